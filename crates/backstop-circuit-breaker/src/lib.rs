@@ -1,0 +1,1 @@
+//! A tower layer that stops calling a dependency that fails, and finds out when it is well again

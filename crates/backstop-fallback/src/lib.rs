@@ -1,0 +1,1 @@
+//! A tower layer that answers with the next best source when a dependency fails

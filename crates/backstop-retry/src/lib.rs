@@ -1,0 +1,1 @@
+//! A tower layer that repeats failed requests where repeating is safe

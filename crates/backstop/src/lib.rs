@@ -1,0 +1,1 @@
+//! Graceful degradation for HTTP and gRPC services, as tower layers
