@@ -1,0 +1,15 @@
+//! Bodies: wrapped without changing their type, replayed, and held.
+
+mod buffered;
+mod pieces;
+mod recording;
+mod replay;
+mod replay_impls;
+#[cfg(test)]
+mod tests;
+mod wrap;
+
+pub(crate) use buffered::BufferedBody;
+pub(crate) use pieces::{Piece, Pieces};
+pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
+pub use wrap::WrapBody;

@@ -1,0 +1,129 @@
+//! What has been read of a body, in order.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::Frame;
+
+/// Chunks below this size are copied together. A small `Bytes` is often a slice of a large read buffer, which it would
+/// keep alive: kept as they come, many tiny chunks would hold many times the memory that they are counted as.
+const COPIED_BELOW: usize = 1024;
+
+/// A frame that can be given again.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    Data(Bytes),
+    // Boxed, since it is as large as three chunks and comes once.
+    Trailers(Box<HeaderMap>),
+}
+
+impl Piece {
+    /// `Err` gives back a frame of a kind that this version of `http-body` doesn't know yet.
+    pub(crate) fn from_frame(frame: Frame<Bytes>) -> Result<Self, Frame<Bytes>> {
+        match frame.into_data() {
+            Ok(data) => Ok(Self::Data(data)),
+            Err(frame) => frame
+                .into_trailers()
+                .map(|trailers| Self::Trailers(Box::new(trailers))),
+        }
+    }
+
+    pub(crate) fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(*trailers),
+        }
+    }
+
+    /// The bytes of data in it, as size hints count them.
+    pub(crate) fn data_len(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(_) => 0,
+        }
+    }
+
+    /// The bytes that it counts as against a cap: trailers take memory too.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(trailers) => {
+                // One for the frame itself, so that not even empty trailers come for ever at no cost.
+                trailers.iter().fold(1, |sum, (name, value)| {
+                    sum + name.as_str().len() + value.len()
+                })
+            }
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Data(Bytes::new()))
+    }
+}
+
+/// A list of pieces, the small ones merged.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    sealed: Vec<Piece>,
+    /// Small chunks, not yet one of the pieces.
+    tail: BytesMut,
+    cost: usize,
+}
+
+impl Pieces {
+    pub(crate) fn push(&mut self, piece: Piece) {
+        self.cost = self.cost.saturating_add(piece.cost());
+        match piece {
+            // Nothing to give again, and without this an endless row of them would be free.
+            Piece::Data(data) if data.is_empty() => {}
+            Piece::Data(data) if data.len() < COPIED_BELOW => self.tail.extend_from_slice(&data),
+            piece => {
+                self.seal();
+                self.sealed.push(piece);
+            }
+        }
+    }
+
+    /// Makes one piece of the small chunks so far.
+    pub(crate) fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            self.sealed
+                .push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
+        }
+    }
+
+    /// The pieces there are, the merged small chunks at the end left out until they are sealed.
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len()
+    }
+
+    /// Whether one more piece stays within `cap` bytes in all.
+    pub(crate) fn has_room_for(&self, piece: &Piece, cap: usize) -> bool {
+        self.cost.saturating_add(piece.cost()) <= cap
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&Piece> {
+        self.sealed.get(index)
+    }
+
+    /// Takes the piece out. What it was counted as stays counted.
+    pub(crate) fn take(&mut self, index: usize) -> Option<Piece> {
+        self.sealed.get_mut(index).map(Piece::take)
+    }
+
+    /// The bytes of data from that piece on.
+    pub(crate) fn data_len_from(&self, index: usize) -> u64 {
+        let sealed = self.sealed.get(index..).unwrap_or_default();
+        sealed.iter().map(|piece| piece.data_len() as u64).sum()
+    }
+
+    /// Removes and returns the pieces before that one, for the caller to drop where dropping them is safe.
+    pub(crate) fn split_off_read(&mut self, index: usize) -> Vec<Piece> {
+        let rest = self.sealed.split_off(index.min(self.sealed.len()));
+        std::mem::replace(&mut self.sealed, rest)
+    }
+
+    pub(crate) fn into_sealed(mut self) -> Vec<Piece> {
+        self.seal();
+        self.sealed
+    }
+}
