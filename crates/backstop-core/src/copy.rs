@@ -1,0 +1,118 @@
+//! The one way requests are copied: to be sent again, or to be sent somewhere else.
+
+use std::{error::Error, fmt};
+
+use crate::body::{Held, NotReplayable};
+
+mod clone_copy;
+mod facts;
+mod head;
+mod http_copy;
+#[cfg(test)]
+mod tests;
+
+pub use clone_copy::CloneCopy;
+pub use facts::RequestFacts;
+pub use http_copy::{HttpCopy, HttpKept};
+
+/// How a layer makes copies of requests.
+///
+/// The default of every layer is [`HttpCopy`], for `http::Request` with a [`ReplayableBody`](crate::ReplayableBody). For
+/// other requests that are `Clone` there is [`CloneCopy`], by `.clone_requests()` on the layer.
+#[diagnostic::on_unimplemented(
+    message = "this layer can't copy `{Req}`",
+    label = "no way to send this request again",
+    note = "by default a layer copies `http::Request<B>` where `B` implements `ReplayableBody`: enable Backstop's feature \
+            `axum` or `tonic` for their bodies, and map `hyper::body::Incoming` to one of them above the layer",
+    note = "for any other request that is `Clone`, choose `.clone_requests()`",
+    note = "or implement `CopyRequest` for a strategy of your own"
+)]
+pub trait CopyRequest<Req> {
+    /// What copies are made from.
+    type Kept;
+
+    /// What must be known of a request before it is given away.
+    fn facts(&self, request: &Req) -> RequestFacts;
+
+    /// Gives back the request to send now, and what copies can be made from later.
+    fn keep(&self, request: Req, keep: Keep) -> (Req, Self::Kept);
+
+    /// Makes a copy.
+    ///
+    /// An earlier copy of the request that is still being sent may fail by that: see [`held`](Self::held).
+    ///
+    /// # Errors
+    /// [`NotCopied`] says why there is no copy.
+    fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Req, NotCopied>;
+
+    /// How much of the request's body could be copied now, without disturbing whoever is still sending it.
+    ///
+    /// All of it, unless a strategy says otherwise.
+    fn held(&self, kept: &Self::Kept) -> Held {
+        let _ = kept;
+        Held::Whole
+    }
+}
+
+/// What is kept of a request that is given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The head alone: copies are [`CopyAs::HeadOnly`].
+    Head,
+    /// The head, and the body as it is read.
+    Whole,
+}
+
+/// What a copy of a request is for, and so what it holds.
+///
+/// | field | `Same` | `ForProvider` | `HeadOnly` |
+/// |---|---|---|---|
+/// | method, URI, version, extensions | yes | yes | yes |
+/// | `Range`, `If-Range`, `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since` | yes | no | no |
+/// | `Content-*`, `Transfer-Encoding`, `Trailer`, `Expect` | yes | yes | no |
+/// | any other header | yes | yes | yes |
+/// | body and trailers | yes | yes | no |
+///
+/// Ranges and validators (RFC 9110 §13 and §14) name a representation of the source that the caller had in mind. Another
+/// source knows nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyAs {
+    /// As it was: the same request to the same service.
+    Same,
+    /// For another source of the same thing.
+    ForProvider,
+    /// For another source that needs no body.
+    HeadOnly,
+}
+
+/// Why there is no copy of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotCopied {
+    /// Its head alone was kept ([`Keep::Head`]).
+    HeadOnly,
+    /// Its body can't be replayed.
+    Body(NotReplayable),
+    /// Its head holds a header that HTTP doesn't allow, made by unchecked means.
+    InvalidHead,
+}
+
+impl From<NotReplayable> for NotCopied {
+    fn from(reason: NotReplayable) -> Self {
+        Self::Body(reason)
+    }
+}
+
+impl fmt::Display for NotCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeadOnly => f.write_str("only the head of the request was kept"),
+            Self::Body(reason) => reason.fmt(f),
+            Self::InvalidHead => {
+                f.write_str("the request's head holds a header that HTTP doesn't allow")
+            }
+        }
+    }
+}
+
+impl Error for NotCopied {}

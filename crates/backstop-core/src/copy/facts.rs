@@ -1,0 +1,132 @@
+//! What is known of a request once it has been given away.
+
+use http::{HeaderMap, HeaderName, Method, Request, Version, header};
+
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+
+/// What decides whether a request may be sent again, noted before it is given away.
+///
+/// It costs no allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct RequestFacts {
+    bits: u8,
+}
+
+const IDEMPOTENT: u8 = 1;
+const KEYED: u8 = 1 << 1;
+const UPGRADE: u8 = 1 << 2;
+const EARLY: u8 = 1 << 3;
+
+impl RequestFacts {
+    /// Nothing is known: not idempotent, no key, no upgrade, no early data.
+    pub const fn none() -> Self {
+        Self { bits: 0 }
+    }
+
+    /// The facts of an HTTP request.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let method = request.method();
+        let headers = request.headers();
+        let mut facts = Self::none();
+        if is_idempotent(method) {
+            facts = facts.idempotent();
+        }
+        // Of an extended CONNECT (RFC 8441, RFC 9220) the method is CONNECT as well.
+        if *method == Method::CONNECT || asks_for_upgrade(headers, request.version()) {
+            facts = facts.upgrade();
+        }
+        if headers
+            .get(&IDEMPOTENCY_KEY)
+            .is_some_and(|key| !key.is_empty())
+        {
+            facts = facts.with_idempotency_key();
+        }
+        // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
+        if headers.contains_key(&EARLY_DATA) {
+            facts = facts.early_data();
+        }
+        facts
+    }
+
+    /// With this: sending it twice has the effect of sending it once.
+    pub const fn idempotent(self) -> Self {
+        self.with(IDEMPOTENT)
+    }
+
+    /// With this: it carries an `Idempotency-Key`.
+    pub const fn with_idempotency_key(self) -> Self {
+        self.with(KEYED)
+    }
+
+    /// With this: it asks for another protocol on its connection.
+    pub const fn upgrade(self) -> Self {
+        self.with(UPGRADE)
+    }
+
+    /// With this: our own caller sent it in TLS early data.
+    pub const fn early_data(self) -> Self {
+        self.with(EARLY)
+    }
+
+    /// Whether sending it twice has the effect of sending it once, by its method: GET, HEAD, OPTIONS, TRACE, PUT and
+    /// DELETE (RFC 9110 §9.2.2).
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        self.has(IDEMPOTENT)
+    }
+
+    /// Whether it carries an `Idempotency-Key` with a value. What that is worth, the server decides.
+    #[must_use]
+    pub const fn has_idempotency_key(self) -> bool {
+        self.has(KEYED)
+    }
+
+    /// Whether it is CONNECT or, before HTTP/2, has an `Upgrade` header or the connection option `upgrade`
+    /// (RFC 9110 §7.8). Such a request is about its connection and must never be repeated or sent elsewhere.
+    #[must_use]
+    pub const fn is_upgrade(self) -> bool {
+        self.has(UPGRADE)
+    }
+
+    /// Whether our own caller sent it in early data (`Early-Data`, RFC 8470 §5.1): a 425 is then for the caller to act
+    /// upon, not for us.
+    #[must_use]
+    pub const fn is_early_data(self) -> bool {
+        self.has(EARLY)
+    }
+
+    const fn with(self, bit: u8) -> Self {
+        Self {
+            bits: self.bits | bit,
+        }
+    }
+
+    const fn has(self, bit: u8) -> bool {
+        self.bits & bit != 0
+    }
+}
+
+/// RFC 9110 §9.2.2. A method that we don't know isn't.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+fn asks_for_upgrade(headers: &HeaderMap, version: Version) -> bool {
+    // HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
+    if version >= Version::HTTP_2 {
+        return false;
+    }
+    headers.contains_key(header::UPGRADE)
+        || headers.get_all(header::CONNECTION).iter().any(|value| {
+            // Bytes, not text: a value that isn't text may still hold the option.
+            value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        })
+}

@@ -1,0 +1,119 @@
+//! Copies of HTTP requests.
+
+use std::fmt;
+
+use http::Request;
+
+use super::{CopyAs, CopyRequest, Keep, NotCopied, RequestFacts, head::HeadSnapshot};
+use crate::{
+    ConfigError,
+    body::{Held, Replay, ReplayableBody},
+};
+
+const DEFAULT_MAX_BODY: usize = 64 * 1024;
+const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
+
+/// Copies `http::Request`s: the head at once, the body as it is read. The default.
+///
+/// Copies hold the same method, URI, version, headers (in order, repeated ones too, with their sensitive flags) and
+/// extensions, but for the extension that stands for the live connection: hyper's `OnUpgrade` (feature `hyper-util`).
+///
+/// Keeping a request whose body is at its end and that has no extensions costs at most two allocations.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct HttpCopy {
+    max_body: usize,
+}
+
+impl HttpCopy {
+    /// The most that is buffered of a body, in bytes: 64 KiB unless set, 0 to 1 GiB.
+    ///
+    /// A request with a longer body is sent all the same, but not again. With 0, only requests without a body are.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
+    pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        if bytes > LARGEST_MAX_BODY {
+            return Err(ConfigError::new(
+                "max_body",
+                bytes.to_string(),
+                "0 to 1073741824 (1 GiB)",
+            ));
+        }
+        self.max_body = bytes;
+        Ok(self)
+    }
+}
+
+impl Default for HttpCopy {
+    fn default() -> Self {
+        Self {
+            max_body: DEFAULT_MAX_BODY,
+        }
+    }
+}
+
+/// What [`HttpCopy`] keeps of a request. Dropping it ends the buffering of the body.
+pub struct HttpKept<B> {
+    head: HeadSnapshot,
+    /// `None` where the head alone was to be kept.
+    body: Option<Replay<B>>,
+}
+
+impl<B> fmt::Debug for HttpKept<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the head: it holds what may not be logged.
+        f.debug_struct("HttpKept")
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
+    type Kept = HttpKept<B>;
+
+    fn facts(&self, request: &Request<B>) -> RequestFacts {
+        RequestFacts::of(request)
+    }
+
+    fn keep(&self, request: Request<B>, keep: Keep) -> (Request<B>, Self::Kept) {
+        let head = HeadSnapshot::of(&request);
+        match keep {
+            Keep::Head => (request, HttpKept { head, body: None }),
+            // The common case, without taking the request apart.
+            Keep::Whole if request.body().is_end_stream() => (
+                request,
+                HttpKept {
+                    head,
+                    body: Some(Replay::ended()),
+                },
+            ),
+            Keep::Whole => {
+                let (parts, body) = request.into_parts();
+                let (body, replay) = body.split(self.max_body);
+                (
+                    Request::from_parts(parts, body),
+                    HttpKept {
+                        head,
+                        body: Some(replay),
+                    },
+                )
+            }
+        }
+    }
+
+    fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {
+        let body = match (copy, &mut kept.body) {
+            (CopyAs::HeadOnly, _) => B::default(),
+            (CopyAs::Same | CopyAs::ForProvider, Some(body)) => body.copy()?,
+            (CopyAs::Same | CopyAs::ForProvider, None) => return Err(NotCopied::HeadOnly),
+        };
+        kept.head.request(copy, body)
+    }
+
+    fn held(&self, kept: &Self::Kept) -> Held {
+        // Of a head nothing more is wanted than there is.
+        kept.body.as_ref().map_or(Held::Whole, Replay::held)
+    }
+}
