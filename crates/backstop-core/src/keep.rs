@@ -1,0 +1,270 @@
+//! Keeping the answer that may be replaced by a better one.
+
+use std::{
+    fmt,
+    future::{self, Future},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Response, response};
+use http_body::SizeHint;
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+
+use crate::{
+    ConfigError,
+    body::{BufferedBody, Piece, Pieces, WrapBody},
+};
+
+#[cfg(test)]
+mod tests;
+
+const DEFAULT_MAX_BODY: usize = 32 * 1024;
+const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
+const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How many frames of an always-ready body are read in one poll, so that an endless one can't hold its thread.
+const FRAMES_A_POLL: usize = 64;
+
+/// What becomes of an answer that a layer wants to replace, and may have to give after all.
+///
+/// The default of every layer is [`KeepReplaced`], for `http::Response` with a body that is
+/// [`WrapBody`](crate::WrapBody). For other answers choose `.discard_replaced()` ([`DiscardReplaced`]).
+#[diagnostic::on_unimplemented(
+    message = "this layer can't keep `{Res}` while it looks for a better answer",
+    label = "no way to keep this response",
+    note = "by default a layer keeps `http::Response<B>` where `B` implements `WrapBody`: enable Backstop's feature `axum` \
+            or `tonic` for their bodies",
+    note = "for `hyper::body::Incoming` and other concrete bodies, map the response body below the layer, for example to \
+            `axum::body::Body`",
+    note = "or choose `.discard_replaced()`, which drops an answer that is to be replaced"
+)]
+pub trait KeepAnswer<Res> {
+    /// Gives the answer back, or `None` where it isn't kept.
+    type Keeping: Future<Output = Option<Res>>;
+
+    /// Begins to keep `answer`, so that it holds nothing but memory any more: no connection, no permit.
+    fn keep(&self, answer: Res) -> Self::Keeping;
+}
+
+/// Keeps an HTTP response by reading its body into memory. The default.
+///
+/// A small answer is read to its end, which gives its connection back for the next attempt (on HTTP/1.1 an unread body
+/// costs the connection), and its permits. It comes out byte for byte as it was: status, headers, extensions, body,
+/// trailers and size hint. An answer whose body is at its end passes at once.
+///
+/// One that is too long, too slow or fails is dropped: the layer then has no answer to fall back to.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct KeepReplaced {
+    max_body: usize,
+    max_wait: Duration,
+}
+
+impl KeepReplaced {
+    /// The longest body that is kept, in bytes: 32 KiB unless set, 0 to 1 GiB.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
+    pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
+        if bytes > LARGEST_MAX_BODY {
+            return Err(ConfigError::new(
+                "max_body",
+                bytes.to_string(),
+                "0 to 1073741824 (1 GiB)",
+            ));
+        }
+        self.max_body = bytes;
+        Ok(self)
+    }
+
+    /// The longest time that reading the body may take: 100 ms unless set, up to 60 s, not zero.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field `max_wait` where it is zero or over 60 s.
+    pub fn max_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
+        if wait.is_zero() || wait > LONGEST_MAX_WAIT {
+            return Err(ConfigError::new(
+                "max_wait",
+                format!("{wait:?}"),
+                "more than 0 s, up to 60 s",
+            ));
+        }
+        self.max_wait = wait;
+        Ok(self)
+    }
+}
+
+impl Default for KeepReplaced {
+    fn default() -> Self {
+        Self {
+            max_body: DEFAULT_MAX_BODY,
+            max_wait: DEFAULT_MAX_WAIT,
+        }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
+    type Keeping = Keeping<B>;
+
+    fn keep(&self, answer: Response<B>) -> Keeping<B> {
+        let hint = answer.body().size_hint();
+        let state = if answer.body().is_end_stream() {
+            State::Passing { answer }
+        } else if hint.lower() > self.max_body as u64 {
+            State::Done
+        } else {
+            let (head, body) = answer.into_parts();
+            State::Reading {
+                head,
+                body,
+                hint,
+                pieces: Pieces::default(),
+            }
+        };
+        Keeping {
+            state,
+            config: *self,
+            timer: None,
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`KeepReplaced`].
+    ///
+    /// # Cancellation
+    /// Dropping it drops the answer, and with it the answer's connection and permits.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Keeping<B> {
+        state: State<B>,
+        config: KeepReplaced,
+        // Made once something is pending.
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+enum State<B> {
+    Passing {
+        answer: Response<B>,
+    },
+    Reading {
+        head: response::Parts,
+        body: B,
+        hint: SizeHint,
+        pieces: Pieces,
+    },
+    Done,
+}
+
+impl<B> fmt::Debug for Keeping<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeping")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where reading has got to.
+enum Read {
+    Pending,
+    Whole,
+    Never,
+}
+
+impl<B: WrapBody> Future for Keeping<B> {
+    type Output = Option<Response<B>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let read = match this.state {
+            State::Passing { .. } => Read::Whole,
+            State::Reading { body, pieces, .. } => read(body, pieces, this.config.max_body, cx),
+            State::Done => Read::Never,
+        };
+        let read = match read {
+            Read::Pending => {
+                if this.timer.is_none() {
+                    this.timer
+                        .set(Some(tokio::time::sleep(this.config.max_wait)));
+                }
+                match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                    Some(Poll::Pending) => return Poll::Pending,
+                    Some(Poll::Ready(())) | None => Read::Never,
+                }
+            }
+            read @ (Read::Whole | Read::Never) => read,
+        };
+        // Taken out in any case, so that nothing of the answer outlives the decision.
+        let state = std::mem::replace(this.state, State::Done);
+        this.timer.set(None);
+        Poll::Ready(match (read, state) {
+            (Read::Whole, State::Passing { answer }) => Some(answer),
+            (
+                Read::Whole,
+                State::Reading {
+                    head,
+                    body,
+                    hint,
+                    pieces,
+                },
+            ) => {
+                drop(body);
+                Some(Response::from_parts(
+                    head,
+                    B::wrap(BufferedBody::new(pieces, hint)),
+                ))
+            }
+            (Read::Whole | Read::Never | Read::Pending, _) => None,
+        })
+    }
+}
+
+/// Reads what there is.
+fn read<B: WrapBody>(
+    body: &mut B,
+    pieces: &mut Pieces,
+    max_body: usize,
+    cx: &mut Context<'_>,
+) -> Read {
+    for _ in 0..FRAMES_A_POLL {
+        let piece = match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Pending => return Read::Pending,
+            Poll::Ready(None) => return Read::Whole,
+            Poll::Ready(Some(Err(_))) => return Read::Never,
+            Poll::Ready(Some(Ok(frame))) => Piece::from_frame(frame),
+        };
+        match piece {
+            Ok(piece) if pieces.has_room_for(&piece, max_body) => pieces.push(piece),
+            Ok(_) | Err(_) => return Read::Never,
+        }
+        if body.is_end_stream() {
+            return Read::Whole;
+        }
+    }
+    cx.waker().wake_by_ref();
+    Read::Pending
+}
+
+/// Keeps nothing: an answer that is to be replaced is dropped at once. For answers of any type.
+///
+/// When nothing better comes, the layer answers with a rejection or with what came last. On HTTP/1.1 the connection of a
+/// dropped answer may be closed.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct DiscardReplaced;
+
+#[diagnostic::do_not_recommend]
+impl<Res> KeepAnswer<Res> for DiscardReplaced {
+    type Keeping = future::Ready<Option<Res>>;
+
+    fn keep(&self, answer: Res) -> Self::Keeping {
+        drop(answer);
+        future::ready(None)
+    }
+}
