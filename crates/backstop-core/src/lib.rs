@@ -1,1 +1,68 @@
-//! The vocabulary that Backstop's layers share: names, outcomes, rejections, degradations, deadlines, replayable bodies
+//! The vocabulary that Backstop's layers share: names, outcomes, rejections, degradations, deadlines, and bodies that
+//! replay or wrap.
+//!
+//! You need this crate to write a layer of your own, a [classifier](Classify), or a body that Backstop can
+//! [replay](ReplayableBody) or [wrap](WrapBody). To use the layers, the crate `backstop` re-exports all that is needed.
+//!
+//! Layers know nothing of one another. They meet in what is defined here:
+//!
+//! | what | tells | who says it | who reads it |
+//! |---|---|---|---|
+//! | [`Outcome`] | what a finished attempt counts as | a [`Classify`] | every layer |
+//! | [`Rejection`] | that a layer answered itself, and why | the layer, by a [`Reject`] strategy | the layers further out |
+//! | [`Degradation`] | that an answer isn't the primary's fresh one | a chain | the degradation headers, your handlers |
+//! | [`Deadline`] | when nobody waits any more, and who set it | the edge, retries, chains | everything further in |
+//! | [`Scope`] | deadline and degradations of the request being served | the edge, and every [`Attempt`] | everything further in |
+//!
+//! and share one way to copy requests ([`CopyRequest`]), to keep the answer of last resort ([`KeepAnswer`]), and to run
+//! a call with its time limit ([`Attempt`]).
+//!
+//! # Features
+//!
+//! None is on by default. A feature only adds support for a body type, or proof that a request was never processed;
+//! without it an error counts as "failure, possibly processed", unless an [`std::io::Error`] along `source()` proves
+//! more.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | `axum::body::Body` can be wrapped and replayed; `axum_core::Error` is seen through |
+//! | `hyper-util` | the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
+//! | `tonic` | `tonic::body::Body` can be wrapped and replayed; a `tonic::Status` that came as an error is judged by its code |
+//! | `tonic-transport` | `tonic` and `hyper-util`, and the errors of tonic's `Channel` |
+
+pub mod grpc;
+pub mod scope;
+
+mod attempt;
+mod body;
+mod classify;
+mod config_error;
+mod copy;
+mod deadline;
+mod degradation;
+mod error_ref;
+mod http_classify;
+mod keep;
+mod name;
+mod outcome;
+mod reject;
+mod rejection;
+mod retry_after;
+mod transport;
+
+pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
+pub use body::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
+pub use classify::{Classify, ClassifyFn};
+pub use config_error::ConfigError;
+pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, RequestFacts};
+pub use deadline::{Deadline, SetBy};
+pub use degradation::{Degradation, Freshness, Reason};
+pub use error_ref::ErrorRef;
+pub use http_classify::HttpClassify;
+pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
+pub use name::Name;
+pub use outcome::{Blame, Outcome, Pushback, Verdict};
+pub use reject::{HttpReject, Protocol, Reject, RejectAsError, RejectWith};
+pub use rejection::{AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind};
+pub use retry_after::retry_after;
+pub use scope::Scope;

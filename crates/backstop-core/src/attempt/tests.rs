@@ -1,0 +1,99 @@
+use std::{cell::Cell, convert::Infallible, future::pending, rc::Rc, time::Duration};
+
+use tokio::time::{advance, timeout};
+use tower::service_fn;
+
+use super::*;
+use crate::{Deadline, Freshness, Reason, name};
+
+struct Asks(Rc<Cell<Option<SetBy>>>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.0.set(scope::ended_by());
+    }
+}
+
+fn within(ms: u64, set_by: SetBy) -> Scope {
+    Scope::narrowed(Deadline::after(Duration::from_millis(ms), set_by))
+}
+
+async fn run<F: Call>(attempt: Attempt<F>) -> Result<F::Output, Elapsed> {
+    let mut attempt = std::pin::pin!(attempt);
+    std::future::poll_fn(|cx| attempt.as_mut().poll(cx)).await
+}
+
+/// Never ready, and never answers.
+#[derive(Clone)]
+struct Stuck {
+    ready: bool,
+}
+
+impl Service<()> for Stuck {
+    type Response = ();
+    type Error = Infallible;
+    type Future = std::future::Pending<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        pending()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_too_long_is_ended_and_tells_how_far_it_came_and_whose_limit_it_was() {
+    for (ready, progress) in [(false, Progress::NotReady), (true, Progress::Called)] {
+        for set_by in [SetBy::Us, SetBy::Caller] {
+            let attempt = Attempt::start(within(50, set_by), || ServiceCall::when_ready(Stuck { ready }, ()));
+            let begun = Instant::now();
+            assert_eq!(run(attempt).await, Err(Elapsed { set_by, progress }));
+            assert_eq!(begun.elapsed(), Duration::from_millis(50));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_limit_drops_knows_of_it_and_what_the_caller_drops_does_not() {
+    for (patience, expected) in [(80, Some(SetBy::Us)), (20, None)] {
+        let seen = Rc::new(Cell::new(Some(SetBy::Caller)));
+        let asks = Asks(Rc::clone(&seen));
+        let service = service_fn(|asks: Asks| async move {
+            let _asks = asks;
+            pending::<Result<(), Infallible>>().await
+        });
+        let attempt = Attempt::start(within(50, SetBy::Us), || ServiceCall::when_ready(service, asks));
+        _ = timeout(Duration::from_millis(patience), run(attempt)).await;
+        assert_eq!(seen.get(), expected, "after {patience} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_polled_once_even_past_its_deadline() {
+    let scope = within(10, SetBy::Us);
+    advance(Duration::from_secs(1)).await;
+    let service = service_fn(|n: u32| async move { Ok::<_, Infallible>(n + 1) });
+    assert_eq!(run(Attempt::start(scope, || ServiceCall::when_ready(service, 1))).await, Ok(Ok(2)));
+}
+
+#[tokio::test]
+async fn reports_of_an_attempt_reach_the_outer_scope_only_when_it_is_chosen() {
+    let service = || {
+        service_fn(|(): ()| async {
+            let (chain, source) = (name!("chain"), name!("source"));
+            scope::report(Degradation::new(chain, source, 1, Reason::Error, Freshness::Degraded));
+            Ok::<_, Infallible>(())
+        })
+    };
+    for (chosen, count) in [(true, 1), (false, 0)] {
+        let mut outer = Scope::new();
+        let mut attempt = Box::pin(Attempt::start(Scope::inherit(), || ServiceCall::when_ready(service(), ())));
+        std::future::poll_fn(|cx| outer.enter(|| attempt.as_mut().poll(cx))).await.unwrap().unwrap();
+        if chosen {
+            outer.enter(|| attempt.as_mut().commit());
+        }
+        assert_eq!(outer.take_reports().len(), count);
+    }
+}

@@ -1,0 +1,44 @@
+//! What a builder says of a configuration that can't work.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+/// A configuration that was refused: which field, the value it had, and what is allowed.
+///
+/// ```
+/// use backstop_core::ConfigError;
+///
+/// let error = ConfigError::new("max_attempts", "0", "1 to 1000");
+/// assert_eq!(error.to_string(), "max_attempts is 0, allowed is: 1 to 1000");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The field, as its builder names it.
+    pub field: &'static str,
+    /// The value that it was given.
+    pub value: String,
+    /// What would have been right.
+    pub allowed: &'static str,
+}
+
+impl ConfigError {
+    /// A refusal of `field`.
+    #[must_use]
+    pub fn new(field: &'static str, value: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
+        Self { field, value: value.into().into_owned(), allowed }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, value, allowed } = self;
+        // An empty or unprintable value must be seen in the message for what it is.
+        if value.is_empty() || value.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            write!(f, "{field} is {value:?}, allowed is: {allowed}")
+        } else {
+            write!(f, "{field} is {value}, allowed is: {allowed}")
+        }
+    }
+}
+
+impl Error for ConfigError {}

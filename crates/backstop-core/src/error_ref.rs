@@ -1,0 +1,172 @@
+//! Looking into an error of any type.
+
+use std::{
+    any::{Any, TypeId},
+    error::Error,
+    fmt, io,
+};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+type LocalBoxError = Box<dyn Error>;
+
+/// An error of any type, in which a concrete one can be looked for.
+///
+/// [`find`](Self::find) looks at the value itself, at what a `Box<dyn Error…>` holds, and along
+/// [`source()`](Error::source). For a type of your own, `source()` is followed only where the classifier was told of it
+/// ([`HttpClassify::see_through`](crate::HttpClassify::see_through)): a type known only as `'static` doesn't tell
+/// whether it is an error at all, and asking for more would keep layers from fitting every service.
+///
+/// ```
+/// use std::io;
+/// use backstop_core::ErrorRef;
+///
+/// let boxed: Box<dyn std::error::Error + Send + Sync> = io::Error::other("gone").into();
+/// assert!(ErrorRef::new(&boxed).find::<io::Error>().is_some());
+/// ```
+#[derive(Clone, Copy)]
+pub struct ErrorRef<'a> {
+    value: &'a dyn Any,
+    error: Option<&'a (dyn Error + 'static)>,
+}
+
+/// Turns a value into an error where it is one of a certain type.
+pub(crate) type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
+
+/// Deep enough for every chain of causes, and an end for one that goes round.
+const DEEPEST: usize = 32;
+
+impl<'a> ErrorRef<'a> {
+    /// A look into `error`.
+    #[must_use]
+    pub fn new<E: 'static>(error: &'a E) -> Self {
+        let value: &'a dyn Any = error;
+        Self { value, error: as_known_error(value) }
+    }
+
+    /// The first `T` that is the value itself, in its box, or along `source()`.
+    #[must_use]
+    pub fn find<T: Error + 'static>(self) -> Option<&'a T> {
+        if let Some(found) = self.value.downcast_ref() {
+            return Some(found);
+        }
+        self.causes().find_map(|error| error.downcast_ref())
+    }
+
+    /// The error and its causes, outermost first. Empty for a type that isn't known to be an error.
+    pub fn causes(self) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+        let mut next = self.error;
+        let causes = std::iter::from_fn(move || {
+            let cause = next?;
+            next = cause.source();
+            Some(cause)
+        });
+        causes.take(DEEPEST)
+    }
+
+    /// The same, where the value may be an error of a type that only the user knows.
+    pub(crate) fn seen_by(self, views: &[View]) -> Self {
+        let error = self.error.or_else(|| views.iter().find_map(|view| view(self.value)));
+        Self { error, ..self }
+    }
+}
+
+pub(crate) fn view<E: Error + 'static>(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    value.downcast_ref::<E>().map(|error| error as _)
+}
+
+/// The errors that come out of services in this field, by type.
+fn as_known_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
+    let id = value.type_id();
+    if id == TypeId::of::<BoxError>() {
+        return value.downcast_ref::<BoxError>().map(|error| &**error as _);
+    }
+    if id == TypeId::of::<LocalBoxError>() {
+        return value.downcast_ref::<LocalBoxError>().map(|error| &**error);
+    }
+    const VIEWS: &[View] = &[
+        view::<io::Error>,
+        view::<http::Error>,
+        view::<crate::Rejection>,
+        view::<crate::AllProvidersFailed>,
+        #[cfg(feature = "axum")]
+        view::<axum_core::Error>,
+        #[cfg(feature = "hyper-util")]
+        view::<hyper_util::client::legacy::Error>,
+        #[cfg(feature = "hyper-util")]
+        view::<hyper::Error>,
+        #[cfg(feature = "hyper-util")]
+        view::<h2::Error>,
+        #[cfg(feature = "tonic")]
+        view::<tonic::Status>,
+        #[cfg(feature = "tonic-transport")]
+        view::<tonic::transport::Error>,
+    ];
+    VIEWS.iter().find_map(|view| view(value))
+}
+
+impl fmt::Debug for ErrorRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error {
+            Some(error) => f.debug_tuple("ErrorRef").field(&error).finish(),
+            None => f.write_str("ErrorRef(..)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Wrapper(io::Error);
+
+    impl fmt::Display for Wrapper {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+
+    impl Error for Wrapper {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn wrapper() -> Wrapper {
+        Wrapper(io::Error::other("cause"))
+    }
+
+    #[test]
+    fn a_type_is_found_as_the_value_in_a_box_and_along_source() {
+        assert!(ErrorRef::new(&wrapper()).find::<Wrapper>().is_some());
+        assert!(ErrorRef::new(&BoxError::from(wrapper())).find::<io::Error>().is_some());
+        assert!(ErrorRef::new(&LocalBoxError::from(wrapper())).find::<io::Error>().is_some());
+        assert!(ErrorRef::new(&io::Error::other(wrapper())).find::<io::Error>().is_some());
+        assert!(ErrorRef::new(&"no error at all").find::<io::Error>().is_none());
+    }
+
+    #[test]
+    fn a_users_own_type_is_followed_only_where_its_view_is_known() {
+        let error = wrapper();
+        let error = ErrorRef::new(&error);
+        assert!(error.find::<io::Error>().is_none());
+        assert!(error.seen_by(&[view::<Wrapper>]).find::<io::Error>().is_some());
+    }
+
+    #[test]
+    fn a_chain_of_causes_that_goes_round_ends() {
+        #[derive(Debug)]
+        struct Round;
+        impl fmt::Display for Round {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("round")
+            }
+        }
+        impl Error for Round {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&Self)
+            }
+        }
+        assert_eq!(ErrorRef::new(&BoxError::from(Round)).causes().count(), DEEPEST);
+    }
+}

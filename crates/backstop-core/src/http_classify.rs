@@ -1,0 +1,222 @@
+//! The default classifier: what HTTP and gRPC say of themselves.
+
+use std::{error::Error, fmt};
+
+use http::StatusCode;
+
+use crate::{
+    Blame, Classify, ErrorRef, Outcome, Pushback, Reason, Rejection, Verdict,
+    error_ref::{View, view},
+    grpc::{self, GrpcCode},
+    retry_after, transport,
+};
+
+/// Judges HTTP and gRPC results. The default of every layer.
+///
+/// | result | verdict | transient |
+/// |---|---|---|
+/// | 1xx, 2xx, 3xx; gRPC `OK` | success | – |
+/// | 408, 429, 425 | neutral | yes |
+/// | gRPC `RESOURCE_EXHAUSTED` | neutral | where the server said when to come again |
+/// | other 4xx; gRPC codes that [blame the caller](GrpcCode::blames_caller) | success, the caller's fault | no |
+/// | 502, 503, 504; gRPC `UNAVAILABLE` | failure | yes |
+/// | 500 and other 5xx; other gRPC codes | failure | no, but see [`transient`](Self::transient) |
+/// | an error of the transport | failure | yes |
+/// | a [`Rejection`] of a layer further in | [what it says](Rejection::outcome) | what it says |
+///
+/// An error counts as "certainly not processed" only where that is proved: a connection that was refused, and, with the
+/// features `hyper-util`, `tonic` and `tonic-transport`, what those libraries' errors prove. `Retry-After` and
+/// `grpc-retry-pushback-ms` travel with the outcome. A gRPC status is read where the headers tell it (a Trailers-Only
+/// answer).
+///
+/// ```
+/// use backstop_core::{Classify, HttpClassify, Outcome};
+/// use http::{Response, StatusCode};
+///
+/// let judge = HttpClassify::new().transient(StatusCode::INTERNAL_SERVER_ERROR);
+/// let mut response = Response::new(());
+/// *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+/// assert_eq!(judge.classify(Ok(&response)), Outcome::failure().transient());
+/// ```
+#[derive(Clone, Default)]
+pub struct HttpClassify {
+    statuses: Vec<(StatusCode, Override)>,
+    codes: Vec<(GrpcCode, Override)>,
+    views: Vec<View>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Override {
+    /// Worth repeating.
+    Transient,
+    /// Not worth repeating.
+    Lasting,
+    /// No answer.
+    Unanswered,
+}
+
+impl HttpClassify {
+    /// The rules of the table above.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { statuses: Vec::new(), codes: Vec::new(), views: Vec::new() }
+    }
+
+    /// Takes `status` for worth repeating, whatever else it counts as.
+    #[must_use]
+    pub fn transient(mut self, status: StatusCode) -> Self {
+        self.statuses.push((status, Override::Transient));
+        self
+    }
+
+    /// Takes `status` for not worth repeating, whatever else it counts as.
+    #[must_use]
+    pub fn lasting(mut self, status: StatusCode) -> Self {
+        self.statuses.push((status, Override::Lasting));
+        self
+    }
+
+    /// Takes `status` for no answer: a fallback goes on to the next provider. It says nothing of the service's health.
+    #[must_use]
+    pub fn unanswered(mut self, status: StatusCode) -> Self {
+        self.statuses.push((status, Override::Unanswered));
+        self
+    }
+
+    /// Takes a gRPC status for worth repeating, whatever else it counts as.
+    #[must_use]
+    pub fn transient_code(mut self, code: GrpcCode) -> Self {
+        self.codes.push((code, Override::Transient));
+        self
+    }
+
+    /// Takes a gRPC status for not worth repeating, whatever else it counts as.
+    #[must_use]
+    pub fn lasting_code(mut self, code: GrpcCode) -> Self {
+        self.codes.push((code, Override::Lasting));
+        self
+    }
+
+    /// Takes a gRPC status for no answer: a fallback goes on to the next provider.
+    #[must_use]
+    pub fn unanswered_code(mut self, code: GrpcCode) -> Self {
+        self.codes.push((code, Override::Unanswered));
+        self
+    }
+
+    /// Follows `source()` of an error type of your own, so that what is known of its causes counts.
+    #[must_use]
+    pub fn see_through<E: Error + 'static>(mut self) -> Self {
+        self.views.push(view::<E>);
+        self
+    }
+
+    fn judge_response<B>(&self, response: &http::Response<B>) -> Outcome {
+        let status = response.status();
+        let code = grpc::status_in_headers(response.headers());
+        // The path of every healthy answer: one look into the headers, one at a list that is nearly always empty.
+        let plain = status.as_u16() < 400 && code.is_none_or(|code| code == GrpcCode::OK);
+        if plain && self.statuses.is_empty() {
+            return Outcome::success();
+        }
+        if let Some(rejection) = response.extensions().get::<Rejection>() {
+            return rejection.outcome();
+        }
+        match code {
+            Some(code) => apply(&self.codes, code, judge_code(code, grpc::pushback(response.headers()))),
+            None => apply(&self.statuses, status, judge_status(status, response.headers())),
+        }
+    }
+
+    fn judge_error(&self, error: ErrorRef<'_>) -> Outcome {
+        let error = error.seen_by(&self.views);
+        if let Some(rejection) = error.find::<Rejection>() {
+            return rejection.outcome();
+        }
+        let outcome = match transport::status(error) {
+            Some((code, pushback)) => apply(&self.codes, code, judge_code(code, pushback)),
+            None => Outcome::failure().transient(),
+        };
+        if transport::is_unprocessed(error) { outcome.transient().unprocessed() } else { outcome }
+    }
+}
+
+impl<B> Classify<http::Response<B>> for HttpClassify {
+    fn classify(&self, result: Result<&http::Response<B>, ErrorRef<'_>>) -> Outcome {
+        match result {
+            Ok(response) => self.judge_response(response),
+            Err(error) => self.judge_error(error),
+        }
+    }
+
+    fn reason(&self, result: Result<&http::Response<B>, ErrorRef<'_>>) -> Reason {
+        match result {
+            Ok(response) => {
+                if let Some(rejection) = response.extensions().get::<Rejection>() {
+                    return rejection.reason();
+                }
+                grpc::status_in_headers(response.headers()).map_or(Reason::Status(response.status()), Reason::Grpc)
+            }
+            Err(error) => {
+                let error = error.seen_by(&self.views);
+                match (error.find::<Rejection>(), transport::status(error)) {
+                    (Some(rejection), _) => rejection.reason(),
+                    (None, Some((code, _))) => Reason::Grpc(code),
+                    (None, None) => Reason::Error,
+                }
+            }
+        }
+    }
+}
+
+fn judge_status(status: StatusCode, headers: &http::HeaderMap) -> Outcome {
+    let outcome = match status {
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Outcome::neutral().transient(),
+        StatusCode::TOO_EARLY => Outcome::neutral().transient().blaming(Blame::EarlyData),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Outcome::failure().transient()
+        }
+        _ if status.is_client_error() => Outcome::callers_fault(),
+        _ if status.as_u16() < 400 => return Outcome::success(),
+        // 5xx, and numbers from 600 on, which HTTP doesn't define (RFC 9110 §15: treat as 5xx).
+        _ => Outcome::failure(),
+    };
+    outcome.pushback(retry_after(headers).map(Pushback::After))
+}
+
+fn judge_code(code: GrpcCode, pushback: Option<Pushback>) -> Outcome {
+    let outcome = match code {
+        GrpcCode::OK => return Outcome::success(),
+        GrpcCode::UNAVAILABLE => Outcome::failure().transient(),
+        GrpcCode::RESOURCE_EXHAUSTED if matches!(pushback, Some(Pushback::After(_))) => Outcome::neutral().transient(),
+        GrpcCode::RESOURCE_EXHAUSTED => Outcome::neutral(),
+        _ if code.blames_caller() => Outcome::callers_fault(),
+        _ => Outcome::failure(),
+    };
+    outcome.pushback(pushback)
+}
+
+/// What was said of a status later overrides what was said of it earlier.
+fn apply<T: Copy + PartialEq>(overrides: &[(T, Override)], of: T, outcome: Outcome) -> Outcome {
+    overrides.iter().filter(|(key, _)| *key == of).fold(outcome, |mut outcome, (_, change)| {
+        match change {
+            Override::Transient => outcome.transient = true,
+            Override::Lasting => outcome.transient = false,
+            Override::Unanswered if outcome.verdict == Verdict::Success => outcome.verdict = Verdict::Neutral,
+            Override::Unanswered => {}
+        }
+        outcome
+    })
+}
+
+impl fmt::Debug for HttpClassify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClassify")
+            .field("statuses", &self.statuses)
+            .field("codes", &self.codes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What a finished attempt counts as.
+
+use std::time::Duration;
+
+/// What a finished attempt counts as, in every layer: the answer of [`Classify`](crate::Classify).
+///
+/// ```
+/// use backstop_core::{Outcome, Verdict};
+///
+/// let refused = Outcome::failure().transient().unprocessed();
+/// assert_eq!(refused.verdict, Verdict::Failure);
+/// assert!(refused.unprocessed);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What a circuit breaker counts it as.
+    pub verdict: Verdict,
+    /// Whether the same request may do better in a moment.
+    pub transient: bool,
+    /// Whether the request was certainly not processed, so that repeating it is safe whatever its method.
+    pub unprocessed: bool,
+    /// What the server said of when to come again.
+    pub pushback: Option<Pushback>,
+    /// Whether it is the caller who is to blame.
+    pub blame: Option<Blame>,
+}
+
+/// Whether an attempt speaks for or against the health of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The service is well.
+    Success,
+    /// It says nothing about the service's health.
+    Neutral,
+    /// The service failed.
+    Failure,
+}
+
+/// What a server said of when to come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pushback {
+    /// Not before this has passed.
+    After(Duration),
+    /// Not at all (gRPC's negative pushback).
+    Stop,
+}
+
+/// What a caller did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Blame {
+    /// The request: an answer of its own from the primary, a miss from a substitute.
+    Request,
+    /// It came as TLS early data (425): where our own caller sent it so, the answer is theirs (RFC 8470 §5.2).
+    EarlyData,
+}
+
+impl Outcome {
+    const fn new(verdict: Verdict) -> Self {
+        Self { verdict, transient: false, unprocessed: false, pushback: None, blame: None }
+    }
+
+    /// The service is well.
+    #[must_use]
+    pub const fn success() -> Self {
+        Self::new(Verdict::Success)
+    }
+
+    /// Nothing is learnt of the service's health.
+    #[must_use]
+    pub const fn neutral() -> Self {
+        Self::new(Verdict::Neutral)
+    }
+
+    /// The service failed; the request may have been processed; trying again is no better.
+    #[must_use]
+    pub const fn failure() -> Self {
+        Self::new(Verdict::Failure)
+    }
+
+    /// The service is well and answered, and the request is to blame: HTTP's 404, gRPC's `NOT_FOUND`.
+    #[must_use]
+    pub const fn callers_fault() -> Self {
+        Self::success().blaming(Blame::Request)
+    }
+
+    /// The same request may do better in a moment.
+    #[must_use]
+    pub const fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// The request was certainly not processed.
+    #[must_use]
+    pub const fn unprocessed(mut self) -> Self {
+        self.unprocessed = true;
+        self
+    }
+
+    /// With the server's own word on when to come again.
+    #[must_use]
+    pub const fn pushback(mut self, pushback: Option<Pushback>) -> Self {
+        self.pushback = pushback;
+        self
+    }
+
+    /// With what the caller did wrong.
+    #[must_use]
+    pub const fn blaming(mut self, blame: Blame) -> Self {
+        self.blame = Some(blame);
+        self
+    }
+
+    /// Whether a fallback's primary has answered with this.
+    ///
+    /// A 404 of the primary is an answer. Of a later provider it is a miss, see
+    /// [`answers_for_another`](Self::answers_for_another).
+    #[must_use]
+    pub const fn answers(&self) -> bool {
+        matches!(self.verdict, Verdict::Success)
+    }
+
+    /// Whether a provider that stands in for another has answered with this.
+    #[must_use]
+    pub const fn answers_for_another(&self) -> bool {
+        self.answers() && self.blame.is_none()
+    }
+}

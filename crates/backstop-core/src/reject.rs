@@ -1,0 +1,176 @@
+//! How a layer speaks for itself: the strategies that turn a [`Rejection`] into a response or an error.
+
+use std::time::Duration;
+
+use http::{
+    HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+
+use crate::{
+    Degradation, Rejection, RejectionKind,
+    grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
+};
+
+/// How a layer gives an answer of its own in the wrapped service's types.
+///
+/// The default of every layer is [`HttpReject`], which needs a response body that has a `Default`. For other services
+/// choose `.reject_as_error()` ([`RejectAsError`]) or `.reject_with(…)` ([`RejectWith`]) on the layer.
+#[diagnostic::on_unimplemented(
+    message = "this layer can't make a response of its own for this service",
+    label = "no way to answer with `{Res}` or `{E}`",
+    note = "by default a layer answers with an `http::Response` whose body has a `Default`",
+    note = "for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`",
+    note = "or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)",
+    note = "or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`"
+)]
+pub trait Reject<Req, Res, E> {
+    /// What must be known of the request, which is gone when the rejection is made.
+    type Context;
+
+    /// Takes the context from a request.
+    fn context(&self, request: &Req) -> Self::Context;
+
+    /// Makes the answer.
+    ///
+    /// # Errors
+    /// The service's own error, where that is how this strategy rejects.
+    fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
+
+    /// Marks an answer as degraded, in types that have room for that.
+    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
+}
+
+/// Rejects with an HTTP response, or with a Trailers-Only answer where the request was gRPC's. The default.
+///
+/// | request | status | headers |
+/// |---|---|---|
+/// | HTTP | 503; 504 for a deadline | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
+/// | gRPC | 200, `grpc-status` 14; 4 for a deadline | `grpc-message`; `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1; none for a deadline |
+///
+/// The response carries the [`Rejection`] as an extension.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HttpReject;
+
+/// The protocol that a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Plain HTTP.
+    Http,
+    /// gRPC over HTTP/2 or later.
+    Grpc,
+}
+
+#[diagnostic::do_not_recommend]
+impl<ReqBody, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
+    type Context = Protocol;
+
+    fn context(&self, request: &http::Request<ReqBody>) -> Protocol {
+        if grpc::is_grpc_request(request) { Protocol::Grpc } else { Protocol::Http }
+    }
+
+    fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
+        let mut response = http::Response::new(ResBody::default());
+        match protocol {
+            Protocol::Http => write_http(&rejection, &mut response),
+            Protocol::Grpc => write_grpc(&rejection, response.headers_mut()),
+        }
+        response.extensions_mut().insert(rejection);
+        Ok(response)
+    }
+
+    fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
+        answer.extensions_mut().insert(degradation.clone());
+    }
+}
+
+fn is_deadline(rejection: &Rejection) -> bool {
+    matches!(rejection.kind(), RejectionKind::DeadlinePassed { .. })
+}
+
+fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
+    *response.status_mut() =
+        if is_deadline(rejection) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+    }
+}
+
+/// Rounded up, and at least 1, so that nobody comes back early.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+fn write_grpc(rejection: &Rejection, headers: &mut http::HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let code = if is_deadline(rejection) { GrpcCode::DEADLINE_EXCEEDED } else { GrpcCode::UNAVAILABLE };
+    headers.insert(GRPC_STATUS, u16::from(code.number()).into());
+    // A rejection's text is printable ASCII without '%', names being what they are: nothing to percent-encode.
+    if let Ok(message) = HeaderValue::try_from(rejection.to_string()) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    if !is_deadline(rejection) {
+        let millis = match rejection.retry_after() {
+            Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
+            _ => -1,
+        };
+        headers.insert(GRPC_RETRY_PUSHBACK_MS, millis.into());
+    }
+}
+
+/// Rejects with the service's error: for errors that implement `From<Rejection>`, as `BoxError` does.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RejectAsError;
+
+impl RejectAsError {
+    /// The strategy; layers choose it by `.reject_as_error()`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Req, Res, E: From<Rejection>> Reject<Req, Res, E> for RejectAsError {
+    type Context = ();
+
+    fn context(&self, _request: &Req) {}
+
+    fn reject(&self, (): (), rejection: Rejection) -> Result<Res, E> {
+        Err(rejection.into())
+    }
+}
+
+/// Rejects with what a closure makes of the [`Rejection`].
+#[derive(Clone, Copy, Debug)]
+pub struct RejectWith<F>(F);
+
+impl<F> RejectWith<F> {
+    /// The strategy; layers choose it by `.reject_with(…)`.
+    #[must_use]
+    pub const fn new(make: F) -> Self {
+        Self(make)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, Req, Res, E> Reject<Req, Res, E> for RejectWith<F>
+where
+    F: Fn(Rejection) -> Result<Res, E>,
+{
+    type Context = ();
+
+    fn context(&self, _request: &Req) {}
+
+    fn reject(&self, (): (), rejection: Rejection) -> Result<Res, E> {
+        (self.0)(rejection)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! Answers that a layer makes itself.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use crate::{Name, Outcome, Reason, SetBy};
+
+/// An answer that a layer made itself, instead of the service that it wraps.
+///
+/// It travels as an extension of the response that was made from it, or as (the source of) an error, and tells the
+/// layers further out what really happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    by: Name,
+    kind: RejectionKind,
+    retry_after: Option<Duration>,
+}
+
+/// Why a layer answered itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RejectionKind {
+    /// The circuit doesn't let calls through.
+    CircuitOpen(CircuitState),
+    /// As many calls as are allowed are running, and as many as are allowed are waiting.
+    BulkheadFull,
+    /// A timeout or deadline passed.
+    DeadlinePassed {
+        /// Whose limit it was.
+        set_by: SetBy,
+        /// How far the call had come.
+        progress: Progress,
+    },
+    /// No provider of a chain had an answer.
+    AllProvidersFailed(AllProvidersFailed),
+}
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CircuitState {
+    /// Calls pass and are counted.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// Probes pass, other calls are refused.
+    HalfOpen,
+    /// Calls are refused until an operator says otherwise.
+    Isolated,
+}
+
+impl CircuitState {
+    /// As it is written in logs, metrics and answers: `closed`, `open`, `half-open`, `isolated`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::Isolated => "isolated",
+        }
+    }
+}
+
+impl fmt::Display for CircuitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How far a call had come when it was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// The inner service was not asked for anything.
+    NotAsked,
+    /// The inner service was asked whether it is ready, and wasn't.
+    NotReady,
+    /// The inner service had the request.
+    Called,
+}
+
+impl Rejection {
+    /// A rejection by the layer `by`.
+    #[must_use]
+    pub const fn new(by: Name, kind: RejectionKind) -> Self {
+        Self { by, kind, retry_after: None }
+    }
+
+    /// With the time after which another try makes sense.
+    #[must_use]
+    pub const fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// The name of the layer that rejected.
+    #[must_use]
+    pub const fn by(&self) -> &Name {
+        &self.by
+    }
+
+    /// Why it did.
+    #[must_use]
+    pub const fn kind(&self) -> &RejectionKind {
+        &self.kind
+    }
+
+    /// The time after which another try makes sense, where it is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What it counts as in the layers further out.
+    ///
+    /// What was refused before the inner service was called says nothing of that service, and isn't worth repeating.
+    /// What ended a call is a failure of that service, but where the limit was the caller's own.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match &self.kind {
+            RejectionKind::CircuitOpen(_) | RejectionKind::BulkheadFull => Outcome::neutral().unprocessed(),
+            RejectionKind::DeadlinePassed { set_by, progress } => match (set_by, progress) {
+                (SetBy::Us, Progress::Called) => Outcome::failure().transient(),
+                (SetBy::Us, Progress::NotReady) => Outcome::failure().transient().unprocessed(),
+                (SetBy::Caller, Progress::Called) => Outcome::neutral(),
+                (_, Progress::NotAsked) | (SetBy::Caller, Progress::NotReady) => Outcome::neutral().unprocessed(),
+            },
+            RejectionKind::AllProvidersFailed(_) => Outcome::failure(),
+        }
+    }
+
+    /// Why a provider that answered so didn't count.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match &self.kind {
+            RejectionKind::CircuitOpen(_) => Reason::CircuitOpen,
+            RejectionKind::BulkheadFull => Reason::BulkheadFull,
+            RejectionKind::DeadlinePassed { .. } => Reason::Timeout,
+            RejectionKind::AllProvidersFailed(_) => Reason::AllProvidersFailed,
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = &self.by;
+        match &self.kind {
+            RejectionKind::CircuitOpen(state) => write!(f, "circuit {by} is {state}"),
+            RejectionKind::BulkheadFull => write!(f, "bulkhead {by} is full"),
+            RejectionKind::DeadlinePassed { progress: Progress::NotReady, .. } => {
+                write!(f, "{by} was not ready in time")
+            }
+            RejectionKind::DeadlinePassed { .. } => write!(f, "{by} took too long"),
+            RejectionKind::AllProvidersFailed(all) => fmt::Display::fmt(all, f),
+        }
+    }
+}
+
+impl Error for Rejection {}
+
+/// No provider of a chain had an answer: each with the reason why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllProvidersFailed(Arc<Exhaustion>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Exhaustion {
+    chain: Name,
+    failures: Vec<ProviderFailure>,
+    retry_after: Option<Duration>,
+}
+
+/// Why one provider didn't answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderFailure {
+    /// The provider.
+    pub provider: Name,
+    /// Why it didn't answer.
+    pub reason: Reason,
+}
+
+impl ProviderFailure {
+    /// A provider, and why it didn't answer.
+    #[must_use]
+    pub const fn new(provider: Name, reason: Reason) -> Self {
+        Self { provider, reason }
+    }
+}
+
+impl AllProvidersFailed {
+    /// The exhaustion of `chain`; `retry_after` is the smallest wait known of its providers.
+    #[must_use]
+    pub fn new(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
+        Self(Arc::new(Exhaustion { chain, failures, retry_after }))
+    }
+
+    /// The name of the chain.
+    #[must_use]
+    pub fn chain(&self) -> &Name {
+        &self.0.chain
+    }
+
+    /// Each provider in order, and why it didn't answer.
+    #[must_use]
+    pub fn failures(&self) -> &[ProviderFailure] {
+        &self.0.failures
+    }
+
+    /// The smallest wait known of the providers.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+}
+
+impl fmt::Display for AllProvidersFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "all providers of {} failed:", self.0.chain)?;
+        for (i, ProviderFailure { provider, reason }) in self.0.failures.iter().enumerate() {
+            write!(f, "{} {provider} ({reason})", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for AllProvidersFailed {}

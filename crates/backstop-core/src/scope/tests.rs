@@ -1,0 +1,104 @@
+use super::*;
+use crate::{Freshness, Reason, name};
+
+fn degradation() -> Degradation {
+    Degradation::new(name!("chain"), name!("source"), 1, Reason::Error, Freshness::Degraded)
+}
+
+#[test]
+fn a_report_goes_to_the_innermost_scope_and_moves_up_when_that_is_chosen() {
+    let mut outer = Scope::new();
+    let (chosen, other) = (degradation(), degradation());
+    outer.enter(|| {
+        let mut attempt = Scope::inherit();
+        attempt.enter(|| report(other.clone()));
+        drop(attempt);
+        let mut attempt = Scope::inherit();
+        attempt.enter(|| report(chosen.clone()));
+        attempt.commit();
+    });
+    let reports = outer.take_reports();
+    assert_eq!(reports.len(), 1);
+    assert!(reports[0].is(&chosen));
+}
+
+#[test]
+fn a_report_without_a_scope_is_nobodys() {
+    report(degradation());
+    let mut scope = Scope::new();
+    assert!(scope.enter(|| 1) == 1 && scope.take_reports().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_only_narrows_inward() {
+    let limit = |ms, set_by| Deadline::after(Duration::from_millis(ms), set_by);
+    let mut outer = Scope::narrowed(limit(100, SetBy::Caller));
+    outer.enter(|| {
+        let wider = Scope::narrowed(limit(200, SetBy::Us));
+        assert_eq!(wider.deadline(), Some(limit(100, SetBy::Caller)));
+        let tighter = Scope::narrowed(limit(50, SetBy::Us));
+        assert_eq!(tighter.deadline(), Some(limit(50, SetBy::Us)));
+        assert_eq!(time_left(), Some(Duration::from_millis(100)));
+    });
+    assert_eq!(deadline(), None);
+}
+
+#[test]
+fn a_panic_inside_restores_the_outer_scope() {
+    let mut outer = Scope::new();
+    let record = degradation();
+    outer.enter(|| {
+        let mut inner = Scope::new();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.enter(|| panic!("inside"))));
+        assert!(panicked.is_err());
+        report(record.clone());
+    });
+    assert!(outer.take_reports()[0].is(&record));
+}
+
+#[tokio::test]
+async fn a_handle_carries_deadline_and_reports_to_another_task() {
+    let limit = Deadline::after(Duration::from_secs(1), SetBy::Us);
+    let mut scope = Scope::narrowed(limit);
+    let record = degradation();
+    let task = scope.enter(|| {
+        let (record, handle) = (record.clone(), handle());
+        std::thread::spawn(move || {
+            let inside = async {
+                report(record);
+                deadline()
+            };
+            tokio_test::block_on(inside.in_scope(handle))
+        })
+    });
+    assert_eq!(task.join().unwrap(), Some(limit));
+    assert!(scope.take_reports()[0].is(&record));
+    assert!(scope.take_reports().is_empty(), "taken once");
+}
+
+#[test]
+fn a_handle_taken_outside_any_scope_listens_to_nothing() {
+    let future = async { report(degradation()) };
+    tokio_test::block_on(future.in_scope(handle()));
+    assert!(handle().reports.is_none());
+}
+
+#[test]
+fn what_a_timer_drops_knows_whose_limit_it_was() {
+    struct Ask<'a>(&'a Cell<Option<SetBy>>);
+    impl Drop for Ask<'_> {
+        fn drop(&mut self) {
+            self.0.set(ended_by());
+        }
+    }
+
+    let seen = Cell::new(None);
+    end(SetBy::Caller, || {
+        end(SetBy::Us, || drop(Ask(&seen)));
+        assert_eq!(seen.get(), Some(SetBy::Us));
+        drop(Ask(&seen));
+        assert_eq!(seen.get(), Some(SetBy::Caller));
+    });
+    drop(Ask(&seen));
+    assert_eq!(seen.get(), None);
+}

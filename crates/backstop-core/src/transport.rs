@@ -1,0 +1,54 @@
+//! What a transport's error proves of its request.
+
+use std::io;
+
+use crate::{ErrorRef, Pushback, grpc::GrpcCode};
+
+/// Whether the request was certainly never processed.
+///
+/// Only what is proved counts: a connection that was refused or could not be made, a request that was cancelled before
+/// it was sent, and HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+pub(crate) fn is_unprocessed(error: ErrorRef<'_>) -> bool {
+    error.causes().any(|cause| {
+        // No connected socket reports these two: they come from connecting alone.
+        cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable)
+        }) || is_unsent(cause)
+    })
+}
+
+#[cfg(feature = "hyper-util")]
+fn is_unsent(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<hyper_util::client::legacy::Error>() {
+        return error.is_connect();
+    }
+    if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+        return error.is_canceled();
+    }
+    #[cfg(feature = "tonic-transport")]
+    if cause.is::<tonic::ConnectError>() {
+        return true;
+    }
+    // A GOAWAY of that reason says so of no single stream.
+    cause
+        .downcast_ref::<h2::Error>()
+        .is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+}
+
+#[cfg(not(feature = "hyper-util"))]
+fn is_unsent(_cause: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
+/// The gRPC status that came as an error, and the server's pushback.
+#[cfg(feature = "tonic")]
+pub(crate) fn status(error: ErrorRef<'_>) -> Option<(GrpcCode, Option<Pushback>)> {
+    let status = error.find::<tonic::Status>()?;
+    let pushback = crate::grpc::pushback(status.metadata().as_ref());
+    Some((GrpcCode::from_number(status.code().into()), pushback))
+}
+
+#[cfg(not(feature = "tonic"))]
+pub(crate) fn status(_error: ErrorRef<'_>) -> Option<(GrpcCode, Option<Pushback>)> {
+    None
+}
