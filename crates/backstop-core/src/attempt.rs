@@ -60,17 +60,24 @@ impl<F: Call> Attempt<F> {
         Self { call: Some(call), scope, timer: Timer::new() }
     }
 
-    /// Polls the call, then its time limit.
-    pub fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Elapsed>> {
-        let mut this = self.project();
-        let deadline = this.scope.deadline();
-        let Some(call) = this.call.as_mut().as_pin_mut() else {
+    /// Polls the call alone: the deadline is told to what runs inside, and ends nothing here.
+    ///
+    /// For a layer that has no answer of its own to give instead.
+    pub fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(call) = this.call.as_pin_mut() else {
             return Poll::Pending;
         };
-        if let Poll::Ready(output) = this.scope.enter(|| call.poll(cx)) {
+        this.scope.enter(|| call.poll(cx))
+    }
+
+    /// Polls the call, then its time limit.
+    pub fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Elapsed>> {
+        if let Poll::Ready(output) = self.as_mut().poll_call(cx) {
             return Poll::Ready(Ok(output));
         }
-        let Some(deadline) = deadline else {
+        let mut this = self.project();
+        let (true, Some(deadline)) = (this.call.is_some(), this.scope.deadline()) else {
             return Poll::Pending;
         };
         ready!(this.timer.poll_until(deadline.instant(), cx));

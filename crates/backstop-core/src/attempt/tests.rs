@@ -71,6 +71,18 @@ async fn what_the_limit_drops_knows_of_it_and_what_the_caller_drops_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_is_polled_alone_knows_its_deadline_and_is_not_ended_by_it() {
+    let service = service_fn(|(): ()| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, Infallible>(scope::time_left())
+    });
+    let attempt = Attempt::start(within(10, SetBy::Us), || ServiceCall::when_ready(service, ()));
+    let mut attempt = std::pin::pin!(attempt);
+    let left = std::future::poll_fn(|cx| attempt.as_mut().poll_call(cx)).await;
+    assert_eq!(left, Ok(Some(Duration::ZERO)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_polled_once_even_past_its_deadline() {
     let scope = within(10, SetBy::Us);
     advance(Duration::from_secs(1)).await;
