@@ -1,0 +1,80 @@
+//! What a timeout can be told.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith};
+
+use crate::TimeoutLayer;
+
+pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// A timeout as plain data, for [`TimeoutLayer::from_config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TimeoutConfig {
+    /// The layer's [name](Name).
+    pub name: Cow<'static, str>,
+    /// How long readiness and call may take together: 1 ms to 1 h, 1 s unless set.
+    pub limit: Duration,
+}
+
+impl TimeoutConfig {
+    /// The defaults, under this name.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self { name: name.into(), limit: DEFAULT_LIMIT }
+    }
+}
+
+/// Builds a [`TimeoutLayer`]: see [`TimeoutLayer::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct TimeoutBuilder<J = HttpReject> {
+    config: TimeoutConfig,
+    reject: J,
+}
+
+impl TimeoutBuilder {
+    pub(crate) fn new(config: TimeoutConfig) -> Self {
+        Self { config, reject: HttpReject::default() }
+    }
+}
+
+impl<J> TimeoutBuilder<J> {
+    /// How long readiness and call may take together: 1 ms to 1 h, 1 s unless set.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.config.limit = limit;
+        self
+    }
+
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> TimeoutBuilder<RejectAsError> {
+        TimeoutBuilder { config: self.config, reject: RejectAsError::new() }
+    }
+
+    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
+    pub fn reject_with<F>(self, make: F) -> TimeoutBuilder<RejectWith<F>> {
+        TimeoutBuilder { config: self.config, reject: RejectWith::new(make) }
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for `name` where it is no [`Name`], and for `limit` where it isn't 1 ms to 1 h.
+    pub fn build(self) -> Result<TimeoutLayer<J>, ConfigError> {
+        let Self { config: TimeoutConfig { name, limit }, reject } = self;
+        if !(SHORTEST..=LONGEST).contains(&limit) {
+            return Err(ConfigError::new("limit", format!("{limit:?}"), "1 ms to 1 h"));
+        }
+        Ok(TimeoutLayer::with(Name::new(name)?, limit, reject))
+    }
+}
+
+impl<J> fmt::Debug for TimeoutBuilder<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeoutBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! The layer.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith};
+use tower_layer::Layer;
+
+use crate::{Timeout, TimeoutBuilder, TimeoutConfig, config::DEFAULT_LIMIT};
+
+/// Ends calls that take too long. See the [crate docs](crate).
+///
+/// `J` is how it answers then, see [`Reject`](backstop_core::Reject).
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct TimeoutLayer<J = HttpReject> {
+    shared: Arc<Shared<J>>,
+}
+
+/// What all services of a layer share.
+pub(crate) struct Shared<J> {
+    pub(crate) name: Name,
+    pub(crate) limit: Duration,
+    pub(crate) reject: J,
+}
+
+impl TimeoutLayer {
+    /// A limit of 1 s.
+    pub fn new(name: Name) -> Self {
+        Self::with(name, DEFAULT_LIMIT, HttpReject::default())
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_timeout::TimeoutLayer;
+    ///
+    /// let error = TimeoutLayer::builder("ml_service").limit(Duration::ZERO).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "limit is 0ns, allowed is: 1 ms to 1 h");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> TimeoutBuilder {
+        TimeoutBuilder::new(TimeoutConfig::new(name))
+    }
+
+    /// The layer that `config` describes.
+    ///
+    /// # Errors
+    /// As [`TimeoutBuilder::build`].
+    pub fn from_config(config: TimeoutConfig) -> Result<Self, ConfigError> {
+        TimeoutBuilder::new(config).build()
+    }
+}
+
+impl<J> TimeoutLayer<J> {
+    pub(crate) fn with(name: Name, limit: Duration, reject: J) -> Self {
+        Self { shared: Arc::new(Shared { name, limit, reject }) }
+    }
+
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> TimeoutLayer<RejectAsError> {
+        TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectAsError::new())
+    }
+
+    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
+    pub fn reject_with<F>(self, make: F) -> TimeoutLayer<RejectWith<F>> {
+        TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectWith::new(make))
+    }
+}
+
+impl<J> Clone for TimeoutLayer<J> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<J> fmt::Debug for TimeoutLayer<J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f.debug_struct("TimeoutLayer"))
+    }
+}
+
+impl<J> Shared<J> {
+    /// Strategies may be closures, which have nothing to show.
+    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("name", &self.name).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl<S, J> Layer<S> for TimeoutLayer<J> {
+    type Service = Timeout<S, J>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Timeout::new(inner, Arc::clone(&self.shared))
+    }
+}

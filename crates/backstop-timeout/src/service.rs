@@ -1,0 +1,95 @@
+//! The service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::{Deadline, HttpReject, Progress, Reject, SetBy, scope};
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::{TimeoutFuture, layer::Shared, readiness::Readiness};
+
+/// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
+pub struct Timeout<S, J = HttpReject> {
+    inner: S,
+    readiness: Readiness,
+    shared: Arc<Shared<J>>,
+}
+
+impl<S, J> Timeout<S, J> {
+    pub(crate) fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
+        Self { inner, readiness: Readiness::default(), shared }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, J, Req> Service<Req> for Timeout<S, J>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = TimeoutFuture<S, Req, J>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        match self.inner.poll_ready(cx) {
+            Poll::Ready(result) => {
+                self.readiness.set_ready(self.shared.limit);
+                Poll::Ready(result)
+            }
+            Poll::Pending => self.readiness.poll_too_late(self.shared.limit, cx).map(Ok),
+        }
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let limit = self.shared.limit;
+        let shared = Arc::clone(&self.shared);
+        let context = shared.reject.context(&request);
+        let Some(left) = self.readiness.take(limit) else {
+            return TimeoutFuture::refused(SetBy::Us, Progress::NotReady, context, shared);
+        };
+        let now = Instant::now();
+        match scope::deadline() {
+            Some(passed) if passed.instant() <= now => {
+                TimeoutFuture::refused(passed.set_by(), Progress::NotAsked, context, shared)
+            }
+            _ => {
+                let deadline = Deadline::at(now + left, SetBy::Us);
+                TimeoutFuture::called(deadline, || self.inner.call(request), context, shared)
+            }
+        }
+    }
+}
+
+/// A clone waits for its own readiness.
+impl<S: Clone, J> Clone for Timeout<S, J> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl<S: fmt::Debug, J> fmt::Debug for Timeout<S, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Timeout");
+        f.field("inner", &self.inner).field("readiness", &self.readiness);
+        self.shared.debug(f)
+    }
+}
