@@ -6,7 +6,7 @@ mod recording;
 mod replay;
 mod replay_impls;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wrap;
 
 pub(crate) use buffered::BufferedBody;

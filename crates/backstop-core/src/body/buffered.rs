@@ -24,19 +24,13 @@ pub(crate) struct BufferedBody<E> {
 impl<E> BufferedBody<E> {
     /// `hint` is what the original body said before it was read.
     pub(crate) fn new(pieces: Pieces, hint: SizeHint) -> Self {
-        Self {
-            pieces: pieces.into_sealed().into_iter(),
-            hint,
-            error: PhantomData,
-        }
+        Self { pieces: pieces.into_sealed().into_iter(), hint, error: PhantomData }
     }
 }
 
 impl<E> fmt::Debug for BufferedBody<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BufferedBody")
-            .field("hint", &self.hint)
-            .finish_non_exhaustive()
+        f.debug_struct("BufferedBody").field("hint", &self.hint).finish_non_exhaustive()
     }
 }
 
@@ -44,10 +38,7 @@ impl<E> Body for BufferedBody<E> {
     type Data = Bytes;
     type Error = E;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>> {
         let this = self.get_mut();
         Poll::Ready(this.pieces.next().map(|piece| {
             this.hint = less(&this.hint, piece.data_len() as u64);
@@ -59,10 +50,7 @@ impl<E> Body for BufferedBody<E> {
         self.pieces.len() == 0
     }
 
-    #[expect(
-        clippy::clone_on_copy,
-        reason = "`SizeHint` is `Copy` only since http-body 1.1"
-    )]
+    #[expect(clippy::clone_on_copy, reason = "`SizeHint` is `Copy` only since http-body 1.1")]
     fn size_hint(&self) -> SizeHint {
         self.hint.clone()
     }

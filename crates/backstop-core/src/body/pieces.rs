@@ -21,9 +21,7 @@ impl Piece {
     pub(crate) fn from_frame(frame: Frame<Bytes>) -> Result<Self, Frame<Bytes>> {
         match frame.into_data() {
             Ok(data) => Ok(Self::Data(data)),
-            Err(frame) => frame
-                .into_trailers()
-                .map(|trailers| Self::Trailers(Box::new(trailers))),
+            Err(frame) => frame.into_trailers().map(|trailers| Self::Trailers(Box::new(trailers))),
         }
     }
 
@@ -48,9 +46,7 @@ impl Piece {
             Self::Data(data) => data.len(),
             Self::Trailers(trailers) => {
                 // One for the frame itself, so that not even empty trailers come for ever at no cost.
-                trailers.iter().fold(1, |sum, (name, value)| {
-                    sum + name.as_str().len() + value.len()
-                })
+                trailers.iter().fold(1, |sum, (name, value)| sum + name.as_str().len() + value.len())
             }
         }
     }
@@ -86,8 +82,7 @@ impl Pieces {
     /// Makes one piece of the small chunks so far.
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.sealed
-                .push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
+            self.sealed.push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
         }
     }
 

@@ -99,11 +99,7 @@ where
             mode: Mode::Recording,
             waiting: None,
         };
-        Self {
-            state: Mutex::new(state),
-            cap,
-            error,
-        }
+        Self { state: Mutex::new(state), cap, error }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {

@@ -75,17 +75,13 @@ impl<B> Replay<B> {
     /// For a body that is in memory already: each copy is made from the same bytes, which are shared, not copied.
     #[must_use]
     pub const fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self {
-        Self {
-            kind: Kind::Bytes { bytes, make },
-        }
+        Self { kind: Kind::Bytes { bytes, make } }
     }
 
     /// For a body that can't be replayed.
     #[must_use]
     pub const fn refused(reason: NotReplayable) -> Self {
-        Self {
-            kind: Kind::Refused(reason),
-        }
+        Self { kind: Kind::Refused(reason) }
     }
 
     /// How much of the body is held, without disturbing whoever reads it.
@@ -127,9 +123,7 @@ impl<B> Drop for Replay<B> {
 
 impl<B> fmt::Debug for Replay<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay")
-            .field("held", &self.held())
-            .finish()
+        f.debug_struct("Replay").field("held", &self.held()).finish()
     }
 }
 
@@ -181,12 +175,7 @@ where
     }
     let shared = Arc::new(Shared::new(body, hint, cap, error));
     let first = B::wrap(Reader::first(Arc::clone(&shared)));
-    (
-        first,
-        Replay {
-            kind: Kind::Recorded(shared),
-        },
-    )
+    (first, Replay { kind: Kind::Recorded(shared) })
 }
 
 /// Why there is no copy of a body.

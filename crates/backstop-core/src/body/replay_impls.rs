@@ -52,10 +52,7 @@ impl ReplayableBody for Full<Bytes> {
             return (self, Replay::refused(NotReplayable::TooLarge));
         }
         match self.into_inner() {
-            Some(bytes) => (
-                Self::new(bytes.clone()),
-                Replay::from_bytes(bytes, Self::new),
-            ),
+            Some(bytes) => (Self::new(bytes.clone()), Replay::from_bytes(bytes, Self::new)),
             None => (Self::default(), Replay::ended()),
         }
     }

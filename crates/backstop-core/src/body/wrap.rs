@@ -107,11 +107,7 @@ mod sync {
     impl<W: Body> SyncBody<W> {
         pub(super) fn new(body: W) -> Self {
             let (hint, ended) = (body.size_hint(), body.is_end_stream());
-            Self {
-                body: Mutex::new(Box::pin(body)),
-                hint,
-                ended,
-            }
+            Self { body: Mutex::new(Box::pin(body)), hint, ended }
         }
     }
 
@@ -119,10 +115,7 @@ mod sync {
         type Data = Bytes;
         type Error = W::Error;
 
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, W::Error>>> {
+        fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, W::Error>>> {
             let this = self.get_mut();
             let body = this.body.get_mut().unwrap_or_else(PoisonError::into_inner);
             let polled = body.as_mut().poll_frame(cx);
@@ -135,10 +128,7 @@ mod sync {
             self.ended
         }
 
-        #[expect(
-            clippy::clone_on_copy,
-            reason = "`SizeHint` is `Copy` only since http-body 1.1"
-        )]
+        #[expect(clippy::clone_on_copy, reason = "`SizeHint` is `Copy` only since http-body 1.1")]
         fn size_hint(&self) -> SizeHint {
             self.hint.clone()
         }

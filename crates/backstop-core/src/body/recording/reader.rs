@@ -26,10 +26,7 @@ impl<B: Body, F> Reader<B, F> {
     }
 
     pub(super) fn new(shared: Arc<Shared<B, F>>, epoch: u64) -> Self {
-        Self {
-            shared: Some(shared),
-            epoch,
-        }
+        Self { shared: Some(shared), epoch }
     }
 }
 
@@ -97,10 +94,7 @@ where
         match step {
             Step::Give(piece) => Poll::Ready(Some(Ok(piece.into_frame()))),
             Step::Read(source) => {
-                let mut lease = Lease {
-                    shared: self,
-                    source: Some(source),
-                };
+                let mut lease = Lease { shared: self, source: Some(source) };
                 let polled = lease.poll(cx);
                 let waker = polled.is_pending().then(|| cx.waker().clone());
                 lease.give_back(epoch, polled, waker)
@@ -138,9 +132,7 @@ where
         let (hint, ended) = match &polled {
             Poll::Ready(None) => (SizeHint::with_exact(0), true),
             Poll::Ready(Some(Err(_))) => (SizeHint::new(), false),
-            Poll::Pending | Poll::Ready(Some(Ok(_))) => {
-                (source.size_hint(), source.is_end_stream())
-            }
+            Poll::Pending | Poll::Ready(Some(Ok(_))) => (source.size_hint(), source.is_end_stream()),
         };
         let Some(source) = self.source.take() else {
             return polled;
