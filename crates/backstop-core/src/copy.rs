@@ -34,8 +34,11 @@ pub trait CopyRequest<Req> {
     /// What must be known of a request before it is given away.
     fn facts(&self, request: &Req) -> RequestFacts;
 
-    /// Gives back the request to send now, and what copies can be made from later.
-    fn keep(&self, request: Req, keep: Keep) -> (Req, Self::Kept);
+    /// Keeps what copies can be made from, before `request` is sent.
+    ///
+    /// In place, since moving a request costs as much as a good part of keeping it. `request` stays the request to send:
+    /// only its body may have been wrapped.
+    fn keep(&self, request: &mut Req, keep: Keep) -> Self::Kept;
 
     /// Makes a copy.
     ///
@@ -108,9 +111,7 @@ impl fmt::Display for NotCopied {
         match self {
             Self::HeadOnly => f.write_str("only the head of the request was kept"),
             Self::Body(reason) => reason.fmt(f),
-            Self::InvalidHead => {
-                f.write_str("the request's head holds a header that HTTP doesn't allow")
-            }
+            Self::InvalidHead => f.write_str("the request's head holds a header that HTTP doesn't allow"),
         }
     }
 }

@@ -19,9 +19,8 @@ impl<Req: Clone> CopyRequest<Req> for CloneCopy {
         RequestFacts::none().idempotent()
     }
 
-    fn keep(&self, request: Req, _: Keep) -> (Req, Req) {
-        let kept = request.clone();
-        (request, kept)
+    fn keep(&self, request: &mut Req, _: Keep) -> Req {
+        request.clone()
     }
 
     fn copy(&self, kept: &mut Req, _: CopyAs) -> Result<Req, NotCopied> {

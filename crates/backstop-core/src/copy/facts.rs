@@ -1,6 +1,6 @@
 //! What is known of a request once it has been given away.
 
-use http::{HeaderMap, HeaderName, Method, Request, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Version, header};
 
 static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
@@ -27,25 +27,26 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
-        let method = request.method();
-        let headers = request.headers();
         let mut facts = Self::none();
-        if is_idempotent(method) {
+        if is_idempotent(request.method()) {
             facts = facts.idempotent();
         }
         // Of an extended CONNECT (RFC 8441, RFC 9220) the method is CONNECT as well.
-        if *method == Method::CONNECT || asks_for_upgrade(headers, request.version()) {
+        if *request.method() == Method::CONNECT {
             facts = facts.upgrade();
         }
-        if headers
-            .get(&IDEMPOTENCY_KEY)
-            .is_some_and(|key| !key.is_empty())
-        {
-            facts = facts.with_idempotency_key();
-        }
-        // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
-        if headers.contains_key(&EARLY_DATA) {
-            facts = facts.early_data();
+        // HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
+        let has_options = request.version() < Version::HTTP_2;
+        // One look at each name's length is cheaper than asking the map for each of the four.
+        for (name, value) in request.headers() {
+            facts = match name.as_str().len() {
+                7 if has_options && name == header::UPGRADE => facts.upgrade(),
+                10 if has_options && name == header::CONNECTION && has_upgrade_option(value) => facts.upgrade(),
+                // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
+                10 if *name == EARLY_DATA => facts.early_data(),
+                15 if *name == IDEMPOTENCY_KEY && !value.is_empty() => facts.with_idempotency_key(),
+                _ => facts,
+            };
         }
         facts
     }
@@ -98,9 +99,7 @@ impl RequestFacts {
     }
 
     const fn with(self, bit: u8) -> Self {
-        Self {
-            bits: self.bits | bit,
-        }
+        Self { bits: self.bits | bit }
     }
 
     const fn has(self, bit: u8) -> bool {
@@ -110,23 +109,11 @@ impl RequestFacts {
 
 /// RFC 9110 §9.2.2. A method that we don't know isn't.
 fn is_idempotent(method: &Method) -> bool {
-    matches!(
-        *method,
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    )
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
-fn asks_for_upgrade(headers: &HeaderMap, version: Version) -> bool {
-    // HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
-    if version >= Version::HTTP_2 {
-        return false;
-    }
-    headers.contains_key(header::UPGRADE)
-        || headers.get_all(header::CONNECTION).iter().any(|value| {
-            // Bytes, not text: a value that isn't text may still hold the option.
-            value
-                .as_bytes()
-                .split(|byte| *byte == b',')
-                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-        })
+fn has_upgrade_option(connection: &HeaderValue) -> bool {
+    // Bytes, not text: a value that isn't text may still hold the option.
+    let mut options = connection.as_bytes().split(|byte| *byte == b',');
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
 }

@@ -1,6 +1,6 @@
 //! Copies of HTTP requests.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use http::Request;
 
@@ -34,11 +34,7 @@ impl HttpCopy {
     /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
         if bytes > LARGEST_MAX_BODY {
-            return Err(ConfigError::new(
-                "max_body",
-                bytes.to_string(),
-                "0 to 1073741824 (1 GiB)",
-            ));
+            return Err(ConfigError::new("max_body", bytes.to_string(), "0 to 1073741824 (1 GiB)"));
         }
         self.max_body = bytes;
         Ok(self)
@@ -47,9 +43,7 @@ impl HttpCopy {
 
 impl Default for HttpCopy {
     fn default() -> Self {
-        Self {
-            max_body: DEFAULT_MAX_BODY,
-        }
+        Self { max_body: DEFAULT_MAX_BODY }
     }
 }
 
@@ -63,9 +57,7 @@ pub struct HttpKept<B> {
 impl<B> fmt::Debug for HttpKept<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the head: it holds what may not be logged.
-        f.debug_struct("HttpKept")
-            .field("body", &self.body)
-            .finish_non_exhaustive()
+        f.debug_struct("HttpKept").field("body", &self.body).finish_non_exhaustive()
     }
 }
 
@@ -77,30 +69,18 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
         RequestFacts::of(request)
     }
 
-    fn keep(&self, request: Request<B>, keep: Keep) -> (Request<B>, Self::Kept) {
-        let head = HeadSnapshot::of(&request);
-        match keep {
-            Keep::Head => (request, HttpKept { head, body: None }),
-            // The common case, without taking the request apart.
-            Keep::Whole if request.body().is_end_stream() => (
-                request,
-                HttpKept {
-                    head,
-                    body: Some(Replay::ended()),
-                },
-            ),
+    fn keep(&self, request: &mut Request<B>, keep: Keep) -> Self::Kept {
+        let body = match keep {
+            Keep::Head => None,
+            // The common case, without taking the body out.
+            Keep::Whole if request.body().is_end_stream() => Some(Replay::ended()),
             Keep::Whole => {
-                let (parts, body) = request.into_parts();
-                let (body, replay) = body.split(self.max_body);
-                (
-                    Request::from_parts(parts, body),
-                    HttpKept {
-                        head,
-                        body: Some(replay),
-                    },
-                )
+                let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
+                *request.body_mut() = body;
+                Some(replay)
             }
-        }
+        };
+        HttpKept { head: HeadSnapshot::of(request), body }
     }
 
     fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {

@@ -1,0 +1,114 @@
+//! The headers that come out are those that went in.
+
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, SET_COOKIE};
+use proptest::prelude::*;
+
+use super::*;
+
+fn fields(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), value.as_bytes().to_vec(), value.is_sensitive())
+    };
+    headers.iter().map(field).collect()
+}
+
+fn names() -> impl Strategy<Value = HeaderName> {
+    let standard = prop::sample::select(vec![ACCEPT, AUTHORIZATION, COOKIE, HOST, SET_COOKIE]);
+    // Few of them, so that they repeat.
+    let custom = "x-[a-c]{1,2}".prop_map(|name| HeaderName::try_from(name).unwrap());
+    let any = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}".prop_map(|name| HeaderName::try_from(name).unwrap());
+    prop_oneof![2 => standard, 2 => custom, 1 => any]
+}
+
+fn values() -> impl Strategy<Value = HeaderValue> {
+    // RFC 9110 §5.5: visible characters, space, tab and obs-text.
+    let byte = prop_oneof![Just(b'\t'), 0x20..0x7f_u8, 0x80..=0xff_u8];
+    (prop::collection::vec(byte, 0..200), any::<bool>()).prop_map(|(bytes, sensitive)| {
+        let mut value = HeaderValue::from_bytes(&bytes).unwrap();
+        value.set_sensitive(sensitive);
+        value
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_length_is_put_whole(from in prop::collection::vec(any::<u8>(), 0..100)) {
+        let mut to = vec![0; from.len()];
+        put(&mut to, &from);
+        prop_assert_eq!(to, from);
+    }
+
+    #[test]
+    fn any_headers_are_rebuilt_exactly(fields_in in prop::collection::vec((names(), values()), 0..40)) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields_in {
+            headers.append(name, value);
+        }
+        let rebuilt = Flat::of([""; 4], &headers).restore(|_| true).unwrap().1;
+        prop_assert_eq!(fields(&rebuilt), fields(&headers));
+        prop_assert_eq!(rebuilt, headers);
+    }
+}
+
+#[test]
+fn a_removed_header_leaves_the_order_of_the_others() {
+    let mut headers = HeaderMap::new();
+    for name in ["x-a", "x-b", "x-c", "x-d"] {
+        headers.append(name, HeaderValue::from_static("1"));
+        headers.append(name, HeaderValue::from_static("2"));
+    }
+    headers.remove("x-a");
+    let rebuilt = Flat::of([""; 4], &headers).restore(|_| true).unwrap().1;
+    assert_eq!(fields(&rebuilt), fields(&headers));
+}
+
+#[test]
+fn the_largest_head_is_rebuilt() {
+    let mut headers = HeaderMap::new();
+    let long = "n".repeat(65_535);
+    headers.insert(HeaderName::try_from(long).unwrap(), HeaderValue::from_bytes(&vec![b'v'; 1 << 20]).unwrap());
+    for number in 0..24_000 {
+        headers.append(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static(""));
+    }
+    assert_eq!(Flat::of([""; 4], &headers).restore(|_| true).unwrap().1, headers);
+}
+
+#[test]
+fn heads_around_the_size_of_the_stack_s_share_are_rebuilt() {
+    for size in SCRATCH - PREFIX - "host".len() - 2..SCRATCH + 2 {
+        let value = HeaderValue::from_bytes(&vec![b'v'; size]).unwrap();
+        let headers = HeaderMap::from_iter([(HOST, value)]);
+        let flat = Flat::of(["/", "", "", ""], &headers);
+        assert_eq!(flat.bytes.len(), 1 + PREFIX + "host".len() + size);
+        assert_eq!(flat.restore(|_| true).unwrap(), (Bytes::from_static(b"/"), headers));
+    }
+}
+
+#[test]
+fn no_headers_are_no_memory() {
+    let flat = Flat::of([""; 4], &HeaderMap::new());
+    assert!(flat.bytes.is_empty());
+    assert_eq!(flat.restore(|_| true).unwrap().1.capacity(), 0);
+}
+
+#[test]
+fn the_flat_bytes_are_sized_exactly_and_values_share_them() {
+    let headers = HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static("text/plain")),
+        (HOST, HeaderValue::from_static("example.com")),
+    ]);
+    let flat = Flat::of([""; 4], &headers);
+    assert_eq!(flat.bytes.len(), 2 * PREFIX + "accepttext/plainhostexample.com".len());
+    let rebuilt = flat.restore(|_| true).unwrap().1;
+    let (accept, host) = (rebuilt[ACCEPT].as_bytes(), rebuilt[HOST].as_bytes());
+    let between = PREFIX + "host".len();
+    assert_eq!(accept.as_ptr_range().end.wrapping_add(between), host.as_ptr());
+}
+
+#[test]
+fn broken_flat_bytes_are_an_error() {
+    let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text"))]);
+    let mut flat = Flat::of([""; 4], &headers);
+    flat.bytes = flat.bytes[..flat.bytes.len() - 1].into();
+    assert_eq!(flat.restore(|_| true).unwrap_err(), NotCopied::InvalidHead);
+}
