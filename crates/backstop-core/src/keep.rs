@@ -71,11 +71,7 @@ impl KeepReplaced {
     /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
         if bytes > LARGEST_MAX_BODY {
-            return Err(ConfigError::new(
-                "max_body",
-                bytes.to_string(),
-                "0 to 1073741824 (1 GiB)",
-            ));
+            return Err(ConfigError::new("max_body", bytes.to_string(), "0 to 1073741824 (1 GiB)"));
         }
         self.max_body = bytes;
         Ok(self)
@@ -87,11 +83,7 @@ impl KeepReplaced {
     /// [`ConfigError`] with the field `max_wait` where it is zero or over 60 s.
     pub fn max_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
         if wait.is_zero() || wait > LONGEST_MAX_WAIT {
-            return Err(ConfigError::new(
-                "max_wait",
-                format!("{wait:?}"),
-                "more than 0 s, up to 60 s",
-            ));
+            return Err(ConfigError::new("max_wait", format!("{wait:?}"), "more than 0 s, up to 60 s"));
         }
         self.max_wait = wait;
         Ok(self)
@@ -100,10 +92,7 @@ impl KeepReplaced {
 
 impl Default for KeepReplaced {
     fn default() -> Self {
-        Self {
-            max_body: DEFAULT_MAX_BODY,
-            max_wait: DEFAULT_MAX_WAIT,
-        }
+        Self { max_body: DEFAULT_MAX_BODY, max_wait: DEFAULT_MAX_WAIT }
     }
 }
 
@@ -119,18 +108,9 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
             State::Done
         } else {
             let (head, body) = answer.into_parts();
-            State::Reading {
-                head,
-                body,
-                hint,
-                pieces: Pieces::default(),
-            }
+            State::Reading { head, body, hint, pieces: Pieces::default() }
         };
-        Keeping {
-            state,
-            config: *self,
-            timer: None,
-        }
+        Keeping { state, config: *self, timer: None }
     }
 }
 
@@ -150,23 +130,14 @@ pin_project! {
 }
 
 enum State<B> {
-    Passing {
-        answer: Response<B>,
-    },
-    Reading {
-        head: response::Parts,
-        body: B,
-        hint: SizeHint,
-        pieces: Pieces,
-    },
+    Passing { answer: Response<B> },
+    Reading { head: response::Parts, body: B, hint: SizeHint, pieces: Pieces },
     Done,
 }
 
 impl<B> fmt::Debug for Keeping<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeping")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Keeping").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -190,8 +161,7 @@ impl<B: WrapBody> Future for Keeping<B> {
         let read = match read {
             Read::Pending => {
                 if this.timer.is_none() {
-                    this.timer
-                        .set(Some(tokio::time::sleep(this.config.max_wait)));
+                    this.timer.set(Some(tokio::time::sleep(this.config.max_wait)));
                 }
                 match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
                     Some(Poll::Pending) => return Poll::Pending,
@@ -205,20 +175,9 @@ impl<B: WrapBody> Future for Keeping<B> {
         this.timer.set(None);
         Poll::Ready(match (read, state) {
             (Read::Whole, State::Passing { answer }) => Some(answer),
-            (
-                Read::Whole,
-                State::Reading {
-                    head,
-                    body,
-                    hint,
-                    pieces,
-                },
-            ) => {
+            (Read::Whole, State::Reading { head, body, hint, pieces }) => {
                 drop(body);
-                Some(Response::from_parts(
-                    head,
-                    B::wrap(BufferedBody::new(pieces, hint)),
-                ))
+                Some(Response::from_parts(head, B::wrap(BufferedBody::new(pieces, hint))))
             }
             (Read::Whole | Read::Never | Read::Pending, _) => None,
         })
@@ -226,12 +185,7 @@ impl<B: WrapBody> Future for Keeping<B> {
 }
 
 /// Reads what there is.
-fn read<B: WrapBody>(
-    body: &mut B,
-    pieces: &mut Pieces,
-    max_body: usize,
-    cx: &mut Context<'_>,
-) -> Read {
+fn read<B: WrapBody>(body: &mut B, pieces: &mut Pieces, max_body: usize, cx: &mut Context<'_>) -> Read {
     for _ in 0..FRAMES_A_POLL {
         let piece = match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Pending => return Read::Pending,
