@@ -104,7 +104,7 @@ impl<E: Unpin> Body for Script<E> {
 
     fn is_end_stream(&self) -> bool {
         // A body of unknown length doesn't know its end before it has come.
-        matches!(self.length, Length::Declared) && self.acts.is_empty()
+        matches!(self.length, Length::Declared) && self.acts.iter().all(|act| matches!(act, Act::Hang(_)))
     }
 
     fn size_hint(&self) -> SizeHint {
