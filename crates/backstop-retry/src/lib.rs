@@ -1,1 +1,194 @@
-//! A tower layer that repeats failed requests where repeating is safe
+//! A tower layer that repeats failed requests where repeating is safe.
+//!
+//! # Why
+//!
+//! Many failures last for a moment: a connection that was reset, an instance that restarts, a 503 with `Retry-After: 1`.
+//! Sending the request again then turns a failure into an answer. Done carelessly it also pays twice, triples the load on
+//! a service that is down for its load, and makes every caller come back in the same millisecond. This layer repeats only
+//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one limit for all of it,
+//! and gives back the server's own last answer when nothing helped.
+//!
+//! Put it around the client of a dependency that fails for moments at a time. Don't put it where another tier already
+//! repeats the same request (attempts multiply), around a service that is overloaded for hours, or around your own
+//! handlers: what fails there fails again.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{convert::Infallible, sync::{Arc, atomic::{AtomicU32, Ordering}}};
+//!
+//! use axum::{body::Body, http::{Request, Response, StatusCode}};
+//! use backstop_retry::{RetryLayer, name};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let calls = Arc::new(AtomicU32::new(0));
+//! let counted = Arc::clone(&calls);
+//! let restarting = service_fn(move |_: Request<Body>| {
+//!     let well = counted.fetch_add(1, Ordering::Relaxed) > 0;
+//!     async move {
+//!         let mut response = Response::new(Body::empty());
+//!         *response.status_mut() = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+//!         Ok::<_, Infallible>(response)
+//!     }
+//! });
+//! let ml_service = ServiceBuilder::new().layer(RetryLayer::new(name!("ml_service"))).service(restarting);
+//!
+//! let response = ml_service.oneshot(Request::new(Body::empty())).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! assert_eq!(calls.load(Ordering::Relaxed), 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is repeated
+//!
+//! A request is sent again when its result is worth it **and** the request may be sent again.
+//!
+//! | result | worth it? |
+//! |---|---|
+//! | 408, 425, 429, 502, 503, 504; gRPC `UNAVAILABLE` | yes |
+//! | gRPC `RESOURCE_EXHAUSTED` | where the server said when to come again |
+//! | an error of the transport | yes |
+//! | a timeout of our own that ended the call | yes |
+//! | 500, 501, 505 and other 5xx; other gRPC codes | only if asked for: [`retry_on`](RetryBuilder::retry_on), [`HttpClassify::transient_code`] |
+//! | other statuses | no |
+//! | a refusal of our own: circuit open, bulkhead full | no |
+//! | a 425, where our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
+//! | any, with a negative or unreadable `grpc-retry-pushback-ms` | no |
+//!
+//! | request | may it be sent again? |
+//! |---|---|
+//! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes: idempotent by RFC 9110 §9.2.2 |
+//! | POST, PATCH and all others | only if it was certainly not processed: connection refused, `REFUSED_STREAM`, never sent |
+//! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
+//! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
+//! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
+//! | CONNECT, an upgrade | never |
+//! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
+//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off |
+//!
+//! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
+//! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see
+//! [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe.
+//!
+//! # Time
+//!
+//! All attempts and waits share one [total](RetryBuilder::total); an earlier deadline of the
+//! [scope](backstop_core::scope) binds instead. Each attempt runs in a scope of its own with that deadline, which a
+//! `TimeoutLayer` further in obeys, and of the degradations reported in it only those of the attempt that is returned move
+//! up.
+//!
+//! | when the total passes | then |
+//! |---|---|
+//! | in a later attempt, its readiness included | the attempt is dropped, and the earlier answer or error is returned |
+//! | in an attempt while there is no earlier answer | the attempt goes on: this layer can't make answers up, and `TimeoutLayer` can |
+//! | the next wait doesn't fit into what is left | the answer at hand is returned at once |
+//!
+//! There is no earlier answer in the first attempt, and where the earlier answers [were not kept](#the-last-answer). A limit
+//! for each attempt is the job of a `TimeoutLayer`, innermost.
+//!
+//! # Backoff
+//!
+//! After attempt *n* the wait is random, uniform from 0 to min(cap, base · 2ⁿ⁻¹): exponential backoff with full jitter
+//! (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A delay that the server asks for
+//! (`Retry-After` in both forms, `grpc-retry-pushback-ms`) is a minimum: the jitter is added to it. One that is longer
+//! than [`max_retry_after`](RetryBuilder::max_retry_after) or than the time left ends the retrying, with that response.
+//!
+//! # The last answer
+//!
+//! When attempts or time run out, the last response or error is returned as it was. A response that is to be replaced is
+//! read into memory before the wait (32 KiB, 100 ms, see [`KeepReplaced`]), which gives its connection and its permits
+//! back, and comes out byte for byte the same if nothing better does: when the next attempt is refused by a layer further in
+//! (an open circuit), isn't ready in time or is ended by the total. A longer one is dropped; the answer kept before it, if
+//! there is one, stays.
+//!
+//! # Knobs
+//!
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | [`max_attempts`](RetryBuilder::max_attempts) | 3 in all | 1 to 1000 |
+//! | [`total`](RetryBuilder::total) | 60 s | more than 0 s, up to 24 h |
+//! | [`backoff_base`](RetryBuilder::backoff_base) | 100 ms | more than 0 s, up to the cap |
+//! | [`backoff_cap`](RetryBuilder::backoff_cap) | 10 s, or the total if less | more than 0 s, up to the total |
+//! | [`max_retry_after`](RetryBuilder::max_retry_after) | 10 s, or the total if less | 0 s up to the total |
+//! | [`max_body`](RetryBuilder::max_body) | 64 KiB | 0 to 1 GiB |
+//! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
+//! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if) | not set | |
+//! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
+//! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`] | |
+//!
+//! # Where it stands in a stack
+//!
+//! ```text
+//! caller → Deadline → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
+//! ```
+//!
+//! Outside the circuit breaker, which so sees every attempt and learns fast, and whose refusals aren't repeated. Outside
+//! the bulkhead, so that a request that waits for its next attempt holds no permit. Outside the timeout, which ends each
+//! attempt. Inside the fallback, which gets what is left when no attempt helped.
+//!
+//! # How many calls one request can cost
+//!
+//! At most `max_attempts`, 3 by default. Tiers multiply: where a gateway, this service and its client library each make 3
+//! attempts, one request costs 27 calls. Retry in one tier only, the one next to the failure, and keep a circuit breaker
+//! inside. While everything fails, `max_attempts` is also what the load on the dependency is multiplied by until its
+//! circuit opens.
+//!
+//! # Cost
+//!
+//! A request whose first attempt is returned costs one read of the clock, a clone of the inner service, and what
+//! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. Nothing is locked,
+//! spawned or boxed. With `max_attempts(1)`, and for CONNECT and upgrades, it costs nothing.
+//!
+//! # Cancellation
+//!
+//! Dropping the future drops the attempt that is being made, and what was kept of request and answers. Nothing goes on
+//! behind the caller's back. An attempt that the total ends is dropped under
+//! [`ended_by`](backstop_core::scope::ended_by), so that a circuit breaker further in counts it as the hang that it was.
+//!
+//! # Features
+//!
+//! None is on by default. They are those of `backstop-core`.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | requests and responses with `axum::body::Body` |
+//! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
+//! | `hyper-util` | proof, from the errors of hyper and of its client, that a request was never processed |
+//! | `tonic-transport` | the same from the errors of tonic's `Channel` |
+//!
+//! # Telemetry
+//!
+//! `tracing` events at `DEBUG`, target `backstop::retry`, with the layer's `name` and the number of the `attempt`; nothing
+//! of the request:
+//!
+//! | event | further fields |
+//! |---|---|
+//! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
+//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `uploading`, or `not-replayable` with its `detail` |
+//! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed` |
+
+mod backoff;
+mod builder;
+mod config;
+mod future;
+mod layer;
+mod repeat_if;
+mod repeats;
+mod service;
+mod telemetry;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use backstop_core::{CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, name};
+
+pub use builder::RetryBuilder;
+pub use config::RetryConfig;
+pub use future::RetryFuture;
+pub use layer::RetryLayer;
+pub use repeat_if::RepeatIf;
+pub use service::Retry;

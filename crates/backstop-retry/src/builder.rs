@@ -1,0 +1,208 @@
+//! The builder.
+
+use std::{fmt, time::Duration};
+
+use backstop_core::{
+    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, KeepReplaced, Outcome,
+};
+use http::StatusCode;
+
+use crate::{RepeatIf, RetryConfig, RetryLayer, config::Settings, layer::Policy};
+
+/// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBuilder<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
+    config: RetryConfig,
+    classify: C,
+    copy: K,
+    keep: A,
+    /// A knob that is checked where it is turned.
+    refused: Option<ConfigError>,
+}
+
+impl RetryBuilder {
+    pub(crate) fn new(config: RetryConfig) -> Self {
+        let max_body = config.max_body;
+        let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
+        Self { config, classify, copy, keep, refused: None }.max_body(max_body)
+    }
+}
+
+impl<C, K, A> RetryBuilder<C, K, A> {
+    /// How often a request is sent at most, the first time included: 1 to 1000, 3 unless set.
+    ///
+    /// With 1 the layer does nothing: requests pass straight through.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.config.max_attempts = attempts;
+        self
+    }
+
+    /// The longest wait before the second attempt: 100 ms unless set, more than 0 s, up to the
+    /// [cap](Self::backoff_cap).
+    ///
+    /// It doubles with each further attempt. How long is really waited is random, anything from nothing to that: full
+    /// jitter, see [Backoff](crate#backoff).
+    pub fn backoff_base(mut self, base: Duration) -> Self {
+        self.config.backoff_base = Some(base);
+        self
+    }
+
+    /// What the doubling of the [base](Self::backoff_base) stops at: 10 s unless set, up to the [total](Self::total).
+    pub fn backoff_cap(mut self, cap: Duration) -> Self {
+        self.config.backoff_cap = Some(cap);
+        self
+    }
+
+    /// The time that all attempts and waits may take together: 60 s unless set, more than 0 s, up to 24 h.
+    ///
+    /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds. See [Time](crate#time).
+    pub fn total(mut self, total: Duration) -> Self {
+        self.config.total = total;
+        self
+    }
+
+    /// The longest delay that a server may ask for: 10 s unless set, up to the [total](Self::total).
+    ///
+    /// A server that asks for more is obeyed: its answer is returned at once.
+    pub fn max_retry_after(mut self, delay: Duration) -> Self {
+        self.config.max_retry_after = Some(delay);
+        self
+    }
+
+    /// Repeats requests with an `Idempotency-Key` whatever their method.
+    ///
+    /// For servers that honour that field
+    /// ([draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)):
+    /// to any other it means nothing, and a request that was processed is processed again.
+    pub fn trust_idempotency_key(mut self) -> Self {
+        self.config.trust_idempotency_key = true;
+        self
+    }
+
+    /// Starts the jitter at `seed`, for tests that want the same waits each time. Random unless set.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// Takes requests for idempotent of which `predicate` says so, whatever their method.
+    ///
+    /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
+    /// requests whose method isn't idempotent.
+    ///
+    /// ```
+    /// use backstop_retry::RetryLayer;
+    /// use axum::{body::Body, http::Request};
+    ///
+    /// // A search is a POST because it is long, not because it changes anything.
+    /// let retry = RetryLayer::builder("search")
+    ///     .repeat_if(|request: &Request<Body>| request.uri().path() == "/search")
+    ///     .build()?;
+    /// # let _ = retry;
+    /// # Ok::<(), backstop_retry::ConfigError>(())
+    /// ```
+    pub fn repeat_if<Req, P>(self, predicate: P) -> RetryBuilder<C, RepeatIf<K, P>, A>
+    where
+        P: Fn(&Req) -> bool,
+    {
+        self.map_copy(|copy| RepeatIf::new(copy, predicate))
+    }
+
+    /// Judges results with `classify`.
+    pub fn classify<C2>(self, classify: C2) -> RetryBuilder<C2, K, A> {
+        let Self { config, copy, keep, refused, .. } = self;
+        RetryBuilder { config, classify, copy, keep, refused }
+    }
+
+    /// Judges results with a closure. What it calls transient is worth repeating.
+    pub fn classify_fn<Res, F>(self, judge: F) -> RetryBuilder<ClassifyFn<F>, K, A>
+    where
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Copies requests by `copy`, a strategy of your own, instead of [`HttpCopy`].
+    pub fn copy_requests<K2>(self, copy: K2) -> RetryBuilder<C, K2, A> {
+        self.map_copy(|_| copy)
+    }
+
+    /// Clones requests, of whatever type: for services that don't speak HTTP. See [`CloneCopy`] for what that promises.
+    pub fn clone_requests(self) -> RetryBuilder<C, CloneCopy, A> {
+        self.copy_requests(CloneCopy)
+    }
+
+    /// Keeps answers that may be replaced by `keep`: a [`KeepReplaced`] with other limits, or a strategy of your own.
+    pub fn keep_replaced<A2>(self, keep: A2) -> RetryBuilder<C, K, A2> {
+        let Self { config, classify, copy, refused, .. } = self;
+        RetryBuilder { config, classify, copy, keep, refused }
+    }
+
+    /// Drops an answer that may be replaced, instead of keeping it as the answer of last resort: for answers that can't
+    /// be kept, such as `Response<Incoming>`.
+    pub fn discard_replaced(self) -> RetryBuilder<C, K, DiscardReplaced> {
+        self.keep_replaced(DiscardReplaced)
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
+    pub fn build(self) -> Result<RetryLayer<C, K, A>, ConfigError> {
+        let Self { config, classify, copy, keep, refused } = self;
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let seed = config.seed;
+        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, seed, classify, copy, keep)))
+    }
+
+    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<C, K2, A> {
+        let Self { config, classify, copy, keep, refused } = self;
+        RetryBuilder { config, classify, copy: f(copy), keep, refused }
+    }
+
+    fn set_max_body(&mut self, bytes: usize) -> HttpCopy {
+        self.config.max_body = bytes;
+        // The last word counts, as it does for every other knob.
+        let copy = HttpCopy::default().max_body(bytes);
+        self.refused = copy.as_ref().err().cloned();
+        copy.unwrap_or_default()
+    }
+}
+
+impl<K, A> RetryBuilder<HttpClassify, K, A> {
+    /// Takes `status` for worth repeating, beside 408, 425, 429, 502, 503 and 504:
+    /// [`HttpClassify::transient`], which a classifier given by [`classify`](Self::classify) has too.
+    pub fn retry_on(mut self, status: StatusCode) -> Self {
+        self.classify = self.classify.transient(status);
+        self
+    }
+}
+
+impl<C, A> RetryBuilder<C, HttpCopy, A> {
+    /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
+    ///
+    /// A longer one is sent as it comes, once. With 0, only requests without a body are repeated.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.copy = self.set_max_body(bytes);
+        self
+    }
+}
+
+impl<C, P, A> RetryBuilder<C, RepeatIf<HttpCopy, P>, A> {
+    /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
+    ///
+    /// A longer one is sent as it comes, once. With 0, only requests without a body are repeated.
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        let copy = self.set_max_body(bytes);
+        self.map_copy(|repeat_if| repeat_if.map(|_| copy))
+    }
+}
+
+impl<C, K, A> fmt::Debug for RetryBuilder<C, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! The layer.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use backstop_core::{ConfigError, HttpClassify, HttpCopy, KeepReplaced, Name};
+use tower_layer::Layer;
+
+use crate::{Retry, RetryBuilder, RetryConfig, backoff::Jitter, config::Settings};
+
+/// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
+///
+/// `C` judges results ([`Classify`](backstop_core::Classify)), `K` copies requests
+/// ([`CopyRequest`](backstop_core::CopyRequest)), and `A` keeps the answer of last resort
+/// ([`KeepAnswer`](backstop_core::KeepAnswer)).
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct RetryLayer<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
+    policy: Arc<Policy<C, K, A>>,
+}
+
+/// What all services of a layer share.
+pub(crate) struct Policy<C, K, A> {
+    pub(crate) settings: Settings,
+    pub(crate) classify: C,
+    pub(crate) copy: K,
+    pub(crate) keep: A,
+    jitter: Jitter,
+}
+
+impl RetryLayer {
+    /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms.
+    pub fn new(name: Name) -> Self {
+        let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
+        Self::with(Policy::new(Settings::new(name), None, classify, copy, keep))
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use backstop_retry::RetryLayer;
+    ///
+    /// let error = RetryLayer::builder("ml_service").max_attempts(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_attempts is 0, allowed is: 1 to 1000");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> RetryBuilder {
+        RetryBuilder::new(RetryConfig::new(name))
+    }
+
+    /// The layer that `config` describes.
+    ///
+    /// # Errors
+    /// As [`RetryBuilder::build`].
+    pub fn from_config(config: RetryConfig) -> Result<Self, ConfigError> {
+        RetryBuilder::new(config).build()
+    }
+}
+
+impl<C, K, A> RetryLayer<C, K, A> {
+    pub(crate) fn with(policy: Policy<C, K, A>) -> Self {
+        Self { policy: Arc::new(policy) }
+    }
+}
+
+impl<C, K, A> Policy<C, K, A> {
+    pub(crate) fn new(settings: Settings, seed: Option<u64>, classify: C, copy: K, keep: A) -> Self {
+        Self { settings, classify, copy, keep, jitter: Jitter::new(seed) }
+    }
+
+    /// The wait after `attempts` attempts, where the server has named none.
+    pub(crate) fn backoff(&self, attempts: u32) -> Duration {
+        self.settings.backoff.delay(attempts, &self.jitter)
+    }
+
+    /// Strategies may be closures, which have nothing to show.
+    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl<C, K, A> Clone for RetryLayer<C, K, A> {
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<C, K, A> fmt::Debug for RetryLayer<C, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.policy.debug(f.debug_struct("RetryLayer"))
+    }
+}
+
+impl<S, C, K, A> Layer<S> for RetryLayer<C, K, A> {
+    type Service = Retry<S, C, K, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry::new(inner, Arc::clone(&self.policy))
+    }
+}

@@ -1,0 +1,57 @@
+//! Requests that the user says may be repeated.
+
+use std::fmt;
+
+use backstop_core::{CopyAs, CopyRequest, Held, Keep, NotCopied, RequestFacts};
+
+/// Copies requests as `K` does, and takes those for idempotent of which a predicate says so.
+///
+/// Made by [`RetryBuilder::repeat_if`](crate::RetryBuilder::repeat_if).
+#[derive(Clone, Copy)]
+pub struct RepeatIf<K, P> {
+    copy: K,
+    predicate: P,
+}
+
+impl<K, P> RepeatIf<K, P> {
+    pub(crate) const fn new(copy: K, predicate: P) -> Self {
+        Self { copy, predicate }
+    }
+
+    pub(crate) fn map<K2>(self, f: impl FnOnce(K) -> K2) -> RepeatIf<K2, P> {
+        RepeatIf { copy: f(self.copy), predicate: self.predicate }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Req, K, P> CopyRequest<Req> for RepeatIf<K, P>
+where
+    K: CopyRequest<Req>,
+    P: Fn(&Req) -> bool,
+{
+    type Kept = K::Kept;
+
+    fn facts(&self, request: &Req) -> RequestFacts {
+        let facts = self.copy.facts(request);
+        // Asked only where it makes a difference: most requests are idempotent by their method.
+        if !facts.is_idempotent() && (self.predicate)(request) { facts.idempotent() } else { facts }
+    }
+
+    fn keep(&self, request: &mut Req, keep: Keep) -> K::Kept {
+        self.copy.keep(request, keep)
+    }
+
+    fn copy(&self, kept: &mut K::Kept, copy: CopyAs) -> Result<Req, NotCopied> {
+        self.copy.copy(kept, copy)
+    }
+
+    fn held(&self, kept: &K::Kept) -> Held {
+        self.copy.held(kept)
+    }
+}
+
+impl<K: fmt::Debug, P> fmt::Debug for RepeatIf<K, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RepeatIf").field("copy", &self.copy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,236 @@
+//! What is decided between two attempts.
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_core::{
+    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, KeepAnswer, Outcome,
+    Pushback, Reason, RequestFacts, Scope, ServiceCall, Verdict, scope,
+};
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::{
+    layer::Policy,
+    telemetry::{self, Stop},
+};
+
+/// What an attempt came to.
+pub(crate) struct Answer<Res, E> {
+    pub(crate) result: Result<Res, E>,
+    /// What was reported while it was made.
+    pub(crate) reports: Vec<Degradation>,
+}
+
+/// What is to be done after an attempt.
+pub(crate) enum Step<Res, E> {
+    /// Return this.
+    Finish(Answer<Res, E>),
+    /// Keep this response, then wait.
+    Keep(Res),
+    /// Wait.
+    Wait,
+}
+
+/// What is known of a request that may be sent again.
+pub(crate) struct Repeats<S, Req, C, K, A>
+where
+    S: Service<Req>,
+    K: CopyRequest<Req>,
+{
+    policy: Arc<Policy<C, K, A>>,
+    facts: RequestFacts,
+    deadline: Deadline,
+    /// The number of the attempt that is made, or that is waited for.
+    attempt: u32,
+    /// `None` once the last attempt has begun, so that nothing is kept or recorded for nothing.
+    again: Option<Again<S, K::Kept>>,
+    /// The next attempt, while it is waited for.
+    next: Option<Next<S, Req>>,
+    /// The answer of last resort. Boxed, since most requests have none.
+    last: Option<Box<Answer<S::Response, S::Error>>>,
+    /// The reports that belong to the response that is being kept.
+    keeping: Vec<Degradation>,
+}
+
+pub(crate) struct Again<S, Kept> {
+    pub(crate) service: S,
+    pub(crate) kept: Kept,
+}
+
+struct Next<S, Req> {
+    service: S,
+    request: Req,
+    at: Instant,
+}
+
+impl<S, Req, C, K, A> Repeats<S, Req, C, K, A>
+where
+    S: Service<Req>,
+    K: CopyRequest<Req>,
+{
+    pub(crate) fn new(
+        policy: &Arc<Policy<C, K, A>>,
+        facts: RequestFacts,
+        deadline: Deadline,
+        again: Again<S, K::Kept>,
+    ) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            facts,
+            deadline,
+            attempt: 1,
+            again: Some(again),
+            next: None,
+            last: None,
+            keeping: Vec::new(),
+        }
+    }
+
+    /// Whether there is something to return if the time is up.
+    pub(crate) const fn has_last(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The answer of last resort, because the attempt that was to better it came to nothing.
+    pub(crate) fn take_last(&mut self, reason: &'static str) -> Option<Answer<S::Response, S::Error>> {
+        let last = self.last.take()?;
+        telemetry::gave_last_answer(&self.policy.settings.name, self.attempt, reason);
+        Some(*last)
+    }
+
+    /// The same, if the time was up before the next attempt could begin.
+    pub(crate) fn take_last_if_late(&mut self) -> Option<Answer<S::Response, S::Error>> {
+        if self.has_last() && self.deadline_now().has_passed() { self.take_last("total-passed") } else { None }
+    }
+
+    /// When the next attempt begins.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.next.as_ref().map(|next| next.at)
+    }
+
+    /// Begins it.
+    pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
+        let Next { service, request, .. } = self.next.take()?;
+        Some(Attempt::start(Scope::narrowed(self.deadline), || ServiceCall::when_ready(service, request)))
+    }
+
+    /// Takes the response that was kept. One that couldn't be leaves the one before it in place.
+    pub(crate) fn kept(&mut self, response: Option<S::Response>) {
+        let reports = std::mem::take(&mut self.keeping);
+        if let Some(response) = response {
+            self.last = Some(Box::new(Answer { result: Ok(response), reports }));
+        }
+    }
+
+    /// Our own total, or what the scope allows where that is earlier. Asked for while polling: a buffer further out runs
+    /// `call` elsewhere.
+    fn deadline_now(&self) -> Deadline {
+        self.deadline.narrowed_by(scope::deadline())
+    }
+}
+
+impl<S, Req, C, K, A> Repeats<S, Req, C, K, A>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    C: Classify<S::Response>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    pub(crate) fn keep(&self, response: S::Response) -> A::Keeping {
+        self.policy.keep.keep(response)
+    }
+
+    /// Decides what follows an attempt.
+    pub(crate) fn after(&mut self, answer: Answer<S::Response, S::Error>) -> Step<S::Response, S::Error> {
+        let judged = answer.result.as_ref().map_err(ErrorRef::new);
+        let outcome = self.policy.classify.classify(judged);
+        if !outcome.transient && !self.has_last() {
+            return Step::Finish(answer);
+        }
+        let policy = Arc::clone(&self.policy);
+        if self.has_last() {
+            // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
+            // Upstream's own word is worth more than that.
+            let came_to_nothing = if is_refusal(&outcome) {
+                Some("refused")
+            } else if self.deadline_now().has_passed() && policy.classify.reason(judged) == Reason::Timeout {
+                Some("total-passed")
+            } else {
+                None
+            };
+            if let Some(last) = came_to_nothing.and_then(|reason| self.take_last(reason)) {
+                return Step::Finish(last);
+            }
+        }
+        if !outcome.transient {
+            return Step::Finish(answer);
+        }
+        match self.plan(&outcome, answer.result.is_err()) {
+            Ok(delay) => {
+                telemetry::retrying(&policy.settings.name, self.attempt, delay, policy.classify.reason(judged));
+                self.attempt += 1;
+                match answer {
+                    Answer { result: Ok(response), reports } => {
+                        self.keeping = reports;
+                        Step::Keep(response)
+                    }
+                    failed @ Answer { result: Err(_), .. } => {
+                        self.last = Some(Box::new(failed));
+                        Step::Wait
+                    }
+                }
+            }
+            Err(stop) => {
+                telemetry::stopped(&policy.settings.name, self.attempt, stop);
+                Step::Finish(answer)
+            }
+        }
+    }
+
+    /// Plans the next attempt, and says how long it is waited for. Everything that it needs is taken now, as long as
+    /// there still is an answer that can be returned without it.
+    fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, Stop> {
+        let Policy { settings, copy, .. } = &*self.policy;
+        let Some(again) = &mut self.again else {
+            return Err(Stop::Attempts);
+        };
+        if outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data() {
+            return Err(Stop::EarlyData);
+        }
+        if !outcome.unprocessed && !settings.may_repeat(self.facts) {
+            return Err(Stop::NotIdempotent);
+        }
+        let at_least = match outcome.pushback {
+            Some(Pushback::Stop) => return Err(Stop::Pushback),
+            Some(Pushback::After(delay)) if delay > settings.max_retry_after => return Err(Stop::ServerDelay),
+            Some(Pushback::After(delay)) => delay,
+            None => Duration::ZERO,
+        };
+        // Added, so that callers who were all told the same don't come back all at once.
+        let delay = at_least.saturating_add(self.policy.backoff(self.attempt));
+        let now = Instant::now();
+        let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
+        if delay >= deadline.saturating_duration_since(now) {
+            return Err(Stop::NoTimeLeft);
+        }
+        // An answer that came early leaves the upload running, and a copy would break that off.
+        if !failed && copy.held(&again.kept) == Held::Partly {
+            return Err(Stop::Uploading);
+        }
+        let request = copy.copy(&mut again.kept, CopyAs::Same).map_err(Stop::NotReplayable)?;
+        let service = if self.attempt + 1 < settings.max_attempts {
+            Some(again.service.clone())
+        } else {
+            self.again.take().map(|again| again.service)
+        };
+        self.next = service.map(|service| Next { service, request, at: now + delay });
+        Ok(delay)
+    }
+}
+
+/// Whether this is how a layer further in says that it didn't pass the request on: see
+/// [`Rejection::outcome`](backstop_core::Rejection::outcome).
+fn is_refusal(outcome: &Outcome) -> bool {
+    outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient
+}

@@ -1,0 +1,83 @@
+//! The service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::{Classify, CopyRequest, HttpClassify, HttpCopy, KeepAnswer, KeepReplaced};
+use tower_service::Service;
+
+use crate::{RetryFuture, layer::Policy};
+
+/// The service that [`RetryLayer`](crate::RetryLayer) makes.
+pub struct Retry<S, C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
+    inner: S,
+    policy: Arc<Policy<C, K, A>>,
+}
+
+impl<S, C, K, A> Retry<S, C, K, A> {
+    pub(crate) const fn new(inner: S, policy: Arc<Policy<C, K, A>>) -> Self {
+        Self { inner, policy }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C, K, A, Req> Service<Req> for Retry<S, C, K, A>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    C: Classify<S::Response>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RetryFuture<S, Req, C, K, A>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        if self.policy.settings.max_attempts == 1 {
+            return RetryFuture::passing(self.inner.call(request));
+        }
+        let facts = self.policy.copy.facts(&request);
+        if facts.is_upgrade() {
+            return RetryFuture::passing(self.inner.call(request));
+        }
+        // The service that was ready is called now; later attempts make the clone ready.
+        let later = self.inner.clone();
+        RetryFuture::repeating(&self.policy, facts, later, request, |request| self.inner.call(request))
+    }
+}
+
+impl<S: Clone, C, K, A> Clone for Retry<S, C, K, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.policy))
+    }
+}
+
+impl<S: fmt::Debug, C, K, A> fmt::Debug for Retry<S, C, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Retry");
+        f.field("inner", &self.inner);
+        self.policy.debug(f)
+    }
+}
