@@ -71,13 +71,14 @@ pub enum Keep {
 /// | field | `Same` | `ForProvider` | `HeadOnly` |
 /// |---|---|---|---|
 /// | method, URI, version, extensions | yes | yes | yes |
-/// | `Range`, `If-Range`, `If-Match`, `If-None-Match`, `If-Modified-Since`, `If-Unmodified-Since` | yes | no | no |
+/// | `Range`, `If-Range`, `If-Modified-Since` | yes | no | no |
+/// | `If-Match`, `If-None-Match`, `If-Unmodified-Since` | yes | of unsafe methods | of unsafe methods |
 /// | `Content-*`, `Transfer-Encoding`, `Trailer`, `Expect` | yes | yes | no |
 /// | any other header | yes | yes | yes |
 /// | body and trailers | yes | yes | no |
 ///
 /// Ranges and validators (RFC 9110 §13 and §14) name a representation of the source that the caller had in mind. Another
-/// source knows nothing of them.
+/// source knows nothing of them. On a method that changes something they guard against a lost update, and stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyAs {
     /// As it was: the same request to the same service.

@@ -38,7 +38,7 @@ impl HeadSnapshot {
 
     /// A request with this head, as far as the copy wants it.
     pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<Request<B>, NotCopied> {
-        let (target, headers) = self.flat.restore(|name| belongs(name, copy))?;
+        let (target, headers) = self.flat.restore(|name| belongs(name, copy, &self.method))?;
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = match &self.uri {
@@ -78,19 +78,23 @@ fn remove_live(extensions: &mut Extensions) {
 }
 
 /// Whether the header of this name, in lower case, is part of such a copy.
-fn belongs(name: &[u8], copy: CopyAs) -> bool {
+fn belongs(name: &[u8], copy: CopyAs, method: &Method) -> bool {
+    let of_another = || !names_a_representation(name) && (!guards_a_change(name) || !method.is_safe());
     match copy {
         CopyAs::Same => true,
-        CopyAs::ForProvider => !names_a_representation(name),
-        CopyAs::HeadOnly => !names_a_representation(name) && !describes_the_body(name),
+        CopyAs::ForProvider => of_another(),
+        CopyAs::HeadOnly => of_another() && !describes_the_body(name),
     }
 }
 
 fn names_a_representation(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"range" | b"if-range" | b"if-match" | b"if-none-match" | b"if-modified-since" | b"if-unmodified-since"
-    )
+    matches!(name, b"range" | b"if-range" | b"if-modified-since")
+}
+
+/// On a method that changes something, these are the guard against a lost update (RFC 9110 §13.1): without them the
+/// copy would ask for more than the original.
+fn guards_a_change(name: &[u8]) -> bool {
+    matches!(name, b"if-match" | b"if-none-match" | b"if-unmodified-since")
 }
 
 fn describes_the_body(name: &[u8]) -> bool {
