@@ -1,0 +1,54 @@
+//! The response future.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{Scope, scope};
+use http::Response;
+use pin_project_lite::pin_project;
+
+use crate::{config::Settings, write};
+
+pin_project! {
+    /// The response future of [`DegradationHeader`](crate::DegradationHeader).
+    ///
+    /// # Cancellation
+    /// Dropping it drops the call, and what was reported in it.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct DegradationHeaderFuture<F> {
+        #[pin]
+        inner: F,
+        scope: Scope,
+        settings: Arc<Settings>,
+    }
+}
+
+impl<F> DegradationHeaderFuture<F> {
+    pub(crate) fn new(call: impl FnOnce() -> F, settings: Arc<Settings>) -> Self {
+        let mut scope = Scope::inherit();
+        Self { inner: scope.enter(call), scope, settings }
+    }
+}
+
+impl<F, B, E> Future for DegradationHeaderFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let mut result = ready!(this.scope.enter(|| this.inner.poll(cx)));
+        let reports = this.scope.take_reports();
+        // Whoever listens further out must hear of it too, also where this response doesn't get there.
+        reports.iter().cloned().for_each(scope::report);
+        if let Ok(response) = &mut result {
+            write::label(this.settings, reports, response);
+        }
+        Poll::Ready(result)
+    }
+}

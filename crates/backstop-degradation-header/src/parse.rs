@@ -1,0 +1,170 @@
+//! Reads labels that are there already: lists of tokens with parameters, of [RFC 9651] what such lists need.
+//!
+//! [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651
+
+use std::time::Duration;
+
+use backstop_core::Freshness;
+use http::{HeaderMap, HeaderName, HeaderValue, header::AGE};
+
+/// More than anybody has to say; what is longer is somebody's mistake, or malice.
+const MAX_MEMBERS: usize = 16;
+const MAX_BYTES: usize = 1024;
+
+/// As old as can be said (RFC 9111 §1.2.2).
+pub(crate) const MOST_SECONDS: u64 = 1 << 31;
+
+/// A token as it was written, with its parameters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    text: String,
+    token: usize,
+    age: Option<Duration>,
+}
+
+impl Member {
+    pub(crate) fn token(&self) -> &str {
+        self.text.get(..self.token).unwrap_or_default()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The list that all fields of this name make together (RFC 9651 §4.2); `None` where it doesn't parse.
+pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Member>> {
+    let mut members = Vec::new();
+    let mut bytes = 0;
+    for field in headers.get_all(name) {
+        bytes += field.len();
+        if bytes > MAX_BYTES {
+            return None;
+        }
+        let mut rest = field.to_str().ok()?.trim_matches(' ');
+        while !rest.is_empty() {
+            let (member, after) = member(rest)?;
+            members.push(member);
+            let after = after.trim_start_matches([' ', '\t']);
+            if after.is_empty() {
+                break;
+            }
+            rest = after.strip_prefix(',')?.trim_start_matches([' ', '\t']);
+            if rest.is_empty() || members.len() >= MAX_MEMBERS {
+                return None;
+            }
+        }
+    }
+    (members.len() <= MAX_MEMBERS).then_some(members)
+}
+
+/// The worst of the words, which are nothing but `fresh`, `stale` and `degraded`; `None` where they aren't, or where
+/// there are none.
+pub(crate) fn freshness(words: &[Member]) -> Option<Freshness> {
+    let mut worst = None;
+    for word in words {
+        let freshness = match word.token() {
+            "fresh" => Freshness::Fresh,
+            "stale" => Freshness::Stale { age: word.age },
+            "degraded" => Freshness::Degraded,
+            _ => return None,
+        };
+        worst = worst.max(Some(freshness));
+    }
+    worst
+}
+
+/// The response's `Age`. Of several the first counts (RFC 9111 §5.1).
+pub(crate) fn age(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(AGE)?.to_str().ok()?.split(',').next()?.trim();
+    seconds(text)
+}
+
+/// Whether this one field is exactly what a layer wrote.
+pub(crate) fn is_only(headers: &HeaderMap, name: &HeaderName, written: Option<&HeaderValue>) -> bool {
+    let mut fields = headers.get_all(name).iter();
+    written.is_some() && fields.next() == written && fields.next().is_none()
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| Duration::from_secs(text.parse().unwrap_or(MOST_SECONDS)))
+}
+
+fn member(text: &str) -> Option<(Member, &str)> {
+    let (token, mut rest) = token(text)?;
+    let mut age = None;
+    while let Some(parameter) = rest.strip_prefix(';') {
+        let (key, after) = key(parameter.trim_start_matches(' '))?;
+        rest = after;
+        if let Some(value) = after.strip_prefix('=') {
+            let (value, after) = bare_item(value)?;
+            rest = after;
+            if key == "age" {
+                age = seconds(value);
+            }
+        }
+    }
+    let (written, _) = text.split_at(text.len() - rest.len());
+    Some((Member { text: written.to_owned(), token: token.len(), age }, rest))
+}
+
+fn token(text: &str) -> Option<(&str, &str)> {
+    let begins = |c: char| c.is_ascii_alphabetic() || c == '*';
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+    run(text, begins, goes_on)
+}
+
+fn key(text: &str) -> Option<(&str, &str)> {
+    let begins = |c: char| c.is_ascii_lowercase() || c == '*';
+    let goes_on = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c);
+    run(text, begins, goes_on)
+}
+
+/// Tokens, numbers, booleans and strings. Nobody labels an answer with bytes or dates.
+fn bare_item(text: &str) -> Option<(&str, &str)> {
+    match text.chars().next()? {
+        '"' => string(text),
+        '?' => ["?0", "?1"].into_iter().find_map(|is| text.strip_prefix(is).map(|rest| (is, rest))),
+        '-' | '0'..='9' => number(text),
+        _ => token(text),
+    }
+}
+
+fn number(text: &str) -> Option<(&str, &str)> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let sign = usize::from(text.starts_with('-'));
+    let whole = digits(text.get(sign..)?);
+    let mut end = sign + whole;
+    let most = if text.get(end..)?.starts_with('.') {
+        let part = digits(text.get(end + 1..)?);
+        end += 1 + part;
+        if (1..=3).contains(&part) { 12 } else { 0 }
+    } else {
+        15
+    };
+    (1..=most).contains(&whole).then(|| text.split_at(end))
+}
+
+fn string(text: &str) -> Option<(&str, &str)> {
+    let mut characters = text.char_indices().skip(1);
+    loop {
+        match characters.next()? {
+            (at, '"') => return Some(text.split_at(at + 1)),
+            (_, '\\') => _ = characters.next().filter(|(_, escaped)| matches!(escaped, '"' | '\\'))?,
+            (_, ' '..='~') => {}
+            _ => return None,
+        }
+    }
+}
+
+fn run(text: &str, begins: impl Fn(char) -> bool, goes_on: impl Fn(char) -> bool) -> Option<(&str, &str)> {
+    if !text.starts_with(begins) {
+        return None;
+    }
+    let end = text.char_indices().find(|&(_, c)| !goes_on(c)).map_or(text.len(), |(at, _)| at);
+    Some(text.split_at(end))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! The service.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::Response;
+use tower_service::Service;
+
+use crate::{DegradationHeaderFuture, config::Settings};
+
+/// The service that [`DegradationHeaderLayer`](crate::DegradationHeaderLayer) makes.
+#[derive(Clone, Debug)]
+pub struct DegradationHeader<S> {
+    inner: S,
+    settings: Arc<Settings>,
+}
+
+impl<S> DegradationHeader<S> {
+    pub(crate) const fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, Req, B> Service<Req> for DegradationHeader<S>
+where
+    S: Service<Req, Response = Response<B>>,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = DegradationHeaderFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        DegradationHeaderFuture::new(|| self.inner.call(request), Arc::clone(&self.settings))
+    }
+}

@@ -1,0 +1,45 @@
+//! What an operator sees.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use backstop_degradation_header::DegradationHeaderLayer;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_label_that_does_not_parse_is_an_event_without_its_value_and_nothing_else_is() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::DEBUG)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+
+    let layer = DegradationHeaderLayer::new();
+    let degraded = [from(name!("cached"), Freshness::Degraded)];
+    answer(&layer, &degraded, response(&[("x-fallback-source", "good")])).await;
+    answer(&layer, &degraded, response(&[("x-fallback-source", "my secret")])).await;
+
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let expected = "DEBUG backstop::degradation_header: removed a label that doesn't parse header=x-fallback-source";
+    assert_eq!(log.trim(), expected);
+}
