@@ -1,0 +1,334 @@
+//! The circuit under the model checker, which tries every interleaving with at most so many preemptions:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg backstop_loom" CARGO_TARGET_DIR=target/loom \
+//!     cargo test -p backstop-circuit-breaker --lib --release
+//! ```
+//!
+//! `LOOM_MAX_PREEMPTIONS` sets another number than 3.
+
+use std::sync::{Arc, Mutex as StdMutex};
+
+use loom::{model::Builder, thread};
+
+use super::*;
+
+use CircuitState::{Closed, HalfOpen, Isolated, Open};
+
+/// Keeps the transitions that it is told of. Its lock is not the model checker's: it is no part of the protocol.
+#[derive(Debug, Default)]
+struct Log(StdMutex<Vec<Transition>>);
+
+impl Observer for Log {
+    fn transition(&self, transition: &Transition) {
+        self.0.lock().unwrap().push(*transition);
+    }
+}
+
+const WAIT: Nanos = 60;
+const LEASE: Nanos = 30;
+
+const CONSECUTIVE: Settings = Settings {
+    trip: Trip::Consecutive { failures: 2 },
+    wait: WAIT,
+    success_threshold: 1,
+    max_concurrent_probes: 1,
+    probe_lease: LEASE,
+};
+
+const fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share, window, min_calls }, ..CONSECUTIVE }
+}
+
+type Shared = Arc<Circuit<Log>>;
+
+fn check(test: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(test);
+}
+
+fn circuit(settings: Settings) -> Shared {
+    Arc::new(Circuit::new(settings, Log::default()))
+}
+
+/// A circuit that opened at 0.
+fn opened(settings: Settings) -> Shared {
+    let circuit = circuit(settings);
+    while circuit.state() == Closed {
+        circuit.call(Verdict::Failure, 0);
+    }
+    circuit
+}
+
+impl Circuit<Log> {
+    fn call(&self, verdict: Verdict, now: Nanos) {
+        let admission = self.admit(|| now).unwrap();
+        self.record(admission, verdict, || now);
+    }
+
+    fn times_entered(&self, state: CircuitState) -> usize {
+        self.observer.0.lock().unwrap().iter().filter(|transition| transition.to == state).count()
+    }
+
+    /// Every transition was reported once, and each starts where the one before it ended.
+    fn history_is_sound(&self) {
+        let mut log = self.observer.0.lock().unwrap();
+        log.sort_by_key(|transition| transition.generation);
+        let mut state = Closed;
+        for transition in &*log {
+            assert_eq!(transition.from, state);
+            assert_ne!(transition.to, state);
+            state = transition.to;
+        }
+        assert_eq!(state, self.state());
+        assert!(log.windows(2).all(|pair| pair[0].generation < pair[1].generation));
+    }
+}
+
+/// Runs the first on this thread and the others on threads of their own, and returns what they return, in order.
+fn race<T: Send + 'static>(circuit: &Shared, each: Vec<Step<T>>) -> Vec<T> {
+    let mut each = each.into_iter();
+    let first = each.next().unwrap();
+    let others: Vec<_> = each
+        .map(|other| {
+            let circuit = Arc::clone(circuit);
+            thread::spawn(move || other(&circuit))
+        })
+        .collect();
+    let mut results = vec![first(circuit)];
+    results.extend(others.into_iter().map(|other| other.join().unwrap()));
+    circuit.history_is_sound();
+    results
+}
+
+type Step<T> = Box<dyn FnOnce(&Circuit<Log>) -> T + Send>;
+
+fn admits(now: Nanos) -> Step<Option<Admission>> {
+    Box::new(move |circuit| circuit.admit(|| now).ok())
+}
+
+fn records(admission: Admission, verdict: Verdict, now: Nanos) -> Step<Option<Admission>> {
+    Box::new(move |circuit| {
+        circuit.record(admission, verdict, || now);
+        None
+    })
+}
+
+fn calls(verdict: Verdict) -> Step<()> {
+    Box::new(move |circuit| {
+        if let Ok(admission) = circuit.admit(|| 0) {
+            circuit.record(admission, verdict, || 0);
+        }
+    })
+}
+
+fn admitted(results: Vec<Option<Admission>>) -> Vec<Admission> {
+    results.into_iter().flatten().collect()
+}
+
+#[test]
+fn racing_callers_at_the_end_of_the_wait_get_exactly_the_allowed_probes() {
+    for allowed in [1, 2] {
+        check(move || {
+            let circuit = opened(Settings { max_concurrent_probes: allowed, ..CONSECUTIVE });
+            let probes = admitted(race(&circuit, vec![admits(WAIT), admits(WAIT), admits(WAIT)]));
+            assert_eq!(probes.len(), allowed as usize);
+            assert_eq!(circuit.times_entered(HalfOpen), 1);
+        });
+    }
+}
+
+#[test]
+fn an_expired_lease_and_its_late_holder_give_back_one_permit() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let late = circuit.admit(|| WAIT).unwrap();
+        let later = WAIT + LEASE;
+        let steps = vec![records(late, Verdict::Neutral, later), admits(later), admits(later)];
+        assert_eq!(admitted(race(&circuit, steps)).len(), 1);
+    });
+}
+
+#[test]
+fn a_probe_that_failed_is_followed_by_a_whole_wait() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let probe = circuit.admit(|| WAIT).unwrap();
+        let fails = records(probe, Verdict::Failure, WAIT + 1);
+        let probes = admitted(race(&circuit, vec![fails, admits(WAIT + 1), admits(WAIT + 1)]));
+        assert_eq!((circuit.state(), probes.len()), (Open, 0));
+        assert!(circuit.admit(|| WAIT + WAIT).is_err());
+        assert!(circuit.admit(|| WAIT + 1 + WAIT).is_ok());
+    });
+}
+
+#[test]
+fn a_late_result_never_counts_in_another_generation() {
+    for verdict in [Verdict::Success, Verdict::Failure] {
+        check(move || {
+            let circuit = circuit(CONSECUTIVE);
+            let (first, late) = (circuit.admit(|| 0).unwrap(), circuit.admit(|| 0).unwrap());
+            circuit.call(Verdict::Failure, 0);
+            circuit.record(first, Verdict::Failure, || 0);
+            let probes = admitted(race(&circuit, vec![admits(WAIT), records(late, verdict, WAIT)]));
+            assert_eq!((circuit.state(), probes.len()), (HalfOpen, 1));
+            assert_eq!(circuit.counted(), Counted { probes: 1, ..Counted::default() });
+        });
+    }
+}
+
+#[test]
+fn a_failure_from_before_a_reset_is_not_counted_after_it() {
+    for settings in [CONSECUTIVE, rate(SHARE_UNIT, 2, 2)] {
+        check(move || {
+            let circuit = circuit(settings);
+            let late = circuit.admit(|| 0).unwrap();
+            race(
+                &circuit,
+                vec![
+                    records(late, Verdict::Failure, 0),
+                    Box::new(|circuit| {
+                        circuit.reset();
+                        None
+                    }),
+                ],
+            );
+            assert_eq!(circuit.counted(), Counted::default());
+            circuit.call(Verdict::Failure, 0);
+            assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, ..Counted::default() });
+        });
+    }
+}
+
+#[test]
+fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
+    check(|| {
+        let circuit = circuit(rate(SHARE_UNIT, 2, 2));
+        let late = circuit.admit(|| 0).unwrap();
+        let resets: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.reset();
+            circuit.call(Verdict::Success, 0);
+            circuit.call(Verdict::Success, 0);
+            None
+        });
+        race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
+        assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
+        circuit.call(Verdict::Failure, 0);
+        assert_eq!(circuit.counted(), Counted { calls: 2, failures: 1, ..Counted::default() });
+    });
+}
+
+#[test]
+fn the_count_stays_that_of_the_ring() {
+    check(|| {
+        let circuit = circuit(rate(SHARE_UNIT, 2, 2));
+        circuit.call(Verdict::Failure, 0);
+        race(&circuit, vec![calls(Verdict::Success), calls(Verdict::Failure), calls(Verdict::Success)]);
+        if circuit.state() == Closed {
+            circuit.call(Verdict::Success, 0);
+            circuit.call(Verdict::Success, 0);
+            assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
+        }
+    });
+}
+
+#[test]
+fn whatever_becomes_of_the_probes_the_circuit_closes_again() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let leaks: Step<()> = Box::new(|circuit| drop(circuit.admit(|| WAIT)));
+        let gives_up: Step<()> = Box::new(|circuit| {
+            if let Ok(probe) = circuit.admit(|| WAIT + LEASE) {
+                circuit.record(probe, Verdict::Neutral, || WAIT + LEASE);
+            }
+        });
+        race(&circuit, vec![leaks, gives_up]);
+        circuit.call(Verdict::Success, WAIT + LEASE + LEASE);
+        assert_eq!(circuit.state(), Closed);
+    });
+}
+
+#[test]
+fn a_trip_happens_once() {
+    for settings in [CONSECUTIVE, rate(SHARE_UNIT / 2, 2, 1)] {
+        check(move || {
+            let circuit = circuit(settings);
+            circuit.call(Verdict::Failure, 0);
+            if circuit.state() == Open {
+                return;
+            }
+            race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure)]);
+            assert_eq!(circuit.state(), Open);
+            assert_eq!(circuit.times_entered(Open), 1);
+        });
+    }
+}
+
+#[test]
+fn no_failure_is_lost() {
+    for settings in [CONSECUTIVE, rate(SHARE_UNIT, 2, 2), rate(SHARE_UNIT / 2, 4, 2)] {
+        check(move || {
+            let circuit = circuit(settings);
+            race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure)]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open)), (Open, 1));
+        });
+    }
+    check(|| {
+        let circuit = circuit(rate(SHARE_UNIT / 2, 4, 2));
+        race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure), calls(Verdict::Success)]);
+        assert_eq!(circuit.state(), Open);
+    });
+}
+
+#[test]
+fn a_success_clears_the_failures_before_it_and_no_others() {
+    check(|| {
+        let circuit = circuit(CONSECUTIVE);
+        circuit.call(Verdict::Failure, 0);
+        race(&circuit, vec![calls(Verdict::Success), calls(Verdict::Failure)]);
+        let counted = circuit.counted();
+        assert!(circuit.state() == Open || counted.failures == 1, "{counted:?}");
+    });
+}
+
+#[test]
+fn nothing_undoes_an_isolation() {
+    check(|| {
+        let circuit = circuit(CONSECUTIVE);
+        circuit.call(Verdict::Failure, 0);
+        race(&circuit, vec![Box::new(Circuit::isolate), calls(Verdict::Failure), calls(Verdict::Success)]);
+        assert_eq!(circuit.state(), Isolated);
+        assert!(circuit.admit(|| Nanos::MAX).is_err());
+    });
+    for verdict in [Verdict::Success, Verdict::Failure] {
+        check(move || {
+            let circuit = opened(CONSECUTIVE);
+            let probe = circuit.admit(|| WAIT).unwrap();
+            let isolates: Step<Option<Admission>> = Box::new(|circuit| {
+                circuit.isolate();
+                None
+            });
+            race(&circuit, vec![isolates, records(probe, verdict, WAIT), admits(WAIT + LEASE)]);
+            assert_eq!(circuit.state(), Isolated);
+            assert!(circuit.admit(|| Nanos::MAX).is_err());
+        });
+    }
+}
+
+#[test]
+fn a_circuit_that_was_closed_refuses_nobody() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let closes: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.close();
+            circuit.admit(|| 1).ok()
+        });
+        let looks: Step<Option<Admission>> = Box::new(|circuit| {
+            drop(circuit.admit(|| 1));
+            None
+        });
+        assert_eq!(admitted(race(&circuit, vec![closes, looks])).len(), 1);
+        assert!(!circuit.would_refuse(|| 1));
+    });
+}

@@ -1,0 +1,518 @@
+//! The state machine, free of any runtime: time comes in as nanoseconds, transitions go out to an [`Observer`].
+//!
+//! | from | on | to |
+//! |---|---|---|
+//! | closed | a failure, and the [`Policy`] says so | open |
+//! | open | a call, once the wait has passed | half-open; that call is a probe |
+//! | half-open | as many successful probes as the threshold asks for | closed, nothing counted |
+//! | half-open | a failed probe | open |
+//! | half-open | a neutral probe, or a lease that expires | half-open, a permit is free again |
+//! | any | `isolate` | isolated |
+//! | any but closed | `close` | closed, nothing counted |
+//! | any | `reset` | closed, nothing counted |
+//!
+//! Every transition starts a generation. An admission carries the generation that it was given in, and its result counts in that
+//! generation or not at all.
+//!
+//! # Who may write what
+//!
+//! - A closed circuit's count and position: anybody, by compare-and-swap on the [`Word`]. A success that changes nothing writes
+//!   nothing.
+//! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under it. The
+//!   failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
+//! - The deadline, after which a refusal must ask again: under that lock as well.
+//!
+//! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a deadline that
+//! doesn't refuse for it, a deadline is zero before the word that it belongs to is published, and after that word has gone:
+//! zero has always passed, and sends the caller to the lock, under which both are looked at again. A deadline in the future that a
+//! slow reader pairs with an older word belongs to a later time of refusing, so that the refusal is right all the same.
+
+mod policy;
+mod probes;
+mod ring;
+mod sync;
+mod word;
+
+#[cfg(all(test, backstop_loom))]
+mod interleavings;
+#[cfg(all(test, not(backstop_loom)))]
+mod tests;
+
+use std::sync::PoisonError;
+
+use backstop_core::{CircuitState, Verdict};
+use policy::Policy;
+use probes::Probes;
+use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use word::{Generation, Phase, Word};
+
+pub(crate) use policy::{SHARE_UNIT, Trip};
+pub(crate) use word::MAX_CALLS;
+
+/// Nanoseconds since an epoch of the caller's.
+pub(crate) type Nanos = u64;
+
+/// Told of each transition once, outside any lock.
+pub(crate) trait Observer {
+    fn transition(&self, transition: &Transition);
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    pub(crate) from: CircuitState,
+    pub(crate) to: CircuitState,
+    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report them in
+    /// another.
+    pub(crate) generation: u64,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The trip policy.
+    Tripped {
+        failures: u32,
+        calls: u32,
+    },
+    /// A call came, and the wait had passed.
+    WaitPassed,
+    ProbeFailed,
+    ProbesSucceeded,
+    Manual,
+}
+
+/// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
+#[derive(Debug)]
+#[must_use = "an admission that isn't recorded counts as a call that never ends"]
+pub(crate) struct Admission {
+    generation: Generation,
+    /// The id of a probe's lease.
+    lease: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) state: CircuitState,
+    /// How long the circuit stays open; zero where it is half-open, and unknown where it is isolated.
+    pub(crate) wait: Option<Nanos>,
+}
+
+/// What has been counted in the current generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) calls: u32,
+    pub(crate) failures: u32,
+    pub(crate) probes: u32,
+    pub(crate) probe_successes: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) trip: Trip,
+    pub(crate) wait: Nanos,
+    pub(crate) success_threshold: u32,
+    pub(crate) max_concurrent_probes: u32,
+    pub(crate) probe_lease: Nanos,
+}
+
+/// A circuit. Aligned so that its word shares a cache line with nothing that healthy calls write, such as reference counts.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Circuit<O> {
+    /// A [`Word`].
+    word: AtomicU64,
+    /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
+    deadline: AtomicU64,
+    policy: Policy,
+    recovery: Mutex<Recovery>,
+    observer: O,
+}
+
+/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
+#[derive(Debug)]
+struct Recovery {
+    /// The generation in full; the word has its lower bits.
+    generation: u64,
+    probes: Probes,
+    wait: Nanos,
+    success_threshold: u32,
+    max_concurrent_probes: u32,
+    probe_lease: Nanos,
+}
+
+impl<O: Observer> Circuit<O> {
+    pub(crate) fn new(settings: Settings, observer: O) -> Self {
+        let Settings { trip, wait, success_threshold, max_concurrent_probes, probe_lease } = settings;
+        Self {
+            word: AtomicU64::new(Word::new(Phase::Closed, Generation::FIRST).bits()),
+            deadline: AtomicU64::new(0),
+            policy: Policy::new(trip),
+            recovery: Mutex::new(Recovery {
+                generation: 0,
+                probes: Probes::new(),
+                wait,
+                success_threshold,
+                max_concurrent_probes,
+                probe_lease,
+            }),
+            observer,
+        }
+    }
+
+    pub(crate) const fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    /// Whether a call that came now would be refused. Changes nothing.
+    pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> bool {
+        match self.load().phase() {
+            Phase::Closed | Phase::Probing => false,
+            Phase::Open | Phase::Saturated => now() < self.deadline(),
+            Phase::Forced => true,
+        }
+    }
+
+    /// Lets a call through, or refuses it.
+    #[inline]
+    pub(crate) fn admit(&self, now: impl FnOnce() -> Nanos) -> Result<Admission, Refused> {
+        let word = self.load();
+        if word.is_closed() {
+            return Ok(Admission { generation: word.generation(), lease: None });
+        }
+        self.admit_unless_refused(word, now())
+    }
+
+    #[cold]
+    fn admit_unless_refused(&self, word: Word, now: Nanos) -> Result<Admission, Refused> {
+        match word.phase() {
+            Phase::Open | Phase::Saturated => {
+                let deadline = self.deadline();
+                if now < deadline {
+                    return Err(refused(word.phase(), deadline, now));
+                }
+            }
+            Phase::Forced => return Err(refused(Phase::Forced, 0, now)),
+            Phase::Closed | Phase::Probing => {}
+        }
+        let (result, transition) = self.admit_locked(now);
+        self.report(transition);
+        result
+    }
+
+    /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit, or that
+    /// probe may even have failed and the next wait have begun.
+    fn admit_locked(&self, now: Nanos) -> (Result<Admission, Refused>, Option<Transition>) {
+        let mut recovery = self.lock();
+        let word = self.load();
+        let mut transition = None;
+        match word.phase() {
+            Phase::Closed => return (Ok(Admission { generation: word.generation(), lease: None }), None),
+            Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
+            Phase::Open => {
+                let deadline = self.deadline();
+                if now < deadline {
+                    return (Err(refused(Phase::Open, deadline, now)), None);
+                }
+                recovery.probes.restart();
+                transition = Some(self.publish(&mut recovery, Phase::Probing, Cause::WaitPassed));
+            }
+            Phase::Probing | Phase::Saturated => {}
+        }
+        let Recovery { probe_lease, max_concurrent_probes, .. } = *recovery;
+        let lease = recovery.probes.lease(now, probe_lease, max_concurrent_probes);
+        self.publish_probes(&recovery);
+        let result = match lease {
+            Some(_) => Ok(Admission { generation: recovery.generation_bits(), lease }),
+            None => Err(refused(Phase::Saturated, 0, now)),
+        };
+        (result, transition)
+    }
+
+    /// Takes an admission back, with what came of the call.
+    #[inline]
+    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, now: impl FnOnce() -> Nanos) {
+        let Admission { generation, lease } = admission;
+        match (lease, verdict) {
+            (None, Verdict::Success) => self.count_success(generation),
+            (None, Verdict::Failure) => self.count_failure(generation, now),
+            (None, Verdict::Neutral) => {}
+            (Some(lease), _) => {
+                let transition = self.end_probe(generation, lease, verdict, now());
+                self.report(transition);
+            }
+        }
+    }
+
+    #[inline]
+    fn count_success(&self, generation: Generation) {
+        let word = self.load();
+        if word.count() == 0 {
+            match &self.policy {
+                Policy::Consecutive { .. } => return,
+                // A success that replaces a success: the window is the same without it, wherever it begins.
+                Policy::FailureRate { .. } if word.is_full() => return,
+                Policy::FailureRate { .. } => {}
+            }
+        }
+        match &self.policy {
+            Policy::Consecutive { .. } => _ = self.update(generation, Word::without_count),
+            Policy::FailureRate { .. } => {
+                // A success in the place of a success or of a failure: nothing that could trip.
+                if let Some(delta) = self.exchange(generation, false)
+                    && delta != 0
+                {
+                    self.update(generation, |word| word.plus(delta));
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn count_failure(&self, generation: Generation, now: impl FnOnce() -> Nanos) {
+        let delta = match &self.policy {
+            Policy::Consecutive { .. } => 1,
+            Policy::FailureRate { .. } => match self.exchange(generation, true) {
+                Some(delta) => delta,
+                None => return,
+            },
+        };
+        let mut word = self.load();
+        loop {
+            if word.generation() != generation {
+                return;
+            }
+            let next = word.plus(delta);
+            if self.policy.trips(next) {
+                let transition = self.trip(generation, delta, now());
+                return self.report(transition);
+            }
+            match self.replace(word, next) {
+                Ok(()) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Claims a position of the ring and puts a result there. Returns what that adds to the count of failures.
+    fn exchange(&self, generation: Generation, failed: bool) -> Option<i32> {
+        let ring = self.policy.ring()?;
+        let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
+        let replaced = ring.put(claimed.position(), generation, failed)?;
+        Some(i32::from(failed) - i32::from(replaced))
+    }
+
+    /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.
+    fn update(&self, generation: Generation, change: impl Fn(Word) -> Word) -> Option<Word> {
+        let mut word = self.load();
+        loop {
+            if word.generation() != generation {
+                return None;
+            }
+            match self.replace(word, change(word)) {
+                Ok(()) => return Some(word),
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    /// Counts a failure that trips, unless other results came in between and it no longer does.
+    fn trip(&self, generation: Generation, delta: i32, now: Nanos) -> Option<Transition> {
+        let mut recovery = self.lock();
+        let mut word = self.load();
+        loop {
+            // Another failure may have tripped it, or an operator have closed it, before this one had the lock.
+            if word.generation() != generation {
+                return None;
+            }
+            let counted = word.plus(delta);
+            let trips = self.policy.trips(counted);
+            let next = if trips { Word::new(Phase::Open, generation.next()) } else { counted };
+            match self.replace(word, next) {
+                Ok(()) if !trips => return None,
+                Ok(()) => {
+                    let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
+                    self.set_deadline(now.saturating_add(recovery.wait));
+                    recovery.generation += 1;
+                    self.renew_ring(&recovery);
+                    return Some(Transition {
+                        from: CircuitState::Closed,
+                        to: CircuitState::Open,
+                        generation: recovery.generation,
+                        cause: Cause::Tripped { failures, calls },
+                    });
+                }
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    fn end_probe(&self, generation: Generation, lease: u64, verdict: Verdict, now: Nanos) -> Option<Transition> {
+        let mut recovery = self.lock();
+        if recovery.generation_bits() != generation {
+            return None;
+        }
+        recovery.probes.give_back(lease);
+        match verdict {
+            Verdict::Failure => {
+                self.set_deadline(0);
+                let transition = self.publish(&mut recovery, Phase::Open, Cause::ProbeFailed);
+                self.set_deadline(now.saturating_add(recovery.wait));
+                return Some(transition);
+            }
+            Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
+                return Some(self.close_locked(&mut recovery, Cause::ProbesSucceeded));
+            }
+            Verdict::Success | Verdict::Neutral => {}
+        }
+        self.publish_probes(&recovery);
+        None
+    }
+
+    /// Refuses every call from now on.
+    pub(crate) fn isolate(&self) {
+        let transition = {
+            let mut recovery = self.lock();
+            (self.load().phase() != Phase::Forced).then(|| {
+                self.set_deadline(0);
+                self.publish(&mut recovery, Phase::Forced, Cause::Manual)
+            })
+        };
+        self.report(transition);
+    }
+
+    /// Closes a circuit that isn't closed.
+    pub(crate) fn close(&self) {
+        let transition = {
+            let mut recovery = self.lock();
+            (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, Cause::Manual))
+        };
+        self.report(transition);
+    }
+
+    /// Makes the circuit as new: closed, with nothing counted, whatever it was.
+    pub(crate) fn reset(&self) {
+        let transition = self.close_locked(&mut self.lock(), Cause::Manual);
+        self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
+    }
+
+    fn close_locked(&self, recovery: &mut Recovery, cause: Cause) -> Transition {
+        self.set_deadline(0);
+        self.publish(recovery, Phase::Closed, cause)
+    }
+
+    /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
+    fn publish(&self, recovery: &mut Recovery, phase: Phase, cause: Cause) -> Transition {
+        recovery.generation += 1;
+        self.renew_ring(recovery);
+        // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before it.
+        let word = Word::new(phase, recovery.generation_bits());
+        let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
+        Transition { from: state(before.phase()), to: state(phase), generation: recovery.generation, cause }
+    }
+
+    /// Shows whether there is a permit left, within the same generation.
+    fn publish_probes(&self, recovery: &Recovery) {
+        let saturated = recovery.probes.in_flight() >= recovery.max_concurrent_probes;
+        let earliest = recovery.probes.earliest_deadline().filter(|_| saturated);
+        let phase = if saturated { Phase::Saturated } else { Phase::Probing };
+        self.set_deadline(0);
+        // A plain store: only the holder of the lock writes the word of a half-open circuit.
+        self.word.store(Word::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
+        self.set_deadline(earliest.unwrap_or(0));
+    }
+
+    fn renew_ring(&self, recovery: &Recovery) {
+        if let Some(ring) = self.policy.ring() {
+            ring.renew(recovery.generation, recovery.generation_bits());
+        }
+    }
+
+    pub(crate) fn state(&self) -> CircuitState {
+        state(self.load().phase())
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
+    pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
+        // Under the lock, so that word and deadline belong together.
+        let _recovery = self.lock();
+        (self.load().phase() == Phase::Open).then(|| self.deadline().saturating_sub(now))
+    }
+
+    pub(crate) fn counted(&self) -> Counted {
+        let recovery = self.lock();
+        let word = self.load();
+        match word.phase() {
+            Phase::Closed => {
+                Counted { calls: self.policy.calls(word), failures: policy::failures(word), ..Counted::default() }
+            }
+            Phase::Probing | Phase::Saturated => Counted {
+                probes: recovery.probes.in_flight(),
+                probe_successes: recovery.probes.successes(),
+                ..Counted::default()
+            },
+            Phase::Open | Phase::Forced => Counted::default(),
+        }
+    }
+
+    fn load(&self) -> Word {
+        // Acquire: a deadline read after this is none from before this word.
+        Word::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    fn replace(&self, current: Word, next: Word) -> Result<(), Word> {
+        // Release, like every write of the word: the failure that opens the circuit publishes the zero deadline by it.
+        self.word
+            .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
+            .map(drop)
+            .map_err(Word::from_bits)
+    }
+
+    fn deadline(&self) -> Nanos {
+        // Relaxed: ordered by the word, or by the lock.
+        self.deadline.load(Ordering::Relaxed)
+    }
+
+    fn set_deadline(&self, deadline: Nanos) {
+        self.deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recovery> {
+        // Nothing that could panic runs under it, and nothing is left half done.
+        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, transition: Option<Transition>) {
+        if let Some(transition) = &transition {
+            self.observer.transition(transition);
+        }
+    }
+}
+
+impl Recovery {
+    const fn generation_bits(&self) -> Generation {
+        Generation::from_bits(self.generation as u32)
+    }
+}
+
+fn refused(phase: Phase, deadline: Nanos, now: Nanos) -> Refused {
+    let wait = match phase {
+        Phase::Open => Some(deadline.saturating_sub(now)),
+        Phase::Forced => None,
+        Phase::Closed | Phase::Probing | Phase::Saturated => Some(0),
+    };
+    Refused { state: state(phase), wait }
+}
+
+const fn state(phase: Phase) -> CircuitState {
+    match phase {
+        Phase::Closed => CircuitState::Closed,
+        Phase::Open => CircuitState::Open,
+        Phase::Probing | Phase::Saturated => CircuitState::HalfOpen,
+        Phase::Forced => CircuitState::Isolated,
+    }
+}

@@ -1,0 +1,69 @@
+//! What makes a closed circuit open.
+//!
+//! Only a failure is ever asked whether it trips. A success can't raise the share of failures; at most it completes `min_calls`,
+//! and then the next failure decides.
+
+use super::ring::Ring;
+use super::word::Word;
+
+/// A share in millionths, so that 7 failures in 100 are 7 %, which binary fractions don't promise.
+pub(crate) const SHARE_UNIT: u32 = 1_000_000;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trip {
+    /// That many failures without a success between them.
+    Consecutive { failures: u32 },
+    /// A share of the last `window` calls, once there were `min_calls`.
+    FailureRate { share: u32, window: u32, min_calls: u32 },
+}
+
+/// A trip policy and what it keeps beside the circuit's word.
+#[derive(Debug)]
+pub(crate) enum Policy {
+    Consecutive { failures: u32 },
+    FailureRate { ring: Ring, share: u32, min_calls: u32 },
+}
+
+impl Policy {
+    pub(crate) fn new(trip: Trip) -> Self {
+        match trip {
+            Trip::Consecutive { failures } => Self::Consecutive { failures },
+            Trip::FailureRate { share, window, min_calls } => {
+                Self::FailureRate { ring: Ring::new(window), share, min_calls }
+            }
+        }
+    }
+
+    /// Whether a circuit whose latest failure is already counted in `word` opens.
+    pub(crate) fn trips(&self, word: Word) -> bool {
+        let failed = failures(word);
+        match self {
+            Self::Consecutive { failures } => failed >= *failures,
+            Self::FailureRate { share, min_calls, .. } => {
+                let calls = self.calls(word);
+                calls >= *min_calls && u64::from(failed) * u64::from(SHARE_UNIT) >= u64::from(calls) * u64::from(*share)
+            }
+        }
+    }
+
+    /// How many calls the count of failures is out of.
+    pub(crate) fn calls(&self, word: Word) -> u32 {
+        match self {
+            Self::Consecutive { .. } => failures(word),
+            Self::FailureRate { ring, .. } if word.is_full() => ring.len(),
+            Self::FailureRate { .. } => word.position(),
+        }
+    }
+
+    pub(crate) const fn ring(&self) -> Option<&Ring> {
+        match self {
+            Self::Consecutive { .. } => None,
+            Self::FailureRate { ring, .. } => Some(ring),
+        }
+    }
+}
+
+/// The failures counted; below zero, for the moment that this lasts, is none.
+pub(crate) fn failures(word: Word) -> u32 {
+    word.count().max(0).cast_unsigned()
+}

@@ -1,0 +1,66 @@
+//! The probes of one half-open episode.
+//!
+//! A probe holds a lease, with an id and a deadline. It is given back by its id: with a bare counter, a holder that comes back
+//! after its lease expired, and was given to somebody else, would give back the other's, and one probe too many would be let in. An
+//! expired lease is taken back only when somebody asks for one, so that nothing has to run meanwhile.
+
+use super::Nanos;
+
+#[derive(Debug)]
+pub(crate) struct Probes {
+    leases: Vec<Lease>,
+    last_id: u64,
+    successes: u32,
+}
+
+#[derive(Debug)]
+struct Lease {
+    id: u64,
+    deadline: Nanos,
+}
+
+impl Probes {
+    pub(crate) const fn new() -> Self {
+        Self { leases: Vec::new(), last_id: 0, successes: 0 }
+    }
+
+    /// Starts a new episode. Ids go on, so that one of an earlier episode never comes again.
+    pub(crate) fn restart(&mut self) {
+        self.leases.clear();
+        self.successes = 0;
+    }
+
+    /// Leases a permit, unless `max` are out and none has expired.
+    pub(crate) fn lease(&mut self, now: Nanos, length: Nanos, max: u32) -> Option<u64> {
+        self.leases.retain(|lease| lease.deadline > now);
+        if self.leases.len() >= max as usize {
+            return None;
+        }
+        self.last_id += 1;
+        self.leases.push(Lease { id: self.last_id, deadline: now.saturating_add(length) });
+        Some(self.last_id)
+    }
+
+    /// Takes a permit back, if it is still out.
+    pub(crate) fn give_back(&mut self, id: u64) {
+        self.leases.retain(|lease| lease.id != id);
+    }
+
+    /// How many probes have succeeded in this episode, with this one.
+    pub(crate) fn succeeded(&mut self) -> u32 {
+        self.successes = self.successes.saturating_add(1);
+        self.successes
+    }
+
+    pub(crate) const fn successes(&self) -> u32 {
+        self.successes
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        u32::try_from(self.leases.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn earliest_deadline(&self) -> Option<Nanos> {
+        self.leases.iter().map(|lease| lease.deadline).min()
+    }
+}

@@ -1,0 +1,265 @@
+//! The circuit, called from one thread: each rule by itself, then all of them against a model.
+
+use std::sync::Mutex as StdMutex;
+
+use super::*;
+
+mod model;
+
+pub(super) const SECOND: Nanos = 1_000_000_000;
+
+/// Keeps the transitions that it is told of.
+#[derive(Debug, Default)]
+pub(super) struct Log(StdMutex<Vec<Transition>>);
+
+impl Observer for Log {
+    fn transition(&self, transition: &Transition) {
+        self.0.lock().unwrap().push(*transition);
+    }
+}
+
+impl Log {
+    fn states(&self) -> Vec<CircuitState> {
+        self.0.lock().unwrap().iter().map(|transition| transition.to).collect()
+    }
+}
+
+const SETTINGS: Settings = Settings {
+    trip: Trip::Consecutive { failures: 2 },
+    wait: 60 * SECOND,
+    success_threshold: 2,
+    max_concurrent_probes: 1,
+    probe_lease: 30 * SECOND,
+};
+
+fn circuit(settings: Settings) -> Circuit<Log> {
+    Circuit::new(settings, Log::default())
+}
+
+fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share, window, min_calls }, ..SETTINGS }
+}
+
+impl Circuit<Log> {
+    fn call(&self, verdict: Verdict, now: Nanos) {
+        let admission = self.admit(|| now).unwrap();
+        self.record(admission, verdict, || now);
+    }
+
+    fn fail(&self, now: Nanos) {
+        self.call(Verdict::Failure, now);
+    }
+
+    fn succeed(&self, now: Nanos) {
+        self.call(Verdict::Success, now);
+    }
+
+    /// A circuit that opened at 0.
+    fn opened(settings: Settings) -> Self {
+        let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..settings });
+        circuit.fail(0);
+        circuit
+    }
+}
+
+use CircuitState::{Closed, HalfOpen, Isolated, Open};
+
+#[test]
+fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
+    let circuit = circuit(SETTINGS);
+    circuit.fail(0);
+    circuit.succeed(0);
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Closed);
+    circuit.fail(SECOND);
+    assert_eq!(circuit.state(), Open);
+    assert_eq!(circuit.remaining_wait(2 * SECOND), Some(59 * SECOND));
+    let refused = Refused { state: Open, wait: Some(59 * SECOND) };
+    assert_eq!(circuit.admit(|| 2 * SECOND).unwrap_err(), refused);
+    let tripped = Cause::Tripped { failures: 2, calls: 2 };
+    let transition = Transition { from: Closed, to: Open, generation: 1, cause: tripped };
+    assert_eq!(*circuit.observer().0.lock().unwrap(), [transition]);
+}
+
+#[test]
+fn a_neutral_result_counts_as_nothing() {
+    let circuit = circuit(SETTINGS);
+    circuit.fail(0);
+    circuit.call(Verdict::Neutral, 0);
+    assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, ..Counted::default() });
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn a_healthy_call_asks_for_no_time() {
+    let circuit = circuit(SETTINGS);
+    let never = || -> Nanos { panic!("the clock was read") };
+    assert!(!circuit.would_refuse(never));
+    let admission = circuit.admit(never).unwrap();
+    circuit.record(admission, Verdict::Success, never);
+}
+
+#[test]
+fn a_window_of_n_calls_means_exactly_the_last_n() {
+    let circuit = circuit(rate(500_000, 10, 10));
+    (0..1000).for_each(|_| circuit.succeed(0));
+    (0..4).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.counted(), Counted { calls: 10, failures: 4, ..Counted::default() });
+    assert_eq!(circuit.state(), Closed);
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn a_failure_leaves_the_window_after_n_calls() {
+    let circuit = circuit(rate(500_000, 10, 10));
+    (0..4).for_each(|_| circuit.fail(0));
+    (0..9).for_each(|_| circuit.succeed(0));
+    assert_eq!(circuit.counted().failures, 1);
+    circuit.succeed(0);
+    assert_eq!(circuit.counted(), Counted { calls: 10, failures: 0, ..Counted::default() });
+}
+
+#[test]
+fn min_calls_counts_below_the_size_of_the_window() {
+    let circuit = circuit(rate(500_000, 100, 4));
+    (0..3).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.state(), Closed);
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn seven_in_a_hundred_are_seven_percent() {
+    let circuit = circuit(rate(70_000, 100, 100));
+    (0..93).for_each(|_| circuit.succeed(0));
+    (0..7).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn the_largest_window_can_fill_with_failures() {
+    let circuit = circuit(rate(SHARE_UNIT, MAX_CALLS, MAX_CALLS));
+    (0..MAX_CALLS - 1).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.state(), Closed);
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn the_call_after_the_wait_is_a_probe_and_enough_of_them_close() {
+    let circuit = Circuit::opened(SETTINGS);
+    assert!(circuit.would_refuse(|| 60 * SECOND - 1));
+    assert!(!circuit.would_refuse(|| 60 * SECOND));
+    assert_eq!(circuit.state(), Open);
+    circuit.succeed(60 * SECOND);
+    assert_eq!(circuit.state(), HalfOpen);
+    assert_eq!(circuit.counted(), Counted { probe_successes: 1, ..Counted::default() });
+    circuit.succeed(60 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+    assert_eq!(circuit.counted(), Counted::default());
+    assert_eq!(circuit.observer().states(), [Open, HalfOpen, Closed]);
+}
+
+#[test]
+fn a_failed_probe_opens_for_another_whole_wait() {
+    let circuit = Circuit::opened(SETTINGS);
+    let probe = circuit.admit(|| 60 * SECOND).unwrap();
+    circuit.record(probe, Verdict::Failure, || 70 * SECOND);
+    assert_eq!(circuit.remaining_wait(70 * SECOND), Some(60 * SECOND));
+}
+
+#[test]
+fn while_its_probes_run_a_half_open_circuit_refuses() {
+    let circuit = Circuit::opened(Settings { max_concurrent_probes: 2, ..SETTINGS });
+    let first = circuit.admit(|| 60 * SECOND).unwrap();
+    assert!(!circuit.would_refuse(|| 60 * SECOND));
+    let _second = circuit.admit(|| 60 * SECOND).unwrap();
+    assert!(circuit.would_refuse(|| 60 * SECOND));
+    assert_eq!(circuit.admit(|| 60 * SECOND).unwrap_err(), Refused { state: HalfOpen, wait: Some(0) });
+    circuit.record(first, Verdict::Neutral, || 60 * SECOND);
+    assert!(circuit.admit(|| 60 * SECOND).is_ok());
+}
+
+#[test]
+fn a_probe_that_never_ends_gives_its_permit_back_when_its_lease_expires() {
+    let circuit = Circuit::opened(SETTINGS);
+    let leaked = circuit.admit(|| 60 * SECOND).unwrap();
+    assert!(circuit.admit(|| 90 * SECOND - 1).is_err());
+    let second = circuit.admit(|| 90 * SECOND).unwrap();
+    // Its own permit is gone: giving it back must not give back the second one's.
+    circuit.record(leaked, Verdict::Neutral, || 91 * SECOND);
+    assert!(circuit.admit(|| 91 * SECOND).is_err());
+    circuit.record(second, Verdict::Success, || 92 * SECOND);
+    circuit.succeed(92 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+}
+
+#[test]
+fn a_result_that_outlived_its_lease_counts_while_its_episode_lasts() {
+    let circuit = Circuit::opened(Settings { success_threshold: 1, ..SETTINGS });
+    let late = circuit.admit(|| 60 * SECOND).unwrap();
+    let _second = circuit.admit(|| 90 * SECOND).unwrap();
+    circuit.record(late, Verdict::Success, || 91 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+}
+
+#[test]
+fn a_late_result_never_counts_in_another_generation() {
+    for settings in [SETTINGS, rate(500_000, 4, 2)] {
+        let circuit = circuit(settings);
+        let late: Vec<_> = (0..8).map(|_| circuit.admit(|| 0).unwrap()).collect();
+        (0..2).for_each(|_| circuit.fail(0));
+        let probe = circuit.admit(|| 60 * SECOND).unwrap();
+        let mut late = late.into_iter();
+        circuit.record(late.next().unwrap(), Verdict::Success, || 60 * SECOND);
+        circuit.record(late.next().unwrap(), Verdict::Failure, || 60 * SECOND);
+        assert_eq!(circuit.counted(), Counted { probes: 1, ..Counted::default() });
+        circuit.record(probe, Verdict::Success, || 60 * SECOND);
+        circuit.succeed(60 * SECOND);
+        assert_eq!(circuit.state(), Closed);
+        for admission in late {
+            circuit.record(admission, Verdict::Failure, || 60 * SECOND);
+        }
+        assert_eq!((circuit.state(), circuit.counted()), (Closed, Counted::default()));
+    }
+}
+
+#[test]
+fn an_isolated_circuit_refuses_until_somebody_says_otherwise() {
+    let circuit = circuit(SETTINGS);
+    circuit.isolate();
+    circuit.isolate();
+    let refused = Refused { state: Isolated, wait: None };
+    assert!(circuit.would_refuse(|| Nanos::MAX));
+    assert_eq!(circuit.admit(|| Nanos::MAX).unwrap_err(), refused);
+    assert_eq!(circuit.remaining_wait(0), None);
+    circuit.close();
+    circuit.close();
+    circuit.succeed(0);
+    assert_eq!(circuit.observer().states(), [Isolated, Closed]);
+}
+
+#[test]
+fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
+    for settings in [SETTINGS, rate(SHARE_UNIT, 10, 10)] {
+        let circuit = circuit(settings);
+        circuit.fail(0);
+        circuit.close();
+        assert_eq!(circuit.counted().failures, 1);
+        circuit.reset();
+        assert_eq!(circuit.counted(), Counted::default());
+        assert_eq!(circuit.observer().states(), []);
+        assert_eq!(circuit.generation(), 1);
+    }
+}
+
+#[test]
+fn a_circuit_is_small() {
+    assert!(size_of::<Circuit<()>>() <= 192, "{}", size_of::<Circuit<()>>());
+}
+
+impl Observer for () {
+    fn transition(&self, _: &Transition) {}
+}

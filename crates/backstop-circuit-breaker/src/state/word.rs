@@ -1,0 +1,180 @@
+//! Everything that a healthy call looks at, in one 64-bit word.
+//!
+//! ```text
+//! bits   63 … 46         45 … 20      19 … 4     3      2 … 0
+//!        failure count   generation   position   full   phase
+//!        (signed)
+//! ```
+//!
+//! Held together, they change together: the failure that trips the circuit is counted by the very compare-and-swap that opens it,
+//! and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
+//!
+//! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can subtract it
+//! before that failure's own thread has added it.
+
+const PHASE: u64 = 0b111;
+const FULL: u64 = 1 << 3;
+const POSITION_SHIFT: u32 = 4;
+const POSITION: u64 = 0xFFFF << POSITION_SHIFT;
+const GENERATION_SHIFT: u32 = 20;
+const GENERATION_BITS: u32 = 26;
+const COUNT_SHIFT: u32 = GENERATION_SHIFT + GENERATION_BITS;
+
+/// The longest window, and the largest count of failures that may be asked for: what the word has room for.
+pub(crate) const MAX_CALLS: u32 = 1 << 16;
+
+/// What is done with a call. One state, half-open, is two phases, so that a refusal is told by the word alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Calls pass, and are counted.
+    Closed,
+    /// Calls are refused until the wait has passed.
+    Open,
+    /// Half-open, and another probe may start.
+    Probing,
+    /// Half-open, and every probe's permit is leased: calls are refused until one comes back or outlives its lease.
+    Saturated,
+    /// Calls are refused until somebody says otherwise.
+    Forced,
+}
+
+/// Which stretch between two transitions a call belongs to, in as many bits as the word has room for.
+///
+/// It wraps: a result would have to stay away for exactly 2²⁶ transitions to be taken for a later one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(u32);
+
+impl Generation {
+    const MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+    pub(crate) const FIRST: Self = Self(0);
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        Self(bits & Self::MASK)
+    }
+
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) const fn next(self) -> Self {
+        Self((self.0 + 1) & Self::MASK)
+    }
+
+    /// True where `self` came after `other`, as long as they are less than half the range apart.
+    pub(crate) const fn is_after(self, other: Self) -> bool {
+        let ahead = self.0.wrapping_sub(other.0) & Self::MASK;
+        ahead != 0 && ahead <= Self::MASK / 2
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word(u64);
+
+impl Word {
+    /// The word at the start of a generation: nothing counted.
+    pub(crate) const fn new(phase: Phase, generation: Generation) -> Self {
+        Self(phase as u64 | (generation.0 as u64) << GENERATION_SHIFT)
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn phase(self) -> Phase {
+        match self.0 & PHASE {
+            0 => Phase::Closed,
+            1 => Phase::Open,
+            2 => Phase::Probing,
+            3 => Phase::Saturated,
+            _ => Phase::Forced,
+        }
+    }
+
+    pub(crate) const fn is_closed(self) -> bool {
+        self.0 & PHASE == Phase::Closed as u64
+    }
+
+    pub(crate) const fn generation(self) -> Generation {
+        Generation::from_bits((self.0 >> GENERATION_SHIFT) as u32)
+    }
+
+    pub(crate) const fn count(self) -> i32 {
+        // The topmost field: an arithmetic shift brings its sign along.
+        (self.0.cast_signed() >> COUNT_SHIFT) as i32
+    }
+
+    /// The count is the topmost field, so that a carry out of it is lost instead of spilling.
+    pub(crate) const fn plus(self, delta: i32) -> Self {
+        Self(self.0.wrapping_add((delta as i64).cast_unsigned() << COUNT_SHIFT))
+    }
+
+    pub(crate) const fn without_count(self) -> Self {
+        Self(self.0 & ((1 << COUNT_SHIFT) - 1))
+    }
+
+    /// Where the next result goes in the ring.
+    pub(crate) const fn position(self) -> u32 {
+        ((self.0 & POSITION) >> POSITION_SHIFT) as u32
+    }
+
+    /// True once the ring has been filled in this generation.
+    pub(crate) const fn is_full(self) -> bool {
+        self.0 & FULL != 0
+    }
+
+    /// The word after the next position of a ring of `len` was claimed.
+    pub(crate) const fn advanced(self, len: u32) -> Self {
+        let next = self.position() + 1;
+        if next == len {
+            Self((self.0 & !POSITION) | FULL)
+        } else {
+            Self((self.0 & !POSITION) | (next as u64) << POSITION_SHIFT)
+        }
+    }
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_spill_into_one_another() {
+        let last = Generation::from_bits(u32::MAX);
+        let word = Word::new(Phase::Forced, last).plus(-1).advanced(MAX_CALLS);
+        assert_eq!(word.count(), -1);
+        assert_eq!(word.position(), 1);
+        assert_eq!(word.generation(), last);
+        assert_eq!(word.phase(), Phase::Forced);
+        let word = word.plus(1 + MAX_CALLS as i32);
+        assert_eq!(word.count(), MAX_CALLS as i32);
+        assert_eq!(word.without_count().count(), 0);
+        assert_eq!(word.generation(), last);
+        assert!(!word.is_full());
+    }
+
+    #[test]
+    fn the_longest_ring_comes_round_to_its_start() {
+        let mut word = Word::new(Phase::Closed, Generation::FIRST);
+        for position in 0..MAX_CALLS {
+            assert_eq!(word.position(), position);
+            assert!(!word.is_full());
+            word = word.advanced(MAX_CALLS);
+        }
+        assert_eq!(word.position(), 0);
+        assert!(word.is_full());
+    }
+
+    #[test]
+    fn generations_stay_in_order_when_they_wrap() {
+        let last = Generation::from_bits(u32::MAX);
+        assert_eq!(last.next(), Generation::FIRST);
+        assert!(last.next().is_after(last));
+        assert!(!last.is_after(last.next()));
+        assert!(!last.is_after(last));
+    }
+}
