@@ -27,6 +27,7 @@ use tower_service::Service;
 use crate::{
     layer::Policy,
     repeats::{Again, Answer, Repeats, Step},
+    telemetry::CameToNothing,
 };
 
 pin_project! {
@@ -166,7 +167,9 @@ where
         match ready!(attempt.as_mut().poll(cx)) {
             Ok(result) => result,
             Err(_) => {
-                return repeats.take_last("total-passed").map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
+                return repeats
+                    .take_last(CameToNothing::OutOfTime)
+                    .map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
             }
         }
     } else {

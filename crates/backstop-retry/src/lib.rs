@@ -139,8 +139,10 @@
 //! # Cost
 //!
 //! A request whose first attempt is returned costs one read of the clock, a clone of the inner service, and what
-//! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. Nothing is locked,
-//! spawned or boxed. With `max_attempts(1)`, and for CONNECT and upgrades, it costs nothing.
+//! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. A streamed body is
+//! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and nothing is shared
+//! between requests but what is only read. With `max_attempts(1)`, and for CONNECT and upgrades, the request passes
+//! straight through.
 //!
 //! # Cancellation
 //!

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     layer::Policy,
-    telemetry::{self, Stop},
+    telemetry::{self, CameToNothing, Stop},
 };
 
 /// What an attempt came to.
@@ -92,7 +92,7 @@ where
     }
 
     /// The answer of last resort, because the attempt that was to better it came to nothing.
-    pub(crate) fn take_last(&mut self, reason: &'static str) -> Option<Answer<S::Response, S::Error>> {
+    pub(crate) fn take_last(&mut self, reason: CameToNothing) -> Option<Answer<S::Response, S::Error>> {
         let last = self.last.take()?;
         telemetry::gave_last_answer(&self.policy.settings.name, self.attempt, reason);
         Some(*last)
@@ -100,7 +100,11 @@ where
 
     /// The same, if the time was up before the next attempt could begin.
     pub(crate) fn take_last_if_late(&mut self) -> Option<Answer<S::Response, S::Error>> {
-        if self.has_last() && self.deadline_now().has_passed() { self.take_last("total-passed") } else { None }
+        if self.has_last() && self.deadline_now().has_passed() {
+            self.take_last(CameToNothing::OutOfTime)
+        } else {
+            None
+        }
     }
 
     /// When the next attempt begins.
@@ -153,9 +157,9 @@ where
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
             // Upstream's own word is worth more than that.
             let came_to_nothing = if is_refusal(&outcome) {
-                Some("refused")
+                Some(CameToNothing::Refused)
             } else if self.deadline_now().has_passed() && policy.classify.reason(judged) == Reason::Timeout {
-                Some("total-passed")
+                Some(CameToNothing::OutOfTime)
             } else {
                 None
             };

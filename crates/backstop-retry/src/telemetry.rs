@@ -40,6 +40,24 @@ impl fmt::Display for Stop {
     }
 }
 
+/// Why an earlier attempt's answer is better than what the last one came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CameToNothing {
+    /// A layer further in didn't pass the attempt on.
+    Refused,
+    /// Its time was up, or was up before it could begin.
+    OutOfTime,
+}
+
+impl fmt::Display for CameToNothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::OutOfTime => "total-passed",
+        })
+    }
+}
+
 /// Another attempt will be made, because of `reason`.
 pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, ?delay, %reason, "the request will be sent again");
@@ -55,6 +73,6 @@ pub(crate) fn stopped(name: &Name, attempt: u32, stop: Stop) {
 }
 
 /// The last attempt came to nothing: an earlier attempt's answer is returned.
-pub(crate) fn gave_last_answer(name: &Name, attempt: u32, reason: &'static str) {
-    tracing::debug!(target: "backstop::retry", %name, attempt, reason, "an earlier attempt's answer is returned");
+pub(crate) fn gave_last_answer(name: &Name, attempt: u32, reason: CameToNothing) {
+    tracing::debug!(target: "backstop::retry", %name, attempt, %reason, "an earlier attempt's answer is returned");
 }

@@ -1,5 +1,7 @@
 //! Requests with bodies, sent again.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 mod support;
 
 use std::{
@@ -130,7 +132,7 @@ async fn a_body_that_fails_is_sent_once_and_its_error_is_returned() {
     assert_eq!(upstream.calls(), 1);
     assert!(
         std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source())
-            .any(|cause| cause.is::<io::Error>())
+            .any(<dyn std::error::Error>::is::<io::Error>)
     );
 }
 
@@ -153,7 +155,8 @@ async fn bodies_other_than_axums_are_replayed_too() {
     let service = service_fn(move |request: Request<Full<Bytes>>| {
         let seen = Arc::clone(&seen);
         async move {
-            seen.lock().unwrap().push(request.into_body().collect().await.unwrap().to_bytes());
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            seen.lock().unwrap().push(body);
             Ok::<_, Infallible>(response(503))
         }
     });

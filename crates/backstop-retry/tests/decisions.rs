@@ -1,5 +1,7 @@
 //! What is repeated, and what isn't.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 mod support;
 
 use std::io;

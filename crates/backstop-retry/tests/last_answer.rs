@@ -1,5 +1,7 @@
 //! The answer of last resort.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 mod support;
 
 use std::{

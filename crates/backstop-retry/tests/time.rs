@@ -1,5 +1,7 @@
 //! How long is waited, and when the time is up.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 mod support;
 
 use std::{

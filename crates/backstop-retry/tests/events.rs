@@ -1,0 +1,123 @@
+//! What an operator sees.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod support;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use axum::body::Body;
+use backstop_retry::RetryLayer;
+use http::{Method, Request};
+use support::{BoxError, Chunks, Then, Upstream, circuit_open, get, response, text, with_header, with_method};
+use tower::{Layer, ServiceExt};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+/// Each event of the layer as one line.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "backstop::retry"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        assert_eq!(*event.metadata().level(), Level::DEBUG);
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0.trim_start().to_owned());
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // The message is prose, and the delay is random.
+        match field.name() {
+            "message" => {}
+            "delay" => self.0 += " delay",
+            name => self.0 += &format!(" {name}={value:?}"),
+        }
+    }
+}
+
+async fn events<E: 'static>(layer: &RetryLayer, upstream: Upstream<E>, request: Request<Body>) -> Vec<String> {
+    let lines = Lines::default();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    _ = layer.layer(upstream).oneshot(request).await;
+    lines.0.lock().unwrap().clone()
+}
+
+fn layer() -> RetryLayer {
+    RetryLayer::builder("ml").max_attempts(2).max_body(10).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_succeeds_or_is_not_worth_repeating_says_nothing() {
+    for status in [200, 404, 500] {
+        assert_eq!(events(&layer(), Upstream::statuses([status]), get()).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
+    let told = events(&layer(), Upstream::statuses([503]), get()).await;
+    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=max-attempts"]);
+    let refused =
+        Upstream::<BoxError>::new(|n, _| async move { if n == 1 { Err("lost".into()) } else { Ok(circuit_open()) } });
+    let told = events(&layer(), refused, get()).await;
+    assert_eq!(told, ["name=ml attempt=1 delay reason=error", "name=ml attempt=2 reason=refused"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_can_not_be_replayed_says_so() {
+    let put = |chunks: &[&'static str]| {
+        Request::put("/secret?token=1").body(Chunks::body(chunks.iter().copied(), Then::End)).unwrap()
+    };
+    let reading = || {
+        Upstream::<BoxError>::new(|_, request| async {
+            text(request.into_body()).await;
+            Ok(response(503))
+        })
+    };
+    assert_eq!(
+        events(&layer(), reading(), put(&["hello ", "wide ", "world"])).await,
+        ["name=ml attempt=1 reason=not-replayable detail=the body is larger than what is buffered of it"]
+    );
+    let unread = Upstream::statuses([503]);
+    assert_eq!(events(&layer(), unread, put(&["hello"])).await, ["name=ml attempt=1 reason=uploading"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_other_retry_that_is_not_made_says_why() {
+    let failing = || Upstream::statuses([503]);
+    let why = |reason: &str| [format!("name=ml attempt=1 reason={reason}")];
+    assert_eq!(events(&layer(), failing(), with_method(Method::POST)).await, why("not-idempotent"));
+    let asking = |seconds: &'static str| {
+        Upstream::<BoxError>::new(move |_, _| async move { Ok(with_header(503, "retry-after", seconds)) })
+    };
+    assert_eq!(events(&layer(), asking("3600"), get()).await, why("server-delay"));
+    let short = RetryLayer::builder("ml").total(support::ms(1000)).build().unwrap();
+    assert_eq!(events(&short, asking("1"), get()).await, why("no-time-left"));
+    let mut early = get();
+    early.headers_mut().insert("early-data", "1".parse().unwrap());
+    assert_eq!(events(&layer(), Upstream::statuses([425]), early).await, why("early-data"));
+}
