@@ -113,3 +113,18 @@ async fn a_handle_carries_reports_from_a_spawned_task() {
     }));
     assert_eq!(source(service.oneshot(()).await.unwrap().headers()), some("cached"));
 }
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what a handler may do")]
+async fn what_an_inner_layer_labelled_in_another_task_is_known_outside_whatever_its_headers_are_called() {
+    let inner = DegradationHeaderLayer::builder().source_header("x-a").freshness_header("x-b").build().unwrap();
+    let service = DegradationHeaderLayer::new().layer(service_fn(move |(): ()| {
+        let inner = inner.clone();
+        async move {
+            let reports = [from(name!("cached"), stale(7))];
+            tokio::spawn(async move { answer(&inner, &reports, response(&[])).await }).await
+        }
+    }));
+    let headers = service.oneshot(()).await.unwrap().into_parts().0.headers;
+    assert_eq!((source(&headers), freshness(&headers)), (some("cached"), some("stale")));
+}

@@ -94,6 +94,15 @@ async fn neither_service_nor_request_need_be_clone_or_send_and_the_body_may_be_a
     assert_eq!(calls.get(), 1);
 }
 
+#[tokio::test]
+async fn what_is_reported_before_the_first_poll_counts() {
+    let service = DegradationHeaderLayer::new().layer(service_fn(|(): ()| {
+        scope::report(from(name!("cached"), Freshness::Degraded));
+        std::future::ready(Ok::<_, Infallible>(response(&[])))
+    }));
+    assert_eq!(source(service.oneshot(()).await.unwrap().headers()), some("cached"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_deadline_outside_is_known_inside() {
     let mut outside = Scope::narrowed(Deadline::after(Duration::from_secs(3), SetBy::Caller));
