@@ -164,12 +164,25 @@ impl<O: Observer> Circuit<O> {
         &self.observer
     }
 
-    /// Whether a call that came now would be refused. Changes nothing.
-    pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> bool {
-        match self.load().phase() {
-            Phase::Closed | Phase::Probing => false,
-            Phase::Open | Phase::Saturated => now() < self.deadline(),
-            Phase::Forced => true,
+    /// How a call that came now would be refused, if it would be. Changes nothing.
+    #[inline]
+    pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> Option<Refused> {
+        let word = self.load();
+        if word.is_closed() {
+            return None;
+        }
+        self.refusal(word, now)
+    }
+
+    #[cold]
+    fn refusal(&self, word: Word, now: impl FnOnce() -> Nanos) -> Option<Refused> {
+        match word.phase() {
+            Phase::Closed | Phase::Probing => None,
+            Phase::Open | Phase::Saturated => {
+                let (deadline, now) = (self.deadline(), now());
+                (now < deadline).then(|| refused(word.phase(), deadline, now))
+            }
+            Phase::Forced => Some(refused(Phase::Forced, 0, 0)),
         }
     }
 
@@ -185,15 +198,8 @@ impl<O: Observer> Circuit<O> {
 
     #[cold]
     fn admit_unless_refused(&self, word: Word, now: Nanos) -> Result<Admission, Refused> {
-        match word.phase() {
-            Phase::Open | Phase::Saturated => {
-                let deadline = self.deadline();
-                if now < deadline {
-                    return Err(refused(word.phase(), deadline, now));
-                }
-            }
-            Phase::Forced => return Err(refused(Phase::Forced, 0, now)),
-            Phase::Closed | Phase::Probing => {}
+        if let Some(refused) = self.refusal(word, || now) {
+            return Err(refused);
         }
         let (result, transition) = self.admit_locked(now);
         self.report(transition);
@@ -230,6 +236,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Takes an admission back, with what came of the call.
+    #[expect(clippy::needless_pass_by_value, reason = "an admission is recorded once")]
     #[inline]
     pub(crate) fn record(&self, admission: Admission, verdict: Verdict, now: impl FnOnce() -> Nanos) {
         let Admission { generation, lease } = admission;

@@ -1,0 +1,120 @@
+//! What all services, permits and handles of a layer share.
+
+use std::time::Duration;
+
+use backstop_core::{Name, SetBy, Verdict, scope};
+use tokio::time::Instant;
+
+use crate::{
+    OnDrop,
+    config::Settings,
+    state::{Admission, Circuit, Nanos, Refused},
+    telemetry::Telemetry,
+};
+
+/// A circuit with a clock and a name.
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    pub(crate) circuit: Circuit<Telemetry>,
+    on_drop: OnDrop,
+    epoch: Instant,
+}
+
+impl Breaker {
+    pub(crate) fn new(name: Name, settings: &Settings) -> Self {
+        Self {
+            circuit: Circuit::new(settings.circuit, Telemetry::new(name)),
+            on_drop: settings.on_drop,
+            epoch: Instant::now(),
+        }
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        self.circuit.observer().name()
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        nanos(self.epoch.elapsed())
+    }
+
+    pub(crate) fn would_refuse(&self) -> Option<Refused> {
+        self.circuit.would_refuse(|| self.now())
+    }
+
+    /// A call that ended before it began, because the service failed to become ready.
+    pub(crate) fn record_without_call(&self, verdict: Verdict) {
+        if verdict == Verdict::Failure
+            && let Ok(admission) = self.circuit.admit(|| self.now())
+        {
+            self.circuit.record(admission, verdict, || self.now());
+        }
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+/// An admission, and what is known of its call so far.
+///
+/// Whoever holds it gives it to [`finish`](Self::finish) when the call has ended, and to [`drop`](Self::drop) where it never
+/// will.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    admission: Option<Admission>,
+    /// When the call was first pending, so that a call that is ready at once reads no clock.
+    pending_since: Option<Nanos>,
+    /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
+    running: bool,
+}
+
+impl Permit {
+    pub(crate) const fn new(admission: Admission) -> Self {
+        Self { admission: Some(admission), pending_since: None, running: false }
+    }
+
+    /// The call's own code is about to run.
+    pub(crate) const fn enter(&mut self) {
+        self.running = true;
+    }
+
+    /// The call's own code has come back.
+    pub(crate) const fn leave(&mut self) {
+        self.running = false;
+    }
+
+    /// The call is pending. The clock is read once, and only by who will ask for it.
+    pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
+        if self.pending_since.is_none() && matches!(breaker.on_drop, OnDrop::FailureAfter(_)) {
+            self.pending_since = Some(breaker.now());
+        }
+    }
+
+    pub(crate) fn finish(&mut self, breaker: &Breaker, verdict: Verdict) {
+        if let Some(admission) = self.admission.take() {
+            breaker.circuit.record(admission, verdict, || breaker.now());
+        }
+    }
+
+    /// The call will never end.
+    pub(crate) fn drop(&mut self, breaker: &Breaker) {
+        if self.admission.is_some() {
+            self.finish(breaker, self.verdict_of_drop(breaker));
+        }
+    }
+
+    fn verdict_of_drop(&self, breaker: &Breaker) -> Verdict {
+        let failed = match (self.running, scope::ended_by()) {
+            (true, _) | (false, Some(SetBy::Us)) => true,
+            (false, Some(SetBy::Caller)) => false,
+            (false, None) => match breaker.on_drop {
+                OnDrop::Ignore => false,
+                OnDrop::Failure => true,
+                OnDrop::FailureAfter(limit) => {
+                    self.pending_since.is_some_and(|since| breaker.now().saturating_sub(since) >= nanos(limit))
+                }
+            },
+        };
+        if failed { Verdict::Failure } else { Verdict::Neutral }
+    }
+}

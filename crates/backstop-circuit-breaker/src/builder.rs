@@ -1,0 +1,128 @@
+//! The builder.
+
+use std::{fmt, time::Duration};
+
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith};
+
+use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop};
+
+/// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject> {
+    config: CircuitBreakerConfig,
+    classify: C,
+    reject: J,
+}
+
+impl CircuitBreakerBuilder {
+    pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
+        Self { config, classify: HttpClassify::new(), reject: HttpReject::default() }
+    }
+}
+
+impl<C, J> CircuitBreakerBuilder<C, J> {
+    /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
+    ///
+    /// For dependencies that are up or down. Not beside [`failure_rate`](Self::failure_rate).
+    pub const fn consecutive_failures(mut self, failures: u32) -> Self {
+        self.config.consecutive_failures = Some(failures);
+        self
+    }
+
+    /// Opens the circuit when this share of the last calls failed: 0.000001 to 1.
+    ///
+    /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the last
+    /// [`window`](Self::window) calls, once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted.
+    pub const fn failure_rate(mut self, share: f64) -> Self {
+        self.config.failure_rate = Some(share);
+        self
+    }
+
+    /// How many calls [`failure_rate`](Self::failure_rate) looks back: 1 to 65,536, 100 unless set. Exactly so many, whatever
+    /// came before.
+    pub const fn window(mut self, calls: u32) -> Self {
+        self.config.window = Some(calls);
+        self
+    }
+
+    /// How many calls [`failure_rate`](Self::failure_rate) needs before it says anything: 1 to [`window`](Self::window). 20
+    /// unless set, or the window where that is less.
+    pub const fn min_calls(mut self, calls: u32) -> Self {
+        self.config.min_calls = Some(calls);
+        self
+    }
+
+    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.config.wait = wait;
+        self
+    }
+
+    /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
+    pub const fn success_threshold(mut self, successes: u32) -> Self {
+        self.config.success_threshold = successes;
+        self
+    }
+
+    /// How many probes may run at once: 1 to 1000, 1 unless set.
+    pub const fn max_concurrent_probes(mut self, probes: u32) -> Self {
+        self.config.max_concurrent_probes = probes;
+        self
+    }
+
+    /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
+    ///
+    /// Longer than a call may take, or a slow service gets more probes than
+    /// [`max_concurrent_probes`](Self::max_concurrent_probes).
+    pub const fn probe_lease(mut self, lease: Duration) -> Self {
+        self.config.probe_lease = lease;
+        self
+    }
+
+    /// What a call counts as that its caller drops: [`OnDrop::FailureAfter`] 5 s unless set.
+    pub const fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.config.on_drop = on_drop;
+        self
+    }
+
+    /// Judges results with `classify`.
+    pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J> {
+        CircuitBreakerBuilder { config: self.config, classify, reject: self.reject }
+    }
+
+    /// Judges results with a closure.
+    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<ClassifyFn<F>, J>
+    where
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError> {
+        CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectAsError::new() }
+    }
+
+    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
+    pub fn reject_with<F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>> {
+        CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectWith::new(make) }
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings that
+    /// contradict one another.
+    pub fn build(self) -> Result<CircuitBreakerLayer<C, J>, ConfigError> {
+        let Self { config, classify, reject } = self;
+        let (name, settings) = config.check()?;
+        Ok(CircuitBreakerLayer::with(name, &settings, classify, reject))
+    }
+}
+
+impl<C, J> fmt::Debug for CircuitBreakerBuilder<C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

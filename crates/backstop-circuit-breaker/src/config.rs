@@ -1,0 +1,163 @@
+//! What a circuit breaker can be told.
+
+use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
+
+use backstop_core::{ConfigError, Name};
+
+use crate::{
+    breaker::nanos,
+    state::{self, MAX_CALLS, SHARE_UNIT, Trip},
+};
+
+const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
+const DEFAULT_WINDOW: u32 = 100;
+const DEFAULT_MIN_CALLS: u32 = 20;
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_SUCCESS_THRESHOLD: u32 = 2;
+const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
+const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
+const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const TIMES: &str = "1 ms to 24 h";
+const CALLS: &str = "1 to 65536";
+
+/// A circuit breaker as plain data, for [`CircuitBreakerLayer::from_config`](crate::CircuitBreakerLayer::from_config).
+///
+/// A field that is `None` has a default that fits the others.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CircuitBreakerConfig {
+    /// The layer's [name](Name).
+    pub name: Cow<'static, str>,
+    /// How many failures in a row open the circuit: 1 to 65,536. 5 unless set, or unless `failure_rate` is set.
+    pub consecutive_failures: Option<u32>,
+    /// The share of failures that opens the circuit, instead of a number in a row: 0.000001 to 1.
+    pub failure_rate: Option<f64>,
+    /// How many calls `failure_rate` looks back: 1 to 65,536, 100 unless set.
+    pub window: Option<u32>,
+    /// How many calls `failure_rate` needs before it says anything: 1 to `window`. 20 unless set, or `window` where that is
+    /// less.
+    pub min_calls: Option<u32>,
+    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
+    pub wait: Duration,
+    /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
+    pub success_threshold: u32,
+    /// How many probes may run at once: 1 to 1000, 1 unless set.
+    pub max_concurrent_probes: u32,
+    /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
+    pub probe_lease: Duration,
+    /// What a call counts as that its caller drops: [`OnDrop::FailureAfter`] 5 s unless set.
+    pub on_drop: OnDrop,
+}
+
+/// What a call counts as that is dropped before it has ended, where neither a time limit nor a panic explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// A failure where it had been pending for so long, 1 ms to 24 h, and nothing otherwise.
+    ///
+    /// A caller that gives up early says nothing of the service; one that gives up on a hang says a lot.
+    FailureAfter(Duration),
+    /// Nothing.
+    Ignore,
+    /// A failure.
+    Failure,
+}
+
+impl CircuitBreakerConfig {
+    /// The defaults, under this name.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            name: name.into(),
+            consecutive_failures: None,
+            failure_rate: None,
+            window: None,
+            min_calls: None,
+            wait: DEFAULT_WAIT,
+            success_threshold: DEFAULT_SUCCESS_THRESHOLD,
+            max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
+            probe_lease: DEFAULT_PROBE_LEASE,
+            on_drop: DEFAULT_ON_DROP,
+        }
+    }
+}
+
+/// A configuration that was checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) circuit: state::Settings,
+    pub(crate) on_drop: OnDrop,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            circuit: state::Settings {
+                trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
+                wait: nanos(DEFAULT_WAIT),
+                success_threshold: DEFAULT_SUCCESS_THRESHOLD,
+                max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
+                probe_lease: nanos(DEFAULT_PROBE_LEASE),
+            },
+            on_drop: DEFAULT_ON_DROP,
+        }
+    }
+}
+
+impl CircuitBreakerConfig {
+    pub(crate) fn check(self) -> Result<(Name, Settings), ConfigError> {
+        let circuit = state::Settings {
+            trip: self.trip()?,
+            wait: time("wait", self.wait)?,
+            success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
+            max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
+            probe_lease: time("probe_lease", self.probe_lease)?,
+        };
+        if let OnDrop::FailureAfter(limit) = self.on_drop {
+            time("on_drop", limit)?;
+        }
+        Ok((Name::new(self.name)?, Settings { circuit, on_drop: self.on_drop }))
+    }
+
+    fn trip(&self) -> Result<Trip, ConfigError> {
+        let Some(share) = self.failure_rate else {
+            for (field, value) in [("window", self.window), ("min_calls", self.min_calls)] {
+                if let Some(value) = value {
+                    return Err(ConfigError::new(field, value.to_string(), "only beside failure_rate"));
+                }
+            }
+            let failures = self.consecutive_failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
+            return Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? });
+        };
+        if let Some(failures) = self.consecutive_failures {
+            return Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"));
+        }
+        let unit = f64::from(SHARE_UNIT);
+        // False for NaN as well.
+        if !(1.0 / unit..=1.0).contains(&share) {
+            return Err(ConfigError::new("failure_rate", share.to_string(), "0.000001 to 1"));
+        }
+        let window = number("window", self.window.unwrap_or(DEFAULT_WINDOW), 1..=MAX_CALLS, CALLS)?;
+        let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(window));
+        Ok(Trip::FailureRate {
+            share: (share * unit).round() as u32,
+            window,
+            min_calls: number("min_calls", min_calls, 1..=window, "1 to window")?,
+        })
+    }
+}
+
+fn number(field: &'static str, n: u32, range: RangeInclusive<u32>, allowed: &'static str) -> Result<u32, ConfigError> {
+    if range.contains(&n) { Ok(n) } else { Err(ConfigError::new(field, n.to_string(), allowed)) }
+}
+
+fn time(field: &'static str, time: Duration) -> Result<state::Nanos, ConfigError> {
+    if (SHORTEST..=LONGEST).contains(&time) {
+        Ok(nanos(time))
+    } else {
+        Err(ConfigError::new(field, format!("{time:?}"), TIMES))
+    }
+}

@@ -1,0 +1,90 @@
+//! The operator's side of a circuit.
+
+use std::{sync::Arc, time::Duration};
+
+use backstop_core::{CircuitState, Name};
+
+use crate::{
+    breaker::Breaker,
+    state::{Counted, Nanos},
+};
+
+/// Looks at a circuit and acts on it: see [`CircuitBreakerLayer::handle`](crate::CircuitBreakerLayer::handle).
+///
+/// All clones, and all services of the layer, share the circuit.
+#[derive(Clone, Debug)]
+pub struct CircuitBreakerHandle {
+    breaker: Arc<Breaker>,
+}
+
+/// What a circuit has counted since its last transition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The calls that the failures are out of: those in the window, or the failures in a row. 0 unless closed.
+    pub calls: u32,
+    /// The failures that count towards opening the circuit. 0 unless closed.
+    pub failures: u32,
+    /// The probes whose permits are out. 0 unless half-open.
+    pub probes: u32,
+    /// The probes that have succeeded. 0 unless half-open.
+    pub probe_successes: u32,
+}
+
+impl CircuitBreakerHandle {
+    pub(crate) const fn new(breaker: Arc<Breaker>) -> Self {
+        Self { breaker }
+    }
+
+    /// The layer's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        self.breaker.name()
+    }
+
+    /// The state.
+    ///
+    /// A circuit whose wait has passed is open until a call comes, which is then the first probe.
+    #[must_use]
+    pub fn state(&self) -> CircuitState {
+        self.breaker.circuit.state()
+    }
+
+    /// What has been counted since the last transition.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let Counted { calls, failures, probes, probe_successes } = self.breaker.circuit.counted();
+        Counts { calls, failures, probes, probe_successes }
+    }
+
+    /// How much longer an open circuit refuses calls: zero where the next one is a probe, `None` where the circuit isn't open.
+    #[must_use]
+    pub fn remaining_wait(&self) -> Option<Duration> {
+        self.breaker.circuit.remaining_wait(self.now()).map(Duration::from_nanos)
+    }
+
+    /// How many generations there have been: one for each transition and each [`reset`](Self::reset).
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.breaker.circuit.generation()
+    }
+
+    /// Refuses every call until [`close`](Self::close) or [`reset`](Self::reset).
+    pub fn isolate(&self) {
+        self.breaker.circuit.isolate();
+    }
+
+    /// Closes the circuit, with nothing counted. A closed one stays as it is and keeps its counts.
+    pub fn close(&self) {
+        self.breaker.circuit.close();
+    }
+
+    /// Makes the circuit as new: closed, with nothing counted, also where it was closed already.
+    pub fn reset(&self) {
+        self.breaker.circuit.reset();
+    }
+
+    fn now(&self) -> Nanos {
+        self.breaker.now()
+    }
+}

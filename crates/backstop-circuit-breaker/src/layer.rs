@@ -1,0 +1,96 @@
+//! The layer.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
+use tower_layer::Layer;
+
+use crate::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, breaker::Breaker,
+    config::Settings,
+};
+
+/// Stops calling a service that fails. See the [crate docs](crate).
+///
+/// `C` judges results ([`Classify`](backstop_core::Classify)), and `J` is how it answers while the circuit is open
+/// ([`Reject`](backstop_core::Reject)). The circuit belongs to the layer: all its clones and all services that it is applied to
+/// share it.
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject> {
+    shared: Arc<Shared<C, J>>,
+}
+
+/// What all services of a layer share.
+pub(crate) struct Shared<C, J> {
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) classify: C,
+    pub(crate) reject: J,
+}
+
+impl CircuitBreakerLayer {
+    /// Opens after 5 failures in a row, for 60 s, and closes after 2 successful probes.
+    pub fn new(name: Name) -> Self {
+        Self::with(name, &Settings::default(), HttpClassify::new(), HttpReject::default())
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use backstop_circuit_breaker::CircuitBreakerLayer;
+    ///
+    /// let error = CircuitBreakerLayer::builder("ml_service").failure_rate(0.5).min_calls(200).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "min_calls is 200, allowed is: 1 to window");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new(CircuitBreakerConfig::new(name))
+    }
+
+    /// The layer that `config` describes.
+    ///
+    /// # Errors
+    /// As [`CircuitBreakerBuilder::build`].
+    pub fn from_config(config: CircuitBreakerConfig) -> Result<Self, ConfigError> {
+        CircuitBreakerBuilder::new(config).build()
+    }
+}
+
+impl<C, J> CircuitBreakerLayer<C, J> {
+    pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
+        let breaker = Arc::new(Breaker::new(name, settings));
+        Self { shared: Arc::new(Shared { breaker, classify, reject }) }
+    }
+
+    /// Looks at the circuit and acts on it.
+    #[must_use]
+    pub fn handle(&self) -> CircuitBreakerHandle {
+        CircuitBreakerHandle::new(Arc::clone(&self.shared.breaker))
+    }
+}
+
+impl<C, J> Clone for CircuitBreakerLayer<C, J> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<C, J> fmt::Debug for CircuitBreakerLayer<C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f.debug_struct("CircuitBreakerLayer"))
+    }
+}
+
+impl<C, J> Shared<C, J> {
+    /// Strategies may be closures, which have nothing to show.
+    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        let state = self.breaker.circuit.state();
+        f.field("name", self.breaker.name()).field("state", &state).finish_non_exhaustive()
+    }
+}
+
+impl<S, C, J> Layer<S> for CircuitBreakerLayer<C, J> {
+    type Service = CircuitBreaker<S, C, J>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CircuitBreaker::new(inner, Arc::clone(&self.shared))
+    }
+}
