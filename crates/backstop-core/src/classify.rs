@@ -19,12 +19,8 @@ pub trait Classify<Res> {
 
     /// In a word, why this result isn't an answer; asked only of results that aren't.
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
-        rejection_in(result).map_or(Reason::Error, Rejection::reason)
+        result.err().and_then(Rejection::in_error).map_or(Reason::Error, |rejection| rejection.reason())
     }
-}
-
-fn rejection_in<'a, Res>(result: Result<&'a Res, ErrorRef<'a>>) -> Option<&'a Rejection> {
-    result.err()?.find()
 }
 
 /// A classifier made of a closure.

@@ -153,14 +153,10 @@ pub enum Reason {
     Error,
     /// `all-providers-failed`: it is a chain, and none of its own providers had an answer.
     AllProvidersFailed,
-    /// `not-eligible`: its condition didn't hold, or the request may already have been processed.
+    /// `not-eligible`: the request may already have been processed, and this provider isn't for such.
     NotEligible,
-    /// `concurrency`: as many calls as it may get from the chain were running.
-    Concurrency,
     /// `not-replayable`: the request could not be sent again.
     NotReplayable,
-    /// `forced`: the traffic was sent to a later provider on purpose.
-    Forced,
 }
 
 impl fmt::Display for Reason {
@@ -174,9 +170,7 @@ impl fmt::Display for Reason {
             Self::Error => "error",
             Self::AllProvidersFailed => "all-providers-failed",
             Self::NotEligible => "not-eligible",
-            Self::Concurrency => "concurrency",
             Self::NotReplayable => "not-replayable",
-            Self::Forced => "forced",
         })
     }
 }

@@ -130,7 +130,7 @@ impl HttpClassify {
 
     fn judge_error(&self, error: ErrorRef<'_>) -> Outcome {
         let error = error.seen_by(&self.views);
-        if let Some(rejection) = error.find::<Rejection>() {
+        if let Some(rejection) = Rejection::in_error(error) {
             return rejection.outcome();
         }
         let outcome = match transport::status(error) {
@@ -159,7 +159,7 @@ impl<B> Classify<http::Response<B>> for HttpClassify {
             }
             Err(error) => {
                 let error = error.seen_by(&self.views);
-                match (error.find::<Rejection>(), transport::status(error)) {
+                match (Rejection::in_error(error), transport::status(error)) {
                     (Some(rejection), _) => rejection.reason(),
                     (None, Some((code, _))) => Reason::Grpc(code),
                     (None, None) => Reason::Error,

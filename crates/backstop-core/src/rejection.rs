@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{Name, Outcome, Reason, SetBy};
+use crate::{ErrorRef, Name, Outcome, Reason, SetBy};
 
 /// An answer that a layer made itself, instead of the service that it wraps.
 ///
@@ -90,6 +90,13 @@ impl Rejection {
     pub const fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
         self
+    }
+
+    /// The rejection that an error is, or that caused it.
+    #[must_use]
+    pub fn in_error(error: ErrorRef<'_>) -> Option<Self> {
+        let exhausted = || error.find::<AllProvidersFailed>().cloned().map(Self::from);
+        error.find::<Self>().cloned().or_else(exhausted)
     }
 
     /// The name of the layer that rejected.
@@ -223,3 +230,10 @@ impl fmt::Display for AllProvidersFailed {
 }
 
 impl Error for AllProvidersFailed {}
+
+impl From<AllProvidersFailed> for Rejection {
+    fn from(failed: AllProvidersFailed) -> Self {
+        let wait = failed.retry_after();
+        Self::new(failed.chain().clone(), RejectionKind::AllProvidersFailed(failed)).with_retry_after(wait)
+    }
+}

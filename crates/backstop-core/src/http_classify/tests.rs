@@ -113,6 +113,14 @@ fn rejections_count_the_same_as_responses_and_as_errors() {
 }
 
 #[test]
+fn an_exhausted_chain_is_known_as_the_error_that_a_handler_got() {
+    let failed: Box<dyn Error + Send + Sync> = AllProvidersFailed::new(name!("c"), Vec::new(), None).into();
+    assert_eq!(judge_error(&failed), Outcome::failure());
+    let error = Err(ErrorRef::new(&failed));
+    assert_eq!(Classify::<Response<()>>::reason(&HttpClassify::new(), error), Reason::AllProvidersFailed);
+}
+
+#[test]
 fn knobs_change_what_is_worth_repeating_and_what_is_an_answer() {
     let judge = HttpClassify::new()
         .transient(StatusCode::INTERNAL_SERVER_ERROR)

@@ -1,0 +1,134 @@
+//! The layer's builder.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use backstop_core::{
+    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepReplaced,
+    Name, Outcome, RejectAsError, RejectWith, Rejection,
+};
+use http::StatusCode;
+
+use crate::{FallbackChain, FallbackLayer, chain::check_timeout, layer::Policy};
+
+/// Builds a [`FallbackLayer`]: see [`FallbackLayer::builder`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct FallbackLayerBuilder<Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
+    primary: Cow<'static, str>,
+    primary_timeout: Option<Duration>,
+    chain: FallbackChain<Req, Res>,
+    classify: C,
+    reject: J,
+    copy: K,
+    keep: A,
+}
+
+impl<Req, Res> FallbackLayerBuilder<Req, Res> {
+    pub(crate) fn new(primary: Cow<'static, str>, chain: FallbackChain<Req, Res>) -> Self {
+        Self {
+            primary,
+            primary_timeout: None,
+            chain,
+            classify: HttpClassify::new(),
+            reject: HttpReject::default(),
+            copy: HttpCopy::default(),
+            keep: KeepReplaced::default(),
+        }
+    }
+}
+
+impl<Req, Res, C, J, K, A> FallbackLayerBuilder<Req, Res, C, J, K, A> {
+    /// The longest time that the wrapped service may take, readiness included. Unless set it is its
+    /// [share](crate#time) of the chain's total.
+    pub fn primary_timeout(mut self, timeout: Duration) -> Self {
+        self.primary_timeout = Some(timeout);
+        self
+    }
+
+    /// Judges results with `classify`.
+    pub fn classify<C2>(self, classify: C2) -> FallbackLayerBuilder<Req, Res, C2, J, K, A> {
+        let Self { primary, primary_timeout, chain, reject, copy, keep, .. } = self;
+        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+    }
+
+    /// Judges results with a closure. What it calls a success is an answer.
+    pub fn classify_fn<F>(self, judge: F) -> FallbackLayerBuilder<Req, Res, ClassifyFn<F>, J, K, A>
+    where
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Fails with the service's own error when nobody answered, for errors that implement `From<Rejection>`.
+    pub fn reject_as_error(self) -> FallbackLayerBuilder<Req, Res, C, RejectAsError, K, A> {
+        self.reject(RejectAsError::new())
+    }
+
+    /// Answers with what `make` makes of the rejection when nobody answered.
+    pub fn reject_with<F, E>(self, make: F) -> FallbackLayerBuilder<Req, Res, C, RejectWith<F>, K, A>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
+        self.reject(RejectWith::new(make))
+    }
+
+    fn reject<J2>(self, reject: J2) -> FallbackLayerBuilder<Req, Res, C, J2, K, A> {
+        let Self { primary, primary_timeout, chain, classify, copy, keep, .. } = self;
+        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+    }
+
+    /// Copies requests by `copy`: an [`HttpCopy`] with another limit, or a strategy of your own.
+    pub fn copy_requests<K2>(self, copy: K2) -> FallbackLayerBuilder<Req, Res, C, J, K2, A> {
+        let Self { primary, primary_timeout, chain, classify, reject, keep, .. } = self;
+        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+    }
+
+    /// Clones requests, of whatever type: for services that don't speak HTTP. See [`CloneCopy`] for what that promises.
+    pub fn clone_requests(self) -> FallbackLayerBuilder<Req, Res, C, J, CloneCopy, A> {
+        self.copy_requests(CloneCopy)
+    }
+
+    /// Keeps the primary's failed answer by `keep`: a [`KeepReplaced`] with other limits, or a strategy of your own.
+    pub fn keep_replaced<A2>(self, keep: A2) -> FallbackLayerBuilder<Req, Res, C, J, K, A2> {
+        let Self { primary, primary_timeout, chain, classify, reject, copy, .. } = self;
+        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+    }
+
+    /// Drops the primary's failed answer, instead of keeping it as the last resort: for answers that can't be kept, such
+    /// as `Response<Incoming>`.
+    pub fn discard_replaced(self) -> FallbackLayerBuilder<Req, Res, C, J, K, DiscardReplaced> {
+        self.keep_replaced(DiscardReplaced)
+    }
+
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
+    pub fn build(self) -> Result<FallbackLayer<Req, Res, C, J, K, A>, ConfigError> {
+        let Self { primary, primary_timeout, chain, classify, reject, copy, keep } = self;
+        let primary = Name::new(primary)?;
+        check_timeout("primary_timeout", primary_timeout, chain.shared().total)?;
+        if chain.providers().any(|provider| *provider == primary) {
+            return Err(ConfigError::new("primary", primary, "a name that no provider of the chain has"));
+        }
+        Ok(FallbackLayer::with(Policy { primary, primary_timeout, chain, classify, reject, copy, keep }))
+    }
+}
+
+impl<Req, Res, J, K, A> FallbackLayerBuilder<Req, Res, HttpClassify, J, K, A> {
+    /// Goes on to the next provider when the primary answers with `status`, beside those that are failures anyway:
+    /// [`HttpClassify::unanswered`], which a classifier given by [`classify`](Self::classify) has too.
+    pub fn fall_back_on(mut self, status: StatusCode) -> Self {
+        self.classify = self.classify.unanswered(status);
+        self
+    }
+}
+
+impl<Req, Res, C, J, K, A> fmt::Debug for FallbackLayerBuilder<Req, Res, C, J, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackLayerBuilder")
+            .field("primary", &self.primary)
+            .field("primary_timeout", &self.primary_timeout)
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! The layer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backstop_core::{HttpClassify, HttpCopy, HttpReject, KeepReplaced, Name};
+use tower_layer::Layer;
+
+use crate::{Fallback, FallbackChain, FallbackLayerBuilder};
+
+/// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
+///
+/// The wrapped service is the chain's primary, its provider 0. `C` judges results
+/// ([`Classify`](backstop_core::Classify)), `J` makes the answer when nobody else did
+/// ([`Reject`](backstop_core::Reject)), `K` copies requests for the providers
+/// ([`CopyRequest`](backstop_core::CopyRequest)), and `A` keeps the primary's failed answer as the last resort
+/// ([`KeepAnswer`](backstop_core::KeepAnswer)).
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct FallbackLayer<Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
+    policy: Arc<Policy<Req, Res, C, J, K, A>>,
+}
+
+/// What all services of a layer share.
+pub(crate) struct Policy<Req, Res, C, J, K, A> {
+    pub(crate) primary: Name,
+    pub(crate) primary_timeout: Option<Duration>,
+    pub(crate) chain: FallbackChain<Req, Res>,
+    pub(crate) classify: C,
+    pub(crate) reject: J,
+    pub(crate) copy: K,
+    pub(crate) keep: A,
+}
+
+impl<Req, Res> FallbackLayer<Req, Res> {
+    /// Puts `chain` behind the service, which the chain knows as `primary`.
+    pub fn new(primary: Name, chain: FallbackChain<Req, Res>) -> Self {
+        Self::with(Policy {
+            primary,
+            primary_timeout: None,
+            chain,
+            classify: HttpClassify::new(),
+            reject: HttpReject::default(),
+            copy: HttpCopy::default(),
+            keep: KeepReplaced::default(),
+        })
+    }
+
+    /// Builds a layer with other settings.
+    pub fn builder(
+        primary: impl Into<std::borrow::Cow<'static, str>>,
+        chain: FallbackChain<Req, Res>,
+    ) -> FallbackLayerBuilder<Req, Res> {
+        FallbackLayerBuilder::new(primary.into(), chain)
+    }
+}
+
+impl<Req, Res, C, J, K, A> FallbackLayer<Req, Res, C, J, K, A> {
+    pub(crate) fn with(policy: Policy<Req, Res, C, J, K, A>) -> Self {
+        Self { policy: Arc::new(policy) }
+    }
+}
+
+impl<S, Req, Res, C, J, K, A> Layer<S> for FallbackLayer<Req, Res, C, J, K, A> {
+    type Service = Fallback<S, Req, Res, C, J, K, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Fallback::new(inner, Arc::clone(&self.policy))
+    }
+}
+
+impl<Req, Res, C, J, K, A> Clone for FallbackLayer<Req, Res, C, J, K, A> {
+    fn clone(&self) -> Self {
+        Self { policy: Arc::clone(&self.policy) }
+    }
+}
+
+impl<Req, Res, C, J, K, A> fmt::Debug for FallbackLayer<Req, Res, C, J, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.policy.debug(&mut f.debug_struct("FallbackLayer"))
+    }
+}
+
+impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
+    pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
+    }
+}

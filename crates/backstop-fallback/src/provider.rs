@@ -1,0 +1,221 @@
+//! The sources of answers.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use backstop_core::{CopyAs, Freshness, Keep, Name, NotCopied, ServiceCall};
+use tower_service::Service;
+
+use crate::{Answer, BoxError, IntoAnswer};
+
+/// A named source of answers of type `T` to requests of type `Req`.
+///
+/// | made by | is given | what of the request must be kept |
+/// |---|---|---|
+/// | [`service`](Self::service), [`from_fn`](Self::from_fn), [`handler`](Self::handler) | the request again | head and body |
+/// | [`head`](Self::head) | its head | head |
+/// | [`value`](Self::value) | nothing | nothing |
+///
+/// A request given to a provider has no `Range` and no conditions of a read, and a head alone says nothing of a body:
+/// see [`CopyAs`].
+pub struct Provider<Req, T> {
+    name: Name,
+    source: Source<Req, T>,
+    freshness: Assess<T>,
+    timeout: Option<Duration>,
+    side_effects: SideEffects,
+}
+
+/// A provider's run: erased, since a chain holds providers of many types, and boxed, since it is rarely needed.
+pub(crate) type Run<T> = Pin<Box<dyn Future<Output = Result<Answer<T>, BoxError>> + Send>>;
+
+enum Source<Req, T> {
+    Request(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
+    Head(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
+    Nothing(Arc<dyn Fn() -> Run<T> + Send + Sync>),
+}
+
+enum Assess<T> {
+    As(Freshness),
+    By(Arc<dyn Fn(&T) -> Freshness + Send + Sync>),
+}
+
+/// Whether a provider may be tried once the request may have been processed, where repeating it isn't safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SideEffects {
+    Forbidden,
+    Allowed,
+}
+
+impl<Req, T> Provider<Req, T> {
+    /// An async function of the request.
+    pub fn from_fn<F, Fut>(name: Name, f: F) -> Self
+    where
+        F: Fn(Req) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoAnswer<T>> + Send + 'static,
+    {
+        Self::new(name, Source::Request(Arc::new(move |request| run(f(request)))))
+    }
+
+    /// A service, with whatever protects it: a retry, a circuit breaker, a timeout of its own.
+    ///
+    /// It is cloned for each call, and made ready within the provider's time.
+    pub fn service<S>(name: Name, service: S) -> Self
+    where
+        S: Service<Req, Response = T, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+        Req: Send + 'static,
+    {
+        // Only cloned under the lock, so that services need not be `Sync`.
+        let service = Mutex::new(service);
+        Self::from_fn(name, move |request| {
+            let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ServiceCall::when_ready(service, request)
+        })
+    }
+
+    /// An async function that needs nothing of the request: no copy is made for it.
+    pub fn value<F, Fut>(name: Name, f: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoAnswer<T>> + Send + 'static,
+    {
+        Self::new(name, Source::Nothing(Arc::new(move || run(f()))))
+    }
+
+    fn new(name: Name, source: Source<Req, T>) -> Self {
+        Self {
+            name,
+            source,
+            freshness: Assess::As(Freshness::Degraded),
+            timeout: None,
+            side_effects: SideEffects::Forbidden,
+        }
+    }
+
+    /// The longest time that this provider may take. Unless set it is its [share](crate#time) of what is left.
+    ///
+    /// More than 0 s, up to the chain's total.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// How good this provider's answers are: [`Freshness::Degraded`] unless set. An [`Answer`] that tells itself has the
+    /// last word.
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.freshness = Assess::As(freshness);
+        self
+    }
+
+    /// How good an answer of this provider is, told from the answer: for a service that says so in a header.
+    #[must_use]
+    pub fn freshness_of(mut self, assess: impl Fn(&T) -> Freshness + Send + Sync + 'static) -> Self {
+        self.freshness = Assess::By(Arc::new(assess));
+        self
+    }
+
+    /// Tries this provider also for a request that may have been processed and isn't safe to repeat.
+    ///
+    /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is
+    /// wrong; writing down that it must be looked at may be right. Only you know which this provider does.
+    #[must_use]
+    pub fn even_if_processed(mut self) -> Self {
+        self.side_effects = SideEffects::Allowed;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) const fn own_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(crate) const fn side_effects(&self) -> SideEffects {
+        self.side_effects
+    }
+
+    /// What of the request must be kept for it.
+    pub(crate) const fn needs(&self) -> Option<Keep> {
+        match self.source {
+            Source::Request(_) => Some(Keep::Whole),
+            Source::Head(_) => Some(Keep::Head),
+            Source::Nothing(_) => None,
+        }
+    }
+
+    /// Starts it, with a copy of the request where it needs one.
+    pub(crate) fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Run<T>, NotCopied> {
+        Ok(match &self.source {
+            Source::Request(run) => run(copy(CopyAs::ForProvider)?),
+            Source::Head(run) => run(copy(CopyAs::HeadOnly)?),
+            Source::Nothing(run) => run(),
+        })
+    }
+
+    /// How good its answer is.
+    pub(crate) fn assess(&self, answer: &Answer<T>) -> Freshness {
+        answer.freshness().unwrap_or_else(|| match &self.freshness {
+            Assess::As(freshness) => *freshness,
+            Assess::By(assess) => assess(answer.value()),
+        })
+    }
+}
+
+fn run<T>(answering: impl Future<Output: IntoAnswer<T>> + Send + 'static) -> Run<T> {
+    Box::pin(async { answering.await.into_answer() })
+}
+
+impl<B, T> Provider<http::Request<B>, T> {
+    /// An async function of the request's head: no body is kept for it.
+    pub fn head<F, Fut>(name: Name, f: F) -> Self
+    where
+        F: Fn(http::request::Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output: IntoAnswer<T>> + Send + 'static,
+    {
+        let start = move |request: http::Request<B>| run(f(request.into_parts().0));
+        Self::new(name, Source::Head(Arc::new(start)))
+    }
+}
+
+#[cfg(feature = "axum")]
+impl Provider<http::Request<axum::body::Body>, axum::response::Response> {
+    /// An axum handler that needs no state, with its extractors.
+    pub fn handler<H, X>(name: Name, handler: H) -> Self
+    where
+        H: axum::handler::Handler<X, ()> + Sync,
+        X: 'static,
+    {
+        Self::handler_with_state(name, handler, ())
+    }
+
+    /// An axum handler, with its extractors and its state.
+    pub fn handler_with_state<H, X, S>(name: Name, handler: H, state: S) -> Self
+    where
+        H: axum::handler::Handler<X, S> + Sync,
+        X: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        Self::from_fn(name, move |request| handler.clone().call(request, state.clone()))
+    }
+}
+
+impl<Req, T> fmt::Debug for Provider<Req, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("needs", &self.needs())
+            .field("timeout", &self.timeout)
+            .field("side_effects", &self.side_effects)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! The service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::{Classify, CopyRequest, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Reject};
+use tower_service::Service;
+
+use crate::{FallbackFuture, layer::Policy};
+
+/// The service that [`FallbackLayer`](crate::FallbackLayer) makes.
+///
+/// It is always ready: a primary that isn't is one more failure for the chain to answer, within its time.
+pub struct Fallback<S, Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
+    inner: S,
+    policy: Arc<Policy<Req, Res, C, J, K, A>>,
+}
+
+impl<S, Req, Res, C, J, K, A> Fallback<S, Req, Res, C, J, K, A> {
+    pub(crate) const fn new(inner: S, policy: Arc<Policy<Req, Res, C, J, K, A>>) -> Self {
+        Self { inner, policy }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, Req, C, J, K, A> Service<Req> for Fallback<S, Req, S::Response, C, J, K, A>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    C: Classify<S::Response>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = FallbackFuture<S, Req, C, J, K, A>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        FallbackFuture::new(&self.policy, self.inner.clone(), request)
+    }
+}
+
+impl<S: Clone, Req, Res, C, J, K, A> Clone for Fallback<S, Req, Res, C, J, K, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.policy))
+    }
+}
+
+impl<S: fmt::Debug, Req, Res, C, J, K, A> fmt::Debug for Fallback<S, Req, Res, C, J, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Fallback");
+        f.field("inner", &self.inner);
+        self.policy.debug(&mut f)
+    }
+}

@@ -1,0 +1,141 @@
+//! What the caller gets when nobody answered.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod common;
+
+use std::{
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::response::Response;
+use backstop_core::{Reason, Rejection, RejectionKind, name};
+use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use common::*;
+use http::StatusCode;
+use tower::{Layer, ServiceExt, service_fn};
+
+fn failing() -> FallbackChain<Req, Response> {
+    FallbackChain::builder("chain")
+        .total(TOTAL)
+        .provider(Provider::value(name!("broken"), || async { Err::<Response, _>("broken") }))
+        .provider(Provider::value(name!("busy"), || async { status(503) }))
+        .provider(Provider::value(name!("hangs"), pending::<Response>))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_primarys_own_answer_comes_back_whole() {
+    let layer = FallbackLayer::new(name!("primary"), failing());
+    let response = layer.layer(service_fn(|_: Req| async { infallible(status(500)) })).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(text(response).await, "status 500");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_primarys_own_error_comes_back() {
+    let layer = FallbackLayer::new(name!("primary"), failing());
+    let service = layer.layer(service_fn(|_: Req| async { Err::<Response, _>(BoxError::from("down")) }));
+    assert_eq!(service.oneshot(get()).await.unwrap_err().to_string(), "down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_gave_nothing_leaves_a_rejection_that_names_everyone() {
+    let layer = FallbackLayer::new(name!("primary"), failing());
+    let service = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
+    let response = service.oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
+        panic!("another rejection")
+    };
+    let told: Vec<_> = failed.failures().iter().map(|it| (it.provider.as_str(), it.reason.to_string())).collect();
+    let expected = [("primary", "timeout"), ("broken", "error"), ("busy", "status-503"), ("hangs", "timeout")];
+    assert_eq!(told, expected.map(|(provider, reason)| (provider, reason.to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_default_responses_rejects_as_error_or_as_told() {
+    let chain = || {
+        let hangs = Provider::value(name!("hangs"), pending::<u32>);
+        FallbackChain::<&str, u32>::builder("chain").provider(hangs).build().unwrap()
+    };
+    let hangs = service_fn(|_: &str| pending::<Result<u32, BoxError>>());
+    let judge = |result: Result<&u32, backstop_core::ErrorRef<'_>>| match result {
+        Ok(_) => backstop_core::Outcome::success(),
+        Err(_) => backstop_core::Outcome::failure(),
+    };
+    let builder = || FallbackLayer::builder("primary", chain()).classify_fn(judge).clone_requests().discard_replaced();
+
+    let as_error = builder().reject_as_error().build().unwrap();
+    let error = as_error.layer(hangs).oneshot("request").await.unwrap_err();
+    assert!(error.is::<Rejection>());
+
+    let with = builder().reject_with(|rejection| Ok(rejection.to_string().len() as u32)).build().unwrap();
+    assert!(with.layer(hangs).oneshot("request").await.unwrap() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_smallest_wait_of_the_providers_is_the_wait() {
+    let asks = |name, seconds: u64| {
+        Provider::value(name, move || async move {
+            let mut response = status(503);
+            response.headers_mut().insert("retry-after", seconds.into());
+            response
+        })
+    };
+    let chain = FallbackChain::<Req, Response>::builder("chain")
+        .provider(asks(name!("long"), 30))
+        .provider(asks(name!("short"), 7))
+        .build()
+        .unwrap();
+    let layer = FallbackLayer::new(name!("primary"), chain);
+    let service = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
+    assert_eq!(service.oneshot(get()).await.unwrap().headers()["retry-after"], "7");
+}
+
+/// A body of which nothing comes.
+struct Hanging;
+
+impl http_body::Body for Hanging {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, BoxError>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_of_a_failed_answer_delays_no_provider() {
+    let slow = || {
+        let mut response = status(500);
+        *response.body_mut() = axum::body::Body::new(Hanging);
+        response
+    };
+    let begun = tokio::time::Instant::now();
+    let layer = FallbackLayer::new(name!("primary"), behind());
+    let response =
+        layer.layer(service_fn(move |_: Req| async move { infallible(slow()) })).oneshot(get()).await.unwrap();
+    assert_eq!(text(response).await, "static");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+
+    // With nobody to replace it, it is waited for a little, and then given up.
+    let layer = FallbackLayer::new(name!("primary"), {
+        let broken = Provider::value(name!("broken"), || async { Err::<Response, _>("broken") });
+        FallbackChain::builder("chain").provider(broken).build().unwrap()
+    });
+    let response =
+        layer.layer(service_fn(move |_: Req| async move { infallible(slow()) })).oneshot(get()).await.unwrap();
+    assert!(response.extensions().get::<Rejection>().is_some());
+    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
+        panic!("another rejection")
+    };
+    assert_eq!(failed.failures()[0].reason, Reason::Status(StatusCode::INTERNAL_SERVER_ERROR));
+}

@@ -1,0 +1,164 @@
+//! What providers get of the request, and which requests they get.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod common;
+
+use std::convert::Infallible;
+
+use axum::{body::Body, response::Response};
+use backstop_core::{AllProvidersFailed, Reason, Rejection, RejectionKind, name};
+use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use common::*;
+use http::{Request, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use tower::{Layer, ServiceExt, service_fn};
+
+fn chain(provider: Provider<Req, Response>) -> FallbackChain<Req, Response> {
+    FallbackChain::builder("chain").provider(provider).build().unwrap()
+}
+
+/// Reads the request's body, then fails.
+async fn reads_and_fails(request: Req) -> Result<Response, Infallible> {
+    request.into_body().collect().await.unwrap();
+    Ok(status(503))
+}
+
+async fn echo(request: Req) -> Response {
+    Response::new(request.into_body())
+}
+
+#[tokio::test]
+async fn a_provider_gets_the_body_again_also_when_the_primary_read_it() {
+    let put = || Request::put("/").body(Body::from("the body")).unwrap();
+    let layer = FallbackLayer::new(name!("primary"), chain(Provider::from_fn(name!("echo"), echo)));
+    let read = layer.layer(service_fn(reads_and_fails)).oneshot(put()).await.unwrap();
+    assert_eq!(text(read).await, "the body");
+    let dropped = layer.layer(service_fn(|_: Req| async { infallible(status(503)) })).oneshot(put()).await.unwrap();
+    assert_eq!(text(dropped).await, "the body");
+}
+
+#[tokio::test]
+async fn a_provider_is_a_service_a_function_of_the_head_or_a_handler() {
+    use axum::extract::Path;
+
+    let failing = || service_fn(|_: Req| async { infallible(status(503)) });
+    let head = |head: Parts| async move { Ok::<_, Infallible>(Response::new(Body::from(head.uri.path().to_owned()))) };
+    let service =
+        service_fn(
+            |request: Req| async move { infallible(Response::new(Body::from(request.uri().path().to_owned()))) },
+        );
+    for provider in [
+        Provider::head(name!("head"), head),
+        Provider::service(name!("service"), service),
+        Provider::handler(name!("handler"), |uri: http::Uri| async move { uri.path().to_owned() }),
+        Provider::handler_with_state(
+            name!("state"),
+            |state: axum::extract::State<String>| async move { state.0 },
+            "/7".to_owned(),
+        ),
+    ] {
+        let request = Request::get("/7").body(Body::empty()).unwrap();
+        let response = FallbackLayer::new(name!("primary"), chain(provider)).layer(failing()).oneshot(request).await;
+        assert_eq!(text(response.unwrap()).await, "/7");
+    }
+
+    // Under a route, a handler's extractors find what the route matched.
+    let handler = Provider::handler(name!("handler"), |Path(id): Path<u32>| async move { format!("item {id}") });
+    let app = axum::Router::new()
+        .route("/items/{id}", axum::routing::get(|| async { StatusCode::BAD_GATEWAY }))
+        .route_layer(FallbackLayer::new(name!("primary"), chain(handler)));
+    let request = Request::get("/items/7").body(Body::empty()).unwrap();
+    assert_eq!(text(app.oneshot(request).await.unwrap()).await, "item 7");
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_processed_is_not_made_elsewhere() {
+    let layer = |provider| FallbackLayer::new(name!("primary"), chain(provider));
+    let calls = Calls::default();
+    let counted = {
+        let calls = calls.clone();
+        move |_: Req| {
+            calls.add();
+            async { status(200) }
+        }
+    };
+    let lost = || service_fn(|_: Req| async { Err::<Response, _>(BoxError::from("the answer was lost")) });
+    let error = layer(Provider::from_fn(name!("other"), counted.clone())).layer(lost()).oneshot(post("pay")).await;
+    assert_eq!(error.unwrap_err().to_string(), "the answer was lost");
+    assert_eq!(calls.count(), 0);
+
+    let queue = Provider::from_fn(name!("queue"), counted.clone()).even_if_processed();
+    assert_eq!(layer(queue).layer(lost()).oneshot(post("pay")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(calls.count(), 1);
+
+    // A refused connection proves that nothing was processed.
+    let refused = service_fn(|_: Req| async {
+        Err::<Response, BoxError>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+    });
+    let other = Provider::from_fn(name!("other"), counted);
+    assert_eq!(layer(other).layer(refused).oneshot(post("pay")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn a_request_whose_body_is_too_long_to_keep_goes_to_those_that_do_not_need_it() {
+    let long = || {
+        Request::put("/")
+            .body(Body::from_stream(
+                tokio_test::stream_mock::StreamMockBuilder::new()
+                    .next(Ok::<_, Infallible>("x".repeat(100_000)))
+                    .build(),
+            ))
+            .unwrap()
+    };
+    let chain = FallbackChain::builder("chain")
+        .provider(Provider::from_fn(name!("echo"), echo))
+        .provider(says(name!("static")))
+        .build()
+        .unwrap();
+    let layer = FallbackLayer::new(name!("primary"), chain);
+    let response = layer.layer(service_fn(reads_and_fails)).oneshot(long()).await.unwrap();
+    assert_eq!(text(response).await, "static");
+}
+
+#[tokio::test]
+async fn a_chain_in_a_handler_tells_where_its_answer_is_from() {
+    let chain = FallbackChain::<u32, u32>::builder("prices")
+        .provider(Provider::from_fn(name!("live"), |n: u32| async move { if n > 0 { Ok(n) } else { Err("closed") } }))
+        .provider(Provider::value(name!("list"), || async { 9 }))
+        .build()
+        .unwrap();
+    let live = chain.execute(7).await.unwrap();
+    assert_eq!((live.value, live.source.as_str(), live.is_fallback), (7, "live", false));
+    assert_eq!(live.freshness, backstop_core::Freshness::Fresh);
+    let list = chain.execute(0).await.unwrap();
+    assert_eq!((list.value, list.source.as_str(), list.is_fallback), (9, "list", true));
+    assert_eq!(list.freshness, backstop_core::Freshness::Degraded);
+}
+
+#[tokio::test]
+async fn a_chain_in_a_handler_that_fails_names_everyone() {
+    let chain = FallbackChain::<(), u32>::builder("prices")
+        .provider(Provider::value(name!("live"), || async { Err::<u32, _>("closed") }))
+        .provider(Provider::value(name!("zero"), || async { 0 }))
+        .classify_fn(|result| match result {
+            Ok(0) | Err(_) => backstop_core::Outcome::failure(),
+            Ok(_) => backstop_core::Outcome::success(),
+        })
+        .build()
+        .unwrap();
+    let failed: AllProvidersFailed = chain.execute(()).await.unwrap_err();
+    assert_eq!(failed.to_string(), "all providers of prices failed: live (error), zero (error)");
+    // It is known for what it is in a chain further out.
+    let outer = FallbackChain::<(), u32>::builder("outer")
+        .provider(Provider::from_fn(name!("prices"), move |()| {
+            let chain = chain.clone();
+            async move { chain.execute(()).await.map(|found| found.value) }
+        }))
+        .build()
+        .unwrap();
+    let failed = outer.execute(()).await.unwrap_err();
+    assert_eq!(failed.failures()[0].reason, Reason::AllProvidersFailed);
+    let kind = RejectionKind::AllProvidersFailed(failed);
+    assert!(Rejection::new(name!("outer"), kind).outcome().verdict == backstop_core::Verdict::Failure);
+}
