@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith};
+use backstop_core::{
+    ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
+};
 
 use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop};
 
@@ -104,8 +106,11 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectAsError::new() }
     }
 
-    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>> {
+    /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
+    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
         CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectWith::new(make) }
     }
 
