@@ -24,7 +24,7 @@ use crate::{Provider, walk::Walk};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let prices: FallbackChain<u32, &str> = FallbackChain::builder("prices")
 ///     .total(Duration::from_millis(300))
-///     .provider(Provider::from_fn(name!("live"), |_item| async { Err("the exchange is closed") }))
+///     .provider(Provider::from_fn(name!("live"), |_item| async { Err::<&str, _>("the exchange is closed") }))
 ///     .provider(Provider::value(name!("list"), || async { "9.99" }))
 ///     .build()?;
 ///
