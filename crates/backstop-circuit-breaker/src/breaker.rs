@@ -57,8 +57,8 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 
 /// An admission, and what is known of its call so far.
 ///
-/// Whoever holds it gives it to [`finish`](Self::finish) when the call has ended, and to [`drop`](Self::drop) where it never
-/// will.
+/// Whoever holds it gives it to [`finish`](Self::finish) when the call has ended, and to [`drop`](Self::drop) where it
+/// never will.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Option<Admission>,

@@ -41,15 +41,15 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) looks back: 1 to 65,536, 100 unless set. Exactly so many, whatever
-    /// came before.
+    /// How many calls [`failure_rate`](Self::failure_rate) looks back: 1 to 65,536, 100 unless set. Exactly so many,
+    /// whatever came before.
     pub const fn window(mut self, calls: u32) -> Self {
         self.config.window = Some(calls);
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) needs before it says anything: 1 to [`window`](Self::window). 20
-    /// unless set, or the window where that is less.
+    /// How many calls [`failure_rate`](Self::failure_rate) needs before it says anything: 1 to
+    /// [`window`](Self::window). 20 unless set, or the window where that is less.
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.min_calls = Some(calls);
         self
@@ -117,8 +117,8 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
     /// The layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings that
-    /// contradict one another.
+    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings
+    /// that contradict one another.
     pub fn build(self) -> Result<CircuitBreakerLayer<C, J>, ConfigError> {
         let Self { config, classify, reject } = self;
         let (name, settings) = config.check()?;

@@ -37,8 +37,8 @@ pub struct CircuitBreakerConfig {
     pub failure_rate: Option<f64>,
     /// How many calls `failure_rate` looks back: 1 to 65,536, 100 unless set.
     pub window: Option<u32>,
-    /// How many calls `failure_rate` needs before it says anything: 1 to `window`. 20 unless set, or `window` where that is
-    /// less.
+    /// How many calls `failure_rate` needs before it says anything: 1 to `window`. 20 unless set, or `window` where
+    /// that is less.
     pub min_calls: Option<u32>,
     /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
     pub wait: Duration,

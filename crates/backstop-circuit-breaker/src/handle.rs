@@ -57,7 +57,8 @@ impl CircuitBreakerHandle {
         Counts { calls, failures, probes, probe_successes }
     }
 
-    /// How much longer an open circuit refuses calls: zero where the next one is a probe, `None` where the circuit isn't open.
+    /// How much longer an open circuit refuses calls: zero where the next one is a probe, `None` where the circuit
+    /// isn't open.
     #[must_use]
     pub fn remaining_wait(&self) -> Option<Duration> {
         self.breaker.circuit.remaining_wait(self.now()).map(Duration::from_nanos)

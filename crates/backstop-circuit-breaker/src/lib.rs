@@ -1,4 +1,173 @@
 //! A tower layer that stops calling a dependency that fails, and finds out when it is well again.
+//!
+//! # Why
+//!
+//! A dependency that is down doesn't get well by being called, and every call of it costs: a request that waits, a
+//! connection that is held, a timeout that passes. A circuit breaker counts, and when calls fail as often as it was
+//! told it opens: calls are refused at once, without touching the dependency, so that a fallback can answer while the
+//! caller still waits, and the dependency has room to recover. After a while single calls, the *probes*, find out
+//! whether it is well.
+//!
+//! Use one around each dependency that can fail by itself: one layer, shared by all routes and clients that call it.
+//! Put it inside retries, so that it sees every attempt, and around timeouts. Don't use one for a dependency without
+//! which nothing works and which answers its own overload well (a 503 with `Retry-After`); around your own service as a
+//! whole, where it would turn the failure of one route into that of all; or around calls of many hosts, where one
+//! failing host would cut off the others.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//!
+//! use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState, Rejection};
+//! use http::{Request, Response, StatusCode};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let breaker = CircuitBreakerLayer::builder("ml_service").consecutive_failures(2).build()?;
+//! let circuit = breaker.handle();
+//! let mut down = ServiceBuilder::new().layer(breaker).service(service_fn(|_: Request<()>| async {
+//!     let mut response = Response::new(String::new());
+//!     *response.status_mut() = StatusCode::BAD_GATEWAY;
+//!     Ok::<_, Infallible>(response)
+//! }));
+//!
+//! for _ in 0..2 {
+//!     let response = down.ready().await?.call(Request::new(())).await?;
+//!     assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+//! }
+//! assert_eq!(circuit.state(), CircuitState::Open);
+//!
+//! let refused = down.ready().await?.call(Request::new(())).await?;
+//! assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+//! assert_eq!(refused.headers()["retry-after"], "60");
+//! assert_eq!(refused.extensions().get::<Rejection>().unwrap().by(), "ml_service");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # States
+//!
+//! | from | on | to |
+//! |---|---|---|
+//! | closed | a failure, and the trip policy says so | open |
+//! | open | its wait has passed and a call comes | half-open: that call is a probe |
+//! | half-open | enough successful probes | closed, counts cleared |
+//! | half-open | a probe fails | open, for another wait |
+//! | half-open | a probe is neutral, or is dropped and that isn't a failure | half-open, its permit is free again |
+//! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
+//! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
+//! | any but closed | [`close`](CircuitBreakerHandle::close) | closed, counts cleared |
+//! | any | [`reset`](CircuitBreakerHandle::reset) | closed, counts cleared |
+//!
+//! Every transition starts a *generation*. A result counts in the generation that admitted its call, or not at all: a
+//! call that was made before the circuit opened neither closes nor reopens it later. Nothing has to run for any of
+//! this; a circuit whose wait has passed stays open until somebody calls.
+//!
+//! # Knobs
+//!
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | 1 to 65,536 |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate), instead of it | – | 0.000001 to 1 |
+//! | [`window`](CircuitBreakerBuilder::window), of the failure rate | the last 100 calls | 1 to 65,536 |
+//! | [`min_calls`](CircuitBreakerBuilder::min_calls), of the failure rate | 20, or the window | 1 to the window |
+//! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h |
+//! | [`success_threshold`](CircuitBreakerBuilder::success_threshold) | 2 | 1 to 65,536 |
+//! | [`max_concurrent_probes`](CircuitBreakerBuilder::max_concurrent_probes) | 1 | 1 to 1000 |
+//! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
+//! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
+//!
+//! # What counts
+//!
+//! The [classifier](backstop_core::Classify) judges what came of a call when its response head or its error is there.
+//! The default, [`HttpClassify`]:
+//!
+//! | result | counts as |
+//! |---|---|
+//! | 1xx to 3xx; 4xx other than those below; gRPC codes that blame the caller | success: the service is well |
+//! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | nothing |
+//! | 5xx; other gRPC codes that the headers tell | failure |
+//! | an error, also one of `poll_ready` | failure |
+//! | a refusal of a layer further in (an open circuit, a full bulkhead) | nothing |
+//! | a timeout of ours further in | failure |
+//! | a timeout further in, by the caller's own and earlier deadline | nothing |
+//!
+//! A body that breaks off later is not seen, nor is a gRPC status in the trailers.
+//!
+//! # Refusals
+//!
+//! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After` with the rest of the
+//! wait; while it is half-open, 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
+//! The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and services that
+//! don't speak HTTP, choose [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or
+//! [`reject_with`](CircuitBreakerBuilder::reject_with):
+//!
+//! ```
+//! use backstop_circuit_breaker::CircuitBreakerLayer;
+//! use backstop_core::{ErrorRef, Outcome};
+//! use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let breaker = CircuitBreakerLayer::builder("queue")
+//!     .consecutive_failures(1)
+//!     .classify_fn(|result: Result<&u64, ErrorRef<'_>>| match result {
+//!         Ok(_) => Outcome::success(),
+//!         Err(_) => Outcome::failure(),
+//!     })
+//!     .reject_as_error()
+//!     .build()?;
+//! let mut queue = breaker.layer(service_fn(|_: Vec<u8>| async { Err::<u64, BoxError>("broker is gone".into()) }));
+//!
+//! queue.ready().await?.call(b"order".to_vec()).await.unwrap_err();
+//! let refused = queue.ready().await?.call(b"order".to_vec()).await.unwrap_err();
+//! assert_eq!(refused.to_string(), "circuit queue is open");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A circuit that will refuse is always ready, without asking the inner service, and refuses in `call`, also where its
+//! wait has passed since. Otherwise readiness is the inner service's. A call that is refused after the inner service
+//! became ready, because others tripped the circuit or took the last probe's permit in between, leaves it ready: the
+//! next call of the same service uses that, and dropping the service gives it back.
+//!
+//! # Cancellation
+//!
+//! Dropping a call gives its permit back at once. What it counts as depends on who dropped it:
+//!
+//! | a call is dropped, unfinished | counts as |
+//! |---|---|
+//! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `Us`) | failure |
+//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `Caller`) | nothing |
+//! | after it panicked, whoever caught the panic | failure |
+//! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |
+//! | by anybody else, before that | nothing |
+//!
+//! A probe that is neither dropped nor ended holds its permit for the length of its lease at most. So a circuit whose
+//! dependency is well closes again, whatever becomes of calls in the meantime.
+//!
+//! # Where timeouts belong
+//!
+//! Inside the breaker, around the client: `backstop-timeout` there ends a hung call with an answer that the breaker
+//! counts as a failure. A breaker without a timeout inside learns of a hang only when somebody further out gives up.
+//! Backstop's own layers say then that it was a time limit, and whose. Other timers, such as `tower`'s or a client that
+//! hangs up, can't be told from a caller that lost interest, which is what [`OnDrop::FailureAfter`] is for: set it
+//! below the limits of such timers further out, and above what a healthy call takes. The lease of a probe should be
+//! longer than the timeout inside.
+//!
+//! # Cost
+//!
+//! While the circuit is closed, a call takes no lock, allocates nothing and, if it is ready at once, reads no clock. A
+//! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
+//! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs. A
+//! window of *n* calls takes *n* / 4 bytes.
+//!
+//! # Telemetry
+//!
+//! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
+//! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`.
 
 mod breaker;
 mod builder;

@@ -14,8 +14,8 @@ use crate::{CircuitBreakerFuture, breaker::Permit, layer::Shared, state::Refused
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
 pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject> {
     inner: S,
-    /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service wasn't asked, and
-    /// mustn't be called, whatever has become of the circuit since.
+    /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
+    /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
     refused: Option<Refused>,
     shared: Arc<Shared<C, J>>,
 }
@@ -68,8 +68,8 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let breaker = &shared.breaker;
-        // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the last probe's
-        // permit.
+        // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
+        // last probe's permit.
         let admitted = match self.refused.take() {
             Some(refused) => Err(refused),
             None => breaker.circuit.admit(|| breaker.now()),

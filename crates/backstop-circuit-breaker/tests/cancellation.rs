@@ -133,7 +133,6 @@ async fn a_call_that_was_answered_counts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_panics_is_a_failure_whoever_catches_the_panic() {
-    #[expect(clippy::panic, reason = "this is what is tested")]
     fn panics() -> Answer {
         panic!("on purpose")
     }
@@ -165,10 +164,7 @@ async fn a_panic_elsewhere_is_not_the_services_failure() {
     let call = hung(&layer);
     catch_unwind(AssertUnwindSafe(|| {
         let _call = call;
-        #[expect(clippy::panic, reason = "this is what is tested")]
-        {
-            panic!("on purpose");
-        }
+        panic!("on purpose");
     }))
     .unwrap_err();
     assert_eq!(layer.handle().state(), Closed);

@@ -11,24 +11,27 @@
 //! | any but closed | `close` | closed, nothing counted |
 //! | any | `reset` | closed, nothing counted |
 //!
-//! Every transition starts a generation. An admission carries the generation that it was given in, and its result counts in that
-//! generation or not at all.
+//! Every transition starts a generation. An admission carries the generation that it was given in, and its result
+//! counts in that generation or not at all.
 //!
 //! # Who may write what
 //!
-//! - A closed circuit's count and position: anybody, by compare-and-swap on the [`Word`]. A success that changes nothing writes
-//!   nothing.
-//! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under it. The
-//!   failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
+//! - A closed circuit's count and position: anybody, by compare-and-swap on the [`Word`]. A success that changes
+//!   nothing writes nothing.
+//! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under
+//!   it. The failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
 //! - The deadline, after which a refusal must ask again: under that lock as well.
 //!
-//! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a deadline that
-//! doesn't refuse for it, a deadline is zero before the word that it belongs to is published, and after that word has gone:
-//! zero has always passed, and sends the caller to the lock, under which both are looked at again. A deadline in the future that a
-//! slow reader pairs with an older word belongs to a later time of refusing, so that the refusal is right all the same.
+//! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a
+//! deadline that doesn't refuse for it, a deadline is zero before the word that it belongs to is published, and after
+//! that word has gone: zero has always passed, and sends the caller to the lock, under which both are looked at again.
+//! A deadline in the future that a slow reader pairs with an older word belongs to a later time of refusing, so that
+//! the refusal is right all the same.
 
+mod closed;
 mod policy;
 mod probes;
+mod recovery;
 mod ring;
 mod sync;
 mod word;
@@ -42,7 +45,7 @@ use std::sync::PoisonError;
 
 use backstop_core::{CircuitState, Verdict};
 use policy::Policy;
-use probes::Probes;
+use recovery::Recovery;
 use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use word::{Generation, Phase, Word};
 
@@ -62,8 +65,8 @@ pub(crate) trait Observer {
 pub(crate) struct Transition {
     pub(crate) from: CircuitState,
     pub(crate) to: CircuitState,
-    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report them in
-    /// another.
+    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report
+    /// them in another.
     pub(crate) generation: u64,
     pub(crate) cause: Cause,
 }
@@ -116,7 +119,8 @@ pub(crate) struct Settings {
     pub(crate) probe_lease: Nanos,
 }
 
-/// A circuit. Aligned so that its word shares a cache line with nothing that healthy calls write, such as reference counts.
+/// A circuit. Aligned so that its word shares a cache line with nothing that healthy calls write, such as reference
+/// counts.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Circuit<O> {
@@ -129,33 +133,13 @@ pub(crate) struct Circuit<O> {
     observer: O,
 }
 
-/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
-#[derive(Debug)]
-struct Recovery {
-    /// The generation in full; the word has its lower bits.
-    generation: u64,
-    probes: Probes,
-    wait: Nanos,
-    success_threshold: u32,
-    max_concurrent_probes: u32,
-    probe_lease: Nanos,
-}
-
 impl<O: Observer> Circuit<O> {
     pub(crate) fn new(settings: Settings, observer: O) -> Self {
-        let Settings { trip, wait, success_threshold, max_concurrent_probes, probe_lease } = settings;
         Self {
             word: AtomicU64::new(Word::new(Phase::Closed, Generation::FIRST).bits()),
             deadline: AtomicU64::new(0),
-            policy: Policy::new(trip),
-            recovery: Mutex::new(Recovery {
-                generation: 0,
-                probes: Probes::new(),
-                wait,
-                success_threshold,
-                max_concurrent_probes,
-                probe_lease,
-            }),
+            policy: Policy::new(settings.trip),
+            recovery: Mutex::new(Recovery::new(settings)),
             observer,
         }
     }
@@ -206,35 +190,6 @@ impl<O: Observer> Circuit<O> {
         result
     }
 
-    /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit, or that
-    /// probe may even have failed and the next wait have begun.
-    fn admit_locked(&self, now: Nanos) -> (Result<Admission, Refused>, Option<Transition>) {
-        let mut recovery = self.lock();
-        let word = self.load();
-        let mut transition = None;
-        match word.phase() {
-            Phase::Closed => return (Ok(Admission { generation: word.generation(), lease: None }), None),
-            Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
-            Phase::Open => {
-                let deadline = self.deadline();
-                if now < deadline {
-                    return (Err(refused(Phase::Open, deadline, now)), None);
-                }
-                recovery.probes.restart();
-                transition = Some(self.publish(&mut recovery, Phase::Probing, Cause::WaitPassed));
-            }
-            Phase::Probing | Phase::Saturated => {}
-        }
-        let Recovery { probe_lease, max_concurrent_probes, .. } = *recovery;
-        let lease = recovery.probes.lease(now, probe_lease, max_concurrent_probes);
-        self.publish_probes(&recovery);
-        let result = match lease {
-            Some(_) => Ok(Admission { generation: recovery.generation_bits(), lease }),
-            None => Err(refused(Phase::Saturated, 0, now)),
-        };
-        (result, transition)
-    }
-
     /// Takes an admission back, with what came of the call.
     #[expect(clippy::needless_pass_by_value, reason = "an admission is recorded once")]
     #[inline]
@@ -251,196 +206,12 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    #[inline]
-    fn count_success(&self, generation: Generation) {
-        let word = self.load();
-        if word.count() == 0 {
-            match &self.policy {
-                Policy::Consecutive { .. } => return,
-                // A success that replaces a success: the window is the same without it, wherever it begins.
-                Policy::FailureRate { .. } if word.is_full() => return,
-                Policy::FailureRate { .. } => {}
-            }
-        }
-        match &self.policy {
-            Policy::Consecutive { .. } => _ = self.update(generation, Word::without_count),
-            Policy::FailureRate { .. } => {
-                // A success in the place of a success or of a failure: nothing that could trip.
-                if let Some(delta) = self.exchange(generation, false)
-                    && delta != 0
-                {
-                    self.update(generation, |word| word.plus(delta));
-                }
-            }
-        }
-    }
-
-    #[cold]
-    fn count_failure(&self, generation: Generation, now: impl FnOnce() -> Nanos) {
-        let delta = match &self.policy {
-            Policy::Consecutive { .. } => 1,
-            Policy::FailureRate { .. } => match self.exchange(generation, true) {
-                Some(delta) => delta,
-                None => return,
-            },
-        };
-        let mut word = self.load();
-        loop {
-            if word.generation() != generation {
-                return;
-            }
-            let next = word.plus(delta);
-            if self.policy.trips(next) {
-                let transition = self.trip(generation, delta, now());
-                return self.report(transition);
-            }
-            match self.replace(word, next) {
-                Ok(()) => return,
-                Err(seen) => word = seen,
-            }
-        }
-    }
-
-    /// Claims a position of the ring and puts a result there. Returns what that adds to the count of failures.
-    fn exchange(&self, generation: Generation, failed: bool) -> Option<i32> {
-        let ring = self.policy.ring()?;
-        let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
-        let replaced = ring.put(claimed.position(), generation, failed)?;
-        Some(i32::from(failed) - i32::from(replaced))
-    }
-
-    /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.
-    fn update(&self, generation: Generation, change: impl Fn(Word) -> Word) -> Option<Word> {
-        let mut word = self.load();
-        loop {
-            if word.generation() != generation {
-                return None;
-            }
-            match self.replace(word, change(word)) {
-                Ok(()) => return Some(word),
-                Err(seen) => word = seen,
-            }
-        }
-    }
-
-    /// Counts a failure that trips, unless other results came in between and it no longer does.
-    fn trip(&self, generation: Generation, delta: i32, now: Nanos) -> Option<Transition> {
-        let mut recovery = self.lock();
-        let mut word = self.load();
-        loop {
-            // Another failure may have tripped it, or an operator have closed it, before this one had the lock.
-            if word.generation() != generation {
-                return None;
-            }
-            let counted = word.plus(delta);
-            let trips = self.policy.trips(counted);
-            let next = if trips { Word::new(Phase::Open, generation.next()) } else { counted };
-            match self.replace(word, next) {
-                Ok(()) if !trips => return None,
-                Ok(()) => {
-                    let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
-                    self.set_deadline(now.saturating_add(recovery.wait));
-                    recovery.generation += 1;
-                    self.renew_ring(&recovery);
-                    return Some(Transition {
-                        from: CircuitState::Closed,
-                        to: CircuitState::Open,
-                        generation: recovery.generation,
-                        cause: Cause::Tripped { failures, calls },
-                    });
-                }
-                Err(seen) => word = seen,
-            }
-        }
-    }
-
-    fn end_probe(&self, generation: Generation, lease: u64, verdict: Verdict, now: Nanos) -> Option<Transition> {
-        let mut recovery = self.lock();
-        if recovery.generation_bits() != generation {
-            return None;
-        }
-        recovery.probes.give_back(lease);
-        match verdict {
-            Verdict::Failure => {
-                self.set_deadline(0);
-                let transition = self.publish(&mut recovery, Phase::Open, Cause::ProbeFailed);
-                self.set_deadline(now.saturating_add(recovery.wait));
-                return Some(transition);
-            }
-            Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
-                return Some(self.close_locked(&mut recovery, Cause::ProbesSucceeded));
-            }
-            Verdict::Success | Verdict::Neutral => {}
-        }
-        self.publish_probes(&recovery);
-        None
-    }
-
-    /// Refuses every call from now on.
-    pub(crate) fn isolate(&self) {
-        let transition = {
-            let mut recovery = self.lock();
-            (self.load().phase() != Phase::Forced).then(|| {
-                self.set_deadline(0);
-                self.publish(&mut recovery, Phase::Forced, Cause::Manual)
-            })
-        };
-        self.report(transition);
-    }
-
-    /// Closes a circuit that isn't closed.
-    pub(crate) fn close(&self) {
-        let transition = {
-            let mut recovery = self.lock();
-            (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, Cause::Manual))
-        };
-        self.report(transition);
-    }
-
-    /// Makes the circuit as new: closed, with nothing counted, whatever it was.
-    pub(crate) fn reset(&self) {
-        let transition = self.close_locked(&mut self.lock(), Cause::Manual);
-        self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
-    }
-
-    fn close_locked(&self, recovery: &mut Recovery, cause: Cause) -> Transition {
-        self.set_deadline(0);
-        self.publish(recovery, Phase::Closed, cause)
-    }
-
-    /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
-    fn publish(&self, recovery: &mut Recovery, phase: Phase, cause: Cause) -> Transition {
-        recovery.generation += 1;
-        self.renew_ring(recovery);
-        // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before it.
-        let word = Word::new(phase, recovery.generation_bits());
-        let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
-        Transition { from: state(before.phase()), to: state(phase), generation: recovery.generation, cause }
-    }
-
-    /// Shows whether there is a permit left, within the same generation.
-    fn publish_probes(&self, recovery: &Recovery) {
-        let saturated = recovery.probes.in_flight() >= recovery.max_concurrent_probes;
-        let earliest = recovery.probes.earliest_deadline().filter(|_| saturated);
-        let phase = if saturated { Phase::Saturated } else { Phase::Probing };
-        self.set_deadline(0);
-        // A plain store: only the holder of the lock writes the word of a half-open circuit.
-        self.word.store(Word::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
-        self.set_deadline(earliest.unwrap_or(0));
-    }
-
-    fn renew_ring(&self, recovery: &Recovery) {
-        if let Some(ring) = self.policy.ring() {
-            ring.renew(recovery.generation, recovery.generation_bits());
-        }
-    }
-
     pub(crate) fn state(&self) -> CircuitState {
         state(self.load().phase())
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        self.lock().generation
+        self.lock().generation()
     }
 
     /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
@@ -458,8 +229,8 @@ impl<O: Observer> Circuit<O> {
                 Counted { calls: self.policy.calls(word), failures: policy::failures(word), ..Counted::default() }
             }
             Phase::Probing | Phase::Saturated => Counted {
-                probes: recovery.probes.in_flight(),
-                probe_successes: recovery.probes.successes(),
+                probes: recovery.probes().in_flight(),
+                probe_successes: recovery.probes().successes(),
                 ..Counted::default()
             },
             Phase::Open | Phase::Forced => Counted::default(),
@@ -497,12 +268,6 @@ impl<O: Observer> Circuit<O> {
         if let Some(transition) = &transition {
             self.observer.transition(transition);
         }
-    }
-}
-
-impl Recovery {
-    const fn generation_bits(&self) -> Generation {
-        Generation::from_bits(self.generation as u32)
     }
 }
 

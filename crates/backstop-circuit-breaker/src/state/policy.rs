@@ -1,7 +1,7 @@
 //! What makes a closed circuit open.
 //!
-//! Only a failure is ever asked whether it trips. A success can't raise the share of failures; at most it completes `min_calls`,
-//! and then the next failure decides.
+//! Only a failure is ever asked whether it trips. A success can't raise the share of failures; at most it completes
+//! `min_calls`, and then the next failure decides.
 
 use super::ring::Ring;
 use super::word::Word;

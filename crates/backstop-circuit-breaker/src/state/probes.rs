@@ -1,8 +1,9 @@
 //! The probes of one half-open episode.
 //!
-//! A probe holds a lease, with an id and a deadline. It is given back by its id: with a bare counter, a holder that comes back
-//! after its lease expired, and was given to somebody else, would give back the other's, and one probe too many would be let in. An
-//! expired lease is taken back only when somebody asks for one, so that nothing has to run meanwhile.
+//! A probe holds a lease, with an id and a deadline. It is given back by its id: with a bare counter, a holder that
+//! comes back after its lease expired, and was given to somebody else, would give back the other's, and one probe too
+//! many would be let in. An expired lease is taken back only when somebody asks for one, so that nothing has to run
+//! meanwhile.
 
 use super::Nanos;
 

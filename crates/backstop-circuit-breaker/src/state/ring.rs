@@ -1,10 +1,12 @@
 //! The results of exactly the last N calls, one bit each, written by many threads without a lock.
 //!
-//! A ring word is 32 results and the generation that they belong to. The tag makes clearing the ring free (a word of an older
-//! generation reads as no failures), and keeps a writer that was overtaken by a transition from writing into its successor's window.
+//! A ring word is 32 results and the generation that they belong to. The tag makes clearing the ring free (a word of an
+//! older generation reads as no failures), and keeps a writer that was overtaken by a transition from writing into its
+//! successor's window.
 //!
-//! A writer first claims its position in the circuit's word, then exchanges the bit here, then adds "new minus replaced" to
-//! the count. To read the replaced bit before claiming its position would let two writers subtract the same failure.
+//! A writer first claims its position in the circuit's word, then exchanges the bit here, then adds "new minus
+//! replaced" to the count. To read the replaced bit before claiming its position would let two writers subtract the
+//! same failure.
 
 use super::sync::{AtomicU64, Ordering};
 use super::word::Generation;
@@ -34,8 +36,8 @@ impl Ring {
     pub(crate) fn put(&self, position: u32, generation: Generation, failed: bool) -> Option<bool> {
         let word = self.words.get((position / BITS) as usize)?;
         let bit = 1 << (position % BITS);
-        // Acquire and release: what another writer exchanged is added to the count once by its own thread, and the two must
-        // see each other's bit in the order of their exchanges.
+        // Acquire and release: what another writer exchanged is added to the count once by its own thread, and the two
+        // must see each other's bit in the order of their exchanges.
         let mut current = word.load(Ordering::Acquire);
         loop {
             let tag = Generation::from_bits((current >> BITS) as u32);
@@ -59,12 +61,13 @@ impl Ring {
 
     /// Brings one word up to `generation`, which must not take results yet.
     ///
-    /// Called once a transition with a running `turn`, so that no tag ever grows old enough to be taken for a later one when
-    /// generations wrap.
+    /// Called once a transition with a running `turn`, so that no tag ever grows old enough to be taken for a later one
+    /// when generations wrap.
     pub(crate) fn renew(&self, turn: u64, generation: Generation) {
         let index = turn % self.words.len() as u64;
         if let Some(word) = self.words.get(index as usize) {
-            // A plain store: a late writer's exchange either came before it, and is overwritten, or fails and then sees the newer tag.
+            // A plain store: a late writer's exchange either came before it, and is overwritten, or fails and then sees
+            // the newer tag.
             word.store(tagged(generation, 0), Ordering::Release);
         }
     }

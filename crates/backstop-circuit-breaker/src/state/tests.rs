@@ -58,8 +58,10 @@ impl Circuit<Log> {
 
     /// A circuit that opened at 0.
     fn opened(settings: Settings) -> Self {
-        let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..settings });
-        circuit.fail(0);
+        let circuit = circuit(settings);
+        while circuit.state() == Closed {
+            circuit.fail(0);
+        }
         circuit
     }
 }
@@ -226,6 +228,23 @@ fn a_late_result_never_counts_in_another_generation() {
         }
         assert_eq!((circuit.state(), circuit.counted()), (Closed, Counted::default()));
     }
+}
+
+#[test]
+fn neither_a_refusal_nor_a_healthy_call_takes_the_lock() {
+    let circuit = Circuit::opened(SETTINGS);
+    let _probe = circuit.admit(|| 60 * SECOND).unwrap();
+    let locked = circuit.lock();
+    assert!(circuit.admit(|| 60 * SECOND).is_err());
+    drop(locked);
+
+    let circuit = Circuit::opened(SETTINGS);
+    let locked = circuit.lock();
+    assert!(circuit.admit(|| 60 * SECOND - 1).is_err());
+    drop(locked);
+    circuit.reset();
+    let _locked = circuit.lock();
+    circuit.succeed(0);
 }
 
 #[test]

@@ -6,11 +6,11 @@
 //!        (signed)
 //! ```
 //!
-//! Held together, they change together: the failure that trips the circuit is counted by the very compare-and-swap that opens it,
-//! and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
+//! Held together, they change together: the failure that trips the circuit is counted by the very compare-and-swap that
+//! opens it, and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
 //!
-//! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can subtract it
-//! before that failure's own thread has added it.
+//! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can
+//! subtract it before that failure's own thread has added it.
 
 const PHASE: u64 = 0b111;
 const FULL: u64 = 1 << 3;

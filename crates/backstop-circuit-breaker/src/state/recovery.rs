@@ -1,0 +1,168 @@
+//! From open to closed again, and whatever else only the holder of the lock may do.
+
+use super::{
+    Admission, Cause, Circuit, CircuitState, Nanos, Observer, Refused, Settings, Transition, Verdict,
+    probes::Probes,
+    refused, state,
+    sync::Ordering,
+    word::{Generation, Phase, Word},
+};
+
+/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// The generation in full; the word has its lower bits.
+    generation: u64,
+    probes: Probes,
+    wait: Nanos,
+    success_threshold: u32,
+    max_concurrent_probes: u32,
+    probe_lease: Nanos,
+}
+
+impl Recovery {
+    pub(super) const fn new(settings: Settings) -> Self {
+        let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, .. } = settings;
+        Self { generation: 0, probes: Probes::new(), wait, success_threshold, max_concurrent_probes, probe_lease }
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) const fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// When a circuit that opens now takes its first probe.
+    pub(super) const fn opened_until(&self, now: Nanos) -> Nanos {
+        now.saturating_add(self.wait)
+    }
+
+    pub(super) const fn start_generation(&mut self) {
+        self.generation += 1;
+    }
+
+    const fn generation_bits(&self) -> Generation {
+        Generation::from_bits(self.generation as u32)
+    }
+}
+
+impl<O: Observer> Circuit<O> {
+    /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit,
+    /// or that probe may even have failed and the next wait have begun.
+    pub(super) fn admit_locked(&self, now: Nanos) -> (Result<Admission, Refused>, Option<Transition>) {
+        let mut recovery = self.lock();
+        let word = self.load();
+        let mut transition = None;
+        match word.phase() {
+            Phase::Closed => return (Ok(Admission { generation: word.generation(), lease: None }), None),
+            Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
+            Phase::Open => {
+                let deadline = self.deadline();
+                if now < deadline {
+                    return (Err(refused(Phase::Open, deadline, now)), None);
+                }
+                recovery.probes.restart();
+                transition = Some(self.publish(&mut recovery, Phase::Probing, Cause::WaitPassed));
+            }
+            Phase::Probing | Phase::Saturated => {}
+        }
+        let Recovery { probe_lease, max_concurrent_probes, .. } = *recovery;
+        let lease = recovery.probes.lease(now, probe_lease, max_concurrent_probes);
+        self.publish_probes(&recovery);
+        let result = match lease {
+            Some(_) => Ok(Admission { generation: recovery.generation_bits(), lease }),
+            None => Err(refused(Phase::Saturated, 0, now)),
+        };
+        (result, transition)
+    }
+
+    pub(super) fn end_probe(
+        &self,
+        generation: Generation,
+        lease: u64,
+        verdict: Verdict,
+        now: Nanos,
+    ) -> Option<Transition> {
+        let mut recovery = self.lock();
+        if recovery.generation_bits() != generation {
+            return None;
+        }
+        recovery.probes.give_back(lease);
+        match verdict {
+            Verdict::Failure => {
+                self.set_deadline(0);
+                let transition = self.publish(&mut recovery, Phase::Open, Cause::ProbeFailed);
+                self.set_deadline(recovery.opened_until(now));
+                return Some(transition);
+            }
+            Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
+                return Some(self.close_locked(&mut recovery, Cause::ProbesSucceeded));
+            }
+            Verdict::Success | Verdict::Neutral => {}
+        }
+        self.publish_probes(&recovery);
+        None
+    }
+
+    /// Refuses every call from now on.
+    pub(crate) fn isolate(&self) {
+        let transition = {
+            let mut recovery = self.lock();
+            (self.load().phase() != Phase::Forced).then(|| {
+                self.set_deadline(0);
+                self.publish(&mut recovery, Phase::Forced, Cause::Manual)
+            })
+        };
+        self.report(transition);
+    }
+
+    /// Closes a circuit that isn't closed.
+    pub(crate) fn close(&self) {
+        let transition = {
+            let mut recovery = self.lock();
+            (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, Cause::Manual))
+        };
+        self.report(transition);
+    }
+
+    /// Makes the circuit as new: closed, with nothing counted, whatever it was.
+    pub(crate) fn reset(&self) {
+        let transition = self.close_locked(&mut self.lock(), Cause::Manual);
+        self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
+    }
+
+    fn close_locked(&self, recovery: &mut Recovery, cause: Cause) -> Transition {
+        self.set_deadline(0);
+        self.publish(recovery, Phase::Closed, cause)
+    }
+
+    /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
+    fn publish(&self, recovery: &mut Recovery, phase: Phase, cause: Cause) -> Transition {
+        recovery.start_generation();
+        self.renew_ring(recovery);
+        // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
+        // it.
+        let word = Word::new(phase, recovery.generation_bits());
+        let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
+        Transition { from: state(before.phase()), to: state(phase), generation: recovery.generation, cause }
+    }
+
+    /// Shows whether there is a permit left, within the same generation.
+    fn publish_probes(&self, recovery: &Recovery) {
+        let saturated = recovery.probes.in_flight() >= recovery.max_concurrent_probes;
+        let earliest = recovery.probes.earliest_deadline().filter(|_| saturated);
+        let phase = if saturated { Phase::Saturated } else { Phase::Probing };
+        self.set_deadline(0);
+        // A plain store: only the holder of the lock writes the word of a half-open circuit.
+        self.word.store(Word::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
+        self.set_deadline(earliest.unwrap_or(0));
+    }
+
+    pub(super) fn renew_ring(&self, recovery: &Recovery) {
+        if let Some(ring) = self.policy.ring() {
+            ring.renew(recovery.generation, recovery.generation_bits());
+        }
+    }
+}
