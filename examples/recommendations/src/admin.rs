@@ -1,0 +1,39 @@
+//! The admin listener: breaks and mends the simulated upstreams, shows the circuits and acts on them.
+//!
+//! It can take a service down, so it has a listener of its own, on loopback unless there is a token. Loopback alone
+//! keeps no one out: any page in the operator's browser can send requests there. See [`Guard`] for what does.
+
+mod body;
+mod chaos;
+mod circuits;
+mod guard;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post, put};
+
+pub(crate) use self::guard::Guard;
+use crate::chaos::Chaos;
+use crate::circuits::Circuits;
+use crate::problem::{method_not_allowed, not_found};
+
+/// The most that a request to the admin listener may carry; its bodies are a line long.
+const LARGEST_BODY: usize = 16 * 1024;
+
+/// The admin listener's routes, behind its guard.
+pub(crate) fn router(chaos: Chaos, circuits: Circuits, guard: Guard) -> Router {
+    let breaking =
+        Router::new().route("/chaos", get(chaos::list)).route("/chaos/{upstream}", put(chaos::set)).with_state(chaos);
+    let circuits = Router::new()
+        .route("/circuits", get(circuits::list))
+        .route("/circuits/{name}", post(circuits::act))
+        .with_state(circuits);
+    breaking
+        .merge(circuits)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        // Outermost, so that not even a 404 answers a stranger.
+        .layer(middleware::from_fn_with_state(guard, guard::check))
+}

@@ -1,0 +1,119 @@
+//! A call to another service, and what stands around it.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use backstop::{CircuitBreakerHandle, CircuitBreakerLayer, ConfigError, Name, Rejection, RetryLayer, TimeoutLayer};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+
+/// What one attempt may take. Two of them and the wait between them fit into the share of the chain's 800 ms that its
+/// first provider has, 200 ms: so a call that hangs is ended here, where the circuit counts it, and tried once more.
+const ATTEMPT: Duration = Duration::from_millis(90);
+
+/// The most that is read of an answer.
+const LARGEST_ANSWER: usize = 256 * 1024;
+
+/// Another service that answers in JSON.
+#[derive(Debug, Clone)]
+pub(crate) struct Dependency {
+    // Boxed to have a name. A stack that is built where it is used needs none, and saves an allocation a call.
+    service: BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxError>,
+    circuit: CircuitBreakerHandle,
+}
+
+impl Dependency {
+    pub(crate) fn new(name: Name, client: HttpClient, circuit_wait: Duration) -> Result<Self, ConfigError> {
+        let circuit = CircuitBreakerLayer::builder(name.clone())
+            .consecutive_failures(5)
+            .wait(circuit_wait)
+            .success_threshold(2)
+            .build()?;
+        let handle = circuit.handle();
+
+        let service = ServiceBuilder::new()
+            // Outermost of the three, so that the circuit sees every attempt, and learns fast. A refusal of the circuit is
+            // not repeated.
+            .layer(
+                RetryLayer::builder(name.clone())
+                    .max_attempts(2)
+                    .backoff_base(Duration::from_millis(10))
+                    .build()?,
+            )
+            // Around the timeout, so that a call that hangs is a failure which it counts. While it is open, nothing further
+            // in is even asked.
+            .layer(circuit)
+            // Innermost: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
+            // since `Fetch` reads that.
+            .layer(TimeoutLayer::builder(name).limit(ATTEMPT).build()?)
+            .service(Fetch { client });
+
+        Ok(Self { service: BoxCloneSyncService::new(service), circuit: handle })
+    }
+
+    pub(crate) fn circuit(&self) -> CircuitBreakerHandle {
+        self.circuit.clone()
+    }
+
+    /// Gets `uri`, and reads what it answers.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = uri;
+        let mut response = self.service.clone().oneshot(request).await?;
+        // One of our own layers answered. As an error it still tells the chain why.
+        if let Some(rejection) = response.extensions_mut().remove::<Rejection>() {
+            return Err(rejection.into());
+        }
+        if response.status() != StatusCode::OK {
+            return Err(format!("status {}", response.status()).into());
+        }
+        let body = to_bytes(response.into_body(), LARGEST_ANSWER).await?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+/// The connections of the process, shared by all dependencies.
+pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
+
+pub(crate) fn http_client() -> HttpClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// Calls, and reads the whole answer.
+///
+/// The layers above judge what they see. With the body read here, an upstream that breaks off in the middle of it fails
+/// like any other: it is repeated, counted by the circuit, and ended by the timeout.
+#[derive(Debug, Clone)]
+struct Fetch {
+    client: HttpClient,
+}
+
+impl Service<Request<Empty<Bytes>>> for Fetch {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        // The client makes connections as it needs them.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Empty<Bytes>>) -> Self::Future {
+        let answering = self.client.request(request);
+        Box::pin(async move {
+            let (head, body) = answering.await?.into_parts();
+            let body = to_bytes(Body::new(body), LARGEST_ANSWER).await?;
+            Ok(Response::from_parts(head, Body::from(body)))
+        })
+    }
+}

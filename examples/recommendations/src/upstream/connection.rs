@@ -1,0 +1,163 @@
+//! One connection: each request on it meets the fault of its moment.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Upstream;
+use super::fault::{Fault, FaultKind};
+
+pub(super) async fn serve(stream: TcpStream, upstream: Upstream, fault: watch::Receiver<Fault>) {
+    let service = service_fn(move |request| Box::pin(answer(request, upstream, fault.clone())));
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Without hyper's shutdown, which would end a reset in good order.
+    let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
+    let stream = connection.into_parts().io.into_inner();
+    if ended.is_err_and(|error| broken_off(&error) == Some(BrokenOff::Reset)) {
+        // With nothing to linger for, closing sends RST. Where that can't be had, a plain close must do.
+        let _ = stream.set_zero_linger();
+    }
+}
+
+fn broken_off(error: &hyper::Error) -> Option<BrokenOff> {
+    error.source()?.downcast_ref().copied()
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    upstream: Upstream,
+    mut fault: watch::Receiver<Fault>,
+) -> Result<Response<Answer>, BrokenOff> {
+    let met = fault.borrow_and_update().clone();
+    let kind = if met.strikes() { met.kind } else { FaultKind::None };
+    match kind {
+        // Whoever got a connection while the server refuses only part of the time is served.
+        FaultKind::None | FaultKind::Refuse => Ok(well(&request, upstream)),
+        FaultKind::Status => Ok(json_response(met.status, &json!({ "error": "simulated" }))),
+        FaultKind::Latency => {
+            tokio::select! {
+                () = sleep(met.latency) => {}
+                () = cleared(&mut fault, kind) => {}
+            }
+            Ok(well(&request, upstream))
+        }
+        FaultKind::Hang => {
+            cleared(&mut fault, kind).await;
+            Err(BrokenOff::Hung)
+        }
+        FaultKind::Reset => Err(BrokenOff::Reset),
+        FaultKind::Truncate => Ok(well(&request, upstream).map(Answer::broken_off)),
+    }
+}
+
+/// Waits until the fault is another one, so that a fault that is cleared lets go of what it holds.
+async fn cleared(fault: &mut watch::Receiver<Fault>, kind: FaultKind) {
+    // An error says that the server is gone, and this task with it.
+    let _ = fault.wait_for(|now| now.kind != kind).await;
+}
+
+fn well(request: &Request<Incoming>, upstream: Upstream) -> Response<Answer> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET and HEAD" }));
+    }
+    match upstream.answer(request.uri().path()) {
+        Some(value) => json_response(StatusCode::OK, &value),
+        None => json_response(StatusCode::NOT_FOUND, &json!({ "error": "not found" })),
+    }
+}
+
+fn json_response(status: StatusCode, value: &serde_json::Value) -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(value.to_string().into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Why a connection ends in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BrokenOff {
+    Hung,
+    Reset,
+    Truncated,
+}
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "simulated fault: {self:?}")
+    }
+}
+
+impl Error for BrokenOff {}
+
+/// A body that keeps, or breaks, the promise of its length.
+struct Answer {
+    data: Bytes,
+    promised: u64,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Proper,
+    /// hyper sends what it has once a body has nothing more to give; an error at once would throw that away.
+    BreakOffAfterFlush,
+    BreakOff,
+}
+
+impl Answer {
+    fn whole(data: Bytes) -> Self {
+        Self { promised: data.len() as u64, data, end: End::Proper }
+    }
+
+    /// The first half, under the length of the whole.
+    fn broken_off(mut self) -> Self {
+        self.data.truncate(self.data.len() / 2);
+        self.end = End::BreakOffAfterFlush;
+        self
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if !self.data.is_empty() {
+            let data = std::mem::take(&mut self.data);
+            self.promised -= data.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        match self.end {
+            End::Proper => Poll::Ready(None),
+            End::BreakOffAfterFlush => {
+                self.end = End::BreakOff;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            End::BreakOff => Poll::Ready(Some(Err(BrokenOff::Truncated))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.end == End::Proper
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.promised)
+    }
+}

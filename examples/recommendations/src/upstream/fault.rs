@@ -1,0 +1,171 @@
+//! What can be wrong with an upstream.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+const LONGEST_LATENCY: u64 = 60_000;
+
+/// The kinds of failure that a dependency shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// All is well.
+    None,
+    /// Answers with an error status.
+    Status,
+    /// Answers late.
+    Latency,
+    /// Takes the request and never answers.
+    Hang,
+    /// Takes the request and resets the connection.
+    Reset,
+    /// Doesn't listen; connections that were open are closed.
+    Refuse,
+    /// Breaks off in the middle of the body.
+    Truncate,
+}
+
+impl FaultKind {
+    const NAMES: [(&'static str, Self); 7] = [
+        ("none", Self::None),
+        ("status", Self::Status),
+        ("latency", Self::Latency),
+        ("hang", Self::Hang),
+        ("reset", Self::Reset),
+        ("refuse", Self::Refuse),
+        ("truncate", Self::Truncate),
+    ];
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NAMES.into_iter().map(|(_, kind)| kind)
+    }
+}
+
+/// A fault, as `PUT /chaos/{upstream}` sets it and `GET /chaos` shows it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fault {
+    /// What is wrong.
+    #[serde(rename = "fault")]
+    pub kind: FaultKind,
+    /// The share of the requests that meet it, or for [`FaultKind::Refuse`], the share of the time.
+    pub rate: f64,
+    /// The answer's status, for [`FaultKind::Status`].
+    #[serde(serialize_with = "as_number")]
+    pub status: StatusCode,
+    /// How late the answer is, for [`FaultKind::Latency`].
+    #[serde(rename = "latency_ms", serialize_with = "as_millis")]
+    pub latency: Duration,
+}
+
+impl Fault {
+    /// A fault that every request meets, with status 503 and a latency of 300 ms where those apply.
+    #[must_use]
+    pub fn new(kind: FaultKind) -> Self {
+        Self { kind, rate: 1.0, status: StatusCode::SERVICE_UNAVAILABLE, latency: Duration::from_millis(300) }
+    }
+
+    /// Whether the next request, or for `refuse` the next moment, meets the fault.
+    pub(super) fn strikes(&self) -> bool {
+        // `f64()` is below 1, so that a rate of 1 always strikes and one of 0 never does.
+        self.kind != FaultKind::None && fastrand::f64() < self.rate
+    }
+
+    /// Reads what `PUT /chaos/{upstream}` was sent.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is wrong.
+    pub fn from_json(body: &Value) -> Result<Self, WrongField> {
+        let Some(fields) = body.as_object() else {
+            return Err(WrongField::new("body", Some(body), "an object such as {\"fault\":\"status\"}"));
+        };
+        if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+            return Err(WrongField::new(
+                unknown,
+                fields.get(unknown),
+                "only the fields fault, rate, status and latency_ms",
+            ));
+        }
+        let default = Self::new(kind(fields)?);
+        Ok(Self {
+            rate: rate(fields, default.rate)?,
+            status: status(fields, default.status)?,
+            latency: latency(fields, default.latency)?,
+            ..default
+        })
+    }
+}
+
+impl Default for Fault {
+    fn default() -> Self {
+        Self::new(FaultKind::None)
+    }
+}
+
+const FIELDS: [&str; 4] = ["fault", "rate", "status", "latency_ms"];
+
+fn kind(fields: &Map<String, Value>) -> Result<FaultKind, WrongField> {
+    let given = fields.get("fault");
+    let name = given.and_then(Value::as_str);
+    FaultKind::NAMES
+        .iter()
+        .find_map(|(known, kind)| (name == Some(known)).then_some(*kind))
+        .ok_or_else(|| WrongField::new("fault", given, "one of none, status, latency, hang, reset, refuse, truncate"))
+}
+
+fn rate(fields: &Map<String, Value>, default: f64) -> Result<f64, WrongField> {
+    let Some(given) = fields.get("rate") else { return Ok(default) };
+    given
+        .as_f64()
+        .filter(|rate| (0.0..=1.0).contains(rate))
+        .ok_or_else(|| WrongField::new("rate", Some(given), "a number from 0 to 1"))
+}
+
+fn status(fields: &Map<String, Value>, default: StatusCode) -> Result<StatusCode, WrongField> {
+    let Some(given) = fields.get("status") else { return Ok(default) };
+    given
+        .as_u64()
+        .and_then(|number| StatusCode::from_u16(u16::try_from(number).ok()?).ok())
+        .filter(|status| status.is_client_error() || status.is_server_error())
+        .ok_or_else(|| WrongField::new("status", Some(given), "an error status from 400 to 599"))
+}
+
+fn latency(fields: &Map<String, Value>, default: Duration) -> Result<Duration, WrongField> {
+    let Some(given) = fields.get("latency_ms") else { return Ok(default) };
+    given
+        .as_u64()
+        .filter(|millis| *millis <= LONGEST_LATENCY)
+        .map(Duration::from_millis)
+        .ok_or_else(|| WrongField::new("latency_ms", Some(given), "a whole number of milliseconds from 0 to 60000"))
+}
+
+/// A field that isn't what it must be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrongField {
+    /// Its name.
+    pub field: String,
+    /// What it was; `None` where it is missing.
+    pub value: Option<Value>,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+impl WrongField {
+    pub(crate) fn new(field: &str, value: Option<&Value>, allowed: &'static str) -> Self {
+        Self { field: field.to_owned(), value: value.cloned(), allowed }
+    }
+}
+
+// `serialize_with` passes references.
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+fn as_millis<S: serde::Serializer>(latency: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX))
+}
