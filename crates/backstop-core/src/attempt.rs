@@ -65,6 +65,8 @@ impl<F: Call> Attempt<F> {
     /// For a layer that has no answer of its own to give instead.
     pub fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        // Asked for here too: where a buffer further out ran `call` in another task, there was no scope.
+        this.scope.narrow(scope::deadline());
         let Some(call) = this.call.as_pin_mut() else {
             return Poll::Pending;
         };

@@ -87,6 +87,13 @@ impl Scope {
         Self { state: Some(State { deadline, ..State::default() }) }
     }
 
+    /// Takes `limit` for the deadline where that is earlier.
+    pub fn narrow(&mut self, limit: Option<Deadline>) {
+        if let (Some(limit), Some(state)) = (limit, &mut self.state) {
+            state.deadline = Some(limit.narrowed_by(state.deadline));
+        }
+    }
+
     /// This scope's deadline.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {

@@ -94,6 +94,17 @@ async fn a_body_over_the_cap_arrives_whole_and_is_sent_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_body_was_dropped_unread_is_sent_again() {
+    let upstream = Upstream::<BoxError>::new(|n, request: Request<Body>| async move {
+        if n == 1 { Ok(response(503)) } else { Ok(with_body(200, text(request.into_body()).await)) }
+    });
+    let body = Chunks::body(["hello ", "world"], Then::End);
+    let answer = RetryLayer::new(ml()).layer(upstream.clone()).oneshot(upload(body)).await.unwrap();
+    assert_eq!(text(answer.into_body()).await, "hello world");
+    assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_early_answer_while_the_upload_still_runs_is_returned_and_the_upload_goes_on() {
     let (sender, uploading) = tokio::sync::oneshot::channel();
     let sender = Mutex::new(Some(sender));

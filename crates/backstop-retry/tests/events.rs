@@ -102,8 +102,12 @@ async fn a_body_that_can_not_be_replayed_says_so() {
         events(&layer(), reading(), put(&["hello ", "wide ", "world"])).await,
         ["name=ml attempt=1 reason=not-replayable detail=the body is larger than what is buffered of it"]
     );
-    let unread = Upstream::statuses([503]);
-    assert_eq!(events(&layer(), unread, put(&["hello"])).await, ["name=ml attempt=1 reason=uploading"]);
+    let held = Mutex::new(Vec::new());
+    let uploading = Upstream::<BoxError>::new(move |_, request: Request<Body>| {
+        held.lock().unwrap().push(request.into_body());
+        async { Ok(response(503)) }
+    });
+    assert_eq!(events(&layer(), uploading, put(&["hello"])).await, ["name=ml attempt=1 reason=uploading"]);
 }
 
 #[tokio::test(start_paused = true)]

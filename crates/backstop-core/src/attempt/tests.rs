@@ -83,6 +83,16 @@ async fn a_call_that_is_polled_alone_knows_its_deadline_and_is_not_ended_by_it()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_that_is_only_there_when_it_is_polled_binds() {
+    // As over a buffer, which calls in another task.
+    let attempt = Attempt::start(Scope::new(), || ServiceCall::when_ready(Stuck { ready: true }, ()));
+    let mut attempt = std::pin::pin!(attempt);
+    let mut caller = within(50, SetBy::Caller);
+    let ended = std::future::poll_fn(|cx| caller.enter(|| attempt.as_mut().poll(cx))).await;
+    assert_eq!(ended, Err(Elapsed { set_by: SetBy::Caller, progress: Progress::Called }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_polled_once_even_past_its_deadline() {
     let scope = within(10, SetBy::Us);
     advance(Duration::from_secs(1)).await;

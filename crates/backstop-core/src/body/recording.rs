@@ -50,6 +50,8 @@ struct State<B: Body> {
     next: usize,
     epoch: u64,
     mode: Mode,
+    /// The newest reader was dropped.
+    abandoned: bool,
     /// The newest reader, waiting: for the source, or for an older reader to bring it back.
     waiting: Option<Waker>,
 }
@@ -97,6 +99,7 @@ where
             next: 0,
             epoch: 0,
             mode: Mode::Recording,
+            abandoned: false,
             waiting: None,
         };
         Self { state: Mutex::new(state), cap, error }
@@ -189,6 +192,7 @@ where
             _ => {}
         }
         state.epoch += 1;
+        state.abandoned = false;
         state.pieces.seal();
         state.next = 0;
         let epoch = state.epoch;
@@ -207,6 +211,7 @@ where
             (Mode::Stopped(reason), _) => Held::Nothing(*reason),
             (_, Source::Failed(_) | Source::Lost) => Held::Nothing(NotReplayable::SourceFailed),
             _ if state.source_ended => Held::Whole,
+            _ if state.abandoned => Held::Abandoned,
             _ => Held::Partly,
         }
     }

@@ -61,6 +61,8 @@ pub enum Held {
     /// What has been read so far. A copy goes on from the original, and whoever still reads the earlier body gets
     /// [`ReplayError::Superseded`].
     Partly,
+    /// What has been read so far, and nobody reads on: a copy goes on from the original, and takes nothing from anybody.
+    Abandoned,
     /// Not enough: there will be no copy.
     Nothing(NotReplayable),
 }

@@ -3,7 +3,7 @@
 use std::{
     mem,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
@@ -27,6 +27,15 @@ impl<B: Body, F> Reader<B, F> {
 
     pub(super) fn new(shared: Arc<Shared<B, F>>, epoch: u64) -> Self {
         Self { shared: Some(shared), epoch }
+    }
+}
+
+impl<B: Body, F> Drop for Reader<B, F> {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.abandoned |= state.epoch == self.epoch;
+        }
     }
 }
 

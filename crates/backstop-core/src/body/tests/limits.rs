@@ -60,6 +60,19 @@ async fn a_body_that_proves_too_long_streams_on_and_releases_what_was_buffered()
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_reads_on_is_free_to_be_copied() {
+    let (mut first, mut replay) = script([data(b"12"), data(b"34")]).split(CAP);
+    read_some(&mut first, 1).await.unwrap();
+    assert_eq!(replay.held(), Held::Partly);
+    drop(first);
+    assert_eq!(replay.held(), Held::Abandoned);
+    let copy = replay.copy().unwrap();
+    assert_eq!(replay.held(), Held::Partly, "the copy's reader is another one");
+    assert_eq!(read_all(copy).await.unwrap().0, b"1234");
+    assert_eq!(replay.held(), Held::Whole);
+}
+
+#[tokio::test]
 async fn a_copy_may_prove_too_long_as_well() {
     let (mut first, mut replay) = script([data(b"12"), data(b"34"), data(b"56")]).split(4);
     read_some(&mut first, 1).await.unwrap();
