@@ -205,20 +205,24 @@ fn a_failure_from_before_a_reset_is_not_counted_after_it() {
 
 #[test]
 fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
-    check(|| {
-        let circuit = circuit(rate(SHARE_UNIT, 2, 2));
-        let late = circuit.admit(|| 0).unwrap();
-        let resets: Step<Option<Admission>> = Box::new(|circuit| {
-            circuit.reset();
+    for first in [Verdict::Success, Verdict::Failure] {
+        check(move || {
+            let circuit = circuit(rate(SHARE_UNIT, 2, 2));
+            let late = circuit.admit(|| 0).unwrap();
+            let resets: Step<Option<Admission>> = Box::new(move |circuit| {
+                circuit.reset();
+                circuit.call(first, 0);
+                None
+            });
+            race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
+            // It neither adds a failure of its own, nor hides the one that this window began with.
+            let failures = u32::from(first == Verdict::Failure);
+            assert_eq!(circuit.counted(), Counted { calls: 1, failures, ..Counted::default() });
             circuit.call(Verdict::Success, 0);
             circuit.call(Verdict::Success, 0);
-            None
+            assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
         });
-        race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
-        assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
-        circuit.call(Verdict::Failure, 0);
-        assert_eq!(circuit.counted(), Counted { calls: 2, failures: 1, ..Counted::default() });
-    });
+    }
 }
 
 #[test]
@@ -253,16 +257,18 @@ fn whatever_becomes_of_the_probes_the_circuit_closes_again() {
 
 #[test]
 fn a_trip_happens_once() {
-    for settings in [CONSECUTIVE, rate(SHARE_UNIT / 2, 2, 1)] {
+    for settings in [
+        Settings { trip: Trip::Consecutive { failures: 1 }, ..CONSECUTIVE },
+        CONSECUTIVE,
+        rate(SHARE_UNIT, 1, 1),
+        rate(SHARE_UNIT / 2, 2, 2),
+    ] {
         check(move || {
             let circuit = circuit(settings);
-            circuit.call(Verdict::Failure, 0);
-            if circuit.state() == Open {
-                return;
-            }
-            race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure)]);
+            let failing = (0..3).map(|_| records(circuit.admit(|| 0).unwrap(), Verdict::Failure, 0)).collect();
+            race(&circuit, failing);
             assert_eq!(circuit.state(), Open);
-            assert_eq!(circuit.times_entered(Open), 1);
+            assert_eq!((circuit.times_entered(Open), circuit.generation()), (1, 1));
         });
     }
 }

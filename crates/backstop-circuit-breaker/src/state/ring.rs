@@ -66,9 +66,9 @@ impl Ring {
     pub(crate) fn renew(&self, turn: u64, generation: Generation) {
         let index = turn % self.words.len() as u64;
         if let Some(word) = self.words.get(index as usize) {
-            // A plain store: a late writer's exchange either came before it, and is overwritten, or fails and then sees
-            // the newer tag.
-            word.store(tagged(generation, 0), Ordering::Release);
+            // An exchange, though nobody looks at what was there: it takes its turn among those of late writers, which either
+            // came before it, or see the newer tag.
+            word.swap(tagged(generation, 0), Ordering::AcqRel);
         }
     }
 }
