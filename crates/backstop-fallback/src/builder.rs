@@ -12,7 +12,7 @@ use crate::{FallbackChain, FallbackLayer, chain::check_timeout, layer::Policy};
 
 /// Builds a [`FallbackLayer`]: see [`FallbackLayer::builder`].
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct FallbackLayerBuilder<Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
+pub struct FallbackBuilder<Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
     primary: Cow<'static, str>,
     primary_timeout: Option<Duration>,
     chain: FallbackChain<Req, Res>,
@@ -22,7 +22,7 @@ pub struct FallbackLayerBuilder<Req, Res, C = HttpClassify, J = HttpReject, K = 
     keep: A,
 }
 
-impl<Req, Res> FallbackLayerBuilder<Req, Res> {
+impl<Req, Res> FallbackBuilder<Req, Res> {
     pub(crate) fn new(primary: Cow<'static, str>, chain: FallbackChain<Req, Res>) -> Self {
         Self {
             primary,
@@ -36,7 +36,7 @@ impl<Req, Res> FallbackLayerBuilder<Req, Res> {
     }
 }
 
-impl<Req, Res, C, J, K, A> FallbackLayerBuilder<Req, Res, C, J, K, A> {
+impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
     /// The longest time that the wrapped service may take, readiness included. Unless set it is its
     /// [share](crate#time) of the chain's total.
     pub fn primary_timeout(mut self, timeout: Duration) -> Self {
@@ -45,13 +45,13 @@ impl<Req, Res, C, J, K, A> FallbackLayerBuilder<Req, Res, C, J, K, A> {
     }
 
     /// Judges results with `classify`.
-    pub fn classify<C2>(self, classify: C2) -> FallbackLayerBuilder<Req, Res, C2, J, K, A> {
+    pub fn classify<C2>(self, classify: C2) -> FallbackBuilder<Req, Res, C2, J, K, A> {
         let Self { primary, primary_timeout, chain, reject, copy, keep, .. } = self;
-        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
     }
 
     /// Judges results with a closure. What it calls a success is an answer.
-    pub fn classify_fn<F>(self, judge: F) -> FallbackLayerBuilder<Req, Res, ClassifyFn<F>, J, K, A>
+    pub fn classify_fn<F>(self, judge: F) -> FallbackBuilder<Req, Res, ClassifyFn<F>, J, K, A>
     where
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
@@ -59,43 +59,43 @@ impl<Req, Res, C, J, K, A> FallbackLayerBuilder<Req, Res, C, J, K, A> {
     }
 
     /// Fails with the service's own error when nobody answered, for errors that implement `From<Rejection>`.
-    pub fn reject_as_error(self) -> FallbackLayerBuilder<Req, Res, C, RejectAsError, K, A> {
+    pub fn reject_as_error(self) -> FallbackBuilder<Req, Res, C, RejectAsError, K, A> {
         self.reject(RejectAsError::new())
     }
 
     /// Answers with what `make` makes of the rejection when nobody answered.
-    pub fn reject_with<F, E>(self, make: F) -> FallbackLayerBuilder<Req, Res, C, RejectWith<F>, K, A>
+    pub fn reject_with<F, E>(self, make: F) -> FallbackBuilder<Req, Res, C, RejectWith<F>, K, A>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
         self.reject(RejectWith::new(make))
     }
 
-    fn reject<J2>(self, reject: J2) -> FallbackLayerBuilder<Req, Res, C, J2, K, A> {
+    fn reject<J2>(self, reject: J2) -> FallbackBuilder<Req, Res, C, J2, K, A> {
         let Self { primary, primary_timeout, chain, classify, copy, keep, .. } = self;
-        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
     }
 
     /// Copies requests by `copy`: an [`HttpCopy`] with another limit, or a strategy of your own.
-    pub fn copy_requests<K2>(self, copy: K2) -> FallbackLayerBuilder<Req, Res, C, J, K2, A> {
+    pub fn copy_requests<K2>(self, copy: K2) -> FallbackBuilder<Req, Res, C, J, K2, A> {
         let Self { primary, primary_timeout, chain, classify, reject, keep, .. } = self;
-        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
     }
 
     /// Clones requests, of whatever type: for services that don't speak HTTP. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> FallbackLayerBuilder<Req, Res, C, J, CloneCopy, A> {
+    pub fn clone_requests(self) -> FallbackBuilder<Req, Res, C, J, CloneCopy, A> {
         self.copy_requests(CloneCopy)
     }
 
     /// Keeps the primary's failed answer by `keep`: a [`KeepReplaced`] with other limits, or a strategy of your own.
-    pub fn keep_replaced<A2>(self, keep: A2) -> FallbackLayerBuilder<Req, Res, C, J, K, A2> {
+    pub fn keep_replaced<A2>(self, keep: A2) -> FallbackBuilder<Req, Res, C, J, K, A2> {
         let Self { primary, primary_timeout, chain, classify, reject, copy, .. } = self;
-        FallbackLayerBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
     }
 
     /// Drops the primary's failed answer, instead of keeping it as the last resort: for answers that can't be kept, such
     /// as `Response<Incoming>`.
-    pub fn discard_replaced(self) -> FallbackLayerBuilder<Req, Res, C, J, K, DiscardReplaced> {
+    pub fn discard_replaced(self) -> FallbackBuilder<Req, Res, C, J, K, DiscardReplaced> {
         self.keep_replaced(DiscardReplaced)
     }
 
@@ -114,7 +114,7 @@ impl<Req, Res, C, J, K, A> FallbackLayerBuilder<Req, Res, C, J, K, A> {
     }
 }
 
-impl<Req, Res, J, K, A> FallbackLayerBuilder<Req, Res, HttpClassify, J, K, A> {
+impl<Req, Res, J, K, A> FallbackBuilder<Req, Res, HttpClassify, J, K, A> {
     /// Goes on to the next provider when the primary answers with `status`, beside those that are failures anyway:
     /// [`HttpClassify::unanswered`], which a classifier given by [`classify`](Self::classify) has too.
     pub fn fall_back_on(mut self, status: StatusCode) -> Self {
@@ -123,9 +123,9 @@ impl<Req, Res, J, K, A> FallbackLayerBuilder<Req, Res, HttpClassify, J, K, A> {
     }
 }
 
-impl<Req, Res, C, J, K, A> fmt::Debug for FallbackLayerBuilder<Req, Res, C, J, K, A> {
+impl<Req, Res, C, J, K, A> fmt::Debug for FallbackBuilder<Req, Res, C, J, K, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackLayerBuilder")
+        f.debug_struct("FallbackBuilder")
             .field("primary", &self.primary)
             .field("primary_timeout", &self.primary_timeout)
             .field("chain", &self.chain)

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use backstop_core::{HttpClassify, HttpCopy, HttpReject, KeepReplaced, Name};
 use tower_layer::Layer;
 
-use crate::{Fallback, FallbackChain, FallbackLayerBuilder};
+use crate::{Fallback, FallbackBuilder, FallbackChain};
 
 /// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
 ///
@@ -48,8 +48,8 @@ impl<Req, Res> FallbackLayer<Req, Res> {
     pub fn builder(
         primary: impl Into<std::borrow::Cow<'static, str>>,
         chain: FallbackChain<Req, Res>,
-    ) -> FallbackLayerBuilder<Req, Res> {
-        FallbackLayerBuilder::new(primary.into(), chain)
+    ) -> FallbackBuilder<Req, Res> {
+        FallbackBuilder::new(primary.into(), chain)
     }
 }
 

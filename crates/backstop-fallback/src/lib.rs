@@ -42,13 +42,13 @@
 //! | result | of the primary | of a later provider |
 //! |---|---|---|
 //! | 1xx, 2xx, 3xx; gRPC `OK` | answer | answer |
-//! | 404 and other 4xx that blame the caller; gRPC codes that do | answer, but for [`fall_back_on`](FallbackLayerBuilder::fall_back_on) | next provider: a cache that answers 404 is a miss |
+//! | 404 and other 4xx that blame the caller; gRPC codes that do | answer, but for [`fall_back_on`](FallbackBuilder::fall_back_on) | next provider: a cache that answers 404 is a miss |
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | next provider; a 425 is the caller's own where it came as early data (RFC 8470 §5.2) | next provider |
 //! | 5xx; other gRPC codes; any error; a refusal of a layer further in | next provider | next provider |
 //! | not ready, or no answer, in its time | next provider | next provider |
 //!
 //! That is [`HttpClassify`](backstop_core::HttpClassify)'s judgement. Another one is chosen by
-//! [`classify_fn`](FallbackLayerBuilder::classify_fn). In a chain without HTTP every `Ok` is an answer.
+//! [`classify_fn`](FallbackBuilder::classify_fn). In a chain without HTTP every `Ok` is an answer.
 //!
 //! # When all fail
 //!
@@ -62,7 +62,7 @@
 //! |---|---|---|
 //! | [`total`](FallbackChainBuilder::total) | 5 s | for the primary and all providers; the deadline of the [scope](backstop_core::scope) where that is earlier |
 //! | a share | | provider *i* of *n* has what is left ÷ the providers left, as its scope's deadline, and is ended there |
-//! | [`Provider::timeout`], [`primary_timeout`](FallbackLayerBuilder::primary_timeout) | none | where it is shorter than the share |
+//! | [`Provider::timeout`], [`primary_timeout`](FallbackBuilder::primary_timeout) | none | where it is shorter than the share |
 //!
 //! What an early provider doesn't use, the later ones have. The last one has all that is left, and every one is polled at
 //! least once, so that a provider without I/O always answers.
@@ -105,8 +105,13 @@ mod share;
 mod telemetry;
 mod walk;
 
+pub use backstop_core::{
+    AllProvidersFailed, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify, HttpCopy,
+    HttpReject, KeepReplaced, Name, Reason, Rejection, name,
+};
+
 pub use answer::{Answer, BoxError, IntoAnswer};
-pub use builder::FallbackLayerBuilder;
+pub use builder::FallbackBuilder;
 pub use chain::{FallbackChain, FallbackChainBuilder, FallbackResult};
 pub use future::FallbackFuture;
 pub use layer::FallbackLayer;

@@ -1,7 +1,101 @@
-//! Graceful degradation for HTTP and gRPC services, as tower layers
-pub use backstop_core::*;
-pub use backstop_circuit_breaker::*;
-pub use backstop_degradation_header::*;
-pub use backstop_fallback::*;
-pub use backstop_retry::*;
-pub use backstop_timeout::*;
+//! Graceful degradation for HTTP and gRPC services, as [tower](https://docs.rs/tower) layers.
+//!
+//! When a dependency fails, the service still answers, quickly, with the best it has left, and says so in
+//! `X-Fallback-Source` and `X-Data-Freshness`. The layers fit unmodified into axum's `Router::layer`, around a tonic server
+//! or `Channel`, around a hyper client, and into `ServiceBuilder`.
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "fallback", feature = "degradation-header"))]
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, name};
+//!
+//! let instead = FallbackChain::builder("recommendations")
+//!     .provider(Provider::handler(name!("bestsellers"), || async { "the usual" }))
+//!     .build()?;
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { StatusCode::SERVICE_UNAVAILABLE }))
+//!     .layer(FallbackLayer::new(name!("ml_service"), instead))
+//!     .layer(DegradationHeaderLayer::new());
+//!
+//! # use {axum::{body::Body, http::Request}, tower::ServiceExt};
+//! let response = app.oneshot(Request::new(Body::empty())).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! assert_eq!(response.headers()["x-fallback-source"], "bestsellers");
+//! assert_eq!(response.headers()["x-data-freshness"], "degraded");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "axum", feature = "fallback", feature = "degradation-header")))]
+//! # fn main() {}
+//! ```
+//!
+//! # The order of a stack
+//!
+//! ```text
+//! caller → DegradationHeader → Fallback → [ Retry → CircuitBreaker → Timeout → client ]
+//! ```
+//!
+//! | layer | stands | because |
+//! |---|---|---|
+//! | `DegradationHeaderLayer` | outermost | it sees every degradation of the request, and has the last word on `Cache-Control` |
+//! | `FallbackLayer` | around all that protects the primary | it answers for whatever that gives up on, a refusal as well as a failure |
+//! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it learns fast; its refusals aren't repeated |
+//! | `CircuitBreakerLayer` | around the timeout | a call that hangs is a failure that it counts |
+//! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
+//!
+//! The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
+//!
+//! # Features
+//!
+//! | feature | default | gives |
+//! |---|---|---|
+//! | `circuit-breaker` | yes | `CircuitBreakerLayer`, of `backstop-circuit-breaker` |
+//! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
+//! | `timeout` | yes | `TimeoutLayer`, of `backstop-timeout` |
+//! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
+//! | `degradation-header` | yes | `DegradationHeaderLayer`, of `backstop-degradation-header` |
+//! | `axum` | | axum's bodies, and its handlers as providers |
+//! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
+//! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
+//! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
+//!
+//! The layers are always documented in their own crates; what they share is in [`core`].
+
+#[doc(inline)]
+pub use backstop_core as core;
+pub use backstop_core::{
+    AllProvidersFailed, CircuitState, Classify, ConfigError, Deadline, Degradation, ErrorRef, Freshness, HttpClassify,
+    Name, Outcome, Progress, Reason, Rejection, RejectionKind, SetBy, Verdict, name, scope,
+};
+
+#[cfg(feature = "circuit-breaker")]
+pub use backstop_circuit_breaker::{
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Counts,
+    OnDrop,
+};
+#[cfg(feature = "degradation-header")]
+pub use backstop_degradation_header::{
+    CacheSafety, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig, DegradationHeaderLayer, Details,
+    InnerHeaders, Report, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
+};
+#[cfg(feature = "fallback")]
+pub use backstop_fallback::{
+    Answer, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder, FallbackLayer, FallbackResult, IntoAnswer,
+    Provider,
+};
+#[cfg(feature = "retry")]
+pub use backstop_retry::{RepeatIf, Retry, RetryBuilder, RetryConfig, RetryLayer};
+#[cfg(feature = "timeout")]
+pub use backstop_timeout::{Timeout, TimeoutBuilder, TimeoutConfig, TimeoutLayer};
+
+mod builder_ext;
+mod sealed;
+#[cfg(all(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+mod standard;
+
+pub use builder_ext::ServiceBuilderExt;
+pub use sealed::sealed;
+#[cfg(all(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+pub use standard::{Standard, standard};

@@ -1,0 +1,35 @@
+//! A cure for stacks that the compiler can't see through.
+
+use tower_service::Service;
+
+/// Hides the type of a stack, at no cost.
+///
+/// A stack whose own type spells `BoxError` (by a `map_err(BoxError::from)`, or a boxed service inside) may trip the
+/// compiler where it is used inside an async block that must be `Send`: in an axum handler, in `tokio::spawn`. It then
+/// says "higher-ranked lifetime error", or that an implementation "is not general enough". Nothing is wrong with the
+/// stack: passed through this function, it compiles.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use backstop::sealed;
+/// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let stack = sealed(
+///     ServiceBuilder::new()
+///         .map_err(|error: Infallible| -> BoxError { match error {} })
+///         .service(service_fn(|n: u32| async move { Ok::<_, Infallible>(n + 1) })),
+/// );
+/// let answer = tokio::spawn(async move { stack.oneshot(1).await }).await.unwrap();
+/// assert_eq!(answer.unwrap(), 2);
+/// # }
+/// ```
+pub fn sealed<S, Req>(
+    stack: S,
+) -> impl Service<Req, Response = S::Response, Error = S::Error, Future: Send + 'static> + Clone + Send + Sync + 'static
+where
+    S: Service<Req, Future: Send + 'static> + Clone + Send + Sync + 'static,
+{
+    stack
+}
