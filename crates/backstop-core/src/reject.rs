@@ -153,7 +153,10 @@ pub struct RejectWith<F>(F);
 impl<F> RejectWith<F> {
     /// The strategy; layers choose it by `.reject_with(…)`.
     #[must_use]
-    pub const fn new(make: F) -> Self {
+    pub const fn new<Res, E>(make: F) -> Self
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
         Self(make)
     }
 }

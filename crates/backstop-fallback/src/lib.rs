@@ -4,7 +4,7 @@
 //! or a plain list are better than an error page, if the caller is told. [`FallbackLayer`] puts a chain of providers
 //! behind a service, its primary. When the primary fails, is slow, or isn't even ready, they are asked in turn, all
 //! within one time limit, and the first answer is given. What was given instead is recorded as a
-//! [`Degradation`](backstop_core::Degradation), which the layer of `backstop-degradation-header` turns into response
+//! [`Degradation`], which the layer of `backstop-degradation-header` turns into response
 //! headers. [`FallbackChain`] does the same in a handler, without HTTP.
 //!
 //! Don't use it where a wrong answer is worse than none (a balance, a permission), nor to hide a bug: a fallback that is
@@ -47,14 +47,14 @@
 //! | 5xx; other gRPC codes; any error; a refusal of a layer further in | next provider | next provider |
 //! | not ready, or no answer, in its time | next provider | next provider |
 //!
-//! That is [`HttpClassify`](backstop_core::HttpClassify)'s judgement. Another one is chosen by
+//! That is [`HttpClassify`]'s judgement. Another one is chosen by
 //! [`classify_fn`](FallbackBuilder::classify_fn). In a chain without HTTP every `Ok` is an answer.
 //!
 //! # When all fail
 //!
 //! The caller gets what the primary gave, response or error: its body is kept for that, up to 32 KiB. If the primary gave
 //! nothing in its time, the caller gets a rejection, which lists each provider and its reason:
-//! [`AllProvidersFailed`](backstop_core::AllProvidersFailed).
+//! [`AllProvidersFailed`].
 //!
 //! # Time
 //!

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith};
+use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
 use crate::TimeoutLayer;
 
@@ -56,7 +56,10 @@ impl<J> TimeoutBuilder<J> {
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F>(self, make: F) -> TimeoutBuilder<RejectWith<F>> {
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<RejectWith<F>>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
         TimeoutBuilder { config: self.config, reject: RejectWith::new(make) }
     }
 

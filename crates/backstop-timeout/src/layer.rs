@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith};
+use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 use tower_layer::Layer;
 
 use crate::{Timeout, TimeoutBuilder, TimeoutConfig, config::DEFAULT_LIMIT};
@@ -62,7 +62,10 @@ impl<J> TimeoutLayer<J> {
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F>(self, make: F) -> TimeoutLayer<RejectWith<F>> {
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutLayer<RejectWith<F>>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
         TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectWith::new(make))
     }
 }

@@ -25,11 +25,11 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_ADMIN", value_name = "IP:PORT", default_value = "127.0.0.1:3001")]
     admin: SocketAddr,
 
-    /// A real ML service, called at <URL>/v1/recommendations/{user} [default: a simulated one]
+    /// A real ML service, called at URL/v1/recommendations/{user} [default: a simulated one]
     #[arg(long, env = "RECOMMENDATIONS_ML_URL", value_name = "URL")]
     ml_url: Option<BaseUrl>,
 
-    /// A real catalog, called at <URL>/v1/popular [default: a simulated one]
+    /// A real catalog, called at URL/v1/popular [default: a simulated one]
     #[arg(long, env = "RECOMMENDATIONS_CATALOG_URL", value_name = "URL")]
     catalog_url: Option<BaseUrl>,
 
