@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{ErrorRef, Name, Outcome, Reason, SetBy};
+use crate::{ErrorRef, Name, Outcome, Pushback, Reason, SetBy};
 
 /// An answer that a layer made itself, instead of the service that it wraps.
 ///
@@ -117,13 +117,13 @@ impl Rejection {
         self.retry_after
     }
 
-    /// What it counts as in the layers further out.
+    /// What it counts as in the layers further out, with the wait that it asks for.
     ///
     /// What was refused before the inner service was called says nothing of that service, and isn't worth repeating.
     /// What ended a call is a failure of that service, but where the limit was the caller's own.
     #[must_use]
-    pub const fn outcome(&self) -> Outcome {
-        match &self.kind {
+    pub fn outcome(&self) -> Outcome {
+        let outcome = match &self.kind {
             RejectionKind::CircuitOpen(_) | RejectionKind::BulkheadFull => Outcome::neutral().unprocessed(),
             RejectionKind::DeadlinePassed { set_by, progress } => match (set_by, progress) {
                 (SetBy::Us, Progress::Called) => Outcome::failure().transient(),
@@ -132,7 +132,8 @@ impl Rejection {
                 (_, Progress::NotAsked) | (SetBy::Caller, Progress::NotReady) => Outcome::neutral().unprocessed(),
             },
             RejectionKind::AllProvidersFailed(_) => Outcome::failure(),
-        }
+        };
+        outcome.pushback(self.retry_after.map(Pushback::After))
     }
 
     /// Why a provider that answered so didn't count.

@@ -103,7 +103,9 @@ fn rejections_count_the_same_as_responses_and_as_errors() {
         (passed(SetBy::Caller, Progress::NotReady), Outcome::neutral().unprocessed()),
         (RejectionKind::AllProvidersFailed(all), Outcome::failure()),
     ] {
-        let rejection = Rejection::new(name!("ml"), kind);
+        let wait = Duration::from_secs(3);
+        let rejection = Rejection::new(name!("ml"), kind).with_retry_after(Some(wait));
+        let expected = expected.pushback(Some(Pushback::After(wait)));
         let mut response = response(503);
         response.extensions_mut().insert(rejection.clone());
         assert_eq!(judge(&response), expected, "{rejection:?}");
