@@ -1,1 +1,3 @@
 //! What the tests of the layers together share.
+
+pub mod grpc;
