@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use backstop::{AllProvidersFailed, Answer, ConfigError, FallbackChain, FallbackResult, Provider, name};
+use backstop::{AllProvidersFailed, Answer, CircuitState, ConfigError, FallbackChain, FallbackResult, Provider, name};
+use http::Uri;
 use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, interval};
 use tower::BoxError;
 
 use crate::circuits::Circuits;
@@ -19,6 +20,8 @@ const TOTAL: Duration = Duration::from_millis(800);
 const REMEMBERED_USERS: u64 = 10_000;
 /// How long an answer is worth remembering.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
+/// How often a fallback that nobody needs is asked whether it is well again.
+const RECHECK: Duration = Duration::from_secs(1);
 /// How many items an answer has.
 const ITEMS: usize = 10;
 
@@ -37,6 +40,8 @@ pub struct Item {
 #[derive(Debug, Clone)]
 pub struct Recommender {
     chain: FallbackChain<UserId, Vec<Item>>,
+    catalog: Dependency,
+    popular: Uri,
     circuits: Circuits,
 }
 
@@ -52,6 +57,7 @@ impl Recommender {
         let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
         let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
         let memory = Memory::new();
+        let popular = catalog_url.at(&["v1", "popular"]);
 
         // The time is shared: of 800 ms the first of four sources has 200, and what it doesn't use the others have. So
         // even where the first three hang, the last one answers in time.
@@ -76,15 +82,18 @@ impl Recommender {
                 async { remembered.ok_or("nothing is remembered of this user") }
             }))
             // What everybody likes: less than was asked for, so it counts as `degraded`, as do all from here on.
-            .provider(Provider::value(name!("popular_items"), move || {
-                let (catalog, uri) = (catalog.clone(), catalog_url.at(&["v1", "popular"]));
-                async move { fetch(&catalog, uri).await }
+            .provider(Provider::value(name!("popular_items"), {
+                let (catalog, popular) = (catalog.clone(), popular.clone());
+                move || {
+                    let (catalog, popular) = (catalog.clone(), popular.clone());
+                    async move { fetch(&catalog, popular).await }
+                }
             }))
             // No I/O, so it always answers. Every chain wants such an end.
             .provider(Provider::value(name!("static_bestsellers"), || async { bestsellers() }))
             .build()?;
 
-        Ok(Self { chain, circuits })
+        Ok(Self { chain, catalog, popular, circuits })
     }
 
     /// What to recommend, and where that is from.
@@ -93,6 +102,21 @@ impl Recommender {
     /// [`AllProvidersFailed`], which the last source keeps from happening.
     pub async fn recommend(&self, user: UserId) -> Result<FallbackResult<Vec<Item>>, AllProvidersFailed> {
         self.chain.execute(user).await
+    }
+
+    /// Asks the catalog now and then while its circuit is open, so that it closes though nobody needs it. Never ends.
+    ///
+    /// Only calls close a circuit, and a fallback has none while what stands before it is well. So it would stay open,
+    /// and the health report degraded, until the fallback is needed: the worst moment to find out.
+    pub async fn recheck_catalog(self) {
+        let mut pace = interval(RECHECK);
+        loop {
+            pace.tick().await;
+            if self.catalog.circuit().state() != CircuitState::Closed {
+                // The circuit refuses it until its wait is over, and then learns from how it went. We needn't.
+                let _ = fetch(&self.catalog, self.popular.clone()).await;
+            }
+        }
     }
 
     /// The circuits around the services that it asks.
@@ -107,7 +131,7 @@ struct Items {
     items: Vec<Item>,
 }
 
-async fn fetch(dependency: &Dependency, uri: http::Uri) -> Result<Vec<Item>, BoxError> {
+async fn fetch(dependency: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
     let Items { mut items } = dependency.get(uri).await?;
     items.truncate(ITEMS);
     // Nothing is no recommendation: the next source has some.

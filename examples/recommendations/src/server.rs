@@ -31,7 +31,7 @@ pub struct Running {
     chaos: Chaos,
     circuits: Circuits,
     stop: watch::Sender<()>,
-    servers: JoinSet<io::Result<()>>,
+    tasks: JoinSet<()>,
 }
 
 /// Why the app didn't start.
@@ -98,10 +98,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), guard);
     let (stop, stopped) = watch::channel(());
-    let mut servers = JoinSet::new();
-    servers.spawn(serve(listener, app(recommender), stopped.clone()));
-    servers.spawn(serve(admin_listener, admin, stopped));
-    Ok(Running { app: app_address, admin: admin_address, chaos, circuits, stop, servers })
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(listener, app(recommender.clone()), stopped.clone()));
+    tasks.spawn(serve(admin_listener, admin, stopped.clone()));
+    tasks.spawn(async move {
+        tokio::select! {
+            () = recommender.recheck_catalog() => {}
+            () = told(stopped) => {}
+        }
+    });
+    Ok(Running { app: app_address, admin: admin_address, chaos, circuits, stop, tasks })
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -119,12 +125,15 @@ fn place(upstream: Upstream, configured: Option<BaseUrl>) -> Result<(BaseUrl, Pl
     Ok((url, Place::Simulated(simulated)))
 }
 
-async fn serve(listener: TcpListener, router: Router, mut stopped: watch::Receiver<()>) -> io::Result<()> {
-    let until = async move {
-        // The sender gone is the same as being told.
-        let _ = stopped.changed().await;
-    };
-    axum::serve(listener, router).with_graceful_shutdown(until).await
+async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<()>) {
+    // It goes on through errors of single connections, and returns none.
+    let _ = axum::serve(listener, router).with_graceful_shutdown(told(stopped)).await;
+}
+
+/// Returns when it is time to stop.
+async fn told(mut stopped: watch::Receiver<()>) {
+    // The sender gone is the same as being told.
+    let _ = stopped.changed().await;
 }
 
 impl Running {
@@ -155,9 +164,9 @@ impl Running {
     /// Takes no more connections, lets the requests that are being served end, but not for longer than 5 s.
     pub async fn shut_down(mut self) {
         let _ = self.stop.send(());
-        let all_ended = async { while self.servers.join_next().await.is_some() {} };
+        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(GRACE, all_ended).await.is_err() {
-            self.servers.shutdown().await;
+            self.tasks.shutdown().await;
         }
     }
 }

@@ -107,9 +107,8 @@ async fn wrong_methods_are_405_with_the_right_ones() {
 
 #[tokio::test]
 async fn an_upstream_is_asked_by_the_path_below_its_url() {
-    let echo = |uri: http::Uri| async move {
-        Json(json!({ "items": [{ "id": uri.path(), "name": "path", "score": 1.0 }] }))
-    };
+    let echo =
+        |uri: http::Uri| async move { Json(json!({ "items": [{ "id": uri.path(), "name": "path", "score": 1.0 }] })) };
     let url = upstream(Router::new().fallback(echo)).await;
     let config = Config { ml_url: Some(format!("{url}/team/ml/").parse().unwrap()), ..Config::on_free_ports() };
     let app = App::with(config).await;

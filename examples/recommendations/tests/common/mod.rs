@@ -220,4 +220,3 @@ pub(crate) async fn upstream(router: axum::Router) -> String {
 pub(crate) fn body(text: impl Into<Bytes>) -> Full<Bytes> {
     Full::new(text.into())
 }
-
