@@ -1,3 +1,10 @@
 //! What the tests of the layers together share.
 
 pub mod grpc;
+pub mod http;
+
+/// The Rust code of the repository's README runs as this crate's doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
