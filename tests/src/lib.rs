@@ -2,6 +2,7 @@
 
 pub mod grpc;
 pub mod http;
+pub mod strict;
 
 /// The Rust code of the repository's README runs as this crate's doc test.
 #[cfg(doctest)]
