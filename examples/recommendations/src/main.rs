@@ -42,10 +42,10 @@ async fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "it is what the operator looks for")]
 fn welcome(running: &Running) {
     let (app, admin) = (running.app(), running.admin());
-    println!("app    http://{app}");
-    println!("admin  http://{admin}");
+    println!("app      http://{app}");
+    println!("admin    http://{admin}");
     for upstream in running.chaos().all_simulated() {
-        println!("{:<6} http://{} (simulated)", upstream.upstream(), upstream.address());
+        println!("{:<8} http://{} (simulated)", upstream.upstream(), upstream.address());
     }
     println!(
         "

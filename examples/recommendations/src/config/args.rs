@@ -1,6 +1,7 @@
 //! The command line. Each option can come from the environment instead.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
 use super::Config;
-use super::values::{self, AdminToken, BaseUrl};
+use super::values::{self, BaseUrl, ValueError};
 
 /// A recommendation service that keeps answering while its dependencies fail, and says so.
 ///
@@ -40,7 +41,8 @@ pub struct Args {
     /// What requests to the admin listener must carry as `Authorization: Bearer <TOKEN>`; needed when its address isn't
     /// loopback. Better given in the environment than on the command line, where other users of the machine see it
     #[arg(long, env = "RECOMMENDATIONS_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    admin_token: Option<AdminToken>,
+    // Parsed below: clap would repeat a wrong one in its message, and so in somebody's logs.
+    admin_token: Option<String>,
 }
 
 impl Args {
@@ -55,17 +57,20 @@ impl Args {
         T: Into<OsString> + Clone,
     {
         let args = Self::try_parse_from(command_line)?;
+        let wrong = |kind, error: &dyn Display| Self::command().error(kind, error);
+        let admin_token = args.admin_token.map(|token| token.parse()).transpose().map_err(|error: ValueError| {
+            let message = format!("the value for '--admin-token <TOKEN>' can't be one: {error}");
+            wrong(ErrorKind::ValueValidation, &message)
+        })?;
         let config = Config {
             listen: args.listen,
             admin: args.admin,
             ml_url: args.ml_url,
             catalog_url: args.catalog_url,
             circuit_wait: args.circuit_wait,
-            admin_token: args.admin_token,
+            admin_token,
         };
-        match config.check() {
-            Ok(()) => Ok(config),
-            Err(error) => Err(Self::command().error(ErrorKind::MissingRequiredArgument, error)),
-        }
+        config.check().map_err(|error| wrong(ErrorKind::MissingRequiredArgument, &error))?;
+        Ok(config)
     }
 }

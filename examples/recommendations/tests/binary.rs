@@ -1,0 +1,217 @@
+//! The program: what it prints, what it refuses, and how it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
+
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program, with nothing in its environment that would configure it.
+fn program(options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recommendations"));
+    for option in ["LISTEN", "ADMIN", "ML_URL", "CATALOG_URL", "CIRCUIT_WAIT", "ADMIN_TOKEN"] {
+        command.env_remove(format!("RECOMMENDATIONS_{option}"));
+    }
+    command.args(options).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end.
+async fn output(mut program: Command) -> Output {
+    timeout(PATIENCE, program.output()).await.expect("it goes on").unwrap()
+}
+
+/// That it ended at once with exit code 2, and said all these words about it.
+#[track_caller]
+fn assert_refused(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in {said}");
+    }
+    assert!(output.stdout.is_empty());
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The program while it runs.
+struct Started {
+    child: Child,
+    app: String,
+    admin: String,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Started {
+    async fn start(options: &[&str]) -> Self {
+        Self::of(program(&[&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], options].concat())).await
+    }
+
+    async fn of(mut program: Command) -> Self {
+        let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = async |name: &str| {
+            let line = timeout(PATIENCE, output.next_line()).await.expect("it prints nothing").unwrap().unwrap();
+            let (printed, url) = line.split_once(' ').unwrap();
+            assert_eq!(printed, name);
+            url.trim().strip_prefix("http://").unwrap().to_owned()
+        };
+        let (app, admin) = (address("app").await, address("admin").await);
+        Self { child, app, admin, output }
+    }
+
+    #[cfg(unix)]
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap().success());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("it goes on").unwrap()
+    }
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn help_explains_every_option_and_its_variable() {
+    let output = output(program(&["--help"])).await;
+    assert_eq!(output.status.code(), Some(0));
+    let help = String::from_utf8(output.stdout).unwrap();
+    for option in ["listen", "admin", "ml-url", "catalog-url", "circuit-wait", "admin-token"] {
+        let variable = format!("RECOMMENDATIONS_{}", option.replace('-', "_").to_uppercase());
+        assert!(help.contains(&format!("--{option} ")) && help.contains(&variable), "{option}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn it_prints_what_it_listens_on_and_what_to_try() {
+    let mut started = Started::start(&[]).await;
+    assert!(get(&started.app, "/livez").await.starts_with("HTTP/1.1 200 OK"));
+    assert!(get(&started.admin, "/chaos").await.starts_with("HTTP/1.1 200 OK"));
+    let mut rest = String::new();
+    while !rest.contains("Ctrl-C") {
+        rest += &timeout(PATIENCE, started.output.next_line()).await.unwrap().unwrap().unwrap();
+        rest.push('\n');
+    }
+    for word in [
+        format!("curl -i http://{}/api/recommendations/", started.app),
+        format!("curl -X PUT http://{}/chaos/ml", started.admin),
+    ] {
+        assert!(rest.contains(&word), "{word} is not in {rest}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_configures_it_and_the_command_line_has_the_last_word() {
+    let mut by_environment = program(&["--admin", "127.0.0.1:0"]);
+    // The admin address of the environment is wrong, and doesn't count.
+    by_environment
+        .env("RECOMMENDATIONS_LISTEN", "127.0.0.2:0")
+        .env("RECOMMENDATIONS_ADMIN", "192.0.2.1:1")
+        .env("RECOMMENDATIONS_ADMIN_TOKEN", "s3cret");
+    let started = Started::of(by_environment).await;
+    assert!(started.app.starts_with("127.0.0.2:"), "{}", started.app);
+    assert!(get(&started.admin, "/chaos").await.starts_with("HTTP/1.1 401 "));
+
+    for (variable, value) in [
+        ("LISTEN", "3000"),
+        ("ADMIN", "nowhere"),
+        ("ML_URL", "nowhere"),
+        ("CATALOG_URL", "ftp://x"),
+        ("CIRCUIT_WAIT", "5"),
+        ("ADMIN_TOKEN", "two words"),
+    ] {
+        let mut wrong = program(&[]);
+        wrong.env(format!("RECOMMENDATIONS_{variable}"), value);
+        let option = format!("--{}", variable.to_lowercase().replace('_', "-"));
+        assert_refused(&output(wrong).await, &[&option]);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_with_the_option_and_the_reason() {
+    for (options, words) in [
+        (&["--ml-url", "nonsense"][..], &["--ml-url", "nonsense", "not a URL", "http://127.0.0.1:8080"][..]),
+        (&["--catalog-url", "https://catalog"], &["--catalog-url", "only http://"]),
+        (&["--circuit-wait", "5"], &["--circuit-wait", "500ms, 5s or 1m"]),
+        (&["--circuit-wait", "0s"], &["--circuit-wait", "at least 1ms"]),
+        (&["--listen", "localhost"], &["--listen", "localhost"]),
+        (&["--listen"], &["--listen"]),
+        (&["--listen", "x"], &["--listen"]),
+        (&["--admin", "0.0.0.0:0"], &["0.0.0.0:0", "--admin-token"]),
+        (&["--admin-token", ""], &["--admin-token"]),
+    ] {
+        assert_refused(&output(program(options)).await, words);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_one_is_refused_but_not_repeated() {
+    let by_option = program(&["--admin-token", "a s3cret"]);
+    let mut by_environment = program(&[]);
+    by_environment.env("RECOMMENDATIONS_ADMIN_TOKEN", "s3cret\n");
+    for wrong in [by_option, by_environment] {
+        let output = output(wrong).await;
+        assert_refused(&output, &["--admin-token", "A-Z a-z 0-9"]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_with_the_option_that_chooses_another() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (option, other) in [("--listen", "--admin"), ("--admin", "--listen")] {
+        let output = output(program(&[option, &address, other, "127.0.0.1:0"])).await;
+        assert_refused(&output, &[&address, option, "in use"]);
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn both_signals_end_it_with_success() {
+    for signal in ["INT", "TERM"] {
+        let mut started = Started::start(&[]).await;
+        // A connection on which nothing happens must not hold it up.
+        let idle = TcpStream::connect(&started.app).await.unwrap();
+        started.signal(signal).await;
+        assert_eq!(started.ended().await.code(), Some(0), "{signal}");
+        drop(idle);
+        assert!(TcpStream::connect(&started.app).await.is_err());
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn requests_that_are_being_served_end_before_the_program_does() {
+    // An ML service that doesn't answer: the request takes as long as the app's patience with it.
+    let ml = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", ml.local_addr().unwrap());
+    let mut started = Started::start(&["--ml-url", &url]).await;
+    let asking = get(&started.app, "/api/recommendations/ada");
+    let signalling = async {
+        let called = timeout(PATIENCE, ml.accept()).await.unwrap().unwrap();
+        started.signal("TERM").await;
+        called
+    };
+    let (answer, _) = tokio::join!(asking, signalling);
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("popular_items"), "{answer}");
+    assert_eq!(started.ended().await.code(), Some(0));
+}
