@@ -1,4 +1,10 @@
 //! What a caller of the app gets, while all is well and while it isn't.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
 
 mod common;
 

@@ -1,5 +1,11 @@
 //! Every kind of fault, on either or both upstreams: each request is answered in time and labelled right, and service
 //! returns when the fault goes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
 
 mod common;
 
@@ -29,6 +35,7 @@ fn best_left(failing: &[&str]) -> [&'static str; 2] {
 }
 
 /// Lets every request to these upstreams fail, and shows that all is as promised, then and afterwards.
+#[expect(clippy::print_stdout, reason = "`--nocapture` shows how fast it was")]
 async fn withstands(fault: Value) {
     for failing in [&["ml"][..], &["catalog"], &BOTH] {
         let app = App::start().await;

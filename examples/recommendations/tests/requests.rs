@@ -1,4 +1,10 @@
 //! Requests that ask for nothing there is: they are the caller's mistakes, and degrade nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
 
 mod common;
 

@@ -39,7 +39,10 @@ impl App {
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let running = start(config).await.unwrap();
+        Self::of(start(config).await.unwrap())
+    }
+
+    pub(crate) fn of(running: Running) -> Self {
         Self { running, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
