@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::health;
 use crate::problem::{Problem, method_not_allowed, not_found};
-use crate::recommender::{Item, Recommender};
+use crate::recommender::Recommender;
+use crate::sources::Item;
 use crate::user_id::{UserId, no_user_id};
 
 /// The app.

@@ -8,6 +8,7 @@
 //! | file | shows |
 //! |---|---|
 //! | `recommender.rs` | the chain: which sources there are, in which order, and in how much time |
+//! | `sources.rs` | what a source of answers is: a call, or something remembered, for one user only |
 //! | `dependency.rs` | what stands around each call to another service, and why in that order |
 //! | `app.rs` | where the degradation headers are set, and the handlers |
 //! | `health.rs` | why an open circuit makes the app degraded, but never not ready |
@@ -24,6 +25,7 @@ mod health;
 mod problem;
 mod recommender;
 mod server;
+mod sources;
 mod upstream;
 mod user_id;
 
@@ -32,7 +34,8 @@ pub use self::chaos::{Chaos, Place};
 pub use self::circuits::Circuits;
 pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, ValueError};
 pub use self::problem::Problem;
-pub use self::recommender::{Item, Recommender};
+pub use self::recommender::Recommender;
 pub use self::server::{Running, StartError, start};
+pub use self::sources::Item;
 pub use self::upstream::{Fault, FaultKind, Simulated, Upstream, WrongField};
 pub use self::user_id::UserId;

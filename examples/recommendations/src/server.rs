@@ -92,7 +92,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (ml_url, ml) = place(Upstream::Ml, config.ml_url)?;
     let (catalog_url, catalog) = place(Upstream::Catalog, config.catalog_url)?;
     let chaos = Chaos::new([(Upstream::Ml, ml), (Upstream::Catalog, catalog)]);
-    let recommender = Recommender::new(ml_url, catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
+    let recommender = Recommender::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
     let circuits = recommender.circuits().clone();
 
     let guard = Guard::new(app_address, admin_address, config.admin_token);

@@ -1,0 +1,113 @@
+//! Where recommendations come from.
+
+use std::time::Duration;
+
+use backstop::{Answer, CircuitBreakerHandle};
+use http::Uri;
+use moka::sync::Cache;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tower::BoxError;
+
+use crate::config::BaseUrl;
+use crate::dependency::Dependency;
+use crate::user_id::UserId;
+
+/// How many items an answer has.
+const ITEMS: usize = 10;
+/// How many users' last answers are remembered.
+const REMEMBERED_USERS: u64 = 10_000;
+/// How long an answer is worth remembering.
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// Something to recommend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its id in the catalog.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// How much it is recommended, 0 to 1.
+    pub score: f64,
+}
+
+/// The service that knows what a user likes.
+#[derive(Debug, Clone)]
+pub(crate) struct Ml {
+    service: Dependency,
+    url: BaseUrl,
+    memory: Memory,
+}
+
+impl Ml {
+    pub(crate) fn new(service: Dependency, url: &BaseUrl, memory: Memory) -> Self {
+        Self { service, url: url.clone(), memory }
+    }
+
+    pub(crate) async fn recommend(self, user: UserId) -> Result<Vec<Item>, BoxError> {
+        let uri = self.url.at(&["v1", "recommendations", user.as_str()]);
+        let items = fetch(&self.service, uri).await?;
+        self.memory.remember(user, &items);
+        Ok(items)
+    }
+}
+
+/// The service that knows what everybody likes.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    service: Dependency,
+    popular: Uri,
+}
+
+impl Catalog {
+    pub(crate) fn new(service: Dependency, url: &BaseUrl) -> Self {
+        Self { service, popular: url.at(&["v1", "popular"]) }
+    }
+
+    pub(crate) async fn recommend(self) -> Result<Vec<Item>, BoxError> {
+        fetch(&self.service, self.popular).await
+    }
+
+    pub(crate) fn circuit(&self) -> CircuitBreakerHandle {
+        self.service.circuit()
+    }
+}
+
+#[derive(Deserialize)]
+struct Items {
+    items: Vec<Item>,
+}
+
+async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
+    let Items { mut items } = service.get(uri).await?;
+    items.truncate(ITEMS);
+    // Nothing is no recommendation: the next source has some.
+    if items.is_empty() { Err("no items".into()) } else { Ok(items) }
+}
+
+/// Each user's last good answer. Keyed by the user, so that nobody is ever shown another's.
+#[derive(Debug, Clone)]
+pub(crate) struct Memory(Cache<UserId, (Vec<Item>, Instant)>);
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self(Cache::builder().max_capacity(REMEMBERED_USERS).time_to_live(REMEMBERED_FOR).build())
+    }
+
+    fn remember(&self, user: UserId, items: &[Item]) {
+        self.0.insert(user, (items.to_vec(), Instant::now()));
+    }
+
+    pub(crate) fn recall(&self, user: &UserId) -> Result<Answer<Vec<Item>>, &'static str> {
+        let (items, since) = self.0.get(user).ok_or("nothing is remembered of this user")?;
+        Ok(Answer::stale(items, since.elapsed()))
+    }
+}
+
+/// What always sells, from no further away than this file.
+pub(crate) fn bestsellers() -> Vec<Item> {
+    let item = |(id, name, score): (&str, &str, f64)| Item { id: id.to_owned(), name: name.to_owned(), score };
+    [("p001", "Espresso machine", 0.5), ("p007", "Mechanical keyboard", 0.5), ("p020", "E-book reader", 0.5)]
+        .map(item)
+        .into()
+}
