@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     OnDrop,
     config::Settings,
-    state::{Admission, Circuit, Nanos, Refused},
+    state::{Admission, Circuit, Finished, Nanos, Refused},
     telemetry::Telemetry,
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Breaker {
     pub(crate) circuit: Circuit<Telemetry>,
     on_drop: OnDrop,
+    /// How long a slow call takes.
+    slow_after: Option<Nanos>,
     epoch: Instant,
 }
 
@@ -25,6 +27,7 @@ impl Breaker {
         Self {
             circuit: Circuit::new(settings.circuit, Telemetry::new(name)),
             on_drop: settings.on_drop,
+            slow_after: settings.slow_after,
             epoch: Instant::now(),
         }
     }
@@ -85,14 +88,23 @@ impl Permit {
 
     /// The call is pending. The clock is read once, and only by who will ask for it.
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
-        if self.pending_since.is_none() && matches!(breaker.on_drop, OnDrop::FailureAfter(_)) {
+        let asked_for = matches!(breaker.on_drop, OnDrop::FailureAfter(_)) || breaker.slow_after.is_some();
+        if self.pending_since.is_none() && asked_for {
             self.pending_since = Some(breaker.now());
         }
     }
 
     pub(crate) fn finish(&mut self, breaker: &Breaker, verdict: Verdict) {
         if let Some(admission) = self.admission.take() {
-            breaker.circuit.record(admission, verdict, || breaker.now());
+            let finished = Finished { verdict, slow: self.is_slow(breaker) };
+            breaker.circuit.record(admission, finished, || breaker.now());
+        }
+    }
+
+    fn is_slow(&self, breaker: &Breaker) -> bool {
+        match (breaker.slow_after, self.pending_since) {
+            (Some(limit), Some(since)) => breaker.now().saturating_sub(since) >= limit,
+            _ => false,
         }
     }
 

@@ -6,7 +6,7 @@ use backstop_core::{
     ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop};
+use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls};
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
 #[derive(Clone)]
@@ -41,15 +41,27 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) looks back: 1 to 65,536, 100 unless set. Exactly so many,
-    /// whatever came before.
+    /// Opens the circuit, too, when this share of the last calls took `threshold` or longer: 1 ms to 24 h, and 0.000001
+    /// to 1. Off unless set.
+    ///
+    /// For dependencies that drown instead of failing. Beside either way to count failures, over the last
+    /// [`window`](Self::window) calls, once there were [`min_calls`](Self::min_calls). A call's time runs from when it
+    /// was first pending to its response head or its error; one that is ready at once isn't slow. Neutral calls aren't
+    /// counted. A probe that is slow opens the circuit again, whatever it answers.
+    pub const fn slow_calls(mut self, threshold: Duration, share: f64) -> Self {
+        self.config.slow_calls = Some(SlowCalls::new(threshold, share));
+        self
+    }
+
+    /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) look back: 1 to 65,536,
+    /// 100 unless set. Exactly so many, whatever came before.
     pub const fn window(mut self, calls: u32) -> Self {
         self.config.window = Some(calls);
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) needs before it says anything: 1 to
-    /// [`window`](Self::window). 20 unless set, or the window where that is less.
+    /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) need before they say
+    /// anything: 1 to [`window`](Self::window). 20 unless set, or the window where that is less.
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.min_calls = Some(calls);
         self

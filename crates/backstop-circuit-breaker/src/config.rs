@@ -6,7 +6,7 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{
     breaker::nanos,
-    state::{self, MAX_CALLS, SHARE_UNIT, Trip},
+    state::{self, MAX_CALLS, SHARE_UNIT, SlowRate, Trip},
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
@@ -35,10 +35,12 @@ pub struct CircuitBreakerConfig {
     pub consecutive_failures: Option<u32>,
     /// The share of failures that opens the circuit, instead of a number in a row: 0.000001 to 1.
     pub failure_rate: Option<f64>,
-    /// How many calls `failure_rate` looks back: 1 to 65,536, 100 unless set.
+    /// Opens the circuit by slow calls, too.
+    pub slow_calls: Option<SlowCalls>,
+    /// How many calls `failure_rate` and `slow_calls` look back: 1 to 65,536, 100 unless set.
     pub window: Option<u32>,
-    /// How many calls `failure_rate` needs before it says anything: 1 to `window`. 20 unless set, or `window` where
-    /// that is less.
+    /// How many calls `failure_rate` and `slow_calls` need before they say anything: 1 to `window`. 20 unless set, or
+    /// `window` where that is less.
     pub min_calls: Option<u32>,
     /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
     pub wait: Duration,
@@ -66,6 +68,24 @@ pub enum OnDrop {
     Failure,
 }
 
+/// When slow calls open the circuit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SlowCalls {
+    /// How long a call takes that is slow: 1 ms to 24 h.
+    pub threshold: Duration,
+    /// The share of slow calls that opens the circuit: 0.000001 to 1.
+    pub share: f64,
+}
+
+impl SlowCalls {
+    /// Opens when `share` of the calls took `threshold` or longer.
+    #[must_use]
+    pub const fn new(threshold: Duration, share: f64) -> Self {
+        Self { threshold, share }
+    }
+}
+
 impl CircuitBreakerConfig {
     /// The defaults, under this name.
     #[must_use]
@@ -74,6 +94,7 @@ impl CircuitBreakerConfig {
             name: name.into(),
             consecutive_failures: None,
             failure_rate: None,
+            slow_calls: None,
             window: None,
             min_calls: None,
             wait: DEFAULT_WAIT,
@@ -90,6 +111,7 @@ impl CircuitBreakerConfig {
 pub(crate) struct Settings {
     pub(crate) circuit: state::Settings,
     pub(crate) on_drop: OnDrop,
+    pub(crate) slow_after: Option<state::Nanos>,
 }
 
 impl Default for Settings {
@@ -97,20 +119,24 @@ impl Default for Settings {
         Self {
             circuit: state::Settings {
                 trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
+                slow: None,
                 wait: nanos(DEFAULT_WAIT),
                 success_threshold: DEFAULT_SUCCESS_THRESHOLD,
                 max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
                 probe_lease: nanos(DEFAULT_PROBE_LEASE),
             },
             on_drop: DEFAULT_ON_DROP,
+            slow_after: None,
         }
     }
 }
 
 impl CircuitBreakerConfig {
     pub(crate) fn check(self) -> Result<(Name, Settings), ConfigError> {
+        let looks_back = self.looks_back()?;
         let circuit = state::Settings {
-            trip: self.trip()?,
+            trip: self.trip(looks_back)?,
+            slow: self.slow_rate(looks_back)?,
             wait: time("wait", self.wait)?,
             success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
             max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
@@ -119,34 +145,56 @@ impl CircuitBreakerConfig {
         if let OnDrop::FailureAfter(limit) = self.on_drop {
             time("on_drop", limit)?;
         }
-        Ok((Name::new(self.name)?, Settings { circuit, on_drop: self.on_drop }))
+        let slow_after = self.slow_calls.map(|slow| nanos(slow.threshold));
+        Ok((Name::new(self.name)?, Settings { circuit, on_drop: self.on_drop, slow_after }))
     }
 
-    fn trip(&self) -> Result<Trip, ConfigError> {
-        let Some(share) = self.failure_rate else {
+    /// The window, and how many calls must be in it.
+    fn looks_back(&self) -> Result<(u32, u32), ConfigError> {
+        if self.failure_rate.is_none() && self.slow_calls.is_none() {
             for (field, value) in [("window", self.window), ("min_calls", self.min_calls)] {
                 if let Some(value) = value {
-                    return Err(ConfigError::new(field, value.to_string(), "only beside failure_rate"));
+                    let allowed = "only beside failure_rate or slow_calls";
+                    return Err(ConfigError::new(field, value.to_string(), allowed));
                 }
             }
-            let failures = self.consecutive_failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
-            return Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? });
-        };
-        if let Some(failures) = self.consecutive_failures {
-            return Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"));
-        }
-        let unit = f64::from(SHARE_UNIT);
-        // False for NaN as well.
-        if !(1.0 / unit..=1.0).contains(&share) {
-            return Err(ConfigError::new("failure_rate", share.to_string(), "0.000001 to 1"));
         }
         let window = number("window", self.window.unwrap_or(DEFAULT_WINDOW), 1..=MAX_CALLS, CALLS)?;
         let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(window));
-        Ok(Trip::FailureRate {
-            share: (share * unit).round() as u32,
-            window,
-            min_calls: number("min_calls", min_calls, 1..=window, "1 to window")?,
-        })
+        Ok((window, number("min_calls", min_calls, 1..=window, "1 to window")?))
+    }
+
+    fn trip(&self, (window, min_calls): (u32, u32)) -> Result<Trip, ConfigError> {
+        match (self.failure_rate, self.consecutive_failures) {
+            (Some(_), Some(failures)) => {
+                Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
+            }
+            (Some(share), None) => {
+                Ok(Trip::FailureRate { share: millionths("failure_rate", share)?, window, min_calls })
+            }
+            (None, failures) => {
+                let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
+                Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? })
+            }
+        }
+    }
+
+    fn slow_rate(&self, (window, min_calls): (u32, u32)) -> Result<Option<SlowRate>, ConfigError> {
+        let Some(SlowCalls { threshold, share }) = self.slow_calls else {
+            return Ok(None);
+        };
+        time("slow_calls", threshold)?;
+        Ok(Some(SlowRate { share: millionths("slow_calls", share)?, window, min_calls }))
+    }
+}
+
+fn millionths(field: &'static str, share: f64) -> Result<u32, ConfigError> {
+    let unit = f64::from(SHARE_UNIT);
+    // False for NaN as well.
+    if (1.0 / unit..=1.0).contains(&share) {
+        Ok((share * unit).round() as u32)
+    } else {
+        Err(ConfigError::new(field, share.to_string(), "0.000001 to 1"))
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Counts {
     pub calls: u32,
     /// The failures that count towards opening the circuit. 0 unless closed.
     pub failures: u32,
+    /// The slow calls in the window. 0 unless closed.
+    pub slow: u32,
     /// The probes whose permits are out. 0 unless half-open.
     pub probes: u32,
     /// The probes that have succeeded. 0 unless half-open.
@@ -53,8 +55,8 @@ impl CircuitBreakerHandle {
     /// What has been counted since the last transition.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Counted { calls, failures, probes, probe_successes } = self.breaker.circuit.counted();
-        Counts { calls, failures, probes, probe_successes }
+        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker.circuit.counted();
+        Counts { calls, failures, slow, probes, probe_successes }
     }
 
     /// How much longer an open circuit refuses calls: zero where the next one is a probe, `None` where the circuit

@@ -52,9 +52,10 @@
 //! | from | on | to |
 //! |---|---|---|
 //! | closed | a failure, and the trip policy says so | open |
+//! | closed | a slow call, and too many of the last ones were | open |
 //! | open | its wait has passed and a call comes | half-open: that call is a probe |
 //! | half-open | enough successful probes | closed, counts cleared |
-//! | half-open | a probe fails | open, for another wait |
+//! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for another wait |
 //! | half-open | a probe is neutral, or is dropped and that isn't a failure | half-open, its permit is free again |
 //! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
@@ -71,8 +72,9 @@
 //! |---|---|---|
 //! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | 1 to 65,536 |
 //! | [`failure_rate`](CircuitBreakerBuilder::failure_rate), instead of it | – | 0.000001 to 1 |
-//! | [`window`](CircuitBreakerBuilder::window), of the failure rate | the last 100 calls | 1 to 65,536 |
-//! | [`min_calls`](CircuitBreakerBuilder::min_calls), of the failure rate | 20, or the window | 1 to the window |
+//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside either | – | 1 ms to 24 h; 0.000001 to 1 |
+//! | [`window`](CircuitBreakerBuilder::window), of both rates | the last 100 calls | 1 to 65,536 |
+//! | [`min_calls`](CircuitBreakerBuilder::min_calls), of both rates | 20, or the window | 1 to the window |
 //! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h |
 //! | [`success_threshold`](CircuitBreakerBuilder::success_threshold) | 2 | 1 to 65,536 |
 //! | [`max_concurrent_probes`](CircuitBreakerBuilder::max_concurrent_probes) | 1 | 1 to 1000 |
@@ -162,7 +164,8 @@
 //! While the circuit is closed, a call takes no lock, allocates nothing and, if it is ready at once, reads no clock. A
 //! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
 //! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs. A
-//! window of *n* calls takes *n* / 4 bytes.
+//! window of *n* calls takes *n* / 4 bytes. Slow calls take a second one, and a call that isn't ready at once two
+//! readings of the clock.
 //!
 //! # Telemetry
 //!
@@ -181,7 +184,7 @@ mod telemetry;
 
 pub use backstop_core::{CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, name};
 pub use builder::CircuitBreakerBuilder;
-pub use config::{CircuitBreakerConfig, OnDrop};
+pub use config::{CircuitBreakerConfig, OnDrop, SlowCalls};
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use layer::CircuitBreakerLayer;

@@ -33,6 +33,16 @@ impl Observer for Telemetry {
                 %name, from, to, reason = "failures", failures, calls, generation,
                 "the circuit opened"
             ),
+            Cause::TrippedBySlowCalls { slow, calls } => tracing::warn!(
+                target: "backstop::circuit_breaker",
+                %name, from, to, reason = "slow-calls", slow, calls, generation,
+                "the circuit opened"
+            ),
+            Cause::ProbeSlow => tracing::warn!(
+                target: "backstop::circuit_breaker",
+                %name, from, to, reason = "probe-slow", generation,
+                "the circuit opened again"
+            ),
             Cause::ProbeFailed => tracing::warn!(
                 target: "backstop::circuit_breaker",
                 %name, from, to, reason = "probe-failed", generation,

@@ -30,6 +30,10 @@ fn every_bad_value_is_named_with_what_is_allowed() {
         (builder().failure_rate(f64::NAN), "failure_rate", "NaN"),
         (builder().failure_rate(f64::INFINITY), "failure_rate", "inf"),
         (builder().failure_rate(1e-7), "failure_rate", "0.0000001"),
+        (builder().slow_calls(tiny, 0.5), "slow_calls", "999µs"),
+        (builder().slow_calls(millisecond, 0.0), "slow_calls", "0"),
+        (builder().slow_calls(millisecond, f64::NAN), "slow_calls", "NaN"),
+        (builder().slow_calls(millisecond, 0.5).window(10).min_calls(11), "min_calls", "11"),
         (rate().window(0), "window", "0"),
         (rate().window(65_537), "window", "65537"),
         (builder().window(10), "window", "10"),
@@ -57,6 +61,7 @@ fn every_bad_value_is_named_with_what_is_allowed() {
 
 #[test]
 fn the_bounds_themselves_are_allowed() {
+    let rate = || builder().failure_rate(0.5);
     for builder in [
         builder(),
         builder().consecutive_failures(1),
@@ -64,6 +69,8 @@ fn the_bounds_themselves_are_allowed() {
         builder().failure_rate(0.000_001).window(65_536),
         builder().failure_rate(1.0).window(1).min_calls(1),
         builder().failure_rate(0.5).window(3),
+        builder().slow_calls(DAY, 1.0).window(65_536).min_calls(65_536),
+        rate().slow_calls(Duration::from_millis(1), 0.000_001),
         builder().wait(DAY).probe_lease(DAY).on_drop(OnDrop::FailureAfter(DAY)),
         builder().wait(Duration::from_millis(1)).probe_lease(Duration::from_millis(1)),
         builder().success_threshold(65_536).max_concurrent_probes(1000),

@@ -3,6 +3,8 @@
 use super::{
     Cause, Circuit, CircuitState, Nanos, Observer, Transition,
     policy::{self, Policy},
+    recovery::Recovery,
+    slow::SlowCalls,
     word::{Generation, Phase, Word},
 };
 
@@ -32,7 +34,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     #[cold]
-    pub(super) fn count_failure(&self, generation: Generation, now: impl FnOnce() -> Nanos) {
+    pub(super) fn count_failure(&self, generation: Generation, now: impl Fn() -> Nanos) {
         let delta = match &self.policy {
             Policy::Consecutive { .. } => 1,
             Policy::FailureRate { .. } => match self.exchange(generation, true) {
@@ -95,18 +97,34 @@ impl<O: Observer> Circuit<O> {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
                     let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
-                    self.set_deadline(recovery.opened_until(now));
-                    recovery.start_generation();
-                    self.renew_ring(&recovery);
-                    return Some(Transition {
-                        from: CircuitState::Closed,
-                        to: CircuitState::Open,
-                        generation: recovery.generation(),
-                        cause: Cause::Tripped { failures, calls },
-                    });
+                    return Some(self.tripped(&mut recovery, now, Cause::Tripped { failures, calls }));
                 }
                 Err(seen) => word = seen,
             }
         }
+    }
+
+    /// Opens the circuit for a slow call that is counted already, unless that no longer trips.
+    #[cold]
+    pub(super) fn trip_by_slow_calls(
+        &self,
+        generation: Generation,
+        slow_calls: &SlowCalls,
+        now: Nanos,
+    ) -> Option<Transition> {
+        let mut recovery = self.lock();
+        let (slow, calls) = slow_calls.tripped(generation)?;
+        // Only failures are counted in it meanwhile; who holds the lock decides on the generation.
+        self.update(generation, |_| Word::new(Phase::Open, generation.next()))?;
+        Some(self.tripped(&mut recovery, now, Cause::TrippedBySlowCalls { slow, calls }))
+    }
+
+    /// What is left to do when the word says that the circuit opened.
+    fn tripped(&self, recovery: &mut Recovery, now: Nanos, cause: Cause) -> Transition {
+        self.set_deadline(recovery.opened_until(now));
+        recovery.start_generation();
+        self.renew_ring(recovery);
+        let (from, to) = (CircuitState::Closed, CircuitState::Open);
+        Transition { from, to, generation: recovery.generation(), cause }
     }
 }

@@ -32,6 +32,7 @@ const LEASE: Nanos = 30;
 
 const CONSECUTIVE: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
+    slow: None,
     wait: WAIT,
     success_threshold: 1,
     max_concurrent_probes: 1,
@@ -286,6 +287,57 @@ fn no_failure_is_lost() {
         let circuit = circuit(rate(SHARE_UNIT / 2, 4, 2));
         race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure), calls(Verdict::Success)]);
         assert_eq!(circuit.state(), Open);
+    });
+}
+
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true };
+
+const fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
+    Settings { slow: Some(SlowRate { share, window, min_calls }), ..CONSECUTIVE }
+}
+
+fn is_slow() -> Step<()> {
+    Box::new(|circuit| {
+        if let Ok(admission) = circuit.admit(|| 0) {
+            circuit.record(admission, SLOW, || 0);
+        }
+    })
+}
+
+#[test]
+fn no_slow_call_is_lost_and_they_trip_once() {
+    for settings in [slow_rate(SHARE_UNIT, 2, 2), slow_rate(SHARE_UNIT / 2, 4, 2)] {
+        check(move || {
+            let circuit = circuit(settings);
+            race(&circuit, vec![is_slow(), is_slow()]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open)), (Open, 1));
+        });
+    }
+    // A slow call and a failure that both trip.
+    check(|| {
+        let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..slow_rate(SHARE_UNIT, 1, 1) });
+        let admissions = [circuit.admit(|| 0).unwrap(), circuit.admit(|| 0).unwrap()];
+        let [first, second] = admissions;
+        let slow: Step<Option<Admission>> = Box::new(move |circuit| {
+            circuit.record(first, SLOW, || 0);
+            None
+        });
+        race(&circuit, vec![slow, records(second, Verdict::Failure, 0)]);
+        assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
+    });
+}
+
+#[test]
+fn a_slow_call_from_before_a_reset_is_not_counted_after_it() {
+    check(move || {
+        let circuit = circuit(slow_rate(SHARE_UNIT, 2, 2));
+        let late = circuit.admit(|| 0).unwrap();
+        let slow: Step<()> = Box::new(move |circuit| circuit.record(late, SLOW, || 0));
+        race(&circuit, vec![slow, Box::new(Circuit::reset)]);
+        assert_eq!(circuit.counted(), Counted::default());
+        circuit.call(Verdict::Success, 0);
+        race(&circuit, vec![is_slow()]);
+        assert_eq!((circuit.state(), circuit.counted().slow), (Closed, 1));
     });
 }
 

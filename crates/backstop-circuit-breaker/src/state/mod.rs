@@ -33,7 +33,9 @@ mod policy;
 mod probes;
 mod recovery;
 mod ring;
+mod slow;
 mod sync;
+mod types;
 mod word;
 
 #[cfg(all(test, backstop_loom))]
@@ -46,78 +48,17 @@ use std::sync::PoisonError;
 use backstop_core::{CircuitState, Verdict};
 use policy::Policy;
 use recovery::Recovery;
+use slow::SlowCalls;
 use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use word::{Generation, Phase, Word};
 
 pub(crate) use policy::{SHARE_UNIT, Trip};
+pub(crate) use slow::SlowRate;
+pub(crate) use types::{Admission, Cause, Counted, Finished, Observer, Refused, Settings, Transition};
 pub(crate) use word::MAX_CALLS;
 
 /// Nanoseconds since an epoch of the caller's.
 pub(crate) type Nanos = u64;
-
-/// Told of each transition once, outside any lock.
-pub(crate) trait Observer {
-    fn transition(&self, transition: &Transition);
-}
-
-/// A change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transition {
-    pub(crate) from: CircuitState,
-    pub(crate) to: CircuitState,
-    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report
-    /// them in another.
-    pub(crate) generation: u64,
-    pub(crate) cause: Cause,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The trip policy.
-    Tripped {
-        failures: u32,
-        calls: u32,
-    },
-    /// A call came, and the wait had passed.
-    WaitPassed,
-    ProbeFailed,
-    ProbesSucceeded,
-    Manual,
-}
-
-/// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
-#[derive(Debug)]
-#[must_use = "an admission that isn't recorded counts as a call that never ends"]
-pub(crate) struct Admission {
-    generation: Generation,
-    /// The id of a probe's lease.
-    lease: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) state: CircuitState,
-    /// How long the circuit stays open; zero where it is half-open, and unknown where it is isolated.
-    pub(crate) wait: Option<Nanos>,
-}
-
-/// What has been counted in the current generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
-    pub(crate) calls: u32,
-    pub(crate) failures: u32,
-    pub(crate) probes: u32,
-    pub(crate) probe_successes: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) trip: Trip,
-    pub(crate) wait: Nanos,
-    pub(crate) success_threshold: u32,
-    pub(crate) max_concurrent_probes: u32,
-    pub(crate) probe_lease: Nanos,
-}
 
 /// A circuit. Aligned so that its word shares a cache line with nothing that healthy calls write, such as reference
 /// counts.
@@ -129,6 +70,7 @@ pub(crate) struct Circuit<O> {
     /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
     deadline: AtomicU64,
     policy: Policy,
+    slow: Option<Box<SlowCalls>>,
     recovery: Mutex<Recovery>,
     observer: O,
 }
@@ -139,6 +81,7 @@ impl<O: Observer> Circuit<O> {
             word: AtomicU64::new(Word::new(Phase::Closed, Generation::FIRST).bits()),
             deadline: AtomicU64::new(0),
             policy: Policy::new(settings.trip),
+            slow: settings.slow.map(|rate| Box::new(SlowCalls::new(rate))),
             recovery: Mutex::new(Recovery::new(settings)),
             observer,
         }
@@ -193,16 +136,23 @@ impl<O: Observer> Circuit<O> {
     /// Takes an admission back, with what came of the call.
     #[expect(clippy::needless_pass_by_value, reason = "an admission is recorded once")]
     #[inline]
-    pub(crate) fn record(&self, admission: Admission, verdict: Verdict, now: impl FnOnce() -> Nanos) {
+    pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
         let Admission { generation, lease } = admission;
-        match (lease, verdict) {
+        let finished = finished.into();
+        match (lease, finished.verdict) {
             (None, Verdict::Success) => self.count_success(generation),
-            (None, Verdict::Failure) => self.count_failure(generation, now),
-            (None, Verdict::Neutral) => {}
+            (None, Verdict::Failure) => self.count_failure(generation, &now),
+            (None, Verdict::Neutral) => return,
             (Some(lease), _) => {
-                let transition = self.end_probe(generation, lease, verdict, now());
-                self.report(transition);
+                let transition = self.end_probe(generation, lease, finished, now());
+                return self.report(transition);
             }
+        }
+        if let Some(slow) = &self.slow
+            && slow.count(generation, finished.slow)
+        {
+            let transition = self.trip_by_slow_calls(generation, slow, now());
+            self.report(transition);
         }
     }
 
@@ -225,9 +175,12 @@ impl<O: Observer> Circuit<O> {
         let recovery = self.lock();
         let word = self.load();
         match word.phase() {
-            Phase::Closed => {
-                Counted { calls: self.policy.calls(word), failures: policy::failures(word), ..Counted::default() }
-            }
+            Phase::Closed => Counted {
+                calls: self.policy.calls(word),
+                failures: policy::failures(word),
+                slow: self.slow.as_ref().map_or(0, |slow| slow.slow()),
+                ..Counted::default()
+            },
             Phase::Probing | Phase::Saturated => Counted {
                 probes: recovery.probes().in_flight(),
                 probe_successes: recovery.probes().successes(),

@@ -41,7 +41,7 @@ impl Policy {
             Self::Consecutive { failures } => failed >= *failures,
             Self::FailureRate { share, min_calls, .. } => {
                 let calls = self.calls(word);
-                calls >= *min_calls && u64::from(failed) * u64::from(SHARE_UNIT) >= u64::from(calls) * u64::from(*share)
+                calls >= *min_calls && is_share(failed, calls, *share)
             }
         }
     }
@@ -61,6 +61,11 @@ impl Policy {
             Self::FailureRate { ring, .. } => Some(ring),
         }
     }
+}
+
+/// Whether `part` of `calls` are at least `share`.
+pub(super) const fn is_share(part: u32, calls: u32, share: u32) -> bool {
+    part as u64 * SHARE_UNIT as u64 >= calls as u64 * share as u64
 }
 
 /// The failures counted; below zero, for the moment that this lasts, is none.

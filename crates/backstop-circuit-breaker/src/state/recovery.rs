@@ -1,7 +1,7 @@
 //! From open to closed again, and whatever else only the holder of the lock may do.
 
 use super::{
-    Admission, Cause, Circuit, CircuitState, Nanos, Observer, Refused, Settings, Transition, Verdict,
+    Admission, Cause, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, Verdict,
     probes::Probes,
     refused, state,
     sync::Ordering,
@@ -82,7 +82,7 @@ impl<O: Observer> Circuit<O> {
         &self,
         generation: Generation,
         lease: u64,
-        verdict: Verdict,
+        finished: Finished,
         now: Nanos,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
@@ -90,17 +90,22 @@ impl<O: Observer> Circuit<O> {
             return None;
         }
         recovery.probes.give_back(lease);
-        match verdict {
-            Verdict::Failure => {
-                self.set_deadline(0);
-                let transition = self.publish(&mut recovery, Phase::Open, Cause::ProbeFailed);
-                self.set_deadline(recovery.opened_until(now));
-                return Some(transition);
-            }
+        let failed = match finished {
+            Finished { verdict: Verdict::Failure, .. } => Some(Cause::ProbeFailed),
+            Finished { verdict: Verdict::Success, slow: true } => Some(Cause::ProbeSlow),
+            _ => None,
+        };
+        if let Some(cause) = failed {
+            self.set_deadline(0);
+            let transition = self.publish(&mut recovery, Phase::Open, cause);
+            self.set_deadline(recovery.opened_until(now));
+            return Some(transition);
+        }
+        match finished.verdict {
             Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
                 return Some(self.close_locked(&mut recovery, Cause::ProbesSucceeded));
             }
-            Verdict::Success | Verdict::Neutral => {}
+            Verdict::Success | Verdict::Neutral | Verdict::Failure => {}
         }
         self.publish_probes(&recovery);
         None
@@ -142,6 +147,9 @@ impl<O: Observer> Circuit<O> {
     fn publish(&self, recovery: &mut Recovery, phase: Phase, cause: Cause) -> Transition {
         recovery.start_generation();
         self.renew_ring(recovery);
+        if let Some(slow) = &self.slow {
+            slow.renew(recovery.generation, recovery.generation_bits());
+        }
         // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
         // it.
         let word = Word::new(phase, recovery.generation_bits());

@@ -28,6 +28,7 @@ impl Log {
 
 const SETTINGS: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
+    slow: None,
     wait: 60 * SECOND,
     success_threshold: 2,
     max_concurrent_probes: 1,
@@ -274,6 +275,76 @@ fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
         assert_eq!(circuit.observer().states(), []);
         assert_eq!(circuit.generation(), 1);
     }
+}
+
+fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
+    Settings { slow: Some(SlowRate { share, window, min_calls }), ..SETTINGS }
+}
+
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true };
+
+impl Circuit<Log> {
+    fn slow(&self, now: Nanos) {
+        let admission = self.admit(|| now).unwrap();
+        self.record(admission, SLOW, || now);
+    }
+}
+
+#[test]
+fn slow_calls_open_the_circuit_though_all_of_them_succeed() {
+    let circuit = circuit(slow_rate(500_000, 10, 4));
+    (0..3).for_each(|_| circuit.slow(0));
+    assert_eq!((circuit.state(), circuit.counted().slow), (Closed, 3));
+    circuit.slow(0);
+    assert_eq!(circuit.state(), Open);
+    let cause = Cause::TrippedBySlowCalls { slow: 4, calls: 4 };
+    assert_eq!(circuit.observer().0.lock().unwrap()[0].cause, cause);
+    assert_eq!(circuit.remaining_wait(0), Some(60 * SECOND));
+}
+
+#[test]
+fn slow_calls_are_counted_in_exactly_the_last_n_and_apart_from_failures() {
+    let circuit = circuit(slow_rate(500_000, 10, 10));
+    (0..1000).for_each(|_| circuit.succeed(0));
+    (0..4).for_each(|_| circuit.slow(0));
+    circuit.fail(0);
+    assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, slow: 4, ..Counted::default() });
+    circuit.slow(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn a_probe_as_slow_as_the_calls_that_tripped_opens_again() {
+    let circuit = circuit(slow_rate(SHARE_UNIT, 1, 1));
+    circuit.slow(0);
+    circuit.succeed(60 * SECOND);
+    circuit.slow(60 * SECOND);
+    assert_eq!((circuit.state(), circuit.remaining_wait(60 * SECOND)), (Open, Some(60 * SECOND)));
+    assert_eq!(circuit.observer().0.lock().unwrap().last().unwrap().cause, Cause::ProbeSlow);
+}
+
+#[test]
+fn a_late_slow_call_never_counts_in_another_generation() {
+    let circuit = circuit(slow_rate(SHARE_UNIT, 2, 1));
+    let late: Vec<_> = (0..3).map(|_| circuit.admit(|| 0).unwrap()).collect();
+    circuit.slow(0);
+    let mut late = late.into_iter();
+    circuit.record(late.next().unwrap(), SLOW, || 0);
+    assert_eq!(circuit.generation(), 1);
+    circuit.succeed(60 * SECOND);
+    circuit.record(late.next().unwrap(), SLOW, || 60 * SECOND);
+    circuit.succeed(60 * SECOND);
+    circuit.record(late.next().unwrap(), SLOW, || 60 * SECOND);
+    assert_eq!((circuit.state(), circuit.counted()), (Closed, Counted::default()));
+}
+
+#[test]
+fn a_fast_call_over_a_window_without_slow_ones_takes_no_lock() {
+    let circuit = circuit(slow_rate(500_000, 4, 4));
+    (0..4).for_each(|_| circuit.succeed(0));
+    let _locked = circuit.lock();
+    circuit.succeed(0);
+    circuit.slow(0);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Call(Verdict),
+    Call(Finished),
     Start,
-    Finish(usize, Verdict),
+    Finish(usize, Finished),
     /// A call that never ends.
     Leak(usize),
     Pass(Nanos),
@@ -19,15 +19,16 @@ enum Step {
     Reset,
 }
 
-fn verdict() -> impl Strategy<Value = Verdict> {
-    prop_oneof![3 => Just(Verdict::Failure), 3 => Just(Verdict::Success), 1 => Just(Verdict::Neutral)]
+fn finished() -> impl Strategy<Value = Finished> {
+    let verdict = prop_oneof![3 => Just(Verdict::Failure), 3 => Just(Verdict::Success), 1 => Just(Verdict::Neutral)];
+    (verdict, proptest::bool::weighted(0.3)).prop_map(|(verdict, slow)| Finished { verdict, slow })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => verdict().prop_map(Step::Call),
+        12 => finished().prop_map(Step::Call),
         6 => Just(Step::Start),
-        6 => (any::<usize>(), verdict()).prop_map(|(which, verdict)| Step::Finish(which, verdict)),
+        6 => (any::<usize>(), finished()).prop_map(|(which, finished)| Step::Finish(which, finished)),
         1 => any::<usize>().prop_map(Step::Leak),
         4 => (0..12 * SECOND).prop_map(Step::Pass),
         1 => Just(Step::Isolate),
@@ -41,9 +42,13 @@ fn settings() -> impl Strategy<Value = Settings> {
     let rate = (1..=SHARE_UNIT, 1..70u32).prop_flat_map(|(share, window)| {
         (1..=window).prop_map(move |min_calls| Trip::FailureRate { share, window, min_calls })
     });
-    (prop_oneof![consecutive, rate], 1..20u64, 1..4u32, 1..4u32, 1..20u64).prop_map(
-        |(trip, wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
+    let slow = (1..=SHARE_UNIT, 1..70u32)
+        .prop_flat_map(|(share, window)| (1..=window).prop_map(move |min_calls| SlowRate { share, window, min_calls }));
+    let slow = proptest::option::of(slow);
+    (prop_oneof![consecutive, rate], slow, 1..20u64, 1..4u32, 1..4u32, 1..20u64).prop_map(
+        |(trip, slow, wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
             trip,
+            slow,
             wait: wait * SECOND,
             success_threshold,
             max_concurrent_probes,
@@ -53,10 +58,20 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 enum ModelState {
-    Closed(VecDeque<bool>),
+    Closed(VecDeque<bool>, VecDeque<bool>),
     Open { until: Nanos },
     HalfOpen { leases: HashMap<u64, Nanos>, successes: u32 },
     Isolated,
+}
+
+/// Whether those of the last `window` that are true are at least `share`.
+fn is_tripped(results: &mut VecDeque<bool>, share: u32, window: u32, min_calls: u32) -> bool {
+    if results.len() > window as usize {
+        results.pop_front();
+    }
+    let hits = results.iter().filter(|hit| **hit).count();
+    results.len() >= min_calls as usize
+        && hits as f64 / results.len() as f64 >= f64::from(share) / f64::from(SHARE_UNIT)
 }
 
 struct Model {
@@ -78,7 +93,7 @@ impl Model {
             self.enter(ModelState::HalfOpen { leases: HashMap::new(), successes: 0 });
         }
         match &mut self.state {
-            ModelState::Closed(_) => {}
+            ModelState::Closed(..) => {}
             ModelState::Open { until } => return Err(Refused { state: Open, wait: Some(*until - now) }),
             ModelState::Isolated => return Err(Refused { state: Isolated, wait: None }),
             ModelState::HalfOpen { leases, .. } => {
@@ -93,39 +108,41 @@ impl Model {
         Ok((self.generation, self.ids))
     }
 
-    fn record(&mut self, (generation, id): (u64, u64), verdict: Verdict, now: Nanos) {
+    fn record(&mut self, (generation, id): (u64, u64), Finished { verdict, slow }: Finished, now: Nanos) {
         if generation != self.generation {
             return;
         }
         let opens = match &mut self.state {
-            ModelState::Closed(results) => {
+            ModelState::Closed(results, slow_calls) => {
                 match verdict {
                     Verdict::Neutral => return,
                     Verdict::Success => results.push_back(false),
                     Verdict::Failure => results.push_back(true),
                 }
-                match self.settings.trip {
+                let by_slow_calls = self.settings.slow.is_some_and(|SlowRate { share, window, min_calls }| {
+                    slow_calls.push_back(slow);
+                    let tripped = is_tripped(slow_calls, share, window, min_calls);
+                    slow && tripped
+                });
+                let by_failures = match self.settings.trip {
                     Trip::Consecutive { failures } => {
                         results.iter().rev().take_while(|f| **f).count() == failures as usize
                     }
                     Trip::FailureRate { share, window, min_calls } => {
-                        if results.len() > window as usize {
-                            results.pop_front();
-                        }
-                        let failures = results.iter().filter(|failed| **failed).count();
-                        verdict == Verdict::Failure
-                            && results.len() >= min_calls as usize
-                            && failures as f64 / results.len() as f64 >= f64::from(share) / f64::from(SHARE_UNIT)
+                        let tripped = is_tripped(results, share, window, min_calls);
+                        verdict == Verdict::Failure && tripped
                     }
-                }
+                };
+                by_failures || by_slow_calls
             }
             ModelState::HalfOpen { leases, successes } => {
                 leases.remove(&id);
                 *successes += u32::from(verdict == Verdict::Success);
-                if *successes == self.settings.success_threshold {
-                    return self.enter(ModelState::Closed(VecDeque::new()));
+                let failed = verdict == Verdict::Failure || (verdict == Verdict::Success && slow);
+                if !failed && *successes == self.settings.success_threshold {
+                    return self.close();
                 }
-                verdict == Verdict::Failure
+                failed
             }
             ModelState::Open { .. } | ModelState::Isolated => false,
         };
@@ -135,12 +152,12 @@ impl Model {
     }
 
     fn close(&mut self) {
-        self.enter(ModelState::Closed(VecDeque::new()));
+        self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
     }
 
     fn state(&self) -> CircuitState {
         match self.state {
-            ModelState::Closed(_) => Closed,
+            ModelState::Closed(..) => Closed,
             ModelState::Open { .. } => Open,
             ModelState::HalfOpen { .. } => HalfOpen,
             ModelState::Isolated => Isolated,
@@ -149,7 +166,7 @@ impl Model {
 
     fn counted(&self) -> Counted {
         match &self.state {
-            ModelState::Closed(results) => {
+            ModelState::Closed(results, slow_calls) => {
                 let failed = |results: &mut dyn Iterator<Item = &bool>| results.filter(|f| **f).count() as u32;
                 let (calls, failures) = match self.settings.trip {
                     Trip::Consecutive { .. } => {
@@ -158,7 +175,8 @@ impl Model {
                     }
                     Trip::FailureRate { .. } => (results.len() as u32, failed(&mut results.iter())),
                 };
-                Counted { calls, failures, ..Counted::default() }
+                let slow = failed(&mut slow_calls.iter());
+                Counted { calls, failures, slow, ..Counted::default() }
             }
             ModelState::HalfOpen { leases, successes } => {
                 Counted { probes: leases.len() as u32, probe_successes: *successes, ..Counted::default() }
@@ -170,7 +188,8 @@ impl Model {
 
 fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let circuit = circuit(settings);
-    let mut model = Model { settings, state: ModelState::Closed(VecDeque::new()), generation: 0, ids: 0 };
+    let mut model =
+        Model { settings, state: ModelState::Closed(VecDeque::new(), VecDeque::new()), generation: 0, ids: 0 };
     let mut running = Vec::new();
     let mut now = 0;
     for step in steps {
@@ -181,18 +200,18 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 prop_assert_eq!(would_refuse.as_ref(), real.as_ref().err());
                 prop_assert_eq!(real.as_ref().err(), modelled.as_ref().err());
                 match (real, modelled, step) {
-                    (Ok(real), Ok(modelled), Step::Call(verdict)) => {
-                        circuit.record(real, verdict, || now);
-                        model.record(modelled, verdict, now);
+                    (Ok(real), Ok(modelled), Step::Call(finished)) => {
+                        circuit.record(real, finished, || now);
+                        model.record(modelled, finished, now);
                     }
                     (Ok(real), Ok(modelled), _) => running.push((real, modelled)),
                     _ => {}
                 }
             }
-            Step::Finish(which, verdict) if !running.is_empty() => {
+            Step::Finish(which, finished) if !running.is_empty() => {
                 let (real, modelled) = running.swap_remove(which % running.len());
-                circuit.record(real, verdict, || now);
-                model.record(modelled, verdict, now);
+                circuit.record(real, finished, || now);
+                model.record(modelled, finished, now);
             }
             Step::Leak(which) if !running.is_empty() => drop(running.swap_remove(which % running.len())),
             Step::Finish(..) | Step::Leak(_) => {}

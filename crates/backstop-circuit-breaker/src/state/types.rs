@@ -1,0 +1,91 @@
+//! What goes into a circuit and comes out of it.
+
+use backstop_core::{CircuitState, Verdict};
+
+use super::{Nanos, SlowRate, Trip, word::Generation};
+
+/// Told of each transition once, outside any lock.
+pub(crate) trait Observer {
+    fn transition(&self, transition: &Transition);
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transition {
+    pub(crate) from: CircuitState,
+    pub(crate) to: CircuitState,
+    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report
+    /// them in another.
+    pub(crate) generation: u64,
+    pub(crate) cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The trip policy.
+    Tripped {
+        failures: u32,
+        calls: u32,
+    },
+    /// Slow calls.
+    TrippedBySlowCalls {
+        slow: u32,
+        calls: u32,
+    },
+    /// A call came, and the wait had passed.
+    WaitPassed,
+    ProbeFailed,
+    /// A probe succeeded, but was as slow as what opens the circuit.
+    ProbeSlow,
+    ProbesSucceeded,
+    Manual,
+}
+
+/// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
+#[derive(Debug)]
+#[must_use = "an admission that isn't recorded counts as a call that never ends"]
+pub(crate) struct Admission {
+    pub(super) generation: Generation,
+    /// The id of a probe's lease.
+    pub(super) lease: Option<u64>,
+}
+
+/// What came of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finished {
+    pub(crate) verdict: Verdict,
+    pub(crate) slow: bool,
+}
+
+impl From<Verdict> for Finished {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, slow: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) state: CircuitState,
+    /// How long the circuit stays open; zero where it is half-open, and unknown where it is isolated.
+    pub(crate) wait: Option<Nanos>,
+}
+
+/// What has been counted in the current generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) calls: u32,
+    pub(crate) failures: u32,
+    pub(crate) slow: u32,
+    pub(crate) probes: u32,
+    pub(crate) probe_successes: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) trip: Trip,
+    pub(crate) slow: Option<SlowRate>,
+    pub(crate) wait: Nanos,
+    pub(crate) success_threshold: u32,
+    pub(crate) max_concurrent_probes: u32,
+    pub(crate) probe_lease: Nanos,
+}
