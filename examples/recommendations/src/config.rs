@@ -20,7 +20,7 @@ pub struct Config {
     pub ml_url: Option<BaseUrl>,
     /// The catalog. One is simulated where this is `None`.
     pub catalog_url: Option<BaseUrl>,
-    /// How long the circuit around the ML service stays open.
+    /// How long a circuit that opened refuses calls before it lets a probe through.
     pub circuit_wait: Duration,
     /// What admin requests must show. Without one, the admin listener is for loopback only.
     pub admin_token: Option<AdminToken>,

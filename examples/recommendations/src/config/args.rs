@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_CATALOG_URL", value_name = "URL")]
     catalog_url: Option<BaseUrl>,
 
-    /// How long the circuit around the ML service stays open before it lets a probe through: 500ms, 5s, 1m
+    /// How long a circuit that opened refuses calls before it lets a probe through: 500ms, 5s, 1m
     #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait)]
     circuit_wait: Duration,
 
