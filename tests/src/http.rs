@@ -11,7 +11,10 @@ use std::{
     collections::VecDeque,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -25,7 +28,7 @@ use hyper_util::{
     client::legacy::{Client, Error, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 /// What a working [`Upstream`] answers.
@@ -82,25 +85,30 @@ struct Told {
     first: Mutex<VecDeque<Does>>,
     /// What is done with all others.
     then: Mutex<Does>,
-    calls: watch::Sender<usize>,
+    calls: AtomicUsize,
 }
 
 impl fmt::Debug for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").field("calls", &*self.calls.borrow()).finish_non_exhaustive()
+        f.debug_struct("Told").field("calls", &self.calls).finish_non_exhaustive()
     }
 }
 
 impl Upstream {
     /// One that does `then` with every request.
     pub async fn start(then: Does) -> Self {
-        let told = Arc::new(Told { first: Mutex::default(), then: Mutex::new(then), calls: watch::Sender::default() });
+        let told = Arc::new(Told { first: Mutex::default(), then: Mutex::new(then), calls: AtomicUsize::default() });
         let asked = Arc::clone(&told);
         let app = Router::new().fallback(move || {
             let told = Arc::clone(&asked);
             async move { told.answer().await }
         });
         Self { server: Server::start(app).await, told }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.server.address
     }
 
     /// What it does from now on.
@@ -115,20 +123,7 @@ impl Upstream {
 
     /// How many requests have reached it.
     pub fn calls(&self) -> usize {
-        *self.told.calls.borrow()
-    }
-
-    /// Waits until so many requests have reached it.
-    pub async fn called(&self, times: usize) {
-        self.told.calls.subscribe().wait_for(|calls| *calls >= times).await.unwrap();
-    }
-
-    /// A client of it, as a stack has it innermost.
-    pub fn client(
-        &self,
-    ) -> impl Service<Request, Response = Response, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
-    {
-        client(self.server.address)
+        self.told.calls.load(Ordering::Relaxed)
     }
 }
 
@@ -136,7 +131,7 @@ impl Told {
     async fn answer(&self) -> Response {
         let next = self.first.lock().unwrap().pop_front();
         let does = next.unwrap_or(*self.then.lock().unwrap());
-        self.calls.send_modify(|calls| *calls += 1);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         match does {
             Does::Well => PERSONAL.into_response(),
             Does::Fail(status) => (status, status.as_str().to_owned()).into_response(),
