@@ -1,7 +1,13 @@
 //! Methods for tower's `ServiceBuilder`.
 
 use tower::ServiceBuilder;
-#[cfg(any(feature = "circuit-breaker", feature = "degradation-header", feature = "fallback", feature = "retry"))]
+#[cfg(any(
+    feature = "circuit-breaker",
+    feature = "degradation-header",
+    feature = "fallback",
+    feature = "retry",
+    feature = "timeout"
+))]
 use tower_layer::Stack;
 
 /// Adds Backstop's layers, with their defaults, to a [`ServiceBuilder`]. Others go in by
@@ -52,6 +58,10 @@ pub trait ServiceBuilderExt<L>: Sized {
         self,
         name: backstop_core::Name,
     ) -> ServiceBuilder<Stack<backstop_circuit_breaker::CircuitBreakerLayer, L>>;
+
+    /// Ends calls that take longer than 1 s: `TimeoutLayer`.
+    #[cfg(feature = "timeout")]
+    fn time_limit(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::TimeoutLayer, L>>;
 }
 
 impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
@@ -80,5 +90,10 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
         name: backstop_core::Name,
     ) -> ServiceBuilder<Stack<backstop_circuit_breaker::CircuitBreakerLayer, L>> {
         self.layer(backstop_circuit_breaker::CircuitBreakerLayer::new(name))
+    }
+
+    #[cfg(feature = "timeout")]
+    fn time_limit(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::TimeoutLayer, L>> {
+        self.layer(backstop_timeout::TimeoutLayer::new(name))
     }
 }

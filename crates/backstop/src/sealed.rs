@@ -1,4 +1,4 @@
-//! A cure for stacks that the compiler can't see through.
+//! A cure for stacks that the compiler can't see through, or says too little of.
 
 use tower_service::Service;
 
@@ -24,6 +24,20 @@ use tower_service::Service;
 /// let answer = tokio::spawn(async move { stack.oneshot(1).await }).await.unwrap();
 /// assert_eq!(answer.unwrap(), 2);
 /// # }
+/// ```
+///
+/// # Where a layer doesn't fit
+///
+/// A method such as `oneshot` says of a stack that is no service only that "its trait bounds were not satisfied". This
+/// function lets the compiler say why. Around a hyper client, whose response bodies a layer can't make itself,
+/// `sealed::<_, Request<Body>>(stack)` says:
+///
+/// ```text
+/// error[E0277]: this layer can't make a response of its own for this service
+///   = note: by default a layer answers with an `http::Response` whose body has a `Default`
+///   = note: for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`
+///   = note: or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)
+///   = note: or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`
 /// ```
 pub fn sealed<S, Req>(
     stack: S,

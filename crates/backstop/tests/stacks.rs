@@ -1,0 +1,120 @@
+//! What the facade adds: the standard stack, and methods for `ServiceBuilder`.
+#![cfg(all(
+    feature = "axum",
+    feature = "circuit-breaker",
+    feature = "degradation-header",
+    feature = "fallback",
+    feature = "retry",
+    feature = "timeout"
+))]
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+};
+use backstop::{CircuitState, FallbackChain, Provider, Rejection, RejectionKind, ServiceBuilderExt, name, standard};
+use tokio::time::Instant;
+use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+
+type Calls = Arc<AtomicU32>;
+
+/// A service that answers so, and counts its calls.
+fn answering<Fut>(
+    answer: impl Fn() -> Fut + Clone + Send,
+) -> (impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send, Calls)
+where
+    Fut: Future<Output = StatusCode> + Send,
+{
+    let calls = Calls::default();
+    let counted = Arc::clone(&calls);
+    let service = service_fn(move |_: Request| {
+        counted.fetch_add(1, Relaxed);
+        let answer = answer();
+        async { Ok(answer.await.into_response()) }
+    });
+    (service, calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_standard_stack_repeats_then_refuses_then_recovers() {
+    let is_well = Arc::new(AtomicU32::new(0));
+    let asked = Arc::clone(&is_well);
+    let (service, calls) = answering(move || {
+        let is_well = asked.load(Relaxed) == 1;
+        async move { if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
+    });
+    let layer = standard(name!("ml_service"));
+    let circuit = layer.circuit();
+    let ml_service = ServiceBuilder::new().layer(layer).service(service);
+    let ask = || ml_service.clone().oneshot(Request::new(Body::empty()));
+
+    assert_eq!(ask().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!((calls.load(Relaxed), circuit.state()), (3, CircuitState::Closed), "three attempts");
+    let own = ask().await.unwrap();
+    assert_eq!((calls.load(Relaxed), circuit.state()), (5, CircuitState::Open), "the circuit saw each of them");
+    assert!(own.extensions().get::<Rejection>().is_none(), "the service's own answer is worth more than a refusal");
+    let refused = ask().await.unwrap();
+    assert_eq!(refused.headers()[RETRY_AFTER], "60");
+    assert_eq!(calls.load(Relaxed), 5, "a refusal touches nothing and is not repeated");
+
+    is_well.store(1, Relaxed);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    for _ in 0..2 {
+        assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(circuit.state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_standard_stack_ends_hung_attempts_and_the_circuit_counts_them() {
+    let (service, calls) = answering(std::future::pending);
+    let layer = standard(name!("ml_service"));
+    let circuit = layer.circuit();
+    let ml_service = ServiceBuilder::new().layer(layer).service(service);
+
+    let started = Instant::now();
+    let ended = ml_service.oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!(ended.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!((calls.load(Relaxed), circuit.counts().failures), (3, 3));
+    // Three times the limit, and waits of at most 100 ms and 200 ms.
+    let took = started.elapsed();
+    assert!((Duration::from_secs(3)..=Duration::from_millis(3_310)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_method_of_a_service_builder_adds_its_layer() {
+    let chain = FallbackChain::builder("recommendations")
+        .provider(Provider::handler(name!("bestsellers"), || async { "the usual" }))
+        .build()
+        .unwrap();
+    let (service, calls) = answering(std::future::pending);
+    let stack = ServiceBuilder::new()
+        .degradation_headers()
+        .fall_back(name!("ml_service"), chain)
+        .retries(name!("ml_service"))
+        .circuit_breaker(name!("ml_service"))
+        .time_limit(name!("ml_service"))
+        .service(service.clone());
+
+    // The primary has half of the chain's 5 s: two attempts of 1 s, and what is left of a third.
+    let answer = stack.oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["x-fallback-source"], "bestsellers");
+    assert_eq!(calls.load(Relaxed), 3);
+
+    let limited = ServiceBuilder::new().time_limit(name!("ml_service")).service(service);
+    let ended = limited.oneshot(Request::new(Body::empty())).await.unwrap();
+    let rejection = ended.extensions().get::<Rejection>().map(Rejection::kind);
+    assert!(matches!(rejection, Some(RejectionKind::DeadlinePassed { .. })), "{rejection:?}");
+}
