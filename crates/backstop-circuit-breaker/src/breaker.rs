@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use backstop_core::{Name, SetBy, Verdict, scope};
+use backstop_core::{Name, Outcome, Pushback, SetBy, Verdict, scope};
 use tokio::time::Instant;
 
 use crate::{
     OnDrop,
     config::Settings,
+    jitter::Jitter,
     state::{Admission, Circuit, Finished, Nanos, Refused},
     telemetry::Telemetry,
 };
@@ -19,6 +20,9 @@ pub(crate) struct Breaker {
     on_drop: OnDrop,
     /// How long a slow call takes.
     slow_after: Option<Nanos>,
+    /// The longest wait that the dependency may ask for, where that is respected.
+    respects: Option<Duration>,
+    refusals: Jitter,
     epoch: Instant,
 }
 
@@ -28,6 +32,8 @@ impl Breaker {
             circuit: Circuit::new(settings.circuit, Telemetry::new(name)),
             on_drop: settings.on_drop,
             slow_after: settings.slow_after,
+            respects: settings.respects,
+            refusals: settings.refusals.clone(),
             epoch: Instant::now(),
         }
     }
@@ -45,12 +51,32 @@ impl Breaker {
     }
 
     /// A call that ended before it began, because the service failed to become ready.
-    pub(crate) fn record_without_call(&self, verdict: Verdict) {
-        if verdict == Verdict::Failure
+    pub(crate) fn record_without_call(&self, outcome: Outcome) {
+        if outcome.verdict == Verdict::Failure
             && let Ok(admission) = self.circuit.admit(|| self.now())
         {
-            self.circuit.record(admission, verdict, || self.now());
+            self.circuit.record(admission, self.finished(outcome, false), || self.now());
         }
+    }
+
+    const fn finished(&self, outcome: Outcome, slow: bool) -> Finished {
+        let asked = match (self.respects, outcome.pushback) {
+            (Some(longest), Some(Pushback::After(wait))) if wait.as_nanos() < longest.as_nanos() => Some(wait),
+            (Some(longest), Some(Pushback::After(_))) => Some(longest),
+            _ => None,
+        };
+        let asked = match asked {
+            // At most the longest wait that may be configured, a day.
+            Some(wait) => Some(wait.as_nanos() as Nanos),
+            None => None,
+        };
+        Finished { verdict: outcome.verdict, slow, asked }
+    }
+
+    /// What a refused caller is told to wait where the circuit stays open for `wait`.
+    pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
+        let wait = Duration::from_nanos(wait);
+        wait + self.refusals.of(wait)
     }
 }
 
@@ -94,9 +120,9 @@ impl Permit {
         }
     }
 
-    pub(crate) fn finish(&mut self, breaker: &Breaker, verdict: Verdict) {
+    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome) {
         if let Some(admission) = self.admission.take() {
-            let finished = Finished { verdict, slow: self.is_slow(breaker) };
+            let finished = breaker.finished(outcome, self.is_slow(breaker));
             breaker.circuit.record(admission, finished, || breaker.now());
         }
     }
@@ -111,11 +137,11 @@ impl Permit {
     /// The call will never end.
     pub(crate) fn drop(&mut self, breaker: &Breaker) {
         if self.admission.is_some() {
-            self.finish(breaker, self.verdict_of_drop(breaker));
+            self.finish(breaker, self.outcome_of_drop(breaker));
         }
     }
 
-    fn verdict_of_drop(&self, breaker: &Breaker) -> Verdict {
+    fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
         let failed = match (self.running, scope::ended_by()) {
             (true, _) | (false, Some(SetBy::Us)) => true,
             (false, Some(SetBy::Caller)) => false,
@@ -127,6 +153,6 @@ impl Permit {
                 }
             },
         };
-        if failed { Verdict::Failure } else { Verdict::Neutral }
+        if failed { Outcome::failure() } else { Outcome::neutral() }
     }
 }

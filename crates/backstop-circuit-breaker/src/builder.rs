@@ -6,7 +6,7 @@ use backstop_core::{
     ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls};
+use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, Wait};
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
 #[derive(Clone)]
@@ -67,9 +67,49 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         self
     }
 
-    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
-    pub const fn wait(mut self, wait: Duration) -> Self {
-        self.config.wait = wait;
+    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set. A [`Duration`], or
+    /// a [`Wait`] that grows with each recovery that failed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Wait};
+    ///
+    /// let wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(120) };
+    /// let breaker = CircuitBreakerLayer::builder("ml_service").wait(wait).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn wait(mut self, wait: impl Into<Wait>) -> Self {
+        self.config.wait = wait.into();
+        self
+    }
+
+    /// Stretches each wait at random by up to this share of it, so that many instances don't probe at once: 0 to 1. 0.1
+    /// unless set where the wait grows, else 0.
+    pub const fn wait_jitter(mut self, share: f64) -> Self {
+        self.config.wait_jitter = Some(share);
+        self
+    }
+
+    /// Waits as long as the dependency asked for (`Retry-After`, `grpc-retry-pushback-ms`) in the answer that opened the
+    /// circuit, where that is longer than its own wait, up to `at_most`: 1 ms to 24 h. Off unless set.
+    ///
+    /// For dependencies that you trust to know.
+    pub const fn respect_retry_after(mut self, at_most: Duration) -> Self {
+        self.config.respect_retry_after = Some(at_most);
+        self
+    }
+
+    /// Stretches the wait that refused callers are told at random by up to this share of it, so that they don't all
+    /// come back at once: 0 to 1. 0 unless set.
+    pub const fn retry_after_jitter(mut self, share: f64) -> Self {
+        self.config.retry_after_jitter = share;
+        self
+    }
+
+    /// Makes what is random the same every time, for tests.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
         self
     }
 

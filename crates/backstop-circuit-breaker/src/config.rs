@@ -6,13 +6,15 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{
     breaker::nanos,
-    state::{self, MAX_CALLS, SHARE_UNIT, SlowRate, Trip},
+    jitter::Jitter,
+    state::{self, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
 const DEFAULT_WINDOW: u32 = 100;
 const DEFAULT_MIN_CALLS: u32 = 20;
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+const DEFAULT_GROWING_JITTER: f64 = 0.1;
 const DEFAULT_SUCCESS_THRESHOLD: u32 = 2;
 const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
 const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
@@ -42,8 +44,16 @@ pub struct CircuitBreakerConfig {
     /// How many calls `failure_rate` and `slow_calls` need before they say anything: 1 to `window`. 20 unless set, or
     /// `window` where that is less.
     pub min_calls: Option<u32>,
-    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set.
-    pub wait: Duration,
+    /// How long the circuit stays open before it lets a probe through: [`Wait::Fixed`] 60 s unless set.
+    pub wait: Wait,
+    /// Stretches each wait at random by up to this share of it: 0 to 1. 0.1 unless set where the wait grows, else 0.
+    pub wait_jitter: Option<f64>,
+    /// Waits as long as the dependency asked for, where that is longer, up to this: 1 ms to 24 h. Off unless set.
+    pub respect_retry_after: Option<Duration>,
+    /// Stretches the wait that refused callers are told, at random, by up to this share of it: 0 to 1. 0 unless set.
+    pub retry_after_jitter: f64,
+    /// Makes what is random the same every time, for tests.
+    pub seed: Option<u64>,
     /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
     pub success_threshold: u32,
     /// How many probes may run at once: 1 to 1000, 1 unless set.
@@ -66,6 +76,29 @@ pub enum OnDrop {
     Ignore,
     /// A failure.
     Failure,
+}
+
+/// How long a circuit stays open before it lets a probe through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Always so long: 1 ms to 24 h.
+    Fixed(Duration),
+    /// Twice as long after each recovery that failed, that is, after each probe that opened the circuit again. A circuit
+    /// that closes starts over.
+    Growing {
+        /// The first wait: 1 ms to 24 h.
+        first: Duration,
+        /// The longest: `first` to 24 h.
+        max: Duration,
+    },
+}
+
+/// A fixed wait.
+impl From<Duration> for Wait {
+    fn from(wait: Duration) -> Self {
+        Self::Fixed(wait)
+    }
 }
 
 /// When slow calls open the circuit.
@@ -97,7 +130,11 @@ impl CircuitBreakerConfig {
             slow_calls: None,
             window: None,
             min_calls: None,
-            wait: DEFAULT_WAIT,
+            wait: Wait::Fixed(DEFAULT_WAIT),
+            wait_jitter: None,
+            respect_retry_after: None,
+            retry_after_jitter: 0.0,
+            seed: None,
             success_threshold: DEFAULT_SUCCESS_THRESHOLD,
             max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
             probe_lease: DEFAULT_PROBE_LEASE,
@@ -107,11 +144,13 @@ impl CircuitBreakerConfig {
 }
 
 /// A configuration that was checked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) circuit: state::Settings,
     pub(crate) on_drop: OnDrop,
     pub(crate) slow_after: Option<state::Nanos>,
+    pub(crate) respects: Option<Duration>,
+    pub(crate) refusals: Jitter,
 }
 
 impl Default for Settings {
@@ -120,13 +159,15 @@ impl Default for Settings {
             circuit: state::Settings {
                 trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
                 slow: None,
-                wait: nanos(DEFAULT_WAIT),
+                wait: WaitRule::fixed(nanos(DEFAULT_WAIT)),
                 success_threshold: DEFAULT_SUCCESS_THRESHOLD,
                 max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
                 probe_lease: nanos(DEFAULT_PROBE_LEASE),
             },
             on_drop: DEFAULT_ON_DROP,
             slow_after: None,
+            respects: None,
+            refusals: Jitter::NONE,
         }
     }
 }
@@ -137,7 +178,7 @@ impl CircuitBreakerConfig {
         let circuit = state::Settings {
             trip: self.trip(looks_back)?,
             slow: self.slow_rate(looks_back)?,
-            wait: time("wait", self.wait)?,
+            wait: self.wait_rule()?,
             success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
             max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
             probe_lease: time("probe_lease", self.probe_lease)?,
@@ -146,7 +187,25 @@ impl CircuitBreakerConfig {
             time("on_drop", limit)?;
         }
         let slow_after = self.slow_calls.map(|slow| nanos(slow.threshold));
-        Ok((Name::new(self.name)?, Settings { circuit, on_drop: self.on_drop, slow_after }))
+        if let Some(longest) = self.respect_retry_after {
+            time("respect_retry_after", longest)?;
+        }
+        let refusals = Jitter::new(part("retry_after_jitter", self.retry_after_jitter)?, self.seed);
+        let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
+        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, refusals }))
+    }
+
+    fn wait_rule(&self) -> Result<WaitRule, ConfigError> {
+        let (first, max, jitter) = match self.wait {
+            Wait::Fixed(wait) => (wait, wait, 0.0),
+            Wait::Growing { first, max } => (first, max, DEFAULT_GROWING_JITTER),
+        };
+        let (nanos, max_nanos) = (time("wait", first)?, time("wait", max)?);
+        if max < first {
+            return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max that isn't below first"));
+        }
+        let jitter = part("wait_jitter", self.wait_jitter.unwrap_or(jitter))?;
+        Ok(WaitRule { first: nanos, max: max_nanos, jitter, seed: self.seed })
     }
 
     /// The window, and how many calls must be in it.
@@ -186,6 +245,10 @@ impl CircuitBreakerConfig {
         time("slow_calls", threshold)?;
         Ok(Some(SlowRate { share: millionths("slow_calls", share)?, window, min_calls }))
     }
+}
+
+fn part(field: &'static str, part: f64) -> Result<f64, ConfigError> {
+    if (0.0..=1.0).contains(&part) { Ok(part) } else { Err(ConfigError::new(field, part.to_string(), "0 to 1")) }
 }
 
 fn millionths(field: &'static str, share: f64) -> Result<u32, ConfigError> {

@@ -93,7 +93,7 @@ where
                     return Poll::Pending;
                 };
                 let outcome = shared.classify.classify(result.as_ref().map_err(ErrorRef::new));
-                permit.finish(&shared.breaker, outcome.verdict);
+                permit.finish(&shared.breaker, outcome);
                 Poll::Ready(result)
             }
             StateProject::Refused { refused, context, shared } => {
@@ -111,7 +111,7 @@ fn rejection<C, J>(refused: Refused, shared: &Shared<C, J>) -> Rejection {
     let Refused { state, wait } = refused;
     let retry_after = match state {
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),
-        _ => wait.map(Duration::from_nanos),
+        _ => wait.map(|wait| shared.breaker.retry_after(wait)),
     };
     telemetry::refused(name, state, retry_after);
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)

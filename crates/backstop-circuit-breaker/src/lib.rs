@@ -55,7 +55,7 @@
 //! | closed | a slow call, and too many of the last ones were | open |
 //! | open | its wait has passed and a call comes | half-open: that call is a probe |
 //! | half-open | enough successful probes | closed, counts cleared |
-//! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for another wait |
+//! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for the next and maybe longer wait |
 //! | half-open | a probe is neutral, or is dropped and that isn't a failure | half-open, its permit is free again |
 //! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
@@ -75,7 +75,10 @@
 //! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside either | – | 1 ms to 24 h; 0.000001 to 1 |
 //! | [`window`](CircuitBreakerBuilder::window), of both rates | the last 100 calls | 1 to 65,536 |
 //! | [`min_calls`](CircuitBreakerBuilder::min_calls), of both rates | 20, or the window | 1 to the window |
-//! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h |
+//! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h, fixed or growing |
+//! | [`wait_jitter`](CircuitBreakerBuilder::wait_jitter) | 0; 0.1 of a growing wait | 0 to 1 |
+//! | [`respect_retry_after`](CircuitBreakerBuilder::respect_retry_after) | – | 1 ms to 24 h |
+//! | [`retry_after_jitter`](CircuitBreakerBuilder::retry_after_jitter), of refusals | 0 | 0 to 1 |
 //! | [`success_threshold`](CircuitBreakerBuilder::success_threshold) | 2 | 1 to 65,536 |
 //! | [`max_concurrent_probes`](CircuitBreakerBuilder::max_concurrent_probes) | 1 | 1 to 1000 |
 //! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
@@ -101,7 +104,7 @@
 //! # Refusals
 //!
 //! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After` with the rest of the
-//! wait; while it is half-open, 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
+//! wait, rounded up and stretched by [jitter](CircuitBreakerBuilder::retry_after_jitter); while it is half-open, 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
 //! The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and services that
 //! don't speak HTTP, choose [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or
 //! [`reject_with`](CircuitBreakerBuilder::reject_with):
@@ -177,6 +180,7 @@ mod builder;
 mod config;
 mod future;
 mod handle;
+mod jitter;
 mod layer;
 mod service;
 mod state;
@@ -184,7 +188,7 @@ mod telemetry;
 
 pub use backstop_core::{CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, name};
 pub use builder::CircuitBreakerBuilder;
-pub use config::{CircuitBreakerConfig, OnDrop, SlowCalls};
+pub use config::{CircuitBreakerConfig, OnDrop, SlowCalls, Wait};
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use layer::CircuitBreakerLayer;

@@ -60,7 +60,7 @@ where
         }
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
-            breaker.record_without_call(classify.classify(Err(ErrorRef::new(error))).verdict);
+            breaker.record_without_call(classify.classify(Err(ErrorRef::new(error))));
         }
         Poll::Ready(ready)
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerLayer, OnDrop};
+use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, Wait};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -43,6 +43,13 @@ fn every_bad_value_is_named_with_what_is_allowed() {
         (builder().wait(Duration::ZERO), "wait", "0ns"),
         (builder().wait(tiny), "wait", "999µs"),
         (builder().wait(Duration::MAX), "wait", "18446744073709551615.999999999s"),
+        (builder().wait(Wait::Growing { first: tiny, max: DAY }), "wait", "999µs"),
+        (builder().wait(Wait::Growing { first: DAY, max: long }), "wait", "86400.001s"),
+        (builder().wait(Wait::Growing { first: DAY, max: millisecond }), "wait", "Growing { first: 86400s, max: 1ms }"),
+        (builder().wait_jitter(1.5), "wait_jitter", "1.5"),
+        (builder().wait_jitter(f64::NAN), "wait_jitter", "NaN"),
+        (builder().retry_after_jitter(-0.1), "retry_after_jitter", "-0.1"),
+        (builder().respect_retry_after(Duration::ZERO), "respect_retry_after", "0ns"),
         (builder().success_threshold(0), "success_threshold", "0"),
         (builder().success_threshold(u32::MAX), "success_threshold", "4294967295"),
         (builder().max_concurrent_probes(0), "max_concurrent_probes", "0"),
@@ -71,6 +78,7 @@ fn the_bounds_themselves_are_allowed() {
         builder().failure_rate(0.5).window(3),
         builder().slow_calls(DAY, 1.0).window(65_536).min_calls(65_536),
         rate().slow_calls(Duration::from_millis(1), 0.000_001),
+        builder().wait(Wait::Growing { first: DAY, max: DAY }).wait_jitter(1.0).respect_retry_after(DAY),
         builder().wait(DAY).probe_lease(DAY).on_drop(OnDrop::FailureAfter(DAY)),
         builder().wait(Duration::from_millis(1)).probe_lease(Duration::from_millis(1)),
         builder().success_threshold(65_536).max_concurrent_probes(1000),
@@ -83,6 +91,6 @@ fn the_bounds_themselves_are_allowed() {
 fn plain_data_says_what_the_builder_says() {
     let mut config = CircuitBreakerConfig::new("upstream");
     assert_eq!(CircuitBreakerLayer::from_config(config.clone()).unwrap().handle().name(), &"upstream");
-    config.wait = Duration::ZERO;
+    config.wait = Duration::ZERO.into();
     assert_eq!(CircuitBreakerLayer::from_config(config).unwrap_err().field, "wait");
 }

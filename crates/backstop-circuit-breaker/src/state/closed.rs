@@ -34,7 +34,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     #[cold]
-    pub(super) fn count_failure(&self, generation: Generation, now: impl Fn() -> Nanos) {
+    pub(super) fn count_failure(&self, generation: Generation, asked: Option<Nanos>, now: impl Fn() -> Nanos) {
         let delta = match &self.policy {
             Policy::Consecutive { .. } => 1,
             Policy::FailureRate { .. } => match self.exchange(generation, true) {
@@ -49,7 +49,7 @@ impl<O: Observer> Circuit<O> {
             }
             let next = word.plus(delta);
             if self.policy.trips(next) {
-                let transition = self.trip(generation, delta, now());
+                let transition = self.trip(generation, delta, now(), asked);
                 return self.report(transition);
             }
             match self.replace(word, next) {
@@ -82,7 +82,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Counts a failure that trips, unless other results came in between and it no longer does.
-    fn trip(&self, generation: Generation, delta: i32, now: Nanos) -> Option<Transition> {
+    fn trip(&self, generation: Generation, delta: i32, now: Nanos, asked: Option<Nanos>) -> Option<Transition> {
         let mut recovery = self.lock();
         let mut word = self.load();
         loop {
@@ -97,7 +97,7 @@ impl<O: Observer> Circuit<O> {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
                     let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
-                    return Some(self.tripped(&mut recovery, now, Cause::Tripped { failures, calls }));
+                    return Some(self.tripped(&mut recovery, now, asked, Cause::Tripped { failures, calls }));
                 }
                 Err(seen) => word = seen,
             }
@@ -111,17 +111,18 @@ impl<O: Observer> Circuit<O> {
         generation: Generation,
         slow_calls: &SlowCalls,
         now: Nanos,
+        asked: Option<Nanos>,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
         let (slow, calls) = slow_calls.tripped(generation)?;
         // Only failures are counted in it meanwhile; who holds the lock decides on the generation.
         self.update(generation, |_| Word::new(Phase::Open, generation.next()))?;
-        Some(self.tripped(&mut recovery, now, Cause::TrippedBySlowCalls { slow, calls }))
+        Some(self.tripped(&mut recovery, now, asked, Cause::TrippedBySlowCalls { slow, calls }))
     }
 
     /// What is left to do when the word says that the circuit opened.
-    fn tripped(&self, recovery: &mut Recovery, now: Nanos, cause: Cause) -> Transition {
-        self.set_deadline(recovery.opened_until(now));
+    fn tripped(&self, recovery: &mut Recovery, now: Nanos, asked: Option<Nanos>, cause: Cause) -> Transition {
+        self.set_deadline(recovery.opened_until(now, asked));
         recovery.start_generation();
         self.renew_ring(recovery);
         let (from, to) = (CircuitState::Closed, CircuitState::Open);

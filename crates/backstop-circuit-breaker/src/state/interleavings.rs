@@ -33,7 +33,7 @@ const LEASE: Nanos = 30;
 const CONSECUTIVE: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
-    wait: WAIT,
+    wait: WaitRule::fixed(WAIT),
     success_threshold: 1,
     max_concurrent_probes: 1,
     probe_lease: LEASE,
@@ -290,7 +290,7 @@ fn no_failure_is_lost() {
     });
 }
 
-const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true };
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
 
 const fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
     Settings { slow: Some(SlowRate { share, window, min_calls }), ..CONSECUTIVE }

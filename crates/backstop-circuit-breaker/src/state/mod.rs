@@ -36,6 +36,7 @@ mod ring;
 mod slow;
 mod sync;
 mod types;
+mod wait;
 mod word;
 
 #[cfg(all(test, backstop_loom))]
@@ -55,6 +56,7 @@ use word::{Generation, Phase, Word};
 pub(crate) use policy::{SHARE_UNIT, Trip};
 pub(crate) use slow::SlowRate;
 pub(crate) use types::{Admission, Cause, Counted, Finished, Observer, Refused, Settings, Transition};
+pub(crate) use wait::WaitRule;
 pub(crate) use word::MAX_CALLS;
 
 /// Nanoseconds since an epoch of the caller's.
@@ -141,7 +143,7 @@ impl<O: Observer> Circuit<O> {
         let finished = finished.into();
         match (lease, finished.verdict) {
             (None, Verdict::Success) => self.count_success(generation),
-            (None, Verdict::Failure) => self.count_failure(generation, &now),
+            (None, Verdict::Failure) => self.count_failure(generation, finished.asked, &now),
             (None, Verdict::Neutral) => return,
             (Some(lease), _) => {
                 let transition = self.end_probe(generation, lease, finished, now());
@@ -151,7 +153,7 @@ impl<O: Observer> Circuit<O> {
         if let Some(slow) = &self.slow
             && slow.count(generation, finished.slow)
         {
-            let transition = self.trip_by_slow_calls(generation, slow, now());
+            let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
             self.report(transition);
         }
     }

@@ -5,6 +5,7 @@ use super::{
     probes::Probes,
     refused, state,
     sync::Ordering,
+    wait::Waits,
     word::{Generation, Phase, Word},
 };
 
@@ -14,16 +15,17 @@ pub(super) struct Recovery {
     /// The generation in full; the word has its lower bits.
     generation: u64,
     probes: Probes,
-    wait: Nanos,
+    waits: Waits,
     success_threshold: u32,
     max_concurrent_probes: u32,
     probe_lease: Nanos,
 }
 
 impl Recovery {
-    pub(super) const fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, .. } = settings;
-        Self { generation: 0, probes: Probes::new(), wait, success_threshold, max_concurrent_probes, probe_lease }
+        let (probes, waits) = (Probes::new(), Waits::new(wait));
+        Self { generation: 0, probes, waits, success_threshold, max_concurrent_probes, probe_lease }
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -35,8 +37,8 @@ impl Recovery {
     }
 
     /// When a circuit that opens now takes its first probe.
-    pub(super) const fn opened_until(&self, now: Nanos) -> Nanos {
-        now.saturating_add(self.wait)
+    pub(super) fn opened_until(&mut self, now: Nanos, asked: Option<Nanos>) -> Nanos {
+        now.saturating_add(self.waits.next(asked))
     }
 
     pub(super) const fn start_generation(&mut self) {
@@ -92,13 +94,14 @@ impl<O: Observer> Circuit<O> {
         recovery.probes.give_back(lease);
         let failed = match finished {
             Finished { verdict: Verdict::Failure, .. } => Some(Cause::ProbeFailed),
-            Finished { verdict: Verdict::Success, slow: true } => Some(Cause::ProbeSlow),
+            Finished { verdict: Verdict::Success, slow: true, .. } => Some(Cause::ProbeSlow),
             _ => None,
         };
         if let Some(cause) = failed {
             self.set_deadline(0);
             let transition = self.publish(&mut recovery, Phase::Open, cause);
-            self.set_deadline(recovery.opened_until(now));
+            recovery.waits.grow();
+            self.set_deadline(recovery.opened_until(now, finished.asked));
             return Some(transition);
         }
         match finished.verdict {
@@ -140,6 +143,7 @@ impl<O: Observer> Circuit<O> {
 
     fn close_locked(&self, recovery: &mut Recovery, cause: Cause) -> Transition {
         self.set_deadline(0);
+        recovery.waits.start_over();
         self.publish(recovery, Phase::Closed, cause)
     }
 

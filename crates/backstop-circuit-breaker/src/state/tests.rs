@@ -29,7 +29,7 @@ impl Log {
 const SETTINGS: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
-    wait: 60 * SECOND,
+    wait: WaitRule::fixed(60 * SECOND),
     success_threshold: 2,
     max_concurrent_probes: 1,
     probe_lease: 30 * SECOND,
@@ -281,7 +281,7 @@ fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
     Settings { slow: Some(SlowRate { share, window, min_calls }), ..SETTINGS }
 }
 
-const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true };
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
 
 impl Circuit<Log> {
     fn slow(&self, now: Nanos) {

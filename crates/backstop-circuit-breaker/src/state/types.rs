@@ -2,7 +2,7 @@
 
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Nanos, SlowRate, Trip, word::Generation};
+use super::{Nanos, SlowRate, Trip, WaitRule, word::Generation};
 
 /// Told of each transition once, outside any lock.
 pub(crate) trait Observer {
@@ -55,11 +55,13 @@ pub(crate) struct Admission {
 pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) slow: bool,
+    /// How long the dependency asked to be left alone, where that is respected.
+    pub(crate) asked: Option<Nanos>,
 }
 
 impl From<Verdict> for Finished {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, slow: false }
+        Self { verdict, slow: false, asked: None }
     }
 }
 
@@ -84,7 +86,7 @@ pub(crate) struct Counted {
 pub(crate) struct Settings {
     pub(crate) trip: Trip,
     pub(crate) slow: Option<SlowRate>,
-    pub(crate) wait: Nanos,
+    pub(crate) wait: WaitRule,
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,
     pub(crate) probe_lease: Nanos,

@@ -21,7 +21,8 @@ enum Step {
 
 fn finished() -> impl Strategy<Value = Finished> {
     let verdict = prop_oneof![3 => Just(Verdict::Failure), 3 => Just(Verdict::Success), 1 => Just(Verdict::Neutral)];
-    (verdict, proptest::bool::weighted(0.3)).prop_map(|(verdict, slow)| Finished { verdict, slow })
+    let asked = proptest::option::weighted(0.2, 0..30 * SECOND);
+    (verdict, proptest::bool::weighted(0.3), asked).prop_map(|(verdict, slow, asked)| Finished { verdict, slow, asked })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -45,11 +46,13 @@ fn settings() -> impl Strategy<Value = Settings> {
     let slow = (1..=SHARE_UNIT, 1..70u32)
         .prop_flat_map(|(share, window)| (1..=window).prop_map(move |min_calls| SlowRate { share, window, min_calls }));
     let slow = proptest::option::of(slow);
-    (prop_oneof![consecutive, rate], slow, 1..20u64, 1..4u32, 1..4u32, 1..20u64).prop_map(
+    let wait = (1..20u64, 0..4u64)
+        .prop_map(|(first, more)| WaitRule { max: (first + more * first) * SECOND, ..WaitRule::fixed(first * SECOND) });
+    (prop_oneof![consecutive, rate], slow, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
         |(trip, slow, wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
             trip,
             slow,
-            wait: wait * SECOND,
+            wait,
             success_threshold,
             max_concurrent_probes,
             probe_lease: probe_lease * SECOND,
@@ -79,6 +82,7 @@ struct Model {
     state: ModelState,
     generation: u64,
     ids: u64,
+    failed: u32,
 }
 
 impl Model {
@@ -108,7 +112,7 @@ impl Model {
         Ok((self.generation, self.ids))
     }
 
-    fn record(&mut self, (generation, id): (u64, u64), Finished { verdict, slow }: Finished, now: Nanos) {
+    fn record(&mut self, (generation, id): (u64, u64), Finished { verdict, slow, asked }: Finished, now: Nanos) {
         if generation != self.generation {
             return;
         }
@@ -147,11 +151,18 @@ impl Model {
             ModelState::Open { .. } | ModelState::Isolated => false,
         };
         if opens {
-            self.enter(ModelState::Open { until: now + self.settings.wait });
+            if matches!(self.state, ModelState::HalfOpen { .. }) {
+                self.failed += 1;
+            }
+            let WaitRule { first, max, .. } = self.settings.wait;
+            let mut wait = first;
+            (0..self.failed).for_each(|_| wait = (wait * 2).min(max));
+            self.enter(ModelState::Open { until: now + wait.max(asked.unwrap_or(0)) });
         }
     }
 
     fn close(&mut self) {
+        self.failed = 0;
         self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
     }
 
@@ -188,8 +199,13 @@ impl Model {
 
 fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let circuit = circuit(settings);
-    let mut model =
-        Model { settings, state: ModelState::Closed(VecDeque::new(), VecDeque::new()), generation: 0, ids: 0 };
+    let mut model = Model {
+        settings,
+        state: ModelState::Closed(VecDeque::new(), VecDeque::new()),
+        generation: 0,
+        ids: 0,
+        failed: 0,
+    };
     let mut running = Vec::new();
     let mut now = 0;
     for step in steps {

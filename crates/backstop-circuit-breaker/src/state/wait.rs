@@ -1,0 +1,101 @@
+//! How long an open circuit stays open.
+
+use super::Nanos;
+
+/// A wait that doubles with every failed recovery, up to a most; and by how much it is stretched at random.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitRule {
+    pub(crate) first: Nanos,
+    /// The same as `first` where the wait is fixed.
+    pub(crate) max: Nanos,
+    /// The share of a wait that it may be stretched by, 0 to 1.
+    pub(crate) jitter: f64,
+    pub(crate) seed: Option<u64>,
+}
+
+impl WaitRule {
+    pub(crate) const fn fixed(wait: Nanos) -> Self {
+        Self { first: wait, max: wait, jitter: 0.0, seed: None }
+    }
+}
+
+/// The waits of one circuit.
+#[derive(Debug)]
+pub(super) struct Waits {
+    rule: WaitRule,
+    /// How many recoveries have failed since the circuit was last closed.
+    failed: u32,
+    random: fastrand::Rng,
+}
+
+impl Waits {
+    pub(super) fn new(rule: WaitRule) -> Self {
+        let random = rule.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self { rule, failed: 0, random }
+    }
+
+    /// A probe failed.
+    pub(super) const fn grow(&mut self) {
+        self.failed = self.failed.saturating_add(1);
+    }
+
+    /// The circuit closed.
+    pub(super) const fn start_over(&mut self) {
+        self.failed = 0;
+    }
+
+    /// The wait of a circuit that opens now: its own, or what the dependency asked for where that is longer. Jitter only
+    /// adds, so that nobody comes before either has passed.
+    pub(super) fn next(&mut self, asked: Option<Nanos>) -> Nanos {
+        let WaitRule { first, max, jitter, .. } = self.rule;
+        let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
+        let wait = first.saturating_mul(factor).min(max).max(asked.unwrap_or(0));
+        if jitter == 0.0 {
+            return wait;
+        }
+        // A wait is two days at most, which a double holds to the nanosecond.
+        wait.saturating_add((wait as f64 * jitter * self.random.f64()) as Nanos)
+    }
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use super::*;
+
+    const GROWING: WaitRule = WaitRule { first: 1_000, max: 5_000, jitter: 0.0, seed: Some(7) };
+
+    #[test]
+    fn a_growing_wait_doubles_up_to_its_most_and_starts_over() {
+        let mut waits = Waits::new(GROWING);
+        let mut next = || {
+            let wait = waits.next(None);
+            waits.grow();
+            wait
+        };
+        assert_eq!([next(), next(), next(), next(), next()], [1_000, 2_000, 4_000, 5_000, 5_000]);
+        (0..100).for_each(|_| _ = next());
+        assert_eq!(next(), 5_000);
+        waits.start_over();
+        assert_eq!(waits.next(None), 1_000);
+    }
+
+    #[test]
+    fn what_the_dependency_asked_for_only_lengthens_the_wait() {
+        let mut waits = Waits::new(GROWING);
+        assert_eq!(waits.next(Some(900)), 1_000);
+        assert_eq!(waits.next(Some(9_000)), 9_000);
+    }
+
+    #[test]
+    fn jitter_only_adds_and_at_most_its_share() {
+        let jittered = |seed| {
+            let mut waits = Waits::new(WaitRule { jitter: 0.5, seed: Some(seed), ..GROWING });
+            (0..1000).map(|_| waits.next(None)).collect::<Vec<_>>()
+        };
+        let waits = jittered(7);
+        assert!(waits.iter().all(|wait| (1_000..=1_500).contains(wait)));
+        assert!(waits.iter().any(|wait| *wait < 1_050) && waits.iter().any(|wait| *wait > 1_450));
+        assert_eq!(waits, jittered(7));
+        assert_ne!(waits, jittered(8));
+    }
+}
