@@ -26,6 +26,13 @@ use tower_service::Service;
 /// # }
 /// ```
 ///
+/// # Under tonic's generated clients
+///
+/// The bounds of these clients trip the compiler over a boxed error even without a layer of ours, and what is generic, as
+/// this function is, can't cure that. Leave a `Channel`'s error as it is: every layer fits it, and rejects with a gRPC
+/// status. Where it must be boxed, make the stack in a function that isn't generic, and that returns
+/// `impl Service<Request<Body>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone`.
+///
 /// # Where a layer doesn't fit
 ///
 /// A method such as `oneshot` says of a stack that is no service only that "its trait bounds were not satisfied". This
