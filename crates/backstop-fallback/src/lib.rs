@@ -72,9 +72,10 @@
 //!
 //! # Side effects
 //!
-//! A request whose method isn't idempotent (RFC 9110 §9.2.2), and that the primary may have processed, isn't given to
-//! another provider, unless that is marked [`even_if_processed`](Provider::even_if_processed). A refused connection or an
-//! open circuit proves that nothing was processed.
+//! A request whose method isn't idempotent (RFC 9110 §9.2.2), and that the primary or an earlier provider may have
+//! processed, isn't given to another provider, unless that is marked
+//! [`even_if_processed`](Provider::even_if_processed). A refused connection or an open circuit proves that nothing was
+//! processed; so does being given nothing of the request, as [`Provider::value`] is.
 //!
 //! Upgrades and `CONNECT` pass by the chain: they are about their connection.
 //!

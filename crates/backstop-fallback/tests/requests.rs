@@ -79,6 +79,27 @@ async fn a_request_that_may_have_been_processed_is_not_made_elsewhere() {
     assert_eq!(calls.count(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_was_given_nothing_of_the_request_processed_nothing_of_it() {
+    let refused = || {
+        service_fn(|_: Req| async {
+            Err::<Response, BoxError>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+        })
+    };
+    let after = |first| {
+        let chain = FallbackChain::builder("chain").provider(first).provider(says(name!("static"))).build().unwrap();
+        FallbackLayer::new(name!("primary"), chain).layer(refused()).oneshot(post("pay"))
+    };
+    let miss = Provider::value(name!("stored"), || async { Err::<Response, _>("nothing is stored") });
+    assert_eq!(text(after(miss).await.unwrap()).await, "static");
+
+    let hung = Provider::value(name!("stored"), std::future::pending::<Response>);
+    assert_eq!(text(after(hung).await.unwrap()).await, "static");
+
+    let lost = Provider::from_fn(name!("other"), |_: Req| async { Err::<Response, _>("the answer was lost") });
+    assert_eq!(after(lost).await.unwrap_err().to_string(), "connection refused");
+}
+
 #[tokio::test]
 async fn a_request_whose_body_is_too_long_to_keep_goes_to_those_that_do_not_need_it() {
     let long = || {
