@@ -1,6 +1,7 @@
 //! `cargo run -p recommendations`: see the library's documentation, or `--help`.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use recommendations::{Args, Running, start};
@@ -10,7 +11,6 @@ use tracing_subscriber::EnvFilter;
 const MISTAKE: u8 = 2;
 
 #[tokio::main]
-#[expect(clippy::print_stderr, reason = "it talks to a terminal")]
 async fn main() -> ExitCode {
     let config = match Args::parse_config(std::env::args_os()) {
         Ok(config) => config,
@@ -22,60 +22,81 @@ async fn main() -> ExitCode {
     };
     // Activations of fallbacks and transitions of circuits are warnings; each single decision is at `debug`.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,backstop=info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
 
+    let asked_to_stop = match asked_to_stop() {
+        Ok(asked_to_stop) => asked_to_stop,
+        Err(error) => {
+            say(io::stderr(), format_args!("error: can't listen for signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let running = match start(config).await {
         Ok(running) => running,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(io::stderr(), format_args!("error: {error}"));
             return ExitCode::from(MISTAKE);
         }
     };
     welcome(&running);
-    asked_to_stop().await;
-    eprintln!("shutting down");
+    asked_to_stop.await;
+    say(io::stderr(), format_args!("shutting down"));
     running.shut_down().await;
     ExitCode::SUCCESS
 }
 
-#[expect(clippy::print_stdout, reason = "it is what the operator looks for")]
 fn welcome(running: &Running) {
     let (app, admin) = (running.app(), running.admin());
-    println!("app      http://{app}");
-    println!("admin    http://{admin}");
+    let out = io::stdout;
+    say(out(), format_args!("app      http://{app}"));
+    say(out(), format_args!("admin    http://{admin}"));
     for upstream in running.chaos().all_simulated() {
-        println!("{:<8} http://{} (simulated)", upstream.upstream(), upstream.address());
+        say(out(), format_args!("{:<8} http://{} (simulated)", upstream.upstream(), upstream.address()));
     }
-    println!(
-        "
+    let json = "-H 'Content-Type: application/json'";
+    say(
+        out(),
+        format_args!(
+            r#"
 Try, one after another:
   curl -i http://{app}/api/recommendations/ada
-  curl -X PUT http://{admin}/chaos/ml -H 'Content-Type: application/json' -d '{{\"fault\":\"status\"}}'
+  curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"status"}}'
   curl -i http://{app}/api/recommendations/ada
   curl -i http://{app}/api/recommendations/grace
 Then mend it, wait until the circuit lets a probe through, and ask again:
-  curl -X PUT http://{admin}/chaos/ml -H 'Content-Type: application/json' -d '{{\"fault\":\"none\"}}'
+  curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"none"}}'
   curl http://{admin}/circuits
-Ctrl-C ends it."
+Ctrl-C ends it."#
+        ),
     );
 }
 
-/// Returns on Ctrl-C, and on `SIGTERM` where there is such a thing.
-async fn asked_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+/// Not `println!`, which panics where nobody reads any more: that is no reason to end a service.
+fn say(mut to: impl Write, line: fmt::Arguments<'_>) {
+    let _ = writeln!(to, "{line}");
+}
+
+/// Ends on Ctrl-C, and on `SIGTERM` where there is such a thing. It listens from when it is made, so that whoever has seen
+/// the welcome can say goodbye.
+#[cfg(unix)]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-    }
-    // Without a way to be told, it runs until it is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+    })
+}
+
+#[cfg(windows)]
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }

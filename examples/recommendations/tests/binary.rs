@@ -200,6 +200,15 @@ async fn both_signals_end_it_with_success() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn it_needs_nobody_to_read_what_it_says() {
+    let mut started = Started::start(&[]).await;
+    drop(started.child.stderr.take());
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await.code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn requests_that_are_being_served_end_before_the_program_does() {
     // An ML service that doesn't answer: the request takes as long as the app's patience with it.
     let ml = TcpListener::bind("127.0.0.1:0").await.unwrap();
