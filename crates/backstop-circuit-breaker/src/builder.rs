@@ -6,7 +6,7 @@ use backstop_core::{
     ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, Wait};
+use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, Wait, Window};
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
 #[derive(Clone)]
@@ -32,10 +32,10 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         self
     }
 
-    /// Opens the circuit when this share of the last calls failed: 0.000001 to 1.
+    /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
     ///
-    /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the last
-    /// [`window`](Self::window) calls, once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted.
+    /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted.
     pub const fn failure_rate(mut self, share: f64) -> Self {
         self.config.failure_rate = Some(share);
         self
@@ -44,8 +44,8 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
     /// Opens the circuit, too, when this share of the last calls took `threshold` or longer: 1 ms to 24 h, and 0.000001
     /// to 1. Off unless set.
     ///
-    /// For dependencies that drown instead of failing. Beside either way to count failures, over the last
-    /// [`window`](Self::window) calls, once there were [`min_calls`](Self::min_calls). A call's time runs from when it
+    /// For dependencies that drown instead of failing. Beside either way to count failures, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it
     /// was first pending to its response head or its error; one that is ready at once isn't slow. Neutral calls aren't
     /// counted. A probe that is slow opens the circuit again, whatever it answers.
     pub const fn slow_calls(mut self, threshold: Duration, share: f64) -> Self {
@@ -53,15 +53,27 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) look back: 1 to 65,536,
-    /// 100 unless set. Exactly so many, whatever came before.
-    pub const fn window(mut self, calls: u32) -> Self {
-        self.config.window = Some(calls);
+    /// How far [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) look back: 1 to 65,536 calls,
+    /// or 1 s to 24 h. The last 100 calls unless set. A number of calls, a [`Duration`], or a [`Window`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Window};
+    ///
+    /// let breaker = || CircuitBreakerLayer::builder("ml_service").failure_rate(0.5);
+    /// let last_calls = breaker().window(Window::Calls(200)).build()?;
+    /// let last_minute = breaker().window(Window::Time(Duration::from_secs(60))).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn window(mut self, window: impl Into<Window>) -> Self {
+        self.config.window = Some(window.into());
         self
     }
 
     /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) need before they say
-    /// anything: 1 to [`window`](Self::window). 20 unless set, or the window where that is less.
+    /// anything: 1 to the calls in the [`window`](Self::window), or to 65,536 in a window of time. 20 unless set, or the
+    /// window where that is less.
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.min_calls = Some(calls);
         self

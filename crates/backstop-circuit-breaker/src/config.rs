@@ -5,13 +5,14 @@ use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
 use backstop_core::{ConfigError, Name};
 
 use crate::{
+    OnDrop, SlowCalls, Wait, Window,
     breaker::nanos,
     jitter::Jitter,
-    state::{self, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
+    state::{self, Last, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
-const DEFAULT_WINDOW: u32 = 100;
+const DEFAULT_WINDOW: Window = Window::Calls(100);
 const DEFAULT_MIN_CALLS: u32 = 20;
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const DEFAULT_GROWING_JITTER: f64 = 0.1;
@@ -20,6 +21,7 @@ const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
 const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 const TIMES: &str = "1 ms to 24 h";
@@ -39,10 +41,10 @@ pub struct CircuitBreakerConfig {
     pub failure_rate: Option<f64>,
     /// Opens the circuit by slow calls, too.
     pub slow_calls: Option<SlowCalls>,
-    /// How many calls `failure_rate` and `slow_calls` look back: 1 to 65,536, 100 unless set.
-    pub window: Option<u32>,
-    /// How many calls `failure_rate` and `slow_calls` need before they say anything: 1 to `window`. 20 unless set, or
-    /// `window` where that is less.
+    /// How far `failure_rate` and `slow_calls` look back: the last 100 calls unless set.
+    pub window: Option<Window>,
+    /// How many calls `failure_rate` and `slow_calls` need before they say anything: 1 to the calls in the window, or to
+    /// 65,536. 20 unless set, or the window where that is less.
     pub min_calls: Option<u32>,
     /// How long the circuit stays open before it lets a probe through: [`Wait::Fixed`] 60 s unless set.
     pub wait: Wait,
@@ -62,61 +64,6 @@ pub struct CircuitBreakerConfig {
     pub probe_lease: Duration,
     /// What a call counts as that its caller drops: [`OnDrop::FailureAfter`] 5 s unless set.
     pub on_drop: OnDrop,
-}
-
-/// What a call counts as that is dropped before it has ended, where neither a time limit nor a panic explains it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnDrop {
-    /// A failure where it had been pending for so long, 1 ms to 24 h, and nothing otherwise.
-    ///
-    /// A caller that gives up early says nothing of the service; one that gives up on a hang says a lot.
-    FailureAfter(Duration),
-    /// Nothing.
-    Ignore,
-    /// A failure.
-    Failure,
-}
-
-/// How long a circuit stays open before it lets a probe through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Wait {
-    /// Always so long: 1 ms to 24 h.
-    Fixed(Duration),
-    /// Twice as long after each recovery that failed, that is, after each probe that opened the circuit again. A circuit
-    /// that closes starts over.
-    Growing {
-        /// The first wait: 1 ms to 24 h.
-        first: Duration,
-        /// The longest: `first` to 24 h.
-        max: Duration,
-    },
-}
-
-/// A fixed wait.
-impl From<Duration> for Wait {
-    fn from(wait: Duration) -> Self {
-        Self::Fixed(wait)
-    }
-}
-
-/// When slow calls open the circuit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct SlowCalls {
-    /// How long a call takes that is slow: 1 ms to 24 h.
-    pub threshold: Duration,
-    /// The share of slow calls that opens the circuit: 0.000001 to 1.
-    pub share: f64,
-}
-
-impl SlowCalls {
-    /// Opens when `share` of the calls took `threshold` or longer.
-    #[must_use]
-    pub const fn new(threshold: Duration, share: f64) -> Self {
-        Self { threshold, share }
-    }
 }
 
 impl CircuitBreakerConfig {
@@ -209,21 +156,31 @@ impl CircuitBreakerConfig {
     }
 
     /// The window, and how many calls must be in it.
-    fn looks_back(&self) -> Result<(u32, u32), ConfigError> {
+    fn looks_back(&self) -> Result<(Last, u32), ConfigError> {
         if self.failure_rate.is_none() && self.slow_calls.is_none() {
-            for (field, value) in [("window", self.window), ("min_calls", self.min_calls)] {
-                if let Some(value) = value {
-                    let allowed = "only beside failure_rate or slow_calls";
-                    return Err(ConfigError::new(field, value.to_string(), allowed));
-                }
+            let allowed = "only beside failure_rate or slow_calls";
+            if let Some(window) = self.window {
+                return Err(ConfigError::new("window", format!("{window:?}"), allowed));
+            }
+            if let Some(min_calls) = self.min_calls {
+                return Err(ConfigError::new("min_calls", min_calls.to_string(), allowed));
             }
         }
-        let window = number("window", self.window.unwrap_or(DEFAULT_WINDOW), 1..=MAX_CALLS, CALLS)?;
-        let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(window));
-        Ok((window, number("min_calls", min_calls, 1..=window, "1 to window")?))
+        let (window, most, allowed) = match self.window.unwrap_or(DEFAULT_WINDOW) {
+            Window::Calls(calls) => {
+                let calls = number("window", calls, 1..=MAX_CALLS, CALLS)?;
+                (Last::Calls(calls), calls, "1 to window")
+            }
+            Window::Time(time) if (SHORTEST_WINDOW..=LONGEST).contains(&time) => {
+                (Last::Time(nanos(time)), MAX_CALLS, CALLS)
+            }
+            Window::Time(time) => return Err(ConfigError::new("window", format!("{time:?}"), "1 s to 24 h")),
+        };
+        let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(most));
+        Ok((window, number("min_calls", min_calls, 1..=most, allowed)?))
     }
 
-    fn trip(&self, (window, min_calls): (u32, u32)) -> Result<Trip, ConfigError> {
+    fn trip(&self, (window, min_calls): (Last, u32)) -> Result<Trip, ConfigError> {
         match (self.failure_rate, self.consecutive_failures) {
             (Some(_), Some(failures)) => {
                 Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
@@ -238,7 +195,7 @@ impl CircuitBreakerConfig {
         }
     }
 
-    fn slow_rate(&self, (window, min_calls): (u32, u32)) -> Result<Option<SlowRate>, ConfigError> {
+    fn slow_rate(&self, (window, min_calls): (Last, u32)) -> Result<Option<SlowRate>, ConfigError> {
         let Some(SlowCalls { threshold, share }) = self.slow_calls else {
             return Ok(None);
         };

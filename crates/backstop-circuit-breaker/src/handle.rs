@@ -55,7 +55,7 @@ impl CircuitBreakerHandle {
     /// What has been counted since the last transition.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker.circuit.counted();
+        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker.circuit.counted(self.now());
         Counts { calls, failures, slow, probes, probe_successes }
     }
 

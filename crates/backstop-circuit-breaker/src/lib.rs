@@ -73,8 +73,8 @@
 //! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | 1 to 65,536 |
 //! | [`failure_rate`](CircuitBreakerBuilder::failure_rate), instead of it | – | 0.000001 to 1 |
 //! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside either | – | 1 ms to 24 h; 0.000001 to 1 |
-//! | [`window`](CircuitBreakerBuilder::window), of both rates | the last 100 calls | 1 to 65,536 |
-//! | [`min_calls`](CircuitBreakerBuilder::min_calls), of both rates | 20, or the window | 1 to the window |
+//! | [`window`](CircuitBreakerBuilder::window), of both rates | the last 100 calls | 1 to 65,536 calls, or 1 s to 24 h |
+//! | [`min_calls`](CircuitBreakerBuilder::min_calls), of both rates | 20, or the window | 1 to the window, or to 65,536 |
 //! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h, fixed or growing |
 //! | [`wait_jitter`](CircuitBreakerBuilder::wait_jitter) | 0; 0.1 of a growing wait | 0 to 1 |
 //! | [`respect_retry_after`](CircuitBreakerBuilder::respect_retry_after) | – | 1 ms to 24 h |
@@ -167,7 +167,8 @@
 //! While the circuit is closed, a call takes no lock, allocates nothing and, if it is ready at once, reads no clock. A
 //! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
 //! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs. A
-//! window of *n* calls takes *n* / 4 bytes. Slow calls take a second one, and a call that isn't ready at once two
+//! window of *n* calls takes *n* / 4 bytes, one of time 136, and there each call reads the clock once, however many
+//! calls are in it. Slow calls take a second one, and a call that isn't ready at once two
 //! readings of the clock.
 //!
 //! # Telemetry
@@ -177,6 +178,7 @@
 
 mod breaker;
 mod builder;
+mod choices;
 mod config;
 mod future;
 mod handle;
@@ -188,7 +190,8 @@ mod telemetry;
 
 pub use backstop_core::{CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, name};
 pub use builder::CircuitBreakerBuilder;
-pub use config::{CircuitBreakerConfig, OnDrop, SlowCalls, Wait};
+pub use choices::{OnDrop, SlowCalls, Wait, Window};
+pub use config::CircuitBreakerConfig;
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use layer::CircuitBreakerLayer;

@@ -2,7 +2,7 @@
 
 use super::{
     Cause, Circuit, CircuitState, Nanos, Observer, Transition,
-    policy::{self, Policy},
+    policy::{self, Policy, is_share},
     recovery::Recovery,
     slow::SlowCalls,
     word::{Generation, Phase, Word},
@@ -10,19 +10,14 @@ use super::{
 
 impl<O: Observer> Circuit<O> {
     #[inline]
-    pub(super) fn count_success(&self, generation: Generation) {
+    pub(super) fn count_success(&self, generation: Generation, now: impl Fn() -> Nanos) {
         let word = self.load();
-        if word.count() == 0 {
-            match &self.policy {
-                Policy::Consecutive { .. } => return,
-                // A success that replaces a success: the window is the same without it, wherever it begins.
-                Policy::FailureRate { .. } if word.is_full() => return,
-                Policy::FailureRate { .. } => {}
-            }
-        }
         match &self.policy {
+            Policy::Consecutive { .. } if word.count() == 0 => {}
             Policy::Consecutive { .. } => _ = self.update(generation, Word::without_count),
-            Policy::FailureRate { .. } => {
+            // A success that replaces a success: the window is the same without it, wherever it begins.
+            Policy::LastCalls { .. } if word.count() == 0 && word.is_full() => {}
+            Policy::LastCalls { .. } => {
                 // A success in the place of a success or of a failure: nothing that could trip.
                 if let Some(delta) = self.exchange(generation, false)
                     && delta != 0
@@ -30,6 +25,7 @@ impl<O: Observer> Circuit<O> {
                     self.update(generation, |word| word.plus(delta));
                 }
             }
+            Policy::LastTime { buckets, .. } => buckets.add(generation, now(), false),
         }
     }
 
@@ -37,10 +33,20 @@ impl<O: Observer> Circuit<O> {
     pub(super) fn count_failure(&self, generation: Generation, asked: Option<Nanos>, now: impl Fn() -> Nanos) {
         let delta = match &self.policy {
             Policy::Consecutive { .. } => 1,
-            Policy::FailureRate { .. } => match self.exchange(generation, true) {
+            Policy::LastCalls { .. } => match self.exchange(generation, true) {
                 Some(delta) => delta,
                 None => return,
             },
+            Policy::LastTime { buckets, share, min_calls } => {
+                let now = now();
+                buckets.add(generation, now, true);
+                let (failures, calls) = buckets.sum(generation, now);
+                if calls >= *min_calls && is_share(failures, calls, *share) {
+                    let transition = self.trip_by_time(generation, now, asked, Cause::Tripped { failures, calls });
+                    self.report(transition);
+                }
+                return;
+            }
         };
         let mut word = self.load();
         loop {
@@ -114,10 +120,33 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
-        let (slow, calls) = slow_calls.tripped(generation)?;
-        // Only failures are counted in it meanwhile; who holds the lock decides on the generation.
+        let (slow, calls) = slow_calls.tripped(generation, now)?;
+        self.open(&mut recovery, generation, now, asked, Cause::TrippedBySlowCalls { slow, calls })
+    }
+
+    /// Opens the circuit for a failure that is counted already.
+    fn trip_by_time(
+        &self,
+        generation: Generation,
+        now: Nanos,
+        asked: Option<Nanos>,
+        cause: Cause,
+    ) -> Option<Transition> {
+        self.open(&mut self.lock(), generation, now, asked, cause)
+    }
+
+    /// Opens the circuit, if it is still of that generation: who holds the lock decides on the generation, others only
+    /// count failures in it meanwhile.
+    fn open(
+        &self,
+        recovery: &mut Recovery,
+        generation: Generation,
+        now: Nanos,
+        asked: Option<Nanos>,
+        cause: Cause,
+    ) -> Option<Transition> {
         self.update(generation, |_| Word::new(Phase::Open, generation.next()))?;
-        Some(self.tripped(&mut recovery, now, asked, Cause::TrippedBySlowCalls { slow, calls }))
+        Some(self.tripped(recovery, now, asked, cause))
     }
 
     /// What is left to do when the word says that the circuit opened.

@@ -40,7 +40,7 @@ const CONSECUTIVE: Settings = Settings {
 };
 
 const fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window, min_calls }, ..CONSECUTIVE }
+    Settings { trip: Trip::FailureRate { share, window: Last::Calls(window), min_calls }, ..CONSECUTIVE }
 }
 
 type Shared = Arc<Circuit<Log>>;
@@ -176,7 +176,7 @@ fn a_late_result_never_counts_in_another_generation() {
             circuit.record(first, Verdict::Failure, || 0);
             let probes = admitted(race(&circuit, vec![admits(WAIT), records(late, verdict, WAIT)]));
             assert_eq!((circuit.state(), probes.len()), (HalfOpen, 1));
-            assert_eq!(circuit.counted(), Counted { probes: 1, ..Counted::default() });
+            assert_eq!(circuit.counted(0), Counted { probes: 1, ..Counted::default() });
         });
     }
 }
@@ -197,9 +197,9 @@ fn a_failure_from_before_a_reset_is_not_counted_after_it() {
                     }),
                 ],
             );
-            assert_eq!(circuit.counted(), Counted::default());
+            assert_eq!(circuit.counted(0), Counted::default());
             circuit.call(Verdict::Failure, 0);
-            assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, ..Counted::default() });
+            assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
         });
     }
 }
@@ -218,10 +218,10 @@ fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
             race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
             // It neither adds a failure of its own, nor hides the one that this window began with.
             let failures = u32::from(first == Verdict::Failure);
-            assert_eq!(circuit.counted(), Counted { calls: 1, failures, ..Counted::default() });
+            assert_eq!(circuit.counted(0), Counted { calls: 1, failures, ..Counted::default() });
             circuit.call(Verdict::Success, 0);
             circuit.call(Verdict::Success, 0);
-            assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
+            assert_eq!(circuit.counted(0), Counted { calls: 2, ..Counted::default() });
         });
     }
 }
@@ -235,7 +235,7 @@ fn the_count_stays_that_of_the_ring() {
         if circuit.state() == Closed {
             circuit.call(Verdict::Success, 0);
             circuit.call(Verdict::Success, 0);
-            assert_eq!(circuit.counted(), Counted { calls: 2, ..Counted::default() });
+            assert_eq!(circuit.counted(0), Counted { calls: 2, ..Counted::default() });
         }
     });
 }
@@ -290,10 +290,59 @@ fn no_failure_is_lost() {
     });
 }
 
+/// Ticks of 10.
+const fn timed(share: u32, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share, window: Last::Time(20), min_calls }, ..CONSECUTIVE }
+}
+
+fn fails_at(now: Nanos) -> Step<()> {
+    Box::new(move |circuit| {
+        if let Ok(admission) = circuit.admit(|| now) {
+            circuit.record(admission, Verdict::Failure, || now);
+        }
+    })
+}
+
+#[test]
+fn no_failure_is_lost_between_two_ticks() {
+    for (first, second) in [(5, 5), (9, 10), (0, 10)] {
+        check(move || {
+            let circuit = circuit(timed(SHARE_UNIT, 2));
+            race(&circuit, vec![fails_at(first), fails_at(second)]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open)), (Open, 1));
+        });
+    }
+}
+
+#[test]
+fn a_window_of_time_trips_once() {
+    check(|| {
+        let circuit = circuit(timed(SHARE_UNIT / 2, 1));
+        let failing = (0..3).map(|now| records(circuit.admit(|| 0).unwrap(), Verdict::Failure, now * 9)).collect();
+        race(&circuit, failing);
+        assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
+    });
+}
+
+#[test]
+fn a_late_failure_leaves_no_mark_in_the_next_window_of_time() {
+    check(|| {
+        let circuit = circuit(timed(SHARE_UNIT, 3));
+        let late = circuit.admit(|| 0).unwrap();
+        let resets: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.reset();
+            circuit.call(Verdict::Failure, 9);
+            None
+        });
+        race(&circuit, vec![records(late, Verdict::Failure, 10), resets]);
+        assert_eq!(circuit.counted(10), Counted { calls: 1, failures: 1, ..Counted::default() });
+    });
+}
+
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
 
 const fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share, window, min_calls }), ..CONSECUTIVE }
+    Settings { slow: Some(SlowRate { share, window: Last::Calls(window), min_calls }), ..CONSECUTIVE }
 }
 
 fn is_slow() -> Step<()> {
@@ -334,10 +383,10 @@ fn a_slow_call_from_before_a_reset_is_not_counted_after_it() {
         let late = circuit.admit(|| 0).unwrap();
         let slow: Step<()> = Box::new(move |circuit| circuit.record(late, SLOW, || 0));
         race(&circuit, vec![slow, Box::new(Circuit::reset)]);
-        assert_eq!(circuit.counted(), Counted::default());
+        assert_eq!(circuit.counted(0), Counted::default());
         circuit.call(Verdict::Success, 0);
         race(&circuit, vec![is_slow()]);
-        assert_eq!((circuit.state(), circuit.counted().slow), (Closed, 1));
+        assert_eq!((circuit.state(), circuit.counted(0).slow), (Closed, 1));
     });
 }
 
@@ -347,7 +396,7 @@ fn a_success_clears_the_failures_before_it_and_no_others() {
         let circuit = circuit(CONSECUTIVE);
         circuit.call(Verdict::Failure, 0);
         race(&circuit, vec![calls(Verdict::Success), calls(Verdict::Failure)]);
-        let counted = circuit.counted();
+        let counted = circuit.counted(0);
         assert!(circuit.state() == Open || counted.failures == 1, "{counted:?}");
     });
 }

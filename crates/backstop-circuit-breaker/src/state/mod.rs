@@ -28,6 +28,7 @@
 //! A deadline in the future that a slow reader pairs with an older word belongs to a later time of refusing, so that
 //! the refusal is right all the same.
 
+mod buckets;
 mod closed;
 mod policy;
 mod probes;
@@ -53,7 +54,7 @@ use slow::SlowCalls;
 use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use word::{Generation, Phase, Word};
 
-pub(crate) use policy::{SHARE_UNIT, Trip};
+pub(crate) use policy::{Last, SHARE_UNIT, Trip};
 pub(crate) use slow::SlowRate;
 pub(crate) use types::{Admission, Cause, Counted, Finished, Observer, Refused, Settings, Transition};
 pub(crate) use wait::WaitRule;
@@ -142,7 +143,7 @@ impl<O: Observer> Circuit<O> {
         let Admission { generation, lease } = admission;
         let finished = finished.into();
         match (lease, finished.verdict) {
-            (None, Verdict::Success) => self.count_success(generation),
+            (None, Verdict::Success) => self.count_success(generation, &now),
             (None, Verdict::Failure) => self.count_failure(generation, finished.asked, &now),
             (None, Verdict::Neutral) => return,
             (Some(lease), _) => {
@@ -151,7 +152,7 @@ impl<O: Observer> Circuit<O> {
             }
         }
         if let Some(slow) = &self.slow
-            && slow.count(generation, finished.slow)
+            && slow.count(generation, finished.slow, &now)
         {
             let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
             self.report(transition);
@@ -173,16 +174,15 @@ impl<O: Observer> Circuit<O> {
         (self.load().phase() == Phase::Open).then(|| self.deadline().saturating_sub(now))
     }
 
-    pub(crate) fn counted(&self) -> Counted {
+    pub(crate) fn counted(&self, now: Nanos) -> Counted {
         let recovery = self.lock();
         let word = self.load();
         match word.phase() {
-            Phase::Closed => Counted {
-                calls: self.policy.calls(word),
-                failures: policy::failures(word),
-                slow: self.slow.as_ref().map_or(0, |slow| slow.slow()),
-                ..Counted::default()
-            },
+            Phase::Closed => {
+                let (failures, calls) = self.policy.counted(word, now);
+                let slow = self.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
+                Counted { calls, failures, slow, ..Counted::default() }
+            }
             Phase::Probing | Phase::Saturated => Counted {
                 probes: recovery.probes().in_flight(),
                 probe_successes: recovery.probes().successes(),

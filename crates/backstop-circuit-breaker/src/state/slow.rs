@@ -1,11 +1,13 @@
-//! The slow calls among the last N, beside whatever counts the failures.
+//! The slow calls in a window, beside whatever counts the failures.
 //!
-//! They are counted in a word and a ring of their own, in the way that failures are in the circuit's, and by calls of
-//! the same generation. What can't be done with one word more is to open the circuit by the very compare-and-swap that
-//! counts: so the slow call that trips is counted first, and then opens the circuit under the lock, if that is still of
-//! its generation and the window still says so.
+//! They are counted in a window of their own, in the way that failures are, and by calls of the same generation. What
+//! can't be done with one word more is to open the circuit by the very compare-and-swap that counts: so the slow call
+//! that trips is counted first, and then opens the circuit under the lock, if that is still of its generation and the
+//! window still says so.
 
 use super::{
+    Last, Nanos,
+    buckets::Buckets,
     policy::{failures, is_share},
     ring::Ring,
     sync::{AtomicU64, Ordering},
@@ -16,64 +18,111 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlowRate {
     pub(crate) share: u32,
-    pub(crate) window: u32,
+    pub(crate) window: Last,
     pub(crate) min_calls: u32,
 }
 
 /// Boxed, as most circuits have none.
 #[derive(Debug)]
 pub(super) struct SlowCalls {
-    /// A [`Word`] whose phase means nothing. Its generation is the circuit's latest, or one that lasts no longer.
-    word: AtomicU64,
-    ring: Ring,
-    rate: SlowRate,
+    window: Window,
+    share: u32,
+    min_calls: u32,
+}
+
+#[derive(Debug)]
+enum Window {
+    Calls(LastCalls),
+    Time(Buckets),
 }
 
 impl SlowCalls {
     pub(super) fn new(rate: SlowRate) -> Self {
-        let word = Word::new(Phase::Closed, Generation::FIRST);
-        Self { word: AtomicU64::new(word.bits()), ring: Ring::new(rate.window), rate }
+        let window = match rate.window {
+            Last::Calls(calls) => Window::Calls(LastCalls::new(calls)),
+            Last::Time(time) => Window::Time(Buckets::new(time)),
+        };
+        Self { window, share: rate.share, min_calls: rate.min_calls }
     }
 
     /// Counts a call that was slow or not. Returns whether the circuit should open.
-    pub(super) fn count(&self, generation: Generation, slow: bool) -> bool {
-        let word = self.load();
-        // As with failures: a window that a fast call leaves as it is needs no write.
-        if !slow && word.count() == 0 && word.is_full() {
-            return false;
+    pub(super) fn count(&self, generation: Generation, slow: bool, now: impl Fn() -> Nanos) -> bool {
+        match &self.window {
+            Window::Calls(last) => {
+                last.count(generation, slow);
+                slow && self.trips(last.counted(generation))
+            }
+            Window::Time(buckets) => {
+                let now = now();
+                buckets.add(generation, now, slow);
+                slow && self.trips(buckets.sum(generation, now))
+            }
         }
-        let Some(delta) = self.exchange(generation, slow) else {
-            return false;
-        };
-        let counted = match delta {
-            0 => Some(self.load()),
-            _ => self.update(generation, |word| word.plus(delta)).map(|word| word.plus(delta)),
-        };
-        slow && counted.is_some_and(|word| self.trips(generation, word).is_some())
     }
 
     /// The slow calls and all calls, where the window says that the circuit should open.
-    pub(super) fn tripped(&self, generation: Generation) -> Option<(u32, u32)> {
-        self.trips(generation, self.load())
+    pub(super) fn tripped(&self, generation: Generation, now: Nanos) -> Option<(u32, u32)> {
+        Some(self.counted(generation, now)).filter(|counted| self.trips(*counted))
     }
 
-    /// How many slow calls there are in the window.
-    pub(super) fn slow(&self) -> u32 {
-        failures(self.load())
+    /// The slow calls in the window, and all calls in it.
+    pub(super) fn counted(&self, generation: Generation, now: Nanos) -> (u32, u32) {
+        match &self.window {
+            Window::Calls(last) => last.counted(generation),
+            Window::Time(buckets) => buckets.sum(generation, now),
+        }
     }
 
     /// Starts a generation. Called under the lock, before the circuit's own word is published.
     pub(super) fn renew(&self, turn: u64, generation: Generation) {
-        self.ring.renew(turn, generation);
-        self.word.swap(Word::new(Phase::Closed, generation).bits(), Ordering::AcqRel);
+        if let Window::Calls(last) = &self.window {
+            last.renew(turn, generation);
+        }
     }
 
-    fn trips(&self, generation: Generation, word: Word) -> Option<(u32, u32)> {
-        let calls = if word.is_full() { self.ring.len() } else { word.position() };
-        let slow = failures(word);
-        let trips =
-            word.generation() == generation && calls >= self.rate.min_calls && is_share(slow, calls, self.rate.share);
-        trips.then_some((slow, calls))
+    const fn trips(&self, (slow, calls): (u32, u32)) -> bool {
+        calls >= self.min_calls && is_share(slow, calls, self.share)
+    }
+}
+
+#[derive(Debug)]
+struct LastCalls {
+    /// A [`Word`] whose phase means nothing. Its generation is the circuit's latest, or one that lasts no longer.
+    word: AtomicU64,
+    ring: Ring,
+}
+
+impl LastCalls {
+    fn new(calls: u32) -> Self {
+        let word = Word::new(Phase::Closed, Generation::FIRST);
+        Self { word: AtomicU64::new(word.bits()), ring: Ring::new(calls) }
+    }
+
+    fn count(&self, generation: Generation, slow: bool) {
+        let word = self.load();
+        // As with failures: a window that a fast call leaves as it is needs no write.
+        if !slow && word.count() == 0 && word.is_full() {
+            return;
+        }
+        if let Some(delta) = self.exchange(generation, slow)
+            && delta != 0
+        {
+            self.update(generation, |word| word.plus(delta));
+        }
+    }
+
+    /// Nothing where another generation has begun.
+    fn counted(&self, generation: Generation) -> (u32, u32) {
+        let word = self.load();
+        if word.generation() != generation {
+            return (0, 0);
+        }
+        (failures(word), if word.is_full() { self.ring.len() } else { word.position() })
+    }
+
+    fn renew(&self, turn: u64, generation: Generation) {
+        self.ring.renew(turn, generation);
+        self.word.swap(Word::new(Phase::Closed, generation).bits(), Ordering::AcqRel);
     }
 
     fn exchange(&self, generation: Generation, slow: bool) -> Option<i32> {

@@ -40,7 +40,7 @@ fn circuit(settings: Settings) -> Circuit<Log> {
 }
 
 fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window, min_calls }, ..SETTINGS }
+    Settings { trip: Trip::FailureRate { share, window: Last::Calls(window), min_calls }, ..SETTINGS }
 }
 
 impl Circuit<Log> {
@@ -91,7 +91,7 @@ fn a_neutral_result_counts_as_nothing() {
     let circuit = circuit(SETTINGS);
     circuit.fail(0);
     circuit.call(Verdict::Neutral, 0);
-    assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
     circuit.fail(0);
     assert_eq!(circuit.state(), Open);
 }
@@ -110,7 +110,7 @@ fn a_window_of_n_calls_means_exactly_the_last_n() {
     let circuit = circuit(rate(500_000, 10, 10));
     (0..1000).for_each(|_| circuit.succeed(0));
     (0..4).for_each(|_| circuit.fail(0));
-    assert_eq!(circuit.counted(), Counted { calls: 10, failures: 4, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 10, failures: 4, ..Counted::default() });
     assert_eq!(circuit.state(), Closed);
     circuit.fail(0);
     assert_eq!(circuit.state(), Open);
@@ -121,9 +121,9 @@ fn a_failure_leaves_the_window_after_n_calls() {
     let circuit = circuit(rate(500_000, 10, 10));
     (0..4).for_each(|_| circuit.fail(0));
     (0..9).for_each(|_| circuit.succeed(0));
-    assert_eq!(circuit.counted().failures, 1);
+    assert_eq!(circuit.counted(0).failures, 1);
     circuit.succeed(0);
-    assert_eq!(circuit.counted(), Counted { calls: 10, failures: 0, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 10, failures: 0, ..Counted::default() });
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn the_call_after_the_wait_is_a_probe_and_enough_of_them_close() {
     assert_eq!(circuit.state(), Open);
     circuit.succeed(60 * SECOND);
     assert_eq!(circuit.state(), HalfOpen);
-    assert_eq!(circuit.counted(), Counted { probe_successes: 1, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { probe_successes: 1, ..Counted::default() });
     circuit.succeed(60 * SECOND);
     assert_eq!(circuit.state(), Closed);
-    assert_eq!(circuit.counted(), Counted::default());
+    assert_eq!(circuit.counted(0), Counted::default());
     assert_eq!(circuit.observer().states(), [Open, HalfOpen, Closed]);
 }
 
@@ -220,14 +220,14 @@ fn a_late_result_never_counts_in_another_generation() {
         let mut late = late.into_iter();
         circuit.record(late.next().unwrap(), Verdict::Success, || 60 * SECOND);
         circuit.record(late.next().unwrap(), Verdict::Failure, || 60 * SECOND);
-        assert_eq!(circuit.counted(), Counted { probes: 1, ..Counted::default() });
+        assert_eq!(circuit.counted(0), Counted { probes: 1, ..Counted::default() });
         circuit.record(probe, Verdict::Success, || 60 * SECOND);
         circuit.succeed(60 * SECOND);
         assert_eq!(circuit.state(), Closed);
         for admission in late {
             circuit.record(admission, Verdict::Failure, || 60 * SECOND);
         }
-        assert_eq!((circuit.state(), circuit.counted()), (Closed, Counted::default()));
+        assert_eq!((circuit.state(), circuit.counted(0)), (Closed, Counted::default()));
     }
 }
 
@@ -269,16 +269,90 @@ fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
         let circuit = circuit(settings);
         circuit.fail(0);
         circuit.close();
-        assert_eq!(circuit.counted().failures, 1);
+        assert_eq!(circuit.counted(0).failures, 1);
         circuit.reset();
-        assert_eq!(circuit.counted(), Counted::default());
+        assert_eq!(circuit.counted(0), Counted::default());
         assert_eq!(circuit.observer().states(), []);
         assert_eq!(circuit.generation(), 1);
     }
 }
 
+fn timed(share: u32, window: Nanos, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share, window: Last::Time(window), min_calls }, ..SETTINGS }
+}
+
+#[test]
+fn a_failure_leaves_a_window_of_time_after_that_time() {
+    let circuit = circuit(timed(500_000, 16 * SECOND, 4));
+    circuit.fail(0);
+    circuit.fail(SECOND);
+    circuit.fail(2 * SECOND);
+    assert_eq!(circuit.counted(16 * SECOND - 1), Counted { calls: 3, failures: 3, ..Counted::default() });
+    assert_eq!(circuit.counted(16 * SECOND).failures, 2);
+    circuit.fail(16 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+    circuit.fail(16 * SECOND);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn successes_count_in_a_window_of_time() {
+    let circuit = circuit(timed(100_000, 10 * SECOND, 1));
+    (0..99).for_each(|_| circuit.succeed(0));
+    (0..10).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.counted(0), Counted { calls: 109, failures: 10, ..Counted::default() });
+    circuit.fail(0);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn a_window_of_time_is_empty_after_a_reset_and_after_recovery() {
+    let circuit = circuit(timed(500_000, 3600 * SECOND, 2));
+    let late = circuit.admit(|| 0).unwrap();
+    circuit.fail(0);
+    circuit.reset();
+    assert_eq!(circuit.counted(0), Counted::default());
+    circuit.record(late, Verdict::Failure, || 0);
+    circuit.fail(0);
+    assert_eq!((circuit.state(), circuit.counted(0).failures), (Closed, 1));
+    circuit.fail(0);
+    circuit.succeed(60 * SECOND);
+    circuit.succeed(60 * SECOND);
+    assert_eq!((circuit.state(), circuit.counted(60 * SECOND)), (Closed, Counted::default()));
+}
+
+#[test]
+fn probes_that_outlast_the_window_still_close() {
+    let circuit = Circuit::opened(timed(500_000, SECOND, 2));
+    circuit.succeed(60 * SECOND);
+    circuit.succeed(3600 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+}
+
+#[test]
+fn however_many_calls_are_in_a_window_of_time_it_holds_sixteen_words() {
+    let circuit = circuit(timed(500_000, 16 * SECOND, 100));
+    for call in 0..200_000_u64 {
+        circuit.call(if call % 10 == 0 { Verdict::Failure } else { Verdict::Success }, call * 80_000);
+    }
+    let counted = circuit.counted(16 * SECOND - 1);
+    assert_eq!((counted.calls, counted.failures), (200_000, 20_000));
+    assert!(size_of::<buckets::Buckets>() <= 136);
+}
+
+#[test]
+fn slow_calls_are_counted_over_a_window_of_time_too() {
+    let window = Last::Time(16 * SECOND);
+    let circuit = circuit(Settings { slow: Some(SlowRate { share: SHARE_UNIT, window, min_calls: 2 }), ..SETTINGS });
+    circuit.slow(0);
+    circuit.slow(16 * SECOND);
+    assert_eq!(circuit.state(), Closed);
+    circuit.slow(17 * SECOND);
+    assert_eq!(circuit.state(), Open);
+}
+
 fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share, window, min_calls }), ..SETTINGS }
+    Settings { slow: Some(SlowRate { share, window: Last::Calls(window), min_calls }), ..SETTINGS }
 }
 
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
@@ -294,7 +368,7 @@ impl Circuit<Log> {
 fn slow_calls_open_the_circuit_though_all_of_them_succeed() {
     let circuit = circuit(slow_rate(500_000, 10, 4));
     (0..3).for_each(|_| circuit.slow(0));
-    assert_eq!((circuit.state(), circuit.counted().slow), (Closed, 3));
+    assert_eq!((circuit.state(), circuit.counted(0).slow), (Closed, 3));
     circuit.slow(0);
     assert_eq!(circuit.state(), Open);
     let cause = Cause::TrippedBySlowCalls { slow: 4, calls: 4 };
@@ -308,7 +382,7 @@ fn slow_calls_are_counted_in_exactly_the_last_n_and_apart_from_failures() {
     (0..1000).for_each(|_| circuit.succeed(0));
     (0..4).for_each(|_| circuit.slow(0));
     circuit.fail(0);
-    assert_eq!(circuit.counted(), Counted { calls: 1, failures: 1, slow: 4, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, slow: 4, ..Counted::default() });
     circuit.slow(0);
     assert_eq!(circuit.state(), Open);
 }
@@ -335,7 +409,7 @@ fn a_late_slow_call_never_counts_in_another_generation() {
     circuit.record(late.next().unwrap(), SLOW, || 60 * SECOND);
     circuit.succeed(60 * SECOND);
     circuit.record(late.next().unwrap(), SLOW, || 60 * SECOND);
-    assert_eq!((circuit.state(), circuit.counted()), (Closed, Counted::default()));
+    assert_eq!((circuit.state(), circuit.counted(0)), (Closed, Counted::default()));
 }
 
 #[test]

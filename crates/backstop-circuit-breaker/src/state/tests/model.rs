@@ -38,13 +38,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn window_and_min_calls() -> impl Strategy<Value = (u32, Last, u32)> {
+    let calls = (1..70u32).prop_flat_map(|calls| (Just(Last::Calls(calls)), 1..=calls));
+    let time = (1..200u64, 1..20u32).prop_map(|(time, min_calls)| (Last::Time(time * SECOND), min_calls));
+    (1..=SHARE_UNIT, prop_oneof![calls, time]).prop_map(|(share, (window, min_calls))| (share, window, min_calls))
+}
+
 fn settings() -> impl Strategy<Value = Settings> {
     let consecutive = (1..5u32).prop_map(|failures| Trip::Consecutive { failures });
-    let rate = (1..=SHARE_UNIT, 1..70u32).prop_flat_map(|(share, window)| {
-        (1..=window).prop_map(move |min_calls| Trip::FailureRate { share, window, min_calls })
-    });
-    let slow = (1..=SHARE_UNIT, 1..70u32)
-        .prop_flat_map(|(share, window)| (1..=window).prop_map(move |min_calls| SlowRate { share, window, min_calls }));
+    let rate =
+        window_and_min_calls().prop_map(|(share, window, min_calls)| Trip::FailureRate { share, window, min_calls });
+    let slow = window_and_min_calls().prop_map(|(share, window, min_calls)| SlowRate { share, window, min_calls });
     let slow = proptest::option::of(slow);
     let wait = (1..20u64, 0..4u64)
         .prop_map(|(first, more)| WaitRule { max: (first + more * first) * SECOND, ..WaitRule::fixed(first * SECOND) });
@@ -61,17 +65,30 @@ fn settings() -> impl Strategy<Value = Settings> {
 }
 
 enum ModelState {
-    Closed(VecDeque<bool>, VecDeque<bool>),
+    Closed(Results, Results),
     Open { until: Nanos },
     HalfOpen { leases: HashMap<u64, Nanos>, successes: u32 },
     Isolated,
 }
 
-/// Whether those of the last `window` that are true are at least `share`.
-fn is_tripped(results: &mut VecDeque<bool>, share: u32, window: u32, min_calls: u32) -> bool {
-    if results.len() > window as usize {
-        results.pop_front();
-    }
+/// Calls, with the time when they ended.
+type Results = VecDeque<(Nanos, bool)>;
+
+/// What is left in the window.
+fn left(results: &Results, window: Last, now: Nanos) -> impl Iterator<Item = bool> + '_ {
+    let skipped = match window {
+        Last::Calls(calls) => results.len().saturating_sub(calls as usize),
+        Last::Time(time) => {
+            let tick = time.div_ceil(16);
+            results.iter().take_while(|(at, _)| now / tick - at / tick >= 16).count()
+        }
+    };
+    results.iter().skip(skipped).map(|(_, hit)| *hit)
+}
+
+/// Whether those in the window that are true are at least `share`.
+fn is_tripped(results: &Results, share: u32, window: Last, min_calls: u32, now: Nanos) -> bool {
+    let results: Vec<_> = left(results, window, now).collect();
     let hits = results.iter().filter(|hit| **hit).count();
     results.len() >= min_calls as usize
         && hits as f64 / results.len() as f64 >= f64::from(share) / f64::from(SHARE_UNIT)
@@ -120,20 +137,20 @@ impl Model {
             ModelState::Closed(results, slow_calls) => {
                 match verdict {
                     Verdict::Neutral => return,
-                    Verdict::Success => results.push_back(false),
-                    Verdict::Failure => results.push_back(true),
+                    Verdict::Success => results.push_back((now, false)),
+                    Verdict::Failure => results.push_back((now, true)),
                 }
                 let by_slow_calls = self.settings.slow.is_some_and(|SlowRate { share, window, min_calls }| {
-                    slow_calls.push_back(slow);
-                    let tripped = is_tripped(slow_calls, share, window, min_calls);
+                    slow_calls.push_back((now, slow));
+                    let tripped = is_tripped(slow_calls, share, window, min_calls, now);
                     slow && tripped
                 });
                 let by_failures = match self.settings.trip {
                     Trip::Consecutive { failures } => {
-                        results.iter().rev().take_while(|f| **f).count() == failures as usize
+                        results.iter().rev().take_while(|(_, failed)| *failed).count() == failures as usize
                     }
                     Trip::FailureRate { share, window, min_calls } => {
-                        let tripped = is_tripped(results, share, window, min_calls);
+                        let tripped = is_tripped(results, share, window, min_calls, now);
                         verdict == Verdict::Failure && tripped
                     }
                 };
@@ -175,18 +192,18 @@ impl Model {
         }
     }
 
-    fn counted(&self) -> Counted {
+    fn counted(&self, now: Nanos) -> Counted {
         match &self.state {
             ModelState::Closed(results, slow_calls) => {
-                let failed = |results: &mut dyn Iterator<Item = &bool>| results.filter(|f| **f).count() as u32;
+                let run = || results.iter().rev().take_while(|(_, failed)| *failed).count();
+                let hits = |results, window| left(results, window, now).filter(|hit| *hit).count() as u32;
                 let (calls, failures) = match self.settings.trip {
-                    Trip::Consecutive { .. } => {
-                        let run = failed(&mut results.iter().rev().take_while(|f| **f));
-                        (run, run)
+                    Trip::Consecutive { .. } => (run() as u32, run() as u32),
+                    Trip::FailureRate { window, .. } => {
+                        (left(results, window, now).count() as u32, hits(results, window))
                     }
-                    Trip::FailureRate { .. } => (results.len() as u32, failed(&mut results.iter())),
                 };
-                let slow = failed(&mut slow_calls.iter());
+                let slow = self.settings.slow.map_or(0, |SlowRate { window, .. }| hits(slow_calls, window));
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             ModelState::HalfOpen { leases, successes } => {
@@ -250,7 +267,7 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
         }
         prop_assert_eq!(circuit.state(), model.state());
-        prop_assert_eq!(circuit.counted(), model.counted());
+        prop_assert_eq!(circuit.counted(now), model.counted(now));
         prop_assert_eq!(circuit.generation(), model.generation);
         if let ModelState::Open { until } = model.state {
             prop_assert_eq!(circuit.remaining_wait(now), Some(until.saturating_sub(now)));

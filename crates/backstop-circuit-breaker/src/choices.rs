@@ -1,0 +1,88 @@
+//! What a configuration chooses among.
+
+use std::time::Duration;
+
+/// What a call counts as that is dropped before it has ended, where neither a time limit nor a panic explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// A failure where it had been pending for so long, 1 ms to 24 h, and nothing otherwise.
+    ///
+    /// A caller that gives up early says nothing of the service; one that gives up on a hang says a lot.
+    FailureAfter(Duration),
+    /// Nothing.
+    Ignore,
+    /// A failure.
+    Failure,
+}
+
+/// How far a rate looks back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Window {
+    /// Over exactly the last so many calls, whatever came before and however long ago: 1 to 65,536.
+    ///
+    /// For traffic that comes and goes. A rare call is remembered until enough others have come.
+    Calls(u32),
+    /// Over the calls that ended in the last so much time: 1 s to 24 h.
+    ///
+    /// For steady traffic, and where an old failure shall be forgotten. Counted in sixteenths: a result counts for at
+    /// least 15/16 of the time, and at most the whole. Beyond 65,535 successes or failures in a sixteenth the numbers
+    /// are halved, and the share stays what it is. What a call costs doesn't depend on how many there are.
+    Time(Duration),
+}
+
+/// That many calls.
+impl From<u32> for Window {
+    fn from(calls: u32) -> Self {
+        Self::Calls(calls)
+    }
+}
+
+/// So much time.
+impl From<Duration> for Window {
+    fn from(time: Duration) -> Self {
+        Self::Time(time)
+    }
+}
+
+/// How long a circuit stays open before it lets a probe through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Wait {
+    /// Always so long: 1 ms to 24 h.
+    Fixed(Duration),
+    /// Twice as long after each recovery that failed, that is, after each probe that opened the circuit again. A circuit
+    /// that closes starts over.
+    Growing {
+        /// The first wait: 1 ms to 24 h.
+        first: Duration,
+        /// The longest: `first` to 24 h.
+        max: Duration,
+    },
+}
+
+/// A fixed wait.
+impl From<Duration> for Wait {
+    fn from(wait: Duration) -> Self {
+        Self::Fixed(wait)
+    }
+}
+
+/// When slow calls open the circuit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SlowCalls {
+    /// How long a call takes that is slow: 1 ms to 24 h.
+    pub threshold: Duration,
+    /// The share of slow calls that opens the circuit: 0.000001 to 1.
+    pub share: f64,
+}
+
+impl SlowCalls {
+    /// Opens when `share` of the calls took `threshold` or longer.
+    #[must_use]
+    pub const fn new(threshold: Duration, share: f64) -> Self {
+        Self { threshold, share }
+    }
+}

@@ -1,0 +1,156 @@
+//! The results of the last T, in a few buckets of a sixteenth of T each, so that neither a call nor the sum of them all
+//! costs more when there are more.
+//!
+//! A bucket is one word: the tick (which sixteenth) that it belongs to, and how many calls there were in it that did
+//! and didn't count against the service. A bucket whose tick has left the window is cleared by whoever needs it next,
+//! so that nothing has to run meanwhile.
+//!
+//! The window is the tick that runs and the fifteen before it. So a result counts for at least 15/16 of T, and for T at
+//! most.
+//!
+//! # Generations
+//!
+//! Every generation moves the base of the ticks on by four windows. So what an older generation counted, or a late
+//! writer of it adds now, lies outside the window, as if that much time had passed; a reset costs nothing, and none of
+//! this depends on how far the clocks of two threads are apart, as long as it is less than a window.
+//!
+//! # Nothing lost
+//!
+//! Two failures that end at once may land in different buckets. Each first adds, then sums: at least one of the two
+//! must see the other's, or the trip would be lost. That takes a fence between adding and summing, as with any two
+//! threads that write one thing and read another. The ticks of the two may differ as well, so the sum also takes what
+//! is ahead of its own tick.
+
+use super::{
+    Nanos,
+    sync::{AtomicU64, Ordering, fence},
+    word::Generation,
+};
+
+/// How many buckets a window has: a power of two. Fewer under the model checker, which tries all orders of reading them.
+pub(super) const BUCKETS: u32 = if cfg!(backstop_loom) { 2 } else { 16 };
+
+/// How far a generation moves the ticks on. Times the number of generations it is the number of ticks, so that both wrap
+/// together; and it is far enough that nobody is taken for one of the next generation whose clock runs ahead.
+const JUMP: u32 = 4 * 16;
+
+/// The most that a bucket can count of either kind. From then on it counts in halves, which leaves the share as it is.
+const MOST: u64 = u16::MAX as u64;
+
+#[derive(Debug)]
+pub(super) struct Buckets {
+    buckets: [AtomicU64; BUCKETS as usize],
+    tick: Nanos,
+}
+
+impl Buckets {
+    pub(super) fn new(window: Nanos) -> Self {
+        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), tick: window.div_ceil(u64::from(BUCKETS)) }
+    }
+
+    /// Adds a result, which counts against the service or not.
+    pub(super) fn add(&self, generation: Generation, now: Nanos, counts: bool) {
+        let tick = self.tick_at(generation, now);
+        let Some(bucket) = self.buckets.get((tick % BUCKETS) as usize) else {
+            return;
+        };
+        let mut seen = bucket.load(Ordering::Relaxed);
+        loop {
+            let ahead = tick_of(seen).wrapping_sub(tick);
+            let counted = match ahead {
+                0 => seen,
+                // Of a later window: this result is of an older generation, or its thread was away for that long.
+                1..=0x7FFF_FFFF => return,
+                _ => u64::from(tick) << 32,
+            };
+            match bucket.compare_exchange_weak(seen, plus(counted, counts), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(other) => seen = other,
+            }
+        }
+    }
+
+    /// How many results there are that count, and how many in all. Sees whatever was added before, and, of two threads
+    /// that each added before they called this, one sees the other's.
+    pub(super) fn sum(&self, generation: Generation, now: Nanos) -> (u32, u32) {
+        fence(Ordering::SeqCst);
+        let tick = self.tick_at(generation, now);
+        let words = self.buckets.iter().map(|bucket| bucket.load(Ordering::Acquire));
+        // From a window before to a window ahead, without either end.
+        let near = words.filter(|word| tick_of(*word).wrapping_sub(tick).wrapping_add(BUCKETS - 1) < 2 * BUCKETS - 1);
+        near.fold((0, 0), |(counting, all), word| (counting + part(word, 16), all + part(word, 16) + part(word, 0)))
+    }
+
+    fn tick_at(&self, generation: Generation, now: Nanos) -> u32 {
+        // They wrap after 2³² ticks, which is 8 years for the shortest window.
+        let ticks = now.checked_div(self.tick).unwrap_or_default() as u32;
+        ticks.wrapping_add(generation.bits().wrapping_add(1).wrapping_mul(JUMP))
+    }
+}
+
+const fn tick_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+const fn part(word: u64, shift: u32) -> u32 {
+    (word >> shift & MOST) as u32
+}
+
+const fn plus(word: u64, counts: bool) -> u64 {
+    let shift = if counts { 16 } else { 0 };
+    let word = if part(word, shift) as u64 == MOST {
+        let (counting, others) = (part(word, 16) as u64 / 2, part(word, 0) as u64 / 2);
+        word >> 32 << 32 | counting << 16 | others
+    } else {
+        word
+    };
+    word + (1 << shift)
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use super::*;
+
+    const WINDOW: Nanos = 16_000;
+    const SECOND: Generation = Generation::FIRST.next();
+
+    #[test]
+    fn a_result_leaves_after_the_window() {
+        let buckets = Buckets::new(WINDOW);
+        buckets.add(Generation::FIRST, 500, true);
+        buckets.add(Generation::FIRST, 1_500, false);
+        assert_eq!(buckets.sum(Generation::FIRST, 15_999), (1, 2));
+        assert_eq!(buckets.sum(Generation::FIRST, 16_000), (0, 1));
+        assert_eq!(buckets.sum(Generation::FIRST, 17_000), (0, 0));
+        buckets.add(Generation::FIRST, 16_500, false);
+        assert_eq!(buckets.sum(Generation::FIRST, 16_500), (0, 2));
+    }
+
+    #[test]
+    fn generations_do_not_see_one_another() {
+        let buckets = Buckets::new(WINDOW);
+        buckets.add(Generation::FIRST, 0, true);
+        assert_eq!(buckets.sum(SECOND, 0), (0, 0));
+        buckets.add(SECOND, 0, true);
+        // A late one of the first, whose clock even runs ahead.
+        for now in 0..32 {
+            buckets.add(Generation::FIRST, now * 500, true);
+            assert_eq!(buckets.sum(SECOND, 0), (1, 1));
+        }
+        let buckets = Buckets::new(WINDOW);
+        let last = Generation::from_bits(u32::MAX);
+        buckets.add(last, 0, true);
+        assert_eq!(buckets.sum(last.next(), 0), (0, 0));
+    }
+
+    #[test]
+    fn a_full_bucket_keeps_its_share() {
+        let buckets = Buckets::new(WINDOW);
+        for call in 0..1_000_000 {
+            buckets.add(Generation::FIRST, 0, call % 4 == 0);
+        }
+        let (failed, calls) = buckets.sum(Generation::FIRST, 0);
+        let share = f64::from(failed) / f64::from(calls);
+        assert!((0.249..0.251).contains(&share), "{share}");
+    }
+}
