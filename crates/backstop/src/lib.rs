@@ -61,7 +61,8 @@
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
 //!
-//! The layers are always documented in their own crates; what they share is in [`core`].
+//! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
+//! `retry`, and documented there; what they share is in [`core`].
 
 #[doc(inline)]
 pub use backstop_core as core;
@@ -71,22 +72,37 @@ pub use backstop_core::{
 };
 
 #[cfg(feature = "circuit-breaker")]
+#[doc(no_inline)]
+pub use backstop_circuit_breaker as circuit_breaker;
+#[cfg(feature = "circuit-breaker")]
 pub use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Counts,
     OnDrop,
 };
+#[cfg(feature = "degradation-header")]
+#[doc(no_inline)]
+pub use backstop_degradation_header as degradation_header;
 #[cfg(feature = "degradation-header")]
 pub use backstop_degradation_header::{
     CacheSafety, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig, DegradationHeaderLayer, Details,
     InnerHeaders, Report, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
 };
 #[cfg(feature = "fallback")]
+#[doc(no_inline)]
+pub use backstop_fallback as fallback;
+#[cfg(feature = "fallback")]
 pub use backstop_fallback::{
     Answer, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder, FallbackLayer, FallbackResult, IntoAnswer,
     Provider,
 };
 #[cfg(feature = "retry")]
+#[doc(no_inline)]
+pub use backstop_retry as retry;
+#[cfg(feature = "retry")]
 pub use backstop_retry::{RepeatIf, Retry, RetryBuilder, RetryConfig, RetryLayer};
+#[cfg(feature = "timeout")]
+#[doc(no_inline)]
+pub use backstop_timeout as timeout;
 #[cfg(feature = "timeout")]
 pub use backstop_timeout::{Timeout, TimeoutBuilder, TimeoutConfig, TimeoutLayer};
 

@@ -92,6 +92,15 @@ async fn the_standard_stack_ends_hung_attempts_and_the_circuit_counts_them() {
     assert!((Duration::from_secs(3)..=Duration::from_millis(3_310)).contains(&took), "{took:?}");
 }
 
+#[test]
+fn whatever_a_layer_can_be_told_can_be_named() {
+    use backstop::{CircuitBreakerLayer, RetryLayer, circuit_breaker::Wait, core::KeepReplaced};
+
+    let wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(120) };
+    CircuitBreakerLayer::builder("ml_service").wait(wait).build().unwrap();
+    RetryLayer::builder("ml_service").keep_replaced(KeepReplaced::default().max_body(0).unwrap()).build().unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_method_of_a_service_builder_adds_its_layer() {
     let chain = FallbackChain::builder("recommendations")
