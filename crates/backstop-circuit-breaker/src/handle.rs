@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{CircuitState, Name};
+use tokio::sync::watch;
 
 use crate::{
+    Events,
     breaker::Breaker,
     state::{Counted, Nanos},
 };
@@ -70,6 +72,36 @@ impl CircuitBreakerHandle {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.breaker.circuit.generation()
+    }
+
+    /// The state, and each change of it.
+    ///
+    /// Only the latest is shown: who looks seldom may miss a state that didn't last, see [`events`](Self::events). Made on
+    /// first use. Whoever keeps a [`borrow`](watch::Receiver::borrow) for long holds up the call that changes the
+    /// state, and no other.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<CircuitState> {
+        self.breaker.circuit.observer().subscribe(|| self.state())
+    }
+
+    /// Each change of the state from now on, in order.
+    ///
+    /// ```
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState, TransitionReason, name};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let circuit = CircuitBreakerLayer::new(name!("ml_service")).handle();
+    /// let mut events = circuit.events();
+    /// circuit.isolate();
+    /// let event = events.next().await;
+    /// assert_eq!((event.from, event.to), (CircuitState::Closed, CircuitState::Isolated));
+    /// assert_eq!((event.seq, event.reason), (1, TransitionReason::Manual));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(Arc::clone(&self.breaker))
     }
 
     /// Refuses every call until [`close`](Self::close) or [`reset`](Self::reset).

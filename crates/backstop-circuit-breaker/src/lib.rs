@@ -175,6 +175,11 @@
 //!
 //! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
 //! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`.
+//!
+//! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait.
+//! [`subscribe`](CircuitBreakerHandle::subscribe) tells of the latest state, [`events`](CircuitBreakerHandle::events) of
+//! each [`Transition`] in order, with a number that shows a slow reader what it missed. All of these, log and listeners,
+//! are told without any lock held, when the circuit already is in its new state.
 
 mod breaker;
 mod builder;
@@ -187,6 +192,7 @@ mod layer;
 mod service;
 mod state;
 mod telemetry;
+mod transition;
 
 pub use backstop_core::{CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, name};
 pub use builder::CircuitBreakerBuilder;
@@ -196,3 +202,4 @@ pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use layer::CircuitBreakerLayer;
 pub use service::CircuitBreaker;
+pub use transition::{Events, Transition, TransitionReason};

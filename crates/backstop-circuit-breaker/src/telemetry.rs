@@ -1,69 +1,103 @@
-//! What the layer tells an operator.
+//! What the layer tells an operator, and its subscribers.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use backstop_core::{CircuitState, Name};
+use tokio::sync::watch;
 
-use crate::state::{Cause, Observer, Transition};
+use crate::{
+    Transition, TransitionReason,
+    state::{Circuit, Observer},
+};
 
 /// Tells of one circuit, by its name.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     name: Name,
+    listeners: Mutex<Listeners>,
+}
+
+/// Made on first use.
+#[derive(Clone, Debug, Default)]
+struct Listeners {
+    state: Option<watch::Sender<CircuitState>>,
+    /// The number of the latest transition.
+    latest: Option<watch::Sender<u64>>,
 }
 
 impl Telemetry {
-    pub(crate) const fn new(name: Name) -> Self {
-        Self { name }
+    pub(crate) fn new(name: Name) -> Self {
+        Self { name, listeners: Mutex::default() }
     }
 
     pub(crate) const fn name(&self) -> &Name {
         &self.name
     }
+
+    /// Tells the state that `now` tells, and every later one.
+    pub(crate) fn subscribe(&self, now: impl FnOnce() -> CircuitState) -> watch::Receiver<CircuitState> {
+        // The state is read under the lock. A transition that it doesn't show yet takes the lock later, and finds the
+        // sender.
+        self.listeners().state.get_or_insert_with(|| watch::Sender::new(now())).subscribe()
+    }
+
+    pub(crate) fn latest(&self) -> watch::Receiver<u64> {
+        self.listeners().latest.get_or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes them without any lock of ours.
+    fn wake_listeners(&self, transition: &Transition, circuit: &Circuit<Self>) {
+        let Listeners { state, latest } = self.listeners().clone();
+        if let Some(state) = state {
+            // Two threads may come here in another order than that of their transitions: so what counts is not the
+            // transition, but the state as it is now. Whoever comes last shows the latest.
+            state.send_if_modified(|shown| {
+                let now = circuit.state();
+                std::mem::replace(shown, now) != now
+            });
+        }
+        if let Some(latest) = latest {
+            latest.send_if_modified(|seq| {
+                let newer = transition.seq > *seq;
+                *seq = transition.seq.max(*seq);
+                newer
+            });
+        }
+    }
 }
 
 impl Observer for Telemetry {
-    fn transition(&self, transition: &Transition) {
-        let Self { name } = self;
-        let Transition { from, to, generation, cause } = *transition;
-        let (from, to) = (from.as_str(), to.as_str());
-        match cause {
-            Cause::Tripped { failures, calls } => tracing::warn!(
+    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
+        log(&self.name, transition);
+        self.wake_listeners(transition, circuit);
+    }
+}
+
+fn log(name: &Name, transition: &Transition) {
+    let Transition { from, to, generation, reason, .. } = *transition;
+    let (from, to) = (from.as_str(), to.as_str());
+    macro_rules! tell {
+        ($level:ident, $text:literal $(, $field:ident)*) => {
+            tracing::$level!(
                 target: "backstop::circuit_breaker",
-                %name, from, to, reason = "failures", failures, calls, generation,
-                "the circuit opened"
-            ),
-            Cause::TrippedBySlowCalls { slow, calls } => tracing::warn!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "slow-calls", slow, calls, generation,
-                "the circuit opened"
-            ),
-            Cause::ProbeSlow => tracing::warn!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "probe-slow", generation,
-                "the circuit opened again"
-            ),
-            Cause::ProbeFailed => tracing::warn!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "probe-failed", generation,
-                "the circuit opened again"
-            ),
-            Cause::WaitPassed => tracing::info!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "wait-passed", generation,
-                "the circuit lets probes through"
-            ),
-            Cause::ProbesSucceeded => tracing::info!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "probes-succeeded", generation,
-                "the circuit closed"
-            ),
-            Cause::Manual => tracing::info!(
-                target: "backstop::circuit_breaker",
-                %name, from, to, reason = "manual", generation,
-                "the circuit was set by hand"
-            ),
-        }
+                %name, from, to, reason = reason.as_str(), $($field,)* generation, $text
+            )
+        };
+    }
+    match reason {
+        TransitionReason::Failures { failures, calls } => tell!(warn, "the circuit opened", failures, calls),
+        TransitionReason::SlowCalls { slow, calls } => tell!(warn, "the circuit opened", slow, calls),
+        TransitionReason::ProbeFailed | TransitionReason::ProbeSlow => tell!(warn, "the circuit opened again"),
+        TransitionReason::WaitPassed => tell!(info, "the circuit lets probes through"),
+        TransitionReason::ProbesSucceeded => tell!(info, "the circuit closed"),
+        TransitionReason::Manual => tell!(info, "the circuit was set by hand"),
     }
 }
 

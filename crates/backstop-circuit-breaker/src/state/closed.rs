@@ -1,7 +1,7 @@
 //! Counting in a closed circuit, without a lock, up to the failure that opens it.
 
 use super::{
-    Cause, Circuit, CircuitState, Nanos, Observer, Transition,
+    Circuit, CircuitState, Nanos, Observer, Transition, TransitionReason,
     policy::{self, Policy, is_share},
     recovery::Recovery,
     slow::SlowCalls,
@@ -42,7 +42,8 @@ impl<O: Observer> Circuit<O> {
                 buckets.add(generation, now, true);
                 let (failures, calls) = buckets.sum(generation, now);
                 if calls >= *min_calls && is_share(failures, calls, *share) {
-                    let transition = self.trip_by_time(generation, now, asked, Cause::Tripped { failures, calls });
+                    let transition =
+                        self.trip_by_time(generation, now, asked, TransitionReason::Failures { failures, calls });
                     self.report(transition);
                 }
                 return;
@@ -103,7 +104,12 @@ impl<O: Observer> Circuit<O> {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
                     let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
-                    return Some(self.tripped(&mut recovery, now, asked, Cause::Tripped { failures, calls }));
+                    return Some(self.tripped(
+                        &mut recovery,
+                        now,
+                        asked,
+                        TransitionReason::Failures { failures, calls },
+                    ));
                 }
                 Err(seen) => word = seen,
             }
@@ -121,7 +127,7 @@ impl<O: Observer> Circuit<O> {
     ) -> Option<Transition> {
         let mut recovery = self.lock();
         let (slow, calls) = slow_calls.tripped(generation, now)?;
-        self.open(&mut recovery, generation, now, asked, Cause::TrippedBySlowCalls { slow, calls })
+        self.open(&mut recovery, generation, now, asked, TransitionReason::SlowCalls { slow, calls })
     }
 
     /// Opens the circuit for a failure that is counted already.
@@ -130,9 +136,9 @@ impl<O: Observer> Circuit<O> {
         generation: Generation,
         now: Nanos,
         asked: Option<Nanos>,
-        cause: Cause,
+        reason: TransitionReason,
     ) -> Option<Transition> {
-        self.open(&mut self.lock(), generation, now, asked, cause)
+        self.open(&mut self.lock(), generation, now, asked, reason)
     }
 
     /// Opens the circuit, if it is still of that generation: who holds the lock decides on the generation, others only
@@ -143,18 +149,23 @@ impl<O: Observer> Circuit<O> {
         generation: Generation,
         now: Nanos,
         asked: Option<Nanos>,
-        cause: Cause,
+        reason: TransitionReason,
     ) -> Option<Transition> {
         self.update(generation, |_| Word::new(Phase::Open, generation.next()))?;
-        Some(self.tripped(recovery, now, asked, cause))
+        Some(self.tripped(recovery, now, asked, reason))
     }
 
     /// What is left to do when the word says that the circuit opened.
-    fn tripped(&self, recovery: &mut Recovery, now: Nanos, asked: Option<Nanos>, cause: Cause) -> Transition {
+    fn tripped(
+        &self,
+        recovery: &mut Recovery,
+        now: Nanos,
+        asked: Option<Nanos>,
+        reason: TransitionReason,
+    ) -> Transition {
         self.set_deadline(recovery.opened_until(now, asked));
         recovery.start_generation();
         self.renew_ring(recovery);
-        let (from, to) = (CircuitState::Closed, CircuitState::Open);
-        Transition { from, to, generation: recovery.generation(), cause }
+        recovery.transition(CircuitState::Closed, CircuitState::Open, reason)
     }
 }

@@ -22,7 +22,7 @@ use CircuitState::{Closed, HalfOpen, Isolated, Open};
 struct Log(StdMutex<Vec<Transition>>);
 
 impl Observer for Log {
-    fn transition(&self, transition: &Transition) {
+    fn transition(&self, transition: &Transition, _: &Circuit<Self>) {
         self.0.lock().unwrap().push(*transition);
     }
 }
@@ -86,6 +86,7 @@ impl Circuit<Log> {
         }
         assert_eq!(state, self.state());
         assert!(log.windows(2).all(|pair| pair[0].generation < pair[1].generation));
+        assert!(log.iter().zip(1..).all(|(transition, seq)| transition.seq == seq));
     }
 }
 

@@ -30,6 +30,7 @@
 
 mod buckets;
 mod closed;
+mod history;
 mod policy;
 mod probes;
 mod recovery;
@@ -47,6 +48,8 @@ mod tests;
 
 use std::sync::PoisonError;
 
+use crate::transition::{Transition, TransitionReason};
+
 use backstop_core::{CircuitState, Verdict};
 use policy::Policy;
 use recovery::Recovery;
@@ -56,7 +59,7 @@ use word::{Generation, Phase, Word};
 
 pub(crate) use policy::{Last, SHARE_UNIT, Trip};
 pub(crate) use slow::SlowRate;
-pub(crate) use types::{Admission, Cause, Counted, Finished, Observer, Refused, Settings, Transition};
+pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings};
 pub(crate) use wait::WaitRule;
 pub(crate) use word::MAX_CALLS;
 
@@ -159,6 +162,16 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
+    /// Keeps transitions from now on, to be read one by one. Returns how many there have been.
+    pub(crate) fn keep_history(&self) -> u64 {
+        self.lock().keep_history()
+    }
+
+    /// The first transition that is kept after that one.
+    pub(crate) fn transition_after(&self, seq: u64) -> Option<Transition> {
+        self.lock().transition_after(seq)
+    }
+
     pub(crate) fn state(&self) -> CircuitState {
         state(self.load().phase())
     }
@@ -221,7 +234,7 @@ impl<O: Observer> Circuit<O> {
 
     fn report(&self, transition: Option<Transition>) {
         if let Some(transition) = &transition {
-            self.observer.transition(transition);
+            self.observer.transition(transition, self);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! From open to closed again, and whatever else only the holder of the lock may do.
 
 use super::{
-    Admission, Cause, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, Verdict,
+    Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason,
+    Verdict,
+    history::History,
     probes::Probes,
     refused, state,
     sync::Ordering,
@@ -16,6 +18,9 @@ pub(super) struct Recovery {
     generation: u64,
     probes: Probes,
     waits: Waits,
+    /// How many transitions there have been.
+    transitions: u64,
+    history: Option<Box<History>>,
     success_threshold: u32,
     max_concurrent_probes: u32,
     probe_lease: Nanos,
@@ -25,7 +30,16 @@ impl Recovery {
     pub(super) fn new(settings: Settings) -> Self {
         let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, .. } = settings;
         let (probes, waits) = (Probes::new(), Waits::new(wait));
-        Self { generation: 0, probes, waits, success_threshold, max_concurrent_probes, probe_lease }
+        Self {
+            generation: 0,
+            probes,
+            waits,
+            transitions: 0,
+            history: None,
+            success_threshold,
+            max_concurrent_probes,
+            probe_lease,
+        }
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -39,6 +53,26 @@ impl Recovery {
     /// When a circuit that opens now takes its first probe.
     pub(super) fn opened_until(&mut self, now: Nanos, asked: Option<Nanos>) -> Nanos {
         now.saturating_add(self.waits.next(asked))
+    }
+
+    /// Numbers a change of state. Who holds the lock does this in the order of the changes.
+    pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
+        let change = u64::from(from != to);
+        self.transitions += change;
+        let transition = Transition { seq: self.transitions, from, to, reason, generation: self.generation };
+        if let Some(history) = self.history.as_mut().filter(|_| change > 0) {
+            history.push(transition);
+        }
+        transition
+    }
+
+    pub(super) fn keep_history(&mut self) -> u64 {
+        self.history.get_or_insert_default();
+        self.transitions
+    }
+
+    pub(super) fn transition_after(&self, seq: u64) -> Option<Transition> {
+        self.history.as_ref()?.after(seq)
     }
 
     pub(super) const fn start_generation(&mut self) {
@@ -66,7 +100,7 @@ impl<O: Observer> Circuit<O> {
                     return (Err(refused(Phase::Open, deadline, now)), None);
                 }
                 recovery.probes.restart();
-                transition = Some(self.publish(&mut recovery, Phase::Probing, Cause::WaitPassed));
+                transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
             }
             Phase::Probing | Phase::Saturated => {}
         }
@@ -93,20 +127,20 @@ impl<O: Observer> Circuit<O> {
         }
         recovery.probes.give_back(lease);
         let failed = match finished {
-            Finished { verdict: Verdict::Failure, .. } => Some(Cause::ProbeFailed),
-            Finished { verdict: Verdict::Success, slow: true, .. } => Some(Cause::ProbeSlow),
+            Finished { verdict: Verdict::Failure, .. } => Some(TransitionReason::ProbeFailed),
+            Finished { verdict: Verdict::Success, slow: true, .. } => Some(TransitionReason::ProbeSlow),
             _ => None,
         };
-        if let Some(cause) = failed {
+        if let Some(reason) = failed {
             self.set_deadline(0);
-            let transition = self.publish(&mut recovery, Phase::Open, cause);
+            let transition = self.publish(&mut recovery, Phase::Open, reason);
             recovery.waits.grow();
             self.set_deadline(recovery.opened_until(now, finished.asked));
             return Some(transition);
         }
         match finished.verdict {
             Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
-                return Some(self.close_locked(&mut recovery, Cause::ProbesSucceeded));
+                return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
             }
             Verdict::Success | Verdict::Neutral | Verdict::Failure => {}
         }
@@ -120,7 +154,7 @@ impl<O: Observer> Circuit<O> {
             let mut recovery = self.lock();
             (self.load().phase() != Phase::Forced).then(|| {
                 self.set_deadline(0);
-                self.publish(&mut recovery, Phase::Forced, Cause::Manual)
+                self.publish(&mut recovery, Phase::Forced, TransitionReason::Manual)
             })
         };
         self.report(transition);
@@ -130,25 +164,25 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn close(&self) {
         let transition = {
             let mut recovery = self.lock();
-            (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, Cause::Manual))
+            (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, TransitionReason::Manual))
         };
         self.report(transition);
     }
 
     /// Makes the circuit as new: closed, with nothing counted, whatever it was.
     pub(crate) fn reset(&self) {
-        let transition = self.close_locked(&mut self.lock(), Cause::Manual);
+        let transition = self.close_locked(&mut self.lock(), TransitionReason::Manual);
         self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
     }
 
-    fn close_locked(&self, recovery: &mut Recovery, cause: Cause) -> Transition {
+    fn close_locked(&self, recovery: &mut Recovery, reason: TransitionReason) -> Transition {
         self.set_deadline(0);
         recovery.waits.start_over();
-        self.publish(recovery, Phase::Closed, cause)
+        self.publish(recovery, Phase::Closed, reason)
     }
 
     /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
-    fn publish(&self, recovery: &mut Recovery, phase: Phase, cause: Cause) -> Transition {
+    fn publish(&self, recovery: &mut Recovery, phase: Phase, reason: TransitionReason) -> Transition {
         recovery.start_generation();
         self.renew_ring(recovery);
         if let Some(slow) = &self.slow {
@@ -158,7 +192,7 @@ impl<O: Observer> Circuit<O> {
         // it.
         let word = Word::new(phase, recovery.generation_bits());
         let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
-        Transition { from: state(before.phase()), to: state(phase), generation: recovery.generation, cause }
+        recovery.transition(state(before.phase()), state(phase), reason)
     }
 
     /// Shows whether there is a permit left, within the same generation.

@@ -15,7 +15,7 @@ pub(super) const SECOND: Nanos = 1_000_000_000;
 pub(super) struct Log(StdMutex<Vec<Transition>>);
 
 impl Observer for Log {
-    fn transition(&self, transition: &Transition) {
+    fn transition(&self, transition: &Transition, _: &Circuit<Self>) {
         self.0.lock().unwrap().push(*transition);
     }
 }
@@ -81,8 +81,8 @@ fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
     assert_eq!(circuit.remaining_wait(2 * SECOND), Some(59 * SECOND));
     let refused = Refused { state: Open, wait: Some(59 * SECOND) };
     assert_eq!(circuit.admit(|| 2 * SECOND).unwrap_err(), refused);
-    let tripped = Cause::Tripped { failures: 2, calls: 2 };
-    let transition = Transition { from: Closed, to: Open, generation: 1, cause: tripped };
+    let tripped = TransitionReason::Failures { failures: 2, calls: 2 };
+    let transition = Transition { seq: 1, from: Closed, to: Open, reason: tripped, generation: 1 };
     assert_eq!(*circuit.observer().0.lock().unwrap(), [transition]);
 }
 
@@ -371,8 +371,8 @@ fn slow_calls_open_the_circuit_though_all_of_them_succeed() {
     assert_eq!((circuit.state(), circuit.counted(0).slow), (Closed, 3));
     circuit.slow(0);
     assert_eq!(circuit.state(), Open);
-    let cause = Cause::TrippedBySlowCalls { slow: 4, calls: 4 };
-    assert_eq!(circuit.observer().0.lock().unwrap()[0].cause, cause);
+    let reason = TransitionReason::SlowCalls { slow: 4, calls: 4 };
+    assert_eq!(circuit.observer().0.lock().unwrap()[0].reason, reason);
     assert_eq!(circuit.remaining_wait(0), Some(60 * SECOND));
 }
 
@@ -394,7 +394,7 @@ fn a_probe_as_slow_as_the_calls_that_tripped_opens_again() {
     circuit.succeed(60 * SECOND);
     circuit.slow(60 * SECOND);
     assert_eq!((circuit.state(), circuit.remaining_wait(60 * SECOND)), (Open, Some(60 * SECOND)));
-    assert_eq!(circuit.observer().0.lock().unwrap().last().unwrap().cause, Cause::ProbeSlow);
+    assert_eq!(circuit.observer().0.lock().unwrap().last().unwrap().reason, TransitionReason::ProbeSlow);
 }
 
 #[test]
@@ -422,10 +422,30 @@ fn a_fast_call_over_a_window_without_slow_ones_takes_no_lock() {
 }
 
 #[test]
+fn transitions_are_numbered_without_gaps_and_the_latest_are_kept() {
+    let circuit = circuit(SETTINGS);
+    circuit.isolate();
+    assert_eq!(circuit.transition_after(0), None);
+    assert_eq!(circuit.keep_history(), 1);
+    circuit.reset();
+    circuit.reset();
+    circuit.isolate();
+    let kept: Vec<_> = (1..4).map(|seq| circuit.transition_after(seq).map(|transition| transition.seq)).collect();
+    assert_eq!(kept, [Some(2), Some(3), None]);
+    for _ in 0..history::KEPT {
+        circuit.close();
+        circuit.isolate();
+    }
+    let oldest = circuit.transition_after(1).unwrap();
+    assert_eq!(oldest.seq, 3 + history::KEPT as u64 + 1);
+    assert_eq!(circuit.transition_after(3 + 2 * history::KEPT as u64), None);
+}
+
+#[test]
 fn a_circuit_is_small() {
     assert!(size_of::<Circuit<()>>() <= 192, "{}", size_of::<Circuit<()>>());
 }
 
 impl Observer for () {
-    fn transition(&self, _: &Transition) {}
+    fn transition(&self, _: &Transition, _: &Circuit<Self>) {}
 }

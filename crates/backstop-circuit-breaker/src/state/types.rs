@@ -2,43 +2,13 @@
 
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Nanos, SlowRate, Trip, WaitRule, word::Generation};
+use super::{Circuit, Nanos, SlowRate, Transition, Trip, WaitRule, word::Generation};
 
 /// Told of each transition once, outside any lock.
 pub(crate) trait Observer {
-    fn transition(&self, transition: &Transition);
-}
-
-/// A change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transition {
-    pub(crate) from: CircuitState,
-    pub(crate) to: CircuitState,
-    /// The generation that it starts. Transitions are in the order of their generations, though two threads may report
-    /// them in another.
-    pub(crate) generation: u64,
-    pub(crate) cause: Cause,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The trip policy.
-    Tripped {
-        failures: u32,
-        calls: u32,
-    },
-    /// Slow calls.
-    TrippedBySlowCalls {
-        slow: u32,
-        calls: u32,
-    },
-    /// A call came, and the wait had passed.
-    WaitPassed,
-    ProbeFailed,
-    /// A probe succeeded, but was as slow as what opens the circuit.
-    ProbeSlow,
-    ProbesSucceeded,
-    Manual,
+    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>)
+    where
+        Self: Sized;
 }
 
 /// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.

@@ -22,7 +22,10 @@ impl WaitRule {
 /// The waits of one circuit.
 #[derive(Debug)]
 pub(super) struct Waits {
-    rule: WaitRule,
+    first: Nanos,
+    max: Nanos,
+    /// In single precision, for its size.
+    jitter: f32,
     /// How many recoveries have failed since the circuit was last closed.
     failed: u32,
     random: fastrand::Rng,
@@ -30,8 +33,9 @@ pub(super) struct Waits {
 
 impl Waits {
     pub(super) fn new(rule: WaitRule) -> Self {
-        let random = rule.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self { rule, failed: 0, random }
+        let WaitRule { first, max, jitter, seed } = rule;
+        let random = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self { first, max, jitter: jitter as f32, failed: 0, random }
     }
 
     /// A probe failed.
@@ -47,14 +51,13 @@ impl Waits {
     /// The wait of a circuit that opens now: its own, or what the dependency asked for where that is longer. Jitter only
     /// adds, so that nobody comes before either has passed.
     pub(super) fn next(&mut self, asked: Option<Nanos>) -> Nanos {
-        let WaitRule { first, max, jitter, .. } = self.rule;
         let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
-        let wait = first.saturating_mul(factor).min(max).max(asked.unwrap_or(0));
-        if jitter == 0.0 {
+        let wait = self.first.saturating_mul(factor).min(self.max).max(asked.unwrap_or(0));
+        if self.jitter == 0.0 {
             return wait;
         }
         // A wait is two days at most, which a double holds to the nanosecond.
-        wait.saturating_add((wait as f64 * jitter * self.random.f64()) as Nanos)
+        wait.saturating_add((wait as f64 * f64::from(self.jitter) * self.random.f64()) as Nanos)
     }
 }
 
