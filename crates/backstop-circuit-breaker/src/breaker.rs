@@ -91,15 +91,18 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Option<Admission>,
-    /// When the call was first pending, so that a call that is ready at once reads no clock.
+    /// Since when the call has been pending, or its body: since it last got on. A call that is ready at once reads no
+    /// clock.
     pending_since: Option<Nanos>,
+    /// Whether the call was slow, once that is settled.
+    slow: Option<bool>,
     /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
     running: bool,
 }
 
 impl Permit {
     pub(crate) const fn new(admission: Admission) -> Self {
-        Self { admission: Some(admission), pending_since: None, running: false }
+        Self { admission: Some(admission), pending_since: None, slow: None, running: false }
     }
 
     /// The call's own code is about to run.
@@ -120,9 +123,21 @@ impl Permit {
         }
     }
 
+    /// The response head is there, and the body is watched. How long that takes is its reader's matter, too.
+    pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) {
+        self.slow = Some(self.is_slow(breaker));
+        self.pending_since = None;
+    }
+
+    /// A piece of the body has come.
+    pub(crate) const fn has_got_on(&mut self) {
+        self.pending_since = None;
+    }
+
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome) {
         if let Some(admission) = self.admission.take() {
-            let finished = breaker.finished(outcome, self.is_slow(breaker));
+            let slow = self.slow.unwrap_or_else(|| self.is_slow(breaker));
+            let finished = breaker.finished(outcome, slow);
             breaker.circuit.record(admission, finished, || breaker.now());
         }
     }

@@ -1,29 +1,30 @@
 //! The builder.
 
-use std::{fmt, time::Duration};
+use std::{fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{
     ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, Wait, Window};
+use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, UntilHeaders, Wait, Window};
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject> {
+pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     config: CircuitBreakerConfig,
     classify: C,
     reject: J,
+    observe: PhantomData<fn() -> O>,
 }
 
 impl CircuitBreakerBuilder {
     pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
-        Self { config, classify: HttpClassify::new(), reject: HttpReject::default() }
+        Self { config, classify: HttpClassify::new(), reject: HttpReject::default(), observe: PhantomData }
     }
 }
 
-impl<C, J> CircuitBreakerBuilder<C, J> {
+impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
     ///
     /// For dependencies that are up or down. Not beside [`failure_rate`](Self::failure_rate).
@@ -153,12 +154,12 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
     }
 
     /// Judges results with `classify`.
-    pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J> {
-        CircuitBreakerBuilder { config: self.config, classify, reject: self.reject }
+    pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J, O> {
+        CircuitBreakerBuilder { config: self.config, classify, reject: self.reject, observe: PhantomData }
     }
 
     /// Judges results with a closure.
-    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<ClassifyFn<F>, J>
+    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<ClassifyFn<F>, J, O>
     where
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
@@ -166,16 +167,42 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError> {
-        CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectAsError::new() }
+    pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError, O> {
+        CircuitBreakerBuilder {
+            config: self.config,
+            classify: self.classify,
+            reject: RejectAsError::new(),
+            observe: PhantomData,
+        }
     }
 
     /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
-    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>>
+    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>, O>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        CircuitBreakerBuilder { config: self.config, classify: self.classify, reject: RejectWith::new(make) }
+        CircuitBreakerBuilder {
+            config: self.config,
+            classify: self.classify,
+            reject: RejectWith::new(make),
+            observe: PhantomData,
+        }
+    }
+
+    /// Until when a call is watched: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
+    /// that may break off and gRPC statuses in trailers.
+    ///
+    /// ```
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, UntilBodyEnd};
+    ///
+    /// let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
+    pub fn observe<O2>(self, until: O2) -> CircuitBreakerBuilder<C, J, O2> {
+        _ = until;
+        let Self { config, classify, reject, observe: _ } = self;
+        CircuitBreakerBuilder { config, classify, reject, observe: PhantomData }
     }
 
     /// The layer.
@@ -183,14 +210,14 @@ impl<C, J> CircuitBreakerBuilder<C, J> {
     /// # Errors
     /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings
     /// that contradict one another.
-    pub fn build(self) -> Result<CircuitBreakerLayer<C, J>, ConfigError> {
-        let Self { config, classify, reject } = self;
+    pub fn build(self) -> Result<CircuitBreakerLayer<C, J, O>, ConfigError> {
+        let Self { config, classify, reject, observe: _ } = self;
         let (name, settings) = config.check()?;
         Ok(CircuitBreakerLayer::with(name, &settings, classify, reject))
     }
 }
 
-impl<C, J> fmt::Debug for CircuitBreakerBuilder<C, J> {
+impl<C, J, O> fmt::Debug for CircuitBreakerBuilder<C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +13,7 @@ use backstop_core::{CircuitState, Classify, ErrorRef, Reject, Rejection, Rejecti
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{breaker::Permit, layer::Shared, state::Refused, telemetry};
+use crate::{Observe, UntilHeaders, breaker::Permit, held::Held, layer::Shared, state::Refused, telemetry};
 
 /// What a caller is told to wait where a probe is under way, whose result nobody knows.
 const HALF_OPEN_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,77 +25,76 @@ pin_project! {
     /// Dropping it drops the call and gives its permit back. What the call then counts as is said
     /// [here](crate#cancellation).
     #[must_use = "futures do nothing unless polled"]
-    pub struct CircuitBreakerFuture<S, Req, C, J>
+    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders>
     where
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
     {
         #[pin]
         state: State<S::Future, J::Context, C, J>,
+        observe: PhantomData<fn() -> O>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
     enum State<F, X, C, J> {
-        Called { #[pin] future: F, held: Held<C, J> },
+        Called { #[pin] future: F, held: Option<Held<C, J>> },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, shared: Arc<Shared<C, J>> },
     }
 }
 
-/// A permit that gives itself back.
-struct Held<C, J> {
-    permit: Permit,
-    shared: Arc<Shared<C, J>>,
-}
-
-impl<C, J> Drop for Held<C, J> {
-    fn drop(&mut self) {
-        self.permit.drop(&self.shared.breaker);
-    }
-}
-
-impl<S, Req, C, J> CircuitBreakerFuture<S, Req, C, J>
+impl<S, Req, C, J, O> CircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
     pub(crate) fn called(permit: Permit, shared: Arc<Shared<C, J>>, call: impl FnOnce() -> S::Future) -> Self {
         // Made before the call, which may panic.
-        let mut held = Held { permit, shared };
-        held.permit.enter();
-        let future = call();
-        held.permit.leave();
-        Self { state: State::Called { future, held } }
+        let mut held = Held::new(permit, shared);
+        let future = held.run(call);
+        Self { state: State::Called { future, held: Some(held) }, observe: PhantomData }
     }
 
     pub(crate) const fn refused(refused: Refused, context: J::Context, shared: Arc<Shared<C, J>>) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), shared } }
+        Self { state: State::Refused { refused, context: Some(context), shared }, observe: PhantomData }
     }
 }
 
-impl<S, Req, C, J> Future for CircuitBreakerFuture<S, Req, C, J>
+impl<S, Req, C, J, O> Future for CircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     S::Error: 'static,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
+    O: Observe<S::Response, C, J>,
 {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Called { future, held: Held { permit, shared } } => {
-                permit.enter();
-                let Poll::Ready(result) = future.poll(cx) else {
-                    permit.leave();
-                    permit.start_waiting(&shared.breaker);
+            StateProject::Called { future, held } => {
+                let Some(call) = held else {
                     return Poll::Pending;
                 };
-                let outcome = shared.classify.classify(result.as_ref().map_err(ErrorRef::new));
-                permit.finish(&shared.breaker, outcome);
-                Poll::Ready(result)
+                let Poll::Ready((result, outcome)) = call.run(|| future.poll(cx)).map(|result| {
+                    let outcome = call.shared().classify.classify(result.as_ref().map_err(ErrorRef::new));
+                    (result, outcome)
+                }) else {
+                    call.start_waiting();
+                    return Poll::Pending;
+                };
+                let Some(call) = held.take() else {
+                    return Poll::Ready(result);
+                };
+                Poll::Ready(match result {
+                    Ok(response) => Ok(O::hand_over(call, outcome, response)),
+                    Err(error) => {
+                        call.finish(outcome);
+                        Err(error)
+                    }
+                })
             }
             StateProject::Refused { refused, context, shared } => {
                 let Some(context) = context.take() else {
@@ -117,7 +117,7 @@ fn rejection<C, J>(refused: Refused, shared: &Shared<C, J>) -> Rejection {
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
 }
 
-impl<S, Req, C, J> fmt::Debug for CircuitBreakerFuture<S, Req, C, J>
+impl<S, Req, C, J, O> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
@@ -125,7 +125,8 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");
         match &self.state {
-            State::Called { held, .. } => held.shared.debug(f),
+            State::Called { held: Some(held), .. } => held.shared().debug(f),
+            State::Called { held: None, .. } => f.finish_non_exhaustive(),
             State::Refused { refused, shared, .. } => {
                 f.field("refused", &refused.state);
                 shared.debug(f)

@@ -1,23 +1,24 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, breaker::Breaker,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders, breaker::Breaker,
     config::Settings,
 };
 
 /// Stops calling a service that fails. See the [crate docs](crate).
 ///
 /// `C` judges results ([`Classify`](backstop_core::Classify)), and `J` is how it answers while the circuit is open
-/// ([`Reject`](backstop_core::Reject)). The circuit belongs to the layer: all its clones and all services that it is
+/// ([`Reject`](backstop_core::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)). The circuit belongs to the layer: all its clones and all services that it is
 /// applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject> {
+pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     shared: Arc<Shared<C, J>>,
+    observe: PhantomData<fn() -> O>,
 }
 
 /// What all services of a layer share.
@@ -54,10 +55,10 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<C, J> CircuitBreakerLayer<C, J> {
+impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
         let breaker = Arc::new(Breaker::new(name, settings));
-        Self { shared: Arc::new(Shared { breaker, classify, reject }) }
+        Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
     }
 
     /// Looks at the circuit and acts on it.
@@ -67,13 +68,13 @@ impl<C, J> CircuitBreakerLayer<C, J> {
     }
 }
 
-impl<C, J> Clone for CircuitBreakerLayer<C, J> {
+impl<C, J, O> Clone for CircuitBreakerLayer<C, J, O> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), observe: PhantomData }
     }
 }
 
-impl<C, J> fmt::Debug for CircuitBreakerLayer<C, J> {
+impl<C, J, O> fmt::Debug for CircuitBreakerLayer<C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.shared.debug(f.debug_struct("CircuitBreakerLayer"))
     }
@@ -87,8 +88,8 @@ impl<C, J> Shared<C, J> {
     }
 }
 
-impl<S, C, J> Layer<S> for CircuitBreakerLayer<C, J> {
-    type Service = CircuitBreaker<S, C, J>;
+impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
+    type Service = CircuitBreaker<S, C, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
         CircuitBreaker::new(inner, Arc::clone(&self.shared))

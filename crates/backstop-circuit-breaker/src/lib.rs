@@ -82,6 +82,7 @@
 //! | [`success_threshold`](CircuitBreakerBuilder::success_threshold) | 2 | 1 to 65,536 |
 //! | [`max_concurrent_probes`](CircuitBreakerBuilder::max_concurrent_probes) | 1 | 1 to 1000 |
 //! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
+//! | [`observe`](CircuitBreakerBuilder::observe) | [`UntilHeaders`] | or [`UntilBodyEnd`] |
 //! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
 //!
 //! # What counts
@@ -99,7 +100,17 @@
 //! | a timeout of ours further in | failure |
 //! | a timeout further in, by the caller's own and earlier deadline | nothing |
 //!
-//! A body that breaks off later is not seen, nor is a gRPC status in the trailers.
+//! A body that breaks off later is not seen, nor is a gRPC status in the trailers, unless the breaker
+//! [observes](CircuitBreakerBuilder::observe) calls [`UntilBodyEnd`]. Then a success at the head goes on with the body,
+//! and the permit with it:
+//!
+//! | the body | counts as |
+//! |---|---|
+//! | comes to its end | success |
+//! | ends in an error | what the classifier makes of that error: a failure, unless it is the caller's own deadline |
+//! | is gRPC's, and has a status in its trailers | what the classifier makes of that status |
+//! | is gRPC's, and ends without a status | failure |
+//! | is dropped | as a call that is [dropped](#cancellation); it was pending since it last got on |
 //!
 //! # Refusals
 //!
@@ -140,7 +151,7 @@
 //!
 //! # Cancellation
 //!
-//! Dropping a call gives its permit back at once. What it counts as depends on who dropped it:
+//! Dropping a call, or the body that it is observed in, gives its permit back at once. What it counts as depends on who dropped it:
 //!
 //! | a call is dropped, unfinished | counts as |
 //! |---|---|
@@ -181,14 +192,17 @@
 //! each [`Transition`] in order, with a number that shows a slow reader what it missed. All of these, log and listeners,
 //! are told without any lock held, when the circuit already is in its new state.
 
+mod body;
 mod breaker;
 mod builder;
 mod choices;
 mod config;
 mod future;
 mod handle;
+mod held;
 mod jitter;
 mod layer;
+mod observe;
 mod service;
 mod state;
 mod telemetry;
@@ -201,5 +215,6 @@ pub use config::CircuitBreakerConfig;
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use layer::CircuitBreakerLayer;
+pub use observe::{Observe, UntilBodyEnd, UntilHeaders};
 pub use service::CircuitBreaker;
 pub use transition::{Events, Transition, TransitionReason};

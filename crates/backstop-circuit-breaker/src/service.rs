@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll, ready},
 };
@@ -9,20 +10,21 @@ use std::{
 use backstop_core::{Classify, ErrorRef, HttpClassify, HttpReject, Reject};
 use tower_service::Service;
 
-use crate::{CircuitBreakerFuture, breaker::Permit, layer::Shared, state::Refused};
+use crate::{CircuitBreakerFuture, Observe, UntilHeaders, breaker::Permit, layer::Shared, state::Refused};
 
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
-pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject> {
+pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     inner: S,
     /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
     /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
     refused: Option<Refused>,
     shared: Arc<Shared<C, J>>,
+    observe: PhantomData<fn() -> O>,
 }
 
-impl<S, C, J> CircuitBreaker<S, C, J> {
+impl<S, C, J, O> CircuitBreaker<S, C, J, O> {
     pub(crate) const fn new(inner: S, shared: Arc<Shared<C, J>>) -> Self {
-        Self { inner, refused: None, shared }
+        Self { inner, refused: None, shared, observe: PhantomData }
     }
 
     /// The inner service.
@@ -41,16 +43,17 @@ impl<S, C, J> CircuitBreaker<S, C, J> {
     }
 }
 
-impl<S, C, J, Req> Service<Req> for CircuitBreaker<S, C, J>
+impl<S, C, J, O, Req> Service<Req> for CircuitBreaker<S, C, J, O>
 where
     S: Service<Req>,
     S::Error: 'static,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
+    O: Observe<S::Response, C, J>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S, Req, C, J>;
+    type Future = CircuitBreakerFuture<S, Req, C, J, O>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let Shared { breaker, classify, .. } = &*self.shared;
@@ -85,13 +88,13 @@ where
 }
 
 /// A clone asks for readiness itself.
-impl<S: Clone, C, J> Clone for CircuitBreaker<S, C, J> {
+impl<S: Clone, C, J, O> Clone for CircuitBreaker<S, C, J, O> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.shared))
     }
 }
 
-impl<S: fmt::Debug, C, J> fmt::Debug for CircuitBreaker<S, C, J> {
+impl<S: fmt::Debug, C, J, O> fmt::Debug for CircuitBreaker<S, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreaker");
         f.field("inner", &self.inner);

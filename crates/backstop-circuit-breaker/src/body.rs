@@ -1,0 +1,101 @@
+//! The response body that a breaker watches.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use backstop_core::{Classify, ErrorRef, Outcome, WrapBody, grpc::GRPC_STATUS};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::held::Held;
+
+/// A body with the permit of its call. Frames, size hint, end and errors are the inner body's.
+///
+/// # Cancellation
+/// Dropping it before its end drops the call, as dropping the response future does.
+pub(crate) struct WatchedBody<B, C, J> {
+    inner: B,
+    /// `None` once the call has ended.
+    held: Option<Held<C, J>>,
+    /// gRPC's status comes in the trailers, and without one the call has failed.
+    status_to_come: bool,
+}
+
+impl<B, C, J> WatchedBody<B, C, J> {
+    pub(crate) const fn new(inner: B, held: Held<C, J>, status_to_come: bool) -> Self {
+        Self { inner, held: Some(held), status_to_come }
+    }
+}
+
+impl<B, C, J> Body for WatchedBody<B, C, J>
+where
+    B: WrapBody,
+    C: Classify<http::Response<B>>,
+    // Whoever asks for `Unpin` of the body asks it of these, which are never pinned.
+    Self: Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { inner, held, status_to_come } = self.get_mut();
+        let Some(call) = held else {
+            return Pin::new(inner).poll_frame(cx);
+        };
+        let polled = call.run(|| Pin::new(&mut *inner).poll_frame(cx));
+        let outcome = match &polled {
+            Poll::Pending => {
+                call.start_waiting();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Err(error))) => Some(call.shared().classify.classify(Err(ErrorRef::new(error)))),
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
+                Some(trailers) if *status_to_come => Some(judge(&call.shared().classify, trailers)),
+                Some(_) => Some(Outcome::success()),
+                // Who knows that by this frame may not ask again.
+                None if inner.is_end_stream() => Some(ended(*status_to_come)),
+                None => None,
+            },
+            Poll::Ready(None) => Some(ended(*status_to_come)),
+        };
+        match outcome {
+            None => call.has_got_on(),
+            Some(outcome) => {
+                if let Some(call) = held.take() {
+                    call.finish(outcome);
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+const fn ended(status_to_come: bool) -> Outcome {
+    if status_to_come { Outcome::failure() } else { Outcome::success() }
+}
+
+/// Judges trailers as the same answer without a body, whose status is in its headers.
+fn judge<B, C>(classify: &C, trailers: &HeaderMap) -> Outcome
+where
+    B: Default,
+    C: Classify<http::Response<B>>,
+{
+    if !trailers.contains_key(GRPC_STATUS) {
+        return Outcome::failure();
+    }
+    let mut answer = http::Response::new(B::default());
+    answer.headers_mut().clone_from(trailers);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    classify.classify(Ok(&answer))
+}

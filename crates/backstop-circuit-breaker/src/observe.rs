@@ -1,0 +1,85 @@
+//! Until when a call is watched: to the head of its response, or to the end of its body.
+
+use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
+use http::{HeaderMap, header::CONTENT_TYPE};
+
+use crate::{body::WatchedBody, held::Held};
+
+/// A call has ended when its response head is there. The default, for responses of any type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilHeaders;
+
+/// A call has ended when its response body has.
+///
+/// A body that breaks off, and gRPC trailers with a bad status, are failures; the permit goes with the body. A body that
+/// is dropped follows [`OnDrop`](crate::OnDrop). Costs one allocation for each response with a body, which keeps its
+/// type: that must be one that [wraps others](WrapBody).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilBodyEnd;
+
+/// [`UntilHeaders`] or [`UntilBodyEnd`], see [`observe`](crate::CircuitBreakerBuilder::observe).
+#[diagnostic::on_unimplemented(
+    message = "the circuit breaker can't watch the body of a `{Res}`",
+    note = "`UntilBodyEnd` needs an `http::Response` whose body can wrap others: `axum::body::Body` (feature `axum`), \
+            `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util`",
+    note = "and a classifier and a way to reject that are `Send + Sync + 'static`",
+    note = "for other bodies map the response body below the layer"
+)]
+pub trait Observe<Res, C, J>: sealed::HandOver<Res, C, J> {}
+
+mod sealed {
+    use super::{Held, Outcome};
+
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait HandOver<Res, C, J> {
+        /// Gives the permit back, or gives it to the response.
+        fn hand_over(held: Held<C, J>, outcome: Outcome, response: Res) -> Res;
+    }
+}
+
+impl<Res, C, J> Observe<Res, C, J> for UntilHeaders {}
+
+impl<Res, C, J> sealed::HandOver<Res, C, J> for UntilHeaders {
+    fn hand_over(held: Held<C, J>, outcome: Outcome, response: Res) -> Res {
+        held.finish(outcome);
+        response
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B, C, J> Observe<http::Response<B>, C, J> for UntilBodyEnd
+where
+    B: WrapBody,
+    C: Classify<http::Response<B>> + Send + Sync + 'static,
+    J: Send + Sync + 'static,
+{
+}
+
+#[diagnostic::do_not_recommend]
+impl<B, C, J> sealed::HandOver<http::Response<B>, C, J> for UntilBodyEnd
+where
+    B: WrapBody,
+    C: Classify<http::Response<B>> + Send + Sync + 'static,
+    J: Send + Sync + 'static,
+{
+    fn hand_over(mut held: Held<C, J>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
+        let status_to_come = is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
+        // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
+        if outcome.verdict != Verdict::Success {
+            held.finish(outcome);
+            return response;
+        }
+        if response.body().is_end_stream() {
+            held.finish(if status_to_come { Outcome::failure() } else { outcome });
+            return response;
+        }
+        held.go_on_with_body();
+        response.map(|body| B::wrap(WatchedBody::new(body, held, status_to_come)))
+    }
+}
+
+/// As gRPC answers say it: `application/grpc`, alone or followed by `+` or `;`.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    content_type.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
