@@ -16,7 +16,7 @@ use backstop_tests::{
     http::{get, read, status},
     strict::Strict,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt,
@@ -121,7 +121,7 @@ async fn nobody_waits_behind_a_full_limit_to_be_refused() {
     layer.handle().isolate();
     let stack = ServiceBuilder::new().layer(RetryLayer::new(name!("ml_service"))).layer(layer).service(full());
     let started = Instant::now();
-    let refused = stack.oneshot(get("/")).await.unwrap();
+    let refused = timeout(Duration::from_secs(1), stack.oneshot(get("/"))).await.unwrap().unwrap();
     assert!(refused.extensions().get::<Rejection>().is_some());
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
