@@ -7,7 +7,7 @@ use backstop_core::{
 };
 use http::StatusCode;
 
-use crate::{RepeatIf, RetryConfig, RetryLayer, config::Settings, layer::Policy};
+use crate::{Budget, RepeatIf, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer::Policy};
 
 /// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
 #[derive(Clone)]
@@ -77,6 +77,22 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// to any other it means nothing, and a request that was processed is processed again.
     pub fn trust_idempotency_key(mut self) -> Self {
         self.config.trust_idempotency_key = true;
+        self
+    }
+
+    /// Pays the retries from `budget`, which other layers may share: see [`RetryBudget`]. Unless set, the layer has one of
+    /// its own, with the [defaults](RetryBudget::default).
+    pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.config.budget = Budget::Shared(budget);
+        self
+    }
+
+    /// Doesn't count the retries of all requests together.
+    ///
+    /// While everything fails, the load on the dependency is then multiplied by [`max_attempts`](Self::max_attempts). For
+    /// dependencies that this can't harm.
+    pub fn no_budget(mut self) -> Self {
+        self.config.budget = Budget::Unlimited;
         self
     }
 
@@ -154,8 +170,8 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         if let Some(error) = refused {
             return Err(error);
         }
-        let seed = config.seed;
-        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, seed, classify, copy, keep)))
+        let (seed, budget) = (config.seed, config.budget.clone());
+        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, classify, copy, keep)))
     }
 
     fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<C, K2, A> {

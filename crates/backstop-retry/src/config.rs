@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use backstop_core::{ConfigError, Name, RequestFacts};
 
-use crate::backoff::Backoff;
+use crate::{RetryBudget, backoff::Backoff};
 
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 const DEFAULT_BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -50,6 +50,8 @@ pub struct RetryConfig {
     pub max_body: usize,
     /// Whether a request with an `Idempotency-Key` may be repeated whatever its method. It may not unless set.
     pub trust_idempotency_key: bool,
+    /// What the retries are paid from: a budget of the layer's own unless set.
+    pub budget: Budget,
     /// Where the jitter starts, for tests that want the same waits each time. Random unless set.
     pub seed: Option<u64>,
 }
@@ -67,9 +69,23 @@ impl RetryConfig {
             total: DEFAULT_TOTAL,
             max_body: DEFAULT_MAX_BODY,
             trust_idempotency_key: false,
+            budget: Budget::Own,
             seed: None,
         }
     }
+}
+
+/// What a layer's retries are paid from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Budget {
+    /// A budget of the layer's own, with the [defaults](RetryBudget::default). Each layer that is built has another one.
+    #[default]
+    Own,
+    /// This one, which other layers may share.
+    Shared(RetryBudget),
+    /// None: only the attempts of each request are bounded.
+    Unlimited,
 }
 
 /// A configuration that was checked.

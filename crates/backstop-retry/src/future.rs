@@ -83,6 +83,9 @@ where
         mut request: Req,
         call: impl FnOnce(Req) -> S::Future,
     ) -> Self {
+        if let Some(budget) = &policy.budget {
+            budget.deposit();
+        }
         let kept = policy.copy.keep(&mut request, Keep::Whole);
         let deadline = Deadline::after(policy.settings.total, SetBy::Us);
         let attempt = Attempt::start(Scope::narrowed(deadline), || ServiceCall::called(call(request)));

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{ConfigError, HttpClassify, HttpCopy, KeepReplaced, Name};
 use tower_layer::Layer;
 
-use crate::{Retry, RetryBuilder, RetryConfig, backoff::Jitter, config::Settings};
+use crate::{Budget, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle, backoff::Jitter, config::Settings};
 
 /// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
 ///
@@ -20,6 +20,8 @@ pub struct RetryLayer<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
 /// What all services of a layer share.
 pub(crate) struct Policy<C, K, A> {
     pub(crate) settings: Settings,
+    /// `None` where retries aren't counted.
+    pub(crate) budget: Option<RetryBudget>,
     pub(crate) classify: C,
     pub(crate) copy: K,
     pub(crate) keep: A,
@@ -27,10 +29,10 @@ pub(crate) struct Policy<C, K, A> {
 }
 
 impl RetryLayer {
-    /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms.
+    /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
     pub fn new(name: Name) -> Self {
         let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
-        Self::with(Policy::new(Settings::new(name), None, classify, copy, keep))
+        Self::with(Policy::new(Settings::new(name), Budget::Own, None, classify, copy, keep))
     }
 
     /// Builds a layer with other settings.
@@ -58,11 +60,29 @@ impl<C, K, A> RetryLayer<C, K, A> {
     pub(crate) fn with(policy: Policy<C, K, A>) -> Self {
         Self { policy: Arc::new(policy) }
     }
+
+    /// Looks at what all services of this layer share.
+    ///
+    /// ```
+    /// use backstop_retry::{RetryLayer, name};
+    ///
+    /// let retry = RetryLayer::new(name!("ml_service"));
+    /// assert_eq!(retry.handle().budget().map(|budget| budget.available()), Some(200));
+    /// ```
+    #[must_use]
+    pub fn handle(&self) -> RetryHandle {
+        RetryHandle::new(self.policy.settings.name.clone(), self.policy.budget.clone())
+    }
 }
 
 impl<C, K, A> Policy<C, K, A> {
-    pub(crate) fn new(settings: Settings, seed: Option<u64>, classify: C, copy: K, keep: A) -> Self {
-        Self { settings, classify, copy, keep, jitter: Jitter::new(seed) }
+    pub(crate) fn new(settings: Settings, budget: Budget, seed: Option<u64>, classify: C, copy: K, keep: A) -> Self {
+        let budget = match budget {
+            Budget::Own => Some(RetryBudget::default()),
+            Budget::Shared(budget) => Some(budget),
+            Budget::Unlimited => None,
+        };
+        Self { settings, budget, classify, copy, keep, jitter: Jitter::new(seed) }
     }
 
     /// The wait after `attempts` attempts, where the server has named none.
@@ -72,7 +92,7 @@ impl<C, K, A> Policy<C, K, A> {
 
     /// Strategies may be closures, which have nothing to show.
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("settings", &self.settings).finish_non_exhaustive()
+        f.field("settings", &self.settings).field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,8 @@
 //! Many failures last for a moment: a connection that was reset, an instance that restarts, a 503 with `Retry-After: 1`.
 //! Sending the request again then turns a failure into an answer. Done carelessly it also pays twice, triples the load on
 //! a service that is down for its load, and makes every caller come back in the same millisecond. This layer repeats only
-//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one limit for all of it,
+//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one limit for all of it
+//! and to a share of all requests,
 //! and gives back the server's own last answer when nothing helped.
 //!
 //! Put it around the client of a dependency that fails for moments at a time. Don't put it where another tier already
@@ -115,6 +116,7 @@
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 10 s, or the total if less | 0 s up to the total |
 //! | [`max_body`](RetryBuilder::max_body) | 64 KiB | 0 to 1 GiB |
 //! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
+//! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
 //! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if) | not set | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
 //! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`] | |
@@ -133,15 +135,18 @@
 //!
 //! At most `max_attempts`, 3 by default. Tiers multiply: where a gateway, this service and its client library each make 3
 //! attempts, one request costs 27 calls. Retry in one tier only, the one next to the failure, and keep a circuit breaker
-//! inside. While everything fails, `max_attempts` is also what the load on the dependency is multiplied by until its
-//! circuit opens.
+//! inside.
+//!
+//! All requests together are held to the [`RetryBudget`]: 20 % of them may be repeated, and 10 a second, unless set. So
+//! while everything fails the load on the dependency is the demand and a fifth, and not three times the demand. With
+//! [`no_budget`](RetryBuilder::no_budget), it is the demand times `max_attempts` until the circuit opens.
 //!
 //! # Cost
 //!
 //! A request whose first attempt is returned costs one read of the clock, a clone of the inner service, and what
 //! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. A streamed body is
-//! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and nothing is shared
-//! between requests but what is only read. With `max_attempts(1)`, and for CONNECT and upgrades, the request passes
+//! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and all that requests
+//! write in common is the budget's one counter. With `max_attempts(1)`, and for CONNECT and upgrades, the request passes
 //! straight through.
 //!
 //! # Cancellation
@@ -169,13 +174,15 @@
 //! | event | further fields |
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed` |
 
 mod backoff;
+mod budget;
 mod builder;
 mod config;
 mod future;
+mod handle;
 mod layer;
 mod repeat_if;
 mod repeats;
@@ -188,9 +195,11 @@ struct Readme;
 
 pub use backstop_core::{CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, name};
 
+pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use builder::RetryBuilder;
-pub use config::RetryConfig;
+pub use config::{Budget, RetryConfig};
 pub use future::RetryFuture;
+pub use handle::RetryHandle;
 pub use layer::RetryLayer;
 pub use repeat_if::RepeatIf;
 pub use service::Retry;

@@ -195,7 +195,7 @@ where
     /// Plans the next attempt, and says how long it is waited for. Everything that it needs is taken now, as long as
     /// there still is an answer that can be returned without it.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, Stop> {
-        let Policy { settings, copy, .. } = &*self.policy;
+        let Policy { settings, copy, budget, .. } = &*self.policy;
         let Some(again) = &mut self.again else {
             return Err(Stop::Attempts);
         };
@@ -222,7 +222,16 @@ where
         if !failed && copy.held(&again.kept) == Held::Partly {
             return Err(Stop::Uploading);
         }
-        let request = copy.copy(&mut again.kept, CopyAs::Same).map_err(Stop::NotReplayable)?;
+        if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
+            return Err(Stop::Budget);
+        }
+        let request = match copy.copy(&mut again.kept, CopyAs::Same) {
+            Ok(request) => request,
+            Err(why) => {
+                budget.as_ref().inspect(|budget| budget.give_back());
+                return Err(Stop::NotReplayable(why));
+            }
+        };
         let service = if self.attempt + 1 < settings.max_attempts {
             Some(again.service.clone())
         } else {

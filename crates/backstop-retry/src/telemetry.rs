@@ -19,6 +19,8 @@ pub(crate) enum Stop {
     ServerDelay,
     /// The delay doesn't fit into the time that is left.
     NoTimeLeft,
+    /// The budget is empty: so much fails that repeating it would add to the trouble.
+    Budget,
     /// The server answered while the body was still being sent.
     Uploading,
     /// There is no copy of the request.
@@ -34,6 +36,7 @@ impl fmt::Display for Stop {
             Self::Pushback => "server-said-stop",
             Self::ServerDelay => "server-delay",
             Self::NoTimeLeft => "no-time-left",
+            Self::Budget => "budget",
             Self::Uploading => "uploading",
             Self::NotReplayable(_) => "not-replayable",
         })

@@ -212,7 +212,7 @@ async fn one_attempt_means_that_requests_pass_straight_through() {
 async fn the_number_of_attempts_is_the_configured_one() {
     for attempts in [2, 5, 1000] {
         let second = std::time::Duration::from_millis(1);
-        let builder = RetryLayer::builder("ml").max_attempts(attempts);
+        let builder = RetryLayer::builder("ml").no_budget().max_attempts(attempts);
         let layer = builder.backoff_base(second).backoff_cap(second).build().unwrap();
         assert_eq!(calls(&layer, failing(), get()).await, attempts as usize);
     }

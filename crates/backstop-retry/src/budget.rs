@@ -1,0 +1,296 @@
+//! How many of the requests may be repeated.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use backstop_core::ConfigError;
+use tokio::time::Instant;
+
+const DEFAULT_PER_MILLE: u32 = 200;
+const DEFAULT_RESERVE: u32 = 10;
+
+/// How many seconds of the reserve are saved up, unless it is said otherwise.
+const SECONDS_SAVED: u32 = 20;
+/// The least that is saved up, unless it is said otherwise: without any room nothing could be saved for a whole retry.
+const LEAST_SAVED: u32 = 10;
+
+const LARGEST_RATIO: f64 = 10.0;
+const LARGEST: u32 = 1_000_000;
+
+/// What one retry costs. In thousandths, a ratio in steps of 0.1 % is a whole number.
+const RETRY: u64 = 1000;
+
+/// How many retries the requests pay for: a share of them, and a few per second.
+///
+/// # Why
+///
+/// A number of attempts bounds what one request can cost, and says nothing of all of them together. While a dependency
+/// works, 3 attempts cost nothing; when it fails under its load, they triple that load, and it can't come back. What tells
+/// the two apart is not to be seen in any one request: it is the share of requests that need repeating. When it is small,
+/// repeating helps and costs little. When it is large, repeating only adds to the trouble.
+///
+/// So every request pays a share of a retry into the budget, and every retry takes a whole one out. With a ratio of 20 %,
+/// five requests pay for one retry: as long as no more than one in five needs one, all are made; in an outage the load on
+/// the dependency is a fifth more than the demand, instead of three times as much. The reserve pays for the retries of
+/// a service with so few requests that their shares don't add up.
+///
+/// In any time of *t* seconds at most *ratio · requests + reserve · t + burst* retries are made. 1,000 clients with a request
+/// per second each, a dependency that fails whatever it is asked for a minute, up to 3 attempts, simulated by
+/// `tests/storm.rs`:
+///
+/// | calls of the dependency | while it fails | in its worst second | once 10 s have passed, in a second |
+/// |---|---|---|---|
+/// | without retries | 60,000 | 1,000 | 1,000 |
+/// | without a budget | 180,000 | 3,000 | 3,000 |
+/// | with this one's defaults | 72,786 | 1,400 | 1,210 |
+///
+/// # Sharing
+///
+/// A layer has a budget of its own unless it is given one. Clones are one and the same budget. Give it to several layers
+/// ([`RetryBuilder::budget`](crate::RetryBuilder::budget)) where they call the same dependency: it is the dependency that
+/// must bear the load.
+///
+/// ```
+/// use backstop_retry::{RetryBudget, RetryLayer};
+///
+/// let budget = RetryBudget::builder().ratio(0.1).reserve_per_second(5).build()?;
+/// let reads = RetryLayer::builder("reads").budget(budget.clone()).build()?;
+/// let writes = RetryLayer::builder("writes").budget(budget).build()?;
+/// # let _ = (reads, writes);
+/// # Ok::<(), backstop_retry::ConfigError>(())
+/// ```
+///
+/// # Exactly
+///
+/// | | |
+/// |---|---|
+/// | pays in | each request that the layer could repeat, once, when it is sent: not its retries, and not those that pass straight through |
+/// | takes out | each retry, when it is decided on. It isn't given back where the caller leaves during the wait |
+/// | begins | full, with [`burst`](RetryBudgetBuilder::burst) retries |
+/// | saves | up to `burst`, however long nothing fails |
+/// | when empty | the answer at hand is returned, as when the attempts have run out |
+///
+/// # Cost
+///
+/// A request adds to one atomic number. The clock is read only where a retry asks. Nothing is locked, and nothing is done
+/// for time that has passed: an hour and a week of idleness cost the same subtraction. No rounding adds up, and threads
+/// that race for the last retry don't get two.
+#[derive(Clone)]
+pub struct RetryBudget {
+    account: Arc<Account>,
+}
+
+impl RetryBudget {
+    /// Builds a budget.
+    ///
+    /// ```
+    /// use backstop_retry::RetryBudget;
+    ///
+    /// let error = RetryBudget::builder().ratio(f64::NAN).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "ratio is NaN, allowed is: 0 to 10");
+    /// ```
+    pub const fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder { ratio: None, reserve: DEFAULT_RESERVE, burst: None }
+    }
+
+    fn of(per_mille: u32, reserve: u32, burst: u32) -> Self {
+        let account = Account::new(per_mille, reserve, burst);
+        Self { account: Arc::new(account) }
+    }
+
+    /// How many retries could be made now.
+    #[must_use]
+    pub fn available(&self) -> u32 {
+        self.account.available(self.account.age())
+    }
+
+    /// A request pays its share.
+    #[inline]
+    pub(crate) fn deposit(&self) {
+        self.account.deposit();
+    }
+
+    /// Takes a retry out, if there is a whole one.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.account.withdraw(self.account.age())
+    }
+
+    /// Gives back a retry that couldn't be made.
+    pub(crate) fn give_back(&self) {
+        self.account.give_back();
+    }
+}
+
+impl Default for RetryBudget {
+    /// 20 % of the requests, 10 retries a second, and up to 200 saved.
+    fn default() -> Self {
+        Self::of(DEFAULT_PER_MILLE, DEFAULT_RESERVE, default_burst(DEFAULT_RESERVE))
+    }
+}
+
+/// Whether both are one and the same budget.
+impl PartialEq for RetryBudget {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.account, &other.account)
+    }
+}
+
+impl Eq for RetryBudget {}
+
+impl fmt::Debug for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Account { per_mille, reserve, burst, .. } = &*self.account;
+        f.debug_struct("RetryBudget")
+            .field("per_mille", per_mille)
+            .field("reserve_per_second", reserve)
+            .field("burst", &(burst / RETRY))
+            .field("available", &self.available())
+            .finish()
+    }
+}
+
+/// Builds a [`RetryBudget`]: see [`RetryBudget::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct RetryBudgetBuilder {
+    ratio: Option<f64>,
+    reserve: u32,
+    burst: Option<u32>,
+}
+
+impl RetryBudgetBuilder {
+    /// The share of a retry that each request pays for: 0.2 unless set, 0 to 10, to the nearest 0.001.
+    pub const fn ratio(mut self, ratio: f64) -> Self {
+        self.ratio = Some(ratio);
+        self
+    }
+
+    /// How many retries a second may be made beside that: 10 unless set, up to 1,000,000.
+    pub const fn reserve_per_second(mut self, retries: u32) -> Self {
+        self.reserve = retries;
+        self
+    }
+
+    /// The most retries that are saved up, and what the budget begins with: 1 to 1,000,000. The reserve of 20 s unless set,
+    /// and at least 10.
+    ///
+    /// So many retries more than the ratio and the reserve allow may be made when failures begin.
+    pub const fn burst(mut self, retries: u32) -> Self {
+        self.burst = Some(retries);
+        self
+    }
+
+    /// The budget.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the knob whose value isn't allowed.
+    pub fn build(self) -> Result<RetryBudget, ConfigError> {
+        let per_mille = self.ratio.map_or(Ok(DEFAULT_PER_MILLE), per_mille)?;
+        let reserve = self.reserve;
+        if reserve > LARGEST {
+            return Err(ConfigError::new("reserve_per_second", reserve.to_string(), "0 to 1000000"));
+        }
+        if per_mille == 0 && reserve == 0 {
+            let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
+            return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
+        }
+        let burst = self.burst.unwrap_or_else(|| default_burst(reserve));
+        if !(1..=LARGEST).contains(&burst) {
+            return Err(ConfigError::new("burst", burst.to_string(), "1 to 1000000"));
+        }
+        Ok(RetryBudget::of(per_mille, reserve, burst))
+    }
+}
+
+fn default_burst(reserve: u32) -> u32 {
+    reserve.saturating_mul(SECONDS_SAVED).clamp(LEAST_SAVED, LARGEST)
+}
+
+fn per_mille(ratio: f64) -> Result<u32, ConfigError> {
+    if (0.0..=LARGEST_RATIO).contains(&ratio) {
+        // In range, so that nothing is cut off.
+        Ok((ratio * RETRY as f64).round() as u32)
+    } else {
+        Err(ConfigError::new("ratio", ratio.to_string(), "0 to 10"))
+    }
+}
+
+/// A token bucket that keeps what was ever earned and what was ever spent, in thousandths of a retry.
+///
+/// Both only grow, so each is one number that threads can race on:
+///
+/// - *earned* = burst + what was deposited + reserve · age. The last is worked out from the whole age each time: nothing is
+///   rounded twice, and nothing has to be added while time passes.
+/// - *spent* grows by a retry in one compare-and-exchange, and only up to what was earned. What wouldn't have had room in the
+///   bucket counts as spent.
+///
+/// A thread that sees an old *deposited* sees less than was earned, never more. That is why `Relaxed` is enough: there is
+/// nothing else that the numbers would have to be in order with.
+#[derive(Debug)]
+struct Account {
+    per_mille: u32,
+    reserve: u32,
+    burst: u64,
+    born: Instant,
+    deposited: AtomicU64,
+    spent: AtomicU64,
+}
+
+impl Account {
+    fn new(per_mille: u32, reserve: u32, burst: u32) -> Self {
+        let (deposited, spent) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { per_mille, reserve, burst: u64::from(burst) * RETRY, born: Instant::now(), deposited, spent }
+    }
+
+    fn age(&self) -> Duration {
+        // Another runtime's clock may be behind.
+        Instant::now().saturating_duration_since(self.born)
+    }
+
+    #[inline]
+    fn deposit(&self) {
+        // At a million requests a second and the largest ratio it takes 58 years to run over.
+        self.deposited.fetch_add(u64::from(self.per_mille), Ordering::Relaxed);
+    }
+
+    fn earned(&self, age: Duration) -> u64 {
+        let reserved = age.as_nanos().saturating_mul(u128::from(self.reserve)) / (1_000_000_000 / u128::from(RETRY));
+        let reserved = u64::try_from(reserved).unwrap_or(u64::MAX);
+        self.burst.saturating_add(self.deposited.load(Ordering::Relaxed)).saturating_add(reserved)
+    }
+
+    /// What counts as spent when so much was earned.
+    const fn spent(&self, spent: u64, earned: u64) -> u64 {
+        let no_room = earned.saturating_sub(self.burst);
+        if spent < no_room { no_room } else { spent }
+    }
+
+    fn withdraw(&self, age: Duration) -> bool {
+        let earned = self.earned(age);
+        let take = |spent| {
+            let spent = self.spent(spent, earned).checked_add(RETRY)?;
+            (spent <= earned).then_some(spent)
+        };
+        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self) {
+        // What was withdrawn is in there: it can't run under.
+        self.spent.fetch_sub(RETRY, Ordering::Relaxed);
+    }
+
+    fn available(&self, age: Duration) -> u32 {
+        let earned = self.earned(age);
+        let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
+        u32::try_from(left / RETRY).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

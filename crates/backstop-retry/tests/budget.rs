@@ -1,0 +1,99 @@
+//! How many retries all requests together may have.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod support;
+
+use axum::body::Body;
+use backstop_retry::{Budget, RetryBudget, RetryConfig, RetryLayer};
+use http::{Method, Request};
+use support::{BoxError, Chunks, Then, Upstream, get, ml, ms, response, text, with_method};
+use tower::{Layer, ServiceExt};
+
+/// A budget of so many retries, which nothing but time fills up.
+fn of(retries: u32) -> RetryBudget {
+    RetryBudget::builder().ratio(0.0).reserve_per_second(1).burst(retries).build().unwrap()
+}
+
+fn drawing_on(budget: &RetryBudget) -> RetryLayer {
+    RetryLayer::builder("ml").backoff_base(ms(1)).backoff_cap(ms(1)).budget(budget.clone()).build().unwrap()
+}
+
+async fn status(layer: &RetryLayer, upstream: &Upstream) -> u16 {
+    layer.layer(upstream.clone()).oneshot(get()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_budget_stops_all_retries_and_time_fills_it_again() {
+    let (budget, upstream) = (of(3), Upstream::statuses([503]));
+    let layer = drawing_on(&budget);
+    for calls in [3, 5, 6] {
+        assert_eq!(status(&layer, &upstream).await, 503);
+        assert_eq!(upstream.calls(), calls);
+    }
+    tokio::time::advance(ms(1000)).await;
+    status(&layer, &upstream).await;
+    assert_eq!(upstream.calls(), 8);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_pay_their_share_and_retries_do_not() {
+    let budget = RetryBudget::builder().ratio(0.5).reserve_per_second(0).burst(10).build().unwrap();
+    let (layer, failing) = (drawing_on(&budget), Upstream::statuses([503]));
+    while budget.available() > 0 {
+        status(&layer, &failing).await;
+    }
+    let (before, well) = (failing.calls(), Upstream::statuses([200]));
+    for _ in 0..8 {
+        status(&layer, &well).await;
+    }
+    assert_eq!(budget.available(), 4);
+    status(&layer, &failing).await;
+    status(&layer, &failing).await;
+    // 0.5 were left over, the 8 requests paid 4, and these two 1 more.
+    assert_eq!((failing.calls() - before, budget.available()), (6, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_share_a_budget_that_is_given_to_both_and_services_share_their_layers() {
+    let (budget, upstream) = (of(4), Upstream::statuses([503]));
+    let (reads, writes) = (drawing_on(&budget), drawing_on(&budget));
+    status(&reads, &upstream).await;
+    status(&writes, &upstream).await;
+    assert_eq!((upstream.calls(), budget.available()), (6, 0));
+    status(&reads.clone(), &upstream).await;
+    assert_eq!(upstream.calls(), 7);
+    assert_eq!(reads.handle().budget(), writes.handle().budget());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_layer_has_a_budget_of_its_own_unless_told_otherwise() {
+    let config = RetryConfig::new("ml");
+    let [one, other] = [config.clone(), config.clone()].map(|config| RetryLayer::from_config(config).unwrap().handle());
+    assert_ne!(one.budget(), other.budget());
+    assert_eq!((one.name(), one.budget().unwrap().available()), (&ml(), 200));
+    let mut unlimited = config;
+    unlimited.budget = Budget::Unlimited;
+    assert_eq!(RetryLayer::from_config(unlimited).unwrap().handle().budget(), None);
+    let layer = RetryLayer::builder("ml").no_budget().backoff_base(ms(1)).backoff_cap(ms(1)).build().unwrap();
+    let upstream = Upstream::statuses([503]);
+    for _ in 0..200 {
+        status(&layer, &upstream).await;
+    }
+    assert_eq!(upstream.calls(), 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_retry_that_is_really_made_takes_something_out() {
+    let budget = of(2);
+    let layer = RetryLayer::builder("ml").max_body(10).budget(budget.clone()).build().unwrap();
+    let reading = Upstream::<BoxError>::new(|_, request: Request<Body>| async {
+        text(request.into_body()).await;
+        Ok(response(503))
+    });
+    let long = Request::put("/").body(Chunks::body(["hello ", "wide ", "world"], Then::End)).unwrap();
+    for request in [long, with_method(Method::POST)] {
+        _ = layer.layer(reading.clone()).oneshot(request).await;
+    }
+    assert_eq!((reading.calls(), budget.available()), (2, 2));
+}

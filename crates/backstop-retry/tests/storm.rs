@@ -1,0 +1,77 @@
+//! A dependency that fails for a minute under 1,000 clients: what the table in the docs of `RetryBudget` shows.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use backstop_retry::{RetryBuilder, RetryLayer};
+use support::{get, ms, response};
+use tokio::{task::JoinSet, time::Instant};
+use tower::{Layer, ServiceExt, service_fn};
+
+const CLIENTS: u64 = 1000;
+const FAILS: Range<usize> = 10..70;
+const ENDS: usize = 80;
+
+/// The calls of the dependency in each second. Each client sends a request a second, whatever became of the one before.
+async fn calls_a_second(layer: RetryLayer) -> Vec<u32> {
+    let begun = Instant::now();
+    let calls = Arc::new(Mutex::new(vec![0_u32; ENDS + 2]));
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let counted = Arc::clone(&calls);
+        let service = layer.layer(service_fn(move |_| {
+            let second = begun.elapsed().as_secs() as usize;
+            counted.lock().unwrap()[second] += 1;
+            async move { Ok::<_, Infallible>(response(if FAILS.contains(&second) { 503 } else { 200 })) }
+        }));
+        clients.spawn(async move {
+            for second in 0..ENDS {
+                tokio::time::sleep_until(begun + Duration::from_secs(second as u64) + ms(client)).await;
+                service.clone().oneshot(get()).await.unwrap();
+            }
+        });
+    }
+    clients.join_all().await;
+    calls.lock().unwrap().clone()
+}
+
+fn builder() -> RetryBuilder {
+    RetryLayer::builder("ml").seed(4)
+}
+
+fn sum(calls: &[u32]) -> u32 {
+    calls.iter().sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_no_storm_where_there_is_a_budget() {
+    let demand = CLIENTS as u32;
+    let layer = builder().build().unwrap();
+    let calls = calls_a_second(layer.clone()).await;
+    assert!(calls[..FAILS.start].iter().chain(&calls[FAILS.end + 1..ENDS]).all(|n| *n == demand), "{calls:?}");
+
+    let failing = &calls[FAILS];
+    let minutes_bound = 60 * (demand + demand / 5 + 10) + 200;
+    assert!(sum(failing) <= minutes_bound, "{} of {minutes_bound}: {calls:?}", sum(failing));
+    assert!(sum(failing) > minutes_bound - 300, "{}: what is allowed is used: {calls:?}", sum(failing));
+    // What was saved is gone by then. A retry is made up to 0.1 s after it was paid for, or 0.2 s.
+    assert!(failing[10..].iter().all(|n| n.abs_diff(1210) <= 30), "{calls:?}");
+    assert!(failing.iter().all(|n| *n <= 1410), "{calls:?}");
+    assert_eq!(layer.handle().budget().unwrap().available(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_budget_an_outage_is_a_storm() {
+    let calls = calls_a_second(builder().no_budget().build().unwrap()).await;
+    let failing = &calls[FAILS];
+    assert!(sum(failing) > 179_000, "{calls:?}");
+    assert!(failing[1..].iter().all(|n| n.abs_diff(3000) <= 60), "{calls:?}");
+}
