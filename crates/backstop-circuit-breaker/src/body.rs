@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::held::Held;
+use crate::{held::Held, metrics::FailureReason};
 
 /// A body with the permit of its call. Frames, size hint, end and errors are the inner body's.
 ///
@@ -65,7 +65,7 @@ where
             None => call.has_got_on(),
             Some(outcome) => {
                 if let Some(call) = held.take() {
-                    call.finish(outcome);
+                    call.finish(outcome, FailureReason::Body);
                 }
             }
         }

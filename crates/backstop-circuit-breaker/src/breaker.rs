@@ -9,6 +9,7 @@ use crate::{
     OnDrop,
     config::Settings,
     jitter::Jitter,
+    metrics::{self, FailureReason},
     state::{Admission, Circuit, Finished, Nanos, Refused},
     telemetry::Telemetry,
 };
@@ -42,6 +43,11 @@ impl Breaker {
         self.circuit.observer().name()
     }
 
+    /// To whoever records metrics.
+    pub(crate) fn show_state(&self) {
+        metrics::show_state(self.name(), || self.circuit.state());
+    }
+
     pub(crate) fn now(&self) -> Nanos {
         nanos(self.epoch.elapsed())
     }
@@ -55,6 +61,7 @@ impl Breaker {
         if outcome.verdict == Verdict::Failure
             && let Ok(admission) = self.circuit.admit(|| self.now())
         {
+            metrics::failed(self.name(), FailureReason::NotReady);
             self.circuit.record(admission, self.finished(outcome, false), || self.now());
         }
     }
@@ -134,9 +141,14 @@ impl Permit {
         self.pending_since = None;
     }
 
-    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome) {
+    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
         if let Some(admission) = self.admission.take() {
             let slow = self.slow.unwrap_or_else(|| self.is_slow(breaker));
+            match outcome.verdict {
+                Verdict::Failure => metrics::failed(breaker.name(), reason),
+                Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
+                Verdict::Success | Verdict::Neutral => {}
+            }
             let finished = breaker.finished(outcome, slow);
             breaker.circuit.record(admission, finished, || breaker.now());
         }
@@ -152,7 +164,8 @@ impl Permit {
     /// The call will never end.
     pub(crate) fn drop(&mut self, breaker: &Breaker) {
         if self.admission.is_some() {
-            self.finish(breaker, self.outcome_of_drop(breaker));
+            let reason = if self.running { FailureReason::Panic } else { FailureReason::Dropped };
+            self.finish(breaker, self.outcome_of_drop(breaker), reason);
         }
     }
 

@@ -13,7 +13,10 @@ use backstop_core::{CircuitState, Classify, ErrorRef, Reject, Rejection, Rejecti
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Observe, UntilHeaders, breaker::Permit, held::Held, layer::Shared, state::Refused, telemetry};
+use crate::{
+    Observe, UntilHeaders, breaker::Permit, held::Held, layer::Shared, metrics::FailureReason, state::Refused,
+    telemetry,
+};
 
 /// What a caller is told to wait where a probe is under way, whose result nobody knows.
 const HALF_OPEN_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -91,7 +94,7 @@ where
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(call, outcome, response)),
                     Err(error) => {
-                        call.finish(outcome);
+                        call.finish(outcome, FailureReason::Error);
                         Err(error)
                     }
                 })

@@ -7,6 +7,7 @@ use backstop_core::Outcome;
 use crate::{
     breaker::{Breaker, Permit},
     layer::Shared,
+    metrics::FailureReason,
 };
 
 /// The permit of a call, wherever that is: in its future, or in the body of its response.
@@ -52,8 +53,9 @@ impl<C, J> Held<C, J> {
         self.permit.has_got_on();
     }
 
-    pub(crate) fn finish(mut self, outcome: Outcome) {
-        self.permit.finish(&self.shared.breaker, outcome);
+    /// The call has ended. Where it failed, that is how.
+    pub(crate) fn finish(mut self, outcome: Outcome, reason: FailureReason) {
+        self.permit.finish(&self.shared.breaker, outcome, reason);
     }
 }
 

@@ -58,6 +58,7 @@ impl CircuitBreakerLayer {
 impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
         let breaker = Arc::new(Breaker::new(name, settings));
+        breaker.show_state();
         Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
     }
 
@@ -92,6 +93,8 @@ impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
     type Service = CircuitBreaker<S, C, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        // Again, as the recorder may have been installed since.
+        self.shared.breaker.show_state();
         CircuitBreaker::new(inner, Arc::clone(&self.shared))
     }
 }

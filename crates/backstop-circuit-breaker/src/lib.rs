@@ -187,10 +187,29 @@
 //! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
 //! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`.
 //!
+//! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
+//!
+//! | metric | labels | counts |
+//! |---|---|---|
+//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the state that the circuit is in, 0 for the others; set when the layer is built or applied, and with each transition |
+//! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow` | calls that speak against the service; `slow` are those that succeeded |
+//! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
+//! | `circuit_breaker_rejections_total` | `name` | refusals |
+//!
 //! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait.
 //! [`subscribe`](CircuitBreakerHandle::subscribe) tells of the latest state, [`events`](CircuitBreakerHandle::events) of
 //! each [`Transition`] in order, with a number that shows a slow reader what it missed. All of these, log and listeners,
 //! are told without any lock held, when the circuit already is in its new state.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | [`UntilBodyEnd`] for `axum::body::Body` |
+//! | `metrics` | the metrics above |
+//! | `tonic` | [`UntilBodyEnd`] for `tonic::body::Body` |
 
 mod body;
 mod breaker;
@@ -202,6 +221,7 @@ mod handle;
 mod held;
 mod jitter;
 mod layer;
+mod metrics;
 mod observe;
 mod service;
 mod state;

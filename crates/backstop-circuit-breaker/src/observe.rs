@@ -3,7 +3,7 @@
 use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-use crate::{body::WatchedBody, held::Held};
+use crate::{body::WatchedBody, held::Held, metrics::FailureReason};
 
 /// A call has ended when its response head is there. The default, for responses of any type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl<Res, C, J> Observe<Res, C, J> for UntilHeaders {}
 
 impl<Res, C, J> sealed::HandOver<Res, C, J> for UntilHeaders {
     fn hand_over(held: Held<C, J>, outcome: Outcome, response: Res) -> Res {
-        held.finish(outcome);
+        held.finish(outcome, FailureReason::Response);
         response
     }
 }
@@ -66,11 +66,11 @@ where
         let status_to_come = is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
         if outcome.verdict != Verdict::Success {
-            held.finish(outcome);
+            held.finish(outcome, FailureReason::Response);
             return response;
         }
         if response.body().is_end_stream() {
-            held.finish(if status_to_come { Outcome::failure() } else { outcome });
+            held.finish(if status_to_come { Outcome::failure() } else { outcome }, FailureReason::Response);
             return response;
         }
         held.go_on_with_body();

@@ -9,7 +9,7 @@ use backstop_core::{CircuitState, Name};
 use tokio::sync::watch;
 
 use crate::{
-    Transition, TransitionReason,
+    Transition, TransitionReason, metrics,
     state::{Circuit, Observer},
 };
 
@@ -76,6 +76,8 @@ impl Telemetry {
 impl Observer for Telemetry {
     fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
         log(&self.name, transition);
+        metrics::entered(&self.name, transition.to);
+        metrics::show_state(&self.name, || circuit.state());
         self.wake_listeners(transition, circuit);
     }
 }
@@ -102,6 +104,7 @@ fn log(name: &Name, transition: &Transition) {
 }
 
 pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Duration>) {
+    metrics::refused(name);
     let state = state.as_str();
     tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
 }

@@ -1,0 +1,84 @@
+//! What the layer counts for a dashboard: with the feature `metrics` through the facade of that name, else nothing.
+//!
+//! Every handle is taken when it is used, so that a recorder that is installed later counts from then on. None is taken
+//! for a call that succeeds.
+
+use backstop_core::{CircuitState, Name};
+
+/// How a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureReason {
+    /// Its response says so.
+    Response,
+    /// The service gave an error.
+    Error,
+    /// The service gave an error when it was asked whether it is ready.
+    NotReady,
+    /// Its body broke off, or said so in the trailers.
+    Body,
+    /// It was dropped.
+    Dropped,
+    Panic,
+    /// It succeeded, but took too long.
+    Slow,
+}
+
+#[cfg(not(feature = "metrics"))]
+mod recorder {
+    use super::{CircuitState, FailureReason, Name};
+
+    pub(crate) const fn failed(_: &Name, _: FailureReason) {}
+    pub(crate) const fn refused(_: &Name) {}
+    pub(crate) const fn entered(_: &Name, _: CircuitState) {}
+    pub(crate) fn show_state(_: &Name, _: impl Fn() -> CircuitState) {}
+}
+
+#[cfg(feature = "metrics")]
+mod recorder {
+    use super::{CircuitState, FailureReason, Name};
+
+    const STATES: [CircuitState; 4] =
+        [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen, CircuitState::Isolated];
+
+    pub(crate) fn failed(name: &Name, reason: FailureReason) {
+        let reason = match reason {
+            FailureReason::Response => "response",
+            FailureReason::Error => "error",
+            FailureReason::NotReady => "not-ready",
+            FailureReason::Body => "body",
+            FailureReason::Dropped => "dropped",
+            FailureReason::Panic => "panic",
+            FailureReason::Slow => "slow",
+        };
+        metrics::counter!("circuit_breaker_failures_total", "name" => name.to_string(), "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn refused(name: &Name) {
+        metrics::counter!("circuit_breaker_rejections_total", "name" => name.to_string()).increment(1);
+    }
+
+    pub(crate) fn entered(name: &Name, to: CircuitState) {
+        metrics::counter!("circuit_breaker_transitions_total", "name" => name.to_string(), "to" => to.as_str())
+            .increment(1);
+    }
+
+    /// Sets the gauge of the state to 1 and those of the others to 0.
+    ///
+    /// Two threads may do this at once, for two transitions. Each looks again when it is done, and whoever finds the
+    /// circuit in another state than it has shown shows that: so the last to write has shown what is.
+    pub(crate) fn show_state(name: &Name, now: impl Fn() -> CircuitState) {
+        let gauge = |state: CircuitState| metrics::gauge!("circuit_breaker_state", "name" => name.to_string(), "state" => state.as_str());
+        loop {
+            let shown = now();
+            // First the zeros, so that no two are ever at 1.
+            STATES.iter().filter(|state| **state != shown).for_each(|state| gauge(*state).set(0.0));
+            gauge(shown).set(1.0);
+            if now() == shown {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) use recorder::{entered, failed, refused, show_state};
