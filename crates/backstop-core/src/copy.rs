@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use http::HeaderName;
+
 use crate::body::{Held, NotReplayable};
 
 mod clone_copy;
@@ -12,7 +14,7 @@ mod http_copy;
 mod tests;
 
 pub use clone_copy::CloneCopy;
-pub use facts::RequestFacts;
+pub use facts::{Repeat, RequestFacts};
 pub use http_copy::{HttpCopy, HttpKept};
 
 /// How a layer makes copies of requests.
@@ -54,6 +56,18 @@ pub trait CopyRequest<Req> {
     fn held(&self, kept: &Self::Kept) -> Held {
         let _ = kept;
         Held::Whole
+    }
+
+    /// Tells in a copy how many attempts were made before it: in `header`, if there is one, and as the protocol has it.
+    ///
+    /// Nothing is told, unless a strategy does.
+    fn tell_attempts(&self, _request: &mut Req, _before: u32, _header: Option<&HeaderName>) {}
+
+    /// Whether a request tells in `header` that somebody further out has sent it before.
+    ///
+    /// It doesn't, unless a strategy says otherwise.
+    fn tells_of_attempts(&self, _request: &Req, _header: &HeaderName) -> bool {
+        false
     }
 }
 

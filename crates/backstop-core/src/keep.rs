@@ -48,6 +48,9 @@ pub trait KeepAnswer<Res> {
 
     /// Begins to keep `answer`, so that it holds nothing but memory any more: no connection, no permit.
     fn keep(&self, answer: Res) -> Self::Keeping;
+
+    /// Adds a note of the layer to the answer that it returns, in types that have room for that.
+    fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
 }
 
 /// Keeps an HTTP response by reading its body into memory. The default.
@@ -111,6 +114,10 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
             State::Reading { head, body, hint, pieces: Pieces::default() }
         };
         Keeping { state, config: *self, timer: None }
+    }
+
+    fn note<T: Clone + Send + Sync + 'static>(&self, answer: &mut Response<B>, note: T) {
+        answer.extensions_mut().insert(note);
     }
 }
 

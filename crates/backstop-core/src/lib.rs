@@ -54,7 +54,7 @@ pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
 pub use body::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
-pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, RequestFacts};
+pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, Repeat, RequestFacts};
 pub use deadline::{Deadline, SetBy};
 pub use degradation::{Degradation, Freshness, Reason};
 pub use error_ref::ErrorRef;

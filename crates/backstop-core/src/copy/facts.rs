@@ -14,10 +14,29 @@ pub struct RequestFacts {
     bits: u8,
 }
 
+/// Your own word on whether one request may be sent again, as a request extension.
+///
+/// ```
+/// use backstop_core::{Repeat, RequestFacts};
+///
+/// let mut search = http::Request::post("/search").body(())?;
+/// search.extensions_mut().insert(Repeat::Safe);
+/// assert!(RequestFacts::of(&search).is_idempotent());
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// Not by a retry, whatever else allows it. Nothing is kept of it for that.
+    Never,
+    /// As if it were idempotent, whatever its method: for retries, and for the providers of a fallback.
+    Safe,
+}
+
 const IDEMPOTENT: u8 = 1;
 const KEYED: u8 = 1 << 1;
 const UPGRADE: u8 = 1 << 2;
 const EARLY: u8 = 1 << 3;
+const ONCE: u8 = 1 << 4;
 
 impl RequestFacts {
     /// Nothing is known: not idempotent, no key, no upgrade, no early data.
@@ -35,6 +54,11 @@ impl RequestFacts {
         if *request.method() == Method::CONNECT {
             facts = facts.upgrade();
         }
+        facts = match request.extensions().get() {
+            Some(Repeat::Never) => facts.never_repeated(),
+            Some(Repeat::Safe) => facts.idempotent(),
+            None => facts,
+        };
         // HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
         let has_options = request.version() < Version::HTTP_2;
         // One look at each name's length is cheaper than asking the map for each of the four.
@@ -71,8 +95,13 @@ impl RequestFacts {
         self.with(EARLY)
     }
 
-    /// Whether sending it twice has the effect of sending it once, by its method: GET, HEAD, OPTIONS, TRACE, PUT and
-    /// DELETE (RFC 9110 §9.2.2).
+    /// With this: no retry may send it again.
+    pub const fn never_repeated(self) -> Self {
+        self.with(ONCE)
+    }
+
+    /// Whether sending it twice has the effect of sending it once: by its method, which is GET, HEAD, OPTIONS, TRACE, PUT
+    /// or DELETE (RFC 9110 §9.2.2), or because [`Repeat::Safe`] says so.
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
         self.has(IDEMPOTENT)
@@ -96,6 +125,12 @@ impl RequestFacts {
     #[must_use]
     pub const fn is_early_data(self) -> bool {
         self.has(EARLY)
+    }
+
+    /// Whether no retry may send it again, whatever else is known of it: [`Repeat::Never`].
+    #[must_use]
+    pub const fn is_never_repeated(self) -> bool {
+        self.has(ONCE)
     }
 
     const fn with(self, bit: u8) -> Self {

@@ -2,12 +2,13 @@
 
 use std::{fmt, mem};
 
-use http::Request;
+use http::{HeaderName, Request};
 
 use super::{CopyAs, CopyRequest, Keep, NotCopied, RequestFacts, head::HeadSnapshot};
 use crate::{
     ConfigError,
     body::{Held, Replay, ReplayableBody},
+    grpc::{self, GRPC_PREVIOUS_RPC_ATTEMPTS},
 };
 
 const DEFAULT_MAX_BODY: usize = 64 * 1024;
@@ -95,5 +96,19 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
     fn held(&self, kept: &Self::Kept) -> Held {
         // Of a head nothing more is wanted than there is.
         kept.body.as_ref().map_or(Held::Whole, Replay::held)
+    }
+
+    fn tell_attempts(&self, request: &mut Request<B>, before: u32, header: Option<&HeaderName>) {
+        if grpc::is_grpc_request(request) {
+            request.headers_mut().insert(GRPC_PREVIOUS_RPC_ATTEMPTS, before.into());
+        }
+        if let Some(header) = header {
+            request.headers_mut().insert(header, before.into());
+        }
+    }
+
+    fn tells_of_attempts(&self, request: &Request<B>, header: &HeaderName) -> bool {
+        // What can't be read was meant to say something.
+        request.headers().get_all(header).iter().any(|before| before.as_bytes() != b"0")
     }
 }

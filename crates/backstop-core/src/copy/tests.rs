@@ -34,7 +34,7 @@ fn request<B>(body: B) -> Request<B> {
 }
 
 fn names<B>(request: &Request<B>) -> Vec<&str> {
-    request.headers().keys().map(http::HeaderName::as_str).collect()
+    request.headers().keys().map(HeaderName::as_str).collect()
 }
 
 fn stream(chunks: &[&'static str]) -> Erased {
@@ -255,4 +255,45 @@ fn a_guarded_change_stays_guarded_and_a_conditional_read_becomes_a_plain_one() {
             assert_eq!(copy.headers().len(), if kept_guards { 3 } else { 0 }, "{method}");
         }
     }
+}
+
+#[test]
+fn an_extension_overrides_what_the_method_says() {
+    let of =
+        |method, word: Repeat| RequestFacts::of(&Request::builder().method(method).extension(word).body(()).unwrap());
+    assert!(of("POST", Repeat::Safe).is_idempotent() && !of("POST", Repeat::Safe).is_never_repeated());
+    assert!(of("GET", Repeat::Never).is_never_repeated() && !of("POST", Repeat::Never).is_idempotent());
+    assert!(of("CONNECT", Repeat::Safe).is_upgrade());
+}
+
+#[test]
+fn the_number_of_attempts_is_told_in_the_configured_header_and_in_that_of_grpc() {
+    let strategy = HttpCopy::default();
+    let [ours, grpcs] = ["x-attempts", "grpc-previous-rpc-attempts"].map(HeaderName::from_static);
+    let mut http = request(Full::<Bytes>::default());
+    strategy.tell_attempts(&mut http, 1, None);
+    assert_eq!(*http.headers(), *request(()).headers());
+    strategy.tell_attempts(&mut http, 2, Some(&ours));
+    assert_eq!((&http.headers()[&ours], http.headers().get(&grpcs)), (&HeaderValue::from(2), None));
+
+    let mut call = Request::post("/health").version(Version::HTTP_2).header("content-type", "application/grpc");
+    call.headers_mut().unwrap().insert(&grpcs, HeaderValue::from_static("7"));
+    let mut call = call.body(Full::<Bytes>::default()).unwrap();
+    strategy.tell_attempts(&mut call, 1, None);
+    assert_eq!(call.headers().get_all(&grpcs).iter().collect::<Vec<_>>(), ["1"]);
+}
+
+#[test]
+fn a_request_tells_of_earlier_attempts_in_the_header_that_is_asked_for() {
+    let name = HeaderName::from_static("x-attempts");
+    let tells = |values: &[&'static str]| {
+        let mut request = request(Full::<Bytes>::default());
+        for value in values {
+            request.headers_mut().append(&name, HeaderValue::from_static(value));
+        }
+        HttpCopy::default().tells_of_attempts(&request, &name)
+    };
+    assert!(tells(&["1"]) && tells(&["0", "2"]) && tells(&["unreadable"]));
+    assert!(!tells(&[]) && !tells(&["0"]));
+    assert!(!CloneCopy.tells_of_attempts(&"1", &name));
 }
