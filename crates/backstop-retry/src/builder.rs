@@ -105,7 +105,7 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// Takes requests for idempotent of which `predicate` says so, whatever their method.
     ///
     /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
-    /// requests whose method isn't idempotent.
+    /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_core::Repeat).
     ///
     /// ```
     /// use backstop_retry::RetryLayer;

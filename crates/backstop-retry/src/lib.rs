@@ -65,6 +65,8 @@
 //! | POST, PATCH and all others | only if it was certainly not processed: connection refused, `REFUSED_STREAM`, never sent |
 //! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
 //! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
+//! | any, with the extension [`Repeat::Safe`] | yes |
+//! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | CONNECT, an upgrade | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
@@ -72,7 +74,16 @@
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
 //! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see
-//! [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe.
+//! [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe, or say it of each request:
+//!
+//! ```
+//! use axum::{body::Body, http::Request};
+//! use backstop_retry::Repeat;
+//!
+//! let search = Request::post("/search").extension(Repeat::Safe).body(Body::from("rust"))?;
+//! # let _ = search;
+//! # Ok::<(), axum::http::Error>(())
+//! ```
 //!
 //! # Time
 //!
@@ -146,8 +157,8 @@
 //! A request whose first attempt is returned costs one read of the clock, a clone of the inner service, and what
 //! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. A streamed body is
 //! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and all that requests
-//! write in common is the budget's one counter. With `max_attempts(1)`, and for CONNECT and upgrades, the request passes
-//! straight through.
+//! write in common is the budget's one counter. With `max_attempts(1)`, for CONNECT and upgrades, and with
+//! [`Repeat::Never`], the request passes straight through.
 //!
 //! # Cancellation
 //!
@@ -193,7 +204,9 @@ mod telemetry;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, name};
+pub use backstop_core::{
+    CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, Repeat, name,
+};
 
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use builder::RetryBuilder;

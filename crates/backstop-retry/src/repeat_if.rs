@@ -3,6 +3,7 @@
 use std::fmt;
 
 use backstop_core::{CopyAs, CopyRequest, Held, Keep, NotCopied, RequestFacts};
+use http::HeaderName;
 
 /// Copies requests as `K` does, and takes those for idempotent of which a predicate says so.
 ///
@@ -34,7 +35,11 @@ where
     fn facts(&self, request: &Req) -> RequestFacts {
         let facts = self.copy.facts(request);
         // Asked only where it makes a difference: most requests are idempotent by their method.
-        if !facts.is_idempotent() && (self.predicate)(request) { facts.idempotent() } else { facts }
+        if !facts.is_idempotent() && !facts.is_never_repeated() && (self.predicate)(request) {
+            facts.idempotent()
+        } else {
+            facts
+        }
     }
 
     fn keep(&self, request: &mut Req, keep: Keep) -> K::Kept {
@@ -47,6 +52,14 @@ where
 
     fn held(&self, kept: &K::Kept) -> Held {
         self.copy.held(kept)
+    }
+
+    fn tell_attempts(&self, request: &mut Req, before: u32, header: Option<&HeaderName>) {
+        self.copy.tell_attempts(request, before, header);
+    }
+
+    fn tells_of_attempts(&self, request: &Req, header: &HeaderName) -> bool {
+        self.copy.tells_of_attempts(request, header)
     }
 }
 

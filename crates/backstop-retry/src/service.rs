@@ -59,7 +59,7 @@ where
             return RetryFuture::passing(self.inner.call(request));
         }
         let facts = self.policy.copy.facts(&request);
-        if facts.is_upgrade() {
+        if facts.is_upgrade() || facts.is_never_repeated() {
             return RetryFuture::passing(self.inner.call(request));
         }
         // The service that was ready is called now; later attempts make the clone ready.
