@@ -25,9 +25,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
+    StopReason,
     layer::Policy,
     repeats::{Again, Answer, Repeats, Step},
-    telemetry::CameToNothing,
 };
 
 pin_project! {
@@ -106,7 +106,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let answer = loop {
+        let mut answer = loop {
             let step = match (this.state.as_mut().project(), this.repeats.as_mut()) {
                 (StateProj::Passing { future }, _) => {
                     let result = ready!(future.poll(cx));
@@ -142,6 +142,9 @@ where
                 (Step::Keep(_) | Step::Wait, _) => this.state.set(State::Waiting { timer: Timer::new() }),
             }
         };
+        if let (Ok(response), Some(repeats)) = (&mut answer.result, this.repeats.as_ref()) {
+            repeats.note(response);
+        }
         // Now, and not when this future is dropped: it may live on in a `join!`.
         this.state.set(State::Done);
         *this.repeats = None;
@@ -171,7 +174,7 @@ where
             Ok(result) => result,
             Err(_) => {
                 return repeats
-                    .take_last(CameToNothing::OutOfTime)
+                    .take_last(StopReason::TotalPassed)
                     .map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
             }
         }

@@ -116,6 +116,9 @@
 //! (an open circuit), isn't ready in time or is ended by the total. A longer one is dropped; the answer kept before it, if
 //! there is one, stays.
 //!
+//! A response that took more than one attempt, or that would have been worth another one, tells so in the extension
+//! [`Retried`]: how many attempts there were, and why there were no more.
+//!
 //! # Knobs
 //!
 //! | knob | default | allowed |
@@ -197,6 +200,7 @@ mod handle;
 mod layer;
 mod repeat_if;
 mod repeats;
+mod report;
 mod service;
 mod telemetry;
 
@@ -215,4 +219,5 @@ pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;
 pub use repeat_if::RepeatIf;
+pub use report::{Retried, StopReason};
 pub use service::Retry;

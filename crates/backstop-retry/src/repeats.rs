@@ -9,10 +9,7 @@ use backstop_core::{
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{
-    layer::Policy,
-    telemetry::{self, CameToNothing, Stop},
-};
+use crate::{Retried, StopReason, layer::Policy, telemetry};
 
 /// What an attempt came to.
 pub(crate) struct Answer<Res, E> {
@@ -42,6 +39,10 @@ where
     deadline: Deadline,
     /// The number of the attempt that is made, or that is waited for.
     attempt: u32,
+    /// How many attempts have begun.
+    begun: u32,
+    /// Why there are no more.
+    stop: Option<StopReason>,
     /// `None` once the last attempt has begun, so that nothing is kept or recorded for nothing.
     again: Option<Again<S, K::Kept>>,
     /// The next attempt, while it is waited for.
@@ -79,6 +80,8 @@ where
             facts,
             deadline,
             attempt: 1,
+            begun: 1,
+            stop: None,
             again: Some(again),
             next: None,
             last: None,
@@ -92,19 +95,16 @@ where
     }
 
     /// The answer of last resort, because the attempt that was to better it came to nothing.
-    pub(crate) fn take_last(&mut self, reason: CameToNothing) -> Option<Answer<S::Response, S::Error>> {
+    pub(crate) fn take_last(&mut self, reason: StopReason) -> Option<Answer<S::Response, S::Error>> {
         let last = self.last.take()?;
+        self.stop = Some(reason);
         telemetry::gave_last_answer(&self.policy.settings.name, self.attempt, reason);
         Some(*last)
     }
 
     /// The same, if the time was up before the next attempt could begin.
     pub(crate) fn take_last_if_late(&mut self) -> Option<Answer<S::Response, S::Error>> {
-        if self.has_last() && self.deadline_now().has_passed() {
-            self.take_last(CameToNothing::OutOfTime)
-        } else {
-            None
-        }
+        if self.has_last() && self.deadline_now().has_passed() { self.take_last(StopReason::TotalPassed) } else { None }
     }
 
     /// When the next attempt begins.
@@ -115,6 +115,7 @@ where
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
         let Next { service, request, .. } = self.next.take()?;
+        self.begun += 1;
         Some(Attempt::start(Scope::narrowed(self.deadline), || ServiceCall::when_ready(service, request)))
     }
 
@@ -145,6 +146,13 @@ where
         self.policy.keep.keep(response)
     }
 
+    /// Tells in the answer that is returned how it came to be, if there is anything to tell.
+    pub(crate) fn note(&self, answer: &mut S::Response) {
+        if self.begun > 1 || self.stop.is_some() {
+            self.policy.keep.note(answer, Retried::new(self.begun, self.stop));
+        }
+    }
+
     /// Decides what follows an attempt.
     pub(crate) fn after(&mut self, answer: Answer<S::Response, S::Error>) -> Step<S::Response, S::Error> {
         let judged = answer.result.as_ref().map_err(ErrorRef::new);
@@ -157,9 +165,9 @@ where
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
             // Upstream's own word is worth more than that.
             let came_to_nothing = if is_refusal(&outcome) {
-                Some(CameToNothing::Refused)
+                Some(StopReason::Refused)
             } else if self.deadline_now().has_passed() && policy.classify.reason(judged) == Reason::Timeout {
-                Some(CameToNothing::OutOfTime)
+                Some(StopReason::TotalPassed)
             } else {
                 None
             };
@@ -186,6 +194,7 @@ where
                 }
             }
             Err(stop) => {
+                self.stop = Some(stop);
                 telemetry::stopped(&policy.settings.name, self.attempt, stop);
                 Step::Finish(answer)
             }
@@ -194,20 +203,20 @@ where
 
     /// Plans the next attempt, and says how long it is waited for. Everything that it needs is taken now, as long as
     /// there still is an answer that can be returned without it.
-    fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, Stop> {
+    fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
         let Policy { settings, copy, budget, .. } = &*self.policy;
         let Some(again) = &mut self.again else {
-            return Err(Stop::Attempts);
+            return Err(StopReason::MaxAttempts);
         };
         if outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data() {
-            return Err(Stop::EarlyData);
+            return Err(StopReason::EarlyData);
         }
         if !outcome.unprocessed && !settings.may_repeat(self.facts) {
-            return Err(Stop::NotIdempotent);
+            return Err(StopReason::NotIdempotent);
         }
         let at_least = match outcome.pushback {
-            Some(Pushback::Stop) => return Err(Stop::Pushback),
-            Some(Pushback::After(delay)) if delay > settings.max_retry_after => return Err(Stop::ServerDelay),
+            Some(Pushback::Stop) => return Err(StopReason::ServerSaidStop),
+            Some(Pushback::After(delay)) if delay > settings.max_retry_after => return Err(StopReason::ServerDelay),
             Some(Pushback::After(delay)) => delay,
             None => Duration::ZERO,
         };
@@ -216,20 +225,20 @@ where
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
         if delay >= deadline.saturating_duration_since(now) {
-            return Err(Stop::NoTimeLeft);
+            return Err(StopReason::NoTimeLeft);
         }
         // An answer that came early leaves the upload running, and a copy would break that off.
         if !failed && copy.held(&again.kept) == Held::Partly {
-            return Err(Stop::Uploading);
+            return Err(StopReason::Uploading);
         }
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
-            return Err(Stop::Budget);
+            return Err(StopReason::Budget);
         }
         let request = match copy.copy(&mut again.kept, CopyAs::Same) {
             Ok(request) => request,
             Err(why) => {
                 budget.as_ref().inspect(|budget| budget.give_back());
-                return Err(Stop::NotReplayable(why));
+                return Err(StopReason::NotReplayable(why));
             }
         };
         let service = if self.attempt + 1 < settings.max_attempts {

@@ -1,0 +1,107 @@
+//! What a caller can know of the retrying.
+
+use std::fmt;
+
+use backstop_core::NotCopied;
+
+/// How many attempts an answer took, and why there were no more: an extension of the response.
+///
+/// A response has it where there was more than one attempt, or where another one would have been worth it and was not made.
+/// Of any other it would tell nothing, and cost an allocation. Of several layers' it is the outermost one's that is seen.
+///
+/// Errors and answers that aren't HTTP responses have no room for it, and with
+/// [`discard_replaced`](crate::RetryBuilder::discard_replaced) there is none.
+///
+/// ```
+/// use axum::{body::Body, http::Request};
+/// use backstop_retry::{Retried, RetryLayer, StopReason, name};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let down = service_fn(async |_: Request<Body>| {
+///     Ok::<_, std::convert::Infallible>(axum::http::Response::builder().status(503).body(Body::empty()).unwrap())
+/// });
+/// let response = RetryLayer::new(name!("ml_service")).layer(down).oneshot(Request::new(Body::empty())).await?;
+/// let retried = response.extensions().get::<Retried>().ok_or("no other attempt was worth it")?;
+/// assert_eq!((retried.attempts(), retried.stop()), (3, Some(StopReason::MaxAttempts)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retried {
+    attempts: u32,
+    stop: Option<StopReason>,
+}
+
+impl Retried {
+    pub(crate) const fn new(attempts: u32, stop: Option<StopReason>) -> Self {
+        Self { attempts, stop }
+    }
+
+    /// How many attempts were made, the first one included.
+    #[must_use]
+    pub const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Why another attempt was not made, or came to nothing; `None` where the answer was not worth one.
+    #[must_use]
+    pub const fn stop(&self) -> Option<StopReason> {
+        self.stop
+    }
+}
+
+/// Why an answer that was worth repeating was returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// As many attempts were made as are allowed.
+    MaxAttempts,
+    /// The request may have been processed, and nothing says that repeating it is safe.
+    NotIdempotent,
+    /// Our own caller sent it in early data: the 425 is theirs to act upon (RFC 8470 §5.2).
+    EarlyData,
+    /// The server said not to come again.
+    ServerSaidStop,
+    /// The server asked for a longer delay than is waited for.
+    ServerDelay,
+    /// The delay doesn't fit into the time that is left.
+    NoTimeLeft,
+    /// The [budget](crate::RetryBudget) is empty: so much fails that repeating it would add to the trouble.
+    Budget,
+    /// The server answered while the body was still being sent.
+    Uploading,
+    /// There is no copy of the request.
+    NotReplayable(NotCopied),
+    /// The last attempt was refused by a layer further in: this is the answer of before.
+    Refused,
+    /// The time was up in the last attempt, or before it could begin: this is the answer of before.
+    TotalPassed,
+}
+
+impl StopReason {
+    /// As events and metrics spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxAttempts => "max-attempts",
+            Self::NotIdempotent => "not-idempotent",
+            Self::EarlyData => "early-data",
+            Self::ServerSaidStop => "server-said-stop",
+            Self::ServerDelay => "server-delay",
+            Self::NoTimeLeft => "no-time-left",
+            Self::Budget => "budget",
+            Self::Uploading => "uploading",
+            Self::NotReplayable(_) => "not-replayable",
+            Self::Refused => "refused",
+            Self::TotalPassed => "total-passed",
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
