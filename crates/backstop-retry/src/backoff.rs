@@ -1,28 +1,98 @@
 //! How long to wait before the next attempt.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-/// Exponential backoff with full jitter: before attempt *n* + 1, a uniformly random time from
-/// [0, min(cap, base · 2ⁿ⁻¹)].
+use backstop_core::Outcome;
+
+/// How the wait before the next attempt is worked out, where the server has named none: set by
+/// [`RetryBuilder::backoff`](crate::RetryBuilder::backoff).
 ///
-/// Source: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. Of the variants that it compares,
-/// full jitter costs the recovering service the least work; without jitter the callers come back all at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backoff {
+/// With *n* the number of attempts made, *base* and *cap* the settings
+/// [`backoff_base`](crate::RetryBuilder::backoff_base) and [`backoff_cap`](crate::RetryBuilder::backoff_cap), and *c* =
+/// min(cap, base · 2ⁿ⁻¹):
+///
+/// | backoff | the wait | shortest | longest |
+/// |---|---|---|---|
+/// | `FullJitter` | random in [0, c] | 0 | c |
+/// | `EqualJitter` | c/2 + random in [0, c/2] | c/2 | c |
+/// | `Decorrelated` | min(cap, random in [base, 3 · the wait before]), the first time [base, 3 · base] | base | min(cap, base · 3ⁿ) |
+/// | `Constant` | base | base | base |
+/// | `Custom` | what the closure says | | |
+///
+/// Source: the first is from Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015, as are the
+/// second and the third, which it calls "Equal Jitter" and "Decorrelated Jitter". In its simulation of clients that contend
+/// for one thing, full and decorrelated jitter come to about the same, equal jitter to more work, and any of them to far
+/// less than none. A constant wait has no jitter: callers that failed together come back together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backoff {
+    /// Exponential, and anything from nothing to that. The least work for the service that recovers.
+    #[default]
+    FullJitter,
+    /// Exponential, and at least half of that. For a service that needs a pause in any case.
+    EqualJitter,
+    /// Grows at random from the wait before.
+    Decorrelated,
+    /// Always the base. For few callers, or where something else keeps them apart.
+    Constant,
+    /// What a closure says.
+    Custom(BackoffFn),
+}
+
+/// A closure that says how long to wait after an attempt.
+///
+/// It gets the number of attempts made, from 1, and what the last one counts as. What it returns is waited for as it is,
+/// without jitter; base and cap don't matter. A wait that doesn't fit into the time that is left ends the retrying.
+#[derive(Clone)]
+pub struct BackoffFn(Arc<Wait>);
+
+type Wait = dyn Fn(u32, &Outcome) -> Duration + Send + Sync;
+
+impl BackoffFn {
+    /// The closure `wait`.
+    #[must_use]
+    pub fn new(wait: impl Fn(u32, &Outcome) -> Duration + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wait))
+    }
+}
+
+/// Whether both are clones of one and the same.
+impl PartialEq for BackoffFn {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for BackoffFn {}
+
+impl fmt::Debug for BackoffFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackoffFn").finish_non_exhaustive()
+    }
+}
+
+/// A [`Backoff`] with its base and cap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waits {
+    backoff: Backoff,
     base: Duration,
     cap: Duration,
 }
 
-impl Backoff {
+impl Waits {
     /// `base` is at most `cap`, and `cap` fits into 2⁶⁴ ns (584 years): the configuration sees to both.
-    pub(crate) const fn exponential(base: Duration, cap: Duration) -> Self {
-        Self { base, cap }
+    pub(crate) const fn new(backoff: Backoff, base: Duration, cap: Duration) -> Self {
+        Self { backoff, base, cap }
     }
 
-    /// The longest wait after `attempts` attempts.
+    /// The cap, or what `base` has grown to after `attempts` attempts, where that is less.
     pub(crate) fn ceiling(&self, attempts: u32) -> Duration {
         // A base of at most 2⁶⁴ ns shifted by at most 64 bits fits into 128, whatever the attempt.
         let doublings = attempts.saturating_sub(1).min(64);
@@ -30,10 +100,24 @@ impl Backoff {
         Duration::from_nanos(u64::try_from(grown).unwrap_or(u64::MAX)).min(self.cap)
     }
 
-    /// The wait after `attempts` attempts.
-    pub(crate) fn delay(&self, attempts: u32, jitter: &Jitter) -> Duration {
+    /// The wait after `attempts` attempts, of which the last came to `outcome`. `before` is the wait before that one.
+    pub(crate) fn wait(&self, attempts: u32, before: Option<Duration>, outcome: &Outcome, jitter: &Jitter) -> Duration {
         // In nanoseconds: in anything coarser a short base would jitter between a few values, or none.
-        Duration::from_nanos(jitter.draw(nanos(self.ceiling(attempts))))
+        let nanos = match &self.backoff {
+            Backoff::FullJitter => jitter.draw(0, nanos(self.ceiling(attempts))),
+            Backoff::EqualJitter => {
+                let ceiling = nanos(self.ceiling(attempts));
+                jitter.draw(ceiling.div_ceil(2), ceiling)
+            }
+            Backoff::Decorrelated => {
+                let (base, cap) = (nanos(self.base), nanos(self.cap));
+                let before = before.map_or(base, nanos).max(base);
+                jitter.draw(base, before.saturating_mul(3)).min(cap)
+            }
+            Backoff::Constant => nanos(self.base),
+            Backoff::Custom(wait) => return (wait.0)(attempts, outcome),
+        };
+        Duration::from_nanos(nanos)
     }
 }
 
@@ -59,10 +143,10 @@ impl Jitter {
         Self { next_seed: AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..))) }
     }
 
-    /// Uniform in `0..=most`.
-    fn draw(&self, most: u64) -> u64 {
+    /// Uniform in `least..=most`.
+    fn draw(&self, least: u64, most: u64) -> u64 {
         let seed = self.next_seed.fetch_add(GAMMA, Ordering::Relaxed);
-        fastrand::Rng::with_seed(seed).u64(0..=most)
+        fastrand::Rng::with_seed(seed).u64(least..=most)
     }
 }
 

@@ -7,7 +7,9 @@ use backstop_core::{
 };
 use http::StatusCode;
 
-use crate::{Budget, RepeatIf, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer::Policy};
+use crate::{
+    Backoff, BackoffFn, Budget, RepeatIf, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer::Policy,
+};
 
 /// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
 #[derive(Clone)]
@@ -42,16 +44,42 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// [cap](Self::backoff_cap).
     ///
     /// It doubles with each further attempt. How long is really waited is random, anything from nothing to that: full
-    /// jitter, see [Backoff](crate#backoff).
+    /// jitter, unless another [backoff](Self::backoff) is set, which makes something else of it.
     pub fn backoff_base(mut self, base: Duration) -> Self {
         self.config.backoff_base = Some(base);
         self
     }
 
     /// What the doubling of the [base](Self::backoff_base) stops at: 10 s unless set, up to the [total](Self::total).
+    ///
+    /// The total unless set, where the backoff is constant.
     pub fn backoff_cap(mut self, cap: Duration) -> Self {
         self.config.backoff_cap = Some(cap);
         self
+    }
+
+    /// How the waits are worked out from base and cap: [`Backoff::FullJitter`] unless set.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
+        self
+    }
+
+    /// Waits as long as a closure says, which gets the number of attempts made and what the last one counts as. See
+    /// [`BackoffFn`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_retry::RetryLayer;
+    ///
+    /// // At once where nothing has happened yet, such as a connection that was refused.
+    /// let retry = RetryLayer::builder("ml_service")
+    ///     .backoff_fn(|attempts, outcome| Duration::from_millis(if outcome.unprocessed { 0 } else { 50 }) * attempts)
+    ///     .build()?;
+    /// # let _ = retry;
+    /// # Ok::<(), backstop_retry::ConfigError>(())
+    /// ```
+    pub fn backoff_fn(self, wait: impl Fn(u32, &Outcome) -> Duration + Send + Sync + 'static) -> Self {
+        self.backoff(Backoff::Custom(BackoffFn::new(wait)))
     }
 
     /// The time that all attempts and waits may take together: 60 s unless set, more than 0 s, up to 24 h.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use backstop_core::{ConfigError, Name, RequestFacts};
 
-use crate::{RetryBudget, backoff::Backoff};
+use crate::{Backoff, RetryBudget, backoff::Waits};
 
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 const DEFAULT_BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -28,12 +28,16 @@ pub struct RetryConfig {
     ///
     /// With 1 the layer does nothing: requests pass straight through.
     pub max_attempts: u32,
+    /// How the waits are worked out: with full jitter unless set.
+    pub backoff: Backoff,
     /// The longest wait before the second attempt, if the server names none: more than 0 s, up to `backoff_cap`. 100 ms
     /// unless set, or `backoff_cap` where that is less.
     ///
-    /// It doubles with each further attempt. How long is really waited is random: anything from nothing to that.
+    /// It doubles with each further attempt. How long is really waited is random: anything from nothing to that. Other
+    /// [backoffs](Backoff) make something else of it.
     pub backoff_base: Option<Duration>,
-    /// What the doubling of `backoff_base` stops at: up to `total`. 10 s unless set, or `total` where that is less.
+    /// What the doubling of `backoff_base` stops at: up to `total`. 10 s unless set, or `total` where that is less
+    /// or the backoff is constant.
     pub backoff_cap: Option<Duration>,
     /// The longest delay that a server may ask for (`Retry-After`, `grpc-retry-pushback-ms`): up to `total`. 10 s unless
     /// set, or `total` where that is less.
@@ -63,6 +67,7 @@ impl RetryConfig {
         Self {
             name: name.into(),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
+            backoff: Backoff::FullJitter,
             backoff_base: None,
             backoff_cap: None,
             max_retry_after: None,
@@ -93,7 +98,7 @@ pub enum Budget {
 pub(crate) struct Settings {
     pub(crate) name: Name,
     pub(crate) max_attempts: u32,
-    pub(crate) backoff: Backoff,
+    pub(crate) waits: Waits,
     pub(crate) max_retry_after: Duration,
     pub(crate) total: Duration,
     pub(crate) trust_idempotency_key: bool,
@@ -105,7 +110,7 @@ impl Settings {
         Self {
             name,
             max_attempts: DEFAULT_MAX_ATTEMPTS,
-            backoff: Backoff::exponential(DEFAULT_BACKOFF_BASE, DEFAULT_BACKOFF_CAP),
+            waits: Waits::new(Backoff::FullJitter, DEFAULT_BACKOFF_BASE, DEFAULT_BACKOFF_CAP),
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             total: DEFAULT_TOTAL,
             trust_idempotency_key: false,
@@ -122,7 +127,12 @@ impl Settings {
         if total.is_zero() || total > LONGEST_TOTAL {
             return Err(refused("total", total, "more than 0 s, up to 24 h"));
         }
-        let cap = config.backoff_cap.unwrap_or(DEFAULT_BACKOFF_CAP.min(total));
+        let default_cap = match config.backoff {
+            // Nothing grows.
+            Backoff::Constant => total,
+            _ => DEFAULT_BACKOFF_CAP.min(total),
+        };
+        let cap = config.backoff_cap.unwrap_or(default_cap);
         if cap.is_zero() || cap > total {
             return Err(refused("backoff_cap", cap, "more than 0 s, up to the total"));
         }
@@ -137,7 +147,7 @@ impl Settings {
         Ok(Self {
             name,
             max_attempts,
-            backoff: Backoff::exponential(base, cap),
+            waits: Waits::new(config.backoff, base, cap),
             max_retry_after,
             total,
             trust_idempotency_key: config.trust_idempotency_key,

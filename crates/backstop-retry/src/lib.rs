@@ -104,7 +104,8 @@
 //! # Backoff
 //!
 //! After attempt *n* the wait is random, uniform from 0 to min(cap, base · 2ⁿ⁻¹): exponential backoff with full jitter
-//! (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A delay that the server asks for
+//! (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). [`Backoff`] has others: equal and
+//! decorrelated jitter, a constant wait, and a closure. A delay that the server asks for
 //! (`Retry-After` in both forms, `grpc-retry-pushback-ms`) is a minimum: the jitter is added to it. One that is longer
 //! than [`max_retry_after`](RetryBuilder::max_retry_after) or than the time left ends the retrying, with that response.
 //!
@@ -125,8 +126,9 @@
 //! |---|---|---|
 //! | [`max_attempts`](RetryBuilder::max_attempts) | 3 in all | 1 to 1000 |
 //! | [`total`](RetryBuilder::total) | 60 s | more than 0 s, up to 24 h |
+//! | [`backoff`](RetryBuilder::backoff), [`backoff_fn`](RetryBuilder::backoff_fn) | full jitter | any [`Backoff`] |
 //! | [`backoff_base`](RetryBuilder::backoff_base) | 100 ms | more than 0 s, up to the cap |
-//! | [`backoff_cap`](RetryBuilder::backoff_cap) | 10 s, or the total if less | more than 0 s, up to the total |
+//! | [`backoff_cap`](RetryBuilder::backoff_cap) | 10 s, or the total if less, or if it is constant | more than 0 s, up to the total |
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 10 s, or the total if less | 0 s up to the total |
 //! | [`max_body`](RetryBuilder::max_body) | 64 KiB | 0 to 1 GiB |
 //! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
@@ -212,6 +214,7 @@ pub use backstop_core::{
     CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, Repeat, name,
 };
 
+pub use backoff::{Backoff, BackoffFn};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use builder::RetryBuilder;
 pub use config::{Budget, RetryConfig};

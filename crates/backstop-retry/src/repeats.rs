@@ -39,6 +39,8 @@ where
     deadline: Deadline,
     /// The number of the attempt that is made, or that is waited for.
     attempt: u32,
+    /// The backoff of the wait before, without what the server asked for.
+    backoff: Option<Duration>,
     /// How many attempts have begun.
     begun: u32,
     /// Why there are no more.
@@ -80,6 +82,7 @@ where
             facts,
             deadline,
             attempt: 1,
+            backoff: None,
             begun: 1,
             stop: None,
             again: Some(again),
@@ -221,7 +224,8 @@ where
             None => Duration::ZERO,
         };
         // Added, so that callers who were all told the same don't come back all at once.
-        let delay = at_least.saturating_add(self.policy.backoff(self.attempt));
+        let backoff = self.policy.backoff(self.attempt, self.backoff, outcome);
+        let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
         if delay >= deadline.saturating_duration_since(now) {
@@ -246,6 +250,7 @@ where
         } else {
             self.again.take().map(|again| again.service)
         };
+        self.backoff = Some(backoff);
         self.next = service.map(|service| Next { service, request, at: now + delay });
         Ok(delay)
     }

@@ -45,8 +45,15 @@ fn contradictions_are_refused() {
 #[test]
 fn a_default_gives_way_to_a_shorter_total() {
     let settings = check(|c| c.total = 50 * MS).unwrap();
-    assert_eq!(settings.backoff, Backoff::exponential(50 * MS, 50 * MS));
+    assert_eq!(settings.waits, Waits::new(Backoff::FullJitter, 50 * MS, 50 * MS));
     assert_eq!(settings.max_retry_after, 50 * MS);
+}
+
+#[test]
+fn a_constant_wait_may_be_as_long_as_the_total() {
+    let constant = |c: &mut RetryConfig| (c.backoff, c.backoff_base) = (Backoff::Constant, Some(30_000 * MS));
+    assert_eq!(check(constant).unwrap().waits.ceiling(1), 30_000 * MS);
+    assert_eq!(refused_field(|c| (constant(c), c.total = 20_000 * MS).1), "backoff_base");
 }
 
 fn time() -> impl Strategy<Value = Duration> {
@@ -66,8 +73,8 @@ proptest! {
             (c.total, c.backoff_base, c.backoff_cap, c.max_retry_after) = (total, base, cap, max_retry_after);
         };
         if let Ok(settings) = check(set) {
-            prop_assert!(settings.backoff.ceiling(attempts) <= settings.total);
-            prop_assert!(settings.backoff.ceiling(1) > Duration::ZERO);
+            prop_assert!(settings.waits.ceiling(attempts) <= settings.total);
+            prop_assert!(settings.waits.ceiling(1) > Duration::ZERO);
             prop_assert!(settings.max_retry_after <= settings.total);
         }
     }
