@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use backstop_core::{
     ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, KeepReplaced, Outcome,
 };
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::{
     Backoff, BackoffFn, Budget, RepeatIf, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer::Policy,
@@ -105,6 +105,20 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// to any other it means nothing, and a request that was processed is processed again.
     pub fn trust_idempotency_key(mut self) -> Self {
         self.config.trust_idempotency_key = true;
+        self
+    }
+
+    /// Counts the attempts of HTTP requests in `name`, so that no two tiers repeat the same request. None unless set.
+    ///
+    /// A request that is sent again tells in it how many attempts were made before: 1 in the second, 2 in the third. The first
+    /// is left as it came. A request that comes with it, and with anything but `0`, is somebody's retry already, and passes
+    /// straight through. So set the same name in all tiers, and let the edge remove it from
+    /// what strangers send, who could otherwise turn the retries of their own requests off.
+    ///
+    /// It counts from another end than Envoy's `x-envoy-attempt-count`, which is 1 in the first attempt. gRPC has a header of
+    /// its own for the first half, `grpc-previous-rpc-attempts`, which is always sent.
+    pub fn attempt_header(mut self, name: HeaderName) -> Self {
+        self.config.attempt_header = Some(name);
         self
     }
 

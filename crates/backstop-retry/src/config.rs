@@ -3,6 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use backstop_core::{ConfigError, Name, RequestFacts};
+use http::HeaderName;
 
 use crate::{Backoff, RetryBudget, backoff::Waits};
 
@@ -54,6 +55,9 @@ pub struct RetryConfig {
     pub max_body: usize,
     /// Whether a request with an `Idempotency-Key` may be repeated whatever its method. It may not unless set.
     pub trust_idempotency_key: bool,
+    /// The header that tells how many attempts were made before, in requests that are sent again and in those that come:
+    /// none unless set. See [`RetryBuilder::attempt_header`](crate::RetryBuilder::attempt_header).
+    pub attempt_header: Option<HeaderName>,
     /// What the retries are paid from: a budget of the layer's own unless set.
     pub budget: Budget,
     /// Where the jitter starts, for tests that want the same waits each time. Random unless set.
@@ -74,6 +78,7 @@ impl RetryConfig {
             total: DEFAULT_TOTAL,
             max_body: DEFAULT_MAX_BODY,
             trust_idempotency_key: false,
+            attempt_header: None,
             budget: Budget::Own,
             seed: None,
         }
@@ -102,6 +107,7 @@ pub(crate) struct Settings {
     pub(crate) max_retry_after: Duration,
     pub(crate) total: Duration,
     pub(crate) trust_idempotency_key: bool,
+    pub(crate) attempt_header: Option<HeaderName>,
 }
 
 impl Settings {
@@ -114,6 +120,7 @@ impl Settings {
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             total: DEFAULT_TOTAL,
             trust_idempotency_key: false,
+            attempt_header: None,
         }
     }
 
@@ -151,6 +158,7 @@ impl Settings {
             max_retry_after,
             total,
             trust_idempotency_key: config.trust_idempotency_key,
+            attempt_header: config.attempt_header,
         })
     }
 

@@ -68,6 +68,7 @@
 //! | any, with the extension [`Repeat::Safe`] | yes |
 //! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
+//! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
 //! | CONNECT, an upgrade | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
 //! | one whose body was still being sent when the server answered | no: another attempt would break the upload off |
@@ -132,6 +133,7 @@
 //! | [`max_retry_after`](RetryBuilder::max_retry_after) | 10 s, or the total if less | 0 s up to the total |
 //! | [`max_body`](RetryBuilder::max_body) | 64 KiB | 0 to 1 GiB |
 //! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
+//! | [`attempt_header`](RetryBuilder::attempt_header) | none | any name |
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
 //! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if) | not set | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
@@ -151,7 +153,9 @@
 //!
 //! At most `max_attempts`, 3 by default. Tiers multiply: where a gateway, this service and its client library each make 3
 //! attempts, one request costs 27 calls. Retry in one tier only, the one next to the failure, and keep a circuit breaker
-//! inside.
+//! inside. Where that can't be had, an [`attempt_header`](RetryBuilder::attempt_header) that all tiers know leaves the
+//! repeating of a retry to the tier that made it: two tiers then make 3 + 1 + 1 calls, and not 9. gRPC calls that are sent again carry
+//! `grpc-previous-rpc-attempts` in any case ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md)).
 //!
 //! All requests together are held to the [`RetryBudget`]: 20 % of them may be repeated, and 10 a second, unless set. So
 //! while everything fails the load on the dependency is the demand and a fifth, and not three times the demand. With
@@ -163,7 +167,7 @@
 //! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. A streamed body is
 //! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and all that requests
 //! write in common is the budget's one counter. With `max_attempts(1)`, for CONNECT and upgrades, and with
-//! [`Repeat::Never`], the request passes straight through.
+//! [`Repeat::Never`], the request passes straight through, as does another tier's retry.
 //!
 //! # Cancellation
 //!

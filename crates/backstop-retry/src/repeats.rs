@@ -238,13 +238,14 @@ where
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return Err(StopReason::Budget);
         }
-        let request = match copy.copy(&mut again.kept, CopyAs::Same) {
+        let mut request = match copy.copy(&mut again.kept, CopyAs::Same) {
             Ok(request) => request,
             Err(why) => {
                 budget.as_ref().inspect(|budget| budget.give_back());
                 return Err(StopReason::NotReplayable(why));
             }
         };
+        copy.tell_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
         let service = if self.attempt + 1 < settings.max_attempts {
             Some(again.service.clone())
         } else {

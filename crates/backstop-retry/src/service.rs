@@ -55,11 +55,13 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        if self.policy.settings.max_attempts == 1 {
+        let Policy { settings, copy, .. } = &*self.policy;
+        if settings.max_attempts == 1 {
             return RetryFuture::passing(self.inner.call(request));
         }
-        let facts = self.policy.copy.facts(&request);
-        if facts.is_upgrade() || facts.is_never_repeated() {
+        let is_retry = settings.attempt_header.as_ref().is_some_and(|header| copy.tells_of_attempts(&request, header));
+        let facts = copy.facts(&request);
+        if is_retry || facts.is_upgrade() || facts.is_never_repeated() {
             return RetryFuture::passing(self.inner.call(request));
         }
         // The service that was ready is called now; later attempts make the clone ready.
