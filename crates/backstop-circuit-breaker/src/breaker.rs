@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstop_core::{Name, Outcome, Pushback, SetBy, Verdict, scope};
+use backstop_core::{CircuitState, Name, Outcome, Pushback, SetBy, Verdict, scope};
 use tokio::time::Instant;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     config::Settings,
     jitter::Jitter,
     metrics::{self, FailureReason},
-    state::{Admission, Circuit, Finished, Nanos, Refused},
+    state::{Admission, Circuit, Counted, Finished, Nanos, Refused},
     telemetry::Telemetry,
 };
 
@@ -39,13 +39,26 @@ impl Breaker {
         }
     }
 
+    /// One of many of the same name, whose states no gauge could show.
+    pub(crate) fn keyed(name: Name, settings: &Settings) -> Self {
+        let mut breaker = Self::new(name, settings);
+        breaker.circuit.observer_mut().show_no_state();
+        breaker
+    }
+
+    /// Closed, and nothing counted against the service.
+    pub(crate) fn is_clean(&self) -> bool {
+        let Counted { failures, slow, .. } = self.circuit.counted(self.now());
+        self.circuit.state() == CircuitState::Closed && failures == 0 && slow == 0
+    }
+
     pub(crate) const fn name(&self) -> &Name {
         self.circuit.observer().name()
     }
 
     /// To whoever records metrics.
     pub(crate) fn show_state(&self) {
-        metrics::show_state(self.name(), || self.circuit.state());
+        self.circuit.observer().show_state(&self.circuit);
     }
 
     pub(crate) fn now(&self) -> Nanos {

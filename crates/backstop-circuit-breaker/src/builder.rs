@@ -6,7 +6,10 @@ use backstop_core::{
     ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-use crate::{CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, SlowCalls, UntilHeaders, Wait, Window};
+use crate::{
+    CircuitBreakerConfig, CircuitBreakerLayer, KeyedCircuitBreakerLayer, OnDrop, SlowCalls, UntilHeaders, Wait, Window,
+    config::check_max_keys, keyed::Keyed,
+};
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
 #[derive(Clone)]
@@ -214,6 +217,25 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         let Self { config, classify, reject, observe: _ } = self;
         let (name, settings) = config.check()?;
         Ok(CircuitBreakerLayer::with(name, &settings, classify, reject))
+    }
+
+    /// A layer with a circuit for each key that `key` takes from a request, and at most `max_keys` of them: 1 to
+    /// 16,777,216. See [`KeyedCircuitBreakerLayer`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and for `max_keys` outside its range.
+    pub fn build_keyed<Req, K, F>(
+        self,
+        max_keys: u32,
+        key: F,
+    ) -> Result<KeyedCircuitBreakerLayer<K, F, C, J, O>, ConfigError>
+    where
+        F: Fn(&Req) -> K,
+    {
+        let Self { config, classify, reject, observe: _ } = self;
+        let (name, settings) = config.check()?;
+        let max_keys = check_max_keys(max_keys)?;
+        Ok(KeyedCircuitBreakerLayer::new(Keyed::new(name, settings, max_keys, classify, reject), key))
     }
 }
 

@@ -12,7 +12,7 @@
 //! Put it inside retries, so that it sees every attempt, and around timeouts. Don't use one for a dependency without
 //! which nothing works and which answers its own overload well (a 503 with `Retry-After`); around your own service as a
 //! whole, where it would turn the failure of one route into that of all; or around calls of many hosts, where one
-//! failing host would cut off the others.
+//! failing host would cut off the others: for those there is a [`KeyedCircuitBreakerLayer`].
 //!
 //! # Example
 //!
@@ -195,6 +195,7 @@
 //! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow` | calls that speak against the service; `slow` are those that succeeded |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
 //! | `circuit_breaker_rejections_total` | `name` | refusals |
+//! | `circuit_breaker_unguarded_total` | `name` | calls without a circuit, see [`KeyedCircuitBreakerLayer`] |
 //!
 //! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait.
 //! [`subscribe`](CircuitBreakerHandle::subscribe) tells of the latest state, [`events`](CircuitBreakerHandle::events) of
@@ -220,6 +221,7 @@ mod future;
 mod handle;
 mod held;
 mod jitter;
+mod keyed;
 mod layer;
 mod metrics;
 mod observe;
@@ -234,6 +236,7 @@ pub use choices::{OnDrop, SlowCalls, Wait, Window};
 pub use config::CircuitBreakerConfig;
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
+pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};
 pub use layer::CircuitBreakerLayer;
 pub use observe::{Observe, UntilBodyEnd, UntilHeaders};
 pub use service::CircuitBreaker;

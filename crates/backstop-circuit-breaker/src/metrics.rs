@@ -29,6 +29,7 @@ mod recorder {
 
     pub(crate) const fn failed(_: &Name, _: FailureReason) {}
     pub(crate) const fn refused(_: &Name) {}
+    pub(crate) const fn unguarded(_: &Name) {}
     pub(crate) const fn entered(_: &Name, _: CircuitState) {}
     pub(crate) fn show_state(_: &Name, _: impl Fn() -> CircuitState) {}
 }
@@ -58,6 +59,10 @@ mod recorder {
         metrics::counter!("circuit_breaker_rejections_total", "name" => name.to_string()).increment(1);
     }
 
+    pub(crate) fn unguarded(name: &Name) {
+        metrics::counter!("circuit_breaker_unguarded_total", "name" => name.to_string()).increment(1);
+    }
+
     pub(crate) fn entered(name: &Name, to: CircuitState) {
         metrics::counter!("circuit_breaker_transitions_total", "name" => name.to_string(), "to" => to.as_str())
             .increment(1);
@@ -81,4 +86,4 @@ mod recorder {
     }
 }
 
-pub(crate) use recorder::{entered, failed, refused, show_state};
+pub(crate) use recorder::{entered, failed, refused, show_state, unguarded};

@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     name: Name,
+    shows_state: bool,
     listeners: Mutex<Listeners>,
 }
 
@@ -30,7 +31,18 @@ struct Listeners {
 
 impl Telemetry {
     pub(crate) fn new(name: Name) -> Self {
-        Self { name, listeners: Mutex::default() }
+        Self { name, shows_state: true, listeners: Mutex::default() }
+    }
+
+    pub(crate) const fn show_no_state(&mut self) {
+        self.shows_state = false;
+    }
+
+    /// To whoever records metrics.
+    pub(crate) fn show_state(&self, circuit: &Circuit<Self>) {
+        if self.shows_state {
+            metrics::show_state(&self.name, || circuit.state());
+        }
     }
 
     pub(crate) const fn name(&self) -> &Name {
@@ -77,7 +89,7 @@ impl Observer for Telemetry {
     fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
         log(&self.name, transition);
         metrics::entered(&self.name, transition.to);
-        metrics::show_state(&self.name, || circuit.state());
+        self.show_state(circuit);
         self.wake_listeners(transition, circuit);
     }
 }
@@ -107,4 +119,9 @@ pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Dura
     metrics::refused(name);
     let state = state.as_str();
     tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
+}
+
+pub(crate) fn unguarded(name: &Name) {
+    metrics::unguarded(name);
+    tracing::debug!(target: "backstop::circuit_breaker", %name, "a call had no circuit: there are as many keys as allowed");
 }

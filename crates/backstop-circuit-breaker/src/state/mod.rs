@@ -93,6 +93,10 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
+    pub(crate) const fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
     pub(crate) const fn observer(&self) -> &O {
         &self.observer
     }

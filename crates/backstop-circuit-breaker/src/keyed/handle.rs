@@ -1,0 +1,73 @@
+//! The operator's side of the circuits.
+
+use std::{fmt, hash::Hash, sync::Arc};
+
+use backstop_core::{HttpClassify, HttpReject, Name};
+
+use super::map::Keyed;
+use crate::CircuitBreakerHandle;
+
+/// Looks at circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
+pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
+    keyed: Arc<Keyed<K, C, J>>,
+}
+
+impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
+    pub(super) const fn new(keyed: Arc<Keyed<K, C, J>>) -> Self {
+        Self { keyed }
+    }
+
+    /// The layer's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        self.keyed.name()
+    }
+
+    /// How many circuits there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keyed.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many calls were let through without a circuit, because there was no room for their keys.
+    #[must_use]
+    pub fn unguarded(&self) -> u64 {
+        self.keyed.unguarded()
+    }
+}
+
+impl<K: Eq + Hash, C: Clone, J: Clone> KeyedCircuitBreakerHandle<K, C, J> {
+    /// The circuit of a key that has one. While its handle is kept, the circuit makes no room for others.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle> {
+        self.keyed.find(key).map(CircuitBreakerHandle::new)
+    }
+
+    /// All keys with their circuits, in no order. While the handles are kept, the circuits make no room for others.
+    #[must_use]
+    pub fn list(&self) -> Vec<(K, CircuitBreakerHandle)>
+    where
+        K: Clone,
+    {
+        self.keyed.all().into_iter().map(|(key, breaker)| (key, CircuitBreakerHandle::new(breaker))).collect()
+    }
+}
+
+impl<K, C, J> Clone for KeyedCircuitBreakerHandle<K, C, J> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.keyed))
+    }
+}
+
+impl<K, C, J> fmt::Debug for KeyedCircuitBreakerHandle<K, C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("KeyedCircuitBreakerHandle");
+        f.field("name", self.name()).field("keys", &self.len()).finish_non_exhaustive()
+    }
+}

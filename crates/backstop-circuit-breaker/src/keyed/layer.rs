@@ -1,0 +1,89 @@
+//! The layer.
+
+use std::{fmt, marker::PhantomData, sync::Arc};
+
+use backstop_core::{HttpClassify, HttpReject};
+use tower_layer::Layer;
+
+use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, map::Keyed};
+use crate::UntilHeaders;
+
+/// One circuit for each key (a host, a tenant, a gRPC method), which a closure takes from the request.
+///
+/// Made by [`CircuitBreakerBuilder::build_keyed`](crate::CircuitBreakerBuilder::build_keyed), with the settings that
+/// each circuit has. For services that call many dependencies through one client, where one that fails must not cut off
+/// the others; for one dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+///
+/// The number of circuits is bounded. To make room for a new key, those are dropped that are closed, have counted
+/// nothing against their dependency, and aren't in use. Where there is none, calls with new keys pass without a circuit,
+/// and are [counted](KeyedCircuitBreakerHandle::unguarded).
+///
+/// The key is known only when a call comes. So the service is always ready, and makes the inner one, of which it takes
+/// a clone, ready in its future. Logs and metrics name the layer and no key; there is no gauge of the state.
+///
+/// ```
+/// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};
+/// use http::{Request, Response, StatusCode};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let breaker = CircuitBreakerLayer::builder("hosts")
+///     .consecutive_failures(1)
+///     .build_keyed(10_000, |request: &Request<()>| request.uri().host().unwrap_or_default().to_owned())?;
+/// let circuits = breaker.handle();
+/// let client = breaker.layer(service_fn(|request: Request<()>| async move {
+///     let mut response = Response::new(String::new());
+///     if request.uri().host() == Some("down.example") {
+///         *response.status_mut() = StatusCode::BAD_GATEWAY;
+///     }
+///     Ok::<_, std::io::Error>(response)
+/// }));
+///
+/// client.clone().oneshot(Request::get("http://down.example/").body(())?).await?;
+/// client.clone().oneshot(Request::get("http://up.example/").body(())?).await?;
+/// let state = |host: &str| circuits.get(&host.to_owned()).map(|circuit| circuit.state());
+/// assert_eq!(state("down.example"), Some(CircuitState::Open));
+/// assert_eq!(state("up.example"), Some(CircuitState::Closed));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
+    pub(super) keyed: Arc<Keyed<K, C, J>>,
+    pub(super) key: Arc<F>,
+    observe: PhantomData<fn() -> O>,
+}
+
+impl<K, F, C, J, O> KeyedCircuitBreakerLayer<K, F, C, J, O> {
+    pub(crate) fn new(keyed: Keyed<K, C, J>, key: F) -> Self {
+        Self { keyed: Arc::new(keyed), key: Arc::new(key), observe: PhantomData }
+    }
+
+    /// Looks at the circuits and acts on them.
+    #[must_use]
+    pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, C, J> {
+        KeyedCircuitBreakerHandle::new(Arc::clone(&self.keyed))
+    }
+}
+
+impl<K, F, C, J, O> Clone for KeyedCircuitBreakerLayer<K, F, C, J, O> {
+    fn clone(&self) -> Self {
+        Self { keyed: Arc::clone(&self.keyed), key: Arc::clone(&self.key), observe: PhantomData }
+    }
+}
+
+impl<K, F, C, J, O> fmt::Debug for KeyedCircuitBreakerLayer<K, F, C, J, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("KeyedCircuitBreakerLayer");
+        f.field("name", self.keyed.name()).field("keys", &self.keyed.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S, K, F, C, J, O> Layer<S> for KeyedCircuitBreakerLayer<K, F, C, J, O> {
+    type Service = KeyedCircuitBreaker<S, K, F, C, J, O>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        KeyedCircuitBreaker::new(inner, self.clone())
+    }
+}
