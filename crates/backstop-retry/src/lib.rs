@@ -177,7 +177,7 @@
 //!
 //! # Features
 //!
-//! None is on by default. They are those of `backstop-core`.
+//! None is on by default. All but the last are those of `backstop-core`.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -185,6 +185,7 @@
 //! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
 //! | `hyper-util` | proof, from the errors of hyper and of its client, that a request was never processed |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
+//! | `metrics` | the metrics below |
 //!
 //! # Telemetry
 //!
@@ -196,6 +197,14 @@
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
 //! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed` |
+//!
+//! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the
+//! events:
+//!
+//! | counter | labels | counts |
+//! |---|---|---|
+//! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are decided on |
+//! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | answers that were worth another attempt and were returned all the same |
 
 mod backoff;
 mod budget;

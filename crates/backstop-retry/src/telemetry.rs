@@ -9,6 +9,7 @@ use crate::StopReason;
 /// Another attempt will be made, because of `reason`.
 pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, ?delay, %reason, "the request will be sent again");
+    recorder::retrying(name, reason);
 }
 
 /// No other attempt will be made, though the result was worth it.
@@ -18,9 +19,35 @@ pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason) {
         _ => None,
     };
     tracing::debug!(target: "backstop::retry", %name, attempt, reason = %stop, detail, "the request won't be sent again");
+    recorder::stopped(name, stop);
 }
 
 /// The last attempt came to nothing: an earlier attempt's answer is returned.
 pub(crate) fn gave_last_answer(name: &Name, attempt: u32, reason: StopReason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, %reason, "an earlier attempt's answer is returned");
+    recorder::stopped(name, reason);
+}
+
+#[cfg(not(feature = "metrics"))]
+mod recorder {
+    use super::{Name, Reason, StopReason};
+
+    pub(super) const fn retrying(_: &Name, _: Reason) {}
+    pub(super) const fn stopped(_: &Name, _: StopReason) {}
+}
+
+/// Counts through the facade `metrics`. Every handle is taken when it is used, so that a recorder that is installed later
+/// counts from then on. None is taken for a request that succeeds at once.
+#[cfg(feature = "metrics")]
+mod recorder {
+    use super::{Name, Reason, StopReason};
+
+    pub(super) fn retrying(name: &Name, reason: Reason) {
+        metrics::counter!("retry_attempts_total", "name" => name.to_string(), "reason" => reason.to_string())
+            .increment(1);
+    }
+
+    pub(super) fn stopped(name: &Name, stop: StopReason) {
+        metrics::counter!("retry_skipped_total", "name" => name.to_string(), "reason" => stop.as_str()).increment(1);
+    }
 }
