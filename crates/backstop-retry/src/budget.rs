@@ -223,12 +223,12 @@ fn per_mille(ratio: f64) -> Result<u32, ConfigError> {
 
 /// A token bucket that keeps what was ever earned and what was ever spent, in thousandths of a retry.
 ///
-/// Both only grow, so each is one number that threads can race on:
+/// Each is one number that threads can race on, and needs no other to be read with it:
 ///
 /// - *earned* = burst + what was deposited + reserve · age. The last is worked out from the whole age each time: nothing is
 ///   rounded twice, and nothing has to be added while time passes.
 /// - *spent* grows by a retry in one compare-and-exchange, and only up to what was earned. What wouldn't have had room in the
-///   bucket counts as spent.
+///   bucket counts as spent. It shrinks only by a retry that was taken and couldn't be made, which is in it.
 ///
 /// A thread that sees an old *deposited* sees less than was earned, never more. That is why `Relaxed` is enough: there is
 /// nothing else that the numbers would have to be in order with.

@@ -5,7 +5,7 @@
 mod support;
 
 use axum::body::Body;
-use backstop_retry::{Budget, RetryBudget, RetryConfig, RetryLayer};
+use backstop_retry::{Budget, Repeat, RetryBudget, RetryConfig, RetryLayer};
 use http::{Method, Request};
 use support::{BoxError, Chunks, Then, Upstream, get, ml, ms, response, text, with_method};
 use tower::{Layer, ServiceExt};
@@ -96,4 +96,22 @@ async fn only_a_retry_that_is_really_made_takes_something_out() {
         _ = layer.layer(reading.clone()).oneshot(request).await;
     }
     assert_eq!((reading.calls(), budget.available()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_passes_straight_through_pays_nothing() {
+    let budget = RetryBudget::builder().ratio(1.0).reserve_per_second(0).burst(2).build().unwrap();
+    let (layer, upstream) = (drawing_on(&budget), Upstream::statuses([503]));
+    status(&layer, &upstream).await;
+    let saved = budget.available();
+    for _ in 0..10 {
+        let mut once = get();
+        once.extensions_mut().insert(Repeat::Never);
+        for request in [once, with_method(Method::CONNECT)] {
+            _ = layer.layer(upstream.clone()).oneshot(request).await;
+        }
+    }
+    assert_eq!((upstream.calls(), budget.available()), (3 + 20, saved));
+    _ = layer.layer(upstream).oneshot(with_method(Method::POST)).await;
+    assert_eq!(budget.available(), saved + 1, "a POST could have been repeated, had it not been processed");
 }
