@@ -80,15 +80,20 @@ fn ours(build: impl FnOnce(Builder) -> Builder, inner: Inner) -> impl Service<u6
 
 type Builder = backstop::CircuitBreakerBuilder;
 
+const SLOW: Duration = Duration::from_secs(1);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
 /// Circuits that stay closed.
 pub(crate) fn closed(percent: u64) -> Vec<Contender> {
     let inner = Inner { percent };
-    let rate = |window| move |builder: Builder| builder.failure_rate(0.5).window(window);
+    let rate = |calls: u32| move |builder: Builder| builder.failure_rate(0.5).window(calls);
     vec![
         service("bare", inner),
         service("ours", ours(|builder| builder.consecutive_failures(5), inner)),
         service("ours, last 100", ours(rate(100), inner)),
         service("ours, last 65,536", ours(rate(65_536), inner)),
+        service("ours, last 100 + slow calls", ours(move |builder| rate(100)(builder).slow_calls(SLOW, 0.5), inner)),
+        service("ours, last 10 s", ours(|builder| builder.failure_rate(0.5).window(TEN_SECONDS), inner)),
         service("tower-resilience, last 100", tower_resilience(inner)),
         service("seatbelt", seatbelt(inner)),
         failsafe(inner),

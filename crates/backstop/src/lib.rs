@@ -60,6 +60,7 @@
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
+//! | `metrics` | | what the circuit breaker and the retry tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
@@ -77,7 +78,7 @@ pub use backstop_circuit_breaker as circuit_breaker;
 #[cfg(feature = "circuit-breaker")]
 pub use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Counts,
-    OnDrop,
+    KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer, OnDrop,
 };
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]
@@ -99,7 +100,9 @@ pub use backstop_fallback::{
 #[doc(no_inline)]
 pub use backstop_retry as retry;
 #[cfg(feature = "retry")]
-pub use backstop_retry::{RepeatIf, Retry, RetryBuilder, RetryConfig, RetryLayer};
+pub use backstop_retry::{
+    Repeat, RepeatIf, Retried, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle, RetryLayer,
+};
 #[cfg(feature = "timeout")]
 #[doc(no_inline)]
 pub use backstop_timeout as timeout;
