@@ -266,6 +266,43 @@ async fn a_dropped_body_follows_on_drop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_got_on_since_it_was_pending_is_not_hanging() {
+    let layer = layer();
+    let script = std::sync::Arc::new(std::sync::Mutex::new(VecDeque::new()));
+    let steps = std::sync::Arc::clone(&script);
+    let frames = responses_with(move || steps.lock().unwrap().pop_front());
+    let answers = service_fn(move |_: Request<()>| std::future::ready(Ok::<_, Infallible>(frames())));
+    let mut body = layer.layer(answers).oneshot(Request::new(())).await.unwrap().into_body();
+    assert!(poll(&mut body).is_pending());
+    advance(WAIT).await;
+    script.lock().unwrap().push_back("late");
+    assert!(poll(&mut body).is_ready());
+    drop(body);
+    assert_eq!(layer.handle().state(), Closed);
+}
+
+/// Responses whose body gives what comes, and is pending while nothing does.
+fn responses_with(
+    next: impl Fn() -> Option<&'static str> + Clone + Send + 'static,
+) -> impl Fn() -> Response<Body> + Clone {
+    struct Waiting<N>(N);
+
+    impl<N: Fn() -> Option<&'static str>> http_body::Body for Waiting<N> {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            (self.0)().map_or(Poll::Pending, |text| Poll::Ready(Some(Ok(Frame::data(text.into())))))
+        }
+    }
+
+    // Never pinned.
+    impl<N> Unpin for Waiting<N> {}
+
+    move || Response::new(Body::new(Waiting(next.clone())))
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_a_timer_of_ours_drops_is_a_failure() {
     for (set_by, state) in [(SetBy::Us, Open), (SetBy::Caller, Closed)] {
         let layer = with(OnDrop::Ignore);
