@@ -1,7 +1,6 @@
 //! Until when a call is watched: to the head of its response, or to the end of its body.
 
 use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
-use http::{HeaderMap, header::CONTENT_TYPE};
 
 use crate::{body::WatchedBody, held::Held, metrics::FailureReason};
 
@@ -63,7 +62,7 @@ where
     J: Send + Sync + 'static,
 {
     fn hand_over(mut held: Held<C, J>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
-        let status_to_come = is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
+        let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
         if outcome.verdict != Verdict::Success {
             held.finish(outcome, FailureReason::Response);
@@ -76,10 +75,4 @@ where
         held.go_on_with_body();
         response.map(|body| B::wrap(WatchedBody::new(body, held, status_to_come)))
     }
-}
-
-/// As gRPC answers say it: `application/grpc`, alone or followed by `+` or `;`.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
-    content_type.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

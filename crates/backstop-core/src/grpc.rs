@@ -69,7 +69,9 @@ pub fn is_grpc_request<B>(request: &http::Request<B>) -> bool {
     request.method() == Method::POST && request.version() >= Version::HTTP_2 && is_grpc(request.headers())
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+/// Whether a message is gRPC's by its content type: `application/grpc`, alone or followed by `+` or `;`.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
