@@ -104,13 +104,18 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackLayer<Req, Res, C, J, K, A>, ConfigError> {
-        let Self { primary, primary_timeout, chain, classify, reject, copy, keep } = self;
-        let primary = Name::new(primary)?;
-        check_timeout("primary_timeout", primary_timeout, chain.shared().total)?;
-        if chain.providers().any(|provider| *provider == primary) {
+        let primary = Name::new(self.primary.clone())?;
+        check_timeout("primary_timeout", self.primary_timeout, self.chain.shared().total)?;
+        if self.chain.providers().any(|provider| *provider == primary) {
             return Err(ConfigError::new("primary", primary, "a name that no provider of the chain has"));
         }
-        Ok(FallbackLayer::with(Policy { primary, primary_timeout, chain, classify, reject, copy, keep }))
+        Ok(self.named(primary))
+    }
+
+    /// The layer, where nothing else can be wrong.
+    pub(crate) fn named(self, primary: Name) -> FallbackLayer<Req, Res, C, J, K, A> {
+        let Self { primary_timeout, chain, classify, reject, copy, keep, .. } = self;
+        FallbackLayer::with(Policy { primary, primary_timeout, chain, classify, reject, copy, keep })
     }
 }
 

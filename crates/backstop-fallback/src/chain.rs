@@ -48,6 +48,13 @@ pub(crate) struct Chain<Req, T> {
     judge: Box<dyn Classify<T> + Send + Sync>,
 }
 
+impl<Req, T> Chain<Req, T> {
+    /// When the time is up of a request that came at `started`: after the total, or at the scope's deadline.
+    pub(crate) fn limit(&self, started: Instant) -> Deadline {
+        Deadline::at(started + self.total, SetBy::Us).narrowed_by(scope::deadline())
+    }
+}
+
 /// What [`FallbackChain::execute`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -107,8 +114,7 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     pub async fn execute(&self, request: Req) -> Result<FallbackResult<T>, AllProvidersFailed> {
         let chain = &self.shared;
         let started = Instant::now();
-        let limit = Deadline::at(started + chain.total, SetBy::Us).narrowed_by(scope::deadline());
-        let mut walk = Walk::new(Arc::clone(chain), started, limit, CloneCopy.facts(&request));
+        let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), CloneCopy.facts(&request));
         let mut kept = request;
         let found =
             std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, |copy| CloneCopy.copy(&mut kept, copy))).await;

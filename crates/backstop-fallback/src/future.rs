@@ -17,7 +17,7 @@ use std::{
 
 use backstop_core::{
     AllProvidersFailed, Attempt, Blame, Classify, CopyRequest, Deadline, Degradation, Elapsed, ErrorRef, KeepAnswer,
-    NotCopied, Outcome, Progress, Reason, Reject, RequestFacts, Scope, ServiceCall, SetBy, scope,
+    NotCopied, Outcome, Progress, Reason, Reject, RequestFacts, Scope, ServiceCall, scope,
 };
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -141,7 +141,7 @@ where
         let context = policy.reject.context(&request);
         let kept = chain.needs.map(|keep| policy.copy.keep(&mut request, keep));
         let started = Instant::now();
-        let limit = Deadline::at(started + chain.total, SetBy::Us).narrowed_by(scope::deadline());
+        let limit = chain.limit(started);
         let providers = chain.providers.len() as u32 + 1;
         let scope = Scope::narrowed(next_deadline(started, limit, providers, policy.primary_timeout));
         let attempt = Attempt::start(scope, || ServiceCall::when_ready(primary, request));

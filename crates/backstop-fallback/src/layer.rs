@@ -33,15 +33,7 @@ pub(crate) struct Policy<Req, Res, C, J, K, A> {
 impl<Req, Res> FallbackLayer<Req, Res> {
     /// Puts `chain` behind the service, which the chain knows as `primary`.
     pub fn new(primary: Name, chain: FallbackChain<Req, Res>) -> Self {
-        Self::with(Policy {
-            primary,
-            primary_timeout: None,
-            chain,
-            classify: HttpClassify::new(),
-            reject: HttpReject::default(),
-            copy: HttpCopy::default(),
-            keep: KeepReplaced::default(),
-        })
+        FallbackBuilder::new(primary.clone().into(), chain).named(primary)
     }
 
     /// Builds a layer with other settings.
