@@ -41,8 +41,6 @@ where
     attempt: u32,
     /// The backoff of the wait before, without what the server asked for.
     backoff: Option<Duration>,
-    /// How many attempts have begun.
-    begun: u32,
     /// Why there are no more.
     stop: Option<StopReason>,
     /// `None` once the last attempt has begun, so that nothing is kept or recorded for nothing.
@@ -83,7 +81,6 @@ where
             deadline,
             attempt: 1,
             backoff: None,
-            begun: 1,
             stop: None,
             again: Some(again),
             next: None,
@@ -118,7 +115,6 @@ where
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
         let Next { service, request, .. } = self.next.take()?;
-        self.begun += 1;
         Some(Attempt::start(Scope::narrowed(self.deadline), || ServiceCall::when_ready(service, request)))
     }
 
@@ -151,8 +147,10 @@ where
 
     /// Tells in the answer that is returned how it came to be, if there is anything to tell.
     pub(crate) fn note(&self, answer: &mut S::Response) {
-        if self.begun > 1 || self.stop.is_some() {
-            self.policy.keep.note(answer, Retried::new(self.begun, self.stop));
+        // One that is still waited for has not begun.
+        let begun = self.attempt - u32::from(self.next.is_some());
+        if begun > 1 || self.stop.is_some() {
+            self.policy.keep.note(answer, Retried::new(begun, self.stop));
         }
     }
 
