@@ -123,18 +123,13 @@ impl Timer {
         Self { sleep: None }
     }
 
-    /// Ready when `until` has passed. The first poll sets the moment; [`reset`](Self::reset) before another.
+    /// Ready when `until` has passed. The first poll sets the moment.
     pub fn poll_until(self: Pin<&mut Self>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let mut sleep = self.project().sleep;
         if sleep.is_none() {
             sleep.set(Some(sleep_until(until)));
         }
         sleep.as_pin_mut().map_or(Poll::Pending, |sleep| sleep.poll(cx))
-    }
-
-    /// Forgets the moment.
-    pub fn reset(self: Pin<&mut Self>) {
-        self.project().sleep.set(None);
     }
 }
 
