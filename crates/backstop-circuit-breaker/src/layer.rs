@@ -13,8 +13,9 @@ use crate::{
 /// Stops calling a service that fails. See the [crate docs](crate).
 ///
 /// `C` judges results ([`Classify`](backstop_core::Classify)), and `J` is how it answers while the circuit is open
-/// ([`Reject`](backstop_core::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)). The circuit belongs to the layer: all its clones and all services that it is
-/// applied to share it.
+/// ([`Reject`](backstop_core::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)).
+///
+/// The circuit belongs to the layer: all its clones and all services that it is applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     shared: Arc<Shared<C, J>>,
