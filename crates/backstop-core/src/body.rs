@@ -1,5 +1,6 @@
 //! Bodies: wrapped without changing their type, replayed, and held.
 
+mod abort;
 mod buffered;
 mod pieces;
 mod recording;
@@ -9,6 +10,7 @@ mod replay_impls;
 pub(crate) mod tests;
 mod wrap;
 
+pub use abort::AbortBody;
 pub(crate) use buffered::BufferedBody;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};

@@ -151,9 +151,14 @@ pub enum Reason {
     Grpc(GrpcCode),
     /// `error`: it failed otherwise.
     Error,
+    /// `body`: its answer began well, and its body broke off or was too long.
+    Body,
+    /// `forced`: it wasn't asked, because an operator had another provider tried.
+    Forced,
     /// `all-providers-failed`: it is a chain, and none of its own providers had an answer.
     AllProvidersFailed,
-    /// `not-eligible`: the request may already have been processed, and this provider isn't for such.
+    /// `not-eligible`: it wasn't asked, because it isn't for a request that may already have been processed, or for
+    /// what the primary failed of.
     NotEligible,
     /// `not-replayable`: the request could not be sent again.
     NotReplayable,
@@ -168,6 +173,8 @@ impl fmt::Display for Reason {
             Self::Status(status) => return write!(f, "status-{}", status.as_u16()),
             Self::Grpc(code) => return write!(f, "grpc-{}", code.number()),
             Self::Error => "error",
+            Self::Body => "body",
+            Self::Forced => "forced",
             Self::AllProvidersFailed => "all-providers-failed",
             Self::NotEligible => "not-eligible",
             Self::NotReplayable => "not-replayable",

@@ -33,6 +33,7 @@
 pub mod grpc;
 pub mod scope;
 
+mod answer;
 mod attempt;
 mod body;
 mod classify;
@@ -50,8 +51,9 @@ mod rejection;
 mod retry_after;
 mod transport;
 
+pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
-pub use body::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
+pub use body::{AbortBody, Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, Repeat, RequestFacts};

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    Degradation, Rejection, RejectionKind,
+    Degradation, Rejection,
     grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
 };
 
@@ -86,13 +86,9 @@ impl<ReqBody, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response
     }
 }
 
-fn is_deadline(rejection: &Rejection) -> bool {
-    matches!(rejection.kind(), RejectionKind::DeadlinePassed { .. })
-}
-
 fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
     *response.status_mut() =
-        if is_deadline(rejection) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
+        if rejection.is_deadline() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(wait) = rejection.retry_after() {
@@ -107,13 +103,13 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 fn write_grpc(rejection: &Rejection, headers: &mut http::HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let code = if is_deadline(rejection) { GrpcCode::DEADLINE_EXCEEDED } else { GrpcCode::UNAVAILABLE };
+    let code = if rejection.is_deadline() { GrpcCode::DEADLINE_EXCEEDED } else { GrpcCode::UNAVAILABLE };
     headers.insert(GRPC_STATUS, u16::from(code.number()).into());
     // A rejection's text is printable ASCII without '%', names being what they are: nothing to percent-encode.
     if let Ok(message) = HeaderValue::try_from(rejection.to_string()) {
         headers.insert(GRPC_MESSAGE, message);
     }
-    if !is_deadline(rejection) {
+    if !rejection.is_deadline() {
         let millis = match rejection.retry_after() {
             Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
             _ => -1,

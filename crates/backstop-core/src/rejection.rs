@@ -111,6 +111,12 @@ impl Rejection {
         &self.kind
     }
 
+    /// Whether a time limit passed.
+    #[must_use]
+    pub const fn is_deadline(&self) -> bool {
+        matches!(self.kind, RejectionKind::DeadlinePassed { .. })
+    }
+
     /// The time after which another try makes sense, where it is known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -1,52 +1,9 @@
 //! What providers may return.
 
-use backstop_core::Freshness;
+use backstop_core::Answer;
 
 /// What can go wrong in a provider.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A provider's answer, with how good it is where only the provider knows: a stored copy and its age.
-///
-/// ```
-/// use std::time::Duration;
-/// use backstop_core::Freshness;
-/// use backstop_fallback::Answer;
-///
-/// let answer = Answer::stale("yesterday's", Duration::from_secs(86_400));
-/// assert_eq!(answer.freshness(), Some(Freshness::stale(Duration::from_secs(86_400))));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
-    value: T,
-    freshness: Option<Freshness>,
-}
-
-impl<T> Answer<T> {
-    /// An answer as good as `freshness`.
-    pub const fn new(value: T, freshness: Freshness) -> Self {
-        Self { value, freshness: Some(freshness) }
-    }
-
-    /// A stored copy of this age.
-    pub const fn stale(value: T, age: std::time::Duration) -> Self {
-        Self::new(value, Freshness::stale(age))
-    }
-
-    /// How good it is, where the answer tells.
-    pub const fn freshness(&self) -> Option<Freshness> {
-        self.freshness
-    }
-
-    /// The value itself.
-    pub const fn value(&self) -> &T {
-        &self.value
-    }
-
-    /// The value itself.
-    pub fn into_value(self) -> T {
-        self.value
-    }
-}
 
 /// What a provider of `T` may return: `T`, an [`Answer`] of it, or a `Result` of either.
 ///
@@ -66,7 +23,7 @@ pub trait IntoAnswer<T> {
 
 impl<T> IntoAnswer<T> for T {
     fn into_answer(self) -> Result<Answer<T>, BoxError> {
-        Ok(Answer { value: self, freshness: None })
+        Ok(self.into())
     }
 }
 

@@ -107,11 +107,11 @@ mod telemetry;
 mod walk;
 
 pub use backstop_core::{
-    AllProvidersFailed, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify, HttpCopy,
-    HttpReject, KeepReplaced, Name, Reason, Rejection, name,
+    AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,
+    HttpCopy, HttpReject, KeepReplaced, Name, Reason, Rejection, name,
 };
 
-pub use answer::{Answer, BoxError, IntoAnswer};
+pub use answer::{BoxError, IntoAnswer};
 pub use builder::FallbackBuilder;
 pub use chain::{FallbackChain, FallbackChainBuilder, FallbackResult};
 pub use future::FallbackFuture;

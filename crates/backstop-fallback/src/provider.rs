@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{CopyAs, Freshness, Keep, Name, NotCopied, ServiceCall};
+use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, ServiceCall};
 use tower_service::Service;
 
-use crate::{Answer, BoxError, IntoAnswer};
+use crate::{BoxError, IntoAnswer};
 
 /// A named source of answers of type `T` to requests of type `Req`.
 ///

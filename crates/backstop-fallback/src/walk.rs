@@ -17,7 +17,7 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Attempt, Classify, CopyAs, Deadline, Degradation, ErrorRef, Freshness, Name, NotCopied,
+    AllProvidersFailed, Answer, Attempt, Classify, CopyAs, Deadline, Degradation, ErrorRef, Freshness, Name, NotCopied,
     Outcome, ProviderFailure, Pushback, Reason, RequestFacts, Scope, scope,
 };
 use tokio::time::Instant;
@@ -140,7 +140,7 @@ impl<Req, T> Walk<Req, T> {
         Ok(Box::pin(Attempt::start(scope, || run)))
     }
 
-    fn found(&self, answer: crate::Answer<T>) -> Found<T> {
+    fn found(&self, answer: Answer<T>) -> Found<T> {
         let provider = &self.chain.providers[self.next];
         let position = self.failures.len();
         let latency = self.started.elapsed();

@@ -1,7 +1,7 @@
 use http::{Method, Version};
 
 use super::*;
-use crate::{AllProvidersFailed, CircuitState, Name, Progress, ProviderFailure, Reason, SetBy, name};
+use crate::{AllProvidersFailed, CircuitState, Name, Progress, ProviderFailure, Reason, RejectionKind, SetBy, name};
 
 type Response = http::Response<String>;
 
