@@ -64,9 +64,8 @@ where
         match outcome {
             None => call.has_got_on(),
             Some(outcome) => {
-                if let Some(call) = held.take() {
-                    call.finish(outcome, FailureReason::Body);
-                }
+                call.finish(outcome, FailureReason::Body);
+                *held = None;
             }
         }
         polled

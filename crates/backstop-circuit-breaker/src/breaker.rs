@@ -1,6 +1,6 @@
 //! What all services, permits and handles of a layer share.
 
-use std::time::Duration;
+use std::{mem, num::NonZero, time::Duration};
 
 use backstop_core::{CircuitState, Name, Outcome, Pushback, SetBy, Verdict, scope};
 use tokio::time::Instant;
@@ -61,10 +61,12 @@ impl Breaker {
         self.circuit.observer().show_state(&self.circuit);
     }
 
+    /// Never zero, so that zero can stand for "not yet".
     pub(crate) fn now(&self) -> Nanos {
-        nanos(self.epoch.elapsed())
+        nanos(self.epoch.elapsed()).saturating_add(1)
     }
 
+    #[inline]
     pub(crate) fn would_refuse(&self) -> Option<Refused> {
         self.circuit.would_refuse(|| self.now())
     }
@@ -104,33 +106,45 @@ pub(crate) fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-/// An admission, and what is known of its call so far.
+/// An admission, and what is known of its call so far. Small, because it moves with the call's future.
 ///
 /// Whoever holds it gives it to [`finish`](Self::finish) when the call has ended, and to [`drop`](Self::drop) where it
 /// never will.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    admission: Option<Admission>,
+    admission: Admission,
     /// Since when the call has been pending, or its body: since it last got on. A call that is ready at once reads no
     /// clock.
-    pending_since: Option<Nanos>,
+    pending_since: Option<NonZero<Nanos>>,
     /// Whether the call was slow, once that is settled.
     slow: Option<bool>,
     /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
     running: bool,
+    /// Whether the admission was given back.
+    ended: bool,
 }
 
 impl Permit {
+    #[inline]
     pub(crate) const fn new(admission: Admission) -> Self {
-        Self { admission: Some(admission), pending_since: None, slow: None, running: false }
+        Self { admission, pending_since: None, slow: None, running: false, ended: false }
+    }
+
+    /// Leaves one that has ended in its place.
+    pub(crate) const fn take(&mut self) -> Self {
+        let Self { admission, pending_since, slow, running, ended } = *self;
+        self.ended = true;
+        Self { admission, pending_since, slow, running, ended }
     }
 
     /// The call's own code is about to run.
+    #[inline]
     pub(crate) const fn enter(&mut self) {
         self.running = true;
     }
 
     /// The call's own code has come back.
+    #[inline]
     pub(crate) const fn leave(&mut self) {
         self.running = false;
     }
@@ -139,7 +153,7 @@ impl Permit {
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
         let asked_for = matches!(breaker.on_drop, OnDrop::FailureAfter(_)) || breaker.slow_after.is_some();
         if self.pending_since.is_none() && asked_for {
-            self.pending_since = Some(breaker.now());
+            self.pending_since = NonZero::new(breaker.now());
         }
     }
 
@@ -154,32 +168,50 @@ impl Permit {
         self.pending_since = None;
     }
 
+    #[inline]
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
-        if let Some(admission) = self.admission.take() {
-            let slow = self.slow.unwrap_or_else(|| self.is_slow(breaker));
-            match outcome.verdict {
-                Verdict::Failure => metrics::failed(breaker.name(), reason),
-                Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
-                Verdict::Success | Verdict::Neutral => {}
-            }
-            let finished = breaker.finished(outcome, slow);
-            breaker.circuit.record(admission, finished, || breaker.now());
+        let at_once = self.pending_since.is_none() && self.slow != Some(true);
+        if at_once && outcome.verdict == Verdict::Success && breaker.circuit.is_unchanged_by_success(&self.admission) {
+            self.ended = true;
+        } else {
+            self.record(breaker, outcome, reason);
         }
+    }
+
+    #[inline(never)]
+    fn record(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
+        if mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let slow = self.slow.unwrap_or_else(|| self.is_slow(breaker));
+        match outcome.verdict {
+            Verdict::Failure => metrics::failed(breaker.name(), reason),
+            Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
+            Verdict::Success | Verdict::Neutral => {}
+        }
+        let finished = breaker.finished(outcome, slow);
+        breaker.circuit.record(self.admission, finished, || breaker.now());
     }
 
     fn is_slow(&self, breaker: &Breaker) -> bool {
         match (breaker.slow_after, self.pending_since) {
-            (Some(limit), Some(since)) => breaker.now().saturating_sub(since) >= limit,
+            (Some(limit), Some(since)) => breaker.now().saturating_sub(since.get()) >= limit,
             _ => false,
         }
     }
 
-    /// The call will never end.
+    /// Where the call hasn't ended, it never will.
+    #[inline]
     pub(crate) fn drop(&mut self, breaker: &Breaker) {
-        if self.admission.is_some() {
-            let reason = if self.running { FailureReason::Panic } else { FailureReason::Dropped };
-            self.finish(breaker, self.outcome_of_drop(breaker), reason);
+        if !self.ended {
+            self.drop_unfinished(breaker);
         }
+    }
+
+    #[cold]
+    fn drop_unfinished(&mut self, breaker: &Breaker) {
+        let reason = if self.running { FailureReason::Panic } else { FailureReason::Dropped };
+        self.record(breaker, self.outcome_of_drop(breaker), reason);
     }
 
     fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
@@ -190,7 +222,7 @@ impl Permit {
                 OnDrop::Ignore => false,
                 OnDrop::Failure => true,
                 OnDrop::FailureAfter(limit) => {
-                    self.pending_since.is_some_and(|since| breaker.now().saturating_sub(since) >= nanos(limit))
+                    self.pending_since.is_some_and(|since| breaker.now().saturating_sub(since.get()) >= nanos(limit))
                 }
             },
         };

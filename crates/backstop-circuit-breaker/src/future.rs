@@ -42,7 +42,7 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<F, X, C, J> {
-        Called { #[pin] future: F, held: Option<Held<C, J>> },
+        Called { #[pin] future: F, held: Held<C, J> },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, shared: Arc<Shared<C, J>> },
     }
@@ -53,11 +53,12 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
+    #[inline]
     pub(crate) fn called(permit: Permit, shared: Arc<Shared<C, J>>, call: impl FnOnce() -> S::Future) -> Self {
         // Made before the call, which may panic.
         let mut held = Held::new(permit, shared);
         let future = held.run(call);
-        Self { state: State::Called { future, held: Some(held) }, observe: PhantomData }
+        Self { state: State::Called { future, held }, observe: PhantomData }
     }
 
     pub(crate) const fn refused(refused: Refused, context: J::Context, shared: Arc<Shared<C, J>>) -> Self {
@@ -75,26 +76,19 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProject::Called { future, held } => {
-                let Some(call) = held else {
+                let Poll::Ready(result) = held.run(|| future.poll(cx)) else {
+                    held.start_waiting();
                     return Poll::Pending;
                 };
-                let Poll::Ready((result, outcome)) = call.run(|| future.poll(cx)).map(|result| {
-                    let outcome = call.shared().classify.classify(result.as_ref().map_err(ErrorRef::new));
-                    (result, outcome)
-                }) else {
-                    call.start_waiting();
-                    return Poll::Pending;
-                };
-                let Some(call) = held.take() else {
-                    return Poll::Ready(result);
-                };
+                let outcome = held.shared().classify.classify(result.as_ref().map_err(ErrorRef::new));
                 Poll::Ready(match result {
-                    Ok(response) => Ok(O::hand_over(call, outcome, response)),
+                    Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {
-                        call.finish(outcome, FailureReason::Error);
+                        held.finish(outcome, FailureReason::Error);
                         Err(error)
                     }
                 })
@@ -113,8 +107,10 @@ fn rejection<C, J>(refused: Refused, shared: &Shared<C, J>) -> Rejection {
     let name = shared.breaker.name();
     let Refused { state, wait } = refused;
     let retry_after = match state {
+        CircuitState::Open => Some(shared.breaker.retry_after(wait)),
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),
-        _ => wait.map(|wait| shared.breaker.retry_after(wait)),
+        // Nobody knows for how long.
+        _ => None,
     };
     telemetry::refused(name, state, retry_after);
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
@@ -128,8 +124,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");
         match &self.state {
-            State::Called { held: Some(held), .. } => held.shared().debug(f),
-            State::Called { held: None, .. } => f.finish_non_exhaustive(),
+            State::Called { held, .. } => held.shared().debug(f),
             State::Refused { refused, shared, .. } => {
                 f.field("refused", &refused.state);
                 shared.debug(f)

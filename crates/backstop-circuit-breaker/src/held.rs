@@ -18,10 +18,12 @@ pub struct Held<C, J> {
 }
 
 impl<C, J> Held<C, J> {
+    #[inline]
     pub(crate) const fn new(permit: Permit, shared: Arc<Shared<C, J>>) -> Self {
         Self { permit, shared }
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Shared<C, J> {
         &self.shared
     }
@@ -30,7 +32,13 @@ impl<C, J> Held<C, J> {
         &self.shared.breaker
     }
 
+    /// Takes the permit along, to where the call goes on. What is left has ended.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { permit: self.permit.take(), shared: Arc::clone(&self.shared) }
+    }
+
     /// Runs code of the call's own. Where that panics, the call is a failure, whoever catches the panic.
+    #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
         self.permit.enter();
         let result = code();
@@ -54,12 +62,14 @@ impl<C, J> Held<C, J> {
     }
 
     /// The call has ended. Where it failed, that is how.
-    pub(crate) fn finish(mut self, outcome: Outcome, reason: FailureReason) {
+    #[inline]
+    pub(crate) fn finish(&mut self, outcome: Outcome, reason: FailureReason) {
         self.permit.finish(&self.shared.breaker, outcome, reason);
     }
 }
 
 impl<C, J> Drop for Held<C, J> {
+    #[inline]
     fn drop(&mut self) {
         self.permit.drop(&self.shared.breaker);
     }

@@ -32,14 +32,15 @@ mod sealed {
     #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res, C, J> {
         /// Gives the permit back, or gives it to the response.
-        fn hand_over(held: Held<C, J>, outcome: Outcome, response: Res) -> Res;
+        fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: Res) -> Res;
     }
 }
 
 impl<Res, C, J> Observe<Res, C, J> for UntilHeaders {}
 
 impl<Res, C, J> sealed::HandOver<Res, C, J> for UntilHeaders {
-    fn hand_over(held: Held<C, J>, outcome: Outcome, response: Res) -> Res {
+    #[inline]
+    fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: Res) -> Res {
         held.finish(outcome, FailureReason::Response);
         response
     }
@@ -61,7 +62,7 @@ where
     C: Classify<http::Response<B>> + Send + Sync + 'static,
     J: Send + Sync + 'static,
 {
-    fn hand_over(mut held: Held<C, J>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
+    fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
         let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
         if outcome.verdict != Verdict::Success {
@@ -73,6 +74,6 @@ where
             return response;
         }
         held.go_on_with_body();
-        response.map(|body| B::wrap(WatchedBody::new(body, held, status_to_come)))
+        response.map(|body| B::wrap(WatchedBody::new(body, held.take(), status_to_come)))
     }
 }

@@ -55,6 +55,7 @@ where
     type Error = S::Error;
     type Future = CircuitBreakerFuture<S, Req, C, J, O>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let Shared { breaker, classify, .. } = &*self.shared;
         self.refused = breaker.would_refuse();
@@ -68,6 +69,7 @@ where
         Poll::Ready(ready)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let breaker = &shared.breaker;

@@ -11,12 +11,11 @@ use super::{
 impl<O: Observer> Circuit<O> {
     #[inline]
     pub(super) fn count_success(&self, generation: Generation, now: impl Fn() -> Nanos) {
-        let word = self.load();
+        if self.policy.is_unchanged_by_success(self.load()) {
+            return;
+        }
         match &self.policy {
-            Policy::Consecutive { .. } if word.count() == 0 => {}
             Policy::Consecutive { .. } => _ = self.update(generation, Word::without_count),
-            // A success that replaces a success: the window is the same without it, wherever it begins.
-            Policy::LastCalls { .. } if word.count() == 0 && word.is_full() => {}
             Policy::LastCalls { .. } => {
                 // A success in the place of a success or of a failure: nothing that could trip.
                 if let Some(delta) = self.exchange(generation, false)

@@ -143,9 +143,16 @@ impl<O: Observer> Circuit<O> {
         result
     }
 
-    /// Takes an admission back, with what came of the call.
-    #[expect(clippy::needless_pass_by_value, reason = "an admission is recorded once")]
+    /// Whether a success, quick enough, would leave the circuit as it is. Then there is nothing to record.
     #[inline]
+    pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
+        // Where the word is of a later generation, the success wouldn't count at all.
+        admission.lease.is_none()
+            && self.policy.is_unchanged_by_success(self.load())
+            && self.slow.as_ref().is_none_or(|slow| slow.is_unchanged_by_quick_call())
+    }
+
+    /// Takes an admission back, with what came of the call.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
         let Admission { generation, lease } = admission;
         let finished = finished.into();
@@ -244,11 +251,7 @@ impl<O: Observer> Circuit<O> {
 }
 
 fn refused(phase: Phase, deadline: Nanos, now: Nanos) -> Refused {
-    let wait = match phase {
-        Phase::Open => Some(deadline.saturating_sub(now)),
-        Phase::Forced => None,
-        Phase::Closed | Phase::Probing | Phase::Saturated => Some(0),
-    };
+    let wait = if phase == Phase::Open { deadline.saturating_sub(now) } else { 0 };
     Refused { state: state(phase), wait }
 }
 

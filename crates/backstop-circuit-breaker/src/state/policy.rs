@@ -69,6 +69,17 @@ impl Policy {
         }
     }
 
+    /// Whether a success leaves a circuit with this word as it is.
+    #[inline]
+    pub(crate) const fn is_unchanged_by_success(&self, word: Word) -> bool {
+        match self {
+            Self::Consecutive { .. } => word.count() == 0,
+            // A success that replaces a success: the window is the same without it, wherever it begins.
+            Self::LastCalls { .. } => word.count() == 0 && word.is_full(),
+            Self::LastTime { .. } => false,
+        }
+    }
+
     /// How many calls the count of failures in `word` is out of.
     pub(crate) fn calls(&self, word: Word) -> u32 {
         match self {

@@ -5,24 +5,29 @@
 //! many would be let in. An expired lease is taken back only when somebody asks for one, so that nothing has to run
 //! meanwhile.
 
+use std::num::NonZeroU64;
+
 use super::Nanos;
+
+/// Names a lease for ever.
+pub(crate) type LeaseId = NonZeroU64;
 
 #[derive(Debug)]
 pub(crate) struct Probes {
     leases: Vec<Lease>,
-    last_id: u64,
+    next_id: LeaseId,
     successes: u32,
 }
 
 #[derive(Debug)]
 struct Lease {
-    id: u64,
+    id: LeaseId,
     deadline: Nanos,
 }
 
 impl Probes {
     pub(crate) const fn new() -> Self {
-        Self { leases: Vec::new(), last_id: 0, successes: 0 }
+        Self { leases: Vec::new(), next_id: LeaseId::MIN, successes: 0 }
     }
 
     /// Starts a new episode. Ids go on, so that one of an earlier episode never comes again.
@@ -32,18 +37,19 @@ impl Probes {
     }
 
     /// Leases a permit, unless `max` are out and none has expired.
-    pub(crate) fn lease(&mut self, now: Nanos, length: Nanos, max: u32) -> Option<u64> {
+    pub(crate) fn lease(&mut self, now: Nanos, length: Nanos, max: u32) -> Option<LeaseId> {
         self.leases.retain(|lease| lease.deadline > now);
         if self.leases.len() >= max as usize {
             return None;
         }
-        self.last_id += 1;
-        self.leases.push(Lease { id: self.last_id, deadline: now.saturating_add(length) });
-        Some(self.last_id)
+        let id = self.next_id;
+        self.next_id = id.saturating_add(1);
+        self.leases.push(Lease { id, deadline: now.saturating_add(length) });
+        Some(id)
     }
 
     /// Takes a permit back, if it is still out.
-    pub(crate) fn give_back(&mut self, id: u64) {
+    pub(crate) fn give_back(&mut self, id: LeaseId) {
         self.leases.retain(|lease| lease.id != id);
     }
 

@@ -4,7 +4,7 @@ use super::{
     Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason,
     Verdict,
     history::History,
-    probes::Probes,
+    probes::{LeaseId, Probes},
     refused, state,
     sync::Ordering,
     wait::Waits,
@@ -117,7 +117,7 @@ impl<O: Observer> Circuit<O> {
     pub(super) fn end_probe(
         &self,
         generation: Generation,
-        lease: u64,
+        lease: LeaseId,
         finished: Finished,
         now: Nanos,
     ) -> Option<Transition> {

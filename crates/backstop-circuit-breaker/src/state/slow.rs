@@ -60,6 +60,15 @@ impl SlowCalls {
         }
     }
 
+    /// Whether a call that isn't slow leaves the window as it is.
+    #[inline]
+    pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
+        match &self.window {
+            Window::Calls(last) => last.is_unchanged_by_quick_call(),
+            Window::Time(_) => false,
+        }
+    }
+
     /// The slow calls and all calls, where the window says that the circuit should open.
     pub(super) fn tripped(&self, generation: Generation, now: Nanos) -> Option<(u32, u32)> {
         Some(self.counted(generation, now)).filter(|counted| self.trips(*counted))
@@ -99,9 +108,7 @@ impl LastCalls {
     }
 
     fn count(&self, generation: Generation, slow: bool) {
-        let word = self.load();
-        // As with failures: a window that a fast call leaves as it is needs no write.
-        if !slow && word.count() == 0 && word.is_full() {
+        if !slow && self.is_unchanged_by_quick_call() {
             return;
         }
         if let Some(delta) = self.exchange(generation, slow)
@@ -109,6 +116,13 @@ impl LastCalls {
         {
             self.update(generation, |word| word.plus(delta));
         }
+    }
+
+    /// As with failures: a quick call in the place of a quick call needs no write.
+    #[inline]
+    fn is_unchanged_by_quick_call(&self) -> bool {
+        let word = self.load();
+        word.count() == 0 && word.is_full()
     }
 
     /// Nothing where another generation has begun.

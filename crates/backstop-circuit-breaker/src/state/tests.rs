@@ -79,7 +79,7 @@ fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
     circuit.fail(SECOND);
     assert_eq!(circuit.state(), Open);
     assert_eq!(circuit.remaining_wait(2 * SECOND), Some(59 * SECOND));
-    let refused = Refused { state: Open, wait: Some(59 * SECOND) };
+    let refused = Refused { state: Open, wait: 59 * SECOND };
     assert_eq!(circuit.admit(|| 2 * SECOND).unwrap_err(), refused);
     let tripped = TransitionReason::Failures { failures: 2, calls: 2 };
     let transition = Transition { seq: 1, from: Closed, to: Open, reason: tripped, generation: 1 };
@@ -182,7 +182,7 @@ fn while_its_probes_run_a_half_open_circuit_refuses() {
     assert!(circuit.would_refuse(|| 60 * SECOND).is_none());
     let _second = circuit.admit(|| 60 * SECOND).unwrap();
     assert!(circuit.would_refuse(|| 60 * SECOND).is_some());
-    assert_eq!(circuit.admit(|| 60 * SECOND).unwrap_err(), Refused { state: HalfOpen, wait: Some(0) });
+    assert_eq!(circuit.admit(|| 60 * SECOND).unwrap_err(), Refused { state: HalfOpen, wait: 0 });
     circuit.record(first, Verdict::Neutral, || 60 * SECOND);
     assert!(circuit.admit(|| 60 * SECOND).is_ok());
 }
@@ -253,7 +253,7 @@ fn an_isolated_circuit_refuses_until_somebody_says_otherwise() {
     let circuit = circuit(SETTINGS);
     circuit.isolate();
     circuit.isolate();
-    let refused = Refused { state: Isolated, wait: None };
+    let refused = Refused { state: Isolated, wait: 0 };
     assert!(circuit.would_refuse(|| Nanos::MAX).is_some());
     assert_eq!(circuit.admit(|| Nanos::MAX).unwrap_err(), refused);
     assert_eq!(circuit.remaining_wait(0), None);

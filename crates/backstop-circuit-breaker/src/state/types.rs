@@ -2,7 +2,7 @@
 
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Circuit, Nanos, SlowRate, Transition, Trip, WaitRule, word::Generation};
+use super::{Circuit, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
 
 /// Told of each transition once, outside any lock.
 pub(crate) trait Observer {
@@ -12,12 +12,12 @@ pub(crate) trait Observer {
 }
 
 /// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[must_use = "an admission that isn't recorded counts as a call that never ends"]
 pub(crate) struct Admission {
     pub(super) generation: Generation,
-    /// The id of a probe's lease.
-    pub(super) lease: Option<u64>,
+    /// Of a probe.
+    pub(super) lease: Option<LeaseId>,
 }
 
 /// What came of a call.
@@ -38,8 +38,8 @@ impl From<Verdict> for Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) state: CircuitState,
-    /// How long the circuit stays open; zero where it is half-open, and unknown where it is isolated.
-    pub(crate) wait: Option<Nanos>,
+    /// How long the circuit stays open; zero where that isn't known.
+    pub(crate) wait: Nanos,
 }
 
 /// What has been counted in the current generation.

@@ -115,12 +115,12 @@ impl Model {
         }
         match &mut self.state {
             ModelState::Closed(..) => {}
-            ModelState::Open { until } => return Err(Refused { state: Open, wait: Some(*until - now) }),
-            ModelState::Isolated => return Err(Refused { state: Isolated, wait: None }),
+            ModelState::Open { until } => return Err(Refused { state: Open, wait: *until - now }),
+            ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
             ModelState::HalfOpen { leases, .. } => {
                 leases.retain(|_, until| *until > now);
                 if leases.len() == self.settings.max_concurrent_probes as usize {
-                    return Err(Refused { state: HalfOpen, wait: Some(0) });
+                    return Err(Refused { state: HalfOpen, wait: 0 });
                 }
                 leases.insert(self.ids + 1, now + self.settings.probe_lease);
             }
