@@ -186,6 +186,9 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         }
         for (i, provider) in providers.iter().enumerate() {
             check_timeout("timeout", provider.own_timeout(), total)?;
+            if provider.concurrency_limit() == Some(0) {
+                return Err(ConfigError::new("concurrency", "0", "1 or more"));
+            }
             if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
             }

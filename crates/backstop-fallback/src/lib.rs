@@ -96,8 +96,10 @@
 //! | `axum` | [`Provider::handler`], and the copying and keeping of axum's bodies |
 
 mod answer;
+mod ask;
 mod builder;
 mod chain;
+mod concurrency;
 mod future;
 mod layer;
 mod provider;

@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, ServiceCall};
+use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, Reason, ServiceCall};
 use tower_service::Service;
 
-use crate::{BoxError, IntoAnswer};
+use crate::{
+    BoxError, IntoAnswer,
+    concurrency::{Concurrency, Permit},
+};
 
 /// A named source of answers of type `T` to requests of type `Req`.
 ///
@@ -28,6 +31,8 @@ pub struct Provider<Req, T> {
     freshness: Assess<T>,
     timeout: Option<Duration>,
     side_effects: SideEffects,
+    concurrency: Option<Concurrency>,
+    condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
 }
 
 /// A provider's run: erased, since a chain holds providers of many types, and boxed, since it is rarely needed.
@@ -93,6 +98,8 @@ impl<Req, T> Provider<Req, T> {
             freshness: Assess::As(Freshness::Degraded),
             timeout: None,
             side_effects: SideEffects::Forbidden,
+            concurrency: None,
+            condition: None,
         }
     }
 
@@ -102,6 +109,36 @@ impl<Req, T> Provider<Req, T> {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// How many requests may be in this provider at once: as many as come unless set, at least 1.
+    ///
+    /// When a primary fails, all of its traffic falls on the next provider at once. Bound those that were sized for less:
+    /// what is beyond the bound goes on to the next provider without a wait, with the reason
+    /// [`Reason::BulkheadFull`]. A request is in the provider from its start until it has answered, failed, or been
+    /// dropped; the streaming of its answer's body doesn't count. All clones of the chain share the bound.
+    #[must_use]
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = Some(Concurrency::new(requests));
+        self
+    }
+
+    /// Asks this provider only where `condition` holds of the reason why the primary failed; asked always unless set.
+    ///
+    /// Else the chain goes on to the next provider, with the reason [`Reason::NotEligible`]. A chain's first provider in
+    /// a [handler](crate::FallbackChain::execute) is the primary itself, and always asked.
+    ///
+    /// ```
+    /// use backstop_fallback::{Provider, Reason, name};
+    ///
+    /// // A full copy of the primary doesn't help against what all copies are too slow for.
+    /// let replica: Provider<u32, &str> = Provider::from_fn(name!("replica"), |_item| async { "9.99" })
+    ///     .only_when(|reason| reason != Reason::Timeout);
+    /// ```
+    #[must_use]
+    pub fn only_when(mut self, condition: impl Fn(Reason) -> bool + Send + Sync + 'static) -> Self {
+        self.condition = Some(Arc::new(condition));
         self
     }
 
@@ -142,6 +179,20 @@ impl<Req, T> Provider<Req, T> {
 
     pub(crate) const fn side_effects(&self) -> SideEffects {
         self.side_effects
+    }
+
+    pub(crate) fn concurrency_limit(&self) -> Option<usize> {
+        self.concurrency.as_ref().map(Concurrency::limit)
+    }
+
+    /// Room for one more request.
+    pub(crate) fn admit(&self) -> Result<Option<Permit>, Reason> {
+        self.concurrency.as_ref().map(|bound| bound.try_acquire().ok_or(Reason::BulkheadFull)).transpose()
+    }
+
+    /// Whether it is asked when the primary has failed of that.
+    pub(crate) fn is_for(&self, reason: Reason) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition(reason))
     }
 
     /// What of the request must be kept for it.
@@ -216,6 +267,7 @@ impl<Req, T> fmt::Debug for Provider<Req, T> {
             .field("needs", &self.needs())
             .field("timeout", &self.timeout)
             .field("side_effects", &self.side_effects)
+            .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
     }
 }

@@ -5,29 +5,25 @@
 //! | answers, and the classifier takes it for an answer | the end: found |
 //! | answers otherwise, fails, or takes longer than its share | the next provider |
 //! | isn't for requests that may have been processed, and this one may have | the next provider, without being asked |
+//! | isn't for what the first one failed of | the next provider, without being asked |
+//! | has as many requests as it is for | the next provider, without being asked |
 //! | needs a request that can't be copied | the next provider, without being asked |
 //!
 //! From the second provider on only a success is an answer: a cache that answers 404 is a miss.
 
 use std::{
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use backstop_core::{
-    AllProvidersFailed, Answer, Attempt, Classify, CopyAs, Deadline, Degradation, ErrorRef, Freshness, Name, NotCopied,
-    Outcome, ProviderFailure, Pushback, Reason, RequestFacts, Scope, scope,
+    AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Degradation, Freshness, Name, NotCopied, Outcome,
+    ProviderFailure, Pushback, Reason, RequestFacts, scope,
 };
 use tokio::time::Instant;
 
-use crate::{
-    chain::Chain,
-    provider::{Run, SideEffects},
-    share::next_deadline,
-    telemetry,
-};
+use crate::{ask::Ask, chain::Chain, provider::SideEffects, share::next_deadline, telemetry};
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {
@@ -41,7 +37,7 @@ pub(crate) struct Walk<Req, T> {
     may_be_processed: bool,
     /// The next of the chain's own providers, or the one that is running.
     next: usize,
-    running: Option<Pin<Box<Attempt<Run<T>>>>>,
+    running: Option<Ask<T>>,
 }
 
 /// An answer.
@@ -95,28 +91,24 @@ impl<Req, T> Walk<Req, T> {
         while self.next < self.chain.providers.len() {
             let (reason, outcome) = match &mut self.running {
                 None => match self.start(&mut copy) {
-                    Ok(attempt) => {
-                        self.running = Some(attempt);
+                    Ok(ask) => {
+                        self.running = Some(ask);
                         continue;
                     }
                     // Not asked, so nothing of it was processed.
                     Err(reason) => (reason, Outcome::neutral().unprocessed()),
                 },
-                Some(attempt) => match ready!(attempt.as_mut().poll(cx)) {
-                    Err(_elapsed) => (Reason::Timeout, Outcome::failure()),
-                    Ok(Ok(answer)) => {
-                        let outcome = judge.classify(Ok(answer.value()));
-                        if outcome.answers_for_another() || (self.failures.is_empty() && outcome.answers()) {
-                            attempt.as_mut().commit();
+                Some(ask) => {
+                    let is_first = self.failures.is_empty();
+                    let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
+                    match ready!(ask.poll(cx, judge, accepts)) {
+                        Ok(answer) => {
+                            self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
                         }
-                        (judge.reason(Ok(answer.value())), outcome)
+                        Err(failed) => failed,
                     }
-                    Ok(Err(error)) => {
-                        let error = ErrorRef::new(&error);
-                        (judge.reason(Err(error)), judge.classify(Err(error)))
-                    }
-                },
+                }
             };
             self.running = None;
             let provider = &self.chain.providers[self.next];
@@ -128,16 +120,16 @@ impl<Req, T> Walk<Req, T> {
         Poll::Ready(None)
     }
 
-    fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Pin<Box<Attempt<Run<T>>>>, Reason> {
+    fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Reason> {
         let provider = &self.chain.providers[self.next];
         let repeatable = self.request.is_idempotent() || !self.may_be_processed;
-        if !repeatable && provider.side_effects() == SideEffects::Forbidden {
+        let eligible = repeatable || provider.side_effects() == SideEffects::Allowed;
+        if !eligible || !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
             return Err(Reason::NotEligible);
         }
         let left = (self.chain.providers.len() - self.next) as u32;
-        let mut scope = Scope::narrowed(next_deadline(Instant::now(), self.limit, left, provider.own_timeout()));
-        let run = scope.enter(|| provider.start(copy)).map_err(|_| Reason::NotReplayable)?;
-        Ok(Box::pin(Attempt::start(scope, || run)))
+        let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
+        Ask::start(provider, deadline, copy)
     }
 
     fn found(&self, answer: Answer<T>) -> Found<T> {

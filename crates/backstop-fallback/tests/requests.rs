@@ -122,6 +122,46 @@ async fn a_request_whose_body_is_too_long_to_keep_goes_to_those_that_do_not_need
 }
 
 #[tokio::test]
+async fn a_provider_is_asked_only_for_what_it_is_for() {
+    let chain = FallbackChain::<Req, Response>::builder("chain")
+        .provider(
+            Provider::value(name!("for_503"), || async { status(404) })
+                .only_when(|reason| reason == Reason::Status(StatusCode::SERVICE_UNAVAILABLE)),
+        )
+        // Asked by why the primary failed, not by why the one before did.
+        .provider(says(name!("for_errors")).only_when(|reason| reason == Reason::Error))
+        .provider(says(name!("static")))
+        .build()
+        .unwrap();
+    let layer = FallbackLayer::new(name!("primary"), chain);
+    let down = layer.layer(service_fn(|_: Req| async { Err::<Response, _>(BoxError::from("down")) }));
+    assert_eq!(text(down.oneshot(get()).await.unwrap()).await, "for_errors");
+    let unavailable = layer.layer(service_fn(|_: Req| async { infallible(status(503)) }));
+    assert_eq!(text(unavailable.oneshot(get()).await.unwrap()).await, "static");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_for_something_else_is_not_asked_and_the_first_one_always_is() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let never = |reason: Reason| panic!("asked because of {reason}");
+    let chain = FallbackChain::<u32, u32>::builder("prices")
+        .provider(Provider::value(name!("live"), || async { Err::<u32, _>("closed") }).only_when(never))
+        .provider(
+            Provider::value(name!("list"), move || {
+                counted.add();
+                async { 9 }
+            })
+            .only_when(|reason| reason == Reason::Timeout),
+        )
+        .build()
+        .unwrap();
+    let failed = chain.execute(7).await.unwrap_err();
+    assert_eq!(failed.to_string(), "all providers of prices failed: live (error), list (not-eligible)");
+    assert_eq!(calls.count(), 0);
+}
+
+#[tokio::test]
 async fn a_chain_in_a_handler_tells_where_its_answer_is_from() {
     let chain = FallbackChain::<u32, u32>::builder("prices")
         .provider(Provider::from_fn(name!("live"), |n: u32| async move { if n > 0 { Ok(n) } else { Err("closed") } }))
