@@ -1,4 +1,6 @@
-use std::thread;
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::{thread, time::Duration};
 
 use proptest::prelude::*;
 

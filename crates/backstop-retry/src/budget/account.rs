@@ -1,0 +1,86 @@
+//! The numbers behind a budget.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+// The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
+#[cfg(backstop_loom)]
+use loom::sync::atomic::AtomicU64;
+#[cfg(not(backstop_loom))]
+use std::sync::atomic::AtomicU64;
+
+use tokio::time::Instant;
+
+/// What one retry costs. In thousandths, a ratio in steps of 0.1 % is a whole number.
+pub(super) const RETRY: u64 = 1000;
+
+/// A token bucket that keeps what was ever earned and what was ever spent, in thousandths of a retry.
+///
+/// Each is one number that threads can race on, and needs no other to be read with it:
+///
+/// - *earned* = burst + what was deposited + reserve · age. The last is worked out from the whole age each time: nothing is
+///   rounded twice, and nothing has to be added while time passes.
+/// - *spent* grows by a retry in one compare-and-exchange, and only up to what was earned. What wouldn't have had room in the
+///   bucket counts as spent. It shrinks only by a retry that was taken and couldn't be made, which is in it.
+///
+/// A thread that sees an old *deposited* sees less than was earned, never more. That is why `Relaxed` is enough: there is
+/// nothing else that the numbers would have to be in order with.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) per_mille: u32,
+    pub(super) reserve: u32,
+    /// In thousandths.
+    pub(super) burst: u64,
+    born: Instant,
+    deposited: AtomicU64,
+    spent: AtomicU64,
+}
+
+impl Account {
+    pub(super) fn new(per_mille: u32, reserve: u32, burst: u32) -> Self {
+        let (deposited, spent) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { per_mille, reserve, burst: u64::from(burst) * RETRY, born: Instant::now(), deposited, spent }
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        // Another runtime's clock may be behind.
+        Instant::now().saturating_duration_since(self.born)
+    }
+
+    #[inline]
+    pub(super) fn deposit(&self) {
+        // At a million requests a second and the largest ratio it takes 58 years to run over.
+        self.deposited.fetch_add(u64::from(self.per_mille), Ordering::Relaxed);
+    }
+
+    fn earned(&self, age: Duration) -> u64 {
+        let reserved = age.as_nanos().saturating_mul(u128::from(self.reserve)) / (1_000_000_000 / u128::from(RETRY));
+        let reserved = u64::try_from(reserved).unwrap_or(u64::MAX);
+        self.burst.saturating_add(self.deposited.load(Ordering::Relaxed)).saturating_add(reserved)
+    }
+
+    /// What counts as spent when so much was earned.
+    const fn spent(&self, spent: u64, earned: u64) -> u64 {
+        let no_room = earned.saturating_sub(self.burst);
+        if spent < no_room { no_room } else { spent }
+    }
+
+    pub(super) fn withdraw(&self, age: Duration) -> bool {
+        let earned = self.earned(age);
+        let take = |spent| {
+            let spent = self.spent(spent, earned).checked_add(RETRY)?;
+            (spent <= earned).then_some(spent)
+        };
+        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    pub(super) fn give_back(&self) {
+        // What was withdrawn is in there: it can't run under.
+        self.spent.fetch_sub(RETRY, Ordering::Relaxed);
+    }
+
+    pub(super) fn available(&self, age: Duration) -> u32 {
+        let earned = self.earned(age);
+        let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
+        u32::try_from(left / RETRY).unwrap_or(u32::MAX)
+    }
+}
