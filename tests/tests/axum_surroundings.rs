@@ -66,7 +66,8 @@ fn instead() -> FallbackLayer<Request, Response> {
 
 #[tokio::test(start_paused = true)]
 async fn a_circuit_breaker_opens_and_refuses_in_every_place() {
-    let breaker = || CircuitBreakerLayer::builder("ml_service").consecutive_failures(2).build().unwrap();
+    let breaker =
+        || CircuitBreakerLayer::builder("ml_service").consecutive_failures(2).retry_after_jitter(0.0).build().unwrap();
     let (handler, calls) = fails(usize::MAX);
     for (place, mut app) in everywhere!(breaker(), handler.clone()) {
         calls.store(0, Ordering::Relaxed);

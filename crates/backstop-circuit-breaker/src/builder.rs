@@ -7,8 +7,8 @@ use backstop_core::{
 };
 
 use crate::{
-    CircuitBreakerConfig, CircuitBreakerLayer, KeyedCircuitBreakerLayer, OnDrop, SlowCalls, UntilHeaders, Wait, Window,
-    config::check_max_keys, keyed::Keyed,
+    CircuitBreakerConfig, CircuitBreakerLayer, KeyedCircuitBreakerLayer, OnDrop, Preset, SlowCalls, UntilHeaders, Wait,
+    Window, config::check_max_keys, keyed::Keyed,
 };
 
 /// Builds a [`CircuitBreakerLayer`]: see [`CircuitBreakerLayer::builder`].
@@ -28,6 +28,25 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+    /// Sets the knobs that a [`Preset`] speaks of, and leaves the others as they are. Those that are set afterwards are
+    /// kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Preset};
+    ///
+    /// let breaker = CircuitBreakerLayer::builder("search")
+    ///     .preset(Preset::LatencyCritical)
+    ///     .slow_calls(Duration::from_millis(200), 0.5) // instead of the preset's 500 ms
+    ///     .build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.config = self.config.preset(preset);
+        self
+    }
+
     /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
     ///
     /// For dependencies that are up or down. Not beside [`failure_rate`](Self::failure_rate).
@@ -117,7 +136,7 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     }
 
     /// Stretches the wait that refused callers are told at random by up to this share of it, so that they don't all
-    /// come back at once: 0 to 1. 0 unless set.
+    /// come back at once: 0 to 1. 0.1 unless set. It only adds, and leaves the circuit's own wait as it is.
     pub const fn retry_after_jitter(mut self, share: f64) -> Self {
         self.config.retry_after_jitter = share;
         self

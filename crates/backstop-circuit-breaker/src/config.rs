@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
 use backstop_core::{ConfigError, Name};
 
 use crate::{
-    OnDrop, SlowCalls, Wait, Window,
+    OnDrop, Preset, SlowCalls, Wait, Window,
     breaker::nanos,
     jitter::Jitter,
     state::{self, Last, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
@@ -16,6 +16,7 @@ const DEFAULT_WINDOW: Window = Window::Calls(100);
 const DEFAULT_MIN_CALLS: u32 = 20;
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const DEFAULT_GROWING_JITTER: f64 = 0.1;
+const DEFAULT_RETRY_AFTER_JITTER: f64 = 0.1;
 const DEFAULT_SUCCESS_THRESHOLD: u32 = 2;
 const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
 const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
@@ -52,7 +53,8 @@ pub struct CircuitBreakerConfig {
     pub wait_jitter: Option<f64>,
     /// Waits as long as the dependency asked for, where that is longer, up to this: 1 ms to 24 h. Off unless set.
     pub respect_retry_after: Option<Duration>,
-    /// Stretches the wait that refused callers are told, at random, by up to this share of it: 0 to 1. 0 unless set.
+    /// Stretches the wait that refused callers are told, at random, by up to this share of it: 0 to 1. 0.1
+    /// unless set.
     pub retry_after_jitter: f64,
     /// Makes what is random the same every time, for tests.
     pub seed: Option<u64>,
@@ -80,13 +82,19 @@ impl CircuitBreakerConfig {
             wait: Wait::Fixed(DEFAULT_WAIT),
             wait_jitter: None,
             respect_retry_after: None,
-            retry_after_jitter: 0.0,
+            retry_after_jitter: DEFAULT_RETRY_AFTER_JITTER,
             seed: None,
             success_threshold: DEFAULT_SUCCESS_THRESHOLD,
             max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
             probe_lease: DEFAULT_PROBE_LEASE,
             on_drop: DEFAULT_ON_DROP,
         }
+    }
+
+    /// Sets the knobs that a [`Preset`] speaks of. Those that are set afterwards are kept.
+    #[must_use]
+    pub const fn preset(self, preset: Preset) -> Self {
+        preset.apply(self)
     }
 }
 
@@ -114,7 +122,7 @@ impl Default for Settings {
             on_drop: DEFAULT_ON_DROP,
             slow_after: None,
             respects: None,
-            refusals: Jitter::NONE,
+            refusals: Jitter::new(DEFAULT_RETRY_AFTER_JITTER, None),
         }
     }
 }

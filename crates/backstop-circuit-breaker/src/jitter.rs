@@ -16,8 +16,6 @@ pub(crate) struct Jitter {
 }
 
 impl Jitter {
-    pub(crate) const NONE: Self = Self { share: 0.0, next_seed: None };
-
     pub(crate) fn new(share: f64, seed: Option<u64>) -> Self {
         Self { share, next_seed: seed.map(|seed| Arc::new(AtomicU64::new(seed))) }
     }

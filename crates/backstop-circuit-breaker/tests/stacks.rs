@@ -117,6 +117,7 @@ fn judge(result: Result<&u32, ErrorRef<'_>>) -> Outcome {
 async fn a_service_that_is_not_http_rejects_with_its_own_error() {
     let layer = CircuitBreakerLayer::builder("queue")
         .consecutive_failures(2)
+        .retry_after_jitter(0.0)
         .classify_fn(judge)
         .reject_as_error()
         .build()
@@ -137,6 +138,7 @@ async fn a_service_that_is_not_http_rejects_with_what_a_closure_makes() {
             Ok(Some(_)) => Outcome::success(),
             Ok(None) | Err(_) => Outcome::failure(),
         })
+        .retry_after_jitter(0.0)
         .reject_with(|rejection| Ok(Some(rejection.retry_after().unwrap().as_secs() as u32)))
         .build()
         .unwrap();

@@ -100,7 +100,7 @@ async fn five_failures_in_a_row_open_the_circuit_by_default() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_refuses_without_touching_the_service() {
-    let layer = builder().consecutive_failures(1).build().unwrap();
+    let layer = builder().consecutive_failures(1).retry_after_jitter(0.0).build().unwrap();
     let upstream = Upstream::default();
     let service = upstream.behind(&layer);
     let bad = service.clone().oneshot(Request::new(StatusCode::BAD_GATEWAY)).await.unwrap();
@@ -150,7 +150,7 @@ async fn a_refusal_of_another_layer_is_not_this_services_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn a_grpc_status_in_the_headers_is_judged_and_answered_in_kind() {
-    let layer = builder().consecutive_failures(2).build().unwrap();
+    let layer = builder().consecutive_failures(2).retry_after_jitter(0.0).build().unwrap();
     let service = layer.layer(service_fn(|request: Request<&'static str>| async move {
         let mut response = Response::new(String::new());
         response.headers_mut().insert(CONTENT_TYPE, "application/grpc".parse().unwrap());

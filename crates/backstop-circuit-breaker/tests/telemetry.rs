@@ -80,7 +80,7 @@ async fn through_all_states(layer: &CircuitBreakerLayer) {
 }
 
 fn layer() -> CircuitBreakerLayer {
-    CircuitBreakerLayer::builder("upstream").consecutive_failures(2).build().unwrap()
+    CircuitBreakerLayer::builder("upstream").consecutive_failures(2).retry_after_jitter(0.0).build().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

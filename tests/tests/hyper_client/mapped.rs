@@ -67,7 +67,8 @@ fn usual() -> FallbackChain<Request<Body>, Response<Body>> {
 #[tokio::test]
 async fn failures_open_the_circuit_which_answers_503() {
     let upstream = Upstream::start().await;
-    let layer = CircuitBreakerLayer::builder("upstream").consecutive_failures(2).build().unwrap();
+    let layer =
+        CircuitBreakerLayer::builder("upstream").consecutive_failures(2).retry_after_jitter(0.0).build().unwrap();
     let circuit = layer.handle();
     let stack = mapped!(layer);
 

@@ -128,6 +128,7 @@ fn layer(settings: &Settings) -> CircuitBreakerLayer<HttpClassify, HttpReject, U
     let mut builder = CircuitBreakerLayer::builder("upstream")
         .wait(settings.wait)
         .wait_jitter(0.0)
+        .retry_after_jitter(0.0)
         .success_threshold(settings.success_threshold)
         .max_concurrent_probes(settings.max_concurrent_probes)
         .probe_lease(settings.probe_lease)

@@ -1,0 +1,55 @@
+//! Sets of knobs that fit kinds of dependencies.
+
+use std::time::Duration;
+
+use crate::{CircuitBreakerConfig, OnDrop, SlowCalls, Wait, Window};
+
+/// Knobs that fit a kind of dependency, where the defaults don't: see [`preset`](crate::CircuitBreakerBuilder::preset).
+///
+/// The [table](crate#defaults-and-presets) has their values, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preset {
+    /// Somebody waits for the answer: opens soon, also on calls that are merely slow, and tries again soon.
+    LatencyCritical,
+    /// Nobody waits for the answer, and calls may take minutes: opens late and leaves the dependency alone for long.
+    Batch,
+    /// So many calls that a few of them always fail: opens on a share of failures, and closes on many probes.
+    HighVolume,
+}
+
+impl Preset {
+    /// Sets what the preset speaks of, and leaves the rest.
+    pub(crate) const fn apply(self, config: CircuitBreakerConfig) -> CircuitBreakerConfig {
+        let mut config = config;
+        match self {
+            Self::LatencyCritical => {
+                config.failure_rate = Some(0.5);
+                config.slow_calls = Some(SlowCalls::new(Duration::from_millis(500), 0.5));
+                config.window = Some(Window::Time(Duration::from_secs(10)));
+                config.min_calls = Some(20);
+                config.wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(60) };
+                config.success_threshold = 3;
+                config.probe_lease = Duration::from_secs(5);
+                config.on_drop = OnDrop::FailureAfter(Duration::from_secs(1));
+            }
+            Self::Batch => {
+                config.consecutive_failures = Some(10);
+                config.wait = Wait::Growing { first: Duration::from_secs(30), max: Duration::from_secs(600) };
+                config.respect_retry_after = Some(Duration::from_secs(600));
+                config.success_threshold = 1;
+                config.probe_lease = Duration::from_secs(300);
+                config.on_drop = OnDrop::FailureAfter(Duration::from_secs(60));
+            }
+            Self::HighVolume => {
+                config.failure_rate = Some(0.1);
+                config.window = Some(Window::Time(Duration::from_secs(30)));
+                config.min_calls = Some(100);
+                config.wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(60) };
+                config.success_threshold = 10;
+                config.max_concurrent_probes = 5;
+            }
+        }
+        config
+    }
+}
