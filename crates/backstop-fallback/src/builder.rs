@@ -8,7 +8,7 @@ use backstop_core::{
 };
 use http::StatusCode;
 
-use crate::{FallbackChain, FallbackLayer, chain::check_timeout, layer::Policy};
+use crate::{FallbackChain, FallbackLayer, chain_builder::check_timeout, layer::Policy};
 
 /// Builds a [`FallbackLayer`]: see [`FallbackLayer::builder`].
 #[must_use = "a builder does nothing until `build` is called"]

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    AllProvidersFailed, Classify, ClassifyFn, CloneCopy, ConfigError, CopyRequest, Deadline, ErrorRef, Freshness, Keep,
-    Name, Outcome, SetBy, scope,
+    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, Freshness, Keep, Name, ProviderFailure, SetBy,
+    scope,
 };
 use tokio::time::Instant;
 
-use crate::{Provider, walk::Walk};
+use crate::{FallbackChainBuilder, Provider, walk::Walk};
 
 /// Providers in order of preference, and the time they have together.
 ///
@@ -45,8 +45,11 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) providers: Vec<Provider<Req, T>>,
     /// What of a request must be kept for the providers.
     pub(crate) needs: Option<Keep>,
-    judge: Box<dyn Classify<T> + Send + Sync>,
+    pub(crate) judge: Judge<T>,
 }
+
+/// What judges the answers in a handler.
+pub(crate) type Judge<T> = Box<dyn Classify<T> + Send + Sync>;
 
 impl<Req, T> Chain<Req, T> {
     /// When the time is up of a request that came at `started`: after the total, or at the scope's deadline.
@@ -69,17 +72,14 @@ pub struct FallbackResult<T> {
     pub is_fallback: bool,
     /// How good it is. The first provider's answer is [`Freshness::Fresh`], unless it says otherwise.
     pub freshness: Freshness,
+    /// The providers that were passed before it, in order, and why. Empty where the first one answered.
+    pub failures: Vec<ProviderFailure>,
 }
 
 impl<Req, T: 'static> FallbackChain<Req, T> {
     /// Builds a chain. It needs at least one [provider](FallbackChainBuilder::provider).
     pub fn builder(name: impl Into<Cow<'static, str>>) -> FallbackChainBuilder<Req, T> {
-        FallbackChainBuilder {
-            name: name.into(),
-            total: DEFAULT_TOTAL,
-            providers: Vec::new(),
-            judge: Box::new(ClassifyFn::new(every_err_moves_on::<T>)),
-        }
+        FallbackChainBuilder::new(name.into())
     }
 }
 
@@ -93,6 +93,10 @@ impl<Req, T> FallbackChain<Req, T> {
     /// The names of its providers, in order.
     pub fn providers(&self) -> impl Iterator<Item = &Name> {
         self.shared.providers.iter().map(Provider::name)
+    }
+
+    pub(crate) fn new(chain: Chain<Req, T>) -> Self {
+        Self { shared: Arc::new(chain) }
     }
 
     pub(crate) const fn shared(&self) -> &Arc<Chain<Req, T>> {
@@ -112,102 +116,18 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     /// # Cancellation
     /// Dropping the future drops the provider that is running.
     pub async fn execute(&self, request: Req) -> Result<FallbackResult<T>, AllProvidersFailed> {
+        self.walk(request).await.map_err(Walk::into_failed)
+    }
+
+    /// The answer, or the whole way along which there was none.
+    pub(crate) async fn walk(&self, request: Req) -> Result<FallbackResult<T>, Walk<Req, T>> {
         let chain = &self.shared;
         let started = Instant::now();
         let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), CloneCopy.facts(&request));
         let mut kept = request;
         let found =
             std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, |copy| CloneCopy.copy(&mut kept, copy))).await;
-        let Some(found) = found else { return Err(walk.into_failed()) };
-        Ok(FallbackResult {
-            value: found.value,
-            source: found.source,
-            latency: found.latency,
-            is_fallback: found.is_fallback,
-            freshness: found.freshness,
-        })
-    }
-}
-
-fn every_err_moves_on<T>(result: Result<&T, ErrorRef<'_>>) -> Outcome {
-    if result.is_ok() { Outcome::success() } else { Outcome::failure() }
-}
-
-const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
-const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// Builds a [`FallbackChain`].
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct FallbackChainBuilder<Req, T> {
-    name: Cow<'static, str>,
-    total: Duration,
-    providers: Vec<Provider<Req, T>>,
-    judge: Box<dyn Classify<T> + Send + Sync>,
-}
-
-impl<Req, T> FallbackChainBuilder<Req, T> {
-    /// The time that all providers have together, a wrapped service as well: 5 s unless set, more than 0 s, up to 24 h.
-    ///
-    /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds.
-    pub fn total(mut self, total: Duration) -> Self {
-        self.total = total;
-        self
-    }
-
-    /// Adds the next provider in the order of preference.
-    pub fn provider(mut self, provider: Provider<Req, T>) -> Self {
-        self.providers.push(provider);
-        self
-    }
-
-    /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, every `Ok` is one.
-    ///
-    /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
-    pub fn classify_fn<F>(mut self, judge: F) -> Self
-    where
-        F: Fn(Result<&T, ErrorRef<'_>>) -> Outcome + Send + Sync + 'static,
-    {
-        self.judge = Box::new(ClassifyFn::new(judge));
-        self
-    }
-
-    /// The chain.
-    ///
-    /// # Errors
-    /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
-    pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge } = self;
-        let name = Name::new(name)?;
-        if total.is_zero() || total > LONGEST_TOTAL {
-            return Err(ConfigError::new("total", format!("{total:?}"), "more than 0 s, up to 24 h"));
-        }
-        if providers.is_empty() {
-            return Err(ConfigError::new("providers", "none", "at least one"));
-        }
-        for (i, provider) in providers.iter().enumerate() {
-            check_timeout("timeout", provider.own_timeout(), total)?;
-            if provider.concurrency_limit() == Some(0) {
-                return Err(ConfigError::new("concurrency", "0", "1 or more"));
-            }
-            if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
-                return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
-            }
-        }
-        let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
-        Ok(FallbackChain { shared: Arc::new(Chain { name, total, providers, needs, judge }) })
-    }
-}
-
-pub(crate) fn check_timeout(
-    field: &'static str,
-    timeout: Option<Duration>,
-    total: Duration,
-) -> Result<(), ConfigError> {
-    match timeout {
-        Some(timeout) if timeout.is_zero() || timeout > total => {
-            Err(ConfigError::new(field, format!("{timeout:?}"), "more than 0 s, up to the chain's total"))
-        }
-        _ => Ok(()),
+        found.map(|found| found.result).ok_or(walk)
     }
 }
 
@@ -223,16 +143,6 @@ impl<Req, T> fmt::Debug for FallbackChain<Req, T> {
             .field("name", &self.shared.name)
             .field("total", &self.shared.total)
             .field("providers", &self.shared.providers)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FallbackChainBuilder")
-            .field("name", &self.name)
-            .field("total", &self.total)
-            .field("providers", &self.providers)
             .finish_non_exhaustive()
     }
 }

@@ -254,9 +254,9 @@ where
             }));
             if let Some(mut found) = found {
                 if let Some(degradation) = &found.degradation {
-                    policy.reject.label(&mut found.value, degradation);
+                    policy.reject.label(&mut found.result.value, degradation);
                 }
-                return Poll::Ready(Ok(found.value));
+                return Poll::Ready(Ok(found.result.value));
             }
             *this.failed = this.walk.take().map(Walk::into_failed);
         }

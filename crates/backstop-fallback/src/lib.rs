@@ -99,7 +99,9 @@ mod answer;
 mod ask;
 mod builder;
 mod chain;
+mod chain_builder;
 mod concurrency;
+mod fail_safe;
 mod future;
 mod layer;
 mod provider;
@@ -110,12 +112,14 @@ mod walk;
 
 pub use backstop_core::{
     AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,
-    HttpCopy, HttpReject, KeepReplaced, Name, Reason, Rejection, name,
+    HttpCopy, HttpReject, KeepReplaced, Name, ProviderFailure, Reason, Rejection, name,
 };
 
 pub use answer::{BoxError, IntoAnswer};
 pub use builder::FallbackBuilder;
-pub use chain::{FallbackChain, FallbackChainBuilder, FallbackResult};
+pub use chain::{FallbackChain, FallbackResult};
+pub use chain_builder::FallbackChainBuilder;
+pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
 pub use layer::FallbackLayer;
 pub use provider::Provider;

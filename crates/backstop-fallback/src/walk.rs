@@ -12,6 +12,7 @@
 //! From the second provider on only a success is an answer: a cache that answers 404 is a miss.
 
 use std::{
+    mem,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -23,7 +24,7 @@ use backstop_core::{
 };
 use tokio::time::Instant;
 
-use crate::{ask::Ask, chain::Chain, provider::SideEffects, share::next_deadline, telemetry};
+use crate::{FallbackResult, ask::Ask, chain::Chain, provider::SideEffects, share::next_deadline, telemetry};
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {
@@ -42,11 +43,7 @@ pub(crate) struct Walk<Req, T> {
 
 /// An answer.
 pub(crate) struct Found<T> {
-    pub(crate) value: T,
-    pub(crate) source: Name,
-    pub(crate) latency: Duration,
-    pub(crate) is_fallback: bool,
-    pub(crate) freshness: Freshness,
+    pub(crate) result: FallbackResult<T>,
     /// What was reported, where it isn't the first provider's.
     pub(crate) degradation: Option<Degradation>,
 }
@@ -132,23 +129,30 @@ impl<Req, T> Walk<Req, T> {
         Ask::start(provider, deadline, copy)
     }
 
-    fn found(&self, answer: Answer<T>) -> Found<T> {
+    fn found(&mut self, answer: Answer<T>) -> Found<T> {
         let provider = &self.chain.providers[self.next];
-        let position = self.failures.len();
-        let latency = self.started.elapsed();
-        let source = provider.name().clone();
-        let Some(first) = self.failures.first() else {
-            let freshness = answer.freshness().unwrap_or(Freshness::Fresh);
-            let value = answer.into_value();
-            return Found { value, source, latency, is_fallback: false, freshness, degradation: None };
+        let freshness = match self.failures.first() {
+            None => answer.freshness().unwrap_or(Freshness::Fresh),
+            Some(_) => provider.assess(&answer),
         };
-        let freshness = provider.assess(&answer);
-        let chain = &self.chain.name;
-        let degradation = Degradation::new(chain.clone(), source.clone(), position, first.reason, freshness);
-        scope::report(degradation.clone());
-        telemetry::activated(&degradation, latency);
-        let value = answer.into_value();
-        Found { value, source, latency, is_fallback: true, freshness, degradation: Some(degradation) }
+        self.answered(provider.name().clone(), answer.into_value(), freshness)
+    }
+
+    /// Notes that `source` gave the answer, and tells everybody, unless it is the first provider.
+    pub(crate) fn answered(&mut self, source: Name, value: T, freshness: Freshness) -> Found<T> {
+        let latency = self.started.elapsed();
+        let failures = mem::take(&mut self.failures);
+        let degradation = failures.first().map(|first| {
+            let chain = self.chain.name.clone();
+            Degradation::new(chain, source.clone(), failures.len(), first.reason, freshness)
+        });
+        if let Some(degradation) = &degradation {
+            scope::report(degradation.clone());
+            telemetry::activated(degradation, latency);
+        }
+        let is_fallback = degradation.is_some();
+        let result = FallbackResult { value, source, latency, is_fallback, freshness, failures };
+        Found { result, degradation }
     }
 
     /// What to say when none is left.

@@ -6,7 +6,7 @@ mod common;
 use std::convert::Infallible;
 
 use axum::{body::Body, response::Response};
-use backstop_core::{AllProvidersFailed, Reason, Rejection, RejectionKind, name};
+use backstop_core::{Reason, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use common::*;
 use http::{Request, StatusCode, request::Parts};
@@ -159,46 +159,4 @@ async fn a_provider_that_is_for_something_else_is_not_asked_and_the_first_one_al
     let failed = chain.execute(7).await.unwrap_err();
     assert_eq!(failed.to_string(), "all providers of prices failed: live (error), list (not-eligible)");
     assert_eq!(calls.count(), 0);
-}
-
-#[tokio::test]
-async fn a_chain_in_a_handler_tells_where_its_answer_is_from() {
-    let chain = FallbackChain::<u32, u32>::builder("prices")
-        .provider(Provider::from_fn(name!("live"), |n: u32| async move { if n > 0 { Ok(n) } else { Err("closed") } }))
-        .provider(Provider::value(name!("list"), || async { 9 }))
-        .build()
-        .unwrap();
-    let live = chain.execute(7).await.unwrap();
-    assert_eq!((live.value, live.source.as_str(), live.is_fallback), (7, "live", false));
-    assert_eq!(live.freshness, backstop_core::Freshness::Fresh);
-    let list = chain.execute(0).await.unwrap();
-    assert_eq!((list.value, list.source.as_str(), list.is_fallback), (9, "list", true));
-    assert_eq!(list.freshness, backstop_core::Freshness::Degraded);
-}
-
-#[tokio::test]
-async fn a_chain_in_a_handler_that_fails_names_everyone() {
-    let chain = FallbackChain::<(), u32>::builder("prices")
-        .provider(Provider::value(name!("live"), || async { Err::<u32, _>("closed") }))
-        .provider(Provider::value(name!("zero"), || async { 0 }))
-        .classify_fn(|result| match result {
-            Ok(0) | Err(_) => backstop_core::Outcome::failure(),
-            Ok(_) => backstop_core::Outcome::success(),
-        })
-        .build()
-        .unwrap();
-    let failed: AllProvidersFailed = chain.execute(()).await.unwrap_err();
-    assert_eq!(failed.to_string(), "all providers of prices failed: live (error), zero (error)");
-    // It is known for what it is in a chain further out.
-    let outer = FallbackChain::<(), u32>::builder("outer")
-        .provider(Provider::from_fn(name!("prices"), move |()| {
-            let chain = chain.clone();
-            async move { chain.execute(()).await.map(|found| found.value) }
-        }))
-        .build()
-        .unwrap();
-    let failed = outer.execute(()).await.unwrap_err();
-    assert_eq!(failed.failures()[0].reason, Reason::AllProvidersFailed);
-    let kind = RejectionKind::AllProvidersFailed(failed);
-    assert!(Rejection::new(name!("outer"), kind).outcome().verdict == backstop_core::Verdict::Failure);
 }

@@ -93,8 +93,8 @@ pub use backstop_degradation_header::{
 pub use backstop_fallback as fallback;
 #[cfg(feature = "fallback")]
 pub use backstop_fallback::{
-    Answer, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder, FallbackLayer, FallbackResult, IntoAnswer,
-    Provider,
+    Answer, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
+    FallbackLayer, FallbackResult, IntoAnswer, Provider,
 };
 #[cfg(feature = "retry")]
 #[doc(no_inline)]

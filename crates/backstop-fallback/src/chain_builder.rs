@@ -1,0 +1,123 @@
+//! The chain's builder.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Keep, Name, Outcome};
+
+use crate::{
+    FailSafeBuilder, FallbackChain, Provider,
+    chain::{Chain, Judge},
+};
+
+const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
+const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Builds a [`FallbackChain`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct FallbackChainBuilder<Req, T> {
+    name: Cow<'static, str>,
+    total: Duration,
+    providers: Vec<Provider<Req, T>>,
+    judge: Judge<T>,
+}
+
+impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
+    pub(crate) fn new(name: Cow<'static, str>) -> Self {
+        let judge = Box::new(ClassifyFn::new(every_err_moves_on::<T>));
+        Self { name, total: DEFAULT_TOTAL, providers: Vec::new(), judge }
+    }
+}
+
+impl<Req, T> FallbackChainBuilder<Req, T> {
+    /// The time that all providers have together, a wrapped service as well: 5 s unless set, more than 0 s, up to 24 h.
+    ///
+    /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds.
+    pub fn total(mut self, total: Duration) -> Self {
+        self.total = total;
+        self
+    }
+
+    /// Adds the next provider in the order of preference.
+    pub fn provider(mut self, provider: Provider<Req, T>) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, every `Ok` is one.
+    ///
+    /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
+    pub fn classify_fn<F>(mut self, judge: F) -> Self
+    where
+        F: Fn(Result<&T, ErrorRef<'_>>) -> Outcome + Send + Sync + 'static,
+    {
+        self.judge = Box::new(ClassifyFn::new(judge));
+        self
+    }
+
+    /// Ends the chain with `default`, so that it can't fail: [`FailSafeChain::execute`](crate::FailSafeChain::execute)
+    /// has no error.
+    pub fn fail_safe(self, default: T) -> FailSafeBuilder<Req, T>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        self.fail_safe_with(move || default.clone())
+    }
+
+    /// Ends the chain with what `default` makes, so that it can't fail.
+    pub fn fail_safe_with(self, default: impl Fn() -> T + Send + Sync + 'static) -> FailSafeBuilder<Req, T> {
+        FailSafeBuilder::new(self, Box::new(default))
+    }
+
+    /// The chain.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
+    pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
+        let Self { name, total, providers, judge } = self;
+        let name = Name::new(name)?;
+        if total.is_zero() || total > LONGEST_TOTAL {
+            return Err(ConfigError::new("total", format!("{total:?}"), "more than 0 s, up to 24 h"));
+        }
+        if providers.is_empty() {
+            return Err(ConfigError::new("providers", "none", "at least one"));
+        }
+        for (i, provider) in providers.iter().enumerate() {
+            check_timeout("timeout", provider.own_timeout(), total)?;
+            if provider.concurrency_limit() == Some(0) {
+                return Err(ConfigError::new("concurrency", "0", "1 or more"));
+            }
+            if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
+                return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
+            }
+        }
+        let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
+        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge }))
+    }
+}
+
+fn every_err_moves_on<T>(result: Result<&T, ErrorRef<'_>>) -> Outcome {
+    if result.is_ok() { Outcome::success() } else { Outcome::failure() }
+}
+
+pub(crate) fn check_timeout(
+    field: &'static str,
+    timeout: Option<Duration>,
+    total: Duration,
+) -> Result<(), ConfigError> {
+    match timeout {
+        Some(timeout) if timeout.is_zero() || timeout > total => {
+            Err(ConfigError::new(field, format!("{timeout:?}"), "more than 0 s, up to the chain's total"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackChainBuilder")
+            .field("name", &self.name)
+            .field("total", &self.total)
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
+    }
+}

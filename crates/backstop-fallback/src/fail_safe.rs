@@ -1,0 +1,113 @@
+//! Chains that can't fail.
+
+use std::{fmt, sync::Arc};
+
+use backstop_core::{ConfigError, Freshness, Name, name};
+
+use crate::{FallbackChain, FallbackChainBuilder, FallbackResult};
+
+/// The name that the default has in results, headers and logs.
+const DEFAULT: Name = name!("default");
+
+/// Providers in order of preference, and a default that is always there: made by
+/// [`FallbackChainBuilder::fail_safe`].
+///
+/// The default is no provider: it takes nothing of the time that the providers share, no classifier judges it, and in
+/// results, headers and logs it is the source `default`, of the freshness [`Degraded`](Freshness::Degraded).
+///
+/// ```
+/// use backstop_core::name;
+/// use backstop_fallback::{FallbackChain, Provider};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let related = FallbackChain::builder("related_items")
+///     .provider(Provider::from_fn(name!("ml_service"), |_item: u32| async { Err::<Vec<u32>, _>("down") }))
+///     .fail_safe(Vec::new())
+///     .build()?;
+///
+/// let none = related.execute(7).await;
+/// assert!(none.value.is_empty());
+/// assert_eq!(none.source, "default");
+/// assert_eq!(none.failures[0].provider, "ml_service");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Behind a [`FallbackLayer`](crate::FallbackLayer), whose chain may end with any response, a
+/// [`Provider::value`](crate::Provider::value) at the end does the same.
+pub struct FailSafeChain<Req, T> {
+    chain: FallbackChain<Req, T>,
+    default: Arc<dyn Fn() -> T + Send + Sync>,
+}
+
+impl<Req, T> FailSafeChain<Req, T> {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        self.chain.name()
+    }
+
+    /// The names of its providers, in order, without the default.
+    pub fn providers(&self) -> impl Iterator<Item = &Name> {
+        self.chain.providers()
+    }
+}
+
+impl<Req: Clone, T> FailSafeChain<Req, T> {
+    /// Asks one provider after another until one answers; if none does, the default is the answer.
+    ///
+    /// As [`FallbackChain::execute`] otherwise.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the provider that is running.
+    pub async fn execute(&self, request: Req) -> FallbackResult<T> {
+        match self.chain.walk(request).await {
+            Ok(result) => result,
+            Err(mut walk) => walk.answered(DEFAULT, (self.default)(), Freshness::Degraded).result,
+        }
+    }
+}
+
+/// Builds a [`FailSafeChain`].
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct FailSafeBuilder<Req, T> {
+    chain: FallbackChainBuilder<Req, T>,
+    default: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+impl<Req, T> FailSafeBuilder<Req, T> {
+    pub(crate) fn new(chain: FallbackChainBuilder<Req, T>, default: Box<dyn Fn() -> T + Send + Sync>) -> Self {
+        Self { chain, default }
+    }
+
+    /// The chain.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
+    pub fn build(self) -> Result<FailSafeChain<Req, T>, ConfigError> {
+        let chain = self.chain.build()?;
+        if chain.providers().any(|provider| *provider == DEFAULT) {
+            return Err(ConfigError::new("provider", DEFAULT, "any name but that of the chain's default"));
+        }
+        Ok(FailSafeChain { chain, default: self.default.into() })
+    }
+}
+
+impl<Req, T> Clone for FailSafeChain<Req, T> {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), default: Arc::clone(&self.default) }
+    }
+}
+
+impl<Req, T> fmt::Debug for FailSafeChain<Req, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailSafeChain").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
+
+impl<Req, T> fmt::Debug for FailSafeBuilder<Req, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FailSafeBuilder").field("chain", &self.chain).finish_non_exhaustive()
+    }
+}
