@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use crate::{Degradation, Progress, Scope, SetBy, scope};
+use crate::{Deadline, Degradation, Progress, Scope, SetBy, scope};
 
 pin_project! {
     /// One call, in a [scope](crate::scope) of its own, ended when that scope's deadline passes.
@@ -87,6 +87,12 @@ impl<F: Call> Attempt<F> {
         let progress = this.call.as_ref().get_ref().as_ref().map_or(Progress::Called, Call::progress);
         scope::end(set_by, || this.call.set(None));
         Poll::Ready(Err(Elapsed { set_by, progress }))
+    }
+
+    /// When its time is up.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        self.scope.deadline()
     }
 
     /// Takes what was reported during this attempt.

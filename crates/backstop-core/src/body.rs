@@ -6,6 +6,7 @@ mod pieces;
 mod recording;
 mod replay;
 mod replay_impls;
+mod resume;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wrap;
@@ -14,4 +15,5 @@ pub use abort::AbortBody;
 pub(crate) use buffered::BufferedBody;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
+pub use resume::resume_body;
 pub use wrap::WrapBody;

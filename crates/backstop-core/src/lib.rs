@@ -53,7 +53,9 @@ mod transport;
 
 pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
-pub use body::{AbortBody, Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
+pub use body::{
+    AbortBody, Held, NotReplayable, Replay, ReplayError, ReplayableBody, WrapBody, resume_body, split_by_recording,
+};
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, Repeat, RequestFacts};

@@ -4,5 +4,6 @@ mod limits;
 mod properties;
 mod races;
 mod replay;
+mod resume;
 pub(crate) mod script;
 mod wrap;
