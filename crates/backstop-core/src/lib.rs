@@ -25,7 +25,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | `axum::body::Body` can be wrapped and replayed; `axum_core::Error` is seen through |
+//! | `axum` | `axum::body::Body` can be wrapped and replayed; `axum_core::Error` is seen through; `AllProvidersFailed` is a response |
 //! | `hyper-util` | the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed; a `tonic::Status` that came as an error is judged by its code |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the errors of tonic's `Channel` |
@@ -66,7 +66,7 @@ pub use http_classify::HttpClassify;
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};
-pub use reject::{HttpReject, Protocol, Reject, RejectAsError, RejectWith};
+pub use reject::{HttpReject, ProblemDetails, Protocol, Reject, RejectAsError, RejectWith};
 pub use rejection::{AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind};
 pub use retry_after::retry_after;
 pub use scope::Scope;

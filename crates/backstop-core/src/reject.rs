@@ -12,6 +12,10 @@ use crate::{
     grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
 };
 
+mod problem;
+
+pub use problem::ProblemDetails;
+
 /// How a layer gives an answer of its own in the wrapped service's types.
 ///
 /// The default of every layer is [`HttpReject`], which needs a response body that has a `Default`. For other services
@@ -63,27 +67,37 @@ pub enum Protocol {
     Grpc,
 }
 
+impl Protocol {
+    fn of<B>(request: &http::Request<B>) -> Self {
+        if grpc::is_grpc_request(request) { Self::Grpc } else { Self::Http }
+    }
+}
+
 #[diagnostic::do_not_recommend]
 impl<ReqBody, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
     type Context = Protocol;
 
     fn context(&self, request: &http::Request<ReqBody>) -> Protocol {
-        if grpc::is_grpc_request(request) { Protocol::Grpc } else { Protocol::Http }
+        Protocol::of(request)
     }
 
     fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
-        let mut response = http::Response::new(ResBody::default());
-        match protocol {
-            Protocol::Http => write_http(&rejection, &mut response),
-            Protocol::Grpc => write_grpc(&rejection, response.headers_mut()),
-        }
-        response.extensions_mut().insert(rejection);
-        Ok(response)
+        Ok(http_response(protocol, rejection))
     }
 
     fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
         answer.extensions_mut().insert(degradation.clone());
     }
+}
+
+fn http_response<B: Default>(protocol: Protocol, rejection: Rejection) -> http::Response<B> {
+    let mut response = http::Response::new(B::default());
+    match protocol {
+        Protocol::Http => write_http(&rejection, &mut response),
+        Protocol::Grpc => write_grpc(&rejection, response.headers_mut()),
+    }
+    response.extensions_mut().insert(rejection);
+    response
 }
 
 fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
