@@ -1,0 +1,157 @@
+//! The problem document of an exhausted chain.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+
+use super::{Protocol, Reject, http_response};
+use crate::{AllProvidersFailed, Degradation, Rejection, RejectionKind, WrapBody};
+
+/// Rejects as [`HttpReject`](super::HttpReject) does, and tells HTTP callers of an exhausted chain which providers failed,
+/// and why: in a problem document (RFC 9457), `application/problem+json`.
+///
+/// ```json
+/// {
+///   "title": "Service Unavailable",
+///   "status": 503,
+///   "detail": "no provider had an answer",
+///   "providers": [
+///     { "name": "ml_service", "reason": "circuit-open" },
+///     { "name": "cached", "reason": "timeout" }
+///   ]
+/// }
+/// ```
+///
+/// The names are those that you configured, the reasons are [`Reason`](crate::Reason)'s words: nothing of an error's text,
+/// and nothing of the request. They tell an outsider what the service depends on, all the same: for callers who
+/// shouldn't know, leave it out.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ProblemDetails;
+
+impl ProblemDetails {
+    /// The strategy; the fallback layer chooses it by `.problem_details()`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<ReqBody, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<ResBody>, E> for ProblemDetails {
+    type Context = Protocol;
+
+    fn context(&self, request: &Request<ReqBody>) -> Protocol {
+        Protocol::of(request)
+    }
+
+    fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<Response<ResBody>, E> {
+        Ok(match rejection.kind() {
+            RejectionKind::AllProvidersFailed(failed) if protocol == Protocol::Http => {
+                let document = document(failed);
+                respond(rejection, document)
+            }
+            _ => http_response(protocol, rejection),
+        })
+    }
+
+    fn label(&self, answer: &mut Response<ResBody>, degradation: &Degradation) {
+        answer.extensions_mut().insert(degradation.clone());
+    }
+}
+
+/// The 503 of an exhausted chain, with its problem document: what a handler returns that asked a chain.
+#[cfg(feature = "axum")]
+impl axum_core::response::IntoResponse for AllProvidersFailed {
+    fn into_response(self) -> axum_core::response::Response {
+        let document = document(&self);
+        respond(self.into(), document)
+    }
+}
+
+fn respond<B: WrapBody>(rejection: Rejection, document: String) -> Response<B> {
+    let mut response = http_response(Protocol::Http, rejection);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    *response.body_mut() = B::wrap(Full::<Bytes>::from(document).map_err(|never| match never {}));
+    response
+}
+
+/// Without a `type`, which is then `about:blank`: the title is the status's own phrase (RFC 9457 §4.2.1).
+fn document(failed: &AllProvidersFailed) -> String {
+    let mut json = String::from(
+        r#"{"title":"Service Unavailable","status":503,"detail":"no provider had an answer","providers":["#,
+    );
+    for (i, failure) in failed.failures().iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        // A name and a reason are tokens, in which nothing needs to be escaped. Writing to a string can't fail.
+        _ = write!(json, r#"{comma}{{"name":"{}","reason":"{}"}}"#, failure.provider, failure.reason);
+    }
+    json.push_str("]}");
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use http_body_util::combinators::UnsyncBoxBody;
+
+    use super::*;
+    use crate::{ProviderFailure, Reason, grpc::GRPC_STATUS, name};
+
+    type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+    fn failed() -> AllProvidersFailed {
+        let failures = vec![
+            ProviderFailure::new(name!("ml_service"), Reason::CircuitOpen),
+            ProviderFailure::new(name!("cached"), Reason::Status(http::StatusCode::NOT_FOUND)),
+        ];
+        AllProvidersFailed::new(name!("recommendations"), failures, Some(Duration::from_millis(6_500)))
+    }
+
+    fn reject(protocol: Protocol, rejection: Rejection) -> Response<Body> {
+        let rejected: Result<_, Infallible> =
+            Reject::<Request<()>, _, _>::reject(&ProblemDetails::new(), protocol, rejection);
+        rejected.unwrap()
+    }
+
+    const DOCUMENT: &str = r#"{"title":"Service Unavailable","status":503,"detail":"no provider had an answer","providers":[{"name":"ml_service","reason":"circuit-open"},{"name":"cached","reason":"status-404"}]}"#;
+
+    #[tokio::test]
+    async fn the_document_names_the_providers_and_their_reasons() {
+        let response = reject(Protocol::Http, failed().into());
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["retry-after"], "7");
+        assert_eq!(response.extensions().get(), Some(&Rejection::from(failed())));
+        assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(DOCUMENT.len() as u64));
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), DOCUMENT);
+    }
+
+    #[tokio::test]
+    async fn a_grpc_call_and_another_rejection_have_none() {
+        let grpc = reject(Protocol::Grpc, failed().into());
+        assert_eq!((grpc.status().as_u16(), &grpc.headers()[GRPC_STATUS]), (200, &HeaderValue::from_static("14")));
+        assert_eq!(grpc.headers()["content-type"], "application/grpc");
+        let full = reject(Protocol::Http, Rejection::new(name!("bulkhead"), RejectionKind::BulkheadFull));
+        assert!(!full.headers().contains_key(CONTENT_TYPE));
+        for response in [grpc, full] {
+            assert!(http_body::Body::is_end_stream(response.body()));
+        }
+    }
+
+    #[cfg(feature = "axum")]
+    #[tokio::test]
+    async fn a_handlers_error_is_the_same_answer() {
+        use axum_core::response::IntoResponse;
+
+        let (handlers, layers) = (failed().into_response(), reject(Protocol::Http, failed().into()));
+        assert_eq!(handlers.status(), layers.status());
+        assert_eq!(handlers.headers(), layers.headers());
+        assert_eq!(handlers.extensions().get(), Some(&Rejection::from(failed())));
+        assert_eq!(handlers.into_body().collect().await.unwrap().to_bytes(), DOCUMENT);
+    }
+}
