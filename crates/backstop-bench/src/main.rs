@@ -1,20 +1,24 @@
-//! Backstop's circuit breaker beside its peers, in one process.
+//! Backstop beside its peers, in one process.
 //!
 //! ```sh
-//! cargo run --release                    # every contender, interleaved: medians and ratios
-//! cargo run --release -- once ours 100000   # one contender alone, so many calls: for `valgrind --tool=callgrind`
+//! cargo run --release                       # every table
+//! cargo run --release -- circuit-breaker    # those of one section
 //! ```
 //!
-//! One thread, a service that is ready at once but isn't inlined away. In each round every contender makes the same number
-//! of calls, in turn, so that whatever else the machine does hits all of them; the median of the rounds counts.
+//! One thread unless a table says otherwise, and services that are ready at once but aren't inlined away. The tables are
+//! Markdown, as the README shows them.
 
-mod breakers;
+mod call;
+mod circuit_breaker;
 mod measure;
 
 use std::process::ExitCode;
 
+use crate::measure::{Report, Section};
+
+const SECTIONS: &[Section] = &[circuit_breaker::SECTION];
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -23,18 +27,26 @@ fn main() -> ExitCode {
         }
     };
     let _in_runtime = runtime.enter();
+    let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        [] => {
-            measure::table("closed, no failures", &mut breakers::closed(0));
-            measure::table("closed, 1 % failures", &mut breakers::closed(1));
-            measure::table("open", &mut breakers::open());
-            ExitCode::SUCCESS
+        [] => run(SECTIONS.iter()),
+        [name] if SECTIONS.iter().any(|section| section.name == name) => {
+            run(SECTIONS.iter().filter(|section| section.name == name))
         }
-        ["once", name, calls] => measure::once(&mut breakers::closed(0), name, calls),
+        ["once", section, table, contender, calls] => measure::once(SECTIONS, section, table, contender, calls),
         _ => {
-            eprintln!("error: either no arguments, or: once NAME CALLS");
+            let names: Vec<_> = SECTIONS.iter().map(|section| section.name).collect();
+            eprintln!("error: allowed is nothing, or one of: {}", names.join(", "));
             ExitCode::from(2)
         }
     }
+}
+
+fn run<'a>(sections: impl Iterator<Item = &'a Section>) -> ExitCode {
+    let report = Report::new();
+    for section in sections {
+        report.section(section);
+    }
+    ExitCode::SUCCESS
 }

@@ -1,0 +1,36 @@
+//! Allocations a call, and bytes that are held.
+
+use std::alloc::System;
+
+use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
+
+use super::Call;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const CALLS: u64 = 10_000;
+
+/// How many allocations a call makes. Nothing else may run meanwhile.
+pub(super) fn a_call(contender: &mut Call) -> f64 {
+    let before = count(&ALLOCATOR.stats());
+    (0..CALLS).for_each(contender);
+    (count(&ALLOCATOR.stats()) - before) as f64 / CALLS as f64
+}
+
+fn count(stats: &Stats) -> usize {
+    stats.allocations + stats.reallocations
+}
+
+/// How many bytes more are allocated after `work`.
+pub(crate) fn held_bytes(work: impl FnOnce()) -> usize {
+    let before = live_bytes();
+    work();
+    live_bytes() - before
+}
+
+/// How many bytes are allocated now.
+fn live_bytes() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
