@@ -1,6 +1,7 @@
 //! Bodies: wrapped without changing their type, replayed, and held.
 
 mod abort;
+mod ahead;
 mod buffered;
 mod pieces;
 mod recording;
@@ -12,6 +13,7 @@ pub(crate) mod tests;
 mod wrap;
 
 pub use abort::AbortBody;
+pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};

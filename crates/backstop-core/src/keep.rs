@@ -9,13 +9,12 @@ use std::{
 };
 
 use http::{Response, response};
-use http_body::SizeHint;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
     ConfigError,
-    body::{BufferedBody, Piece, Pieces, WrapBody},
+    body::{ReadAhead, WrapBody},
 };
 
 #[cfg(test)]
@@ -25,9 +24,6 @@ const DEFAULT_MAX_BODY: usize = 32 * 1024;
 const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// How many frames of an always-ready body are read in one poll, so that an endless one can't hold its thread.
-const FRAMES_A_POLL: usize = 64;
 
 /// What becomes of an answer that a layer wants to replace, and may have to give after all.
 ///
@@ -104,14 +100,13 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
     type Keeping = Keeping<B>;
 
     fn keep(&self, answer: Response<B>) -> Keeping<B> {
-        let hint = answer.body().size_hint();
         let state = if answer.body().is_end_stream() {
             State::Passing { answer }
-        } else if hint.lower() > self.max_body as u64 {
+        } else if answer.body().size_hint().lower() > self.max_body as u64 {
             State::Done
         } else {
             let (head, body) = answer.into_parts();
-            State::Reading { head, body, hint, pieces: Pieces::default() }
+            State::Reading { head, body: ReadAhead::new(body, self.max_body) }
         };
         Keeping { state, config: *self, timer: None }
     }
@@ -138,7 +133,7 @@ pin_project! {
 
 enum State<B> {
     Passing { answer: Response<B> },
-    Reading { head: response::Parts, body: B, hint: SizeHint, pieces: Pieces },
+    Reading { head: response::Parts, body: ReadAhead<B> },
     Done,
 }
 
@@ -148,68 +143,35 @@ impl<B> fmt::Debug for Keeping<B> {
     }
 }
 
-/// Where reading has got to.
-enum Read {
-    Pending,
-    Whole,
-    Never,
-}
-
 impl<B: WrapBody> Future for Keeping<B> {
     type Output = Option<Response<B>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let read = match this.state {
-            State::Passing { .. } => Read::Whole,
-            State::Reading { body, pieces, .. } => read(body, pieces, this.config.max_body, cx),
-            State::Done => Read::Never,
-        };
-        let read = match read {
-            Read::Pending => {
-                if this.timer.is_none() {
-                    this.timer.set(Some(tokio::time::sleep(this.config.max_wait)));
+            State::Passing { .. } | State::Done => None,
+            State::Reading { body, .. } => match Pin::new(body).poll(cx) {
+                Poll::Ready(read) => read.ok().filter(|ahead| ahead.is_whole),
+                Poll::Pending => {
+                    if this.timer.is_none() {
+                        this.timer.set(Some(tokio::time::sleep(this.config.max_wait)));
+                    }
+                    match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
+                        Some(Poll::Pending) => return Poll::Pending,
+                        Some(Poll::Ready(())) | None => None,
+                    }
                 }
-                match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                    Some(Poll::Pending) => return Poll::Pending,
-                    Some(Poll::Ready(())) | None => Read::Never,
-                }
-            }
-            read @ (Read::Whole | Read::Never) => read,
+            },
         };
         // Taken out in any case, so that nothing of the answer outlives the decision.
         let state = std::mem::replace(this.state, State::Done);
         this.timer.set(None);
-        Poll::Ready(match (read, state) {
-            (Read::Whole, State::Passing { answer }) => Some(answer),
-            (Read::Whole, State::Reading { head, body, hint, pieces }) => {
-                drop(body);
-                Some(Response::from_parts(head, B::wrap(BufferedBody::new(pieces, hint))))
-            }
-            (Read::Whole | Read::Never | Read::Pending, _) => None,
+        Poll::Ready(match state {
+            State::Passing { answer } => Some(answer),
+            State::Reading { head, .. } => read.map(|ahead| Response::from_parts(head, ahead.body)),
+            State::Done => None,
         })
     }
-}
-
-/// Reads what there is.
-fn read<B: WrapBody>(body: &mut B, pieces: &mut Pieces, max_body: usize, cx: &mut Context<'_>) -> Read {
-    for _ in 0..FRAMES_A_POLL {
-        let piece = match Pin::new(&mut *body).poll_frame(cx) {
-            Poll::Pending => return Read::Pending,
-            Poll::Ready(None) => return Read::Whole,
-            Poll::Ready(Some(Err(_))) => return Read::Never,
-            Poll::Ready(Some(Ok(frame))) => Piece::from_frame(frame),
-        };
-        match piece {
-            Ok(piece) if pieces.has_room_for(&piece, max_body) => pieces.push(piece),
-            Ok(_) | Err(_) => return Read::Never,
-        }
-        if body.is_end_stream() {
-            return Read::Whole;
-        }
-    }
-    cx.waker().wake_by_ref();
-    Read::Pending
 }
 
 /// Keeps nothing: an answer that is to be replaced is dropped at once. For answers of any type.

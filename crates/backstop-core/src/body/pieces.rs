@@ -96,6 +96,14 @@ impl Pieces {
         self.cost.saturating_add(piece.cost()) <= cap
     }
 
+    /// The trailers, if they have come.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.sealed.iter().rev().find_map(|piece| match piece {
+            Piece::Trailers(trailers) => Some(&**trailers),
+            Piece::Data(_) => None,
+        })
+    }
+
     pub(crate) fn get(&self, index: usize) -> Option<&Piece> {
         self.sealed.get(index)
     }

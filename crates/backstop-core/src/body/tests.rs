@@ -1,5 +1,6 @@
 //! Tests of the bodies.
 
+mod ahead;
 mod limits;
 mod properties;
 mod races;

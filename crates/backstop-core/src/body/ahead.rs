@@ -1,0 +1,163 @@
+//! Reading a body before it is passed on.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{BufferedBody, Piece, Pieces, WrapBody};
+
+/// How many frames of an always-ready body are read in one poll, so that an endless one can't hold its thread.
+const FRAMES_A_POLL: usize = 64;
+
+/// Reads a body before it is passed on, so that what becomes of it is known while there is still a choice.
+///
+/// It reads until the end, or until there is more than `max_bytes`, and gives [`Ahead`]. With 0 it waits for the first
+/// frame that holds anything.
+///
+/// # Errors
+/// The body's own, where it breaks off; what was read is gone.
+///
+/// # Cancellation
+/// Dropping it drops the body.
+#[must_use = "futures do nothing unless polled"]
+pub struct ReadAhead<B> {
+    // Taken at the end.
+    reading: Option<Reading<B>>,
+    max_bytes: usize,
+}
+
+struct Reading<B> {
+    body: B,
+    /// What the body said before it was read.
+    hint: SizeHint,
+    pieces: Pieces,
+}
+
+/// A body of which some was read ahead, or all.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ahead<B> {
+    /// The body again, byte for byte, with its trailers and its size hint: what was read, then what is left.
+    pub body: B,
+    /// Its trailers, where they have come.
+    pub trailers: Option<HeaderMap>,
+    /// Whether all of it was read, and nothing is left.
+    pub is_whole: bool,
+}
+
+impl<B: WrapBody> ReadAhead<B> {
+    /// Reads up to `max_bytes` of `body` (of data, and of the names and values of trailers), and the frame that goes
+    /// beyond.
+    pub fn new(body: B, max_bytes: usize) -> Self {
+        let hint = body.size_hint();
+        Self { reading: Some(Reading { body, hint, pieces: Pieces::default() }), max_bytes }
+    }
+}
+
+/// Why reading has ended.
+enum End {
+    Whole,
+    /// This frame is more than may be kept, or of a kind that can't be.
+    Enough(Frame<Bytes>),
+}
+
+impl<B: WrapBody> Reading<B> {
+    fn poll(&mut self, max_bytes: usize, cx: &mut Context<'_>) -> Poll<Result<End, B::Error>> {
+        for _ in 0..FRAMES_A_POLL {
+            // Who knows that it has ended may not be asked again.
+            if self.body.is_end_stream() {
+                return Poll::Ready(Ok(End::Whole));
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)?).map(Piece::from_frame) {
+                None => return Poll::Ready(Ok(End::Whole)),
+                Some(Ok(piece)) if self.pieces.has_room_for(&piece, max_bytes) => self.pieces.push(piece),
+                Some(Ok(piece)) => return Poll::Ready(Ok(End::Enough(piece.into_frame()))),
+                Some(Err(unknown)) => return Poll::Ready(Ok(End::Enough(unknown))),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn ahead(self, end: End) -> Ahead<B> {
+        let Self { body: rest, hint, pieces } = self;
+        match end {
+            End::Whole => {
+                let trailers = pieces.trailers().cloned();
+                drop(rest);
+                Ahead { body: B::wrap(BufferedBody::new(pieces, hint)), trailers, is_whole: true }
+            }
+            End::Enough(frame) => {
+                let trailers = frame.trailers_ref().cloned();
+                let read = BufferedBody::new(pieces, hint);
+                Ahead { body: B::wrap(Resumed { read, frame: Some(frame), rest }), trailers, is_whole: false }
+            }
+        }
+    }
+}
+
+impl<B: WrapBody> Future for ReadAhead<B> {
+    type Output = Result<Ahead<B>, B::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Taken out, so that nothing of the body outlives the decision.
+        let Some(mut reading) = self.reading.take() else {
+            return Poll::Pending;
+        };
+        match reading.poll(self.max_bytes, cx) {
+            Poll::Pending => {
+                self.reading = Some(reading);
+                Poll::Pending
+            }
+            Poll::Ready(end) => Poll::Ready(end.map(|end| reading.ahead(end))),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ReadAhead<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadAhead").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+/// What was read, the frame that was one too many, and the rest.
+struct Resumed<B: Body> {
+    read: BufferedBody<B::Error>,
+    frame: Option<Frame<Bytes>>,
+    rest: B,
+}
+
+/// Nothing in it is pinned.
+impl<B: Body + Unpin> Unpin for Resumed<B> {}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { read, frame, rest } = self.get_mut();
+        if let Some(frame) = ready!(Pin::new(read).poll_frame(cx)) {
+            return Poll::Ready(Some(frame));
+        }
+        match frame.take() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => Pin::new(rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frame.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What the body said at first, less what has been given of it.
+        if self.frame.is_some() { self.read.size_hint() } else { self.rest.size_hint() }
+    }
+}
