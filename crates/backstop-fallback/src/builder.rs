@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use backstop_core::{
     ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepReplaced,
-    Name, Outcome, RejectAsError, RejectWith, Rejection,
+    Name, Outcome, ProblemDetails, RejectAsError, RejectWith, Rejection,
 };
 use http::StatusCode;
 
@@ -56,6 +56,14 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
         self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Answers with a problem document (RFC 9457) when nobody answered: [`ProblemDetails`] shows it. Unless set, that
+    /// answer has no body.
+    ///
+    /// For response bodies that are [`WrapBody`](backstop_core::WrapBody).
+    pub fn problem_details(self) -> FallbackBuilder<Req, Res, C, ProblemDetails, K, A> {
+        self.reject(ProblemDetails::new())
     }
 
     /// Fails with the service's own error when nobody answered, for errors that implement `From<Rejection>`.

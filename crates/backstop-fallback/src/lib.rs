@@ -53,8 +53,10 @@
 //! # When all fail
 //!
 //! The caller gets what the primary gave, response or error: its body is kept for that, up to 32 KiB. If the primary gave
-//! nothing in its time, the caller gets a rejection, which lists each provider and its reason:
-//! [`AllProvidersFailed`].
+//! nothing in its time, the caller gets a rejection, a 503: as an extension it carries [`AllProvidersFailed`], which lists
+//! each provider and its reason, and [`problem_details`](FallbackBuilder::problem_details) gives it a body that tells the
+//! same. Its `Retry-After` is the shortest wait that is left of those that the providers asked for. A handler that asks a
+//! chain gets `AllProvidersFailed` as its error, which with the feature `axum` is that same response.
 //!
 //! # Time
 //!
@@ -93,7 +95,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | [`Provider::handler`], and the copying and keeping of axum's bodies |
+//! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
 
 mod answer;
 mod ask;
@@ -112,7 +114,7 @@ mod walk;
 
 pub use backstop_core::{
     AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,
-    HttpCopy, HttpReject, KeepReplaced, Name, ProviderFailure, Reason, Rejection, name,
+    HttpCopy, HttpReject, KeepReplaced, Name, ProblemDetails, ProviderFailure, Reason, Rejection, name,
 };
 
 pub use answer::{BoxError, IntoAnswer};

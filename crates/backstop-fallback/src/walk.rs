@@ -15,7 +15,6 @@ use std::{
     mem,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use backstop_core::{
@@ -34,7 +33,8 @@ pub(crate) struct Walk<Req, T> {
     request: RequestFacts,
     /// Why those that were passed didn't answer. What stood before the chain's own providers comes first.
     failures: Vec<ProviderFailure>,
-    retry_after: Option<Duration>,
+    /// The earliest moment that one of them asked to be tried again at.
+    again_at: Option<Instant>,
     may_be_processed: bool,
     /// The next of the chain's own providers, or the one that is running.
     next: usize,
@@ -62,7 +62,7 @@ impl<Req, T> Walk<Req, T> {
             limit,
             request,
             failures: Vec::new(),
-            retry_after: None,
+            again_at: None,
             may_be_processed: false,
             next: 0,
             running: None,
@@ -73,7 +73,9 @@ impl<Req, T> Walk<Req, T> {
     pub(crate) fn passed(&mut self, provider: Name, reason: Reason, outcome: Outcome) {
         self.failures.push(ProviderFailure::new(provider, reason));
         if let Some(Pushback::After(wait)) = outcome.pushback {
-            self.retry_after = Some(self.retry_after.map_or(wait, |least| least.min(wait)));
+            // None for a wait that no clock can tell.
+            let again_at = Instant::now().checked_add(wait);
+            self.again_at = self.again_at.into_iter().chain(again_at).min();
         }
         self.may_be_processed |= !outcome.unprocessed;
     }
@@ -157,7 +159,8 @@ impl<Req, T> Walk<Req, T> {
 
     /// What to say when none is left.
     pub(crate) fn into_failed(self) -> AllProvidersFailed {
-        let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, self.retry_after);
+        let retry_after = self.again_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, retry_after);
         telemetry::exhausted(&failed);
         failed
     }

@@ -16,10 +16,10 @@ async fn a_chain_in_a_handler_tells_where_its_answer_is_from() {
         .unwrap();
     let live = chain.execute(7).await.unwrap();
     assert_eq!((live.value, live.source.as_str(), live.is_fallback), (7, "live", false));
-    assert_eq!(live.freshness, backstop_core::Freshness::Fresh);
+    assert_eq!(live.freshness, Freshness::Fresh);
     let list = chain.execute(0).await.unwrap();
     assert_eq!((list.value, list.source.as_str(), list.is_fallback), (9, "list", true));
-    assert_eq!(list.freshness, backstop_core::Freshness::Degraded);
+    assert_eq!(list.freshness, Freshness::Degraded);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    convert::Infallible,
     future::pending,
     pin::Pin,
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use axum::response::Response;
-use backstop_core::{Reason, Rejection, RejectionKind, name};
+use backstop_core::{Degradation, Reason, Rejection, RejectionKind, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use common::*;
 use http::StatusCode;
@@ -95,6 +96,57 @@ async fn the_smallest_wait_of_the_providers_is_the_wait() {
     let layer = FallbackLayer::new(name!("primary"), chain);
     let service = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
     assert_eq!(service.oneshot(get()).await.unwrap().headers()["retry-after"], "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_has_partly_passed_is_what_is_left_of_it() {
+    let asks = Provider::value(name!("asks"), || async {
+        let mut response = status(503);
+        response.headers_mut().insert("retry-after", 10.into());
+        response
+    });
+    let hangs = Provider::value(name!("hangs"), pending::<Response>).timeout(Duration::from_secs(3));
+    let chain = FallbackChain::<Req, Response>::builder("chain").total(Duration::from_secs(9));
+    let layer = FallbackLayer::builder("primary", chain.provider(asks).provider(hangs).build().unwrap());
+    let layer = layer.primary_timeout(Duration::from_secs(1)).build().unwrap();
+    let service = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
+    assert_eq!(service.oneshot(get()).await.unwrap().headers()["retry-after"], "7", "3 of the 10 seconds passed");
+}
+
+#[tokio::test]
+async fn a_wait_without_end_is_none() {
+    use backstop_core::{Outcome, Pushback};
+
+    let chain = FallbackChain::<(), u32>::builder("chain")
+        .provider(Provider::value(name!("broken"), || async { 0 }))
+        .classify_fn(|_| Outcome::failure().pushback(Some(Pushback::After(Duration::MAX))))
+        .build()
+        .unwrap();
+    assert_eq!(chain.execute(()).await.unwrap_err().retry_after(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exhausted_chain_tells_who_failed_in_a_problem_document_if_asked_to() {
+    let layer = FallbackLayer::builder("primary", failing()).problem_details().build().unwrap();
+    let service = layer.layer(service_fn(|_: Req| pending::<Result<Response, Infallible>>()));
+    let response = service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert!(response.extensions().get::<Rejection>().is_some());
+    let providers = r#"[{"name":"primary","reason":"timeout"},{"name":"broken","reason":"error"},{"name":"busy","reason":"status-503"},{"name":"hangs","reason":"timeout"}]"#;
+    assert!(text(response).await.ends_with(&format!("\"providers\":{providers}}}")));
+
+    let mut call = post("");
+    *call.version_mut() = http::Version::HTTP_2;
+    call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let trailers_only = service.oneshot(call).await.unwrap();
+    assert_eq!(trailers_only.headers()["grpc-status"], "14");
+    assert_eq!(text(trailers_only).await, "");
+
+    // An answer of a provider is labelled as it is without.
+    let layer = FallbackLayer::builder("primary", behind()).problem_details().build().unwrap();
+    let response = layer.layer(service_fn(|_: Req| async { infallible(status(500)) })).oneshot(get()).await.unwrap();
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().source(), &name!("static"));
 }
 
 /// A body of which nothing comes.
