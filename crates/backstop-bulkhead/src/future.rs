@@ -1,0 +1,183 @@
+//! The response future.
+//!
+//! | from | on | to |
+//! |---|---|---|
+//! | asking | there is room | admitted |
+//! | asking | there is no room, but in line | waiting |
+//! | asking | there is none in line either, or the request's deadline has passed | rejected |
+//! | waiting | it is its turn | admitted |
+//! | waiting | it has waited for too long, or the request's deadline has passed | rejected |
+//! | admitted | the inner service is ready, and then answers | answered: the permit goes with the response, or back |
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{Reject, ServiceCall, scope};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
+
+use crate::{
+    Until, UntilBodyEnd,
+    held::{Entry, InLine, Permit, Place},
+    layer::Shared,
+    telemetry::Refusal,
+};
+
+pin_project! {
+    /// The response future of [`Bulkhead`](crate::Bulkhead).
+    ///
+    /// It asks for its permit, or its place in line, when it is first polled.
+    ///
+    /// # Cancellation
+    /// Dropping it gives up its place in line, or drops the call and gives its permit back, and the next in line comes
+    /// in.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct BulkheadFuture<S, Req, J, O = UntilBodyEnd>
+    where
+        S: Service<Req>,
+        J: Reject<Req, S::Response, S::Error>,
+    {
+        // Not polled before there is a permit, and dropped before the permit is given back.
+        #[pin]
+        call: ServiceCall<S, Req>,
+        #[pin]
+        state: State<J>,
+        // `None` once it was given to the strategy.
+        context: Option<J::Context>,
+        until: PhantomData<fn() -> O>,
+    }
+}
+
+pin_project! {
+    #[project = StateProject]
+    enum State<J> {
+        Asking { shared: Option<Arc<Shared<J>>> },
+        Waiting { #[pin] waiting: Waiting<J> },
+        Admitted { permit: Option<Permit<J>> },
+    }
+}
+
+impl<S, Req, J, O> BulkheadFuture<S, Req, J, O>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+{
+    pub(crate) fn new(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
+        let context = Some(shared.reject.context(&request));
+        let call = ServiceCall::when_ready(service, request);
+        Self { call, state: State::Asking { shared: Some(shared) }, context, until: PhantomData }
+    }
+}
+
+impl<S, Req, J, O> Future for BulkheadFuture<S, Req, J, O>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    O: Until<S::Response>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let admitted = match this.state.as_mut().project() {
+                StateProject::Admitted { permit } => {
+                    let result = ready!(this.call.poll(cx));
+                    return Poll::Ready(match (result, permit.take()) {
+                        (Ok(response), Some(permit)) => Ok(O::hand_over(permit, response)),
+                        (result, _) => result,
+                    });
+                }
+                StateProject::Asking { shared } => {
+                    let Some(shared) = shared.take() else {
+                        return Poll::Pending;
+                    };
+                    match Entry::ask(shared, cx.waker()) {
+                        Entry::Admitted(permit) => Ok(permit),
+                        Entry::Queued(place) => {
+                            this.state.set(State::Waiting { waiting: Waiting::new(place) });
+                            continue;
+                        }
+                        Entry::Full(shared) => Err((shared, Refusal::Full)),
+                    }
+                }
+                StateProject::Waiting { waiting } => ready!(waiting.poll(cx)),
+            };
+            match admitted {
+                Ok(permit) => this.state.set(State::Admitted { permit: Some(permit) }),
+                Err((shared, refusal)) => {
+                    this.state.set(State::Asking { shared: None });
+                    let Some(context) = this.context.take() else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(shared.reject.reject(context, shared.room.refuse(refusal)));
+                }
+            }
+        }
+    }
+}
+
+impl<S, Req, J, O> fmt::Debug for BulkheadFuture<S, Req, J, O>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Asking { .. } => "asking",
+            State::Waiting { .. } => "waiting",
+            State::Admitted { .. } => "admitted",
+        };
+        f.debug_struct("BulkheadFuture").field("state", &state).field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A call that waits in line, for so long and no longer.
+    struct Waiting<J> {
+        place: Place<J>,
+        limit: Instant,
+        refusal: Refusal,
+        // Until the limit, or until a permit expires that it must look after.
+        #[pin]
+        timer: Sleep,
+    }
+}
+
+impl<J> Waiting<J> {
+    fn new(place: Place<J>) -> Self {
+        let limit = Instant::now() + place.shared().room.max_wait();
+        let (limit, refusal) = match scope::deadline() {
+            Some(deadline) if deadline.instant() <= limit => (deadline.instant(), Refusal::Deadline(deadline.set_by())),
+            _ => (limit, Refusal::Waited),
+        };
+        Self { place, limit, refusal, timer: sleep_until(limit) }
+    }
+}
+
+impl<J> Future for Waiting<J> {
+    type Output = Result<Permit<J>, (Arc<Shared<J>>, Refusal)>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let look_again = match this.place.poll(cx.waker()) {
+                InLine::Admitted(permit) => return Poll::Ready(Ok(permit)),
+                InLine::Waiting { look_again } => look_again.map_or(*this.limit, |at| at.min(*this.limit)),
+            };
+            if this.timer.deadline() != look_again {
+                this.timer.as_mut().reset(look_again);
+            }
+            ready!(this.timer.as_mut().poll(cx));
+            if Instant::now() >= *this.limit {
+                return Poll::Ready(Err((Arc::clone(this.place.shared()), *this.refusal)));
+            }
+        }
+    }
+}

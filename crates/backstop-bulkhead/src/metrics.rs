@@ -1,0 +1,42 @@
+//! What the layer counts for a dashboard: with the feature `metrics` through the facade of that name, else nothing.
+//!
+//! Every handle is taken when it is used, so that a recorder that is installed later counts from then on.
+
+use backstop_core::Name;
+
+#[cfg(not(feature = "metrics"))]
+mod recorder {
+    use super::Name;
+
+    pub(crate) const fn refused(_: &Name) {}
+    pub(crate) const fn held_too_long(_: &Name) {}
+    pub(crate) fn show_in_use(_: &Name, _: impl Fn() -> u32) {}
+}
+
+#[cfg(feature = "metrics")]
+mod recorder {
+    use super::Name;
+
+    pub(crate) fn refused(name: &Name) {
+        metrics::counter!("bulkhead_rejections_total", "name" => name.to_string()).increment(1);
+    }
+
+    pub(crate) fn held_too_long(name: &Name) {
+        metrics::counter!("bulkhead_held_too_long_total", "name" => name.to_string()).increment(1);
+    }
+
+    /// Two threads may do this at once. Each looks again when it is done, and whoever finds another number than it has
+    /// shown shows that: so the last to write has shown what is.
+    pub(crate) fn show_in_use(name: &Name, now: impl Fn() -> u32) {
+        let gauge = metrics::gauge!("bulkhead_in_use", "name" => name.to_string());
+        loop {
+            let shown = now();
+            gauge.set(f64::from(shown));
+            if now() == shown {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) use recorder::{held_too_long, refused, show_in_use};

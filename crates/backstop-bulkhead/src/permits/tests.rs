@@ -1,0 +1,195 @@
+//! The permits by themselves.
+
+#![allow(clippy::panic, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Wake, Waker},
+    time::Duration,
+};
+
+use super::*;
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// A caller, who counts how often it is woken.
+#[derive(Default)]
+struct Caller(Arc<Wakes>);
+
+impl Caller {
+    fn waker(&self) -> Waker {
+        Arc::clone(&self.0).into()
+    }
+
+    fn woken(&self) -> usize {
+        self.0.0.swap(0, Relaxed)
+    }
+
+    fn queue(&self, permits: &Permits) -> Ticket {
+        match permits.acquire(&self.waker()) {
+            Asked::Queued(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn poll(&self, permits: &Permits, ticket: Ticket) -> Queued {
+        permits.poll(ticket, &self.waker())
+    }
+}
+
+const WAITING: Queued = Queued::Waiting { look_again: None };
+
+fn in_seconds(seconds: u64) -> Instant {
+    // Far from the clock's start, which may be close.
+    Instant::now() + Duration::from_secs(1_000 + seconds)
+}
+
+#[test]
+fn a_permit_that_comes_back_goes_to_the_first_in_line_and_to_nobody_else() {
+    let permits = Permits::new(1, 2);
+    assert!(permits.try_acquire());
+    let (first, second) = (Caller::default(), Caller::default());
+    let (one, two) = (first.queue(&permits), second.queue(&permits));
+    assert_eq!(permits.acquire(Waker::noop()), Asked::Full);
+
+    permits.release();
+    assert_eq!((first.woken(), second.woken(), permits.in_use()), (1, 0, 1));
+    assert!(!permits.try_acquire(), "it is taken, though nobody has come for it yet");
+    assert_eq!((first.poll(&permits, one), second.poll(&permits, two)), (Queued::Admitted, WAITING));
+    permits.release();
+    assert_eq!(second.poll(&permits, two), Queued::Admitted);
+    permits.release();
+    assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
+    assert!(permits.try_acquire(), "nobody waits any more");
+}
+
+#[test]
+fn who_leaves_the_line_says_whether_it_had_a_permit_already() {
+    let permits = Permits::new(1, 2);
+    assert!(permits.try_acquire());
+    let caller = Caller::default();
+    let (one, two) = (caller.queue(&permits), caller.queue(&permits));
+    assert!(permits.leave(one));
+    permits.release();
+    assert!(!permits.leave(two), "it was its turn");
+    permits.release();
+    assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
+    assert!(permits.try_acquire());
+}
+
+#[test]
+fn a_smaller_limit_throws_nobody_out_and_a_larger_one_lets_the_line_in() {
+    let permits = Permits::new(3, 3);
+    for _ in 0..3 {
+        assert!(permits.try_acquire());
+    }
+    let callers: [Caller; 3] = Default::default();
+    let tickets = callers.each_ref().map(|caller| caller.queue(&permits));
+    permits.set_limit(1);
+    for in_use in [2, 1] {
+        permits.release();
+        assert_eq!((permits.in_use(), permits.waiting()), (in_use, 3));
+    }
+    permits.release();
+    assert_eq!((permits.in_use(), permits.waiting(), callers[0].woken()), (1, 2, 1));
+
+    permits.set_limit(2);
+    assert_eq!((permits.in_use(), permits.waiting(), callers[1].woken(), callers[2].woken()), (2, 1, 1, 0));
+    permits.set_limit(9);
+    assert_eq!((permits.in_use(), permits.waiting(), permits.limit()), (3, 0, 9));
+    for (caller, ticket) in callers.iter().zip(tickets) {
+        assert_eq!(caller.poll(&permits, ticket), Queued::Admitted);
+    }
+    assert!(permits.try_acquire(), "nobody waits any more");
+}
+
+#[test]
+fn a_permit_that_has_expired_is_taken_back_once() {
+    let permits = Permits::new(1, 1);
+    assert!(permits.try_acquire());
+    let body = permits.start_body(in_seconds(1));
+    assert_eq!(permits.take_back_expired(in_seconds(0)), 0);
+    let caller = Caller::default();
+    let ticket = caller.queue(&permits);
+    assert_eq!(permits.take_back_expired(in_seconds(2)), 1);
+    assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (1, Queued::Admitted));
+    assert_eq!(permits.take_back_expired(in_seconds(3)), 0);
+    assert!(!permits.end_body(body), "it is another's by now");
+    assert_eq!(permits.in_use(), 1);
+}
+
+#[test]
+fn the_first_in_line_looks_after_the_permits_that_expire() {
+    let permits = Permits::new(2, 2);
+    assert!(permits.try_acquire() && permits.try_acquire());
+    let (first, second) = (Caller::default(), Caller::default());
+    let (one, two) = (first.queue(&permits), second.queue(&permits));
+    assert_eq!(first.poll(&permits, one), WAITING);
+
+    let (soon, later) = (in_seconds(1), in_seconds(2));
+    let body = permits.start_body(soon);
+    assert_eq!((first.woken(), second.woken()), (1, 0), "it must learn of the first such permit");
+    assert_eq!(first.poll(&permits, one), Queued::Waiting { look_again: Some(soon) });
+    assert_eq!(second.poll(&permits, two), WAITING);
+    permits.start_body(later);
+    assert_eq!((first.woken(), second.woken()), (0, 0), "it looks at the first, and then at the next");
+
+    assert!(permits.leave(one));
+    assert_eq!(second.woken(), 1, "it is the first in line now");
+    assert_eq!(second.poll(&permits, two), Queued::Waiting { look_again: Some(soon) });
+    assert!(permits.end_body(body));
+    assert_eq!((second.woken(), second.poll(&permits, two)), (1, Queued::Admitted));
+}
+
+#[test]
+fn the_first_in_line_learns_again_of_such_permits_after_there_were_none() {
+    let permits = Permits::new(2, 1);
+    assert!(permits.try_acquire() && permits.try_acquire());
+    let body = permits.start_body(in_seconds(1));
+    let caller = Caller::default();
+    let ticket = caller.queue(&permits);
+    assert!(matches!(caller.poll(&permits, ticket), Queued::Waiting { look_again: Some(_) }));
+    permits.set_limit(1);
+    assert!(permits.end_body(body));
+    assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (0, WAITING));
+    permits.start_body(in_seconds(2));
+    assert_eq!(caller.woken(), 1);
+}
+
+#[test]
+fn a_waker_that_is_replaced_may_come_back_to_the_permits_when_it_is_dropped() {
+    struct Reenters(Arc<Permits>);
+
+    impl Wake for Reenters {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Reenters {
+        fn drop(&mut self) {
+            assert_eq!(self.0.limit(), 1);
+            // Takes the lock.
+            self.0.waiting();
+        }
+    }
+
+    let permits = Arc::new(Permits::new(1, 2));
+    let waker = || Waker::from(Arc::new(Reenters(Arc::clone(&permits))));
+    assert!(permits.try_acquire());
+    let Asked::Queued(one) = permits.acquire(&waker()) else { panic!("there is room in line") };
+    let Asked::Queued(two) = permits.acquire(&waker()) else { panic!("there is room in line") };
+    assert_eq!(permits.acquire(&waker()), Asked::Full);
+    assert_eq!(permits.poll(one, &waker()), WAITING);
+    assert!(permits.leave(one));
+    permits.release();
+    assert_eq!(permits.poll(two, &waker()), Queued::Admitted);
+}

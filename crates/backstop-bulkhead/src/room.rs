@@ -1,0 +1,98 @@
+//! A bulkhead's permits, limits and name: what its services, bodies and handles share.
+
+use std::{fmt, time::Duration};
+
+use backstop_core::{Name, Progress, Rejection, RejectionKind, SetBy};
+use tokio::time::Instant;
+
+use crate::{
+    config::Settings,
+    metrics,
+    permits::Permits,
+    telemetry::{self, Refusal},
+};
+
+/// What a caller who is turned away is told to wait at least: `Retry-After` knows no less.
+const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Room {
+    name: Name,
+    permits: Permits,
+    max_wait: Duration,
+    max_hold: Duration,
+}
+
+impl Room {
+    pub(crate) fn new(name: Name, settings: &Settings) -> Self {
+        let Settings { max_concurrent, max_waiting, max_wait, max_hold } = *settings;
+        Self { name, permits: Permits::new(max_concurrent, max_waiting), max_wait, max_hold }
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) const fn permits(&self) -> &Permits {
+        &self.permits
+    }
+
+    pub(crate) const fn max_wait(&self) -> Duration {
+        self.max_wait
+    }
+
+    pub(crate) const fn max_hold(&self) -> Duration {
+        self.max_hold
+    }
+
+    pub(crate) fn in_use(&self) -> u32 {
+        self.take_back_expired();
+        self.permits.in_use()
+    }
+
+    pub(crate) fn set_max_concurrent(&self, limit: u32) {
+        self.permits.set_limit(limit);
+        self.show_in_use();
+    }
+
+    /// Takes back the permits of bodies whose time is up, though nobody reads them.
+    pub(crate) fn take_back_expired(&self) {
+        let expired = self.permits.take_back_expired(Instant::now());
+        for _ in 0..expired {
+            telemetry::held_too_long(&self.name, self.max_hold);
+        }
+        if expired > 0 {
+            self.show_in_use();
+        }
+    }
+
+    pub(crate) fn show_in_use(&self) {
+        metrics::show_in_use(&self.name, || self.permits.in_use());
+    }
+
+    /// What a call is told for which there was no room.
+    pub(crate) fn refuse(&self, refusal: Refusal) -> Rejection {
+        telemetry::refused(&self.name, refusal, self.permits.limit());
+        match refusal {
+            Refusal::Full | Refusal::Waited => {
+                // By then whoever waits now has come in or has gone.
+                let wait = self.max_wait.max(SHORTEST_RETRY_AFTER);
+                Rejection::new(self.name.clone(), RejectionKind::BulkheadFull).with_retry_after(Some(wait))
+            }
+            Refusal::Deadline(set_by) => self.too_late(set_by, Progress::NotAsked),
+        }
+    }
+
+    pub(crate) fn too_late(&self, set_by: SetBy, progress: Progress) -> Rejection {
+        Rejection::new(self.name.clone(), RejectionKind::DeadlinePassed { set_by, progress })
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("name", &self.name)
+            .field("in_use", &self.permits.in_use())
+            .field("max_concurrent", &self.permits.limit())
+            .finish_non_exhaustive()
+    }
+}

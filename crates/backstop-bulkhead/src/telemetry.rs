@@ -1,0 +1,33 @@
+//! What the layer tells an operator. Nothing of a request is in it.
+
+use std::time::Duration;
+
+use backstop_core::{Name, SetBy};
+
+use crate::metrics;
+
+/// Why there was no room for a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refusal {
+    /// As many wait as may.
+    Full,
+    /// It has waited as long as it may.
+    Waited,
+    /// The request's deadline has passed.
+    Deadline(SetBy),
+}
+
+pub(crate) fn refused(name: &Name, refusal: Refusal, max_concurrent: u32) {
+    let reason = match refusal {
+        Refusal::Full => "full",
+        Refusal::Waited => "waited",
+        Refusal::Deadline(_) => "deadline",
+    };
+    tracing::debug!(target: "backstop::bulkhead", %name, reason, max_concurrent, "there was no room for a call");
+    metrics::refused(name);
+}
+
+pub(crate) fn held_too_long(name: &Name, max_hold: Duration) {
+    tracing::debug!(target: "backstop::bulkhead", %name, ?max_hold, "a response body held its permit for too long");
+    metrics::held_too_long(name);
+}

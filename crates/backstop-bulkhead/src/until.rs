@@ -1,0 +1,76 @@
+//! Until when a call holds its permit: to the end of its response body, or to the head of its response.
+
+use backstop_core::AbortBody;
+
+use crate::{body::HeldBody, held::Permit};
+
+/// A call holds its permit until its response body has ended, or `max_hold` has passed. The default.
+///
+/// A dependency works until its answer is out, and so does the connection that carries it. Costs one allocation for each
+/// response with a body, which keeps its type: that must be one that can be [broken off](AbortBody).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilBodyEnd;
+
+/// A call holds its permit until its response head is there: for responses of any type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilHeaders;
+
+/// [`UntilBodyEnd`] or [`UntilHeaders`], see [`until_headers`](crate::BulkheadBuilder::until_headers).
+#[diagnostic::on_unimplemented(
+    message = "the bulkhead can't hold a permit to the end of a `{Res}`",
+    label = "no response whose body can be broken off",
+    note = "by default a permit lasts to the end of the body of an `http::Response`, which must be `axum::body::Body` \
+            (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose error \
+            implements `From<Rejection>` (`BoxError` does)",
+    note = "for other bodies, map the response body below the layer, for example to `axum::body::Body`",
+    note = "or choose `.until_headers()`, which takes responses of any type"
+)]
+pub trait Until<Res>: sealed::HandOver<Res> {}
+
+pub(crate) mod sealed {
+    use super::Permit;
+
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Marker {
+        /// Whether permits go on with bodies.
+        const HOLDS_BODIES: bool;
+    }
+
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait HandOver<Res> {
+        /// Gives the permit back, or gives it to the response.
+        fn hand_over<J>(permit: Permit<J>, response: Res) -> Res;
+    }
+}
+
+impl sealed::Marker for UntilHeaders {
+    const HOLDS_BODIES: bool = false;
+}
+
+impl sealed::Marker for UntilBodyEnd {
+    const HOLDS_BODIES: bool = true;
+}
+
+impl<Res> Until<Res> for UntilHeaders {}
+
+impl<Res> sealed::HandOver<Res> for UntilHeaders {
+    fn hand_over<J>(permit: Permit<J>, response: Res) -> Res {
+        drop(permit);
+        response
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: AbortBody> Until<http::Response<B>> for UntilBodyEnd {}
+
+#[diagnostic::do_not_recommend]
+impl<B: AbortBody> sealed::HandOver<http::Response<B>> for UntilBodyEnd {
+    fn hand_over<J>(permit: Permit<J>, response: http::Response<B>) -> http::Response<B> {
+        if response.body().is_end_stream() {
+            drop(permit);
+            return response;
+        }
+        let permit = permit.go_on_with_body();
+        response.map(|body| B::wrap(HeldBody::new(body, permit)))
+    }
+}

@@ -1,0 +1,59 @@
+//! What the tests share.
+#![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use axum::body::Body;
+use backstop_bulkhead::{BulkheadFuture, BulkheadLayer, Rejection, RejectionKind};
+use backstop_core::{Deadline, HttpReject, Scope};
+use http::{Request, Response};
+use tokio_test::task::Spawn;
+use tower::{Layer, Service};
+use tower_test::mock::{self, Handle, Mock, SendResponse};
+
+pub(crate) type Upstream = Mock<Request<Body>, Response<Body>>;
+pub(crate) type Calls = Handle<Request<Body>, Response<Body>>;
+pub(crate) type Call<O = backstop_bulkhead::UntilBodyEnd> =
+    Spawn<BulkheadFuture<Upstream, Request<Body>, HttpReject, O>>;
+
+/// A dependency whose calls the test answers.
+pub(crate) fn upstream() -> (Upstream, Calls) {
+    mock::pair()
+}
+
+/// A call that was made and not polled yet.
+pub(crate) fn call<O>(layer: &BulkheadLayer<HttpReject, O>, upstream: &Upstream) -> Call<O>
+where
+    O: backstop_bulkhead::Until<Response<Body>>,
+{
+    tokio_test::task::spawn(layer.layer(upstream.clone()).call(Request::new(Body::empty())))
+}
+
+/// The next call that has reached the dependency.
+pub(crate) async fn reached(calls: &mut Calls) -> SendResponse<Response<Body>> {
+    calls.next_request().await.unwrap().1
+}
+
+/// Whether no call has reached the dependency.
+pub(crate) fn none_reached(calls: &mut Calls) -> bool {
+    tokio_test::task::spawn(calls.next_request()).poll().is_pending()
+}
+
+pub(crate) fn rejection(response: &Response<Body>) -> Option<&Rejection> {
+    response.extensions().get::<Rejection>()
+}
+
+pub(crate) fn is_full(response: &Response<Body>) -> bool {
+    rejection(response).is_some_and(|rejection| *rejection.kind() == RejectionKind::BulkheadFull)
+}
+
+/// A layer with room for `running` calls and `waiting` more.
+pub(crate) fn room_for(running: u32, waiting: u32) -> BulkheadLayer {
+    BulkheadLayer::builder("ml_service").max_concurrent(running).max_waiting(waiting).build().unwrap()
+}
+
+/// Serves one request in a scope with this deadline.
+pub(crate) async fn within<F: Future>(deadline: Deadline, call: F) -> F::Output {
+    let mut scope = Scope::narrowed(deadline);
+    let mut call = std::pin::pin!(call);
+    std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await
+}
