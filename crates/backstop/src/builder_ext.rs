@@ -2,6 +2,7 @@
 
 use tower::ServiceBuilder;
 #[cfg(any(
+    feature = "bulkhead",
     feature = "circuit-breaker",
     feature = "degradation-header",
     feature = "fallback",
@@ -59,6 +60,10 @@ pub trait ServiceBuilderExt<L>: Sized {
         name: backstop_core::Name,
     ) -> ServiceBuilder<Stack<backstop_circuit_breaker::CircuitBreakerLayer, L>>;
 
+    /// Bounds how many calls run, to 100, and how many wait: `BulkheadLayer`.
+    #[cfg(feature = "bulkhead")]
+    fn bulkhead(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_bulkhead::BulkheadLayer, L>>;
+
     /// Ends calls that take longer than 1 s: `TimeoutLayer`.
     #[cfg(feature = "timeout")]
     fn time_limit(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::TimeoutLayer, L>>;
@@ -90,6 +95,11 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
         name: backstop_core::Name,
     ) -> ServiceBuilder<Stack<backstop_circuit_breaker::CircuitBreakerLayer, L>> {
         self.layer(backstop_circuit_breaker::CircuitBreakerLayer::new(name))
+    }
+
+    #[cfg(feature = "bulkhead")]
+    fn bulkhead(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_bulkhead::BulkheadLayer, L>> {
+        self.layer(backstop_bulkhead::BulkheadLayer::new(name))
     }
 
     #[cfg(feature = "timeout")]

@@ -34,7 +34,7 @@
 //! # The order of a stack
 //!
 //! ```text
-//! caller → DegradationHeader → Fallback → [ Retry → CircuitBreaker → Timeout → client ]
+//! caller → DegradationHeader → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
 //! ```
 //!
 //! | layer | stands | because |
@@ -43,6 +43,7 @@
 //! | `FallbackLayer` | around all that protects the primary | it answers for whatever that gives up on, a refusal as well as a failure |
 //! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it learns fast; its refusals aren't repeated |
 //! | `CircuitBreakerLayer` | around the timeout | a call that hangs is a failure that it counts |
+//! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a retry that waits, and a refused call, hold no permit; a call that hangs gives its permit back |
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
 //! The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
@@ -51,6 +52,7 @@
 //!
 //! | feature | default | gives |
 //! |---|---|---|
+//! | `bulkhead` | yes | `BulkheadLayer`, of `backstop-bulkhead` |
 //! | `circuit-breaker` | yes | `CircuitBreakerLayer`, of `backstop-circuit-breaker` |
 //! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
 //! | `timeout` | yes | `TimeoutLayer`, of `backstop-timeout` |
@@ -60,7 +62,7 @@
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
-//! | `metrics` | | what the circuit breaker and the retry tell a dashboard, through the `metrics` facade |
+//! | `metrics` | | what the bulkhead, the circuit breaker and the retry tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
@@ -72,6 +74,11 @@ pub use backstop_core::{
     Name, Outcome, Progress, Reason, Rejection, RejectionKind, SetBy, Verdict, name, scope,
 };
 
+#[cfg(feature = "bulkhead")]
+#[doc(no_inline)]
+pub use backstop_bulkhead as bulkhead;
+#[cfg(feature = "bulkhead")]
+pub use backstop_bulkhead::{Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, BulkheadLayer};
 #[cfg(feature = "circuit-breaker")]
 #[doc(no_inline)]
 pub use backstop_circuit_breaker as circuit_breaker;
@@ -111,10 +118,10 @@ pub use backstop_timeout::{Timeout, TimeoutBuilder, TimeoutConfig, TimeoutLayer}
 
 mod builder_ext;
 mod sealed;
-#[cfg(all(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+#[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 mod standard;
 
 pub use builder_ext::ServiceBuilderExt;
 pub use sealed::sealed;
-#[cfg(all(feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+#[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use standard::{Standard, standard};

@@ -1,6 +1,7 @@
 //! What the facade adds: the standard stack, and methods for `ServiceBuilder`.
 #![cfg(all(
     feature = "axum",
+    feature = "bulkhead",
     feature = "circuit-breaker",
     feature = "degradation-header",
     feature = "fallback",
@@ -115,6 +116,7 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
         .fall_back(name!("ml_service"), chain)
         .retries(name!("ml_service"))
         .circuit_breaker(name!("ml_service"))
+        .bulkhead(name!("ml_service"))
         .time_limit(name!("ml_service"))
         .service(service.clone());
 
@@ -128,4 +130,27 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
     let ended = limited.oneshot(Request::new(Body::empty())).await.unwrap();
     let rejection = ended.extensions().get::<Rejection>().map(Rejection::kind);
     assert!(matches!(rejection, Some(RejectionKind::DeadlinePassed { .. })), "{rejection:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_standard_stack_bounds_what_runs_and_refuses_the_rest_without_a_failure() {
+    let (service, calls) = answering(std::future::pending);
+    let layer = standard(name!("ml_service"));
+    let (circuit, bulkhead) = (layer.circuit(), layer.bulkhead());
+    bulkhead.set_max_concurrent(2).unwrap();
+    let ml_service = ServiceBuilder::new().layer(layer).service(service);
+    let mut asked: Vec<_> =
+        std::iter::repeat_with(|| tokio_test::task::spawn(ml_service.clone().oneshot(Request::new(Body::empty()))))
+            .take(102)
+            .collect();
+    for call in &mut asked {
+        assert!(call.poll().is_pending());
+    }
+    assert_eq!((calls.load(Relaxed), bulkhead.in_use(), bulkhead.waiting()), (2, 2, 100));
+
+    let refused = ml_service.oneshot(Request::new(Body::empty())).await.unwrap();
+    let rejection = refused.extensions().get::<Rejection>().map(Rejection::kind);
+    assert_eq!(rejection, Some(&RejectionKind::BulkheadFull));
+    assert_eq!(refused.headers()[RETRY_AFTER], "1");
+    assert_eq!((calls.load(Relaxed), circuit.counts().failures), (2, 0), "neither repeated nor counted");
 }
