@@ -10,13 +10,17 @@
 
 mod call;
 mod circuit_breaker;
+mod fallback;
+mod http;
 mod measure;
+mod retry;
+mod timeout;
 
 use std::process::ExitCode;
 
 use crate::measure::{Report, Section};
 
-const SECTIONS: &[Section] = &[circuit_breaker::SECTION];
+const SECTIONS: &[Section] = &[circuit_breaker::SECTION, retry::SECTION, fallback::SECTION, timeout::SECTION];
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
