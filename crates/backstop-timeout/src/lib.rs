@@ -1,17 +1,23 @@
-//! A tower layer that ends calls that take too long, in a way that breakers, retries and fallbacks understand.
+//! Tower layers that limit how long things take, in a way that breakers, retries and fallbacks understand.
 //!
 //! # Why
 //!
 //! A dependency that hangs is worse than one that fails: every request waits, and holds its connection and its memory
-//! while it waits. A time limit turns the hang into a failure. This one turns it into a failure *that the other layers
-//! can judge*: the answer is a typed [`Rejection`] that tells whose limit passed and how far the call had come, so that
-//! a circuit breaker counts a call that hung, and doesn't count one whose caller was in a greater hurry than we are.
+//! while it waits. A time limit turns the hang into a failure. These turn it into a failure *that the other layers can
+//! judge*: the answer is a typed [`Rejection`] that tells whose limit passed and how far the call had come, so that a
+//! circuit breaker counts a call that hung, and doesn't count one whose caller was in a greater hurry than we are.
 //!
-//! Put it innermost, around the client, inside retries and circuit breakers: each attempt then has its own limit. Don't
-//! use it to limit a request as a whole (a chain or a retry has a total for that), and not around calls that are slow
-//! by nature, such as uploads and long polls. A response body that is streamed after the headers is not limited.
+//! | layer | stands | limits |
+//! |---|---|---|
+//! | [`DeadlineLayer`] | outermost, in a server | a request, by our limit or its caller's; all that is done for it knows how much time is left |
+//! | [`TimeoutLayer`] | innermost, around a client | one attempt of a call, by its own limit or by what is left of the deadline |
+//! | [`PropagateDeadlineLayer`] | between the timeout and the client | nothing here: it tells the next service how much time it has |
 //!
-//! # Example
+//! ```text
+//! caller → Deadline → your handler → [ Retry → CircuitBreaker → Timeout → PropagateDeadline → client ] → next service
+//! ```
+//!
+//! # The timeout
 //!
 //! ```
 //! use std::{convert::Infallible, time::Duration};
@@ -36,7 +42,9 @@
 //! # }
 //! ```
 //!
-//! # Semantics
+//! Put it innermost, around the client, inside retries and circuit breakers: each attempt then has its own limit. Don't
+//! use it to limit a request as a whole (that is what the deadline is for, and a chain or a retry has a total), and not
+//! around calls that are slow by nature, such as uploads and long polls.
 //!
 //! What binds is the earlier of the layer's limit, counted from the call, and the deadline of the
 //! [scope](backstop_core::scope) that the request is served in. Time that the caller spent waiting in `poll_ready`
@@ -50,10 +58,114 @@
 //! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
 //! | it answers in time, well or badly | | – | – |
 //!
+//! The limit [covers](TimeoutBuilder::cover) the head of the answer. If asked, it covers more:
+//!
+//! | | the answer is given | what the limit ends then | what is seen of that |
+//! |---|---|---|---|
+//! | [`UntilHeaders`] | with its head | | |
+//! | [`UntilFirstFrame`] | when its first frame is there | the call, with the body | a rejection instead of the answer |
+//! | [`UntilBodyEnd`] | with its head | the body, which is dropped | an error of the body, in which the rejection is found |
+//!
+//! Choose the first frame for upstreams that send a head at once and then hang, so that a retry or a fallback can still
+//! answer. Choose the end for small answers, and not for streams that are meant to last.
+//!
+//! # The deadline
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use axum::{Router, routing::get};
+//! use backstop_timeout::{DeadlineLayer, time_left};
+//!
+//! async fn report() -> &'static str {
+//!     // A summary does where there is no time for more.
+//!     match time_left() {
+//!         Some(left) if left < Duration::from_millis(200) => "in short: all is well",
+//!         _ => "all is well, and here is why",
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use {axum::{body::Body, http::Request}, tower::ServiceExt};
+//! let deadline = DeadlineLayer::builder("edge").limit(Duration::from_millis(150)).build()?;
+//! let app: Router = Router::new().route("/report", get(report)).layer(deadline);
+//! # let response = app.oneshot(Request::get("/report").body(Body::empty())?).await?;
+//! # let body = axum::body::to_bytes(response.into_body(), 100).await?;
+//! # assert_eq!(body, "in short: all is well");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request's deadline is the smaller of [our limit](DeadlineBuilder::limit) and what its caller is believed to wait:
+//!
+//! | the caller says it in | and is believed |
+//! |---|---|
+//! | `grpc-timeout`, on a gRPC request | always |
+//! | [`x-envoy-expected-rq-timeout-ms`](DeadlineHeader::EnvoyExpectedRqTimeoutMs), [another header](DeadlineHeader::Milliseconds), or [`grpc-timeout`](DeadlineHeader::GrpcTimeout) on other requests | where the layer was told to [trust](DeadlineBuilder::trust) it |
+//!
+//! What can't be read (no number, a sign, a number too long, several values that differ) is ignored, with an event. Where
+//! there is a deadline further out already, the earlier one counts. It stands in the
+//! [scope](backstop_core::scope): the layers further in keep to it, also those that know nothing of HTTP, and a handler
+//! asks for [`time_left`]. A limit of the caller that is shorter than ours is remembered to be the caller's: however many
+//! calls it ends, no circuit of ours opens for it.
+//!
+//! | when | the inner service | what the rejection says |
+//! |---|---|---|
+//! | no time is left when the request comes | isn't called | [`NotAsked`](Progress::NotAsked) |
+//! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
+//! | it hasn't answered by the deadline | its future is dropped, under the mark of [`ended_by`](backstop_core::scope::ended_by) | [`Called`](Progress::Called) |
+//!
+//! The limit counts from `call`, since only the request tells what it is. The layer is therefore always ready, but where
+//! the inner service fails to be: a wait for that service goes on in the response future, and is limited there. So what
+//! sheds load by readiness belongs inside. A body that is streamed after the head is not limited. Don't put it around
+//! connections that are meant to last, such as server-sent events that come with their head late; and don't use it in
+//! a client, where there is no caller to believe.
+//!
+//! # Sending it on
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//!
+//! use backstop_timeout::{DeadlineHeader, PropagateDeadlineLayer, TimeoutLayer};
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = service_fn(|request: Request<String>| async move {
+//!     // 300 ms, less what was used of it, less 10 ms for the way back.
+//!     assert_eq!(request.headers()["x-envoy-expected-rq-timeout-ms"], "290");
+//!     Ok::<_, Infallible>(Response::new(String::new()))
+//! });
+//! let client = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::builder("ml_service").limit(Duration::from_millis(300)).build()?)
+//!     .layer(PropagateDeadlineLayer::builder("ml_service").send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build()?)
+//!     .service(client);
+//! # assert!(client.oneshot(Request::new(String::new())).await?.status().is_success());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is left of the deadline, less a [margin](PropagateDeadlineBuilder::margin), goes with each request: in
+//! `grpc-timeout` on gRPC requests, and in the headers that the layer was told to [send](PropagateDeadlineBuilder::send).
+//! It is rounded down, and a shorter time that the request says already stays, so that a deadline only ever shrinks.
+//! Where no more than the margin is left, the service isn't called: [`NotAsked`](Progress::NotAsked). Without a deadline
+//! the layer does nothing.
+//!
+//! Told how long the caller waits, the next service gives up when the caller does, and before we do. Its 504 or
+//! `DEADLINE_EXCEEDED`, or its client's error, is then the caller's doing, and becomes a rejection that says so
+//! ([`SetBy::Caller`]): nobody's failure.
+//!
+//! The layer reads the scope in `call`, so it must not stand inside a `Buffer`, which runs `call` in a task of its own.
+//! Don't use it towards services of others: how little time you have is none of their business.
+//!
+//! # What holds for all of them
+//!
 //! A call that is ready in the same poll in which its time is up is answered. Degradations that were reported inside an
 //! answered call move up to the scope outside; those of a call that was ended are lost with it.
 //!
-//! The rejection becomes a 504 with `Cache-Control: no-store`, on gRPC a Trailers-Only answer with `grpc-status` 4, see
+//! A rejection becomes a 504 with `Cache-Control: no-store`, on gRPC a Trailers-Only answer with `grpc-status` 4, see
 //! [`HttpReject`]. Services whose response body has no `Default`, and services that don't speak HTTP, choose
 //! [`reject_as_error`](TimeoutBuilder::reject_as_error) or [`reject_with`](TimeoutBuilder::reject_with).
 //!
@@ -61,41 +173,68 @@
 //!
 //! | knob | default | allowed |
 //! |---|---|---|
-//! | [`limit`](TimeoutBuilder::limit) | 1 s | 1 ms to 1 h |
+//! | [`TimeoutBuilder::limit`] | 1 s | 1 ms to 1 h |
+//! | [`TimeoutBuilder::cover`] | [`UntilHeaders`] | [`UntilFirstFrame`], [`UntilBodyEnd`] |
+//! | [`DeadlineBuilder::limit`] | 15 s, as Envoy's for a route | 1 ms to 24 h |
+//! | [`DeadlineBuilder::trust`] | nothing | each header once |
+//! | [`PropagateDeadlineBuilder::margin`] | 10 ms | 0 to 10 s |
+//! | [`PropagateDeadlineBuilder::send`] | nothing | each header once |
 //!
 //! # Cost
 //!
-//! A call that is ready at once reads the clock and makes no timer; nothing is allocated. A service that isn't ready at
-//! once costs one allocation, for the timer of the wait.
+//! A call that is ready at once reads the clock and makes no timer; nothing is allocated. Under the timeout a service that
+//! isn't ready at once costs one allocation, for the timer of the wait, and covering the body one for each response with
+//! a body. A header that is sent on is an allocation.
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call with all that it holds, and counts for nothing. A caller that gives up in
-//! `poll_ready` drops its clone of the service, and the wait with it. Where it keeps the service instead, its wait goes
-//! on for the next caller, at most until the limit has passed twice: from then on the wait counts as given up.
+//! Dropping the future drops the call with all that it holds, and counts for nothing; so does dropping a body.
 //!
-//! Behind a `Buffer`, which makes one service ready for everyone, each call has the limit to itself and those behind
-//! it queue. Put the timeout around the `Buffer` to limit the time in the queue too.
+//! Under the timeout a caller that gives up in `poll_ready` drops its clone of the service, and the wait with it. Where it
+//! keeps the service instead, its wait goes on for the next caller, at most until the limit has passed twice: from then
+//! on the wait counts as given up. Behind a `Buffer`, which makes one service ready for everyone, each call has the limit
+//! to itself and those behind it queue. Put the timeout around the `Buffer` to limit the time in the queue too.
 //!
 //! # Telemetry
 //!
-//! Each rejection is one `tracing` event at `DEBUG`, target `backstop::timeout`, with the fields `name`, `limit`,
-//! `set_by` (`us`, `caller`) and `progress` (`not-asked`, `not-ready`, `called`).
+//! Under the target `backstop::timeout`, at `DEBUG`, one `tracing` event each:
+//!
+//! | event | fields |
+//! |---|---|
+//! | a call took too long | `name`, `limit` (the layer's own), `set_by` (`us`, `caller`), `progress` (`not-asked`, `not-ready`, `called`) |
+//! | a caller's time limit was ignored | `name`, `header` (its name), `reason` (`malformed`, `contradictory`) |
+//!
+//! With the feature `metrics`, each rejection is counted in `deadline_exceeded_total{name}`, through the `metrics` facade.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum`, `tonic` | `axum::body::Body`, `tonic::body::Body` can be covered |
+//! | `metrics` | the metric |
 
-mod config;
-mod future;
-mod layer;
-mod readiness;
-mod service;
+mod deadline;
+mod header;
+mod limited;
+mod propagate;
 mod telemetry;
+mod timeout;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[doc(inline)]
+pub use backstop_core::scope::time_left;
 pub use backstop_core::{ConfigError, HttpReject, Name, Progress, RejectAsError, RejectWith, Rejection, SetBy, name};
 
-pub use config::{TimeoutBuilder, TimeoutConfig};
-pub use future::TimeoutFuture;
-pub use layer::TimeoutLayer;
-pub use service::Timeout;
+pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use header::DeadlineHeader;
+pub use propagate::{
+    PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
+    PropagateDeadlineLayer,
+};
+pub use timeout::{
+    Cover, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer, UntilBodyEnd, UntilFirstFrame,
+    UntilHeaders,
+};

@@ -1,18 +1,23 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 use tower_layer::Layer;
 
-use crate::{Timeout, TimeoutBuilder, TimeoutConfig, config::DEFAULT_LIMIT};
+use super::{
+    config::{DEFAULT_LIMIT, TimeoutBuilder, TimeoutConfig},
+    cover::UntilHeaders,
+    service::Timeout,
+};
 
-/// Ends calls that take too long. See the [crate docs](crate).
+/// Ends calls that take too long. See the [crate docs](crate#the-timeout).
 ///
-/// `J` is how it answers then, see [`Reject`](backstop_core::Reject).
+/// `J` is how it answers then, see [`Reject`](backstop_core::Reject); `O` how much of an answer it [covers](crate::Cover).
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct TimeoutLayer<J = HttpReject> {
+pub struct TimeoutLayer<J = HttpReject, O = UntilHeaders> {
     shared: Arc<Shared<J>>,
+    cover: PhantomData<fn() -> O>,
 }
 
 /// What all services of a layer share.
@@ -51,18 +56,18 @@ impl TimeoutLayer {
     }
 }
 
-impl<J> TimeoutLayer<J> {
+impl<J, O> TimeoutLayer<J, O> {
     pub(crate) fn with(name: Name, limit: Duration, reject: J) -> Self {
-        Self { shared: Arc::new(Shared { name, limit, reject }) }
+        Self { shared: Arc::new(Shared { name, limit, reject }), cover: PhantomData }
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> TimeoutLayer<RejectAsError> {
+    pub fn reject_as_error(self) -> TimeoutLayer<RejectAsError, O> {
         TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutLayer<RejectWith<F>>
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutLayer<RejectWith<F>, O>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
@@ -70,27 +75,27 @@ impl<J> TimeoutLayer<J> {
     }
 }
 
-impl<J> Clone for TimeoutLayer<J> {
+impl<J, O> Clone for TimeoutLayer<J, O> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), cover: PhantomData }
     }
 }
 
-impl<J> fmt::Debug for TimeoutLayer<J> {
+impl<J, O> fmt::Debug for TimeoutLayer<J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("TimeoutLayer"))
+        self.shared.debug(&mut f.debug_struct("TimeoutLayer"))
     }
 }
 
 impl<J> Shared<J> {
     /// Strategies may be closures, which have nothing to show.
-    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+    pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("name", &self.name).field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
-impl<S, J> Layer<S> for TimeoutLayer<J> {
-    type Service = Timeout<S, J>;
+impl<S, J, O> Layer<S> for TimeoutLayer<J, O> {
+    type Service = Timeout<S, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Timeout::new(inner, Arc::clone(&self.shared))

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,18 +11,24 @@ use backstop_core::{Deadline, HttpReject, Progress, Reject, SetBy, scope};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{TimeoutFuture, layer::Shared, readiness::Readiness};
+use super::{
+    cover::{Cover, UntilHeaders},
+    future::TimeoutFuture,
+    layer::Shared,
+    readiness::Readiness,
+};
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
-pub struct Timeout<S, J = HttpReject> {
+pub struct Timeout<S, J = HttpReject, O = UntilHeaders> {
     inner: S,
     readiness: Readiness,
     shared: Arc<Shared<J>>,
+    cover: PhantomData<fn() -> O>,
 }
 
-impl<S, J> Timeout<S, J> {
+impl<S, J, O> Timeout<S, J, O> {
     pub(crate) fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, readiness: Readiness::default(), shared }
+        Self { inner, readiness: Readiness::default(), shared, cover: PhantomData }
     }
 
     /// The inner service.
@@ -40,14 +47,15 @@ impl<S, J> Timeout<S, J> {
     }
 }
 
-impl<S, J, Req> Service<Req> for Timeout<S, J>
+impl<S, J, O, Req> Service<Req> for Timeout<S, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
+    O: Cover<S::Response>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = TimeoutFuture<S, Req, J>;
+    type Future = TimeoutFuture<S, Req, J, O>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
@@ -80,16 +88,15 @@ where
 }
 
 /// A clone waits for its own readiness.
-impl<S: Clone, J> Clone for Timeout<S, J> {
+impl<S: Clone, J, O> Clone for Timeout<S, J, O> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.shared))
     }
 }
 
-impl<S: fmt::Debug, J> fmt::Debug for Timeout<S, J> {
+impl<S: fmt::Debug, J, O> fmt::Debug for Timeout<S, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Timeout");
-        f.field("inner", &self.inner).field("readiness", &self.readiness);
-        self.shared.debug(f)
+        self.shared.debug(f.field("inner", &self.inner).field("readiness", &self.readiness))
     }
 }

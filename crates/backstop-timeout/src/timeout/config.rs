@@ -1,10 +1,10 @@
 //! What a timeout can be told.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
-use crate::TimeoutLayer;
+use super::{cover::UntilHeaders, layer::TimeoutLayer};
 
 pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -17,7 +17,8 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 pub struct TimeoutConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How long readiness and call may take together: 1 ms to 1 h, 1 s unless set.
+    /// How long readiness, call and what else is [covered](TimeoutBuilder::cover) may take together: 1 ms to 1 h, 1 s
+    /// unless set.
     pub limit: Duration,
 }
 
@@ -32,43 +33,60 @@ impl TimeoutConfig {
 /// Builds a [`TimeoutLayer`]: see [`TimeoutLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct TimeoutBuilder<J = HttpReject> {
+pub struct TimeoutBuilder<J = HttpReject, O = UntilHeaders> {
     config: TimeoutConfig,
     reject: J,
+    cover: PhantomData<fn() -> O>,
 }
 
 impl TimeoutBuilder {
     pub(crate) fn new(config: TimeoutConfig) -> Self {
-        Self { config, reject: HttpReject::default() }
+        Self { config, reject: HttpReject::default(), cover: PhantomData }
     }
 }
 
-impl<J> TimeoutBuilder<J> {
-    /// How long readiness and call may take together: 1 ms to 1 h, 1 s unless set.
+impl<J, O> TimeoutBuilder<J, O> {
+    /// How long readiness, call and what else is [covered](TimeoutBuilder::cover) may take together: 1 ms to 1 h, 1 s
+    /// unless set.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
         self
     }
 
+    /// How much of an answer the limit covers: [`UntilHeaders`], the default, [`UntilFirstFrame`](crate::UntilFirstFrame)
+    /// or [`UntilBodyEnd`](crate::UntilBodyEnd).
+    ///
+    /// ```
+    /// use backstop_timeout::{TimeoutLayer, UntilBodyEnd};
+    ///
+    /// let timeout = TimeoutLayer::builder("ml_service").cover(UntilBodyEnd).build()?;
+    /// # Ok::<(), backstop_timeout::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
+    pub fn cover<O2>(self, until: O2) -> TimeoutBuilder<J, O2> {
+        _ = until;
+        TimeoutBuilder { config: self.config, reject: self.reject, cover: PhantomData }
+    }
+
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> TimeoutBuilder<RejectAsError> {
-        TimeoutBuilder { config: self.config, reject: RejectAsError::new() }
+    pub fn reject_as_error(self) -> TimeoutBuilder<RejectAsError, O> {
+        TimeoutBuilder { config: self.config, reject: RejectAsError::new(), cover: PhantomData }
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<RejectWith<F>>
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<RejectWith<F>, O>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        TimeoutBuilder { config: self.config, reject: RejectWith::new(make) }
+        TimeoutBuilder { config: self.config, reject: RejectWith::new(make), cover: PhantomData }
     }
 
     /// The layer.
     ///
     /// # Errors
     /// [`ConfigError`] for `name` where it is no [`Name`], and for `limit` where it isn't 1 ms to 1 h.
-    pub fn build(self) -> Result<TimeoutLayer<J>, ConfigError> {
-        let Self { config: TimeoutConfig { name, limit }, reject } = self;
+    pub fn build(self) -> Result<TimeoutLayer<J, O>, ConfigError> {
+        let Self { config: TimeoutConfig { name, limit }, reject, cover: _ } = self;
         if !(SHORTEST..=LONGEST).contains(&limit) {
             return Err(ConfigError::new("limit", format!("{limit:?}"), "1 ms to 1 h"));
         }
@@ -76,7 +94,7 @@ impl<J> TimeoutBuilder<J> {
     }
 }
 
-impl<J> fmt::Debug for TimeoutBuilder<J> {
+impl<J, O> fmt::Debug for TimeoutBuilder<J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutBuilder").field("config", &self.config).finish_non_exhaustive()
     }

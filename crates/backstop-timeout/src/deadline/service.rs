@@ -1,0 +1,97 @@
+//! The service.
+//!
+//! The limit counts from `call`, since only the request tells what it is. So that a wait for the inner service is limited
+//! by it too, that wait goes on in the response future:
+//!
+//! | the inner service is | `poll_ready` | `call` |
+//! |---|---|---|
+//! | ready | ready | calls it |
+//! | not ready | ready | gives it to the future, which makes it ready and then calls it; a clone takes its place |
+//! | failing | fails, as it does | |
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::{HttpReject, Reject, ServiceCall, scope};
+use http::Request;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::{future::DeadlineFuture, layer::Shared};
+
+/// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
+pub struct DeadlineService<S, J = HttpReject> {
+    inner: S,
+    is_ready: bool,
+    shared: Arc<Shared<J>>,
+}
+
+impl<S, J> DeadlineService<S, J> {
+    pub(crate) const fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
+        Self { inner, is_ready: false, shared }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, J, B> Service<Request<B>> for DeadlineService<S, J>
+where
+    S: Service<Request<B>> + Clone,
+    J: Reject<Request<B>, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = DeadlineFuture<S, Request<B>, J>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.is_ready = self.inner.poll_ready(cx)?.is_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let context = shared.reject.context(&request);
+        let now = Instant::now();
+        let deadline = shared.deadline(&request, now).narrowed_by(scope::deadline());
+        if deadline.instant() <= now {
+            return DeadlineFuture::refused(deadline.set_by(), context, shared);
+        }
+        let call = || {
+            if mem::take(&mut self.is_ready) {
+                return ServiceCall::called(self.inner.call(request));
+            }
+            let next = self.inner.clone();
+            ServiceCall::when_ready(mem::replace(&mut self.inner, next), request)
+        };
+        DeadlineFuture::called(deadline, call, context, shared)
+    }
+}
+
+/// A clone is made ready itself.
+impl<S: Clone, J> Clone for DeadlineService<S, J> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl<S: fmt::Debug, J> fmt::Debug for DeadlineService<S, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f.debug_struct("DeadlineService").field("inner", &self.inner))
+    }
+}

@@ -1,0 +1,148 @@
+//! Headers that tell how long a caller waits: read and written strictly.
+
+use std::time::Duration;
+
+use backstop_core::{ConfigError, grpc};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+
+static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+static ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// A request header that tells how long the caller waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeadlineHeader {
+    /// `grpc-timeout`: 1 to 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n`.
+    ///
+    /// As a layer is told about this header, it means any request, gRPC-Web's for one. That of a gRPC request needs no
+    /// telling.
+    /// Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), "Timeout".
+    GrpcTimeout,
+    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it sends on.
+    ///
+    /// Source: [Envoy's router](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-expected-rq-timeout-ms).
+    EnvoyExpectedRqTimeoutMs,
+    /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`.
+    Milliseconds(HeaderName),
+}
+
+/// Why a header wasn't believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    Malformed,
+    /// It came more than once, with more than one value.
+    Contradictory,
+}
+
+impl DeadlineHeader {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &HeaderName {
+        match self {
+            Self::GrpcTimeout => &GRPC_TIMEOUT,
+            Self::EnvoyExpectedRqTimeoutMs => &ENVOY_EXPECTED_RQ_TIMEOUT_MS,
+            Self::Milliseconds(name) => name,
+        }
+    }
+
+    /// What a message says in this header, if anything.
+    pub(crate) fn read(&self, headers: &HeaderMap) -> Result<Option<Duration>, Unreadable> {
+        let mut values = headers.get_all(self.name()).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.any(|other| other != value) {
+            return Err(Unreadable::Contradictory);
+        }
+        self.parse(value.as_bytes()).map(Some).ok_or(Unreadable::Malformed)
+    }
+
+    fn parse(&self, value: &[u8]) -> Option<Duration> {
+        match self {
+            Self::GrpcTimeout => parse_grpc_timeout(value),
+            Self::EnvoyExpectedRqTimeoutMs | Self::Milliseconds(_) => {
+                digits(value, LONGEST_NUMBER).map(Duration::from_millis)
+            }
+        }
+    }
+
+    /// The longest time not above `left` that this header can tell, and how it does; `None` where that is no time at all.
+    pub(crate) fn write(&self, left: Duration) -> Option<(Duration, HeaderValue)> {
+        let (told, value) = match self {
+            Self::GrpcTimeout => write_grpc_timeout(left)?,
+            Self::EnvoyExpectedRqTimeoutMs | Self::Milliseconds(_) => {
+                let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                (Duration::from_millis(millis), HeaderValue::from(millis))
+            }
+        };
+        (!told.is_zero()).then_some((told, value))
+    }
+}
+
+/// The headers that count for a request: the configured ones, and gRPC's own where that is what it speaks.
+pub(crate) fn of<'a, B>(
+    request: &Request<B>,
+    configured: &'a [DeadlineHeader],
+) -> impl Iterator<Item = &'a DeadlineHeader> + use<'a, B> {
+    let grpc = grpc::is_grpc_request(request).then_some(&DeadlineHeader::GrpcTimeout);
+    grpc.into_iter().chain(configured.iter().filter(move |header| grpc != Some(*header)))
+}
+
+/// A header that is named twice, perhaps for two forms of value, is a mistake.
+pub(crate) fn check_each_once(field: &'static str, headers: &[DeadlineHeader]) -> Result<(), ConfigError> {
+    let is_repeated = |(i, header): (usize, &DeadlineHeader)| headers[..i].iter().any(|h| h.name() == header.name());
+    match headers.iter().enumerate().find(|it| is_repeated(*it)) {
+        Some((_, header)) => Err(ConfigError::new(field, header.name().as_str().to_owned(), "each header once")),
+        None => Ok(()),
+    }
+}
+
+/// As many digits as the largest `u64` has.
+const LONGEST_NUMBER: usize = 20;
+
+/// Digits alone: no sign, no space.
+fn digits(text: &[u8], longest: usize) -> Option<u64> {
+    if text.is_empty() || text.len() > longest {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// `TimeoutValue` has at most 8 digits.
+const GRPC_DIGITS: usize = 8;
+const GRPC_LARGEST: u128 = 99_999_999;
+
+/// gRPC's units with their length in nanoseconds, the finest first.
+const GRPC_UNITS: [(u8, u64); 6] = [
+    (b'n', 1),
+    (b'u', 1_000),
+    (b'm', 1_000_000),
+    (b'S', 1_000_000_000),
+    (b'M', 60 * 1_000_000_000),
+    (b'H', 3_600 * 1_000_000_000),
+];
+
+fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, number) = value.split_last()?;
+    let number = digits(number, GRPC_DIGITS)?;
+    let (_, nanos) = GRPC_UNITS.iter().find(|(letter, _)| letter == unit)?;
+    // 8 digits of hours are more nanoseconds than 64 bits hold.
+    Some(Duration::from_nanos(*nanos).saturating_mul(u32::try_from(number).ok()?))
+}
+
+/// In the finest unit that has room for it. What not even hours have room for is as many hours as there may be.
+fn write_grpc_timeout(left: Duration) -> Option<(Duration, HeaderValue)> {
+    let left = left.as_nanos();
+    let hours = GRPC_UNITS.last()?;
+    let (letter, nanos) =
+        GRPC_UNITS.iter().find(|(_, nanos)| left / u128::from(*nanos) <= GRPC_LARGEST).unwrap_or(hours);
+    let number = u32::try_from((left / u128::from(*nanos)).min(GRPC_LARGEST)).ok()?;
+    let value = HeaderValue::try_from(format!("{number}{}", char::from(*letter))).ok()?;
+    Some((Duration::from_nanos(*nanos).saturating_mul(number), value))
+}
+
+#[cfg(test)]
+mod tests;

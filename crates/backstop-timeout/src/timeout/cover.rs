@@ -1,0 +1,184 @@
+//! How much of an answer the limit covers: its head, its first frame, or all of it.
+//!
+//! | | the answer is given | what the limit ends then | what the caller sees of that |
+//! |---|---|---|---|
+//! | [`UntilHeaders`] | with its head | | |
+//! | [`UntilFirstFrame`] | when its first frame is there | the call, with the body | a rejection instead of the answer |
+//! | [`UntilBodyEnd`] | with its head | the body | an error of the body, in which the rejection is found |
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use backstop_core::{AbortBody, Call, Deadline, Name, WrapBody, resume_body};
+use pin_project_lite::pin_project;
+
+use super::body::LimitedBody;
+
+/// The limit covers the head of the response. The default, for responses of any type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilHeaders;
+
+/// The limit covers the first frame of the response body, too: the response is given when that frame is there.
+///
+/// For upstreams that send their head at once and then hang: such a call still ends in a typed rejection, which a
+/// breaker counts and a retry may repeat. Costs one allocation for each response with a body, which keeps its type:
+/// that must be one that [wraps others](WrapBody).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilFirstFrame;
+
+/// The limit covers the whole response body.
+///
+/// The response is given with its head. A body that isn't at its end in time is dropped, and ends with an error in
+/// which the [`Rejection`](crate::Rejection) is found. The limit ends the wait for a frame: one that is there is given,
+/// however late the reader comes for it. Costs one allocation for each response with a body, which keeps its type: that
+/// must be one that [may be broken off](AbortBody).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UntilBodyEnd;
+
+/// [`UntilHeaders`], [`UntilFirstFrame`] or [`UntilBodyEnd`], see [`cover`](crate::TimeoutBuilder::cover).
+#[diagnostic::on_unimplemented(
+    message = "the timeout can't cover the body of a `{Res}`",
+    note = "`UntilFirstFrame` and `UntilBodyEnd` need an `http::Response` whose body can wrap others: `axum::body::Body` \
+            (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util`",
+    note = "for other bodies map the response body below the layer"
+)]
+pub trait Cover<Res>: sealed::Stage<Res> {}
+
+mod sealed {
+    use super::{BodyLimit, Context, Poll};
+
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Stage<Res> {
+        /// An answer that isn't given yet.
+        type Held;
+
+        /// The head is there: the answer may be given, or is held.
+        fn hold(response: Res) -> Result<Res, Self::Held>;
+
+        /// Ready when a held answer may be given.
+        fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<Res>;
+
+        /// The answer is given.
+        fn limit_body(response: Res, limit: BodyLimit<'_>) -> Res;
+    }
+}
+
+/// What the rest of a body has to keep to.
+#[derive(Clone, Copy, Debug)]
+#[expect(unnameable_types, reason = "only our own strategies get one")]
+pub struct BodyLimit<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) limit: Duration,
+    pub(crate) deadline: Deadline,
+}
+
+impl<Res> Cover<Res> for UntilHeaders {}
+
+impl<Res> sealed::Stage<Res> for UntilHeaders {
+    type Held = Infallible;
+
+    fn hold(response: Res) -> Result<Res, Infallible> {
+        Ok(response)
+    }
+
+    fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<Res> {
+        match *held {}
+    }
+
+    fn limit_body(response: Res, _: BodyLimit<'_>) -> Res {
+        response
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: WrapBody<Error: Send>> Cover<http::Response<B>> for UntilFirstFrame {}
+
+#[diagnostic::do_not_recommend]
+impl<B: WrapBody<Error: Send>> sealed::Stage<http::Response<B>> for UntilFirstFrame {
+    /// `None` once it was given.
+    type Held = Option<http::Response<B>>;
+
+    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Self::Held> {
+        if response.body().is_end_stream() { Ok(response) } else { Err(Some(response)) }
+    }
+
+    fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
+        let Some(response) = held else {
+            return Poll::Pending;
+        };
+        let first = ready!(Pin::new(response.body_mut()).poll_frame(cx));
+        held.take().map_or(Poll::Pending, |response| Poll::Ready(response.map(|rest| resume_body(first, rest))))
+    }
+
+    fn limit_body(response: http::Response<B>, _: BodyLimit<'_>) -> http::Response<B> {
+        response
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B: AbortBody> Cover<http::Response<B>> for UntilBodyEnd {}
+
+#[diagnostic::do_not_recommend]
+impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
+    type Held = Infallible;
+
+    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Infallible> {
+        Ok(response)
+    }
+
+    fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<http::Response<B>> {
+        match *held {}
+    }
+
+    fn limit_body(response: http::Response<B>, limit: BodyLimit<'_>) -> http::Response<B> {
+        if response.body().is_end_stream() {
+            return response;
+        }
+        response.map(|body| B::wrap(LimitedBody::new(body, limit)))
+    }
+}
+
+pin_project! {
+    /// A call of a service that was ready, with as much of its answer as is covered before that is given. It holds
+    /// neither service nor request, and needs nothing of them.
+    #[project = CoveredProject]
+    pub(crate) enum Covered<F, O, Res>
+    where
+        O: Cover<Res>,
+    {
+        Called { #[pin] future: F },
+        Held { held: O::Held },
+    }
+}
+
+impl<F, O, Res, E> Future for Covered<F, O, Res>
+where
+    F: Future<Output = Result<Res, E>>,
+    O: Cover<Res>,
+{
+    type Output = Result<Res, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let response = match self.as_mut().project() {
+                CoveredProject::Called { future } => ready!(future.poll(cx))?,
+                CoveredProject::Held { held } => return O::poll_held(held, cx).map(Ok),
+            };
+            match O::hold(response) {
+                Ok(response) => return Poll::Ready(Ok(response)),
+                Err(held) => self.set(Self::Held { held }),
+            }
+        }
+    }
+}
+
+impl<F, O, Res, E> Call for Covered<F, O, Res>
+where
+    F: Future<Output = Result<Res, E>>,
+    O: Cover<Res>,
+{
+}
