@@ -1,7 +1,7 @@
 //! One attempt: a call in a scope of its own, ended when its time is up.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -93,6 +93,14 @@ impl<F: Call> Attempt<F> {
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         self.scope.deadline()
+    }
+
+    /// Takes the scope, for what is still to be waited for in it after the call's own end: the body of an answer, say.
+    ///
+    /// What was reported goes with it.
+    #[must_use]
+    pub fn take_scope(self: Pin<&mut Self>) -> Scope {
+        mem::take(self.project().scope)
     }
 
     /// Takes what was reported during this attempt.
