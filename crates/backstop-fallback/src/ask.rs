@@ -1,23 +1,46 @@
 //! One provider that is being asked.
+//!
+//! | in | on | goes to |
+//! |---|---|---|
+//! | running | an answer, of whose body nothing is waited for | the end |
+//! | running | an answer otherwise | committing |
+//! | committing | enough of the body, and a gRPC status that is good where it came | the end |
+//! | either | a failure, or its time is up | the end, without an answer |
 
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, NotCopied, Outcome, Reason, Scope};
+use backstop_core::{
+    Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, Freshness, NotCopied, Outcome, Reason, Scope,
+};
 
-use crate::{Provider, concurrency::Permit, provider::Run};
+use crate::{
+    Provider,
+    commit::{Committed, Committer, Committing},
+    concurrency::Permit,
+    provider::Run,
+};
 
 /// A provider's run, in its scope and within its time.
 ///
 /// # Cancellation
 /// Dropping it drops the run, then gives its permit back.
 pub(crate) struct Ask<T> {
-    /// Boxed, since it is rare, and large. Before the permit, to be dropped first.
-    attempt: Pin<Box<Attempt<Run<T>>>>,
+    // Before the permit, to be dropped first.
+    phase: Phase<T>,
     _permit: Option<Permit>,
 }
+
+/// Boxed, since it is rare, and large.
+enum Phase<T> {
+    Running(Pin<Box<Attempt<Run<T>>>>),
+    Committing(Pin<Box<Attempt<Committing<T>>>>, Option<Freshness>),
+}
+
+/// Why there is no answer.
+pub(crate) type Failed = (Reason, Outcome);
 
 impl<T> Ask<T> {
     /// Starts `provider`, if it has room, with a copy of the request where it needs one.
@@ -29,7 +52,7 @@ impl<T> Ask<T> {
         let permit = provider.admit()?;
         let mut scope = Scope::narrowed(deadline);
         let run = scope.enter(|| provider.start(copy)).map_err(|_| Reason::NotReplayable)?;
-        Ok(Self { attempt: Box::pin(Attempt::start(scope, || run)), _permit: permit })
+        Ok(Self { phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
     }
 
     /// The answer, which `accepts` takes for one and whose reports have moved up; or why there is none.
@@ -38,22 +61,43 @@ impl<T> Ask<T> {
         cx: &mut Context<'_>,
         judge: &C,
         accepts: fn(&Outcome) -> bool,
-    ) -> Poll<Result<Answer<T>, (Reason, Outcome)>> {
-        Poll::Ready(match ready!(self.attempt.as_mut().poll(cx)) {
-            Err(_elapsed) => Err((Reason::Timeout, Outcome::failure())),
-            Ok(Ok(answer)) => {
-                let outcome = judge.classify(Ok(answer.value()));
-                if accepts(&outcome) {
-                    self.attempt.as_mut().commit();
-                    Ok(answer)
-                } else {
-                    Err((judge.reason(Ok(answer.value())), outcome))
-                }
-            }
-            Ok(Err(error)) => {
+        committer: Option<&Committer<T>>,
+    ) -> Poll<Result<Answer<T>, Failed>> {
+        if let Phase::Running(attempt) = &mut self.phase {
+            let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
+            let answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
-                Err((judge.reason(Err(error)), judge.classify(Err(error))))
-            }
-        })
+                (judge.reason(Err(error)), judge.classify(Err(error)))
+            })?;
+            accept(answer.value(), judge, accepts)?;
+            let Some(committer) = committer else {
+                attempt.as_mut().commit();
+                return Poll::Ready(Ok(answer));
+            };
+            let (scope, freshness) = (attempt.as_mut().take_scope(), answer.freshness());
+            let attempt = Attempt::start(scope, || committer(answer.into_value()));
+            self.phase = Phase::Committing(Box::pin(attempt), freshness);
+        }
+        let Phase::Committing(attempt, freshness) = &mut self.phase else {
+            return Poll::Pending;
+        };
+        let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
+        let Committed { answer, to_judge } = committed.ok_or(BROKE_OFF)?;
+        if let Some(answer) = &to_judge {
+            accept(answer, judge, accepts)?;
+        }
+        attempt.as_mut().commit();
+        Poll::Ready(Ok(match *freshness {
+            Some(freshness) => Answer::new(answer, freshness),
+            None => answer.into(),
+        }))
     }
 }
+
+fn accept<T, C: Classify<T> + ?Sized>(answer: &T, judge: &C, accepts: fn(&Outcome) -> bool) -> Result<(), Failed> {
+    let outcome = judge.classify(Ok(answer));
+    if accepts(&outcome) { Ok(()) } else { Err((judge.reason(Ok(answer)), outcome)) }
+}
+
+const TIMED_OUT: Failed = (Reason::Timeout, Outcome::failure());
+const BROKE_OFF: Failed = (Reason::Body, Outcome::failure());

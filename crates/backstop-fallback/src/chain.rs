@@ -8,7 +8,7 @@ use backstop_core::{
 };
 use tokio::time::Instant;
 
-use crate::{FallbackChainBuilder, Provider, walk::Walk};
+use crate::{FallbackChainBuilder, Provider, commit::Committer, walk::Walk};
 
 /// Providers in order of preference, and the time they have together.
 ///
@@ -46,6 +46,8 @@ pub(crate) struct Chain<Req, T> {
     /// What of a request must be kept for the providers.
     pub(crate) needs: Option<Keep>,
     pub(crate) judge: Judge<T>,
+    /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
+    pub(crate) committer: Option<Committer<T>>,
 }
 
 /// What judges the answers in a handler.

@@ -2,11 +2,12 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Keep, Name, Outcome};
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Keep, Name, Outcome, WrapBody};
 
 use crate::{
-    FailSafeBuilder, FallbackChain, Provider,
+    Commit, FailSafeBuilder, FallbackChain, Provider,
     chain::{Chain, Judge},
+    commit::Committer,
 };
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
@@ -19,12 +20,14 @@ pub struct FallbackChainBuilder<Req, T> {
     total: Duration,
     providers: Vec<Provider<Req, T>>,
     judge: Judge<T>,
+    commit: Commit,
+    committer: Option<Committer<T>>,
 }
 
 impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
         let judge = Box::new(ClassifyFn::new(every_err_moves_on::<T>));
-        Self { name, total: DEFAULT_TOTAL, providers: Vec::new(), judge }
+        Self { name, total: DEFAULT_TOTAL, providers: Vec::new(), judge, commit: Commit::Headers, committer: None }
     }
 }
 
@@ -73,8 +76,9 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge } = self;
+        let Self { name, total, providers, judge, commit, committer } = self;
         let name = Name::new(name)?;
+        commit.check()?;
         if total.is_zero() || total > LONGEST_TOTAL {
             return Err(ConfigError::new("total", format!("{total:?}"), "more than 0 s, up to 24 h"));
         }
@@ -91,12 +95,44 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             }
         }
         let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
-        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge }))
+        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, committer }))
     }
 }
 
 fn every_err_moves_on<T>(result: Result<&T, ErrorRef<'_>>) -> Outcome {
     if result.is_ok() { Outcome::success() } else { Outcome::failure() }
+}
+
+impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {
+    /// When an answer is taken for one, of the primary and of every provider: [`Commit::Headers`] unless set.
+    ///
+    /// An upstream that sends 200 and then dies has failed, though its head looked well. With [`Commit::FirstFrame`] or
+    /// [`Commit::Complete`] the chain waits for the body's begin or end, within the provider's time, and holds that much
+    /// of it back: a body that breaks off is a failure, with [`Reason::Body`](backstop_core::Reason::Body), and the next
+    /// provider is asked. A gRPC status that comes in trailers by then is judged as one in the headers is, and a body
+    /// that ends without one has failed.
+    ///
+    /// An answer that is taken comes out byte for byte as it was. The request counts as possibly processed if it isn't.
+    ///
+    /// ```
+    /// use axum::{body::Body, http::{Request, Response}};
+    /// use backstop_fallback::{Commit, FallbackChain, Provider, name};
+    ///
+    /// # fn main() -> Result<(), backstop_fallback::ConfigError> {
+    /// # #[cfg(feature = "axum")] {
+    /// let chain: FallbackChain<Request<Body>, Response<Body>> = FallbackChain::builder("prices")
+    ///     .commit_on(Commit::Complete { max_bytes: 64 * 1024 })
+    ///     .provider(Provider::handler(name!("list"), || async { "9.99" }))
+    ///     .build()?;
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn commit_on(mut self, commit: Commit) -> Self {
+        self.commit = commit;
+        self.committer = commit.committer();
+        self
+    }
 }
 
 pub(crate) fn check_timeout(
@@ -118,6 +154,7 @@ impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {
             .field("name", &self.name)
             .field("total", &self.total)
             .field("providers", &self.providers)
+            .field("commit", &self.commit)
             .finish_non_exhaustive()
     }
 }

@@ -100,7 +100,7 @@ impl<Req, T> Walk<Req, T> {
                 Some(ask) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
-                    match ready!(ask.poll(cx, judge, accepts)) {
+                    match ready!(ask.poll(cx, judge, accepts, self.chain.committer.as_ref())) {
                         Ok(answer) => {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));

@@ -100,7 +100,7 @@ pub use backstop_degradation_header::{
 pub use backstop_fallback as fallback;
 #[cfg(feature = "fallback")]
 pub use backstop_fallback::{
-    Answer, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
+    Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
     FallbackLayer, FallbackResult, IntoAnswer, Provider,
 };
 #[cfg(feature = "retry")]

@@ -1,0 +1,119 @@
+//! What goes on once the primary has failed: the chain's providers are asked, while its failed answer is kept.
+
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, KeepAnswer, NotCopied, Reject, scope};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    future::PolicyOf,
+    spare::{Failure, Spare},
+    walk::Walk,
+};
+
+pin_project! {
+    /// The request, once the primary has failed.
+    pub(crate) struct Rest<S, Req, C, J, K, A>
+    where
+        S: Service<Req>,
+        J: Reject<Req, S::Response, S::Error>,
+        K: CopyRequest<Req>,
+        A: KeepAnswer<S::Response>,
+    {
+        policy: PolicyOf<S, Req, C, J, K, A>,
+        // Taken when no provider is left.
+        walk: Option<Walk<Req, S::Response>>,
+        failed: Option<AllProvidersFailed>,
+        kept: Option<K::Kept>,
+        // Taken when the rejection is made.
+        context: Option<J::Context>,
+        #[pin]
+        last_resort: LastResort<A::Keeping, S::Response, S::Error>,
+        // What was reported while the primary made it.
+        reports: Vec<Degradation>,
+    }
+}
+
+pin_project! {
+    /// What the primary gave.
+    #[project = LastResortProj]
+    enum LastResort<F, Res, E> {
+        Keeping { #[pin] keeping: F },
+        Kept { result: Option<Result<Res, E>> },
+    }
+}
+
+impl<S, Req, C, J, K, A> Rest<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    C: Classify<S::Response>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    pub(crate) fn new(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
+        let Spare { policy, started, facts, kept, context } = spare;
+        let chain = policy.chain.shared();
+        let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), facts);
+        walk.passed(policy.primary.clone(), failure.reason, failure.outcome);
+        let last_resort = match failure.result {
+            Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response) },
+            other => LastResort::Kept { result: other },
+        };
+        Self { policy, walk: Some(walk), failed: None, kept, context: Some(context), last_resort, reports }
+    }
+
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        let mut this = self.project();
+        let policy = this.policy;
+        // Beside the providers, so that none waits for it; before them, so that its connection is free for them.
+        let keeping = this.last_resort.as_mut().poll(cx);
+        if let Some(walk) = this.walk {
+            let kept = this.kept;
+            let found = ready!(walk.poll(cx, &policy.classify, |copy| match kept {
+                Some(kept) => policy.copy.copy(kept, copy),
+                // No provider asks, then.
+                None => Err(NotCopied::HeadOnly),
+            }));
+            if let Some(mut found) = found {
+                if let Some(degradation) = &found.degradation {
+                    policy.reject.label(&mut found.result.value, degradation);
+                }
+                return Poll::Ready(Ok(found.result.value));
+            }
+            *this.failed = this.walk.take().map(Walk::into_failed);
+        }
+        ready!(keeping);
+        if let Some(result) = this.last_resort.take() {
+            mem::take(this.reports).into_iter().for_each(scope::report);
+            return Poll::Ready(result);
+        }
+        let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(policy.reject.reject(context, failed.into()))
+    }
+}
+
+impl<F: Future<Output = Option<Res>>, Res, E> LastResort<F, Res, E> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let LastResortProj::Keeping { keeping } = self.as_mut().project() {
+            let kept = ready!(keeping.poll(cx));
+            self.set(Self::Kept { result: kept.map(Ok) });
+        }
+        Poll::Ready(())
+    }
+
+    fn take(self: Pin<&mut Self>) -> Option<Result<Res, E>> {
+        match self.project() {
+            LastResortProj::Keeping { .. } => None,
+            LastResortProj::Kept { result } => result.take(),
+        }
+    }
+}
