@@ -1,0 +1,165 @@
+//! How old an answer is (RFC 9111 §4.2.3).
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AGE, DATE, EXPIRES},
+};
+use tokio::time::Instant;
+
+use crate::cache_control::{CacheControl, delta_seconds};
+
+#[expect(clippy::disallowed_types, reason = "ages are told in wall-clock time, and stores outlive a process")]
+type Wall = std::time::SystemTime;
+
+/// A moment, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(pub(crate) u64);
+
+impl Moment {
+    fn of(wall: Wall) -> Self {
+        Self(millis(wall.duration_since(Wall::UNIX_EPOCH).unwrap_or_default()))
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(millis(duration)))
+    }
+
+    /// As a `Date` has it.
+    pub(crate) fn http_date(self) -> Option<HeaderValue> {
+        // `httpdate` knows no year beyond 9999.
+        const LAST: u64 = 253_402_300_799_000;
+        let wall = Wall::UNIX_EPOCH + Duration::from_millis(self.0.min(LAST));
+        HeaderValue::try_from(httpdate::fmt_http_date(wall)).ok()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Tells the time by two clocks, the later one of which counts: the wall clock, and the steady one from where the wall
+/// clock was at the start. The wall clock may be set back, the steady one may stand still while a machine sleeps. An age may
+/// come out too high by that, never too low.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    wall: Wall,
+    steady: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { wall: Wall::now(), steady: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment::of(Wall::now().max(self.wall + self.steady.elapsed()))
+    }
+}
+
+/// When an answer to a request sent at `asked`, which came at `answered`, was made: so long ago as its age then was.
+pub(crate) fn made_at(headers: &HeaderMap, asked: Moment, answered: Moment) -> Moment {
+    let apparent = date(headers, DATE).map_or(Duration::ZERO, |date| answered.since(date));
+    let delay = answered.since(asked);
+    answered.before(apparent.max(age_value(headers).saturating_add(delay)))
+}
+
+/// Of a list the first member counts, and what is no number doesn't (RFC 9111 §5.1).
+fn age_value(headers: &HeaderMap) -> Duration {
+    let first = headers.get(AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
+    let seconds = first.and_then(|first| delta_seconds(first.trim_ascii()));
+    Duration::from_secs(seconds.unwrap_or(0).into())
+}
+
+/// How long an answer is fresh, in seconds of its age, by what it says itself (RFC 9111 §4.2.1). Nothing is guessed: a
+/// heuristic (§4.2.2) would only shorten what is stale by it.
+pub(crate) fn fresh_for(headers: &HeaderMap, control: &CacheControl, shared: bool, answered: Moment) -> u32 {
+    let told = control.s_maxage.filter(|_| shared).or(control.max_age);
+    told.unwrap_or_else(|| {
+        let base = date(headers, DATE).unwrap_or(answered);
+        // An invalid date is one in the past (§5.3).
+        let left = date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.since(base));
+        u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MOST_SECONDS)
+    })
+}
+
+fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<Moment> {
+    let text = headers.get(name)?.to_str().ok()?;
+    httpdate::parse_http_date(text.trim()).ok().map(Moment::of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
+    const NOON_AT: Moment = Moment(784_123_200_000);
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn after_noon(seconds: u64) -> Moment {
+        Moment(NOON_AT.0 + seconds * 1000)
+    }
+
+    /// The age that an answer had when it came, 30 s after noon.
+    fn age(fields: &[(&'static str, &str)], delay: u64) -> u64 {
+        let answered = after_noon(30);
+        answered.since(made_at(&headers(fields), after_noon(30 - delay), answered)).as_secs()
+    }
+
+    #[test]
+    fn an_age_is_the_greater_of_what_the_date_shows_and_what_caches_told() {
+        assert_eq!(age(&[], 0), 0);
+        assert_eq!(age(&[], 4), 4, "all of the delay may have passed after it was made");
+        assert_eq!(age(&[("date", NOON)], 4), 30);
+        assert_eq!(age(&[("date", NOON), ("age", "10")], 4), 30);
+        assert_eq!(age(&[("date", NOON), ("age", "100")], 4), 104);
+        assert_eq!(age(&[("date", "Sun, 06 Nov 1994 13:00:00 GMT")], 4), 4, "its clock is ahead of ours");
+        assert_eq!(age(&[("date", "Sunday, 06-Nov-94 12:00:00 GMT")], 0), 30, "an old form of date");
+    }
+
+    #[test]
+    fn of_a_list_of_ages_the_first_counts_and_what_is_no_number_does_not() {
+        assert_eq!(age(&[("age", "7, 9")], 0), 7);
+        assert_eq!(age(&[("age", "-7")], 0), 0);
+        assert_eq!(age(&[("age", "soon")], 2), 2);
+        assert_eq!(age(&[("age", "99999999999999999999999")], 0), 784_123_230, "as old as can be, and no panic");
+    }
+
+    #[test]
+    fn freshness_is_told_by_s_maxage_then_max_age_then_expires() {
+        let fresh = |fields: &[(&'static str, &str)], shared| {
+            let headers = headers(fields);
+            fresh_for(&headers, &CacheControl::of(&headers), shared, after_noon(10))
+        };
+        let expires = ("expires", "Sun, 06 Nov 1994 12:01:00 GMT");
+        let both = ("cache-control", "max-age=5, s-maxage=7");
+        assert_eq!(fresh(&[expires, both], true), 7);
+        assert_eq!(fresh(&[expires, both], false), 5);
+        assert_eq!(fresh(&[expires, ("date", NOON)], true), 60);
+        assert_eq!(fresh(&[expires], true), 50, "without a date, from when it came");
+        assert_eq!(fresh(&[("expires", "0")], true), 0);
+        assert_eq!(fresh(&[("last-modified", NOON)], true), 0, "nothing is guessed");
+    }
+
+    #[test]
+    fn a_moment_beyond_all_dates_is_still_one() {
+        assert_eq!(NOON_AT.http_date().unwrap(), NOON);
+        assert!(Moment(u64::MAX).http_date().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_goes_on_while_the_wall_clock_stands() {
+        let clock = Clock::start();
+        let before = clock.now();
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert!(clock.now().since(before) >= Duration::from_secs(90));
+    }
+}

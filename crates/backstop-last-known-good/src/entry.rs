@@ -1,0 +1,184 @@
+//! What is stored, as bytes: an answer, or a node that leads to answers (see [`key`](crate::key)).
+//!
+//! | part of an answer | bytes |
+//! |---|---|
+//! | kind and version | 2 |
+//! | status | 2 |
+//! | when it was made | 8 |
+//! | its [terms](crate::rules::Terms), in seconds | 4 × 3 |
+//! | lengths of head and body | 4 × 2 |
+//! | head, as [fields](crate::fields) | |
+//! | body | |
+//! | what its request selected it by | the rest |
+//!
+//! Numbers are little-endian. Reading never panics: what isn't exactly this is garbage, and so is another version.
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, StatusCode, header};
+
+use crate::{age::Moment, fields, rules::Terms, vary::Selectors};
+
+const ANSWER: [u8; 2] = [b'a', 1];
+const NODE: [u8; 2] = [b'n', 1];
+/// The parts of an answer that have a length of their own.
+const FIXED: usize = 2 + 2 + 8 + 4 * 3 + 4 * 2;
+/// Where the length of the body stands.
+const BODY_LEN: usize = FIXED - 4;
+
+/// The largest head that is stored, in bytes.
+const MOST_HEAD: usize = 64 * 1024;
+
+/// An answer that is being written while its body comes.
+pub(crate) struct Draft {
+    bytes: Vec<u8>,
+    body_from: usize,
+    pub(crate) terms: Terms,
+}
+
+impl Draft {
+    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large.
+    pub(crate) fn begin(
+        status: StatusCode,
+        headers: &HeaderMap,
+        terms: Terms,
+        answered: Moment,
+        room: usize,
+    ) -> Option<Self> {
+        let dropped = hop_by_hop(headers);
+        let kept = || headers.iter().filter(|(name, _)| !dropped.contains(&name.as_str()));
+        let size = fields::size(kept());
+        if size > MOST_HEAD {
+            return None;
+        }
+        // 64 more for a date, and for what the request selected it by.
+        let mut bytes = Vec::with_capacity(FIXED + size + room + 64);
+        bytes.extend_from_slice(&ANSWER);
+        bytes.extend_from_slice(&status.as_u16().to_le_bytes());
+        bytes.extend_from_slice(&terms.made.0.to_le_bytes());
+        for seconds in [terms.fresh, terms.until, terms.revalidate_until] {
+            bytes.extend_from_slice(&seconds.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[0; 8]);
+        kept().try_for_each(|(name, value)| fields::put(&mut bytes, name, value))?;
+        // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
+        if !headers.contains_key(header::DATE) {
+            fields::put(&mut bytes, &header::DATE, &answered.http_date()?)?;
+        }
+        let body_from = bytes.len();
+        let head_len = u32::try_from(body_from - FIXED).ok()?;
+        bytes[BODY_LEN - 4..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
+        Some(Self { bytes, body_from, terms })
+    }
+
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+    }
+
+    /// How long its body is so far.
+    pub(crate) fn body_len(&self) -> usize {
+        self.bytes.len() - self.body_from
+    }
+
+    /// The whole, for requests that select the same. `None` where the body is longer than 4 GiB.
+    pub(crate) fn finish(mut self, selected: &[u8]) -> Option<Bytes> {
+        let body_len = u32::try_from(self.body_len()).ok()?;
+        self.bytes[BODY_LEN..FIXED].copy_from_slice(&body_len.to_le_bytes());
+        self.bytes.extend_from_slice(selected);
+        Some(self.bytes.into())
+    }
+}
+
+/// The fields that are about a connection, and `Age`, which is told anew (RFC 9111 §3.1).
+fn hop_by_hop(headers: &HeaderMap) -> Vec<&str> {
+    const ALWAYS: [&str; 11] = [
+        "age",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let mut dropped: Vec<&str> = ALWAYS.to_vec();
+    for value in headers.get_all(header::CONNECTION) {
+        let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        // Only names of fields that are there: the map has them in lower case.
+        dropped.extend(named.filter_map(|option| {
+            headers.keys().map(header::HeaderName::as_str).find(|name| name.as_bytes().eq_ignore_ascii_case(option))
+        }));
+    }
+    dropped
+}
+
+/// A stored answer.
+pub(crate) struct Entry {
+    pub(crate) status: StatusCode,
+    pub(crate) terms: Terms,
+    head: Bytes,
+    pub(crate) body: Bytes,
+    pub(crate) selected: Bytes,
+}
+
+impl Entry {
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        if bytes.len() < FIXED || bytes.split_to(2)[..] != ANSWER {
+            return None;
+        }
+        let status = StatusCode::from_u16(bytes.get_u16_le()).ok()?;
+        let terms = Terms {
+            made: Moment(bytes.get_u64_le()),
+            fresh: bytes.get_u32_le(),
+            until: bytes.get_u32_le(),
+            revalidate_until: bytes.get_u32_le(),
+        };
+        let (head_len, body_len) = (bytes.get_u32_le(), bytes.get_u32_le());
+        let head = split_to(&mut bytes, head_len)?;
+        let body = split_to(&mut bytes, body_len)?;
+        Some(Self { status, terms, head, body, selected: bytes })
+    }
+
+    /// Its headers, with room for one more. `None` where they are garbage.
+    pub(crate) fn headers(&self) -> Option<HeaderMap> {
+        fields::to_map(&self.head, 1)
+    }
+}
+
+fn split_to(bytes: &mut Bytes, len: u32) -> Option<Bytes> {
+    let len = usize::try_from(len).ok()?;
+    (len <= bytes.len()).then(|| bytes.split_to(len))
+}
+
+/// What leads to answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Part of the keys of all below it.
+    pub(crate) generation: u64,
+    pub(crate) written: Moment,
+    pub(crate) selectors: Selectors,
+}
+
+impl Node {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(&NODE);
+        bytes.extend_from_slice(&self.generation.to_le_bytes());
+        bytes.extend_from_slice(&self.written.0.to_le_bytes());
+        self.selectors.encode(&mut bytes);
+        bytes.into()
+    }
+
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        if bytes.len() < 2 + 8 + 8 || bytes.split_to(2)[..] != NODE {
+            return None;
+        }
+        let (generation, written) = (bytes.get_u64_le(), Moment(bytes.get_u64_le()));
+        Some(Self { generation, written, selectors: Selectors::decode(&bytes)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::*;
+
+const TERMS: Terms = Terms { made: Moment(7_000), fresh: 1, until: 2, revalidate_until: 3 };
+const NOON: Moment = Moment(784_123_200_000);
+
+fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+    fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+}
+
+fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
+    let mut draft = Draft::begin(StatusCode::NO_CONTENT, headers, TERMS, NOON, 0).unwrap();
+    body.chunks(3).for_each(|piece| draft.push(piece));
+    assert_eq!(draft.body_len(), body.len());
+    draft.finish(selected).unwrap()
+}
+
+#[test]
+fn an_answer_comes_out_as_it_went_in() {
+    let mut headers =
+        headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("via", "a"), ("etag", "\"x\""), ("via", "b")]);
+    headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
+    let entry = Entry::decode(written(&headers, b"a body", b"chosen")).unwrap();
+    assert_eq!((entry.status, entry.terms), (StatusCode::NO_CONTENT, TERMS));
+    assert_eq!((&entry.body[..], &entry.selected[..]), (&b"a body"[..], &b"chosen"[..]));
+    assert_eq!(entry.headers().unwrap(), headers);
+}
+
+#[test]
+fn what_is_about_a_connection_is_left_out() {
+    let all = headers(&[
+        ("date", "x"),
+        ("connection", "close, X-Hop"),
+        ("connection", "x-other"),
+        ("x-hop", "1"),
+        ("x-other", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("trailer", "x"),
+        ("te", "x"),
+        ("upgrade", "x"),
+        ("proxy-authenticate", "x"),
+        ("age", "100"),
+        ("content-length", "6"),
+    ]);
+    let entry = Entry::decode(written(&all, b"a body", b"")).unwrap();
+    assert_eq!(entry.headers().unwrap(), headers(&[("date", "x"), ("content-length", "6")]));
+}
+
+#[test]
+fn an_answer_without_a_date_gets_the_one_when_it_came() {
+    let entry = Entry::decode(written(&HeaderMap::new(), b"", b"")).unwrap();
+    assert_eq!(entry.headers().unwrap(), headers(&[("date", "Sun, 06 Nov 1994 12:00:00 GMT")]));
+}
+
+#[test]
+fn a_head_that_is_too_large_is_not_stored() {
+    let large = headers(&[("x-large", &"x".repeat(MOST_HEAD))]);
+    assert!(Draft::begin(StatusCode::OK, &large, TERMS, NOON, 0).is_none());
+}
+
+#[test]
+fn what_breaks_off_or_is_of_another_version_is_garbage() {
+    let whole = written(&headers(&[("date", "x")]), b"a body", b"");
+    for end in 0..whole.len() {
+        assert!(Entry::decode(whole.slice(..end)).is_none(), "{end}");
+    }
+    let mut other = whole.to_vec();
+    other[1] += 1;
+    assert!(Entry::decode(other.into()).is_none());
+}
+
+#[test]
+fn a_node_comes_out_as_it_went_in_and_is_no_answer() {
+    let selectors = Selectors::of(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")])).unwrap();
+    let node = Node { generation: u64::MAX, written: NOON, selectors };
+    let bytes = node.encode();
+    assert_eq!(Node::decode(bytes.clone()), Some(node));
+    assert!(Entry::decode(bytes.clone()).is_none());
+    for end in 0..bytes.len() {
+        let before_a_name = end == 18 || end == 18 + 5 + "accept".len();
+        assert_eq!(Node::decode(bytes.slice(..end)).is_some(), before_a_name, "{end}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(kind in 0..3_u8, bytes: Vec<u8>) {
+        let prefix: &[u8] = match kind { 0 => &ANSWER, 1 => &NODE, _ => &[] };
+        let bytes = Bytes::from([prefix, &bytes].concat());
+        if let Some(entry) = Entry::decode(bytes.clone()) {
+            let _ = entry.headers();
+        }
+        let _ = Node::decode(bytes);
+    }
+
+    #[test]
+    fn an_answer_with_changed_bytes_is_read_without_a_panic(at: prop::sample::Index, byte: u8, body: Vec<u8>) {
+        let mut bytes = written(&headers(&[("date", "x"), ("via", "a")]), &body, b"chosen").to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Some(entry) = Entry::decode(bytes.into()) {
+            let _ = entry.headers();
+        }
+    }
+}

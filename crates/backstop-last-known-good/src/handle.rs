@@ -1,0 +1,162 @@
+//! The handle: what is stored, as answers.
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use backstop_core::{Answer, WrapBody};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
+use http_body_util::{BodyExt, Full};
+
+use crate::{
+    MokaStore, Store, cache_control::CacheControl, entry::Entry, key::Target, layer::Shared, shelf::Place, telemetry,
+    watch::flat,
+};
+
+/// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
+pub struct LastKnownGoodHandle<St = MokaStore> {
+    shared: Arc<Shared<St>>,
+}
+
+impl<St: Store> LastKnownGoodHandle<St> {
+    pub(crate) const fn new(shared: Arc<Shared<St>>) -> Self {
+        Self { shared }
+    }
+
+    /// The stored answer to a request of this head, as a provider of a chain gives it.
+    ///
+    /// It is [stale](backstop_core::Freshness::Stale) by its true age, has an `Age` that tells the same, and otherwise the
+    /// fields that it was stored with: its own `Date`, `Cache-Control` and validators. To a HEAD it is a stored GET's,
+    /// without the body.
+    ///
+    /// The head must be what the layer saw of the same request, so give this to `Provider::head` of a chain that stands
+    /// directly around the layer.
+    ///
+    /// # Errors
+    /// [`NotStored`] says why there is none.
+    ///
+    /// # Cancellation
+    /// Dropping the future does no harm.
+    pub fn answer<B: WrapBody>(
+        &self,
+        head: request::Parts,
+    ) -> impl Future<Output = Result<Answer<Response<B>>, NotStored>> + Send + use<B, St> {
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let answer = shared.answer(&head).await;
+            match &answer {
+                Ok((_, age)) => telemetry::served(&shared.shelf.name, *age),
+                Err(reason) => telemetry::not_served(&shared.shelf.name, *reason),
+            }
+            answer.map(|(response, age)| Answer::stale(response, age))
+        }
+    }
+
+    /// Forgets what is stored of this URI, whosever it is.
+    ///
+    /// The URI is what the layer sees: of requests that have their authority in `Host`, it is
+    /// `//authority/path`, written as `http://authority/path`.
+    pub async fn invalidate(&self, uri: &Uri) {
+        self.shared.shelf.forget_targets(&[Target::of(uri, &HeaderMap::new())]).await;
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &St {
+        self.shared.shelf.store()
+    }
+}
+
+impl LastKnownGoodHandle {
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.store().clear();
+    }
+
+    /// How many entries are stored: answers, and what leads to them.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.store().len()
+    }
+
+    /// Whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.store().is_empty()
+    }
+}
+
+impl<St: Store> Shared<St> {
+    async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return Err(NotStored::Method);
+        }
+        let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
+        let fields = flat(&head.headers).ok_or(NotStored::Missing)?;
+        let entry = self.shelf.find(&place, &fields).await?;
+        let age = self.shelf.clock.now().since(entry.terms.made);
+        if age >= self.longest(&entry, &head.headers) {
+            return Err(NotStored::TooStale);
+        }
+        let body = if head.method == Method::HEAD { Bytes::new() } else { entry.body.clone() };
+        let response = response(&entry, age, body).ok_or_else(|| self.shelf.garbage())?;
+        Ok((response, age))
+    }
+
+    /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other
+    /// directives ask for the primary to be asked, which it was.
+    fn longest(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
+        let asked = CacheControl::of(headers).stale_if_error;
+        let asked = asked.map_or(u32::MAX, |longer| entry.terms.fresh.saturating_add(longer));
+        Duration::from_secs(entry.terms.until.min(asked).into()).min(self.shelf.max_stale)
+    }
+}
+
+/// The answer that is stored as `entry`. `None` where its head is garbage.
+fn response<B: WrapBody>(entry: &Entry, age: Duration, body: Bytes) -> Option<Response<B>> {
+    let mut headers = entry.headers()?;
+    headers.insert(AGE, age.as_secs().into());
+    let body = if body.is_empty() { B::default() } else { B::wrap(Full::new(body).map_err(|never| match never {})) };
+    let mut response = Response::new(body);
+    *response.status_mut() = entry.status;
+    *response.headers_mut() = headers;
+    Some(response)
+}
+
+/// Why there is no stored answer. It tells nothing of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotStored {
+    /// None is stored that fits the request.
+    Missing,
+    /// The one that is stored is too old to be served.
+    TooStale,
+    /// Answers to requests of this method aren't stored: only those to GET, which serve HEAD too.
+    Method,
+    /// The store failed, took too long, or gave back garbage.
+    StoreFailed,
+}
+
+impl fmt::Display for NotStored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "no answer is stored for this request",
+            Self::TooStale => "the stored answer is too old",
+            Self::Method => "answers to requests of this method aren't stored",
+            Self::StoreFailed => "the store failed",
+        })
+    }
+}
+
+impl Error for NotStored {}
+
+impl<St> Clone for LastKnownGoodHandle<St> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<St> fmt::Debug for LastKnownGoodHandle<St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.debug(f.debug_struct("LastKnownGoodHandle"))
+    }
+}

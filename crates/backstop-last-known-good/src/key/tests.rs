@@ -1,0 +1,95 @@
+use backstop_core::name;
+
+use super::*;
+
+fn target(uri: &'static str, host: Option<&'static str>) -> Target {
+    let headers = host.map(|host| (HOST, HeaderValue::from_static(host))).into_iter().collect();
+    Target::of(&Uri::from_static(uri), &headers)
+}
+
+fn key(uri: &'static str, host: Option<&'static str>) -> Vec<u8> {
+    target(uri, host).key(&name!("shop"))
+}
+
+#[test]
+fn one_target_has_one_key_however_it_is_written() {
+    let expected = key("http://shop.example/a?b", None);
+    for (uri, host) in [
+        ("/a?b", Some("shop.example")),
+        ("/a?b", Some("SHOP.example:80")),
+        ("http://Shop.Example:80/a?b", None),
+        ("https://shop.example:443/a?b", None),
+        ("http://user@shop.example/a?b", None),
+        ("http://shop.example/a?b", Some("other.example")),
+    ] {
+        assert_eq!(key(uri, host), expected, "{uri} {host:?}");
+    }
+    assert_eq!(key("http://shop.example", None), key("http://shop.example/", None));
+}
+
+#[test]
+fn targets_that_differ_have_keys_that_differ() {
+    let all = [
+        key("http://shop.example/a", None),
+        key("http://shop.example/a?", None),
+        key("http://shop.example/a?b", None),
+        key("http://shop.example/A", None),
+        key("http://shop.example/a/", None),
+        key("http://shop.example:81/a", None),
+        key("http://shop.example:443/a", None),
+        key("http://shop.examplea/", None),
+        target("http://shop.example/a", None).key(&name!("shop2")),
+    ];
+    for (i, one) in all.iter().enumerate() {
+        assert!(!all[..i].contains(one), "{i}");
+    }
+}
+
+#[test]
+fn no_two_paths_of_parts_make_one_key() {
+    let made = |generation: u64, owner: Owner| {
+        let mut key = key("/", None);
+        key.extend_from_slice(&generation.to_le_bytes());
+        owner.add_to(&mut key);
+        key
+    };
+    let of = |text: &str| Owner::Principal(text.as_bytes().into());
+    let all = [made(1, of("")), made(1, Owner::Nobody), made(1, of("a")), made(1, of("ab")), made(2, of("a"))];
+    for (i, one) in all.iter().enumerate() {
+        assert!(!all[..i].contains(one), "{i}");
+    }
+}
+
+#[test]
+fn a_location_of_the_same_origin_is_found() {
+    let base = || target("http://shop.example/a/b/c?d", None);
+    for (location, found) in [
+        ("http://shop.example/x", Some("http://shop.example/x")),
+        ("http://SHOP.example:80/x#part", Some("http://shop.example/x")),
+        ("//shop.example/x", Some("http://shop.example/x")),
+        ("/x?y", Some("http://shop.example/x?y")),
+        ("x", Some("http://shop.example/a/b/x")),
+        ("./x", Some("http://shop.example/a/b/x")),
+        ("../x", Some("http://shop.example/a/x")),
+        ("../../../x", Some("http://shop.example/x")),
+        ("..", Some("http://shop.example/a/")),
+        ("?y", Some("http://shop.example/a/b/c?y")),
+        ("", Some("http://shop.example/a/b/c")),
+        ("https://shop.example/x", None),
+        ("http://shop.example:81/x", None),
+        ("http://other.example/x", None),
+        ("//other.example/x", None),
+    ] {
+        let key = base().refer(&HeaderValue::from_static(location)).map(|target| target.key(&name!("shop")));
+        assert_eq!(key, found.map(|uri| self::key(uri, None)), "{location}");
+    }
+    let of_host = target("/a", Some("shop.example"));
+    let found = of_host.refer(&HeaderValue::from_static("https://shop.example/x")).unwrap();
+    assert_eq!(found.key(&name!("shop")), key("/x", Some("shop.example")));
+}
+
+#[test]
+fn nothing_of_a_request_is_shown() {
+    let shown = format!("{:?} {:?}", target("/secret", Some("secret")), Owner::Principal(b"secret".as_slice().into()));
+    assert!(!shown.contains("secret"), "{shown}");
+}

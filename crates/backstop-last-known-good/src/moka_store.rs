@@ -1,0 +1,131 @@
+//! The embedded store.
+
+use std::{fmt, time::Duration};
+
+use backstop_core::ConfigError;
+use bytes::Bytes;
+use moka::{Expiry, sync::Cache};
+
+use crate::{Store, StoreError};
+
+pub(crate) const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const DEFAULT_MAX_ENTRIES: u64 = 65_536;
+const LARGEST_MAX: u64 = 1 << 40;
+
+/// Stores in memory, by the crate `moka`: bounded in bytes and in number, shared by all threads, and at once. The default.
+///
+/// When it is full, what has rarely been asked for makes room. Clones share what is stored.
+#[derive(Clone)]
+pub struct MokaStore {
+    cache: Cache<Bytes, Record>,
+    max_bytes: u64,
+}
+
+#[derive(Clone)]
+struct Record {
+    value: Bytes,
+    ttl: Duration,
+}
+
+impl MokaStore {
+    /// Holds at most `max_bytes` (keys and values) and `max_entries`.
+    ///
+    /// Each entry counts as at least `max_bytes / max_entries`, which bounds their number. For each answer, its URI has an
+    /// entry too, and where there are principals, each principal under it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for `max_bytes` and `max_entries` where they aren't 1 to 2^40, or there is less than a byte for each
+    /// entry.
+    pub fn new(max_bytes: u64, max_entries: u64) -> Result<Self, ConfigError> {
+        if !(1..=LARGEST_MAX).contains(&max_bytes) {
+            return Err(ConfigError::new("max_bytes", max_bytes.to_string(), "1 to 1099511627776 (1 TiB)"));
+        }
+        if !(1..=max_bytes).contains(&max_entries) {
+            return Err(ConfigError::new("max_entries", max_entries.to_string(), "1 to max_bytes"));
+        }
+        Ok(Self::within(max_bytes, max_entries))
+    }
+
+    /// Neither of them zero.
+    pub(crate) fn within(max_bytes: u64, max_entries: u64) -> Self {
+        let least = u32::try_from(max_bytes.div_ceil(max_entries)).unwrap_or(u32::MAX);
+        let weigh = move |key: &Bytes, record: &Record| {
+            u32::try_from(key.len() + record.value.len()).unwrap_or(u32::MAX).max(least)
+        };
+        let cache = Cache::builder().max_capacity(max_bytes).weigher(weigh).expire_after(ByRecord).build();
+        Self { cache, max_bytes }
+    }
+
+    /// How many entries there are: answers, and what leads to them.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.cache.run_pending_tasks();
+        self.cache.entry_count()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes the entries count as.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.cache.run_pending_tasks();
+        self.cache.weighted_size()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.cache.invalidate_all();
+    }
+}
+
+/// What is too old isn't served in any case: this only gives the memory back.
+struct ByRecord;
+
+#[expect(clippy::disallowed_types, reason = "moka has a clock of its own")]
+impl Expiry<Bytes, Record> for ByRecord {
+    fn expire_after_create(&self, _: &Bytes, record: &Record, _: std::time::Instant) -> Option<Duration> {
+        Some(record.ttl)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Bytes,
+        record: &Record,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(record.ttl)
+    }
+}
+
+impl Store for MokaStore {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.cache.get(key).map(|record| record.value))
+    }
+
+    async fn put(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.cache.insert(Bytes::copy_from_slice(key), Record { value, ttl });
+        Ok(())
+    }
+
+    async fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.cache.invalidate(key);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MokaStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MokaStore")
+            .field("max_bytes", &self.max_bytes)
+            .field("entries", &self.cache.entry_count())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! What may be stored, and up to which age it may be served.
+//!
+//! All of it is decided when an answer comes, and what is decided is stored with it: serving it compares two numbers. The
+//! crate's docs have the rules as a table.
+
+use http::{
+    HeaderMap, HeaderName, Method, StatusCode,
+    header::{AUTHORIZATION, COOKIE, RANGE, SET_COOKIE, VARY},
+};
+
+use crate::{
+    age::{Moment, fresh_for, made_at},
+    cache_control::CacheControl,
+};
+
+/// Who may be given what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Whoever asks.
+    Shared,
+    /// One principal alone.
+    Personal,
+}
+
+/// What of a request bears on whether its answer may be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) at: Moment,
+    pub(crate) sharing: Sharing,
+    /// Whether an answer to this request may be stored at all, as far as the request tells.
+    pub(crate) storable: bool,
+    /// Whether it says who asks.
+    pub(crate) credentials: bool,
+}
+
+impl Asked {
+    pub(crate) fn by(
+        method: &Method,
+        headers: &HeaderMap,
+        sharing: Sharing,
+        credentials: &[HeaderName],
+        at: Moment,
+    ) -> Self {
+        let has = |name: &HeaderName| headers.contains_key(name);
+        Self {
+            at,
+            sharing,
+            storable: *method == Method::GET && !has(&RANGE) && !CacheControl::of(headers).no_store,
+            credentials: has(&AUTHORIZATION) || has(&COOKIE) || credentials.iter().any(has),
+        }
+    }
+}
+
+/// What is to be done about an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is stored, in place of what was.
+    Store(Terms),
+    /// It isn't stored, and what was may not be served any more.
+    Forget(&'static str),
+    /// It isn't stored, and says nothing of what is.
+    Leave(&'static str),
+}
+
+/// On which terms an answer is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) made: Moment,
+    /// It is fresh up to this age, in seconds.
+    pub(crate) fresh: u32,
+    /// It may be served up to this age, in seconds.
+    pub(crate) until: u32,
+    /// It may be served while a newer one is fetched up to this age, in seconds.
+    pub(crate) revalidate_until: u32,
+}
+
+/// Judges an answer that came at `answered`.
+pub(crate) fn judge(
+    asked: &Asked,
+    status: StatusCode,
+    headers: &HeaderMap,
+    answered: Moment,
+    max_stale: u32,
+) -> Verdict {
+    if let Some(verdict) = judge_status(status) {
+        return verdict;
+    }
+    if !asked.storable {
+        return Verdict::Leave("request");
+    }
+    let control = CacheControl::of(headers);
+    let shared = asked.sharing == Sharing::Shared;
+    if shared && asked.credentials && !control.public {
+        return Verdict::Leave("credentials");
+    }
+    if control.no_store {
+        return Verdict::Forget("no-store");
+    }
+    if control.no_cache {
+        return Verdict::Forget("no-cache");
+    }
+    if control.private && shared {
+        return Verdict::Forget("private");
+    }
+    if headers.contains_key(SET_COOKIE) {
+        return Verdict::Leave("set-cookie");
+    }
+    if varies_by_anything(headers) {
+        return Verdict::Forget("vary");
+    }
+
+    let fresh = fresh_for(headers, &control, shared, answered);
+    let never_stale = control.must_revalidate || shared && (control.proxy_revalidate || control.s_maxage.is_some());
+    let bound = match control.stale_if_error {
+        _ if never_stale => fresh,
+        Some(longer) => fresh.saturating_add(longer),
+        None => u32::MAX,
+    };
+    let revalidating = control.stale_while_revalidate.filter(|_| !never_stale);
+    let until = bound.min(max_stale);
+    let terms = Terms {
+        made: made_at(headers, asked.at, answered),
+        fresh,
+        until,
+        revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
+    };
+    if terms.left(answered).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms) }
+}
+
+/// What a status says by itself, but for those of answers that may be stored.
+fn judge_status(status: StatusCode) -> Option<Verdict> {
+    match status.as_u16() {
+        200 | 203 | 204 => None,
+        // It has moved, is gone, or isn't for this caller (any more).
+        300..=303 | 305..=308 | 401 | 403 | 404 | 410 | 451 => Some(Verdict::Forget("status")),
+        // Failures, parts, and what is about this one request.
+        _ => Some(Verdict::Leave("status")),
+    }
+}
+
+fn varies_by_anything(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(VARY)
+        .iter()
+        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*"))
+}
+
+impl Terms {
+    /// How much longer it may be served.
+    pub(crate) fn left(&self, now: Moment) -> Option<std::time::Duration> {
+        let until = std::time::Duration::from_secs(self.until.into());
+        until.checked_sub(now.since(self.made)).filter(|left| !left.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_cache_semantics::{CacheOptions, CachePolicy};
+
+use super::*;
+
+/// Up to which age an answer may be served, or why it isn't stored.
+type Until = Result<u32, &'static str>;
+type Fields = &'static [(&'static str, &'static str)];
+
+const NOW: Moment = Moment(784_123_200_000);
+const DAY: u32 = 24 * 60 * 60;
+/// Never too old but for `max_stale`.
+const ALWAYS: u32 = DAY;
+
+fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+    let field = |(name, value): &(&str, &str)| -> (HeaderName, HeaderValue) {
+        (name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+    };
+    fields.iter().map(field).collect()
+}
+
+fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
+    Asked::by(&Method::GET, &headers(request), sharing, &[HeaderName::from_static("x-api-key")], NOW)
+}
+
+fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
+    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), NOW, DAY)
+}
+
+fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
+    match verdict(sharing, request, 200, response) {
+        Verdict::Store(terms) => Ok(terms.until),
+        Verdict::Forget(reason) | Verdict::Leave(reason) => Err(reason),
+    }
+}
+
+#[test]
+fn what_may_be_stored_and_up_to_which_age_it_may_be_served() {
+    let (none, auth, cookie) = (&[][..], &[("authorization", "Bearer s")][..], &[("cookie", "s=1")][..]);
+    let key = &[("x-api-key", "s")][..];
+    #[rustfmt::skip]
+    let table: &[(Fields, &str, Until, Until)] = &[
+        // request, Cache-Control of the response, shared, personal
+        (none, "", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "max-age=60", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "max-age=0", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "no-store", Err("no-store"), Err("no-store")),
+        (none, "No-Store, public", Err("no-store"), Err("no-store")),
+        (none, "no-cache", Err("no-cache"), Err("no-cache")),
+        (none, "no-cache=\"x-a\"", Err("no-cache"), Err("no-cache")),
+        (none, "private", Err("private"), Ok(ALWAYS)),
+        (none, "Private=\"x-a\"", Err("private"), Ok(ALWAYS)),
+        (none, "private, max-age=60", Err("private"), Ok(ALWAYS)),
+        (none, "must-revalidate", Err("never-stale"), Err("never-stale")),
+        (none, "must-revalidate, max-age=60", Ok(60), Ok(60)),
+        (none, "must-revalidate, max-age=60, stale-if-error=60", Ok(60), Ok(60)),
+        (none, "proxy-revalidate", Err("never-stale"), Ok(ALWAYS)),
+        (none, "proxy-revalidate, max-age=60", Ok(60), Ok(ALWAYS)),
+        (none, "s-maxage=60", Ok(60), Ok(ALWAYS)),
+        (none, "s-maxage=0", Err("never-stale"), Ok(ALWAYS)),
+        (none, "s-maxage=60, stale-if-error=600", Ok(60), Ok(600)),
+        (none, "max-age=60, stale-if-error=600", Ok(660), Ok(660)),
+        (none, "max-age=60, stale-if-error=0", Ok(60), Ok(60)),
+        (none, "stale-if-error=0", Err("never-stale"), Err("never-stale")),
+        (none, "max-age=60, stale-if-error=999999999", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "max-age=2147483648, stale-if-error=2147483648", Ok(ALWAYS), Ok(ALWAYS)),
+        (none, "must-revalidate, max-age=999999999", Ok(ALWAYS), Ok(ALWAYS)),
+        (auth, "", Err("credentials"), Ok(ALWAYS)),
+        (auth, "max-age=60", Err("credentials"), Ok(ALWAYS)),
+        (auth, "s-maxage=60", Err("credentials"), Ok(ALWAYS)),
+        (auth, "must-revalidate, max-age=60", Err("credentials"), Ok(60)),
+        (auth, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (auth, "public, private", Err("private"), Ok(ALWAYS)),
+        (cookie, "", Err("credentials"), Ok(ALWAYS)),
+        (cookie, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (key, "", Err("credentials"), Ok(ALWAYS)),
+        (key, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (&[("cache-control", "No-Store")], "public", Err("request"), Err("request")),
+        (&[("range", "bytes=0-1")], "public", Err("request"), Err("request")),
+        (&[("cache-control", "no-cache, max-age=0")], "", Ok(ALWAYS), Ok(ALWAYS)),
+    ];
+    for (request, control, shared, personal) in table {
+        let response = &[("cache-control", *control)];
+        assert_eq!(until(Sharing::Shared, request, response), *shared, "shared: {request:?}, {control}");
+        assert_eq!(until(Sharing::Personal, request, response), *personal, "personal: {request:?}, {control}");
+    }
+}
+
+#[test]
+fn neither_cookies_nor_what_varies_by_anything_are_stored() {
+    for sharing in [Sharing::Shared, Sharing::Personal] {
+        assert_eq!(until(sharing, &[], &[("set-cookie", "a=1")]), Err("set-cookie"));
+        assert_eq!(until(sharing, &[], &[("cache-control", "public"), ("set-cookie", "a=1")]), Err("set-cookie"));
+        assert_eq!(until(sharing, &[], &[("vary", "*")]), Err("vary"));
+        assert_eq!(until(sharing, &[], &[("vary", "accept"), ("vary", "cookie , *")]), Err("vary"));
+        assert_eq!(until(sharing, &[], &[("vary", "accept")]), Ok(ALWAYS));
+        assert_eq!(until(sharing, &[], &[("pragma", "no-cache")]), Err("no-cache"));
+    }
+}
+
+#[test]
+fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_it() {
+    let all = |status| {
+        let response = [("cache-control", "public, max-age=60")];
+        match verdict(Sharing::Shared, &[], status, &response) {
+            Verdict::Store(_) => 's',
+            Verdict::Forget(_) => 'f',
+            Verdict::Leave(_) => 'l',
+        }
+    };
+    for (statuses, expected) in [
+        (&[200, 203, 204][..], 's'),
+        (&[300, 301, 302, 303, 307, 308, 401, 403, 404, 410, 451], 'f'),
+        (&[101, 201, 202, 205, 206, 304, 400, 405, 408, 412, 416, 425, 429, 500, 502, 503, 504, 599], 'l'),
+    ] {
+        for status in statuses {
+            assert_eq!(all(*status), expected, "{status}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_another_method_is_not_stored() {
+    for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
+        let asked = Asked::by(&method, &HeaderMap::new(), Sharing::Personal, &[], NOW);
+        assert_eq!(judge(&asked, StatusCode::OK, &HeaderMap::new(), NOW, DAY), Verdict::Leave("request"), "{method}");
+    }
+}
+
+#[test]
+fn what_is_withdrawn_from_one_caller_is_not_withdrawn_from_all() {
+    let asked = [("authorization", "Bearer s")];
+    let response = [("cache-control", "private")];
+    assert_eq!(verdict(Sharing::Shared, &asked, 200, &response), Verdict::Leave("credentials"));
+    assert_eq!(verdict(Sharing::Shared, &[], 200, &response), Verdict::Forget("private"));
+}
+
+#[test]
+fn what_was_too_old_when_it_came_is_not_stored() {
+    assert_eq!(until(Sharing::Shared, &[], &[("age", "86399")]), Ok(DAY));
+    assert_eq!(until(Sharing::Shared, &[], &[("age", "86400")]), Err("never-stale"));
+    assert_eq!(until(Sharing::Shared, &[], &[("age", "60"), ("cache-control", "s-maxage=60")]), Err("never-stale"));
+}
+
+#[test]
+fn it_may_be_revalidated_in_the_background_only_where_it_may_be_stale() {
+    let window = |control| match verdict(Sharing::Shared, &[], 200, &[("cache-control", control)]) {
+        Verdict::Store(terms) => (terms.fresh, terms.revalidate_until),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(window("max-age=60, stale-while-revalidate=30"), (60, 90));
+    assert_eq!(window("max-age=60"), (60, 0));
+    assert_eq!(window("max-age=60, stale-while-revalidate=30, must-revalidate"), (60, 0));
+    assert_eq!(window("s-maxage=60, stale-while-revalidate=30"), (60, 0));
+    assert_eq!(window("max-age=60, stale-while-revalidate=999999999"), (60, DAY));
+}
+
+#[test]
+fn the_terms_end_with_the_age() {
+    let terms = Terms { made: NOW, fresh: 0, until: 60, revalidate_until: 0 };
+    let at = |seconds: u64| terms.left(Moment(NOW.0 + seconds * 1000));
+    assert_eq!(at(0), Some(Duration::from_secs(60)));
+    assert_eq!(at(59), Some(Duration::from_secs(1)));
+    assert_eq!(at(60), None);
+    assert_eq!(at(1000), None);
+}
+
+/// What another implementation of RFC 9111 §3 says.
+fn theirs(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
+    let mut asked = Request::new(());
+    *asked.headers_mut() = headers(request);
+    let mut answer = Response::new(());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    *answer.headers_mut() = headers(response);
+    let options = CacheOptions { shared: sharing == Sharing::Shared, ..CacheOptions::default() };
+    #[expect(clippy::disallowed_types, reason = "the other implementation asks for it")]
+    CachePolicy::new_options(&asked, &answer, std::time::SystemTime::now(), options).is_storable()
+}
+
+#[test]
+fn nothing_is_stored_that_http_cache_semantics_would_not() {
+    let requests = [
+        &[][..],
+        &[("authorization", "Bearer s")],
+        &[("cookie", "s=1")],
+        &[("cache-control", "no-store")],
+        &[("range", "bytes=0-1")],
+    ];
+    let controls = [
+        "",
+        "public",
+        "private",
+        "no-store",
+        "no-cache",
+        "max-age=60",
+        "s-maxage=60",
+        "must-revalidate",
+        "proxy-revalidate, max-age=60",
+        "private, max-age=60",
+        "public, max-age=60",
+        "stale-if-error=60",
+        "no-store, public",
+    ];
+    let mut stored = 0;
+    for sharing in [Sharing::Shared, Sharing::Personal] {
+        for request in requests {
+            for control in controls {
+                for status in [200, 203, 204, 206, 301, 302, 404, 410, 500, 503] {
+                    let response = [("cache-control", control)];
+                    if let Verdict::Store(_) = verdict(sharing, request, status, &response) {
+                        assert!(theirs(sharing, request, status, &response), "{request:?} {status} {control}");
+                        stored += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(stored > 100, "only {stored} were stored");
+}
+
+/// Where the rules are ours: it would store these in a shared cache.
+#[test]
+fn what_http_cache_semantics_would_store_and_we_do_not() {
+    let (none, auth) = (&[][..], &[("authorization", "Bearer s")][..]);
+    #[rustfmt::skip]
+    let table: &[(Fields, u16, (&str, &str))] = &[
+        // Directives have no case (RFC 9111 §5.2), and one that isn't text hides none beside it.
+        (none, 200, ("cache-control", "No-Store")),
+        (none, 200, ("cache-control", "PRIVATE")),
+        (none, 200, ("cache-control", "no-store, x=é")),
+        // Of use only to who can ask the origin.
+        (none, 200, ("cache-control", "no-cache")),
+        (none, 200, ("cache-control", "must-revalidate")),
+        // Meant for one caller.
+        (none, 200, ("set-cookie", "a=1")),
+        (&[("cookie", "s=1")], 200, ("cache-control", "max-age=60")),
+        (auth, 200, ("cache-control", "s-maxage=60")),
+        (auth, 200, ("cache-control", "must-revalidate, max-age=60")),
+        // Selected by what isn't known.
+        (none, 200, ("vary", "*")),
+        // Not good.
+        (none, 404, ("cache-control", "max-age=60")),
+        (none, 410, ("cache-control", "max-age=60")),
+        (none, 301, ("cache-control", "max-age=60")),
+        (none, 501, ("cache-control", "max-age=60")),
+    ];
+    for (request, status, response) in table {
+        let response = &[*response];
+        assert!(theirs(Sharing::Shared, request, *status, response), "{request:?} {status} {response:?}");
+        let ours = verdict(Sharing::Shared, request, *status, response);
+        assert!(!matches!(ours, Verdict::Store(_)), "{request:?} {status} {response:?}");
+    }
+}

@@ -1,0 +1,77 @@
+//! The service.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::WrapBody;
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::{LastKnownGoodFuture, MokaStore, Store, layer::Shared, watch::Watch};
+
+/// The service that [`LastKnownGoodLayer`](crate::LastKnownGoodLayer) makes.
+pub struct LastKnownGood<S, St = MokaStore> {
+    inner: S,
+    shared: Arc<Shared<St>>,
+}
+
+impl<S, St> LastKnownGood<S, St> {
+    pub(crate) const fn new(inner: S, shared: Arc<Shared<St>>) -> Self {
+        Self { inner, shared }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, St, ReqBody, ResBody> Service<Request<ReqBody>> for LastKnownGood<S, St>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    St: Store,
+    ResBody: WrapBody,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = LastKnownGoodFuture<S::Future, St>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (watch, request) = Watch::of(request, &self.shared);
+        match watch {
+            None => LastKnownGoodFuture::unwatched(self.inner.call(request)),
+            Some(watch) => LastKnownGoodFuture::watched(|| self.inner.call(request), watch, Arc::clone(&self.shared)),
+        }
+    }
+}
+
+impl<S: Clone, St> Clone for LastKnownGood<S, St> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+    }
+}
+
+impl<S: fmt::Debug, St> fmt::Debug for LastKnownGood<S, St> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("LastKnownGood");
+        f.field("inner", &self.inner);
+        self.shared.debug(f)
+    }
+}

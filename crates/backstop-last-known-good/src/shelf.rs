@@ -1,0 +1,272 @@
+//! The store, as answers are found in it, put into it and removed from it.
+//!
+//! Whatever the store does, none of these takes longer than the store's time, and none fails.
+//!
+//! What was removed must not come back:
+//!
+//! - A GET that was answered before a write may end after it. So each removal first counts up a number that was read when the
+//!   GET began, and only then removes: an answer is put where the number is still the same once its nodes are known. If the
+//!   removal comes later than that, it removes those nodes.
+//! - A store may fail to remove. From then on nothing is served that was made before.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    slice,
+    sync::atomic::{AtomicU64, Ordering},
+    task::Poll,
+    time::Duration,
+};
+
+use backstop_core::Name;
+
+use crate::{
+    NotStored, Store, StoreError,
+    age::Clock,
+    entry::{Draft, Entry, Node},
+    key::{Owner, Target},
+    telemetry,
+    vary::{self, Selectors},
+};
+
+/// Targets share this many ledgers. That two share one only means that, rarely, an answer isn't stored or served.
+const LEDGERS: usize = 256;
+
+/// What was removed, as this process must remember it.
+#[derive(Debug, Default)]
+struct Ledger {
+    removals: AtomicU64,
+    /// When a removal last failed, as a [`Moment`].
+    in_doubt: AtomicU64,
+}
+
+/// Where something is stored, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) target: Target,
+    pub(crate) owner: Owner,
+}
+
+/// How many removals there were when a request began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+pub(crate) struct Shelf<St> {
+    pub(crate) name: Name,
+    store: St,
+    pub(crate) clock: Clock,
+    pub(crate) max_stale: Duration,
+    store_timeout: Duration,
+    ledgers: Box<[Ledger]>,
+}
+
+/// How a store let us down.
+enum Trouble {
+    Failed(StoreError),
+    TooSlow,
+    Garbage,
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<St: Store> Shelf<St> {
+    pub(crate) fn new(name: Name, store: St, max_stale: Duration, store_timeout: Duration) -> Self {
+        let ledgers = std::iter::repeat_with(Ledger::default).take(LEDGERS).collect();
+        Self { name, store, clock: Clock::start(), max_stale, store_timeout, ledgers }
+    }
+
+    pub(crate) const fn store(&self) -> &St {
+        &self.store
+    }
+
+    fn ledger(&self, target: &Target) -> &Ledger {
+        // The remainder is less than their number.
+        &self.ledgers[(target.hash() % LEDGERS as u64) as usize]
+    }
+
+    pub(crate) fn epoch(&self, target: &Target) -> Epoch {
+        Epoch(self.ledger(target).removals.load(Ordering::SeqCst))
+    }
+
+    /// The answer that a request with these fields selects.
+    pub(crate) async fn find(&self, place: &Place, fields: &[u8]) -> Result<Entry, NotStored> {
+        let finding = async {
+            let mut key = place.target.key(&self.name);
+            let Some(mut node) = self.node(&key).await? else { return Ok(None) };
+            key.extend_from_slice(&node.generation.to_le_bytes());
+            if place.owner.add_to(&mut key) {
+                let Some(own) = self.node(&key).await? else { return Ok(None) };
+                key.extend_from_slice(&own.generation.to_le_bytes());
+                node = own;
+            }
+            let selected = node.selectors.select(fields);
+            key.extend_from_slice(&[b'v', vary::place(&selected)]);
+            let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
+            let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
+            let in_doubt = self.ledger(&place.target).in_doubt.load(Ordering::SeqCst);
+            Ok(Some(entry).filter(|entry| entry.selected == selected && entry.terms.made.0 > in_doubt))
+        };
+        match self.bounded(finding).await {
+            Ok(found) => found.ok_or(NotStored::Missing),
+            Err(trouble) => {
+                telemetry::trouble(&self.name, "get", &trouble);
+                Err(NotStored::StoreFailed)
+            }
+        }
+    }
+
+    /// Puts an answer for requests that select the same as the one with these fields, unless anything was removed
+    /// meanwhile.
+    pub(crate) async fn put(&self, place: &Place, selectors: Selectors, fields: &[u8], draft: Draft, begun: Epoch) {
+        let body_bytes = draft.body_len();
+        let putting = async {
+            let mut key = place.target.key(&self.name);
+            let owned = !matches!(place.owner, Owner::Everyone);
+            let none = Selectors::default();
+            let mut node = self.node_for(&key, if owned { &none } else { &selectors }).await?;
+            key.extend_from_slice(&node.generation.to_le_bytes());
+            if place.owner.add_to(&mut key) {
+                node = self.node_for(&key, &selectors).await?;
+                key.extend_from_slice(&node.generation.to_le_bytes());
+            }
+            if self.epoch(&place.target) != begun {
+                return Ok(Err("removed"));
+            }
+            if node.selectors.too_many() {
+                return Ok(Err("vary"));
+            }
+            let selected = node.selectors.select(fields);
+            key.extend_from_slice(&[b'v', vary::place(&selected)]);
+            let ttl = draft.terms.left(self.clock.now());
+            let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected)) else { return Ok(Err("too-old")) };
+            self.store.put(&key, bytes, ttl).await?;
+            Ok(Ok(()))
+        };
+        match self.bounded(putting).await {
+            Ok(Ok(())) => telemetry::stored(&self.name, body_bytes),
+            Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
+            Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
+        }
+    }
+
+    /// Removes all that is stored of these targets, whosever it is.
+    pub(crate) async fn forget_targets(&self, targets: &[Target]) {
+        let removing = async {
+            for target in targets {
+                self.store.remove(&target.key(&self.name)).await?;
+            }
+            Ok(())
+        };
+        self.remove(targets, removing).await;
+    }
+
+    /// Removes what is stored for one owner.
+    pub(crate) async fn forget(&self, place: &Place) {
+        let mut key = place.target.key(&self.name);
+        let removing = async {
+            if !matches!(place.owner, Owner::Everyone) {
+                let Some(node) = self.store.get(&key).await? else { return Ok(()) };
+                // Of a node that can't be read, all goes.
+                if let Some(node) = Node::decode(node) {
+                    key.extend_from_slice(&node.generation.to_le_bytes());
+                    place.owner.add_to(&mut key);
+                }
+            }
+            Ok(self.store.remove(&key).await?)
+        };
+        self.remove(slice::from_ref(&place.target), removing).await;
+    }
+
+    async fn remove(&self, targets: &[Target], removing: impl Future<Output = Result<(), Trouble>>) {
+        let ledgers = || targets.iter().map(|target| self.ledger(target));
+        ledgers().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
+        let mut unfinished = Unfinished(Some(|| {
+            let now = self.clock.now().0;
+            ledgers().for_each(|ledger| _ = ledger.in_doubt.fetch_max(now, Ordering::SeqCst));
+        }));
+        match self.bounded(removing).await {
+            Ok(()) => {
+                unfinished.0 = None;
+                telemetry::removed(&self.name);
+            }
+            Err(trouble) => telemetry::trouble(&self.name, "remove", &trouble),
+        }
+    }
+
+    /// What was found turned out to be garbage further on.
+    pub(crate) fn garbage(&self) -> NotStored {
+        telemetry::trouble(&self.name, "get", &Trouble::Garbage);
+        NotStored::StoreFailed
+    }
+
+    async fn node(&self, key: &[u8]) -> Result<Option<Node>, Trouble> {
+        let Some(bytes) = self.store.get(key).await? else { return Ok(None) };
+        Node::decode(bytes).map(Some).ok_or(Trouble::Garbage)
+    }
+
+    /// The node there is, with these selectors added, or a new one. It is written where that changes it, and often enough
+    /// that it is there as long as what it leads to.
+    async fn node_for(&self, key: &[u8], selectors: &Selectors) -> Result<Node, Trouble> {
+        let now = self.clock.now();
+        let known = self.store.get(key).await?.and_then(Node::decode);
+        let fresh = |node: &Node| now.since(node.written) < self.max_stale;
+        let (mut node, mut changed) = match known {
+            Some(node) => {
+                let changed = !fresh(&node);
+                (node, changed)
+            }
+            None => (Node { generation: fastrand::u64(..), written: now, selectors: Selectors::default() }, true),
+        };
+        changed |= node.selectors.extend(selectors);
+        if changed && !node.selectors.too_many() {
+            node.written = now;
+            self.store.put(key, node.encode(), self.max_stale * 2).await?;
+        }
+        Ok(node)
+    }
+
+    /// At most the store's time. A store that is ready at once makes no timer.
+    async fn bounded<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+        let mut asking = pin!(asking);
+        let mut timer = pin!(None);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = asking.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if timer.is_none() {
+                timer.set(Some(tokio::time::sleep(self.store_timeout)));
+            }
+            match timer.as_mut().as_pin_mut() {
+                Some(timer) => timer.poll(cx).map(|()| Err(Trouble::TooSlow)),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
+/// What is done about a removal that has not succeeded when this is dropped: it failed, or nobody waits for it any more.
+struct Unfinished<F: Fn()>(Option<F>);
+
+impl<F: Fn()> Drop for Unfinished<F> {
+    fn drop(&mut self) {
+        if let Some(doubt) = &self.0 {
+            doubt();
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::TooSlow => f.write_str("it took too long"),
+            Self::Garbage => f.write_str("it gave back what isn't ours, or of another version"),
+        }
+    }
+}

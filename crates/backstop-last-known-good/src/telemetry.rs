@@ -1,0 +1,50 @@
+//! What the layer tells an operator. Nothing of a request is in it.
+
+use std::{fmt::Display, time::Duration};
+
+use backstop_core::Name;
+
+use crate::NotStored;
+
+const TARGET: &str = "backstop::last_known_good";
+
+pub(crate) fn stored(name: &Name, body_bytes: usize) {
+    tracing::debug!(target: TARGET, %name, body_bytes, "an answer was stored");
+}
+
+pub(crate) fn not_stored(name: &Name, reason: &'static str) {
+    tracing::debug!(target: TARGET, %name, reason, "an answer isn't stored");
+}
+
+pub(crate) fn removed(name: &Name) {
+    tracing::debug!(target: TARGET, %name, "what was stored is removed");
+}
+
+/// A stored answer is given in place of the primary's.
+pub(crate) fn served(name: &Name, age: Duration) {
+    tracing::debug!(target: TARGET, %name, age = age.as_secs(), "a stored answer is served");
+    recorder::served(name);
+}
+
+pub(crate) fn not_served(name: &Name, reason: NotStored) {
+    tracing::debug!(target: TARGET, %name, %reason, "no stored answer is served");
+}
+
+/// The store let us down, which counts as a miss.
+pub(crate) fn trouble(name: &Name, operation: &'static str, trouble: &impl Display) {
+    tracing::warn!(target: TARGET, %name, operation, %trouble, "the store failed");
+}
+
+#[cfg(not(feature = "metrics"))]
+mod recorder {
+    pub(super) const fn served(_: &super::Name) {}
+}
+
+/// Counts through the facade `metrics`. The handle is taken when it is used, so that a recorder that is installed later
+/// counts from then on.
+#[cfg(feature = "metrics")]
+mod recorder {
+    pub(super) fn served(name: &super::Name) {
+        metrics::counter!("stale_served_total", "name" => name.to_string()).increment(1);
+    }
+}

@@ -1,0 +1,104 @@
+//! Which request an answer fits (RFC 9111 §4.1).
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, header::VARY};
+
+use crate::{fields, key::hash};
+
+/// How many variants of one answer are kept, for each principal. Each has a place, by a hash of the fields that it was
+/// selected by; two that fall on one place displace each other. So no caller can fill the store with variants.
+const PLACES: u64 = 64;
+
+/// More names than this nobody sends, and an answer with more isn't stored.
+const MOST_NAMES: usize = 32;
+
+/// The names of the fields by which answers are selected, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selectors(Vec<HeaderName>);
+
+impl Selectors {
+    /// The names that an answer's `Vary` lists. `None` for what can't be respected: `*`, what is no name, or too many.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut all = Self::default();
+        for value in headers.get_all(VARY) {
+            for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                // `*` is a token, too, and so would be a name.
+                if name == b"*" {
+                    return None;
+                }
+                if !name.is_empty() {
+                    all.insert(HeaderName::from_bytes(name).ok()?);
+                }
+            }
+        }
+        (all.0.len() <= MOST_NAMES).then_some(all)
+    }
+
+    fn insert(&mut self, name: HeaderName) -> bool {
+        let Err(at) = self.0.binary_search_by(|there| there.as_str().cmp(name.as_str())) else {
+            return false;
+        };
+        self.0.insert(at, name);
+        true
+    }
+
+    /// Adds those of `other`; whether there were new ones. Servers tell `Vary` with some answers and not with others: what
+    /// is selected by more fields than need be is still right.
+    pub(crate) fn extend(&mut self, other: &Self) -> bool {
+        let before = self.0.len();
+        other.0.iter().for_each(|name| _ = self.insert(name.clone()));
+        self.0.len() > before
+    }
+
+    /// Whether there are more names than are kept.
+    pub(crate) fn too_many(&self) -> bool {
+        self.0.len() > MOST_NAMES
+    }
+
+    /// What a request selects: the values of these fields, in order, with the names.
+    pub(crate) fn select(&self, request: &[u8]) -> Vec<u8> {
+        let mut selected = Vec::new();
+        for name in &self.0 {
+            let name = name.as_str().as_bytes();
+            for (_, value) in fields::iter(request).filter(|(field, _)| *field == name) {
+                push(&mut selected, b'=', value);
+            }
+            // After the values, so that a field that isn't there is told from one that is empty.
+            push(&mut selected, b':', name);
+        }
+        selected
+    }
+
+    pub(crate) fn encode(&self, to: &mut Vec<u8>) {
+        for name in &self.0 {
+            push(to, b':', name.as_str().as_bytes());
+        }
+    }
+
+    pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
+        let mut all = Self::default();
+        let mut rest = &bytes[..];
+        while let Some((tag, after)) = rest.split_first() {
+            let (len, after) = after.split_first_chunk::<4>()?;
+            let (name, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
+            if *tag != b':' || !all.insert(HeaderName::from_bytes(name).ok()?) {
+                return None;
+            }
+            rest = after;
+        }
+        (!all.too_many()).then_some(all)
+    }
+}
+
+/// Appends `text` so that where it ends can't be mistaken.
+pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {
+    to.push(tag);
+    // No field and no target is that long; one that were would make a key that nothing else has, too.
+    to.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    to.extend_from_slice(text);
+}
+
+/// The place of what a request selected.
+pub(crate) fn place(selected: &[u8]) -> u8 {
+    (hash(selected) % PLACES) as u8
+}

@@ -1,0 +1,232 @@
+//! What is kept of a request, and what is done when its answer comes.
+//!
+//! | request | answer | then |
+//! |---|---|---|
+//! | GET | may be stored | its body is copied aside as it streams, and stored at its end |
+//! | GET, HEAD | withdraws what was stored (gone, moved, forbidden, `no-store`) | that is removed |
+//! | of another method, not safe | success | what is stored of its URI is removed |
+//! | any | any other | nothing |
+
+use std::{iter, mem, pin::Pin, sync::Arc};
+
+use backstop_core::{Degradation, Freshness, Rejection, WrapBody};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
+};
+
+use crate::{
+    Store,
+    body::StoringBody,
+    entry::Draft,
+    fields,
+    key::{Owner, Target},
+    layer::Shared,
+    rules::{Asked, Verdict, judge},
+    shelf::{Epoch, Place},
+    telemetry,
+    vary::Selectors,
+};
+
+/// What is left to do with the store.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What is kept of a request.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    Read(Read),
+    Write(Target),
+}
+
+/// What is kept of a GET or HEAD.
+#[derive(Debug)]
+pub(crate) struct Read {
+    place: Place,
+    asked: Asked,
+    /// The request's fields, where its answer may be stored: by which of them it is selected, the answer tells.
+    fields: Vec<u8>,
+    begun: Epoch,
+}
+
+impl Watch {
+    /// `None` for a request that has nothing to do with what is stored. The request comes back as it was.
+    pub(crate) fn of<St: Store, B>(request: Request<B>, shared: &Shared<St>) -> (Option<Self>, Request<B>) {
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                let (owner, request) = shared.owner_of_request(request);
+                (Read::begin(owner, &request, shared).map(Self::Read), request)
+            }
+            Method::OPTIONS | Method::TRACE | Method::CONNECT => (None, request),
+            _ => (Some(Self::Write(Target::of(request.uri(), request.headers()))), request),
+        }
+    }
+
+    /// What must be done before `response` is given, if anything. Its body may be wrapped.
+    ///
+    /// `degraded` is whether something less than fresh was reported while it was made.
+    pub(crate) fn answered<St, B>(
+        self,
+        response: &mut Response<B>,
+        degraded: bool,
+        shared: &Arc<Shared<St>>,
+    ) -> Option<Task>
+    where
+        St: Store,
+        B: WrapBody,
+    {
+        match self {
+            Self::Read(read) => read.answered(response, degraded, shared),
+            Self::Write(target) => written(target, response, shared),
+        }
+    }
+}
+
+/// RFC 9111 §4.4.
+fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Shared<St>>) -> Option<Task> {
+    if !(response.status().is_success() || response.status().is_redirection()) {
+        return None;
+    }
+    let refer = |name| response.headers().get(name).and_then(|value| target.refer(value));
+    let others = [refer(LOCATION), refer(CONTENT_LOCATION)];
+    let targets: Vec<_> = iter::once(target).chain(others.into_iter().flatten()).collect();
+    let shared = Arc::clone(shared);
+    Some(Box::pin(async move { shared.shelf.forget_targets(&targets).await }))
+}
+
+impl Read {
+    fn begin<St: Store, B>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
+        let (method, headers) = (request.method(), request.headers());
+        let now = shared.shelf.clock.now();
+        let asked = Asked::by(method, headers, owner.sharing(), &shared.credentials, now);
+        let fields = if asked.storable { flat(headers)? } else { Vec::new() };
+        let target = Target::of(request.uri(), headers);
+        let begun = shared.shelf.epoch(&target);
+        Some(Self { place: Place { target, owner }, asked, fields, begun })
+    }
+
+    fn answered<St, B>(self, response: &mut Response<B>, degraded: bool, shared: &Arc<Shared<St>>) -> Option<Task>
+    where
+        St: Store,
+        B: WrapBody,
+    {
+        let shelf = &shared.shelf;
+        let answered = shelf.clock.now();
+        let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
+        let verdict = match judge(&self.asked, response.status(), response.headers(), answered, max_stale) {
+            Verdict::Store(_) if degraded || is_degraded(response) => Verdict::Leave("degraded"),
+            verdict => verdict,
+        };
+        let terms = match verdict {
+            Verdict::Store(terms) => terms,
+            Verdict::Leave(reason) => {
+                telemetry::not_stored(&shelf.name, reason);
+                return None;
+            }
+            Verdict::Forget(reason) => {
+                telemetry::not_stored(&shelf.name, reason);
+                let (shared, place) = (Arc::clone(shared), self.place);
+                return Some(Box::pin(async move { shared.shelf.forget(&place).await }));
+            }
+        };
+
+        let not_stored = |reason| telemetry::not_stored(&shelf.name, reason);
+        let Some(selectors) = Selectors::of(response.headers()) else {
+            not_stored("vary");
+            return None;
+        };
+        let Some(length) = Length::of(response.headers()) else {
+            not_stored("length");
+            return None;
+        };
+        let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
+        let Some(room) = usize::try_from(room).ok().filter(|room| *room <= shared.max_body) else {
+            not_stored("too-long");
+            return None;
+        };
+        let Some(draft) = Draft::begin(response.status(), response.headers(), terms, answered, room) else {
+            not_stored("head");
+            return None;
+        };
+        let copying = Copying { read: self, draft, selectors, length, shared: Arc::clone(shared) };
+        if response.body().is_end_stream() {
+            return copying.complete();
+        }
+        let body = mem::take(response.body_mut());
+        *response.body_mut() = B::wrap(StoringBody::new(body, copying));
+        None
+    }
+}
+
+/// Whether a response says of itself that it isn't the primary's fresh one.
+fn is_degraded<B>(response: &Response<B>) -> bool {
+    let extensions = response.extensions();
+    let is_stale = |record: &Degradation| record.freshness() != Freshness::Fresh;
+    extensions.get::<Degradation>().is_some_and(is_stale) || extensions.get::<Rejection>().is_some()
+}
+
+/// An answer whose body is on its way.
+pub(crate) struct Copying<St> {
+    read: Read,
+    draft: Draft,
+    selectors: Selectors,
+    length: Length,
+    shared: Arc<Shared<St>>,
+}
+
+impl<St: Store> Copying<St> {
+    /// Copies a piece of the body. What is longer than it may be is `None`.
+    pub(crate) fn push(&mut self, data: &[u8]) -> Option<()> {
+        let len = self.draft.body_len().saturating_add(data.len());
+        if len > self.shared.max_body {
+            telemetry::not_stored(&self.shared.shelf.name, "too-long");
+            return None;
+        }
+        self.draft.push(data);
+        Some(())
+    }
+
+    /// Whether all is there that was announced.
+    pub(crate) fn has_all(&self) -> bool {
+        self.length.0 == Some(self.draft.body_len() as u64)
+    }
+
+    /// The body has ended: it is stored if it is all there.
+    pub(crate) fn complete(self) -> Option<Task> {
+        let Self { read, draft, selectors, length, shared } = self;
+        if length.0.is_some_and(|length| length != draft.body_len() as u64) {
+            telemetry::not_stored(&shared.shelf.name, "incomplete");
+            return None;
+        }
+        Some(Box::pin(async move {
+            shared.shelf.put(&read.place, selectors, &read.fields, draft, read.begun).await;
+        }))
+    }
+
+    /// The body has failed.
+    pub(crate) fn fail(&self) {
+        telemetry::not_stored(&self.shared.shelf.name, "incomplete");
+    }
+}
+
+/// The length of a body, where it was announced.
+#[derive(Clone, Copy)]
+struct Length(Option<u64>);
+
+impl Length {
+    /// `None` for what is no length, or several.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(CONTENT_LENGTH).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Some(Self(None)),
+            (Some(value), None) => value.to_str().ok()?.parse().ok().map(|length| Self(Some(length))),
+            (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+/// All fields of a request, flat.
+pub(crate) fn flat(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let mut flat = Vec::with_capacity(fields::size(headers.iter()));
+    headers.iter().try_for_each(|(name, value): (&HeaderName, &HeaderValue)| fields::put(&mut flat, name, value))?;
+    Some(flat)
+}
