@@ -18,14 +18,18 @@ pub struct ConfigError {
     /// The value that it was given.
     pub value: String,
     /// What would have been right.
-    pub allowed: &'static str,
+    pub allowed: Cow<'static, str>,
 }
 
 impl ConfigError {
     /// A refusal of `field`.
     #[must_use]
-    pub fn new(field: &'static str, value: impl Into<Cow<'static, str>>, allowed: &'static str) -> Self {
-        Self { field, value: value.into().into_owned(), allowed }
+    pub fn new(
+        field: &'static str,
+        value: impl Into<Cow<'static, str>>,
+        allowed: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { field, value: value.into().into_owned(), allowed: allowed.into() }
     }
 }
 
