@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
-use backstop_timeout::TimeoutLayer;
+use backstop_timeout::{DeadlineHeader, DeadlineLayer, PropagateDeadlineLayer, TimeoutLayer};
 use http::{Request, Response};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
+
+const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -27,8 +30,8 @@ impl io::Write for Log {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_rejection_is_one_event_without_anything_of_the_request() {
+/// What is logged from now on.
+fn logged() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -36,17 +39,61 @@ async fn each_rejection_is_one_event_without_anything_of_the_request() {
         .with_ansi(false)
         .without_time()
         .with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    (log, tracing::subscriber::set_default(subscriber.finish()))
+}
 
+impl Log {
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+fn quick() -> impl Service<Request<()>, Response = Response<()>, Error = Infallible> + Clone {
+    service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) })
+}
+
+fn hung() -> impl Service<Request<()>, Response = Response<()>, Error = Infallible> + Clone {
+    service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, Infallible>>())
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_rejection_is_one_event_without_anything_of_the_request() {
+    let (log, _guard) = logged();
     let limit = Duration::from_millis(100);
     let layer = TimeoutLayer::builder("upstream").limit(limit).build().unwrap();
-    let quick = layer.layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) }));
-    quick.oneshot(Request::new(())).await.unwrap();
-    let hung = layer.layer(service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, Infallible>>()));
-    hung.oneshot(Request::get("/users/7").body(()).unwrap()).await.unwrap();
+    layer.layer(quick()).oneshot(Request::new(())).await.unwrap();
+    layer.layer(hung()).oneshot(Request::get("/users/7").body(()).unwrap()).await.unwrap();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let expected =
-        r#"DEBUG backstop::timeout: a call took too long name=upstream limit=100ms set_by="us" progress="called""#;
-    assert_eq!(log.trim(), expected);
+    let edge = DeadlineLayer::builder("edge").limit(limit).trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
+    let edge = edge.build().unwrap();
+    edge.layer(quick()).oneshot(Request::new(())).await.unwrap();
+    let hurried = || Request::get("/users/7").header(ENVOY, "99").body(()).unwrap();
+    edge.layer(hung()).oneshot(hurried()).await.unwrap();
+    let propagate = PropagateDeadlineLayer::builder("sends").margin(limit).build().unwrap();
+    edge.layer(propagate.layer(quick())).oneshot(hurried()).await.unwrap();
+
+    let expected = [
+        r#"DEBUG backstop::timeout: a call took too long name=upstream limit=100ms set_by="us" progress="called""#,
+        r#"DEBUG backstop::timeout: a call took too long name=edge limit=100ms set_by="caller" progress="called""#,
+        r#"DEBUG backstop::timeout: a call took too long name=sends set_by="caller" progress="not-asked""#,
+    ];
+    assert_eq!(log.lines(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_ignored_is_one_event_without_its_value() {
+    let (log, _guard) = logged();
+    let edge = DeadlineLayer::builder("edge").trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build().unwrap();
+    let request = |values: &[&str]| {
+        let request = values.iter().fold(Request::get("/users/7"), |request, value| request.header(ENVOY, *value));
+        request.header("grpc-timeout", "nobody reads this").body(()).unwrap()
+    };
+    edge.layer(quick()).oneshot(request(&["secret"])).await.unwrap();
+    edge.layer(quick()).oneshot(request(&["17", "4711"])).await.unwrap();
+    edge.layer(quick()).oneshot(request(&["17"])).await.unwrap();
+
+    let event = "DEBUG backstop::timeout: a caller's time limit was ignored name=edge";
+    let expected = ["malformed", "contradictory"].map(|why| format!(r#"{event} header="{ENVOY}" reason="{why}""#));
+    assert_eq!(log.lines(), expected);
 }
