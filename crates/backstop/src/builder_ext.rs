@@ -64,6 +64,10 @@ pub trait ServiceBuilderExt<L>: Sized {
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_bulkhead::BulkheadLayer, L>>;
 
+    /// Gives requests 15 s, or what their gRPC callers wait: `DeadlineLayer`.
+    #[cfg(feature = "timeout")]
+    fn deadline(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::DeadlineLayer, L>>;
+
     /// Ends calls that take longer than 1 s: `TimeoutLayer`.
     #[cfg(feature = "timeout")]
     fn time_limit(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::TimeoutLayer, L>>;
@@ -100,6 +104,11 @@ impl<L> ServiceBuilderExt<L> for ServiceBuilder<L> {
     #[cfg(feature = "bulkhead")]
     fn bulkhead(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_bulkhead::BulkheadLayer, L>> {
         self.layer(backstop_bulkhead::BulkheadLayer::new(name))
+    }
+
+    #[cfg(feature = "timeout")]
+    fn deadline(self, name: backstop_core::Name) -> ServiceBuilder<Stack<backstop_timeout::DeadlineLayer, L>> {
+        self.layer(backstop_timeout::DeadlineLayer::new(name))
     }
 
     #[cfg(feature = "timeout")]

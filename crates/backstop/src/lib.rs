@@ -34,19 +34,21 @@
 //! # The order of a stack
 //!
 //! ```text
-//! caller → DegradationHeader → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
+//! caller → DegradationHeader → Deadline → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
 //! ```
 //!
 //! | layer | stands | because |
 //! |---|---|---|
 //! | `DegradationHeaderLayer` | outermost | it sees every degradation of the request, and has the last word on `Cache-Control` |
+//! | `DeadlineLayer` | at the edge, inside the headers | all that is done for a request knows how long its caller waits |
 //! | `FallbackLayer` | around all that protects the primary | it answers for whatever that gives up on, a refusal as well as a failure |
 //! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it learns fast; its refusals aren't repeated |
 //! | `CircuitBreakerLayer` | around the timeout | a call that hangs is a failure that it counts |
 //! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a retry that waits, and a refused call, hold no permit; a call that hangs gives its permit back |
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
-//! The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
+//! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
+//! client. The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
 //!
 //! # Features
 //!
@@ -55,14 +57,14 @@
 //! | `bulkhead` | yes | `BulkheadLayer`, of `backstop-bulkhead` |
 //! | `circuit-breaker` | yes | `CircuitBreakerLayer`, of `backstop-circuit-breaker` |
 //! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
-//! | `timeout` | yes | `TimeoutLayer`, of `backstop-timeout` |
+//! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
 //! | `degradation-header` | yes | `DegradationHeaderLayer`, of `backstop-degradation-header` |
 //! | `axum` | | axum's bodies, and its handlers as providers |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
-//! | `metrics` | | what the bulkhead, the circuit breaker and the retry tell a dashboard, through the `metrics` facade |
+//! | `metrics` | | what the bulkhead, the circuit breaker, the retry and the time limits tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
@@ -114,7 +116,11 @@ pub use backstop_retry::{
 #[doc(no_inline)]
 pub use backstop_timeout as timeout;
 #[cfg(feature = "timeout")]
-pub use backstop_timeout::{Timeout, TimeoutBuilder, TimeoutConfig, TimeoutLayer};
+pub use backstop_timeout::{
+    DeadlineBuilder, DeadlineConfig, DeadlineHeader, DeadlineLayer, DeadlineService, PropagateDeadline,
+    PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutConfig,
+    TimeoutLayer, time_left,
+};
 
 mod builder_ext;
 mod sealed;

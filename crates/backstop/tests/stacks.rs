@@ -113,6 +113,7 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
     let (service, calls) = answering(std::future::pending);
     let stack = ServiceBuilder::new()
         .degradation_headers()
+        .deadline(name!("edge"))
         .fall_back(name!("ml_service"), chain)
         .retries(name!("ml_service"))
         .circuit_breaker(name!("ml_service"))
