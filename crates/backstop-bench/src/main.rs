@@ -11,6 +11,7 @@
 mod call;
 mod circuit_breaker;
 mod fallback;
+mod hang;
 mod http;
 mod measure;
 mod retry;
@@ -20,7 +21,8 @@ use std::process::ExitCode;
 
 use crate::measure::{Report, Section};
 
-const SECTIONS: &[Section] = &[circuit_breaker::SECTION, retry::SECTION, fallback::SECTION, timeout::SECTION];
+const SECTIONS: &[Section] =
+    &[circuit_breaker::SECTION, retry::SECTION, fallback::SECTION, timeout::SECTION, hang::SECTION];
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {

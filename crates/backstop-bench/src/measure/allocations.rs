@@ -30,7 +30,7 @@ pub(crate) fn held_bytes(work: impl FnOnce()) -> usize {
 }
 
 /// How many bytes are allocated now.
-fn live_bytes() -> usize {
+pub(crate) fn live_bytes() -> usize {
     let stats = ALLOCATOR.stats();
     stats.bytes_allocated - stats.bytes_deallocated
 }

@@ -15,7 +15,7 @@ mod time;
 use std::process::ExitCode;
 
 pub(crate) use self::{
-    allocations::held_bytes,
+    allocations::{held_bytes, live_bytes},
     report::{Report, print_table},
     time::rounds,
 };
