@@ -8,7 +8,9 @@ use backstop_core::{
 };
 use tokio::time::Instant;
 
-use crate::{FallbackChainBuilder, Provider, commit::Committer, walk::Walk};
+use crate::{
+    FallbackChainBuilder, FallbackHandle, Provider, commit::Committer, forced::Forced, handle::Control, walk::Walk,
+};
 
 /// Providers in order of preference, and the time they have together.
 ///
@@ -46,6 +48,7 @@ pub(crate) struct Chain<Req, T> {
     /// What of a request must be kept for the providers.
     pub(crate) needs: Option<Keep>,
     pub(crate) judge: Judge<T>,
+    pub(crate) control: Arc<Control>,
     /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
     pub(crate) committer: Option<Committer<T>>,
 }
@@ -92,6 +95,12 @@ impl<Req, T> FallbackChain<Req, T> {
         &self.shared.name
     }
 
+    /// Looks at the chain, and has its providers exercised.
+    #[must_use]
+    pub fn handle(&self) -> FallbackHandle {
+        FallbackHandle::new(Arc::clone(&self.shared.control))
+    }
+
     /// The names of its providers, in order.
     pub fn providers(&self) -> impl Iterator<Item = &Name> {
         self.shared.providers.iter().map(Provider::name)
@@ -125,8 +134,19 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     pub(crate) async fn walk(&self, request: Req) -> Result<FallbackResult<T>, Walk<Req, T>> {
         let chain = &self.shared;
         let started = Instant::now();
-        let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), CloneCopy.facts(&request));
-        let mut kept = request;
+        let limit = chain.limit(started);
+        let (facts, mut kept) = (CloneCopy.facts(&request), request);
+        // The first one is asked first anyway.
+        if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0) {
+            let others = chain.providers.len();
+            let forced = Forced::start(chain, provider, others, started, limit, |copy| CloneCopy.copy(&mut kept, copy));
+            if let Some(mut forced) = forced
+                && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &*chain.judge)).await
+            {
+                return Ok(found.result);
+            }
+        }
+        let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         let found =
             std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, |copy| CloneCopy.copy(&mut kept, copy))).await;
         found.map(|found| found.result).ok_or(walk)

@@ -1,6 +1,6 @@
 //! The chain's builder.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Keep, Name, Outcome, WrapBody};
 
@@ -8,6 +8,7 @@ use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
     chain::{Chain, Judge},
     commit::Committer,
+    handle::Control,
 };
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
@@ -22,12 +23,21 @@ pub struct FallbackChainBuilder<Req, T> {
     judge: Judge<T>,
     commit: Commit,
     committer: Option<Committer<T>>,
+    seed: Option<u64>,
 }
 
 impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
         let judge = Box::new(ClassifyFn::new(every_err_moves_on::<T>));
-        Self { name, total: DEFAULT_TOTAL, providers: Vec::new(), judge, commit: Commit::Headers, committer: None }
+        Self {
+            name,
+            total: DEFAULT_TOTAL,
+            providers: Vec::new(),
+            judge,
+            commit: Commit::Headers,
+            committer: None,
+            seed: None,
+        }
     }
 }
 
@@ -57,6 +67,13 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
+    /// Starts the draws of who is [forced](crate::FallbackHandle::forced) at `seed`, for tests that want the same ones each
+    /// time. Random unless set.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Ends the chain with `default`, so that it can't fail: [`FailSafeChain::execute`](crate::FailSafeChain::execute)
     /// has no error.
     pub fn fail_safe(self, default: T) -> FailSafeBuilder<Req, T>
@@ -76,7 +93,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, commit, committer } = self;
+        let Self { name, total, providers, judge, commit, committer, seed } = self;
         let name = Name::new(name)?;
         commit.check()?;
         if total.is_zero() || total > LONGEST_TOTAL {
@@ -95,7 +112,9 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             }
         }
         let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
-        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, committer }))
+        let names = providers.iter().map(Provider::name).cloned().collect();
+        let control = Arc::new(Control::new(name.clone(), names, seed));
+        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, control, committer }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use backstop_core::{ConfigError, Freshness, Name, name};
 
-use crate::{FallbackChain, FallbackChainBuilder, FallbackResult};
+use crate::{FallbackChain, FallbackChainBuilder, FallbackHandle, FallbackResult};
 
 /// The name that the default has in results, headers and logs.
 const DEFAULT: Name = name!("default");
@@ -46,6 +46,12 @@ impl<Req, T> FailSafeChain<Req, T> {
     #[must_use]
     pub fn name(&self) -> &Name {
         self.chain.name()
+    }
+
+    /// Looks at the chain, and has its providers exercised.
+    #[must_use]
+    pub fn handle(&self) -> FallbackHandle {
+        self.chain.handle()
     }
 
     /// The names of its providers, in order, without the default.

@@ -2,6 +2,8 @@
 //!
 //! | in | on | goes to |
 //! |---|---|---|
+//! | detour (a forced provider) | its answer | the end |
+//! | detour (a forced provider) | anything else | primary |
 //! | primary | an answer, of whose body nothing is waited for | the end |
 //! | primary | an answer otherwise | committing |
 //! | primary | a failure, or its share of the time is up | rest |
@@ -25,6 +27,7 @@ use tower_service::Service;
 
 use crate::{
     commit::Committing,
+    detour::Detour,
     layer::Policy,
     rest::Rest,
     share::next_deadline,
@@ -62,6 +65,8 @@ pin_project! {
             #[pin]
             call: ServiceCall<S, Req>,
         },
+        // Boxed: it is rare, and large. Taken when the primary is asked.
+        Detour { detour: Option<Box<Detour<S, Req, C, J, K, A>>> },
         Primary {
             #[pin]
             attempt: Attempt<ServiceCall<S, Req>>,
@@ -74,7 +79,7 @@ pin_project! {
             // Taken in the end.
             spare: Option<Spare<S, Req, C, J, K, A>>,
         },
-        // Boxed: it is rare, and large.
+        // Boxed, for the same.
         Rest { rest: Pin<Box<Rest<S, Req, C, J, K, A>>> },
     }
 }
@@ -94,16 +99,39 @@ where
         if facts.is_upgrade() {
             return Self { state: State::Passing { call: ServiceCall::when_ready(primary, request) } };
         }
-        let chain = policy.chain.shared();
         let context = policy.reject.context(&request);
-        let kept = chain.needs.map(|keep| policy.copy.keep(&mut request, keep));
+        let kept = policy.chain.shared().needs.map(|keep| policy.copy.keep(&mut request, keep));
         let started = Instant::now();
-        let limit = chain.limit(started);
-        let providers = chain.providers.len() as u32 + 1;
-        let scope = Scope::narrowed(next_deadline(started, limit, providers, policy.primary_timeout));
-        let attempt = Attempt::start(scope, || ServiceCall::when_ready(primary, request));
         let spare = Spare { policy: Arc::clone(policy), started, facts, kept, context };
-        Self { state: State::Primary { attempt, spare: Some(spare) } }
+        let state = match spare.draw() {
+            None => State::primary(primary, request, spare, started),
+            Some(provider) => State::Detour { detour: Some(Box::new(Detour::new(provider, primary, request, spare))) },
+        };
+        Self { state }
+    }
+}
+
+impl<S, Req, C, J, K, A> State<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    fn primary(primary: S, request: Req, spare: Spare<S, Req, C, J, K, A>, now: Instant) -> Self {
+        let policy = &spare.policy;
+        let chain = policy.chain.shared();
+        let providers = chain.providers.len() as u32 + 1;
+        let deadline = next_deadline(now, chain.limit(spare.started), providers, policy.primary_timeout);
+        let attempt = Attempt::start(Scope::narrowed(deadline), || ServiceCall::when_ready(primary, request));
+        Self::Primary { attempt, spare: Some(spare) }
+    }
+
+    fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
+    where
+        C: Classify<S::Response>,
+    {
+        Self::Rest { rest: Box::pin(Rest::new(spare, failure, reports)) }
     }
 }
 
@@ -124,6 +152,16 @@ where
             let next = match state.as_mut().project() {
                 StateProj::Passing { call } => return call.poll(cx),
                 StateProj::Rest { rest } => return rest.as_mut().poll(cx),
+                StateProj::Detour { detour: slot } => {
+                    let Some(detour) = slot else { return Poll::Pending };
+                    let answer = ready!(detour.poll(cx));
+                    let Some(detour) = slot.take() else { return Poll::Pending };
+                    if let Some(answer) = answer {
+                        return Poll::Ready(Ok(answer));
+                    }
+                    let Detour { primary, request, spare, .. } = *detour;
+                    State::primary(primary, request, spare, Instant::now())
+                }
                 StateProj::Primary { mut attempt, spare } => {
                     let result = ready!(attempt.as_mut().poll(cx));
                     let Some(spare) = spare.take() else { return Poll::Pending };
@@ -159,19 +197,6 @@ where
     }
 }
 
-impl<S, Req, C, J, K, A> State<S, Req, C, J, K, A>
-where
-    S: Service<Req>,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
-{
-    fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
-        Self::Rest { rest: Box::pin(Rest::new(spare, failure, reports)) }
-    }
-}
-
 impl<S, Req, C, J, K, A> fmt::Debug for FallbackFuture<S, Req, C, J, K, A>
 where
     S: Service<Req>,
@@ -182,6 +207,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Passing { .. } => "passing",
+            State::Detour { .. } => "detour",
             State::Primary { .. } => "primary",
             State::Committing { .. } => "committing",
             State::Rest { .. } => "rest",

@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{HttpClassify, HttpCopy, HttpReject, KeepReplaced, Name};
+use backstop_core::{CopyAs, CopyRequest, HttpClassify, HttpCopy, HttpReject, KeepReplaced, Name, NotCopied, Reject};
 use tower_layer::Layer;
 
-use crate::{Fallback, FallbackBuilder, FallbackChain};
+use crate::{Fallback, FallbackBuilder, FallbackChain, FallbackHandle, found::Found};
 
 /// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
 ///
@@ -49,6 +49,12 @@ impl<Req, Res, C, J, K, A> FallbackLayer<Req, Res, C, J, K, A> {
     pub(crate) fn with(policy: Policy<Req, Res, C, J, K, A>) -> Self {
         Self { policy: Arc::new(policy) }
     }
+
+    /// The chain's handle.
+    #[must_use]
+    pub fn handle(&self) -> FallbackHandle {
+        self.policy.chain.handle()
+    }
 }
 
 impl<S, Req, Res, C, J, K, A> Layer<S> for FallbackLayer<Req, Res, C, J, K, A> {
@@ -74,5 +80,25 @@ impl<Req, Res, C, J, K, A> fmt::Debug for FallbackLayer<Req, Res, C, J, K, A> {
 impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
     pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
+    }
+
+    /// The request again, of what was kept of it.
+    pub(crate) fn copied(&self, kept: &mut Option<K::Kept>, copy: CopyAs) -> Result<Req, NotCopied>
+    where
+        K: CopyRequest<Req>,
+    {
+        // Where nothing was kept, no provider asks.
+        self.copy.copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
+    }
+
+    /// The answer, marked where it isn't the primary's.
+    pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
+    where
+        J: Reject<Req, Res, E>,
+    {
+        if let Some(degradation) = &found.degradation {
+            self.reject.label(&mut found.result.value, degradation);
+        }
+        found.result.value
     }
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, KeepAnswer, NotCopied, Reject, scope};
+use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, KeepAnswer, Reject, scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -76,16 +76,9 @@ where
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let kept = this.kept;
-            let found = ready!(walk.poll(cx, &policy.classify, |copy| match kept {
-                Some(kept) => policy.copy.copy(kept, copy),
-                // No provider asks, then.
-                None => Err(NotCopied::HeadOnly),
-            }));
-            if let Some(mut found) = found {
-                if let Some(degradation) = &found.degradation {
-                    policy.reject.label(&mut found.result.value, degradation);
-                }
-                return Poll::Ready(Ok(found.result.value));
+            let found = ready!(walk.poll(cx, &policy.classify, |copy| policy.copied(kept, copy)));
+            if let Some(found) = found {
+                return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }
             *this.failed = this.walk.take().map(Walk::into_failed);
         }

@@ -18,12 +18,20 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Degradation, Freshness, Name, NotCopied, Outcome,
-    ProviderFailure, Pushback, Reason, RequestFacts, scope,
+    AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Freshness, Name, NotCopied, Outcome, ProviderFailure,
+    Pushback, Reason, RequestFacts,
 };
 use tokio::time::Instant;
 
-use crate::{FallbackResult, ask::Ask, chain::Chain, provider::SideEffects, share::next_deadline, telemetry};
+use crate::{
+    FallbackResult,
+    ask::Ask,
+    chain::Chain,
+    found::{Found, Instead},
+    provider::SideEffects,
+    share::next_deadline,
+    telemetry,
+};
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {
@@ -39,13 +47,6 @@ pub(crate) struct Walk<Req, T> {
     /// The next of the chain's own providers, or the one that is running.
     next: usize,
     running: Option<Ask<T>>,
-}
-
-/// An answer.
-pub(crate) struct Found<T> {
-    pub(crate) result: FallbackResult<T>,
-    /// What was reported, where it isn't the first provider's.
-    pub(crate) degradation: Option<Degradation>,
 }
 
 impl<Req, T> Walk<Req, T> {
@@ -140,21 +141,14 @@ impl<Req, T> Walk<Req, T> {
         self.answered(provider.name().clone(), answer.into_value(), freshness)
     }
 
-    /// Notes that `source` gave the answer, and tells everybody, unless it is the first provider.
+    /// Notes that `source` gave the answer.
     pub(crate) fn answered(&mut self, source: Name, value: T, freshness: Freshness) -> Found<T> {
-        let latency = self.started.elapsed();
         let failures = mem::take(&mut self.failures);
-        let degradation = failures.first().map(|first| {
-            let chain = self.chain.name.clone();
-            Degradation::new(chain, source.clone(), failures.len(), first.reason, freshness)
-        });
-        if let Some(degradation) = &degradation {
-            scope::report(degradation.clone());
-            telemetry::activated(degradation, latency);
-        }
-        let is_fallback = degradation.is_some();
+        let instead = failures.first().map(|first| Instead { position: failures.len(), reason: first.reason });
+        let latency = self.started.elapsed();
+        let is_fallback = instead.is_some();
         let result = FallbackResult { value, source, latency, is_fallback, freshness, failures };
-        Found { result, degradation }
+        Found::tell(&self.chain.name, result, instead)
     }
 
     /// What to say when none is left.

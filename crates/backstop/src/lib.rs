@@ -103,7 +103,7 @@ pub use backstop_fallback as fallback;
 #[cfg(feature = "fallback")]
 pub use backstop_fallback::{
     Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
-    FallbackLayer, FallbackResult, IntoAnswer, Provider,
+    FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
 };
 #[cfg(feature = "retry")]
 #[doc(no_inline)]

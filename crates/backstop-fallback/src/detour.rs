@@ -1,0 +1,77 @@
+//! A request that goes to a forced provider before it goes to the primary.
+
+use std::task::{Context, Poll, ready};
+
+use backstop_core::{Classify, CopyRequest, Held, Keep, Reject};
+use tower_service::Service;
+
+use crate::{forced::Forced, spare::Spare};
+
+/// The request as it came, while a provider that an operator wants exercised has a copy of it.
+pub(crate) struct Detour<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+{
+    provider: usize,
+    /// `None` until it has started, and once it has ended.
+    forced: Option<Forced<Req, S::Response>>,
+    pub(crate) primary: S,
+    pub(crate) request: Req,
+    pub(crate) spare: Spare<S, Req, C, J, K, A>,
+}
+
+impl<S, Req, C, J, K, A> Detour<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+{
+    pub(crate) const fn new(provider: usize, primary: S, request: Req, spare: Spare<S, Req, C, J, K, A>) -> Self {
+        Self { provider, forced: None, primary, request, spare }
+    }
+
+    /// The forced provider's answer; `None` where it has none.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Response>>
+    where
+        C: Classify<S::Response>,
+    {
+        let Self { provider, forced, spare, .. } = self;
+        let policy = &spare.policy;
+        let forced = match forced {
+            Some(started) => started,
+            None => {
+                let chain = policy.chain.shared();
+                let (started, others) = (spare.started, chain.providers.len() + 1);
+                let kept = &mut spare.kept;
+                let copied = |copy| policy.copied(kept, copy);
+                match Forced::start(chain, *provider, others, started, chain.limit(started), copied) {
+                    Some(started) => forced.insert(started),
+                    None => return Poll::Ready(None),
+                }
+            }
+        };
+        let found = ready!(forced.poll(cx, &policy.classify));
+        self.forced = None;
+        Poll::Ready(found.map(|found| self.spare.policy.labelled::<S::Error>(found)))
+    }
+}
+
+impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+{
+    /// The provider that this request goes to first, if it is to be forced and can be.
+    pub(crate) fn draw(&self) -> Option<usize> {
+        let chain = self.policy.chain.shared();
+        let provider = chain.control.draw()?;
+        let may_be_repeated = self.facts.is_idempotent() && !self.facts.is_never_repeated();
+        // Else a copy might read what the primary is to read.
+        let is_held = || self.kept.as_ref().is_some_and(|kept| self.policy.copy.held(kept) == Held::Whole);
+        let can_be_copied = chain.providers[provider].needs() != Some(Keep::Whole) || is_held();
+        (may_be_repeated && can_be_copied).then_some(provider)
+    }
+}

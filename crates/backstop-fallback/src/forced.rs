@@ -1,0 +1,74 @@
+//! A provider that is asked before the primary, because an operator wants it exercised.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{Classify, CopyAs, Deadline, NotCopied, Outcome, Reason};
+use tokio::time::Instant;
+
+use crate::{
+    FallbackResult,
+    ask::Ask,
+    chain::Chain,
+    found::{Found, Instead},
+    share::next_deadline,
+    telemetry,
+};
+
+/// A request at the provider that it was forced to.
+///
+/// Whatever becomes of it, the request can still go its usual way: what the provider has is a copy.
+pub(crate) struct Forced<Req, T> {
+    chain: Arc<Chain<Req, T>>,
+    provider: usize,
+    /// The provider's position, as the rest of the chain counts.
+    position: usize,
+    started: Instant,
+    ask: Ask<T>,
+}
+
+impl<Req, T> Forced<Req, T> {
+    /// Starts the provider, if it has room; `others` can be asked after it.
+    pub(crate) fn start(
+        chain: &Arc<Chain<Req, T>>,
+        provider: usize,
+        others: usize,
+        started: Instant,
+        limit: Deadline,
+        copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
+    ) -> Option<Self> {
+        let source = &chain.providers[provider];
+        let deadline = next_deadline(Instant::now(), limit, others as u32 + 1, source.own_timeout());
+        let ask = Ask::start(source, deadline, copy)
+            .inspect_err(|reason| telemetry::forced_in_vain(&chain.name, source.name(), *reason))
+            .ok()?;
+        let position = provider + others - chain.providers.len();
+        Some(Self { chain: Arc::clone(chain), provider, position, started, ask })
+    }
+
+    /// The provider's answer; `None` where it has none.
+    pub(crate) fn poll<C: Classify<T> + ?Sized>(&mut self, cx: &mut Context<'_>, judge: &C) -> Poll<Option<Found<T>>> {
+        let provider = &self.chain.providers[self.provider];
+        let committer = self.chain.committer.as_ref();
+        let answer = match ready!(self.ask.poll(cx, judge, Outcome::answers_for_another, committer)) {
+            Ok(answer) => answer,
+            Err((reason, _)) => {
+                telemetry::forced_in_vain(&self.chain.name, provider.name(), reason);
+                return Poll::Ready(None);
+            }
+        };
+        let freshness = provider.assess(&answer);
+        let result = FallbackResult {
+            value: answer.into_value(),
+            source: provider.name().clone(),
+            latency: self.started.elapsed(),
+            is_fallback: true,
+            freshness,
+            failures: Vec::new(),
+        };
+        let instead = Instead { position: self.position, reason: Reason::Forced };
+        Poll::Ready(Some(Found::tell(&self.chain.name, result, Some(instead))))
+    }
+}

@@ -1,0 +1,252 @@
+//! Exercising a fallback in production.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use backstop_core::{ConfigError, Name};
+
+use crate::telemetry;
+
+/// Looks at a chain's forced provider, and sets it. Clones, and the handles of the chain's clones and of its layers, act on
+/// the same.
+///
+/// A fallback that is never used is never known to work. With a small share of the traffic forced, it is used every day,
+/// and when it breaks, that is seen while the primary is well:
+///
+/// ```
+/// use backstop_fallback::{FallbackChain, Provider, name};
+///
+/// # fn main() -> Result<(), backstop_fallback::ConfigError> {
+/// let prices: FallbackChain<u32, &str> = FallbackChain::builder("prices")
+///     .provider(Provider::from_fn(name!("live"), |_item| async { "9.99" }))
+///     .provider(Provider::value(name!("list"), || async { "9.50" }))
+///     .build()?;
+///
+/// let handle = prices.handle();
+/// handle.forced("list", 0.01)?;
+/// assert_eq!(handle.forcing().map(|it| it.provider), Some(name!("list")));
+/// assert_eq!(handle.forced("lits", 0.01).unwrap_err().allowed, "live, list");
+/// handle.unforced();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | request | is forced |
+/// |---|---|
+/// | of an idempotent method (RFC 9110 §9.2.2), or marked [`Repeat::Safe`](backstop_core::Repeat) | its share is |
+/// | any other, or marked [`Repeat::Never`](backstop_core::Repeat) | never: the provider may do in part what the primary then does again |
+/// | with a body that isn't in memory, where the provider needs it | never: the primary could find it read |
+/// | an upgrade, `CONNECT` | never |
+///
+/// The provider has a share of the time as if it stood before the primary, and its
+/// [`concurrency`](crate::Provider::concurrency) holds; [`only_when`](crate::Provider::only_when) doesn't, since nothing
+/// has failed. If it has no answer, the request goes to the primary as it came, and on along the chain as if nothing had
+/// happened, but for a `WARN` event. Its answers are degradations of the reason [`Forced`](backstop_core::Reason::Forced).
+#[derive(Clone)]
+pub struct FallbackHandle(Arc<Control>);
+
+/// A provider that some requests go to first: see [`FallbackHandle::forced`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Forcing {
+    /// The provider.
+    pub provider: Name,
+    /// The share of the requests, more than 0, up to 1.
+    pub share: f64,
+}
+
+impl FallbackHandle {
+    pub(crate) const fn new(control: Arc<Control>) -> Self {
+        Self(control)
+    }
+
+    /// The name of the chain.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.0.chain
+    }
+
+    /// The names of the chain's providers, in order.
+    pub fn providers(&self) -> impl Iterator<Item = &Name> {
+        self.0.providers.iter()
+    }
+
+    /// Sends `share` of the requests to `provider` first, though the primary is well: from 0, which sends none, to 1.
+    ///
+    /// It replaces what was forced before. In a [handler](crate::FallbackChain::execute)'s chain the first provider comes
+    /// first anyway: forcing it changes nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field `share` where it isn't from 0 to 1, or `provider` where the chain has none of that
+    /// name; it lists those that it has.
+    pub fn forced(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(ConfigError::new("share", share.to_string(), "0 to 1"));
+        }
+        let Some(index) = self.providers().position(|name| name == provider) else {
+            let names: Vec<_> = self.providers().map(Name::as_str).collect();
+            return Err(ConfigError::new("provider", provider.to_owned(), names.join(", ")));
+        };
+        self.0.set(Word::new(index, share));
+        Ok(())
+    }
+
+    /// Ends what [`forced`](Self::forced) began.
+    pub fn unforced(&self) {
+        self.0.set(Word::NOBODY);
+    }
+
+    /// What is forced, if anything.
+    #[must_use]
+    pub fn forcing(&self) -> Option<Forcing> {
+        self.0.forcing(Word(self.0.word.load(Relaxed)))
+    }
+}
+
+impl fmt::Debug for FallbackHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackHandle").field("name", self.name()).field("forcing", &self.forcing()).finish()
+    }
+}
+
+/// What a chain and its handles share.
+#[derive(Debug)]
+pub(crate) struct Control {
+    chain: Name,
+    providers: Vec<Name>,
+    /// Alone in what it tells, so `Relaxed` is enough.
+    word: AtomicU64,
+    next_seed: AtomicU64,
+}
+
+/// A provider's index, and above it, in the low 33 bits, the share in 2⁻³² of the requests. Without a share, nobody is
+/// forced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Word(u64);
+
+const SHARE_BITS: u32 = 33;
+const ALL: u64 = 1 << 32;
+
+/// 2⁶⁴ divided by the golden ratio, made odd: seeds that are this far apart never repeat, and share no pattern
+/// (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+impl Word {
+    const NOBODY: Self = Self(0);
+
+    /// A share above 0 stays above 0, however small.
+    fn new(index: usize, share: f64) -> Self {
+        let share = (share * ALL as f64).ceil() as u64;
+        if share == 0 { Self::NOBODY } else { Self((index as u64) << SHARE_BITS | share) }
+    }
+
+    const fn index(self) -> usize {
+        (self.0 >> SHARE_BITS) as usize
+    }
+
+    const fn share(self) -> u64 {
+        self.0 & ((1 << SHARE_BITS) - 1)
+    }
+}
+
+impl Control {
+    pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
+        let next_seed = AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..)));
+        Self { chain, providers, word: AtomicU64::new(Word::NOBODY.0), next_seed }
+    }
+
+    /// The provider that the next request goes to first, if it is to be forced.
+    pub(crate) fn draw(&self) -> Option<usize> {
+        let word = Word(self.word.load(Relaxed));
+        // The path of every request while nobody is forced.
+        if word == Word::NOBODY {
+            return None;
+        }
+        let seed = self.next_seed.fetch_add(GAMMA, Relaxed);
+        let drawn = fastrand::Rng::with_seed(seed).u64(..ALL);
+        (drawn < word.share()).then(|| word.index())
+    }
+
+    fn set(&self, word: Word) {
+        self.word.store(word.0, Relaxed);
+        telemetry::forcing(&self.chain, self.forcing(word).as_ref());
+    }
+
+    fn forcing(&self, word: Word) -> Option<Forcing> {
+        if word == Word::NOBODY {
+            return None;
+        }
+        let provider = self.providers.get(word.index())?.clone();
+        Some(Forcing { provider, share: word.share() as f64 / ALL as f64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstop_core::name;
+
+    use super::*;
+
+    fn control(seed: u64) -> Arc<Control> {
+        Arc::new(Control::new(name!("chain"), vec![name!("one"), name!("two"), name!("three")], Some(seed)))
+    }
+
+    #[test]
+    fn the_share_of_the_draws_is_the_share_that_was_asked_for() {
+        for share in [0.0, 1e-12, 0.01, 0.1, 0.5, 0.99, 1.0] {
+            let control = control(4);
+            FallbackHandle::new(Arc::clone(&control)).forced("three", share).unwrap();
+            let drawn: Vec<_> = (0..100_000).filter_map(|_| control.draw()).collect();
+            assert!(drawn.iter().all(|index| *index == 2));
+            let off = drawn.len() as f64 / 100_000.0 - share;
+            // Five standard deviations; none where the share is all or nothing.
+            let allowed = 5.0 * (share * (1.0 - share) / 100_000.0).sqrt() + f64::EPSILON;
+            assert!(off.abs() <= allowed, "{share} is off by {off}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_read_as_it_was_set_and_the_smallest_isn_t_lost() {
+        let handle = FallbackHandle::new(control(4));
+        assert_eq!(handle.forcing(), None);
+        for share in [1.0, 0.5, 0.01, f64::MIN_POSITIVE] {
+            handle.forced("two", share).unwrap();
+            let forcing = handle.forcing().unwrap();
+            assert_eq!(forcing.provider, "two");
+            assert!(forcing.share > 0.0 && (forcing.share - share).abs() < 1e-9);
+        }
+        handle.forced("one", 0.0).unwrap();
+        assert_eq!(handle.forcing(), None, "a share of nothing ends it, as `unforced` does");
+        handle.forced("one", 1.0).unwrap();
+        handle.unforced();
+        assert_eq!(handle.forcing(), None);
+    }
+
+    #[test]
+    fn what_can_t_be_forced_is_refused_and_changes_nothing() {
+        let handle = FallbackHandle::new(control(4));
+        handle.forced("two", 0.5).unwrap();
+        for share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert_eq!(handle.forced("two", share).unwrap_err().field, "share");
+        }
+        let unknown = handle.forced("primary", 0.5).unwrap_err();
+        assert_eq!(unknown.to_string(), "provider is primary, allowed is: one, two, three");
+        assert_eq!(handle.forcing().map(|it| it.provider), Some(name!("two")));
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same() {
+        let draws = |seed| {
+            let control = control(seed);
+            FallbackHandle::new(Arc::clone(&control)).forced("two", 0.5).unwrap();
+            (0..64).map(|_| control.draw()).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(4), draws(4));
+        assert_ne!(draws(4), draws(5));
+    }
+}
