@@ -55,6 +55,7 @@ pub struct Elapsed {
 
 impl<F: Call> Attempt<F> {
     /// The attempt that `start` begins; `start` runs inside `scope` already.
+    #[inline]
     pub fn start(mut scope: Scope, start: impl FnOnce() -> F) -> Self {
         let call = scope.enter(start);
         Self { call: Some(call), scope, timer: Timer::new() }
@@ -63,17 +64,19 @@ impl<F: Call> Attempt<F> {
     /// Polls the call alone: the deadline is told to what runs inside, and ends nothing here.
     ///
     /// For a layer that has no answer of its own to give instead.
+    #[inline]
     pub fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // Asked for here too: where a buffer further out ran `call` in another task, there was no scope.
-        this.scope.narrow(scope::deadline());
         let Some(call) = this.call.as_pin_mut() else {
             return Poll::Pending;
         };
+        // The scope around it narrows this one here too: where a buffer further out ran `start` in another task, there
+        // was none.
         this.scope.enter(|| call.poll(cx))
     }
 
     /// Polls the call, then its time limit.
+    #[inline]
     pub fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Elapsed>> {
         if let Poll::Ready(output) = self.as_mut().poll_call(cx) {
             return Poll::Ready(Ok(output));
@@ -110,8 +113,9 @@ impl<F: Call> Attempt<F> {
     }
 
     /// Moves what was reported during this attempt to the current scope: its answer was chosen.
+    #[inline]
     pub fn commit(self: Pin<&mut Self>) {
-        self.take_reports().into_iter().for_each(scope::report);
+        self.project().scope.move_reports_up();
     }
 }
 
@@ -166,11 +170,13 @@ pin_project! {
 
 impl<S: Service<Req>, Req> ServiceCall<S, Req> {
     /// Makes `service` ready, then calls it.
+    #[inline]
     pub const fn when_ready(service: S, request: Req) -> Self {
         Self::Waiting { service, request: Some(request) }
     }
 
     /// A service that was ready has been called.
+    #[inline]
     pub const fn called(future: S::Future) -> Self {
         Self::Called { future }
     }
@@ -179,6 +185,7 @@ impl<S: Service<Req>, Req> ServiceCall<S, Req> {
 impl<S: Service<Req>, Req> Future for ServiceCall<S, Req> {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let future = match self.as_mut().project() {

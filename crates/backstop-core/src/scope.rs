@@ -32,7 +32,7 @@
 //! ```
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     mem,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -43,115 +43,159 @@ use std::{
 use crate::{Deadline, Degradation, SetBy};
 
 thread_local! {
-    static CURRENT: RefCell<Option<State>> = const { RefCell::new(None) };
+    static CURRENT: Current = const { Current::none() };
     static ENDED_BY: Cell<Option<SetBy>> = const { Cell::new(None) };
 }
 
-/// A scope: one request's, or one attempt's.
-#[derive(Debug)]
-pub struct Scope {
-    /// While this scope is entered, what it displaced stands here, and its own state in the thread-local.
-    state: Option<State>,
+/// The scope that this thread is in. Small, and in pieces, since every poll of every layer puts another one here and
+/// takes it out again.
+struct Current {
+    is_open: Cell<bool>,
+    deadline: Cell<Option<Deadline>>,
+    reports: Cell<Option<Box<Reports>>>,
 }
 
+impl Current {
+    const fn none() -> Self {
+        Self { is_open: Cell::new(false), deadline: Cell::new(None), reports: Cell::new(None) }
+    }
+
+    /// Does something with the reports, where there is somebody to report to.
+    fn with_reports<R>(&self, f: impl FnOnce(&mut Reports) -> R) -> Option<R> {
+        self.is_open.get().then(|| {
+            let mut reports = self.reports.take().unwrap_or_default();
+            let result = f(&mut reports);
+            self.reports.set(Some(reports));
+            result
+        })
+    }
+}
+
+/// What was reported in a scope. Boxed, and made on first use: most requests report nothing.
 #[derive(Debug, Default)]
-struct State {
-    deadline: Option<Deadline>,
-    reports: Vec<Degradation>,
-    shared: Option<Shared>,
+struct Reports {
+    here: Vec<Degradation>,
+    /// What comes from other tasks.
+    elsewhere: Option<Shared>,
 }
 
-/// Reports that come from other tasks.
 type Shared = Arc<Mutex<Vec<Degradation>>>;
 
+/// A scope: one request's, or one attempt's.
+///
+/// While it is entered, what it holds stands in the thread-local, and what that held stands in a guard on the stack.
+#[derive(Debug, Default)]
+pub struct Scope {
+    deadline: Option<Deadline>,
+    reports: Option<Box<Reports>>,
+}
+
 impl Scope {
-    /// A scope without a deadline.
+    /// A scope with no deadline of its own.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: Some(State { deadline: None, reports: Vec::new(), shared: None }) }
+        Self { deadline: None, reports: None }
     }
 
-    /// A scope with the current one's deadline.
+    /// A scope with this deadline, or with that of the scope around it where that is earlier.
     #[must_use]
-    pub fn inherit() -> Self {
-        Self::with_deadline(deadline())
+    pub const fn narrowed(limit: Deadline) -> Self {
+        Self { deadline: Some(limit), reports: None }
     }
 
-    /// A scope with the current one's deadline, or with `limit` where that is earlier.
+    /// This scope's deadline. That of the scope around it is known once this one was [entered](Self::enter).
     #[must_use]
-    pub fn narrowed(limit: Deadline) -> Self {
-        Self::with_deadline(Some(limit.narrowed_by(deadline())))
-    }
-
-    fn with_deadline(deadline: Option<Deadline>) -> Self {
-        Self { state: Some(State { deadline, ..State::default() }) }
-    }
-
-    /// Takes `limit` for the deadline where that is earlier.
-    pub fn narrow(&mut self, limit: Option<Deadline>) {
-        if let (Some(limit), Some(state)) = (limit, &mut self.state) {
-            state.deadline = Some(limit.narrowed_by(state.deadline));
-        }
-    }
-
-    /// This scope's deadline.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Deadline> {
-        self.state.as_ref()?.deadline
+    pub const fn deadline(&self) -> Option<Deadline> {
+        self.deadline
     }
 
     /// Makes this the current scope while `f` runs, and the former one again after it, also when `f` panics.
+    ///
+    /// The former one's deadline holds inside as well: where it is earlier, it is this scope's from then on.
+    #[inline]
     pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        struct Entered<'a>(&'a mut Scope);
-
-        impl Drop for Entered<'_> {
-            fn drop(&mut self) {
-                self.0.swap();
-            }
-        }
-
-        self.swap();
-        let _entered = Entered(self);
+        let outside = self.come_in();
+        let _entered = Entered { scope: self, outside };
         f()
     }
 
-    fn swap(&mut self) {
+    #[inline]
+    fn come_in(&mut self) -> Outside {
         // Where the thread is being torn down there is no current scope any more, and nobody to report to.
-        _ = CURRENT.try_with(|current| mem::swap(&mut *current.borrow_mut(), &mut self.state));
+        CURRENT
+            .try_with(|current| {
+                let deadline = current.deadline.get();
+                if let Some(outer) = deadline {
+                    self.deadline = Some(outer.narrowed_by(self.deadline));
+                }
+                current.deadline.set(self.deadline);
+                let reports = current.reports.replace(self.reports.take());
+                Outside { is_open: current.is_open.replace(true), deadline, reports }
+            })
+            .unwrap_or_default()
     }
 
     /// Takes what was reported so far, in order; what came from other tasks comes last.
+    #[inline]
     pub fn take_reports(&mut self) -> Vec<Degradation> {
-        let Some(state) = &mut self.state else {
-            return Vec::new();
-        };
-        let mut reports = mem::take(&mut state.reports);
-        if let Some(shared) = &state.shared {
-            reports.append(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        reports
+        self.reports.as_mut().map_or_else(Vec::new, |reports| reports.take())
     }
 
     /// Ends this scope and moves what was reported in it to the current one: this attempt was chosen.
+    #[inline]
     pub fn commit(mut self) {
-        self.take_reports().into_iter().for_each(report);
+        self.move_reports_up();
+    }
+
+    #[inline]
+    pub(crate) fn move_reports_up(&mut self) {
+        if let Some(reports) = &mut self.reports {
+            reports.take().into_iter().for_each(report);
+        }
     }
 }
 
-impl Default for Scope {
-    fn default() -> Self {
-        Self::new()
+/// What [`Scope::enter`] displaced.
+#[derive(Default)]
+struct Outside {
+    is_open: bool,
+    deadline: Option<Deadline>,
+    reports: Option<Box<Reports>>,
+}
+
+struct Entered<'a> {
+    scope: &'a mut Scope,
+    outside: Outside,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let Self { scope, outside } = self;
+        _ = CURRENT.try_with(|current| {
+            current.is_open.set(outside.is_open);
+            current.deadline.set(outside.deadline);
+            scope.reports = current.reports.replace(outside.reports.take());
+        });
     }
 }
 
-fn current<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
-    CURRENT.try_with(|current| current.borrow_mut().as_mut().map(f)).ok().flatten()
+impl Reports {
+    #[cold]
+    fn take(&mut self) -> Vec<Degradation> {
+        let mut reports = mem::take(&mut self.here);
+        if let Some(elsewhere) = &self.elsewhere {
+            reports.append(&mut elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        reports
+    }
 }
 
 /// The current scope's deadline.
 #[must_use]
+#[inline]
 pub fn deadline() -> Option<Deadline> {
-    current(|state| state.deadline).flatten()
+    CURRENT.try_with(|current| current.deadline.get()).ok().flatten()
 }
 
 /// The time left until the current scope's deadline; `None` where there is none, zero when it has passed.
@@ -165,15 +209,15 @@ pub fn time_left() -> Option<Duration> {
 /// Call it while a future is polled, not in [`Service::call`](tower_service::Service::call): a buffer further out runs
 /// that elsewhere.
 pub fn report(degradation: Degradation) {
-    current(|state| state.reports.push(degradation));
+    _ = CURRENT.try_with(|current| current.with_reports(|reports| reports.here.push(degradation)));
 }
 
 /// The current scope, to be carried to another task by [`InScope::in_scope`].
 #[must_use]
 pub fn handle() -> ScopeHandle {
-    let (deadline, reports) =
-        current(|state| (state.deadline, Arc::clone(state.shared.get_or_insert_default()))).unzip();
-    ScopeHandle { deadline: deadline.flatten(), reports }
+    let share = |reports: &mut Reports| Arc::clone(reports.elsewhere.get_or_insert_default());
+    let reports = CURRENT.try_with(|current| current.with_reports(share)).ok().flatten();
+    ScopeHandle { deadline: deadline(), reports }
 }
 
 /// A scope, as another task needs it: made by [`handle`].
@@ -189,7 +233,8 @@ pub struct ScopeHandle {
 pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
-        InScopeFuture { inner: self, scope: Scope::with_deadline(handle.deadline), reports: handle.reports }
+        let scope = Scope { deadline: handle.deadline, reports: None };
+        InScopeFuture { inner: self, scope, reports: handle.reports }
     }
 }
 

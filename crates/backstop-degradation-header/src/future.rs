@@ -29,7 +29,7 @@ pin_project! {
 
 impl<F> DegradationHeaderFuture<F> {
     pub(crate) fn new(call: impl FnOnce() -> F, settings: Arc<Settings>) -> Self {
-        let mut scope = Scope::inherit();
+        let mut scope = Scope::new();
         Self { inner: scope.enter(call), scope, settings }
     }
 }

@@ -49,7 +49,7 @@ impl<F: Future, St> LastKnownGoodFuture<F, St> {
     }
 
     pub(crate) fn watched(call: impl FnOnce() -> F, watch: Watch, shared: Arc<Shared<St>>) -> Self {
-        let mut scope = Scope::inherit();
+        let mut scope = Scope::new();
         let inner = scope.enter(call);
         Self { inner, watching: Some(Watching { watch, scope, shared }), finishing: None }
     }

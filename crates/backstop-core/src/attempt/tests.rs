@@ -111,7 +111,7 @@ async fn reports_of_an_attempt_reach_the_outer_scope_only_when_it_is_chosen() {
     };
     for (chosen, count) in [(true, 1), (false, 0)] {
         let mut outer = Scope::new();
-        let mut attempt = Box::pin(Attempt::start(Scope::inherit(), || ServiceCall::when_ready(service(), ())));
+        let mut attempt = Box::pin(Attempt::start(Scope::new(), || ServiceCall::when_ready(service(), ())));
         std::future::poll_fn(|cx| outer.enter(|| attempt.as_mut().poll(cx))).await.unwrap().unwrap();
         if chosen {
             outer.enter(|| attempt.as_mut().commit());

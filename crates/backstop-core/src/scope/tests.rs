@@ -10,10 +10,10 @@ fn a_report_goes_to_the_innermost_scope_and_moves_up_when_that_is_chosen() {
     let mut outer = Scope::new();
     let (chosen, other) = (degradation(), degradation());
     outer.enter(|| {
-        let mut attempt = Scope::inherit();
+        let mut attempt = Scope::new();
         attempt.enter(|| report(other.clone()));
         drop(attempt);
-        let mut attempt = Scope::inherit();
+        let mut attempt = Scope::new();
         attempt.enter(|| report(chosen.clone()));
         attempt.commit();
     });
@@ -34,10 +34,12 @@ async fn a_deadline_only_narrows_inward() {
     let limit = |ms, set_by| Deadline::after(Duration::from_millis(ms), set_by);
     let mut outer = Scope::narrowed(limit(100, SetBy::Caller));
     outer.enter(|| {
-        let wider = Scope::narrowed(limit(200, SetBy::Us));
-        assert_eq!(wider.deadline(), Some(limit(100, SetBy::Caller)));
-        let tighter = Scope::narrowed(limit(50, SetBy::Us));
-        assert_eq!(tighter.deadline(), Some(limit(50, SetBy::Us)));
+        let mut wider = Scope::narrowed(limit(200, SetBy::Us));
+        assert_eq!(wider.enter(deadline), Some(limit(100, SetBy::Caller)));
+        assert_eq!(wider.deadline(), Some(limit(100, SetBy::Caller)), "it is this scope's from then on");
+        assert_eq!(Scope::new().enter(deadline), Some(limit(100, SetBy::Caller)));
+        let mut tighter = Scope::narrowed(limit(50, SetBy::Us));
+        assert_eq!(tighter.enter(deadline), Some(limit(50, SetBy::Us)));
         assert_eq!(time_left(), Some(Duration::from_millis(100)));
     });
     assert_eq!(deadline(), None);

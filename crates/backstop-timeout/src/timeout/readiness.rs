@@ -45,6 +45,7 @@ impl Default for Readiness {
 
 impl Readiness {
     /// The inner service is ready.
+    #[inline]
     pub(crate) fn set_ready(&mut self, limit: Duration) {
         if let Self::Waiting(wait) = self {
             let waited = wait.since.elapsed();
@@ -66,6 +67,7 @@ impl Readiness {
     }
 
     /// What the call that comes now has left of its limit; `None` where the inner service wasn't ready in time.
+    #[inline]
     pub(crate) fn take(&mut self, limit: Duration) -> Option<Duration> {
         match mem::take(self) {
             Self::Ready { waited } => limit.checked_sub(waited).filter(|left| !left.is_zero()),

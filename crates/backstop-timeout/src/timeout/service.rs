@@ -57,6 +57,7 @@ where
     type Error = S::Error;
     type Future = TimeoutFuture<S, Req, J, O>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
             Poll::Ready(result) => {
@@ -67,6 +68,7 @@ where
         }
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let limit = self.shared.limit;
         let shared = Arc::clone(&self.shared);
