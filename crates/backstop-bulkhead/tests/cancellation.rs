@@ -111,7 +111,7 @@ async fn a_call_that_is_dropped_gives_its_permit_back_after_all_that_it_holds() 
             pending::<Result<Response<Body>, Infallible>>().await
         }
     });
-    let call = || task::spawn(layer.layer(service.clone()).oneshot(Request::new(Body::empty())));
+    let call = || task::spawn(layer.layer(service).oneshot(Request::new(Body::empty())));
     let (mut running, mut waits) = (call(), call());
     assert_pending!(running.poll());
     assert_pending!(waits.poll());

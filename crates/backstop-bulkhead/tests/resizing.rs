@@ -8,7 +8,7 @@ mod support;
 use axum::body::Body;
 use http::Response;
 use support::{call, reached, room_for, upstream};
-use tokio_test::{assert_pending, assert_ready_ok};
+use tokio_test::{assert_pending, assert_ready_ok, task::Spawn};
 
 #[tokio::test(start_paused = true)]
 async fn a_larger_one_lets_those_in_line_in_at_once_and_in_order() {
@@ -19,7 +19,8 @@ async fn a_larger_one_lets_those_in_line_in_at_once_and_in_order() {
         assert_pending!(call.poll());
     }
     layer.handle().set_max_concurrent(3).unwrap();
-    assert_eq!(calls.iter().map(|call| call.is_woken()).collect::<Vec<_>>(), [false, true, true, false]);
+    let woken: Vec<_> = calls.iter().map(Spawn::is_woken).collect();
+    assert_eq!(woken, [false, true, true, false]);
     assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (3, 1));
 }
 

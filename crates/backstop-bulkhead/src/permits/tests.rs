@@ -82,6 +82,9 @@ fn who_leaves_the_line_says_whether_it_had_a_permit_already() {
     assert!(permits.leave(one));
     permits.release();
     assert!(!permits.leave(two), "it was its turn");
+    let three = caller.queue(&permits);
+    assert!(permits.leave(three));
+    assert!(!permits.word().is_queued(), "nobody waits any more");
     permits.release();
     assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
     assert!(permits.try_acquire());
