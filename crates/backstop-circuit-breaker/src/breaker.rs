@@ -1,16 +1,14 @@
 //! What all services, permits and handles of a layer share.
 
-use std::{mem, num::NonZero, time::Duration};
+use std::{mem, num::NonZero, sync::Arc, time::Duration};
 
-use backstop_core::{CircuitState, Name, Outcome, Pushback, SetBy, Verdict, scope};
-use tokio::time::Instant;
+use backstop_core::{CircuitState, Name, Outcome, SetBy, Verdict, scope};
 
 use crate::{
-    OnDrop,
+    common::Common,
     config::Settings,
-    jitter::Jitter,
     metrics::{self, FailureReason},
-    state::{Admission, Circuit, Counted, Finished, Nanos, Refused},
+    state::{self, Admission, Circuit, Counted, Nanos, Refused},
     telemetry::Telemetry,
 };
 
@@ -18,32 +16,15 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Breaker {
     pub(crate) circuit: Circuit<Telemetry>,
-    on_drop: OnDrop,
-    /// How long a slow call takes.
-    slow_after: Option<Nanos>,
-    /// The longest wait that the dependency may ask for, where that is respected.
-    respects: Option<Duration>,
-    refusals: Jitter,
-    epoch: Instant,
 }
 
 impl Breaker {
-    pub(crate) fn new(name: Name, settings: &Settings) -> Self {
-        Self {
-            circuit: Circuit::new(settings.circuit, Telemetry::new(name)),
-            on_drop: settings.on_drop,
-            slow_after: settings.slow_after,
-            respects: settings.respects,
-            refusals: settings.refusals.clone(),
-            epoch: Instant::now(),
-        }
+    pub(crate) fn new(common: Arc<Common>, settings: &state::Settings) -> Self {
+        Self { circuit: Circuit::new(settings, Telemetry::new(common)) }
     }
 
-    /// One of many of the same name, whose states no gauge could show.
-    pub(crate) fn keyed(name: Name, settings: &Settings) -> Self {
-        let mut breaker = Self::new(name, settings);
-        breaker.circuit.observer_mut().show_no_state();
-        breaker
+    pub(crate) fn reload(&self, settings: &Settings) {
+        self.common().reload(settings, || self.circuit.reload(&settings.circuit));
     }
 
     /// Closed, and nothing counted against the service.
@@ -52,8 +33,12 @@ impl Breaker {
         self.circuit.state() == CircuitState::Closed && failures == 0 && slow == 0
     }
 
-    pub(crate) const fn name(&self) -> &Name {
-        self.circuit.observer().name()
+    pub(crate) fn common(&self) -> &Common {
+        self.circuit.observer().common()
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        self.common().name()
     }
 
     /// To whoever records metrics.
@@ -61,9 +46,8 @@ impl Breaker {
         self.circuit.observer().show_state(&self.circuit);
     }
 
-    /// Never zero, so that zero can stand for "not yet".
     pub(crate) fn now(&self) -> Nanos {
-        nanos(self.epoch.elapsed()).saturating_add(1)
+        self.common().now()
     }
 
     #[inline]
@@ -77,33 +61,14 @@ impl Breaker {
             && let Ok(admission) = self.circuit.admit(|| self.now())
         {
             metrics::failed(self.name(), FailureReason::NotReady);
-            self.circuit.record(admission, self.finished(outcome, false), || self.now());
+            self.circuit.record(admission, self.common().finished(outcome, false), || self.now());
         }
-    }
-
-    const fn finished(&self, outcome: Outcome, slow: bool) -> Finished {
-        let asked = match (self.respects, outcome.pushback) {
-            (Some(longest), Some(Pushback::After(wait))) if wait.as_nanos() < longest.as_nanos() => Some(wait),
-            (Some(longest), Some(Pushback::After(_))) => Some(longest),
-            _ => None,
-        };
-        let asked = match asked {
-            // At most the longest wait that may be configured, a day.
-            Some(wait) => Some(wait.as_nanos() as Nanos),
-            None => None,
-        };
-        Finished { verdict: outcome.verdict, slow, asked }
     }
 
     /// What a refused caller is told to wait where the circuit stays open for `wait`.
     pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
-        let wait = Duration::from_nanos(wait);
-        wait + self.refusals.of(wait)
+        self.common().retry_after(wait)
     }
-}
-
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
 /// An admission, and what is known of its call so far. Small, because it moves with the call's future.
@@ -151,15 +116,14 @@ impl Permit {
 
     /// The call is pending. The clock is read once, and only by who will ask for it.
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
-        let asked_for = matches!(breaker.on_drop, OnDrop::FailureAfter(_)) || breaker.slow_after.is_some();
-        if self.pending_since.is_none() && asked_for {
+        if self.pending_since.is_none() && breaker.common().asks_for_times() {
             self.pending_since = NonZero::new(breaker.now());
         }
     }
 
     /// The response head is there, and the body is watched. How long that takes is its reader's matter, too.
     pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) {
-        self.slow = Some(self.is_slow(breaker));
+        self.slow = Some(breaker.common().is_slow(self.pending_since));
         self.pending_since = None;
     }
 
@@ -183,21 +147,14 @@ impl Permit {
         if mem::replace(&mut self.ended, true) {
             return;
         }
-        let slow = self.slow.unwrap_or_else(|| self.is_slow(breaker));
+        let slow = self.slow.unwrap_or_else(|| breaker.common().is_slow(self.pending_since));
         match outcome.verdict {
             Verdict::Failure => metrics::failed(breaker.name(), reason),
             Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
             Verdict::Success | Verdict::Neutral => {}
         }
-        let finished = breaker.finished(outcome, slow);
+        let finished = breaker.common().finished(outcome, slow);
         breaker.circuit.record(self.admission, finished, || breaker.now());
-    }
-
-    fn is_slow(&self, breaker: &Breaker) -> bool {
-        match (breaker.slow_after, self.pending_since) {
-            (Some(limit), Some(since)) => breaker.now().saturating_sub(since.get()) >= limit,
-            _ => false,
-        }
     }
 
     /// Where the call hasn't ended, it never will.
@@ -218,13 +175,7 @@ impl Permit {
         let failed = match (self.running, scope::ended_by()) {
             (true, _) | (false, Some(SetBy::Us)) => true,
             (false, Some(SetBy::Caller)) => false,
-            (false, None) => match breaker.on_drop {
-                OnDrop::Ignore => false,
-                OnDrop::Failure => true,
-                OnDrop::FailureAfter(limit) => {
-                    self.pending_since.is_some_and(|since| breaker.now().saturating_sub(since.get()) >= nanos(limit))
-                }
-            },
+            (false, None) => breaker.common().is_failure_when_dropped(self.pending_since),
         };
         if failed { Outcome::failure() } else { Outcome::neutral() }
     }

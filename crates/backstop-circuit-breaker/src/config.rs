@@ -6,8 +6,7 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{
     OnDrop, Preset, SlowCalls, Wait, Window,
-    breaker::nanos,
-    jitter::Jitter,
+    common::nanos,
     state::{self, Last, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
 };
 
@@ -105,7 +104,7 @@ pub(crate) struct Settings {
     pub(crate) on_drop: OnDrop,
     pub(crate) slow_after: Option<state::Nanos>,
     pub(crate) respects: Option<Duration>,
-    pub(crate) refusals: Jitter,
+    pub(crate) retry_after_jitter: f64,
 }
 
 impl Default for Settings {
@@ -122,7 +121,7 @@ impl Default for Settings {
             on_drop: DEFAULT_ON_DROP,
             slow_after: None,
             respects: None,
-            refusals: Jitter::new(DEFAULT_RETRY_AFTER_JITTER, None),
+            retry_after_jitter: DEFAULT_RETRY_AFTER_JITTER,
         }
     }
 }
@@ -145,9 +144,9 @@ impl CircuitBreakerConfig {
         if let Some(longest) = self.respect_retry_after {
             time("respect_retry_after", longest)?;
         }
-        let refusals = Jitter::new(part("retry_after_jitter", self.retry_after_jitter)?, self.seed);
+        let retry_after_jitter = part("retry_after_jitter", self.retry_after_jitter)?;
         let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
-        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, refusals }))
+        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter }))
     }
 
     fn wait_rule(&self) -> Result<WaitRule, ConfigError> {

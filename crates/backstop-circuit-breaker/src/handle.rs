@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_core::{CircuitState, Name};
+use backstop_core::{CircuitState, ConfigError, Name};
 use tokio::sync::watch;
 
 use crate::{
-    Events,
+    CircuitBreakerConfig, Events,
     breaker::Breaker,
     state::{Counted, Nanos},
 };
@@ -81,7 +81,7 @@ impl CircuitBreakerHandle {
     /// state, and no other.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<CircuitState> {
-        self.breaker.circuit.observer().subscribe(|| self.state())
+        self.breaker.circuit.listeners().subscribe(|| self.state())
     }
 
     /// Each change of the state from now on, in order.
@@ -117,6 +117,44 @@ impl CircuitBreakerHandle {
     /// Makes the circuit as new: closed, with nothing counted, also where it was closed already.
     pub fn reset(&self) {
         self.breaker.circuit.reset();
+    }
+
+    /// Takes over other settings while calls run. Costs the calls nothing.
+    ///
+    /// Numbers and times change in place, and what was counted stays: a limit that is reached already opens the circuit
+    /// with the next failure. A wait or a lease that has begun ends when it was to end. A [`Window`](crate::Window) of
+    /// another kind or size, or a way to count that has another one, starts a generation in a closed circuit, with nothing
+    /// counted; in any other, it begins to count when the circuit closes. The window before it keeps its memory until the
+    /// layer is gone. The seed stays as it was, and so do classifier, rejections, and until when calls are observed, which no
+    /// [`CircuitBreakerConfig`] holds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerConfig, CircuitBreakerLayer, name};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), backstop_circuit_breaker::ConfigError> {
+    /// let circuit = CircuitBreakerLayer::new(name!("ml_service")).handle();
+    /// let mut config = CircuitBreakerConfig::new("ml_service");
+    /// config.consecutive_failures = Some(10);
+    /// config.wait = Duration::from_secs(5).into();
+    /// circuit.reload(config)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build); and for another name than the layer's; and for
+    /// the circuit of a key, which has its settings in common with all others: see
+    /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). Then all stays as it was.
+    pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
+        let common = self.breaker.common();
+        if common.is_keyed() {
+            return Err(ConfigError::new("name", config.name.into_owned(), "that of a layer without keys"));
+        }
+        self.breaker.reload(&common.check(config)?);
+        Ok(())
     }
 
     fn now(&self) -> Nanos {

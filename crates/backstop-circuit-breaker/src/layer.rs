@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use crate::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders, breaker::Breaker,
-    config::Settings,
+    common::Common, config::Settings,
 };
 
 /// Stops calling a service that fails. See the [crate docs](crate).
@@ -58,7 +58,7 @@ impl CircuitBreakerLayer {
 
 impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
-        let breaker = Arc::new(Breaker::new(name, settings));
+        let breaker = Arc::new(Breaker::new(Arc::new(Common::new(name, settings, false)), &settings.circuit));
         breaker.show_state();
         Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
     }

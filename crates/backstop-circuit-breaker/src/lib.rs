@@ -61,6 +61,8 @@
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
 //! | any but closed | [`close`](CircuitBreakerHandle::close) | closed, counts cleared |
 //! | any | [`reset`](CircuitBreakerHandle::reset) | closed, counts cleared |
+//! | closed | [`reload`](CircuitBreakerHandle::reload), with a window of another kind or size | closed, counts cleared |
+//! | any | [`reload`](CircuitBreakerHandle::reload) of anything else | the same, counts kept |
 //!
 //! Every transition starts a *generation*. A result counts in the generation that admitted its call, or not at all: a
 //! call that was made before the circuit opened neither closes nor reopens it later. Nothing has to run for any of
@@ -84,6 +86,9 @@
 //! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
 //! | [`observe`](CircuitBreakerBuilder::observe) | [`UntilHeaders`] | or [`UntilBodyEnd`] |
 //! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
+//!
+//! All but the seed and [`observe`](CircuitBreakerBuilder::observe) can be told anew while calls run:
+//! [`CircuitBreakerHandle::reload`].
 //!
 //! # Defaults and presets
 //!
@@ -251,6 +256,7 @@ mod body;
 mod breaker;
 mod builder;
 mod choices;
+mod common;
 mod config;
 mod future;
 mod handle;

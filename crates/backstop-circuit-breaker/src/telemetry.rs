@@ -1,7 +1,7 @@
 //! What the layer tells an operator, and its subscribers.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -9,64 +9,66 @@ use backstop_core::{CircuitState, Name};
 use tokio::sync::watch;
 
 use crate::{
-    Transition, TransitionReason, metrics,
-    state::{Circuit, Observer},
+    Transition, TransitionReason,
+    common::Common,
+    metrics,
+    state::{Circuit, Knobs, Observer},
 };
 
-/// Tells of one circuit, by its name.
+/// Tells of one circuit, by the name that it has in common with others.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    name: Name,
-    shows_state: bool,
-    listeners: Mutex<Listeners>,
+    common: Arc<Common>,
 }
 
-/// Made on first use.
+/// Each is made on first use.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(Mutex<Senders>);
+
 #[derive(Clone, Debug, Default)]
-struct Listeners {
+struct Senders {
     state: Option<watch::Sender<CircuitState>>,
     /// The number of the latest transition.
     latest: Option<watch::Sender<u64>>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(name: Name) -> Self {
-        Self { name, shows_state: true, listeners: Mutex::default() }
+    pub(crate) const fn new(common: Arc<Common>) -> Self {
+        Self { common }
     }
 
-    pub(crate) const fn show_no_state(&mut self) {
-        self.shows_state = false;
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
     }
 
     /// To whoever records metrics.
     pub(crate) fn show_state(&self, circuit: &Circuit<Self>) {
-        if self.shows_state {
-            metrics::show_state(&self.name, || circuit.state());
+        // No gauge could show the states of many circuits of one name.
+        if !self.common.is_keyed() {
+            metrics::show_state(self.common.name(), || circuit.state());
         }
     }
+}
 
-    pub(crate) const fn name(&self) -> &Name {
-        &self.name
-    }
-
+impl Listeners {
     /// Tells the state that `now` tells, and every later one.
     pub(crate) fn subscribe(&self, now: impl FnOnce() -> CircuitState) -> watch::Receiver<CircuitState> {
         // The state is read under the lock. A transition that it doesn't show yet takes the lock later, and finds the
         // sender.
-        self.listeners().state.get_or_insert_with(|| watch::Sender::new(now())).subscribe()
+        self.lock().state.get_or_insert_with(|| watch::Sender::new(now())).subscribe()
     }
 
     pub(crate) fn latest(&self) -> watch::Receiver<u64> {
-        self.listeners().latest.get_or_insert_with(|| watch::Sender::new(0)).subscribe()
+        self.lock().latest.get_or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Listeners> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Senders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes them without any lock of ours.
-    fn wake_listeners(&self, transition: &Transition, circuit: &Circuit<Self>) {
-        let Listeners { state, latest } = self.listeners().clone();
+    fn wake(&self, transition: &Transition, circuit: &Circuit<Telemetry>) {
+        let Senders { state, latest } = self.lock().clone();
         if let Some(state) = state {
             // Two threads may come here in another order than that of their transitions: so what counts is not the
             // transition, but the state as it is now. Whoever comes last shows the latest.
@@ -86,11 +88,17 @@ impl Telemetry {
 }
 
 impl Observer for Telemetry {
+    type Listeners = Listeners;
+
+    fn knobs(&self) -> &Knobs {
+        self.common.knobs()
+    }
+
     fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
-        log(&self.name, transition);
-        metrics::entered(&self.name, transition.to);
+        log(self.common.name(), transition);
+        metrics::entered(self.common.name(), transition.to);
         self.show_state(circuit);
-        self.wake_listeners(transition, circuit);
+        circuit.listeners().wake(transition, circuit);
     }
 }
 

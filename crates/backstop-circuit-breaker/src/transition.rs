@@ -81,7 +81,7 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn new(breaker: Arc<Breaker>) -> Self {
-        let latest = breaker.circuit.observer().latest();
+        let latest = breaker.circuit.listeners().latest();
         let seen = breaker.circuit.keep_history();
         Self { breaker, seen, latest }
     }

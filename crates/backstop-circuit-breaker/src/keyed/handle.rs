@@ -2,10 +2,10 @@
 
 use std::{fmt, hash::Hash, sync::Arc};
 
-use backstop_core::{HttpClassify, HttpReject, Name};
+use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 
 use super::map::Keyed;
-use crate::CircuitBreakerHandle;
+use crate::{CircuitBreakerConfig, CircuitBreakerHandle};
 
 /// Looks at circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
@@ -20,7 +20,7 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.keyed.name()
+        self.keyed.common().name()
     }
 
     /// How many circuits there are.
@@ -39,6 +39,18 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     #[must_use]
     pub fn unguarded(&self) -> u64 {
         self.keyed.unguarded()
+    }
+
+    /// Takes over other settings while calls run, as [`CircuitBreakerHandle::reload`] does, for all circuits and those that are
+    /// yet to come. Where the window is of another kind or size, that takes as long as a look at each of them, some tens of
+    /// milliseconds for a million; calls go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
+    /// stays as it was.
+    pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
+        self.keyed.reload(self.keyed.common().check(config)?);
+        Ok(())
     }
 }
 

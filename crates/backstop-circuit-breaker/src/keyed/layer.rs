@@ -76,7 +76,7 @@ impl<K, F, C, J, O> Clone for KeyedCircuitBreakerLayer<K, F, C, J, O> {
 impl<K, F, C, J, O> fmt::Debug for KeyedCircuitBreakerLayer<K, F, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("KeyedCircuitBreakerLayer");
-        f.field("name", self.keyed.name()).field("keys", &self.keyed.len()).finish_non_exhaustive()
+        f.field("name", self.keyed.common().name()).field("keys", &self.keyed.len()).finish_non_exhaustive()
     }
 }
 

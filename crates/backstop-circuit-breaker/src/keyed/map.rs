@@ -13,7 +13,7 @@ use std::{
 use backstop_core::Name;
 use tokio::time::Instant;
 
-use crate::{breaker::Breaker, config::Settings, layer::Shared};
+use crate::{breaker::Breaker, common::Common, config::Settings, layer::Shared};
 
 const SHARDS: usize = 16;
 
@@ -23,8 +23,8 @@ const REST: Duration = Duration::from_secs(1);
 type Circuits<K, C, J> = HashMap<K, Arc<Shared<C, J>>>;
 
 pub(crate) struct Keyed<K, C, J> {
-    name: Name,
-    settings: Settings,
+    common: Arc<Common>,
+    settings: Mutex<Arc<Settings>>,
     classify: C,
     reject: J,
     max_keys: usize,
@@ -40,8 +40,8 @@ pub(crate) struct Keyed<K, C, J> {
 impl<K, C, J> Keyed<K, C, J> {
     pub(crate) fn new(name: Name, settings: Settings, max_keys: usize, classify: C, reject: J) -> Self {
         Self {
-            name,
-            settings,
+            common: Arc::new(Common::new(name, &settings, true)),
+            settings: Mutex::new(Arc::new(settings)),
             classify,
             reject,
             max_keys,
@@ -53,8 +53,8 @@ impl<K, C, J> Keyed<K, C, J> {
         }
     }
 
-    pub(crate) const fn name(&self) -> &Name {
-        &self.name
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,6 +63,21 @@ impl<K, C, J> Keyed<K, C, J> {
 
     pub(crate) fn unguarded(&self) -> u64 {
         self.unguarded.load(Relaxed)
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Arc<Settings>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all circuits, and those that are yet to come.
+    pub(crate) fn reload(&self, settings: Settings) {
+        let settings = Arc::new(settings);
+        self.common.reload(&settings, || {
+            *self.settings() = Arc::clone(&settings);
+            for shard in &self.shards {
+                Self::lock(shard).values().for_each(|shared| shared.breaker.circuit.reload(&settings.circuit));
+            }
+        });
     }
 
     fn lock(shard: &Mutex<Circuits<K, C, J>>) -> MutexGuard<'_, Circuits<K, C, J>> {
@@ -121,8 +136,9 @@ impl<K: Eq + Hash, C: Clone, J: Clone> Keyed<K, C, J> {
             return None;
         }
         // Built without the lock. Another call may put the same key in meanwhile; then this one is dropped.
+        let settings = Arc::clone(&*self.settings());
         let built = Arc::new(Shared {
-            breaker: Arc::new(Breaker::keyed(self.name.clone(), &self.settings)),
+            breaker: Arc::new(Breaker::new(Arc::clone(&self.common), &settings.circuit)),
             classify: self.classify.clone(),
             reject: self.reject.clone(),
         });
@@ -132,6 +148,12 @@ impl<K: Eq + Hash, C: Clone, J: Clone> Keyed<K, C, J> {
             return Some(Arc::clone(found));
         }
         shard.insert(key, Arc::clone(&built));
+        // Whoever reloads sets the settings first, and then looks into the shards: so either it finds this circuit, or its
+        // settings are found here.
+        let latest = Arc::clone(&*self.settings());
+        if !Arc::ptr_eq(&settings, &latest) {
+            built.breaker.circuit.reload(&latest.circuit);
+        }
         Some(built)
     }
 

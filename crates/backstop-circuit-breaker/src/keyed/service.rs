@@ -64,7 +64,7 @@ where
         match self.layer.keyed.circuit((self.layer.key)(&request)) {
             Some(shared) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, shared), request),
             None => {
-                telemetry::unguarded(self.layer.keyed.name());
+                telemetry::unguarded(self.layer.keyed.common().name());
                 KeyedCircuitBreakerFuture::unguarded(service, request)
             }
         }

@@ -44,8 +44,15 @@ pub(super) struct Buckets {
 }
 
 impl Buckets {
-    pub(super) fn new(window: Nanos) -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), tick: window.div_ceil(u64::from(BUCKETS)) }
+    /// Takes results of `generation` and later ones.
+    pub(super) fn new(window: Nanos, generation: Generation) -> Self {
+        // Of a tick that has left every window.
+        let empty = u64::from(generation.bits().wrapping_mul(JUMP)) << 32;
+        Self { buckets: std::array::from_fn(|_| AtomicU64::new(empty)), tick: tick(window) }
+    }
+
+    pub(super) const fn are_of(&self, window: Nanos) -> bool {
+        self.tick == tick(window)
     }
 
     /// Adds a result, which counts against the service or not.
@@ -88,6 +95,11 @@ impl Buckets {
     }
 }
 
+/// How long a bucket lasts.
+const fn tick(window: Nanos) -> Nanos {
+    window.div_ceil(BUCKETS as u64)
+}
+
 const fn tick_of(word: u64) -> u32 {
     (word >> 32) as u32
 }
@@ -116,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_result_leaves_after_the_window() {
-        let buckets = Buckets::new(WINDOW);
+        let buckets = Buckets::new(WINDOW, Generation::FIRST);
         buckets.add(Generation::FIRST, 500, true);
         buckets.add(Generation::FIRST, 1_500, false);
         assert_eq!(buckets.sum(Generation::FIRST, 15_999), (1, 2));
@@ -128,7 +140,7 @@ mod tests {
 
     #[test]
     fn generations_do_not_see_one_another() {
-        let buckets = Buckets::new(WINDOW);
+        let buckets = Buckets::new(WINDOW, Generation::FIRST);
         buckets.add(Generation::FIRST, 0, true);
         assert_eq!(buckets.sum(SECOND, 0), (0, 0));
         buckets.add(SECOND, 0, true);
@@ -137,15 +149,15 @@ mod tests {
             buckets.add(Generation::FIRST, now * 500, true);
             assert_eq!(buckets.sum(SECOND, 0), (1, 1));
         }
-        let buckets = Buckets::new(WINDOW);
         let last = Generation::from_bits(u32::MAX);
+        let buckets = Buckets::new(WINDOW, last);
         buckets.add(last, 0, true);
         assert_eq!(buckets.sum(last.next(), 0), (0, 0));
     }
 
     #[test]
     fn a_full_bucket_keeps_its_share() {
-        let buckets = Buckets::new(WINDOW);
+        let buckets = Buckets::new(WINDOW, Generation::FIRST);
         for call in 0..1_000_000 {
             buckets.add(Generation::FIRST, 0, call % 4 == 0);
         }

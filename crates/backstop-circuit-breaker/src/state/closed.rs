@@ -2,45 +2,51 @@
 
 use super::{
     Circuit, CircuitState, Nanos, Observer, Transition, TransitionReason,
-    policy::{self, Policy, is_share},
     recovery::Recovery,
     slow::SlowCalls,
+    windows::{Failures, Windows, failures},
     word::{Generation, Phase, Word},
 };
 
 impl<O: Observer> Circuit<O> {
     #[inline]
-    pub(super) fn count_success(&self, generation: Generation, now: impl Fn() -> Nanos) {
-        if self.policy.is_unchanged_by_success(self.load()) {
+    pub(super) fn count_success(&self, windows: &Windows, generation: Generation, now: impl Fn() -> Nanos) {
+        if self.load().is_unchanged_by_success() {
             return;
         }
-        match &self.policy {
-            Policy::Consecutive { .. } => _ = self.update(generation, Word::without_count),
-            Policy::LastCalls { .. } => {
+        match &windows.failures {
+            Failures::InARow => _ = self.update(generation, Word::without_count),
+            Failures::LastCalls(_) => {
                 // A success in the place of a success or of a failure: nothing that could trip.
-                if let Some(delta) = self.exchange(generation, false)
+                if let Some(delta) = self.exchange(windows, generation, false)
                     && delta != 0
                 {
                     self.update(generation, |word| word.plus(delta));
                 }
             }
-            Policy::LastTime { buckets, .. } => buckets.add(generation, now(), false),
+            Failures::LastTime(buckets) => buckets.add(generation, now(), false),
         }
     }
 
     #[cold]
-    pub(super) fn count_failure(&self, generation: Generation, asked: Option<Nanos>, now: impl Fn() -> Nanos) {
-        let delta = match &self.policy {
-            Policy::Consecutive { .. } => 1,
-            Policy::LastCalls { .. } => match self.exchange(generation, true) {
+    pub(super) fn count_failure(
+        &self,
+        windows: &Windows,
+        generation: Generation,
+        asked: Option<Nanos>,
+        now: impl Fn() -> Nanos,
+    ) {
+        let delta = match &windows.failures {
+            Failures::InARow => 1,
+            Failures::LastCalls(_) => match self.exchange(windows, generation, true) {
                 Some(delta) => delta,
                 None => return,
             },
-            Policy::LastTime { buckets, share, min_calls } => {
+            Failures::LastTime(buckets) => {
                 let now = now();
                 buckets.add(generation, now, true);
                 let (failures, calls) = buckets.sum(generation, now);
-                if calls >= *min_calls && is_share(failures, calls, *share) {
+                if self.observer.knobs().failures.is_reached(failures, calls) {
                     let transition =
                         self.trip_by_time(generation, now, asked, TransitionReason::Failures { failures, calls });
                     self.report(transition);
@@ -54,8 +60,8 @@ impl<O: Observer> Circuit<O> {
                 return;
             }
             let next = word.plus(delta);
-            if self.policy.trips(next) {
-                let transition = self.trip(generation, delta, now(), asked);
+            if self.trips(windows, next) {
+                let transition = self.trip(windows, generation, delta, now(), asked);
                 return self.report(transition);
             }
             match self.replace(word, next) {
@@ -65,9 +71,14 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
+    /// Whether a circuit whose latest failure is already counted in `word` opens.
+    fn trips(&self, windows: &Windows, word: Word) -> bool {
+        self.observer.knobs().failures.is_reached(failures(word), windows.calls(word))
+    }
+
     /// Claims a position of the ring and puts a result there. Returns what that adds to the count of failures.
-    fn exchange(&self, generation: Generation, failed: bool) -> Option<i32> {
-        let ring = self.policy.ring()?;
+    fn exchange(&self, windows: &Windows, generation: Generation, failed: bool) -> Option<i32> {
+        let ring = windows.ring()?;
         let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
         let replaced = ring.put(claimed.position(), generation, failed)?;
         Some(i32::from(failed) - i32::from(replaced))
@@ -88,7 +99,14 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Counts a failure that trips, unless other results came in between and it no longer does.
-    fn trip(&self, generation: Generation, delta: i32, now: Nanos, asked: Option<Nanos>) -> Option<Transition> {
+    fn trip(
+        &self,
+        windows: &Windows,
+        generation: Generation,
+        delta: i32,
+        now: Nanos,
+        asked: Option<Nanos>,
+    ) -> Option<Transition> {
         let mut recovery = self.lock();
         let mut word = self.load();
         loop {
@@ -97,12 +115,12 @@ impl<O: Observer> Circuit<O> {
                 return None;
             }
             let counted = word.plus(delta);
-            let trips = self.policy.trips(counted);
+            let trips = self.trips(windows, counted);
             let next = if trips { Word::new(Phase::Open, generation.next()) } else { counted };
             match self.replace(word, next) {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
-                    let (failures, calls) = (policy::failures(counted), self.policy.calls(counted));
+                    let (failures, calls) = (failures(counted), windows.calls(counted));
                     return Some(self.tripped(
                         &mut recovery,
                         now,
@@ -125,7 +143,10 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
-        let (slow, calls) = slow_calls.tripped(generation, now)?;
+        let (slow, calls) = slow_calls.counted(generation, now);
+        if !self.observer.knobs().slow.is_reached(slow, calls) {
+            return None;
+        }
         self.open(&mut recovery, generation, now, asked, TransitionReason::SlowCalls { slow, calls })
     }
 
@@ -162,7 +183,7 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         reason: TransitionReason,
     ) -> Transition {
-        self.set_deadline(recovery.opened_until(now, asked));
+        self.set_deadline(recovery.opened_until(now, &self.observer.knobs().recovery(), asked));
         recovery.start_generation();
         self.renew_ring(recovery);
         recovery.transition(CircuitState::Closed, CircuitState::Open, reason)

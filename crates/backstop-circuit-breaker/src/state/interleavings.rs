@@ -18,12 +18,21 @@ use super::*;
 use CircuitState::{Closed, HalfOpen, Isolated, Open};
 
 /// Keeps the transitions that it is told of. Its lock is not the model checker's: it is no part of the protocol.
-#[derive(Debug, Default)]
-struct Log(StdMutex<Vec<Transition>>);
+#[derive(Debug)]
+struct Log {
+    transitions: StdMutex<Vec<Transition>>,
+    knobs: Knobs,
+}
 
 impl Observer for Log {
+    type Listeners = ();
+
+    fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
     fn transition(&self, transition: &Transition, _: &Circuit<Self>) {
-        self.0.lock().unwrap().push(*transition);
+        self.transitions.lock().unwrap().push(*transition);
     }
 }
 
@@ -52,7 +61,7 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
 }
 
 fn circuit(settings: Settings) -> Shared {
-    Arc::new(Circuit::new(settings, Log::default()))
+    Arc::new(Circuit::new(&settings, Log { transitions: StdMutex::default(), knobs: Knobs::new(&settings) }))
 }
 
 /// A circuit that opened at 0.
@@ -71,12 +80,12 @@ impl Circuit<Log> {
     }
 
     fn times_entered(&self, state: CircuitState) -> usize {
-        self.observer.0.lock().unwrap().iter().filter(|transition| transition.to == state).count()
+        self.observer.transitions.lock().unwrap().iter().filter(|transition| transition.to == state).count()
     }
 
     /// Every transition was reported once, and each starts where the one before it ended.
     fn history_is_sound(&self) {
-        let mut log = self.observer.0.lock().unwrap();
+        let mut log = self.observer.transitions.lock().unwrap();
         log.sort_by_key(|transition| transition.generation);
         let mut state = Closed;
         for transition in &*log {
@@ -441,4 +450,52 @@ fn a_circuit_that_was_closed_refuses_nobody() {
         assert_eq!(admitted(race(&circuit, vec![closes, looks])).len(), 1);
         assert!(circuit.would_refuse(|| 1).is_none());
     });
+}
+
+/// Another window than any of [`OTHERS`] has.
+const NEW: Settings = rate(SHARE_UNIT, 3, 3);
+
+const OTHERS: [Settings; 4] = [CONSECUTIVE, rate(SHARE_UNIT, 2, 2), timed(SHARE_UNIT, 2), slow_rate(SHARE_UNIT, 2, 2)];
+
+fn reloads(circuit: &Circuit<Log>, settings: &Settings) {
+    circuit.observer.knobs.set(settings);
+    circuit.reload(settings);
+}
+
+#[test]
+fn a_result_from_before_a_reload_leaves_no_mark_in_the_new_window() {
+    for (from, to) in OTHERS.into_iter().flat_map(|other| [(other, NEW), (NEW, other)]) {
+        check(move || {
+            let circuit = circuit(from);
+            let late = circuit.admit(|| 0).unwrap();
+            let reloads: Step<Option<Admission>> = Box::new(move |circuit| {
+                reloads(circuit, &to);
+                circuit.call(Verdict::Failure, 0);
+                None
+            });
+            race(&circuit, vec![records(late, Verdict::Failure, 0), reloads]);
+            assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+        });
+    }
+}
+
+#[test]
+fn a_trip_and_a_reload_at_once_leave_a_circuit_that_counts_in_the_new_window() {
+    for from in OTHERS {
+        check(move || {
+            let circuit = circuit(from);
+            circuit.record(circuit.admit(|| 0).unwrap(), SLOW, || 0);
+            circuit.call(Verdict::Failure, 0);
+            let late = circuit.admit(|| 0).unwrap();
+            let slow = Finished { verdict: Verdict::Failure, ..SLOW };
+            let trips: Step<()> = Box::new(move |circuit| circuit.record(late, slow, || 0));
+            race(&circuit, vec![trips, Box::new(|circuit| reloads(circuit, &NEW))]);
+            assert!(circuit.generation() <= 2);
+            circuit.reset();
+            (0..2).for_each(|_| circuit.call(Verdict::Failure, 0));
+            assert_eq!(circuit.counted(0), Counted { calls: 2, failures: 2, ..Counted::default() });
+            circuit.call(Verdict::Failure, 0);
+            assert_eq!(circuit.state(), Open);
+        });
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! | from | on | to |
 //! |---|---|---|
-//! | closed | a failure, and the [`Policy`] says so | open |
+//! | closed | a failure, and [`Knobs`] and [`Windows`] say so | open |
 //! | open | a call, once the wait has passed | half-open; that call is a probe |
 //! | half-open | as many successful probes as the threshold asks for | closed, nothing counted |
 //! | half-open | a failed probe | open |
@@ -10,6 +10,9 @@
 //! | any | `isolate` | isolated |
 //! | any but closed | `close` | closed, nothing counted |
 //! | any | `reset` | closed, nothing counted |
+//! | closed | `reload`, with a window of another kind or size | closed, nothing counted |
+//! | any other | `reload`, the same | unchanged; when it closes, it counts in the new window |
+//! | any | `reload` of anything else | unchanged |
 //!
 //! Every transition starts a generation. An admission carries the generation that it was given in, and its result
 //! counts in that generation or not at all.
@@ -20,7 +23,9 @@
 //!   nothing writes nothing.
 //! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under
 //!   it. The failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
-//! - The deadline, after which a refusal must ask again: under that lock as well.
+//! - The deadline, after which a refusal must ask again: under that lock as well. And which windows there are; a result
+//!   looks for them once, and where it finds those of another generation than its own, finds the word of another one, too.
+//! - The [`Knobs`]: anybody, at any time. Each counts from when it is next looked at.
 //!
 //! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a
 //! deadline that doesn't refuse for it, a deadline is zero before the word that it belongs to is published, and after
@@ -31,14 +36,16 @@
 mod buckets;
 mod closed;
 mod history;
-mod policy;
+mod knobs;
 mod probes;
+mod rare;
 mod recovery;
 mod ring;
 mod slow;
 mod sync;
 mod types;
 mod wait;
+mod windows;
 mod word;
 
 #[cfg(all(test, backstop_loom))]
@@ -46,21 +53,21 @@ mod interleavings;
 #[cfg(all(test, not(backstop_loom)))]
 mod tests;
 
-use std::sync::PoisonError;
+use std::sync::OnceLock;
 
 use crate::transition::{Transition, TransitionReason};
 
 use backstop_core::{CircuitState, Verdict};
-use policy::Policy;
-use recovery::Recovery;
-use slow::SlowCalls;
-use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use rare::Rare;
+use sync::{AtomicU64, Ordering};
+use windows::Windows;
 use word::{Generation, Phase, Word};
 
-pub(crate) use policy::{Last, SHARE_UNIT, Trip};
+pub(crate) use knobs::Knobs;
 pub(crate) use slow::SlowRate;
 pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings};
 pub(crate) use wait::WaitRule;
+pub(crate) use windows::{Last, SHARE_UNIT, Trip};
 pub(crate) use word::MAX_CALLS;
 
 /// Nanoseconds since an epoch of the caller's.
@@ -70,31 +77,30 @@ pub(crate) type Nanos = u64;
 /// counts.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(crate) struct Circuit<O> {
+pub(crate) struct Circuit<O: Observer> {
     /// A [`Word`].
     word: AtomicU64,
-    /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
-    deadline: AtomicU64,
-    policy: Policy,
-    slow: Option<Box<SlowCalls>>,
-    recovery: Mutex<Recovery>,
+    rare: OnceLock<Box<Rare<O::Listeners>>>,
+    /// Those that it was made with, where there are any.
+    windows: Option<Box<Windows>>,
     observer: O,
 }
 
 impl<O: Observer> Circuit<O> {
-    pub(crate) fn new(settings: Settings, observer: O) -> Self {
-        Self {
-            word: AtomicU64::new(Word::new(Phase::Closed, Generation::FIRST).bits()),
-            deadline: AtomicU64::new(0),
-            policy: Policy::new(settings.trip),
-            slow: settings.slow.map(|rate| Box::new(SlowCalls::new(rate))),
-            recovery: Mutex::new(Recovery::new(settings)),
+    pub(crate) fn new(settings: &Settings, observer: O) -> Self {
+        let windows = Windows::new(settings, Generation::FIRST);
+        let word = windows.first_word(Generation::FIRST);
+        let circuit = Self {
+            word: AtomicU64::new(word.bits()),
+            rare: OnceLock::new(),
+            windows: (!windows.are_none()).then(|| Box::new(windows)),
             observer,
+        };
+        if cfg!(backstop_loom) {
+            // That it is made once is what the standard library promises. So the model checker needn't try that.
+            circuit.rare();
         }
-    }
-
-    pub(crate) const fn observer_mut(&mut self) -> &mut O {
-        &mut self.observer
+        circuit
     }
 
     pub(crate) const fn observer(&self) -> &O {
@@ -147,26 +153,33 @@ impl<O: Observer> Circuit<O> {
     #[inline]
     pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
         // Where the word is of a later generation, the success wouldn't count at all.
+        let word = self.load();
         admission.lease.is_none()
-            && self.policy.is_unchanged_by_success(self.load())
-            && self.slow.as_ref().is_none_or(|slow| slow.is_unchanged_by_quick_call())
+            && word.is_unchanged_by_success()
+            && (!word.counts_slow() || self.is_unchanged_by_quick_call())
+    }
+
+    #[inline]
+    fn is_unchanged_by_quick_call(&self) -> bool {
+        self.windows().slow.as_ref().is_some_and(|slow| slow.is_unchanged_by_quick_call())
     }
 
     /// Takes an admission back, with what came of the call.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
         let Admission { generation, lease } = admission;
         let finished = finished.into();
-        match (lease, finished.verdict) {
-            (None, Verdict::Success) => self.count_success(generation, &now),
-            (None, Verdict::Failure) => self.count_failure(generation, finished.asked, &now),
-            (None, Verdict::Neutral) => return,
-            (Some(lease), _) => {
-                let transition = self.end_probe(generation, lease, finished, now());
-                return self.report(transition);
-            }
+        if let Some(lease) = lease {
+            let transition = self.end_probe(generation, lease, finished, now());
+            return self.report(transition);
         }
-        if let Some(slow) = &self.slow
-            && slow.count(generation, finished.slow, &now)
+        let windows = self.windows();
+        match finished.verdict {
+            Verdict::Success => self.count_success(windows, generation, &now),
+            Verdict::Failure => self.count_failure(windows, generation, finished.asked, &now),
+            Verdict::Neutral => return,
+        }
+        if let Some(slow) = &windows.slow
+            && slow.count(generation, finished.slow, &self.observer.knobs().slow, &now)
         {
             let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
             self.report(transition);
@@ -180,7 +193,7 @@ impl<O: Observer> Circuit<O> {
 
     /// The first transition that is kept after that one.
     pub(crate) fn transition_after(&self, seq: u64) -> Option<Transition> {
-        self.lock().transition_after(seq)
+        self.lock_if_made()?.transition_after(seq)
     }
 
     pub(crate) fn state(&self) -> CircuitState {
@@ -188,31 +201,32 @@ impl<O: Observer> Circuit<O> {
     }
 
     pub(crate) fn generation(&self) -> u64 {
-        self.lock().generation()
+        self.lock_if_made().map_or(0, |recovery| recovery.generation())
     }
 
     /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
     pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
         // Under the lock, so that word and deadline belong together.
-        let _recovery = self.lock();
+        let _recovery = self.lock_if_made()?;
         (self.load().phase() == Phase::Open).then(|| self.deadline().saturating_sub(now))
     }
 
     pub(crate) fn counted(&self, now: Nanos) -> Counted {
-        let recovery = self.lock();
+        let recovery = self.lock_if_made();
         let word = self.load();
-        match word.phase() {
-            Phase::Closed => {
-                let (failures, calls) = self.policy.counted(word, now);
-                let slow = self.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
+        match (word.phase(), recovery) {
+            (Phase::Closed, _) => {
+                let windows = self.windows();
+                let (failures, calls) = windows.counted(word, now);
+                let slow = windows.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
                 Counted { calls, failures, slow, ..Counted::default() }
             }
-            Phase::Probing | Phase::Saturated => Counted {
+            (Phase::Probing | Phase::Saturated, Some(recovery)) => Counted {
                 probes: recovery.probes().in_flight(),
                 probe_successes: recovery.probes().successes(),
                 ..Counted::default()
             },
-            Phase::Open | Phase::Forced => Counted::default(),
+            _ => Counted::default(),
         }
     }
 
@@ -227,20 +241,6 @@ impl<O: Observer> Circuit<O> {
             .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
             .map(drop)
             .map_err(Word::from_bits)
-    }
-
-    fn deadline(&self) -> Nanos {
-        // Relaxed: ordered by the word, or by the lock.
-        self.deadline.load(Ordering::Relaxed)
-    }
-
-    fn set_deadline(&self, deadline: Nanos) {
-        self.deadline.store(deadline, Ordering::Relaxed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recovery> {
-        // Nothing that could panic runs under it, and nothing is left half done.
-        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn report(&self, transition: Option<Transition>) {

@@ -67,7 +67,10 @@ impl Probes {
         u32::try_from(self.leases.len()).unwrap_or(u32::MAX)
     }
 
-    pub(crate) fn earliest_deadline(&self) -> Option<Nanos> {
-        self.leases.iter().map(|lease| lease.deadline).min()
+    /// When fewer than `max` will be out, if none is given back.
+    pub(crate) fn free_at(&self, max: u32) -> Option<Nanos> {
+        let mut deadlines: Vec<_> = self.leases.iter().map(|lease| lease.deadline).collect();
+        deadlines.sort_unstable();
+        deadlines.get(deadlines.len().checked_sub(max as usize)?).copied()
     }
 }

@@ -4,10 +4,12 @@ use super::{
     Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason,
     Verdict,
     history::History,
+    knobs::RecoveryRule,
     probes::{LeaseId, Probes},
     refused, state,
     sync::Ordering,
     wait::Waits,
+    windows::Windows,
     word::{Generation, Phase, Word},
 };
 
@@ -21,25 +23,11 @@ pub(super) struct Recovery {
     /// How many transitions there have been.
     transitions: u64,
     history: Option<Box<History>>,
-    success_threshold: u32,
-    max_concurrent_probes: u32,
-    probe_lease: Nanos,
 }
 
 impl Recovery {
-    pub(super) fn new(settings: Settings) -> Self {
-        let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, .. } = settings;
-        let (probes, waits) = (Probes::new(), Waits::new(wait));
-        Self {
-            generation: 0,
-            probes,
-            waits,
-            transitions: 0,
-            history: None,
-            success_threshold,
-            max_concurrent_probes,
-            probe_lease,
-        }
+    pub(super) fn new(seed: Option<u64>) -> Self {
+        Self { generation: 0, probes: Probes::new(), waits: Waits::new(seed), transitions: 0, history: None }
     }
 
     pub(super) const fn generation(&self) -> u64 {
@@ -51,8 +39,8 @@ impl Recovery {
     }
 
     /// When a circuit that opens now takes its first probe.
-    pub(super) fn opened_until(&mut self, now: Nanos, asked: Option<Nanos>) -> Nanos {
-        now.saturating_add(self.waits.next(asked))
+    pub(super) fn opened_until(&mut self, now: Nanos, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
+        now.saturating_add(self.waits.next(rule, asked))
     }
 
     /// Numbers a change of state. Who holds the lock does this in the order of the changes.
@@ -104,9 +92,9 @@ impl<O: Observer> Circuit<O> {
             }
             Phase::Probing | Phase::Saturated => {}
         }
-        let Recovery { probe_lease, max_concurrent_probes, .. } = *recovery;
-        let lease = recovery.probes.lease(now, probe_lease, max_concurrent_probes);
-        self.publish_probes(&recovery);
+        let rule = self.observer.knobs().recovery();
+        let lease = recovery.probes.lease(now, rule.probe_lease, rule.max_concurrent_probes);
+        self.publish_probes(&recovery, &rule);
         let result = match lease {
             Some(_) => Ok(Admission { generation: recovery.generation_bits(), lease }),
             None => Err(refused(Phase::Saturated, 0, now)),
@@ -126,6 +114,7 @@ impl<O: Observer> Circuit<O> {
             return None;
         }
         recovery.probes.give_back(lease);
+        let rule = self.observer.knobs().recovery();
         let failed = match finished {
             Finished { verdict: Verdict::Failure, .. } => Some(TransitionReason::ProbeFailed),
             Finished { verdict: Verdict::Success, slow: true, .. } => Some(TransitionReason::ProbeSlow),
@@ -135,16 +124,16 @@ impl<O: Observer> Circuit<O> {
             self.set_deadline(0);
             let transition = self.publish(&mut recovery, Phase::Open, reason);
             recovery.waits.grow();
-            self.set_deadline(recovery.opened_until(now, finished.asked));
+            self.set_deadline(recovery.opened_until(now, &rule, finished.asked));
             return Some(transition);
         }
         match finished.verdict {
-            Verdict::Success if recovery.probes.succeeded() >= recovery.success_threshold => {
+            Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
                 return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
             }
             Verdict::Success | Verdict::Neutral | Verdict::Failure => {}
         }
-        self.publish_probes(&recovery);
+        self.publish_probes(&recovery, &rule);
         None
     }
 
@@ -175,6 +164,28 @@ impl<O: Observer> Circuit<O> {
         self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
     }
 
+    /// Takes over what the [knobs](Observer::knobs) were set to, and windows of other kinds or sizes.
+    pub(crate) fn reload(&self, settings: &Settings) {
+        let windows = self.windows();
+        if windows.are_of(settings) && self.load().is_closed() {
+            return;
+        }
+        let mut recovery = self.lock();
+        let is_closed = self.load().is_closed();
+        if !self.windows().are_of(settings) {
+            // A closed circuit starts a generation for them; another one starts it when it closes.
+            let generation = recovery.generation_bits();
+            let generation = if is_closed { generation.next() } else { generation };
+            self.replace_windows(Windows::new(settings, generation));
+            if is_closed {
+                self.publish(&mut recovery, Phase::Closed, TransitionReason::Manual);
+            }
+        }
+        if matches!(self.load().phase(), Phase::Probing | Phase::Saturated) {
+            self.publish_probes(&recovery, &self.observer.knobs().recovery());
+        }
+    }
+
     fn close_locked(&self, recovery: &mut Recovery, reason: TransitionReason) -> Transition {
         self.set_deadline(0);
         recovery.waits.start_over();
@@ -184,30 +195,30 @@ impl<O: Observer> Circuit<O> {
     /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
     fn publish(&self, recovery: &mut Recovery, phase: Phase, reason: TransitionReason) -> Transition {
         recovery.start_generation();
+        let (generation, windows) = (recovery.generation_bits(), self.windows());
         self.renew_ring(recovery);
-        if let Some(slow) = &self.slow {
-            slow.renew(recovery.generation, recovery.generation_bits());
+        if let Some(slow) = &windows.slow {
+            slow.renew(recovery.generation, generation);
         }
         // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
         // it.
-        let word = Word::new(phase, recovery.generation_bits());
+        let word = if phase == Phase::Closed { windows.first_word(generation) } else { Word::new(phase, generation) };
         let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
         recovery.transition(state(before.phase()), state(phase), reason)
     }
 
     /// Shows whether there is a permit left, within the same generation.
-    fn publish_probes(&self, recovery: &Recovery) {
-        let saturated = recovery.probes.in_flight() >= recovery.max_concurrent_probes;
-        let earliest = recovery.probes.earliest_deadline().filter(|_| saturated);
-        let phase = if saturated { Phase::Saturated } else { Phase::Probing };
+    fn publish_probes(&self, recovery: &Recovery, rule: &RecoveryRule) {
+        let free_at = recovery.probes.free_at(rule.max_concurrent_probes);
+        let phase = if free_at.is_some() { Phase::Saturated } else { Phase::Probing };
         self.set_deadline(0);
         // A plain store: only the holder of the lock writes the word of a half-open circuit.
         self.word.store(Word::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
-        self.set_deadline(earliest.unwrap_or(0));
+        self.set_deadline(free_at.unwrap_or(0));
     }
 
     pub(super) fn renew_ring(&self, recovery: &Recovery) {
-        if let Some(ring) = self.policy.ring() {
+        if let Some(ring) = self.windows().ring() {
             ring.renew(recovery.generation, recovery.generation_bits());
         }
     }

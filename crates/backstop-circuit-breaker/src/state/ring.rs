@@ -21,8 +21,9 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    pub(crate) fn new(len: u32) -> Self {
-        let words = (0..len.div_ceil(BITS)).map(|_| AtomicU64::new(tagged(Generation::FIRST, 0)));
+    /// Takes results of `generation` and later ones.
+    pub(crate) fn new(len: u32, generation: Generation) -> Self {
+        let words = (0..len.div_ceil(BITS)).map(|_| AtomicU64::new(tagged(generation, 0)));
         Self { words: words.collect(), len }
     }
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_put_returns_what_it_replaced() {
-        let ring = Ring::new(40);
+        let ring = Ring::new(40, Generation::FIRST);
         assert_eq!(ring.put(39, Generation::FIRST, true), Some(false));
         assert_eq!(ring.put(38, Generation::FIRST, false), Some(false));
         assert_eq!(ring.put(39, Generation::FIRST, true), Some(true));
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_new_generation_finds_no_failures() {
-        let ring = Ring::new(2);
+        let ring = Ring::new(2, Generation::FIRST);
         ring.put(0, Generation::FIRST, true);
         ring.put(1, Generation::FIRST, true);
         assert_eq!(ring.put(0, SECOND, false), Some(false));
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_late_writer_does_not_reach_a_newer_generation() {
-        let ring = Ring::new(2);
+        let ring = Ring::new(2, Generation::FIRST);
         ring.put(0, SECOND, false);
         assert_eq!(ring.put(0, Generation::FIRST, true), None);
         assert_eq!(ring.put(0, SECOND, false), Some(false));
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn renewal_reaches_every_word() {
-        let ring = Ring::new(64);
+        let ring = Ring::new(64, Generation::FIRST);
         let mut generation = Generation::FIRST;
         for turn in 0..2 {
             generation = generation.next();

@@ -8,9 +8,10 @@
 use super::{
     Last, Nanos,
     buckets::Buckets,
-    policy::{failures, is_share},
+    knobs::Limit,
     ring::Ring,
     sync::{AtomicU64, Ordering},
+    windows::failures,
     word::{Generation, Phase, Word},
 };
 
@@ -22,89 +23,88 @@ pub(crate) struct SlowRate {
     pub(crate) min_calls: u32,
 }
 
-/// Boxed, as most circuits have none.
 #[derive(Debug)]
-pub(super) struct SlowCalls {
-    window: Window,
-    share: u32,
-    min_calls: u32,
-}
-
-#[derive(Debug)]
-enum Window {
+pub(super) enum SlowCalls {
     Calls(LastCalls),
     Time(Buckets),
 }
 
 impl SlowCalls {
-    pub(super) fn new(rate: SlowRate) -> Self {
-        let window = match rate.window {
-            Last::Calls(calls) => Window::Calls(LastCalls::new(calls)),
-            Last::Time(time) => Window::Time(Buckets::new(time)),
-        };
-        Self { window, share: rate.share, min_calls: rate.min_calls }
+    /// Takes results of `generation` and later ones.
+    pub(super) fn new(window: Last, generation: Generation) -> Self {
+        match window {
+            Last::Calls(calls) => Self::Calls(LastCalls::new(calls, generation)),
+            Last::Time(time) => Self::Time(Buckets::new(time, generation)),
+        }
+    }
+
+    /// Whether the window is of that kind and size.
+    pub(super) fn is_over(&self, window: Last) -> bool {
+        match (self, window) {
+            (Self::Calls(last), Last::Calls(calls)) => last.ring.len() == calls,
+            (Self::Time(buckets), Last::Time(time)) => buckets.are_of(time),
+            _ => false,
+        }
     }
 
     /// Counts a call that was slow or not. Returns whether the circuit should open.
-    pub(super) fn count(&self, generation: Generation, slow: bool, now: impl Fn() -> Nanos) -> bool {
-        match &self.window {
-            Window::Calls(last) => {
+    pub(super) fn count(&self, generation: Generation, slow: bool, limit: &Limit, now: impl Fn() -> Nanos) -> bool {
+        let (slow_calls, calls) = match self {
+            Self::Calls(last) => {
                 last.count(generation, slow);
-                slow && self.trips(last.counted(generation))
+                if !slow {
+                    return false;
+                }
+                last.counted(generation)
             }
-            Window::Time(buckets) => {
+            Self::Time(buckets) => {
                 let now = now();
                 buckets.add(generation, now, slow);
-                slow && self.trips(buckets.sum(generation, now))
+                if !slow {
+                    return false;
+                }
+                buckets.sum(generation, now)
             }
-        }
+        };
+        limit.is_reached(slow_calls, calls)
     }
 
     /// Whether a call that isn't slow leaves the window as it is.
     #[inline]
     pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
-        match &self.window {
-            Window::Calls(last) => last.is_unchanged_by_quick_call(),
-            Window::Time(_) => false,
+        match self {
+            Self::Calls(last) => last.is_unchanged_by_quick_call(),
+            Self::Time(_) => false,
         }
-    }
-
-    /// The slow calls and all calls, where the window says that the circuit should open.
-    pub(super) fn tripped(&self, generation: Generation, now: Nanos) -> Option<(u32, u32)> {
-        Some(self.counted(generation, now)).filter(|counted| self.trips(*counted))
     }
 
     /// The slow calls in the window, and all calls in it.
     pub(super) fn counted(&self, generation: Generation, now: Nanos) -> (u32, u32) {
-        match &self.window {
-            Window::Calls(last) => last.counted(generation),
-            Window::Time(buckets) => buckets.sum(generation, now),
+        match self {
+            Self::Calls(last) => last.counted(generation),
+            Self::Time(buckets) => buckets.sum(generation, now),
         }
     }
 
     /// Starts a generation. Called under the lock, before the circuit's own word is published.
     pub(super) fn renew(&self, turn: u64, generation: Generation) {
-        if let Window::Calls(last) = &self.window {
+        if let Self::Calls(last) = self {
             last.renew(turn, generation);
         }
-    }
-
-    const fn trips(&self, (slow, calls): (u32, u32)) -> bool {
-        calls >= self.min_calls && is_share(slow, calls, self.share)
     }
 }
 
 #[derive(Debug)]
-struct LastCalls {
+pub(super) struct LastCalls {
     /// A [`Word`] whose phase means nothing. Its generation is the circuit's latest, or one that lasts no longer.
     word: AtomicU64,
     ring: Ring,
 }
 
 impl LastCalls {
-    fn new(calls: u32) -> Self {
-        let word = Word::new(Phase::Closed, Generation::FIRST);
-        Self { word: AtomicU64::new(word.bits()), ring: Ring::new(calls) }
+    fn new(calls: u32, generation: Generation) -> Self {
+        let word = Word::new(Phase::Closed, generation);
+        Self { word: AtomicU64::new(word.bits()), ring: Ring::new(calls, generation) }
     }
 
     fn count(&self, generation: Generation, slow: bool) {

@@ -7,10 +7,45 @@ pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicU64, fence},
 };
+#[cfg(backstop_loom)]
+pub(crate) use once::OnceLock;
 #[cfg(not(backstop_loom))]
 pub(crate) use std::sync::{
-    Mutex, MutexGuard,
+    Mutex, MutexGuard, OnceLock,
     atomic::{AtomicU64, fence},
 };
 
-pub(crate) use std::sync::atomic::Ordering;
+pub(crate) use std::sync::{PoisonError, atomic::Ordering};
+
+/// The model checker has none.
+#[cfg(backstop_loom)]
+mod once {
+    use super::{AtomicU64, Mutex, Ordering, PoisonError};
+
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        is_set: AtomicU64,
+        setting: Mutex<()>,
+        /// Looked into by those alone who saw that it is set, or who are setting it.
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            Self { is_set: AtomicU64::new(0), setting: Mutex::new(()), value: std::sync::OnceLock::new() }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.is_set.load(Ordering::Acquire) == 1 { self.value.get() } else { None }
+        }
+
+        pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+            if self.get().is_none() {
+                let _setting = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
+                self.value.get_or_init(make);
+                self.is_set.store(1, Ordering::Release);
+            }
+            self.value.get_or_init(|| unreachable!("it is set"))
+        }
+    }
+}

@@ -1,14 +1,20 @@
 //! What goes into a circuit and comes out of it.
 
+use std::fmt;
+
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Circuit, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
+use super::{Circuit, Knobs, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
 
-/// Told of each transition once, outside any lock.
-pub(crate) trait Observer {
-    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>)
-    where
-        Self: Sized;
+/// What is around a circuit: what it is told, and who it tells.
+pub(crate) trait Observer: Sized {
+    /// Kept with the circuit.
+    type Listeners: Default + fmt::Debug;
+
+    fn knobs(&self) -> &Knobs;
+
+    /// Told of each transition once, outside any lock.
+    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>);
 }
 
 /// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.

@@ -1,6 +1,6 @@
 //! How long an open circuit stays open.
 
-use super::Nanos;
+use super::{Nanos, knobs::RecoveryRule};
 
 /// A wait that doubles with every failed recovery, up to a most; and by how much it is stretched at random.
 #[derive(Clone, Copy, Debug)]
@@ -22,20 +22,14 @@ impl WaitRule {
 /// The waits of one circuit.
 #[derive(Debug)]
 pub(super) struct Waits {
-    first: Nanos,
-    max: Nanos,
-    /// In single precision, for its size.
-    jitter: f32,
     /// How many recoveries have failed since the circuit was last closed.
     failed: u32,
     random: fastrand::Rng,
 }
 
 impl Waits {
-    pub(super) fn new(rule: WaitRule) -> Self {
-        let WaitRule { first, max, jitter, seed } = rule;
-        let random = seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self { first, max, jitter: jitter as f32, failed: 0, random }
+    pub(super) fn new(seed: Option<u64>) -> Self {
+        Self { failed: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
     }
 
     /// A probe failed.
@@ -50,14 +44,15 @@ impl Waits {
 
     /// The wait of a circuit that opens now: its own, or what the dependency asked for where that is longer. Jitter only
     /// adds, so that nobody comes before either has passed.
-    pub(super) fn next(&mut self, asked: Option<Nanos>) -> Nanos {
+    pub(super) fn next(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
+        let RecoveryRule { first_wait, max_wait, wait_jitter, .. } = *rule;
         let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
-        let wait = self.first.saturating_mul(factor).min(self.max).max(asked.unwrap_or(0));
-        if self.jitter == 0.0 {
+        let wait = first_wait.saturating_mul(factor).min(max_wait).max(asked.unwrap_or(0));
+        if wait_jitter == 0.0 {
             return wait;
         }
         // A wait is two days at most, which a double holds to the nanosecond.
-        wait.saturating_add((wait as f64 * f64::from(self.jitter) * self.random.f64()) as Nanos)
+        wait.saturating_add((wait as f64 * f64::from(wait_jitter) * self.random.f64()) as Nanos)
     }
 }
 
@@ -65,13 +60,20 @@ impl Waits {
 mod tests {
     use super::*;
 
-    const GROWING: WaitRule = WaitRule { first: 1_000, max: 5_000, jitter: 0.0, seed: Some(7) };
+    const GROWING: RecoveryRule = RecoveryRule {
+        first_wait: 1_000,
+        max_wait: 5_000,
+        probe_lease: 0,
+        wait_jitter: 0.0,
+        success_threshold: 1,
+        max_concurrent_probes: 1,
+    };
 
     #[test]
     fn a_growing_wait_doubles_up_to_its_most_and_starts_over() {
-        let mut waits = Waits::new(GROWING);
+        let mut waits = Waits::new(None);
         let mut next = || {
-            let wait = waits.next(None);
+            let wait = waits.next(&GROWING, None);
             waits.grow();
             wait
         };
@@ -79,21 +81,21 @@ mod tests {
         (0..100).for_each(|_| _ = next());
         assert_eq!(next(), 5_000);
         waits.start_over();
-        assert_eq!(waits.next(None), 1_000);
+        assert_eq!(waits.next(&GROWING, None), 1_000);
     }
 
     #[test]
     fn what_the_dependency_asked_for_only_lengthens_the_wait() {
-        let mut waits = Waits::new(GROWING);
-        assert_eq!(waits.next(Some(900)), 1_000);
-        assert_eq!(waits.next(Some(9_000)), 9_000);
+        let mut waits = Waits::new(None);
+        assert_eq!(waits.next(&GROWING, Some(900)), 1_000);
+        assert_eq!(waits.next(&GROWING, Some(9_000)), 9_000);
     }
 
     #[test]
     fn jitter_only_adds_and_at_most_its_share() {
         let jittered = |seed| {
-            let mut waits = Waits::new(WaitRule { jitter: 0.5, seed: Some(seed), ..GROWING });
-            (0..1000).map(|_| waits.next(None)).collect::<Vec<_>>()
+            let mut waits = Waits::new(Some(seed));
+            (0..1000).map(|_| waits.next(&RecoveryRule { wait_jitter: 0.5, ..GROWING }, None)).collect::<Vec<_>>()
         };
         let waits = jittered(7);
         assert!(waits.iter().all(|wait| (1_000..=1_500).contains(wait)));

@@ -9,16 +9,24 @@
 //! Held together, they change together: the failure that trips the circuit is counted by the very compare-and-swap that
 //! opens it, and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
 //!
+//! Bit 2 of a closed circuit's phase tells that slow calls are counted, too, in a word of their own. And the word of a
+//! circuit that counts failures in a row is full from the start: there is nothing to fill. So where the lowest four bits
+//! and the count are those of [`Word::is_unchanged_by_success`], that is all there is to know.
+//!
 //! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can
 //! subtract it before that failure's own thread has added it.
 
 const PHASE: u64 = 0b111;
+/// Zero where it is closed.
+const PHASE_KIND: u64 = 0b011;
+const COUNTS_SLOW: u64 = 0b100;
 const FULL: u64 = 1 << 3;
 const POSITION_SHIFT: u32 = 4;
 const POSITION: u64 = 0xFFFF << POSITION_SHIFT;
 const GENERATION_SHIFT: u32 = 20;
 const GENERATION_BITS: u32 = 26;
 const COUNT_SHIFT: u32 = GENERATION_SHIFT + GENERATION_BITS;
+const COUNT: u64 = !0 << COUNT_SHIFT;
 
 /// The longest window, and the largest count of failures that may be asked for: what the word has room for.
 pub(crate) const MAX_CALLS: u32 = 1 << 16;
@@ -27,15 +35,15 @@ pub(crate) const MAX_CALLS: u32 = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Calls pass, and are counted.
-    Closed,
+    Closed = 0,
     /// Calls are refused until the wait has passed.
-    Open,
+    Open = 1,
     /// Half-open, and another probe may start.
-    Probing,
+    Probing = 2,
     /// Half-open, and every probe's permit is leased: calls are refused until one comes back or outlives its lease.
-    Saturated,
-    /// Calls are refused until somebody says otherwise.
-    Forced,
+    Saturated = 3,
+    /// Calls are refused until somebody says otherwise. Not 4, which is closed.
+    Forced = 5,
 }
 
 /// Which stretch between two transitions a call belongs to, in as many bits as the word has room for.
@@ -87,7 +95,7 @@ impl Word {
 
     pub(crate) const fn phase(self) -> Phase {
         match self.0 & PHASE {
-            0 => Phase::Closed,
+            0 | COUNTS_SLOW => Phase::Closed,
             1 => Phase::Open,
             2 => Phase::Probing,
             3 => Phase::Saturated,
@@ -96,7 +104,22 @@ impl Word {
     }
 
     pub(crate) const fn is_closed(self) -> bool {
-        self.0 & PHASE == Phase::Closed as u64
+        self.0 & PHASE_KIND == Phase::Closed as u64
+    }
+
+    /// The word of a closed circuit that counts slow calls, too.
+    pub(crate) const fn counting_slow(self) -> Self {
+        Self(self.0 | COUNTS_SLOW)
+    }
+
+    pub(crate) const fn counts_slow(self) -> bool {
+        self.0 & PHASE == COUNTS_SLOW
+    }
+
+    /// Whether the circuit is closed, and a success would replace a success: it is the same without it, wherever the
+    /// window begins. Slow calls are to be looked at as well, where the circuit [counts](Self::counts_slow) them.
+    pub(crate) const fn is_unchanged_by_success(self) -> bool {
+        self.0 & (COUNT | FULL | PHASE_KIND) == FULL
     }
 
     pub(crate) const fn generation(self) -> Generation {
@@ -114,7 +137,7 @@ impl Word {
     }
 
     pub(crate) const fn without_count(self) -> Self {
-        Self(self.0 & ((1 << COUNT_SHIFT) - 1))
+        Self(self.0 & !COUNT)
     }
 
     /// Where the next result goes in the ring.
@@ -125,6 +148,10 @@ impl Word {
     /// True once the ring has been filled in this generation.
     pub(crate) const fn is_full(self) -> bool {
         self.0 & FULL != 0
+    }
+
+    pub(crate) const fn full(self) -> Self {
+        Self(self.0 | FULL)
     }
 
     /// The word after the next position of a ring of `len` was claimed.

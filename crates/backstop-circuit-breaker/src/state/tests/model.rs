@@ -17,6 +17,7 @@ enum Step {
     Isolate,
     Close,
     Reset,
+    Reload(Settings),
 }
 
 fn finished() -> impl Strategy<Value = Finished> {
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Isolate),
         1 => Just(Step::Close),
         1 => Just(Step::Reset),
+        1 => settings().prop_map(Step::Reload),
     ]
 }
 
@@ -119,7 +121,7 @@ impl Model {
             ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
             ModelState::HalfOpen { leases, .. } => {
                 leases.retain(|_, until| *until > now);
-                if leases.len() == self.settings.max_concurrent_probes as usize {
+                if leases.len() >= self.settings.max_concurrent_probes as usize {
                     return Err(Refused { state: HalfOpen, wait: 0 });
                 }
                 leases.insert(self.ids + 1, now + self.settings.probe_lease);
@@ -147,7 +149,8 @@ impl Model {
                 });
                 let by_failures = match self.settings.trip {
                     Trip::Consecutive { failures } => {
-                        results.iter().rev().take_while(|(_, failed)| *failed).count() == failures as usize
+                        let run = results.iter().rev().take_while(|(_, failed)| *failed).count();
+                        verdict == Verdict::Failure && run >= failures as usize
                     }
                     Trip::FailureRate { share, window, min_calls } => {
                         let tripped = is_tripped(results, share, window, min_calls, now);
@@ -160,7 +163,7 @@ impl Model {
                 leases.remove(&id);
                 *successes += u32::from(verdict == Verdict::Success);
                 let failed = verdict == Verdict::Failure || (verdict == Verdict::Success && slow);
-                if !failed && *successes == self.settings.success_threshold {
+                if !failed && verdict == Verdict::Success && *successes >= self.settings.success_threshold {
                     return self.close();
                 }
                 failed
@@ -181,6 +184,21 @@ impl Model {
     fn close(&mut self) {
         self.failed = 0;
         self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
+    }
+
+    fn reload(&mut self, settings: Settings) {
+        let windows = |settings: Settings| {
+            let failures = match settings.trip {
+                Trip::Consecutive { .. } => None,
+                Trip::FailureRate { window, .. } => Some(window),
+            };
+            (failures, settings.slow.map(|slow| slow.window))
+        };
+        let are_others = windows(settings) != windows(self.settings);
+        self.settings = settings;
+        if are_others && self.state() == Closed {
+            self.close();
+        }
     }
 
     fn state(&self) -> CircuitState {
@@ -264,6 +282,11 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Reset => {
                 circuit.reset();
                 model.close();
+            }
+            Step::Reload(settings) => {
+                circuit.observer().knobs().set(&settings);
+                circuit.reload(&settings);
+                model.reload(settings);
             }
         }
         prop_assert_eq!(circuit.state(), model.state());

@@ -1,0 +1,148 @@
+//! What all circuits of a layer have in common: their name, their clock, and what they are told.
+
+use std::{
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use backstop_core::{ConfigError, Name, Outcome, Pushback};
+use tokio::time::Instant;
+
+use crate::{
+    CircuitBreakerConfig, OnDrop,
+    config::Settings,
+    jitter::Jitter,
+    state::{Finished, Knobs, Nanos},
+};
+
+/// A time that never comes.
+const NEVER: Nanos = Nanos::MAX;
+
+/// The numbers are told anew by a reload, each by itself: calls that see some of them before and some after it are no harm.
+#[derive(Debug)]
+pub(crate) struct Common {
+    name: Name,
+    epoch: Instant,
+    knobs: Knobs,
+    /// After how long a dropped call is a failure: zero where it always is.
+    dropped_after: AtomicU64,
+    /// How long a slow call takes.
+    slow_after: AtomicU64,
+    /// The longest wait that the dependency may ask for: zero where that isn't respected.
+    respects: AtomicU64,
+    refusals: Jitter,
+    /// Whether they are many, of one name.
+    is_keyed: bool,
+    reloading: Mutex<()>,
+}
+
+impl Common {
+    pub(crate) fn new(name: Name, settings: &Settings, is_keyed: bool) -> Self {
+        let common = Self {
+            name,
+            epoch: Instant::now(),
+            knobs: Knobs::new(&settings.circuit),
+            dropped_after: AtomicU64::new(NEVER),
+            slow_after: AtomicU64::new(NEVER),
+            respects: AtomicU64::new(0),
+            refusals: Jitter::new(settings.circuit.wait.seed),
+            is_keyed,
+            reloading: Mutex::default(),
+        };
+        common.set_times(settings);
+        common
+    }
+
+    /// Changes all but the name and the seed, and then has the circuits told, one such change after another.
+    pub(crate) fn reload(&self, settings: &Settings, tell_circuits: impl FnOnce()) {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.knobs.set(&settings.circuit);
+        self.set_times(settings);
+        tell_circuits();
+    }
+
+    fn set_times(&self, settings: &Settings) {
+        let dropped_after = match settings.on_drop {
+            OnDrop::Failure => 0,
+            OnDrop::FailureAfter(limit) => nanos(limit),
+            OnDrop::Ignore => NEVER,
+        };
+        self.dropped_after.store(dropped_after, Relaxed);
+        self.slow_after.store(settings.slow_after.unwrap_or(NEVER), Relaxed);
+        self.respects.store(settings.respects.map_or(0, nanos), Relaxed);
+        self.refusals.set(settings.retry_after_jitter);
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) const fn knobs(&self) -> &Knobs {
+        &self.knobs
+    }
+
+    pub(crate) const fn is_keyed(&self) -> bool {
+        self.is_keyed
+    }
+
+    /// What `config` says, if it can be taken over.
+    ///
+    /// # Errors
+    /// Where it can't.
+    pub(crate) fn check(&self, config: CircuitBreakerConfig) -> Result<Settings, ConfigError> {
+        let (name, settings) = config.check()?;
+        if &name == self.name() {
+            Ok(settings)
+        } else {
+            Err(ConfigError::new("name", name.to_string(), "the layer's own"))
+        }
+    }
+
+    /// Never zero, so that zero can stand for "not yet".
+    pub(crate) fn now(&self) -> Nanos {
+        nanos(self.epoch.elapsed()).saturating_add(1)
+    }
+
+    /// Whether it matters since when a call has been pending.
+    pub(crate) fn asks_for_times(&self) -> bool {
+        !matches!(self.dropped_after.load(Relaxed), 0 | NEVER) || self.slow_after.load(Relaxed) != NEVER
+    }
+
+    /// Whether a call is slow that has been pending since then.
+    pub(crate) fn is_slow(&self, since: Option<NonZero<Nanos>>) -> bool {
+        self.has_passed(&self.slow_after, since)
+    }
+
+    /// Whether a dropped call is a failure that has been pending since then.
+    pub(crate) fn is_failure_when_dropped(&self, since: Option<NonZero<Nanos>>) -> bool {
+        self.dropped_after.load(Relaxed) == 0 || self.has_passed(&self.dropped_after, since)
+    }
+
+    fn has_passed(&self, limit: &AtomicU64, since: Option<NonZero<Nanos>>) -> bool {
+        let limit = limit.load(Relaxed);
+        limit != NEVER && since.is_some_and(|since| self.now().saturating_sub(since.get()) >= limit)
+    }
+
+    pub(crate) fn finished(&self, outcome: Outcome, slow: bool) -> Finished {
+        let longest = self.respects.load(Relaxed);
+        let asked = match outcome.pushback {
+            Some(Pushback::After(wait)) if longest > 0 => Some(nanos(wait).min(longest)),
+            _ => None,
+        };
+        Finished { verdict: outcome.verdict, slow, asked }
+    }
+
+    /// What a refused caller is told to wait where the circuit stays open for `wait`.
+    pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
+        let wait = Duration::from_nanos(wait);
+        wait + self.refusals.of(wait)
+    }
+}
+
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}

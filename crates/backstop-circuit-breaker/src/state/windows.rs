@@ -1,0 +1,121 @@
+//! What a closed circuit counts in, and so what makes it open.
+//!
+//! Only a failure, or a slow call, is ever asked whether it trips. A success can't raise the share of failures; at most it
+//! completes `min_calls`, and then the next failure decides.
+
+use super::{
+    Nanos, Settings, SlowRate,
+    buckets::Buckets,
+    ring::Ring,
+    slow::SlowCalls,
+    word::{Generation, Phase, Word},
+};
+
+/// A share in millionths, so that 7 failures in 100 are 7 %, which binary fractions don't promise.
+pub(crate) const SHARE_UNIT: u32 = 1_000_000;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trip {
+    /// That many failures without a success between them.
+    Consecutive { failures: u32 },
+    /// A share of the calls in a window, once there were `min_calls`.
+    FailureRate { share: u32, window: Last, min_calls: u32 },
+}
+
+/// What a window holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    Calls(u32),
+    Time(Nanos),
+}
+
+/// What a circuit keeps of its calls beside the count in its word.
+#[derive(Debug)]
+pub(super) struct Windows {
+    pub(super) failures: Failures,
+    /// Boxed, as most circuits have none.
+    pub(super) slow: Option<Box<SlowCalls>>,
+}
+
+/// Those of a circuit that counts failures in a row: the word is enough.
+pub(super) static NONE: Windows = Windows { failures: Failures::InARow, slow: None };
+
+#[derive(Debug)]
+pub(super) enum Failures {
+    InARow,
+    LastCalls(Ring),
+    /// Boxed, for its size.
+    LastTime(Box<Buckets>),
+}
+
+impl Windows {
+    /// Windows whose results belong to `generation` or a later one, and to none before it.
+    pub(super) fn new(settings: &Settings, generation: Generation) -> Self {
+        let failures = match settings.trip {
+            Trip::Consecutive { .. } => Failures::InARow,
+            Trip::FailureRate { window: Last::Calls(calls), .. } => Failures::LastCalls(Ring::new(calls, generation)),
+            Trip::FailureRate { window: Last::Time(time), .. } => {
+                Failures::LastTime(Box::new(Buckets::new(time, generation)))
+            }
+        };
+        let slow = settings.slow.map(|SlowRate { window, .. }| Box::new(SlowCalls::new(window, generation)));
+        Self { failures, slow }
+    }
+
+    pub(super) const fn are_none(&self) -> bool {
+        matches!(self, Self { failures: Failures::InARow, slow: None })
+    }
+
+    /// Whether these are of the kinds and sizes that are asked for.
+    pub(super) fn are_of(&self, settings: &Settings) -> bool {
+        let failures = match (settings.trip, &self.failures) {
+            (Trip::Consecutive { .. }, Failures::InARow) => true,
+            (Trip::FailureRate { window: Last::Calls(calls), .. }, Failures::LastCalls(ring)) => calls == ring.len(),
+            (Trip::FailureRate { window: Last::Time(time), .. }, Failures::LastTime(buckets)) => buckets.are_of(time),
+            _ => false,
+        };
+        failures
+            && match (settings.slow, &self.slow) {
+                (None, None) => true,
+                (Some(rate), Some(slow)) => slow.is_over(rate.window),
+                _ => false,
+            }
+    }
+
+    /// The word of a circuit that closes with nothing counted.
+    pub(super) const fn first_word(&self, generation: Generation) -> Word {
+        let word = Word::new(Phase::Closed, generation);
+        let word = if matches!(self.failures, Failures::InARow) { word.full() } else { word };
+        if self.slow.is_some() { word.counting_slow() } else { word }
+    }
+
+    /// How many calls the count of failures in `word` is out of.
+    pub(super) fn calls(&self, word: Word) -> u32 {
+        match &self.failures {
+            Failures::InARow => failures(word),
+            Failures::LastCalls(ring) if word.is_full() => ring.len(),
+            Failures::LastCalls(_) => word.position(),
+            Failures::LastTime(_) => 0,
+        }
+    }
+
+    /// The failures that were counted, and the calls that they are out of.
+    pub(super) fn counted(&self, word: Word, now: Nanos) -> (u32, u32) {
+        match &self.failures {
+            Failures::InARow | Failures::LastCalls(_) => (failures(word), self.calls(word)),
+            Failures::LastTime(buckets) => buckets.sum(word.generation(), now),
+        }
+    }
+
+    pub(super) const fn ring(&self) -> Option<&Ring> {
+        match &self.failures {
+            Failures::LastCalls(ring) => Some(ring),
+            Failures::InARow | Failures::LastTime(_) => None,
+        }
+    }
+}
+
+/// The failures counted; below zero, for the moment that this lasts, is none.
+pub(super) fn failures(word: Word) -> u32 {
+    word.count().max(0).cast_unsigned()
+}
