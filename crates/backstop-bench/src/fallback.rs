@@ -10,7 +10,7 @@ use http_body_util::Full;
 use tower::{Layer, Service, layer::util::Identity};
 
 use crate::{
-    http::{Upstream, calls_of, calls_through},
+    http::{Upstream, calls_of, calls_through, ok},
     measure::{Contender, Section, Table},
 };
 
@@ -24,8 +24,8 @@ pub(crate) const SECTION: Section = Section {
 };
 
 fn with_request() -> Vec<Contender> {
-    let replica = || Provider::from_fn(name!("replica"), |_: Request<Body>| async { Response::new(Body::empty()) });
-    let head_only = || Provider::head(name!("replica"), |_: Parts| async { Response::new(Body::empty()) });
+    let replica = || Provider::from_fn(name!("replica"), |_: Request<Body>| async { ok() });
+    let head_only = || Provider::head(name!("replica"), |_: Parts| async { ok() });
     vec![
         Contender::new("bare", || calls_through(Identity::new())),
         Contender::new("ours", move || calls_through(ours(replica()))).target("120 ns, 2 allocations"),
@@ -34,7 +34,7 @@ fn with_request() -> Vec<Contender> {
         Contender::new("tower-resilience", || {
             calls_of(|upstream: Upstream<Full<Bytes>>| {
                 tower_resilience_fallback::FallbackLayer::builder()
-                    .service(|_: Request<Full<Bytes>>| async { Ok::<_, Infallible>(Response::new(Full::default())) })
+                    .service(|_: Request<Full<Bytes>>| async { Ok::<_, Infallible>(ok()) })
                     .handle_response(is_server_error)
                     .build()
                     .layer(upstream)
@@ -44,14 +44,14 @@ fn with_request() -> Vec<Contender> {
 }
 
 fn without_request() -> Vec<Contender> {
-    let usual = || Provider::value(name!("usual"), || async { Response::new(Body::empty()) });
+    let usual = || Provider::value(name!("usual"), || async { ok() });
     vec![
         Contender::new("bare", || calls_through(Identity::new())),
         Contender::new("ours", move || calls_through(ours(usual()))).target("40 ns, 0 allocations"),
         Contender::new("tower-resilience", || {
             calls_of(|upstream: Upstream<Full<Bytes>>| {
                 tower_resilience_fallback::FallbackLayer::<Request<Full<Bytes>>, _, Infallible>::builder()
-                    .value_fn(|| Response::new(Full::default()))
+                    .value_fn(ok)
                     .handle_response(is_server_error)
                     .build()
                     .layer(upstream)
@@ -71,12 +71,12 @@ fn is_server_error<B>(response: &Response<B>) -> bool {
 }
 
 /// Its fallback isn't given the request.
-fn seatbelt(upstream: Upstream<Body>) -> impl Service<Request<Body>> + Send {
+fn seatbelt(upstream: Upstream<Body>) -> impl Service<Request<Body>, Response = Response<Body>> + Send {
     type Answer = Result<Response<Body>, Infallible>;
 
     let context = seatbelt::ResilienceContext::<Request<Body>, Answer>::new(tick::Clock::new_tokio());
     seatbelt::fallback::Fallback::layer("bench", &context)
         .should_fallback(|answer: &Answer| answer.as_ref().is_ok_and(is_server_error))
-        .fallback(|_, _| Ok(Response::new(Body::empty())))
+        .fallback(|_, _| Ok(ok()))
         .layer(upstream)
 }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::{
-    http::{cloned, request},
+    http::{cloned, ok, request, unavailable},
     measure::{Section, live_bytes, print_table},
 };
 
@@ -69,11 +69,7 @@ fn print() {
 
 /// How many requests a second the fallback answers whose primary fails at once.
 async fn sustained() -> f64 {
-    let primary = service_fn(|_: Request<Body>| async {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        Ok(response)
-    });
+    let primary = service_fn(|_: Request<Body>| async { Ok(unavailable()) });
     let service = guarded(Duration::from_secs(5), primary);
     let (request, mut tasks) = (request(), JoinSet::new());
     let begun = Instant::now();
@@ -132,7 +128,7 @@ fn guarded<S>(total: Duration, primary: S) -> Guarded<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let usual = Provider::from_fn(name!("usual"), |_: Request<Body>| async { Response::new(Body::empty()) });
+    let usual = Provider::from_fn(name!("usual"), |_: Request<Body>| async { ok() });
     let chain = FallbackChain::builder("instead").total(total).provider(usual).build().expect("a chain");
     FallbackLayer::new(name!("bench"), chain).layer(primary)
 }

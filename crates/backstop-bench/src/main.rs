@@ -8,11 +8,13 @@
 //! One thread unless a table says otherwise, and services that are ready at once but aren't inlined away. The tables are
 //! Markdown, as the README shows them.
 
+mod bulkhead;
 mod call;
 mod circuit_breaker;
 mod fallback;
 mod hang;
 mod http;
+mod last_known_good;
 mod measure;
 mod retry;
 mod timeout;
@@ -21,8 +23,15 @@ use std::process::ExitCode;
 
 use crate::measure::{Report, Section};
 
-const SECTIONS: &[Section] =
-    &[circuit_breaker::SECTION, retry::SECTION, fallback::SECTION, timeout::SECTION, hang::SECTION];
+const SECTIONS: &[Section] = &[
+    circuit_breaker::SECTION,
+    retry::SECTION,
+    fallback::SECTION,
+    hang::SECTION,
+    timeout::SECTION,
+    bulkhead::SECTION,
+    last_known_good::SECTION,
+];
 
 fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {

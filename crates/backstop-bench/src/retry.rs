@@ -14,12 +14,12 @@ use std::{
 use axum::body::Body;
 use backstop::{Repeat, RetryBudget, RetryBuilder, RetryLayer, name};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, layer::util::Identity};
 
 use crate::{
-    http::{Upstream, calls, calls_of, calls_through, cloned, request},
+    http::{Upstream, calls, calls_of, calls_through, cloned, ok, request, unavailable},
     measure::{Contender, Section, Table, print_table},
 };
 
@@ -63,7 +63,7 @@ fn broke() -> impl FnMut(u64) + Send + 'static {
     let mut service = built(|layer| layer.budget(budget)).layer(upstream);
     move |n| {
         if n % 1_000 == 0 {
-            upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+            upstream.answer_with(unavailable);
         }
         if let Some(request) = upstream.take() {
             // Pending, and dropped, where it would be retried.
@@ -71,7 +71,7 @@ fn broke() -> impl FnMut(u64) + Send + 'static {
             _ = black_box(answer.is_ready());
         }
         if n % 1_000 == 0 {
-            upstream.answer_with(StatusCode::OK);
+            upstream.answer_with(ok);
         }
     }
 }
@@ -97,14 +97,16 @@ impl tower::retry::Policy<Request<Body>, Response<Body>, Infallible> for CloneRe
 }
 
 /// Its requests must be clonable, so that it can't have axum's body.
-fn tower_resilience(upstream: Upstream<Full<Bytes>>) -> impl Service<Request<Full<Bytes>>> + Send {
+fn tower_resilience(
+    upstream: Upstream<Full<Bytes>>,
+) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>> + Send {
     tower_resilience_retry::RetryLayer::builder()
         .retry_on_response(|response: &Response<Full<Bytes>>| response.status().is_server_error())
         .build()
         .layer(upstream)
 }
 
-fn seatbelt(upstream: Upstream<Body>) -> impl Service<Request<Body>> + Send {
+fn seatbelt(upstream: Upstream<Body>) -> impl Service<Request<Body>, Response = Response<Body>> + Send {
     type Answer = Result<Response<Body>, Infallible>;
 
     let context = seatbelt::ResilienceContext::<Request<Body>, Answer>::new(tick::Clock::new_tokio());
@@ -143,8 +145,7 @@ fn print_exactness() {
 /// How many of so many failures would be retried.
 fn retries(budget: &RetryBudget, failures: u64) -> u64 {
     // The retry is decided on, and its wait is dropped.
-    let upstream = Upstream::<Body>::new(request());
-    upstream.answer_with(StatusCode::SERVICE_UNAVAILABLE);
+    let upstream = Upstream::<Body>::answering(request(), unavailable);
     let mut service =
         built(|layer| layer.budget(budget.clone()).backoff_fn(|_, _| Duration::from_secs(1))).layer(upstream);
     let waits = (0..failures).filter_map(|_| {

@@ -16,6 +16,7 @@ use tower::Service;
 use super::{Inner, consecutive, last, ours, peers};
 use crate::measure::{print_table, rounds};
 
+const ROUNDS: usize = 41;
 /// For how long the threads call: much longer than they take to start.
 const TIME: Duration = Duration::from_millis(20);
 /// How many calls are made before the clock is looked at.
@@ -42,8 +43,8 @@ pub(super) fn print() {
         shared("failsafe, consecutive failures", "", peers::failsafe(inner)),
         shared("recloser, last 100 calls", "", peers::recloser(inner)),
     ];
-    let one = rounds(&mut contenders, |contender| on_threads([(contender.calls)()]));
-    let two = rounds(&mut contenders, |contender| on_threads([(contender.calls)(), (contender.calls)()]));
+    let one = rounds(ROUNDS, &mut contenders, |contender| on_threads([(contender.calls)()]));
+    let two = rounds(ROUNDS, &mut contenders, |contender| on_threads([(contender.calls)(), (contender.calls)()]));
     let rows = contenders.iter().zip(one).zip(two).map(|((contender, one), two)| {
         let figures = [format!("{one:.1}"), format!("{two:.1}"), format!("{:.1}", two / one)];
         let [one, two, ratio] = figures;

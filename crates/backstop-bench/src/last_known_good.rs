@@ -1,0 +1,86 @@
+//! Answers of 4 KiB that are stored, and served.
+
+#![expect(clippy::disallowed_types, reason = "answers have dates")]
+
+use std::{hint::black_box, sync::LazyLock, time::SystemTime};
+
+use axum::body::Body;
+use backstop_last_known_good::LastKnownGoodLayer;
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use tower::Layer;
+
+use crate::{
+    call::poll_once,
+    http::{Upstream, calls, cloned, request},
+    measure::{Contender, Section, Table},
+};
+
+pub(crate) const SECTION: Section = Section {
+    name: "last-known-good",
+    tables: &[
+        Table { title: "Storing an answer of 4 KiB", contenders: storing },
+        Table { title: "Serving an answer of 4 KiB", contenders: serving },
+    ],
+    others: &[],
+};
+
+static BODY: [u8; 4096] = [b'x'; 4096];
+static DATE: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    HeaderValue::from_str(&date).expect("a date")
+});
+
+/// May be stored, though the request has credentials.
+fn answer() -> Response<Body> {
+    let mut response = Response::new(Body::from(Bytes::from_static(&BODY)));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::DATE, DATE.clone());
+    response
+}
+
+fn layer() -> LastKnownGoodLayer {
+    LastKnownGoodLayer::builder("bench").build().expect("a configuration")
+}
+
+fn storing() -> Vec<Contender> {
+    vec![
+        Contender::new("bare, and a copy of 4 KiB", || {
+            let upstream = Upstream::answering(request(), answer);
+            let mut call = calls(upstream, upstream);
+            move |n| {
+                call(n);
+                _ = black_box(Bytes::copy_from_slice(&BODY));
+            }
+        }),
+        Contender::new("ours", || {
+            let upstream = Upstream::answering(request(), answer);
+            calls(upstream, layer().layer(upstream))
+        })
+        .target("2 µs"),
+    ]
+}
+
+fn serving() -> Vec<Contender> {
+    vec![
+        Contender::new("a copy of the head alone", || {
+            let request = request::<Body>();
+            move |_| _ = black_box(cloned(&request).into_parts())
+        }),
+        Contender::new("ours", || {
+            let layer = layer();
+            let upstream = Upstream::answering(request(), answer);
+            calls(upstream, layer.layer(upstream))(0);
+            let (stored, request) = (layer.handle(), request::<Body>());
+            assert!(!stored.is_empty(), "the answer may be stored");
+            move |_| {
+                let (head, _) = cloned(&request).into_parts();
+                let answer = poll_once(stored.answer::<Body>(head));
+                _ = black_box(answer.expect("it was stored"));
+            }
+        })
+        .target("2 µs"),
+    ]
+}
