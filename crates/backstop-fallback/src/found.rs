@@ -20,6 +20,7 @@ pub(crate) struct Instead {
 impl<T> Found<T> {
     /// Tells everybody of this answer.
     pub(crate) fn tell(chain: &Name, result: FallbackResult<T>, instead: Option<Instead>) -> Self {
+        telemetry::answered(chain, &result.source, || result.latency);
         let degradation = instead.map(|Instead { position, reason }| {
             let degradation =
                 Degradation::new(chain.clone(), result.source.clone(), position, reason, result.freshness);

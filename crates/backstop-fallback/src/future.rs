@@ -172,6 +172,7 @@ where
                                 State::Committing { attempt, spare: Some(spare) }
                             }
                             (result, _) => {
+                                spare.tell();
                                 attempt.commit();
                                 return Poll::Ready(result);
                             }
@@ -184,6 +185,7 @@ where
                     let Some(spare) = spare.take() else { return Poll::Pending };
                     match spare.committed(result) {
                         Ok(answer) => {
+                            spare.tell();
                             attempt.commit();
                             return Poll::Ready(Ok(answer));
                         }

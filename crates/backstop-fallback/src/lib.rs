@@ -96,6 +96,19 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
+//! | `metrics` | the metrics below, through the facade of that name |
+//!
+//! # What an operator sees
+//!
+//! Each activation is one `WARN` event under the target `backstop::fallback`, with `chain`, `provider`, `position`, `reason`,
+//! `freshness` and `latency`; each exhaustion is one with `chain` and every provider's reason. So are forced providers that
+//! had no answer. With the feature `metrics`:
+//!
+//! | metric | labels | tells |
+//! |---|---|---|
+//! | `fallback_activations_total` | `chain_name`, `provider_name` | how often another provider answered than the primary |
+//! | `fallback_latency_seconds` | `chain_name`, `provider_name` | how long every answer took, the primary's too: its count is what shares are of |
+//! | `fallback_exhausted_total` | `chain_name` | how often nobody answered |
 
 mod answer;
 mod ask;

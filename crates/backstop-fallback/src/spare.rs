@@ -7,6 +7,7 @@ use tower_service::Service;
 use crate::{
     commit::{Committed, Committer},
     future::PolicyOf,
+    telemetry,
 };
 
 /// What is needed only if the primary fails.
@@ -68,6 +69,11 @@ where
             None => Ok(answer),
             Some((reason, outcome)) => Err(Failure { result: Some(Ok(answer)), reason, outcome }),
         }
+    }
+
+    /// Tells that the primary answered.
+    pub(crate) fn tell(&self) {
+        telemetry::answered(self.policy.chain.name(), &self.policy.primary, || self.started.elapsed());
     }
 
     /// Why this isn't an answer; `None` if it is.

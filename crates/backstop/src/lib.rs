@@ -64,7 +64,7 @@
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
-//! | `metrics` | | what the bulkhead, the circuit breaker, the retry and the time limits tell a dashboard, through the `metrics` facade |
+//! | `metrics` | | what the bulkhead, the circuit breaker, the fallback, the retry and the time limits tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
