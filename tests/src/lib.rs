@@ -2,7 +2,9 @@
 
 pub mod grpc;
 pub mod http;
+pub mod http1;
 pub mod strict;
+pub mod upload;
 
 /// The Rust code of the repository's README runs as this crate's doc test.
 #[cfg(doctest)]

@@ -1,0 +1,266 @@
+//! A retry around hyper-util's client, over HTTP/2 connections and streams that break.
+//!
+//! Refused streams are in `hyper_client/http2.rs`.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::{Body, Bytes};
+use backstop::{Retried, RetryBuilder, RetryLayer, retry::StopReason};
+use backstop_tests::{http::read, http1::settle, upload::upload};
+use h2::{Reason, RecvStream, server::SendResponse};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinSet,
+};
+use tower::{ServiceBuilder, ServiceExt};
+
+/// A server that plays a script on each connection, until it is dropped.
+struct Server {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
+    _serving: JoinSet<()>,
+}
+
+struct Connection {
+    number: usize,
+    h2: h2::server::Connection<TcpStream, Bytes>,
+    streams: Arc<AtomicUsize>,
+}
+
+impl Server {
+    async fn start<Fut>(script: impl Fn(Connection) -> Fut + Send + 'static) -> Self
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, streams) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let mut serving = JoinSet::new();
+        serving.spawn({
+            let (connections, streams) = (Arc::clone(&connections), Arc::clone(&streams));
+            async move {
+                let mut playing = JoinSet::new();
+                while let Ok((socket, _)) = listener.accept().await {
+                    let number = connections.fetch_add(1, Ordering::SeqCst) + 1;
+                    let h2 = h2::server::handshake(socket).await.unwrap();
+                    playing.spawn(script(Connection { number, h2, streams: Arc::clone(&streams) }));
+                }
+            }
+        });
+        Self { address, connections, streams, _serving: serving }
+    }
+
+    fn request(&self, method: Method, body: Body) -> Request<Body> {
+        Request::builder().method(method).uri(format!("http://{}/", self.address)).body(body).unwrap()
+    }
+
+    fn get(&self) -> Request<Body> {
+        self.request(Method::GET, Body::empty())
+    }
+
+    fn post(&self) -> Request<Body> {
+        self.request(Method::POST, Body::from("the order"))
+    }
+
+    /// How many connections were made, and how many requests came.
+    fn counts(&self) -> (usize, usize) {
+        (self.connections.load(Ordering::SeqCst), self.streams.load(Ordering::SeqCst))
+    }
+}
+
+impl Connection {
+    async fn next(&mut self) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
+        let stream = self.h2.accept().await?.ok()?;
+        self.streams.fetch_add(1, Ordering::SeqCst);
+        Some(stream)
+    }
+
+    /// Reads one chunk of a body.
+    async fn chunk(&mut self, body: &mut RecvStream) -> Bytes {
+        tokio::select! {
+            _ = self.h2.accept() => panic!("no other request is expected"),
+            chunk = body.data() => chunk.unwrap().unwrap(),
+        }
+    }
+
+    /// Writes what there is to write.
+    async fn flush(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.h2.accept() => panic!("no other request is expected"),
+            () = settle() => {}
+        }
+    }
+
+    async fn answer_all(mut self) {
+        while let Some((_, mut answer)) = self.next().await {
+            answer.send_response(Response::new(()), true).unwrap();
+        }
+    }
+}
+
+fn answer(status: StatusCode) -> Response<()> {
+    let mut answer = Response::new(());
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Retries that don't keep the test waiting.
+fn retry() -> RetryBuilder {
+    RetryLayer::builder("upstream").backoff_base(Duration::from_millis(1))
+}
+
+fn client() -> Client<HttpConnector, Body> {
+    Client::builder(TokioExecutor::new()).http2_only(true).build_http()
+}
+
+/// Such a retry around such a client.
+macro_rules! around_a_client {
+    ($retry:expr) => {
+        ServiceBuilder::new()
+            .layer($retry.build().unwrap())
+            .map_response(|answer: Response<hyper::body::Incoming>| answer.map(Body::new))
+            .service(client())
+    };
+}
+
+/// Sends a head and a beginning of a body, and then resets the stream.
+async fn breaks_off(connection: &mut Connection, status: StatusCode) {
+    let (_, mut responder) = connection.next().await.unwrap();
+    let mut body = responder.send_response(answer(status), false).unwrap();
+    body.send_data("hello".into(), false).unwrap();
+    connection.flush().await;
+    body.send_reset(Reason::INTERNAL_ERROR);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_in_its_body_is_the_callers_to_see() {
+    let server = Server::start(|mut connection| async move {
+        breaks_off(&mut connection, StatusCode::OK).await;
+        connection.answer_all().await;
+    })
+    .await;
+    let mut body = around_a_client!(retry()).oneshot(server.get()).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "hello");
+    body.frame().await.unwrap().unwrap_err();
+    assert_eq!(server.counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_failure_whose_stream_is_reset_in_its_body_is_replaced_all_the_same() {
+    let server = Server::start(|mut connection| async move {
+        breaks_off(&mut connection, StatusCode::SERVICE_UNAVAILABLE).await;
+        connection.answer_all().await;
+    })
+    .await;
+    let answer = around_a_client!(retry()).oneshot(server.get()).await.unwrap();
+    assert_eq!((answer.status(), server.counts()), (StatusCode::OK, (1, 2)));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_answer_is_replaced_if_the_method_allows() {
+    let server = Server::start(|mut connection| async move {
+        if connection.number == 2 {
+            return connection.answer_all().await;
+        }
+        connection.next().await;
+    })
+    .await;
+    let answer = around_a_client!(retry()).oneshot(server.get()).await.unwrap();
+    assert_eq!(answer.extensions().get::<Retried>().unwrap().attempts(), 2);
+    assert_eq!((answer.status(), server.counts()), (StatusCode::OK, (2, 2)));
+
+    around_a_client!(retry()).oneshot(server.post()).await.unwrap_err();
+    assert_eq!(server.counts(), (3, 3), "it may have been processed");
+}
+
+#[tokio::test]
+async fn a_connection_that_says_goodbye_while_idle_costs_no_attempt_whatever_the_method() {
+    let closed = Arc::new(Notify::new());
+    let server = Server::start({
+        let closed = Arc::clone(&closed);
+        move |mut connection| {
+            let closed = Arc::clone(&closed);
+            async move {
+                let (_, mut responder) = connection.next().await.unwrap();
+                responder.send_response(answer(StatusCode::OK), true).unwrap();
+                connection.h2.graceful_shutdown();
+                assert!(connection.next().await.is_none());
+                drop(connection);
+                closed.notify_one();
+            }
+        }
+    })
+    .await;
+    let stack = around_a_client!(retry());
+    for _ in 0..2 {
+        let answer = stack.clone().oneshot(server.post()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.extensions().get::<Retried>().is_none());
+        closed.notified().await;
+        settle().await;
+    }
+    assert_eq!(server.counts(), (2, 2));
+}
+
+#[tokio::test]
+async fn an_early_answer_is_returned_while_the_upload_goes_on() {
+    for status in [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::SERVICE_UNAVAILABLE] {
+        let server = Server::start(move |mut connection| async move {
+            let (request, mut responder) = connection.next().await.unwrap();
+            let mut body = request.into_body();
+            assert_eq!(connection.chunk(&mut body).await, "hello ");
+            responder.send_response(answer(status), true).unwrap();
+            assert_eq!(connection.chunk(&mut body).await, "world");
+        })
+        .await;
+        let (chunks, body) = upload();
+        chunks.send("hello ").await.unwrap();
+        // Whatever the user takes for worth repeating.
+        let stack = around_a_client!(retry().retry_on(status));
+        let (answer, _) = read(stack.oneshot(server.request(Method::PUT, body)).await.unwrap()).await;
+        let retried = answer.extensions.get::<Retried>().unwrap();
+        assert_eq!((answer.status, retried.stop()), (status, Some(StopReason::Uploading)));
+        chunks.send("world").await.unwrap();
+        chunks.closed().await;
+        assert_eq!(server.counts(), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_a_413_cuts_off_is_not_begun_again() {
+    let server = Server::start(|mut connection| async move {
+        let (request, mut responder) = connection.next().await.unwrap();
+        let mut body = request.into_body();
+        assert_eq!(connection.chunk(&mut body).await, "hello ");
+        // Without the rest: the stream is reset with NO_ERROR (RFC 9113, section 8.1).
+        responder.send_response(answer(StatusCode::PAYLOAD_TOO_LARGE), true).unwrap();
+        drop((body, responder));
+        connection.answer_all().await;
+    })
+    .await;
+    let (chunks, body) = upload();
+    chunks.send("hello ").await.unwrap();
+    let answer = around_a_client!(retry()).oneshot(server.request(Method::PUT, body)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(answer.extensions().get::<Retried>().is_none());
+    chunks.closed().await;
+    assert_eq!(server.counts(), (1, 1));
+}
