@@ -1,0 +1,152 @@
+//! What was withdrawn isn't served any more.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::time::Duration;
+
+use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
+use http_body_util::BodyExt;
+use tokio::time::advance;
+
+mod support;
+
+use support::{Behaves, Pieces, TestStore, begin, body_of, get, request, response, send};
+
+fn layer() -> LastKnownGoodLayer {
+    LastKnownGoodLayer::new(name!("shop"))
+}
+
+/// A layer that asks for the field `x-user`.
+fn by_user() -> LastKnownGoodLayer {
+    LastKnownGoodLayer::builder("shop").principal(|head| head.headers.get("x-user").cloned()).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_document_is_not_served() {
+    for status in [401, 403, 404, 410, 451, 301, 302, 307] {
+        for method in ["GET", "HEAD"] {
+            let layer = layer();
+            let zipped = || get("/doc", &[("accept-encoding", "gzip")]);
+            for asked in [get("/doc", &[]), zipped()] {
+                send(&layer, asked, response(200, &[("vary", "accept-encoding")], "secret")).await;
+            }
+            let no_store = [("cache-control", "no-store")];
+            send(&layer, request(method, "/doc", &no_store), response(status, &[], "")).await;
+            send(&layer, get("/doc", &[]), response(503, &[], "down")).await;
+            assert_eq!(body_of(&layer, get("/doc", &[])).await, Err(NotStored::Missing), "{method} {status}");
+            assert_eq!(body_of(&layer, zipped()).await, Err(NotStored::Missing), "{method} {status}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_may_no_longer_be_stored_withdraws_the_one_that_might() {
+    for control in ["no-store", "no-cache", "private", "must-revalidate", "s-maxage=0"] {
+        let layer = layer();
+        send(&layer, get("/doc", &[]), response(200, &[], "old")).await;
+        send(&layer, get("/doc", &[]), response(200, &[("cache-control", control)], "new")).await;
+        assert_eq!(body_of(&layer, get("/doc", &[])).await, Err(NotStored::Missing), "{control}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unsafe_success_forgets_its_uri_and_those_that_it_names() {
+    for (method, status) in [("POST", 200), ("PUT", 204), ("PATCH", 200), ("DELETE", 204), ("POST", 303), ("PURGE", 200)] {
+        let layer = layer();
+        for path in ["/doc", "/doc/1", "/docs", "/other"] {
+            send(&layer, get(path, &[]), response(200, &[], "old")).await;
+        }
+        let answer = response(status, &[("location", "/doc/1"), ("content-location", "docs")], "");
+        send(&layer, request(method, "/doc", &[]), answer).await;
+        for path in ["/doc", "/doc/1", "/docs"] {
+            assert_eq!(body_of(&layer, get(path, &[])).await, Err(NotStored::Missing), "{method} {path}");
+        }
+        assert!(body_of(&layer, get("/other", &[])).await.is_ok(), "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_location_of_another_origin_is_left_alone() {
+    let layer = layer();
+    let there = || get("http://other.example/doc", &[]);
+    send(&layer, there(), response(200, &[], "theirs")).await;
+    let answer = response(201, &[("location", "http://other.example/doc")], "");
+    send(&layer, request("POST", "http://shop.example/doc", &[]), answer).await;
+    assert!(body_of(&layer, there()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_and_a_safe_method_forget_nothing() {
+    let layer = layer();
+    send(&layer, get("/doc", &[]), response(200, &[], "old")).await;
+    for (method, status) in [("POST", 400), ("POST", 500), ("DELETE", 404), ("OPTIONS", 200), ("TRACE", 200)] {
+        send(&layer, request(method, "/doc", &[]), response(status, &[], "")).await;
+        assert!(body_of(&layer, get("/doc", &[])).await.is_ok(), "{method} {status}");
+    }
+    for status in [304, 400, 408, 425, 429, 500, 502, 503, 504] {
+        send(&layer, get("/doc", &[]), response(status, &[], "")).await;
+        assert!(body_of(&layer, get("/doc", &[])).await.is_ok(), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_forgets_what_is_stored_for_anyone() {
+    let layer = by_user();
+    let of = |user| get("/doc", &[("x-user", user)]);
+    for asked in [of("ann"), of("ben"), get("/doc", &[])] {
+        send(&layer, asked, response(200, &[], "old")).await;
+    }
+    send(&layer, request("DELETE", "/doc", &[("x-user", "ann")]), response(204, &[], "")).await;
+    for asked in [of("ann"), of("ben"), get("/doc", &[])] {
+        assert_eq!(body_of(&layer, asked).await, Err(NotStored::Missing));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_for_one_principal_stays_for_the_others() {
+    let layer = by_user();
+    let of = |user| get("/cart", &[("x-user", user)]);
+    for user in ["ann", "ben"] {
+        send(&layer, of(user), response(200, &[], user)).await;
+    }
+    send(&layer, of("ann"), response(404, &[], "")).await;
+    assert_eq!(body_of(&layer, of("ann")).await, Err(NotStored::Missing));
+    send(&layer, get("/cart", &[]), response(401, &[], "")).await;
+    assert_eq!(body_of(&layer, of("ben")).await.unwrap(), "ben");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_a_write_that_ends_after_it_does_not_come_back() {
+    for (method, status) in [("DELETE", 204), ("GET", 404)] {
+        for layer in [layer(), by_user()] {
+            let pieces = Pieces::default();
+            pieces.data("before");
+            let answer = begin(&layer, get("/doc", &[]), response(200, &[], pieces.body())).await;
+            send(&layer, request(method, "/doc", &[]), response(status, &[], "")).await;
+            pieces.end();
+            answer.into_body().collect().await.unwrap();
+            assert_eq!(body_of(&layer, get("/doc", &[])).await, Err(NotStored::Missing), "{method}");
+
+            send(&layer, get("/doc", &[]), response(200, &[], "after")).await;
+            assert_eq!(body_of(&layer, get("/doc", &[])).await.unwrap(), "after");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_store_failed_to_remove_is_not_served_all_the_same() {
+    for trouble in [Behaves::Fails, Behaves::Hangs] {
+        let store = TestStore::new(Behaves::Well);
+        let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
+        send(&layer, get("/doc", &[]), response(200, &[], "old")).await;
+        advance(Duration::from_secs(1)).await;
+        store.now(trouble);
+        send(&layer, request("DELETE", "/doc", &[]), response(204, &[], "")).await;
+        store.now(Behaves::Well);
+        assert_eq!(body_of(&layer, get("/doc", &[])).await, Err(NotStored::Missing), "{trouble:?}");
+
+        advance(Duration::from_secs(1)).await;
+        send(&layer, get("/doc", &[]), response(200, &[], "new")).await;
+        assert_eq!(body_of(&layer, get("/doc", &[])).await.unwrap(), "new");
+    }
+}

@@ -1,0 +1,122 @@
+//! Whatever a store does, callers are answered, and soon.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::time::Duration;
+
+use axum::body::Body;
+use backstop_last_known_good::{LastKnownGoodLayer, NotStored};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+mod support;
+
+use support::{Behaves, Pieces, TestStore, begin, body_of, get, request, response, send};
+
+const LIMIT: Duration = Duration::from_millis(50);
+
+fn layer(store: &TestStore) -> LastKnownGoodLayer<TestStore> {
+    LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_hangs_or_holds_garbage_is_a_miss() {
+    for trouble in [Behaves::Fails, Behaves::Hangs, Behaves::Corrupts] {
+        for principal in [false, true] {
+            let store = TestStore::new(Behaves::Well);
+            let mut builder = LastKnownGoodLayer::builder("shop").store(store.clone());
+            if principal {
+                builder = builder.principal(|_| Some("ann"));
+            }
+            let layer = builder.build().unwrap();
+            send(&layer, get("/", &[]), response(200, &[], "good")).await;
+            store.now(trouble);
+            let asked = Instant::now();
+            assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::StoreFailed), "{trouble:?}");
+            assert!(asked.elapsed() <= LIMIT + Duration::from_millis(1), "{trouble:?}");
+            store.now(Behaves::Well);
+            assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good", "{trouble:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_are_answered_though_the_store_fails_or_hangs() {
+    for trouble in [Behaves::Fails, Behaves::Hangs, Behaves::Corrupts] {
+        let store = TestStore::new(trouble);
+        let layer = layer(&store);
+        for (asked, answer) in [
+            (get("/", &[]), response(200, &[], "good")),
+            (get("/", &[]), response(200, &[("content-length", "4")], "good")),
+            (get("/", &[]), response(200, &[], Body::empty())),
+            (get("/", &[]), response(404, &[], "gone")),
+            (request("POST", "/", &[]), response(200, &[], "done")),
+        ] {
+            let (status, begun) = (answer.status(), Instant::now());
+            let (head, _) = send(&layer, asked, answer).await;
+            assert_eq!(head.status, status);
+            assert!(begun.elapsed() <= LIMIT + Duration::from_millis(1), "{trouble:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_a_bad_state_is_written_anew() {
+    let store = TestStore::new(Behaves::Corrupts);
+    let layer = layer(&store);
+    for _ in 0..2 {
+        send(&layer, get("/", &[]), response(200, &[], "good")).await;
+    }
+    store.now(Behaves::Well);
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_holds_back_the_end_of_a_body_and_no_more() {
+    let store = TestStore::new(Behaves::Slowly(Duration::from_millis(10)));
+    let (layer, pieces) = (layer(&store), Pieces::default());
+    let answer = response(200, &[("content-length", "4")], pieces.body());
+    let begun = Instant::now();
+    let mut body = begin(&layer, get("/", &[]), answer).await.into_body();
+    pieces.data("go");
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    pieces.data("od");
+    pieces.end();
+    let frame = body.frame().await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "od");
+    // What leads to the answer is looked for, then put, then the answer.
+    assert_eq!(begun.elapsed(), Duration::from_millis(30));
+    assert!(body.frame().await.is_none());
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_whose_last_piece_is_held_back_is_not_at_its_end() {
+    let store = TestStore::new(Behaves::Hangs);
+    let layer = layer(&store);
+    let body = begin(&layer, get("/", &[]), response(200, &[], "good")).await.into_body();
+    let mut body = tokio_test::task::spawn(body);
+    let polled = body.enter(|cx, mut body| std::pin::Pin::new(&mut *body).poll_frame(cx));
+    assert!(polled.is_pending());
+    assert!(!body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(4));
+    tokio::time::sleep(LIMIT * 2).await;
+    assert!(body.is_woken());
+    let polled = body.enter(|cx, mut body| std::pin::Pin::new(&mut *body).poll_frame(cx));
+    assert!(polled.is_ready());
+    assert!(body.is_end_stream());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_may_share_a_store_that_keeps_their_answers_apart_by_name() {
+    let store = TestStore::new(Behaves::Well);
+    let named = |name| LastKnownGoodLayer::builder(name).store(store.clone()).build().unwrap();
+    let (one, again, other) = (named("shop"), named("shop"), named("stock"));
+    send(&one, get("/", &[]), response(200, &[], "good")).await;
+    assert_eq!(body_of(&again, get("/", &[])).await.unwrap(), "good");
+    assert_eq!(body_of(&other, get("/", &[])).await, Err(NotStored::Missing));
+    send(&again, request("PUT", "/", &[]), response(204, &[], "")).await;
+    assert_eq!(body_of(&one, get("/", &[])).await, Err(NotStored::Missing));
+}

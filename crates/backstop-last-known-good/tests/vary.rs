@@ -1,0 +1,91 @@
+//! Who asks for something else is given something else.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
+use http::HeaderValue;
+
+mod support;
+
+use support::{Behaves, TestStore, body_of, get, response, send};
+
+fn layer() -> LastKnownGoodLayer {
+    LastKnownGoodLayer::new(name!("shop"))
+}
+
+const IN_ENGLISH: &[(&str, &str)] = &[("accept-language", "en")];
+const IN_FRENCH: &[(&str, &str)] = &[("accept-language", "fr")];
+
+#[tokio::test(start_paused = true)]
+async fn each_variant_is_served_to_who_selects_it() {
+    let layer = layer();
+    let vary = [("vary", "Accept-Language")];
+    send(&layer, get("/", IN_ENGLISH), response(200, &vary, "hello")).await;
+    assert_eq!(body_of(&layer, get("/", IN_FRENCH)).await, Err(NotStored::Missing));
+    send(&layer, get("/", IN_FRENCH), response(200, &vary, "bonjour")).await;
+    assert_eq!(body_of(&layer, get("/", IN_FRENCH)).await.unwrap(), "bonjour");
+    assert_eq!(body_of(&layer, get("/", IN_ENGLISH)).await.unwrap(), "hello");
+    assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing), "without the field");
+    let also = [IN_ENGLISH, &[("accept", "x")]].concat();
+    assert_eq!(body_of(&layer, get("/", &also)).await.unwrap(), "hello", "other fields don't matter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_values_of_a_field_select_in_order_and_none_is_not_an_empty_one() {
+    let layer = layer();
+    let with = |values: &[&[u8]]| {
+        let mut asked = get("/", &[]);
+        for value in values {
+            asked.headers_mut().append("x-a", HeaderValue::from_bytes(value).unwrap());
+        }
+        asked
+    };
+    let all: &[&[&[u8]]] = &[&[], &[b""], &[b"1"], &[b"1", b"2"], &[b"2", b"1"], &[b"1", b"\xff"], &[b"1,2"], &[b"12"]];
+    for (i, values) in all.iter().enumerate() {
+        for others in &all[i..] {
+            assert_eq!(body_of(&layer, with(others)).await, Err(NotStored::Missing), "{others:?} after {i}");
+        }
+        send(&layer, with(values), response(200, &[("vary", "x-a")], "x")).await;
+        let known = body_of(&layer, with(values)).await;
+        assert!(known.is_ok(), "{values:?}");
+        layer.handle().clear();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_tells_vary_with_some_answers_only_is_understood() {
+    let layer = layer();
+    send(&layer, get("/", &[]), response(200, &[], "plain")).await;
+    send(&layer, get("/", IN_FRENCH), response(200, &[("vary", "accept-language")], "bonjour")).await;
+    send(&layer, get("/", &[]), response(200, &[], "plain")).await;
+    assert_eq!(body_of(&layer, get("/", IN_FRENCH)).await.unwrap(), "bonjour");
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "plain");
+    assert_eq!(body_of(&layer, get("/", IN_ENGLISH)).await, Err(NotStored::Missing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_fills_the_store_with_variants() {
+    let store = TestStore::new(Behaves::Well);
+    let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
+    for i in 0..1000 {
+        let asked = get("/", &[("accept-language", &i.to_string())]);
+        send(&layer, asked, response(200, &[("vary", "accept-language")], "x")).await;
+    }
+    assert!((32..=65).contains(&store.len()), "{}", store.len());
+    assert!(body_of(&layer, get("/", &[("accept-language", "999")])).await.is_ok(), "the latest is there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_varies_by_too_much_is_not_stored() {
+    let layer = layer();
+    let many = |from: usize| (from..from + 20).map(|i| format!("x-{i}")).collect::<Vec<_>>().join(",");
+    send(&layer, get("/", &[]), response(200, &[("vary", &many(0))], "x")).await;
+    assert!(body_of(&layer, get("/", &[])).await.is_ok());
+    send(&layer, get("/", &[]), response(200, &[("vary", &many(20))], "too much")).await;
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "x");
+    for vary in ["*", "a b", "x-é"] {
+        let layer = self::layer();
+        send(&layer, get("/", &[]), response(200, &[("vary", vary)], "x")).await;
+        assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing), "{vary}");
+    }
+}
