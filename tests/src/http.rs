@@ -56,6 +56,11 @@ impl Server {
         self.send(get(path)).await
     }
 
+    /// Sends a GET over a connection of its own, and reads nothing of the answer's body yet.
+    pub async fn open(&self, path: &str) -> Response {
+        client(self.address).oneshot(get(path)).await.unwrap()
+    }
+
     /// Sends `request` over a connection of its own.
     pub async fn send(&self, request: Request) -> (Parts, String) {
         read(client(self.address).oneshot(request).await.unwrap()).await

@@ -11,8 +11,8 @@ use std::{
 };
 
 use backstop::{
-    CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RepeatIf,
-    RetryBuilder, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider,
+    RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
     core::{HttpCopy, KeepReplaced},
     name, standard,
 };
@@ -67,6 +67,7 @@ macro_rules! all_passes_through {
 all_passes_through! {
     all_passes_through_a_circuit_breaker: CircuitBreakerLayer::new(name!("health"));
     all_passes_through_a_retry: RetryLayer::new(name!("health"));
+    all_passes_through_a_bulkhead: BulkheadLayer::new(name!("health"));
     all_passes_through_a_timeout: TimeoutLayer::new(name!("health"));
     all_passes_through_a_fallback: FallbackLayer::new(name!("health"), replica(refused()));
     all_passes_through_a_degradation_header: DegradationHeaderLayer::new();

@@ -4,8 +4,8 @@
 
 use axum::{Router, extract::State, routing::get};
 use backstop::{
-    CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, Rejection, RetryLayer,
-    TimeoutLayer, name, sealed, standard,
+    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, Rejection,
+    RetryLayer, TimeoutLayer, name, sealed, standard,
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
 use http::{Request, Response};
@@ -63,6 +63,7 @@ macro_rules! asks_anywhere {
 asks_anywhere! {
     a_circuit_breaker: |channel| ServiceBuilder::new().layer(CircuitBreakerLayer::new(name!("health"))).service(channel);
     a_retry: |channel| ServiceBuilder::new().layer(RetryLayer::new(name!("health"))).service(channel);
+    a_bulkhead: |channel| ServiceBuilder::new().layer(BulkheadLayer::new(name!("health"))).service(channel);
     a_timeout: |channel| ServiceBuilder::new().layer(TimeoutLayer::new(name!("health"))).service(channel);
     a_fallback: |channel| ServiceBuilder::new()
         .layer(FallbackLayer::new(name!("health"), replica(channel.clone())))

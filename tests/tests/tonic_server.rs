@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use backstop::{
-    CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, TimeoutLayer,
-    name, standard,
+    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
+    TimeoutLayer, name, standard,
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
 use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
@@ -62,6 +62,7 @@ macro_rules! all_passes_through {
 all_passes_through! {
     all_passes_through_a_circuit_breaker: CircuitBreakerLayer::new(name!("health"));
     all_passes_through_a_retry: RetryLayer::new(name!("health"));
+    all_passes_through_a_bulkhead: BulkheadLayer::new(name!("health"));
     all_passes_through_a_timeout: TimeoutLayer::new(name!("health"));
     all_passes_through_a_fallback: FallbackLayer::new(name!("health"), replica(&Scripted::new().await));
     all_passes_through_a_degradation_header: DegradationHeaderLayer::new();

@@ -5,8 +5,8 @@ use std::{convert::Infallible, io::Error};
 
 use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::get as on_get};
 use backstop::{
-    CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, TimeoutLayer,
-    name, sealed, standard,
+    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
+    TimeoutLayer, name, sealed, standard,
 };
 use backstop_tests::{
     http::{Server, get},
@@ -30,6 +30,7 @@ macro_rules! for_each_layer {
         $check!("retry", RetryLayer::new(name!("ml_service")));
         $check!("fallback", instead());
         $check!("degradation headers", DegradationHeaderLayer::new());
+        $check!("bulkhead", BulkheadLayer::new(name!("ml_service")));
         $check!("timeout", TimeoutLayer::new(name!("ml_service")));
         $check!(
             "all",

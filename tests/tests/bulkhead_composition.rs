@@ -1,0 +1,175 @@
+//! A bulkhead among the other layers: what it refuses trips nothing and is repeated by nobody, its waits count into every
+//! time limit, and a provider may have one of its own.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::{convert::Infallible, future::pending, time::Duration};
+
+use axum::{
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use backstop::{
+    BulkheadHandle, BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain,
+    FallbackLayer, Provider, Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, name,
+};
+use backstop_tests::http::{get, header, read};
+use tokio::time::{Instant, sleep};
+use tokio_test::{assert_pending, assert_ready_ok, task};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+
+fn room_for(running: u32, waiting: u32) -> BulkheadLayer {
+    BulkheadLayer::builder("ml_service").max_concurrent(running).max_waiting(waiting).build().unwrap()
+}
+
+fn answers(
+    answer: &'static str,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+    service_fn(move |_: Request| async move { Ok(answer.into_response()) })
+}
+
+fn hangs()
+-> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static {
+    service_fn(|_: Request| pending())
+}
+
+/// A call that holds a permit until it is dropped.
+fn hold(layer: &BulkheadLayer) -> impl Sized + use<> {
+    let mut call = task::spawn(layer.layer(hangs()).oneshot(get("/")));
+    assert_pending!(call.poll());
+    call
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_opens_no_circuit_and_is_not_asked_again() {
+    let bulkhead = room_for(1, 0);
+    let _held = hold(&bulkhead);
+    let breaker = CircuitBreakerLayer::builder("ml_service").consecutive_failures(1).build().unwrap();
+    let circuit = breaker.handle();
+    let stack = ServiceBuilder::new()
+        .layer(RetryLayer::new(name!("ml_service")))
+        .layer(breaker)
+        .layer(bulkhead)
+        .service(answers("well"));
+    let started = Instant::now();
+    let refused = stack.oneshot(get("/")).await.unwrap();
+    assert_eq!(refused.extensions().get::<Rejection>().unwrap().kind(), &RejectionKind::BulkheadFull);
+    assert_eq!(
+        (refused.status(), &refused.headers()["retry-after"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+    assert_eq!((circuit.state(), circuit.counts().failures), (CircuitState::Closed, 0));
+    assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bulkhead_around_a_primary_is_answered_for_with_its_reason() {
+    let bulkhead = room_for(1, 0);
+    let _held = hold(&bulkhead);
+    let instead = FallbackChain::builder("recommendations")
+        .provider(
+            Provider::service(name!("replica"), answers("from the replica"))
+                .only_when(|reason| reason == Reason::BulkheadFull),
+        )
+        .build()
+        .unwrap();
+    let stack = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(FallbackLayer::new(name!("ml_service"), instead))
+        .layer(bulkhead)
+        .service(answers("just for you"));
+    let (head, body) = read(stack.oneshot(get("/")).await.unwrap()).await;
+    assert_eq!((head.status, body.as_str()), (StatusCode::OK, "from the replica"));
+    assert_eq!(header(&head, "x-fallback-source"), Some("replica"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_has_a_bulkhead_of_its_own_and_the_chain_moves_on_when_it_is_full() {
+    let bulkhead = BulkheadLayer::builder("replica").max_concurrent(1).max_waiting(0).build().unwrap();
+    let handle: BulkheadHandle = bulkhead.handle();
+    let replica = bulkhead.layer(service_fn(|_: Request| async {
+        sleep(Duration::from_millis(100)).await;
+        Ok::<_, Infallible>("from the replica".into_response())
+    }));
+    let chain = FallbackChain::builder("recommendations")
+        .provider(Provider::service(name!("replica"), replica))
+        .provider(Provider::service(name!("bestsellers"), answers("the usual")))
+        .build()
+        .unwrap();
+    let down = service_fn(|_: Request| async { Ok::<_, Infallible>(StatusCode::BAD_GATEWAY.into_response()) });
+    let stack = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(FallbackLayer::new(name!("ml_service"), chain))
+        .service(down);
+    let ask = async || {
+        let (head, body) = read(stack.clone().oneshot(get("/")).await.unwrap()).await;
+        (header(&head, "x-fallback-source").unwrap().to_owned(), body)
+    };
+    let first = ("replica".to_owned(), "from the replica".to_owned());
+    let second = ("bestsellers".to_owned(), "the usual".to_owned());
+    assert_eq!(tokio::join!(ask(), ask()), (first.clone(), second));
+    assert_eq!(handle.in_use(), 0);
+    assert_eq!(ask().await, first, "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_permit_counts_into_a_retrys_total_and_a_chains() {
+    let limit = Duration::from_millis(600);
+    let bulkhead =
+        BulkheadLayer::builder("ml_service").max_concurrent(1).max_wait(Duration::from_secs(60)).build().unwrap();
+    let _held = hold(&bulkhead);
+
+    let started = Instant::now();
+    let retry = RetryLayer::builder("ml_service").total(limit).build().unwrap();
+    let refused = ServiceBuilder::new()
+        .layer(retry)
+        .layer(bulkhead.clone())
+        .service(answers("well"))
+        .oneshot(get("/"))
+        .await
+        .unwrap();
+    assert_eq!((refused.status(), started.elapsed()), (StatusCode::GATEWAY_TIMEOUT, limit));
+
+    let started = Instant::now();
+    let chain = FallbackChain::builder("recommendations")
+        .total(limit)
+        .provider(Provider::service(name!("bestsellers"), answers("the usual")))
+        .build()
+        .unwrap();
+    let stack = FallbackLayer::new(name!("ml_service"), chain).layer(bulkhead.layer(answers("well")));
+    let (head, body) = read(stack.oneshot(get("/")).await.unwrap()).await;
+    assert_eq!((head.status, body.as_str(), started.elapsed()), (StatusCode::OK, "the usual", limit / 2));
+    assert_eq!((bulkhead.handle().in_use(), bulkhead.handle().waiting()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hung_calls_give_their_permits_back_by_the_timeout_inside_and_the_line_moves_on() {
+    let max_wait = Duration::from_millis(1_500);
+    let builder = BulkheadLayer::builder("ml_service").max_concurrent(1).max_waiting(2);
+    let bulkhead = builder.max_wait(max_wait).build().unwrap();
+    let timeout = TimeoutLayer::new(name!("ml_service"));
+    let stack = ServiceBuilder::new().layer(bulkhead.clone()).layer(timeout).service(hangs());
+    let started = Instant::now();
+    let ask = async || {
+        let answer = stack.clone().oneshot(get("/")).await.unwrap();
+        (answer.status(), started.elapsed().as_millis())
+    };
+    // The second comes in when the first is ended. The third has waited as long as it may before that one is.
+    let (first, second, third) = tokio::join!(ask(), ask(), ask());
+    assert_eq!((first, second), ((StatusCode::GATEWAY_TIMEOUT, 1_000), (StatusCode::GATEWAY_TIMEOUT, 2_000)));
+    assert_eq!(third, (StatusCode::SERVICE_UNAVAILABLE, 1_500));
+    assert_eq!((bulkhead.handle().in_use(), bulkhead.handle().waiting()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_waits_holds_no_permit() {
+    let bulkhead = room_for(1, 0);
+    let down = service_fn(|_: Request| async { Ok::<_, Infallible>(StatusCode::SERVICE_UNAVAILABLE.into_response()) });
+    let retry = RetryLayer::new(name!("ml_service"));
+    let mut call =
+        task::spawn(ServiceBuilder::new().layer(retry).layer(bulkhead.clone()).service(down).oneshot(get("/")));
+    assert_pending!(call.poll());
+    assert_eq!(bulkhead.handle().in_use(), 0);
+    let other = assert_ready_ok!(task::spawn(bulkhead.layer(answers("well")).oneshot(get("/"))).poll());
+    assert_eq!(other.status(), StatusCode::OK);
+}
