@@ -56,7 +56,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// The URI is what the layer sees: of requests that have their authority in `Host`, it is
     /// `//authority/path`, written as `http://authority/path`.
     pub async fn invalidate(&self, uri: &Uri) {
-        self.shared.shelf.forget_targets(&[Target::of(uri, &HeaderMap::new())]).await;
+        self.shared.shelf.forget_targets(&[Target::of(uri, &HeaderMap::new())], "asked").await;
     }
 
     /// The store.

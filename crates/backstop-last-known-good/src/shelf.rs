@@ -155,18 +155,18 @@ impl<St: Store> Shelf<St> {
     }
 
     /// Removes all that is stored of these targets, whosever it is.
-    pub(crate) async fn forget_targets(&self, targets: &[Target]) {
+    pub(crate) async fn forget_targets(&self, targets: &[Target], reason: &'static str) {
         let removing = async {
             for target in targets {
                 self.store.remove(&target.key(&self.name)).await?;
             }
             Ok(())
         };
-        self.remove(targets, removing).await;
+        self.remove(targets, reason, removing).await;
     }
 
     /// Removes what is stored for one owner.
-    pub(crate) async fn forget(&self, place: &Place) {
+    pub(crate) async fn forget(&self, place: &Place, reason: &'static str) {
         let mut key = place.target.key(&self.name);
         let removing = async {
             if !matches!(place.owner, Owner::Everyone) {
@@ -179,10 +179,15 @@ impl<St: Store> Shelf<St> {
             }
             Ok(self.store.remove(&key).await?)
         };
-        self.remove(slice::from_ref(&place.target), removing).await;
+        self.remove(slice::from_ref(&place.target), reason, removing).await;
     }
 
-    async fn remove(&self, targets: &[Target], removing: impl Future<Output = Result<(), Trouble>>) {
+    async fn remove(
+        &self,
+        targets: &[Target],
+        reason: &'static str,
+        removing: impl Future<Output = Result<(), Trouble>>,
+    ) {
         let ledgers = || targets.iter().map(|target| self.ledger(target));
         ledgers().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
         let mut unfinished = Unfinished(Some(|| {
@@ -192,7 +197,7 @@ impl<St: Store> Shelf<St> {
         match self.bounded(removing).await {
             Ok(()) => {
                 unfinished.0 = None;
-                telemetry::removed(&self.name);
+                telemetry::removed(&self.name, reason);
             }
             Err(trouble) => telemetry::trouble(&self.name, "remove", &trouble),
         }

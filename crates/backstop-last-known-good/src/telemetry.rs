@@ -16,8 +16,9 @@ pub(crate) fn not_stored(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "an answer isn't stored");
 }
 
-pub(crate) fn removed(name: &Name) {
-    tracing::debug!(target: TARGET, %name, "what was stored is removed");
+/// Whatever was stored, there is nothing any more.
+pub(crate) fn removed(name: &Name, reason: &'static str) {
+    tracing::debug!(target: TARGET, %name, reason, "what was stored is removed");
 }
 
 /// A stored answer is given in place of the primary's.

@@ -90,7 +90,7 @@ fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Sh
     let others = [refer(LOCATION), refer(CONTENT_LOCATION)];
     let targets: Vec<_> = iter::once(target).chain(others.into_iter().flatten()).collect();
     let shared = Arc::clone(shared);
-    Some(Box::pin(async move { shared.shelf.forget_targets(&targets).await }))
+    Some(Box::pin(async move { shared.shelf.forget_targets(&targets, "write").await }))
 }
 
 impl Read {
@@ -123,9 +123,8 @@ impl Read {
                 return None;
             }
             Verdict::Forget(reason) => {
-                telemetry::not_stored(&shelf.name, reason);
                 let (shared, place) = (Arc::clone(shared), self.place);
-                return Some(Box::pin(async move { shared.shelf.forget(&place).await }));
+                return Some(Box::pin(async move { shared.shelf.forget(&place, reason).await }));
             }
         };
 

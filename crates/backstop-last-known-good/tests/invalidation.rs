@@ -51,7 +51,9 @@ async fn an_answer_that_may_no_longer_be_stored_withdraws_the_one_that_might() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unsafe_success_forgets_its_uri_and_those_that_it_names() {
-    for (method, status) in [("POST", 200), ("PUT", 204), ("PATCH", 200), ("DELETE", 204), ("POST", 303), ("PURGE", 200)] {
+    for (method, status) in
+        [("POST", 200), ("PUT", 204), ("PATCH", 200), ("DELETE", 204), ("POST", 303), ("PURGE", 200)]
+    {
         let layer = layer();
         for path in ["/doc", "/doc/1", "/docs", "/other"] {
             send(&layer, get(path, &[]), response(200, &[], "old")).await;

@@ -143,7 +143,9 @@ async fn a_body_that_is_too_long_streams_on_and_is_not_stored() {
 async fn what_could_not_be_stored_leaves_what_was() {
     let layer = layer();
     send(&layer, get("/", &[]), response(200, &[], "good")).await;
-    for answer in [response(503, &[], "down"), response(200, &[], "far too long"), response(200, &[("set-cookie", "a")], "x")] {
+    for answer in
+        [response(503, &[], "down"), response(200, &[], "far too long"), response(200, &[("set-cookie", "a")], "x")]
+    {
         send(&layer, get("/", &[]), answer).await;
         assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good");
     }

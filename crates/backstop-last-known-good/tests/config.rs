@@ -1,0 +1,50 @@
+//! What can't work isn't built.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::time::Duration;
+
+use backstop_last_known_good::{ConfigError, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodLayer, MokaStore};
+
+fn refused(change: impl FnOnce(LastKnownGoodBuilder) -> LastKnownGoodBuilder) -> (&'static str, String) {
+    let ConfigError { field, value, .. } = change(LastKnownGoodLayer::builder("shop")).build().unwrap_err();
+    (field, value)
+}
+
+#[test]
+fn what_is_out_of_bounds_is_refused_by_its_name() {
+    let second = Duration::from_secs(1);
+    assert_eq!(LastKnownGoodLayer::builder("a b").build().unwrap_err().field, "name");
+    assert_eq!(refused(|builder| builder.max_stale(second / 2)), ("max_stale", "500ms".to_owned()));
+    assert_eq!(refused(|builder| builder.max_stale(Duration::MAX)).0, "max_stale");
+    assert_eq!(refused(|builder| builder.max_body(1 << 31)).0, "max_body");
+    assert_eq!(refused(|builder| builder.store_timeout(Duration::ZERO)).0, "store_timeout");
+    assert_eq!(refused(|builder| builder.store_timeout(second * 11)).0, "store_timeout");
+    assert_eq!(refused(|builder| builder.max_bytes(0)).0, "max_bytes");
+    assert_eq!(refused(|builder| builder.max_entries(0)).0, "max_entries");
+    assert_eq!(refused(|builder| builder.max_bytes(1024).max_entries(1)), ("max_body", "262144".to_owned()));
+}
+
+#[test]
+fn what_is_within_bounds_is_built() {
+    let built = |change: fn(LastKnownGoodBuilder) -> LastKnownGoodBuilder| {
+        let _ = change(LastKnownGoodLayer::builder("shop")).build().unwrap();
+    };
+    built(|builder| builder.max_stale(Duration::from_secs(1)));
+    built(|builder| builder.max_stale(Duration::from_secs(365 * 24 * 60 * 60)));
+    built(|builder| builder.max_body(0));
+    built(|builder| builder.max_body(1 << 30).max_bytes(1 << 40));
+    built(|builder| builder.store_timeout(Duration::from_millis(1)));
+    built(|builder| builder.store_timeout(Duration::from_secs(10)));
+    let _ = LastKnownGoodLayer::builder("shop").max_body(1 << 30).store(MokaStore::new(1, 1).unwrap()).build().unwrap();
+}
+
+#[test]
+fn plain_data_describes_a_layer() {
+    let mut config = LastKnownGoodConfig::new("shop");
+    assert_eq!((config.max_stale, config.max_body), (Duration::from_secs(86_400), 262_144));
+    assert_eq!((config.store_timeout, config.max_bytes), (Duration::from_millis(50), 67_108_864));
+    assert!(format!("{:?}", LastKnownGoodLayer::from_config(config.clone()).unwrap()).contains("shop"));
+    config.max_stale = Duration::ZERO;
+    assert_eq!(LastKnownGoodLayer::from_config(config).unwrap_err().field, "max_stale");
+}

@@ -1,0 +1,113 @@
+//! What an operator sees.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use backstop_last_known_good::LastKnownGoodLayer;
+use tower::{Layer, Service, service_fn};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+
+mod support;
+
+use support::{Behaves, TestStore, get, request, response, send, stored};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged from now on.
+fn logged() -> (Log, DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone());
+    (log, tracing::subscriber::set_default(subscriber.finish()))
+}
+
+impl Log {
+    /// What was logged since this was asked last.
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(|line| line.trim().replace("backstop::last_known_good: ", "")).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_decision_is_one_event_without_data_of_the_request() {
+    let (log, _guard) = logged();
+    let store = TestStore::new(Behaves::Well);
+    let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
+    let secret = || get("/secret", &[("x-secret", "secret")]);
+    let answer = |status, control| response(status, &[("cache-control", control), ("etag", "secret")], "secret");
+
+    send(&layer, secret(), answer(200, "vary")).await;
+    assert_eq!(log.lines(), ["DEBUG an answer was stored name=shop body_bytes=6"]);
+    tokio::time::advance(Duration::from_secs(7)).await;
+    stored(&layer, secret()).await.unwrap();
+    assert_eq!(log.lines(), ["DEBUG a stored answer is served name=shop age=7"]);
+    stored(&layer, get("/secret/other", &[])).await.unwrap_err();
+    let missing = "DEBUG no stored answer is served name=shop reason=no answer is stored for this request";
+    assert_eq!(log.lines(), [missing]);
+
+    send(&layer, secret(), answer(503, "")).await;
+    assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"status\""]);
+    send(&layer, secret(), answer(200, "no-store")).await;
+    assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"no-store\""]);
+    send(&layer, request("POST", "/secret", &[]), answer(200, "")).await;
+    assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"write\""]);
+    send(&layer, request("OPTIONS", "/secret", &[]), answer(200, "")).await;
+    assert_eq!(log.lines(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_a_warning() {
+    let (log, _guard) = logged();
+    let store = TestStore::new(Behaves::Well);
+    let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
+    send(&layer, get("/", &[]), response(200, &[], "x")).await;
+    log.lines();
+    for (behaves, trouble) in [
+        (Behaves::Fails, "the store is down"),
+        (Behaves::Hangs, "it took too long"),
+        (Behaves::Corrupts, "it gave back what isn't ours, or of another version"),
+    ] {
+        store.now(behaves);
+        stored(&layer, get("/", &[])).await.unwrap_err();
+        let lines = log.lines();
+        assert_eq!(lines[0], format!("WARN the store failed name=shop operation=\"get\" trouble={trouble}"));
+    }
+    store.now(Behaves::Fails);
+    send(&layer, get("/", &[]), response(200, &[], "x")).await;
+    assert!(log.lines()[0].contains("operation=\"put\""));
+    send(&layer, get("/", &[]), response(404, &[], "")).await;
+    assert!(log.lines()[0].contains("operation=\"remove\""));
+}
+
+#[tokio::test]
+async fn nothing_of_a_request_is_in_what_debug_shows() {
+    let layer = LastKnownGoodLayer::builder("shop").principal(|_| Some("secret")).build().unwrap();
+    let asked = get("/secret?secret", &[("x-secret", "secret"), ("host", "secret")]);
+    let primary = service_fn(|_| pending::<Result<http::Response<axum::body::Body>, ()>>());
+    let call = layer.layer(primary).call(asked);
+    let shown = format!("{layer:?} {:?} {:?}", layer.handle(), call);
+    assert!(!shown.contains("secret"), "{shown}");
+}
