@@ -135,11 +135,21 @@ impl Permit {
     #[inline]
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
         let at_once = self.pending_since.is_none() && self.slow != Some(true);
-        if at_once && outcome.verdict == Verdict::Success && breaker.circuit.is_unchanged_by_success(&self.admission) {
+        if !at_once || outcome.verdict != Verdict::Success {
+            self.record(breaker, outcome, reason);
+        } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
             self.ended = true;
         } else {
+            self.record_quick_success(breaker, outcome, reason);
+        }
+    }
+
+    #[inline(never)]
+    fn record_quick_success(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
+        if self.ended || !breaker.circuit.record_quick_success(&self.admission, || breaker.now()) {
             self.record(breaker, outcome, reason);
         }
+        self.ended = true;
     }
 
     #[inline(never)]

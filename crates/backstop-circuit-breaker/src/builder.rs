@@ -254,7 +254,7 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         let Self { config, classify, reject, observe: _ } = self;
         let (name, settings) = config.check()?;
         let max_keys = check_max_keys(max_keys)?;
-        Ok(KeyedCircuitBreakerLayer::new(Keyed::new(name, settings, max_keys, classify, reject), key))
+        Ok(KeyedCircuitBreakerLayer::new(Keyed::new(name, settings.keyed(), max_keys, classify, reject), key))
     }
 }
 

@@ -27,8 +27,8 @@ pub enum Window {
     /// Over the calls that ended in the last so much time: 1 s to 24 h.
     ///
     /// For steady traffic, and where an old failure shall be forgotten. Counted in sixteenths: a result counts for at
-    /// least 15/16 of the time, and at most the whole. Beyond 65,535 successes or failures in a sixteenth the numbers
-    /// are halved, and the share stays what it is. What a call costs doesn't depend on how many there are.
+    /// least 15/16 of the time, and at most the whole. Beyond 65,535 successes or failures of one thread in a
+    /// sixteenth that thread's numbers are halved, and the share stays what it is. What a call costs doesn't depend on how many there are.
     Time(Duration),
 }
 

@@ -1,6 +1,6 @@
 //! What a circuit breaker can be told.
 
-use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, num::NonZero, ops::RangeInclusive, sync::OnceLock, thread, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
@@ -20,6 +20,8 @@ const DEFAULT_SUCCESS_THRESHOLD: u32 = 2;
 const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
 const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
+
+const MAX_STRIPES: usize = 8;
 
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -97,6 +99,14 @@ impl CircuitBreakerConfig {
     }
 }
 
+impl Settings {
+    /// For one circuit of many, which are small and rarely called by many threads at once.
+    pub(crate) const fn keyed(mut self) -> Self {
+        self.circuit.stripes = 1;
+        self
+    }
+}
+
 /// A configuration that was checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -117,6 +127,7 @@ impl Default for Settings {
                 success_threshold: DEFAULT_SUCCESS_THRESHOLD,
                 max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
                 probe_lease: nanos(DEFAULT_PROBE_LEASE),
+                stripes: stripes(),
             },
             on_drop: DEFAULT_ON_DROP,
             slow_after: None,
@@ -136,6 +147,7 @@ impl CircuitBreakerConfig {
             success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
             max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
             probe_lease: time("probe_lease", self.probe_lease)?,
+            stripes: stripes(),
         };
         if let OnDrop::FailureAfter(limit) = self.on_drop {
             time("on_drop", limit)?;
@@ -209,6 +221,12 @@ impl CircuitBreakerConfig {
         time("slow_calls", threshold)?;
         Ok(Some(SlowRate { share: millionths("slow_calls", share)?, window, min_calls }))
     }
+}
+
+/// As many as threads that run at once, but no more than a kilobyte's.
+fn stripes() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_STRIPES))
 }
 
 fn part(field: &'static str, part: f64) -> Result<f64, ConfigError> {

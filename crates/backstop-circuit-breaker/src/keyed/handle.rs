@@ -49,7 +49,7 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
     /// stays as it was.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        self.keyed.reload(self.keyed.common().check(config)?);
+        self.keyed.reload(self.keyed.common().check(config)?.keyed());
         Ok(())
     }
 }

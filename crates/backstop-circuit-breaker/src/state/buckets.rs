@@ -8,6 +8,11 @@
 //! The window is the tick that runs and the fifteen before it. So a result counts for at least 15/16 of T, and for T at
 //! most.
 //!
+//! # Threads
+//!
+//! Healthy calls add, too, so threads that added to the same word would wait for one another's cache line. So there are
+//! stripes of buckets, and each thread adds to its own. Only a failure sums all of them up.
+//!
 //! # Generations
 //!
 //! Every generation moves the base of the ticks on by four windows. So what an older generation counted, or a late
@@ -23,7 +28,7 @@
 
 use super::{
     Nanos,
-    sync::{AtomicU64, Ordering, fence},
+    sync::{AtomicU64, Ordering, fence, thread_number},
     word::Generation,
 };
 
@@ -39,26 +44,34 @@ const MOST: u64 = u16::MAX as u64;
 
 #[derive(Debug)]
 pub(super) struct Buckets {
-    buckets: [AtomicU64; BUCKETS as usize],
-    tick: Nanos,
+    /// A power of two of them.
+    stripes: Box<[Stripe]>,
+    tick: Tick,
 }
+
+/// Cache lines of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Stripe([AtomicU64; BUCKETS as usize]);
 
 impl Buckets {
     /// Takes results of `generation` and later ones.
-    pub(super) fn new(window: Nanos, generation: Generation) -> Self {
+    pub(super) fn new(window: Nanos, stripes: usize, generation: Generation) -> Self {
         // Of a tick that has left every window.
         let empty = u64::from(generation.bits().wrapping_mul(JUMP)) << 32;
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(empty)), tick: tick(window) }
+        let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(empty)));
+        Self { stripes: (0..stripes.next_power_of_two()).map(stripe).collect(), tick: Tick::of(window) }
     }
 
-    pub(super) const fn are_of(&self, window: Nanos) -> bool {
-        self.tick == tick(window)
+    pub(super) fn are_of(&self, window: Nanos) -> bool {
+        self.tick == Tick::of(window)
     }
 
     /// Adds a result, which counts against the service or not.
     pub(super) fn add(&self, generation: Generation, now: Nanos, counts: bool) {
         let tick = self.tick_at(generation, now);
-        let Some(bucket) = self.buckets.get((tick % BUCKETS) as usize) else {
+        let stripe = self.stripes.get(thread_number() & (self.stripes.len() - 1));
+        let Some(bucket) = stripe.and_then(|stripe| stripe.0.get((tick % BUCKETS) as usize)) else {
             return;
         };
         let mut seen = bucket.load(Ordering::Relaxed);
@@ -82,7 +95,8 @@ impl Buckets {
     pub(super) fn sum(&self, generation: Generation, now: Nanos) -> (u32, u32) {
         fence(Ordering::SeqCst);
         let tick = self.tick_at(generation, now);
-        let words = self.buckets.iter().map(|bucket| bucket.load(Ordering::Acquire));
+        let buckets = self.stripes.iter().flat_map(|stripe| &stripe.0);
+        let words = buckets.map(|bucket| bucket.load(Ordering::Acquire));
         // From a window before to a window ahead, without either end.
         let near = words.filter(|word| tick_of(*word).wrapping_sub(tick).wrapping_add(BUCKETS - 1) < 2 * BUCKETS - 1);
         near.fold((0, 0), |(counting, all), word| (counting + part(word, 16), all + part(word, 16) + part(word, 0)))
@@ -90,14 +104,34 @@ impl Buckets {
 
     fn tick_at(&self, generation: Generation, now: Nanos) -> u32 {
         // They wrap after 2³² ticks, which is 8 years for the shortest window.
-        let ticks = now.checked_div(self.tick).unwrap_or_default() as u32;
+        let ticks = self.tick.count(now) as u32;
         ticks.wrapping_add(generation.bits().wrapping_add(1).wrapping_mul(JUMP))
     }
 }
 
-/// How long a bucket lasts.
-const fn tick(window: Nanos) -> Nanos {
-    window.div_ceil(BUCKETS as u64)
+/// How long a bucket lasts, as what to multiply a time with, and by how much to shift the product, to have it divided: a
+/// division by a number that the compiler doesn't know costs more than all else that a call does here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tick {
+    multiplier: u64,
+    shift: u32,
+}
+
+impl Tick {
+    /// The times that are divided exactly have fewer bits: 146 years.
+    const BITS: u32 = 62;
+
+    fn of(window: Nanos) -> Self {
+        let tick = u128::from(window.div_ceil(u64::from(BUCKETS)).max(1));
+        // The quotient is never too small, as the multiplier is rounded up, and too large by less than one part in
+        // 2^BITS ÷ tick, which is not enough to reach the next one.
+        let shift = Self::BITS + tick.next_power_of_two().trailing_zeros();
+        Self { multiplier: (1_u128 << shift).div_ceil(tick) as u64, shift }
+    }
+
+    fn count(self, time: Nanos) -> u64 {
+        ((u128::from(time) * u128::from(self.multiplier)) >> self.shift) as u64
+    }
 }
 
 const fn tick_of(word: u64) -> u32 {
@@ -128,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_result_leaves_after_the_window() {
-        let buckets = Buckets::new(WINDOW, Generation::FIRST);
+        let buckets = Buckets::new(WINDOW, 1, Generation::FIRST);
         buckets.add(Generation::FIRST, 500, true);
         buckets.add(Generation::FIRST, 1_500, false);
         assert_eq!(buckets.sum(Generation::FIRST, 15_999), (1, 2));
@@ -139,8 +173,34 @@ mod tests {
     }
 
     #[test]
+    fn a_tick_divides_exactly() {
+        for window in [1, 16, 17, 1_000_000_000, 9_999_999_999, 60_000_000_000, 86_400_000_000_000] {
+            let (tick, length) = (Tick::of(window), window.div_ceil(16));
+            for time in [0, 1, 7, 1_000, 3_600_000_000_000, 1 << 55, (1 << 62) - 1] {
+                let whole = time / length * length;
+                for time in [time, whole, whole.saturating_sub(1), whole + length - 1] {
+                    assert_eq!(tick.count(time), time / length, "{time} / {length}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_threads_results_are_in_the_sum() {
+        let buckets = Buckets::new(WINDOW, 3, Generation::FIRST);
+        assert_eq!(buckets.stripes.len(), 4);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let buckets = &buckets;
+                scope.spawn(move || (0..100).for_each(|_| buckets.add(Generation::FIRST, 0, thread % 2 == 0)));
+            }
+        });
+        assert_eq!(buckets.sum(Generation::FIRST, 0), (400, 800));
+    }
+
+    #[test]
     fn generations_do_not_see_one_another() {
-        let buckets = Buckets::new(WINDOW, Generation::FIRST);
+        let buckets = Buckets::new(WINDOW, 1, Generation::FIRST);
         buckets.add(Generation::FIRST, 0, true);
         assert_eq!(buckets.sum(SECOND, 0), (0, 0));
         buckets.add(SECOND, 0, true);
@@ -150,14 +210,14 @@ mod tests {
             assert_eq!(buckets.sum(SECOND, 0), (1, 1));
         }
         let last = Generation::from_bits(u32::MAX);
-        let buckets = Buckets::new(WINDOW, last);
+        let buckets = Buckets::new(WINDOW, 1, last);
         buckets.add(last, 0, true);
         assert_eq!(buckets.sum(last.next(), 0), (0, 0));
     }
 
     #[test]
     fn a_full_bucket_keeps_its_share() {
-        let buckets = Buckets::new(WINDOW, Generation::FIRST);
+        let buckets = Buckets::new(WINDOW, 1, Generation::FIRST);
         for call in 0..1_000_000 {
             buckets.add(Generation::FIRST, 0, call % 4 == 0);
         }

@@ -156,12 +156,21 @@ impl<O: Observer> Circuit<O> {
         let word = self.load();
         admission.lease.is_none()
             && word.is_unchanged_by_success()
-            && (!word.counts_slow() || self.is_unchanged_by_quick_call())
+            && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
     }
 
+    /// Records a success that was quick, where it isn't a probe's. Returns whether it has.
     #[inline]
-    fn is_unchanged_by_quick_call(&self) -> bool {
-        self.windows().slow.as_ref().is_some_and(|slow| slow.is_unchanged_by_quick_call())
+    pub(crate) fn record_quick_success(&self, admission: &Admission, now: impl Fn() -> Nanos) -> bool {
+        let Admission { generation, lease: None } = *admission else {
+            return false;
+        };
+        let windows = self.windows();
+        self.count_success(windows, generation, &now);
+        if let Some(slow) = &windows.slow {
+            slow.count(generation, false, &self.observer.knobs().slow, now);
+        }
+        true
     }
 
     /// Takes an admission back, with what came of the call.

@@ -173,10 +173,8 @@ impl<O: Observer> Circuit<O> {
         let mut recovery = self.lock();
         let is_closed = self.load().is_closed();
         if !self.windows().are_of(settings) {
-            // A closed circuit starts a generation for them; another one starts it when it closes.
-            let generation = recovery.generation_bits();
-            let generation = if is_closed { generation.next() } else { generation };
-            self.replace_windows(Windows::new(settings, generation));
+            self.replace_windows(Windows::new(settings, recovery.generation_bits()));
+            // Another one starts a generation when it closes.
             if is_closed {
                 self.publish(&mut recovery, Phase::Closed, TransitionReason::Manual);
             }

@@ -31,10 +31,10 @@ pub(super) enum SlowCalls {
 
 impl SlowCalls {
     /// Takes results of `generation` and later ones.
-    pub(super) fn new(window: Last, generation: Generation) -> Self {
+    pub(super) fn new(window: Last, stripes: usize, generation: Generation) -> Self {
         match window {
             Last::Calls(calls) => Self::Calls(LastCalls::new(calls, generation)),
-            Last::Time(time) => Self::Time(Buckets::new(time, generation)),
+            Last::Time(time) => Self::Time(Buckets::new(time, stripes, generation)),
         }
     }
 

@@ -17,6 +17,23 @@ pub(crate) use std::sync::{
 
 pub(crate) use std::sync::{PoisonError, atomic::Ordering};
 
+/// Numbers the threads that ask, from 0 on.
+#[cfg(not(backstop_loom))]
+pub(crate) fn thread_number() -> usize {
+    use std::sync::atomic::AtomicUsize;
+
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed));
+    NUMBER.with(|number| *number)
+}
+
+/// The same in each of the model checker's runs.
+#[cfg(backstop_loom)]
+pub(crate) fn thread_number() -> usize {
+    let id = format!("{:?}", loom::thread::current().id());
+    id.chars().filter_map(|char| char.to_digit(10)).fold(0, |number, digit| number * 10 + digit as usize)
+}
+
 /// The model checker has none.
 #[cfg(backstop_loom)]
 mod once {

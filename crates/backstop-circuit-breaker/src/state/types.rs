@@ -66,4 +66,6 @@ pub(crate) struct Settings {
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,
     pub(crate) probe_lease: Nanos,
+    /// How many threads shall be able to count in a window of time without waiting for one another.
+    pub(crate) stripes: usize,
 }

@@ -55,10 +55,11 @@ impl Windows {
             Trip::Consecutive { .. } => Failures::InARow,
             Trip::FailureRate { window: Last::Calls(calls), .. } => Failures::LastCalls(Ring::new(calls, generation)),
             Trip::FailureRate { window: Last::Time(time), .. } => {
-                Failures::LastTime(Box::new(Buckets::new(time, generation)))
+                Failures::LastTime(Box::new(Buckets::new(time, settings.stripes, generation)))
             }
         };
-        let slow = settings.slow.map(|SlowRate { window, .. }| Box::new(SlowCalls::new(window, generation)));
+        let slow =
+            settings.slow.map(|SlowRate { window, .. }| Box::new(SlowCalls::new(window, settings.stripes, generation)));
         Self { failures, slow }
     }
 
@@ -87,6 +88,12 @@ impl Windows {
         let word = Word::new(Phase::Closed, generation);
         let word = if matches!(self.failures, Failures::InARow) { word.full() } else { word };
         if self.slow.is_some() { word.counting_slow() } else { word }
+    }
+
+    /// Whether a call that isn't slow leaves the window of slow calls as it is.
+    #[inline]
+    pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
+        self.slow.as_ref().is_none_or(|slow| slow.is_unchanged_by_quick_call())
     }
 
     /// How many calls the count of failures in `word` is out of.

@@ -62,6 +62,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             success_threshold,
             max_concurrent_probes,
             probe_lease: probe_lease * SECOND,
+            stripes: 1,
         },
     )
 }
