@@ -1,94 +1,32 @@
 //! Answers that begin well and end badly.
-#![cfg(feature = "axum")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 mod common;
 
 use std::{
-    collections::VecDeque,
     future::{Future, pending},
-    pin::Pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{body::Body, response::Response};
 use backstop_core::{Degradation, Reason, Rejection, RejectionKind, SetBy, name, scope};
 use backstop_fallback::{Commit, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
-use bytes::Bytes;
-use common::*;
-use http::{HeaderMap, StatusCode};
-use http_body::{Frame, SizeHint};
+use common::{
+    script::{
+        Act::{self, Break, Data, Hang, Trailers, Wait},
+        Ends, Script,
+    },
+    *,
+};
+use http::StatusCode;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
 const COMPLETE: Commit = Commit::Complete { max_bytes: 1024 };
 
-#[derive(Clone, Copy)]
-enum Act {
-    Data(&'static str),
-    Trailers(&'static str),
-    Wait(u64),
-    Hang,
-    Break,
-}
-use Act::{Break, Data, Hang, Trailers, Wait};
-
-/// A body that plays its acts, and notes whose time limit dropped it.
-struct Script {
-    acts: VecDeque<Act>,
-    waiting: Option<Pin<Box<Sleep>>>,
-    ended_by: Ends,
-}
-
-type Ends = Arc<Mutex<Vec<Option<SetBy>>>>;
-
-impl http_body::Body for Script {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        loop {
-            if let Some(waiting) = &mut self.waiting {
-                std::task::ready!(waiting.as_mut().poll(cx));
-                self.waiting = None;
-            }
-            return Poll::Ready(match self.acts.pop_front() {
-                None => None,
-                Some(Data(data)) => Some(Ok(Frame::data(data.into()))),
-                Some(Trailers(status)) => Some(Ok(Frame::trailers(HeaderMap::from_iter([(
-                    http::HeaderName::from_static("grpc-status"),
-                    status.parse().unwrap(),
-                )])))),
-                Some(Wait(millis)) => {
-                    self.waiting = Some(Box::pin(sleep(Duration::from_millis(millis))));
-                    continue;
-                }
-                Some(Hang) => {
-                    self.acts.push_front(Hang);
-                    return Poll::Pending;
-                }
-                Some(Break) => Some(Err("the connection was reset".into())),
-            });
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.acts.iter().map(|act| if let Data(data) = act { data.len() as u64 } else { 0 }).sum())
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        self.ended_by.lock().unwrap().push(scope::ended_by());
-    }
-}
-
 fn scripted(acts: &[Act], ended_by: &Ends) -> Response {
-    let acts = acts.iter().copied().collect();
-    Response::new(Body::new(Script { acts, waiting: None, ended_by: Arc::clone(ended_by) }))
+    Response::new(Body::new(Script::new(acts, ended_by)))
 }
 
 fn acting(acts: &[Act]) -> Response {

@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
+pub(crate) mod script;
+
 use std::{
     convert::Infallible,
     sync::{
