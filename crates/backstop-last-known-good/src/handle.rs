@@ -8,8 +8,8 @@ use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store, cache_control::CacheControl, entry::Entry, key::Target, layer::Shared, shelf::Place, telemetry,
-    watch::flat,
+    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, shelf::Place, target::Target,
+    telemetry, watch::flat,
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).

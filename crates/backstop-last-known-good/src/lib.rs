@@ -1,4 +1,153 @@
 //! A tower layer that stores good answers, and serves them as stale when the service fails.
+//!
+//! # Why
+//!
+//! Yesterday's prices, clearly marked, are better than an error page. Around a service stands this layer, which copies its
+//! good answers aside as they stream to the caller. When the service fails, a chain asks the layer's handle for the last
+//! one it knew: it comes as `stale`, with its true age.
+//!
+//! Storing what one caller was told, to tell it another, is how caches leak. So the rules of HTTP caching decide what may
+//! be stored and for whom ([RFC 9111](https://www.rfc-editor.org/rfc/rfc9111)), and how stale it may be served ([RFC
+//! 5861](https://www.rfc-editor.org/rfc/rfc5861)); where they leave a choice, this layer stores less.
+//!
+//! **When not to use it**: for what an old answer makes wrong rather than old (a balance before a payment, stock before an
+//! order, permissions, feature switches that guard something), and for anything personal without a
+//! [`principal`](LastKnownGoodBuilder::principal). Let such answers say `no-store`, or leave the layer out. It is no cache
+//! either: while the service is well, every request goes to it.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//!
+//! use axum::body::Body;
+//! use backstop_last_known_good::{Freshness, LastKnownGoodLayer, name};
+//! use http::{Request, Response};
+//! use http_body_util::BodyExt;
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = LastKnownGoodLayer::new(name!("prices"));
+//! let known = layer.handle();
+//! let prices = layer.layer(service_fn(|_: Request<Body>| async {
+//!     Ok::<_, Infallible>(Response::new(Body::from("9.99")))
+//! }));
+//! prices.oneshot(Request::get("/prices").body(Body::empty())?).await?.into_body().collect().await?;
+//!
+//! // A quarter of an hour later, the service is down.
+//! tokio::time::advance(Duration::from_secs(900)).await;
+//! let (head, ()) = Request::get("/prices").body(())?.into_parts();
+//! let answer = known.answer::<Body>(head).await?;
+//! assert_eq!(answer.freshness().and_then(Freshness::age).map(|age| age.as_secs()), Some(900));
+//! assert_eq!(answer.value().headers()["age"], "900");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In a chain of `backstop-fallback` the handle is a provider, and its freshness needs no telling:
+//! `Provider::head(name!("cached"), move |head| known.answer(head))`. Put the layer outermost around the primary, directly
+//! inside the fallback: a request must look the same to both, or nothing that is stored is found.
+//!
+//! # What is stored, and served
+//!
+//! A *shared* answer is for whoever asks; a *personal* one, by [`principal`](LastKnownGoodBuilder::principal), for one
+//! principal alone. A store that knows no principals, and requests that have none, share.
+//!
+//! | rule | source |
+//! |---|---|
+//! | answers to `GET` are stored; they serve `HEAD`, too | RFC 9111 §3, RFC 9110 §9.3.2 |
+//! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
+//! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
+//! | … not if they set cookies | ours: a cookie is meant for one caller, once |
+//! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
+//! | … shared, in answer to `Authorization`, `Cookie` or configured [`credentials`](LastKnownGoodBuilder::credentials), only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
+//! | … not if they, or a part that they are made of, were degraded or stale themselves | ours |
+//! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
+//! | `no-cache`: not stored, since nothing is revalidated; so is `Pragma: no-cache` alone | RFC 9111 §5.2.2.4, §5.4 |
+//! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
+//! | `stale-if-error` of the answer: served so long after it was fresh; of the request: no longer than that | RFC 5861 §4 |
+//! | else: served up to the age of `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
+//! | the age is the greatest that `Age`, `Date` and the time it took allow, and goes on from there | RFC 9111 §4.2.3 |
+//! | the request's fields that `Vary` names must be the same, all values in order; never with `Vary: *` | RFC 9111 §4.1 |
+//! | `no-cache` and `max-age` of a request don't matter: it was sent to the service, which failed | RFC 9111 §5.2.1: advisory |
+//!
+//! And forgotten:
+//!
+//! | when | what | source |
+//! |---|---|---|
+//! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
+//! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
+//! | an answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same | ours |
+//! | an answer from before any of these ends only after it | that isn't stored | ours |
+//!
+//! A store that fails to forget is remembered: this process then serves nothing that was made before. Other processes with
+//! the same store don't know.
+//!
+//! A URI is told by authority, path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
+//! are kept of each, for each principal.
+//!
+//! The answer itself is what was stored: status, fields in order, its own `Date`, `Cache-Control` and validators. `Age` is
+//! added. What a cache below makes of that, RFC 9111 tells; `backstop-degradation-header` writes the same age, and the
+//! label.
+//!
+//! # Knobs
+//!
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | [`max_stale`](LastKnownGoodBuilder::max_stale) | 24 h | 1 s to 365 days |
+//! | [`max_body`](LastKnownGoodBuilder::max_body) | 256 KiB | 0 to 1 GiB, less than `max_bytes` |
+//! | [`principal`](LastKnownGoodBuilder::principal) | none: everything is shared | a closure |
+//! | [`credentials`](LastKnownGoodBuilder::credentials) | `Authorization`, `Cookie` | more of them |
+//! | [`max_bytes`](LastKnownGoodBuilder::max_bytes) | 64 MiB | 1 to 1 TiB |
+//! | [`max_entries`](LastKnownGoodBuilder::max_entries) | 65,536 | 1 to `max_bytes` |
+//! | [`store`](LastKnownGoodBuilder::store) | [`MokaStore`], in memory | any [`Store`] |
+//! | [`store_timeout`](LastKnownGoodBuilder::store_timeout) | 50 ms | 1 ms to 10 s |
+//!
+//! # Stores
+//!
+//! A [`Store`] keeps bytes under keys; what the bytes mean is versioned, and what can't be read is a miss. A store that
+//! fails, or takes longer than `store_timeout`, is a miss too, and a warning in the log.
+//!
+//! Nothing is spawned. A body streams on piece by piece, without delay; where the store isn't ready at once, the last piece
+//! waits until the answer is stored, at most `store_timeout`. An answer after which something is forgotten waits as long.
+//!
+//! # Cost
+//!
+//! A request of another safe method costs nothing; one that isn't safe allocates when it succeeds. A `GET` that may be stored is copied
+//! as it streams, into one buffer; its request's fields are kept flat until then, as `Vary` may name any of them. A `GET`
+//! whose request says that it may not be stored isn't copied, and allocates nothing.
+//!
+//! # Cancellation
+//!
+//! Dropping the future or the body stores nothing. Dropping either while the store is at work leaves the answer stored whole
+//! or not at all, and what was to be forgotten isn't served.
+//!
+//! # Telemetry
+//!
+//! Each decision is one `tracing` event, target `backstop::last_known_good`, with the field `name`; nothing of a request is
+//! in it.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | an answer was stored | `DEBUG` | `body_bytes` |
+//! | an answer isn't stored | `DEBUG` | `reason` |
+//! | what was stored is removed | `DEBUG` | `reason` |
+//! | a stored answer is served | `DEBUG` | `age`, in seconds |
+//! | no stored answer is served | `DEBUG` | `reason` |
+//! | the store failed | `WARN` | `operation`, `trouble` |
+//!
+//! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | answers with `axum::body::Body` |
+//! | `tonic` | answers with `tonic::body::Body` |
+//! | `metrics` | the metric, through the `metrics` facade |
 
 mod age;
 mod body;
@@ -15,9 +164,14 @@ mod rules;
 mod service;
 mod shelf;
 mod store;
+mod target;
 mod telemetry;
 mod vary;
 mod watch;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use backstop_core::{Answer, ConfigError, Freshness, Name, WrapBody, name};
 

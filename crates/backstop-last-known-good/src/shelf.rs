@@ -25,7 +25,8 @@ use crate::{
     NotStored, Store, StoreError,
     age::Clock,
     entry::{Draft, Entry, Node},
-    key::{Owner, Target},
+    key::Owner,
+    target::Target,
     telemetry,
     vary::{self, Selectors},
 };

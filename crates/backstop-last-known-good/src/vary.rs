@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header::VARY};
 
-use crate::{fields, key::hash};
+use crate::{
+    fields,
+    key::{hash, push},
+};
 
 /// How many variants of one answer are kept, for each principal. Each has a place, by a hash of the fields that it was
 /// selected by; two that fall on one place displace each other. So no caller can fill the store with variants.
@@ -88,14 +91,6 @@ impl Selectors {
         }
         (!all.too_many()).then_some(all)
     }
-}
-
-/// Appends `text` so that where it ends can't be mistaken.
-pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {
-    to.push(tag);
-    // No field and no target is that long; one that were would make a key that nothing else has, too.
-    to.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-    to.extend_from_slice(text);
 }
 
 /// The place of what a request selected.

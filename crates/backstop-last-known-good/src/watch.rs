@@ -20,10 +20,11 @@ use crate::{
     body::StoringBody,
     entry::Draft,
     fields,
-    key::{Owner, Target},
+    key::Owner,
     layer::Shared,
     rules::{Asked, Verdict, judge},
     shelf::{Epoch, Place},
+    target::Target,
     telemetry,
     vary::Selectors,
 };

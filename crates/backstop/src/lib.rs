@@ -60,11 +60,12 @@
 //! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
 //! | `degradation-header` | yes | `DegradationHeaderLayer`, of `backstop-degradation-header` |
+//! | `last-known-good` | | `LastKnownGoodLayer`, of `backstop-last-known-good` |
 //! | `axum` | | axum's bodies, and its handlers as providers |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
-//! | `metrics` | | what the bulkhead, the circuit breaker, the fallback, the retry and the time limits tell a dashboard, through the `metrics` facade |
+//! | `metrics` | | what the bulkhead, the circuit breaker, the fallback, the last known good, the retry and the time limits tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
@@ -104,6 +105,13 @@ pub use backstop_fallback as fallback;
 pub use backstop_fallback::{
     Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
     FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
+};
+#[cfg(feature = "last-known-good")]
+#[doc(no_inline)]
+pub use backstop_last_known_good as last_known_good;
+#[cfg(feature = "last-known-good")]
+pub use backstop_last_known_good::{
+    LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, NotStored,
 };
 #[cfg(feature = "retry")]
 #[doc(no_inline)]

@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "each test uses some of it, and a helper of a test may fail it"
 )]

@@ -1,6 +1,7 @@
 use backstop_core::name;
 
 use super::*;
+use crate::key::Owner;
 
 fn target(uri: &'static str, host: Option<&'static str>) -> Target {
     let headers = host.map(|host| (HOST, HeaderValue::from_static(host))).into_iter().collect();
