@@ -83,7 +83,7 @@ type Shared = Arc<Mutex<Vec<Degradation>>>;
 
 /// A scope: one request's, or one attempt's.
 ///
-/// While it is entered, what it holds stands in the thread-local, and what that held stands in a guard on the stack.
+/// While it is entered, what it holds stands in the thread-local.
 #[derive(Debug, Default)]
 pub struct Scope {
     deadline: Option<Deadline>,
@@ -129,8 +129,8 @@ impl Scope {
                     self.deadline = Some(outer.narrowed_by(self.deadline));
                 }
                 current.deadline.set(self.deadline);
-                let reports = current.reports.replace(self.reports.take());
-                Outside { is_open: current.is_open.replace(true), deadline, reports }
+                current.reports.swap(Cell::from_mut(&mut self.reports));
+                Outside { is_open: current.is_open.replace(true), deadline }
             })
             .unwrap_or_default()
     }
@@ -155,12 +155,11 @@ impl Scope {
     }
 }
 
-/// What [`Scope::enter`] displaced.
-#[derive(Default)]
+/// What [`Scope::enter`] displaced, but for the reports, which changed places with the scope's own.
+#[derive(Clone, Copy, Default)]
 struct Outside {
     is_open: bool,
     deadline: Option<Deadline>,
-    reports: Option<Box<Reports>>,
 }
 
 struct Entered<'a> {
@@ -171,11 +170,10 @@ struct Entered<'a> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Self { scope, outside } = self;
         _ = CURRENT.try_with(|current| {
-            current.is_open.set(outside.is_open);
-            current.deadline.set(outside.deadline);
-            scope.reports = current.reports.replace(outside.reports.take());
+            current.is_open.set(self.outside.is_open);
+            current.deadline.set(self.outside.deadline);
+            current.reports.swap(Cell::from_mut(&mut self.scope.reports));
         });
     }
 }

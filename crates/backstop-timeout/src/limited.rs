@@ -22,6 +22,7 @@ pub(crate) type TimeIsUp = (SetBy, Progress);
 
 impl<C: Call> Limited<C> {
     /// The call that `start` begins, until `deadline`, or until an earlier one of the scope.
+    #[inline]
     pub(crate) fn called(deadline: Deadline, start: impl FnOnce() -> C) -> Self {
         Self::Called { attempt: Attempt::start(Scope::narrowed(deadline), start) }
     }
@@ -32,6 +33,7 @@ impl<C: Call> Limited<C> {
     }
 
     /// When its time is up, where it has been begun.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         match self {
             Self::Called { attempt } => attempt.deadline(),
@@ -39,6 +41,7 @@ impl<C: Call> Limited<C> {
         }
     }
 
+    #[inline]
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<C::Output, TimeIsUp>> {
         Poll::Ready(match self.project() {
             LimitedProject::Called { mut attempt } => match ready!(attempt.as_mut().poll(cx)) {

@@ -81,6 +81,7 @@ impl<Res> Cover<Res> for UntilHeaders {}
 impl<Res> sealed::Stage<Res> for UntilHeaders {
     type Held = Infallible;
 
+    #[inline]
     fn hold(response: Res) -> Result<Res, Infallible> {
         Ok(response)
     }
@@ -89,6 +90,7 @@ impl<Res> sealed::Stage<Res> for UntilHeaders {
         match *held {}
     }
 
+    #[inline]
     fn limit_body(response: Res, _: BodyLimit<'_>) -> Res {
         response
     }
@@ -162,6 +164,7 @@ where
 {
     type Output = Result<Res, E>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let response = match self.as_mut().project() {

@@ -43,6 +43,7 @@ where
     J: Reject<Req, S::Response, S::Error>,
     O: Cover<S::Response>,
 {
+    #[inline]
     pub(crate) fn called(
         deadline: Deadline,
         call: impl FnOnce() -> S::Future,
@@ -71,6 +72,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Shared { name, limit, reject } = &**this.shared;
