@@ -1,0 +1,75 @@
+//! Over real sockets: only what came whole is stored, and what is stored is served when nobody answers any more.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use axum::{body::Body, http::StatusCode};
+use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
+use backstop_tests::http::{client, get, header, nobody, read};
+use http_body_util::BodyExt;
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tower::{Layer, ServiceBuilder, ServiceExt};
+
+/// A server that answers each connection with these bytes, and closes it.
+async fn says(answer: &'static str, serving: &mut JoinSet<()>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serving.spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            connection.read(&mut request).await.unwrap();
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+/// Whether what `says` answers is stored once its body has been read as far as it goes.
+async fn is_stored(answer: &'static str) -> bool {
+    let mut serving = JoinSet::new();
+    let address = says(answer, &mut serving).await;
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let answer = layer.layer(client(address)).oneshot(get("/")).await.unwrap();
+    let mut body = answer.into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+    layer.handle().answer::<Body>(get("/").into_parts().0).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_truncated_body_is_not_stored() {
+    assert!(is_stored("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood").await);
+    assert!(!is_stored("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ngood").await);
+    assert!(is_stored("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ngood\r\n0\r\n\r\n").await);
+    assert!(!is_stored("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ngood\r\n").await);
+    assert!(!is_stored("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\ngood").await);
+}
+
+#[tokio::test]
+async fn what_was_stored_is_served_when_nobody_listens_any_more() {
+    let mut serving = JoinSet::new();
+    let address = says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ngood", &mut serving).await;
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let known = layer.handle();
+    let instead = FallbackChain::builder("shop")
+        .provider(Provider::head(name!("cached"), move |head| known.answer::<Body>(head)))
+        .build()
+        .unwrap();
+    let stack = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(FallbackLayer::new(name!("live"), instead))
+        .layer(layer);
+
+    let (head, body) = read(stack.clone().service(client(address)).oneshot(get("/")).await.unwrap()).await;
+    assert_eq!((head.status, &*body, header(&head, "x-data-freshness")), (StatusCode::OK, "good", None));
+
+    let gone = nobody().await;
+    let (head, body) = read(stack.service(client(gone)).oneshot(get("/")).await.unwrap()).await;
+    assert_eq!((head.status, &*body), (StatusCode::OK, "good"));
+    assert_eq!(header(&head, "x-data-freshness"), Some("stale"));
+    assert_eq!(header(&head, "x-fallback-source"), Some("cached"));
+    assert_eq!(header(&head, "connection"), None);
+}
