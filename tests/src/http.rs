@@ -51,6 +51,11 @@ impl Server {
         Self { address, _serving: serving }
     }
 
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a GET over a connection of its own.
     pub async fn get(&self, path: &str) -> (Parts, String) {
         self.send(get(path)).await
