@@ -2,6 +2,8 @@
 //!
 //! | from | on | to |
 //! |---|---|---|
+//! | – | there is room, and the inner service is ready | admitted, and called |
+//! | – | else | asking, as soon as it is polled |
 //! | asking | there is room | admitted |
 //! | asking | there is no room, but in line | waiting |
 //! | asking | there is none in line either, or the request's deadline has passed | rejected |
@@ -32,7 +34,7 @@ use crate::{
 pin_project! {
     /// The response future of [`Bulkhead`](crate::Bulkhead).
     ///
-    /// It asks for its permit, or its place in line, when it is first polled.
+    /// Where it has no permit from the start, it asks for that, or for a place in line, when it is first polled.
     ///
     /// # Cancellation
     /// Dropping it gives up its place in line, or drops the call and gives its permit back, and the next in line comes
@@ -43,10 +45,9 @@ pin_project! {
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
     {
-        // Not polled before there is a permit, and dropped before the permit is given back.
+        // Never polled without a permit, and dropped before the permit is given back.
         #[pin]
         call: ServiceCall<S, Req>,
-        #[pin]
         state: State<J>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
@@ -54,13 +55,12 @@ pin_project! {
     }
 }
 
-pin_project! {
-    #[project = StateProject]
-    enum State<J> {
-        Asking { shared: Option<Arc<Shared<J>>> },
-        Waiting { #[pin] waiting: Waiting<J> },
-        Admitted { permit: Option<Permit<J>> },
-    }
+/// Each is `None` once it has gone over to the next.
+enum State<J> {
+    Asking(Option<Arc<Shared<J>>>),
+    // Boxed, for those who don't wait.
+    Waiting(Pin<Box<Waiting<J>>>),
+    Admitted(Option<Permit<J>>),
 }
 
 impl<S, Req, J, O> BulkheadFuture<S, Req, J, O>
@@ -68,10 +68,17 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
-    pub(crate) fn new(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
+    /// A call that is made, with its permit.
+    pub(crate) fn admitted(permit: Permit<J>, call: impl FnOnce() -> S::Future) -> Self {
+        let state = State::Admitted(Some(permit));
+        Self { call: ServiceCall::called(call()), state, context: None, until: PhantomData }
+    }
+
+    /// A call that has yet to ask for its permit.
+    pub(crate) fn asking(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
         let context = Some(shared.reject.context(&request));
         let call = ServiceCall::when_ready(service, request);
-        Self { call, state: State::Asking { shared: Some(shared) }, context, until: PhantomData }
+        Self { call, state: State::Asking(Some(shared)), context, until: PhantomData }
     }
 }
 
@@ -86,33 +93,33 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let admitted = match this.state.as_mut().project() {
-                StateProject::Admitted { permit } => {
-                    let result = ready!(this.call.poll(cx));
-                    return Poll::Ready(match (result, permit.take()) {
-                        (Ok(response), Some(permit)) => Ok(O::hand_over(permit, response)),
-                        (result, _) => result,
-                    });
+            let admitted = match this.state {
+                State::Admitted(permit) => {
+                    let mut result = ready!(this.call.as_mut().poll(cx));
+                    if let (Some(permit), Ok(response)) = (permit.take(), &mut result) {
+                        O::hand_over(permit, response);
+                    }
+                    return Poll::Ready(result);
                 }
-                StateProject::Asking { shared } => {
+                State::Asking(shared) => {
                     let Some(shared) = shared.take() else {
                         return Poll::Pending;
                     };
                     match Entry::ask(shared, cx.waker()) {
                         Entry::Admitted(permit) => Ok(permit),
                         Entry::Queued(place) => {
-                            this.state.set(State::Waiting { waiting: Waiting::new(place) });
+                            *this.state = State::Waiting(Box::pin(Waiting::new(place)));
                             continue;
                         }
                         Entry::Full(shared) => Err((shared, Refusal::Full)),
                     }
                 }
-                StateProject::Waiting { waiting } => ready!(waiting.poll(cx)),
+                State::Waiting(waiting) => ready!(waiting.as_mut().poll(cx)),
             };
             match admitted {
-                Ok(permit) => this.state.set(State::Admitted { permit: Some(permit) }),
+                Ok(permit) => *this.state = State::Admitted(Some(permit)),
                 Err((shared, refusal)) => {
-                    this.state.set(State::Asking { shared: None });
+                    *this.state = State::Asking(None);
                     let Some(context) = this.context.take() else {
                         return Poll::Pending;
                     };
@@ -130,9 +137,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Asking { .. } => "asking",
-            State::Waiting { .. } => "waiting",
-            State::Admitted { .. } => "admitted",
+            State::Asking(_) => "asking",
+            State::Waiting(_) => "waiting",
+            State::Admitted(_) => "admitted",
         };
         f.debug_struct("BulkheadFuture").field("state", &state).field("call", &self.call).finish_non_exhaustive()
     }

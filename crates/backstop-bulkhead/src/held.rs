@@ -20,10 +20,11 @@ pub(crate) enum Entry<J> {
 
 impl<J> Entry<J> {
     pub(crate) fn ask(shared: Arc<Shared<J>>, waker: &Waker) -> Self {
+        let shared = match Permit::try_acquire(shared) {
+            Ok(permit) => return Self::Admitted(permit),
+            Err(shared) => shared,
+        };
         let room = &shared.room;
-        if room.permits().try_acquire() {
-            return Self::Admitted(Permit::new(shared));
-        }
         room.take_back_expired();
         match room.permits().acquire(waker) {
             Asked::Admitted => Self::Admitted(Permit::new(shared)),
@@ -92,6 +93,11 @@ impl<J> Permit<J> {
     fn new(shared: Arc<Shared<J>>) -> Self {
         shared.room.show_in_use();
         Self { shared: Some(shared) }
+    }
+
+    /// A permit, where there is room and nobody waits; else what to ask with again.
+    pub(crate) fn try_acquire(shared: Arc<Shared<J>>) -> Result<Self, Arc<Shared<J>>> {
+        if shared.room.permits().try_acquire() { Ok(Self::new(shared)) } else { Err(shared) }
     }
 
     /// The response head is there, and the body is still to come.

@@ -64,8 +64,10 @@
 //! repeated by a retry, and lead a chain to its next provider. A call that finds room is made whatever the deadline; the
 //! timeout further in minds that.
 //!
-//! The layer is always ready, without asking the inner service. What runs, and what readiness is waited for, holds a
-//! permit; what waits in line holds none of the inner service's.
+//! The layer is always ready. Where there is room, the inner service is asked whether it is ready as well: if so, it is the
+//! one that is called; if not, a clone of it is made ready within the call. So what waits for the inner service holds a
+//! permit, and is bounded like all that run; and what waits in line holds nothing of the inner service's. Where there is
+//! no room, the inner service isn't asked.
 //!
 //! # Bodies
 //!
@@ -127,14 +129,15 @@
 //!
 //! # Cost
 //!
-//! A call that finds room takes no lock, reads no clock and allocates nothing: two compare-and-swaps, a clone of the inner
-//! service and a reference count. A body that isn't at its end costs one allocation, a lock to come and one to go, and a
-//! reading of the clock for each frame. A call that waits takes the lock and a timer.
+//! A call that finds room, of a service that is ready, takes no lock, reads no clock, clones no service and allocates
+//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to come and one to go, and a
+//! reading of the clock for each frame. A call that waits takes the lock, a timer and one
+//! allocation.
 //!
 //! # Cancellation
 //!
-//! A future asks for its permit, or its place in line, when it is first polled, and holds nothing before. Dropping it in
-//! line gives its place up; dropping it later drops the call, and then gives the permit back; dropping the body does the
+//! A call that finds room, of a service that is ready, is made at once, and holds its permit from then on; any other asks
+//! for its permit, or its place in line, when it is first polled, and holds nothing before. Dropping it in line gives its place up; dropping it later drops the call, and then gives the permit back; dropping the body does the
 //! same. Each time the next in line is woken at once. It doesn't count as anything.
 //!
 //! # Telemetry

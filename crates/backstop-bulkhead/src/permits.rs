@@ -132,6 +132,12 @@ impl Permits {
         Word(self.word.load(Ordering::Acquire))
     }
 
+    /// Whether a call that comes now finds a permit.
+    pub(crate) fn has_room(&self) -> bool {
+        let word = self.word();
+        word.has_room() && !word.is_queued()
+    }
+
     /// A permit, where there is room and nobody waits.
     pub(crate) fn try_acquire(&self) -> bool {
         self.change(|word| (word.has_room() && !word.is_queued()).then_some(word.0 + 1))

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     marker::PhantomData,
+    mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,18 +11,20 @@ use std::{
 use backstop_core::{HttpReject, Reject};
 use tower_service::Service;
 
-use crate::{BulkheadFuture, Until, UntilBodyEnd, layer::Shared};
+use crate::{BulkheadFuture, Until, UntilBodyEnd, held::Permit, layer::Shared};
 
 /// The service that [`BulkheadLayer`](crate::BulkheadLayer) makes.
 pub struct Bulkhead<S, J = HttpReject, O = UntilBodyEnd> {
     inner: S,
+    /// Whether the inner service was ready when it was asked, and the next call may be made of it directly.
+    is_ready: bool,
     shared: Arc<Shared<J>>,
     until: PhantomData<fn() -> O>,
 }
 
 impl<S, J, O> Bulkhead<S, J, O> {
     pub(crate) const fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, shared, until: PhantomData }
+        Self { inner, is_ready: false, shared, until: PhantomData }
     }
 
     /// The inner service.
@@ -50,17 +53,39 @@ where
     type Error = S::Error;
     type Future = BulkheadFuture<S, Req, J, O>;
 
-    /// Always ready: whether there is room, and for whom first, is known only to the calls.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    /// Always ready, unless the inner service fails: whoever has to wait, for room or for the inner service, does so in
+    /// the call, where that is bounded.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.is_ready = false;
+        if self.shared.room.permits().has_room() {
+            match self.inner.poll_ready(cx)? {
+                Poll::Ready(()) => self.is_ready = true,
+                // It may stand in a line of its own now, without a permit of ours. A clone doesn't.
+                Poll::Pending => self.inner = self.inner.clone(),
+            }
+        }
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // A clone, made ready by its own future: nobody has made the one that is kept ready.
-        BulkheadFuture::new(self.inner.clone(), request, Arc::clone(&self.shared))
+        let shared = Arc::clone(&self.shared);
+        if !mem::take(&mut self.is_ready) {
+            return BulkheadFuture::asking(self.inner.clone(), request, shared);
+        }
+        match Permit::try_acquire(shared) {
+            Ok(permit) => BulkheadFuture::admitted(permit, || self.inner.call(request)),
+            Err(shared) => {
+                // The room has gone since. The service that is ready must not stay so until it is: others may need
+                // what it has reserved.
+                let service = self.inner.clone();
+                self.inner = service.clone();
+                BulkheadFuture::asking(service, request, shared)
+            }
+        }
     }
 }
 
+/// A clone asks for readiness itself.
 impl<S: Clone, J, O> Clone for Bulkhead<S, J, O> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.shared))

@@ -1,5 +1,7 @@
 //! Until when a call holds its permit: to the end of its response body, or to the head of its response.
 
+use std::mem;
+
 use backstop_core::AbortBody;
 
 use crate::{body::HeldBody, held::Permit};
@@ -39,7 +41,7 @@ pub(crate) mod sealed {
     #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res> {
         /// Gives the permit back, or gives it to the response.
-        fn hand_over<J>(permit: Permit<J>, response: Res) -> Res;
+        fn hand_over<J>(permit: Permit<J>, response: &mut Res);
     }
 }
 
@@ -54,9 +56,8 @@ impl sealed::Marker for UntilBodyEnd {
 impl<Res> Until<Res> for UntilHeaders {}
 
 impl<Res> sealed::HandOver<Res> for UntilHeaders {
-    fn hand_over<J>(permit: Permit<J>, response: Res) -> Res {
+    fn hand_over<J>(permit: Permit<J>, _: &mut Res) {
         drop(permit);
-        response
     }
 }
 
@@ -65,12 +66,10 @@ impl<B: AbortBody> Until<http::Response<B>> for UntilBodyEnd {}
 
 #[diagnostic::do_not_recommend]
 impl<B: AbortBody> sealed::HandOver<http::Response<B>> for UntilBodyEnd {
-    fn hand_over<J>(permit: Permit<J>, response: http::Response<B>) -> http::Response<B> {
-        if response.body().is_end_stream() {
-            drop(permit);
-            return response;
+    fn hand_over<J>(permit: Permit<J>, response: &mut http::Response<B>) {
+        let body = response.body_mut();
+        if !body.is_end_stream() {
+            *body = B::wrap(HeldBody::new(mem::take(body), permit.go_on_with_body()));
         }
-        let permit = permit.go_on_with_body();
-        response.map(|body| B::wrap(HeldBody::new(body, permit)))
     }
 }

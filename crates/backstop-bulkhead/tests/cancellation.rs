@@ -19,15 +19,51 @@ fn empty() -> Response<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_was_never_polled_holds_nothing() {
+async fn a_call_that_was_never_polled_holds_a_permit_only_where_it_was_made_at_once() {
     let (upstream, _calls) = upstream();
     let layer = room_for(1, 0);
-    let unpolled = call(&layer, &upstream);
-    assert_eq!(layer.handle().in_use(), 0);
-    let mut polled = call(&layer, &upstream);
-    assert_pending!(polled.poll());
-    drop(unpolled);
+    let unready = call(&layer, &upstream);
+    assert_eq!(layer.handle().in_use(), 0, "it has to wait until the service is ready, and hasn't begun to");
+    let mut ready = layer.layer(upstream.clone());
+    let called = ready.ready().await.unwrap().call(Request::new(Body::empty()));
     assert_eq!(layer.handle().in_use(), 1);
+    drop(unready);
+    assert_eq!(layer.handle().in_use(), 1);
+    drop(called);
+    assert_eq!(layer.handle().in_use(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_service_has_reserved_is_given_back_where_the_room_has_gone_since() {
+    let layer = room_for(1, 1);
+    let permits = Arc::new(Semaphore::new(2));
+    let inner = service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    let mut services = [(); 2].map(|()| layer.layer(ConcurrencyLimit::with_semaphore(inner, Arc::clone(&permits))));
+    for service in &mut services {
+        service.ready().await.unwrap();
+    }
+    assert_eq!(permits.available_permits(), 0);
+    let mut calls = services.each_mut().map(|service| task::spawn(service.call(Request::new(Body::empty()))));
+    assert_eq!(permits.available_permits(), 1, "the second waits, and reserves nothing meanwhile");
+    for call in &mut calls {
+        assert_pending!(call.poll());
+    }
+    assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_ready_is_left_without_a_place_in_its_own_line() {
+    let layer = room_for(2, 0);
+    let permits = Arc::new(Semaphore::new(0));
+    let inner = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(empty()) });
+    let mut idle = layer.layer(ConcurrencyLimit::with_semaphore(inner, Arc::clone(&permits)));
+    let mut other = idle.clone();
+    idle.ready().await.unwrap();
+    let mut call = task::spawn(other.ready().await.unwrap().call(Request::new(Body::empty())));
+    assert_pending!(call.poll());
+    permits.add_permits(1);
+    assert!(call.is_woken(), "the idle one would have kept it");
+    assert_ready_ok!(call.poll());
 }
 
 #[tokio::test(start_paused = true)]
