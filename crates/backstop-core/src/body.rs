@@ -7,7 +7,6 @@ mod pieces;
 mod recording;
 mod replay;
 mod replay_impls;
-mod resume;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wrap;
@@ -17,5 +16,4 @@ pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
-pub use resume::resume_body;
 pub use wrap::WrapBody;

@@ -99,6 +99,10 @@ async fn until_the_first_frame_a_head_alone_is_no_answer() {
     assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), &ended(SetBy::Us));
     assert_eq!(drops.take(), [Some(SetBy::Us)], "who is dropped with the body knows why");
 
+    // A frame that holds nothing is none.
+    let response = ask(UntilFirstFrame, EARLY, &[Act::Data(""), Act::Hang], &drops).await;
+    assert_eq!(response.status(), 504);
+
     // Head and first frame share the limit.
     let response = ask(UntilFirstFrame, EARLY, &[Act::Wait(EARLY), Act::Data("one")], &drops).await;
     assert_eq!(response.status(), 504);

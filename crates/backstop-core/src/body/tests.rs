@@ -5,6 +5,5 @@ mod limits;
 mod properties;
 mod races;
 mod replay;
-mod resume;
 pub(crate) mod script;
 mod wrap;

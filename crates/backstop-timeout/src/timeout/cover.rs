@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Call, Deadline, Name, WrapBody, resume_body};
+use backstop_core::{AbortBody, Call, Deadline, Name, ReadAhead, WrapBody};
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
 use super::body::LimitedBody;
@@ -22,7 +24,8 @@ use super::body::LimitedBody;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UntilHeaders;
 
-/// The limit covers the first frame of the response body, too: the response is given when that frame is there.
+/// The limit covers the first frame of the response body that holds anything, too: the response is given when that frame
+/// is there.
 ///
 /// For upstreams that send their head at once and then hang: such a call still ends in a typed rejection, which a
 /// breaker counts and a retry may repeat. Costs one allocation for each response with a body, which keeps its type:
@@ -97,27 +100,56 @@ impl<Res> sealed::Stage<Res> for UntilHeaders {
 }
 
 #[diagnostic::do_not_recommend]
-impl<B: WrapBody<Error: Send>> Cover<http::Response<B>> for UntilFirstFrame {}
+impl<B: WrapBody<Error: Send + Unpin>> Cover<http::Response<B>> for UntilFirstFrame {}
 
 #[diagnostic::do_not_recommend]
-impl<B: WrapBody<Error: Send>> sealed::Stage<http::Response<B>> for UntilFirstFrame {
-    /// `None` once it was given.
-    type Held = Option<http::Response<B>>;
+impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for UntilFirstFrame {
+    type Held = Awaited<B>;
 
-    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Self::Held> {
-        if response.body().is_end_stream() { Ok(response) } else { Err(Some(response)) }
+    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Awaited<B>> {
+        if response.body().is_end_stream() {
+            return Ok(response);
+        }
+        let (head, body) = response.into_parts();
+        Err(Awaited { head: Some(head), body: ReadAhead::new(body, 0) })
     }
 
-    fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
-        let Some(response) = held else {
+    fn poll_held(held: &mut Awaited<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
+        let read = ready!(Pin::new(&mut held.body).poll(cx));
+        let Some(head) = held.head.take() else {
             return Poll::Pending;
         };
-        let first = ready!(Pin::new(response.body_mut()).poll_frame(cx));
-        held.take().map_or(Poll::Pending, |response| Poll::Ready(response.map(|rest| resume_body(first, rest))))
+        // A body that breaks off here is as good a body as one that breaks off later.
+        let body = read.map_or_else(|error| B::wrap(Broken(Some(error))), |ahead| ahead.body);
+        Poll::Ready(http::Response::from_parts(head, body))
     }
 
     fn limit_body(response: http::Response<B>, _: BodyLimit<'_>) -> http::Response<B> {
         response
+    }
+}
+
+/// An answer whose first frame is awaited.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "only our own strategies get one")]
+pub struct Awaited<B> {
+    head: Option<http::response::Parts>,
+    body: ReadAhead<B>,
+}
+
+/// A body that ended with this error.
+struct Broken<E>(Option<E>);
+
+impl<E: Unpin> Body for Broken<E> {
+    type Data = Bytes;
+    type Error = E;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
     }
 }
 
