@@ -7,8 +7,17 @@
 //! [`Degradation`], which the layer of `backstop-degradation-header` turns into response
 //! headers. [`FallbackChain`] does the same in a handler, without HTTP.
 //!
-//! Don't use it where a wrong answer is worse than none (a balance, a permission), nor to hide a bug: a fallback that is
-//! always active is an outage that nobody sees. Each activation is a `WARN` event.
+//! # When not to use it
+//!
+//! - Where a wrong answer is worse than none: a balance, a permission, a dose.
+//! - Where the fallback depends on what has failed. A cache behind the same network, or a second call to the same
+//!   overloaded database, fails with it, or makes it worse.
+//! - To hide a bug. A fallback that is always active is an outage that nobody sees: watch the
+//!   [activations](#what-an-operator-sees), and [exercise](#exercising-it) what is never active.
+//! - For work that must be done, such as a payment, unless every provider is safe to be asked after another: see
+//!   [side effects](#side-effects).
+//!
+//! # An example
 //!
 //! ```
 //! # #[cfg(feature = "axum")]
@@ -77,9 +86,58 @@
 //! A request whose method isn't idempotent (RFC 9110 §9.2.2), and that the primary or an earlier provider may have
 //! processed, isn't given to another provider, unless that is marked
 //! [`even_if_processed`](Provider::even_if_processed). A refused connection or an open circuit proves that nothing was
-//! processed; so does being given nothing of the request, as [`Provider::value`] is.
+//! processed; so does being given nothing of the request, as [`Provider::value`] is. A time limit that passed, a 5xx, a
+//! lost connection and a body that broke off prove nothing.
+//!
+//! So a payment is charged, else queued, and never charged twice by accident:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::io;
+//! use axum::{body::Body, http::{Request, Response, StatusCode}, response::IntoResponse};
+//! use backstop_fallback::{FallbackChain, FallbackLayer, Provider, name};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # async fn charge(_: Request<Body>) -> Response<Body> { StatusCode::CREATED.into_response() }
+//! # async fn enqueue(_: Request<Body>) -> Response<Body> { StatusCode::ACCEPTED.into_response() }
+//! // Charges elsewhere, and so only if it is certain that nothing has been charged.
+//! let elsewhere = Provider::from_fn(name!("second_acquirer"), charge);
+//! // Writes down that somebody must look at it, which is right in any case.
+//! let queue = Provider::from_fn(name!("queue"), enqueue).even_if_processed();
+//! let chain = FallbackChain::builder("payments").provider(elsewhere).provider(queue).build()?;
+//! let layer = FallbackLayer::new(name!("acquirer"), chain);
+//!
+//! for (error, status) in [
+//!     (io::ErrorKind::ConnectionRefused, StatusCode::CREATED), // nothing was sent: charged elsewhere
+//!     (io::ErrorKind::ConnectionReset, StatusCode::ACCEPTED), // perhaps charged, the answer lost: queued
+//! ] {
+//!     let acquirer = service_fn(move |_| async move { Err::<Response<Body>, _>(io::Error::from(error)) });
+//!     let payment = Request::post("/payments").body(Body::from("9.99"))?;
+//!     assert_eq!(layer.layer(acquirer).oneshot(payment).await?.status(), status);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Upgrades and `CONNECT` pass by the chain: they are about their connection.
+//!
+//! # Bodies that break off
+//!
+//! An answer is taken for one when its head has come. An upstream that sends 200 and then dies or hangs has failed all the
+//! same: [`commit_on`](FallbackChainBuilder::commit_on) waits for the first frame of the body, or for all of a small one,
+//! and holds back that much.
+//!
+//! # Storms
+//!
+//! When the primary fails, all of its traffic falls on the next provider at once.
+//! [`concurrency`](Provider::concurrency) bounds how many requests may be in one; those beyond go on to the next, at
+//! once. Let the last one be one that any number may be in.
+//!
+//! # Exercising it
+//!
+//! [`FallbackHandle::forced`] sends a share of the traffic to a provider though the primary is well, so that a fallback
+//! which doesn't work is known before it is needed.
 //!
 //! # In a stack
 //!
@@ -91,12 +149,25 @@
 //! Dropping the future drops the primary's call, or the provider's that is running. A call that its share of the time
 //! ends is dropped under [`ended_by`](backstop_core::scope::ended_by), so that a circuit breaker further in counts it.
 //!
-//! # Features
+//! # Knobs
 //!
-//! | feature | adds |
-//! |---|---|
-//! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
-//! | `metrics` | the metrics below, through the facade of that name |
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | [`FallbackChainBuilder::total`] | 5 s | more than 0 s, up to 24 h |
+//! | [`FallbackChainBuilder::commit_on`] | [`Commit::Headers`] | `max_bytes`: 1 byte to 1 GiB |
+//! | [`FallbackChainBuilder::classify_fn`], in handlers | every `Ok` is an answer | |
+//! | [`FallbackChainBuilder::fail_safe`], in handlers | no default | |
+//! | [`Provider::timeout`], [`FallbackBuilder::primary_timeout`] | its share | more than 0 s, up to the total |
+//! | [`Provider::concurrency`] | no bound | 1 request or more |
+//! | [`Provider::only_when`] | asked whatever the primary failed of | |
+//! | [`Provider::even_if_processed`] | not asked then | |
+//! | [`Provider::freshness`], [`Provider::freshness_of`] | [`Freshness::Degraded`] | |
+//! | [`FallbackBuilder::fall_back_on`] | no status but the failures | |
+//! | [`FallbackBuilder::classify`] | [`HttpClassify`] | |
+//! | [`FallbackBuilder::copy_requests`] | [`HttpCopy`]: bodies up to 64 KiB | 0 to 1 GiB |
+//! | [`FallbackBuilder::keep_replaced`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s |
+//! | [`FallbackBuilder::problem_details`] | a 503 without a body | |
+//! | [`FallbackHandle::forced`] | nobody | a share of 0 to 1 |
 //!
 //! # What an operator sees
 //!
@@ -109,6 +180,13 @@
 //! | `fallback_activations_total` | `chain_name`, `provider_name` | how often another provider answered than the primary |
 //! | `fallback_latency_seconds` | `chain_name`, `provider_name` | how long every answer took, the primary's too: its count is what shares are of |
 //! | `fallback_exhausted_total` | `chain_name` | how often nobody answered |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
+//! | `metrics` | the metrics above, through the facade of that name |
 
 mod answer;
 mod ask;
