@@ -1,27 +1,30 @@
 //! A random part of a wait, so that those who were refused together don't come back together.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-const UNIT: f64 = 1e6;
+use crate::common::nanos;
+
+/// Shares and draws are fixed-point numbers of 32 bits behind the point.
+const UNIT: f64 = (1_u64 << 32) as f64;
 
 /// Draws without a lock, from the thread's own generator or, where there is a seed, the same draws every time.
 #[derive(Debug)]
 pub(crate) struct Jitter {
-    /// In millionths.
-    share: AtomicU32,
+    /// Up to and with 1.
+    share: AtomicU64,
     next_seed: Option<Box<AtomicU64>>,
 }
 
 impl Jitter {
     pub(crate) fn new(seed: Option<u64>) -> Self {
-        Self { share: AtomicU32::new(0), next_seed: seed.map(|seed| Box::new(AtomicU64::new(seed))) }
+        Self { share: AtomicU64::new(0), next_seed: seed.map(|seed| Box::new(AtomicU64::new(seed))) }
     }
 
     pub(crate) fn set(&self, share: f64) {
-        self.share.store((share * UNIT).round() as u32, Relaxed);
+        self.share.store((share * UNIT).round() as u64, Relaxed);
     }
 
     /// 0 to the share of `wait`.
@@ -31,10 +34,14 @@ impl Jitter {
             return Duration::ZERO;
         }
         let draw = match &self.next_seed {
-            None => fastrand::f64(),
-            Some(seed) => fastrand::Rng::with_seed(seed.fetch_add(1, Relaxed)).f64(),
+            None => fastrand::u32(..),
+            Some(seed) => fastrand::Rng::with_seed(seed.fetch_add(1, Relaxed)).u32(..),
         };
-        // Both factors are 0 to 1.
-        wait.mul_f64(f64::from(share) / UNIT * draw)
+        Duration::from_nanos(part(part(nanos(wait), share), draw.into()))
     }
+}
+
+/// That share of a whole. Refused callers wait for this: no division, and no floating point.
+const fn part(whole: u64, share: u64) -> u64 {
+    (whole as u128 * share as u128 >> 32) as u64
 }
