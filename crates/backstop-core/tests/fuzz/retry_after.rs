@@ -10,12 +10,12 @@ pub(crate) fn holds_for(input: &[u8]) {
     const LONGEST: Duration = Duration::from_secs(1 << 31);
 
     let (value, date) = match input.iter().position(|byte| *byte == b'\n') {
-        Some(at) => (&input[..at], Some(&input[at + 1..])),
+        Some(at) => (&input[..at], HeaderValue::from_bytes(&input[at + 1..]).ok()),
         None => (input, None),
     };
     let read = |value| {
         let mut headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
-        headers.extend(date.and_then(|date| Some((header::DATE, HeaderValue::from_bytes(date).ok()?))));
+        headers.extend(date.clone().map(|date| (header::DATE, date)));
         retry_after(&headers)
     };
     let Ok(header) = HeaderValue::from_bytes(value) else { return };
@@ -30,12 +30,12 @@ pub(crate) fn holds_for(input: &[u8]) {
     } else if !text.windows(3).any(|zone| zone == b"GMT") && !text.contains(&b':') {
         assert_eq!(delay, None, "neither seconds nor a date");
     }
-    if delay.is_some() && date.is_some_and(is_date) {
+    if delay.is_some() && date.as_ref().is_some_and(is_date) {
         let padded = HeaderValue::from_bytes(&[b" ", value, b"\t "].concat()).unwrap();
         assert_eq!(read(padded), delay, "whitespace around it says nothing, nor does our clock");
     }
 }
 
-fn is_date(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok_and(|value| httpdate::parse_http_date(value).is_ok())
+fn is_date(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|value| httpdate::parse_http_date(value).is_ok())
 }
