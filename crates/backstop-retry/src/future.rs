@@ -3,31 +3,30 @@
 //! | state | on | to |
 //! |---|---|---|
 //! | passing | the call ends | done: its answer |
-//! | attempting | an answer that isn't to be replaced | done: that answer |
-//! | attempting | a response that is to be replaced | keeping |
-//! | attempting | an error that is to be replaced | waiting |
-//! | attempting | refused by a layer, or out of time, with an earlier answer at hand | done: the earlier answer |
+//! | first attempt, later attempt | an answer that isn't to be replaced | done: that answer |
+//! | first attempt, later attempt | a response that is to be replaced | keeping |
+//! | first attempt, later attempt | an error that is to be replaced | waiting |
+//! | later attempt | refused by a layer, or out of time, with an earlier answer at hand | done: the earlier answer |
 //! | keeping | the response is in memory, or given up | waiting |
-//! | waiting | the delay has passed | attempting |
+//! | waiting | the delay has passed | later attempt |
 //! | waiting | out of time, with an earlier answer at hand | done: the earlier answer |
+//!
+//! Most requests end with their first attempt, and every future is moved a few times before it is polled. So what is needed
+//! after that is boxed.
 
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    Attempt, Classify, CopyRequest, Deadline, Keep, KeepAnswer, RequestFacts, Scope, ServiceCall, SetBy, Timer, scope,
-};
+use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, Scope, ServiceCall, Timer, scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
     StopReason,
-    layer::Policy,
-    repeats::{Again, Answer, Repeats, Step},
+    repeats::{Answer, Repeats, Step},
 };
 
 pin_project! {
@@ -57,9 +56,12 @@ pin_project! {
         S: Service<Req>,
     {
         Passing { #[pin] future: S::Future },
-        Attempting { #[pin] attempt: Attempt<ServiceCall<S, Req>> },
-        Keeping { #[pin] keeping: P },
-        Waiting { #[pin] timer: Timer },
+        // Ended by nobody but itself: there is no earlier answer.
+        First { #[pin] future: S::Future, scope: Scope },
+        Later { attempt: Pin<Box<Attempt<ServiceCall<S, Req>>>> },
+        // With the reports that belong to the response.
+        Keeping { keeping: Pin<Box<P>>, reports: Vec<Degradation> },
+        Waiting { timer: Pin<Box<Timer>> },
         Done,
     }
 }
@@ -75,22 +77,9 @@ where
         Self { state: State::Passing { future }, repeats: None }
     }
 
-    /// The first attempt, which `call` makes; `later` is for those that may follow.
-    pub(crate) fn repeating(
-        policy: &Arc<Policy<C, K, A>>,
-        facts: RequestFacts,
-        later: S,
-        mut request: Req,
-        call: impl FnOnce(Req) -> S::Future,
-    ) -> Self {
-        if let Some(budget) = &policy.budget {
-            budget.deposit();
-        }
-        let kept = policy.copy.keep(&mut request, Keep::Whole);
-        let deadline = Deadline::after(policy.settings.total, SetBy::Us);
-        let attempt = Attempt::start(Scope::narrowed(deadline), || ServiceCall::called(call(request)));
-        let repeats = Repeats::new(policy, facts, deadline, Again { service: later, kept });
-        Self { state: State::Attempting { attempt }, repeats: Some(repeats) }
+    /// The first attempt of a request that may be repeated.
+    pub(crate) const fn repeating(future: S::Future, scope: Scope, repeats: Repeats<S, Req, C, K, A>) -> Self {
+        Self { state: State::First { future, scope }, repeats: Some(repeats) }
     }
 }
 
@@ -110,16 +99,31 @@ where
             let step = match (this.state.as_mut().project(), this.repeats.as_mut()) {
                 (StateProj::Passing { future }, _) => {
                     let result = ready!(future.poll(cx));
-                    break Answer { result, reports: Vec::new() };
+                    this.state.set(State::Done);
+                    return Poll::Ready(result);
                 }
-                (StateProj::Attempting { attempt }, Some(repeats)) => ready!(poll_attempt(attempt, repeats, cx)),
-                (StateProj::Keeping { keeping }, Some(repeats)) => {
-                    repeats.kept(ready!(keeping.poll(cx)));
+                (StateProj::First { future, scope }, Some(repeats)) => {
+                    let result = ready!(scope.enter(|| future.poll(cx)));
+                    let reports = scope.take_reports();
+                    let outcome = repeats.judge(&result);
+                    if !outcome.transient {
+                        // How most requests end: with an answer that nobody has to look at any more.
+                        this.state.set(State::Done);
+                        *this.repeats = None;
+                        reports.into_iter().for_each(scope::report);
+                        return Poll::Ready(result);
+                    }
+                    repeats.after(outcome, Answer { result, reports })
+                }
+                (StateProj::Later { attempt }, Some(repeats)) => ready!(poll_attempt(attempt.as_mut(), repeats, cx)),
+                (StateProj::Keeping { keeping, reports }, Some(repeats)) => {
+                    let response = ready!(keeping.as_mut().poll(cx));
+                    repeats.kept(response, std::mem::take(reports));
                     Step::Wait
                 }
                 (StateProj::Waiting { timer }, Some(repeats)) => {
                     if let Some(at) = repeats.next_at() {
-                        ready!(timer.poll_until(at, cx));
+                        ready!(timer.as_mut().poll_until(at, cx));
                     }
                     if let Some(last) = repeats.take_last_if_late() {
                         break last;
@@ -127,19 +131,20 @@ where
                     let Some(attempt) = repeats.begin_next() else {
                         return Poll::Pending;
                     };
-                    this.state.set(State::Attempting { attempt });
+                    this.state.set(State::Later { attempt: Box::pin(attempt) });
                     continue;
                 }
-                (StateProj::Attempting { .. } | StateProj::Keeping { .. } | StateProj::Waiting { .. }, None)
-                | (StateProj::Done, _) => return Poll::Pending,
+                (_, None) | (StateProj::Done, _) => return Poll::Pending,
             };
             match (step, this.repeats.as_ref()) {
                 (Step::Finish(answer), _) => break answer,
-                (Step::Keep(response), Some(repeats)) => {
-                    this.state.set(State::Keeping { keeping: repeats.keep(response) });
+                (Step::Keep { response, reports }, Some(repeats)) => {
+                    this.state.set(State::Keeping { keeping: Box::pin(repeats.keep(response)), reports });
                 }
                 // Whatever the attempt still held is dropped before the wait.
-                (Step::Keep(_) | Step::Wait, _) => this.state.set(State::Waiting { timer: Timer::new() }),
+                (Step::Keep { .. } | Step::Wait, _) => {
+                    this.state.set(State::Waiting { timer: Box::pin(Timer::new()) });
+                }
             }
         };
         if let (Ok(response), Some(repeats)) = (&mut answer.result, this.repeats.as_ref()) {
@@ -155,7 +160,7 @@ where
 
 type Polled<S, Req> = Poll<Step<<S as Service<Req>>::Response, <S as Service<Req>>::Error>>;
 
-/// Polls an attempt, and ends it when the time is up, if there is something to return instead: without that there is
+/// Polls a later attempt, and ends it when the time is up, if there is something to return instead: without that there is
 /// nothing that this layer could say in the service's own types.
 fn poll_attempt<S, Req, C, K, A>(
     mut attempt: Pin<&mut Attempt<ServiceCall<S, Req>>>,
@@ -182,7 +187,8 @@ where
         ready!(attempt.as_mut().poll_call(cx))
     };
     let reports = attempt.take_reports();
-    Poll::Ready(repeats.after(Answer { result, reports }))
+    let outcome = repeats.judge(&result);
+    Poll::Ready(repeats.after(outcome, Answer { result, reports }))
 }
 
 impl<S, Req, C, K, A> fmt::Debug for RetryFuture<S, Req, C, K, A>
@@ -194,7 +200,8 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Passing { .. } => "Passing",
-            State::Attempting { .. } => "Attempting",
+            State::First { .. } => "First",
+            State::Later { .. } => "Later",
             State::Keeping { .. } => "Keeping",
             State::Waiting { .. } => "Waiting",
             State::Done => "Done",

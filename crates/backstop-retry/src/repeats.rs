@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{
-    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, KeepAnswer, Outcome,
-    Pushback, Reason, RequestFacts, Scope, ServiceCall, Verdict, scope,
+    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, Keep, KeepAnswer, Outcome,
+    Pushback, Reason, RequestFacts, Scope, ServiceCall, SetBy, Verdict, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -23,7 +23,7 @@ pub(crate) enum Step<Res, E> {
     /// Return this.
     Finish(Answer<Res, E>),
     /// Keep this response, then wait.
-    Keep(Res),
+    Keep { response: Res, reports: Vec<Degradation> },
     /// Wait.
     Wait,
 }
@@ -46,16 +46,14 @@ where
     /// `None` once the last attempt has begun, so that nothing is kept or recorded for nothing.
     again: Option<Again<S, K::Kept>>,
     /// The next attempt, while it is waited for.
-    next: Option<Next<S, Req>>,
+    next: Option<Box<Next<S, Req>>>,
     /// The answer of last resort. Boxed, since most requests have none.
     last: Option<Box<Answer<S::Response, S::Error>>>,
-    /// The reports that belong to the response that is being kept.
-    keeping: Vec<Degradation>,
 }
 
-pub(crate) struct Again<S, Kept> {
-    pub(crate) service: S,
-    pub(crate) kept: Kept,
+struct Again<S, Kept> {
+    service: S,
+    kept: Kept,
 }
 
 struct Next<S, Req> {
@@ -69,24 +67,28 @@ where
     S: Service<Req>,
     K: CopyRequest<Req>,
 {
-    pub(crate) fn new(
-        policy: &Arc<Policy<C, K, A>>,
-        facts: RequestFacts,
-        deadline: Deadline,
-        again: Again<S, K::Kept>,
-    ) -> Self {
+    /// Of a request that is about to be sent; `later` is for the attempts that may follow. Its time begins now.
+    pub(crate) fn new(policy: &Arc<Policy<C, K, A>>, facts: RequestFacts, later: S, request: &mut Req) -> Self {
+        if let Some(budget) = &policy.budget {
+            budget.deposit();
+        }
+        let kept = policy.copy.keep(request, Keep::Whole);
         Self {
             policy: Arc::clone(policy),
             facts,
-            deadline,
+            deadline: Deadline::after(policy.settings.total, SetBy::Us),
             attempt: 1,
             backoff: None,
             stop: None,
-            again: Some(again),
+            again: Some(Again { service: later, kept }),
             next: None,
             last: None,
-            keeping: Vec::new(),
         }
+    }
+
+    /// The scope of an attempt.
+    pub(crate) const fn scope(&self) -> Scope {
+        Scope::narrowed(self.deadline)
     }
 
     /// Whether there is something to return if the time is up.
@@ -114,13 +116,12 @@ where
 
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
-        let Next { service, request, .. } = self.next.take()?;
-        Some(Attempt::start(Scope::narrowed(self.deadline), || ServiceCall::when_ready(service, request)))
+        let Next { service, request, .. } = *self.next.take()?;
+        Some(Attempt::start(self.scope(), || ServiceCall::when_ready(service, request)))
     }
 
     /// Takes the response that was kept. One that couldn't be leaves the one before it in place.
-    pub(crate) fn kept(&mut self, response: Option<S::Response>) {
-        let reports = std::mem::take(&mut self.keeping);
+    pub(crate) fn kept(&mut self, response: Option<S::Response>, reports: Vec<Degradation>) {
         if let Some(response) = response {
             self.last = Some(Box::new(Answer { result: Ok(response), reports }));
         }
@@ -154,13 +155,18 @@ where
         }
     }
 
+    /// What an attempt's result counts as.
+    pub(crate) fn judge(&self, result: &Result<S::Response, S::Error>) -> Outcome {
+        self.policy.classify.classify(result.as_ref().map_err(ErrorRef::new))
+    }
+
     /// Decides what follows an attempt.
-    pub(crate) fn after(&mut self, answer: Answer<S::Response, S::Error>) -> Step<S::Response, S::Error> {
+    pub(crate) fn after(
+        &mut self,
+        outcome: Outcome,
+        answer: Answer<S::Response, S::Error>,
+    ) -> Step<S::Response, S::Error> {
         let judged = answer.result.as_ref().map_err(ErrorRef::new);
-        let outcome = self.policy.classify.classify(judged);
-        if !outcome.transient && !self.has_last() {
-            return Step::Finish(answer);
-        }
         let policy = Arc::clone(&self.policy);
         if self.has_last() {
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
@@ -184,10 +190,7 @@ where
                 telemetry::retrying(&policy.settings.name, self.attempt, delay, policy.classify.reason(judged));
                 self.attempt += 1;
                 match answer {
-                    Answer { result: Ok(response), reports } => {
-                        self.keeping = reports;
-                        Step::Keep(response)
-                    }
+                    Answer { result: Ok(response), reports } => Step::Keep { response, reports },
                     failed @ Answer { result: Err(_), .. } => {
                         self.last = Some(Box::new(failed));
                         Step::Wait
@@ -250,7 +253,7 @@ where
             self.again.take().map(|again| again.service)
         };
         self.backoff = Some(backoff);
-        self.next = service.map(|service| Next { service, request, at: now + delay });
+        self.next = service.map(|service| Box::new(Next { service, request, at: now + delay }));
         Ok(delay)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use backstop_core::{Classify, CopyRequest, HttpClassify, HttpCopy, KeepAnswer, KeepReplaced};
 use tower_service::Service;
 
-use crate::{RetryFuture, layer::Policy};
+use crate::{RetryFuture, layer::Policy, repeats::Repeats};
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
 pub struct Retry<S, C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
@@ -54,7 +54,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let Policy { settings, copy, .. } = &*self.policy;
         if settings.max_attempts == 1 {
             return RetryFuture::passing(self.inner.call(request));
@@ -65,8 +65,10 @@ where
             return RetryFuture::passing(self.inner.call(request));
         }
         // The service that was ready is called now; later attempts make the clone ready.
-        let later = self.inner.clone();
-        RetryFuture::repeating(&self.policy, facts, later, request, |request| self.inner.call(request))
+        let repeats = Repeats::new(&self.policy, facts, self.inner.clone(), &mut request);
+        let mut scope = repeats.scope();
+        let future = scope.enter(|| self.inner.call(request));
+        RetryFuture::repeating(future, scope, repeats)
     }
 }
 
