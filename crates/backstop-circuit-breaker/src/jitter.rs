@@ -43,5 +43,5 @@ impl Jitter {
 
 /// That share of a whole. Refused callers wait for this: no division, and no floating point.
 const fn part(whole: u64, share: u64) -> u64 {
-    (whole as u128 * share as u128 >> 32) as u64
+    ((whole as u128 * share as u128) >> 32) as u64
 }
