@@ -96,7 +96,7 @@ async fn what_goes_wrong_after_the_commit_goes_wrong_for_the_caller() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_comes_out_byte_for_byte() {
-    let acts = [Data("one"), Wait(10), Data("two"), Wait(10), Data("three"), Trailers("0")];
+    let acts = [Data("one"), Wait(10), Data("two"), Wait(10), Data("three"), Trailers("14")];
     for commit in [Commit::Headers, Commit::FirstFrame, COMPLETE, Commit::Complete { max_bytes: 5 }] {
         let make = move || {
             let mut response = acting(&acts);
@@ -111,7 +111,7 @@ async fn an_answer_comes_out_byte_for_byte() {
             assert_eq!(response.extensions().get(), Some(&"an extension"));
             assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(11));
             let body = response.into_body().collect().await.unwrap();
-            assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
+            assert_eq!(body.trailers().unwrap()["grpc-status"], "14", "which means nothing in plain HTTP");
             assert_eq!(body.to_bytes(), "onetwothree");
         }
     }
@@ -220,6 +220,32 @@ async fn a_broken_body_may_have_been_processed() {
         let response = layer.layer(service(acts)).oneshot(post("pay")).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_broken_body_may_have_been_processed_too() {
+    for acts in [&[Break][..], &[Hang]] {
+        let first = Provider::from_fn(name!("first"), move |_: Req| async { acting(acts) });
+        let second = Provider::from_fn(name!("second"), |_: Req| async { Response::new(Body::from("twice")) });
+        let chain = builder(COMPLETE).provider(first).provider(second).build().unwrap();
+        let refused = service_fn(|_: Req| async {
+            Err::<Response, BoxError>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+        });
+        let error = FallbackLayer::new(name!("primary"), chain).layer(refused).oneshot(post("pay")).await.unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_tells_its_age_still_does() {
+    use backstop_core::{Answer, Freshness};
+
+    let age = Duration::from_secs(912);
+    let cached = Provider::value(name!("cached"), move || async move { Answer::stale(acting(&[Data("all")]), age) });
+    let chain = builder(COMPLETE).provider(cached).build().unwrap();
+    let down = service_fn(|_: Req| async { infallible(status(503)) });
+    let response = FallbackLayer::new(name!("primary"), chain).layer(down).oneshot(get()).await.unwrap();
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().freshness(), Freshness::stale(age));
 }
 
 #[tokio::test]

@@ -106,7 +106,8 @@ async fn an_answer_makes_room_though_its_future_is_still_there() {
     let service = FallbackLayer::new(name!("primary"), chain(&gauge)).layer(down());
     let mut done = Vec::new();
     for _ in 0..4 {
-        let mut call = Box::pin(service.clone().oneshot(get()));
+        // Not by `oneshot`, which drops the future itself.
+        let mut call = Box::pin(service.clone().call(get()));
         assert_eq!(text(call.as_mut().await.unwrap()).await, "slow");
         done.push(call);
     }
