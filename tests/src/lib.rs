@@ -1,5 +1,6 @@
 //! What the tests of the layers together share.
 
+pub mod faults;
 pub mod grpc;
 pub mod http;
 pub mod http1;

@@ -1,0 +1,113 @@
+//! Servers that fail, each in one way, at every request.
+
+#![allow(clippy::must_use_candidate, reason = "a helper of a test")]
+
+use std::{future::pending, net::SocketAddr, time::Duration};
+
+use crate::{
+    http::nobody,
+    http1::{Connection, Http1Server},
+};
+
+/// How a server fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody listens.
+    Refused,
+    /// The connection is accepted, and that is all.
+    Silence,
+    /// The connection is reset when the request has come.
+    ResetBeforeHead,
+    /// The connection is reset in the middle of the head.
+    ResetInHead,
+    /// The head comes a byte at a time, and has no end.
+    SlowHead,
+    /// The answer is a 500.
+    Status,
+    /// The connection ends in the middle of the body.
+    TruncatedBody,
+    /// The body comes a byte at a time, and has no end.
+    SlowBody,
+    /// What comes is no HTTP.
+    Garbage,
+    /// The head is larger than any client takes.
+    OversizedHead,
+}
+
+impl Fault {
+    /// Each of them.
+    pub const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::Silence,
+        Self::ResetBeforeHead,
+        Self::ResetInHead,
+        Self::SlowHead,
+        Self::Status,
+        Self::TruncatedBody,
+        Self::SlowBody,
+        Self::Garbage,
+        Self::OversizedHead,
+    ];
+
+    /// A server that fails so.
+    pub async fn start(self) -> FaultyServer {
+        if self == Self::Refused {
+            return FaultyServer { address: nobody().await, _server: None };
+        }
+        let server = Http1Server::start(move |connection| self.play(connection)).await;
+        FaultyServer { address: server.address(), _server: Some(server) }
+    }
+
+    async fn play(self, mut connection: Connection) {
+        while connection.head().await.is_some() {
+            match self {
+                Self::Refused | Self::Silence => pending().await,
+                Self::ResetBeforeHead => return connection.reset(),
+                Self::ResetInHead => {
+                    connection.write("HTTP/1.1 200 OK\r\ncontent-le").await;
+                    return connection.reset();
+                }
+                Self::SlowHead => {
+                    connection.write("HTTP/1.1 200 OK\r\nx-slow: ").await;
+                    drip(&mut connection).await;
+                }
+                Self::Status => connection.answer(500, "500").await,
+                Self::TruncatedBody => {
+                    connection.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nnot all of it").await;
+                    return;
+                }
+                Self::SlowBody => {
+                    connection.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffff\r\n").await;
+                    drip(&mut connection).await;
+                }
+                Self::Garbage => connection.write("\u{16}\u{3}\u{1} who speaks of HTTP?\r\n\r\n").await,
+                Self::OversizedHead => {
+                    let head =
+                        format!("HTTP/1.1 200 OK\r\nx-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(4 << 20));
+                    connection.write(&head).await;
+                }
+            }
+        }
+    }
+}
+
+async fn drip(connection: &mut Connection) {
+    loop {
+        connection.write(".").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A server that fails, until it is dropped.
+#[derive(Debug)]
+pub struct FaultyServer {
+    address: SocketAddr,
+    _server: Option<Http1Server>,
+}
+
+impl FaultyServer {
+    /// Where it listens, if it does.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
