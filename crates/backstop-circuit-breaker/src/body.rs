@@ -10,30 +10,34 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{held::Held, metrics::FailureReason};
+use crate::{
+    held::{Held, Link},
+    metrics::FailureReason,
+};
 
 /// A body with the permit of its call. Frames, size hint, end and errors are the inner body's.
 ///
 /// # Cancellation
 /// Dropping it before its end drops the call, as dropping the response future does.
-pub(crate) struct WatchedBody<B, C, J> {
+pub(crate) struct WatchedBody<B, C, J, L: Link<C, J>> {
     inner: B,
     /// `None` once the call has ended.
-    held: Option<Held<C, J>>,
+    held: Option<Held<C, J, L>>,
     /// gRPC's status comes in the trailers, and without one the call has failed.
     status_to_come: bool,
 }
 
-impl<B, C, J> WatchedBody<B, C, J> {
-    pub(crate) const fn new(inner: B, held: Held<C, J>, status_to_come: bool) -> Self {
+impl<B, C, J, L: Link<C, J>> WatchedBody<B, C, J, L> {
+    pub(crate) const fn new(inner: B, held: Held<C, J, L>, status_to_come: bool) -> Self {
         Self { inner, held: Some(held), status_to_come }
     }
 }
 
-impl<B, C, J> Body for WatchedBody<B, C, J>
+impl<B, C, J, L> Body for WatchedBody<B, C, J, L>
 where
     B: WrapBody,
     C: Classify<http::Response<B>>,
+    L: Link<C, J>,
     // Whoever asks for `Unpin` of the body asks it of these, which are never pinned.
     Self: Unpin,
 {
@@ -51,9 +55,9 @@ where
                 call.start_waiting();
                 return Poll::Pending;
             }
-            Poll::Ready(Some(Err(error))) => Some(call.shared().classify.classify(Err(ErrorRef::new(error)))),
+            Poll::Ready(Some(Err(error))) => Some(call.link().classify().classify(Err(ErrorRef::new(error)))),
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
-                Some(trailers) if *status_to_come => Some(judge(&call.shared().classify, trailers)),
+                Some(trailers) if *status_to_come => Some(judge(call.link().classify(), trailers)),
                 Some(_) => Some(Outcome::success()),
                 // Who knows that by this frame may not ask again.
                 None if inner.is_end_stream() => Some(ended(*status_to_come)),

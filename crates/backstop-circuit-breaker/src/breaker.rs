@@ -1,6 +1,6 @@
 //! What all services, permits and handles of a layer share.
 
-use std::{mem, num::NonZero, sync::Arc, time::Duration};
+use std::{fmt, mem, num::NonZero, sync::Arc, time::Duration};
 
 use backstop_core::{CircuitState, Name, Outcome, SetBy, Verdict, scope};
 
@@ -14,7 +14,8 @@ use crate::{
 
 /// A circuit with a clock and a name.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+#[expect(unnameable_types, reason = "what links lead to, which are our own")]
+pub struct Breaker {
     pub(crate) circuit: Circuit<Telemetry>,
 }
 
@@ -31,6 +32,11 @@ impl Breaker {
     pub(crate) fn is_clean(&self) -> bool {
         let Counted { failures, slow, .. } = self.circuit.counted(self.now());
         self.circuit.state() == CircuitState::Closed && failures == 0 && slow == 0
+    }
+
+    /// Strategies may be closures, which have nothing to show.
+    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("name", self.name()).field("state", &self.circuit.state()).finish_non_exhaustive()
     }
 
     pub(crate) fn common(&self) -> &Common {

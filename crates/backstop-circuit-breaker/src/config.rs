@@ -243,8 +243,8 @@ fn millionths(field: &'static str, share: f64) -> Result<u32, ConfigError> {
     }
 }
 
-pub(crate) fn check_max_keys(keys: u32) -> Result<usize, ConfigError> {
-    number("max_keys", keys, 1..=1 << 24, "1 to 16777216").map(|keys| keys as usize)
+pub(crate) fn check_max_keys(keys: u32) -> Result<u32, ConfigError> {
+    number("max_keys", keys, 1..=1 << 24, "1 to 16777216")
 }
 
 fn number(field: &'static str, n: u32, range: RangeInclusive<u32>, allowed: &'static str) -> Result<u32, ConfigError> {

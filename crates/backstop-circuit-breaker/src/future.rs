@@ -14,7 +14,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Observe, UntilHeaders, breaker::Permit, held::Held, layer::Shared, metrics::FailureReason, state::Refused,
+    Observe, UntilHeaders,
+    breaker::{Breaker, Permit},
+    held::{Held, Link},
+    layer::Shared,
+    metrics::FailureReason,
+    state::Refused,
     telemetry,
 };
 
@@ -28,51 +33,54 @@ pin_project! {
     /// Dropping it drops the call and gives its permit back. What the call then counts as is said
     /// [here](crate#cancellation).
     #[must_use = "futures do nothing unless polled"]
-    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders>
+    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders, L = Arc<Shared<C, J>>>
     where
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
+        L: Link<C, J>,
     {
         #[pin]
-        state: State<S::Future, J::Context, C, J>,
+        state: State<S::Future, J::Context, C, J, L>,
         observe: PhantomData<fn() -> O>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<F, X, C, J> {
-        Called { #[pin] future: F, held: Held<C, J> },
+    enum State<F, X, C, J, L> where L: Link<C, J> {
+        Called { #[pin] future: F, held: Held<C, J, L> },
         // The context is `None` once it was given to the strategy.
-        Refused { refused: Refused, context: Option<X>, shared: Arc<Shared<C, J>> },
+        Refused { refused: Refused, context: Option<X>, link: L },
     }
 }
 
-impl<S, Req, C, J, O> CircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, C, J, O, L> CircuitBreakerFuture<S, Req, C, J, O, L>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
+    L: Link<C, J>,
 {
     #[inline]
-    pub(crate) fn called(permit: Permit, shared: Arc<Shared<C, J>>, call: impl FnOnce() -> S::Future) -> Self {
+    pub(crate) fn called(permit: Permit, link: L, call: impl FnOnce() -> S::Future) -> Self {
         // Made before the call, which may panic.
-        let mut held = Held::new(permit, shared);
+        let mut held = Held::new(permit, link);
         let future = held.run(call);
         Self { state: State::Called { future, held }, observe: PhantomData }
     }
 
-    pub(crate) const fn refused(refused: Refused, context: J::Context, shared: Arc<Shared<C, J>>) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), shared }, observe: PhantomData }
+    pub(crate) const fn refused(refused: Refused, context: J::Context, link: L) -> Self {
+        Self { state: State::Refused { refused, context: Some(context), link }, observe: PhantomData }
     }
 }
 
-impl<S, Req, C, J, O> Future for CircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, C, J, O, L> Future for CircuitBreakerFuture<S, Req, C, J, O, L>
 where
     S: Service<Req>,
     S::Error: 'static,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J>,
+    O: Observe<S::Response, C, J, L>,
+    L: Link<C, J>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -84,7 +92,7 @@ where
                     held.start_waiting();
                     return Poll::Pending;
                 };
-                let outcome = held.shared().classify.classify(result.as_ref().map_err(ErrorRef::new));
+                let outcome = held.link().classify().classify(result.as_ref().map_err(ErrorRef::new));
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {
@@ -93,21 +101,21 @@ where
                     }
                 })
             }
-            StateProject::Refused { refused, context, shared } => {
+            StateProject::Refused { refused, context, link } => {
                 let Some(context) = context.take() else {
                     return Poll::Pending;
                 };
-                Poll::Ready(shared.reject.reject(context, rejection(*refused, shared)))
+                Poll::Ready(link.reject().reject(context, rejection(*refused, link.breaker())))
             }
         }
     }
 }
 
-fn rejection<C, J>(refused: Refused, shared: &Shared<C, J>) -> Rejection {
-    let name = shared.breaker.name();
+fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
+    let name = breaker.name();
     let Refused { state, wait } = refused;
     let retry_after = match state {
-        CircuitState::Open => Some(shared.breaker.retry_after(wait)),
+        CircuitState::Open => Some(breaker.retry_after(wait)),
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),
         // Nobody knows for how long.
         _ => None,
@@ -116,18 +124,19 @@ fn rejection<C, J>(refused: Refused, shared: &Shared<C, J>) -> Rejection {
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
 }
 
-impl<S, Req, C, J, O> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, C, J, O, L> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O, L>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
+    L: Link<C, J>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");
         match &self.state {
-            State::Called { held, .. } => held.shared().debug(f),
-            State::Refused { refused, shared, .. } => {
+            State::Called { held, .. } => held.link().breaker().debug(f),
+            State::Refused { refused, link, .. } => {
                 f.field("refused", &refused.state);
-                shared.debug(f)
+                link.breaker().debug(f)
             }
         }
     }

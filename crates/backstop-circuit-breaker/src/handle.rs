@@ -1,6 +1,6 @@
 //! The operator's side of a circuit.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{CircuitState, ConfigError, Name};
 use tokio::sync::watch;
@@ -14,9 +14,14 @@ use crate::{
 /// Looks at a circuit and acts on it: see [`CircuitBreakerLayer::handle`](crate::CircuitBreakerLayer::handle).
 ///
 /// All clones, and all services of the layer, share the circuit.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CircuitBreakerHandle {
-    breaker: Arc<Breaker>,
+    has: Arc<dyn HasBreaker>,
+}
+
+/// What a circuit is part of.
+pub(crate) trait HasBreaker: Send + Sync {
+    fn breaker(&self) -> &Breaker;
 }
 
 /// What a circuit has counted since its last transition.
@@ -36,14 +41,18 @@ pub struct Counts {
 }
 
 impl CircuitBreakerHandle {
-    pub(crate) const fn new(breaker: Arc<Breaker>) -> Self {
-        Self { breaker }
+    pub(crate) const fn new(has: Arc<dyn HasBreaker>) -> Self {
+        Self { has }
+    }
+
+    fn breaker(&self) -> &Breaker {
+        self.has.breaker()
     }
 
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.breaker.name()
+        self.breaker().name()
     }
 
     /// The state.
@@ -51,13 +60,13 @@ impl CircuitBreakerHandle {
     /// A circuit whose wait has passed is open until a call comes, which is then the first probe.
     #[must_use]
     pub fn state(&self) -> CircuitState {
-        self.breaker.circuit.state()
+        self.breaker().circuit.state()
     }
 
     /// What has been counted since the last transition.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker.circuit.counted(self.now());
+        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker().circuit.counted(self.now());
         Counts { calls, failures, slow, probes, probe_successes }
     }
 
@@ -65,13 +74,13 @@ impl CircuitBreakerHandle {
     /// isn't open.
     #[must_use]
     pub fn remaining_wait(&self) -> Option<Duration> {
-        self.breaker.circuit.remaining_wait(self.now()).map(Duration::from_nanos)
+        self.breaker().circuit.remaining_wait(self.now()).map(Duration::from_nanos)
     }
 
     /// How many generations there have been: one for each transition and each [`reset`](Self::reset).
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.breaker.circuit.generation()
+        self.breaker().circuit.generation()
     }
 
     /// The state, and each change of it.
@@ -81,7 +90,7 @@ impl CircuitBreakerHandle {
     /// state, and no other.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<CircuitState> {
-        self.breaker.circuit.listeners().subscribe(|| self.state())
+        self.breaker().circuit.listeners().subscribe(|| self.state())
     }
 
     /// Each change of the state from now on, in order.
@@ -101,22 +110,22 @@ impl CircuitBreakerHandle {
     /// ```
     #[must_use]
     pub fn events(&self) -> Events {
-        Events::new(Arc::clone(&self.breaker))
+        Events::new(Arc::clone(&self.has))
     }
 
     /// Refuses every call until [`close`](Self::close) or [`reset`](Self::reset).
     pub fn isolate(&self) {
-        self.breaker.circuit.isolate();
+        self.breaker().circuit.isolate();
     }
 
     /// Closes the circuit, with nothing counted. A closed one stays as it is and keeps its counts.
     pub fn close(&self) {
-        self.breaker.circuit.close();
+        self.breaker().circuit.close();
     }
 
     /// Makes the circuit as new: closed, with nothing counted, also where it was closed already.
     pub fn reset(&self) {
-        self.breaker.circuit.reset();
+        self.breaker().circuit.reset();
     }
 
     /// Takes over other settings while calls run. Costs the calls nothing.
@@ -149,15 +158,21 @@ impl CircuitBreakerHandle {
     /// the circuit of a key, which has its settings in common with all others: see
     /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). Then all stays as it was.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        let common = self.breaker.common();
+        let common = self.breaker().common();
         if common.is_keyed() {
             return Err(ConfigError::new("name", config.name.into_owned(), "that of a layer without keys"));
         }
-        self.breaker.reload(&common.check(config)?);
+        self.breaker().reload(&common.check(config)?);
         Ok(())
     }
 
     fn now(&self) -> Nanos {
-        self.breaker.now()
+        self.breaker().now()
+    }
+}
+
+impl fmt::Debug for CircuitBreakerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.breaker().debug(f.debug_struct("CircuitBreakerHandle"))
     }
 }

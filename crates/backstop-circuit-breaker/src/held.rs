@@ -1,6 +1,6 @@
 //! A permit that gives itself back.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::Outcome;
 
@@ -10,31 +10,53 @@ use crate::{
     metrics::FailureReason,
 };
 
-/// The permit of a call, wherever that is: in its future, or in the body of its response.
-#[expect(unnameable_types, reason = "only our own strategies get one")]
-pub struct Held<C, J> {
-    permit: Permit,
-    shared: Arc<Shared<C, J>>,
+/// What leads a call to its circuit, and to what judges and rejects. Each call has a clone.
+#[expect(unnameable_types, reason = "sealed")]
+pub trait Link<C, J>: Clone + Unpin {
+    fn breaker(&self) -> &Breaker;
+    fn classify(&self) -> &C;
+    fn reject(&self) -> &J;
 }
 
-impl<C, J> Held<C, J> {
+impl<C, J> Link<C, J> for Arc<Shared<C, J>> {
     #[inline]
-    pub(crate) const fn new(permit: Permit, shared: Arc<Shared<C, J>>) -> Self {
-        Self { permit, shared }
-    }
-
-    #[inline]
-    pub(crate) fn shared(&self) -> &Shared<C, J> {
-        &self.shared
-    }
-
     fn breaker(&self) -> &Breaker {
-        &self.shared.breaker
+        &self.breaker
+    }
+
+    #[inline]
+    fn classify(&self) -> &C {
+        &self.classify
+    }
+
+    #[inline]
+    fn reject(&self) -> &J {
+        &self.reject
+    }
+}
+
+/// The permit of a call, wherever that is: in its future, or in the body of its response.
+#[expect(unnameable_types, reason = "only our own strategies get one")]
+pub struct Held<C, J, L: Link<C, J>> {
+    permit: Permit,
+    link: L,
+    strategies: PhantomData<fn() -> (C, J)>,
+}
+
+impl<C, J, L: Link<C, J>> Held<C, J, L> {
+    #[inline]
+    pub(crate) const fn new(permit: Permit, link: L) -> Self {
+        Self { permit, link, strategies: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) const fn link(&self) -> &L {
+        &self.link
     }
 
     /// Takes the permit along, to where the call goes on. What is left has ended.
     pub(crate) fn take(&mut self) -> Self {
-        Self { permit: self.permit.take(), shared: Arc::clone(&self.shared) }
+        Self::new(self.permit.take(), self.link.clone())
     }
 
     /// Runs code of the call's own. Where that panics, the call is a failure, whoever catches the panic.
@@ -48,12 +70,12 @@ impl<C, J> Held<C, J> {
 
     /// The call, or its body, is pending.
     pub(crate) fn start_waiting(&mut self) {
-        self.permit.start_waiting(&self.shared.breaker);
+        self.permit.start_waiting(self.link.breaker());
     }
 
     /// The response head is there, and the body is still to come.
     pub(crate) fn go_on_with_body(&mut self) {
-        self.permit.go_on_with_body(&self.shared.breaker);
+        self.permit.go_on_with_body(self.link.breaker());
     }
 
     /// A piece of the body has come.
@@ -64,19 +86,19 @@ impl<C, J> Held<C, J> {
     /// The call has ended. Where it failed, that is how.
     #[inline]
     pub(crate) fn finish(&mut self, outcome: Outcome, reason: FailureReason) {
-        self.permit.finish(&self.shared.breaker, outcome, reason);
+        self.permit.finish(self.link.breaker(), outcome, reason);
     }
 }
 
-impl<C, J> Drop for Held<C, J> {
+impl<C, J, L: Link<C, J>> Drop for Held<C, J, L> {
     #[inline]
     fn drop(&mut self) {
-        self.permit.drop(&self.shared.breaker);
+        self.permit.drop(self.link.breaker());
     }
 }
 
-impl<C, J> fmt::Debug for Held<C, J> {
+impl<C, J, L: Link<C, J>> fmt::Debug for Held<C, J, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("name", self.breaker().name()).finish_non_exhaustive()
+        f.debug_struct("Held").field("name", self.link.breaker().name()).finish_non_exhaustive()
     }
 }

@@ -1,13 +1,13 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
 use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders, breaker::Breaker,
-    common::Common, config::Settings,
+    common::Common, config::Settings, handle::HasBreaker,
 };
 
 /// Stops calling a service that fails. See the [crate docs](crate).
@@ -23,10 +23,31 @@ pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject, O = UntilHeader
 }
 
 /// What all services of a layer share.
-pub(crate) struct Shared<C, J> {
-    pub(crate) breaker: Arc<Breaker>,
+#[expect(unnameable_types, reason = "the default of parameters that nobody else needs to name")]
+pub struct Shared<C, J> {
+    pub(crate) breaker: Arc<Alone>,
     pub(crate) classify: C,
     pub(crate) reject: J,
+}
+
+/// Shares a cache line with nothing that healthy calls write, such as reference counts.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Alone(Breaker);
+
+impl Deref for Alone {
+    type Target = Breaker;
+
+    #[inline]
+    fn deref(&self) -> &Breaker {
+        &self.0
+    }
+}
+
+impl HasBreaker for Alone {
+    fn breaker(&self) -> &Breaker {
+        &self.0
+    }
 }
 
 impl CircuitBreakerLayer {
@@ -58,7 +79,7 @@ impl CircuitBreakerLayer {
 
 impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
-        let breaker = Arc::new(Breaker::new(Arc::new(Common::new(name, settings, false)), &settings.circuit));
+        let breaker = Arc::new(Alone(Breaker::new(Arc::new(Common::new(name, settings, false)), &settings.circuit)));
         breaker.show_state();
         Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
     }
@@ -66,7 +87,7 @@ impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     /// Looks at the circuit and acts on it.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(Arc::clone(&self.shared.breaker))
+        CircuitBreakerHandle::new(self.shared.breaker.clone())
     }
 }
 
@@ -78,15 +99,13 @@ impl<C, J, O> Clone for CircuitBreakerLayer<C, J, O> {
 
 impl<C, J, O> fmt::Debug for CircuitBreakerLayer<C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("CircuitBreakerLayer"))
+        self.shared.breaker.debug(f.debug_struct("CircuitBreakerLayer"))
     }
 }
 
-impl<C, J> Shared<C, J> {
-    /// Strategies may be closures, which have nothing to show.
-    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        let state = self.breaker.circuit.state();
-        f.field("name", self.breaker.name()).field("state", &state).finish_non_exhaustive()
+impl<C, J> fmt::Debug for Shared<C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.breaker.debug(f.debug_struct("Shared"))
     }
 }
 

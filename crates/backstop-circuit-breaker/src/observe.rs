@@ -1,8 +1,15 @@
 //! Until when a call is watched: to the head of its response, or to the end of its body.
 
+use std::sync::Arc;
+
 use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
 
-use crate::{body::WatchedBody, held::Held, metrics::FailureReason};
+use crate::{
+    body::WatchedBody,
+    held::{Held, Link},
+    layer::Shared,
+    metrics::FailureReason,
+};
 
 /// A call has ended when its response head is there. The default, for responses of any type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,45 +31,47 @@ pub struct UntilBodyEnd;
     note = "and a classifier and a way to reject that are `Send + Sync + 'static`",
     note = "for other bodies map the response body below the layer"
 )]
-pub trait Observe<Res, C, J>: sealed::HandOver<Res, C, J> {}
+pub trait Observe<Res, C, J, L: Link<C, J> = Arc<Shared<C, J>>>: sealed::HandOver<Res, C, J, L> {}
 
 mod sealed {
-    use super::{Held, Outcome};
+    use super::{Held, Link, Outcome};
 
     #[expect(unnameable_types, reason = "sealed")]
-    pub trait HandOver<Res, C, J> {
+    pub trait HandOver<Res, C, J, L: Link<C, J>> {
         /// Gives the permit back, or gives it to the response.
-        fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: Res) -> Res;
+        fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res;
     }
 }
 
-impl<Res, C, J> Observe<Res, C, J> for UntilHeaders {}
+impl<Res, C, J, L: Link<C, J>> Observe<Res, C, J, L> for UntilHeaders {}
 
-impl<Res, C, J> sealed::HandOver<Res, C, J> for UntilHeaders {
+impl<Res, C, J, L: Link<C, J>> sealed::HandOver<Res, C, J, L> for UntilHeaders {
     #[inline]
-    fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: Res) -> Res {
+    fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res {
         held.finish(outcome, FailureReason::Response);
         response
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<B, C, J> Observe<http::Response<B>, C, J> for UntilBodyEnd
+impl<B, C, J, L> Observe<http::Response<B>, C, J, L> for UntilBodyEnd
 where
     B: WrapBody,
     C: Classify<http::Response<B>> + Send + Sync + 'static,
     J: Send + Sync + 'static,
+    L: Link<C, J> + Send + 'static,
 {
 }
 
 #[diagnostic::do_not_recommend]
-impl<B, C, J> sealed::HandOver<http::Response<B>, C, J> for UntilBodyEnd
+impl<B, C, J, L> sealed::HandOver<http::Response<B>, C, J, L> for UntilBodyEnd
 where
     B: WrapBody,
     C: Classify<http::Response<B>> + Send + Sync + 'static,
     J: Send + Sync + 'static,
+    L: Link<C, J> + Send + 'static,
 {
-    fn hand_over(held: &mut Held<C, J>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
+    fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
         let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
         if outcome.verdict != Verdict::Success {

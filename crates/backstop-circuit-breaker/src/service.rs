@@ -10,21 +10,22 @@ use std::{
 use backstop_core::{Classify, ErrorRef, HttpClassify, HttpReject, Reject};
 use tower_service::Service;
 
-use crate::{CircuitBreakerFuture, Observe, UntilHeaders, breaker::Permit, layer::Shared, state::Refused};
+use crate::{CircuitBreakerFuture, Observe, UntilHeaders, breaker::Permit, held::Link, layer::Shared, state::Refused};
 
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
-pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
+pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders, L = Arc<Shared<C, J>>> {
     inner: S,
     /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
     /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
     refused: Option<Refused>,
-    shared: Arc<Shared<C, J>>,
+    link: L,
+    strategies: PhantomData<fn() -> (C, J)>,
     observe: PhantomData<fn() -> O>,
 }
 
-impl<S, C, J, O> CircuitBreaker<S, C, J, O> {
-    pub(crate) const fn new(inner: S, shared: Arc<Shared<C, J>>) -> Self {
-        Self { inner, refused: None, shared, observe: PhantomData }
+impl<S, C, J, O, L> CircuitBreaker<S, C, J, O, L> {
+    pub(crate) const fn new(inner: S, link: L) -> Self {
+        Self { inner, refused: None, link, strategies: PhantomData, observe: PhantomData }
     }
 
     /// The inner service.
@@ -43,36 +44,37 @@ impl<S, C, J, O> CircuitBreaker<S, C, J, O> {
     }
 }
 
-impl<S, C, J, O, Req> Service<Req> for CircuitBreaker<S, C, J, O>
+impl<S, C, J, O, L, Req> Service<Req> for CircuitBreaker<S, C, J, O, L>
 where
     S: Service<Req>,
     S::Error: 'static,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J>,
+    O: Observe<S::Response, C, J, L>,
+    L: Link<C, J>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S, Req, C, J, O>;
+    type Future = CircuitBreakerFuture<S, Req, C, J, O, L>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let Shared { breaker, classify, .. } = &*self.shared;
+        let breaker = self.link.breaker();
         self.refused = breaker.would_refuse();
         if self.refused.is_some() {
             return Poll::Ready(Ok(()));
         }
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
-            breaker.record_without_call(classify.classify(Err(ErrorRef::new(error))));
+            breaker.record_without_call(self.link.classify().classify(Err(ErrorRef::new(error))));
         }
         Poll::Ready(ready)
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        let breaker = &shared.breaker;
+        let link = self.link.clone();
+        let breaker = link.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
         // last probe's permit.
         let admitted = match self.refused.take() {
@@ -80,26 +82,26 @@ where
             None => breaker.circuit.admit(|| breaker.now()),
         };
         match admitted {
-            Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), shared, || self.inner.call(request)),
+            Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || self.inner.call(request)),
             Err(refused) => {
-                let context = shared.reject.context(&request);
-                CircuitBreakerFuture::refused(refused, context, shared)
+                let context = link.reject().context(&request);
+                CircuitBreakerFuture::refused(refused, context, link)
             }
         }
     }
 }
 
 /// A clone asks for readiness itself.
-impl<S: Clone, C, J, O> Clone for CircuitBreaker<S, C, J, O> {
+impl<S: Clone, C, J, O, L: Clone> Clone for CircuitBreaker<S, C, J, O, L> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        Self::new(self.inner.clone(), self.link.clone())
     }
 }
 
-impl<S: fmt::Debug, C, J, O> fmt::Debug for CircuitBreaker<S, C, J, O> {
+impl<S: fmt::Debug, C, J, O, L: Link<C, J>> fmt::Debug for CircuitBreaker<S, C, J, O, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreaker");
         f.field("inner", &self.inner);
-        self.shared.debug(f)
+        self.link.breaker().debug(f)
     }
 }

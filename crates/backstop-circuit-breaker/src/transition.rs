@@ -1,11 +1,11 @@
 //! What subscribers are told.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use backstop_core::CircuitState;
 use tokio::sync::watch;
 
-use crate::breaker::Breaker;
+use crate::handle::HasBreaker;
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,19 +71,19 @@ impl TransitionReason {
 }
 
 /// The transitions of a circuit, in order: see [`CircuitBreakerHandle::events`](crate::CircuitBreakerHandle::events).
-#[derive(Debug)]
 pub struct Events {
-    breaker: Arc<Breaker>,
+    has: Arc<dyn HasBreaker>,
     /// The last transition that was read.
     seen: u64,
     latest: watch::Receiver<u64>,
 }
 
 impl Events {
-    pub(crate) fn new(breaker: Arc<Breaker>) -> Self {
-        let latest = breaker.circuit.listeners().latest();
-        let seen = breaker.circuit.keep_history();
-        Self { breaker, seen, latest }
+    pub(crate) fn new(has: Arc<dyn HasBreaker>) -> Self {
+        let circuit = &has.breaker().circuit;
+        let latest = circuit.listeners().latest();
+        let seen = circuit.keep_history();
+        Self { has, seen, latest }
     }
 
     /// The next transition, as soon as there is one.
@@ -108,8 +108,14 @@ impl Events {
 
     /// The next transition, if there has been one.
     pub fn try_next(&mut self) -> Option<Transition> {
-        let transition = self.breaker.circuit.transition_after(self.seen)?;
+        let transition = self.has.breaker().circuit.transition_after(self.seen)?;
         self.seen = transition.seq;
         Some(transition)
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.has.breaker().debug(f.debug_struct("Events"))
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,7 +11,10 @@ use backstop_core::{Call, Progress, Reject, ServiceCall};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::OfKey;
 use crate::{CircuitBreaker, UntilHeaders};
+
+type Guarded<S, C, J, O> = CircuitBreaker<S, C, J, O, Arc<OfKey<C, J>>>;
 
 pin_project! {
     /// The response future of [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker).
@@ -22,10 +26,10 @@ pin_project! {
     where
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
-        CircuitBreaker<S, C, J, O>: Service<Req>,
+        Guarded<S, C, J, O>: Service<Req>,
     {
         #[pin]
-        state: State<ServiceCall<CircuitBreaker<S, C, J, O>, Req>, ServiceCall<S, Req>>,
+        state: State<ServiceCall<Guarded<S, C, J, O>, Req>, ServiceCall<S, Req>>,
     }
 }
 
@@ -42,9 +46,9 @@ impl<S, Req, C, J, O> KeyedCircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
-    CircuitBreaker<S, C, J, O>: Service<Req>,
+    Guarded<S, C, J, O>: Service<Req>,
 {
-    pub(super) const fn guarded(service: CircuitBreaker<S, C, J, O>, request: Req) -> Self {
+    pub(super) const fn guarded(service: Guarded<S, C, J, O>, request: Req) -> Self {
         Self { state: State::Guarded { call: ServiceCall::when_ready(service, request) } }
     }
 
@@ -57,7 +61,7 @@ impl<S, Req, C, J, O> Future for KeyedCircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
-    CircuitBreaker<S, C, J, O>: Service<Req, Response = S::Response, Error = S::Error>,
+    Guarded<S, C, J, O>: Service<Req, Response = S::Response, Error = S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -73,7 +77,7 @@ impl<S, Req, C, J, O> fmt::Debug for KeyedCircuitBreakerFuture<S, Req, C, J, O>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
-    CircuitBreaker<S, C, J, O>: Service<Req>,
+    Guarded<S, C, J, O>: Service<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let progress = match &self.state {

@@ -54,11 +54,18 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     }
 }
 
-impl<K: Eq + Hash, C: Clone, J: Clone> KeyedCircuitBreakerHandle<K, C, J> {
+impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J>
+where
+    C: Send + Sync + 'static,
+    J: Send + Sync + 'static,
+{
     /// The circuit of a key that has one. While its handle is kept, the circuit makes no room for others.
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle> {
-        self.keyed.find(key).map(CircuitBreakerHandle::new)
+    pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle>
+    where
+        K: Eq + Hash,
+    {
+        Some(CircuitBreakerHandle::new(self.keyed.find(key)?))
     }
 
     /// All keys with their circuits, in no order. While the handles are kept, the circuits make no room for others.
@@ -67,7 +74,7 @@ impl<K: Eq + Hash, C: Clone, J: Clone> KeyedCircuitBreakerHandle<K, C, J> {
     where
         K: Clone,
     {
-        self.keyed.all().into_iter().map(|(key, breaker)| (key, CircuitBreakerHandle::new(breaker))).collect()
+        self.keyed.all().into_iter().map(|(key, of_key)| (key, CircuitBreakerHandle::new(of_key))).collect()
     }
 }
 

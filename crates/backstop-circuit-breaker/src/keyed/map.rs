@@ -1,55 +1,49 @@
-//! The circuits by their keys: bounded in number, in shards that are locked for as long as a lookup takes.
+//! The circuits by their keys, and what they have in common.
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::{BuildHasher, Hash},
+    fmt,
+    hash::Hash,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use backstop_core::Name;
-use tokio::time::Instant;
 
-use crate::{breaker::Breaker, common::Common, config::Settings, layer::Shared};
-
-const SHARDS: usize = 16;
-
-/// For how long after a sweep that found nothing no other is made: a storm of new keys must not sweep at each.
-const REST: Duration = Duration::from_secs(1);
-
-type Circuits<K, C, J> = HashMap<K, Arc<Shared<C, J>>>;
+use super::shards::{Pointer, Shards, Spare};
+use crate::{breaker::Breaker, common::Common, config::Settings, handle::HasBreaker, held::Link};
 
 pub(crate) struct Keyed<K, C, J> {
     common: Arc<Common>,
+    strategies: Arc<Strategies<C, J>>,
     settings: Mutex<Arc<Settings>>,
-    classify: C,
-    reject: J,
-    max_keys: usize,
-    shards: [Mutex<Circuits<K, C, J>>; SHARDS],
-    hasher: RandomState,
-    /// How many keys there are. Raised before one is put in, and lowered after one was taken out.
-    len: AtomicUsize,
+    circuits: Shards<K, Arc<OfKey<C, J>>>,
     /// How many calls were let through without a circuit.
     unguarded: AtomicU64,
-    sweeps_again: Mutex<Option<Instant>>,
+}
+
+/// The circuit of a key. Small: there may be millions.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "nobody else needs to name it")]
+pub struct OfKey<C, J> {
+    breaker: Breaker,
+    strategies: Arc<Strategies<C, J>>,
+}
+
+struct Strategies<C, J> {
+    classify: C,
+    reject: J,
 }
 
 impl<K, C, J> Keyed<K, C, J> {
-    pub(crate) fn new(name: Name, settings: Settings, max_keys: usize, classify: C, reject: J) -> Self {
+    pub(crate) fn new(name: Name, settings: Settings, max_keys: u32, classify: C, reject: J) -> Self {
         Self {
             common: Arc::new(Common::new(name, &settings, true)),
+            strategies: Arc::new(Strategies { classify, reject }),
             settings: Mutex::new(Arc::new(settings)),
-            classify,
-            reject,
-            max_keys,
-            shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
-            len: AtomicUsize::new(0),
+            circuits: Shards::new(max_keys),
             unguarded: AtomicU64::new(0),
-            sweeps_again: Mutex::new(None),
         }
     }
 
@@ -58,7 +52,7 @@ impl<K, C, J> Keyed<K, C, J> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len.load(Relaxed)
+        self.circuits.len()
     }
 
     pub(crate) fn unguarded(&self) -> u64 {
@@ -74,102 +68,102 @@ impl<K, C, J> Keyed<K, C, J> {
         let settings = Arc::new(settings);
         self.common.reload(&settings, || {
             *self.settings() = Arc::clone(&settings);
-            for shard in &self.shards {
-                Self::lock(shard).values().for_each(|shared| shared.breaker.circuit.reload(&settings.circuit));
-            }
+            self.circuits.for_each(|_, of_key| of_key.breaker.circuit.reload(&settings.circuit));
         });
     }
 
-    fn lock(shard: &Mutex<Circuits<K, C, J>>) -> MutexGuard<'_, Circuits<K, C, J>> {
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes room for one key, if there is any.
-    fn reserve(&self) -> bool {
-        self.len.fetch_update(Relaxed, Relaxed, |len| (len < self.max_keys).then_some(len + 1)).is_ok()
-    }
-
-    /// Drops the circuits that are closed, clean and unused, shard by shard, until there were any.
-    fn sweep(&self, first: usize) -> bool {
-        let mut again = self.sweeps_again.lock().unwrap_or_else(PoisonError::into_inner);
-        if again.is_some_and(|again| Instant::now() < again) {
-            return false;
-        }
-        let dropped = (0..SHARDS).any(|next| {
-            self.shards.get((first + next) % SHARDS).is_some_and(|shard| {
-                let mut shard = Self::lock(shard);
-                let before = shard.len();
-                shard.retain(|_, shared| !is_spare(shared));
-                let dropped = before - shard.len();
-                self.len.fetch_sub(dropped, Relaxed);
-                dropped > 0
-            })
-        });
-        *again = (!dropped).then(|| Instant::now() + REST);
-        dropped
-    }
-}
-
-/// Nobody else has it, and nothing would be forgotten with it.
-///
-/// In this order: who else has it may still record a failure. Under the shard's lock nobody can come to have it.
-fn is_spare<C, J>(shared: &mut Arc<Shared<C, J>>) -> bool {
-    let alone = Arc::get_mut(shared).is_some_and(|shared| Arc::get_mut(&mut shared.breaker).is_some());
-    alone && shared.breaker.is_clean()
-}
-
-impl<K: Eq + Hash, C: Clone, J: Clone> Keyed<K, C, J> {
-    fn index(&self, key: &K) -> usize {
-        self.hasher.hash_one(key) as usize % SHARDS
-    }
-
-    /// The circuit of a key, or `None` where there is no room for it.
-    pub(crate) fn circuit(&self, key: K) -> Option<Arc<Shared<C, J>>> {
-        let index = self.index(&key);
-        let shard = self.shards.get(index)?;
-        if let Some(found) = Self::lock(shard).get(&key) {
-            return Some(Arc::clone(found));
-        }
-        let has_room = self.reserve() || (self.sweep(index) && self.reserve());
-        if !has_room {
-            self.unguarded.fetch_add(1, Relaxed);
-            return None;
-        }
-        // Built without the lock. Another call may put the same key in meanwhile; then this one is dropped.
-        let settings = Arc::clone(&*self.settings());
-        let built = Arc::new(Shared {
-            breaker: Arc::new(Breaker::new(Arc::clone(&self.common), &settings.circuit)),
-            classify: self.classify.clone(),
-            reject: self.reject.clone(),
-        });
-        let mut shard = Self::lock(shard);
-        if let Some(found) = shard.get(&key) {
-            self.len.fetch_sub(1, Relaxed);
-            return Some(Arc::clone(found));
-        }
-        shard.insert(key, Arc::clone(&built));
-        // Whoever reloads sets the settings first, and then looks into the shards: so either it finds this circuit, or its
-        // settings are found here.
-        let latest = Arc::clone(&*self.settings());
-        if !Arc::ptr_eq(&settings, &latest) {
-            built.breaker.circuit.reload(&latest.circuit);
-        }
-        Some(built)
-    }
-
-    pub(crate) fn find(&self, key: &K) -> Option<Arc<Breaker>> {
-        let shard = self.shards.get(self.index(key))?;
-        Self::lock(shard).get(key).map(|shared| Arc::clone(&shared.breaker))
-    }
-
-    pub(crate) fn all(&self) -> Vec<(K, Arc<Breaker>)>
+    pub(crate) fn all(&self) -> Vec<(K, Arc<OfKey<C, J>>)>
     where
         K: Clone,
     {
         let mut all = Vec::with_capacity(self.len());
-        for shard in &self.shards {
-            all.extend(Self::lock(shard).iter().map(|(key, shared)| (key.clone(), Arc::clone(&shared.breaker))));
-        }
+        self.circuits.for_each(|key, of_key| all.push((key.clone(), Arc::clone(of_key))));
         all
+    }
+}
+
+impl<K: Eq + Hash, C, J> Keyed<K, C, J> {
+    /// The circuit of a key, or `None` where there is no room for it.
+    pub(crate) fn circuit(&self, key: K) -> Option<Arc<OfKey<C, J>>> {
+        let mut made_by = None;
+        let circuit = self.circuits.find_or_make(key, || {
+            let settings = Arc::clone(&*self.settings());
+            let breaker = Breaker::new(Arc::clone(&self.common), &settings.circuit);
+            made_by = Some(settings);
+            Arc::new(OfKey { breaker, strategies: Arc::clone(&self.strategies) })
+        });
+        let Some(circuit) = circuit else {
+            self.unguarded.fetch_add(1, Relaxed);
+            return None;
+        };
+        // Whoever reloads sets the settings first, and then looks for circuits: so either it finds this one, or its
+        // settings are found here.
+        if let Some(settings) = made_by {
+            let latest = Arc::clone(&*self.settings());
+            if !Arc::ptr_eq(&settings, &latest) {
+                circuit.breaker.circuit.reload(&latest.circuit);
+            }
+        }
+        Some(circuit)
+    }
+
+    pub(crate) fn find(&self, key: &K) -> Option<Arc<OfKey<C, J>>> {
+        self.circuits.find(key)
+    }
+}
+
+impl<C, J> Pointer for Arc<OfKey<C, J>> {
+    type Value = OfKey<C, J>;
+
+    fn alone(&mut self) -> Option<&OfKey<C, J>> {
+        Self::get_mut(self).map(|of_key| &*of_key)
+    }
+}
+
+impl<C, J> Spare for OfKey<C, J> {
+    fn is_spare(&self) -> bool {
+        self.breaker.is_clean()
+    }
+}
+
+impl<C: Send + Sync, J: Send + Sync> HasBreaker for OfKey<C, J> {
+    fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+}
+
+impl<C, J> Link<C, J> for Arc<OfKey<C, J>> {
+    fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    fn classify(&self) -> &C {
+        &self.strategies.classify
+    }
+
+    fn reject(&self) -> &J {
+        &self.strategies.reject
+    }
+}
+
+impl<C, J> fmt::Debug for Strategies<C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Strategies").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use backstop_core::{HttpClassify, HttpReject};
+
+    use super::*;
+
+    #[test]
+    fn a_key_that_never_tripped_takes_ninety_bytes_at_most() {
+        let reference_counts = 2 * size_of::<usize>();
+        // A table is filled to 7/16 at least, and keeps a pointer and a byte for each place.
+        let places = ((size_of::<usize>() + 1) * 16).div_ceil(7);
+        let bytes = reference_counts + size_of::<OfKey<HttpClassify, HttpReject>>() + places;
+        assert!(bytes <= 90, "{bytes}");
     }
 }

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     hash::Hash,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use backstop_core::{Classify, HttpClassify, HttpReject, Reject};
 use tower_service::Service;
 
-use super::{KeyedCircuitBreakerFuture, KeyedCircuitBreakerLayer};
+use super::{KeyedCircuitBreakerFuture, KeyedCircuitBreakerLayer, OfKey};
 use crate::{CircuitBreaker, Observe, UntilHeaders, telemetry};
 
 /// The service that [`KeyedCircuitBreakerLayer`] makes.
@@ -45,9 +46,9 @@ where
     S::Error: 'static,
     K: Eq + Hash,
     F: Fn(&Req) -> K,
-    C: Classify<S::Response> + Clone,
-    J: Reject<Req, S::Response, S::Error> + Clone,
-    O: Observe<S::Response, C, J>,
+    C: Classify<S::Response>,
+    J: Reject<Req, S::Response, S::Error>,
+    O: Observe<S::Response, C, J, Arc<OfKey<C, J>>>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -62,7 +63,7 @@ where
         // A clone, made ready by its own future: nobody has made the one that is kept ready.
         let service = self.inner.clone();
         match self.layer.keyed.circuit((self.layer.key)(&request)) {
-            Some(shared) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, shared), request),
+            Some(of_key) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, of_key), request),
             None => {
                 telemetry::unguarded(self.layer.keyed.common().name());
                 KeyedCircuitBreakerFuture::unguarded(service, request)

@@ -42,7 +42,7 @@ mod rare;
 mod recovery;
 mod ring;
 mod slow;
-mod sync;
+pub(crate) mod sync;
 mod types;
 mod wait;
 mod windows;
@@ -73,10 +73,8 @@ pub(crate) use word::MAX_CALLS;
 /// Nanoseconds since an epoch of the caller's.
 pub(crate) type Nanos = u64;
 
-/// A circuit. Aligned so that its word shares a cache line with nothing that healthy calls write, such as reference
-/// counts.
+/// A circuit.
 #[derive(Debug)]
-#[repr(align(64))]
 pub(crate) struct Circuit<O: Observer> {
     /// A [`Word`].
     word: AtomicU64,

@@ -17,6 +17,13 @@ pub(crate) use std::sync::{
 
 pub(crate) use std::sync::{PoisonError, atomic::Ordering};
 
+/// Hashes keys, which come from requests, so that nobody can choose those that collide.
+#[cfg(not(backstop_loom))]
+pub(crate) type BuildKeyHasher = std::hash::RandomState;
+/// The same in each of the model checker's runs.
+#[cfg(backstop_loom)]
+pub(crate) type BuildKeyHasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// Numbers the threads that ask, from 0 on.
 #[cfg(not(backstop_loom))]
 pub(crate) fn thread_number() -> usize {

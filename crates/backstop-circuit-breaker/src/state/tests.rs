@@ -453,7 +453,7 @@ fn transitions_are_numbered_without_gaps_and_the_latest_are_kept() {
 
 #[test]
 fn a_circuit_is_small() {
-    assert!(size_of::<Circuit<()>>() <= 64, "{}", size_of::<Circuit<()>>());
+    assert!(size_of::<Circuit<()>>() <= 32, "{}", size_of::<Circuit<()>>());
 }
 
 impl Observer for () {
