@@ -45,6 +45,8 @@
 //! # }
 //! ```
 //!
+//! For functions rather than services that speak HTTP there is [`LastKnownValues`].
+//!
 //! In a chain of `backstop-fallback` the handle is a provider, and its freshness needs no telling:
 //! `Provider::head(name!("cached"), move |head| known.answer(head))`. Put the layer outermost around the primary, directly
 //! inside the fallback: a request must look the same to both, or nothing that is stored is found.
@@ -166,6 +168,7 @@ mod shelf;
 mod store;
 mod target;
 mod telemetry;
+mod values;
 mod vary;
 mod watch;
 
@@ -182,3 +185,4 @@ pub use layer::LastKnownGoodLayer;
 pub use moka_store::MokaStore;
 pub use service::LastKnownGood;
 pub use store::{Store, StoreError};
+pub use values::{KeepValue, LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig};

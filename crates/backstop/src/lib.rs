@@ -50,6 +50,42 @@
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
 //! client. The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
 //!
+//! # In a handler
+//!
+//! Where there is no service to put a layer around, a chain asks functions, and `LastKnownValues` remembers what they gave:
+//!
+//! ```
+//! # #[cfg(all(feature = "fallback", feature = "last-known-good"))]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::{sync::atomic::{AtomicBool, Ordering::Relaxed}, time::Duration};
+//! use backstop::{FallbackChain, Freshness, LastKnownValues, Provider, name};
+//!
+//! static IS_OPEN: AtomicBool = AtomicBool::new(true);
+//!
+//! async fn price(_item: u32) -> Result<u32, &'static str> {
+//!     if IS_OPEN.load(Relaxed) { Ok(999) } else { Err("closed") }
+//! }
+//!
+//! let known = LastKnownValues::new(name!("prices"));
+//! let cached = known.provider();
+//! let prices = FallbackChain::<u32, u32>::builder("prices")
+//!     .provider(Provider::from_fn(name!("live"), move |item| known.keep(item, price(item))))
+//!     .provider(Provider::from_fn(name!("cached"), cached))
+//!     .build()?;
+//! assert_eq!(prices.execute(7).await?.value, 999);
+//!
+//! IS_OPEN.store(false, Relaxed);
+//! tokio::time::advance(Duration::from_secs(60)).await;
+//! let answer = prices.execute(7).await?;
+//! assert_eq!((answer.value, answer.source.as_str()), (999, "cached"));
+//! assert_eq!(answer.freshness, Freshness::stale(Duration::from_secs(60)));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "fallback", feature = "last-known-good")))]
+//! # fn main() {}
+//! ```
+//!
 //! # Features
 //!
 //! | feature | default | gives |
@@ -60,7 +96,7 @@
 //! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
 //! | `degradation-header` | yes | `DegradationHeaderLayer`, of `backstop-degradation-header` |
-//! | `last-known-good` | | `LastKnownGoodLayer`, of `backstop-last-known-good` |
+//! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `axum` | | axum's bodies, and its handlers as providers |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
@@ -111,7 +147,8 @@ pub use backstop_fallback::{
 pub use backstop_last_known_good as last_known_good;
 #[cfg(feature = "last-known-good")]
 pub use backstop_last_known_good::{
-    LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, NotStored,
+    LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, LastKnownValues,
+    LastKnownValuesBuilder, LastKnownValuesConfig, NotStored,
 };
 #[cfg(feature = "retry")]
 #[doc(no_inline)]
