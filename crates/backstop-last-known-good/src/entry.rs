@@ -14,7 +14,7 @@
 //! Numbers are little-endian. Reading never panics: what isn't exactly this is garbage, and so is another version.
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::{age::Moment, fields, rules::Terms, vary::Selectors};
 
@@ -44,8 +44,8 @@ impl Draft {
         answered: Moment,
         room: usize,
     ) -> Option<Self> {
-        let dropped = hop_by_hop(headers);
-        let kept = || headers.iter().filter(|(name, _)| !dropped.contains(&name.as_str()));
+        let options = connection_options(headers);
+        let kept = || headers.iter().filter(|(name, _)| is_kept(name, &options));
         let size = fields::size(kept());
         if size > MOST_HEAD {
             return None;
@@ -88,30 +88,30 @@ impl Draft {
     }
 }
 
-/// The fields that are about a connection, and `Age`, which is told anew (RFC 9111 §3.1).
-fn hop_by_hop(headers: &HeaderMap) -> Vec<&str> {
-    const ALWAYS: [&str; 11] = [
-        "age",
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let mut dropped: Vec<&str> = ALWAYS.to_vec();
-    for value in headers.get_all(header::CONNECTION) {
-        let named = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        // Only names of fields that are there: the map has them in lower case.
-        dropped.extend(named.filter_map(|option| {
-            headers.keys().map(header::HeaderName::as_str).find(|name| name.as_bytes().eq_ignore_ascii_case(option))
-        }));
-    }
-    dropped
+/// Whether a field belongs into what is stored: not those that are about a connection, nor `Age`, which is told anew
+/// (RFC 9111 §3.1). `options` are the fields that the answer's `Connection` names.
+fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
+    let name = name.as_str();
+    let dropped = matches!(
+        name,
+        "age"
+            | "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    );
+    !dropped && !options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+fn connection_options(headers: &HeaderMap) -> Vec<&[u8]> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect()
 }
 
 /// A stored answer.

@@ -8,7 +8,7 @@
 //!     generation, place of the variant             → answer
 //! ```
 //!
-//! Removing a node makes all below it unreachable: its generation never comes again.
+//! Removing a node makes all below it unreachable: its generation never comes again. Neither is a node ever changed.
 
 use std::fmt;
 

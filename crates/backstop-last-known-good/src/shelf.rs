@@ -23,7 +23,7 @@ use backstop_core::Name;
 
 use crate::{
     NotStored, Store, StoreError,
-    age::Clock,
+    age::{Clock, Moment},
     entry::{Draft, Entry, Node},
     key::Owner,
     target::Target,
@@ -125,14 +125,15 @@ impl<St: Store> Shelf<St> {
     /// meanwhile.
     pub(crate) async fn put(&self, place: &Place, selectors: Selectors, fields: &[u8], draft: Draft, begun: Epoch) {
         let body_bytes = draft.body_len();
+        let now = self.clock.now();
         let putting = async {
             let mut key = place.target.key(&self.name);
             let owned = !matches!(place.owner, Owner::Everyone);
             let none = Selectors::default();
-            let mut node = self.node_for(&key, if owned { &none } else { &selectors }).await?;
+            let mut node = self.node_for(&key, if owned { &none } else { &selectors }, now).await?;
             key.extend_from_slice(&node.generation.to_le_bytes());
             if place.owner.add_to(&mut key) {
-                node = self.node_for(&key, &selectors).await?;
+                node = self.node_for(&key, &selectors, now).await?;
                 key.extend_from_slice(&node.generation.to_le_bytes());
             }
             if self.epoch(&place.target) != begun {
@@ -143,7 +144,7 @@ impl<St: Store> Shelf<St> {
             }
             let selected = node.selectors.select(fields);
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
-            let ttl = draft.terms.left(self.clock.now());
+            let ttl = draft.terms.left(now);
             let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected)) else { return Ok(Err("too-old")) };
             self.store.put(&key, bytes, ttl).await?;
             Ok(Ok(()))
@@ -215,25 +216,26 @@ impl<St: Store> Shelf<St> {
         Node::decode(bytes).map(Some).ok_or(Trouble::Garbage)
     }
 
-    /// The node there is, with these selectors added, or a new one. It is written where that changes it, and often enough
-    /// that it is there as long as what it leads to.
-    async fn node_for(&self, key: &[u8], selectors: &Selectors) -> Result<Node, Trouble> {
-        let now = self.clock.now();
+    /// The node there is, if it selects by all of these and will outlive what it leads to; else a new one.
+    ///
+    /// A node is never written twice: it might have been removed in between, and what it led to would be back.
+    async fn node_for(&self, key: &[u8], selectors: &Selectors, now: Moment) -> Result<Node, Trouble> {
         let known = self.store.get(key).await?.and_then(Node::decode);
-        let fresh = |node: &Node| now.since(node.written) < self.max_stale;
-        let (mut node, mut changed) = match known {
-            Some(node) => {
-                let changed = !fresh(&node);
-                (node, changed)
-            }
-            None => (Node { generation: fastrand::u64(..), written: now, selectors: Selectors::default() }, true),
-        };
-        changed |= node.selectors.extend(selectors);
-        if changed && !node.selectors.too_many() {
-            node.written = now;
-            self.store.put(key, node.encode(), self.max_stale * 2).await?;
+        let selectors = known.as_ref().map_or_else(|| selectors.clone(), |node| node.selectors.and(selectors));
+        let lasts = |node: &Node| now.since(node.written) + self.max_stale < self.node_life();
+        if let Some(node) = known.filter(|node| node.selectors == selectors && lasts(node)) {
+            return Ok(node);
+        }
+        let node = Node { generation: fastrand::u64(..), written: now, selectors };
+        if !node.selectors.too_many() {
+            self.store.put(key, node.encode(), self.node_life()).await?;
         }
         Ok(node)
+    }
+
+    /// When a node ends, all that it leads to is lost: rarely, then.
+    fn node_life(&self) -> Duration {
+        self.max_stale * 32
     }
 
     /// At most the store's time. A store that is ready at once makes no timer.

@@ -45,12 +45,12 @@ impl Selectors {
         true
     }
 
-    /// Adds those of `other`; whether there were new ones. Servers tell `Vary` with some answers and not with others: what
-    /// is selected by more fields than need be is still right.
-    pub(crate) fn extend(&mut self, other: &Self) -> bool {
-        let before = self.0.len();
-        other.0.iter().for_each(|name| _ = self.insert(name.clone()));
-        self.0.len() > before
+    /// With those of `other`, too. Servers tell `Vary` with some answers and not with others: what is selected by more
+    /// fields than need be is still right.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        other.0.iter().for_each(|name| _ = all.insert(name.clone()));
+        all
     }
 
     /// Whether there are more names than are kept.

@@ -152,3 +152,30 @@ async fn what_a_store_failed_to_remove_is_not_served_all_the_same() {
         assert_eq!(body_of(&layer, get("/doc", &[])).await.unwrap(), "new");
     }
 }
+
+/// What leads to answers is written anew from time to time. That must not bring back what was removed meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_is_removed_while_another_answer_is_stored_does_not_come_back() {
+    let (minute, step) = (Duration::from_secs(60), Duration::from_millis(10));
+    for hours in 1..=40 {
+        let store = TestStore::new(Behaves::Well);
+        let by_user = LastKnownGoodLayer::builder("shop").principal(|head| head.headers.get("x-user").cloned());
+        let layer = by_user.max_stale(minute * 60).store(store.clone()).build().unwrap();
+        let of = |user| get("/doc", &[("x-user", user)]);
+        send(&layer, of("ann"), response(200, &[], "first")).await;
+        advance(minute * 60 * hours - minute).await;
+        send(&layer, of("ben"), response(200, &[], "old")).await;
+        advance(minute * 2).await;
+
+        store.now(Behaves::Slowly(step));
+        let storing = send(&layer, of("ann"), response(200, &[], "new"));
+        let deleting = async {
+            // The node has been looked for, and is being written.
+            tokio::time::sleep(step + step / 2).await;
+            store.now(Behaves::Well);
+            send(&layer, request("DELETE", "/doc", &[]), response(204, &[], "")).await;
+        };
+        tokio::join!(storing, deleting);
+        assert_eq!(body_of(&layer, of("ben")).await, Err(NotStored::Missing), "after {hours} h");
+    }
+}
