@@ -13,8 +13,8 @@ use crate::{
 pub(crate) const SECTION: Section = Section {
     name: "bulkhead",
     tables: &[
-        Table { title: "Until the headers", contenders: until_headers },
-        Table { title: "Until the end of a body of 100 bytes", contenders: until_body_end },
+        Table::new("Until the headers", until_headers),
+        Table::new("Until the end of a body of 100 bytes", until_body_end),
     ],
     others: &[],
 };

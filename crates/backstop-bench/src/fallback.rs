@@ -17,8 +17,8 @@ use crate::{
 pub(crate) const SECTION: Section = Section {
     name: "fallback",
     tables: &[
-        Table { title: "Primary succeeds, the provider needs a request with 10 headers", contenders: with_request },
-        Table { title: "Primary succeeds, the provider needs none", contenders: without_request },
+        Table::new("Primary succeeds, the provider needs a request with 10 headers", with_request),
+        Table::new("Primary succeeds, the provider needs none", without_request),
     ],
     others: &[],
 };

@@ -18,10 +18,7 @@ use crate::{
 
 pub(crate) const SECTION: Section = Section {
     name: "last-known-good",
-    tables: &[
-        Table { title: "Storing an answer of 4 KiB", contenders: storing },
-        Table { title: "Serving an answer of 4 KiB", contenders: serving },
-    ],
+    tables: &[Table::new("Storing an answer of 4 KiB", storing), Table::new("Serving an answer of 4 KiB", serving)],
     others: &[],
 };
 

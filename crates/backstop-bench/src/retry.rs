@@ -25,7 +25,7 @@ use crate::{
 
 pub(crate) const SECTION: Section = Section {
     name: "retry",
-    tables: &[Table { title: "First try succeeds, GET with 10 headers", contenders }],
+    tables: &[Table::new("First try succeeds, GET with 10 headers", contenders)],
     others: &[print_exactness],
 };
 
@@ -35,7 +35,7 @@ fn contenders() -> Vec<Contender> {
         Contender::new("bare", || calls_through(Identity::new())),
         Contender::new("ours", || calls_through(RetryLayer::new(name!("bench")))).target("120 ns, 2 allocations"),
         Contender::new("ours, without a budget", || calls_through(built(RetryBuilder::no_budget)))
-            .target("a budget: 15 ns"),
+            .target("ours − 15 ns"),
         Contender::new("ours, Repeat::Never", || {
             let mut request = request();
             request.extensions_mut().insert(Repeat::Never);

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) const SECTION: Section =
-    Section { name: "timeout", tables: &[Table { title: "Answered at once", contenders }], others: &[] };
+    Section { name: "timeout", tables: &[Table::new("Answered at once", contenders)], others: &[] };
 
 fn contenders() -> Vec<Contender> {
     vec![

@@ -20,9 +20,9 @@ use crate::{
 pub(crate) const SECTION: Section = Section {
     name: "circuit-breaker",
     tables: &[
-        Table { title: "Closed, no failures", contenders: || closed(0) },
-        Table { title: "Closed, 1 % failures", contenders: || closed(1) },
-        Table { title: "Open", contenders: open },
+        Table::new("Closed, no failures", || closed(0)),
+        Table::new("Closed, 1 % failures", || closed(1)),
+        Table::new("Open", open),
         keys::TABLE,
     ],
     others: &[threads::print, memory::print],

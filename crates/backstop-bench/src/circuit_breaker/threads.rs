@@ -16,7 +16,7 @@ use tower::Service;
 use super::{Inner, consecutive, last, ours, peers};
 use crate::measure::{print_table, rounds};
 
-const ROUNDS: usize = 41;
+const ROUNDS: u64 = 41;
 /// For how long the threads call: much longer than they take to start.
 const TIME: Duration = Duration::from_millis(20);
 /// How many calls are made before the clock is looked at.

@@ -4,7 +4,7 @@ use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Stats, StatsAlloc};
 
-use super::Call;
+use super::Caller;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -12,9 +12,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const CALLS: u64 = 10_000;
 
 /// How many allocations a call makes. Nothing else may run meanwhile.
-pub(super) fn a_call(contender: &mut Call) -> f64 {
+pub(super) fn a_call(contender: &mut Caller) -> f64 {
     let before = count(&ALLOCATOR.stats());
-    (0..CALLS).for_each(contender);
+    contender.make(CALLS);
     (count(&ALLOCATOR.stats()) - before) as f64 / CALLS as f64
 }
 

@@ -1,5 +1,7 @@
 //! Tables in Markdown.
 
+use std::ptr;
+
 use super::{Contender, Section, Table, allocations, instructions::Valgrind, time};
 
 /// What prints.
@@ -28,41 +30,68 @@ impl Report {
 
     fn table(&self, section: &Section, table: &Table) {
         let contenders = (table.contenders)();
-        let instructions = contenders.iter().map(|contender| {
+        let instructions = |contender: &Contender| {
             let valgrind = self.valgrind.as_ref().filter(|_| contender.counts_instructions)?;
             valgrind.a_call(section.name, table.title, contender.name, contender.warm_up)
-        });
-        let instructions: Vec<Option<f64>> = instructions.collect();
-        let names = contenders.iter().map(|contender| (contender.name, contender.target));
-        let names: Vec<_> = names.collect();
+        };
+        let mut rows: Vec<Row> = contenders
+            .iter()
+            .map(|contender| Row {
+                name: contender.name,
+                target: contender.target,
+                instructions: instructions(contender),
+                ..Row::default()
+            })
+            .collect();
         let mut calls: Vec<_> = contenders.into_iter().map(Contender::warmed_up).collect();
-        let times = time::medians(&mut calls);
-        let allocated: Vec<f64> = calls.iter_mut().map(allocations::a_call).collect();
+        for ((row, time), call) in rows.iter_mut().zip(time::medians(&mut calls, table.lead)).zip(&mut calls) {
+            row.time = time;
+            row.allocations = allocations::a_call(call);
+        }
 
-        let base = times.first().copied().unwrap_or_default();
-        let ours = times.get(1).copied().unwrap_or_default() - base;
-        let base_instructions = instructions.first().copied().flatten();
-        let rows = names.into_iter().zip(times).zip(allocated).zip(instructions);
-        let rows = rows.enumerate().map(|(row, ((((name, target), time), allocated), instructions))| {
-            let over = |figure: String| if row == 0 { "-".to_owned() } else { figure };
-            let more = instructions.zip(base_instructions).map(|(count, base)| count - base);
-            vec![
-                name.to_owned(),
-                format!("{time:.1}"),
-                over(format!("{:.1}", time - base)),
-                over(format!("{:.2}", (time - base) / ours)),
-                format!("{}", (allocated * 100.0).round() / 100.0),
-                counted(instructions),
-                over(counted(more)),
-                target.to_owned(),
-            ]
-        });
+        let Some((base, others)) = rows.split_first() else { return };
+        let ours = others.first().map_or(0.0, |ours| ours.time - base.time);
+        let cells = rows.iter().map(|row| row.cells(base, ours));
         let head = ["", "ns a call", "over bare", "× ours", "allocations", "instructions", "over bare", "target"];
-        print_table(table.title, &head, &rows.collect::<Vec<_>>());
+        print_table(table.title, &head, &cells.collect::<Vec<_>>());
     }
 }
 
-fn counted(count: Option<f64>) -> String {
+/// What was measured of a contender.
+#[derive(Default)]
+struct Row {
+    name: &'static str,
+    target: &'static str,
+    time: f64,
+    allocations: f64,
+    instructions: Option<f64>,
+}
+
+impl Row {
+    /// The cells, beside the base, and the time over the base that ours takes.
+    fn cells(&self, base: &Self, ours: f64) -> Vec<String> {
+        let over = self.time - base.time;
+        let instructions_over = self.instructions.zip(base.instructions).map(|(count, base)| count - base);
+        let [over, ratio, instructions_over] = if ptr::eq(self, base) {
+            ["-"; 3].map(str::to_owned)
+        } else {
+            [format!("{over:.1}"), format!("{:.2}", over / ours), whole(instructions_over)]
+        };
+        vec![
+            self.name.to_owned(),
+            format!("{:.1}", self.time),
+            over,
+            ratio,
+            // Two decimals, where there are any.
+            ((self.allocations * 100.0).round() / 100.0).to_string(),
+            whole(self.instructions),
+            instructions_over,
+            self.target.to_owned(),
+        ]
+    }
+}
+
+fn whole(count: Option<f64>) -> String {
     count.map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"))
 }
 
