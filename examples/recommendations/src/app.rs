@@ -4,10 +4,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use backstop::{AllProvidersFailed, DegradationHeaderLayer};
+use backstop::{AllProvidersFailed, DeadlineLayer, DegradationHeaderLayer, name};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use tower::ServiceBuilder;
 
 use crate::health;
 use crate::problem::{Problem, method_not_allowed, not_found};
@@ -25,9 +26,14 @@ pub fn app(recommender: Recommender) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(recommender)
-        // Outermost, so that it sees every degradation that is reported while a request is served, however deep, and so
-        // that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a good one.
-        .layer(DegradationHeaderLayer::new())
+        .layer(ServiceBuilder::new()
+                // Outermost, so that it sees every degradation that is reported while a request is served, however deep,
+                // and so that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a
+                // good one.
+                .layer(DegradationHeaderLayer::new())
+                // At the edge, so that all that is done for a request knows when nobody waits for it any more. Behind a
+                // proxy that tells how long its caller waits, `trust` that proxy's header.
+                .layer(DeadlineLayer::new(name!("app"))))
 }
 
 #[derive(Serialize)]

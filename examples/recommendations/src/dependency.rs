@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use backstop::{CircuitBreakerHandle, CircuitBreakerLayer, ConfigError, Name, Rejection, RetryLayer, TimeoutLayer};
+use backstop::{
+    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, ConfigError, DeadlineHeader, Name,
+    PropagateDeadlineLayer, Rejection, RetryLayer, TimeoutLayer,
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::Empty;
@@ -17,6 +20,11 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 /// What one attempt may take. Two of them and the wait between them fit into the share of the chain's 800 ms that its
 /// first provider has, 200 ms: so a call that hangs is ended here, where the circuit counts it, and tried once more.
 const ATTEMPT: Duration = Duration::from_millis(90);
+
+/// How many calls may run at once, and how long others wait for one of them to end: a dependency that slows down must
+/// not take all our memory, and who has 90 ms can't queue for long.
+const CALLS: u32 = 100;
+const QUEUE: Duration = Duration::from_millis(20);
 
 /// The most that is read of an answer.
 const LARGEST_ANSWER: usize = 256 * 1024;
@@ -39,7 +47,7 @@ impl Dependency {
         let handle = circuit.handle();
 
         let service = ServiceBuilder::new()
-            // Outermost of the three, so that the circuit sees every attempt, and learns fast. A refusal of the circuit is
+            // Outermost of them, so that the circuit sees every attempt, and learns fast. A refusal of the circuit is
             // not repeated.
             .layer(
                 RetryLayer::builder(name.clone())
@@ -50,9 +58,13 @@ impl Dependency {
             // Around the timeout, so that a call that hangs is a failure which it counts. While it is open, nothing further
             // in is even asked.
             .layer(circuit)
-            // Innermost: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
+            // Inside both, so that neither a retry that waits for its turn nor a refused call holds a permit.
+            .layer(BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?)
+            // Inside all that may wait or repeat: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
             // since `call` reads that.
-            .layer(TimeoutLayer::builder(name).limit(ATTEMPT).build()?)
+            .layer(TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?)
+            // Innermost, where the least is left: the other service learns how long its answer is waited for.
+            .layer(PropagateDeadlineLayer::builder(name).send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build()?)
             .service_fn(move |request| call(client.clone(), request));
 
         Ok(Self { service: BoxCloneSyncService::new(service), circuit: handle })

@@ -10,7 +10,7 @@
 //! | `recommender.rs` | the chain: which sources there are, in which order, and in how much time |
 //! | `sources.rs` | what a source of answers is: a call, or something remembered, for one user only |
 //! | `dependency.rs` | what stands around each call to another service, and why in that order |
-//! | `app.rs` | where the degradation headers are set, and the handlers |
+//! | `app.rs` | what stands around all handlers, and the handlers |
 //! | `health.rs` | why an open circuit makes the app degraded, but never not ready |
 //!
 //! The rest is what the show needs: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).

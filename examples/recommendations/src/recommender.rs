@@ -3,17 +3,25 @@
 use std::future::ready;
 use std::time::Duration;
 
-use backstop::{AllProvidersFailed, CircuitState, ConfigError, FallbackChain, FallbackResult, Provider, name};
+use backstop::{
+    AllProvidersFailed, CircuitState, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Provider, name,
+};
 use tokio::time::interval;
 
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
 use crate::dependency::{Dependency, http_client};
-use crate::sources::{Catalog, Item, Memory, Ml, bestsellers};
+use crate::sources::{Catalog, Item, Ml, Remembered, bestsellers};
 use crate::user_id::UserId;
 
 /// The time that all sources have together. A page waits for this answer.
 const TOTAL: Duration = Duration::from_millis(800);
+
+/// How old a remembered answer may be. Tastes change slowly.
+const OLDEST: Duration = Duration::from_secs(60 * 60);
+
+/// How many users' answers are remembered.
+const REMEMBERED_USERS: u64 = 10_000;
 
 /// How often a fallback that nobody needs is asked whether it is well again.
 const RECHECK: Duration = Duration::from_secs(1);
@@ -38,8 +46,9 @@ impl Recommender {
         let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
         let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
 
-        let memory = Memory::new();
-        let ml = Ml::new(ml, ml_url, memory.clone());
+        let remembered: Remembered =
+            LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;
+        let ml = Ml::new(ml, ml_url, remembered.clone());
         let catalog = Catalog::new(catalog, catalog_url);
         let popular = catalog.clone();
 
@@ -50,7 +59,7 @@ impl Recommender {
             // What this user likes. A good answer is remembered for when there is none.
             .provider(Provider::from_fn(name!("ml_service"), move |user| ml.clone().recommend(user)))
             // What this user was recommended last: theirs, though old. It tells its age, so it counts as `stale`.
-            .provider(Provider::from_fn(name!("cached"), move |user| ready(memory.recall(&user))))
+            .provider(Provider::from_fn(name!("cached"), remembered.provider()))
             // What everybody likes: less than was asked for, so it counts as `degraded`, as do all from here on.
             .provider(Provider::value(name!("popular_items"), move || popular.clone().recommend()))
             // No I/O, so it always answers. Every chain wants such an end.

@@ -1,12 +1,8 @@
 //! Where recommendations come from.
 
-use std::time::Duration;
-
-use backstop::{Answer, CircuitBreakerHandle};
+use backstop::{CircuitBreakerHandle, LastKnownValues};
 use http::Uri;
-use moka::sync::Cache;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 use tower::BoxError;
 
 use crate::config::BaseUrl;
@@ -15,10 +11,6 @@ use crate::user_id::UserId;
 
 /// How many items an answer has.
 const ITEMS: usize = 10;
-/// How many users' last answers are remembered.
-const REMEMBERED_USERS: u64 = 10_000;
-/// How long an answer is worth remembering.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Something to recommend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,24 +23,25 @@ pub struct Item {
     pub score: f64,
 }
 
+/// Each user's last good answer. Keyed by the user, so that nobody is ever shown another's.
+pub(crate) type Remembered = LastKnownValues<UserId, Vec<Item>>;
+
 /// The service that knows what a user likes.
 #[derive(Debug, Clone)]
 pub(crate) struct Ml {
     service: Dependency,
     url: BaseUrl,
-    memory: Memory,
+    remembered: Remembered,
 }
 
 impl Ml {
-    pub(crate) fn new(service: Dependency, url: &BaseUrl, memory: Memory) -> Self {
-        Self { service, url: url.clone(), memory }
+    pub(crate) fn new(service: Dependency, url: &BaseUrl, remembered: Remembered) -> Self {
+        Self { service, url: url.clone(), remembered }
     }
 
     pub(crate) async fn recommend(self, user: UserId) -> Result<Vec<Item>, BoxError> {
         let uri = self.url.at(&["v1", "recommendations", user.as_str()]);
-        let items = fetch(&self.service, uri).await?;
-        self.memory.remember(user, &items);
-        Ok(items)
+        self.remembered.keep(user, fetch(&self.service, uri)).await
     }
 }
 
@@ -83,25 +76,6 @@ async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
     items.truncate(ITEMS);
     // Nothing is no recommendation: the next source has some.
     if items.is_empty() { Err("no items".into()) } else { Ok(items) }
-}
-
-/// Each user's last good answer. Keyed by the user, so that nobody is ever shown another's.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory(Cache<UserId, (Vec<Item>, Instant)>);
-
-impl Memory {
-    pub(crate) fn new() -> Self {
-        Self(Cache::builder().max_capacity(REMEMBERED_USERS).time_to_live(REMEMBERED_FOR).build())
-    }
-
-    fn remember(&self, user: UserId, items: &[Item]) {
-        self.0.insert(user, (items.to_vec(), Instant::now()));
-    }
-
-    pub(crate) fn recall(&self, user: &UserId) -> Result<Answer<Vec<Item>>, &'static str> {
-        let (items, since) = self.0.get(user).ok_or("nothing is remembered of this user")?;
-        Ok(Answer::stale(items, since.elapsed()))
-    }
 }
 
 /// What always sells, from no further away than this file.
