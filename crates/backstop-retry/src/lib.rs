@@ -5,9 +5,8 @@
 //! Many failures last for a moment: a connection that was reset, an instance that restarts, a 503 with `Retry-After: 1`.
 //! Sending the request again then turns a failure into an answer. Done carelessly it also pays twice, triples the load on
 //! a service that is down for its load, and makes every caller come back in the same millisecond. This layer repeats only
-//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one limit for all of it
-//! and to a share of all requests,
-//! and gives back the server's own last answer when nothing helped.
+//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one time limit for all
+//! attempts and to a share of all requests, and gives back the server's own last answer when nothing helped.
 //!
 //! Put it around the client of a dependency that fails for moments at a time. Don't put it where another tier already
 //! repeats the same request (attempts multiply), around a service that is overloaded for hours, or around your own
@@ -71,7 +70,7 @@
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
 //! | CONNECT, an upgrade | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
-//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off |
+//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself: yes |
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
 //! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see
@@ -84,6 +83,26 @@
 //! let search = Request::post("/search").extension(Repeat::Safe).body(Body::from("rust"))?;
 //! # let _ = search;
 //! # Ok::<(), axum::http::Error>(())
+//! ```
+//!
+//! What depends on the result is for the judge to say. A server that tells by its answer that it has done nothing may get
+//! any request again:
+//!
+//! ```
+//! use axum::{body::Body, http::Response};
+//! use backstop_core::{Classify, ErrorRef};
+//! use backstop_retry::{HttpClassify, RetryLayer};
+//!
+//! let usual = HttpClassify::new();
+//! let orders = RetryLayer::builder("orders")
+//!     .classify_fn(move |result: Result<&Response<Body>, ErrorRef<'_>>| {
+//!         let outcome = usual.classify(result);
+//!         let not_taken = result.is_ok_and(|answer| answer.headers().contains_key("x-order-not-taken"));
+//!         if not_taken { outcome.transient().unprocessed() } else { outcome }
+//!     })
+//!     .build()?;
+//! # let _ = orders;
+//! # Ok::<(), backstop_retry::ConfigError>(())
 //! ```
 //!
 //! # Time
@@ -137,7 +156,8 @@
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
 //! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if) | not set | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
-//! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`] | |
+//! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | |
+//! | [`seed`](RetryBuilder::seed) | random | |
 //!
 //! # Where it stands in a stack
 //!

@@ -7,7 +7,7 @@ mod support;
 use std::io;
 
 use axum::body::Body;
-use backstop_core::{Outcome, Progress, RejectionKind, SetBy, Verdict};
+use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict};
 use backstop_retry::{RetryLayer, name};
 use http::{Method, Request, Response, StatusCode, Version};
 use support::{BoxError, Upstream, circuit_open, get, ml, rejected, response, with_header, with_method};
@@ -94,6 +94,18 @@ async fn a_post_that_was_certainly_not_processed_is_repeated() {
     let broken =
         Upstream::<BoxError>::new(|_, _| async { Err(io::Error::from(io::ErrorKind::ConnectionReset).into()) });
     assert_eq!(calls(&layer, broken, with_method(Method::POST)).await, 1, "a reset proves nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_is_repeated_where_the_judge_knows_that_nothing_was_done() {
+    let knowing = RetryLayer::builder("ml").classify_fn(|result: Result<&Response<Body>, ErrorRef<'_>>| {
+        let outcome = HttpClassify::new().classify(result);
+        if result.is_ok_and(|answer| answer.status() == 503) { outcome.unprocessed() } else { outcome }
+    });
+    let knowing = knowing.build().unwrap();
+    assert_eq!(calls(&knowing, failing(), with_method(Method::POST)).await, 3);
+    assert_eq!(calls(&knowing, Upstream::statuses([502]), with_method(Method::POST)).await, 1);
+    assert_eq!(calls(&knowing, Upstream::statuses([404]), with_method(Method::POST)).await, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,10 +61,10 @@ async fn an_outage_is_no_storm_where_there_is_a_budget() {
     let failing = &calls[FAILS];
     let minutes_bound = 60 * (demand + demand / 5 + 10) + 200;
     assert!(sum(failing) <= minutes_bound, "{} of {minutes_bound}: {calls:?}", sum(failing));
-    assert!(sum(failing) > minutes_bound - 300, "{}: what is allowed is used: {calls:?}", sum(failing));
+    assert!(sum(failing).abs_diff(72_786) <= 20, "{}: as the table says: {calls:?}", sum(failing));
     // What was saved is gone by then. A retry is made up to 0.1 s after it was paid for, or 0.2 s.
     assert!(failing[10..].iter().all(|n| n.abs_diff(1210) <= 30), "{calls:?}");
-    assert!(failing.iter().all(|n| *n <= 1410), "{calls:?}");
+    assert!(failing.iter().all(|n| *n <= 1410) && failing.iter().any(|n| *n >= 1390), "{calls:?}");
     assert_eq!(layer.handle().budget().unwrap().available(), 200);
 }
 
@@ -72,6 +72,6 @@ async fn an_outage_is_no_storm_where_there_is_a_budget() {
 async fn without_a_budget_an_outage_is_a_storm() {
     let calls = calls_a_second(builder().no_budget().build().unwrap()).await;
     let failing = &calls[FAILS];
-    assert!(sum(failing) > 179_000, "{calls:?}");
+    assert!(sum(failing).abs_diff(179_800) <= 20, "{}: as the table says: {calls:?}", sum(failing));
     assert!(failing[1..].iter().all(|n| n.abs_diff(3000) <= 60), "{calls:?}");
 }
