@@ -10,7 +10,7 @@ mod common;
 
 use axum::Router;
 use common::{App, until, upstream};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use recommendations::Config;
 use serde_json::json;
 use tokio::time::Instant;
@@ -189,4 +189,18 @@ async fn an_answer_that_is_too_long_is_a_failure() {
     let ml = upstream(Router::new().fallback(async move || long)).await;
     let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
     app.recommend("ada").await.assert_from("popular_items");
+}
+
+#[tokio::test]
+async fn an_upstream_is_told_how_long_its_answer_is_waited_for() {
+    let told = async |headers: HeaderMap| {
+        let wait = headers["x-envoy-expected-rq-timeout-ms"].to_str().unwrap().to_owned();
+        axum::Json(json!({ "items": [{ "id": "p1", "name": wait, "score": 0.5 }] }))
+    };
+    let ml = upstream(Router::new().fallback(told)).await;
+    let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
+    let answer = app.recommend("ada").await;
+    answer.assert_from("ml_service");
+    let wait: u64 = answer.json()["items"][0]["name"].as_str().unwrap().parse().unwrap();
+    assert!((1..=80).contains(&wait), "an attempt has 90 ms, less 10 for the way back: {wait}");
 }
