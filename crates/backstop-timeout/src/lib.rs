@@ -182,9 +182,9 @@
 //!
 //! # Cost
 //!
-//! A call that is ready at once reads the clock and makes no timer; nothing is allocated. Under the timeout a service that
-//! isn't ready at once costs one allocation, for the timer of the wait, and covering the body one for each response with
-//! a body. A header that is sent on is an allocation.
+//! A call that is ready at once reads the clock and makes no timer; nothing is allocated. A service that isn't ready
+//! at once costs one allocation, under the timeout and under the deadline; covering the body costs one for each response
+//! with a body. A header that is sent on is an allocation.
 //!
 //! # Cancellation
 //!

@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, Progress, Reject, ServiceCall, SetBy};
+use backstop_core::{Deadline, Progress, Reject, SetBy};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::Shared;
+use super::{call::ReadiedCall, layer::Shared};
 use crate::{limited::Limited, telemetry};
 
 pin_project! {
@@ -26,7 +26,7 @@ pin_project! {
         J: Reject<Req, S::Response, S::Error>,
     {
         #[pin]
-        call: Limited<ServiceCall<S, Req>>,
+        call: Limited<ReadiedCall<S, Req>>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
         shared: Arc<Shared<J>>,
@@ -38,9 +38,10 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
+    #[inline]
     pub(crate) fn called(
         deadline: Deadline,
-        call: impl FnOnce() -> ServiceCall<S, Req>,
+        call: impl FnOnce() -> ReadiedCall<S, Req>,
         context: J::Context,
         shared: Arc<Shared<J>>,
     ) -> Self {
@@ -59,6 +60,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (set_by, progress) = match ready!(this.call.poll(cx)) {

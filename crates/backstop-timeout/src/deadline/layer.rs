@@ -2,9 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, Deadline, HttpReject, Name, SetBy};
+use backstop_core::{ConfigError, HttpReject, Name, SetBy};
 use http::{HeaderMap, Request};
-use tokio::time::Instant;
 use tower_layer::Layer;
 
 use super::{
@@ -83,18 +82,13 @@ impl<J> fmt::Debug for DeadlineLayer<J> {
 }
 
 impl<J> Shared<J> {
-    /// When the time of a request is up that comes now.
-    pub(crate) fn deadline<B>(&self, request: &Request<B>, now: Instant) -> Deadline {
-        match self.callers_limit(request) {
-            Some(limit) if limit < self.limit => Deadline::at(now + limit, SetBy::Caller),
-            // A caller's limit that isn't shorter than ours excuses nothing.
-            _ => Deadline::at(now + self.limit, SetBy::Us),
-        }
-    }
-
-    /// The smallest limit that the caller is believed in.
-    fn callers_limit<B>(&self, request: &Request<B>) -> Option<Duration> {
-        header::of(request, &self.trust).filter_map(|header| self.believed(header, request.headers())).min()
+    /// How long a request may take, and who says so: the caller, where it is believed to wait less than our limit.
+    pub(crate) fn limit_of<B>(&self, request: &Request<B>) -> (Duration, SetBy) {
+        header::of(request, &self.trust)
+            .filter_map(|header| self.believed(header, request.headers()))
+            .filter(|limit| *limit < self.limit)
+            .min()
+            .map_or((self.limit, SetBy::Us), |limit| (limit, SetBy::Caller))
     }
 
     fn believed(&self, header: &DeadlineHeader, headers: &HeaderMap) -> Option<Duration> {

@@ -15,12 +15,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject, ServiceCall, scope};
+use backstop_core::{Deadline, HttpReject, Reject, scope};
 use http::Request;
-use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{future::DeadlineFuture, layer::Shared};
+use super::{call::ReadiedCall, future::DeadlineFuture, layer::Shared};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, J = HttpReject> {
@@ -64,22 +63,25 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let context = shared.reject.context(&request);
-        let now = Instant::now();
-        let deadline = shared.deadline(&request, now).narrowed_by(scope::deadline());
-        if deadline.instant() <= now {
-            return DeadlineFuture::refused(deadline.set_by(), context, shared);
+        if let Some(passed) = scope::deadline().filter(Deadline::has_passed) {
+            return DeadlineFuture::refused(passed.set_by(), context, shared);
+        }
+        let (limit, set_by) = shared.limit_of(&request);
+        if limit.is_zero() {
+            return DeadlineFuture::refused(set_by, context, shared);
         }
         let call = || {
             if mem::take(&mut self.is_ready) {
-                return ServiceCall::called(self.inner.call(request));
+                return ReadiedCall::called(self.inner.call(request));
             }
             let next = self.inner.clone();
-            ServiceCall::when_ready(mem::replace(&mut self.inner, next), request)
+            ReadiedCall::when_ready(mem::replace(&mut self.inner, next), request)
         };
-        DeadlineFuture::called(deadline, call, context, shared)
+        DeadlineFuture::called(Deadline::after(limit, set_by), call, context, shared)
     }
 }
 
