@@ -9,7 +9,7 @@ use std::{convert::Infallible, future::pending, panic::AssertUnwindSafe, sync::A
 
 use axum::body::Body;
 use http::{Request, Response};
-use support::{call, reached, room_for, upstream};
+use support::{call, reached, room_for, unready_call, upstream};
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
@@ -22,10 +22,9 @@ fn empty() -> Response<Body> {
 async fn a_call_that_was_never_polled_holds_a_permit_only_where_it_was_made_at_once() {
     let (upstream, _calls) = upstream();
     let layer = room_for(1, 0);
-    let unready = call(&layer, &upstream);
+    let unready = unready_call(&layer, &upstream);
     assert_eq!(layer.handle().in_use(), 0, "it has to wait until the service is ready, and hasn't begun to");
-    let mut ready = layer.layer(upstream.clone());
-    let called = ready.ready().await.unwrap().call(Request::new(Body::empty()));
+    let called = call(&layer, &upstream);
     assert_eq!(layer.handle().in_use(), 1);
     drop(unready);
     assert_eq!(layer.handle().in_use(), 1);

@@ -13,7 +13,7 @@ use backstop_bulkhead::BulkheadLayer;
 use http::Response;
 use http_body::Body as _;
 use proptest::prelude::*;
-use support::{Call, Calls, call, is_full, upstream};
+use support::{Call, Calls, call, is_full, unready_call, upstream};
 use tokio::time::advance;
 use tower_test::mock::SendResponse;
 
@@ -22,7 +22,9 @@ const MAX_HOLD: u64 = 80;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Come,
+    Come {
+        is_ready: bool,
+    },
     /// The dependency answers one of the calls that run, with a body or without.
     Answer {
         which: prop::sample::Index,
@@ -49,7 +51,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let which = any::<prop::sample::Index>;
     let step = prop_oneof![
-        6 => Just(Step::Come),
+        6 => any::<bool>().prop_map(|is_ready| Step::Come { is_ready }),
         4 => (which(), any::<bool>()).prop_map(|(which, with_body)| Step::Answer { which, with_body }),
         2 => which().prop_map(|which| Step::Drop { which }),
         2 => which().prop_map(|which| Step::Read { which }),
@@ -152,8 +154,9 @@ impl World {
         }
     }
 
-    fn come(&mut self, id: Id) {
-        let call = call(&self.layer, &self.upstream);
+    fn come(&mut self, id: Id, is_ready: bool) {
+        let make = if is_ready { call } else { unready_call };
+        let call = make(&self.layer, &self.upstream);
         self.futures.insert(id, call);
         self.poll(id);
     }
@@ -226,9 +229,9 @@ async fn run(limit: u32, max_waiting: u32, steps: Vec<Step>) {
     let mut world = World::new(limit, max_waiting);
     for (id, step) in steps.into_iter().enumerate() {
         match &step {
-            Step::Come => {
+            Step::Come { is_ready } => {
                 let refused = model.come(id);
-                world.come(id);
+                world.come(id, *is_ready);
                 assert_eq!(world.refused.pop(), refused.then_some(id), "{model:?}");
             }
             Step::Answer { which, with_body } if !model.running.is_empty() => {

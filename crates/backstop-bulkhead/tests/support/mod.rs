@@ -2,30 +2,41 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+use std::task::{Context, Waker};
+
 use axum::body::Body;
-use backstop_bulkhead::{BulkheadFuture, BulkheadLayer, Rejection, RejectionKind};
+use backstop_bulkhead::{BulkheadFuture, BulkheadLayer, Rejection, RejectionKind, Until, UntilBodyEnd};
 use backstop_core::{Deadline, HttpReject, Scope};
 use http::{Request, Response};
-use tokio_test::task::Spawn;
+use tokio_test::task::{self, Spawn};
 use tower::{Layer, Service};
 use tower_test::mock::{self, Handle, Mock, SendResponse};
 
 pub(crate) type Upstream = Mock<Request<Body>, Response<Body>>;
 pub(crate) type Calls = Handle<Request<Body>, Response<Body>>;
-pub(crate) type Call<O = backstop_bulkhead::UntilBodyEnd> =
-    Spawn<BulkheadFuture<Upstream, Request<Body>, HttpReject, O>>;
+pub(crate) type Call<O = UntilBodyEnd> = Spawn<BulkheadFuture<Upstream, Request<Body>, HttpReject, O>>;
 
 /// A dependency whose calls the test answers.
 pub(crate) fn upstream() -> (Upstream, Calls) {
     mock::pair()
 }
 
-/// A call that was made and not polled yet.
+/// A call of a service that was made ready, not polled yet.
 pub(crate) fn call<O>(layer: &BulkheadLayer<HttpReject, O>, upstream: &Upstream) -> Call<O>
 where
-    O: backstop_bulkhead::Until<Response<Body>>,
+    O: Until<Response<Body>>,
 {
-    tokio_test::task::spawn(layer.layer(upstream.clone()).call(Request::new(Body::empty())))
+    let mut service = layer.layer(upstream.clone());
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    task::spawn(service.call(Request::new(Body::empty())))
+}
+
+/// A call of a service that wasn't asked whether it is ready, as if it hadn't been; not polled yet.
+pub(crate) fn unready_call<O>(layer: &BulkheadLayer<HttpReject, O>, upstream: &Upstream) -> Call<O>
+where
+    O: Until<Response<Body>>,
+{
+    task::spawn(layer.layer(upstream.clone()).call(Request::new(Body::empty())))
 }
 
 /// The next call that has reached the dependency.
@@ -35,7 +46,7 @@ pub(crate) async fn reached(calls: &mut Calls) -> SendResponse<Response<Body>> {
 
 /// Whether no call has reached the dependency.
 pub(crate) fn none_reached(calls: &mut Calls) -> bool {
-    tokio_test::task::spawn(calls.next_request()).poll().is_pending()
+    task::spawn(calls.next_request()).poll().is_pending()
 }
 
 pub(crate) fn rejection(response: &Response<Body>) -> Option<&Rejection> {
