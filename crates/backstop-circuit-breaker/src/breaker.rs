@@ -47,9 +47,11 @@ impl Breaker {
         self.common().name()
     }
 
-    /// To whoever records metrics.
+    /// To whoever records metrics, once.
     pub(crate) fn show_state(&self) {
-        self.circuit.observer().show_state(&self.circuit);
+        if self.common().has_another_recorder() {
+            self.circuit.observer().show_state(&self.circuit);
+        }
     }
 
     pub(crate) fn now(&self) -> Nanos {

@@ -16,6 +16,7 @@ use crate::{
     CircuitBreakerConfig, OnDrop,
     config::Settings,
     jitter::Jitter,
+    metrics::LastRecorder,
     state::{Finished, Knobs, Nanos},
 };
 
@@ -38,6 +39,7 @@ pub(crate) struct Common {
     /// Whether they are many, of one name.
     is_keyed: bool,
     reloading: Mutex<()>,
+    shown_to: LastRecorder,
 }
 
 impl Common {
@@ -52,6 +54,7 @@ impl Common {
             refusals: Jitter::new(settings.circuit.wait.seed),
             is_keyed,
             reloading: Mutex::default(),
+            shown_to: LastRecorder::default(),
         };
         common.set_times(settings);
         common
@@ -87,6 +90,11 @@ impl Common {
 
     pub(crate) const fn is_keyed(&self) -> bool {
         self.is_keyed
+    }
+
+    /// Whether nobody has been shown a state who records metrics now.
+    pub(crate) fn has_another_recorder(&self) -> bool {
+        self.shown_to.is_another()
     }
 
     /// What `config` says, if it can be taken over.

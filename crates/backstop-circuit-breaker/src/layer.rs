@@ -113,7 +113,7 @@ impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
     type Service = CircuitBreaker<S, C, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        // Again, as the recorder may have been installed since.
+        // The recorder may have been installed since.
         self.shared.breaker.show_state();
         CircuitBreaker::new(inner, Arc::clone(&self.shared))
     }

@@ -231,7 +231,7 @@
 //!
 //! | metric | labels | counts |
 //! |---|---|---|
-//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the state that the circuit is in, 0 for the others; set when the layer is built or applied, and with each transition |
+//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the state that the circuit is in, 0 for the others; set with each transition, and when the layer is built, or applied first after a recorder was installed |
 //! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow` | calls that speak against the service; `slow` are those that succeeded |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
 //! | `circuit_breaker_rejections_total` | `name` | refusals |

@@ -1,7 +1,8 @@
 //! What the layer counts for a dashboard: with the feature `metrics` through the facade of that name, else nothing.
 //!
 //! Every handle is taken when it is used, so that a recorder that is installed later counts from then on. None is taken
-//! for a call that succeeds.
+//! for a call that succeeds. The state is shown with each transition, and when a layer is applied under a recorder that
+//! hasn't been shown it: axum applies one per connection, where it is to cost next to nothing.
 
 use backstop_core::{CircuitState, Name};
 
@@ -32,10 +33,21 @@ mod recorder {
     pub(crate) const fn unguarded(_: &Name) {}
     pub(crate) const fn entered(_: &Name, _: CircuitState) {}
     pub(crate) fn show_state(_: &Name, _: impl Fn() -> CircuitState) {}
+
+    #[derive(Debug, Default)]
+    pub(crate) struct LastRecorder(());
+
+    impl LastRecorder {
+        pub(crate) const fn is_another(&self) -> bool {
+            false
+        }
+    }
 }
 
 #[cfg(feature = "metrics")]
 mod recorder {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::{CircuitState, FailureReason, Name};
 
     const STATES: [CircuitState; 4] =
@@ -68,6 +80,18 @@ mod recorder {
             .increment(1);
     }
 
+    /// Who recorded when somebody last looked.
+    #[derive(Debug, Default)]
+    pub(crate) struct LastRecorder(AtomicUsize);
+
+    impl LastRecorder {
+        /// Whether somebody else records since then.
+        pub(crate) fn is_another(&self) -> bool {
+            let recorder = metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).addr());
+            self.0.load(Relaxed) != recorder && self.0.swap(recorder, Relaxed) != recorder
+        }
+    }
+
     /// Sets the gauge of the state to 1 and those of the others to 0.
     ///
     /// Two threads may do this at once, for two transitions. Each looks again when it is done, and whoever finds the
@@ -86,4 +110,4 @@ mod recorder {
     }
 }
 
-pub(crate) use recorder::{entered, failed, refused, show_state, unguarded};
+pub(crate) use recorder::{LastRecorder, entered, failed, refused, show_state, unguarded};

@@ -7,7 +7,10 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     future::pending,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -22,7 +25,7 @@ const WAIT: Duration = Duration::from_secs(60);
 type Values = Arc<Mutex<BTreeMap<String, f64>>>;
 
 #[derive(Clone, Default)]
-struct Recorded(Values);
+struct Recorded(Values, Arc<AtomicUsize>);
 
 struct One(Values, String);
 
@@ -82,6 +85,7 @@ impl Recorder for Recorded {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.1.fetch_add(1, Relaxed);
         Gauge::from_arc(self.one(key))
     }
 
@@ -147,6 +151,19 @@ async fn a_recorder_that_is_installed_later_counts_from_then_on() {
     let _guard = metrics::set_default_local_recorder(&recorded);
     through_all_states(&layer).await;
     assert_eq!(recorded.shown(), ALL);
+}
+
+#[test]
+fn a_layer_that_is_applied_shows_its_state_once_to_each_recorder() {
+    let layer = layer();
+    layer.handle().isolate();
+    let recorders = [Recorded::default(), Recorded::default()];
+    for recorded in &recorders {
+        let _guard = metrics::set_default_local_recorder(recorded);
+        (0..10).for_each(|_| drop(layer.layer(())));
+        assert_eq!(recorded.shown(), ["circuit_breaker_state{name=upstream,state=isolated} 1"]);
+        assert_eq!(recorded.1.load(Relaxed), 4, "a gauge for each state");
+    }
 }
 
 #[tokio::test(start_paused = true)]
