@@ -54,6 +54,7 @@
 //! |---|---|---|---|
 //! | the scope's deadline has passed before the call | isn't called | [`NotAsked`](Progress::NotAsked) | neutral, not processed |
 //! | it isn't ready within the limit | isn't called; the layer is ready, and refuses in `call` | [`NotReady`](Progress::NotReady), by [us](SetBy::Us) | failure, not processed |
+//! | it isn't ready by the caller's earlier deadline | the same | [`NotReady`](Progress::NotReady), by the [caller](SetBy::Caller) | neutral, not processed |
 //! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `Us` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
 //! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
 //! | it answers in time, well or badly | | – | – |

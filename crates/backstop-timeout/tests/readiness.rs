@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Outcome, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{Deadline, Outcome, Progress, Rejection, RejectionKind, Scope, SetBy};
 use backstop_timeout::{Timeout, TimeoutLayer};
 use http::{Request, Response};
 use tokio::time::{Instant, Sleep, advance, sleep};
@@ -63,6 +63,42 @@ async fn a_service_that_is_never_ready_is_refused_at_the_limit_without_being_cal
     assert_eq!(response.status(), 504);
     not_ready(&response);
     assert_pending!(task::spawn(handle.next_request()).poll());
+}
+
+/// Polls in a scope with this deadline.
+fn poll_ready_within(scope: &mut Scope, stack: &mut task::Spawn<Stack>) -> Poll<Result<(), BoxError>> {
+    scope.enter(|| poll_ready(stack))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_deadline_of_the_scope_ends_the_wait_by_whoever_set_it() {
+    for set_by in [SetBy::Us, SetBy::Caller] {
+        let (mut stack, mut handle) = stack();
+        let mut scope = Scope::narrowed(Deadline::after(ms(7), set_by));
+        assert_pending!(poll_ready_within(&mut scope, &mut stack));
+        advance(ms(6)).await;
+        assert!(!stack.is_woken());
+        advance(ms(2)).await;
+        assert!(stack.is_woken());
+        assert_ready_ok!(poll_ready_within(&mut scope, &mut stack));
+        let call = scope.enter(|| stack.call(Request::new(())));
+        let response = call.await.unwrap();
+        let kind = RejectionKind::DeadlinePassed { set_by, progress: Progress::NotReady };
+        assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), &kind);
+        assert_pending!(task::spawn(handle.next_request()).poll());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_a_caller_who_gave_up_is_not_the_next_ones() {
+    let (mut stack, _handle) = stack();
+    let mut hurried = Scope::narrowed(Deadline::after(ms(7), SetBy::Caller));
+    assert_pending!(poll_ready_within(&mut hurried, &mut stack));
+    advance(ms(8)).await;
+    assert_pending!(poll_ready(&mut stack));
+    advance(LIMIT).await;
+    assert_ready_ok!(poll_ready(&mut stack));
+    not_ready(&stack.call(Request::new(())).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! | ready | ready | ready |
 //! | ready | not ready | waiting, from now on |
 //! | waiting | ready | ready, with the time waited |
-//! | waiting, the limit has passed | not ready | the same; the layer is ready, to refuse |
+//! | waiting, the limit or the scope's deadline has passed | not ready | the same; the layer is ready, to refuse |
 //! | waiting, the limit has passed twice | either | as if asked for the first time |
 //! | any | called, or spared a call that is refused | ready, no time waited |
 
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::Timer;
+use backstop_core::{Deadline, SetBy, Timer, scope};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
@@ -32,6 +32,8 @@ pin_project! {
     #[derive(Debug)]
     pub(crate) struct Wait {
         since: Instant,
+        // What the timer is set for. The next caller may have another deadline.
+        until: Instant,
         #[pin]
         timer: Timer,
     }
@@ -53,12 +55,13 @@ impl Readiness {
         }
     }
 
-    /// The inner service isn't ready. Ready once that has lasted for the limit.
+    /// The inner service isn't ready. Ready once that has lasted for the limit, or the scope's deadline has passed.
     pub(crate) fn poll_too_late(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Waiting(wait) if !was_given_up(wait.since.elapsed(), limit) => wait.as_mut().poll(limit, cx),
             _ => {
-                let mut wait = Box::pin(Wait { since: Instant::now(), timer: Timer::new() });
+                let now = Instant::now();
+                let mut wait = Box::pin(Wait { since: now, until: now, timer: Timer::new() });
                 let poll = wait.as_mut().poll(limit, cx);
                 *self = Self::Waiting(wait);
                 poll
@@ -66,20 +69,29 @@ impl Readiness {
         }
     }
 
-    /// What the call that comes now has left of its limit; `None` where the inner service wasn't ready in time.
-    #[inline]
-    pub(crate) fn take(&mut self, limit: Duration) -> Option<Duration> {
+    /// What the call that comes now has left of its limit. Where the inner service wasn't ready in time: whose limit that
+    /// was.
+    pub(crate) fn take(&mut self, limit: Duration) -> Result<Duration, SetBy> {
         match mem::take(self) {
-            Self::Ready { waited } => limit.checked_sub(waited).filter(|left| !left.is_zero()),
-            Self::Waiting(_) => None,
+            Self::Ready { waited } => limit.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(SetBy::Us),
+            Self::Waiting(wait) => Err(wait.limit(limit).set_by()),
         }
     }
 }
 
 impl Wait {
+    /// When it is over, and by whom.
+    fn limit(&self, limit: Duration) -> Deadline {
+        Deadline::at(self.since + limit, SetBy::Us).narrowed_by(scope::deadline())
+    }
+
     fn poll(self: Pin<&mut Self>, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        this.timer.poll_until(*this.since + limit, cx)
+        let until = self.limit(limit).instant();
+        let mut this = self.project();
+        if mem::replace(this.until, until) != until {
+            this.timer.set(Timer::new());
+        }
+        this.timer.poll_until(until, cx)
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use backstop_core::{Deadline, HttpReject, Progress, Reject, SetBy, scope};
-use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
@@ -73,19 +72,14 @@ where
         let limit = self.shared.limit;
         let shared = Arc::clone(&self.shared);
         let context = shared.reject.context(&request);
-        let Some(left) = self.readiness.take(limit) else {
-            return TimeoutFuture::refused(SetBy::Us, Progress::NotReady, context, shared);
+        let left = match self.readiness.take(limit) {
+            Ok(left) => left,
+            Err(set_by) => return TimeoutFuture::refused(set_by, Progress::NotReady, context, shared),
         };
-        let now = Instant::now();
-        match scope::deadline() {
-            Some(passed) if passed.instant() <= now => {
-                TimeoutFuture::refused(passed.set_by(), Progress::NotAsked, context, shared)
-            }
-            _ => {
-                let deadline = Deadline::at(now + left, SetBy::Us);
-                TimeoutFuture::called(deadline, || self.inner.call(request), context, shared)
-            }
+        if let Some(passed) = scope::deadline().filter(Deadline::has_passed) {
+            return TimeoutFuture::refused(passed.set_by(), Progress::NotAsked, context, shared);
         }
+        TimeoutFuture::called(Deadline::after(left, SetBy::Us), || self.inner.call(request), context, shared)
     }
 }
 
