@@ -162,6 +162,8 @@ pub enum Reason {
     NotEligible,
     /// `not-replayable`: the request could not be sent again.
     NotReplayable,
+    /// `revalidating`: it is being asked in the background, while a stored copy answers.
+    Revalidating,
 }
 
 impl fmt::Display for Reason {
@@ -178,6 +180,7 @@ impl fmt::Display for Reason {
             Self::AllProvidersFailed => "all-providers-failed",
             Self::NotEligible => "not-eligible",
             Self::NotReplayable => "not-replayable",
+            Self::Revalidating => "revalidating",
         })
     }
 }
