@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Answer, WrapBody};
+use backstop_core::{Answer, Name, WrapBody};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
 use http_body_util::{BodyExt, Full};
@@ -51,6 +51,23 @@ impl<St: Store> LastKnownGoodHandle<St> {
         }
     }
 
+    /// The stored answer that may be given in place of the service's, though that is well.
+    pub(crate) async fn servable<B: WrapBody>(&self, head: &request::Parts) -> Option<Servable<B>> {
+        let shared = &self.shared;
+        let (key, entry) = shared.find(head).await.ok()?;
+        let age = shared.shelf.clock.now().since(entry.terms.made);
+        let within = |seconds: u32| age < Duration::from_secs(seconds.into());
+        if !within(entry.terms.revalidate_until) || age >= shared.shelf.max_stale {
+            return None;
+        }
+        let window = if within(entry.terms.fresh) { Window::Fresh } else { Window::Stale };
+        Some(Servable { key, response: shared.response(&entry, age, entry.body.clone()).ok()?, age, window })
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.shared.shelf.name
+    }
+
     /// Forgets what is stored of this URI, whosever it is.
     ///
     /// The URI is what the layer sees: of requests that have their authority in `Host`, it is
@@ -85,21 +102,43 @@ impl LastKnownGoodHandle {
     }
 }
 
+/// A stored answer, and the key that it is stored under.
+pub(crate) struct Servable<B> {
+    pub(crate) key: Vec<u8>,
+    pub(crate) response: Response<B>,
+    pub(crate) age: Duration,
+    pub(crate) window: Window,
+}
+
+/// How an answer stands by its own `stale-while-revalidate`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    Fresh,
+    Stale,
+}
+
 impl<St: Store> Shared<St> {
+    async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
+        let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
+        let fields = flat(&head.headers).ok_or(NotStored::Missing)?;
+        self.shelf.find(&place, &fields).await
+    }
+
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(NotStored::Method);
         }
-        let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
-        let fields = flat(&head.headers).ok_or(NotStored::Missing)?;
-        let entry = self.shelf.find(&place, &fields).await?;
+        let (_, entry) = self.find(head).await?;
         let age = self.shelf.clock.now().since(entry.terms.made);
         if age >= self.longest(&entry, &head.headers) {
             return Err(NotStored::TooStale);
         }
         let body = if head.method == Method::HEAD { Bytes::new() } else { entry.body.clone() };
-        let response = response(&entry, age, body).ok_or_else(|| self.shelf.garbage())?;
-        Ok((response, age))
+        Ok((self.response(&entry, age, body)?, age))
+    }
+
+    fn response<B: WrapBody>(&self, entry: &Entry, age: Duration, body: Bytes) -> Result<Response<B>, NotStored> {
+        response(entry, age, body).ok_or_else(|| self.shelf.garbage())
     }
 
     /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other

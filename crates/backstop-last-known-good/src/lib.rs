@@ -13,7 +13,7 @@
 //! **When not to use it**: for what an old answer makes wrong rather than old (a balance before a payment, stock before an
 //! order, permissions, feature switches that guard something), and for anything personal without a
 //! [`principal`](LastKnownGoodBuilder::principal). Let such answers say `no-store`, or leave the layer out. It is no cache
-//! either: while the service is well, every request goes to it.
+//! either: while the service is well, every request goes to it, unless you add a [`StaleWhileRevalidateLayer`].
 //!
 //! # Example
 //!
@@ -72,6 +72,7 @@
 //! | else: served up to the age of `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
 //! | the age is the greatest that `Age`, `Date` and the time it took allow, and goes on from there | RFC 9111 §4.2.3 |
 //! | the request's fields that `Vary` names must be the same, all values in order; never with `Vary: *` | RFC 9111 §4.1 |
+//! | `stale-while-revalidate`: served by a [`StaleWhileRevalidateLayer`] though the service is well | RFC 5861 §3 |
 //! | `no-cache` and `max-age` of a request don't matter: it was sent to the service, which failed | RFC 9111 §5.2.1: advisory |
 //!
 //! And forgotten:
@@ -162,6 +163,7 @@ mod handle;
 mod key;
 mod layer;
 mod moka_store;
+mod revalidate;
 mod rules;
 mod service;
 mod shelf;
@@ -183,6 +185,9 @@ pub use future::LastKnownGoodFuture;
 pub use handle::{LastKnownGoodHandle, NotStored};
 pub use layer::LastKnownGoodLayer;
 pub use moka_store::MokaStore;
+pub use revalidate::{
+    Refresh, StaleWhileRevalidate, StaleWhileRevalidateBuilder, StaleWhileRevalidateFuture, StaleWhileRevalidateLayer,
+};
 pub use service::LastKnownGood;
 pub use store::{Store, StoreError};
 pub use values::{KeepValue, LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig};

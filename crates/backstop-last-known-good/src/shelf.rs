@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::Name;
+use backstop_core::{Name, Timer};
+use tokio::time::Instant;
 
 use crate::{
     NotStored, Store, StoreError,
@@ -94,8 +95,8 @@ impl<St: Store> Shelf<St> {
         Epoch(self.ledger(target).removals.load(Ordering::SeqCst))
     }
 
-    /// The answer that a request with these fields selects.
-    pub(crate) async fn find(&self, place: &Place, fields: &[u8]) -> Result<Entry, NotStored> {
+    /// The answer that a request with these fields selects, and under which key.
+    pub(crate) async fn find(&self, place: &Place, fields: &[u8]) -> Result<(Vec<u8>, Entry), NotStored> {
         let finding = async {
             let mut key = place.target.key(&self.name);
             let Some(mut node) = self.node(&key).await? else { return Ok(None) };
@@ -110,7 +111,8 @@ impl<St: Store> Shelf<St> {
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
             let in_doubt = self.ledger(&place.target).in_doubt.load(Ordering::SeqCst);
-            Ok(Some(entry).filter(|entry| entry.selected == selected && entry.terms.made.0 > in_doubt))
+            let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
+            Ok(fits.then_some((key, entry)))
         };
         match self.bounded(finding).await {
             Ok(found) => found.ok_or(NotStored::Missing),
@@ -241,17 +243,12 @@ impl<St: Store> Shelf<St> {
     /// At most the store's time. A store that is ready at once makes no timer.
     async fn bounded<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         let mut asking = pin!(asking);
-        let mut timer = pin!(None);
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = asking.as_mut().poll(cx) {
-                return Poll::Ready(result);
-            }
-            if timer.is_none() {
-                timer.set(Some(tokio::time::sleep(self.store_timeout)));
-            }
-            match timer.as_mut().as_pin_mut() {
-                Some(timer) => timer.poll(cx).map(|()| Err(Trouble::TooSlow)),
-                None => Poll::Pending,
+        let mut timer = pin!(Timer::new());
+        poll_fn(|cx| match asking.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => {
+                let until = Instant::now() + self.store_timeout;
+                timer.as_mut().poll_until(until, cx).map(|()| Err(Trouble::TooSlow))
             }
         })
         .await

@@ -148,7 +148,7 @@ pub use backstop_last_known_good as last_known_good;
 #[cfg(feature = "last-known-good")]
 pub use backstop_last_known_good::{
     LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, LastKnownValues,
-    LastKnownValuesBuilder, LastKnownValuesConfig, NotStored,
+    LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateLayer,
 };
 #[cfg(feature = "retry")]
 #[doc(no_inline)]
