@@ -15,7 +15,7 @@ where
     K: CopyRequest<Req>,
 {
     provider: usize,
-    /// `None` until it has started, and once it has ended.
+    /// `None` until it has started.
     forced: Option<Forced<Req, S::Response>>,
     pub(crate) primary: S,
     pub(crate) request: Req,
@@ -53,8 +53,7 @@ where
             }
         };
         let found = ready!(forced.poll(cx, &policy.classify));
-        self.forced = None;
-        Poll::Ready(found.map(|found| self.spare.policy.labelled::<S::Error>(found)))
+        Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
     }
 }
 
