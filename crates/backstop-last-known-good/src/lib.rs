@@ -87,8 +87,12 @@
 //! A store that fails to forget is remembered: this process then serves nothing that was made before. Other processes with
 //! the same store don't know.
 //!
-//! A URI is told by authority, path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
+//! A URI is told by authority (the URI's own and `Host`), path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
 //! are kept of each, for each principal.
+//!
+//! Whatever else of a request an answer depends on, it must name in `Vary`: a service that heeds `X-Forwarded-Host` without
+//! saying so lets a caller choose what others are served. And a body that is ended by the close of its HTTP/1 connection
+//! can't be told from one that broke off.
 //!
 //! The answer itself is what was stored: status, fields in order, its own `Date`, `Cache-Control` and validators. `Age` is
 //! added. What a cache below makes of that, RFC 9111 tells; `backstop-degradation-header` writes the same age, and the

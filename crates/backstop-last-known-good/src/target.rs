@@ -7,44 +7,46 @@ use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 
 use crate::key::{hash, push};
 
-/// What a request is about. Clones share the memory.
+/// What a request is about: its authority, path and query. Clones share the memory.
 #[derive(Clone)]
 pub(crate) struct Target {
     uri: Uri,
-    /// The authority of a request that has it in a header.
     host: Option<HeaderValue>,
+    /// There should be one.
+    more_hosts: Vec<HeaderValue>,
 }
 
 impl Target {
     pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
-        let host = if uri.authority().is_none() { headers.get(HOST).cloned() } else { None };
-        Self { uri: uri.clone(), host }
+        let mut hosts = headers.get_all(HOST).iter().cloned();
+        Self { uri: uri.clone(), host: hosts.next(), more_hosts: hosts.collect() }
     }
 
     /// What `location` refers to, where it is of the same origin (RFC 9111 §4.4).
     pub(crate) fn refer(&self, location: &HeaderValue) -> Option<Self> {
         let text = location.to_str().ok()?.trim();
         let text = text.split('#').next().unwrap_or_default();
-        let absolute = if let Some(rest) = text.strip_prefix("//") {
-            format!("{}://{rest}", self.uri.scheme_str().unwrap_or("http")).parse::<Uri>().ok()?
+        let uri: Uri = if text.starts_with("//") {
+            format!("{}:{text}", self.uri.scheme_str().unwrap_or("http")).parse().ok()?
         } else if text.starts_with('/') {
             text.parse().ok()?
         } else if text.is_empty() || text.starts_with('?') {
             format!("{}{text}", self.uri.path()).parse().ok()?
-        } else if let Some(uri) = text.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some()) {
-            uri
         } else {
-            self.resolve(text)?
+            let absolute = text.parse().ok().filter(|uri: &Uri| uri.scheme().is_some());
+            absolute.or_else(|| self.resolve(text))?
         };
-        if absolute.authority().is_none() {
-            let mut parts = self.uri.clone().into_parts();
-            parts.path_and_query = absolute.into_parts().path_and_query;
-            return Some(Self { uri: Uri::from_parts(parts).ok()?, host: self.host.clone() });
+        if let Some(authority) = uri.authority() {
+            // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
+            let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == uri.scheme();
+            let theirs = normal(authority.as_str().as_bytes(), uri.scheme());
+            if !same_scheme || !self.authorities().contains(&theirs) {
+                return None;
+            }
         }
-        let found = Self { uri: absolute, host: None };
-        // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
-        let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == found.uri.scheme();
-        (same_scheme && self.authority() == found.authority()).then_some(found)
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = uri.into_parts().path_and_query;
+        Some(Self { uri: Uri::from_parts(parts).ok()?, ..self.clone() })
     }
 
     /// A path relative to ours (RFC 3986 §5.2.3, §5.2.4).
@@ -68,22 +70,15 @@ impl Target {
         query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).parse().ok()
     }
 
-    /// The authority in lower case, without the port that its scheme has anyway, and without who asks.
-    fn authority(&self) -> Vec<u8> {
-        let written = self.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let written = written.or_else(|| self.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default();
-        let host = written.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
-        let mut host = host.trim_ascii().to_ascii_lowercase();
-        let default: &[&[u8]] = match self.uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => &[b":80"],
-            Some(scheme) if *scheme == Scheme::HTTPS => &[b":443"],
-            // Which scheme it came by isn't told. On one authority the two ports lead to the same service, or to none.
-            _ => &[b":80", b":443"],
-        };
-        if let Some(end) = default.iter().find_map(|port| Some(host.strip_suffix(*port)?.len())) {
-            host.truncate(end);
-        }
-        host
+    /// The one of the URI and those of `Host`, each once. Where they differ, which of them the service goes by isn't known,
+    /// so that all of them count: else one caller could have stored for one host what another host answers.
+    fn authorities(&self) -> Vec<Vec<u8>> {
+        let scheme = self.uri.scheme();
+        let of_uri = self.uri.authority().map(|authority| authority.as_str().as_bytes());
+        let hosts = self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes);
+        let mut all: Vec<_> = of_uri.into_iter().chain(hosts).map(|authority| normal(authority, scheme)).collect();
+        all.dedup();
+        all
     }
 
     fn path_and_query(&self) -> &[u8] {
@@ -92,11 +87,11 @@ impl Target {
 
     /// The key of its first node.
     pub(crate) fn key(&self, name: &Name) -> Vec<u8> {
-        let (authority, path) = (self.authority(), self.path_and_query());
-        let mut key = Vec::with_capacity(name.as_str().len() + authority.len() + path.len() + 64);
+        // Enough for most, what is below the node included.
+        let mut key = Vec::with_capacity(256);
         push(&mut key, b'n', name.as_str().as_bytes());
-        push(&mut key, b'a', &authority);
-        push(&mut key, b't', path);
+        self.authorities().iter().for_each(|authority| push(&mut key, b'a', authority));
+        push(&mut key, b't', self.path_and_query());
         key
     }
 
@@ -104,6 +99,22 @@ impl Target {
     pub(crate) fn hash(&self) -> u64 {
         hash(self.path_and_query())
     }
+}
+
+/// An authority in lower case, without the port that its scheme has anyway, and without who asks.
+fn normal(authority: &[u8], scheme: Option<&Scheme>) -> Vec<u8> {
+    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    let mut host = host.trim_ascii().to_ascii_lowercase();
+    let default: &[&[u8]] = match scheme {
+        Some(scheme) if *scheme == Scheme::HTTP => &[b":80"],
+        Some(scheme) if *scheme == Scheme::HTTPS => &[b":443"],
+        // Which scheme it came by isn't told. On one authority the two ports lead to the same service, or to none.
+        _ => &[b":80", b":443"],
+    };
+    if let Some(end) = default.iter().find_map(|port| Some(host.strip_suffix(*port)?.len())) {
+        host.truncate(end);
+    }
+    host
 }
 
 /// A target may hold what is nobody's business, as a token in its query.

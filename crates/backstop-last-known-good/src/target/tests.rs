@@ -21,7 +21,7 @@ fn one_target_has_one_key_however_it_is_written() {
         ("http://Shop.Example:80/a?b", None),
         ("https://shop.example:443/a?b", None),
         ("http://user@shop.example/a?b", None),
-        ("http://shop.example/a?b", Some("other.example")),
+        ("http://shop.example/a?b", Some("shop.example")),
     ] {
         assert_eq!(key(uri, host), expected, "{uri} {host:?}");
     }
@@ -39,11 +39,25 @@ fn targets_that_differ_have_keys_that_differ() {
         key("http://shop.example:81/a", None),
         key("http://shop.example:443/a", None),
         key("http://shop.examplea/", None),
+        // Which of the two the service goes by isn't known.
+        key("http://shop.example/a", Some("other.example")),
+        key("http://other.example/a", Some("shop.example")),
         target("http://shop.example/a", None).key(&name!("shop2")),
     ];
     for (i, one) in all.iter().enumerate() {
         assert!(!all[..i].contains(one), "{i}");
     }
+}
+
+#[test]
+fn two_hosts_are_another_target_than_either() {
+    let headers = |hosts: &[&'static str]| hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
+    let of = |hosts: &[&'static str]| Target::of(&Uri::from_static("/"), &headers(hosts)).key(&name!("shop"));
+    let all = [of(&["a"]), of(&["b"]), of(&["a", "b"]), of(&["b", "a"]), of(&["a", "b", "a"]), of(&[])];
+    for (i, one) in all.iter().enumerate() {
+        assert!(!all[..i].contains(one), "{i}");
+    }
+    assert_eq!(of(&["a", "A"]), of(&["a"]));
 }
 
 #[test]
@@ -83,6 +97,11 @@ fn a_location_of_the_same_origin_is_found() {
     ] {
         let key = base().refer(&HeaderValue::from_static(location)).map(|target| target.key(&name!("shop")));
         assert_eq!(key, found.map(|uri| self::key(uri, None)), "{location}");
+    }
+    let both = target("http://10.0.0.1/a", Some("shop.example"));
+    for location in ["http://10.0.0.1/x", "http://shop.example/x", "/x"] {
+        let found = both.refer(&HeaderValue::from_static(location)).unwrap();
+        assert_eq!(found.key(&name!("shop")), key("http://10.0.0.1/x", Some("shop.example")), "{location}");
     }
     let of_host = target("/a", Some("shop.example"));
     let found = of_host.refer(&HeaderValue::from_static("https://shop.example/x")).unwrap();
