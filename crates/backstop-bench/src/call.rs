@@ -25,7 +25,8 @@ pub(crate) fn is_ready<Req, S: Service<Req>>(service: &mut S) -> bool {
     }
 }
 
-/// The output of a future that is ready at once.
+/// The output of a future that is ready at once. Inlined, so that the future is polled where it was made.
+#[inline(always)]
 pub(crate) fn poll_once<F: Future>(future: F) -> F::Output {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
