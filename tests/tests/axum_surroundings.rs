@@ -19,8 +19,8 @@ use axum::{
     routing::get as on_get,
 };
 use backstop::{
-    CircuitBreakerLayer, Degradation, DegradationHeaderLayer, FallbackChain, FallbackLayer, Freshness, Provider,
-    Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, name, scope,
+    CircuitBreakerLayer, DeadlineLayer, Degradation, DegradationHeaderLayer, FallbackChain, FallbackLayer, Freshness,
+    Provider, Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, name, scope, time_left,
 };
 use backstop_tests::http::{get, header, read};
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -130,6 +130,24 @@ async fn a_timeout_ends_a_hung_handler_in_every_place() {
         "never"
     };
     for (place, mut app) in everywhere!(timeout(), handler) {
+        let started = tokio::time::Instant::now();
+        let (head, _) = ask(&mut app).await;
+        assert_eq!(head.status, StatusCode::GATEWAY_TIMEOUT, "{place}");
+        assert_eq!(started.elapsed(), Duration::from_millis(300), "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_a_hung_handler_that_knew_it_in_every_place() {
+    let deadline = || DeadlineLayer::builder("edge").limit(Duration::from_millis(300)).build().unwrap();
+    let handler = || async {
+        if time_left() != Some(Duration::from_millis(300)) {
+            return "didn't know";
+        }
+        std::future::pending::<()>().await;
+        "never"
+    };
+    for (place, mut app) in everywhere!(deadline(), handler) {
         let started = tokio::time::Instant::now();
         let (head, _) = ask(&mut app).await;
         assert_eq!(head.status, StatusCode::GATEWAY_TIMEOUT, "{place}");

@@ -11,10 +11,11 @@ use std::{
 };
 
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider,
-    RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerLayer, CircuitState, DeadlineLayer, DegradationHeaderLayer, FallbackChain,
+    FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
     core::{HttpCopy, KeepReplaced},
     name, standard,
+    timeout::{UntilBodyEnd, UntilFirstFrame},
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, channel_to, question};
 use http::{Request, Response};
@@ -69,6 +70,13 @@ all_passes_through! {
     all_passes_through_a_retry: RetryLayer::new(name!("health"));
     all_passes_through_a_bulkhead: BulkheadLayer::new(name!("health"));
     all_passes_through_a_timeout: TimeoutLayer::new(name!("health"));
+    all_passes_through_a_timeout_of_the_body:
+        TimeoutLayer::builder("health").limit(Duration::from_secs(60)).cover(UntilBodyEnd).build().unwrap();
+    all_passes_through_a_timeout_of_the_first_frame:
+        TimeoutLayer::builder("health").limit(Duration::from_secs(60)).cover(UntilFirstFrame).build().unwrap();
+    all_passes_through_a_deadline_that_is_sent_on: ServiceBuilder::new()
+        .layer(DeadlineLayer::new(name!("edge")))
+        .layer(PropagateDeadlineLayer::new(name!("health")));
     all_passes_through_a_fallback: FallbackLayer::new(name!("health"), replica(refused()));
     all_passes_through_a_degradation_header: DegradationHeaderLayer::new();
     all_passes_through_the_whole_stack: ServiceBuilder::new()

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
-    TimeoutLayer, name, standard,
+    BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
+    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, standard,
+    timeout::{UntilBodyEnd, UntilFirstFrame},
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
 use http::{HeaderMap, Request, StatusCode, header::CONTENT_TYPE};
@@ -64,6 +65,13 @@ all_passes_through! {
     all_passes_through_a_retry: RetryLayer::new(name!("health"));
     all_passes_through_a_bulkhead: BulkheadLayer::new(name!("health"));
     all_passes_through_a_timeout: TimeoutLayer::new(name!("health"));
+    all_passes_through_a_timeout_of_the_body:
+        TimeoutLayer::builder("health").limit(Duration::from_secs(60)).cover(UntilBodyEnd).build().unwrap();
+    all_passes_through_a_timeout_of_the_first_frame:
+        TimeoutLayer::builder("health").limit(Duration::from_secs(60)).cover(UntilFirstFrame).build().unwrap();
+    all_passes_through_a_deadline_that_is_sent_on: ServiceBuilder::new()
+        .layer(DeadlineLayer::new(name!("edge")))
+        .layer(PropagateDeadlineLayer::new(name!("health")));
     all_passes_through_a_fallback: FallbackLayer::new(name!("health"), replica(&Scripted::new().await));
     all_passes_through_a_degradation_header: DegradationHeaderLayer::new();
     all_passes_through_the_whole_stack: ServiceBuilder::new()
@@ -113,8 +121,8 @@ async fn an_open_circuit_is_unavailable_to_clients_on_every_connection() {
 async fn an_open_circuit_tells_clients_a_short_wait() {
     let health = Scripted::new().await;
     let wait = Duration::from_millis(900);
-    let layer = CircuitBreakerLayer::builder("health").consecutive_failures(1).wait(wait).build().unwrap();
-    let server = serve!(health, layer);
+    let layer = CircuitBreakerLayer::builder("health").consecutive_failures(1).wait(wait).retry_after_jitter(0.0);
+    let server = serve!(health, layer.build().unwrap());
 
     health.refuse(1, &unavailable());
     let mut client = HealthClient::new(server.channel());

@@ -5,8 +5,8 @@ use std::{convert::Infallible, io::Error};
 
 use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::get as on_get};
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
-    TimeoutLayer, name, sealed, standard,
+    BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
+    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, sealed, standard,
 };
 use backstop_tests::{
     http::{Server, get},
@@ -32,6 +32,8 @@ macro_rules! for_each_layer {
         $check!("degradation headers", DegradationHeaderLayer::new());
         $check!("bulkhead", BulkheadLayer::new(name!("ml_service")));
         $check!("timeout", TimeoutLayer::new(name!("ml_service")));
+        $check!("deadline", DeadlineLayer::new(name!("edge")));
+        $check!("propagation", PropagateDeadlineLayer::new(name!("ml_service")));
         $check!(
             "all",
             ServiceBuilder::new()
