@@ -5,7 +5,7 @@
 use std::{
     future::poll_fn,
     hint::black_box,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Barrier,
     thread,
     time::{Duration, Instant},
@@ -66,7 +66,7 @@ where
             while begun.elapsed() < TIME {
                 for n in made..made + CALLS {
                     if poll_fn(|cx| service.poll_ready(cx)).await.is_ok() {
-                        _ = black_box(service.call(black_box(n)).await.is_ok());
+                        _ = black_box(pin!(service.call(black_box(n))).await.is_ok());
                     }
                 }
                 made += CALLS;
