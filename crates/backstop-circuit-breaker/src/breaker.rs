@@ -148,16 +148,16 @@ impl Permit {
         } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
             self.ended = true;
         } else {
-            self.record_quick_success(breaker, outcome, reason);
+            self.record_quick_success(breaker);
         }
     }
 
     #[inline(never)]
-    fn record_quick_success(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
-        if self.ended || !breaker.circuit.record_quick_success(&self.admission, || breaker.now()) {
-            self.record(breaker, outcome, reason);
+    fn record_quick_success(&mut self, breaker: &Breaker) {
+        if !self.ended {
+            self.ended = true;
+            breaker.circuit.record_quick_success(self.admission, || breaker.now());
         }
-        self.ended = true;
     }
 
     #[inline(never)]

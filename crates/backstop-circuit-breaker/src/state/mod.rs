@@ -157,18 +157,17 @@ impl<O: Observer> Circuit<O> {
             && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
     }
 
-    /// Records a success that was quick, where it isn't a probe's. Returns whether it has.
+    /// Takes an admission back, after a success that was quick.
     #[inline]
-    pub(crate) fn record_quick_success(&self, admission: &Admission, now: impl Fn() -> Nanos) -> bool {
-        let Admission { generation, lease: None } = *admission else {
-            return false;
+    pub(crate) fn record_quick_success(&self, admission: Admission, now: impl Fn() -> Nanos) {
+        let Admission { generation, lease: None } = admission else {
+            return self.record(admission, Verdict::Success, now);
         };
         let windows = self.windows();
         self.count_success(windows, generation, &now);
         if let Some(slow) = &windows.slow {
             slow.count(generation, false, &self.observer.knobs().slow, now);
         }
-        true
     }
 
     /// Takes an admission back, with what came of the call.
