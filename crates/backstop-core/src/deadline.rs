@@ -53,6 +53,13 @@ impl Deadline {
         Self { bits: NonZero::new(bits).unwrap_or(NonZero::<u64>::MAX) }
     }
 
+    /// The end of the first of so many equal parts of what is left at `now`, by whoever set the whole.
+    #[must_use]
+    pub fn first_of(&self, parts: NonZero<u32>, now: Instant) -> Self {
+        let (now, end) = (since_origin(now), self.bits.get() >> 1);
+        Self::at_nanos(end.min(now) + end.saturating_sub(now) / u64::from(parts.get()), self.set_by())
+    }
+
     /// The moment.
     #[must_use]
     pub fn instant(&self) -> Instant {
@@ -137,6 +144,17 @@ mod tests {
             }
         }
         assert_eq!(size_of::<Option<Deadline>>(), 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_is_left_the_first_part_ends_first() {
+        let now = Instant::now();
+        let ms = |ms| Deadline::at(now + Duration::from_millis(ms), SetBy::Caller);
+        let parts = |parts| NonZero::new(parts).unwrap();
+        assert_eq!(ms(800).first_of(parts(4), now), ms(200));
+        assert_eq!(ms(800).first_of(parts(4), now + Duration::from_millis(400)), ms(500));
+        assert_eq!(ms(800).first_of(parts(1), now), ms(800));
+        assert_eq!(ms(800).first_of(parts(4), now + Duration::from_millis(900)), ms(800), "nothing is left");
     }
 
     #[tokio::test(start_paused = true)]

@@ -94,6 +94,7 @@ where
     K: CopyRequest<Req>,
     A: KeepAnswer<S::Response>,
 {
+    #[inline]
     pub(crate) fn new(policy: &PolicyOf<S, Req, C, J, K, A>, primary: S, mut request: Req) -> Self {
         let facts = policy.copy.facts(&request);
         if facts.is_upgrade() {
@@ -118,12 +119,13 @@ where
     K: CopyRequest<Req>,
     A: KeepAnswer<S::Response>,
 {
+    #[inline]
     fn primary(primary: S, request: Req, spare: Spare<S, Req, C, J, K, A>, now: Instant) -> Self {
         let policy = &spare.policy;
         let chain = policy.chain.shared();
         let providers = chain.providers.len() as u32 + 1;
         let deadline = next_deadline(now, chain.limit(spare.started), providers, policy.primary_timeout);
-        let attempt = Attempt::start(Scope::narrowed(deadline), || ServiceCall::when_ready(primary, request));
+        let attempt = Attempt::new(Scope::narrowed(deadline), ServiceCall::when_ready(primary, request));
         Self::Primary { attempt, spare: Some(spare) }
     }
 
@@ -146,6 +148,7 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
@@ -162,14 +165,15 @@ where
                     let Detour { primary, request, spare, .. } = *detour;
                     State::primary(primary, request, spare, Instant::now())
                 }
-                StateProj::Primary { mut attempt, spare } => {
+                StateProj::Primary { mut attempt, spare: slot } => {
                     let result = ready!(attempt.as_mut().poll(cx));
-                    let Some(spare) = spare.take() else { return Poll::Pending };
+                    // Taken only where the primary failed: it is large.
+                    let Some(spare) = slot.as_ref() else { return Poll::Pending };
                     match spare.answer(result) {
                         Ok(result) => match (result, spare.committer()) {
                             (Ok(answer), Some(committer)) => {
                                 let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
-                                State::Committing { attempt, spare: Some(spare) }
+                                State::Committing { attempt, spare: slot.take() }
                             }
                             (result, _) => {
                                 spare.tell();
@@ -177,7 +181,10 @@ where
                                 return Poll::Ready(result);
                             }
                         },
-                        Err(failure) => State::rest(spare, failure, attempt.take_reports()),
+                        Err(failure) => {
+                            let Some(spare) = slot.take() else { return Poll::Pending };
+                            State::rest(spare, failure, attempt.take_reports())
+                        }
                     }
                 }
                 StateProj::Committing { mut attempt, spare } => {

@@ -57,6 +57,7 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         FallbackFuture::new(&self.policy, self.inner.clone(), request)
     }

@@ -1,6 +1,6 @@
 //! How a chain shares its time.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use backstop_core::{Deadline, SetBy};
 use tokio::time::Instant;
@@ -10,12 +10,8 @@ use tokio::time::Instant;
 ///
 /// A share of the caller's limit is the caller's, so that a caller in a hurry is no proof against a provider.
 pub(crate) fn next_deadline(now: Instant, limit: Deadline, providers_left: u32, own: Option<Duration>) -> Deadline {
-    let left = limit.instant().saturating_duration_since(now);
-    let share = if providers_left > 1 { Deadline::at(now + left / providers_left, limit.set_by()) } else { limit };
-    match own {
-        Some(own) if own < left => share.narrowed_by(Some(Deadline::at(now + own, SetBy::Us))),
-        _ => share,
-    }
+    let share = limit.first_of(NonZero::new(providers_left).unwrap_or(NonZero::<u32>::MIN), now);
+    share.narrowed_by(own.map(|own| Deadline::at(now + own, SetBy::Us)))
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ where
     }
 
     /// What the primary gave, if that is an answer.
+    #[inline]
     pub(crate) fn answer(&self, result: Result<Given<S, Req>, Elapsed>) -> Result<Given<S, Req>, Failure<S, Req>> {
         let result = result.map_err(timed_out)?;
         match self.judge(&result) {
