@@ -42,8 +42,8 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     }
 
     /// Takes over other settings while calls run, as [`CircuitBreakerHandle::reload`] does, for all circuits and those that are
-    /// yet to come. Where the window is of another kind or size, that takes as long as a look at each of them, some tens of
-    /// milliseconds for a million; calls go on meanwhile.
+    /// yet to come. It looks at each of them, a sixteenth at a time: a call whose key is among those waits for that long, some
+    /// milliseconds where there are a million keys.
     ///
     /// # Errors
     /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
