@@ -52,8 +52,10 @@ proptest! {
     fn a_body_is_replayed_whatever_it_does(
         cap in prop_oneof![0..200_u16, Just(u16::MAX)],
         acts in prop::collection::vec(any::<u8>(), 0..12),
+        declares: bool,
         steps in prop::collection::vec(any::<u8>(), 0..60),
     ) {
-        replay::holds_for(&[&cap.to_le_bytes()[..], &[acts.len() as u8], &acts, &steps].concat());
+        let length = acts.len() as u8 | if declares { 0 } else { 0x80 };
+        replay::holds_for(&[&cap.to_le_bytes()[..], &[length], &acts, &steps].concat());
     }
 }

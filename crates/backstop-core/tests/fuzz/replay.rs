@@ -21,17 +21,17 @@ type Erased = UnsyncBoxBody<Bytes, BoxError>;
 /// | byte | |
 /// |---|---|
 /// | the first two | the cap, in bytes |
-/// | the third | how many of the following say what the body does |
+/// | the third | how many of the following say what the body does; with the highest bit set, it declares no length |
 /// | of the body | by its lowest two bits: a chunk (its length the other bits, or a hundred times that), a pause, trailers, a failure |
 /// | of the readers | by its lowest two bits: the newest reader is polled, an earlier one is, a copy is made, something is dropped |
 pub(crate) fn holds_for(input: &[u8]) {
     let [low, high, length, rest @ ..] = input else { return };
-    let (acts, steps) = rest.split_at(usize::from(*length).min(rest.len()));
+    let (acts, steps) = rest.split_at(usize::from(*length & 0x7f).min(rest.len()));
     let cap = usize::from(u16::from_le_bytes([*low, *high]));
-    let source = Source::of(acts);
+    let source = Source::of(acts, *length < 0x80);
     let whole = Whole::of(&source, cap);
     let (first, replay) = Erased::new(source).split(cap);
-    let mut bench = Bench { whole, handle: Some(replay), newest: Reader::new(Some(first)), earlier: Vec::new() };
+    let mut bench = Bench { whole, cap, handle: Some(replay), newest: Reader::new(Some(first)), earlier: Vec::new() };
     bench.check_hints();
     for step in steps {
         match step & 3 {
@@ -54,10 +54,13 @@ enum Act {
     Fail,
 }
 
-struct Source(VecDeque<Act>);
+struct Source {
+    acts: VecDeque<Act>,
+    declares: bool,
+}
 
 impl Source {
-    fn of(acts: &[u8]) -> Self {
+    fn of(acts: &[u8], declares: bool) -> Self {
         let mut next = 0_u8;
         let mut numbered = || {
             next = next.wrapping_add(1);
@@ -72,7 +75,7 @@ impl Source {
             2 => Act::Trailers(HeaderMap::from_iter([(header::ETAG, HeaderValue::from(u16::from(numbered())))])),
             _ => Act::Fail,
         });
-        Self(acts.collect())
+        Self { acts: acts.collect(), declares }
     }
 }
 
@@ -81,7 +84,7 @@ impl Body for Source {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.0.pop_front() {
+        match self.acts.pop_front() {
             Some(Act::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Some(Act::Trailers(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Some(Act::Pause) => {
@@ -89,7 +92,7 @@ impl Body for Source {
                 Poll::Pending
             }
             Some(Act::Fail) => {
-                self.0.clear();
+                self.acts.clear();
                 Poll::Ready(Some(Err("the source fails, as it was told".into())))
             }
             None => Poll::Ready(None),
@@ -97,12 +100,12 @@ impl Body for Source {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.declares && self.acts.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let sizes = self.0.iter().map(|act| if let Act::Data(data) = act { data.len() as u64 } else { 0 });
-        SizeHint::with_exact(sizes.sum())
+        let sizes = self.acts.iter().map(|act| if let Act::Data(data) = act { data.len() as u64 } else { 0 });
+        if self.declares { SizeHint::with_exact(sizes.sum()) } else { SizeHint::new() }
     }
 }
 
@@ -111,6 +114,14 @@ impl Body for Source {
 struct Read {
     data: Vec<u8>,
     trailers: Vec<HeaderMap>,
+}
+
+impl Read {
+    /// What it counts as against the cap.
+    fn cost(&self) -> usize {
+        let fields = self.trailers.iter().flatten().map(|(name, value)| name.as_str().len() + value.len());
+        self.data.len() + self.trailers.len() + fields.sum::<usize>()
+    }
 }
 
 /// What there is to read.
@@ -123,17 +134,10 @@ struct Whole {
 impl Whole {
     fn of(source: &Source, cap: usize) -> Self {
         let mut whole = Self { read: Read::default(), fails: false, fits: true };
-        let mut cost = 0;
-        for act in &source.0 {
+        for act in &source.acts {
             match act {
-                Act::Data(data) => {
-                    whole.read.data.extend_from_slice(data);
-                    cost += data.len();
-                }
-                Act::Trailers(trailers) => {
-                    whole.read.trailers.push(trailers.clone());
-                    cost += trailers.iter().fold(1, |sum, (name, value)| sum + name.as_str().len() + value.len());
-                }
+                Act::Data(data) => whole.read.data.extend_from_slice(data),
+                Act::Trailers(trailers) => whole.read.trailers.push(trailers.clone()),
                 Act::Pause => {}
                 Act::Fail => {
                     whole.fails = true;
@@ -141,7 +145,7 @@ impl Whole {
                 }
             }
         }
-        whole.fits = cost <= cap && source.size_hint().lower() <= cap as u64;
+        whole.fits = whole.read.cost() <= cap && source.size_hint().lower() <= cap as u64;
         whole
     }
 }
@@ -190,6 +194,7 @@ impl Reader {
 /// A body with all its readers.
 struct Bench {
     whole: Whole,
+    cap: usize,
     handle: Option<Replay<Erased>>,
     newest: Reader,
     earlier: Vec<Reader>,
@@ -202,6 +207,7 @@ impl Bench {
         match handle.copy() {
             Ok(copy) => {
                 assert!(!matches!(held, Held::Nothing(_)));
+                assert!(self.newest.read.cost() <= self.cap, "no more is kept");
                 self.earlier.push(std::mem::replace(&mut self.newest, Reader::new(Some(copy))));
             }
             Err(reason) => {
@@ -220,9 +226,10 @@ impl Bench {
         let count = self.earlier.len().max(1);
         let Some(reader) = self.earlier.get_mut(which % count) else { return };
         let Some(body) = &mut reader.body else { return };
+        let said_end = body.is_end_stream();
         match poll(body) {
             Poll::Ready(Some(Err(error))) => {
-                assert!(error.is::<ReplayError>() && !reader.failed);
+                assert!(error.is::<ReplayError>() && !reader.failed && !said_end);
                 reader.failed = true;
             }
             // A body that was at its end is nobody's reader.
