@@ -2,7 +2,7 @@
 //!
 //! | state | on | to |
 //! |---|---|---|
-//! | passing | the call ends | done: its answer |
+//! | passing | the call ends | passing: its answer |
 //! | first attempt, later attempt | an answer that isn't to be replaced | done: that answer |
 //! | first attempt, later attempt | a response that is to be replaced | keeping |
 //! | first attempt, later attempt | an error that is to be replaced | waiting |
@@ -97,11 +97,7 @@ where
         let mut this = self.project();
         let mut answer = loop {
             let step = match (this.state.as_mut().project(), this.repeats.as_mut()) {
-                (StateProj::Passing { future }, _) => {
-                    let result = ready!(future.poll(cx));
-                    this.state.set(State::Done);
-                    return Poll::Ready(result);
-                }
+                (StateProj::Passing { future }, _) => return future.poll(cx),
                 (StateProj::First { future, scope }, Some(repeats)) => {
                     let result = ready!(scope.enter(|| future.poll(cx)));
                     let reports = scope.take_reports();

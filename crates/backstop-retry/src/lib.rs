@@ -48,7 +48,7 @@
 //!
 //! | result | worth it? |
 //! |---|---|
-//! | 408, 425, 429, 502, 503, 504; gRPC `UNAVAILABLE` | yes |
+//! | 408, 425, 429, 502, 503, 504; gRPC `UNAVAILABLE` | yes, unless taken out: [`HttpClassify::lasting`], [`HttpClassify::lasting_code`] |
 //! | gRPC `RESOURCE_EXHAUSTED` | where the server said when to come again |
 //! | an error of the transport | yes |
 //! | a timeout of our own that ended the call | yes |
