@@ -5,7 +5,7 @@
 use std::{hint::black_box, sync::LazyLock, time::SystemTime};
 
 use axum::body::Body;
-use backstop_last_known_good::LastKnownGoodLayer;
+use backstop::LastKnownGoodLayer;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use tower::Layer;

@@ -32,7 +32,7 @@ fn keyed(
     let make = move || {
         let builder = build(CircuitBreakerLayer::builder("bench")).classify_fn(judge).reject_as_error();
         let layer = builder.build_keyed(keys, move |&n: &u64| scattered(n) % u64::from(keys));
-        calls(layer.unwrap_or_else(|error| unreachable!("{error}")).layer(Inner { percent: 0 }))
+        calls(layer.expect("a configuration").layer(Inner { percent: 0 }))
     };
     Contender::new(name, make).warm_up(10 * u64::from(keys))
 }

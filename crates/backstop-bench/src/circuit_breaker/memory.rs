@@ -1,9 +1,9 @@
 //! What a circuit keeps allocated.
 
 use backstop::{CircuitBreakerBuilder, CircuitBreakerLayer};
-use tower::Layer;
+use tower::{Layer, Service};
 
-use super::{Inner, consecutive, judge, last, peers};
+use super::{Inner, TEN_SECONDS, consecutive, judge, last, ours, peers};
 use crate::{
     call::{is_ready, poll_once},
     measure::{held_bytes, print_table},
@@ -20,9 +20,9 @@ pub(super) fn print() {
         "Memory, no subscribers",
         &["", "bytes a circuit", "target"],
         &[
-            row("ours, consecutive failures", circuit(|| super::ours(consecutive, inner)), ""),
-            row("ours, last 100 calls", circuit(|| super::ours(last(100), inner)), "256"),
-            row("ours, last 10 s", circuit(|| super::ours(last(super::TEN_SECONDS), inner)), ""),
+            row("ours, consecutive failures", circuit(|| ours(consecutive, inner)), ""),
+            row("ours, last 100 calls", circuit(|| ours(last(100), inner)), "256"),
+            row("ours, last 10 s", circuit(|| ours(last(TEN_SECONDS), inner)), ""),
             row("tower-resilience, last 100 calls", circuit(|| peers::tower_resilience(inner)), ""),
             row("seatbelt", circuit(|| peers::seatbelt(inner)), ""),
             row("failsafe, consecutive failures", circuit(|| peers::failsafe(inner)), ""),
@@ -44,12 +44,12 @@ fn circuit<S>(make: impl Fn() -> S) -> f64 {
 /// The bytes beside the key that one of many keys takes, after a call each, of which `percent` failed.
 fn key(percent: u64, build: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder) -> f64 {
     let builder = build(CircuitBreakerLayer::builder("bench")).classify_fn(judge).reject_as_error();
-    let layer = builder.build_keyed(KEYS, |&n: &u64| n).unwrap_or_else(|error| unreachable!("{error}"));
+    let layer = builder.build_keyed(KEYS, |&n: &u64| n).expect("a configuration");
     let mut service = layer.layer(Inner { percent });
     let bytes = held_bytes(|| {
         for n in 0..u64::from(KEYS) {
             if is_ready(&mut service) {
-                _ = poll_once(tower::Service::call(&mut service, n));
+                _ = poll_once(service.call(n));
             }
         }
     });

@@ -48,7 +48,7 @@ fn ours(
     inner: Inner,
 ) -> impl Service<u64, Error = Failed, Future: Send> + Clone + Send {
     let layer = build(CircuitBreakerLayer::builder("bench").wait(AN_HOUR)).classify_fn(judge).reject_as_error().build();
-    layer.unwrap_or_else(|error| unreachable!("{error}")).layer(inner)
+    layer.expect("a configuration").layer(inner)
 }
 
 fn judge(result: Result<&u64, ErrorRef<'_>>) -> Outcome {

@@ -13,7 +13,7 @@ pub(super) fn tower_resilience(inner: Inner) -> impl Service<u64, Future: Send> 
         .sliding_window_size(100)
         .wait_duration_in_open(AN_HOUR)
         .build();
-    layer.unwrap_or_else(|error| unreachable!("{error}")).layer(inner)
+    layer.expect("a configuration").layer(inner)
 }
 
 pub(super) fn seatbelt(inner: Inner) -> impl Service<u64, Future: Send> + Clone + Send {

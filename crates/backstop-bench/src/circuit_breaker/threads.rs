@@ -84,12 +84,12 @@ fn on_threads<const THREADS: usize>(calls: [Calls; THREADS]) -> f64 {
         let threads = calls.map(|calls| {
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build();
-                let runtime = runtime.unwrap_or_else(|error| unreachable!("{error}"));
+                let runtime = runtime.expect("a runtime");
                 barrier.wait();
                 runtime.block_on(calls)
             })
         });
-        threads.map(|thread| thread.join().unwrap_or_else(|_| unreachable!("nothing panics")))
+        threads.map(|thread| thread.join().expect("a time"))
     });
     times.iter().sum::<f64>() / THREADS as f64
 }
