@@ -9,7 +9,7 @@ use axum::{
     body::{Body, Bytes},
     extract::DefaultBodyLimit,
 };
-use backstop::{CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, retry::StopReason};
+use backstop::{CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, core::KeepReplaced, retry::StopReason};
 use backstop_tests::{
     http::{Server, client, get, post, read},
     http1::{Connection, Http1Server, settle},
@@ -334,9 +334,10 @@ async fn connections_of_twenty(chunk: &'static str, chunks: usize) -> usize {
         let client = client.clone();
         async move { (settle().await, client.oneshot(request).await).1 }
     });
-    let mut stack = ServiceBuilder::new()
-        .layer(retry().attempt_header("x-attempt".parse().unwrap()).no_budget().build().unwrap())
-        .service(settled);
+    // As by default, but for the time that it may take: a test's machine may be busy.
+    let keep = KeepReplaced::default().max_wait(Duration::from_secs(60)).unwrap();
+    let retry = retry().attempt_header("x-attempt".parse().unwrap()).no_budget().keep_replaced(keep);
+    let mut stack = ServiceBuilder::new().layer(retry.build().unwrap()).service(settled);
     for _ in 0..20 {
         let (answer, body) = read(stack.ready().await.unwrap().call(get("/")).await.unwrap()).await;
         assert_eq!(body, "fresh");
