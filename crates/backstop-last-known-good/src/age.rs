@@ -1,6 +1,9 @@
 //! How old an answer is (RFC 9111 §4.2.3).
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use http::{
     HeaderMap, HeaderValue,
@@ -43,30 +46,61 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Tells the time by two clocks, the later one of which counts: the wall clock, and the steady one from where the wall
-/// clock was at the start. The wall clock may be set back, the steady one may stand still while a machine sleeps. An age may
-/// come out too high by that, never too low.
+/// When an answer came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) at: Moment,
+    /// By the wall clock, as dates have it.
+    pub(crate) date: Moment,
+}
+
+/// Tells moments by a clock that never goes back, and never stands still.
+///
+/// The wall clock may be set back, and the steady one may stand still while a machine sleeps. So this is the steady one, put
+/// forward whenever the wall clock is ahead of it: what lies between two moments may come out too long by that, never too
+/// short.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    wall: Wall,
     steady: Instant,
+    /// What the wall clock showed at that instant.
+    wall: Moment,
+    /// By how much it was put forward, in milliseconds.
+    ahead: AtomicU64,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { wall: Wall::now(), steady: Instant::now() }
+        Self { steady: Instant::now(), wall: wall_clock(), ahead: AtomicU64::new(0) }
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment::of(Wall::now().max(self.wall + self.steady.elapsed()))
+        self.moment(wall_clock())
+    }
+
+    pub(crate) fn arrival(&self) -> Arrival {
+        let date = wall_clock();
+        Arrival { at: self.moment(date), date }
+    }
+
+    fn moment(&self, wall: Moment) -> Moment {
+        let steady = self.wall.0.saturating_add(millis(self.steady.elapsed()));
+        let ahead = wall.0.saturating_sub(steady);
+        // Most often it isn't, and nothing is written.
+        let known = self.ahead.load(Ordering::Relaxed);
+        let ahead = if ahead > known { self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead) } else { known };
+        Moment(steady.saturating_add(ahead))
     }
 }
 
-/// When an answer to a request sent at `asked`, which came at `answered`, was made: so long ago as its age then was.
-pub(crate) fn made_at(headers: &HeaderMap, asked: Moment, answered: Moment) -> Moment {
-    let apparent = date(headers, DATE).map_or(Duration::ZERO, |date| answered.since(date));
-    let delay = answered.since(asked);
-    answered.before(apparent.max(age_value(headers).saturating_add(delay)))
+fn wall_clock() -> Moment {
+    Moment::of(Wall::now())
+}
+
+/// When an answer to a request sent at `asked` was made: so long before it came as its age then was.
+pub(crate) fn made_at(headers: &HeaderMap, asked: Moment, answered: Arrival) -> Moment {
+    let apparent = date(headers, DATE).map_or(Duration::ZERO, |date| answered.date.since(date));
+    let delay = answered.at.since(asked);
+    answered.at.before(apparent.max(age_value(headers).saturating_add(delay)))
 }
 
 /// Of a list the first member counts, and what is no number doesn't (RFC 9111 §5.1).
@@ -78,10 +112,10 @@ fn age_value(headers: &HeaderMap) -> Duration {
 
 /// How long an answer is fresh, in seconds of its age, by what it says itself (RFC 9111 §4.2.1). Nothing is guessed: a
 /// heuristic (§4.2.2) would only shorten what is stale by it.
-pub(crate) fn fresh_for(headers: &HeaderMap, control: &CacheControl, shared: bool, answered: Moment) -> u32 {
+pub(crate) fn fresh_for(headers: &HeaderMap, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
     let told = control.s_maxage.filter(|_| shared).or(control.max_age);
     told.unwrap_or_else(|| {
-        let base = date(headers, DATE).unwrap_or(answered);
+        let base = date(headers, DATE).unwrap_or(answered.date);
         // An invalid date is one in the past (§5.3).
         let left = date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.since(base));
         u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MOST_SECONDS)
@@ -108,10 +142,15 @@ mod tests {
         Moment(NOON_AT.0 + seconds * 1000)
     }
 
+    /// At that date; our own clock is an hour ahead.
+    fn arrival(seconds: u64) -> Arrival {
+        Arrival { at: after_noon(seconds + 3600), date: after_noon(seconds) }
+    }
+
     /// The age that an answer had when it came, 30 s after noon.
     fn age(fields: &[(&'static str, &str)], delay: u64) -> u64 {
-        let answered = after_noon(30);
-        answered.since(made_at(&headers(fields), after_noon(30 - delay), answered)).as_secs()
+        let answered = arrival(30);
+        answered.at.since(made_at(&headers(fields), after_noon(3630 - delay), answered)).as_secs()
     }
 
     #[test]
@@ -130,14 +169,14 @@ mod tests {
         assert_eq!(age(&[("age", "7, 9")], 0), 7);
         assert_eq!(age(&[("age", "-7")], 0), 0);
         assert_eq!(age(&[("age", "soon")], 2), 2);
-        assert_eq!(age(&[("age", "99999999999999999999999")], 0), 784_123_230, "as old as can be, and no panic");
+        assert_eq!(age(&[("age", "99999999999999999999999")], 0), 784_126_830, "as old as can be, and no panic");
     }
 
     #[test]
     fn freshness_is_told_by_s_maxage_then_max_age_then_expires() {
         let fresh = |fields: &[(&'static str, &str)], shared| {
             let headers = headers(fields);
-            fresh_for(&headers, &CacheControl::of(&headers), shared, after_noon(10))
+            fresh_for(&headers, &CacheControl::of(&headers), shared, arrival(10))
         };
         let expires = ("expires", "Sun, 06 Nov 1994 12:01:00 GMT");
         let both = ("cache-control", "max-age=5, s-maxage=7");
@@ -156,10 +195,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_clock_goes_on_while_the_wall_clock_stands() {
+    async fn a_clock_goes_on_while_the_wall_clock_stands_or_is_set_back() {
         let clock = Clock::start();
-        let before = clock.now();
+        let second = |seconds: u64| Moment(clock.wall.0 + seconds * 1000);
+        assert_eq!(clock.moment(second(0)), second(0));
         tokio::time::advance(Duration::from_secs(90)).await;
-        assert!(clock.now().since(before) >= Duration::from_secs(90));
+        assert_eq!(clock.moment(second(0)), second(90));
+        assert_eq!(clock.moment(second(95)), second(95), "the machine has slept");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.moment(Moment(0)), second(105), "no time is lost");
     }
 }

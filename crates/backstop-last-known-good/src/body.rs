@@ -34,39 +34,36 @@ pub(crate) struct StoringBody<B, St> {
 }
 
 enum State<St> {
-    Copying(Box<Copying<St>>),
+    Copying(Copying<St>),
     Storing { task: Task, last: Option<Frame<Bytes>> },
     Passing,
 }
 
 impl<B, St> StoringBody<B, St> {
     pub(crate) fn new(inner: B, copying: Copying<St>) -> Self {
-        Self { inner, state: State::Copying(Box::new(copying)) }
+        Self { inner, state: State::Copying(copying) }
     }
 }
 
+/// What a frame means for what is being copied.
+enum Seen {
+    More,
+    End,
+    /// It can't be stored.
+    TooMuch,
+}
+
 impl<B: WrapBody, St: Store> StoringBody<B, St> {
-    /// The next state, and the frame that may go out.
-    fn copy(&mut self, frame: Option<Frame<Bytes>>) -> Option<Frame<Bytes>> {
-        let State::Copying(mut copying) = mem::replace(&mut self.state, State::Passing) else { return frame };
-        let ended = match frame.as_ref().map(|frame| (frame.data_ref(), frame.is_trailers())) {
-            None | Some((None, true)) => true,
-            Some((Some(data), _)) => {
-                if copying.push(data).is_none() {
-                    return frame;
-                }
-                copying.has_all() || self.inner.is_end_stream()
-            }
-            // A kind of frame that isn't known yet.
-            Some((None, false)) => return frame,
-        };
-        if !ended {
-            self.state = State::Copying(copying);
-            return frame;
+    fn copy(inner: &B, copying: &mut Copying<St>, frame: Option<&Frame<Bytes>>) -> Seen {
+        let Some(frame) = frame else { return Seen::End };
+        match frame.data_ref() {
+            Some(data) if copying.push(data).is_none() => Seen::TooMuch,
+            Some(_) if copying.has_all() || inner.is_end_stream() => Seen::End,
+            Some(_) => Seen::More,
+            None if frame.is_trailers() => Seen::End,
+            // Of a kind that isn't known yet.
+            None => Seen::TooMuch,
         }
-        let Some(task) = copying.complete() else { return frame };
-        self.state = State::Storing { task, last: frame };
-        None
     }
 }
 
@@ -76,19 +73,25 @@ impl<B: WrapBody, St: Store> Body for StoringBody<B, St> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        if let State::Copying(copying) = &this.state {
-            let frame = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
-                Some(Err(error)) => {
+        if let State::Copying(copying) = &mut this.state {
+            let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx)).transpose();
+            let seen = match &frame {
+                Ok(frame) => Self::copy(&this.inner, copying, frame.as_ref()),
+                Err(_) => {
                     copying.fail();
-                    this.state = State::Passing;
-                    return Poll::Ready(Some(Err(error)));
+                    Seen::TooMuch
                 }
-                Some(Ok(frame)) => Some(frame),
-                None => None,
             };
-            let frame = this.copy(frame);
-            if !matches!(this.state, State::Storing { .. }) {
-                return Poll::Ready(frame.map(Ok));
+            if let Seen::More = seen {
+                return Poll::Ready(frame.transpose());
+            }
+            let state = mem::replace(&mut this.state, State::Passing);
+            match (seen, state, frame) {
+                (Seen::End, State::Copying(copying), Ok(last)) => match copying.complete() {
+                    Some(task) => this.state = State::Storing { task, last },
+                    None => return Poll::Ready(last.map(Ok)),
+                },
+                (_, _, frame) => return Poll::Ready(frame.transpose()),
             }
         }
         if let State::Storing { task, last } = &mut this.state {

@@ -28,6 +28,9 @@ const BODY_LEN: usize = FIXED - 4;
 /// The largest head that is stored, in bytes.
 const MOST_HEAD: usize = 64 * 1024;
 
+/// Room for a date, and for what most requests select an answer by, without which the whole would be moved.
+const SLACK: usize = 256;
+
 /// An answer that is being written while its body comes.
 pub(crate) struct Draft {
     bytes: Vec<u8>,
@@ -36,12 +39,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large.
+    /// Begins with the head, which came at `date`, and room for a body of `room` bytes. `None` where the head is too large.
     pub(crate) fn begin(
         status: StatusCode,
         headers: &HeaderMap,
         terms: Terms,
-        answered: Moment,
+        date: Moment,
         room: usize,
     ) -> Option<Self> {
         let options = connection_options(headers);
@@ -50,8 +53,7 @@ impl Draft {
         if size > MOST_HEAD {
             return None;
         }
-        // 64 more for a date, and for what the request selected it by.
-        let mut bytes = Vec::with_capacity(FIXED + size + room + 64);
+        let mut bytes = Vec::with_capacity(FIXED + size + room + SLACK);
         bytes.extend_from_slice(&ANSWER);
         bytes.extend_from_slice(&status.as_u16().to_le_bytes());
         bytes.extend_from_slice(&terms.made.0.to_le_bytes());
@@ -62,7 +64,7 @@ impl Draft {
         kept().try_for_each(|(name, value)| fields::put(&mut bytes, name, value))?;
         // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
         if !headers.contains_key(header::DATE) {
-            fields::put(&mut bytes, &header::DATE, &answered.http_date()?)?;
+            fields::put(&mut bytes, &header::DATE, &date.http_date()?)?;
         }
         let body_from = bytes.len();
         let head_len = u32::try_from(body_from - FIXED).ok()?;

@@ -9,7 +9,7 @@ use http::{
 };
 
 use crate::{
-    age::{Moment, fresh_for, made_at},
+    age::{Arrival, Moment, fresh_for, made_at},
     cache_control::CacheControl,
 };
 
@@ -74,12 +74,12 @@ pub(crate) struct Terms {
     pub(crate) revalidate_until: u32,
 }
 
-/// Judges an answer that came at `answered`.
+/// Judges an answer.
 pub(crate) fn judge(
     asked: &Asked,
     status: StatusCode,
     headers: &HeaderMap,
-    answered: Moment,
+    answered: Arrival,
     max_stale: u32,
 ) -> Verdict {
     if let Some(verdict) = judge_status(status) {
@@ -124,7 +124,7 @@ pub(crate) fn judge(
         until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
     };
-    if terms.left(answered).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms) }
+    if terms.left(answered.at).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms) }
 }
 
 /// What a status says by itself, but for those of answers that may be stored.

@@ -223,11 +223,16 @@ impl<St: Store> Shelf<St> {
     /// A node is never written twice: it might have been removed in between, and what it led to would be back.
     async fn node_for(&self, key: &[u8], selectors: &Selectors, now: Moment) -> Result<Node, Trouble> {
         let known = self.store.get(key).await?.and_then(Node::decode);
-        let selectors = known.as_ref().map_or_else(|| selectors.clone(), |node| node.selectors.and(selectors));
-        let lasts = |node: &Node| now.since(node.written) + self.max_stale < self.node_life();
-        if let Some(node) = known.filter(|node| node.selectors == selectors && lasts(node)) {
-            return Ok(node);
-        }
+        let selectors = match known {
+            Some(node) => {
+                let lasts = now.since(node.written) + self.max_stale < self.node_life();
+                if lasts && node.selectors.cover(selectors) {
+                    return Ok(node);
+                }
+                node.selectors.and(selectors)
+            }
+            None => selectors.clone(),
+        };
         let node = Node { generation: fastrand::u64(..), written: now, selectors };
         if !node.selectors.too_many() {
             self.store.put(key, node.encode(), self.node_life()).await?;

@@ -40,7 +40,8 @@ impl Target {
             // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
             let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == uri.scheme();
             let theirs = normal(authority.as_str().as_bytes(), uri.scheme());
-            if !same_scheme || !self.authorities().contains(&theirs) {
+            let is_ours = |ours| normal(ours, self.uri.scheme()) == theirs;
+            if !same_scheme || !self.authorities().any(is_ours) {
                 return None;
             }
         }
@@ -70,15 +71,11 @@ impl Target {
         query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).parse().ok()
     }
 
-    /// The one of the URI and those of `Host`, each once. Where they differ, which of them the service goes by isn't known,
-    /// so that all of them count: else one caller could have stored for one host what another host answers.
-    fn authorities(&self) -> Vec<Vec<u8>> {
-        let scheme = self.uri.scheme();
+    /// The one of the URI and those of `Host`. Where they differ, which of them the service goes by isn't known, so that all
+    /// of them count: else one caller could have stored for one host what another host answers.
+    fn authorities(&self) -> impl Iterator<Item = &[u8]> {
         let of_uri = self.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let hosts = self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes);
-        let mut all: Vec<_> = of_uri.into_iter().chain(hosts).map(|authority| normal(authority, scheme)).collect();
-        all.dedup();
-        all
+        of_uri.into_iter().chain(self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes))
     }
 
     fn path_and_query(&self) -> &[u8] {
@@ -90,7 +87,15 @@ impl Target {
         // Enough for most, what is below the node included.
         let mut key = Vec::with_capacity(256);
         push(&mut key, b'n', name.as_str().as_bytes());
-        self.authorities().iter().for_each(|authority| push(&mut key, b'a', authority));
+        let mut former = None;
+        for authority in self.authorities() {
+            let authority = Some(normal(authority, self.uri.scheme()));
+            // Most often the two say the same.
+            if authority != former {
+                push(&mut key, b'a', authority.as_deref().unwrap_or_default());
+                former = authority;
+            }
+        }
         push(&mut key, b't', self.path_and_query());
         key
     }

@@ -45,12 +45,16 @@ impl Selectors {
         true
     }
 
+    /// Whether those of `other` are among these.
+    pub(crate) fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|name| self.0.contains(name))
+    }
+
     /// With those of `other`, too. Servers tell `Vary` with some answers and not with others: what is selected by more
     /// fields than need be is still right.
-    pub(crate) fn and(&self, other: &Self) -> Self {
-        let mut all = self.clone();
-        other.0.iter().for_each(|name| _ = all.insert(name.clone()));
-        all
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        other.0.iter().for_each(|name| _ = self.insert(name.clone()));
+        self
     }
 
     /// Whether there are more names than are kept.
@@ -60,7 +64,7 @@ impl Selectors {
 
     /// What a request selects: the values of these fields, in order, with the names.
     pub(crate) fn select(&self, request: &[u8]) -> Vec<u8> {
-        let mut selected = Vec::new();
+        let mut selected = Vec::with_capacity(64 * self.0.len());
         for name in &self.0 {
             let name = name.as_str().as_bytes();
             for (_, value) in fields::iter(request).filter(|(field, _)| *field == name) {

@@ -111,7 +111,7 @@ impl Read {
         B: WrapBody,
     {
         let shelf = &shared.shelf;
-        let answered = shelf.clock.now();
+        let answered = shelf.clock.arrival();
         let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
         let verdict = match judge(&self.asked, response.status(), response.headers(), answered, max_stale) {
             Verdict::Store(_) if degraded || is_degraded(response) => Verdict::Leave("degraded"),
@@ -143,7 +143,7 @@ impl Read {
             not_stored("too-long");
             return None;
         };
-        let Some(draft) = Draft::begin(response.status(), response.headers(), terms, answered, room) else {
+        let Some(draft) = Draft::begin(response.status(), response.headers(), terms, answered.date, room) else {
             not_stored("head");
             return None;
         };

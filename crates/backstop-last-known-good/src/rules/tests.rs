@@ -10,6 +10,7 @@ type Until = Result<u32, &'static str>;
 type Fields = &'static [(&'static str, &'static str)];
 
 const NOW: Moment = Moment(784_123_200_000);
+const ARRIVAL: Arrival = Arrival { at: NOW, date: NOW };
 const DAY: u32 = 24 * 60 * 60;
 /// Never too old but for `max_stale`.
 const ALWAYS: u32 = DAY;
@@ -26,7 +27,7 @@ fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
-    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), NOW, DAY)
+    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), ARRIVAL, DAY)
 }
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
@@ -126,7 +127,11 @@ fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_
 fn an_answer_to_another_method_is_not_stored() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
         let asked = Asked::by(&method, &HeaderMap::new(), Sharing::Personal, &[], NOW);
-        assert_eq!(judge(&asked, StatusCode::OK, &HeaderMap::new(), NOW, DAY), Verdict::Leave("request"), "{method}");
+        assert_eq!(
+            judge(&asked, StatusCode::OK, &HeaderMap::new(), ARRIVAL, DAY),
+            Verdict::Leave("request"),
+            "{method}"
+        );
     }
 }
 
