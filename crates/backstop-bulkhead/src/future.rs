@@ -68,10 +68,10 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
-    /// A call that is made, with its permit.
-    pub(crate) fn admitted(permit: Permit<J>, call: impl FnOnce() -> S::Future) -> Self {
+    /// A call that was made, with its permit.
+    pub(crate) const fn admitted(call: S::Future, permit: Permit<J>) -> Self {
         let state = State::Admitted(Some(permit));
-        Self { call: ServiceCall::called(call()), state, context: None, until: PhantomData }
+        Self { call: ServiceCall::called(call), state, context: None, until: PhantomData }
     }
 
     /// A call that has yet to ask for its permit.
@@ -95,11 +95,14 @@ where
         loop {
             let admitted = match this.state {
                 State::Admitted(permit) => {
-                    let mut result = ready!(this.call.as_mut().poll(cx));
-                    if let (Some(permit), Ok(response)) = (permit.take(), &mut result) {
+                    // Changed where it is: moving a response costs more than all the rest.
+                    let mut polled = this.call.as_mut().poll(cx);
+                    if let Poll::Ready(result) = &mut polled
+                        && let (Some(permit), Ok(response)) = (permit.take(), result)
+                    {
                         O::hand_over(permit, response);
                     }
-                    return Poll::Ready(result);
+                    return polled;
                 }
                 State::Asking(shared) => {
                     let Some(shared) = shared.take() else {

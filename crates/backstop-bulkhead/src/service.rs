@@ -56,12 +56,11 @@ where
     /// Always ready, unless the inner service fails: whoever has to wait, for room or for the inner service, does so in
     /// the call, where that is bounded.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.is_ready = false;
         if self.shared.room.permits().has_room() {
-            match self.inner.poll_ready(cx)? {
-                Poll::Ready(()) => self.is_ready = true,
+            self.is_ready = self.inner.poll_ready(cx)?.is_ready();
+            if !self.is_ready {
                 // It may stand in a line of its own now, without a permit of ours. A clone doesn't.
-                Poll::Pending => self.inner = self.inner.clone(),
+                self.inner = self.inner.clone();
             }
         }
         Poll::Ready(Ok(()))
@@ -73,7 +72,7 @@ where
             return BulkheadFuture::asking(self.inner.clone(), request, shared);
         }
         match Permit::try_acquire(shared) {
-            Ok(permit) => BulkheadFuture::admitted(permit, || self.inner.call(request)),
+            Ok(permit) => BulkheadFuture::admitted(self.inner.call(request), permit),
             Err(shared) => {
                 // The room has gone since. The service that is ready must not stay so until it is: others may need
                 // what it has reserved.

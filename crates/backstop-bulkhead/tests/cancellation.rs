@@ -33,6 +33,20 @@ async fn a_call_that_was_never_polled_holds_a_permit_only_where_it_was_made_at_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_that_was_ready_once_is_called_so_once() {
+    let (upstream, mut calls) = upstream();
+    let mut service = room_for(2, 0).layer(upstream);
+    service.ready().await.unwrap();
+    // The upstream panics where it isn't made ready for each.
+    let mut both = [(); 2].map(|()| task::spawn(service.call(Request::new(Body::empty()))));
+    for call in &mut both {
+        assert_pending!(call.poll());
+        reached(&mut calls).await.send_response(empty());
+        assert_ready_ok!(call.poll());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_service_has_reserved_is_given_back_where_the_room_has_gone_since() {
     let layer = room_for(1, 1);
     let permits = Arc::new(Semaphore::new(2));

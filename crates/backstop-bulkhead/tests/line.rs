@@ -119,6 +119,8 @@ async fn callers_are_told_to_wait_until_the_line_of_now_has_gone() {
         calls.iter_mut().for_each(|call| assert_pending!(call.poll()));
         let refused = assert_ready_ok!(call(&layer, &upstream).poll());
         assert_eq!(refused.headers()[header::RETRY_AFTER], told);
+        let wait = rejection(&refused).unwrap().retry_after();
+        assert_eq!(wait, Some(max_wait.max(MAX_WAIT)), "no storm after tiny waits");
     }
 }
 
