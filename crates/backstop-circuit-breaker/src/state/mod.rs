@@ -23,8 +23,9 @@
 //!   nothing writes nothing.
 //! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under
 //!   it. The failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
-//! - The deadline, after which a refusal must ask again: under that lock as well. And which windows there are; a result
-//!   looks for them once, and where it finds those of another generation than its own, finds the word of another one, too.
+//! - The deadline, after which a refusal must ask again: under that lock as well. And which windows there are. A
+//!   result looks for them once. If it finds new ones just before their generation begins, it counts in the one that is
+//!   about to be forgotten; and if that trips, the lock comes first, and under it the generation is another one.
 //! - The [`Knobs`]: anybody, at any time. Each counts from when it is next looked at.
 //!
 //! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a
