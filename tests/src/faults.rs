@@ -30,7 +30,7 @@ pub enum Fault {
     SlowBody,
     /// What comes is no HTTP.
     Garbage,
-    /// The head is larger than any client takes.
+    /// The head is larger than hyper takes, which is some 400 KB.
     OversizedHead,
 }
 
@@ -83,7 +83,7 @@ impl Fault {
                 Self::Garbage => connection.write("\u{16}\u{3}\u{1} who speaks of HTTP?\r\n\r\n").await,
                 Self::OversizedHead => {
                     let head =
-                        format!("HTTP/1.1 200 OK\r\nx-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(4 << 20));
+                        format!("HTTP/1.1 200 OK\r\nx-large: {}\r\ncontent-length: 0\r\n\r\n", "x".repeat(512 * 1024));
                     connection.write(&head).await;
                 }
             }
