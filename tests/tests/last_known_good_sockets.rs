@@ -1,11 +1,13 @@
 //! Over real sockets: only what came whole is stored, and what is stored is served when nobody answers any more.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use axum::{body::Body, http::StatusCode};
-use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
-use backstop_tests::http::{client, get, header, nobody, read};
-use http_body_util::BodyExt;
 use std::net::SocketAddr;
+
+use axum::{Router, body::Body, http::StatusCode, routing};
+use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
+use backstop_tests::http::{Server, client, get, header, nobody, read};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -72,4 +74,25 @@ async fn what_was_stored_is_served_when_nobody_listens_any_more() {
     assert_eq!(header(&head, "x-data-freshness"), Some("stale"));
     assert_eq!(header(&head, "x-fallback-source"), Some("cached"));
     assert_eq!(header(&head, "connection"), None);
+}
+
+/// A server stops reading a body of known length once it has all of it, and sends one of unknown length in chunks.
+#[tokio::test]
+async fn what_a_server_sends_is_stored_as_a_whole() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let list = || Full::<Bytes>::from("the list");
+    let app = Router::new()
+        .route("/told", routing::get(move || async move { ([("content-length", "8")], Body::new(list())) }))
+        .route("/known", routing::get(move || async move { Body::new(list()) }))
+        .route("/chunks", routing::get(move || async move { Body::new(list().map_frame(|frame| frame)) }))
+        .layer(layer.clone());
+    let server = Server::start(app).await;
+    for (path, chunks) in [("/told", None), ("/known", None), ("/chunks", Some("chunked"))] {
+        let (head, sent) = server.get(path).await;
+        assert_eq!((&*sent, header(&head, "transfer-encoding")), ("the list", chunks), "{path}");
+        let mut asked = get(path);
+        asked.headers_mut().insert("host", server.address().to_string().parse().unwrap());
+        let known = layer.handle().answer::<Body>(asked.into_parts().0).await.unwrap();
+        assert_eq!(read(known.into_value()).await.1, "the list", "{path}");
+    }
 }
