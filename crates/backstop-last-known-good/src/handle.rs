@@ -8,8 +8,8 @@ use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, shelf::Place, target::Target,
-    telemetry, watch::flat,
+    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, rules::has_content, shelf::Place,
+    target::Target, telemetry, watch::flat,
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -119,6 +119,9 @@ pub(crate) enum Window {
 
 impl<St: Store> Shared<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
+        if has_content(&head.headers) {
+            return Err(NotStored::Missing);
+        }
         let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
         let fields = flat(&head.headers).ok_or(NotStored::Missing)?;
         self.shelf.find(&place, &fields).await

@@ -4,8 +4,8 @@
 //! crate's docs have the rules as a table.
 
 use http::{
-    HeaderMap, HeaderName, Method, StatusCode,
-    header::{AUTHORIZATION, COOKIE, RANGE, SET_COOKIE, VARY},
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY},
 };
 
 use crate::{
@@ -45,10 +45,22 @@ impl Asked {
         Self {
             at,
             sharing,
-            storable: *method == Method::GET && !has(&RANGE) && !CacheControl::of(headers).no_store,
+            storable: *method == Method::GET
+                && !has(&RANGE)
+                && !has_content(headers)
+                && !CacheControl::of(headers).no_store,
             credentials: has(&AUTHORIZATION) || has(&COOKIE) || credentials.iter().any(has),
         }
     }
+}
+
+/// Whether a request has content. On a GET that has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so
+/// that the target alone doesn't tell what was asked for.
+pub(crate) fn has_content(headers: &HeaderMap) -> bool {
+    let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.contains_key(CONTENT_TYPE)
+        || !headers.get_all(CONTENT_LENGTH).iter().all(is_empty)
 }
 
 /// What is to be done about an answer.

@@ -17,12 +17,13 @@ use http::{
 
 use crate::{
     Store,
+    age::Arrival,
     body::StoringBody,
     entry::Draft,
     fields,
     key::Owner,
     layer::Shared,
-    rules::{Asked, Verdict, judge},
+    rules::{Asked, Terms, Verdict, judge},
     shelf::{Epoch, Place},
     target::Target,
     telemetry,
@@ -129,25 +130,13 @@ impl Read {
             }
         };
 
-        let not_stored = |reason| telemetry::not_stored(&shelf.name, reason);
-        let Some(selectors) = Selectors::of(response.headers()) else {
-            not_stored("vary");
-            return None;
+        let copying = match Copying::begin(self, response, terms, answered, shared) {
+            Ok(copying) => copying,
+            Err(reason) => {
+                telemetry::not_stored(&shelf.name, reason);
+                return None;
+            }
         };
-        let Some(length) = Length::of(response.headers()) else {
-            not_stored("length");
-            return None;
-        };
-        let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
-        let Some(room) = usize::try_from(room).ok().filter(|room| *room <= shared.max_body) else {
-            not_stored("too-long");
-            return None;
-        };
-        let Some(draft) = Draft::begin(response.status(), response.headers(), terms, answered.date, room) else {
-            not_stored("head");
-            return None;
-        };
-        let copying = Copying { read: self, draft, selectors, length, shared: Arc::clone(shared) };
         if response.body().is_end_stream() {
             return copying.complete();
         }
@@ -174,6 +163,23 @@ pub(crate) struct Copying<St> {
 }
 
 impl<St: Store> Copying<St> {
+    /// Begins with the head. What can't be stored as a whole is an error that says why.
+    fn begin<B: WrapBody>(
+        read: Read,
+        response: &Response<B>,
+        terms: Terms,
+        answered: Arrival,
+        shared: &Arc<Shared<St>>,
+    ) -> Result<Self, &'static str> {
+        let headers = response.headers();
+        let selectors = Selectors::of(headers).ok_or("vary")?;
+        let length = Length::of(headers).ok_or("length")?;
+        let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
+        let room = usize::try_from(room).ok().filter(|room| *room <= shared.max_body).ok_or("too-long")?;
+        let draft = Draft::begin(response.status(), headers, terms, answered.date, room).ok_or("head")?;
+        Ok(Self { read, draft, selectors, length, shared: Arc::clone(shared) })
+    }
+
     /// Copies a piece of the body. What is longer than it may be is `None`.
     pub(crate) fn push(&mut self, data: &[u8]) -> Option<()> {
         let len = self.draft.body_len().saturating_add(data.len());

@@ -113,6 +113,17 @@ async fn what_is_not_stored_is_told_with_its_reason() {
     assert_eq!(NotStored::Missing.to_string(), "no answer is stored for this request");
 }
 
+/// Some search services are asked so.
+#[tokio::test(start_paused = true)]
+async fn a_get_with_content_is_neither_stored_nor_served() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let search = || get("/search", &[("content-length", "2"), ("content-type", "application/json")]);
+    send(&layer, search(), response(200, &[], "what was searched for")).await;
+    assert_eq!(stored(&layer, get("/search", &[])).await, Err(NotStored::Missing));
+    send(&layer, get("/search", &[]), response(200, &[], "all")).await;
+    assert_eq!(stored(&layer, search()).await, Err(NotStored::Missing));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newer_answer_takes_the_place_of_an_older_one() {
     let layer = LastKnownGoodLayer::new(name!("shop"));

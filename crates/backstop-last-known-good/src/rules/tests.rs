@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
@@ -81,6 +81,11 @@ fn what_may_be_stored_and_up_to_which_age_it_may_be_served() {
         (key, "public", Ok(ALWAYS), Ok(ALWAYS)),
         (&[("cache-control", "No-Store")], "public", Err("request"), Err("request")),
         (&[("range", "bytes=0-1")], "public", Err("request"), Err("request")),
+        (&[("content-length", "7")], "public", Err("request"), Err("request")),
+        (&[("content-length", "0"), ("content-length", "7")], "public", Err("request"), Err("request")),
+        (&[("transfer-encoding", "chunked")], "public", Err("request"), Err("request")),
+        (&[("content-type", "application/json")], "public", Err("request"), Err("request")),
+        (&[("content-length", "0")], "public", Ok(ALWAYS), Ok(ALWAYS)),
         (&[("cache-control", "no-cache, max-age=0")], "", Ok(ALWAYS), Ok(ALWAYS)),
     ];
     for (request, control, shared, personal) in table {
