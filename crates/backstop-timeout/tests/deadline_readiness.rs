@@ -161,6 +161,24 @@ async fn the_service_that_was_ready_is_the_one_that_is_called() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_service_that_has_waited_goes_on_waiting_in_the_call() {
+    let mut service = layer().layer(Strict(Asked::Never));
+    let mut asking = task::spawn(());
+    assert_ready_ok!(asking.enter(|cx, _| Service::<Request<()>>::poll_ready(&mut service, cx)));
+    let mut call = task::spawn(service.call(Request::new(())));
+    assert_eq!(assert_ready_ok!(call.poll()).body(), "well", "a clone would have to wait first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_ready_is_called_at_once() {
+    let (mut stack, mut handle) = stack();
+    handle.allow(1);
+    assert_ready_ok!(poll_ready(&mut stack));
+    let _call = stack.call(Request::new(()));
+    assert!(handle.next_request().await.is_some(), "before the call is polled");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_call_leaves_the_service_ready_for_the_next() {
     let (mut stack, mut handle) = stack();
     handle.allow(1);
