@@ -4,11 +4,13 @@ use std::{fmt, time::Duration};
 
 use backstop_core::{
     ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, KeepReplaced, Outcome,
+    RequestFacts,
 };
 use http::{HeaderName, StatusCode};
 
 use crate::{
-    Backoff, BackoffFn, Budget, RepeatIf, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer::Policy,
+    Backoff, BackoffFn, Budget, RepeatIf, RepeatWhen, RetryBudget, RetryConfig, RetryLayer, config::Settings,
+    layer::Policy,
 };
 
 /// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
@@ -165,6 +167,31 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         P: Fn(&Req) -> bool,
     {
         self.map_copy(|copy| RepeatIf::new(copy, predicate))
+    }
+
+    /// Repeats what `rule` says may be repeated, instead of the layer's own rule.
+    ///
+    /// It is asked after an attempt whose result [may do better in a moment](Outcome::transient), and gets what is known of
+    /// the request and what the attempt counts as. The layer's own rule, without
+    /// [`trust_idempotency_key`](Self::trust_idempotency_key), is
+    /// `|request, outcome| request.is_idempotent() || outcome.unprocessed`. [`Repeat::Never`](backstop_core::Repeat::Never)
+    /// and upgrades stay as they are.
+    ///
+    /// ```
+    /// use backstop_retry::RetryLayer;
+    ///
+    /// // Keys are honoured by this server, but only while it says when to come again.
+    /// let orders = RetryLayer::builder("orders")
+    ///     .repeat_when(|request, outcome| {
+    ///         outcome.unprocessed || (request.has_idempotency_key() && outcome.pushback.is_some())
+    ///     })
+    ///     .build()?;
+    /// # let _ = orders;
+    /// # Ok::<(), backstop_retry::ConfigError>(())
+    /// ```
+    pub fn repeat_when(mut self, rule: impl Fn(RequestFacts, &Outcome) -> bool + Send + Sync + 'static) -> Self {
+        self.config.repeat_when = Some(RepeatWhen::new(rule));
+        self
     }
 
     /// Judges results with `classify`.

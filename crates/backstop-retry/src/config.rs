@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use backstop_core::{ConfigError, Name, RequestFacts};
+use backstop_core::{ConfigError, Name, Outcome, RequestFacts};
 use http::HeaderName;
 
-use crate::{Backoff, RetryBudget, backoff::Waits};
+use crate::{Backoff, RepeatWhen, RetryBudget, backoff::Waits};
 
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 const DEFAULT_BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -55,6 +55,9 @@ pub struct RetryConfig {
     pub max_body: usize,
     /// Whether a request with an `Idempotency-Key` may be repeated whatever its method. It may not unless set.
     pub trust_idempotency_key: bool,
+    /// The rule for what may be sent again, instead of the layer's own. None unless set: see
+    /// [`RetryBuilder::repeat_when`](crate::RetryBuilder::repeat_when).
+    pub repeat_when: Option<RepeatWhen>,
     /// The header that tells how many attempts were made before, in requests that are sent again and in those that come:
     /// none unless set. See [`RetryBuilder::attempt_header`](crate::RetryBuilder::attempt_header).
     pub attempt_header: Option<HeaderName>,
@@ -78,6 +81,7 @@ impl RetryConfig {
             total: DEFAULT_TOTAL,
             max_body: DEFAULT_MAX_BODY,
             trust_idempotency_key: false,
+            repeat_when: None,
             attempt_header: None,
             budget: Budget::Own,
             seed: None,
@@ -106,7 +110,8 @@ pub(crate) struct Settings {
     pub(crate) waits: Waits,
     pub(crate) max_retry_after: Duration,
     pub(crate) total: Duration,
-    pub(crate) trust_idempotency_key: bool,
+    trust_idempotency_key: bool,
+    repeat_when: Option<RepeatWhen>,
     pub(crate) attempt_header: Option<HeaderName>,
 }
 
@@ -120,6 +125,7 @@ impl Settings {
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             total: DEFAULT_TOTAL,
             trust_idempotency_key: false,
+            repeat_when: None,
             attempt_header: None,
         }
     }
@@ -158,13 +164,20 @@ impl Settings {
             max_retry_after,
             total,
             trust_idempotency_key: config.trust_idempotency_key,
+            repeat_when: config.repeat_when,
             attempt_header: config.attempt_header,
         })
     }
 
-    /// Whether such a request may be repeated though it may have been processed.
-    pub(crate) const fn may_repeat(&self, facts: RequestFacts) -> bool {
-        facts.is_idempotent() || (self.trust_idempotency_key && facts.has_idempotency_key())
+    /// Whether such a request may be sent again after an attempt that came to this.
+    pub(crate) fn may_repeat(&self, request: RequestFacts, outcome: &Outcome) -> bool {
+        match &self.repeat_when {
+            Some(rule) => rule.allows(request, outcome),
+            None => {
+                let by_key = self.trust_idempotency_key && request.has_idempotency_key();
+                outcome.unprocessed || request.is_idempotent() || by_key
+            }
+        }
     }
 }
 

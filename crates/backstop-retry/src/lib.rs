@@ -64,6 +64,7 @@
 //! | POST, PATCH and all others | only if it was certainly not processed: connection refused, `REFUSED_STREAM`, never sent |
 //! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
 //! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
+//! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |
 //! | any, with the extension [`Repeat::Safe`] | yes |
 //! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
@@ -154,7 +155,7 @@
 //! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
 //! | [`attempt_header`](RetryBuilder::attempt_header) | none | any name |
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
-//! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if) | not set | |
+//! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if), [`repeat_when`](RetryBuilder::repeat_when) | not set | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
 //! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | |
 //! | [`seed`](RetryBuilder::seed) | random | |
@@ -234,6 +235,7 @@ mod future;
 mod handle;
 mod layer;
 mod repeat_if;
+mod repeat_when;
 mod repeats;
 mod report;
 mod service;
@@ -255,5 +257,6 @@ pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;
 pub use repeat_if::RepeatIf;
+pub use repeat_when::RepeatWhen;
 pub use report::{Retried, StopReason};
 pub use service::Retry;

@@ -215,7 +215,7 @@ where
         if outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data() {
             return Err(StopReason::EarlyData);
         }
-        if !outcome.unprocessed && !settings.may_repeat(self.facts) {
+        if !settings.may_repeat(self.facts, outcome) {
             return Err(StopReason::NotIdempotent);
         }
         let at_least = match outcome.pushback {

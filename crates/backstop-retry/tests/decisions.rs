@@ -8,7 +8,7 @@ use std::io;
 
 use axum::body::Body;
 use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict};
-use backstop_retry::{RetryLayer, name};
+use backstop_retry::{Repeat, RetryLayer, name};
 use http::{Method, Request, Response, StatusCode, Version};
 use support::{BoxError, Upstream, circuit_open, get, ml, rejected, response, with_header, with_method};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -106,6 +106,23 @@ async fn a_post_is_repeated_where_the_judge_knows_that_nothing_was_done() {
     assert_eq!(calls(&knowing, failing(), with_method(Method::POST)).await, 3);
     assert_eq!(calls(&knowing, Upstream::statuses([502]), with_method(Method::POST)).await, 1);
     assert_eq!(calls(&knowing, Upstream::statuses([404]), with_method(Method::POST)).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_the_users_own_decides_by_request_and_outcome() {
+    let rule = RetryLayer::builder("ml")
+        .repeat_when(|request, outcome| !request.is_idempotent() && outcome.verdict == Verdict::Neutral)
+        .build()
+        .unwrap();
+    let post = || with_method(Method::POST);
+    assert_eq!(calls(&rule, Upstream::statuses([429]), post()).await, 3);
+    assert_eq!(calls(&rule, Upstream::statuses([429]), get()).await, 1, "the request isn't one of those");
+    assert_eq!(calls(&rule, Upstream::statuses([503]), post()).await, 1, "the outcome isn't one of those");
+    assert_eq!(calls(&rule, refusing_connections(), post()).await, 1, "not even what was never processed");
+    assert_eq!(calls(&rule, Upstream::statuses([404]), post()).await, 1, "nothing to gain by a repetition");
+    let mut never = post();
+    never.extensions_mut().insert(Repeat::Never);
+    assert_eq!(calls(&rule, Upstream::statuses([429]), never).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
