@@ -34,7 +34,8 @@
 //! # The order of a stack
 //!
 //! ```text
-//! caller → DegradationHeader → Deadline → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
+//! caller → DegradationHeader → Deadline → Fallback
+//!        → [ LastKnownGood → Retry → CircuitBreaker → Bulkhead → Timeout → client ]
 //! ```
 //!
 //! | layer | stands | because |
@@ -42,13 +43,15 @@
 //! | `DegradationHeaderLayer` | outermost | it sees every degradation of the request, and has the last word on `Cache-Control` |
 //! | `DeadlineLayer` | at the edge, inside the headers | all that is done for a request knows how long its caller waits |
 //! | `FallbackLayer` | around all that protects the primary | it answers for whatever that gives up on, a refusal as well as a failure |
+//! | `LastKnownGoodLayer` | directly inside the fallback, which asks its handle | it stores what the primary gives after all retries, and both see the same request |
 //! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it learns fast; its refusals aren't repeated |
 //! | `CircuitBreakerLayer` | around the timeout | a call that hangs is a failure that it counts |
 //! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a retry that waits, and a refused call, hold no permit; a call that hangs gives its permit back |
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
-//! client. The bracket with its defaults is [`standard`]. Each provider that calls out has a bracket of its own.
+//! client. The bracket with its defaults, without
+//! `LastKnownGoodLayer`, is [`standard`]. Each provider that calls out has a bracket of its own.
 //!
 //! # In a handler
 //!
