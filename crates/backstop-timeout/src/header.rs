@@ -14,8 +14,8 @@ static ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-env
 pub enum DeadlineHeader {
     /// `grpc-timeout`: 1 to 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n`.
     ///
-    /// As a layer is told about this header, it means any request, gRPC-Web's for one. That of a gRPC request needs no
-    /// telling.
+    /// On gRPC requests it counts unasked. A layer that is told of it minds it on all others as well, such as gRPC-Web's.
+    ///
     /// Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), "Timeout".
     GrpcTimeout,
     /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it sends on.

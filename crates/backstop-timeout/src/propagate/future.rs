@@ -5,7 +5,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use backstop_core::{
@@ -61,15 +60,13 @@ where
         Self { state: State::Called { future, callers_limit: None }, rejects: None }
     }
 
-    /// A call whose receiver was told to take no longer than `limit`.
-    pub(crate) fn told(
-        set_by: SetBy,
-        limit: Duration,
+    /// A call whose receiver was told how long it has. Where that is the caller's doing, it gives up at `callers_limit`.
+    pub(crate) const fn told(
+        callers_limit: Option<Instant>,
         future: S::Future,
         context: J::Context,
         shared: Arc<Shared<J>>,
     ) -> Self {
-        let callers_limit = (set_by == SetBy::Caller).then(|| Instant::now() + limit);
         Self { state: State::Called { future, callers_limit }, rejects: Some((context, shared)) }
     }
 

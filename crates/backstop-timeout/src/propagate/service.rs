@@ -6,8 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject, scope};
+use backstop_core::{HttpReject, Reject, SetBy, scope};
 use http::{Request, Response};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{future::PropagateDeadlineFuture, layer::Shared};
@@ -58,12 +59,12 @@ where
         };
         let shared = Arc::clone(&self.shared);
         let context = shared.reject.context(&request);
-        match shared.tell(&mut request, deadline.left()) {
-            Some(told) => {
-                PropagateDeadlineFuture::told(deadline.set_by(), told, self.inner.call(request), context, shared)
-            }
-            None => PropagateDeadlineFuture::refused(deadline.set_by(), context, shared),
-        }
+        let Some(told) = shared.tell(&mut request, deadline.left()) else {
+            return PropagateDeadlineFuture::refused(deadline.set_by(), context, shared);
+        };
+        // Before the call: whoever was told counts from then on at the earliest.
+        let callers_limit = (deadline.set_by() == SetBy::Caller).then(|| Instant::now() + told);
+        PropagateDeadlineFuture::told(callers_limit, self.inner.call(request), context, shared)
     }
 }
 
