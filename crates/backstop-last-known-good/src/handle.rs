@@ -70,8 +70,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
 
     /// Forgets what is stored of this URI, whosever it is.
     ///
-    /// The URI is what the layer sees: of requests that have their authority in `Host`, it is
-    /// `//authority/path`, written as `http://authority/path`.
+    /// It has the authority that requests have in theirs or in `Host`, if they have one: `http://shop.example/list`.
     pub async fn invalidate(&self, uri: &Uri) {
         self.shared.shelf.forget_targets(&[Target::of(uri, &HeaderMap::new())], "asked").await;
     }
@@ -84,8 +83,9 @@ impl<St: Store> LastKnownGoodHandle<St> {
 }
 
 impl LastKnownGoodHandle {
-    /// Forgets everything.
+    /// Forgets everything. What is on its way when this is called isn't stored.
     pub fn clear(&self) {
+        self.shared.shelf.count_removals_of_all();
         self.store().clear();
     }
 

@@ -158,6 +158,11 @@ impl<St: Store> Shelf<St> {
         }
     }
 
+    /// For who is about to remove all there is.
+    pub(crate) fn count_removals_of_all(&self) {
+        self.ledgers.iter().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
+    }
+
     /// Removes all that is stored of these targets, whosever it is.
     pub(crate) async fn forget_targets(&self, targets: &[Target], reason: &'static str) {
         let removing = async {

@@ -136,6 +136,16 @@ async fn an_answer_from_before_a_write_that_ends_after_it_does_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_on_its_way_while_all_is_cleared_is_not_stored() {
+    let (layer, pieces) = (layer(), Pieces::default());
+    let answer = begin(&layer, get("/doc", &[]), response(200, &[], pieces.body())).await;
+    layer.handle().clear();
+    pieces.end();
+    answer.into_body().collect().await.unwrap();
+    assert_eq!(body_of(&layer, get("/doc", &[])).await, Err(NotStored::Missing));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_store_failed_to_remove_is_not_served_all_the_same() {
     for trouble in [Behaves::Fails, Behaves::Hangs] {
         let store = TestStore::new(Behaves::Well);
