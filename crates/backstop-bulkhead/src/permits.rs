@@ -55,7 +55,9 @@ pub(crate) enum Queued {
     Waiting { look_again: Option<Instant> },
 }
 
+/// Aligned to a cache line, apart from the reference counts beside it, which every call changes as well.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Permits {
     word: AtomicU64,
     max_waiting: u32,
@@ -133,21 +135,29 @@ impl Permits {
     }
 
     /// Whether a call that comes now finds a permit.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         let word = self.word();
         word.has_room() && !word.is_queued()
     }
 
     /// A permit, where there is room and nobody waits.
+    #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         self.change(|word| (word.has_room() && !word.is_queued()).then_some(word.0 + 1))
     }
 
     /// Gives a permit back.
+    #[inline]
     pub(crate) fn release(&self) {
         if !self.change(|word| (!word.is_queued()).then(|| word.0 - 1)) {
-            self.locked(Self::give_back);
+            self.release_to_line();
         }
+    }
+
+    #[cold]
+    fn release_to_line(&self) {
+        self.locked(Self::give_back);
     }
 
     /// A permit, else a place in line.
@@ -277,8 +287,7 @@ impl Permits {
         }
     }
 
-    fn change(&self, change: impl FnMut(Word) -> Option<u64>) -> bool {
-        let mut change = change;
+    fn change(&self, mut change: impl FnMut(Word) -> Option<u64>) -> bool {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| change(Word(word))).is_ok()
     }
 
