@@ -10,7 +10,7 @@ use std::{
 };
 
 use backstop_timeout::{DeadlineHeader, DeadlineLayer, PropagateDeadlineLayer, TimeoutLayer};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -93,7 +93,12 @@ async fn a_header_that_is_ignored_is_one_event_without_its_value() {
     edge.layer(quick()).oneshot(request(&["17", "4711"])).await.unwrap();
     edge.layer(quick()).oneshot(request(&["17"])).await.unwrap();
 
+    // A header that counts for two reasons is still one header.
+    let edge = DeadlineLayer::builder("edge").trust(DeadlineHeader::GrpcTimeout).build().unwrap();
+    let grpc = Request::post("/a.B/C").version(Version::HTTP_2).header("content-type", "application/grpc");
+    edge.layer(quick()).oneshot(grpc.header("grpc-timeout", "secret").body(()).unwrap()).await.unwrap();
+
+    let expected = [(ENVOY, "malformed"), (ENVOY, "contradictory"), ("grpc-timeout", "malformed")];
     let event = "DEBUG backstop::timeout: a caller's time limit was ignored name=edge";
-    let expected = ["malformed", "contradictory"].map(|why| format!(r#"{event} header="{ENVOY}" reason="{why}""#));
-    assert_eq!(log.lines(), expected);
+    assert_eq!(log.lines(), expected.map(|(header, why)| format!(r#"{event} header="{header}" reason="{why}""#)));
 }
