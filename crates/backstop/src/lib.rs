@@ -50,8 +50,55 @@
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
-//! client. The bracket with its defaults, without
-//! `LastKnownGoodLayer`, is [`standard`]. Each provider that calls out has a bracket of its own.
+//! client. The bracket with its defaults, without `LastKnownGoodLayer`, is [`standard`]. Each provider that calls out has a
+//! bracket of its own.
+//!
+//! # The last known good answer
+//!
+//! The layer around the primary stores what may be stored, and its handle is a provider:
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "fallback", feature = "degradation-header", feature = "last-known-good"))]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+//! use axum::{Router, http::StatusCode, routing::get};
+//! use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
+//! use tower::ServiceBuilder;
+//!
+//! static IS_OPEN: AtomicBool = AtomicBool::new(true);
+//!
+//! async fn price() -> Result<&'static str, StatusCode> {
+//!     if IS_OPEN.load(Relaxed) { Ok("9.99") } else { Err(StatusCode::SERVICE_UNAVAILABLE) }
+//! }
+//!
+//! let layer = LastKnownGoodLayer::new(name!("prices"));
+//! let known = layer.handle();
+//! let instead = FallbackChain::builder("prices")
+//!     .provider(Provider::head(name!("cached"), move |head| known.answer(head)))
+//!     .build()?;
+//! let app: Router = Router::new().route("/", get(price)).layer(
+//!     ServiceBuilder::new()
+//!         .layer(DegradationHeaderLayer::new())
+//!         .layer(FallbackLayer::new(name!("live"), instead))
+//!         .layer(layer),
+//! );
+//!
+//! # use {axum::body::{Body, to_bytes}, http::Request, tower::ServiceExt};
+//! let response = app.clone().oneshot(Request::new(Body::empty())).await?;
+//! assert_eq!(to_bytes(response.into_body(), 100).await?, "9.99");
+//!
+//! IS_OPEN.store(false, Relaxed);
+//! tokio::time::advance(std::time::Duration::from_secs(60)).await;
+//! let response = app.oneshot(Request::new(Body::empty())).await?;
+//! assert_eq!((response.status(), &response.headers()["age"]), (StatusCode::OK, &"60".parse()?));
+//! assert_eq!(response.headers()["x-fallback-source"], "cached");
+//! assert_eq!(response.headers()["x-data-freshness"], "stale");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "axum", feature = "fallback", feature = "degradation-header", feature = "last-known-good")))]
+//! # fn main() {}
+//! ```
 //!
 //! # In a handler
 //!
