@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Targets share this many ledgers. That two share one only means that, rarely, an answer isn't stored or served.
-const LEDGERS: usize = 256;
+const LEDGERS: usize = 4096;
 
 /// What was removed, as this process must remember it.
 #[derive(Debug, Default)]
