@@ -120,3 +120,15 @@ async fn two_layers_may_share_a_store_that_keeps_their_answers_apart_by_name() {
     send(&again, request("PUT", "/", &[]), response(204, &[], "")).await;
     assert_eq!(body_of(&one, get("/", &[])).await, Err(NotStored::Missing));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_serves_nothing_older_than_it_may_whoever_stored_it() {
+    let store = TestStore::new(Behaves::Well);
+    let hour = Duration::from_secs(60 * 60);
+    let up_to = |age| LastKnownGoodLayer::builder("shop").max_stale(age).store(store.clone()).build().unwrap();
+    let (patient, strict) = (up_to(hour * 24), up_to(hour));
+    send(&patient, get("/", &[]), response(200, &[], "good")).await;
+    tokio::time::advance(hour * 2).await;
+    assert_eq!(body_of(&patient, get("/", &[])).await.unwrap(), "good");
+    assert_eq!(body_of(&strict, get("/", &[])).await, Err(NotStored::TooStale));
+}
