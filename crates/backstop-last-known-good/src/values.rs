@@ -3,7 +3,12 @@
 mod builder;
 mod keep;
 
-use std::{borrow::Borrow, fmt, future, hash::Hash, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt, future,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use backstop_core::{Answer, ConfigError, Name};
 use moka::sync::Cache;
@@ -57,7 +62,7 @@ use builder::Settings;
 /// | a call that was [kept](Self::keep) succeeds | its value, as of the moment at which the call began |
 /// | … and something further in was degraded while it ran | nothing: it isn't the best there is |
 /// | … and a later call, or [`remember`](Self::remember), was there before it | the later value stays |
-/// | … and the key was [forgotten](Self::forget) meanwhile | nothing: it may be what was to be forgotten |
+/// | … and the key was [forgotten](Self::forget), or all was [cleared](Self::clear), meanwhile | nothing: it may be what was to be forgotten |
 /// | a call fails, or is dropped | what was remembered before |
 /// | a value is as old as `max_stale` allows | nothing from then on |
 /// | there are too many | those that nobody has remembered or asked for in the longest time make room |
@@ -86,6 +91,8 @@ struct Inner<K, V> {
     name: Name,
     settings: Settings,
     values: Cache<K, Known<V>>,
+    /// What is from before isn't given, whenever it came.
+    cleared: Mutex<Option<Instant>>,
 }
 
 /// What is known of a key, and since when.
@@ -121,7 +128,7 @@ where
     /// # let _ = pages;
     /// # Ok::<(), backstop_last_known_good::ConfigError>(())
     /// ```
-    pub fn builder(name: impl Into<std::borrow::Cow<'static, str>>) -> LastKnownValuesBuilder<K, V> {
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> LastKnownValuesBuilder<K, V> {
         LastKnownValuesBuilder::new(LastKnownValuesConfig::new(name))
     }
 
@@ -181,8 +188,9 @@ where
         telemetry::removed(&self.inner.name, "asked");
     }
 
-    /// Forgets everything. Calls that run by now are remembered when they succeed.
+    /// Forgets everything, also what calls that run by now give later.
     pub fn clear(&self) {
+        *self.cleared() = Some(Instant::now());
         self.inner.values.invalidate_all();
         telemetry::removed(&self.inner.name, "asked");
     }
@@ -205,8 +213,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let Inner { name, settings, values } = &*self.inner;
-        let found = match values.get(key) {
+        let Inner { name, settings, values, .. } = &*self.inner;
+        let cleared = *self.cleared();
+        let found = match values.get(key).filter(|known| cleared.is_none_or(|cleared| known.as_of >= cleared)) {
             Some(Known { as_of, value: Some(value) }) => {
                 let age = as_of.elapsed();
                 if age <= settings.max_stale { Ok((value, age)) } else { Err(NotStored::TooStale) }
@@ -218,6 +227,10 @@ where
             Err(reason) => telemetry::not_served(name, *reason),
         }
         found.map(|(value, age)| Answer::stale(value, age))
+    }
+
+    fn cleared(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.inner.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest is known, whichever comes last.

@@ -78,8 +78,10 @@ async fn an_earlier_call_that_ends_later_does_not_replace_a_later_value() {
     assert_eq!(quick.await, Ok(2));
     assert_eq!(slow.await, Ok(1), "its caller has it");
     assert_eq!(known(&prices), Some((2, 5)));
-    prices.remember(7, 3);
-    assert_eq!(known(&prices), Some((3, 0)), "at the same moment or later, the last one counts");
+    for value in [3, 4] {
+        prices.remember(7, value);
+        assert_eq!(known(&prices), Some((value, 0)), "of those of the same moment, the last one counts");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,6 +99,23 @@ async fn what_was_forgotten_does_not_come_back_by_a_call_that_ran_then() {
     assert_eq!(runs.await, Ok(99));
     assert_eq!(known(&prices), None, "it may have been read before");
     prices.keep(7, price(100)).await.unwrap();
+    assert_eq!(known(&prices), Some((100, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cleared_does_not_come_back_either() {
+    let prices = prices();
+    prices.remember(7, 98);
+    let slow = prices.keep(7, async {
+        sleep(5 * S).await;
+        price(99).await
+    });
+    advance(S).await;
+    prices.clear();
+    assert_eq!(known(&prices), None);
+    assert_eq!(slow.await, Ok(99));
+    assert_eq!(known(&prices), None);
+    prices.remember(7, 100);
     assert_eq!(known(&prices), Some((100, 0)));
 }
 

@@ -1,6 +1,12 @@
 //! What it can be told.
 
-use std::{borrow::Cow, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use backstop_core::{ConfigError, Name};
 use moka::{policy::EvictionPolicy, sync::Cache};
@@ -138,6 +144,6 @@ where
                 cache.max_capacity(max).weigher(weigh).build()
             }
         };
-        Self { inner: Arc::new(Inner { name, settings, values }) }
+        Self { inner: Arc::new(Inner { name, settings, values, cleared: Mutex::default() }) }
     }
 }
