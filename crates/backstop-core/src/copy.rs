@@ -36,6 +36,12 @@ pub trait CopyRequest<Req> {
     /// What must be known of a request before it is given away.
     fn facts(&self, request: &Req) -> RequestFacts;
 
+    /// Whether it is known at one look that no retry may send a request again: what
+    /// [`facts`](Self::facts) tells too, without looking at the rest.
+    fn is_never_repeated(&self, request: &Req) -> bool {
+        self.facts(request).is_never_repeated()
+    }
+
     /// Keeps what copies can be made from, before `request` is sent.
     ///
     /// In place, since moving a request costs as much as a good part of keeping it. `request` stays the request to send:

@@ -42,6 +42,10 @@ where
         }
     }
 
+    fn is_never_repeated(&self, request: &Req) -> bool {
+        self.copy.is_never_repeated(request)
+    }
+
     fn keep(&self, request: &mut Req, keep: Keep) -> K::Kept {
         self.copy.keep(request, keep)
     }

@@ -56,12 +56,12 @@ where
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let Policy { settings, copy, .. } = &*self.policy;
-        if settings.max_attempts == 1 {
+        if settings.max_attempts == 1 || copy.is_never_repeated(&request) {
             return RetryFuture::passing(self.inner.call(request));
         }
         let is_retry = settings.attempt_header.as_ref().is_some_and(|header| copy.tells_of_attempts(&request, header));
         let facts = copy.facts(&request);
-        if is_retry || facts.is_upgrade() || facts.is_never_repeated() {
+        if is_retry || facts.is_upgrade() {
             return RetryFuture::passing(self.inner.call(request));
         }
         // The service that was ready is called now; later attempts make the clone ready.

@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use http::{HeaderName, Request};
 
-use super::{CopyAs, CopyRequest, Keep, NotCopied, RequestFacts, head::HeadSnapshot};
+use super::{CopyAs, CopyRequest, Keep, NotCopied, Repeat, RequestFacts, head::HeadSnapshot};
 use crate::{
     ConfigError,
     body::{Held, Replay, ReplayableBody},
@@ -68,6 +68,10 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
 
     fn facts(&self, request: &Request<B>) -> RequestFacts {
         RequestFacts::of(request)
+    }
+
+    fn is_never_repeated(&self, request: &Request<B>) -> bool {
+        request.extensions().get() == Some(&Repeat::Never)
     }
 
     fn keep(&self, request: &mut Request<B>, keep: Keep) -> Self::Kept {
