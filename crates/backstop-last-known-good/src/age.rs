@@ -47,7 +47,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// When an answer came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
     pub(crate) at: Moment,
     /// By the wall clock, as dates have it.

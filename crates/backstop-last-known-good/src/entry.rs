@@ -16,7 +16,12 @@
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-use crate::{age::Moment, fields, rules::Terms, vary::Selectors};
+use crate::{
+    age::{Arrival, Moment},
+    fields,
+    rules::Terms,
+    vary::Selectors,
+};
 
 const ANSWER: [u8; 2] = [b'a', 1];
 const NODE: [u8; 2] = [b'n', 1];
@@ -36,15 +41,17 @@ pub(crate) struct Draft {
     bytes: Vec<u8>,
     body_from: usize,
     pub(crate) terms: Terms,
+    /// When its head came.
+    pub(crate) arrived: Moment,
 }
 
 impl Draft {
-    /// Begins with the head, which came at `date`, and room for a body of `room` bytes. `None` where the head is too large.
+    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large.
     pub(crate) fn begin(
         status: StatusCode,
         headers: &HeaderMap,
         terms: Terms,
-        date: Moment,
+        arrival: Arrival,
         room: usize,
     ) -> Option<Self> {
         let options = connection_options(headers);
@@ -64,12 +71,12 @@ impl Draft {
         kept().try_for_each(|(name, value)| fields::put(&mut bytes, name, value))?;
         // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
         if !headers.contains_key(header::DATE) {
-            fields::put(&mut bytes, &header::DATE, &date.http_date()?)?;
+            fields::put(&mut bytes, &header::DATE, &arrival.date.http_date()?)?;
         }
         let body_from = bytes.len();
         let head_len = u32::try_from(body_from - FIXED).ok()?;
         bytes[BODY_LEN - 4..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
-        Some(Self { bytes, body_from, terms })
+        Some(Self { bytes, body_from, terms, arrived: arrival.at })
     }
 
     pub(crate) fn push(&mut self, data: &[u8]) {

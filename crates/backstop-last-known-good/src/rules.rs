@@ -25,6 +25,7 @@ pub(crate) enum Sharing {
 /// What of a request bears on whether its answer may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
+    /// When, where its answer may be stored.
     pub(crate) at: Moment,
     pub(crate) sharing: Sharing,
     /// Whether an answer to this request may be stored at all, as far as the request tells.
@@ -39,16 +40,15 @@ impl Asked {
         headers: &HeaderMap,
         sharing: Sharing,
         credentials: &[HeaderName],
-        at: Moment,
+        now: impl FnOnce() -> Moment,
     ) -> Self {
         let has = |name: &HeaderName| headers.contains_key(name);
+        let storable =
+            *method == Method::GET && !has(&RANGE) && !has_content(headers) && !CacheControl::of(headers).no_store;
         Self {
-            at,
+            at: if storable { now() } else { Moment(0) },
             sharing,
-            storable: *method == Method::GET
-                && !has(&RANGE)
-                && !has_content(headers)
-                && !CacheControl::of(headers).no_store,
+            storable,
             credentials: has(&AUTHORIZATION) || has(&COOKIE) || credentials.iter().any(has),
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn has_content(headers: &HeaderMap) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is stored, in place of what was.
-    Store(Terms),
+    Store(Terms, Arrival),
     /// It isn't stored, and what was may not be served any more.
     Forget(&'static str),
     /// It isn't stored, and says nothing of what is.
@@ -86,12 +86,12 @@ pub(crate) struct Terms {
     pub(crate) revalidate_until: u32,
 }
 
-/// Judges an answer.
+/// Judges an answer. When it came is asked only where that matters.
 pub(crate) fn judge(
     asked: &Asked,
     status: StatusCode,
     headers: &HeaderMap,
-    answered: Arrival,
+    answered: impl FnOnce() -> Arrival,
     max_stale: u32,
 ) -> Verdict {
     if let Some(verdict) = judge_status(status) {
@@ -121,6 +121,7 @@ pub(crate) fn judge(
         return Verdict::Forget("vary");
     }
 
+    let answered = answered();
     let fresh = fresh_for(headers, &control, shared, answered);
     let never_stale = control.must_revalidate || shared && (control.proxy_revalidate || control.s_maxage.is_some());
     let bound = match control.stale_if_error {
@@ -136,7 +137,7 @@ pub(crate) fn judge(
         until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
     };
-    if terms.left(answered.at).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms) }
+    if terms.left(answered.at).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms, answered) }
 }
 
 /// What a status says by itself, but for those of answers that may be stored.

@@ -127,7 +127,8 @@ impl<St: Store> Shelf<St> {
     /// meanwhile.
     pub(crate) async fn put(&self, place: &Place, selectors: Selectors, fields: &[u8], draft: Draft, begun: Epoch) {
         let body_bytes = draft.body_len();
-        let now = self.clock.now();
+        // Its body may have taken a while. A store that keeps it so much longer does no harm.
+        let now = draft.arrived;
         let putting = async {
             let mut key = place.target.key(&self.name);
             let owned = !matches!(place.owner, Owner::Everyone);

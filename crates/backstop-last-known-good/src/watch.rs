@@ -98,7 +98,7 @@ fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Sh
 impl Read {
     fn begin<St: Store, B>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
         let (method, headers) = (request.method(), request.headers());
-        let now = shared.shelf.clock.now();
+        let now = || shared.shelf.clock.now();
         let asked = Asked::by(method, headers, owner.sharing(), &shared.credentials, now);
         let fields = if asked.storable { flat(headers)? } else { Vec::new() };
         let target = Target::of(request.uri(), headers);
@@ -112,14 +112,14 @@ impl Read {
         B: WrapBody,
     {
         let shelf = &shared.shelf;
-        let answered = shelf.clock.arrival();
+        let answered = || shelf.clock.arrival();
         let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
         let verdict = match judge(&self.asked, response.status(), response.headers(), answered, max_stale) {
-            Verdict::Store(_) if degraded || is_degraded(response) => Verdict::Leave("degraded"),
+            Verdict::Store(..) if degraded || is_degraded(response) => Verdict::Leave("degraded"),
             verdict => verdict,
         };
-        let terms = match verdict {
-            Verdict::Store(terms) => terms,
+        let (terms, answered) = match verdict {
+            Verdict::Store(terms, answered) => (terms, answered),
             Verdict::Leave(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
                 return None;
@@ -176,7 +176,7 @@ impl<St: Store> Copying<St> {
         let length = Length::of(headers).ok_or("length")?;
         let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
         let room = usize::try_from(room).ok().filter(|room| *room <= shared.max_body).ok_or("too-long")?;
-        let draft = Draft::begin(response.status(), headers, terms, answered.date, room).ok_or("head")?;
+        let draft = Draft::begin(response.status(), headers, terms, answered, room).ok_or("head")?;
         Ok(Self { read, draft, selectors, length, shared: Arc::clone(shared) })
     }
 

@@ -5,13 +5,14 @@ use super::*;
 
 const TERMS: Terms = Terms { made: Moment(7_000), fresh: 1, until: 2, revalidate_until: 3 };
 const NOON: Moment = Moment(784_123_200_000);
+const ARRIVAL: Arrival = Arrival { at: Moment(8_000), date: NOON };
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
 fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
-    let mut draft = Draft::begin(StatusCode::NO_CONTENT, headers, TERMS, NOON, 0).unwrap();
+    let mut draft = Draft::begin(StatusCode::NO_CONTENT, headers, TERMS, ARRIVAL, 0).unwrap();
     body.chunks(3).for_each(|piece| draft.push(piece));
     assert_eq!(draft.body_len(), body.len());
     draft.finish(selected).unwrap()
@@ -58,7 +59,7 @@ fn an_answer_without_a_date_gets_the_one_when_it_came() {
 #[test]
 fn a_head_that_is_too_large_is_not_stored() {
     let large = headers(&[("x-large", &"x".repeat(MOST_HEAD))]);
-    assert!(Draft::begin(StatusCode::OK, &large, TERMS, NOON, 0).is_none());
+    assert!(Draft::begin(StatusCode::OK, &large, TERMS, ARRIVAL, 0).is_none());
 }
 
 #[test]

@@ -23,16 +23,16 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
-    Asked::by(&Method::GET, &headers(request), sharing, &[HeaderName::from_static("x-api-key")], NOW)
+    Asked::by(&Method::GET, &headers(request), sharing, &[HeaderName::from_static("x-api-key")], || NOW)
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
-    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), ARRIVAL, DAY)
+    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), || ARRIVAL, DAY)
 }
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
     match verdict(sharing, request, 200, response) {
-        Verdict::Store(terms) => Ok(terms.until),
+        Verdict::Store(terms, _) => Ok(terms.until),
         Verdict::Forget(reason) | Verdict::Leave(reason) => Err(reason),
     }
 }
@@ -112,7 +112,7 @@ fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_
     let all = |status| {
         let response = [("cache-control", "public, max-age=60")];
         match verdict(Sharing::Shared, &[], status, &response) {
-            Verdict::Store(_) => 's',
+            Verdict::Store(..) => 's',
             Verdict::Forget(_) => 'f',
             Verdict::Leave(_) => 'l',
         }
@@ -131,9 +131,9 @@ fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_
 #[test]
 fn an_answer_to_another_method_is_not_stored() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
-        let asked = Asked::by(&method, &HeaderMap::new(), Sharing::Personal, &[], NOW);
+        let asked = Asked::by(&method, &HeaderMap::new(), Sharing::Personal, &[], || NOW);
         assert_eq!(
-            judge(&asked, StatusCode::OK, &HeaderMap::new(), ARRIVAL, DAY),
+            judge(&asked, StatusCode::OK, &HeaderMap::new(), || ARRIVAL, DAY),
             Verdict::Leave("request"),
             "{method}"
         );
@@ -158,7 +158,7 @@ fn what_was_too_old_when_it_came_is_not_stored() {
 #[test]
 fn it_may_be_revalidated_in_the_background_only_where_it_may_be_stale() {
     let window = |control| match verdict(Sharing::Shared, &[], 200, &[("cache-control", control)]) {
-        Verdict::Store(terms) => (terms.fresh, terms.revalidate_until),
+        Verdict::Store(terms, _) => (terms.fresh, terms.revalidate_until),
         other => panic!("{other:?}"),
     };
     assert_eq!(window("max-age=60, stale-while-revalidate=30"), (60, 90));
@@ -220,7 +220,7 @@ fn nothing_is_stored_that_http_cache_semantics_would_not() {
             for control in controls {
                 for status in [200, 203, 204, 206, 301, 302, 404, 410, 500, 503] {
                     let response = [("cache-control", control)];
-                    if let Verdict::Store(_) = verdict(sharing, request, status, &response) {
+                    if let Verdict::Store(..) = verdict(sharing, request, status, &response) {
                         assert!(theirs(sharing, request, status, &response), "{request:?} {status} {control}");
                         stored += 1;
                     }
@@ -261,6 +261,6 @@ fn what_http_cache_semantics_would_store_and_we_do_not() {
         let response = &[*response];
         assert!(theirs(Sharing::Shared, request, *status, response), "{request:?} {status} {response:?}");
         let ours = verdict(Sharing::Shared, request, *status, response);
-        assert!(!matches!(ours, Verdict::Store(_)), "{request:?} {status} {response:?}");
+        assert!(!matches!(ours, Verdict::Store(..)), "{request:?} {status} {response:?}");
     }
 }
