@@ -112,10 +112,10 @@ async fn until_the_first_frame_a_head_alone_is_no_answer() {
 async fn after_the_first_frame_the_body_has_all_the_time_it_wants() {
     let drops = Drops::default();
     let begun = Instant::now();
-    let acts = [Act::Wait(EARLY), Act::Data("one"), Act::Wait(LATE * 100), Act::Data("two"), Act::Trailers("sum")];
+    let acts = [Act::Wait(EARLY), Act::Data("1"), Act::Wait(LATE * 100), Act::Data("two"), Act::Trailers("sum")];
     let response = ask(UntilFirstFrame, Duration::ZERO, &acts, &drops).await;
     assert_eq!(begun.elapsed(), EARLY);
-    assert_eq!(read(response).await, ("onetwosum".to_owned(), None));
+    assert_eq!(read(response).await, ("1twosum".to_owned(), None));
 }
 
 #[tokio::test(start_paused = true)]

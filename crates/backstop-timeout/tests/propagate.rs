@@ -141,12 +141,22 @@ type Ends = Result<Response<String>, BoxError>;
 
 /// How a call counts that ends so, after so long, with so much of a deadline.
 async fn counts(ends: Ends, takes: Duration, limit: Duration, set_by: SetBy) -> (Verdict, Option<RejectionKind>) {
+    counts_under(&layer(), ends, takes, limit, set_by).await
+}
+
+async fn counts_under(
+    layer: &PropagateDeadlineLayer,
+    ends: Ends,
+    takes: Duration,
+    limit: Duration,
+    set_by: SetBy,
+) -> (Verdict, Option<RejectionKind>) {
     let ends = std::sync::Mutex::new(Some(ends));
     let service = service_fn(|_: Request<()>| async {
         sleep(takes).await;
         ends.lock().unwrap().take().unwrap()
     });
-    let result = layer().layer(service).oneshot(grpc()).in_scope(within(limit, set_by)).await;
+    let result = layer.layer(service).oneshot(grpc()).in_scope(within(limit, set_by)).await;
     let outcome = HttpClassify::new().classify(result.as_ref().map_err(ErrorRef::new));
     let kind = result.ok().and_then(|r| r.extensions().get::<Rejection>().map(|rejection| rejection.kind().clone()));
     (outcome.verdict, kind)
@@ -176,6 +186,12 @@ async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
         let ours = counts(ends(), ms(90), ms(100), SetBy::Us).await;
         assert_eq!(ours, (Verdict::Failure, None), "a limit of our own is ours to set");
     }
+    // The coarsest of what it was told counts: 90 ms of 90.5.
+    let coarse = builder().send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build().unwrap();
+    let limit = Duration::from_micros(100_500);
+    let told = counts_under(&coarse, code("4"), ms(90), limit, SetBy::Caller).await;
+    assert_eq!(told, (Verdict::Neutral, callers));
+
     // What doesn't come of the deadline stays what it is, however late.
     let failed = || status(StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(counts(failed(), ms(95), ms(100), SetBy::Caller).await, (Verdict::Failure, None));
