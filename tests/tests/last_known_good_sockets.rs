@@ -22,8 +22,10 @@ async fn says(answer: &'static str, serving: &mut JoinSet<()>) -> SocketAddr {
     serving.spawn(async move {
         loop {
             let (mut connection, _) = listener.accept().await.unwrap();
-            let mut request = [0; 4096];
-            connection.read(&mut request).await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                connection.read_buf(&mut request).await.unwrap();
+            }
             connection.write_all(answer.as_bytes()).await.unwrap();
         }
     });
