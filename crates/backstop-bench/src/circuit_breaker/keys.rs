@@ -18,7 +18,7 @@ fn contenders() -> Vec<Contender> {
         Contender::new("ours, without keys", move || calls(ours(consecutive, inner))),
         keyed("ours, 10 keys", 10, consecutive).target("without keys + 20 ns"),
         keyed("ours, 10,000 keys", 10_000, consecutive).target("without keys + 40 ns"),
-        keyed("ours, 1,000,000 keys", 1_000_000, consecutive).target("without keys + 350 ns").without_instructions(),
+        keyed("ours, 1,000,000 keys", 1_000_000, consecutive).target("without keys + 350 ns").uncounted(),
         keyed("ours, last 10 calls, 10 keys", 10, last(10)),
         keyed("ours, last 10 calls, 10,000 keys", 10_000, last(10)),
     ]

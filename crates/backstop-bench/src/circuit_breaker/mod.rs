@@ -24,8 +24,9 @@ pub(crate) const SECTION: Section = Section {
         Table::new("Closed, 1 % failures", || closed(1)),
         Table::new("Open", open),
         keys::TABLE,
+        memory::TABLE,
     ],
-    others: &[threads::print, memory::print],
+    others: &[threads::print],
 };
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);

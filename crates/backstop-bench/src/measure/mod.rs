@@ -2,20 +2,15 @@
 //!
 //! - **Time**: in each round every contender makes the same number of calls, in turn, so that whatever else the machine does
 //!   hits all of them; the median of the rounds counts.
-//! - **Allocations**: counted by the global allocator while one contender makes its calls. It counts at all times, which costs
-//!   nothing that could be measured.
-//! - **Instructions**: this program starts itself under valgrind, with one contender and two numbers of calls. The difference
-//!   of the two counts, divided by the difference in calls, is exact whatever else the machine does.
+//! - **Instructions, allocations, bytes**: counted by valgrind, in runs of their own.
 
-mod allocations;
-mod instructions;
 mod report;
 mod time;
+mod valgrind;
 
-use std::process::ExitCode;
+use std::{mem, process::ExitCode};
 
 pub(crate) use self::{
-    allocations::{held_bytes, live_bytes},
     report::{Report, print_table},
     time::rounds,
 };
@@ -32,18 +27,32 @@ pub(crate) struct Section {
 pub(crate) struct Table {
     title: &'static str,
     contenders: fn() -> Vec<Contender>,
-    lead: u64,
+    figures: Figures,
+}
+
+#[derive(Clone, Copy)]
+enum Figures {
+    /// What a call costs, where `lead` untimed ones go before the timed ones of a round.
+    Costs { lead: u64 },
+    /// What a call leaves allocated, of so many.
+    Bytes { calls: u64 },
 }
 
 impl Table {
     pub(crate) const fn new(title: &'static str, contenders: fn() -> Vec<Contender>) -> Self {
-        Self { title, contenders, lead: 0 }
+        Self { title, contenders, figures: Figures::Costs { lead: 0 } }
     }
 
     /// So many calls of a contender go untimed before those of a round: for those that should find their data in the
     /// caches, as far as it fits, though others have just been at work.
     pub(crate) const fn led_by(mut self, calls: u64) -> Self {
-        self.lead = calls;
+        self.figures = Figures::Costs { lead: calls };
+        self
+    }
+
+    /// For calls that allocate to keep: shows what each leaves allocated, of so many.
+    pub(crate) const fn of_bytes(mut self, calls: u64) -> Self {
+        self.figures = Figures::Bytes { calls };
         self
     }
 }
@@ -54,7 +63,7 @@ pub(crate) struct Contender {
     /// What was promised, over the base.
     target: &'static str,
     warm_up: u64,
-    counts_instructions: bool,
+    is_counted: bool,
     make: Box<dyn FnOnce() -> Call>,
 }
 
@@ -64,7 +73,7 @@ type Call = Box<dyn FnMut(u64) + Send>;
 impl Contender {
     pub(crate) fn new<F: FnMut(u64) + Send + 'static>(name: &'static str, make: impl FnOnce() -> F + 'static) -> Self {
         let make = Box::new(|| -> Call { Box::new(make()) });
-        Self { name, target: "", warm_up: 1_000, counts_instructions: true, make }
+        Self { name, target: "", warm_up: 1_000, is_counted: true, make }
     }
 
     pub(crate) fn target(mut self, target: &'static str) -> Self {
@@ -72,15 +81,15 @@ impl Contender {
         self
     }
 
-    /// How many calls are made before any is measured, where 1,000 isn't enough.
+    /// How many calls are made before any is measured: 1,000 unless set.
     pub(crate) fn warm_up(mut self, calls: u64) -> Self {
         self.warm_up = calls;
         self
     }
 
     /// For what takes minutes under valgrind.
-    pub(crate) fn without_instructions(mut self) -> Self {
-        self.counts_instructions = false;
+    pub(crate) fn uncounted(mut self) -> Self {
+        self.is_counted = false;
         self
     }
 
@@ -117,6 +126,9 @@ pub(crate) fn once(sections: &[Section], section: &str, title: &str, contender: 
         eprintln!("error: no such contender, or no number of calls");
         return ExitCode::from(2);
     };
-    contender.warmed_up().make(calls);
+    let mut caller = contender.warmed_up();
+    caller.make(calls);
+    // What it keeps is counted.
+    mem::forget(caller);
     ExitCode::SUCCESS
 }

@@ -2,7 +2,10 @@
 
 use std::ptr;
 
-use super::{Contender, Section, Table, allocations, instructions::Valgrind, time};
+use super::{
+    Contender, Figures, Section, Table, time,
+    valgrind::{Subject, Valgrind},
+};
 
 /// What prints.
 pub(crate) struct Report {
@@ -13,7 +16,7 @@ impl Report {
     pub(crate) fn new() -> Self {
         let valgrind = Valgrind::find();
         if valgrind.is_none() {
-            println!("valgrind isn't on the PATH: no instructions are counted");
+            println!("valgrind isn't on the PATH: no instructions, allocations and bytes are counted");
         }
         Self { valgrind }
     }
@@ -30,40 +33,53 @@ impl Report {
 
     fn table(&self, section: &Section, table: &Table) {
         let contenders = (table.contenders)();
-        let instructions = |contender: &Contender| {
-            let valgrind = self.valgrind.as_ref().filter(|_| contender.counts_instructions)?;
-            valgrind.a_call(section.name, table.title, contender.name, contender.warm_up)
-        };
-        let mut rows: Vec<Row> = contenders
-            .iter()
-            .map(|contender| Row {
+        match table.figures {
+            Figures::Costs { lead } => self.costs(section.name, table.title, contenders, lead),
+            Figures::Bytes { calls } => self.bytes(section.name, table.title, &contenders, calls),
+        }
+    }
+
+    fn costs(&self, section: &str, table: &str, contenders: Vec<Contender>, lead: u64) {
+        let row = |contender: &Contender| {
+            let subject = Subject { section, table, contender };
+            let valgrind = self.valgrind.as_ref().filter(|_| contender.is_counted);
+            Row {
                 name: contender.name,
                 target: contender.target,
-                instructions: instructions(contender),
-                ..Row::default()
-            })
-            .collect();
+                time: 0.0,
+                allocations: valgrind.and_then(|valgrind| valgrind.allocations(subject)),
+                instructions: valgrind.and_then(|valgrind| valgrind.instructions(subject)),
+            }
+        };
+        let mut rows: Vec<Row> = contenders.iter().map(row).collect();
         let mut calls: Vec<_> = contenders.into_iter().map(Contender::warmed_up).collect();
-        for ((row, time), call) in rows.iter_mut().zip(time::medians(&mut calls, table.lead)).zip(&mut calls) {
+        for (row, time) in rows.iter_mut().zip(time::medians(&mut calls, lead)) {
             row.time = time;
-            row.allocations = allocations::a_call(call);
         }
 
         let Some((base, others)) = rows.split_first() else { return };
         let ours = others.first().map_or(0.0, |ours| ours.time - base.time);
         let cells = rows.iter().map(|row| row.cells(base, ours));
         let head = ["", "ns a call", "over bare", "× ours", "allocations", "instructions", "over bare", "target"];
-        print_table(table.title, &head, &cells.collect::<Vec<_>>());
+        print_table(table, &head, &cells.collect::<Vec<_>>());
+    }
+
+    fn bytes(&self, section: &str, table: &str, contenders: &[Contender], calls: u64) {
+        let rows = contenders.iter().map(|contender| {
+            let subject = Subject { section, table, contender };
+            let bytes = self.valgrind.as_ref().and_then(|valgrind| valgrind.bytes_left(subject, calls));
+            vec![contender.name.to_owned(), rounded(bytes, 0), contender.target.to_owned()]
+        });
+        print_table(table, &["", "bytes", "target"], &rows.collect::<Vec<_>>());
     }
 }
 
 /// What was measured of a contender.
-#[derive(Default)]
 struct Row {
     name: &'static str,
     target: &'static str,
     time: f64,
-    allocations: f64,
+    allocations: Option<f64>,
     instructions: Option<f64>,
 }
 
@@ -75,24 +91,26 @@ impl Row {
         let [over, ratio, instructions_over] = if ptr::eq(self, base) {
             ["-"; 3].map(str::to_owned)
         } else {
-            [format!("{over:.1}"), format!("{:.2}", over / ours), whole(instructions_over)]
+            [format!("{over:.1}"), format!("{:.2}", over / ours), rounded(instructions_over, 0)]
         };
         vec![
             self.name.to_owned(),
             format!("{:.1}", self.time),
             over,
             ratio,
-            // Two decimals, where there are any.
-            ((self.allocations * 100.0).round() / 100.0).to_string(),
-            whole(self.instructions),
+            rounded(self.allocations, 2),
+            rounded(self.instructions, 0),
             instructions_over,
             self.target.to_owned(),
         ]
     }
 }
 
-fn whole(count: Option<f64>) -> String {
-    count.map_or_else(|| "-".to_owned(), |count| format!("{count:.0}"))
+/// A count with at most so many decimals.
+fn rounded(count: Option<f64>, decimals: i32) -> String {
+    let unit = 10_f64.powi(decimals);
+    // Without the sign of a zero that was rounded up.
+    count.map_or_else(|| "-".to_owned(), |count| ((count * unit).round() / unit + 0.0).to_string())
 }
 
 /// Prints rows under a title and a head: the first column, and one that is headed `target`, to the left; figures to the
