@@ -4,6 +4,7 @@ use http::{Request, Response};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
+use crate::{vary::Selectors, watch::flat};
 
 /// Up to which age an answer may be served, or why it isn't stored.
 type Until = Result<u32, &'static str>;
@@ -178,16 +179,27 @@ fn the_terms_end_with_the_age() {
     assert_eq!(at(1000), None);
 }
 
-/// What another implementation of RFC 9111 §3 says.
-fn theirs(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> bool {
-    let mut asked = Request::new(());
-    *asked.headers_mut() = headers(request);
-    let mut answer = Response::new(());
-    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-    *answer.headers_mut() = headers(response);
+#[expect(clippy::disallowed_types, reason = "the other implementation asks for it")]
+type Wall = std::time::SystemTime;
+
+fn request(fields: &[(&str, &str)]) -> Request<()> {
+    let mut request = Request::new(());
+    *request.headers_mut() = headers(fields);
+    request
+}
+
+/// Another implementation of RFC 9111.
+fn policy(sharing: Sharing, asked: &[(&str, &str)], status: u16, answer: &[(&str, &str)], now: Wall) -> CachePolicy {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    *response.headers_mut() = headers(answer);
     let options = CacheOptions { shared: sharing == Sharing::Shared, ..CacheOptions::default() };
-    #[expect(clippy::disallowed_types, reason = "the other implementation asks for it")]
-    CachePolicy::new_options(&asked, &answer, std::time::SystemTime::now(), options).is_storable()
+    CachePolicy::new_options(&request(asked), &response, now, options)
+}
+
+/// Whether it would store this.
+fn theirs(sharing: Sharing, asked: &[(&str, &str)], status: u16, answer: &[(&str, &str)]) -> bool {
+    policy(sharing, asked, status, answer, Wall::now()).is_storable()
 }
 
 #[test]
@@ -263,4 +275,22 @@ fn what_http_cache_semantics_would_store_and_we_do_not() {
         let ours = verdict(Sharing::Shared, request, *status, response);
         assert!(!matches!(ours, Verdict::Store(..)), "{request:?} {status} {response:?}");
     }
+}
+
+/// Where the rules are ours as well: it knows an answer's age by `Age` alone, and of a field that is sent twice it compares
+/// the first value.
+#[test]
+fn ages_and_variants_that_http_cache_semantics_does_not_tell_apart() {
+    let wall = Wall::UNIX_EPOCH + Duration::from_millis(NOW.0);
+    let answer = [("date", "Sun, 06 Nov 1994 11:59:30 GMT"), ("cache-control", "max-age=60"), ("vary", "x-a")];
+    let (one, other) = ([("x-a", "1"), ("x-a", "2")], [("x-a", "1"), ("x-a", "3")]);
+    let theirs = policy(Sharing::Shared, &one, 200, &answer, wall);
+    assert_eq!(theirs.age(wall), Duration::ZERO);
+    assert!(theirs.before_request(&request(&other), wall).satisfies_without_revalidation());
+
+    let Verdict::Store(terms, _) = verdict(Sharing::Shared, &one, 200, &answer) else { panic!("it isn't stored") };
+    assert_eq!(NOW.since(terms.made), Duration::from_secs(30));
+    let selectors = Selectors::of(&headers(&answer)).unwrap();
+    let selected = |fields| selectors.select(&flat(&headers(fields)).unwrap());
+    assert_ne!(selected(&one), selected(&other));
 }
