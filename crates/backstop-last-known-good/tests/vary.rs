@@ -41,7 +41,7 @@ async fn all_values_of_a_field_select_in_order_and_none_is_not_an_empty_one() {
     };
     let all: &[&[&[u8]]] = &[&[], &[b""], &[b"1"], &[b"1", b"2"], &[b"2", b"1"], &[b"1", b"\xff"], &[b"1,2"], &[b"12"]];
     for values in all {
-        let layer = self::layer();
+        let layer = layer();
         send(&layer, with(values), response(200, &[("vary", "x-a")], "x")).await;
         for others in all {
             assert_eq!(body_of(&layer, with(others)).await.is_ok(), others == values, "{others:?} for {values:?}");
