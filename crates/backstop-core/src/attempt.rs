@@ -54,17 +54,11 @@ pub struct Elapsed {
 }
 
 impl<F: Call> Attempt<F> {
-    /// The attempt at `call`, of which nothing has run yet.
-    #[inline]
-    pub const fn new(scope: Scope, call: F) -> Self {
-        Self { call: Some(call), scope, timer: Timer::new() }
-    }
-
     /// The attempt that `start` begins; `start` runs inside `scope` already.
     #[inline]
     pub fn start(mut scope: Scope, start: impl FnOnce() -> F) -> Self {
         let call = scope.enter(start);
-        Self::new(scope, call)
+        Self { call: Some(call), scope, timer: Timer::new() }
     }
 
     /// Polls the call alone: the deadline is told to what runs inside, and ends nothing here.

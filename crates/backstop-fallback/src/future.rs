@@ -20,7 +20,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, Reject, Scope, ServiceCall};
+use backstop_core::{Attempt, Classify, CopyRequest, Degradation, EagerCall, KeepAnswer, Reject, Scope};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -63,13 +63,13 @@ pin_project! {
     {
         Passing {
             #[pin]
-            call: ServiceCall<S, Req>,
+            call: EagerCall<S, Req>,
         },
         // Boxed: it is rare, and large. Taken when the primary is asked.
         Detour { detour: Option<Box<Detour<S, Req, C, J, K, A>>> },
         Primary {
             #[pin]
-            attempt: Attempt<ServiceCall<S, Req>>,
+            attempt: Attempt<EagerCall<S, Req>>,
             // Taken when the primary fails.
             spare: Option<Spare<S, Req, C, J, K, A>>,
         },
@@ -95,18 +95,26 @@ where
     A: KeepAnswer<S::Response>,
 {
     #[inline]
-    pub(crate) fn new(policy: &PolicyOf<S, Req, C, J, K, A>, primary: S, mut request: Req) -> Self {
+    pub(crate) fn new(policy: &PolicyOf<S, Req, C, J, K, A>, primary: &mut S, is_ready: bool, mut request: Req) -> Self
+    where
+        S: Clone,
+    {
         let facts = policy.copy.facts(&request);
         if facts.is_upgrade() {
-            return Self { state: State::Passing { call: ServiceCall::when_ready(primary, request) } };
+            return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
         }
         let context = policy.reject.context(&request);
         let kept = policy.chain.shared().needs.map(|keep| policy.copy.keep(&mut request, keep));
         let started = Instant::now();
         let spare = Spare { policy: Arc::clone(policy), started, facts, kept, context };
         let state = match spare.draw() {
-            None => State::primary(primary, request, spare, started),
-            Some(provider) => State::Detour { detour: Some(Box::new(Detour::new(provider, primary, request, spare))) },
+            None => State::primary(spare, started, || EagerCall::begin(primary, is_ready, request)),
+            Some(provider) => {
+                // One that is ready holds what others may need meanwhile.
+                let later = primary.clone();
+                *primary = later.clone();
+                State::Detour { detour: Some(Box::new(Detour::new(provider, later, request, spare))) }
+            }
         };
         Self { state }
     }
@@ -120,13 +128,12 @@ where
     A: KeepAnswer<S::Response>,
 {
     #[inline]
-    fn primary(primary: S, request: Req, spare: Spare<S, Req, C, J, K, A>, now: Instant) -> Self {
+    fn primary(spare: Spare<S, Req, C, J, K, A>, now: Instant, call: impl FnOnce() -> EagerCall<S, Req>) -> Self {
         let policy = &spare.policy;
         let chain = policy.chain.shared();
         let providers = chain.providers.len() as u32 + 1;
         let deadline = next_deadline(now, chain.limit(spare.started), providers, policy.primary_timeout);
-        let attempt = Attempt::new(Scope::narrowed(deadline), ServiceCall::when_ready(primary, request));
-        Self::Primary { attempt, spare: Some(spare) }
+        Self::Primary { attempt: Attempt::start(Scope::narrowed(deadline), call), spare: Some(spare) }
     }
 
     fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
@@ -163,7 +170,7 @@ where
                         return Poll::Ready(Ok(answer));
                     }
                     let Detour { primary, request, spare, .. } = *detour;
-                    State::primary(primary, request, spare, Instant::now())
+                    State::primary(spare, Instant::now(), || EagerCall::when_ready(primary, request))
                 }
                 StateProj::Primary { mut attempt, spare: slot } => {
                     let result = ready!(attempt.as_mut().poll(cx));

@@ -142,7 +142,8 @@
 //! # In a stack
 //!
 //! Outside whatever protects the primary (retry, circuit breaker, timeout), and inside the degradation headers. The layer
-//! is always ready itself and makes the primary ready in its future, so `S: Clone` is needed.
+//! is always ready itself. A primary that is ready by then is called at once; else a clone of it is made ready in the
+//! future, within the primary's share of the time, so `S: Clone` is needed.
 //!
 //! # Cancellation
 //!

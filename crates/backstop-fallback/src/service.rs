@@ -1,7 +1,7 @@
 //! The service.
 
 use std::{
-    fmt,
+    fmt, mem,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -16,12 +16,14 @@ use crate::{FallbackFuture, layer::Policy};
 /// It is always ready: a primary that isn't is one more failure for the chain to answer, within its time.
 pub struct Fallback<S, Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
     inner: S,
+    /// The primary was ready when it was asked, and the next call is its.
+    is_ready: bool,
     policy: Arc<Policy<Req, Res, C, J, K, A>>,
 }
 
 impl<S, Req, Res, C, J, K, A> Fallback<S, Req, Res, C, J, K, A> {
     pub(crate) const fn new(inner: S, policy: Arc<Policy<Req, Res, C, J, K, A>>) -> Self {
-        Self { inner, policy }
+        Self { inner, is_ready: false, policy }
     }
 
     /// The inner service.
@@ -53,13 +55,20 @@ where
     type Error = S::Error;
     type Future = FallbackFuture<S, Req, C, J, K, A>;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.is_ready = matches!(self.inner.poll_ready(cx), Poll::Ready(Ok(())));
+        if !self.is_ready {
+            // It may stand in a line of its own now, or be broken. A clone is asked again in the call, where the chain
+            // answers for it.
+            self.inner = self.inner.clone();
+        }
         Poll::Ready(Ok(()))
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        FallbackFuture::new(&self.policy, self.inner.clone(), request)
+        let is_ready = mem::take(&mut self.is_ready);
+        FallbackFuture::new(&self.policy, &mut self.inner, is_ready, request)
     }
 }
 

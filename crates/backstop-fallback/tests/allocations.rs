@@ -37,6 +37,7 @@ where
     let mut one = || {
         let request = request();
         let region = Region::new(ALLOCATOR);
+        assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
         let mut future = pin!(service.call(request));
         let answer = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let stats = region.change();

@@ -259,3 +259,50 @@ fn layers_and_services_go_where_stacks_go() {
     assert(&FallbackLayer::new(name!("primary"), behind()).layer(()));
     let _: fn(&Body) = |_| ();
 }
+
+/// Ready for one call, as whoever has reserved something is; a clone has reserved nothing.
+struct Reserving {
+    reserved: Option<tokio::sync::OwnedSemaphorePermit>,
+    room: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+impl Clone for Reserving {
+    fn clone(&self) -> Self {
+        Self { reserved: None, room: self.room.clone() }
+    }
+}
+
+impl Service<Req> for Reserving {
+    type Response = Response;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if self.reserved.is_none() {
+            self.reserved = self.room.clone().try_acquire_owned().ok();
+        }
+        if self.reserved.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn call(&mut self, _: Req) -> Self::Future {
+        let reserved = self.reserved.take();
+        std::future::ready(infallible(status(if reserved.is_some() { 200 } else { 500 })))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_is_ready_is_the_one_that_is_called_and_none_stays_reserved() {
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let mut service = layer().layer(Reserving { reserved: None, room: room.clone() });
+    for _ in 0..3 {
+        let response = service.ready().await.unwrap().call(get()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(room.available_permits(), 1);
+    }
+    // With no room it waits for its share of the time, and the chain answers.
+    let taken = room.clone().try_acquire_owned().unwrap();
+    let response = service.ready().await.unwrap().call(get()).await.unwrap();
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::Timeout);
+    drop(taken);
+    assert_eq!(room.available_permits(), 1, "nothing of the call that gave up is left in line");
+}

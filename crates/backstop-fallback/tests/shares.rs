@@ -117,6 +117,7 @@ fn chain(from: usize, plays: &[Plays], total: u64, log: &Log) -> FallbackChain<(
 struct Primary {
     plays: Plays,
     log: Log,
+    was_looked_at: bool,
     playing: Option<Arc<Playing>>,
     waits: Option<Arc<Mutex<Pin<Box<Sleep>>>>>,
 }
@@ -127,16 +128,21 @@ impl Service<()> for Primary {
     type Future = Pin<Box<dyn Future<Output = Result<Name, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.playing.get_or_insert_with(|| Arc::new(self.log.start()));
         if self.plays.ready_after == 0 {
             return Poll::Ready(Ok(()));
         }
+        // The layer looks once before the call, from which on its time runs.
+        if !std::mem::replace(&mut self.was_looked_at, true) {
+            return Poll::Pending;
+        }
+        self.playing.get_or_insert_with(|| Arc::new(self.log.start()));
         let waits = self.waits.get_or_insert_with(|| Arc::new(Mutex::new(Box::pin(sleep(ms(self.plays.ready_after))))));
         waits.lock().unwrap().as_mut().poll(cx).map(Ok)
     }
 
     fn call(&mut self, (): ()) -> Self::Future {
-        let (playing, does) = (self.playing.take(), self.plays.does);
+        let playing = self.playing.take().unwrap_or_else(|| Arc::new(self.log.start()));
+        let does = self.plays.does;
         Box::pin(async move {
             let _playing = playing;
             act(0, does).await
@@ -167,7 +173,7 @@ async fn behind_a_layer(plays: &[Plays], total: u64, log: &Log) -> Told {
         Some(timeout) => layer.primary_timeout(ms(timeout.min(total))),
         None => layer,
     };
-    let primary = Primary { plays: plays[0], log: log.clone(), playing: None, waits: None };
+    let primary = Primary { plays: plays[0], log: log.clone(), was_looked_at: false, playing: None, waits: None };
     let result = layer.build().unwrap().layer(primary).oneshot(()).await;
     result.or_else(|error| match error.downcast_ref::<Rejection>().map(Rejection::kind) {
         Some(RejectionKind::AllProvidersFailed(failed)) => told_by(failed),

@@ -7,11 +7,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, Progress, Reject, SetBy};
+use backstop_core::{Deadline, EagerCall, Progress, Reject, SetBy};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{call::ReadiedCall, layer::Shared};
+use super::layer::Shared;
 use crate::{limited::Limited, telemetry};
 
 pin_project! {
@@ -26,7 +26,7 @@ pin_project! {
         J: Reject<Req, S::Response, S::Error>,
     {
         #[pin]
-        call: Limited<ReadiedCall<S, Req>>,
+        call: Limited<EagerCall<S, Req>>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
         shared: Arc<Shared<J>>,
@@ -41,7 +41,7 @@ where
     #[inline]
     pub(crate) fn called(
         deadline: Deadline,
-        call: impl FnOnce() -> ReadiedCall<S, Req>,
+        call: impl FnOnce() -> EagerCall<S, Req>,
         context: J::Context,
         shared: Arc<Shared<J>>,
     ) -> Self {

@@ -1,6 +1,5 @@
 //! The outermost limit: of a request as a whole, at the edge.
 
-mod call;
 mod config;
 mod future;
 mod layer;

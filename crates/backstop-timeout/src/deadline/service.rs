@@ -15,11 +15,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Deadline, HttpReject, Reject, scope};
+use backstop_core::{Deadline, EagerCall, HttpReject, Reject, scope};
 use http::Request;
 use tower_service::Service;
 
-use super::{call::ReadiedCall, future::DeadlineFuture, layer::Shared};
+use super::{future::DeadlineFuture, layer::Shared};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, J = HttpReject> {
@@ -74,13 +74,8 @@ where
         if limit.is_zero() {
             return DeadlineFuture::refused(set_by, context, shared);
         }
-        let call = || {
-            if mem::take(&mut self.is_ready) {
-                return ReadiedCall::called(self.inner.call(request));
-            }
-            let next = self.inner.clone();
-            ReadiedCall::when_ready(mem::replace(&mut self.inner, next), request)
-        };
+        let is_ready = mem::take(&mut self.is_ready);
+        let call = || EagerCall::begin(&mut self.inner, is_ready, request);
         DeadlineFuture::called(Deadline::after(limit, set_by), call, context, shared)
     }
 }

@@ -1,41 +1,58 @@
-//! A call of a service that may have to be made ready first.
+//! A call that is begun at once where the service is ready.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Call, Progress};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use crate::{Call, Progress};
+
 pin_project! {
+    /// A call of a service: begun at once where that is ready, else when it is.
+    ///
+    /// For layers that are always ready themselves, and look in their own `poll_ready` whether the service is. Nearly
+    /// always it is: then its future is all that this holds, and nothing is cloned.
     #[project = Step]
-    pub(crate) enum ReadiedCall<S, Req>
+    #[must_use = "futures do nothing unless polled"]
+    pub enum EagerCall<S, Req>
     where
         S: Service<Req>,
     {
+        /// Waits for the service to be ready.
         // Boxed, so that a call of a service that is ready carries no room for it. `None` once it was called.
+        #[doc(hidden)]
         Waiting { waiting: Option<Box<(S, Req)>> },
+        /// Waits for its answer.
+        #[doc(hidden)]
         Called { #[pin] future: S::Future },
     }
 }
 
-impl<S: Service<Req>, Req> ReadiedCall<S, Req> {
-    /// A service that was ready has been called.
+impl<S: Service<Req>, Req> EagerCall<S, Req> {
+    /// Calls `service` where it `is_ready`. Where it isn't, that one is waited for, and a clone takes its place.
     #[inline]
-    pub(crate) const fn called(future: S::Future) -> Self {
-        Self::Called { future }
+    pub fn begin(service: &mut S, is_ready: bool, request: Req) -> Self
+    where
+        S: Clone,
+    {
+        if is_ready {
+            return Self::Called { future: service.call(request) };
+        }
+        let next = service.clone();
+        Self::when_ready(mem::replace(service, next), request)
     }
 
     /// Makes `service` ready, then calls it.
-    pub(crate) fn when_ready(service: S, request: Req) -> Self {
+    pub fn when_ready(service: S, request: Req) -> Self {
         Self::Waiting { waiting: Some(Box::new((service, request))) }
     }
 }
 
-impl<S: Service<Req>, Req> Future for ReadiedCall<S, Req> {
+impl<S: Service<Req>, Req> Future for EagerCall<S, Req> {
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
@@ -58,7 +75,7 @@ impl<S: Service<Req>, Req> Future for ReadiedCall<S, Req> {
     }
 }
 
-impl<S: Service<Req>, Req> Call for ReadiedCall<S, Req> {
+impl<S: Service<Req>, Req> Call for EagerCall<S, Req> {
     fn progress(&self) -> Progress {
         match self {
             Self::Waiting { .. } => Progress::NotReady,
@@ -67,8 +84,8 @@ impl<S: Service<Req>, Req> Call for ReadiedCall<S, Req> {
     }
 }
 
-impl<S: Service<Req>, Req> fmt::Debug for ReadiedCall<S, Req> {
+impl<S: Service<Req>, Req> fmt::Debug for EagerCall<S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ReadiedCall").field(&self.progress()).finish()
+        f.debug_tuple("EagerCall").field(&self.progress()).finish()
     }
 }
