@@ -229,7 +229,7 @@ impl<O: Observer> Circuit<O> {
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             (Phase::Probing | Phase::Saturated, Some(recovery)) => Counted {
-                probes: recovery.probes().in_flight(),
+                probes: recovery.probes().in_flight(now),
                 probe_successes: recovery.probes().successes(),
                 ..Counted::default()
             },

@@ -63,8 +63,10 @@ impl Probes {
         self.successes
     }
 
-    pub(crate) fn in_flight(&self) -> u32 {
-        u32::try_from(self.leases.len()).unwrap_or(u32::MAX)
+    /// How many probes are out whose lease hasn't expired.
+    pub(crate) fn in_flight(&self, now: Nanos) -> u32 {
+        let in_flight = self.leases.iter().filter(|lease| lease.deadline > now).count();
+        u32::try_from(in_flight).unwrap_or(u32::MAX)
     }
 
     /// When fewer than `max` will be out, if none is given back.

@@ -212,6 +212,21 @@ fn a_probe_that_never_ends_gives_its_permit_back_when_its_lease_expires() {
 }
 
 #[test]
+fn a_lease_that_has_expired_is_no_probe_any_more_also_where_nobody_asks_for_one() {
+    let two = Settings { max_concurrent_probes: 2, probe_lease: 10 * SECOND, ..SETTINGS };
+    let circuit = Circuit::opened(two);
+    let _first = circuit.admit(|| 60 * SECOND).unwrap();
+    let _second = circuit.admit(|| 65 * SECOND).unwrap();
+    let one = Settings { max_concurrent_probes: 1, ..two };
+    circuit.observer().knobs().set(&one);
+    circuit.reload(&one);
+    let probes = |at| circuit.counted(at).probes;
+    assert_eq!((probes(69 * SECOND), probes(70 * SECOND), probes(75 * SECOND)), (2, 1, 0));
+    assert!(circuit.admit(|| 74 * SECOND).is_err(), "the second one is out still");
+    assert!(circuit.admit(|| 75 * SECOND).is_ok());
+}
+
+#[test]
 fn a_result_that_outlived_its_lease_counts_while_its_episode_lasts() {
     let circuit = Circuit::opened(Settings { success_threshold: 1, ..SETTINGS });
     let late = circuit.admit(|| 60 * SECOND).unwrap();

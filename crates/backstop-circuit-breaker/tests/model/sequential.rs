@@ -240,7 +240,10 @@ impl Model {
                 };
                 [calls, failures, if self.settings.slow.is_some() { hits(1) } else { 0 }, 0, 0]
             }
-            State::HalfOpen { leases, successes } => [0, 0, 0, leases.len(), *successes as usize],
+            State::HalfOpen { leases, successes } => {
+                let probes = leases.values().filter(|until| **until > self.now).count();
+                [0, 0, 0, probes, *successes as usize]
+            }
             State::Open { .. } | State::Isolated => [0; 5],
         }
     }

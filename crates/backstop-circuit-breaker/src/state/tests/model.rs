@@ -226,7 +226,8 @@ impl Model {
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             ModelState::HalfOpen { leases, successes } => {
-                Counted { probes: leases.len() as u32, probe_successes: *successes, ..Counted::default() }
+                let probes = leases.values().filter(|until| **until > now).count() as u32;
+                Counted { probes, probe_successes: *successes, ..Counted::default() }
             }
             ModelState::Open { .. } | ModelState::Isolated => Counted::default(),
         }
