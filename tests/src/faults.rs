@@ -5,7 +5,7 @@
 use std::{future::pending, net::SocketAddr, time::Duration};
 
 use crate::{
-    http::nobody,
+    http::Nobody,
     http1::{Connection, Http1Server},
 };
 
@@ -52,10 +52,9 @@ impl Fault {
     /// A server that fails so.
     pub async fn start(self) -> FaultyServer {
         if self == Self::Refused {
-            return FaultyServer { address: nobody().await, _server: None };
+            return FaultyServer::Nobody(Nobody::new());
         }
-        let server = Http1Server::start(move |connection| self.play(connection)).await;
-        FaultyServer { address: server.address(), _server: Some(server) }
+        FaultyServer::Listening(Http1Server::start(move |connection| self.play(connection)).await)
     }
 
     async fn play(self, mut connection: Connection) {
@@ -100,14 +99,19 @@ async fn drip(connection: &mut Connection) {
 
 /// A server that fails, until it is dropped.
 #[derive(Debug)]
-pub struct FaultyServer {
-    address: SocketAddr,
-    _server: Option<Http1Server>,
+pub enum FaultyServer {
+    /// It doesn't even listen.
+    Nobody(Nobody),
+    /// It listens.
+    Listening(Http1Server),
 }
 
 impl FaultyServer {
     /// Where it listens, if it does.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Nobody(nobody) => nobody.address(),
+            Self::Listening(server) => server.address(),
+        }
     }
 }

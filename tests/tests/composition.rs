@@ -13,7 +13,7 @@ use backstop::{
     Answer, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain,
     FallbackLayer, Provider, RetryLayer, TimeoutLayer, name,
 };
-use backstop_tests::http::{Does, PERSONAL, Server, Upstream, client, header, nobody, post};
+use backstop_tests::http::{Does, Nobody, PERSONAL, Server, Upstream, client, header, post};
 use hyper_util::client::legacy::Error;
 use tokio::time::{Instant, timeout};
 use tower::ServiceBuilder;
@@ -138,7 +138,8 @@ async fn a_hung_service_is_answered_for_and_its_circuit_opens() {
 
 #[tokio::test]
 async fn where_nobody_listens_others_answer_even_a_post() {
-    let gateway = Gateway::start(nobody().await).await;
+    let nobody = Nobody::new();
+    let gateway = Gateway::start(nobody.address()).await;
     gateway.gives_the_usual().await;
     assert_eq!(gateway.circuit.counts().failures, 3);
     let (head, body) = gateway.server.send(post("/known", "buy")).await;

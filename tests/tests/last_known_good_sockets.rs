@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::{Router, body::Body, http::StatusCode, routing};
 use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
-use backstop_tests::http::{Server, client, get, header, nobody, read};
+use backstop_tests::http::{Nobody, Server, client, get, header, read};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::{
@@ -68,8 +68,8 @@ async fn what_was_stored_is_served_when_nobody_listens_any_more() {
     let (head, body) = read(stack.clone().service(client(address)).oneshot(get("/")).await.unwrap()).await;
     assert_eq!((head.status, &*body, header(&head, "x-data-freshness")), (StatusCode::OK, "good", None));
 
-    let gone = nobody().await;
-    let (head, body) = read(stack.service(client(gone)).oneshot(get("/")).await.unwrap()).await;
+    let gone = Nobody::new();
+    let (head, body) = read(stack.service(client(gone.address())).oneshot(get("/")).await.unwrap()).await;
     assert_eq!((head.status, &*body), (StatusCode::OK, "good"));
     assert_eq!(header(&head, "x-data-freshness"), Some("stale"));
     assert_eq!(header(&head, "x-fallback-source"), Some("cached"));
