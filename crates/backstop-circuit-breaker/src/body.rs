@@ -5,9 +5,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, ErrorRef, Outcome, WrapBody, grpc::GRPC_STATUS};
+use backstop_core::{Classify, ErrorRef, Outcome, WrapBody, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
@@ -88,17 +88,11 @@ const fn ended(status_to_come: bool) -> Outcome {
     if status_to_come { Outcome::failure() } else { Outcome::success() }
 }
 
-/// Judges trailers as the same answer without a body, whose status is in its headers.
+/// What trailers tell that must tell a status.
 fn judge<B, C>(classify: &C, trailers: &HeaderMap) -> Outcome
 where
     B: Default,
     C: Classify<http::Response<B>>,
 {
-    if !trailers.contains_key(GRPC_STATUS) {
-        return Outcome::failure();
-    }
-    let mut answer = http::Response::new(B::default());
-    answer.headers_mut().clone_from(trailers);
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    classify.classify(Ok(&answer))
+    grpc::trailers_only(trailers.clone()).map_or_else(Outcome::failure, |answer| classify.classify(Ok(&answer)))
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, Version, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header::CONTENT_TYPE};
 
 use crate::Pushback;
 
@@ -90,6 +90,19 @@ fn code_from_bytes(bytes: &[u8]) -> GrpcCode {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).map_or(GrpcCode::UNKNOWN, GrpcCode::from_number)
 }
 
+/// The Trailers-Only answer that tells what these trailers tell, for whoever judges answers by their heads; `None` where
+/// they tell no status.
+#[must_use]
+pub fn trailers_only<B: Default>(trailers: HeaderMap) -> Option<http::Response<B>> {
+    if !trailers.contains_key(GRPC_STATUS) {
+        return None;
+    }
+    let mut answer = http::Response::new(B::default());
+    *answer.headers_mut() = trailers;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Some(answer)
+}
+
 /// What `grpc-retry-pushback-ms` says: a wait, or, where it is negative or no number, to stop (A6, "Pushback").
 #[must_use]
 pub fn pushback(headers: &HeaderMap) -> Option<Pushback> {
@@ -130,6 +143,15 @@ mod tests {
         for (text, code) in [("0", 0), ("14", 14), ("16", 16), ("17", 2), ("-1", 2), ("x", 2), ("", 2)] {
             assert_eq!(code_from_bytes(text.as_bytes()).number(), code, "{text}");
         }
+    }
+
+    #[test]
+    fn trailers_with_a_status_are_judged_as_an_answer_without_a_body() {
+        let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("14"))]);
+        let answer = trailers_only::<()>(trailers).unwrap();
+        assert!(is_grpc(answer.headers()));
+        assert_eq!(status_in_headers(answer.headers()), Some(GrpcCode::UNAVAILABLE));
+        assert!(trailers_only::<()>(HeaderMap::new()).is_none());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use backstop_core::{ConfigError, ReadAhead, WrapBody, grpc};
-use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
+use http::Response;
 
 const LARGEST_MAX_BYTES: usize = 1024 * 1024 * 1024;
 
@@ -76,21 +76,10 @@ async fn commit<B: WrapBody>(response: Response<B>, max_bytes: usize) -> Option<
     let status_to_come = grpc::is_grpc(&head.headers) && grpc::status_in_headers(&head.headers).is_none();
     let ahead = ReadAhead::new(body, max_bytes).await.ok()?;
     let to_judge = match ahead.trailers {
-        Some(trailers) if status_to_come => Some(trailers_only(trailers)?),
+        Some(trailers) if status_to_come => Some(grpc::trailers_only(trailers)?),
         // A call that ends without a status has failed.
         None if status_to_come && ahead.is_whole => return None,
         _ => None,
     };
     Some(Committed { answer: Response::from_parts(head, ahead.body), to_judge })
-}
-
-/// The answer that tells in its headers what these trailers tell, if they tell a status.
-fn trailers_only<B: Default>(trailers: HeaderMap) -> Option<Response<B>> {
-    if !trailers.contains_key(grpc::GRPC_STATUS) {
-        return None;
-    }
-    let mut answer = Response::new(B::default());
-    *answer.headers_mut() = trailers;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    Some(answer)
 }

@@ -50,7 +50,7 @@
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
-//! client. The bracket with its defaults, without `LastKnownGoodLayer`, is [`standard`]. Each provider that calls out has a
+//! client. The bracket with its defaults, without `LastKnownGoodLayer`, is `standard(name)`. Each provider that calls out has a
 //! bracket of its own.
 //!
 //! # The last known good answer
