@@ -26,7 +26,6 @@ pin_project! {
         permit: Option<BodyPermit>,
         // Whether the inner body has been asked for more and has nothing yet.
         is_pending: bool,
-        #[pin]
         timer: Timer,
     }
 }

@@ -15,8 +15,8 @@ use crate::{Deadline, Degradation, Progress, Scope, SetBy, scope};
 pin_project! {
     /// One call, in a [scope](crate::scope) of its own, ended when that scope's deadline passes.
     ///
-    /// What every layer needs that limits or repeats calls. The call is polled at least once, whatever the deadline. The
-    /// timer is made when the call is first pending.
+    /// What every layer needs that limits or repeats calls. The call is polled at least once, whatever the deadline. Its
+    /// time begins, and the timer is made, when it is first pending.
     ///
     /// # Cancellation
     /// Dropping it drops the call, and with it what was reported. A call that the deadline ends is dropped under the
@@ -27,7 +27,6 @@ pin_project! {
         #[pin]
         call: Option<F>,
         scope: Scope,
-        #[pin]
         timer: Timer,
     }
 }
@@ -53,11 +52,25 @@ pub struct Elapsed {
     pub progress: Progress,
 }
 
+impl Elapsed {
+    /// A call that had come so far when the limit bound that was set by so and so.
+    #[must_use]
+    pub const fn new(set_by: SetBy, progress: Progress) -> Self {
+        Self { set_by, progress }
+    }
+}
+
 impl<F: Call> Attempt<F> {
     /// The attempt that `start` begins; `start` runs inside `scope` already.
     #[inline]
     pub fn start(mut scope: Scope, start: impl FnOnce() -> F) -> Self {
         let call = scope.enter(start);
+        Self::begun(call, scope)
+    }
+
+    /// The attempt that was begun inside `scope`.
+    #[inline]
+    pub const fn begun(call: F, scope: Scope) -> Self {
         Self { call: Some(call), scope, timer: Timer::new() }
     }
 
@@ -78,24 +91,32 @@ impl<F: Call> Attempt<F> {
     /// Polls the call, then its time limit.
     #[inline]
     pub fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<F::Output, Elapsed>> {
-        if let Poll::Ready(output) = self.as_mut().poll_call(cx) {
-            return Poll::Ready(Ok(output));
+        match self.as_mut().poll_call(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.poll_limit(cx).map(Err),
         }
+    }
+
+    /// Polls the time limit alone, of a call that has just been [polled](Self::poll_call) and is pending.
+    ///
+    /// The two in turn are [`poll`](Self::poll), for layers that hand the output on as it is: wrapping it in a result
+    /// moves it, and moving a response costs more than all the rest.
+    pub fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let mut this = self.project();
-        let (true, Some(deadline)) = (this.call.is_some(), this.scope.deadline()) else {
+        let (true, Some(deadline)) = (this.call.is_some(), this.scope.begin()) else {
             return Poll::Pending;
         };
         ready!(this.timer.poll_until(deadline.instant(), cx));
         let set_by = deadline.set_by();
         let progress = this.call.as_ref().get_ref().as_ref().map_or(Progress::Called, Call::progress);
         scope::end(set_by, || this.call.set(None));
-        Poll::Ready(Err(Elapsed { set_by, progress }))
+        Poll::Ready(Elapsed { set_by, progress })
     }
 
-    /// When its time is up.
+    /// When its time is up, which begins now if it hasn't begun.
     #[must_use]
-    pub fn deadline(&self) -> Option<Deadline> {
-        self.scope.deadline()
+    pub fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {
+        self.project().scope.begin()
     }
 
     /// Takes the scope, for what is still to be waited for in it after the call's own end: the body of an answer, say.
@@ -125,13 +146,11 @@ impl<F> fmt::Debug for Attempt<F> {
     }
 }
 
-pin_project! {
-    /// A timer that costs nothing until it is polled.
-    #[derive(Debug, Default)]
-    pub struct Timer {
-        #[pin]
-        sleep: Option<Sleep>,
-    }
+/// A timer that costs nothing until it is polled.
+#[derive(Debug, Default)]
+pub struct Timer {
+    // Boxed, since futures are moved about before anything is pending, and most of a timer's size would be moved for nothing.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
@@ -142,12 +161,8 @@ impl Timer {
     }
 
     /// Ready when `until` has passed. The first poll sets the moment.
-    pub fn poll_until(self: Pin<&mut Self>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let mut sleep = self.project().sleep;
-        if sleep.is_none() {
-            sleep.set(Some(sleep_until(until)));
-        }
-        sleep.as_pin_mut().map_or(Poll::Pending, |sleep| sleep.poll(cx))
+    pub fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx)
     }
 }
 

@@ -30,6 +30,13 @@
 //! # assert_eq!(scope.take_reports().len(), 1);
 //! # }
 //! ```
+//!
+//! # When time begins
+//!
+//! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins at the first moment at which
+//! somebody needs to know: when the call is first pending, or when [`deadline()`] or [`time_left`] is asked for. Then the
+//! time of all scopes around that one begins as well, so that a stack of limits reads the clock once, and a call that is
+//! answered at once doesn't read it at all. Inside a scope whose time has begun, time begins at once.
 
 use std::{
     cell::Cell,
@@ -40,29 +47,76 @@ use std::{
     time::Duration,
 };
 
-use crate::{Deadline, Degradation, SetBy};
+use crate::{
+    Deadline, Degradation, Limit, SetBy,
+    deadline::{Moment, Time},
+};
 
 thread_local! {
     static CURRENT: Current = const { Current::none() };
     static ENDED_BY: Cell<Option<SetBy>> = const { Cell::new(None) };
 }
 
-/// The scope that this thread is in. Small, and in pieces, since every poll of every layer puts another one here and
-/// takes it out again.
+/// The scope that this thread is in. Small, since every poll of every layer puts another one here and takes it out again.
 struct Current {
-    is_open: Cell<bool>,
-    deadline: Cell<Option<Deadline>>,
+    time: Cell<Time>,
+    /// When a limit last began. Of one that was there when a scope was entered, and isn't any more when that is left, it
+    /// is known so that it began then.
+    begun: Cell<Moment>,
     reports: Cell<Option<Box<Reports>>>,
 }
 
 impl Current {
     const fn none() -> Self {
-        Self { is_open: Cell::new(false), deadline: Cell::new(None), reports: Cell::new(None) }
+        Self { time: Cell::new(Time::NO_SCOPE), begun: Cell::new(Moment::NONE), reports: Cell::new(None) }
+    }
+
+    /// Puts a scope with this much time in place, and says what it has in there, and what is around it.
+    #[inline]
+    fn come_in(&self, inner: Time) -> Time {
+        let outer = self.time.get();
+        if inner.max(outer).deadline().is_some() && inner.min(outer).is_limit() {
+            return self.come_in_late(inner);
+        }
+        self.time.replace(inner.min(outer))
+    }
+
+    /// The time of one has begun, and so that of the other does now.
+    #[cold]
+    fn come_in_late(&self, inner: Time) -> Time {
+        let now = Moment::now();
+        self.begin_at(now);
+        let outer = self.time.get();
+        self.time.replace(inner.begun_at(now).min(outer))
+    }
+
+    /// Puts what was around it in place again, and says how much time it had in the end.
+    #[inline]
+    fn go_out(&self, outer: Time) -> Time {
+        let inner = self.time.replace(outer);
+        if outer.is_limit() && !inner.is_limit() {
+            // Time has begun in there, and so it has here.
+            self.begin_at(self.begun.get());
+        }
+        inner
+    }
+
+    /// Lets the time of this scope begin, and so that of all around it. Its end, if it has one.
+    fn begin(&self) -> Option<Deadline> {
+        if self.time.get().is_limit() {
+            self.begin_at(Moment::now());
+        }
+        self.time.get().deadline()
+    }
+
+    fn begin_at(&self, moment: Moment) {
+        self.begun.set(moment);
+        self.time.set(self.time.get().begun_at(moment));
     }
 
     /// Does something with the reports, where there is somebody to report to.
     fn with_reports<R>(&self, f: impl FnOnce(&mut Reports) -> R) -> Option<R> {
-        self.is_open.get().then(|| {
+        (self.time.get() != Time::NO_SCOPE).then(|| {
             let mut reports = self.reports.take().unwrap_or_default();
             let result = f(&mut reports);
             self.reports.set(Some(reports));
@@ -84,9 +138,9 @@ type Shared = Arc<Mutex<Vec<Degradation>>>;
 /// A scope: one request's, or one attempt's.
 ///
 /// While it is entered, what it holds stands in the thread-local.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scope {
-    deadline: Option<Deadline>,
+    time: Time,
     reports: Option<Box<Reports>>,
 }
 
@@ -94,19 +148,33 @@ impl Scope {
     /// A scope with no deadline of its own.
     #[must_use]
     pub const fn new() -> Self {
-        Self { deadline: None, reports: None }
+        Self { time: Time::ENDLESS, reports: None }
     }
 
     /// A scope with this deadline, or with that of the scope around it where that is earlier.
     #[must_use]
-    pub const fn narrowed(limit: Deadline) -> Self {
-        Self { deadline: Some(limit), reports: None }
+    pub const fn narrowed(deadline: Deadline) -> Self {
+        Self { time: Time::until(deadline), reports: None }
     }
 
-    /// This scope's deadline. That of the scope around it is known once this one was [entered](Self::enter).
+    /// A scope whose time ends this long after it [begins](self#when-time-begins), or at the deadline of the scope
+    /// around it where that is earlier.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Deadline> {
-        self.deadline
+    pub const fn limited(limit: Limit) -> Self {
+        Self { time: Time::limited(limit), reports: None }
+    }
+
+    /// This scope's deadline. If its time hasn't begun, it does now.
+    ///
+    /// What limits the scope around it is known once this one was [entered](Self::enter).
+    pub fn begin(&mut self) -> Option<Deadline> {
+        if self.time.is_limit() {
+            let now = Moment::now();
+            // What is around it waits as well.
+            _ = CURRENT.try_with(|current| current.begin_at(now));
+            self.time = self.time.begun_at(now);
+        }
+        self.time.deadline()
     }
 
     /// Makes this the current scope while `f` runs, and the former one again after it, also when `f` panics.
@@ -120,19 +188,14 @@ impl Scope {
     }
 
     #[inline]
-    fn come_in(&mut self) -> Outside {
+    fn come_in(&mut self) -> Time {
         // Where the thread is being torn down there is no current scope any more, and nobody to report to.
         CURRENT
             .try_with(|current| {
-                let deadline = current.deadline.get();
-                if let Some(outer) = deadline {
-                    self.deadline = Some(outer.narrowed_by(self.deadline));
-                }
-                current.deadline.set(self.deadline);
                 current.reports.swap(Cell::from_mut(&mut self.reports));
-                Outside { is_open: current.is_open.replace(true), deadline }
+                current.come_in(self.time)
             })
-            .unwrap_or_default()
+            .unwrap_or(Time::NO_SCOPE)
     }
 
     /// Takes what was reported so far, in order; what came from other tasks comes last.
@@ -155,24 +218,23 @@ impl Scope {
     }
 }
 
-/// What [`Scope::enter`] displaced, but for the reports, which changed places with the scope's own.
-#[derive(Clone, Copy, Default)]
-struct Outside {
-    is_open: bool,
-    deadline: Option<Deadline>,
+impl Default for Scope {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 struct Entered<'a> {
     scope: &'a mut Scope,
-    outside: Outside,
+    /// The time of what is around it. The reports changed places.
+    outside: Time,
 }
 
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
         _ = CURRENT.try_with(|current| {
-            current.is_open.set(self.outside.is_open);
-            current.deadline.set(self.outside.deadline);
+            self.scope.time = current.go_out(self.outside);
             current.reports.swap(Cell::from_mut(&mut self.scope.reports));
         });
     }
@@ -189,17 +251,34 @@ impl Reports {
     }
 }
 
-/// The current scope's deadline.
+/// The current scope's deadline. If its time hasn't begun, it does now.
 #[must_use]
-#[inline]
 pub fn deadline() -> Option<Deadline> {
-    CURRENT.try_with(|current| current.deadline.get()).ok().flatten()
+    CURRENT.try_with(Current::begin).ok().flatten()
 }
 
 /// The time left until the current scope's deadline; `None` where there is none, zero when it has passed.
 #[must_use]
 pub fn time_left() -> Option<Duration> {
     deadline().map(|deadline| deadline.left())
+}
+
+/// The current scope's deadline, if it has passed.
+///
+/// Time that hasn't begun can't have, and doesn't begin by that.
+#[must_use]
+#[inline]
+pub fn passed() -> Option<Deadline> {
+    CURRENT.try_with(|current| current.time.get().deadline()).ok().flatten().filter(Deadline::has_passed)
+}
+
+/// How long the current scope's time will be once it begins: `Some(None)` where it has no end, `None` where it has begun
+/// and there is a [`deadline()`].
+#[must_use]
+#[inline]
+pub fn limit() -> Option<Option<Limit>> {
+    let time = CURRENT.try_with(|current| current.time.get()).unwrap_or(Time::NO_SCOPE);
+    time.deadline().is_none().then(|| time.limit())
 }
 
 /// Reports a degradation in the current scope. Where there is none, nobody is listening, and nothing happens.
@@ -231,7 +310,7 @@ pub struct ScopeHandle {
 pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
-        let scope = Scope { deadline: handle.deadline, reports: None };
+        let scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
         InScopeFuture { inner: self, scope, reports: handle.reports }
     }
 }

@@ -38,12 +38,13 @@ where
         C: Classify<S::Response>,
     {
         let Self { provider, forced, spare, .. } = self;
+        let started = spare.start();
         let policy = &spare.policy;
         let forced = match forced {
             Some(started) => started,
             None => {
                 let chain = policy.chain.shared();
-                let (started, others) = (spare.started, chain.providers.len() + 1);
+                let others = chain.providers.len() + 1;
                 let kept = &mut spare.kept;
                 let copied = |copy| policy.copied(kept, copy);
                 match Forced::start(chain, *provider, others, started, chain.limit(started), copied) {

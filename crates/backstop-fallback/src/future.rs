@@ -20,9 +20,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, Classify, CopyRequest, Degradation, EagerCall, KeepAnswer, Reject, Scope};
+use backstop_core::{Attempt, Classify, CopyRequest, Degradation, EagerCall, KeepAnswer, Reject};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
@@ -30,8 +29,8 @@ use crate::{
     detour::Detour,
     layer::Policy,
     rest::Rest,
-    share::next_deadline,
-    spare::{Failure, Spare},
+    spare::{Failure, Spare, timed_out},
+    telemetry,
 };
 
 pin_project! {
@@ -105,18 +104,18 @@ where
         }
         let context = policy.reject.context(&request);
         let kept = policy.chain.shared().needs.map(|keep| policy.copy.keep(&mut request, keep));
-        let started = Instant::now();
-        let spare = Spare { policy: Arc::clone(policy), started, facts, kept, context };
-        let state = match spare.draw() {
-            None => State::primary(spare, started, || EagerCall::begin(primary, is_ready, request)),
-            Some(provider) => {
-                // One that is ready holds what others may need meanwhile.
-                let later = primary.clone();
-                *primary = later.clone();
-                State::Detour { detour: Some(Box::new(Detour::new(provider, later, request, spare))) }
-            }
-        };
-        Self { state }
+        let mut spare = Spare { policy: Arc::clone(policy), started: telemetry::started(), facts, kept, context };
+        if let Some(provider) = spare.draw() {
+            // One that is ready holds what others may need meanwhile.
+            let later = primary.clone();
+            *primary = later.clone();
+            return Self {
+                state: State::Detour { detour: Some(Box::new(Detour::new(provider, later, request, spare))) },
+            };
+        }
+        let mut scope = spare.scope();
+        let call = scope.enter(|| EagerCall::begin(primary, is_ready, request));
+        Self { state: State::Primary { attempt: Attempt::begun(call, scope), spare: Some(spare) } }
     }
 }
 
@@ -127,15 +126,6 @@ where
     K: CopyRequest<Req>,
     A: KeepAnswer<S::Response>,
 {
-    #[inline]
-    fn primary(spare: Spare<S, Req, C, J, K, A>, now: Instant, call: impl FnOnce() -> EagerCall<S, Req>) -> Self {
-        let policy = &spare.policy;
-        let chain = policy.chain.shared();
-        let providers = chain.providers.len() as u32 + 1;
-        let deadline = next_deadline(now, chain.limit(spare.started), providers, policy.primary_timeout);
-        Self::Primary { attempt: Attempt::start(Scope::narrowed(deadline), call), spare: Some(spare) }
-    }
-
     fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
     where
         C: Classify<S::Response>,
@@ -169,29 +159,42 @@ where
                     if let Some(answer) = answer {
                         return Poll::Ready(Ok(answer));
                     }
-                    let Detour { primary, request, spare, .. } = *detour;
-                    State::primary(spare, Instant::now(), || EagerCall::when_ready(primary, request))
+                    let Detour { primary, request, mut spare, .. } = *detour;
+                    let attempt = Attempt::start(spare.scope_of_the_rest(), || EagerCall::when_ready(primary, request));
+                    State::Primary { attempt, spare: Some(spare) }
                 }
                 StateProj::Primary { mut attempt, spare: slot } => {
-                    let result = ready!(attempt.as_mut().poll(cx));
-                    // Taken only where the primary failed: it is large.
-                    let Some(spare) = slot.as_ref() else { return Poll::Pending };
-                    match spare.answer(result) {
-                        Ok(result) => match (result, spare.committer()) {
-                            (Ok(answer), Some(committer)) => {
-                                let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
-                                State::Committing { attempt, spare: slot.take() }
-                            }
-                            (result, _) => {
-                                spare.tell();
-                                attempt.commit();
-                                return Poll::Ready(result);
-                            }
-                        },
-                        Err(failure) => {
-                            let Some(spare) = slot.take() else { return Poll::Pending };
+                    let Some(spare) = slot else { return Poll::Pending };
+                    let polled = attempt.as_mut().poll_call(cx);
+                    let why_not = match &polled {
+                        Poll::Ready(result) => spare.why_not(result),
+                        Poll::Pending => {
+                            spare.start();
+                            Some(timed_out(ready!(attempt.as_mut().poll_limit(cx))))
+                        }
+                    };
+                    if why_not.is_none() && spare.is_final(&polled) {
+                        spare.tell();
+                        attempt.commit();
+                        // As it is: moving a response costs more than all the rest.
+                        return polled;
+                    }
+                    // Taken only here: it is large.
+                    let Some(spare) = slot.take() else { return Poll::Pending };
+                    let result = match polled {
+                        Poll::Ready(result) => Some(result),
+                        Poll::Pending => None,
+                    };
+                    match (result, why_not, spare.committer()) {
+                        (result, Some((reason, outcome)), _) => {
+                            let failure = Failure { result, reason, outcome };
                             State::rest(spare, failure, attempt.take_reports())
                         }
+                        (Some(Ok(answer)), None, Some(committer)) => {
+                            let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
+                            State::Committing { attempt, spare: Some(spare) }
+                        }
+                        (result, None, _) => return result.map_or(Poll::Pending, Poll::Ready),
                     }
                 }
                 StateProj::Committing { mut attempt, spare } => {

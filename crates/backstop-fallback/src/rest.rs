@@ -9,6 +9,7 @@ use std::{
 
 use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, KeepAnswer, Reject, scope};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
@@ -59,6 +60,7 @@ where
 {
     pub(crate) fn new(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
         let Spare { policy, started, facts, kept, context } = spare;
+        let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
         let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), facts);
         walk.passed(policy.primary.clone(), failure.reason, failure.outcome);

@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, time::Duration};
 
-use backstop_core::{Deadline, SetBy};
+use backstop_core::{Deadline, Limit, SetBy};
 use tokio::time::Instant;
 
 /// The deadline of the next of `providers_left` providers: its own timeout, or an equal share of what is left, whichever
@@ -12,6 +12,12 @@ use tokio::time::Instant;
 pub(crate) fn next_deadline(now: Instant, limit: Deadline, providers_left: u32, own: Option<Duration>) -> Deadline {
     let share = limit.first_of(NonZero::new(providers_left).unwrap_or(NonZero::<u32>::MIN), now);
     share.narrowed_by(own.map(|own| Deadline::at(now + own, SetBy::Us)))
+}
+
+/// The same for the first of `providers`, as long as no time has begun.
+pub(crate) fn first(limit: Limit, providers: u32, own: Option<Duration>) -> Limit {
+    let share = limit.first_of(NonZero::new(providers).unwrap_or(NonZero::<u32>::MIN));
+    share.narrowed_by(own.map(|own| Limit::new(own, SetBy::Us)))
 }
 
 #[cfg(test)]
@@ -43,6 +49,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn time_that_has_not_begun_is_shared_as_if_it_began_now(
+            total in 1u64..10_000,
+            providers in 1u32..9,
+            own in prop::option::of(1u64..10_000),
+            by_caller: bool,
+        ) {
+            let set_by = if by_caller { SetBy::Caller } else { SetBy::Us };
+            let (now, total) = (Instant::now(), Duration::from_millis(total));
+            let own = own.map(Duration::from_millis);
+            let begun = next_deadline(now, Deadline::at(now + total, set_by), providers, own);
+            let share = first(Limit::new(total, set_by), providers, own);
+            prop_assert_eq!(share, Limit::new(begun.instant() - now, begun.set_by()));
+        }
+
         #[test]
         fn nobody_has_more_than_a_share_and_the_last_one_always_has_one(
             total in 1u64..10_000,

@@ -1,13 +1,18 @@
 //! What the future of a request has with it in case the primary fails.
 
-use backstop_core::{Blame, Classify, CopyRequest, Elapsed, ErrorRef, Outcome, Progress, Reason, Reject, RequestFacts};
+use std::{task::Poll, time::Duration};
+
+use backstop_core::{
+    Blame, Classify, CopyRequest, Elapsed, ErrorRef, Limit, Outcome, Progress, Reason, Reject, RequestFacts, Scope,
+    SetBy, scope,
+};
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
     commit::{Committed, Committer},
     future::PolicyOf,
-    telemetry,
+    share, telemetry,
 };
 
 /// What is needed only if the primary fails.
@@ -18,7 +23,8 @@ where
     K: CopyRequest<Req>,
 {
     pub(crate) policy: PolicyOf<S, Req, C, J, K, A>,
-    pub(crate) started: Instant,
+    /// `None` until somebody needs to know: an answer that is there at once needs no clock.
+    pub(crate) started: Option<Instant>,
     pub(crate) facts: RequestFacts,
     /// `None` where no provider needs the request.
     pub(crate) kept: Option<K::Kept>,
@@ -28,12 +34,50 @@ where
 /// What a service gives.
 pub(crate) type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
+/// Why that isn't an answer.
+pub(crate) type WhyNot = (Reason, Outcome);
+
 /// How the primary failed.
 pub(crate) struct Failure<S: Service<Req>, Req> {
     /// `None` where it gave nothing in its time, or nothing whole.
     pub(crate) result: Option<Given<S, Req>>,
     pub(crate) reason: Reason,
     pub(crate) outcome: Outcome,
+}
+
+impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
+where
+    S: Service<Req>,
+    J: Reject<Req, S::Response, S::Error>,
+    K: CopyRequest<Req>,
+{
+    /// When the request's time began: now, if it hasn't.
+    pub(crate) fn start(&mut self) -> Instant {
+        *self.started.get_or_insert_with(Instant::now)
+    }
+
+    /// A scope with the primary's share of the time, of which nothing was used yet.
+    #[inline]
+    pub(crate) fn scope(&mut self) -> Scope {
+        let Some(outer) = scope::limit() else {
+            return self.scope_of_the_rest();
+        };
+        let chain = self.policy.chain.shared();
+        let limit = Limit::new(chain.total, SetBy::Us).narrowed_by(outer);
+        Scope::limited(share::first(limit, self.providers(), self.policy.primary_timeout))
+    }
+
+    /// A scope with the primary's share of what is left of the time.
+    pub(crate) fn scope_of_the_rest(&mut self) -> Scope {
+        let started = self.start();
+        let limit = self.policy.chain.shared().limit(started);
+        Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.policy.primary_timeout))
+    }
+
+    /// How many there are, the primary included.
+    fn providers(&self) -> u32 {
+        self.policy.chain.shared().providers.len() as u32 + 1
+    }
 }
 
 impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
@@ -49,14 +93,10 @@ where
         self.policy.chain.shared().committer.as_ref()
     }
 
-    /// What the primary gave, if that is an answer.
+    /// Whether an answer counts without its body, and goes to the caller.
     #[inline]
-    pub(crate) fn answer(&self, result: Result<Given<S, Req>, Elapsed>) -> Result<Given<S, Req>, Failure<S, Req>> {
-        let result = result.map_err(timed_out)?;
-        match self.judge(&result) {
-            None => Ok(result),
-            Some((reason, outcome)) => Err(Failure { result: Some(result), reason, outcome }),
-        }
+    pub(crate) fn is_final(&self, polled: &Poll<Given<S, Req>>) -> bool {
+        self.committer().is_none() || !matches!(polled, Poll::Ready(Ok(_)))
     }
 
     /// The primary's answer, if its body is one as well.
@@ -64,9 +104,11 @@ where
         &self,
         result: Result<Option<Committed<S::Response>>, Elapsed>,
     ) -> Result<S::Response, Failure<S, Req>> {
-        let broke_off = Failure { result: None, reason: Reason::Body, outcome: Outcome::failure() };
-        let Committed { answer, to_judge } = result.map_err(timed_out)?.ok_or(broke_off)?;
-        match to_judge.and_then(|answer| self.judge(&Ok(answer))) {
+        let nothing = |(reason, outcome)| Failure { result: None, reason, outcome };
+        let committed = result.map_err(timed_out).map_err(nothing)?;
+        let broke_off = (Reason::Body, Outcome::failure());
+        let Committed { answer, to_judge } = committed.ok_or(broke_off).map_err(nothing)?;
+        match to_judge.and_then(|answer| self.why_not(&Ok(answer))) {
             None => Ok(answer),
             Some((reason, outcome)) => Err(Failure { result: Some(Ok(answer)), reason, outcome }),
         }
@@ -74,11 +116,13 @@ where
 
     /// Tells that the primary answered.
     pub(crate) fn tell(&self) {
-        telemetry::answered(self.policy.chain.name(), &self.policy.primary, || self.started.elapsed());
+        let latency = || self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        telemetry::answered(self.policy.chain.name(), &self.policy.primary, latency);
     }
 
     /// Why this isn't an answer; `None` if it is.
-    fn judge(&self, result: &Given<S, Req>) -> Option<(Reason, Outcome)> {
+    #[inline]
+    pub(crate) fn why_not(&self, result: &Given<S, Req>) -> Option<WhyNot> {
         let result = result.as_ref().map_err(ErrorRef::new);
         let outcome = self.policy.classify.classify(result);
         // RFC 8470 §5.2: where our caller used early data, a 425 is for the caller to act upon.
@@ -90,10 +134,11 @@ where
     }
 }
 
-fn timed_out<S: Service<Req>, Req>(elapsed: Elapsed) -> Failure<S, Req> {
+/// The primary's time was up.
+pub(crate) const fn timed_out(elapsed: Elapsed) -> WhyNot {
     let outcome = match elapsed.progress {
         Progress::Called => Outcome::failure(),
         Progress::NotAsked | Progress::NotReady => Outcome::failure().unprocessed(),
     };
-    Failure { result: None, reason: Reason::Timeout, outcome }
+    (Reason::Timeout, outcome)
 }

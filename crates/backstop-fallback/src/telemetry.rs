@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use backstop_core::{AllProvidersFailed, Degradation, Name, Reason};
+use tokio::time::Instant;
 
 use crate::Forcing;
+
+/// When a request came, where the latency of every answer is told.
+pub(crate) fn started() -> Option<Instant> {
+    recorder::started()
+}
 
 /// A provider answered, the first one as well as any other.
 ///
@@ -53,7 +59,11 @@ pub(crate) fn forced_in_vain(chain: &Name, provider: &Name, reason: Reason) {
 
 #[cfg(not(feature = "metrics"))]
 mod recorder {
-    use super::{Duration, Name};
+    use super::{Duration, Instant, Name};
+
+    pub(super) const fn started() -> Option<Instant> {
+        None
+    }
 
     pub(super) fn answered(_: &Name, _: &Name, _: impl FnOnce() -> Duration) {}
     pub(super) const fn activated(_: &Name, _: &Name) {}
@@ -66,7 +76,11 @@ mod recorder {
 mod recorder {
     use std::borrow::Cow;
 
-    use super::{Duration, Name};
+    use super::{Duration, Instant, Name};
+
+    pub(super) fn started() -> Option<Instant> {
+        Some(Instant::now())
+    }
 
     pub(super) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> Duration) {
         metrics::histogram!("fallback_latency_seconds", "chain_name" => label(chain), "provider_name" => label(provider))

@@ -254,12 +254,12 @@ impl<St: Store> Shelf<St> {
     /// At most the store's time. A store that is ready at once makes no timer.
     async fn bounded<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         let mut asking = pin!(asking);
-        let mut timer = pin!(Timer::new());
+        let mut timer = Timer::new();
         poll_fn(|cx| match asking.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => {
                 let until = Instant::now() + self.store_timeout;
-                timer.as_mut().poll_until(until, cx).map(|()| Err(Trouble::TooSlow))
+                timer.poll_until(until, cx).map(|()| Err(Trouble::TooSlow))
             }
         })
         .await

@@ -61,7 +61,7 @@ pin_project! {
         Later { attempt: Pin<Box<Attempt<ServiceCall<S, Req>>>> },
         // With the reports that belong to the response.
         Keeping { keeping: Pin<Box<P>>, reports: Vec<Degradation> },
-        Waiting { timer: Pin<Box<Timer>> },
+        Waiting { timer: Timer },
         Done,
     }
 }
@@ -119,7 +119,7 @@ where
                 }
                 (StateProj::Waiting { timer }, Some(repeats)) => {
                     if let Some(at) = repeats.next_at() {
-                        ready!(timer.as_mut().poll_until(at, cx));
+                        ready!(timer.poll_until(at, cx));
                     }
                     if let Some(last) = repeats.take_last_if_late() {
                         break last;
@@ -139,7 +139,7 @@ where
                 }
                 // Whatever the attempt still held is dropped before the wait.
                 (Step::Keep { .. } | Step::Wait, _) => {
-                    this.state.set(State::Waiting { timer: Box::pin(Timer::new()) });
+                    this.state.set(State::Waiting { timer: Timer::new() });
                 }
             }
         };

@@ -3,56 +3,60 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
-use backstop_core::{Attempt, Call, Deadline, Progress, Scope, SetBy};
+use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope};
 use pin_project_lite::pin_project;
 
 pin_project! {
     #[project = LimitedProject]
     pub(crate) enum Limited<C> {
         Called { #[pin] attempt: Attempt<C> },
-        Refused { set_by: SetBy, progress: Progress },
+        Refused { elapsed: Elapsed },
     }
 }
 
-/// Whose limit bound, and how far the call had come.
-pub(crate) type TimeIsUp = (SetBy, Progress);
-
 impl<C: Call> Limited<C> {
-    /// The call that `start` begins, until `deadline`, or until an earlier one of the scope.
+    /// A call that was begun in `scope`, until that one's deadline.
     #[inline]
-    pub(crate) fn called(deadline: Deadline, start: impl FnOnce() -> C) -> Self {
-        Self::Called { attempt: Attempt::start(Scope::narrowed(deadline), start) }
+    pub(crate) const fn called(call: C, scope: Scope) -> Self {
+        Self::Called { attempt: Attempt::begun(call, scope) }
     }
 
     /// No call, since its time was up before it.
-    pub(crate) const fn refused(set_by: SetBy, progress: Progress) -> Self {
-        Self::Refused { set_by, progress }
+    pub(crate) const fn refused(elapsed: Elapsed) -> Self {
+        Self::Refused { elapsed }
     }
 
     /// When its time is up, where it has been begun.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Deadline> {
-        match self {
-            Self::Called { attempt } => attempt.deadline(),
-            Self::Refused { .. } => None,
+    pub(crate) fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {
+        match self.project() {
+            LimitedProject::Called { attempt } => attempt.deadline(),
+            LimitedProject::Refused { .. } => None,
         }
     }
 
+    /// Polls the call, where it was begun. Its output is handed on as it is.
     #[inline]
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<C::Output, TimeIsUp>> {
-        Poll::Ready(match self.project() {
-            LimitedProject::Called { mut attempt } => match ready!(attempt.as_mut().poll(cx)) {
-                Ok(output) => {
-                    attempt.commit();
-                    Ok(output)
-                }
-                Err(elapsed) => Err((elapsed.set_by, elapsed.progress)),
-            },
-            LimitedProject::Refused { set_by, progress } => Err((*set_by, *progress)),
-        })
+    pub(crate) fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let LimitedProject::Called { mut attempt } = self.project() else {
+            return Poll::Pending;
+        };
+        let polled = attempt.as_mut().poll_call(cx);
+        if polled.is_ready() {
+            attempt.commit();
+        }
+        polled
+    }
+
+    /// Ready when the time of a call is up that is pending.
+    pub(crate) fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        match self.project() {
+            LimitedProject::Called { attempt } => attempt.poll_limit(cx),
+            LimitedProject::Refused { elapsed } => Poll::Ready(*elapsed),
+        }
     }
 }
 
@@ -60,7 +64,7 @@ impl<C> fmt::Debug for Limited<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Called { attempt } => fmt::Debug::fmt(attempt, f),
-            Self::Refused { progress, .. } => f.debug_tuple("Refused").field(progress).finish(),
+            Self::Refused { elapsed } => f.debug_tuple("Refused").field(elapsed).finish(),
         }
     }
 }

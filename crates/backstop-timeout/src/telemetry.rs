@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use backstop_core::{Name, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{Elapsed, Name, Progress, Rejection, RejectionKind, SetBy};
 
 use crate::header::{DeadlineHeader, Unreadable};
 
 /// The rejection of a call whose time was up, told to whoever listens. `limit` is the layer's own, where it has one.
-pub(crate) fn rejection(name: &Name, limit: Option<Duration>, set_by: SetBy, progress: Progress) -> Rejection {
+pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) -> Rejection {
+    let Elapsed { set_by, progress, .. } = elapsed;
     let limit = limit.map(tracing::field::debug);
     let whose = match set_by {
         SetBy::Us => "us",

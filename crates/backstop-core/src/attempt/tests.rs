@@ -4,7 +4,7 @@ use tokio::time::{advance, timeout};
 use tower::service_fn;
 
 use super::*;
-use crate::{Deadline, Freshness, Reason, name};
+use crate::{Deadline, Freshness, Limit, Reason, name};
 
 struct Asks(Rc<Cell<Option<SetBy>>>);
 
@@ -90,6 +90,16 @@ async fn a_deadline_that_is_only_there_when_it_is_polled_binds() {
     let mut caller = within(50, SetBy::Caller);
     let ended = std::future::poll_fn(|cx| caller.enter(|| attempt.as_mut().poll(cx))).await;
     assert_eq!(ended, Err(Elapsed { set_by: SetBy::Caller, progress: Progress::Called }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_time_begins_when_it_is_first_pending() {
+    let scope = || Scope::limited(Limit::new(Duration::from_millis(50), SetBy::Us));
+    let attempt = Attempt::start(scope(), || ServiceCall::when_ready(Stuck { ready: true }, ()));
+    advance(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    assert_eq!(run(attempt).await, Err(Elapsed { set_by: SetBy::Us, progress: Progress::Called }));
+    assert_eq!(begun.elapsed(), Duration::from_millis(50));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,3 +1,5 @@
+use tokio::time::advance;
+
 use super::*;
 use crate::{Freshness, Reason, name};
 
@@ -36,13 +38,88 @@ async fn a_deadline_only_narrows_inward() {
     outer.enter(|| {
         let mut wider = Scope::narrowed(limit(200, SetBy::Us));
         assert_eq!(wider.enter(deadline), Some(limit(100, SetBy::Caller)));
-        assert_eq!(wider.deadline(), Some(limit(100, SetBy::Caller)), "it is this scope's from then on");
+        assert_eq!(wider.begin(), Some(limit(100, SetBy::Caller)), "it is this scope's from then on");
         assert_eq!(Scope::new().enter(deadline), Some(limit(100, SetBy::Caller)));
         let mut tighter = Scope::narrowed(limit(50, SetBy::Us));
         assert_eq!(tighter.enter(deadline), Some(limit(50, SetBy::Us)));
         assert_eq!(time_left(), Some(Duration::from_millis(100)));
     });
     assert_eq!(deadline(), None);
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn limited(of: u64, set_by: SetBy) -> Scope {
+    Scope::limited(Limit::new(ms(of), set_by))
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_begins_when_somebody_asks_and_once() {
+    let mut scope = limited(100, SetBy::Us);
+    advance(ms(30)).await;
+    scope.enter(|| assert_eq!(limit(), Some(Some(Limit::new(ms(100), SetBy::Us))), "not yet"));
+    let end = Deadline::after(ms(100), SetBy::Us);
+    assert_eq!(scope.enter(deadline), Some(end), "now");
+    advance(ms(30)).await;
+    assert_eq!(scope.begin(), Some(end));
+    scope.enter(|| {
+        assert_eq!((time_left(), limit()), (Some(ms(70)), None));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_time_begins_it_begins_for_all_around() {
+    for asks_inside in [true, false] {
+        let [mut edge, mut middle] = [limited(100, SetBy::Caller), limited(300, SetBy::Us)];
+        edge.enter(|| {
+            middle.enter(|| {
+                let mut inner = limited(50, SetBy::Us);
+                let begun = if asks_inside { inner.enter(deadline) } else { inner.begin() };
+                assert_eq!(begun, Some(Deadline::after(ms(50), SetBy::Us)));
+            });
+        });
+        advance(ms(10)).await;
+        // The middle one's own 300 ms never bind.
+        for mut scope in [edge, middle] {
+            assert_eq!(scope.begin(), Some(Deadline::after(ms(90), SetBy::Caller)), "{asks_inside}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_that_has_begun_outside_binds_beside_time_that_has_not_inside() {
+    for (own, binds) in [(200, (90, SetBy::Caller)), (90, (90, SetBy::Us)), (50, (50, SetBy::Us))] {
+        let mut outer = Scope::narrowed(Deadline::after(ms(100), SetBy::Caller));
+        advance(ms(10)).await;
+        let mut inner = limited(own, SetBy::Us);
+        outer.enter(|| inner.enter(|| assert_eq!(limit(), None)));
+        let (left, set_by) = binds;
+        assert_eq!(inner.begin(), Some(Deadline::after(ms(left), set_by)), "{own}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_the_callers_that_is_no_shorter_is_ours() {
+    for (callers, set_by) in [(99, SetBy::Caller), (100, SetBy::Us)] {
+        let mut inner = limited(100, SetBy::Us);
+        limited(callers, SetBy::Caller).enter(|| inner.enter(|| ()));
+        assert_eq!(inner.begin().map(|deadline| deadline.set_by()), Some(set_by));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_is_told_and_time_that_has_not_begun_does_not_by_that() {
+    let mut outer = Scope::narrowed(Deadline::after(ms(10), SetBy::Caller));
+    let mut inner = limited(100, SetBy::Us);
+    assert_eq!(outer.enter(|| inner.enter(passed)), None);
+    advance(ms(10)).await;
+    let passed = outer.enter(|| inner.enter(passed));
+    assert_eq!(passed.map(|deadline| deadline.set_by()), Some(SetBy::Caller));
+    let mut scope = limited(1, SetBy::Us);
+    assert_eq!(scope.enter(super::passed), None);
+    assert!(scope.enter(limit).is_some());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, EagerCall, Progress, Reject, SetBy};
+use backstop_core::{EagerCall, Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -39,17 +39,17 @@ where
     J: Reject<Req, S::Response, S::Error>,
 {
     #[inline]
-    pub(crate) fn called(
-        deadline: Deadline,
-        call: impl FnOnce() -> EagerCall<S, Req>,
+    pub(crate) const fn called(
+        call: EagerCall<S, Req>,
+        scope: Scope,
         context: J::Context,
         shared: Arc<Shared<J>>,
     ) -> Self {
-        Self { call: Limited::called(deadline, call), context: Some(context), shared }
+        Self { call: Limited::called(call, scope), context: Some(context), shared }
     }
 
-    pub(crate) const fn refused(set_by: SetBy, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { call: Limited::refused(set_by, Progress::NotAsked), context: Some(context), shared }
+    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, shared: Arc<Shared<J>>) -> Self {
+        Self { call: Limited::refused(elapsed), context: Some(context), shared }
     }
 }
 
@@ -62,16 +62,17 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (set_by, progress) = match ready!(this.call.poll(cx)) {
-            Ok(result) => return Poll::Ready(result),
-            Err(time_is_up) => time_is_up,
-        };
+        let mut this = self.project();
+        let polled = this.call.as_mut().poll_call(cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        let elapsed = ready!(this.call.poll_limit(cx));
         let Some(context) = this.context.take() else {
             return Poll::Pending;
         };
         let Shared { name, limit, reject, .. } = &**this.shared;
-        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), set_by, progress)))
+        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), elapsed)))
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Deadline, EagerCall, HttpReject, Reject, scope};
+use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, scope};
 use http::Request;
 use tower_service::Service;
 
@@ -67,16 +67,17 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let context = shared.reject.context(&request);
-        if let Some(passed) = scope::deadline().filter(Deadline::has_passed) {
-            return DeadlineFuture::refused(passed.set_by(), context, shared);
+        if let Some(passed) = scope::passed() {
+            return DeadlineFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, shared);
         }
         let (limit, set_by) = shared.limit_of(&request);
         if limit.is_zero() {
-            return DeadlineFuture::refused(set_by, context, shared);
+            return DeadlineFuture::refused(Elapsed::new(set_by, Progress::NotAsked), context, shared);
         }
         let is_ready = mem::take(&mut self.is_ready);
-        let call = || EagerCall::begin(&mut self.inner, is_ready, request);
-        DeadlineFuture::called(Deadline::after(limit, set_by), call, context, shared)
+        let mut scope = Scope::limited(Limit::new(limit, set_by));
+        let call = scope.enter(|| EagerCall::begin(&mut self.inner, is_ready, request));
+        DeadlineFuture::called(call, scope, context, shared)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstop_core::{
-    Progress, Reject, SetBy,
+    Elapsed, Progress, Reject, SetBy,
     grpc::{self, GrpcCode},
 };
 use http::{Response, StatusCode};
@@ -99,7 +99,7 @@ where
         let Some((context, shared)) = this.rejects.take() else {
             return Poll::Pending;
         };
-        let rejection = telemetry::rejection(&shared.name, None, set_by, progress);
+        let rejection = telemetry::rejection(&shared.name, None, Elapsed::new(set_by, progress));
         Poll::Ready(shared.reject.reject(context, rejection))
     }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Deadline, Name, Progress, Timer, scope};
+use backstop_core::{AbortBody, Deadline, Elapsed, Name, Progress, Timer, scope};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -21,7 +21,6 @@ pin_project! {
         // `None` once its time was up.
         inner: Option<B>,
         deadline: Deadline,
-        #[pin]
         timer: Timer,
         name: Name,
         limit: Duration,
@@ -50,7 +49,7 @@ impl<B: AbortBody> Body for LimitedBody<B> {
         ready!(this.timer.poll_until(this.deadline.instant(), cx));
         let set_by = this.deadline.set_by();
         scope::end(set_by, || *this.inner = None);
-        let rejection = telemetry::rejection(this.name, Some(*this.limit), set_by, Progress::Called);
+        let rejection = telemetry::rejection(this.name, Some(*this.limit), Elapsed::new(set_by, Progress::Called));
         Poll::Ready(Some(Err(B::abort(rejection))))
     }
 

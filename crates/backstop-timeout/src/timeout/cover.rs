@@ -8,6 +8,7 @@
 
 use std::{
     convert::Infallible,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -59,14 +60,14 @@ mod sealed {
         /// An answer that isn't given yet.
         type Held;
 
-        /// The head is there: the answer may be given, or is held.
-        fn hold(response: Res) -> Result<Res, Self::Held>;
+        /// The head is there: the answer may be given, or is taken and held.
+        fn hold(response: &mut Res) -> Option<Self::Held>;
 
         /// Ready when a held answer may be given.
         fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<Res>;
 
-        /// The answer is given.
-        fn limit_body(response: Res, limit: BodyLimit<'_>) -> Res;
+        /// The answer is given. Where its body is limited, `limit` tells how.
+        fn limit_body<'a>(response: &mut Res, limit: impl FnOnce() -> Option<BodyLimit<'a>>);
     }
 }
 
@@ -85,8 +86,8 @@ impl<Res> sealed::Stage<Res> for UntilHeaders {
     type Held = Infallible;
 
     #[inline]
-    fn hold(response: Res) -> Result<Res, Infallible> {
-        Ok(response)
+    fn hold(_: &mut Res) -> Option<Infallible> {
+        None
     }
 
     fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<Res> {
@@ -94,9 +95,7 @@ impl<Res> sealed::Stage<Res> for UntilHeaders {
     }
 
     #[inline]
-    fn limit_body(response: Res, _: BodyLimit<'_>) -> Res {
-        response
-    }
+    fn limit_body<'a>(_: &mut Res, _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
 }
 
 #[diagnostic::do_not_recommend]
@@ -106,12 +105,12 @@ impl<B: WrapBody<Error: Send + Unpin>> Cover<http::Response<B>> for UntilFirstFr
 impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for UntilFirstFrame {
     type Held = Awaited<B>;
 
-    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Awaited<B>> {
+    fn hold(response: &mut http::Response<B>) -> Option<Awaited<B>> {
         if response.body().is_end_stream() {
-            return Ok(response);
+            return None;
         }
-        let (head, body) = response.into_parts();
-        Err(Awaited { head: Some(head), body: ReadAhead::new(body, 0) })
+        let (head, body) = mem::take(response).into_parts();
+        Some(Awaited { head: Some(head), body: ReadAhead::new(body, 0) })
     }
 
     fn poll_held(held: &mut Awaited<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
@@ -124,9 +123,7 @@ impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for Unti
         Poll::Ready(http::Response::from_parts(head, body))
     }
 
-    fn limit_body(response: http::Response<B>, _: BodyLimit<'_>) -> http::Response<B> {
-        response
-    }
+    fn limit_body<'a>(_: &mut http::Response<B>, _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
 }
 
 /// An answer whose first frame is awaited.
@@ -160,19 +157,21 @@ impl<B: AbortBody> Cover<http::Response<B>> for UntilBodyEnd {}
 impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
     type Held = Infallible;
 
-    fn hold(response: http::Response<B>) -> Result<http::Response<B>, Infallible> {
-        Ok(response)
+    fn hold(_: &mut http::Response<B>) -> Option<Infallible> {
+        None
     }
 
     fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<http::Response<B>> {
         match *held {}
     }
 
-    fn limit_body(response: http::Response<B>, limit: BodyLimit<'_>) -> http::Response<B> {
-        if response.body().is_end_stream() {
-            return response;
+    fn limit_body<'a>(response: &mut http::Response<B>, limit: impl FnOnce() -> Option<BodyLimit<'a>>) {
+        let body = response.body_mut();
+        if !body.is_end_stream()
+            && let Some(limit) = limit()
+        {
+            *body = B::wrap(LimitedBody::new(mem::take(body), limit));
         }
-        response.map(|body| B::wrap(LimitedBody::new(body, limit)))
     }
 }
 
@@ -199,14 +198,21 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let response = match self.as_mut().project() {
-                CoveredProject::Called { future } => ready!(future.poll(cx))?,
+            let held = match self.as_mut().project() {
+                CoveredProject::Called { future } => {
+                    // Held where it is, or handed on as it is: moving a response costs more than all the rest.
+                    let mut polled = future.poll(cx);
+                    match &mut polled {
+                        Poll::Ready(Ok(response)) => match O::hold(response) {
+                            Some(held) => held,
+                            None => return polled,
+                        },
+                        Poll::Ready(Err(_)) | Poll::Pending => return polled,
+                    }
+                }
                 CoveredProject::Held { held } => return O::poll_held(held, cx).map(Ok),
             };
-            match O::hold(response) {
-                Ok(response) => return Poll::Ready(Ok(response)),
-                Err(held) => self.set(Self::Held { held }),
-            }
+            self.set(Self::Held { held });
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, Progress, Reject, SetBy};
+use backstop_core::{Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -44,23 +44,12 @@ where
     O: Cover<S::Response>,
 {
     #[inline]
-    pub(crate) fn called(
-        deadline: Deadline,
-        call: impl FnOnce() -> S::Future,
-        context: J::Context,
-        shared: Arc<Shared<J>>,
-    ) -> Self {
-        let call = Limited::called(deadline, || Covered::Called { future: call() });
-        Self { call, context: Some(context), shared }
+    pub(crate) const fn called(future: S::Future, scope: Scope, context: J::Context, shared: Arc<Shared<J>>) -> Self {
+        Self { call: Limited::called(Covered::Called { future }, scope), context: Some(context), shared }
     }
 
-    pub(crate) const fn refused(
-        set_by: SetBy,
-        progress: Progress,
-        context: J::Context,
-        shared: Arc<Shared<J>>,
-    ) -> Self {
-        Self { call: Limited::refused(set_by, progress), context: Some(context), shared }
+    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, shared: Arc<Shared<J>>) -> Self {
+        Self { call: Limited::refused(elapsed), context: Some(context), shared }
     }
 }
 
@@ -76,19 +65,20 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Shared { name, limit, reject } = &**this.shared;
-        let (set_by, progress) = match ready!(this.call.as_mut().poll(cx)) {
-            Ok(result) => {
-                return Poll::Ready(result.map(|response| match this.call.deadline() {
-                    Some(deadline) => O::limit_body(response, BodyLimit { name, limit: *limit, deadline }),
-                    None => response,
-                }));
+        // Changed where it is: moving a response costs more than all the rest.
+        let mut polled = this.call.as_mut().poll_call(cx);
+        if let Poll::Ready(result) = &mut polled {
+            if let Ok(response) = result {
+                let limit = || this.call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
+                O::limit_body(response, limit);
             }
-            Err(time_is_up) => time_is_up,
-        };
+            return polled;
+        }
+        let elapsed = ready!(this.call.poll_limit(cx));
         let Some(context) = this.context.take() else {
             return Poll::Pending;
         };
-        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), set_by, progress)))
+        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), elapsed)))
     }
 }
 

@@ -2,47 +2,39 @@
 //!
 //! | from | the inner service is | to |
 //! |---|---|---|
-//! | ready | ready | ready |
-//! | ready | not ready | waiting, from now on |
-//! | waiting | ready | ready, with the time waited |
+//! | ready, at once or after a wait | ready | the same |
+//! | ready, at once or after a wait | not ready | waiting, from now on |
+//! | waiting | ready | ready after a wait |
 //! | waiting, the limit or the scope's deadline has passed | not ready | the same; the layer is ready, to refuse |
 //! | waiting, the limit has passed twice | either | as if asked for the first time |
-//! | any | called, or spared a call that is refused | ready, no time waited |
+//! | any | called, or spared a call that is refused | ready at once |
 
 use std::{
     mem,
-    pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use backstop_core::{Deadline, SetBy, Timer, scope};
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Readiness {
     /// The inner service is ready, or was not asked yet.
-    Ready { waited: Duration },
-    /// It was not ready when it was asked. Boxed, because a service isn't pinned.
-    Waiting(Pin<Box<Wait>>),
+    #[default]
+    Ready,
+    /// It is ready, and was waited for.
+    ReadyAfter(Duration),
+    /// It was not ready when it was asked. Boxed, because it is rare, and large.
+    Waiting(Box<Wait>),
 }
 
-pin_project! {
-    #[derive(Debug)]
-    pub(crate) struct Wait {
-        since: Instant,
-        // What the timer is set for. The next caller may have another deadline.
-        until: Instant,
-        #[pin]
-        timer: Timer,
-    }
-}
-
-impl Default for Readiness {
-    fn default() -> Self {
-        Self::Ready { waited: Duration::ZERO }
-    }
+#[derive(Debug)]
+pub(crate) struct Wait {
+    since: Instant,
+    /// What the timer is set for. The next caller may have another deadline.
+    until: Instant,
+    timer: Timer,
 }
 
 impl Readiness {
@@ -51,18 +43,18 @@ impl Readiness {
     pub(crate) fn set_ready(&mut self, limit: Duration) {
         if let Self::Waiting(wait) = self {
             let waited = wait.since.elapsed();
-            *self = Self::Ready { waited: if was_given_up(waited, limit) { Duration::ZERO } else { waited } };
+            *self = if was_given_up(waited, limit) { Self::Ready } else { Self::ReadyAfter(waited) };
         }
     }
 
     /// The inner service isn't ready. Ready once that has lasted for the limit, or the scope's deadline has passed.
     pub(crate) fn poll_too_late(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Waiting(wait) if !was_given_up(wait.since.elapsed(), limit) => wait.as_mut().poll(limit, cx),
+            Self::Waiting(wait) if !was_given_up(wait.since.elapsed(), limit) => wait.poll(limit, cx),
             _ => {
                 let now = Instant::now();
-                let mut wait = Box::pin(Wait { since: now, until: now, timer: Timer::new() });
-                let poll = wait.as_mut().poll(limit, cx);
+                let mut wait = Box::new(Wait { since: now, until: now, timer: Timer::new() });
+                let poll = wait.poll(limit, cx);
                 *self = Self::Waiting(wait);
                 poll
             }
@@ -71,9 +63,19 @@ impl Readiness {
 
     /// What the call that comes now has left of its limit. Where the inner service wasn't ready in time: whose limit that
     /// was.
+    #[inline]
     pub(crate) fn take(&mut self, limit: Duration) -> Result<Duration, SetBy> {
-        match mem::take(self) {
-            Self::Ready { waited } => limit.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(SetBy::Us),
+        match self {
+            Self::Ready => Ok(limit),
+            _ => mem::take(self).left_of(limit),
+        }
+    }
+
+    #[cold]
+    fn left_of(self, limit: Duration) -> Result<Duration, SetBy> {
+        match self {
+            Self::Ready => Ok(limit),
+            Self::ReadyAfter(waited) => limit.checked_sub(waited).filter(|left| !left.is_zero()).ok_or(SetBy::Us),
             Self::Waiting(wait) => Err(wait.limit(limit).set_by()),
         }
     }
@@ -85,13 +87,12 @@ impl Wait {
         Deadline::at(self.since + limit, SetBy::Us).narrowed_by(scope::deadline())
     }
 
-    fn poll(self: Pin<&mut Self>, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let until = self.limit(limit).instant();
-        let mut this = self.project();
-        if mem::replace(this.until, until) != until {
-            this.timer.set(Timer::new());
+        if mem::replace(&mut self.until, until) != until {
+            self.timer = Timer::new();
         }
-        this.timer.poll_until(until, cx)
+        self.timer.poll_until(until, cx)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Deadline, HttpReject, Progress, Reject, SetBy, scope};
+use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, scope};
 use tower_service::Service;
 
 use super::{
@@ -74,12 +74,14 @@ where
         let context = shared.reject.context(&request);
         let left = match self.readiness.take(limit) {
             Ok(left) => left,
-            Err(set_by) => return TimeoutFuture::refused(set_by, Progress::NotReady, context, shared),
+            Err(set_by) => return TimeoutFuture::refused(Elapsed::new(set_by, Progress::NotReady), context, shared),
         };
-        if let Some(passed) = scope::deadline().filter(Deadline::has_passed) {
-            return TimeoutFuture::refused(passed.set_by(), Progress::NotAsked, context, shared);
+        if let Some(passed) = scope::passed() {
+            return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, shared);
         }
-        TimeoutFuture::called(Deadline::after(left, SetBy::Us), || self.inner.call(request), context, shared)
+        let mut scope = Scope::limited(Limit::new(left, SetBy::Us));
+        let future = scope.enter(|| self.inner.call(request));
+        TimeoutFuture::called(future, scope, context, shared)
     }
 }
 
