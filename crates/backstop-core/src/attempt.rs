@@ -74,6 +74,11 @@ impl<F: Call> Attempt<F> {
         Self { call: Some(call), scope, timer: Timer::new() }
     }
 
+    /// No attempt: nothing was called, and it is pending for ever.
+    pub const fn none() -> Self {
+        Self { call: None, scope: Scope::new(), timer: Timer::new() }
+    }
+
     /// Polls the call alone: the deadline is told to what runs inside, and ends nothing here.
     ///
     /// For a layer that has no answer of its own to give instead.

@@ -1,6 +1,6 @@
 //! How a layer speaks for itself: the strategies that turn a [`Rejection`] into a response or an error.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderValue, StatusCode,
@@ -157,17 +157,24 @@ impl<Req, Res, E: From<Rejection>> Reject<Req, Res, E> for RejectAsError {
 }
 
 /// Rejects with what a closure makes of the [`Rejection`].
-#[derive(Clone, Copy, Debug)]
-pub struct RejectWith<F>(F);
+#[derive(Debug)]
+pub struct RejectWith<F>(Arc<F>);
 
 impl<F> RejectWith<F> {
     /// The strategy; layers choose it by `.reject_with(…)`.
     #[must_use]
-    pub const fn new<Res, E>(make: F) -> Self
+    pub fn new<Res, E>(make: F) -> Self
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        Self(make)
+        Self(Arc::new(make))
+    }
+}
+
+/// Of any closure: layers clone their strategy.
+impl<F> Clone for RejectWith<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 

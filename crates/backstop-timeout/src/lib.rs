@@ -218,6 +218,7 @@ mod deadline;
 mod header;
 mod limited;
 mod propagate;
+mod settings;
 mod telemetry;
 mod timeout;
 

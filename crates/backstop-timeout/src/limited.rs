@@ -10,10 +10,13 @@ use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    #[project = LimitedProject]
-    pub(crate) enum Limited<C> {
-        Called { #[pin] attempt: Attempt<C> },
-        Refused { elapsed: Elapsed },
+    /// A call with a time limit.
+    pub(crate) struct Limited<C> {
+        #[pin]
+        attempt: Attempt<C>,
+        // Why there is none. Beside it, not instead of it: in the place of the call, its few bytes would have the compiler
+        // move every call in pieces around them.
+        refused: Option<Elapsed>,
     }
 }
 
@@ -21,29 +24,23 @@ impl<C: Call> Limited<C> {
     /// A call that was begun in `scope`, until that one's deadline.
     #[inline]
     pub(crate) const fn called(call: C, scope: Scope) -> Self {
-        Self::Called { attempt: Attempt::begun(call, scope) }
+        Self { attempt: Attempt::begun(call, scope), refused: None }
     }
 
     /// No call, since its time was up before it.
     pub(crate) const fn refused(elapsed: Elapsed) -> Self {
-        Self::Refused { elapsed }
+        Self { attempt: Attempt::none(), refused: Some(elapsed) }
     }
 
     /// When its time is up, where it has been begun.
-    #[inline]
     pub(crate) fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {
-        match self.project() {
-            LimitedProject::Called { attempt } => attempt.deadline(),
-            LimitedProject::Refused { .. } => None,
-        }
+        self.project().attempt.deadline()
     }
 
     /// Polls the call, where it was begun. Its output is handed on as it is.
     #[inline]
     pub(crate) fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let LimitedProject::Called { mut attempt } = self.project() else {
-            return Poll::Pending;
-        };
+        let mut attempt = self.project().attempt;
         let polled = attempt.as_mut().poll_call(cx);
         if polled.is_ready() {
             attempt.commit();
@@ -53,18 +50,16 @@ impl<C: Call> Limited<C> {
 
     /// Ready when the time of a call is up that is pending.
     pub(crate) fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
-        match self.project() {
-            LimitedProject::Called { attempt } => attempt.poll_limit(cx),
-            LimitedProject::Refused { elapsed } => Poll::Ready(*elapsed),
-        }
+        let this = self.project();
+        this.refused.map_or_else(|| this.attempt.poll_limit(cx), Poll::Ready)
     }
 }
 
 impl<C> fmt::Debug for Limited<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Called { attempt } => fmt::Debug::fmt(attempt, f),
-            Self::Refused { elapsed } => f.debug_tuple("Refused").field(elapsed).finish(),
+        match &self.refused {
+            None => fmt::Debug::fmt(&self.attempt, f),
+            Some(elapsed) => f.debug_tuple("Refused").field(elapsed).finish(),
         }
     }
 }

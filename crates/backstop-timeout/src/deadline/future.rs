@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,8 +10,7 @@ use backstop_core::{EagerCall, Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::layer::Shared;
-use crate::{limited::Limited, telemetry};
+use crate::{limited::Limited, settings::Settings};
 
 pin_project! {
     /// The response future of [`DeadlineService`](crate::DeadlineService).
@@ -29,7 +27,7 @@ pin_project! {
         call: Limited<EagerCall<S, Req>>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
-        shared: Arc<Shared<J>>,
+        settings: Settings<J>,
     }
 }
 
@@ -43,13 +41,13 @@ where
         call: EagerCall<S, Req>,
         scope: Scope,
         context: J::Context,
-        shared: Arc<Shared<J>>,
+        settings: Settings<J>,
     ) -> Self {
-        Self { call: Limited::called(call, scope), context: Some(context), shared }
+        Self { call: Limited::called(call, scope), context: Some(context), settings }
     }
 
-    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { call: Limited::refused(elapsed), context: Some(context), shared }
+    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+        Self { call: Limited::refused(elapsed), context: Some(context), settings }
     }
 }
 
@@ -71,8 +69,7 @@ where
         let Some(context) = this.context.take() else {
             return Poll::Pending;
         };
-        let Shared { name, limit, reject, .. } = &**this.shared;
-        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), elapsed)))
+        Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
     }
 }
 
@@ -82,6 +79,6 @@ where
     J: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("DeadlineFuture").field("call", &self.call))
+        self.settings.show(f.debug_struct("DeadlineFuture").field("call", &self.call)).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     header::{self, DeadlineHeader},
+    settings::Settings,
     telemetry,
 };
 
@@ -20,16 +21,13 @@ use crate::{
 /// `J` is how it answers at the deadline, see [`Reject`](backstop_core::Reject).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DeadlineLayer<J = HttpReject> {
-    shared: Arc<Shared<J>>,
+    settings: Settings<J>,
+    trust: Trust,
 }
 
-/// What all services of a layer share.
-pub(crate) struct Shared<J> {
-    pub(crate) name: Name,
-    pub(crate) limit: Duration,
-    trust: Vec<DeadlineHeader>,
-    pub(crate) reject: J,
-}
+/// The headers that a caller is believed by, beside gRPC's.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust(Arc<[DeadlineHeader]>);
 
 impl DeadlineLayer {
     /// A limit of 15 s, or what `grpc-timeout` says on a gRPC request.
@@ -65,49 +63,44 @@ impl DeadlineLayer {
 
 impl<J> DeadlineLayer<J> {
     pub(crate) fn with(name: Name, limit: Duration, trust: Vec<DeadlineHeader>, reject: J) -> Self {
-        Self { shared: Arc::new(Shared { name, limit, trust, reject }) }
+        Self { settings: Settings { name, limit, reject }, trust: Trust(trust.into()) }
     }
 }
 
-impl<J> Clone for DeadlineLayer<J> {
+impl<J: Clone> Clone for DeadlineLayer<J> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { settings: self.settings.clone(), trust: self.trust.clone() }
     }
 }
 
 impl<J> fmt::Debug for DeadlineLayer<J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(&mut f.debug_struct("DeadlineLayer"))
+        self.settings.show(&mut f.debug_struct("DeadlineLayer")).field("trust", &self.trust.0).finish_non_exhaustive()
     }
 }
 
-impl<J> Shared<J> {
+impl Trust {
     /// How long a request may take, and who says so: the caller, where it is believed to wait less than our limit.
-    pub(crate) fn limit_of<B>(&self, request: &Request<B>) -> (Duration, SetBy) {
-        header::of(request, &self.trust)
-            .filter_map(|header| self.believed(header, request.headers()))
-            .filter(|limit| *limit < self.limit)
+    pub(crate) fn limit_of<J, B>(&self, request: &Request<B>, ours: &Settings<J>) -> (Duration, SetBy) {
+        header::of(request, &self.0)
+            .filter_map(|header| believed(header, request.headers(), &ours.name))
+            .filter(|limit| *limit < ours.limit)
             .min()
-            .map_or((self.limit, SetBy::Us), |limit| (limit, SetBy::Caller))
-    }
-
-    fn believed(&self, header: &DeadlineHeader, headers: &HeaderMap) -> Option<Duration> {
-        header.read(headers).unwrap_or_else(|why| {
-            telemetry::ignored(&self.name, header, why);
-            None
-        })
-    }
-
-    /// Strategies may be closures, which have nothing to show.
-    pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("name", &self.name).field("limit", &self.limit).field("trust", &self.trust).finish_non_exhaustive()
+            .map_or((ours.limit, SetBy::Us), |limit| (limit, SetBy::Caller))
     }
 }
 
-impl<S, J> Layer<S> for DeadlineLayer<J> {
+fn believed(header: &DeadlineHeader, headers: &HeaderMap, by: &Name) -> Option<Duration> {
+    header.read(headers).unwrap_or_else(|why| {
+        telemetry::ignored(by, header, why);
+        None
+    })
+}
+
+impl<S, J: Clone> Layer<S> for DeadlineLayer<J> {
     type Service = DeadlineService<S, J>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService::new(inner, Arc::clone(&self.shared))
+        DeadlineService::new(inner, self.settings.clone(), self.trust.clone())
     }
 }

@@ -11,7 +11,6 @@
 
 use std::{
     fmt, mem,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,18 +18,20 @@ use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Sco
 use http::Request;
 use tower_service::Service;
 
-use super::{future::DeadlineFuture, layer::Shared};
+use super::{future::DeadlineFuture, layer::Trust};
+use crate::settings::Settings;
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, J = HttpReject> {
     inner: S,
     is_ready: bool,
-    shared: Arc<Shared<J>>,
+    settings: Settings<J>,
+    trust: Trust,
 }
 
 impl<S, J> DeadlineService<S, J> {
-    pub(crate) const fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, is_ready: false, shared }
+    pub(crate) const fn new(inner: S, settings: Settings<J>, trust: Trust) -> Self {
+        Self { inner, is_ready: false, settings, trust }
     }
 
     /// The inner service.
@@ -52,7 +53,7 @@ impl<S, J> DeadlineService<S, J> {
 impl<S, J, B> Service<Request<B>> for DeadlineService<S, J>
 where
     S: Service<Request<B>> + Clone,
-    J: Reject<Request<B>, S::Response, S::Error>,
+    J: Reject<Request<B>, S::Response, S::Error> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -65,31 +66,31 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        let context = shared.reject.context(&request);
+        let settings = self.settings.clone();
+        let context = settings.reject.context(&request);
         if let Some(passed) = scope::passed() {
-            return DeadlineFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, shared);
+            return DeadlineFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
-        let (limit, set_by) = shared.limit_of(&request);
+        let (limit, set_by) = self.trust.limit_of(&request, &settings);
         if limit.is_zero() {
-            return DeadlineFuture::refused(Elapsed::new(set_by, Progress::NotAsked), context, shared);
+            return DeadlineFuture::refused(Elapsed::new(set_by, Progress::NotAsked), context, settings);
         }
         let is_ready = mem::take(&mut self.is_ready);
         let mut scope = Scope::limited(Limit::new(limit, set_by));
         let call = scope.enter(|| EagerCall::begin(&mut self.inner, is_ready, request));
-        DeadlineFuture::called(call, scope, context, shared)
+        DeadlineFuture::called(call, scope, context, settings)
     }
 }
 
 /// A clone is made ready itself.
-impl<S: Clone, J> Clone for DeadlineService<S, J> {
+impl<S: Clone, J: Clone> Clone for DeadlineService<S, J> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        Self::new(self.inner.clone(), self.settings.clone(), self.trust.clone())
     }
 }
 
 impl<S: fmt::Debug, J> fmt::Debug for DeadlineService<S, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("DeadlineService").field("inner", &self.inner))
+        self.settings.show(f.debug_struct("DeadlineService").field("inner", &self.inner)).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -11,11 +10,8 @@ use backstop_core::{Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{
-    cover::{BodyLimit, Cover, Covered, UntilHeaders},
-    layer::Shared,
-};
-use crate::{limited::Limited, telemetry};
+use super::cover::{BodyLimit, Cover, Covered, UntilHeaders};
+use crate::{limited::Limited, settings::Settings};
 
 pin_project! {
     /// The response future of [`Timeout`](crate::Timeout).
@@ -33,7 +29,7 @@ pin_project! {
         call: Limited<Covered<S::Future, O, S::Response>>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
-        shared: Arc<Shared<J>>,
+        settings: Settings<J>,
     }
 }
 
@@ -44,12 +40,12 @@ where
     O: Cover<S::Response>,
 {
     #[inline]
-    pub(crate) const fn called(future: S::Future, scope: Scope, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { call: Limited::called(Covered::Called { future }, scope), context: Some(context), shared }
+    pub(crate) const fn called(future: S::Future, scope: Scope, context: J::Context, settings: Settings<J>) -> Self {
+        Self { call: Limited::called(Covered::Called { future }, scope), context: Some(context), settings }
     }
 
-    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { call: Limited::refused(elapsed), context: Some(context), shared }
+    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+        Self { call: Limited::refused(elapsed), context: Some(context), settings }
     }
 }
 
@@ -64,11 +60,11 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Shared { name, limit, reject } = &**this.shared;
         // Changed where it is: moving a response costs more than all the rest.
         let mut polled = this.call.as_mut().poll_call(cx);
         if let Poll::Ready(result) = &mut polled {
             if let Ok(response) = result {
+                let Settings { name, limit, .. } = this.settings;
                 let limit = || this.call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
                 O::limit_body(response, limit);
             }
@@ -78,7 +74,7 @@ where
         let Some(context) = this.context.take() else {
             return Poll::Pending;
         };
-        Poll::Ready(reject.reject(context, telemetry::rejection(name, Some(*limit), elapsed)))
+        Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
     }
 }
 
@@ -89,6 +85,6 @@ where
     O: Cover<S::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("TimeoutFuture").field("call", &self.call))
+        self.settings.show(f.debug_struct("TimeoutFuture").field("call", &self.call)).finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 use tower_layer::Layer;
@@ -10,21 +10,15 @@ use super::{
     cover::UntilHeaders,
     service::Timeout,
 };
+use crate::settings::Settings;
 
 /// Ends calls that take too long. See the [crate docs](crate#the-timeout).
 ///
 /// `J` is how it answers then, see [`Reject`](backstop_core::Reject); `O` how much of an answer it [covers](crate::Cover).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TimeoutLayer<J = HttpReject, O = UntilHeaders> {
-    shared: Arc<Shared<J>>,
+    settings: Settings<J>,
     cover: PhantomData<fn() -> O>,
-}
-
-/// What all services of a layer share.
-pub(crate) struct Shared<J> {
-    pub(crate) name: Name,
-    pub(crate) limit: Duration,
-    pub(crate) reject: J,
 }
 
 impl TimeoutLayer {
@@ -58,12 +52,12 @@ impl TimeoutLayer {
 
 impl<J, O> TimeoutLayer<J, O> {
     pub(crate) fn with(name: Name, limit: Duration, reject: J) -> Self {
-        Self { shared: Arc::new(Shared { name, limit, reject }), cover: PhantomData }
+        Self { settings: Settings { name, limit, reject }, cover: PhantomData }
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> TimeoutLayer<RejectAsError, O> {
-        TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectAsError::new())
+        TimeoutLayer::with(self.settings.name, self.settings.limit, RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
@@ -71,33 +65,26 @@ impl<J, O> TimeoutLayer<J, O> {
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        TimeoutLayer::with(self.shared.name.clone(), self.shared.limit, RejectWith::new(make))
+        TimeoutLayer::with(self.settings.name, self.settings.limit, RejectWith::new(make))
     }
 }
 
-impl<J, O> Clone for TimeoutLayer<J, O> {
+impl<J: Clone, O> Clone for TimeoutLayer<J, O> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), cover: PhantomData }
+        Self { settings: self.settings.clone(), cover: PhantomData }
     }
 }
 
 impl<J, O> fmt::Debug for TimeoutLayer<J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(&mut f.debug_struct("TimeoutLayer"))
+        self.settings.show(&mut f.debug_struct("TimeoutLayer")).finish_non_exhaustive()
     }
 }
 
-impl<J> Shared<J> {
-    /// Strategies may be closures, which have nothing to show.
-    pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("name", &self.name).field("limit", &self.limit).finish_non_exhaustive()
-    }
-}
-
-impl<S, J, O> Layer<S> for TimeoutLayer<J, O> {
+impl<S, J: Clone, O> Layer<S> for TimeoutLayer<J, O> {
     type Service = Timeout<S, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, Arc::clone(&self.shared))
+        Timeout::new(inner, self.settings.clone())
     }
 }

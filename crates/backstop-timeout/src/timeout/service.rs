@@ -3,7 +3,6 @@
 use std::{
     fmt,
     marker::PhantomData,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,21 +12,21 @@ use tower_service::Service;
 use super::{
     cover::{Cover, UntilHeaders},
     future::TimeoutFuture,
-    layer::Shared,
     readiness::Readiness,
 };
+use crate::settings::Settings;
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
 pub struct Timeout<S, J = HttpReject, O = UntilHeaders> {
     inner: S,
     readiness: Readiness,
-    shared: Arc<Shared<J>>,
+    settings: Settings<J>,
     cover: PhantomData<fn() -> O>,
 }
 
 impl<S, J, O> Timeout<S, J, O> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, readiness: Readiness::default(), shared, cover: PhantomData }
+    pub(crate) fn new(inner: S, settings: Settings<J>) -> Self {
+        Self { inner, readiness: Readiness::default(), settings, cover: PhantomData }
     }
 
     /// The inner service.
@@ -49,7 +48,7 @@ impl<S, J, O> Timeout<S, J, O> {
 impl<S, J, O, Req> Service<Req> for Timeout<S, J, O>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    J: Reject<Req, S::Response, S::Error> + Clone,
     O: Cover<S::Response>,
 {
     type Response = S::Response;
@@ -60,41 +59,41 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
             Poll::Ready(result) => {
-                self.readiness.set_ready(self.shared.limit);
+                self.readiness.set_ready(self.settings.limit);
                 Poll::Ready(result)
             }
-            Poll::Pending => self.readiness.poll_too_late(self.shared.limit, cx).map(Ok),
+            Poll::Pending => self.readiness.poll_too_late(self.settings.limit, cx).map(Ok),
         }
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let limit = self.shared.limit;
-        let shared = Arc::clone(&self.shared);
-        let context = shared.reject.context(&request);
+        let limit = self.settings.limit;
+        let settings = self.settings.clone();
+        let context = settings.reject.context(&request);
         let left = match self.readiness.take(limit) {
             Ok(left) => left,
-            Err(set_by) => return TimeoutFuture::refused(Elapsed::new(set_by, Progress::NotReady), context, shared),
+            Err(set_by) => return TimeoutFuture::refused(Elapsed::new(set_by, Progress::NotReady), context, settings),
         };
         if let Some(passed) = scope::passed() {
-            return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, shared);
+            return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
         let mut scope = Scope::limited(Limit::new(left, SetBy::Us));
         let future = scope.enter(|| self.inner.call(request));
-        TimeoutFuture::called(future, scope, context, shared)
+        TimeoutFuture::called(future, scope, context, settings)
     }
 }
 
 /// A clone waits for its own readiness.
-impl<S: Clone, J, O> Clone for Timeout<S, J, O> {
+impl<S: Clone, J: Clone, O> Clone for Timeout<S, J, O> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        Self::new(self.inner.clone(), self.settings.clone())
     }
 }
 
 impl<S: fmt::Debug, J, O> fmt::Debug for Timeout<S, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Timeout");
-        self.shared.debug(f.field("inner", &self.inner).field("readiness", &self.readiness))
+        self.settings.show(f.field("inner", &self.inner).field("readiness", &self.readiness)).finish_non_exhaustive()
     }
 }
