@@ -4,13 +4,13 @@ use std::{
     fmt,
     future::{self, Future},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use http::{Response, response};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     ConfigError,
@@ -43,7 +43,10 @@ pub trait KeepAnswer<Res> {
     type Keeping: Future<Output = Option<Res>>;
 
     /// Begins to keep `answer`, so that it holds nothing but memory any more: no connection, no permit.
-    fn keep(&self, answer: Res) -> Self::Keeping;
+    ///
+    /// `until` is when the layer's time is up: nothing better comes any more, so the answer is given back as it is then,
+    /// whatever it still holds.
+    fn keep(&self, answer: Res, until: Instant) -> Self::Keeping;
 
     /// Adds a note of the layer to the answer that it returns, in types that have room for that.
     fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
@@ -55,12 +58,14 @@ pub trait KeepAnswer<Res> {
 /// costs the connection), and its permits. It comes out byte for byte as it was: status, headers, extensions, body,
 /// trailers and size hint. An answer whose body is at its end passes at once.
 ///
-/// One that is too long, too slow or fails is dropped: the layer then has no answer to fall back to.
+/// One that is too long, too slow or fails is dropped: the layer then has no answer to fall back to. One whose body is
+/// still coming when the layer's own time is up is given back with what was read, and with the rest as it comes.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct KeepReplaced {
     max_body: usize,
-    max_wait: Duration,
+    /// `None` where it wasn't set, and so contradicts nothing.
+    max_wait: Option<Duration>,
 }
 
 impl KeepReplaced {
@@ -76,7 +81,8 @@ impl KeepReplaced {
         Ok(self)
     }
 
-    /// The longest time that reading the body may take: 100 ms unless set, up to 60 s, not zero.
+    /// The longest time that reading the body may take: 100 ms unless set, up to 60 s and to the total of the layer, not
+    /// zero. Where less of the total or of the [scope](crate::scope)'s deadline is left, that binds.
     ///
     /// # Errors
     /// [`ConfigError`] with the field `max_wait` where it is zero or over 60 s.
@@ -84,14 +90,27 @@ impl KeepReplaced {
         if wait.is_zero() || wait > LONGEST_MAX_WAIT {
             return Err(ConfigError::new("max_wait", format!("{wait:?}"), "more than 0 s, up to 60 s"));
         }
-        self.max_wait = wait;
+        self.max_wait = Some(wait);
         Ok(self)
+    }
+
+    /// Checks that what was set fits into the `total` of a layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the field `max_wait` where that was set, and is longer.
+    pub fn check_within(&self, total: Duration) -> Result<(), ConfigError> {
+        match self.max_wait {
+            Some(wait) if wait > total => {
+                Err(ConfigError::new("max_wait", format!("{wait:?}"), "more than 0 s, up to the total"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 impl Default for KeepReplaced {
     fn default() -> Self {
-        Self { max_body: DEFAULT_MAX_BODY, max_wait: DEFAULT_MAX_WAIT }
+        Self { max_body: DEFAULT_MAX_BODY, max_wait: None }
     }
 }
 
@@ -99,7 +118,7 @@ impl Default for KeepReplaced {
 impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
     type Keeping = Keeping<B>;
 
-    fn keep(&self, answer: Response<B>) -> Keeping<B> {
+    fn keep(&self, answer: Response<B>, until: Instant) -> Keeping<B> {
         let state = if answer.body().is_end_stream() {
             State::Passing { answer }
         } else if answer.body().size_hint().lower() > self.max_body as u64 {
@@ -108,7 +127,7 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
             let (head, body) = answer.into_parts();
             State::Reading { head, body: ReadAhead::new(body, self.max_body) }
         };
-        Keeping { state, config: *self, timer: None }
+        Keeping { state, config: *self, until, timer: None }
     }
 
     fn note<T: Clone + Send + Sync + 'static>(&self, answer: &mut Response<B>, note: T) {
@@ -125,6 +144,7 @@ pin_project! {
     pub struct Keeping<B> {
         state: State<B>,
         config: KeepReplaced,
+        until: Instant,
         // Made once something is pending.
         #[pin]
         timer: Option<Sleep>,
@@ -148,18 +168,19 @@ impl<B: WrapBody> Future for Keeping<B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let read = match this.state {
+        let body = match this.state {
             State::Passing { .. } | State::Done => None,
-            State::Reading { body, .. } => match Pin::new(body).poll(cx) {
+            State::Reading { body, .. } => match Pin::new(&mut *body).poll(cx) {
                 Poll::Ready(read) => read.ok().filter(|ahead| ahead.is_whole),
                 Poll::Pending => {
+                    let max_wait = this.config.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
                     if this.timer.is_none() {
-                        this.timer.set(Some(tokio::time::sleep(this.config.max_wait)));
+                        this.timer.set(Some(sleep_until((Instant::now() + max_wait).min(*this.until))));
                     }
-                    match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
-                        Some(Poll::Pending) => return Poll::Pending,
-                        Some(Poll::Ready(())) | None => None,
-                    }
+                    let Some(timer) = this.timer.as_mut().as_pin_mut() else { return Poll::Pending };
+                    let is_up = timer.deadline() == *this.until;
+                    ready!(timer.poll(cx));
+                    is_up.then(|| body.stop()).flatten()
                 }
             },
         };
@@ -168,7 +189,7 @@ impl<B: WrapBody> Future for Keeping<B> {
         this.timer.set(None);
         Poll::Ready(match state {
             State::Passing { answer } => Some(answer),
-            State::Reading { head, .. } => read.map(|ahead| Response::from_parts(head, ahead.body)),
+            State::Reading { head, .. } => body.map(|ahead| Response::from_parts(head, ahead.body)),
             State::Done => None,
         })
     }
@@ -186,7 +207,7 @@ pub struct DiscardReplaced;
 impl<Res> KeepAnswer<Res> for DiscardReplaced {
     type Keeping = future::Ready<Option<Res>>;
 
-    fn keep(&self, answer: Res) -> Self::Keeping {
+    fn keep(&self, answer: Res, _until: Instant) -> Self::Keeping {
         drop(answer);
         future::ready(None)
     }

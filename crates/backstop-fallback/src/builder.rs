@@ -20,6 +20,8 @@ pub struct FallbackBuilder<Req, Res, C = HttpClassify, J = HttpReject, K = HttpC
     reject: J,
     copy: K,
     keep: A,
+    /// Limits that must fit into the chain's total.
+    keep_within: Option<KeepReplaced>,
 }
 
 impl<Req, Res> FallbackBuilder<Req, Res> {
@@ -32,6 +34,7 @@ impl<Req, Res> FallbackBuilder<Req, Res> {
             reject: HttpReject::default(),
             copy: HttpCopy::default(),
             keep: KeepReplaced::default(),
+            keep_within: None,
         }
     }
 }
@@ -46,8 +49,8 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
 
     /// Judges results with `classify`.
     pub fn classify<C2>(self, classify: C2) -> FallbackBuilder<Req, Res, C2, J, K, A> {
-        let Self { primary, primary_timeout, chain, reject, copy, keep, .. } = self;
-        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        let Self { primary, primary_timeout, chain, reject, copy, keep, keep_within, .. } = self;
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep, keep_within }
     }
 
     /// Judges results with a closure. What it calls a success is an answer.
@@ -80,14 +83,14 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
     }
 
     fn reject<J2>(self, reject: J2) -> FallbackBuilder<Req, Res, C, J2, K, A> {
-        let Self { primary, primary_timeout, chain, classify, copy, keep, .. } = self;
-        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        let Self { primary, primary_timeout, chain, classify, copy, keep, keep_within, .. } = self;
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep, keep_within }
     }
 
     /// Copies requests by `copy`: an [`HttpCopy`] with another limit, or a strategy of your own.
     pub fn copy_requests<K2>(self, copy: K2) -> FallbackBuilder<Req, Res, C, J, K2, A> {
-        let Self { primary, primary_timeout, chain, classify, reject, keep, .. } = self;
-        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        let Self { primary, primary_timeout, chain, classify, reject, keep, keep_within, .. } = self;
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep, keep_within }
     }
 
     /// Clones requests, of whatever type: for services that don't speak HTTP. See [`CloneCopy`] for what that promises.
@@ -95,16 +98,21 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
         self.copy_requests(CloneCopy)
     }
 
-    /// Keeps the primary's failed answer by `keep`: a [`KeepReplaced`] with other limits, or a strategy of your own.
-    pub fn keep_replaced<A2>(self, keep: A2) -> FallbackBuilder<Req, Res, C, J, K, A2> {
+    /// Keeps the primary's failed answer within other limits than the default [`KeepReplaced`]'s.
+    pub fn keep_replaced(self, keep: KeepReplaced) -> FallbackBuilder<Req, Res, C, J, K, KeepReplaced> {
+        FallbackBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
+    }
+
+    /// Keeps the primary's failed answer by `keep`, a strategy of your own.
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> FallbackBuilder<Req, Res, C, J, K, A2> {
         let Self { primary, primary_timeout, chain, classify, reject, copy, .. } = self;
-        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep }
+        FallbackBuilder { primary, primary_timeout, chain, classify, reject, copy, keep, keep_within: None }
     }
 
     /// Drops the primary's failed answer, instead of keeping it as the last resort: for answers that can't be kept, such
     /// as `Response<Incoming>`.
     pub fn discard_replaced(self) -> FallbackBuilder<Req, Res, C, J, K, DiscardReplaced> {
-        self.keep_replaced(DiscardReplaced)
+        self.keep_replaced_by(DiscardReplaced)
     }
 
     /// The layer.
@@ -113,7 +121,9 @@ impl<Req, Res, C, J, K, A> FallbackBuilder<Req, Res, C, J, K, A> {
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackLayer<Req, Res, C, J, K, A>, ConfigError> {
         let primary = Name::new(self.primary.clone())?;
-        check_timeout("primary_timeout", self.primary_timeout, self.chain.shared().total)?;
+        let total = self.chain.shared().total;
+        check_timeout("primary_timeout", self.primary_timeout, total)?;
+        self.keep_within.map_or(Ok(()), |keep| keep.check_within(total))?;
         if self.chain.providers().any(|provider| *provider == primary) {
             return Err(ConfigError::new("primary", primary, "a name that no provider of the chain has"));
         }

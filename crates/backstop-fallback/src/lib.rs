@@ -61,7 +61,8 @@
 //!
 //! # When all fail
 //!
-//! The caller gets what the primary gave, response or error: its body is kept for that, up to 32 KiB. If the primary gave
+//! The caller gets what the primary gave, response or error: its body is kept for that, up to 32 KiB, beside the providers
+//! and within their time; one that is still coming when the total passes is passed on as it comes. If the primary gave
 //! nothing in its time, the caller gets a rejection, a 503: as an extension it carries [`AllProvidersFailed`], which lists
 //! each provider and its reason, and [`problem_details`](FallbackBuilder::problem_details) gives it a body that tells the
 //! same. Its `Retry-After` is the shortest wait that is left of those that the providers asked for. A handler that asks a
@@ -166,7 +167,7 @@
 //! | [`FallbackBuilder::fall_back_on`] | no status but the failures | |
 //! | [`FallbackBuilder::classify`] | [`HttpClassify`] | |
 //! | [`FallbackBuilder::copy_requests`] | [`HttpCopy`]: bodies up to 64 KiB | 0 to 1 GiB |
-//! | [`FallbackBuilder::keep_replaced`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s |
+//! | [`FallbackBuilder::keep_replaced`], [`FallbackBuilder::keep_replaced_by`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s and to the chain's total |
 //! | [`FallbackBuilder::problem_details`] | a 503 without a body | |
 //! | [`FallbackHandle::forced`] | nobody | a share of 0 to 1 |
 //!

@@ -62,10 +62,12 @@ where
         let Spare { policy, started, facts, kept, context } = spare;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
-        let mut walk = Walk::new(Arc::clone(chain), started, chain.limit(started), facts);
+        let limit = chain.limit(started);
+        let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         walk.passed(policy.primary.clone(), failure.reason, failure.outcome);
         let last_resort = match failure.result {
-            Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response) },
+            // No longer than the providers have, of whom the last one may be done at once.
+            Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response, limit.instant()) },
             other => LastResort::Kept { result: other },
         };
         Self { policy, walk: Some(walk), failed: None, kept, context: Some(context), last_resort, reports }

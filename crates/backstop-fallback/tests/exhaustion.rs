@@ -11,11 +11,15 @@ use std::{
     time::Duration,
 };
 
-use axum::response::Response;
-use backstop_core::{Degradation, Reason, Rejection, RejectionKind, name};
+use axum::{body::Body, response::Response};
+use backstop_core::{Deadline, Degradation, KeepReplaced, Reason, Rejection, RejectionKind, Scope, SetBy, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
-use common::*;
+use common::{
+    script::{Act, Ends, Script},
+    *,
+};
 use http::StatusCode;
+use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
 fn failing() -> FallbackChain<Req, Response> {
@@ -41,6 +45,59 @@ async fn the_primarys_own_error_comes_back() {
     let layer = FallbackLayer::new(name!("primary"), failing());
     let service = layer.layer(service_fn(|_: Req| async { Err::<Response, _>(BoxError::from("down")) }));
     assert_eq!(service.oneshot(get()).await.unwrap_err().to_string(), "down");
+}
+
+/// The primary is told to keep sending for longer than the chain may take.
+async fn exhausted_while_the_primary_is_still_sending(providers: FallbackChain<Req, Response>) {
+    let keep = KeepReplaced::default().max_wait(TOTAL).unwrap();
+    let layer = FallbackLayer::builder("primary", providers).keep_replaced(keep).build().unwrap();
+    let primary = service_fn(|_: Req| async {
+        let acts = [Act::Data("down "), Act::Wait(600), Act::Data("for "), Act::Wait(600), Act::Data("long")];
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let mut response = status(503);
+        *response.body_mut() = Body::new(Script::new(&acts, &Ends::default()));
+        infallible(response)
+    });
+    let begun = Instant::now();
+    let response = layer.layer(primary).oneshot(get()).await.unwrap();
+    assert_eq!((response.status().as_u16(), begun.elapsed()), (503, TOTAL));
+    assert_eq!(text(response).await, "down for long");
+    assert_eq!(begun.elapsed(), Duration::from_millis(1300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primarys_answer_that_is_still_coming_when_the_total_passes_comes_back_and_streams_on() {
+    exhausted_while_the_primary_is_still_sending(failing()).await;
+    let broken = Provider::value(name!("broken"), || async { Err::<Response, _>("broken") });
+    let at_once = FallbackChain::builder("chain").total(TOTAL).provider(broken).build().unwrap();
+    exhausted_while_the_primary_is_still_sending(at_once).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primarys_answer_is_waited_for_no_longer_than_the_deadline_around_the_chain() {
+    let broken = Provider::value(name!("broken"), || async { Err::<Response, _>("broken") });
+    let chain = FallbackChain::builder("chain").total(TOTAL).provider(broken).build().unwrap();
+    let layer = FallbackLayer::new(name!("primary"), chain);
+    let primary = service_fn(|_: Req| async {
+        let mut response = status(503);
+        *response.body_mut() = Body::new(Script::new(&[Act::Data("down"), Act::Hang], &Ends::default()));
+        infallible(response)
+    });
+    let begun = Instant::now();
+    let mut scope = Scope::narrowed(Deadline::after(Duration::from_millis(50), SetBy::Caller));
+    let mut call = Box::pin(layer.layer(primary).oneshot(get()));
+    let response = std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await.unwrap();
+    assert_eq!((response.status().as_u16(), begun.elapsed()), (503, Duration::from_millis(50)));
+    assert!(response.extensions().get::<Rejection>().is_none(), "it is the primary's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_for_keeping_the_primarys_answer_that_is_longer_than_the_total_is_refused() {
+    let keep = KeepReplaced::default().max_wait(TOTAL + Duration::from_millis(1)).unwrap();
+    let error = FallbackLayer::builder("primary", failing()).keep_replaced(keep).build().unwrap_err();
+    assert_eq!(error.to_string(), "max_wait is 801ms, allowed is: more than 0 s, up to the total");
+    let default = FallbackLayer::builder("primary", failing()).keep_replaced(KeepReplaced::default());
+    assert!(default.build().is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,10 +225,10 @@ impl http_body::Body for Hanging {
 async fn a_slow_body_of_a_failed_answer_delays_no_provider() {
     let slow = || {
         let mut response = status(500);
-        *response.body_mut() = axum::body::Body::new(Hanging);
+        *response.body_mut() = Body::new(Hanging);
         response
     };
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     let layer = FallbackLayer::new(name!("primary"), behind());
     let response =
         layer.layer(service_fn(move |_: Req| async move { infallible(slow()) })).oneshot(get()).await.unwrap();

@@ -1,6 +1,8 @@
 //! How chains of any length share their time, whatever their providers do.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+mod common;
+
 use std::{
     future::pending,
     pin::Pin,
@@ -9,13 +11,17 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AllProvidersFailed, Deadline, Name, Outcome, Rejection, RejectionKind, Scope, SetBy, scope};
+use axum::{body::Body, response::Response};
+use backstop_core::{AllProvidersFailed, Deadline, KeepReplaced, Name, Rejection, RejectionKind, Scope, SetBy, scope};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use common::{
+    BoxError,
+    script::{Act, Ends, Script},
+    status,
+};
 use proptest::prelude::*;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, Service, ServiceExt};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The timer's grain: what is due between two of its ticks comes at the later one.
 const TICK: Duration = Duration::from_millis(1);
@@ -28,7 +34,16 @@ const fn ms(millis: u64) -> Duration {
 enum Does {
     Answers(u64),
     Fails(u64),
+    /// With an answer whose body is so slow, or never ends. Of a primary behind a layer alone, which keeps it meanwhile.
+    FailsSlowly(u64, Option<u64>),
     Hangs,
+}
+
+impl Does {
+    /// What it comes to where nobody keeps answers.
+    const fn unkept(self) -> Self {
+        if let Self::FailsSlowly(after, _) = self { Self::Fails(after) } else { self }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +58,7 @@ fn plays() -> impl Strategy<Value = Plays> {
     let does = prop_oneof![
         1 => (0_u64..600).prop_map(Does::Answers),
         3 => (0_u64..600).prop_map(Does::Fails),
+        3 => (0_u64..600, prop::option::of(0_u64..3000)).prop_map(|(after, body)| Does::FailsSlowly(after, body)),
         2 => Just(Does::Hangs),
     ];
     (prop_oneof![3 => Just(0), 1 => 0_u64..300], does, prop::option::of(1_u64..1000))
@@ -73,7 +89,7 @@ impl Log {
     }
 
     /// Plays one provider.
-    async fn play(self, index: usize, does: Does) -> Result<Name, BoxError> {
+    async fn play(self, index: usize, does: Does) -> Result<Response, BoxError> {
         let _playing = self.start();
         act(index, does).await
     }
@@ -85,13 +101,26 @@ impl Drop for Playing {
     }
 }
 
-async fn act(index: usize, does: Does) -> Result<Name, BoxError> {
-    let (Does::Answers(after) | Does::Fails(after)) = does else { pending().await };
+async fn act(index: usize, does: Does) -> Result<Response, BoxError> {
+    let (Does::Answers(after) | Does::Fails(after) | Does::FailsSlowly(after, _)) = does else { pending().await };
     // A sleep of nothing takes a moment, too.
     if after > 0 {
         sleep(ms(after)).await;
     }
-    if matches!(does, Does::Answers(_)) { Ok(name(index)) } else { Err("failed".into()) }
+    match does {
+        Does::Answers(_) => {
+            let mut answer = status(200);
+            answer.extensions_mut().insert(name(index));
+            Ok(answer)
+        }
+        Does::FailsSlowly(_, body) => {
+            let mut answer = status(503);
+            let acts = [Act::Data("down"), body.map_or(Act::Hang, Act::Wait), Act::Data("!")];
+            *answer.body_mut() = Body::new(Script::new(&acts, &Ends::default()));
+            Ok(answer)
+        }
+        _ => Err("failed".into()),
+    }
 }
 
 fn name(index: usize) -> Name {
@@ -99,8 +128,8 @@ fn name(index: usize) -> Name {
 }
 
 /// The chain of these, the first of which is number `from`.
-fn chain(from: usize, plays: &[Plays], total: u64, log: &Log) -> FallbackChain<(), Name> {
-    let chain: FallbackChainBuilder<(), Name> = FallbackChain::builder("chain").total(ms(total));
+fn chain(from: usize, plays: &[Plays], total: u64, log: &Log) -> FallbackChain<(), Response> {
+    let chain: FallbackChainBuilder<(), Response> = FallbackChain::builder("chain").total(ms(total));
     let chain = plays.iter().enumerate().fold(chain, |chain, (index, plays)| {
         let (log, does) = (log.clone(), plays.does);
         let provider = Provider::value(name(from + index), move || log.clone().play(from + index, does));
@@ -123,9 +152,9 @@ struct Primary {
 }
 
 impl Service<()> for Primary {
-    type Response = Name;
+    type Response = Response;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Name, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if self.plays.ready_after == 0 {
@@ -164,10 +193,11 @@ async fn in_a_handler(plays: &[Plays], total: u64, log: &Log) -> Told {
 
 /// The same providers behind a layer, whose primary is the first.
 async fn behind_a_layer(plays: &[Plays], total: u64, log: &Log) -> Told {
+    // As long as may be, so that nothing but the time ends it.
+    let keep = KeepReplaced::default().max_wait(ms(total)).unwrap();
     let layer = FallbackLayer::builder("p0", chain(1, &plays[1..], total, log))
-        .classify_fn(|result: Result<&Name, _>| if result.is_ok() { Outcome::success() } else { Outcome::failure() })
         .clone_requests()
-        .discard_replaced()
+        .keep_replaced(keep)
         .reject_as_error();
     let layer = match plays[0].own_timeout {
         Some(timeout) => layer.primary_timeout(ms(timeout.min(total))),
@@ -175,11 +205,15 @@ async fn behind_a_layer(plays: &[Plays], total: u64, log: &Log) -> Told {
     };
     let primary = Primary { plays: plays[0], log: log.clone(), was_looked_at: false, playing: None, waits: None };
     let result = layer.build().unwrap().layer(primary).oneshot(()).await;
-    result.or_else(|error| match error.downcast_ref::<Rejection>().map(Rejection::kind) {
-        Some(RejectionKind::AllProvidersFailed(failed)) => told_by(failed),
-        // The primary's own error is the last resort.
-        _ => Err((0..plays.len()).map(name).collect()),
-    })
+    // The primary's own answer or error is the last resort.
+    let everyone = Err((0..plays.len()).map(name).collect());
+    match result {
+        Ok(answer) => answer.extensions().get().cloned().map_or(everyone, Ok),
+        Err(error) => match error.downcast_ref::<Rejection>().map(Rejection::kind) {
+            Some(RejectionKind::AllProvidersFailed(failed)) => told_by(failed),
+            _ => everyone,
+        },
+    }
 }
 
 /// What must hold of any chain that began at `begun` and has until `limit`.
@@ -233,8 +267,11 @@ proptest! {
             let plays: Vec<_> = plays
                 .into_iter()
                 .enumerate()
-                // Only a primary behind a layer is made ready.
-                .map(|(index, plays)| if layered && index == 0 { plays } else { Plays { ready_after: 0, ..plays } })
+                // Only a primary behind a layer is made ready, and only its answer is kept.
+                .map(|(index, plays)| match (layered, index) {
+                    (true, 0) => plays,
+                    _ => Plays { ready_after: 0, does: plays.does.unkept(), ..plays },
+                })
                 .collect();
             let begun = Instant::now();
             let limit = begun + ms(callers.map_or(total, |callers| callers.min(total)));

@@ -21,6 +21,8 @@ pub struct RetryBuilder<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
     classify: C,
     copy: K,
     keep: A,
+    /// Limits that must fit into the total.
+    keep_within: Option<KeepReplaced>,
     /// A knob that is checked where it is turned.
     refused: Option<ConfigError>,
 }
@@ -29,7 +31,7 @@ impl RetryBuilder {
     pub(crate) fn new(config: RetryConfig) -> Self {
         let max_body = config.max_body;
         let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
-        Self { config, classify, copy, keep, refused: None }.max_body(max_body)
+        Self { config, classify, copy, keep, keep_within: None, refused: None }.max_body(max_body)
     }
 }
 
@@ -196,8 +198,8 @@ impl<C, K, A> RetryBuilder<C, K, A> {
 
     /// Judges results with `classify`.
     pub fn classify<C2>(self, classify: C2) -> RetryBuilder<C2, K, A> {
-        let Self { config, copy, keep, refused, .. } = self;
-        RetryBuilder { config, classify, copy, keep, refused }
+        let Self { config, copy, keep, keep_within, refused, .. } = self;
+        RetryBuilder { config, classify, copy, keep, keep_within, refused }
     }
 
     /// Judges results with a closure. What it calls transient is worth repeating.
@@ -218,16 +220,21 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         self.copy_requests(CloneCopy)
     }
 
-    /// Keeps answers that may be replaced by `keep`: a [`KeepReplaced`] with other limits, or a strategy of your own.
-    pub fn keep_replaced<A2>(self, keep: A2) -> RetryBuilder<C, K, A2> {
+    /// Keeps answers that may be replaced within other limits than the default [`KeepReplaced`]'s.
+    pub fn keep_replaced(self, keep: KeepReplaced) -> RetryBuilder<C, K, KeepReplaced> {
+        RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
+    }
+
+    /// Keeps answers that may be replaced by `keep`, a strategy of your own.
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> RetryBuilder<C, K, A2> {
         let Self { config, classify, copy, refused, .. } = self;
-        RetryBuilder { config, classify, copy, keep, refused }
+        RetryBuilder { config, classify, copy, keep, keep_within: None, refused }
     }
 
     /// Drops an answer that may be replaced, instead of keeping it as the answer of last resort: for answers that can't
     /// be kept, such as `Response<Incoming>`.
     pub fn discard_replaced(self) -> RetryBuilder<C, K, DiscardReplaced> {
-        self.keep_replaced(DiscardReplaced)
+        self.keep_replaced_by(DiscardReplaced)
     }
 
     /// The layer.
@@ -235,17 +242,18 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<RetryLayer<C, K, A>, ConfigError> {
-        let Self { config, classify, copy, keep, refused } = self;
+        let Self { config, classify, copy, keep, keep_within, refused } = self;
         if let Some(error) = refused {
             return Err(error);
         }
+        keep_within.map_or(Ok(()), |keep| keep.check_within(config.total))?;
         let (seed, budget) = (config.seed, config.budget.clone());
         Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, classify, copy, keep)))
     }
 
     fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<C, K2, A> {
-        let Self { config, classify, copy, keep, refused } = self;
-        RetryBuilder { config, classify, copy: f(copy), keep, refused }
+        let Self { config, classify, copy, keep, keep_within, refused } = self;
+        RetryBuilder { config, classify, copy: f(copy), keep, keep_within, refused }
     }
 
     fn set_max_body(&mut self, bytes: usize) -> HttpCopy {

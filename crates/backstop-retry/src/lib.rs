@@ -117,6 +117,8 @@
 //! |---|---|
 //! | in a later attempt, its readiness included | the attempt is dropped, and the earlier answer or error is returned |
 //! | in an attempt while there is no earlier answer | the attempt goes on: this layer can't make answers up, and `TimeoutLayer` can |
+//! | while an answer is [kept](#the-last-answer) for the wait | the earlier answer is returned, or else this one, as far as it came and with the rest as it comes |
+//! | in a wait, as on a machine that was asleep | the answer at hand is returned, and only where there is none another attempt is made |
 //! | the next wait doesn't fit into what is left | the answer at hand is returned at once |
 //!
 //! There is no earlier answer in the first attempt, and where the earlier answers [were not kept](#the-last-answer). A limit
@@ -157,7 +159,7 @@
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
 //! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if), [`repeat_when`](RetryBuilder::repeat_when) | not set | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
-//! | [`discard_replaced`](RetryBuilder::discard_replaced), [`keep_replaced`](RetryBuilder::keep_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | |
+//! | [`keep_replaced`](RetryBuilder::keep_replaced), [`keep_replaced_by`](RetryBuilder::keep_replaced_by), [`discard_replaced`](RetryBuilder::discard_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | 0 to 1 GiB; up to 60 s and to the total |
 //! | [`seed`](RetryBuilder::seed) | random | |
 //!
 //! # Where it stands in a stack

@@ -11,6 +11,9 @@ use tower_service::Service;
 
 use crate::{Retried, StopReason, layer::Policy, telemetry};
 
+/// The timer's grain. What is due within the last one before a deadline would come too late.
+const TICK: Duration = Duration::from_millis(1);
+
 /// What an attempt came to.
 pub(crate) struct Answer<Res, E> {
     pub(crate) result: Result<Res, E>,
@@ -120,9 +123,11 @@ where
         Some(Attempt::start(self.scope(), || ServiceCall::when_ready(service, request)))
     }
 
-    /// Takes the response that was kept. One that couldn't be leaves the one before it in place.
+    /// Takes the response that was kept. One that couldn't be leaves the one before it in place, as does one that may
+    /// still be coming, since the time was up.
     pub(crate) fn kept(&mut self, response: Option<S::Response>, reports: Vec<Degradation>) {
-        if let Some(response) = response {
+        let may_be_coming = self.has_last() && self.deadline_now().has_passed();
+        if let (Some(response), false) = (response, may_be_coming) {
             self.last = Some(Box::new(Answer { result: Ok(response), reports }));
         }
     }
@@ -143,7 +148,7 @@ where
     A: KeepAnswer<S::Response>,
 {
     pub(crate) fn keep(&self, response: S::Response) -> A::Keeping {
-        self.policy.keep.keep(response)
+        self.policy.keep.keep(response, self.deadline_now().instant())
     }
 
     /// Tells in the answer that is returned how it came to be, if there is anything to tell.
@@ -229,7 +234,7 @@ where
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
-        if delay >= deadline.saturating_duration_since(now) {
+        if delay.saturating_add(TICK) > deadline.saturating_duration_since(now) {
             return Err(StopReason::NoTimeLeft);
         }
         // An answer that came early leaves the upload running, and a copy would break that off.

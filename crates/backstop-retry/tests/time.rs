@@ -15,13 +15,13 @@ use std::{
 
 use axum::body::Body;
 use backstop_core::{Deadline, Scope, SetBy, scope};
-use backstop_retry::{RetryBuilder, RetryLayer};
+use backstop_retry::{Backoff, BackoffFn, RetryBuilder, RetryLayer};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use proptest::prelude::*;
-use support::{Upstream, get, ml, ms, response, with_header};
-use tokio::time::{Instant, sleep};
+use support::{Chunks, Drips, Then, Upstream, get, ml, ms, response, with_header};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt};
 
 fn builder() -> RetryBuilder {
@@ -257,27 +257,84 @@ impl Service<Request<Body>> for ReadyOnce {
     }
 }
 
+/// What comes of an upstream's body.
+#[derive(Clone, Copy, Debug)]
+enum Sends {
+    Nothing,
+    Whole,
+    /// More than can be kept.
+    TooMuch,
+    /// A little every so many milliseconds, for ever.
+    Drips(u64),
+    Hangs,
+}
+
+impl Sends {
+    fn body(self) -> Body {
+        match self {
+            Self::Nothing => Body::empty(),
+            Self::Whole => Body::from("down"),
+            Self::TooMuch => Body::from(vec![b'x'; 32 * 1024 + 1]),
+            Self::Drips(every) => Drips::body(ms(every)),
+            Self::Hangs => Chunks::body(["down"], Then::Hang),
+        }
+    }
+
+    /// Whether there is an earlier answer in every later attempt.
+    const fn is_kept(self) -> bool {
+        matches!(self, Self::Nothing | Self::Whole)
+    }
+}
+
+fn sends() -> impl Strategy<Value = Sends> {
+    let drips = (5..300_u64).prop_map(Sends::Drips);
+    prop_oneof![Just(Sends::Nothing), Just(Sends::Whole), Just(Sends::TooMuch), drips, Just(Sends::Hangs)]
+}
+
+fn backoff() -> impl Strategy<Value = Backoff> {
+    let closure = (0..100_000_u64, 0..3_u32).prop_map(|(wait, grows)| {
+        Backoff::Custom(BackoffFn::new(move |attempts, _| Duration::from_micros(wait) * attempts.pow(grows)))
+    });
+    let formulas = [Backoff::FullJitter, Backoff::EqualJitter, Backoff::Decorrelated, Backoff::Constant];
+    prop_oneof![4 => proptest::sample::select(formulas.to_vec()), 1 => closure]
+}
+
+/// Milliseconds up to 24 h, of any magnitude.
+fn up_to_24_h() -> impl Strategy<Value = u64> {
+    let hours = 24 * 60 * 60 * 1000;
+    prop_oneof![1..200_u64, 1..100_000_u64, 1..=hours, Just(hours)]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn all_attempts_and_waits_together_never_pass_the_total_nor_the_callers_deadline(
         attempts in 2..=1000_u32,
-        total in 1..100_000_u64,
-        base in 0..100_000_u64,
-        cap in 0..100_000_u64,
-        callers in proptest::option::of(1..100_000_u64),
+        total in up_to_24_h(),
+        backoff in backoff(),
+        base in up_to_24_h(),
+        cap in up_to_24_h(),
+        callers in proptest::option::of(up_to_24_h()),
         hung in 2..50_usize,
-        server in proptest::option::of(0..60_u64),
+        server in proptest::option::of(prop_oneof![0..60_u64, 0..100_000_u64]),
+        sends in sends(),
         seed: u64,
     ) {
-        let knobs = builder().max_attempts(attempts).total(ms(total)).seed(seed);
+        let knobs = builder().max_attempts(attempts).total(ms(total)).max_retry_after(ms(total)).seed(seed).no_budget();
         // In their order, so that each of them builds.
         let cap = 1 + cap % total;
-        let layer = knobs.backoff_base(ms(1 + base % cap)).backoff_cap(ms(cap)).build().unwrap();
+        let knobs = knobs.backoff(backoff).backoff_base(ms(1 + base % cap)).backoff_cap(ms(cap));
+        let layer = knobs.build().unwrap();
         let upstream = Upstream::new(move |n, _| async move {
-            if n == hung { pending::<()>().await; }
-            Ok(server.map_or_else(|| response(503), |s| with_header(503, "retry-after", &s.to_string())))
+            if n == hung {
+                // As under a timeout, which is what ends an attempt where there is no earlier answer.
+                let end = scope::deadline().unwrap().instant();
+                if sends.is_kept() { pending().await } else { sleep_until(end).await }
+            }
+            let mut answer = server.map_or_else(|| response(503), |s| with_header(503, "retry-after", &s.to_string()));
+            *answer.body_mut() = sends.body();
+            Ok(answer)
         });
         let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         paused.block_on(async {
@@ -287,6 +344,8 @@ proptest! {
             let limit = ms(limit.min(total));
             prop_assert_eq!(answered, 503);
             prop_assert!(begun.elapsed() <= limit, "{:?} of {:?}", begun.elapsed(), limit);
+            let last_call = upstream.last_call().unwrap() - begun;
+            prop_assert!(last_call < limit, "a call at {:?} of {:?}", last_call, limit);
             prop_assert!(upstream.calls() <= attempts as usize);
             Ok(())
         })?;

@@ -59,13 +59,18 @@ impl<B: WrapBody> ReadAhead<B> {
         let hint = body.size_hint();
         Self { reading: Some(Reading { body, hint, pieces: Pieces::default() }), max_bytes }
     }
+
+    /// Stops reading, and gives the body as far as it came, with the rest to come; `None` once reading has ended.
+    pub fn stop(&mut self) -> Option<Ahead<B>> {
+        self.reading.take().map(|reading| reading.ahead(End::Early(None)))
+    }
 }
 
 /// Why reading has ended.
 enum End {
     Whole,
-    /// This frame is more than may be kept, or of a kind that can't be.
-    Enough(Frame<Bytes>),
+    /// Before the body's own end, perhaps with a frame that is more than may be kept, or of a kind that can't be.
+    Early(Option<Frame<Bytes>>),
 }
 
 impl<B: WrapBody> Reading<B> {
@@ -78,8 +83,8 @@ impl<B: WrapBody> Reading<B> {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)?).map(Piece::from_frame) {
                 None => return Poll::Ready(Ok(End::Whole)),
                 Some(Ok(piece)) if self.pieces.has_room_for(&piece, max_bytes) => self.pieces.push(piece),
-                Some(Ok(piece)) => return Poll::Ready(Ok(End::Enough(piece.into_frame()))),
-                Some(Err(unknown)) => return Poll::Ready(Ok(End::Enough(unknown))),
+                Some(Ok(piece)) => return Poll::Ready(Ok(End::Early(Some(piece.into_frame())))),
+                Some(Err(unknown)) => return Poll::Ready(Ok(End::Early(Some(unknown)))),
             }
         }
         cx.waker().wake_by_ref();
@@ -94,10 +99,10 @@ impl<B: WrapBody> Reading<B> {
                 drop(rest);
                 Ahead { body: B::wrap(BufferedBody::new(pieces, hint)), trailers, is_whole: true }
             }
-            End::Enough(frame) => {
-                let trailers = frame.trailers_ref().cloned();
+            End::Early(frame) => {
+                let trailers = frame.as_ref().and_then(Frame::trailers_ref).or(pieces.trailers()).cloned();
                 let read = BufferedBody::new(pieces, hint);
-                Ahead { body: B::wrap(Resumed { read, frame: Some(frame), rest }), trailers, is_whole: false }
+                Ahead { body: B::wrap(Resumed { read, frame, rest }), trailers, is_whole: false }
             }
         }
     }
@@ -127,7 +132,7 @@ impl<B> fmt::Debug for ReadAhead<B> {
     }
 }
 
-/// What was read, the frame that was one too many, and the rest.
+/// What was read, the frame that was one too many if there was one, and the rest.
 struct Resumed<B: Body> {
     read: BufferedBody<B::Error>,
     frame: Option<Frame<Bytes>>,
@@ -136,6 +141,13 @@ struct Resumed<B: Body> {
 
 /// Nothing in it is pinned.
 impl<B: Body + Unpin> Unpin for Resumed<B> {}
+
+impl<B: Body> Resumed<B> {
+    /// Whether only the rest is left.
+    fn is_at_rest(&self) -> bool {
+        self.frame.is_none() && self.read.is_end_stream()
+    }
+}
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
     type Data = Bytes;
@@ -153,11 +165,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frame.is_none() && self.rest.is_end_stream()
+        self.is_at_rest() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         // What the body said at first, less what has been given of it.
-        if self.frame.is_some() { self.read.size_hint() } else { self.rest.size_hint() }
+        if self.is_at_rest() { self.rest.size_hint() } else { self.read.size_hint() }
     }
 }

@@ -34,8 +34,13 @@ fn script(acts: impl IntoIterator<Item = Act>) -> Response<Erased> {
     answer(Erased::new(Script::new(acts)))
 }
 
+/// Beyond every other limit.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
 async fn keep(answer: Response<Erased>) -> Option<Response<Erased>> {
-    KeepReplaced::default().keep(answer).await
+    KeepReplaced::default().keep(answer, later()).await
 }
 
 #[tokio::test]
@@ -53,9 +58,9 @@ async fn an_answer_comes_out_as_it_went_in() {
 #[test]
 fn an_answer_that_is_there_needs_no_timer_and_no_second_poll() {
     // Outside a runtime a timer would panic.
-    let at_end = spawn(KeepReplaced::default().keep(answer(Erased::default()))).poll();
+    let at_end = spawn(KeepReplaced::default().keep(answer(Erased::default()), later())).poll();
     assert!(matches!(at_end, Poll::Ready(Some(_))));
-    let ready = spawn(KeepReplaced::default().keep(script([data(b"not now")]))).poll();
+    let ready = spawn(KeepReplaced::default().keep(script([data(b"not now")]), later())).poll();
     assert!(matches!(ready, Poll::Ready(Some(_))));
 }
 
@@ -71,7 +76,7 @@ async fn what_the_answer_held_is_free_once_it_is_kept() {
 #[test]
 fn a_body_that_knows_its_end_isn_t_waited_for_beyond_it() {
     let body = Script::new([data(b"one"), Act::Hang(Arc::default())]).with_length(Length::Declared);
-    let Poll::Ready(kept) = spawn(KeepReplaced::default().keep(answer(Erased::new(body)))).poll() else {
+    let Poll::Ready(kept) = spawn(KeepReplaced::default().keep(answer(Erased::new(body)), later())).poll() else {
         panic!("it waits")
     };
     assert_eq!(kept.unwrap().body().size_hint().exact(), Some(3));
@@ -92,7 +97,7 @@ async fn an_answer_of_32_kib_is_kept_and_one_byte_more_is_dropped() {
 fn an_answer_that_declares_too_much_is_dropped_before_it_is_read() {
     let drops = Arc::new(AtomicUsize::new(0));
     let body = Script::new([data(b"too long")]).with_length(Length::Declared).counted(&drops);
-    let keeping = KeepReplaced::default().max_body(7).unwrap().keep(answer(Erased::new(body)));
+    let keeping = KeepReplaced::default().max_body(7).unwrap().keep(answer(Erased::new(body)), later());
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     assert!(matches!(spawn(keeping).poll(), Poll::Ready(None)));
 }
@@ -108,7 +113,7 @@ async fn an_answer_slower_than_100_ms_is_dropped() {
     let hang = Act::Hang(Arc::default());
     let body = Script::new([data(b"one"), hang]).counted(&drops);
     let start = Instant::now();
-    let mut keeping = spawn(KeepReplaced::default().keep(answer(Erased::new(body))));
+    let mut keeping = spawn(KeepReplaced::default().keep(answer(Erased::new(body)), later()));
     assert!(keeping.poll().is_pending());
     advance(Duration::from_millis(99)).await;
     assert!(keeping.poll().is_pending());
@@ -121,7 +126,7 @@ async fn an_answer_slower_than_100_ms_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_dripping_answer_has_100_ms_in_all() {
     let (sender, receiver) = fed_body();
-    let mut keeping = spawn(KeepReplaced::default().keep(answer(receiver)));
+    let mut keeping = spawn(KeepReplaced::default().keep(answer(receiver), later()));
     for _ in 0..9 {
         assert!(keeping.poll().is_pending());
         advance(Duration::from_millis(11)).await;
@@ -131,6 +136,31 @@ async fn a_dripping_answer_has_100_ms_in_all() {
     assert!(keeping.poll().is_pending());
     advance(Duration::from_millis(2)).await;
     assert!(matches!(keeping.poll(), Poll::Ready(None)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_still_coming_when_the_time_is_up_is_given_back_and_streams_on() {
+    for (left, max_wait) in [(40, 60_000), (99, 100), (100, 100)] {
+        let (sender, receiver) = fed_body();
+        let start = Instant::now();
+        let config = KeepReplaced::default().max_wait(Duration::from_millis(max_wait)).unwrap();
+        let mut keeping = spawn(config.keep(answer(receiver), start + Duration::from_millis(left)));
+        sender.send(b"not ");
+        assert!(keeping.poll().is_pending());
+        let mut kept = keeping.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(left));
+        assert_eq!(kept.headers(), answer(Erased::default()).headers());
+        assert_eq!(kept.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "not ");
+        sender.send(b"now");
+        assert_eq!(kept.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "now");
+    }
+}
+
+#[test]
+fn an_answer_that_can_t_be_kept_is_dropped_however_little_time_is_left() {
+    let body = Script::new([data(b"too long"), Act::Hang(Arc::default())]);
+    let keeping = KeepReplaced::default().max_body(7).unwrap().keep(answer(Erased::new(body)), Instant::now());
+    assert!(matches!(spawn(keeping).poll(), Poll::Ready(None)));
 }
 
 #[tokio::test]
@@ -147,7 +177,7 @@ async fn an_endless_answer_that_is_always_ready_ends_too() {
         }
     }
     let keeping =
-        KeepReplaced::default().max_wait(Duration::from_millis(1)).unwrap().keep(answer(Erased::new(Endless)));
+        KeepReplaced::default().max_wait(Duration::from_millis(1)).unwrap().keep(answer(Erased::new(Endless)), later());
     assert!(keeping.await.is_none());
 }
 
@@ -157,7 +187,7 @@ async fn a_keeping_dropped_at_any_frame_drops_the_answer() {
         let drops = Arc::new(AtomicUsize::new(0));
         let chunks = (0..frames).flat_map(|_| [data(b"one"), Act::Later]);
         let body = Script::new(chunks.chain([Act::Hang(Arc::default())])).counted(&drops);
-        let mut keeping = spawn(KeepReplaced::default().keep(answer(Erased::new(body))));
+        let mut keeping = spawn(KeepReplaced::default().keep(answer(Erased::new(body)), later()));
         for _ in 0..=frames {
             assert!(keeping.poll().is_pending());
         }
@@ -165,7 +195,7 @@ async fn a_keeping_dropped_at_any_frame_drops_the_answer() {
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     }
     let drops = Arc::new(AtomicUsize::new(0));
-    drop(KeepReplaced::default().keep(answer(Erased::new(Script::new([data(b"one")]).counted(&drops)))));
+    drop(KeepReplaced::default().keep(answer(Erased::new(Script::new([data(b"one")]).counted(&drops))), later()));
     assert_eq!(drops.load(Ordering::SeqCst), 1);
 }
 
@@ -173,7 +203,9 @@ async fn a_keeping_dropped_at_any_frame_drops_the_answer() {
 fn tiny_chunks_of_large_buffers_keep_no_buffer_alive() {
     let released = Arc::new(AtomicUsize::new(0));
     let acts = (0..50).map(|_| Act::Data(counted_chunk(100_000, &released).slice(..10)));
-    let Poll::Ready(Some(kept)) = spawn(KeepReplaced::default().keep(script(acts))).poll() else { panic!("not kept") };
+    let Poll::Ready(Some(kept)) = spawn(KeepReplaced::default().keep(script(acts), later())).poll() else {
+        panic!("not kept")
+    };
     assert_eq!(released.load(Ordering::SeqCst), 50);
     drop(kept);
 }
@@ -184,29 +216,32 @@ fn limits_that_can_t_work_are_refused() {
     assert_eq!(keep.max_body(usize::MAX).unwrap_err().field, "max_body");
     assert_eq!(keep.max_wait(Duration::ZERO).unwrap_err().field, "max_wait");
     assert_eq!(keep.max_wait(Duration::MAX).unwrap_err().field, "max_wait");
-    assert!(keep.max_wait(Duration::from_secs(60)).is_ok());
+    let minute = keep.max_wait(Duration::from_secs(60)).unwrap();
+    assert_eq!(minute.check_within(Duration::from_secs(59)).unwrap_err().field, "max_wait");
+    assert!(minute.check_within(Duration::from_secs(60)).is_ok());
+    assert!(keep.check_within(Duration::from_millis(1)).is_ok(), "what isn't set contradicts nothing");
 }
 
 #[tokio::test]
 async fn discarding_drops_the_answer_before_anything_else() {
     let drops = Arc::new(AtomicUsize::new(0));
-    let keeping = DiscardReplaced.keep(answer(Erased::new(Script::new([data(b"one")]).counted(&drops))));
+    let keeping = DiscardReplaced.keep(answer(Erased::new(Script::new([data(b"one")]).counted(&drops))), later());
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     assert!(keeping.await.is_none());
-    assert_eq!(DiscardReplaced.keep("any type").await, None);
+    assert_eq!(DiscardReplaced.keep("any type", later()).await, None);
 }
 
 #[test]
 fn the_future_is_send_where_the_body_is() {
     fn assert<T: Send>(_: &T) {}
-    assert(&KeepReplaced::default().keep(answer(Erased::default())));
+    assert(&KeepReplaced::default().keep(answer(Erased::default()), later()));
 }
 
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn an_axum_answer_is_kept() {
     let answer = Response::new(axum_core::body::Body::from("not now"));
-    let kept = KeepReplaced::default().keep(answer).await.unwrap();
+    let kept = KeepReplaced::default().keep(answer, later()).await.unwrap();
     assert_eq!(kept.body().size_hint().exact(), Some(7));
     assert_eq!(kept.into_body().collect().await.unwrap().to_bytes(), "not now");
 }

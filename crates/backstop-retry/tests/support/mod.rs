@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tower::Service;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,6 +41,11 @@ impl<E> Upstream<E> {
 
     pub fn calls(&self) -> usize {
         self.calls.lock().unwrap().len()
+    }
+
+    /// When it was called last.
+    pub fn last_call(&self) -> Option<Instant> {
+        self.calls.lock().unwrap().last().copied()
     }
 
     /// The times from each call to the next.
@@ -164,5 +169,28 @@ impl http_body::Body for Chunks {
             (None, Then::End) => Poll::Ready(None),
             (None, Then::Hang) => Poll::Pending,
         }
+    }
+}
+
+/// A body that gives a chunk every so often, and doesn't end.
+pub struct Drips {
+    every: Duration,
+    next: Pin<Box<Sleep>>,
+}
+
+impl Drips {
+    pub fn body(every: Duration) -> Body {
+        Body::new(Self { every, next: Box::pin(sleep(every)) })
+    }
+}
+
+impl http_body::Body for Drips {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::task::ready!(self.next.as_mut().poll(cx));
+        self.next = Box::pin(sleep(self.every));
+        Poll::Ready(Some(Ok(Frame::data("drip ".into()))))
     }
 }

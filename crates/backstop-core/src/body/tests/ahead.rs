@@ -73,14 +73,49 @@ fn the_body_is_dropped_with_it_and_once_it_is_read() {
     assert_pending!(broken.poll(), "polled once too often, it does nothing");
 }
 
+#[tokio::test]
+async fn reading_that_is_stopped_gives_the_body_as_far_as_it_came_and_goes_on_from_there() {
+    for length in [Length::Declared, Length::Unknown] {
+        let body = Erased::new(Script::new([data(b"one"), Act::Later, data(b"two")]).with_length(length));
+        let hint = body.size_hint();
+        let mut reading = spawn(ReadAhead::new(body, 100));
+        assert_pending!(reading.poll());
+        let mut ahead = reading.stop().unwrap();
+        assert!(reading.stop().is_none());
+        assert_pending!(reading.poll());
+
+        assert!(!ahead.is_whole && !ahead.body.is_end_stream());
+        assert_eq!((ahead.body.size_hint().lower(), ahead.body.size_hint().upper()), (hint.lower(), hint.upper()));
+        for (frame, left) in [("one", 3), ("two", 0)] {
+            assert_eq!(ahead.body.frame().await.unwrap().unwrap().into_data().unwrap(), frame);
+            assert_eq!(ahead.body.size_hint().exact(), hint.exact().map(|_| left));
+        }
+        assert!(ahead.body.frame().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn reading_that_is_stopped_before_it_began_or_after_the_trailers_loses_nothing() {
+    let early = ReadAhead::new(Erased::new(Script::new([data(b"one")])), 100).stop().unwrap();
+    assert_eq!(read_all(early.body).await.unwrap().0, b"one");
+
+    let acts = [data(b"one"), Act::Trailers(trailers("1")), Act::Later];
+    let mut reading = spawn(ReadAhead::new(Erased::new(Script::new(acts)), 100));
+    assert_pending!(reading.poll());
+    let late = reading.stop().unwrap();
+    assert_eq!(late.trailers, Some(trailers("1")));
+    assert_eq!(read_all(late.body).await.unwrap(), (b"one".to_vec(), vec![trailers("1")]));
+}
+
 proptest! {
     #[test]
-    fn any_body_comes_out_byte_for_byte_however_much_is_read_ahead(
+    fn any_body_comes_out_byte_for_byte_however_much_is_read_ahead_and_whenever_that_is_stopped(
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..10),
         pending in any::<u16>(),
         declared in any::<bool>(),
         ends in any::<bool>(),
         max_bytes in 0_usize..30_000,
+        polls in 1_usize..20,
     ) {
         let acts = chunks.iter().enumerate().flat_map(|(index, chunk)| {
             let later = (pending >> index & 1 == 1).then_some(Act::Later);
@@ -90,15 +125,16 @@ proptest! {
         let original = Erased::new(Script::new(acts).with_length(if declared { Length::Declared } else { Length::Unknown }));
         let exact = original.size_hint().exact();
         let mut reading = spawn(ReadAhead::new(original, max_bytes));
-        let ahead = loop {
-            if let std::task::Poll::Ready(ahead) = reading.poll() {
-                break ahead.unwrap();
-            }
-        };
+        let read = (0..polls).find_map(|_| match reading.poll() {
+            std::task::Poll::Ready(ahead) => Some(ahead.unwrap()),
+            std::task::Poll::Pending => None,
+        });
+        let was_stopped = read.is_none();
+        let ahead = read.or_else(|| reading.stop()).unwrap();
         let all = chunks.concat();
         prop_assert_eq!(ahead.body.size_hint().exact(), exact);
         prop_assert!(!ahead.is_whole || all.len() <= max_bytes);
-        prop_assert!(ahead.is_whole || all.len() + 1000 > max_bytes);
+        prop_assert!(ahead.is_whole || was_stopped || all.len() + 1000 > max_bytes);
 
         let mut body = ahead.body;
         let (mut read, mut seen) = (Vec::new(), 0);
