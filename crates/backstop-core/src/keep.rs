@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    ConfigError,
+    Classify, ConfigError, HttpClassify, Reason,
     body::{ReadAhead, WrapBody},
 };
 
@@ -50,6 +50,13 @@ pub trait KeepAnswer<Res> {
 
     /// Adds a note of the layer to the answer that it returns, in types that have room for that.
     fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
+
+    /// In a word, why such an answer isn't one, in types that tell it; else the judge's own word, `judged`.
+    ///
+    /// A closure that [judges](crate::ClassifyFn) has no word but [`Reason::Error`].
+    fn reason(&self, _answer: &Res, judged: Reason) -> Reason {
+        judged
+    }
 }
 
 /// Keeps an HTTP response by reading its body into memory. The default.
@@ -132,6 +139,10 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
 
     fn note<T: Clone + Send + Sync + 'static>(&self, answer: &mut Response<B>, note: T) {
         answer.extensions_mut().insert(note);
+    }
+
+    fn reason(&self, answer: &Response<B>, judged: Reason) -> Reason {
+        if judged == Reason::Error { HttpClassify::new().reason(Ok(answer)) } else { judged }
     }
 }
 

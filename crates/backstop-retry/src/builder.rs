@@ -203,6 +203,14 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     }
 
     /// Judges results with a closure. What it calls transient is worth repeating.
+    ///
+    /// Have it ask [`HttpClassify`] first and change what that says, as the [crate docs](crate#what-is-repeated) show: the
+    /// server's `Retry-After`, and which errors prove that nothing was processed, are in its outcome. What layers of
+    /// ours refuse (circuit open, bulkhead full, all providers failed) isn't repeated, whatever a closure says of its
+    /// status.
+    ///
+    /// With [`discard_replaced`](Self::discard_replaced) nothing is known of a response but what the closure says: a refusal
+    /// is then repeated where that calls it transient, and every reason is `error`.
     pub fn classify_fn<Res, F>(self, judge: F) -> RetryBuilder<ClassifyFn<F>, K, A>
     where
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,

@@ -165,20 +165,28 @@ where
         self.policy.classify.classify(result.as_ref().map_err(ErrorRef::new))
     }
 
+    /// In a word, why this result isn't an answer.
+    fn reason(&self, result: &Result<S::Response, S::Error>) -> Reason {
+        let Policy { classify, keep, .. } = &*self.policy;
+        let judged = classify.reason(result.as_ref().map_err(ErrorRef::new));
+        result.as_ref().map_or(judged, |answer| keep.reason(answer, judged))
+    }
+
     /// Decides what follows an attempt.
     pub(crate) fn after(
         &mut self,
         outcome: Outcome,
         answer: Answer<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
-        let judged = answer.result.as_ref().map_err(ErrorRef::new);
         let policy = Arc::clone(&self.policy);
+        let reason = self.reason(&answer.result);
+        let is_refusal = is_refusal(&outcome) || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull);
         if self.has_last() {
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
             // Upstream's own word is worth more than that.
-            let came_to_nothing = if is_refusal(&outcome) {
+            let came_to_nothing = if is_refusal {
                 Some(StopReason::Refused)
-            } else if self.deadline_now().has_passed() && policy.classify.reason(judged) == Reason::Timeout {
+            } else if self.deadline_now().has_passed() && reason == Reason::Timeout {
                 Some(StopReason::TotalPassed)
             } else {
                 None
@@ -187,12 +195,13 @@ where
                 return Step::Finish(last);
             }
         }
-        if !outcome.transient {
+        // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
+        if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
             return Step::Finish(answer);
         }
         match self.plan(&outcome, answer.result.is_err()) {
             Ok(delay) => {
-                telemetry::retrying(&policy.settings.name, self.attempt, delay, policy.classify.reason(judged));
+                telemetry::retrying(&policy.settings.name, self.attempt, delay, reason);
                 self.attempt += 1;
                 match answer {
                     Answer { result: Ok(response), reports } => Step::Keep { response, reports },

@@ -10,10 +10,13 @@ use std::{
 };
 
 use axum::body::Body;
+use backstop_core::{ErrorRef, Outcome, Progress, RejectionKind, SetBy};
 use backstop_retry::RetryLayer;
-use http::{Method, Request};
-use support::{BoxError, Chunks, Then, Upstream, circuit_open, get, response, text, with_header, with_method};
-use tower::{Layer, ServiceExt};
+use http::{Method, Request, Response};
+use support::{
+    BoxError, Chunks, Then, Upstream, circuit_open, get, rejected, response, text, with_header, with_method,
+};
+use tower::{Layer, Service, ServiceExt};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -59,7 +62,11 @@ impl Visit for Line {
     }
 }
 
-async fn events<E: 'static>(layer: &RetryLayer, upstream: Upstream<E>, request: Request<Body>) -> Vec<String> {
+async fn events<E: 'static, L>(layer: &L, upstream: Upstream<E>, request: Request<Body>) -> Vec<String>
+where
+    L: Layer<Upstream<E>>,
+    L::Service: Service<Request<Body>>,
+{
     let lines = Lines::default();
     let _here = tracing::subscriber::set_default(lines.clone());
     _ = layer.layer(upstream).oneshot(request).await;
@@ -85,6 +92,29 @@ async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
         Upstream::<BoxError>::new(|n, _| async move { if n == 1 { Err("lost".into()) } else { Ok(circuit_open()) } });
     let told = events(&layer(), refused, get()).await;
     assert_eq!(told, ["name=ml attempt=1 delay reason=error", "name=ml attempt=2 reason=refused"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reasons_are_the_same_where_a_closure_judges() {
+    let layer = RetryLayer::builder("ml")
+        .max_attempts(2)
+        .classify_fn(|_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure().transient());
+    let layer = layer.build().unwrap();
+    let grpc = || {
+        let mut answer = with_header(200, "content-type", "application/grpc");
+        answer.headers_mut().insert("grpc-status", "14".parse().unwrap());
+        answer
+    };
+    let timed_out = || rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called });
+    for (answer, reason) in
+        [(|| response(503)) as fn() -> _, grpc, timed_out].into_iter().zip(["status-503", "grpc-14", "timeout"])
+    {
+        let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
+        let told = events(&layer, upstream, get()).await;
+        assert_eq!(told[0], format!("name=ml attempt=1 delay reason={reason}"));
+    }
+    let lost = Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
+    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error");
 }
 
 #[tokio::test(start_paused = true)]

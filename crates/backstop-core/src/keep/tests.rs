@@ -222,6 +222,14 @@ fn limits_that_can_t_work_are_refused() {
     assert!(keep.check_within(Duration::from_millis(1)).is_ok(), "what isn't set contradicts nothing");
 }
 
+#[test]
+fn an_answer_tells_why_it_is_none_where_the_judge_has_no_word_for_it() {
+    let (config, unavailable) = (KeepReplaced::default(), answer(Erased::default()));
+    assert_eq!(config.reason(&unavailable, Reason::Error), Reason::Status(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(config.reason(&unavailable, Reason::Body), Reason::Body, "the judge's word");
+    assert_eq!(DiscardReplaced.reason(&unavailable, Reason::Error), Reason::Error);
+}
+
 #[tokio::test]
 async fn discarding_drops_the_answer_before_anything_else() {
     let drops = Arc::new(AtomicUsize::new(0));
