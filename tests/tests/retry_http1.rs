@@ -9,7 +9,9 @@ use axum::{
     body::{Body, Bytes},
     extract::DefaultBodyLimit,
 };
-use backstop::{CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, core::KeepReplaced, retry::StopReason};
+use backstop::{
+    CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, TimeoutLayer, core::KeepReplaced, retry::StopReason,
+};
 use backstop_tests::{
     http::{Server, client, get, post, read},
     http1::{Connection, Http1Server, settle},
@@ -18,7 +20,7 @@ use backstop_tests::{
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 /// Retries that don't keep the test waiting.
 fn retry() -> RetryBuilder {
@@ -267,6 +269,60 @@ async fn an_upload_that_a_reset_cuts_off_arrives_whole_at_the_next_attempt_and_g
     let (answer, ()) = tokio::join!(answered, uploads);
     assert_eq!(read(answer.unwrap()).await.1, "whole");
     assert_eq!(server.methods(), [Method::PUT; 2]);
+}
+
+#[tokio::test]
+async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt() {
+    let (ended, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Http1Server::start({
+        let (ended, told) = (Arc::clone(&ended), Arc::clone(&told));
+        move |mut connection| {
+            let (ended, told) = (Arc::clone(&ended), Arc::clone(&told));
+            async move {
+                let head = connection.head().await.unwrap();
+                assert_eq!(connection.chunk().await, "hello ");
+                if connection.number() == 1 {
+                    // It never answers.
+                    ended.notified().await;
+                    return;
+                }
+                told.notify_one();
+                assert_eq!(connection.body(&head).await, "wide world");
+                connection.answer(200, "whole").await;
+            }
+        }
+    })
+    .await;
+    // The first attempt alone is in a hurry, whatever else the machine has to do.
+    let client = client(server.address());
+    let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).build().unwrap();
+    let hurried = hurried.layer(client.clone());
+    let client = tower::service_fn(move |request: Request<Body>| {
+        let (hurried, client) = (hurried.clone(), client.clone());
+        async move {
+            if request.headers().contains_key("x-attempt") {
+                client.oneshot(request).await
+            } else {
+                hurried.oneshot(request).await
+            }
+        }
+    });
+    let retry = retry().attempt_header("x-attempt".parse().unwrap());
+    let (chunks, body) = upload();
+    let answered = retry.build().unwrap().layer(client).oneshot(put(body));
+    let uploads = async move {
+        chunks.send("hello ").await.unwrap();
+        told.notified().await;
+        chunks.send("wide ").await.unwrap();
+        chunks.send("world").await.unwrap();
+    };
+    let uploads = tokio::spawn(uploads);
+    let (answer, body) = read(answered.await.unwrap()).await;
+    uploads.abort();
+    let retried = answer.extensions.get::<Retried>().unwrap();
+    assert_eq!((answer.status, retried.attempts(), retried.stop()), (StatusCode::OK, 2, None));
+    assert_eq!((body.as_str(), server.methods()), ("whole", vec![Method::PUT; 2]));
+    ended.notify_one();
 }
 
 /// An app whose handler reads no more than ten bytes, called with a longer body through a retry.

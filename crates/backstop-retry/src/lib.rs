@@ -71,7 +71,7 @@
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
 //! | CONNECT, an upgrade | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
-//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself: yes |
+//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself, or a timeout of ours ended the call: yes |
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
 //! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see

@@ -199,7 +199,8 @@ where
         if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
             return Step::Finish(answer);
         }
-        match self.plan(&outcome, answer.result.is_err()) {
+        // A time limit of ours is no answer of the server's, though it comes as a response.
+        match self.plan(&outcome, answer.result.is_err() || reason == Reason::Timeout) {
             Ok(delay) => {
                 telemetry::retrying(&policy.settings.name, self.attempt, delay, reason);
                 self.attempt += 1;

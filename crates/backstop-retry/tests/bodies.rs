@@ -11,11 +11,12 @@ use std::{
 };
 
 use axum::{Router, body::Body, http::StatusCode, routing::put};
+use backstop_core::{Progress, RejectionKind, SetBy};
 use backstop_retry::RetryLayer;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full, Limited};
-use support::{BoxError, Chunks, Then, Upstream, ml, response, text, with_body};
+use support::{BoxError, Chunks, Then, Upstream, ml, rejected, response, text, with_body};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 fn upload(body: Body) -> Request<Body> {
@@ -120,6 +121,29 @@ async fn an_early_answer_while_the_upload_still_runs_is_returned_and_the_upload_
     let answer = RetryLayer::new(ml()).layer(upstream.clone()).oneshot(upload(body)).await.unwrap();
     assert_eq!((answer.status(), upstream.calls()), (StatusCode::SERVICE_UNAVAILABLE, 1));
     assert_eq!(text(uploading.await.unwrap()).await, "wide world");
+}
+
+/// As a client does whose connection goes on sending the body after its call was dropped.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_still_runs_when_a_timeout_of_ours_ends_the_call_is_sent_again() {
+    let abandoned = Arc::new(Mutex::new(None));
+    let connection = Arc::clone(&abandoned);
+    let upstream = Upstream::<BoxError>::new(move |n, mut request: Request<Body>| {
+        let connection = Arc::clone(&connection);
+        async move {
+            if n > 1 {
+                return Ok(with_body(200, text(request.into_body()).await));
+            }
+            request.body_mut().frame().await.unwrap().unwrap();
+            *connection.lock().unwrap() = Some(request.into_body());
+            Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called }))
+        }
+    });
+    let body = Chunks::body(["hello ", "wide ", "world"], Then::End);
+    let answer = RetryLayer::new(ml()).layer(upstream).oneshot(upload(body)).await.unwrap();
+    assert_eq!((answer.status(), text(answer.into_body()).await), (StatusCode::OK, "hello wide world".into()));
+    let abandoned = abandoned.lock().unwrap().take().unwrap();
+    abandoned.collect().await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
