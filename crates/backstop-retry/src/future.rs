@@ -7,6 +7,7 @@
 //! | first attempt, later attempt | a response that is to be replaced | keeping |
 //! | first attempt, later attempt | an error that is to be replaced | waiting |
 //! | later attempt | refused by a layer, or out of time, with an earlier answer at hand | done: the earlier answer |
+//! | later attempt | never sent, with an earlier answer at hand | waiting, or done: the earlier answer |
 //! | keeping | the response is in memory, or given up, or the time is up | waiting |
 //! | waiting | the delay has passed | later attempt |
 //! | waiting | out of time, with an earlier answer at hand | done: the earlier answer |

@@ -219,7 +219,7 @@
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
 //! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
-//! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed` |
+//! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the
 //! events:

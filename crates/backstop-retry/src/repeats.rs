@@ -199,12 +199,15 @@ where
         if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
             return Step::Finish(answer);
         }
+        // It was never sent, so there is a better word as long as there is any.
+        let is_no_news = self.has_last() && reason == Reason::Timeout && outcome.unprocessed;
         // A time limit of ours is no answer of the server's, though it comes as a response.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::Timeout) {
             Ok(delay) => {
                 telemetry::retrying(&policy.settings.name, self.attempt, delay, reason);
                 self.attempt += 1;
                 match answer {
+                    _ if is_no_news => Step::Wait,
                     Answer { result: Ok(response), reports } => Step::Keep { response, reports },
                     failed @ Answer { result: Err(_), .. } => {
                         self.last = Some(Box::new(failed));
@@ -213,6 +216,9 @@ where
                 }
             }
             Err(stop) => {
+                if let Some(last) = is_no_news.then(|| self.take_last(stop)).flatten() {
+                    return Step::Finish(last);
+                }
                 self.stop = Some(stop);
                 telemetry::stopped(&policy.settings.name, self.attempt, stop);
                 Step::Finish(answer)

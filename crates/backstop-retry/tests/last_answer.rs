@@ -21,7 +21,7 @@ use axum::body::Body;
 use backstop_core::{
     CircuitState, Degradation, Freshness, Progress, Reason, Rejection, RejectionKind, Scope, SetBy, name, scope,
 };
-use backstop_retry::RetryLayer;
+use backstop_retry::{Retried, RetryBudget, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
@@ -140,6 +140,50 @@ async fn an_attempt_that_a_timeout_further_in_ends_at_the_total_gives_way_too() 
     let layer = RetryLayer::builder("ml").total(Duration::from_secs(3)).build().unwrap();
     let answer = layer.layer(upstream).oneshot(get()).await.unwrap();
     assert_eq!(text(answer.into_body()).await, "upstream's own");
+}
+
+/// The upstream's own answer, and then what a layer says whose service was not ready in time.
+fn then_not_ready(as_error: bool) -> Upstream<BoxError> {
+    let kind = || RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::NotReady };
+    Upstream::new(move |n, _| async move {
+        match n {
+            1 => Ok(with_body(503, "upstream's own")),
+            _ if as_error => Err(Rejection::new(name!("inner"), kind()).into()),
+            _ => Ok(rejected(kind())),
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_that_was_never_sent_gives_way_to_the_upstreams_last_answer() {
+    for as_error in [false, true] {
+        let upstream = then_not_ready(as_error);
+        let answer = RetryLayer::new(ml()).layer(upstream.clone()).oneshot(get()).await.unwrap();
+        let retried = answer.extensions().get::<Retried>().copied().unwrap();
+        assert_eq!((retried.attempts(), retried.stop()), (3, Some(StopReason::MaxAttempts)));
+        assert_eq!(text(answer.into_body()).await, "upstream's own");
+        assert_eq!(upstream.calls(), 3, "it is worth repeating, all the same");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_that_was_never_sent_gives_way_for_whatever_there_is_no_other() {
+    let one = RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap();
+    let upstream = then_not_ready(false);
+    let layer = RetryLayer::builder("ml").budget(one).build().unwrap();
+    let answer = layer.layer(upstream.clone()).oneshot(get()).await.unwrap();
+    let retried = answer.extensions().get::<Retried>().copied().unwrap();
+    assert_eq!((retried.attempts(), retried.stop()), (2, Some(StopReason::Budget)));
+    assert_eq!(text(answer.into_body()).await, "upstream's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_refused_in_the_last_attempt_is_news_and_returned() {
+    let upstream = Upstream::<BoxError>::new(|n, _| async move {
+        if n == 1 { Ok(response(503)) } else { Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()) }
+    });
+    let error = RetryLayer::new(ml()).layer(upstream).oneshot(get()).await.unwrap_err();
+    assert!(error.is::<io::Error>());
 }
 
 #[tokio::test(start_paused = true)]
