@@ -181,7 +181,8 @@
 //! `grpc-previous-rpc-attempts` in any case ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md)).
 //!
 //! All requests together are held to the [`RetryBudget`]: 20 % of them may be repeated, and 10 a second, unless set. So
-//! while everything fails the load on the dependency is the demand and a fifth, and not three times the demand. With
+//! while everything fails the load on the dependency is the demand and a fifth, and not three times the demand; at first
+//! up to 200 retries more, which were saved. That holds for each budget: of each layer, in each process. With
 //! [`no_budget`](RetryBuilder::no_budget), it is the demand times `max_attempts` until the circuit opens.
 //!
 //! # Cost
