@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use axum::body::Body;
 use backstop_core::{
-    AllProvidersFailed, ClassifyFn, ErrorRef, HttpCopy, KeepReplaced, Outcome, Progress, Rejection, RejectionKind,
-    SetBy, name, scope,
+    AllProvidersFailed, ClassifyFn, ErrorRef, HttpCopy, KeepReplaced, Outcome, Rejection, RejectionKind, name, scope,
 };
 use backstop_retry::{Retried, RetryBuilder, RetryLayer, StopReason};
 use http::Response;
-use support::{BoxError, Upstream, circuit_open, get, rejected, text, with_body};
+use support::{BoxError, Upstream, circuit_open, get, rejected, text, timed_out, with_body};
 use tokio::time::sleep_until;
 use tower::{Layer, ServiceExt};
 
@@ -40,7 +39,7 @@ async fn an_attempt_that_a_timeout_further_in_ends_at_the_total_gives_way_to_the
             return Ok(with_body(503, "upstream's own"));
         }
         sleep_until(scope::deadline().unwrap().instant()).await;
-        Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called }))
+        Ok(timed_out())
     });
     let answer = answered(&upstream).await;
     assert_eq!(answer.extensions().get::<Retried>().unwrap().stop(), Some(StopReason::TotalPassed));

@@ -10,7 +10,7 @@ use axum::body::Body;
 use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict};
 use backstop_retry::{Repeat, RetryLayer, name};
 use http::{Method, Request, Response, StatusCode, Version};
-use support::{BoxError, Upstream, circuit_open, get, ml, rejected, response, with_header, with_method};
+use support::{BoxError, Upstream, circuit_open, get, grpc, ml, rejected, response, with_method};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// How often the upstream is called.
@@ -193,15 +193,7 @@ async fn a_callers_own_deadline_is_not_repeated() {
 #[tokio::test(start_paused = true)]
 async fn grpc_is_repeated_where_it_is_declared_safe_and_the_server_does_not_say_stop() {
     let answer = |code: &'static str, pushback: Option<&'static str>| {
-        Upstream::<BoxError>::new(move |_, _| {
-            let mut response = with_header(200, "content-type", "application/grpc");
-            response.headers_mut().insert("grpc-status", code.parse().unwrap());
-            response
-                .headers_mut()
-                .extend(pushback.map(|ms| ("grpc-retry-pushback-ms".parse().unwrap(), ms.parse().unwrap()))
-                    as Option<(http::HeaderName, _)>);
-            async { Ok(response) }
-        })
+        Upstream::<BoxError>::new(move |_, _| async move { Ok(grpc(code, pushback)) })
     };
     let call = || {
         let mut request = with_method(Method::POST);
@@ -219,6 +211,7 @@ async fn grpc_is_repeated_where_it_is_declared_safe_and_the_server_does_not_say_
         ("14", Some("soon"), 1),
         ("8", None, 1),
         ("8", Some("5"), 3),
+        ("8", Some("-1"), 1),
         ("5", None, 1),
         ("13", None, 1),
     ] {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{ErrorRef, Outcome, Progress, RejectionKind, SetBy};
-use backstop_retry::RetryLayer;
+use backstop_core::{ErrorRef, Outcome, Progress, Rejection, RejectionKind, SetBy};
+use backstop_retry::{RetryBudget, RetryLayer};
 use http::{Method, Request, Response};
 use support::{
-    BoxError, Chunks, Then, Upstream, circuit_open, get, rejected, response, text, with_header, with_method,
+    BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, rejected, response, text, timed_out, with_header,
+    with_method,
 };
 use tower::{Layer, Service, ServiceExt};
 use tracing::{
@@ -94,25 +95,34 @@ async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
     assert_eq!(told, ["name=ml attempt=1 delay reason=error", "name=ml attempt=2 reason=refused"]);
 }
 
+async fn every_reason_is_told<L>(layer: &L)
+where
+    L: Layer<Upstream<BoxError>>,
+    L::Service: Service<Request<Body>>,
+{
+    let answers: [fn() -> Response<Body>; 3] = [|| response(503), || grpc("14", None), timed_out];
+    for (answer, reason) in answers.into_iter().zip(["status-503", "grpc-14", "timeout"]) {
+        let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
+        let told = events(layer, upstream, get()).await;
+        assert_eq!(told[0], format!("name=ml attempt=1 delay reason={reason}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_retry_tells_what_went_wrong() {
+    every_reason_is_told(&layer()).await;
+    let rejection = || timed_out().extensions().get::<Rejection>().cloned().unwrap();
+    let as_error = Upstream::<BoxError>::new(move |_, _| async move { Err(rejection().into()) });
+    assert_eq!(events(&layer(), as_error, get()).await[0], "name=ml attempt=1 delay reason=timeout");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_reasons_are_the_same_where_a_closure_judges() {
     let layer = RetryLayer::builder("ml")
         .max_attempts(2)
         .classify_fn(|_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure().transient());
     let layer = layer.build().unwrap();
-    let grpc = || {
-        let mut answer = with_header(200, "content-type", "application/grpc");
-        answer.headers_mut().insert("grpc-status", "14".parse().unwrap());
-        answer
-    };
-    let timed_out = || rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called });
-    for (answer, reason) in
-        [(|| response(503)) as fn() -> _, grpc, timed_out].into_iter().zip(["status-503", "grpc-14", "timeout"])
-    {
-        let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
-        let told = events(&layer, upstream, get()).await;
-        assert_eq!(told[0], format!("name=ml attempt=1 delay reason={reason}"));
-    }
+    every_reason_is_told(&layer).await;
     let lost = Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
     assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error");
 }
@@ -154,4 +164,34 @@ async fn every_other_retry_that_is_not_made_says_why() {
     let mut early = get();
     early.headers_mut().insert("early-data", "1".parse().unwrap());
     assert_eq!(events(&layer(), Upstream::statuses([425]), early).await, why("early-data"));
+
+    let stopping =
+        |code: &'static str| Upstream::<BoxError>::new(move |_, _| async move { Ok(grpc(code, Some("-1"))) });
+    assert_eq!(events(&layer(), stopping("14"), get()).await, why("server-said-stop"));
+    assert_eq!(
+        events(&layer(), stopping("8"), get()).await,
+        Vec::<String>::new(),
+        "without a delay it isn't worth it anyway"
+    );
+    let budget = RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap();
+    let poor = RetryLayer::builder("ml").budget(budget).build().unwrap();
+    let told = events(&poor, failing(), get()).await;
+    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=budget"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_answer_that_is_returned_says_why() {
+    let layer = RetryLayer::builder("ml").total(support::ms(1000)).build().unwrap();
+    let hangs = Upstream::<BoxError>::new(|n, _| async move {
+        if n == 1 { Ok(response(503)) } else { std::future::pending().await }
+    });
+    let told = events(&layer, hangs, get()).await;
+    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=total-passed"]);
+    let never_ready = Upstream::<BoxError>::new(|n, _| async move {
+        let progress = Progress::NotReady;
+        let not_ready = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress };
+        Ok(if n == 1 { response(503) } else { rejected(not_ready) })
+    });
+    let told = events(&layer, never_ready, get()).await;
+    assert_eq!(told[1..], ["name=ml attempt=2 delay reason=timeout", "name=ml attempt=3 reason=max-attempts"]);
 }

@@ -10,10 +10,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use backstop_retry::RetryLayer;
-use http::Method;
+use axum::body::Body;
+use backstop_retry::{RetryBudget, RetryLayer};
+use http::{Method, Request, Response};
 use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use support::{BoxError, Upstream, circuit_open, get, response, with_method};
+use support::{
+    BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, ms, response, text, timed_out, with_header, with_method,
+};
 use tower::{Layer, ServiceExt};
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
@@ -90,6 +93,64 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
             "retry_skipped_total{name=ml,reason=max-attempts} 1",
             "retry_skipped_total{name=ml,reason=not-idempotent} 1",
             "retry_skipped_total{name=ml,reason=refused} 1",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_other_reason_has_a_counter_of_its_own() {
+    let recorded = Recorded::default();
+    let _here = metrics::set_default_local_recorder(&recorded);
+    let answering = |answer: fn() -> Response<Body>| Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
+    let layer = |total| RetryLayer::builder("ml").max_attempts(2).max_body(0).total(ms(total));
+    let long = || layer(60_000).build().unwrap();
+
+    let then_stop = Upstream::<BoxError>::new(|n, _| async move { Ok(grpc("14", (n > 1).then_some("-1"))) });
+    call(&layer(60_000).max_attempts(3).build().unwrap(), then_stop, Method::GET).await;
+    call(&long(), answering(timed_out), Method::GET).await;
+    call(&long(), answering(|| with_header(503, "retry-after", "3600")), Method::GET).await;
+    call(&layer(1000).build().unwrap(), answering(|| with_header(503, "retry-after", "1")), Method::GET).await;
+    let hangs = Upstream::<BoxError>::new(|n, _| async move {
+        if n == 1 { Ok(response(502)) } else { std::future::pending().await }
+    });
+    call(&layer(1000).build().unwrap(), hangs, Method::GET).await;
+    let empty = RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap();
+    let poor = layer(60_000).max_attempts(3).budget(empty).build().unwrap();
+    call(&poor, Upstream::statuses([504]), Method::GET).await;
+
+    let mut early = get();
+    early.headers_mut().insert("early-data", "1".parse().unwrap());
+    long().layer(Upstream::statuses([425])).oneshot(early).await.unwrap();
+    let put = Request::put("/").body(Chunks::body(["hello"], Then::End)).unwrap();
+    let reads = Upstream::<BoxError>::new(|_, request| async move {
+        text(request.into_body()).await;
+        Ok(response(503))
+    });
+    long().layer(reads).oneshot(put).await.unwrap();
+    let put = Request::put("/").body(Chunks::body(["hello"], Then::End)).unwrap();
+    let held = Mutex::new(Vec::new());
+    let uploading = Upstream::<BoxError>::new(move |_, request: Request<Body>| {
+        held.lock().unwrap().push(request.into_body());
+        async { Ok(response(503)) }
+    });
+    RetryLayer::builder("ml").build().unwrap().layer(uploading).oneshot(put).await.unwrap();
+
+    assert_eq!(
+        recorded.shown(),
+        [
+            "retry_attempts_total{name=ml,reason=grpc-14} 1",
+            "retry_attempts_total{name=ml,reason=status-502} 1",
+            "retry_attempts_total{name=ml,reason=status-504} 1",
+            "retry_attempts_total{name=ml,reason=timeout} 1",
+            "retry_skipped_total{name=ml,reason=budget} 1",
+            "retry_skipped_total{name=ml,reason=early-data} 1",
+            "retry_skipped_total{name=ml,reason=max-attempts} 1",
+            "retry_skipped_total{name=ml,reason=no-time-left} 1",
+            "retry_skipped_total{name=ml,reason=not-replayable} 1",
+            "retry_skipped_total{name=ml,reason=server-delay} 1",
+            "retry_skipped_total{name=ml,reason=server-said-stop} 1",
+            "retry_skipped_total{name=ml,reason=total-passed} 1",
+            "retry_skipped_total{name=ml,reason=uploading} 1",
         ]
     );
 }

@@ -8,7 +8,9 @@ use axum::body::Body;
 use backstop_core::NotCopied;
 use backstop_retry::{Repeat, Retried, RetryBuilder, RetryLayer, StopReason};
 use http::{Method, Request};
-use support::{BoxError, Chunks, Then, Upstream, circuit_open, get, ms, response, text, with_header, with_method};
+use support::{
+    BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, ms, response, text, with_header, with_method,
+};
 use tower::{Layer, ServiceExt};
 
 fn builder() -> RetryBuilder {
@@ -58,6 +60,8 @@ async fn every_other_reason_is_told_too() {
     assert_eq!(told(layer(), asking("3600"), get()).await, Some((1, Some(StopReason::ServerDelay))));
     let short = builder().total(ms(1500)).build().unwrap();
     assert_eq!(told(short, asking("1"), get()).await, Some((2, Some(StopReason::NoTimeLeft))));
+    let stopping = Upstream::<BoxError>::new(|n, _| async move { Ok(grpc("14", (n == 2).then_some("-1"))) });
+    assert_eq!(told(layer(), stopping, get()).await, Some((2, Some(StopReason::ServerSaidStop))));
     let mut early = get();
     early.headers_mut().insert("early-data", "1".parse().unwrap());
     assert_eq!(told_by_default(&[425], early).await, Some((1, Some(StopReason::EarlyData))));

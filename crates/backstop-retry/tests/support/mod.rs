@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{CircuitState, Name, Rejection, RejectionKind, name};
+use backstop_core::{CircuitState, Name, Progress, Rejection, RejectionKind, SetBy, name};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -111,6 +111,21 @@ pub fn with_header(status: u16, name: &'static str, value: &str) -> Response<Bod
     let mut response = response(status);
     response.headers_mut().insert(name, value.parse().unwrap());
     response
+}
+
+/// A Trailers-Only answer.
+pub fn grpc(code: &str, pushback: Option<&str>) -> Response<Body> {
+    let mut response = with_header(200, "content-type", "application/grpc");
+    response.headers_mut().insert("grpc-status", code.parse().unwrap());
+    if let Some(pushback) = pushback {
+        response.headers_mut().insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+    }
+    response
+}
+
+/// As a time limit of ours answers that has ended a call.
+pub fn timed_out() -> Response<Body> {
+    rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called })
 }
 
 /// As a circuit breaker that is open, or another layer, answers.
