@@ -10,12 +10,14 @@ mod clone_copy;
 mod facts;
 mod head;
 mod http_copy;
+mod left_out;
 #[cfg(test)]
 mod tests;
 
 pub use clone_copy::CloneCopy;
 pub use facts::{Repeat, RequestFacts};
 pub use http_copy::{HttpCopy, HttpKept};
+pub use left_out::LeftOut;
 
 /// How a layer makes copies of requests.
 ///
@@ -99,6 +101,8 @@ pub enum Keep {
 ///
 /// Ranges and validators (RFC 9110 §13 and §14) name a representation of the source that the caller had in mind. Another
 /// source knows nothing of them. On a method that changes something they guard against a lost update, and stay.
+///
+/// A head-only copy tells by the extension [`LeftOut`] what of a body it leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyAs {
     /// As it was: the same request to the same service.

@@ -59,7 +59,7 @@ pub use body::{
 };
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
-pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, NotCopied, Repeat, RequestFacts};
+pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
 pub use deadline::{Deadline, Limit, SetBy};
 pub use degradation::{Degradation, Freshness, Reason};
 pub use eager_call::EagerCall;

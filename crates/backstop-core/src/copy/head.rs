@@ -1,6 +1,6 @@
 //! The head of a request, copied as cheaply as can be for the case that it is never needed.
 
-use http::{Extensions, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use super::{CopyAs, NotCopied};
 
@@ -50,6 +50,11 @@ impl HeadSnapshot {
         *request.extensions_mut() = self.extensions.clone();
         remove_live(request.extensions_mut());
         Ok(request)
+    }
+
+    /// The headers that a head-only copy doesn't hold for want of a body.
+    pub(crate) fn of_the_body(&self) -> Result<HeaderMap, NotCopied> {
+        self.flat.restore(describes_the_body).map(|(_, headers)| headers)
     }
 }
 

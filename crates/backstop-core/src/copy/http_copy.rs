@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use http::{HeaderName, Request};
 
-use super::{CopyAs, CopyRequest, Keep, NotCopied, Repeat, RequestFacts, head::HeadSnapshot};
+use super::{CopyAs, CopyRequest, Keep, LeftOut, NotCopied, Repeat, RequestFacts, head::HeadSnapshot};
 use crate::{
     ConfigError,
     body::{Held, Replay, ReplayableBody},
@@ -53,6 +53,7 @@ pub struct HttpKept<B> {
     head: HeadSnapshot,
     /// `None` where the head alone was to be kept.
     body: Option<Replay<B>>,
+    had_body: bool,
 }
 
 impl<B> fmt::Debug for HttpKept<B> {
@@ -75,17 +76,18 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
     }
 
     fn keep(&self, request: &mut Request<B>, keep: Keep) -> Self::Kept {
+        let had_body = !request.body().is_end_stream();
         let body = match keep {
             Keep::Head => None,
             // The common case, without taking the body out.
-            Keep::Whole if request.body().is_end_stream() => Some(Replay::ended()),
+            Keep::Whole if !had_body => Some(Replay::ended()),
             Keep::Whole => {
                 let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
                 *request.body_mut() = body;
                 Some(replay)
             }
         };
-        HttpKept { head: HeadSnapshot::of(request), body }
+        HttpKept { head: HeadSnapshot::of(request), body, had_body }
     }
 
     fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {
@@ -94,7 +96,13 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
             (CopyAs::Same | CopyAs::ForProvider, Some(body)) => body.copy()?,
             (CopyAs::Same | CopyAs::ForProvider, None) => return Err(NotCopied::HeadOnly),
         };
-        kept.head.request(copy, body)
+        let mut request = kept.head.request(copy, body)?;
+        if copy == CopyAs::HeadOnly
+            && let Some(left_out) = LeftOut::of(kept.head.of_the_body()?, kept.had_body)
+        {
+            request.extensions_mut().insert(left_out);
+        }
+        Ok(request)
     }
 
     fn held(&self, kept: &Self::Kept) -> Held {

@@ -95,6 +95,32 @@ fn a_head_only_copy_says_nothing_of_a_body() {
     }
 }
 
+#[test]
+fn a_head_only_copy_tells_what_of_a_body_it_leaves_out() {
+    let copying = HttpCopy::default();
+    let (hello, empty) = (|| Full::new(Bytes::from("hello")), Full::<Bytes>::default);
+    for keep in [Keep::Head, Keep::Whole] {
+        let left_out = |mut sent| {
+            let copy = copying.copy(&mut copying.keep(&mut sent, keep), CopyAs::HeadOnly).unwrap();
+            copy.extensions().get::<LeftOut>().cloned()
+        };
+        let all = left_out(request(hello())).unwrap();
+        assert_eq!(all.headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(), BODY);
+        assert!(all.has_body());
+        let no_body = left_out(request(empty())).unwrap();
+        assert!(no_body.headers().len() == BODY.len() && !no_body.has_body());
+        let no_fields = left_out(Request::new(hello())).unwrap();
+        assert!(no_fields.headers().is_empty() && no_fields.has_body());
+        assert!(left_out(Request::new(empty())).is_none());
+
+        let mut sent = request(hello());
+        let mut kept = copying.keep(&mut sent, Keep::Whole);
+        for copy in [CopyAs::Same, CopyAs::ForProvider] {
+            assert!(copying.copy(&mut kept, copy).unwrap().extensions().get::<LeftOut>().is_none());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_head_only_copy_doesn_t_disturb_the_body_being_sent() {
     let copying = HttpCopy::default();
