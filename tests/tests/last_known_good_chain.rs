@@ -146,3 +146,54 @@ async fn what_a_write_changed_is_not_served_as_it_was() {
     assert_eq!(shop.asked(post("/list", "x"), StatusCode::NO_CONTENT).await.0.status, StatusCode::NO_CONTENT);
     assert_eq!(shop.asked(get("/list"), DOWN).await.1, "we are sorry");
 }
+
+/// As some search services are asked.
+#[tokio::test(start_paused = true)]
+async fn a_get_with_content_is_not_answered_with_what_answers_one_without() {
+    let shop = Shop::new();
+    shop.asked(get("/search"), "everything").await;
+    let with = |field: &'static str, value: &'static str| {
+        let mut search = get("/search");
+        search.headers_mut().insert(field, value.parse().unwrap());
+        search
+    };
+    let without_fields = || {
+        let mut search = get("/search");
+        *search.body_mut() = Body::from("{}");
+        search
+    };
+    for search in [
+        with("content-length", "2"),
+        with("content-type", "application/json"),
+        with("transfer-encoding", "chunked"),
+        without_fields(),
+    ] {
+        let fields = search.headers().clone();
+        assert_eq!(shop.asked(search, DOWN).await.1, "we are sorry", "{fields:?}");
+    }
+    let empty = with("content-length", "0");
+    assert_eq!(shop.asked(empty, DOWN).await.1, "everything");
+
+    let shop = Shop::new();
+    shop.asked(without_fields(), "what was searched for").await;
+    assert_eq!(shop.asked(get("/search"), DOWN).await.1, "we are sorry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_be_selected_by_a_field_of_the_content() {
+    let shop = Shop::new();
+    let within = |language: Option<&'static str>| {
+        let mut request = get("/list");
+        if let Some(language) = language {
+            request.headers_mut().insert("content-language", language.parse().unwrap());
+        }
+        request
+    };
+    let varying = |body: &'static str| ([("vary", "content-language")], body);
+    shop.asked(within(None), varying("the list")).await;
+    assert_eq!(shop.asked(within(Some("fr")), DOWN).await.1, "we are sorry");
+    shop.asked(within(Some("fr")), varying("la liste")).await;
+    assert_eq!(shop.asked(within(Some("fr")), DOWN).await.1, "la liste");
+    assert_eq!(shop.asked(within(Some("en")), DOWN).await.1, "we are sorry");
+    assert_eq!(shop.asked(within(None), DOWN).await.1, "the list");
+}

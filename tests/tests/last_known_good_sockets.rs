@@ -3,11 +3,18 @@
 
 use std::net::SocketAddr;
 
-use axum::{Router, body::Body, http::StatusCode, routing};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, StatusCode},
+    routing,
+};
 use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer, Provider, name};
 use backstop_tests::http::{Nobody, Server, client, get, header, read};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -95,4 +102,24 @@ async fn what_a_server_sends_is_stored_as_a_whole() {
         let known = layer.handle().answer::<Body>(asked.into_parts().0).await.unwrap();
         assert_eq!(read(known.into_value()).await.1, "the list", "{path}");
     }
+}
+
+/// On HTTP/2 content need not be announced by any field.
+#[tokio::test]
+async fn a_get_with_content_that_no_field_tells_of_is_not_stored() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let told = |headers: HeaderMap, body: Bytes| async move { format!("{} {}", headers.len(), body.len()) };
+    let app = Router::new().route("/search", routing::get(told)).layer(layer.clone());
+    let server = Server::start(app).await;
+    let client: Client<_, Body> = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let ask = async |body| {
+        let uri = format!("http://{}/search", server.address());
+        let answer = client.request(Request::get(uri).body(body).unwrap()).await.unwrap();
+        answer.into_body().collect().await.unwrap().to_bytes()
+    };
+    let content = Body::new(Full::<Bytes>::from("{}").map_frame(|frame| frame));
+    assert_eq!(ask(content).await, "0 2");
+    assert!(layer.handle().is_empty());
+    assert_eq!(ask(Body::empty()).await, "0 0");
+    assert!(!layer.handle().is_empty());
 }

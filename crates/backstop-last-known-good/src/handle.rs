@@ -2,14 +2,21 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Answer, Name, WrapBody};
+use backstop_core::{Answer, LeftOut, Name, WrapBody};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, rules::has_content, shelf::Place,
-    target::Target, telemetry, watch::flat,
+    MokaStore, Store,
+    cache_control::CacheControl,
+    entry::Entry,
+    layer::Shared,
+    rules::tell_of_content,
+    shelf::Place,
+    target::Target,
+    telemetry,
+    watch::{flat, flatten},
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -29,7 +36,9 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// without the body.
     ///
     /// The head must be what the layer saw of the same request, so give this to `Provider::head` of a chain that stands
-    /// directly around the layer.
+    /// directly around the layer. What such a chain leaves out of the head counts too, by its extension
+    /// [`LeftOut`](backstop_core::LeftOut). A head that you took off its request yourself doesn't tell whether there was a
+    /// body: give it only where there was none.
     ///
     /// # Errors
     /// [`NotStored`] says why there is none.
@@ -119,11 +128,17 @@ pub(crate) enum Window {
 
 impl<St: Store> Shared<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
-        if has_content(&head.headers) {
+        // What a chain has left out of the head was said of the request all the same.
+        let left_out: Option<&LeftOut> = head.extensions.get();
+        let had_content = left_out.is_some_and(|it| it.has_body() || tell_of_content(it.headers()));
+        if had_content || tell_of_content(&head.headers) {
             return Err(NotStored::Missing);
         }
         let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
-        let fields = flat(&head.headers).ok_or(NotStored::Missing)?;
+        let mut fields = flat(&head.headers).ok_or(NotStored::Missing)?;
+        if let Some(left_out) = left_out {
+            flatten(left_out.headers(), &mut fields).ok_or(NotStored::Missing)?;
+        }
         self.shelf.find(&place, &fields).await
     }
 

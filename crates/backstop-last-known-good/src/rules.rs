@@ -4,9 +4,10 @@
 //! crate's docs have the rules as a table.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY},
 };
+use http_body::Body;
 
 use crate::{
     age::{Arrival, Moment, fresh_for, made_at},
@@ -35,16 +36,19 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn by(
-        method: &Method,
-        headers: &HeaderMap,
+    pub(crate) fn by<B: Body>(
+        request: &Request<B>,
         sharing: Sharing,
         credentials: &[HeaderName],
         now: impl FnOnce() -> Moment,
     ) -> Self {
+        let headers = request.headers();
         let has = |name: &HeaderName| headers.contains_key(name);
-        let storable =
-            *method == Method::GET && !has(&RANGE) && !has_content(headers) && !CacheControl::of(headers).no_store;
+        let storable = *request.method() == Method::GET
+            && !has(&RANGE)
+            && request.body().is_end_stream()
+            && !tell_of_content(headers)
+            && !CacheControl::of(headers).no_store;
         Self {
             at: if storable { now() } else { Moment(0) },
             sharing,
@@ -54,9 +58,11 @@ impl Asked {
     }
 }
 
-/// Whether a request has content. On a GET that has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so
-/// that the target alone doesn't tell what was asked for.
-pub(crate) fn has_content(headers: &HeaderMap) -> bool {
+/// Whether a request's fields say that it has content: since HTTP/2 they need not, so its body is asked, too.
+///
+/// On a GET content has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so that the target alone doesn't
+/// tell what was asked for.
+pub(crate) fn tell_of_content(headers: &HeaderMap) -> bool {
     let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
     headers.contains_key(TRANSFER_ENCODING)
         || headers.contains_key(CONTENT_TYPE)

@@ -8,6 +8,7 @@ use std::{
 
 use backstop_core::WrapBody;
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use crate::{LastKnownGoodFuture, MokaStore, Store, layer::Shared, watch::Watch};
@@ -43,6 +44,7 @@ impl<S, St, ReqBody, ResBody> Service<Request<ReqBody>> for LastKnownGood<S, St>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     St: Store,
+    ReqBody: Body,
     ResBody: WrapBody,
 {
     type Response = S::Response;

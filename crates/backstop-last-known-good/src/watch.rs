@@ -14,6 +14,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
 };
+use http_body::Body;
 
 use crate::{
     Store,
@@ -52,7 +53,7 @@ pub(crate) struct Read {
 
 impl Watch {
     /// `None` for a request that has nothing to do with what is stored. The request comes back as it was.
-    pub(crate) fn of<St: Store, B>(request: Request<B>, shared: &Shared<St>) -> (Option<Self>, Request<B>) {
+    pub(crate) fn of<St: Store, B: Body>(request: Request<B>, shared: &Shared<St>) -> (Option<Self>, Request<B>) {
         match *request.method() {
             Method::GET | Method::HEAD => {
                 let (owner, request) = shared.owner_of_request(request);
@@ -96,10 +97,10 @@ fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Sh
 }
 
 impl Read {
-    fn begin<St: Store, B>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
-        let (method, headers) = (request.method(), request.headers());
+    fn begin<St: Store, B: Body>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
+        let headers = request.headers();
         let now = || shared.shelf.clock.now();
-        let asked = Asked::by(method, headers, owner.sharing(), &shared.credentials, now);
+        let asked = Asked::by(request, owner.sharing(), &shared.credentials, now);
         let fields = if asked.storable { flat(headers)? } else { Vec::new() };
         let target = Target::of(request.uri(), headers);
         let begun = shared.shelf.epoch(&target);
@@ -233,6 +234,11 @@ impl Length {
 /// All fields of a request, flat.
 pub(crate) fn flat(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut flat = Vec::with_capacity(fields::size(headers.iter()));
-    headers.iter().try_for_each(|(name, value): (&HeaderName, &HeaderValue)| fields::put(&mut flat, name, value))?;
+    flatten(headers, &mut flat)?;
     Some(flat)
+}
+
+/// Appends fields.
+pub(crate) fn flatten(headers: &HeaderMap, flat: &mut Vec<u8>) -> Option<()> {
+    headers.iter().try_for_each(|(name, value): (&HeaderName, &HeaderValue)| fields::put(flat, name, value))
 }

@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, routing::get};
 use backstop_last_known_good::{
@@ -10,6 +17,7 @@ use backstop_last_known_good::{
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_test::mock;
@@ -80,18 +88,31 @@ async fn readiness_and_its_errors_are_those_of_the_inner_service() {
     assert_eq!(call.await.unwrap_err().to_string(), "broken");
     handle.send_error("closed");
     let ready = service.enter(|cx, mut service| service.poll_ready(cx));
-    assert!(matches!(ready, std::task::Poll::Ready(Err(_))));
+    assert!(matches!(ready, Poll::Ready(Err(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn boxed_bodies_and_requests_of_any_body_will_do() {
-    struct NotClone;
+    /// Neither `Clone` nor `Sync`.
+    struct Once(PhantomData<Cell<()>>);
+    impl http_body::Body for Once {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(None)
+        }
+
+        fn is_end_stream(&self) -> bool {
+            true
+        }
+    }
     let layer = LastKnownGoodLayer::builder("shop").principal(|_| None::<&str>).build().unwrap();
-    let primary = service_fn(|_: Request<NotClone>| async {
+    let primary = service_fn(|_: Request<Once>| async {
         let body = UnsyncBoxBody::<Bytes, BoxError>::new(Full::from("x").map_err(|never| match never {}));
         Ok::<_, BoxError>(Response::new(body))
     });
-    let answer = layer.layer(primary).oneshot(Request::get("/").body(NotClone).unwrap()).await.unwrap();
+    let answer = layer.layer(primary).oneshot(Request::get("/").body(Once(PhantomData)).unwrap()).await.unwrap();
     answer.into_body().collect().await.unwrap();
     let head = Request::get("/").body(()).unwrap().into_parts().0;
     let known = layer.handle().answer::<UnsyncBoxBody<Bytes, BoxError>>(head).await.unwrap();

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use http::{Request, Response};
+use axum::body::Body;
+use http::Response;
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
@@ -24,7 +25,9 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
-    Asked::by(&Method::GET, &headers(request), sharing, &[HeaderName::from_static("x-api-key")], || NOW)
+    let mut get = Request::new(Body::empty());
+    *get.headers_mut() = headers(request);
+    Asked::by(&get, sharing, &[HeaderName::from_static("x-api-key")], || NOW)
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
@@ -132,7 +135,8 @@ fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_
 #[test]
 fn an_answer_to_another_method_is_not_stored() {
     for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
-        let asked = Asked::by(&method, &HeaderMap::new(), Sharing::Personal, &[], || NOW);
+        let request = Request::builder().method(&method).body(Body::empty()).unwrap();
+        let asked = Asked::by(&request, Sharing::Personal, &[], || NOW);
         assert_eq!(
             judge(&asked, StatusCode::OK, &HeaderMap::new(), || ARRIVAL, DAY),
             Verdict::Leave("request"),
