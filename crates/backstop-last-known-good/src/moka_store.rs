@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use backstop_core::ConfigError;
 use bytes::Bytes;
-use moka::{Expiry, sync::Cache};
+use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
 
 use crate::{Store, StoreError};
 
@@ -14,7 +14,7 @@ const LARGEST_MAX: u64 = 1 << 40;
 
 /// Stores in memory, by the crate `moka`: bounded in bytes and in number, shared by all threads, and at once. The default.
 ///
-/// When it is full, what has rarely been asked for makes room. Clones share what is stored.
+/// When it is full, what nobody has stored or asked for in the longest time makes room. Clones share what is stored.
 #[derive(Clone)]
 pub struct MokaStore {
     cache: Cache<Bytes, Record>,
@@ -52,7 +52,10 @@ impl MokaStore {
         let weigh = move |key: &Bytes, record: &Record| {
             u32::try_from(key.len() + record.value.len()).unwrap_or(u32::MAX).max(least)
         };
-        let cache = Cache::builder().max_capacity(max_bytes).weigher(weigh).expire_after(ByRecord).build();
+        // What is the newest is the best to have. By moka's own policy only what is read is popular enough to come in, and
+        // while the service is well nobody reads an answer, but all read what leads to one.
+        let cache = Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(max_bytes);
+        let cache = cache.weigher(weigh).expire_after(ByRecord).build();
         Self { cache, max_bytes }
     }
 

@@ -196,3 +196,17 @@ async fn what_is_itself_degraded_is_not_stored_as_good() {
         assert_eq!(outside.take_reports().len(), 1, "the report moves on");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_takes_what_is_new() {
+    let layer = LastKnownGoodLayer::builder("shop").max_entries(20).build().unwrap();
+    for i in 0..100 {
+        let path = format!("/{i}");
+        // As services are asked: again and again for the same.
+        for _ in 0..2 {
+            send(&layer, get(&path, &[]), response(200, &[], path.clone())).await;
+        }
+        assert!(layer.handle().len() <= 20);
+        assert_eq!(body_of(&layer, get(&path, &[])).await.as_ref(), Ok(&path));
+    }
+}
