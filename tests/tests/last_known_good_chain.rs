@@ -197,3 +197,56 @@ async fn an_answer_may_be_selected_by_a_field_of_the_content() {
     assert_eq!(shop.asked(within(Some("en")), DOWN).await.1, "we are sorry");
     assert_eq!(shop.asked(within(None), DOWN).await.1, "the list");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_degraded_answer_leaves_the_last_good_one_in_place() {
+    let degraded = |what: &'static str, fields: &[(&'static str, &'static str)]| {
+        let mut response = what.into_response();
+        for (name, value) in fields {
+            response.headers_mut().append(*name, value.parse().unwrap());
+        }
+        response
+    };
+    // As a service further in sends it that uses the same layers, labelled by its own degradation header.
+    let (inner, no_store) = (Shop::new(), ("cache-control", "no-store"));
+    let (mut head, body) = inner.asked(get("/list"), DOWN).await;
+    assert_eq!(
+        (header(&head, "x-data-freshness"), header(&head, "cache-control")),
+        (Some("degraded"), Some("no-store"))
+    );
+    let in_process = Response::from_parts(head.clone(), Body::from(body.clone()));
+    head.extensions.clear();
+    let over_http = Response::from_parts(head, Body::from(body));
+    for answer in [
+        in_process,
+        over_http,
+        degraded("old", &[("x-data-freshness", "stale;age=60")]),
+        degraded("partly old", &[("x-data-freshness", "fresh, stale")]),
+        degraded("partly", &[("x-data-freshness", "fresh"), ("x-data-freshness", "degraded"), no_store]),
+        degraded("garbage", &[("x-data-freshness", "?"), no_store]),
+        degraded("from elsewhere", &[("x-fallback-source", "cached"), no_store]),
+    ] {
+        let shop = Shop::new();
+        shop.asked(get("/list"), "the list").await;
+        let labels = answer.headers().clone();
+        shop.asked(get("/list"), answer).await;
+        assert_eq!(shop.asked(get("/list"), DOWN).await.1, "the list", "{labels:?}");
+    }
+
+    let shop = Shop::new();
+    shop.asked(get("/list"), "the list").await;
+    shop.asked(get("/list"), degraded("a replica's", &[("x-fallback-source", "b"), ("x-data-freshness", "fresh;a=1")]))
+        .await;
+    assert_eq!(shop.asked(get("/list"), DOWN).await.1, "a replica's");
+    shop.asked(get("/list"), degraded("private", &[no_store])).await;
+    assert_eq!(shop.asked(get("/list"), DOWN).await.1, "we are sorry");
+}
+
+/// It is so for the parts that an answer is made of, too, but what is gone is gone.
+#[tokio::test(start_paused = true)]
+async fn a_document_that_is_gone_is_forgotten_also_where_its_absence_is_told_in_a_degraded_way() {
+    let shop = Shop::new();
+    shop.asked(get("/list"), "the list").await;
+    shop.asked(get("/list"), (StatusCode::GONE, [("x-data-freshness", "degraded")], "gone")).await;
+    assert_eq!(shop.asked(get("/list"), DOWN).await.1, "we are sorry");
+}

@@ -2,9 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::{Name, grpc::GrpcCode};
+
+/// Which providers answered instead of the primary: `x-fallback-source`.
+pub const X_FALLBACK_SOURCE: HeaderName = HeaderName::from_static("x-fallback-source");
+
+/// How good the answer is: `x-data-freshness`, with `fresh`, `stale` or `degraded`.
+pub const X_DATA_FRESHNESS: HeaderName = HeaderName::from_static("x-data-freshness");
 
 /// The record of an answer that isn't the primary's fresh one: chain, source, position, reason, freshness.
 ///

@@ -61,7 +61,7 @@ pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
 pub use deadline::{Deadline, Limit, SetBy};
-pub use degradation::{Degradation, Freshness, Reason};
+pub use degradation::{Degradation, Freshness, Reason, X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
 pub use eager_call::EagerCall;
 pub use error_ref::ErrorRef;
 pub use http_classify::HttpClassify;

@@ -117,17 +117,9 @@ mod write;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{ConfigError, Degradation, Freshness, Name, name};
+pub use backstop_core::{ConfigError, Degradation, Freshness, Name, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, name};
 
 pub use config::{CacheSafety, DegradationHeaderBuilder, DegradationHeaderConfig, Details, InnerHeaders, Report};
 pub use future::DegradationHeaderFuture;
 pub use layer::DegradationHeaderLayer;
 pub use service::DegradationHeader;
-
-use http::HeaderName;
-
-/// Which providers answered instead of the primary: `x-fallback-source`.
-pub const X_FALLBACK_SOURCE: HeaderName = HeaderName::from_static("x-fallback-source");
-
-/// How good the answer is: `x-data-freshness`, with `fresh`, `stale` or `degraded`.
-pub const X_DATA_FRESHNESS: HeaderName = HeaderName::from_static("x-data-freshness");

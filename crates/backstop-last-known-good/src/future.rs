@@ -7,13 +7,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Freshness, Scope, WrapBody, scope as reporting};
+use backstop_core::{Scope, WrapBody, scope as reporting};
 use http::Response;
 use pin_project_lite::pin_project;
 
 use crate::{
     Store,
     layer::Shared,
+    quality::Quality,
     watch::{Task, Watch},
 };
 
@@ -74,9 +75,9 @@ where
                 return Poll::Ready(result);
             };
             let reports = scope.take_reports();
-            let degraded = reports.iter().any(|report| report.freshness() != Freshness::Fresh);
+            let quality = Quality::reported(&reports);
             reports.into_iter().for_each(reporting::report);
-            let task = result.as_mut().ok().and_then(|response| watch.answered(response, degraded, &shared));
+            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, &shared));
             match task {
                 Some(task) => *this.finishing = Some((task, result)),
                 None => return Poll::Ready(result),

@@ -65,7 +65,7 @@
 //! | … not if they set cookies | ours: a cookie is meant for one caller, once |
 //! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
 //! | … shared, in answer to `Authorization`, `Cookie` or configured [`credentials`](LastKnownGoodBuilder::credentials), only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
-//! | … not if they, or a part that they are made of, were degraded or stale themselves | ours |
+//! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, or told by `X-Data-Freshness` and `X-Fallback-Source` | ours |
 //! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
 //! | `no-cache`: not stored, since nothing is revalidated; so is `Pragma: no-cache` alone | RFC 9111 §5.2.2.4, §5.4 |
 //! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
@@ -82,7 +82,7 @@
 //! |---|---|---|
 //! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
 //! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
-//! | an answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same | ours |
+//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same | ours |
 //! | an answer from before any of these ends only after it | that isn't stored | ours |
 //!
 //! A store that fails to forget is remembered: this process then serves nothing that was made before. Other processes with
@@ -168,6 +168,7 @@ mod handle;
 mod key;
 mod layer;
 mod moka_store;
+mod quality;
 mod revalidate;
 mod rules;
 mod service;

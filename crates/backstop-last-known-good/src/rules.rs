@@ -12,6 +12,7 @@ use http_body::Body;
 use crate::{
     age::{Arrival, Moment, fresh_for, made_at},
     cache_control::CacheControl,
+    quality::Quality,
 };
 
 /// Who may be given what is stored.
@@ -97,6 +98,7 @@ pub(crate) fn judge(
     asked: &Asked,
     status: StatusCode,
     headers: &HeaderMap,
+    quality: Quality,
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
 ) -> Verdict {
@@ -105,6 +107,11 @@ pub(crate) fn judge(
     }
     if !asked.storable {
         return Verdict::Leave("request");
+    }
+    // Before all that such an answer says of caches: less than was asked for leaves with `no-store`, which says nothing of
+    // the good one, and just now is when that is needed.
+    if quality == Quality::Degraded {
+        return Verdict::Leave("degraded");
     }
     let control = CacheControl::of(headers);
     let shared = asked.sharing == Sharing::Shared;

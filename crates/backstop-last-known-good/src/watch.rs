@@ -9,7 +9,7 @@
 
 use std::{iter, mem, pin::Pin, sync::Arc};
 
-use backstop_core::{Degradation, Freshness, Rejection, WrapBody};
+use backstop_core::WrapBody;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
@@ -24,6 +24,7 @@ use crate::{
     fields,
     key::Owner,
     layer::Shared,
+    quality::Quality,
     rules::{Asked, Terms, Verdict, judge},
     shelf::{Epoch, Place},
     target::Target,
@@ -66,11 +67,11 @@ impl Watch {
 
     /// What must be done before `response` is given, if anything. Its body may be wrapped.
     ///
-    /// `degraded` is whether something less than fresh was reported while it was made.
+    /// `quality` is what was reported while it was made.
     pub(crate) fn answered<St, B>(
         self,
         response: &mut Response<B>,
-        degraded: bool,
+        quality: Quality,
         shared: &Arc<Shared<St>>,
     ) -> Option<Task>
     where
@@ -78,7 +79,7 @@ impl Watch {
         B: WrapBody,
     {
         match self {
-            Self::Read(read) => read.answered(response, degraded, shared),
+            Self::Read(read) => read.answered(response, quality, shared),
             Self::Write(target) => written(target, response, shared),
         }
     }
@@ -107,7 +108,7 @@ impl Read {
         Some(Self { place: Place { target, owner }, asked, fields, begun })
     }
 
-    fn answered<St, B>(self, response: &mut Response<B>, degraded: bool, shared: &Arc<Shared<St>>) -> Option<Task>
+    fn answered<St, B>(self, response: &mut Response<B>, quality: Quality, shared: &Arc<Shared<St>>) -> Option<Task>
     where
         St: Store,
         B: WrapBody,
@@ -115,11 +116,9 @@ impl Read {
         let shelf = &shared.shelf;
         let answered = || shelf.clock.arrival();
         let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
-        let verdict = match judge(&self.asked, response.status(), response.headers(), answered, max_stale) {
-            Verdict::Store(..) if degraded || is_degraded(response) => Verdict::Leave("degraded"),
-            verdict => verdict,
-        };
-        let (terms, answered) = match verdict {
+        let quality = quality.and_told_by(response);
+        let (status, headers) = (response.status(), response.headers());
+        let (terms, answered) = match judge(&self.asked, status, headers, quality, answered, max_stale) {
             Verdict::Store(terms, answered) => (terms, answered),
             Verdict::Leave(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
@@ -145,13 +144,6 @@ impl Read {
         *response.body_mut() = B::wrap(StoringBody::new(body, copying));
         None
     }
-}
-
-/// Whether a response says of itself that it isn't the primary's fresh one.
-fn is_degraded<B>(response: &Response<B>) -> bool {
-    let extensions = response.extensions();
-    let is_stale = |record: &Degradation| record.freshness() != Freshness::Fresh;
-    extensions.get::<Degradation>().is_some_and(is_stale) || extensions.get::<Rejection>().is_some()
 }
 
 /// An answer whose body is on its way.

@@ -31,7 +31,8 @@ fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
-    judge(&asked(sharing, request), StatusCode::from_u16(status).unwrap(), &headers(response), || ARRIVAL, DAY)
+    let status = StatusCode::from_u16(status).unwrap();
+    judge(&asked(sharing, request), status, &headers(response), Quality::Good, || ARRIVAL, DAY)
 }
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
@@ -138,7 +139,7 @@ fn an_answer_to_another_method_is_not_stored() {
         let request = Request::builder().method(&method).body(Body::empty()).unwrap();
         let asked = Asked::by(&request, Sharing::Personal, &[], || NOW);
         assert_eq!(
-            judge(&asked, StatusCode::OK, &HeaderMap::new(), || ARRIVAL, DAY),
+            judge(&asked, StatusCode::OK, &HeaderMap::new(), Quality::Good, || ARRIVAL, DAY),
             Verdict::Leave("request"),
             "{method}"
         );

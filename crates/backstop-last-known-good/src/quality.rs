@@ -1,0 +1,46 @@
+//! How good an answer is, by what is said of it.
+
+use backstop_core::{Degradation, Freshness, Rejection, X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
+use http::{HeaderMap, Response};
+
+/// How good an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quality {
+    /// As good as its source can make it.
+    Good,
+    /// Made of less: stale, degraded, or no answer at all.
+    Degraded,
+}
+
+impl Quality {
+    /// By what was reported while it was made.
+    pub(crate) fn reported(reports: &[Degradation]) -> Self {
+        if reports.iter().any(is_less) { Self::Degraded } else { Self::Good }
+    }
+
+    /// This, or less, by what the answer says of itself.
+    pub(crate) fn and_told_by<B>(self, response: &Response<B>) -> Self {
+        let extensions = response.extensions();
+        let is_degraded = extensions.get().is_some_and(is_less)
+            || extensions.get::<Rejection>().is_some()
+            || is_labelled_as_less(response.headers());
+        if is_degraded { Self::Degraded } else { self }
+    }
+}
+
+fn is_less(record: &Degradation) -> bool {
+    record.freshness() != Freshness::Fresh
+}
+
+/// By the labels of a service further in, which come over the network. What is neither `fresh` nor readable is less, and so
+/// is what comes from elsewhere and doesn't say that it is as good.
+fn is_labelled_as_less(headers: &HeaderMap) -> bool {
+    let labels =
+        headers.get_all(X_DATA_FRESHNESS).iter().flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
+    let words = labels.map(|label| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    let mut words = words.peekable();
+    if words.peek().is_none() {
+        return headers.contains_key(X_FALLBACK_SOURCE);
+    }
+    words.any(|word| word != b"fresh")
+}
