@@ -66,6 +66,7 @@
 //! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
 //! | … shared, in answer to `Authorization`, `Cookie` or configured [`credentials`](LastKnownGoodBuilder::credentials), only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
 //! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, or told by `X-Data-Freshness` and `X-Fallback-Source` | ours |
+//! | … not in place of one that was made more than a second later, and may be served: a body may end late, and another cache answer with an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
 //! | `no-cache`: not stored, since nothing is revalidated; so is `Pragma: no-cache` alone | RFC 9111 §5.2.2.4, §5.4 |
 //! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |

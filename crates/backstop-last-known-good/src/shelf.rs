@@ -27,6 +27,7 @@ use crate::{
     age::{Clock, Moment},
     entry::{Draft, Entry, Node},
     key::Owner,
+    rules::Terms,
     target::Target,
     telemetry,
     vary::{self, Selectors},
@@ -34,6 +35,9 @@ use crate::{
 
 /// Targets share this many ledgers. That two share one only means that, rarely, an answer isn't stored or served.
 const LEDGERS: usize = 4096;
+
+/// Ages are told in whole seconds, and so are dates: of what was made within one, the last that comes is the newest.
+const EXACT: Duration = Duration::from_secs(1);
 
 /// What was removed, as this process must remember it.
 #[derive(Debug, Default)]
@@ -133,10 +137,10 @@ impl<St: Store> Shelf<St> {
             let mut key = place.target.key(&self.name);
             let owned = !matches!(place.owner, Owner::Everyone);
             let none = Selectors::default();
-            let mut node = self.node_for(&key, if owned { &none } else { &selectors }, now).await?;
+            let (mut node, mut is_new) = self.node_for(&key, if owned { &none } else { &selectors }, now).await?;
             key.extend_from_slice(&node.generation.to_le_bytes());
             if place.owner.add_to(&mut key) {
-                node = self.node_for(&key, &selectors, now).await?;
+                (node, is_new) = self.node_for(&key, &selectors, now).await?;
                 key.extend_from_slice(&node.generation.to_le_bytes());
             }
             if self.epoch(&place.target) != begun {
@@ -147,6 +151,14 @@ impl<St: Store> Shelf<St> {
             }
             let selected = node.selectors.select(fields);
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
+            // A new node leads nowhere yet.
+            if !is_new
+                && let Some(known) = self.store.get(&key).await?.and_then(Entry::decode)
+                && known.selected == selected
+                && self.outdoes(&known.terms, &draft.terms)
+            {
+                return Ok(Err("older"));
+            }
             let ttl = draft.terms.left(now);
             let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected)) else { return Ok(Err("too-old")) };
             self.store.put(&key, bytes, ttl).await?;
@@ -157,6 +169,12 @@ impl<St: Store> Shelf<St> {
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
             Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
         }
+    }
+
+    /// Whether what is known of an answer stays though another one comes: of those that may be served the one that was made
+    /// last is the one to use (RFC 9111 §4).
+    fn outdoes(&self, known: &Terms, other: &Terms) -> bool {
+        known.made.since(other.made) > EXACT && known.left(self.clock.now()).is_some()
     }
 
     /// For who is about to remove all there is.
@@ -224,16 +242,17 @@ impl<St: Store> Shelf<St> {
         Node::decode(bytes).map(Some).ok_or(Trouble::Garbage)
     }
 
-    /// The node there is, if it selects by all of these and will outlive what it leads to; else a new one.
+    /// The node there is, if it selects by all of these and will outlive what it leads to; else a new one. And whether it
+    /// is new.
     ///
     /// A node is never written twice: it might have been removed in between, and what it led to would be back.
-    async fn node_for(&self, key: &[u8], selectors: &Selectors, now: Moment) -> Result<Node, Trouble> {
+    async fn node_for(&self, key: &[u8], selectors: &Selectors, now: Moment) -> Result<(Node, bool), Trouble> {
         let known = self.store.get(key).await?.and_then(Node::decode);
         let selectors = match known {
             Some(node) => {
                 let lasts = now.since(node.written) + self.max_stale < self.node_life();
                 if lasts && node.selectors.cover(selectors) {
-                    return Ok(node);
+                    return Ok((node, false));
                 }
                 node.selectors.and(selectors)
             }
@@ -243,7 +262,7 @@ impl<St: Store> Shelf<St> {
         if !node.selectors.too_many() {
             self.store.put(key, node.encode(), self.node_life()).await?;
         }
-        Ok(node)
+        Ok((node, true))
     }
 
     /// When a node ends, all that it leads to is lost: rarely, then.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use axum::body::Body;
 use backstop_core::{Degradation, Freshness, Reason, scope};
@@ -10,6 +10,7 @@ use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
 use http::{HeaderMap, Request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -209,4 +210,49 @@ async fn a_full_store_takes_what_is_new() {
         assert!(layer.handle().len() <= 20);
         assert_eq!(body_of(&layer, get(&path, &[])).await.as_ref(), Ok(&path));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_that_ends_late_does_not_displace_a_newer_one() {
+    let (layer, pieces) = (layer(), Pieces::default());
+    let mut older = begin(&layer, get("/", &[]), response(200, &[], pieces.body())).await.into_body();
+    advance(Duration::from_secs(2)).await;
+    send(&layer, get("/", &[]), response(200, &[], "newer")).await;
+    pieces.data("older");
+    pieces.end();
+    while older.frame().await.is_some() {}
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "newer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_that_was_made_last_is_the_one_that_is_known() {
+    let layer = layer();
+    let sends = async |age: &str, body: &'static str| {
+        send(&layer, get("/", &[]), response(200, &[("age", age)], body)).await;
+        body_of(&layer, get("/", &[])).await.unwrap()
+    };
+    assert_eq!(sends("100", "first").await, "first");
+    assert_eq!(sends("3600", "old").await, "first", "by another cache further in");
+    assert_eq!(sends("100", "again").await, "again", "of the same second the last that came");
+    assert_eq!(sends("101", "same").await, "same", "a second is as exact as it can be told");
+    assert_eq!(sends("20", "newer").await, "newer");
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(sends("90", "older").await, "newer");
+    assert_eq!(sends("0", "newest").await, "newest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_answer_is_stored_where_the_newer_one_may_not_be_served_or_answers_something_else() {
+    let layer = layer();
+    send(&layer, get("/", &[]), response(200, &[("cache-control", "s-maxage=60")], "strict")).await;
+    advance(Duration::from_secs(60)).await;
+    send(&layer, get("/", &[]), response(200, &[("age", "90")], "patient")).await;
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "patient");
+
+    let of = |language| get("/list", &[("accept-language", language)]);
+    let answer = |age, body| response(200, &[("vary", "accept-language"), ("age", age)], body);
+    send(&layer, of("en"), answer("0", "list")).await;
+    send(&layer, of("fr"), answer("90", "liste")).await;
+    assert_eq!(body_of(&layer, of("en")).await.unwrap(), "list");
+    assert_eq!(body_of(&layer, of("fr")).await.unwrap(), "liste");
 }
