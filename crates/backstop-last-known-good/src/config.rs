@@ -132,7 +132,8 @@ impl<St: Store> LastKnownGoodBuilder<St> {
 
     /// How long the store may take to find, to store or to remove an answer: 1 ms to 10 s, 50 ms unless set.
     ///
-    /// So long an answer may be held back by a store that isn't ready at once. The embedded one always is.
+    /// So long an answer may be held back by a store that isn't ready at once, unless its request's deadline comes first. The
+    /// embedded one always is.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.config.store_timeout = timeout;
         self

@@ -119,7 +119,8 @@
 //! fails, or takes longer than `store_timeout`, is a miss too, and a warning in the log.
 //!
 //! Nothing is spawned. A body streams on piece by piece, without delay; where the store isn't ready at once, the last piece
-//! waits until the answer is stored, at most `store_timeout`. An answer after which something is forgotten waits as long.
+//! waits until the answer is stored, at most `store_timeout`, and not beyond the request's deadline. An answer after which
+//! something is forgotten waits as long.
 //!
 //! # Cost
 //!
@@ -177,6 +178,7 @@ mod shelf;
 mod store;
 mod target;
 mod telemetry;
+mod trouble;
 mod values;
 mod vary;
 mod watch;

@@ -10,26 +10,22 @@
 //! - A store may fail to remove. From then on nothing is served that was made before.
 
 use std::{
-    fmt,
-    future::poll_fn,
-    pin::pin,
     slice,
     sync::atomic::{AtomicU64, Ordering},
-    task::Poll,
     time::Duration,
 };
 
-use backstop_core::{Name, Timer};
-use tokio::time::Instant;
+use backstop_core::{Name, scope};
 
 use crate::{
-    NotStored, Store, StoreError,
+    NotStored, Store,
     age::{Clock, Moment},
     entry::{Draft, Entry, Node},
     key::Owner,
     rules::Terms,
     target::Target,
     telemetry,
+    trouble::{Trouble, bounded},
     vary::{self, Selectors},
 };
 
@@ -65,19 +61,6 @@ pub(crate) struct Shelf<St> {
     pub(crate) max_stale: Duration,
     store_timeout: Duration,
     ledgers: Box<[Ledger]>,
-}
-
-/// How a store let us down.
-enum Trouble {
-    Failed(StoreError),
-    TooSlow,
-    Garbage,
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
-    }
 }
 
 impl<St: Store> Shelf<St> {
@@ -118,7 +101,7 @@ impl<St: Store> Shelf<St> {
             let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
             Ok(fits.then_some((key, entry)))
         };
-        match self.bounded(finding).await {
+        match bounded(self.store_timeout, None, finding).await {
             Ok(found) => found.ok_or(NotStored::Missing),
             Err(trouble) => {
                 telemetry::trouble(&self.name, "get", &trouble);
@@ -164,7 +147,7 @@ impl<St: Store> Shelf<St> {
             self.store.put(&key, bytes, ttl).await?;
             Ok(Ok(()))
         };
-        match self.bounded(putting).await {
+        match bounded(self.store_timeout, scope::deadline(), putting).await {
             Ok(Ok(())) => telemetry::stored(&self.name, body_bytes),
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
             Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
@@ -222,7 +205,7 @@ impl<St: Store> Shelf<St> {
             let now = self.clock.now().0;
             ledgers().for_each(|ledger| _ = ledger.in_doubt.fetch_max(now, Ordering::SeqCst));
         }));
-        match self.bounded(removing).await {
+        match bounded(self.store_timeout, scope::deadline(), removing).await {
             Ok(()) => {
                 unfinished.0 = None;
                 telemetry::removed(&self.name, reason);
@@ -269,20 +252,6 @@ impl<St: Store> Shelf<St> {
     fn node_life(&self) -> Duration {
         self.max_stale * 32
     }
-
-    /// At most the store's time. A store that is ready at once makes no timer.
-    async fn bounded<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
-        let mut asking = pin!(asking);
-        let mut timer = Timer::new();
-        poll_fn(|cx| match asking.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => {
-                let until = Instant::now() + self.store_timeout;
-                timer.poll_until(until, cx).map(|()| Err(Trouble::TooSlow))
-            }
-        })
-        .await
-    }
 }
 
 /// What is done about a removal that has not succeeded when this is dropped: it failed, or nobody waits for it any more.
@@ -292,16 +261,6 @@ impl<F: Fn()> Drop for Unfinished<F> {
     fn drop(&mut self) {
         if let Some(doubt) = &self.0 {
             doubt();
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => error.fmt(f),
-            Self::TooSlow => f.write_str("it took too long"),
-            Self::Garbage => f.write_str("it gave back what isn't ours, or of another version"),
         }
     }
 }

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use axum::body::Body;
+use backstop_core::{Attempt, Deadline, Scope, SetBy};
 use backstop_last_known_good::{LastKnownGoodLayer, NotStored};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -98,13 +103,13 @@ async fn a_body_whose_last_piece_is_held_back_is_not_at_its_end() {
     let layer = layer(&store);
     let body = begin(&layer, get("/", &[]), response(200, &[], "good")).await.into_body();
     let mut body = tokio_test::task::spawn(body);
-    let polled = body.enter(|cx, mut body| std::pin::Pin::new(&mut *body).poll_frame(cx));
+    let polled = body.enter(|cx, mut body| Pin::new(&mut *body).poll_frame(cx));
     assert!(polled.is_pending());
     assert!(!body.is_end_stream());
     assert_eq!(body.size_hint().exact(), Some(4));
     tokio::time::sleep(LIMIT * 2).await;
     assert!(body.is_woken());
-    let polled = body.enter(|cx, mut body| std::pin::Pin::new(&mut *body).poll_frame(cx));
+    let polled = body.enter(|cx, mut body| Pin::new(&mut *body).poll_frame(cx));
     assert!(polled.is_ready());
     assert!(body.is_end_stream());
 }
@@ -131,4 +136,41 @@ async fn a_layer_serves_nothing_older_than_it_may_whoever_stored_it() {
     tokio::time::advance(hour * 2).await;
     assert_eq!(body_of(&patient, get("/", &[])).await.unwrap(), "good");
     assert_eq!(body_of(&strict, get("/", &[])).await, Err(NotStored::TooStale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_makes_no_timeout_of_an_answer() {
+    const LEFT: Duration = Duration::from_millis(20);
+    for (asked, answer) in [
+        (get("/", &[]), response(200, &[], Body::empty())),
+        (get("/", &[]), response(404, &[], "gone")),
+        (request("POST", "/", &[]), response(200, &[], "done")),
+    ] {
+        let store = TestStore::new(Behaves::Hangs);
+        let (layer, status) = (layer(&store), answer.status());
+        let begun = Instant::now();
+        let scope = Scope::narrowed(Deadline::after(LEFT, SetBy::Us));
+        let mut attempt = pin!(Attempt::start(scope, || -> Pin<Box<dyn Future<Output = _> + Send>> {
+            Box::pin(async move { begin(&layer, asked, answer).await })
+        }));
+        let answer = poll_fn(|cx| attempt.as_mut().poll(cx)).await;
+        assert_eq!(answer.unwrap().status(), status);
+        assert!(begun.elapsed() <= LEFT + Duration::from_millis(1));
+    }
+}
+
+/// What was to be removed isn't served though nobody could wait for its removal.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_removed_within_the_deadline_is_not_served() {
+    let store = TestStore::new(Behaves::Well);
+    let layer = layer(&store);
+    send(&layer, get("/", &[]), response(200, &[], "old")).await;
+    store.now(Behaves::Hangs);
+    let mut scope = Scope::narrowed(Deadline::after(Duration::from_millis(1), SetBy::Us));
+    let mut write = pin!(begin(&layer, request("PUT", "/", &[]), response(204, &[], "")));
+    let begun = Instant::now();
+    poll_fn(|cx| scope.enter(|| write.as_mut().poll(cx))).await;
+    assert_eq!(begun.elapsed(), Duration::from_millis(1));
+    store.now(Behaves::Well);
+    assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing));
 }
