@@ -57,6 +57,11 @@ impl Asked {
             credentials: has(&AUTHORIZATION) || has(&COOKIE) || credentials.iter().any(has),
         }
     }
+
+    /// Whether it says who asks, where what is stored is for whoever does.
+    fn is_one_of_all(&self) -> bool {
+        self.credentials && self.sharing == Sharing::Shared
+    }
 }
 
 /// Whether a request's fields say that it has content: since HTTP/2 they need not, so its body is asked, too.
@@ -102,7 +107,7 @@ pub(crate) fn judge(
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
 ) -> Verdict {
-    if let Some(verdict) = judge_status(status) {
+    if let Some(verdict) = judge_status(asked, status) {
         return verdict;
     }
     if !asked.storable {
@@ -114,8 +119,7 @@ pub(crate) fn judge(
         return Verdict::Leave("degraded");
     }
     let control = CacheControl::of(headers);
-    let shared = asked.sharing == Sharing::Shared;
-    if shared && asked.credentials && !control.public {
+    if asked.is_one_of_all() && !control.public {
         return Verdict::Leave("credentials");
     }
     if control.no_store {
@@ -124,6 +128,7 @@ pub(crate) fn judge(
     if control.no_cache {
         return Verdict::Forget("no-cache");
     }
+    let shared = asked.sharing == Sharing::Shared;
     if control.private && shared {
         return Verdict::Forget("private");
     }
@@ -154,9 +159,11 @@ pub(crate) fn judge(
 }
 
 /// What a status says by itself, but for those of answers that may be stored.
-fn judge_status(status: StatusCode) -> Option<Verdict> {
+fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict> {
     match status.as_u16() {
         200 | 203 | 204 => None,
+        // Its credentials don't do (RFC 9110 §15.5.2, §15.5.4), which says nothing of what is for all.
+        401 | 403 if asked.is_one_of_all() => Some(Verdict::Leave("credentials")),
         // It has moved, is gone, or isn't for this caller (any more).
         300..=303 | 305..=308 | 401 | 403 | 404 | 410 | 451 => Some(Verdict::Forget("status")),
         // Failures, parts, and what is about this one request.

@@ -40,6 +40,31 @@ async fn a_revoked_document_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_who_is_refused_takes_nothing_from_all_others() {
+    let api_key = || http::HeaderName::from_static("x-api-key");
+    for status in [401, 403] {
+        for credentials in [("authorization", "Bearer old"), ("cookie", "s=old"), ("x-api-key", "old")] {
+            for method in ["GET", "HEAD"] {
+                let layer = LastKnownGoodLayer::builder("shop").credentials([api_key()]).build().unwrap();
+                send(&layer, get("/doc", &[]), response(200, &[("cache-control", "public")], "for all")).await;
+                send(&layer, request(method, "/doc", &[credentials]), response(status, &[], "")).await;
+                assert_eq!(body_of(&layer, get("/doc", &[])).await.unwrap(), "for all", "{status} {credentials:?}");
+            }
+        }
+    }
+    // A principal's own copy goes, as that is who is refused; of nobody in particular as above.
+    let layer = by_user();
+    let ann = || get("/doc", &[("x-user", "ann"), ("authorization", "Bearer a")]);
+    for asked in [ann(), get("/doc", &[])] {
+        send(&layer, asked, response(200, &[], "good")).await;
+    }
+    send(&layer, ann(), response(403, &[], "")).await;
+    send(&layer, get("/doc", &[("authorization", "Bearer x")]), response(403, &[], "")).await;
+    assert_eq!(body_of(&layer, ann()).await, Err(NotStored::Missing));
+    assert_eq!(body_of(&layer, get("/doc", &[])).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_may_no_longer_be_stored_withdraws_the_one_that_might() {
     for control in ["no-store", "no-cache", "private", "must-revalidate", "s-maxage=0"] {
         let layer = layer();
