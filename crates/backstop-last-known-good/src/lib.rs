@@ -93,6 +93,11 @@
 //! A URI is told by authority (the URI's own and `Host`), path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
 //! are kept of each, for each principal.
 //!
+//! So **one layer is for one space of URIs**, each with a name of its own where they share a store. Of one layer around two
+//! services that are sent the path alone, each is answered with what the other said of the same path; so are routers that
+//! axum nests, since inside of `nest("/a", …)` the URI begins after `/a`. Put one layer around all of the app instead, or
+//! another around each.
+//!
 //! Whatever else of a request an answer depends on, it must name in `Vary`: a service that heeds `X-Forwarded-Host` without
 //! saying so lets a caller choose what others are served. And a body that is ended by the close of its HTTP/1 connection
 //! can't be told from one that broke off.
