@@ -60,7 +60,7 @@ use builder::Settings;
 /// | when | then |
 /// |---|---|
 /// | a call that was [kept](Self::keep) succeeds | its value, as of the moment at which the call began |
-/// | … and something further in was degraded while it ran | nothing: it isn't the best there is |
+/// | … and something further in was stale or degraded while it ran | nothing: it isn't the best there is |
 /// | … and a later call, or [`remember`](Self::remember), was there before it | the later value stays |
 /// | … and the key was [forgotten](Self::forget), or all was [cleared](Self::clear), meanwhile | nothing: it may be what was to be forgotten |
 /// | a call fails, or is dropped | what was remembered before |

@@ -148,6 +148,20 @@ async fn what_something_degraded_is_made_of_is_passed_on_with_its_report_and_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replica_gave_is_as_good_and_remembered() {
+    let prices = prices();
+    let fresh = || Degradation::new(name!("rates"), name!("replica"), 1, Reason::Timeout, Freshness::Fresh);
+    let mut outer = Scope::new();
+    let mut kept = task::spawn(prices.keep(7, async {
+        scope::report(fresh());
+        price(99).await
+    }));
+    assert_eq!(outer.enter(|| assert_ready!(kept.poll())), Ok(99));
+    assert_eq!(outer.take_reports()[0].source(), "replica");
+    assert_eq!(known(&prices), Some((99, 0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_call_sees_the_deadline_that_it_runs_under() {
     let deadline = Deadline::after(S, SetBy::Caller);
     let mut outer = Scope::narrowed(deadline);

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::{Known, LastKnownValues};
-use crate::telemetry;
+use crate::{quality::Quality, telemetry};
 
 pin_project! {
     /// The future of [`LastKnownValues::keep`].
@@ -50,10 +50,10 @@ where
         let this = self.project();
         let result = ready!(this.scope.enter(|| this.call.poll(cx)));
         let reports = this.scope.take_reports();
-        let is_degraded = !reports.is_empty();
+        let quality = Quality::reported(&reports);
         reports.into_iter().for_each(scope::report);
         if let (Ok(value), Some(key)) = (&result, this.key.take()) {
-            if is_degraded {
+            if quality == Quality::Degraded {
                 telemetry::not_stored(&this.values.inner.name, "degraded");
             } else {
                 this.values.learn(key, Known { as_of: *this.begun, value: Some(value.clone()) });
