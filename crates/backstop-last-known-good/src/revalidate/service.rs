@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::WrapBody;
+use backstop_core::{RequestFacts, WrapBody};
 use http::{
     HeaderMap, Method, Request, Response,
     header::{CACHE_CONTROL, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE},
@@ -76,7 +76,10 @@ fn may_be_served<B: Body>(request: &Request<B>) -> bool {
     const OPINIONS: [http::HeaderName; 8] =
         [CACHE_CONTROL, PRAGMA, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
     let has_opinion = |headers: &HeaderMap| OPINIONS.iter().any(|name| headers.contains_key(name));
-    *request.method() == Method::GET && request.body().is_end_stream() && !has_opinion(request.headers())
+    *request.method() == Method::GET
+        && request.body().is_end_stream()
+        && !has_opinion(request.headers())
+        && !RequestFacts::of(request).is_upgrade()
 }
 
 impl<S: Clone, St> Clone for StaleWhileRevalidate<S, St> {
