@@ -7,7 +7,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
@@ -15,11 +15,11 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_last_known_good::{LastKnownGoodLayer, NotStored};
+use backstop_last_known_good::{LastKnownGoodLayer, NotStored, Refresh, StaleWhileRevalidateLayer};
 use http::Request;
 use http_body_util::BodyExt;
 use tokio::time::{advance, timeout};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 
 mod support;
 
@@ -119,6 +119,38 @@ async fn a_look_up_given_up_at_any_point_does_no_harm() {
     }
     store.now(Behaves::Well);
     assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_of_what_is_stale_given_up_at_any_point_starts_nothing_and_leaves_nothing() {
+    let (store, calls) = (TestStore::new(Behaves::Well), Arc::new(AtomicUsize::new(0)));
+    let (layer, refreshes) = (layer(&store), Arc::new(Mutex::new(Vec::<Refresh>::new())));
+    let (counted, handed) = (Arc::clone(&calls), Arc::clone(&refreshes));
+    let primary = service_fn(move |_: Request<Body>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let control = [("cache-control", "max-age=60, stale-while-revalidate=600")];
+        async move { Ok::<_, Infallible>(response(200, &control, "good")) }
+    });
+    let refreshing =
+        StaleWhileRevalidateLayer::new(layer.handle(), move |refresh| handed.lock().unwrap().push(refresh));
+    let shop = ServiceBuilder::new().layer(refreshing).layer(layer.clone()).service(primary);
+    let ask = || async { shop.clone().oneshot(get("/", &[])).await.unwrap().into_body().collect().await.unwrap() };
+    ask().await;
+    advance(STEP * 9000).await;
+    store.now(Behaves::Slowly(STEP));
+    let mut polls = 0;
+    while !give_up_after(polls, ask()).await {
+        assert_eq!((calls.load(Ordering::SeqCst), refreshes.lock().unwrap().len()), (1, 0), "after {polls}");
+        polls += 1;
+    }
+    assert_eq!(polls, 4, "three look-ups");
+    // Who stayed was served, and had the only refresh.
+    ask().await;
+    let refresh: Vec<_> = std::mem::take(&mut *refreshes.lock().unwrap());
+    assert_eq!((calls.load(Ordering::SeqCst), refresh.len()), (1, 1));
+    drop(refresh);
+    ask().await;
+    assert_eq!(refreshes.lock().unwrap().len(), 1, "another may be had");
 }
 
 #[tokio::test(start_paused = true)]
