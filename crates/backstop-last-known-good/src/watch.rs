@@ -3,7 +3,8 @@
 //! | request | answer | then |
 //! |---|---|---|
 //! | GET | may be stored | its body is copied aside as it streams, and stored at its end |
-//! | GET, HEAD | withdraws what was stored (gone, moved, forbidden, `no-store`) | that is removed |
+//! | GET | withdraws what was stored (gone, moved, forbidden, `no-store`) | that is removed |
+//! | GET that can't be stored, HEAD | does so by its status alone | that is removed |
 //! | of another method, not safe | success | what is stored of its URI is removed |
 //! | any | any other | nothing |
 
