@@ -85,10 +85,14 @@
 //! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
 //! | … 401 or 403 to a request with credentials | only that principal's: what is shared stays, since one caller's credentials don't do | RFC 9110 §15.5.2, §15.5.4 |
 //! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same | ours |
-//! | an answer from before any of these ends only after it | that isn't stored | ours |
+//! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them | ours |
 //!
-//! A store that fails to forget is remembered: this process then serves nothing that was made before. Other processes with
-//! the same store don't know.
+//! A store that fails to forget is remembered: this process then serves nothing that was made before.
+//!
+//! Both are known to this process alone. Where several share a store, one of them may store an answer from before a write
+//! that another one saw, and serve what another one failed to remove, up to `max_stale`: what may never outlive a write says
+//! so by `no-store`, or by `must-revalidate` with a short `max-age`. Their clocks should agree: an age is wrong by as much as
+//! they don't, and what was made more than 10 s ahead of a process's own clock isn't served by it.
 //!
 //! A URI is told by authority (the URI's own and `Host`), path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
 //! are kept of each, for each principal.

@@ -3,6 +3,8 @@
 //! All of it is decided when an answer comes, and what is decided is stored with it: serving it compares two numbers. The
 //! crate's docs have the rules as a table.
 
+use std::time::Duration;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY},
@@ -178,10 +180,18 @@ fn varies_by_anything(headers: &HeaderMap) -> bool {
         .any(|value| value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*"))
 }
 
+/// So far the clocks of processes with the same store are believed to differ.
+const SKEW: Duration = Duration::from_secs(10);
+
 impl Terms {
+    /// Whether it was made by a clock so far ahead of ours that its age can't be told.
+    pub(crate) fn are_ahead(&self, now: Moment) -> bool {
+        self.made.since(now) > SKEW
+    }
+
     /// How much longer it may be served.
-    pub(crate) fn left(&self, now: Moment) -> Option<std::time::Duration> {
-        let until = std::time::Duration::from_secs(self.until.into());
+    pub(crate) fn left(&self, now: Moment) -> Option<Duration> {
+        let until = Duration::from_secs(self.until.into());
         until.checked_sub(now.since(self.made)).filter(|left| !left.is_zero())
     }
 }

@@ -99,6 +99,7 @@ impl<St: Store> Shelf<St> {
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
             let in_doubt = self.ledger(&place.target).in_doubt.load(Ordering::SeqCst);
             let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
+            let fits = fits && !entry.terms.are_ahead(self.clock.now());
             Ok(fits.then_some((key, entry)))
         };
         match bounded(self.store_timeout, None, finding).await {
@@ -157,7 +158,8 @@ impl<St: Store> Shelf<St> {
     /// Whether what is known of an answer stays though another one comes: of those that may be served the one that was made
     /// last is the one to use (RFC 9111 §4).
     fn outdoes(&self, known: &Terms, other: &Terms) -> bool {
-        known.made.since(other.made) > EXACT && known.left(self.clock.now()).is_some()
+        let now = self.clock.now();
+        known.made.since(other.made) > EXACT && known.left(now).is_some() && !known.are_ahead(now)
     }
 
     /// For who is about to remove all there is.

@@ -174,3 +174,21 @@ async fn what_could_not_be_removed_within_the_deadline_is_not_served() {
     store.now(Behaves::Well);
     assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_stored_whose_clock_is_far_ahead_is_not_served_as_new() {
+    for (ahead, expected) in [(5, Ok("theirs")), (3600, Err(NotStored::Missing))] {
+        let store = TestStore::new(Behaves::Well);
+        let theirs = layer(&store);
+        // The clock of one that is made later begins at the time of day, which is paused in no test.
+        tokio::time::advance(Duration::from_secs(ahead)).await;
+        let ours = layer(&store);
+        send(&theirs, get("/", &[]), response(200, &[], "theirs")).await;
+        assert_eq!(body_of(&theirs, get("/", &[])).await.as_deref(), Ok("theirs"));
+        assert_eq!(body_of(&ours, get("/", &[])).await.as_deref(), expected.as_ref().map(|body| &**body), "{ahead}");
+        if expected.is_err() {
+            send(&ours, get("/", &[]), response(200, &[], "ours")).await;
+            assert_eq!(body_of(&ours, get("/", &[])).await.as_deref(), Ok("ours"), "it stands in nobody's way");
+        }
+    }
+}

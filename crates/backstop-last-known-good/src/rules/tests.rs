@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use axum::body::Body;
 use http::Response;
 use http_cache_semantics::{CacheOptions, CachePolicy};
