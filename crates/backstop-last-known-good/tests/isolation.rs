@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use std::time::Duration;
+
 use axum::body::Body;
-use backstop_last_known_good::LastKnownGoodLayer;
-use http::{Request, header};
+use backstop_last_known_good::{LastKnownGoodLayer, Store};
+use http::{HeaderName, Request, Response, header};
 use proptest::{prelude::*, sample::select};
+use tokio::time::{Instant, advance};
 
 mod support;
 
@@ -36,10 +39,18 @@ struct Asks {
     language: Option<&'static str>,
     cookie: Option<&'static str>,
     authorization: Option<&'static str>,
+    key: Option<&'static str>,
     path: &'static str,
 }
 
-/// A request, and what the primary answers it.
+/// What a layer is told of who asks.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    principals: bool,
+    credentials: bool,
+}
+
+/// A request, what the primary answers it, and the seconds that pass then.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     asks: Asks,
@@ -48,6 +59,11 @@ struct Step {
     vary: &'static str,
     set_cookie: bool,
     status: u16,
+    pause: u64,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    (any::<bool>(), any::<bool>()).prop_map(|(principals, credentials)| Told { principals, credentials })
 }
 
 fn asks() -> impl Strategy<Value = Asks> {
@@ -57,13 +73,15 @@ fn asks() -> impl Strategy<Value = Asks> {
         some(["en", "fr", ""]),
         some(["s=1", "s=2", ""]),
         some(["Bearer a", "Bearer b", ""]),
+        some(["a", "b", ""]),
         select(vec!["/", "/a", "/an"]),
     )
-        .prop_map(|(user, language, cookie, authorization, path)| Asks {
+        .prop_map(|(user, language, cookie, authorization, key, path)| Asks {
             user,
             language,
             cookie,
             authorization,
+            key,
             path,
         })
 }
@@ -76,24 +94,27 @@ fn step() -> impl Strategy<Value = Step> {
         select(&VARIES[..]),
         proptest::bool::weighted(0.1),
         select(vec![200, 200, 200, 200, 203, 301, 404, 503]),
+        select(vec![0, 0, 1, 30, 59, 60, 61, 3600, 86_399]),
     )
-        .prop_map(|(asks, request_control, control, vary, set_cookie, status)| Step {
+        .prop_map(|(asks, request_control, control, vary, set_cookie, status, pause)| Step {
             asks,
             request_control,
             control,
             vary,
             set_cookie,
             status,
+            pause,
         })
 }
 
 impl Asks {
-    fn fields(&self) -> [(&'static str, Option<&'static str>); 4] {
+    fn fields(&self) -> [(&'static str, Option<&'static str>); 5] {
         [
             ("x-user", self.user),
             ("accept-language", self.language),
             ("cookie", self.cookie),
             ("authorization", self.authorization),
+            ("x-api-key", self.key),
         ]
     }
 
@@ -108,13 +129,41 @@ impl Asks {
     }
 }
 
+impl Told {
+    fn layer<St: Store>(self, store: St) -> LastKnownGoodLayer<St> {
+        let mut builder = LastKnownGoodLayer::builder("shop").store(store);
+        if self.principals {
+            builder = builder.principal(|head| head.headers.get("x-user").cloned());
+        }
+        if self.credentials {
+            builder = builder.credentials([HeaderName::from_static("x-api-key")]);
+        }
+        builder.build().unwrap()
+    }
+}
+
 impl Step {
-    /// Whether it may be stored by a layer that knows principals, or by one that doesn't; stated anew, and not by the
-    /// layer's own rules.
-    fn may_be_stored(&self, principals: bool) -> bool {
+    fn request(&self) -> Request<Body> {
+        let mut asked = self.asks.request();
+        asked.headers_mut().insert(header::CACHE_CONTROL, self.request_control.parse().unwrap());
+        asked
+    }
+
+    fn response(&self, body: &str) -> Response<Body> {
+        let mut fields = vec![("cache-control", self.control), ("vary", self.vary)];
+        if self.set_cookie {
+            fields.push(("set-cookie", "s=3"));
+        }
+        response(self.status, &fields, body.to_owned())
+    }
+
+    /// Whether it may be stored by a layer that was told this; stated anew, and not by the layer's own rules.
+    fn may_be_stored(&self, told: Told) -> bool {
         let control = self.control.to_lowercase();
-        let personal = principals && self.asks.user.is_some();
-        let credentials = self.asks.cookie.is_some() || self.asks.authorization.is_some();
+        let personal = told.principals && self.asks.user.is_some();
+        let credentials = self.asks.cookie.is_some()
+            || self.asks.authorization.is_some()
+            || told.credentials && self.asks.key.is_some();
         let forbidden = ["no-store", "no-cache"].iter().any(|word| control.contains(word))
             || self.request_control == "no-store"
             || control == "must-revalidate"
@@ -123,6 +172,16 @@ impl Step {
             || self.status >= 300;
         let not_shared = control.contains("private") || credentials && !control.contains("public");
         !forbidden && (personal || !not_shared)
+    }
+
+    /// Up to which age it may be served, in seconds; stated anew, too.
+    fn lasts(&self, told: Told) -> u64 {
+        let personal = told.principals && self.asks.user.is_some();
+        match self.control {
+            "must-revalidate, max-age=60" => 60,
+            "s-maxage=60" if !personal => 60,
+            _ => 24 * 60 * 60,
+        }
     }
 
     fn fits(&self, asks: &Asks) -> bool {
@@ -135,39 +194,35 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn nobody_is_served_what_was_meant_for_somebody_else(
+    fn nobody_is_served_what_was_meant_for_somebody_else_nor_for_longer(
         steps in prop::collection::vec(step(), 1..24),
         readers in prop::collection::vec(asks(), 16),
-        principals: bool,
+        told in told(),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let store = TestStore::new(Behaves::Well);
-            let mut builder = LastKnownGoodLayer::builder("shop").store(store.clone());
-            if principals {
-                builder = builder.principal(|head| head.headers.get("x-user").cloned());
-            }
-            let layer = builder.build().unwrap();
+            let layer = told.layer(store.clone());
+            let mut came = Vec::new();
             for (i, step) in steps.iter().enumerate() {
-                let mut asked = step.asks.request();
-                asked.headers_mut().insert(header::CACHE_CONTROL, step.request_control.parse().unwrap());
-                let mut fields = vec![("cache-control", step.control), ("vary", step.vary)];
-                if step.set_cookie {
-                    fields.push(("set-cookie", "s=3"));
-                }
                 let body = format!("<{i}>");
-                send(&layer, asked, response(step.status, &fields, body.clone())).await;
-                if !step.may_be_stored(principals) {
+                came.push(Instant::now());
+                send(&layer, step.request(), step.response(&body)).await;
+                if !step.may_be_stored(told) {
                     prop_assert!(!store.holds(&body), "{step:?}");
                 }
+                advance(Duration::from_secs(step.pause)).await;
                 let last = std::iter::once(&step.asks);
                 for reader in last.chain(&readers) {
                     let Ok(known) = stored(&layer, reader.request()).await else { continue };
                     let index: usize = known.body.trim_matches(['<', '>']).parse().unwrap();
-                    let source = &steps[index];
-                    prop_assert!(source.may_be_stored(principals), "{source:?}");
+                    let (source, age) = (&steps[index], came[index].elapsed().as_secs());
+                    prop_assert!(source.may_be_stored(told), "{source:?}");
                     prop_assert!(source.fits(reader), "{reader:?} was served {source:?}");
-                    if principals {
+                    prop_assert!(age < source.lasts(told), "{source:?} was served after {age} s");
+                    // The time of day is not paused, and may have been about to tell the next second.
+                    prop_assert!((age..=age + 1).contains(&known.age), "{age} s are told as {}", known.age);
+                    if told.principals {
                         prop_assert_eq!(source.asks.user, reader.user);
                     }
                 }
@@ -178,23 +233,15 @@ proptest! {
 
     /// The other way round: the test above would pass a layer that stores nothing.
     #[test]
-    fn what_may_be_stored_is_served_to_who_asks_again(step in step(), principals: bool) {
+    fn what_may_be_stored_is_served_to_who_asks_again_as_long_as_it_may(step in step(), told in told()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mut builder = LastKnownGoodLayer::builder("shop");
-            if principals {
-                builder = builder.principal(|head| head.headers.get("x-user").cloned());
-            }
-            let layer = builder.build().unwrap();
-            let mut asked = step.asks.request();
-            asked.headers_mut().insert(header::CACHE_CONTROL, step.request_control.parse().unwrap());
-            let mut fields = vec![("cache-control", step.control), ("vary", step.vary)];
-            if step.set_cookie {
-                fields.push(("set-cookie", "s=3"));
-            }
-            send(&layer, asked, response(step.status, &fields, "good")).await;
+            let layer = told.layer(TestStore::new(Behaves::Well));
+            send(&layer, step.request(), step.response("good")).await;
+            advance(Duration::from_secs(step.pause)).await;
             let known = stored(&layer, step.asks.request()).await;
-            prop_assert_eq!(known.is_ok(), step.may_be_stored(principals), "{:?}", known);
+            let may_be_served = step.may_be_stored(told) && step.pause < step.lasts(told);
+            prop_assert_eq!(known.is_ok(), may_be_served, "{:?}", known);
             Ok(())
         })?;
     }
