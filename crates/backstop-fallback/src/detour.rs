@@ -68,10 +68,9 @@ where
     pub(crate) fn draw(&self) -> Option<usize> {
         let chain = self.policy.chain.shared();
         let provider = chain.control.draw()?;
-        let may_be_repeated = self.facts.is_idempotent() && !self.facts.is_never_repeated();
         // Else a copy might read what the primary is to read.
         let is_held = || self.kept.as_ref().is_some_and(|kept| self.policy.copy.held(kept) == Held::Whole);
         let can_be_copied = chain.providers[provider].needs() != Some(Keep::Whole) || is_held();
-        (may_be_repeated && can_be_copied).then_some(provider)
+        (self.facts.may_be_repeated() && can_be_copied).then_some(provider)
     }
 }

@@ -88,7 +88,7 @@
 //! processed, isn't given to another provider, unless that is marked
 //! [`even_if_processed`](Provider::even_if_processed). A refused connection or an open circuit proves that nothing was
 //! processed; so does being given nothing of the request, as [`Provider::value`] is. A time limit that passed, a 5xx, a
-//! lost connection and a body that broke off prove nothing.
+//! lost connection and a body that broke off prove nothing. A request's [`Repeat`](backstop_core::Repeat) overrides its method.
 //!
 //! So a payment is charged, else queued, and never charged twice by accident:
 //!

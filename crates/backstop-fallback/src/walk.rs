@@ -122,7 +122,7 @@ impl<Req, T> Walk<Req, T> {
 
     fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Reason> {
         let provider = &self.chain.providers[self.next];
-        let repeatable = self.request.is_idempotent() || !self.may_be_processed;
+        let repeatable = self.request.may_be_repeated() || !self.may_be_processed;
         let eligible = repeatable || provider.side_effects() == SideEffects::Allowed;
         if !eligible || !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
             return Err(Reason::NotEligible);

@@ -26,7 +26,8 @@ pub struct RequestFacts {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Repeat {
-    /// Not by a retry, whatever else allows it. Nothing is kept of it for that.
+    /// Not once it may have been processed, whatever else allows it: by no retry, which keeps nothing of it, and by no
+    /// provider of a fallback that isn't marked `even_if_processed`.
     Never,
     /// As if it were idempotent, whatever its method: for retries, and for the providers of a fallback.
     Safe,
@@ -131,6 +132,13 @@ impl RequestFacts {
     #[must_use]
     pub const fn is_never_repeated(self) -> bool {
         self.has(ONCE)
+    }
+
+    /// Whether the request itself allows that it is sent again where it may have been processed: it is idempotent, and not
+    /// one that is never repeated.
+    #[must_use]
+    pub const fn may_be_repeated(self) -> bool {
+        self.is_idempotent() && !self.is_never_repeated()
     }
 
     const fn with(self, bit: u8) -> Self {

@@ -290,6 +290,7 @@ fn an_extension_overrides_what_the_method_says() {
     assert!(of("POST", Repeat::Safe).is_idempotent() && !of("POST", Repeat::Safe).is_never_repeated());
     assert!(of("GET", Repeat::Never).is_never_repeated() && !of("POST", Repeat::Never).is_idempotent());
     assert!(of("CONNECT", Repeat::Safe).is_upgrade());
+    assert!(of("POST", Repeat::Safe).may_be_repeated() && !of("GET", Repeat::Never).may_be_repeated());
 }
 
 #[test]
