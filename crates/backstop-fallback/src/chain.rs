@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, Freshness, Keep, Name, ProviderFailure, SetBy,
-    scope,
+    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, Freshness, Keep, Name, ProviderFailure,
+    RequestFacts, SetBy, scope,
 };
 use tokio::time::Instant;
 
@@ -48,6 +48,7 @@ pub(crate) struct Chain<Req, T> {
     /// What of a request must be kept for the providers.
     pub(crate) needs: Option<Keep>,
     pub(crate) judge: Judge<T>,
+    pub(crate) repeatable: Repeatable<Req>,
     pub(crate) control: Arc<Control>,
     /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
     pub(crate) committer: Option<Committer<T>>,
@@ -56,10 +57,20 @@ pub(crate) struct Chain<Req, T> {
 /// What judges the answers in a handler.
 pub(crate) type Judge<T> = Box<dyn Classify<T> + Send + Sync>;
 
+/// Which requests may be repeated; `None` where a chain leaves that to what is known of them anyway.
+pub(crate) type Repeatable<Req> = Option<Box<dyn Fn(&Req) -> bool + Send + Sync>>;
+
 impl<Req, T> Chain<Req, T> {
     /// When the time is up of a request that came at `started`: after the total, or at the scope's deadline.
     pub(crate) fn limit(&self, started: Instant) -> Deadline {
         Deadline::at(started + self.total, SetBy::Us).narrowed_by(scope::deadline())
+    }
+
+    /// What is known of `request`: these facts, and what the chain was told of such requests.
+    #[inline]
+    pub(crate) fn narrowed(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
+        let is_repeatable = self.repeatable.as_ref().is_none_or(|holds| holds(request));
+        if is_repeatable { facts } else { facts.never_repeated() }
     }
 }
 
@@ -121,6 +132,10 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     /// An answer from another provider than the first is reported in the current [scope](backstop_core::scope), from
     /// where the degradation headers take it.
     ///
+    /// **Every request counts as safe to repeat**: after a time limit that passed or a connection that was lost, the next
+    /// provider gets it too. For payments, orders, mails and the like say
+    /// [`repeat_only_if`](FallbackChainBuilder::repeat_only_if): see [side effects](crate#side-effects).
+    ///
     /// # Errors
     /// [`AllProvidersFailed`] names each provider and why it had no answer.
     ///
@@ -135,9 +150,9 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         let chain = &self.shared;
         let started = Instant::now();
         let limit = chain.limit(started);
-        let (facts, mut kept) = (CloneCopy.facts(&request), request);
+        let (facts, mut kept) = (chain.narrowed(CloneCopy.facts(&request), &request), request);
         // The first one is asked first anyway.
-        if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0) {
+        if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && facts.may_be_repeated()) {
             let others = chain.providers.len();
             let forced = Forced::start(chain, provider, others, started, limit, |copy| CloneCopy.copy(&mut kept, copy));
             if let Some(mut forced) = forced

@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Keep, Name, Outcome, WrapBody};
+use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, HttpClassify, Keep, Name, Outcome, WrapBody};
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
-    chain::{Chain, Judge},
+    chain::{Chain, Judge, Repeatable},
     commit::Committer,
     handle::Control,
 };
@@ -21,6 +21,7 @@ pub struct FallbackChainBuilder<Req, T> {
     total: Duration,
     providers: Vec<Provider<Req, T>>,
     judge: Judge<T>,
+    repeatable: Repeatable<Req>,
     commit: Commit,
     committer: Option<Committer<T>>,
     seed: Option<u64>,
@@ -34,6 +35,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             total: DEFAULT_TOTAL,
             providers: Vec::new(),
             judge,
+            repeatable: None,
             commit: Commit::Headers,
             committer: None,
             seed: None,
@@ -67,6 +69,36 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
+    /// Takes a request for safe to repeat only if `predicate` holds of it: see [side effects](crate#side-effects).
+    ///
+    /// In a handler's chain **every request is safe to repeat unless this says otherwise**, an `http::Request` of any method
+    /// too: the chain doesn't know what its providers do. Behind a [`FallbackLayer`](crate::FallbackLayer) it narrows what
+    /// the layer finds out itself, which for HTTP is the method's word. A request of which it doesn't hold isn't given to
+    /// another provider once it may have been processed, and is never [forced](crate::FallbackHandle::forced).
+    ///
+    /// ```
+    /// use backstop_fallback::{FallbackChain, Provider, RequestFacts, name};
+    /// # async fn charge(_: u32) -> Result<&'static str, std::io::Error> { Ok("charged") }
+    ///
+    /// // No payment is.
+    /// let payments: FallbackChain<u32, &str> = FallbackChain::builder("payments")
+    ///     .provider(Provider::from_fn(name!("acquirer"), charge))
+    ///     .repeat_only_if(|_| false)
+    ///     .build()?;
+    ///
+    /// # async fn fetch(_: http::Request<()>) -> Result<&'static str, std::io::Error> { Ok("fetched") }
+    /// // As a layer has it: by the method, and by what the request's `Repeat` says.
+    /// let proxied: FallbackChain<http::Request<()>, &str> = FallbackChain::builder("proxied")
+    ///     .provider(Provider::from_fn(name!("upstream"), fetch))
+    ///     .repeat_only_if(|request| RequestFacts::of(request).may_be_repeated())
+    ///     .build()?;
+    /// # Ok::<(), backstop_fallback::ConfigError>(())
+    /// ```
+    pub fn repeat_only_if(mut self, predicate: impl Fn(&Req) -> bool + Send + Sync + 'static) -> Self {
+        self.repeatable = Some(Box::new(predicate));
+        self
+    }
+
     /// Starts the draws of who is [forced](crate::FallbackHandle::forced) at `seed`, for tests that want the same ones each
     /// time. Random unless set.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -93,7 +125,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, commit, committer, seed } = self;
+        let Self { name, total, providers, judge, repeatable, commit, committer, seed } = self;
         let name = Name::new(name)?;
         commit.check()?;
         if total.is_zero() || total > LONGEST_TOTAL {
@@ -114,12 +146,16 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
         let names = providers.iter().map(Provider::name).cloned().collect();
         let control = Arc::new(Control::new(name.clone(), names, seed));
-        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, control, committer }))
+        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, repeatable, control, committer }))
     }
 }
 
 fn every_err_moves_on<T>(result: Result<&T, ErrorRef<'_>>) -> Outcome {
-    if result.is_ok() { Outcome::success() } else { Outcome::failure() }
+    match result {
+        Ok(_) => Outcome::success(),
+        // For what it proves, and when to come again: whatever else it is, it is no answer.
+        Err(error) => Classify::<http::Response<()>>::classify(&HttpClassify::new(), Err(error)),
+    }
 }
 
 impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {

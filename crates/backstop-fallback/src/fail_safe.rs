@@ -63,7 +63,7 @@ impl<Req, T> FailSafeChain<Req, T> {
 impl<Req: Clone, T> FailSafeChain<Req, T> {
     /// Asks one provider after another until one answers; if none does, the default is the answer.
     ///
-    /// As [`FallbackChain::execute`] otherwise.
+    /// As [`FallbackChain::execute`] otherwise, which also tells what is asked of requests that aren't safe to repeat.
     ///
     /// # Cancellation
     /// Dropping the future drops the provider that is running.

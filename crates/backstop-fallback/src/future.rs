@@ -98,7 +98,7 @@ where
     where
         S: Clone,
     {
-        let facts = policy.copy.facts(&request);
+        let facts = policy.chain.shared().narrowed(policy.copy.facts(&request), &request);
         if facts.is_upgrade() {
             return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
         }

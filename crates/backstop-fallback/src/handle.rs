@@ -38,8 +38,9 @@ use crate::telemetry;
 ///
 /// | request | is forced |
 /// |---|---|
-/// | of an idempotent method (RFC 9110 §9.2.2), or marked [`Repeat::Safe`](backstop_core::Repeat) | its share is |
-/// | any other, or marked [`Repeat::Never`](backstop_core::Repeat) | never: the provider may do in part what the primary then does again |
+/// | [safe to repeat](crate#side-effects), as a `GET` is behind a layer | its share is |
+/// | in a [handler](crate::FallbackChain::execute) | its share is, **whatever it is**, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says that it isn't safe |
+/// | any other | never: the provider may do in part what the primary then does again |
 /// | with a body that isn't in memory, where the provider needs it | never: the primary could find it read |
 /// | an upgrade, `CONNECT` | never |
 ///
@@ -79,7 +80,8 @@ impl FallbackHandle {
     /// Sends `share` of the requests to `provider` first, though the primary is well: from 0, which sends none, to 1.
     ///
     /// It replaces what was forced before. In a [handler](crate::FallbackChain::execute)'s chain the first provider comes
-    /// first anyway: forcing it changes nothing.
+    /// first anyway: forcing it changes nothing. There every request may be forced, a payment too, unless the chain was told
+    /// otherwise by [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if).
     ///
     /// # Errors
     /// [`ConfigError`] with the field `share` where it isn't from 0 to 1, or `provider` where the chain has none of that

@@ -84,11 +84,19 @@
 //!
 //! # Side effects
 //!
-//! A request whose method isn't idempotent (RFC 9110 §9.2.2), and that the primary or an earlier provider may have
-//! processed, isn't given to another provider, unless that is marked
-//! [`even_if_processed`](Provider::even_if_processed). A refused connection or an open circuit proves that nothing was
-//! processed; so does being given nothing of the request, as [`Provider::value`] is. A time limit that passed, a 5xx, a
-//! lost connection and a body that broke off prove nothing. A request's [`Repeat`](backstop_core::Repeat) overrides its method.
+//! A request that isn't safe to repeat, and that the primary or an earlier provider may have processed, isn't given to
+//! another provider, unless that is marked [`even_if_processed`](Provider::even_if_processed).
+//!
+//! | chain | requests that are safe to repeat, unless told otherwise | told by |
+//! |---|---|---|
+//! | behind a [`FallbackLayer`] | those of an idempotent method (RFC 9110 §9.2.2) | the extension [`Repeat`], [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
+//! | behind one with [`clone_requests`](FallbackBuilder::clone_requests) | **all** | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
+//! | in a [handler](FallbackChain::execute) | **all**, an `http::Request` of any method too | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
+//!
+//! A refused connection or an open circuit proves that nothing was processed; so does being given nothing of the request, as
+//! [`Provider::value`] is. A time limit that passed, a
+//! 5xx, a lost connection, a body that broke off and an error of your own prove nothing. Nor does being given the head alone,
+//! as [`Provider::head`] is: of a `DELETE` that is all there is.
 //!
 //! So a payment is charged, else queued, and never charged twice by accident:
 //!
@@ -121,6 +129,38 @@
 //! # }
 //! ```
 //!
+//! In a handler the chain must be told, since it can't see that a payment is one:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::io;
+//! use backstop_fallback::{FallbackChain, Provider, name};
+//!
+//! #[derive(Clone)]
+//! struct Payment {
+//!     cents: u64,
+//! }
+//!
+//! # async fn charge(payment: Payment) -> Result<&'static str, io::Error> { assert!(payment.cents > 0); Ok("charged") }
+//! # async fn enqueue(_: Payment) -> Result<&'static str, io::Error> { Ok("queued") }
+//! for (error, answer) in [(io::ErrorKind::ConnectionRefused, "charged"), (io::ErrorKind::ConnectionReset, "queued")] {
+//!     let acquirer = move |_| async move { Err::<&str, _>(io::Error::from(error)) };
+//!     let payments = FallbackChain::<Payment, &str>::builder("payments")
+//!         .repeat_only_if(|_| false)
+//!         .provider(Provider::from_fn(name!("acquirer"), acquirer))
+//!         .provider(Provider::from_fn(name!("second_acquirer"), charge))
+//!         .provider(Provider::from_fn(name!("queue"), enqueue).even_if_processed())
+//!         .build()?;
+//!     assert_eq!(payments.execute(Payment { cents: 999 }).await?.value, answer);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Give such providers the payment by the request, as here: a [`Provider::value`] that has it from elsewhere counts as having
+//! done nothing with it.
+//!
 //! Upgrades and `CONNECT` pass by the chain: they are about their connection.
 //!
 //! # Bodies that break off
@@ -138,7 +178,7 @@
 //! # Exercising it
 //!
 //! [`FallbackHandle::forced`] sends a share of the traffic to a provider though the primary is well, so that a fallback
-//! which doesn't work is known before it is needed.
+//! which doesn't work is known before it is needed. Requests that aren't [safe to repeat](#side-effects) are never forced.
 //!
 //! # In a stack
 //!
@@ -162,6 +202,7 @@
 //! | [`Provider::timeout`], [`FallbackBuilder::primary_timeout`] | its share | more than 0 s, up to the total |
 //! | [`Provider::concurrency`] | no bound | 1 request or more |
 //! | [`Provider::only_when`] | asked whatever the primary failed of | |
+//! | [`FallbackChainBuilder::repeat_only_if`] | the method's word; in handlers every request may be repeated | |
 //! | [`Provider::even_if_processed`] | not asked then | |
 //! | [`Provider::freshness`], [`Provider::freshness_of`] | [`Freshness::Degraded`] | |
 //! | [`FallbackBuilder::fall_back_on`] | no status but the failures | |
@@ -214,7 +255,8 @@ mod walk;
 
 pub use backstop_core::{
     AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,
-    HttpCopy, HttpReject, KeepReplaced, Name, ProblemDetails, ProviderFailure, Reason, Rejection, name,
+    HttpCopy, HttpReject, KeepReplaced, Name, ProblemDetails, ProviderFailure, Reason, Rejection, Repeat, RequestFacts,
+    name,
 };
 
 pub use answer::{BoxError, IntoAnswer};

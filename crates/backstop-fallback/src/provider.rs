@@ -161,6 +161,9 @@ impl<Req, T> Provider<Req, T> {
     ///
     /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is
     /// wrong; writing down that it must be looked at may be right. Only you know which this provider does.
+    ///
+    /// Which requests aren't safe to repeat, [side effects](crate#side-effects) tells. **In a handler's chain all are safe**,
+    /// and this changes nothing, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
     #[must_use]
     pub fn even_if_processed(mut self) -> Self {
         self.side_effects = SideEffects::Allowed;

@@ -3,14 +3,17 @@
 
 mod common;
 
-use std::io;
+use std::{future::pending, io, time::Duration};
 
 use axum::{body::Body, response::Response};
-use backstop_core::{Repeat, name};
-use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_core::{CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, name};
+use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::*;
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
+
+/// An amount.
+type Payment = u32;
 
 fn refused() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionRefused).into()
@@ -18,6 +21,108 @@ fn refused() -> BoxError {
 
 fn lost() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionReset).into()
+}
+
+/// Charges at a first acquirer, which fails of that; else at a second one; else queues.
+fn payments(failing: fn() -> BoxError) -> FallbackChainBuilder<Payment, &'static str> {
+    FallbackChain::builder("payments")
+        .total(TOTAL)
+        .provider(Provider::from_fn(name!("acquirer"), move |_| async move { Err::<&str, _>(failing()) }))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .provider(Provider::from_fn(name!("queue"), |_| async { "queued" }).even_if_processed())
+}
+
+#[tokio::test]
+async fn a_handlers_payment_is_charged_else_queued_and_never_charged_twice() {
+    for (failing, expected) in [(lost as fn() -> BoxError, "queued"), (refused, "charged elsewhere")] {
+        let chain = payments(failing).repeat_only_if(|_| false).build().unwrap();
+        assert_eq!(chain.execute(999).await.unwrap().value, expected);
+    }
+    // Unless told otherwise a chain in a handler takes its requests for safe to repeat.
+    assert_eq!(payments(lost).build().unwrap().execute(999).await.unwrap().value, "charged elsewhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_payment_whose_time_is_up_may_have_been_made() {
+    let chain = FallbackChain::<Payment, &str>::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_| pending::<&str>()))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .repeat_only_if(|_| false)
+        .build()
+        .unwrap();
+    let failed = chain.execute(999).await.unwrap_err().to_string();
+    assert_eq!(failed, "all providers of payments failed: acquirer (timeout), second_acquirer (not-eligible)");
+}
+
+#[tokio::test]
+async fn a_default_is_given_though_a_payment_may_have_been_made() {
+    let chain = payments(lost).repeat_only_if(|_| false).fail_safe("ask us tomorrow").build().unwrap();
+    assert_eq!(chain.execute(999).await.value, "queued");
+    let chain = FallbackChain::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_: Payment| async { Err::<&str, _>(lost()) }))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .repeat_only_if(|_| false)
+        .fail_safe("ask us tomorrow");
+    assert_eq!(chain.build().unwrap().execute(999).await.value, "ask us tomorrow");
+}
+
+#[tokio::test]
+async fn a_handlers_payment_is_never_forced_to_another_provider() {
+    let chain = FallbackChain::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_: Payment| async { "charged" }))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        // Without an amount, nothing is charged.
+        .repeat_only_if(|payment| *payment == 0)
+        .build()
+        .unwrap();
+    chain.handle().forced("second_acquirer", 1.0).unwrap();
+    assert_eq!(chain.execute(999).await.unwrap().value, "charged");
+    assert_eq!(chain.execute(0).await.unwrap().value, "charged elsewhere");
+}
+
+#[tokio::test]
+async fn http_requests_in_a_handler_are_judged_by_their_method_where_that_is_asked_for() {
+    let chain = FallbackChain::<Request<()>, &str>::builder("payments")
+        .provider(Provider::from_fn(name!("live"), |_| async { Err::<&str, _>(lost()) }))
+        .provider(Provider::from_fn(name!("replica"), |_| async { "replica" }))
+        .repeat_only_if(|request| RequestFacts::of(request).is_idempotent())
+        .build()
+        .unwrap();
+    assert_eq!(chain.execute(Request::get("/").body(()).unwrap()).await.unwrap().value, "replica");
+    let failed = chain.execute(Request::post("/").body(()).unwrap()).await.unwrap_err();
+    assert_eq!(failed.failures()[1].reason, Reason::NotEligible);
+}
+
+#[tokio::test]
+async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
+    let chain = payments(lost).repeat_only_if(|_| false).build().unwrap();
+    let layer = FallbackLayer::builder("primary", chain)
+        .classify_fn(|result: Result<&&str, _>| if result.is_ok() { Outcome::success() } else { Outcome::failure() })
+        .clone_requests()
+        .discard_replaced()
+        .reject_as_error()
+        .build()
+        .unwrap();
+    layer.handle().forced("second_acquirer", 1.0).unwrap();
+    let well = layer.layer(service_fn(|_: Payment| async { Ok::<_, BoxError>("charged") }));
+    assert_eq!(well.oneshot(999).await.unwrap(), "charged");
+    let broken = layer.layer(service_fn(|_: Payment| async { Err::<&str, _>(lost()) }));
+    assert_eq!(broken.oneshot(999).await.unwrap(), "queued");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_error_proves_counts_in_a_handler_too() {
+    let open = || {
+        let kind = RejectionKind::CircuitOpen(CircuitState::Open);
+        BoxError::from(Rejection::new(name!("acquirer"), kind).with_retry_after(Some(Duration::from_secs(7))))
+    };
+    let chain = payments(open).repeat_only_if(|_| false).build().unwrap();
+    assert_eq!(chain.execute(999).await.unwrap().value, "charged elsewhere");
+
+    let chain = FallbackChain::<Payment, &str>::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), move |_| async move { Err::<&str, _>(open()) }));
+    let failed = chain.build().unwrap().execute(999).await.unwrap_err();
+    assert_eq!(failed.retry_after(), Some(Duration::from_secs(7)));
 }
 
 #[tokio::test]
