@@ -94,7 +94,7 @@
 //! | in a [handler](FallbackChain::execute) | **all**, an `http::Request` of any method too | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
 //!
 //! A refused connection or an open circuit proves that nothing was processed; so does being given nothing of the request, as
-//! [`Provider::value`] is. A time limit that passed, a
+//! [`Provider::value`] is, and your word that a provider [`only_reads`](Provider::only_reads). A time limit that passed, a
 //! 5xx, a lost connection, a body that broke off and an error of your own prove nothing. Nor does being given the head alone,
 //! as [`Provider::head`] is: of a `DELETE` that is all there is.
 //!
@@ -204,6 +204,7 @@
 //! | [`Provider::only_when`] | asked whatever the primary failed of | |
 //! | [`FallbackChainBuilder::repeat_only_if`] | the method's word; in handlers every request may be repeated | |
 //! | [`Provider::even_if_processed`] | not asked then | |
+//! | [`Provider::only_reads`] | may have processed what it was given | |
 //! | [`Provider::freshness`], [`Provider::freshness_of`] | [`Freshness::Degraded`] | |
 //! | [`FallbackBuilder::fall_back_on`] | no status but the failures | |
 //! | [`FallbackBuilder::classify`] | [`HttpClassify`] | |

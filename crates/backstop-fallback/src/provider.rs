@@ -31,6 +31,7 @@ pub struct Provider<Req, T> {
     freshness: Assess<T>,
     timeout: Option<Duration>,
     side_effects: SideEffects,
+    only_reads: bool,
     concurrency: Option<Concurrency>,
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
 }
@@ -98,6 +99,7 @@ impl<Req, T> Provider<Req, T> {
             freshness: Assess::As(Freshness::Degraded),
             timeout: None,
             side_effects: SideEffects::Forbidden,
+            only_reads: false,
             concurrency: None,
             condition: None,
         }
@@ -170,6 +172,32 @@ impl<Req, T> Provider<Req, T> {
         self
     }
 
+    /// Says that this provider changes nothing, as a store or a search: when it has no answer, it has not processed the
+    /// request. Unless set, it may have, where its failure doesn't prove otherwise and it was given the request or its head.
+    ///
+    /// Mark stores that stand before a provider that does process requests: after a refused connection that one is then
+    /// asked for a `POST` too. The mark doesn't make this provider one to ask once the request may have been processed,
+    /// which is [`even_if_processed`](Self::even_if_processed).
+    ///
+    /// ```
+    /// use backstop_fallback::{FallbackChain, Provider, name};
+    /// use http::{Request, Response};
+    /// # use http::request::Parts;
+    /// # async fn find(_: Parts) -> Result<Response<()>, std::io::Error> { Ok(Response::new(())) }
+    /// # async fn forward(_: Request<()>) -> Result<Response<()>, std::io::Error> { Ok(Response::new(())) }
+    ///
+    /// let chain: FallbackChain<Request<()>, Response<()>> = FallbackChain::builder("orders")
+    ///     .provider(Provider::head(name!("stored"), find).only_reads())
+    ///     .provider(Provider::from_fn(name!("replica"), forward))
+    ///     .build()?;
+    /// # Ok::<(), backstop_fallback::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn only_reads(mut self) -> Self {
+        self.only_reads = true;
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &Name {
@@ -182,6 +210,11 @@ impl<Req, T> Provider<Req, T> {
 
     pub(crate) const fn side_effects(&self) -> SideEffects {
         self.side_effects
+    }
+
+    /// Whether a request that it had no answer to is certainly not processed by it: it changes nothing, or was given nothing.
+    pub(crate) const fn processes_nothing(&self) -> bool {
+        self.only_reads || self.needs().is_none()
     }
 
     pub(crate) fn concurrency_limit(&self) -> Option<usize> {
@@ -270,6 +303,7 @@ impl<Req, T> fmt::Debug for Provider<Req, T> {
             .field("needs", &self.needs())
             .field("timeout", &self.timeout)
             .field("side_effects", &self.side_effects)
+            .field("only_reads", &self.only_reads)
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
     }

@@ -112,8 +112,7 @@ impl<Req, T> Walk<Req, T> {
             };
             self.running = None;
             let provider = &self.chain.providers[self.next];
-            // What was given nothing of the request can't have processed it.
-            let outcome = if provider.needs().is_none() { outcome.unprocessed() } else { outcome };
+            let outcome = if provider.processes_nothing() { outcome.unprocessed() } else { outcome };
             self.passed(provider.name().clone(), reason, outcome);
             self.next += 1;
         }

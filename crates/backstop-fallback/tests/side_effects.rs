@@ -9,7 +9,7 @@ use axum::{body::Body, response::Response};
 use backstop_core::{CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, name};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::*;
-use http::Request;
+use http::{Request, request::Parts};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// An amount.
@@ -140,4 +140,38 @@ async fn a_request_that_is_never_to_be_repeated_is_made_nowhere_else_whatever_it
         assert_eq!(ask(method, lost).await, "queued", "{method}");
         assert_eq!(ask(method, refused).await, "made elsewhere", "{method}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_only_reads_leaves_what_may_have_been_processed_as_it_was() {
+    let missing = || Provider::head(name!("stored"), |_: Parts| async { Err::<Response, _>("nothing is stored") });
+    let hung = || Provider::head(name!("stored"), |_: Parts| pending::<Response>());
+    let broken = || Provider::from_fn(name!("search"), |_: Req| async { status(503) });
+    let ask = |stored: Provider<Req, Response>, failing: fn() -> BoxError| {
+        let other = Provider::from_fn(name!("other"), |_: Req| async { Response::new(Body::from("made elsewhere")) });
+        let queue = says(name!("queue")).even_if_processed();
+        let chain = FallbackChain::builder("chain").provider(stored).provider(other).provider(queue).build().unwrap();
+        let primary = service_fn(move |_: Req| async move { Err::<Response, _>(failing()) });
+        async move {
+            text(FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay")).await.unwrap()).await
+        }
+    };
+    for stored in [missing, hung, broken] {
+        assert_eq!(ask(stored().only_reads(), refused).await, "made elsewhere", "nothing has processed it");
+        // A head may be all there is of a request, so who has it may process it.
+        assert_eq!(ask(stored(), refused).await, "queue", "who knows what the first one did");
+        assert_eq!(ask(stored().only_reads().even_if_processed(), lost).await, "queue", "the primary may have");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_only_reads_is_asked_after_what_may_have_been_processed_only_if_it_is_for_that() {
+    let ask = |stored: Provider<Req, Response>| {
+        let chain = FallbackChain::builder("chain").provider(stored).build().unwrap();
+        let primary = service_fn(|_: Req| async { Err::<Response, _>(lost()) });
+        FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay"))
+    };
+    // Its answer would be about something else than what was asked for.
+    assert!(ask(says(name!("stored")).only_reads()).await.is_err());
+    assert!(ask(says(name!("stored")).only_reads().even_if_processed()).await.is_ok());
 }

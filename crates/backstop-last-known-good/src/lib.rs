@@ -48,8 +48,9 @@
 //! For functions rather than services that speak HTTP there is [`LastKnownValues`].
 //!
 //! In a chain of `backstop-fallback` the handle is a provider, and its freshness needs no telling:
-//! `Provider::head(name!("cached"), move |head| known.answer(head))`. Put the layer outermost around the primary, directly
-//! inside the fallback: a request must look the same to both, or nothing that is stored is found.
+//! `Provider::head(name!("cached"), move |head| known.answer(head)).only_reads()`, which tells the chain that a miss has
+//! processed nothing. Put the layer outermost around the primary, directly inside the fallback: a request must look the same
+//! to both, or nothing that is stored is found.
 //!
 //! # What is stored, and served
 //!
