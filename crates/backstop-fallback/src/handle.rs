@@ -41,7 +41,7 @@ use crate::telemetry;
 /// | [safe to repeat](crate#side-effects), as a `GET` is behind a layer | its share is |
 /// | in a [handler](crate::FallbackChain::execute) | its share is, **whatever it is**, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says that it isn't safe |
 /// | any other | never: the provider may do in part what the primary then does again |
-/// | with a body that isn't in memory, where the provider needs it | never: the primary could find it read |
+/// | with a body that may be streamed, where the provider needs it | never: the primary could find it read. Bodies that tell nothing of where their bytes are, as axum's and tonic's, may be; `Full`, and any that is at its end, isn't |
 /// | an upgrade, `CONNECT` | never |
 ///
 /// The provider has a share of the time as if it stood before the primary, and its

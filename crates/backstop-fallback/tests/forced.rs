@@ -3,15 +3,19 @@
 
 mod common;
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, pin::Pin, time::Duration};
 
-use axum::{body::Body, response::Response};
+use axum::body::Body;
 use backstop_core::{Degradation, Reason, Repeat, name};
 use backstop_fallback::{FallbackChain, FallbackHandle, FallbackLayer, Provider};
+use bytes::Bytes;
 use common::*;
 use http::{Request, request::Parts};
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
+
+type Response<B = Body> = http::Response<B>;
 
 /// Answers with what it got.
 async fn echo(request: Req) -> Result<Response, BoxError> {
@@ -110,9 +114,12 @@ async fn a_body_that_is_streamed_stays_the_primarys() {
     // A provider that would need it isn't asked, since it could read what the primary is to read.
     let (service, handle) = over(Provider::from_fn(name!("echo"), |_: Req| async { status(200) }));
     handle.forced("echo", 1.0).unwrap();
-    let response = service.oneshot(put()).await.unwrap();
-    assert!(!is_forced(&response));
-    assert_eq!(text(response).await, "a body");
+    // What is in memory in an axum body isn't known to be.
+    for request in [put(), Request::put("/").body(Body::from("a body")).unwrap()] {
+        let response = service.clone().oneshot(request).await.unwrap();
+        assert!(!is_forced(&response));
+        assert_eq!(text(response).await, "a body");
+    }
 
     // One that needs no more than the head is, also where another one needs the body.
     let calls = Calls::default();
@@ -131,6 +138,37 @@ async fn a_body_that_is_streamed_stays_the_primarys() {
     let response = layer.layer(service_fn(echo)).oneshot(put()).await.unwrap();
     assert_eq!(calls.count(), 1);
     assert_eq!(text(response).await, "a body");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_memory_is_the_primarys_too_whatever_a_forced_provider_did_with_it() {
+    type InMemory = Full<Bytes>;
+    type Answering = Pin<Box<dyn Future<Output = Result<Response<InMemory>, BoxError>> + Send>>;
+    let reads: fn(InMemory) -> Answering =
+        |body| Box::pin(async { Err(format!("{:?} won't do", body.collect().await.unwrap().to_bytes()).into()) });
+    let leaves_it: fn(InMemory) -> Answering = |_| Box::pin(async { Err("broken".into()) });
+    let hangs_over_it: fn(InMemory) -> Answering = |body| {
+        Box::pin(async move {
+            let _body = body;
+            pending().await
+        })
+    };
+    for fails in [reads, leaves_it, hangs_over_it] {
+        let calls = Calls::default();
+        let counted = calls.clone();
+        let forced = Provider::from_fn(name!("forced"), move |request: Request<InMemory>| {
+            counted.add();
+            fails(request.into_body())
+        });
+        let chain = FallbackChain::builder("chain").total(TOTAL).provider(forced).build().unwrap();
+        let layer = FallbackLayer::builder("primary", chain).discard_replaced().build().unwrap();
+        layer.handle().forced("forced", 1.0).unwrap();
+        let echo = service_fn(|request: Request<InMemory>| async { infallible(Response::new(request.into_body())) });
+        let response = layer.layer(echo).oneshot(Request::put("/").body("a body".into()).unwrap()).await.unwrap();
+        assert!(response.extensions().get::<Degradation>().is_none(), "the primary's own answer");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "a body");
+        assert_eq!(calls.count(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
