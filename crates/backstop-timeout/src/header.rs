@@ -18,11 +18,13 @@ pub enum DeadlineHeader {
     ///
     /// Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), "Timeout".
     GrpcTimeout,
-    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it sends on.
+    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it sends on. 0 is no limit,
+    /// as it is [for a route of Envoy's](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction).
     ///
     /// Source: [Envoy's router](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-expected-rq-timeout-ms).
     EnvoyExpectedRqTimeoutMs,
-    /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`.
+    /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`. 0 is no time at all, as it is
+    /// in `grpc-timeout`.
     Milliseconds(HeaderName),
 }
 
@@ -54,7 +56,9 @@ impl DeadlineHeader {
         if values.any(|other| other != value) {
             return Err(Unreadable::Contradictory);
         }
-        self.parse(value.as_bytes()).map(Some).ok_or(Unreadable::Malformed)
+        let told = self.parse(value.as_bytes()).ok_or(Unreadable::Malformed)?;
+        let is_no_limit = *self == Self::EnvoyExpectedRqTimeoutMs && told.is_zero();
+        Ok((!is_no_limit).then_some(told))
     }
 
     fn parse(&self, value: &[u8]) -> Option<Duration> {

@@ -128,6 +128,21 @@ async fn what_cannot_be_read_is_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn envoys_zero_is_no_limit_and_any_other_zero_is_no_time() {
+    let custom = HeaderName::from_static("connect-timeout-ms");
+    let edge = builder().trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs).trust(DeadlineHeader::Milliseconds(custom));
+    let edge = edge.build().unwrap();
+    for none in ["0", "000"] {
+        let (took, response) = ends(&edge, get(&[(ENVOY, none)])).await;
+        assert_eq!((took, rejection(&response)), (LIMIT, ("edge", SetBy::Us, Progress::Called)), "{none}");
+    }
+    // What else was said counts.
+    assert_eq!(ends(&edge, get(&[(ENVOY, "0"), ("connect-timeout-ms", "100")])).await.0, ms(100));
+    let (took, response) = ends(&edge, get(&[("connect-timeout-ms", "0")])).await;
+    assert_eq!((took, rejection(&response)), (ms(0), ("edge", SetBy::Caller, Progress::NotAsked)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_whose_time_is_up_is_refused_without_calling_the_service() {
     let calls = AtomicUsize::new(0);
     let service = layer().layer(service_fn(|_: Request<()>| {

@@ -61,9 +61,7 @@ fn a_grpc_timeout_is_one_to_eight_digits_and_a_unit() {
 fn milliseconds_are_digits_alone() {
     let custom = DeadlineHeader::Milliseconds(HeaderName::from_static("connect-timeout-ms"));
     for header in [&MS, &custom] {
-        for (value, expected) in
-            [("0", 0), ("1", 1), ("0250", 250), ("15000", 15_000), ("18446744073709551615", u64::MAX)]
-        {
+        for (value, expected) in [("1", 1), ("0250", 250), ("15000", 15_000), ("18446744073709551615", u64::MAX)] {
             assert_eq!(header.read(&headers(header, &[value])), Ok(Some(Duration::from_millis(expected))), "{value}");
         }
         let too_long = "0".repeat(21);
@@ -71,6 +69,16 @@ fn milliseconds_are_digits_alone() {
             assert_eq!(header.read(&headers(header, &[bad])), Err(Unreadable::Malformed), "{bad:?}");
         }
     }
+}
+
+#[test]
+fn zero_is_no_time_but_for_envoy_no_limit() {
+    let custom = DeadlineHeader::Milliseconds(HeaderName::from_static("connect-timeout-ms"));
+    assert_eq!(custom.read(&headers(&custom, &["0"])), Ok(Some(Duration::ZERO)));
+    assert_eq!(GRPC.read(&headers(&GRPC, &["0n"])), Ok(Some(Duration::ZERO)));
+    assert_eq!(MS.read(&headers(&MS, &["0"])), Ok(None));
+    assert_eq!(MS.read(&headers(&MS, &["0", "0"])), Ok(None));
+    assert_eq!(MS.read(&headers(&MS, &["0", "1"])), Err(Unreadable::Contradictory));
 }
 
 #[test]
