@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use backstop::{AllProvidersFailed, DeadlineLayer, DegradationHeaderLayer, name};
+use backstop::{AllProvidersFailed, ConfigError, DeadlineHeader, DeadlineLayer, DegradationHeaderLayer};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -17,8 +17,18 @@ use crate::sources::Item;
 use crate::user_id::{UserId, no_user_id};
 
 /// The app.
-pub fn app(recommender: Recommender) -> Router {
-    Router::new()
+///
+/// # Errors
+/// [`ConfigError`] says what of a layer is configured wrong: nothing, as it is.
+pub fn app(recommender: Recommender) -> Result<Router, ConfigError> {
+    let around_all = ServiceBuilder::new()
+        // Outermost, so that it sees every degradation that is reported while a request is served, however deep, and so
+        // that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a good one.
+        .layer(DegradationHeaderLayer::new())
+        // At the edge, so that all that is done for a request knows when nobody waits for it any more. What a proxy tells of
+        // its caller's wait only ever shortens it, so it is no harm to trust it, whoever sends it.
+        .layer(DeadlineLayer::builder("app").trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build()?);
+    Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
         .route("/api/recommendations/", get(async || no_user_id()))
         .route("/health", get(health::health))
@@ -26,14 +36,7 @@ pub fn app(recommender: Recommender) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(recommender)
-        .layer(ServiceBuilder::new()
-                // Outermost, so that it sees every degradation that is reported while a request is served, however deep,
-                // and so that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a
-                // good one.
-                .layer(DegradationHeaderLayer::new())
-                // At the edge, so that all that is done for a request knows when nobody waits for it any more. Behind a
-                // proxy that tells how long its caller waits, `trust` that proxy's header.
-                .layer(DeadlineLayer::new(name!("app"))))
+        .layer(around_all))
 }
 
 #[derive(Serialize)]

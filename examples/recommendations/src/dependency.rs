@@ -109,3 +109,6 @@ async fn call(client: HttpClient, request: Request<Empty<Bytes>>) -> Result<Resp
     let body = to_bytes(Body::new(body), LARGEST_ANSWER).await?;
     Ok(Response::from_parts(head, Body::from(body)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! What stands around a call, where many are made at once.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use backstop::{RejectionKind, name};
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::*;
+
+#[tokio::test]
+async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_after_a_short_wait() {
+    // It takes connections, and never answers.
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: Uri = format!("http://{}/", hung.local_addr().unwrap()).parse().unwrap();
+    let dependency = Dependency::new(name!("hung"), http_client(), Duration::from_secs(5)).unwrap();
+
+    let mut calls: Vec<_> = (0..2 * CALLS + 7).map(|_| Box::pin(dependency.get::<Value>(uri.clone()))).collect();
+    let mut refused_at_once = 0;
+    poll_fn(|cx| {
+        calls.retain_mut(|call| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => {
+                refused_at_once += usize::from(is_full(&result.unwrap_err()));
+                false
+            }
+            Poll::Pending => true,
+        });
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(refused_at_once, 7);
+    assert_eq!(dependency.circuit().counts().failures, 0, "that is not the dependency's failure");
+
+    // Those that wait are refused sooner than one of those that run is ended.
+    let waiting = calls.split_off(CALLS as usize);
+    for call in waiting {
+        assert!(is_full(&call.await.unwrap_err()));
+    }
+}
+
+fn is_full(error: &BoxError) -> bool {
+    error.downcast_ref().is_some_and(|rejection: &Rejection| matches!(rejection.kind(), RejectionKind::BulkheadFull))
+}
