@@ -141,7 +141,7 @@ impl<F: Call> Attempt<F> {
     /// Moves what was reported during this attempt to the current scope: its answer was chosen.
     #[inline]
     pub fn commit(self: Pin<&mut Self>) {
-        self.project().scope.move_reports_up();
+        self.project().scope.commit();
     }
 }
 

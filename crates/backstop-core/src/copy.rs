@@ -38,10 +38,10 @@ pub trait CopyRequest<Req> {
     /// What must be known of a request before it is given away.
     fn facts(&self, request: &Req) -> RequestFacts;
 
-    /// Whether it is known at one look that no retry may send a request again: what
-    /// [`facts`](Self::facts) tells too, without looking at the rest.
-    fn is_never_repeated(&self, request: &Req) -> bool {
-        self.facts(request).is_never_repeated()
+    /// As much of that as is known at one look, without going through the request: where nothing will be repeated, nobody
+    /// needs to know more.
+    fn glance(&self, request: &Req) -> RequestFacts {
+        self.facts(request)
     }
 
     /// Keeps what copies can be made from, before `request` is sent.
@@ -49,6 +49,20 @@ pub trait CopyRequest<Req> {
     /// In place, since moving a request costs as much as a good part of keeping it. `request` stays the request to send:
     /// only its body may have been wrapped.
     fn keep(&self, request: &mut Req, keep: Keep) -> Self::Kept;
+
+    /// Both in one, in case that costs less: the [facts](Self::facts), and what is kept. Of an
+    /// [upgrade](RequestFacts::is_upgrade) nothing is. `glance` is what is [known](Self::glance) already.
+    fn keep_unless_upgrade(
+        &self,
+        request: &mut Req,
+        keep: Keep,
+        glance: RequestFacts,
+    ) -> (RequestFacts, Option<Self::Kept>) {
+        let _ = glance;
+        let facts = self.facts(request);
+        let kept = if facts.is_upgrade() { None } else { Some(self.keep(request, keep)) };
+        (facts, kept)
+    }
 
     /// Makes a copy.
     ///

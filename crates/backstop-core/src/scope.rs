@@ -204,14 +204,9 @@ impl Scope {
         self.reports.as_mut().map_or_else(Vec::new, |reports| reports.take())
     }
 
-    /// Ends this scope and moves what was reported in it to the current one: this attempt was chosen.
+    /// Moves what was reported in this scope to the current one: this attempt was chosen.
     #[inline]
-    pub fn commit(mut self) {
-        self.move_reports_up();
-    }
-
-    #[inline]
-    pub(crate) fn move_reports_up(&mut self) {
+    pub fn commit(&mut self) {
         if let Some(reports) = &mut self.reports {
             reports.take().into_iter().for_each(report);
         }

@@ -98,12 +98,19 @@ where
     where
         S: Clone,
     {
-        let facts = policy.chain.shared().narrowed(policy.copy.facts(&request), &request);
+        let Policy { copy, reject, chain, .. } = &**policy;
+        let (facts, kept) = match chain.shared().needs {
+            Some(keep) => {
+                let glance = copy.glance(&request);
+                copy.keep_unless_upgrade(&mut request, keep, glance)
+            }
+            None => (copy.facts(&request), None),
+        };
+        let facts = chain.shared().narrowed(facts, &request);
         if facts.is_upgrade() {
             return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
         }
-        let context = policy.reject.context(&request);
-        let kept = policy.chain.shared().needs.map(|keep| policy.copy.keep(&mut request, keep));
+        let context = reject.context(&request);
         let mut spare = Spare { policy: Arc::clone(policy), started: telemetry::started(), facts, kept, context };
         if let Some(provider) = spare.draw() {
             // One that is ready holds what others may need meanwhile.

@@ -76,7 +76,7 @@ const LARGEST: u32 = 1_000_000;
 /// | takes out | each retry, when it is decided on. It isn't given back where the caller leaves during the wait |
 /// | begins | full, with [`burst`](RetryBudgetBuilder::burst) retries |
 /// | saves | up to `burst`, however long nothing fails |
-/// | when empty | the answer at hand is returned, as when the attempts have run out |
+/// | when empty | the answer at hand is returned, as when the attempts have run out. Nothing is kept of the requests that are sent meanwhile: until enough has been paid in, or one of them has failed and found that the reserve has grown |
 ///
 /// # Cost
 ///
@@ -116,6 +116,17 @@ impl RetryBudget {
     #[inline]
     pub(crate) fn deposit(&self) {
         self.account.deposit();
+    }
+
+    /// Whether a request that is sent now couldn't pay for a retry, as far as is known without a look at the clock.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.account.is_empty()
+    }
+
+    /// Finds out whether it still is, for those that come after one that couldn't pay.
+    pub(crate) fn look_again(&self) {
+        self.account.look_again(self.account.age());
     }
 
     /// Takes a retry out, if there is a whole one.

@@ -241,7 +241,9 @@ mod repeat_if;
 mod repeat_when;
 mod repeats;
 mod report;
+mod rest;
 mod service;
+mod spare;
 mod telemetry;
 
 #[cfg(doctest)]

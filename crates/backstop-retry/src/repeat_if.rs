@@ -19,6 +19,18 @@ impl<K, P> RepeatIf<K, P> {
         Self { copy, predicate }
     }
 
+    /// Asks the predicate, but only where it makes a difference: most requests are idempotent by their method.
+    fn ask<Req>(&self, facts: RequestFacts, request: &Req) -> RequestFacts
+    where
+        P: Fn(&Req) -> bool,
+    {
+        if !facts.is_idempotent() && !facts.is_never_repeated() && (self.predicate)(request) {
+            facts.idempotent()
+        } else {
+            facts
+        }
+    }
+
     pub(crate) fn map<K2>(self, f: impl FnOnce(K) -> K2) -> RepeatIf<K2, P> {
         RepeatIf { copy: f(self.copy), predicate: self.predicate }
     }
@@ -33,21 +45,25 @@ where
     type Kept = K::Kept;
 
     fn facts(&self, request: &Req) -> RequestFacts {
-        let facts = self.copy.facts(request);
-        // Asked only where it makes a difference: most requests are idempotent by their method.
-        if !facts.is_idempotent() && !facts.is_never_repeated() && (self.predicate)(request) {
-            facts.idempotent()
-        } else {
-            facts
-        }
+        self.ask(self.copy.facts(request), request)
     }
 
-    fn is_never_repeated(&self, request: &Req) -> bool {
-        self.copy.is_never_repeated(request)
+    fn glance(&self, request: &Req) -> RequestFacts {
+        self.ask(self.copy.glance(request), request)
     }
 
     fn keep(&self, request: &mut Req, keep: Keep) -> K::Kept {
         self.copy.keep(request, keep)
+    }
+
+    fn keep_unless_upgrade(
+        &self,
+        request: &mut Req,
+        keep: Keep,
+        glance: RequestFacts,
+    ) -> (RequestFacts, Option<K::Kept>) {
+        let (facts, kept) = self.copy.keep_unless_upgrade(request, keep, glance);
+        (if glance.is_idempotent() { facts.idempotent() } else { facts }, kept)
     }
 
     fn copy(&self, kept: &mut K::Kept, copy: CopyAs) -> Result<Req, NotCopied> {

@@ -3,13 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{
-    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, Keep, KeepAnswer, Outcome,
-    Pushback, Reason, RequestFacts, Scope, ServiceCall, SetBy, Verdict, scope,
+    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, KeepAnswer, Outcome,
+    Pushback, Reason, Scope, ServiceCall, Verdict, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{Retried, StopReason, layer::Policy, telemetry};
+use crate::{
+    Retried, StopReason,
+    layer::Policy,
+    spare::{Again, Spare},
+    telemetry,
+};
 
 /// The timer's grain. What is due within the last one before a deadline would come too late.
 const TICK: Duration = Duration::from_millis(1);
@@ -31,14 +36,13 @@ pub(crate) enum Step<Res, E> {
     Wait,
 }
 
-/// What is known of a request that may be sent again.
+/// A request whose first attempt has failed.
 pub(crate) struct Repeats<S, Req, C, K, A>
 where
     S: Service<Req>,
     K: CopyRequest<Req>,
 {
-    policy: Arc<Policy<C, K, A>>,
-    facts: RequestFacts,
+    spare: Spare<S, K::Kept, C, K, A>,
     deadline: Deadline,
     /// The number of the attempt that is made, or that is waited for.
     attempt: u32,
@@ -46,17 +50,10 @@ where
     backoff: Option<Duration>,
     /// Why there are no more.
     stop: Option<StopReason>,
-    /// `None` once the last attempt has begun, so that nothing is kept or recorded for nothing.
-    again: Option<Again<S, K::Kept>>,
     /// The next attempt, while it is waited for.
-    next: Option<Box<Next<S, Req>>>,
-    /// The answer of last resort. Boxed, since most requests have none.
-    last: Option<Box<Answer<S::Response, S::Error>>>,
-}
-
-struct Again<S, Kept> {
-    service: S,
-    kept: Kept,
+    next: Option<Next<S, Req>>,
+    /// The answer of last resort.
+    last: Option<Answer<S::Response, S::Error>>,
 }
 
 struct Next<S, Req> {
@@ -70,23 +67,9 @@ where
     S: Service<Req>,
     K: CopyRequest<Req>,
 {
-    /// Of a request that is about to be sent; `later` is for the attempts that may follow. Its time begins now.
-    pub(crate) fn new(policy: &Arc<Policy<C, K, A>>, facts: RequestFacts, later: S, request: &mut Req) -> Self {
-        if let Some(budget) = &policy.budget {
-            budget.deposit();
-        }
-        let kept = policy.copy.keep(request, Keep::Whole);
-        Self {
-            policy: Arc::clone(policy),
-            facts,
-            deadline: Deadline::after(policy.settings.total, SetBy::Us),
-            attempt: 1,
-            backoff: None,
-            stop: None,
-            again: Some(Again { service: later, kept }),
-            next: None,
-            last: None,
-        }
+    /// After the first attempt, of which all must be over at `deadline`.
+    pub(crate) const fn new(spare: Spare<S, K::Kept, C, K, A>, deadline: Deadline) -> Self {
+        Self { spare, deadline, attempt: 1, backoff: None, stop: None, next: None, last: None }
     }
 
     /// The scope of an attempt.
@@ -103,8 +86,8 @@ where
     pub(crate) fn take_last(&mut self, reason: StopReason) -> Option<Answer<S::Response, S::Error>> {
         let last = self.last.take()?;
         self.stop = Some(reason);
-        telemetry::gave_last_answer(&self.policy.settings.name, self.attempt, reason);
-        Some(*last)
+        telemetry::gave_last_answer(&self.spare.policy.settings.name, self.attempt, reason);
+        Some(last)
     }
 
     /// The same, if the time was up before the next attempt could begin.
@@ -119,7 +102,7 @@ where
 
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
-        let Next { service, request, .. } = *self.next.take()?;
+        let Next { service, request, .. } = self.next.take()?;
         Some(Attempt::start(self.scope(), || ServiceCall::when_ready(service, request)))
     }
 
@@ -128,7 +111,7 @@ where
     pub(crate) fn kept(&mut self, response: Option<S::Response>, reports: Vec<Degradation>) {
         let may_be_coming = self.has_last() && self.deadline_now().has_passed();
         if let (Some(response), false) = (response, may_be_coming) {
-            self.last = Some(Box::new(Answer { result: Ok(response), reports }));
+            self.last = Some(Answer { result: Ok(response), reports });
         }
     }
 
@@ -148,26 +131,30 @@ where
     A: KeepAnswer<S::Response>,
 {
     pub(crate) fn keep(&self, response: S::Response) -> A::Keeping {
-        self.policy.keep.keep(response, self.deadline_now().instant())
+        self.spare.policy.keep.keep(response, self.deadline_now().instant())
     }
 
-    /// Tells in the answer that is returned how it came to be, if there is anything to tell.
-    pub(crate) fn note(&self, answer: &mut S::Response) {
-        // One that is still waited for has not begun.
-        let begun = self.attempt - u32::from(self.next.is_some());
-        if begun > 1 || self.stop.is_some() {
-            self.policy.keep.note(answer, Retried::new(begun, self.stop));
-        }
+    /// Gives this answer, with what was reported while it was made, and with a note how it came to be.
+    pub(crate) fn give(&self, answer: Answer<S::Response, S::Error>) -> Result<S::Response, S::Error> {
+        answer.reports.into_iter().for_each(scope::report);
+        answer.result.map(|mut response| {
+            // One that is still waited for has not begun.
+            let begun = self.attempt - u32::from(self.next.is_some());
+            if begun > 1 || self.stop.is_some() {
+                self.spare.policy.keep.note(&mut response, Retried::new(begun, self.stop));
+            }
+            response
+        })
     }
 
     /// What an attempt's result counts as.
     pub(crate) fn judge(&self, result: &Result<S::Response, S::Error>) -> Outcome {
-        self.policy.classify.classify(result.as_ref().map_err(ErrorRef::new))
+        self.spare.judge(result)
     }
 
     /// In a word, why this result isn't an answer.
     fn reason(&self, result: &Result<S::Response, S::Error>) -> Reason {
-        let Policy { classify, keep, .. } = &*self.policy;
+        let Policy { classify, keep, .. } = &*self.spare.policy;
         let judged = classify.reason(result.as_ref().map_err(ErrorRef::new));
         result.as_ref().map_or(judged, |answer| keep.reason(answer, judged))
     }
@@ -178,7 +165,7 @@ where
         outcome: Outcome,
         answer: Answer<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
-        let policy = Arc::clone(&self.policy);
+        let policy = Arc::clone(&self.spare.policy);
         let reason = self.reason(&answer.result);
         let is_refusal = is_refusal(&outcome) || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull);
         if self.has_last() {
@@ -210,7 +197,7 @@ where
                     _ if is_no_news => Step::Wait,
                     Answer { result: Ok(response), reports } => Step::Keep { response, reports },
                     failed @ Answer { result: Err(_), .. } => {
-                        self.last = Some(Box::new(failed));
+                        self.last = Some(failed);
                         Step::Wait
                     }
                 }
@@ -229,14 +216,15 @@ where
     /// Plans the next attempt, and says how long it is waited for. Everything that it needs is taken now, as long as
     /// there still is an answer that can be returned without it.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
-        let Policy { settings, copy, budget, .. } = &*self.policy;
-        let Some(again) = &mut self.again else {
+        let Spare { policy, facts, again } = &mut self.spare;
+        let Policy { settings, copy, budget, .. } = &**policy;
+        if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
-        };
-        if outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data() {
+        }
+        if outcome.blame == Some(Blame::EarlyData) && facts.is_early_data() {
             return Err(StopReason::EarlyData);
         }
-        if !settings.may_repeat(self.facts, outcome) {
+        if !settings.may_repeat(*facts, outcome) {
             return Err(StopReason::NotIdempotent);
         }
         let at_least = match outcome.pushback {
@@ -246,21 +234,25 @@ where
             None => Duration::ZERO,
         };
         // Added, so that callers who were all told the same don't come back all at once.
-        let backoff = self.policy.backoff(self.attempt, self.backoff, outcome);
+        let backoff = policy.backoff(self.attempt, self.backoff, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
         if delay.saturating_add(TICK) > deadline.saturating_duration_since(now) {
             return Err(StopReason::NoTimeLeft);
         }
+        let Some(Again { service, kept }) = again else {
+            budget.as_ref().inspect(|budget| budget.look_again());
+            return Err(StopReason::Budget);
+        };
         // An answer that came early leaves the upload running, and a copy would break that off.
-        if !failed && copy.held(&again.kept) == Held::Partly {
+        if !failed && copy.held(kept) == Held::Partly {
             return Err(StopReason::Uploading);
         }
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return Err(StopReason::Budget);
         }
-        let mut request = match copy.copy(&mut again.kept, CopyAs::Same) {
+        let mut request = match copy.copy(kept, CopyAs::Same) {
             Ok(request) => request,
             Err(why) => {
                 budget.as_ref().inspect(|budget| budget.give_back());
@@ -268,13 +260,12 @@ where
             }
         };
         copy.tell_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
-        let service = if self.attempt + 1 < settings.max_attempts {
-            Some(again.service.clone())
-        } else {
-            self.again.take().map(|again| again.service)
-        };
+        let service = service.clone();
+        if self.attempt + 1 == settings.max_attempts {
+            *again = None;
+        }
         self.backoff = Some(backoff);
-        self.next = service.map(|service| Box::new(Next { service, request, at: now + delay }));
+        self.next = Some(Next { service, request, at: now + delay });
         Ok(delay)
     }
 }

@@ -6,10 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, CopyRequest, HttpClassify, HttpCopy, KeepAnswer, KeepReplaced};
+use backstop_core::{
+    Classify, CopyRequest, HttpClassify, HttpCopy, Keep, KeepAnswer, KeepReplaced, Limit, Scope, SetBy,
+};
 use tower_service::Service;
 
-use crate::{RetryFuture, layer::Policy, repeats::Repeats};
+use crate::{
+    RetryBudget, RetryFuture,
+    layer::Policy,
+    spare::{Again, Spare},
+};
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
 pub struct Retry<S, C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
@@ -54,21 +60,34 @@ where
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let Policy { settings, copy, .. } = &*self.policy;
-        if settings.max_attempts == 1 || copy.is_never_repeated(&request) {
+        let Policy { settings, copy, budget, .. } = &*self.policy;
+        if settings.max_attempts == 1 {
             return RetryFuture::passing(self.inner.call(request));
         }
-        let is_retry = settings.attempt_header.as_ref().is_some_and(|header| copy.tells_of_attempts(&request, header));
-        let facts = copy.facts(&request);
-        if is_retry || facts.is_upgrade() {
+        let glance = copy.glance(&request);
+        let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
+        if glance.is_never_repeated()
+            || glance.is_upgrade()
+            || settings.attempt_header.as_ref().is_some_and(is_of_outer_tier)
+        {
             return RetryFuture::passing(self.inner.call(request));
         }
+        let (facts, kept) = if budget.as_ref().is_some_and(RetryBudget::is_empty) {
+            (glance, None)
+        } else {
+            copy.keep_unless_upgrade(&mut request, Keep::Whole, glance)
+        };
+        if facts.is_upgrade() {
+            return RetryFuture::passing(self.inner.call(request));
+        }
+        budget.as_ref().inspect(|budget| budget.deposit());
         // The service that was ready is called now; later attempts make the clone ready.
-        let repeats = Repeats::new(&self.policy, facts, self.inner.clone(), &mut request);
-        let mut scope = repeats.scope();
+        let again = kept.map(|kept| Again { service: self.inner.clone(), kept });
+        let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let future = scope.enter(|| self.inner.call(request));
-        RetryFuture::repeating(future, scope, repeats)
+        RetryFuture::first(future, scope, Spare { policy: Arc::clone(&self.policy), facts, again })
     }
 }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use axum::body::Body;
-use backstop_retry::{Budget, Repeat, RetryBudget, RetryConfig, RetryLayer};
+use backstop_retry::{Budget, Repeat, Retried, RetryBudget, RetryConfig, RetryLayer, StopReason};
 use http::{Method, Request};
 use support::{BoxError, Chunks, Then, Upstream, get, ml, ms, response, text, with_method};
 use tower::{Layer, ServiceExt};
@@ -32,8 +32,11 @@ async fn an_empty_budget_stops_all_retries_and_time_fills_it_again() {
         assert_eq!(upstream.calls(), calls);
     }
     tokio::time::advance(ms(1000)).await;
-    status(&layer, &upstream).await;
-    assert_eq!(upstream.calls(), 8);
+    // Nothing was kept of the first one, which finds that the reserve has grown.
+    for calls in [7, 9, 10] {
+        status(&layer, &upstream).await;
+        assert_eq!(upstream.calls(), calls);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,4 +117,24 @@ async fn a_request_that_passes_straight_through_pays_nothing() {
     assert_eq!((upstream.calls(), budget.available()), (3 + 20, saved));
     _ = layer.layer(upstream).oneshot(with_method(Method::POST)).await;
     assert_eq!(budget.available(), saved + 1, "a POST could have been repeated, had it not been processed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_a_request_that_could_not_pay_and_why_it_is_not_repeated_is_still_told() {
+    let (budget, upstream) =
+        (RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap(), Upstream::statuses([503]));
+    let layer = drawing_on(&budget);
+    let stop = async |request| {
+        let response = layer.layer(upstream.clone()).oneshot(request).await.unwrap();
+        response.extensions().get::<Retried>().and_then(Retried::stop)
+    };
+    assert_eq!(stop(get()).await, Some(StopReason::Budget), "after the one retry");
+    assert_eq!(stop(get()).await, Some(StopReason::Budget));
+    let post = Request::post("/").body(Body::empty()).unwrap();
+    assert_eq!(stop(post).await, Some(StopReason::NotIdempotent));
+    // Five have paid in before the last one, which draws on it.
+    for calls in [5, 6, 7, 9] {
+        stop(get()).await;
+        assert_eq!(upstream.calls(), calls);
+    }
 }

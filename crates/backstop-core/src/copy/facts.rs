@@ -47,6 +47,20 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
+        let mut facts = Self::at_a_glance(request);
+        let fields = Fields::of(request);
+        for name in request.headers().keys() {
+            // Most names need no look at their values: comparing them costs little, and a map asks more for each.
+            if fields.may_tell(name) {
+                let values = request.headers().get_all(name).iter();
+                facts = values.fold(facts, |facts, value| fields.tell(facts, name, value));
+            }
+        }
+        facts
+    }
+
+    /// What is known without a look at the headers: by method and extensions.
+    pub fn at_a_glance<B>(request: &Request<B>) -> Self {
         let mut facts = Self::none();
         if is_idempotent(request.method()) {
             facts = facts.idempotent();
@@ -55,25 +69,11 @@ impl RequestFacts {
         if *request.method() == Method::CONNECT {
             facts = facts.upgrade();
         }
-        facts = match request.extensions().get() {
+        match request.extensions().get() {
             Some(Repeat::Never) => facts.never_repeated(),
             Some(Repeat::Safe) => facts.idempotent(),
             None => facts,
-        };
-        // HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
-        let has_options = request.version() < Version::HTTP_2;
-        // One look at each name's length is cheaper than asking the map for each of the four.
-        for (name, value) in request.headers() {
-            facts = match name.as_str().len() {
-                7 if has_options && name == header::UPGRADE => facts.upgrade(),
-                10 if has_options && name == header::CONNECTION && has_upgrade_option(value) => facts.upgrade(),
-                // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
-                10 if *name == EARLY_DATA => facts.early_data(),
-                15 if *name == IDEMPOTENCY_KEY && !value.is_empty() => facts.with_idempotency_key(),
-                _ => facts,
-            };
         }
-        facts
     }
 
     /// With this: sending it twice has the effect of sending it once.
@@ -147,6 +147,39 @@ impl RequestFacts {
 
     const fn has(self, bit: u8) -> bool {
         self.bits & bit != 0
+    }
+}
+
+/// What the header fields of a request tell.
+#[derive(Clone, Copy)]
+pub(super) struct Fields {
+    /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
+    has_options: bool,
+}
+
+impl Fields {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        Self { has_options: request.version() < Version::HTTP_2 }
+    }
+
+    /// Whether a field of this name may tell anything.
+    #[inline]
+    pub(super) fn may_tell(self, name: &HeaderName) -> bool {
+        (self.has_options && (*name == header::UPGRADE || *name == header::CONNECTION))
+            || *name == EARLY_DATA
+            || *name == IDEMPOTENCY_KEY
+    }
+
+    /// `facts`, with what this field tells.
+    pub(super) fn tell(self, facts: RequestFacts, name: &HeaderName, value: &HeaderValue) -> RequestFacts {
+        match name {
+            name if *name == header::UPGRADE && self.has_options => facts.upgrade(),
+            name if *name == header::CONNECTION && self.has_options && has_upgrade_option(value) => facts.upgrade(),
+            // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
+            name if *name == EARLY_DATA => facts.early_data(),
+            name if *name == IDEMPOTENCY_KEY && !value.is_empty() => facts.with_idempotency_key(),
+            _ => facts,
+        }
     }
 }
 

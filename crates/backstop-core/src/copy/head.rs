@@ -1,6 +1,6 @@
 //! The head of a request, copied as cheaply as can be for the case that it is never needed.
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::{CopyAs, NotCopied};
 
@@ -23,15 +23,16 @@ pub(crate) struct HeadSnapshot {
 }
 
 impl HeadSnapshot {
+    /// Each header is shown to `visit`.
     #[inline]
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>, visit: impl FnMut(&HeaderName, &HeaderValue)) -> Self {
         let extensions = request.extensions();
         let target = flat_target(request.uri());
         Self {
             method: request.method().clone(),
             version: request.version(),
             uri: if target.is_none() { Some(Box::new(request.uri().clone())) } else { None },
-            flat: Flat::of(target.unwrap_or_default(), request.headers()),
+            flat: Flat::of(target.unwrap_or_default(), request.headers(), visit),
             extensions: if extensions.is_empty() { Extensions::new() } else { extensions.clone() },
         }
     }

@@ -4,7 +4,7 @@ use std::{fmt, mem};
 
 use http::{HeaderName, Request};
 
-use super::{CopyAs, CopyRequest, Keep, LeftOut, NotCopied, Repeat, RequestFacts, head::HeadSnapshot};
+use super::{CopyAs, CopyRequest, Keep, LeftOut, NotCopied, RequestFacts, facts::Fields, head::HeadSnapshot};
 use crate::{
     ConfigError,
     body::{Held, Replay, ReplayableBody},
@@ -27,6 +27,22 @@ pub struct HttpCopy {
 }
 
 impl HttpCopy {
+    #[inline]
+    fn keep_body<B: ReplayableBody>(self, head: HeadSnapshot, request: &mut Request<B>, keep: Keep) -> HttpKept<B> {
+        let had_body = !request.body().is_end_stream();
+        let body = match keep {
+            Keep::Head => None,
+            // The common case, without taking the body out.
+            Keep::Whole if !had_body => Some(Replay::ended()),
+            Keep::Whole => {
+                let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
+                *request.body_mut() = body;
+                Some(replay)
+            }
+        };
+        HttpKept { head, body, had_body }
+    }
+
     /// The most that is buffered of a body, in bytes: 64 KiB unless set, 0 to 1 GiB.
     ///
     /// A request with a longer body is sent all the same, but not again. With 0, only requests without a body are.
@@ -71,23 +87,29 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
         RequestFacts::of(request)
     }
 
-    fn is_never_repeated(&self, request: &Request<B>) -> bool {
-        request.extensions().get() == Some(&Repeat::Never)
+    fn glance(&self, request: &Request<B>) -> RequestFacts {
+        RequestFacts::at_a_glance(request)
     }
 
     fn keep(&self, request: &mut Request<B>, keep: Keep) -> Self::Kept {
-        let had_body = !request.body().is_end_stream();
-        let body = match keep {
-            Keep::Head => None,
-            // The common case, without taking the body out.
-            Keep::Whole if !had_body => Some(Replay::ended()),
-            Keep::Whole => {
-                let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
-                *request.body_mut() = body;
-                Some(replay)
+        let head = HeadSnapshot::of(request, |_, _| ());
+        self.keep_body(head, request, keep)
+    }
+
+    fn keep_unless_upgrade(
+        &self,
+        request: &mut Request<B>,
+        keep: Keep,
+        mut facts: RequestFacts,
+    ) -> (RequestFacts, Option<Self::Kept>) {
+        let fields = Fields::of(request);
+        let head = HeadSnapshot::of(request, |name, value| {
+            if fields.may_tell(name) {
+                facts = fields.tell(facts, name, value);
             }
-        };
-        HttpKept { head: HeadSnapshot::of(request), body, had_body }
+        });
+        let kept = if facts.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) };
+        (facts, kept)
     }
 
     fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 
 use super::*;
 use crate::{
@@ -216,11 +216,15 @@ fn idempotent_methods_are_those_of_rfc_9110() {
 }
 
 fn facts(version: Version, headers: &[(&'static str, &[u8])]) -> RequestFacts {
-    let mut request = Request::post("/").version(version).body(()).unwrap();
+    let mut request = Request::post("/").version(version).body(Empty::<Bytes>::new()).unwrap();
     for (name, value) in headers {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    RequestFacts::of(&request)
+    let facts = RequestFacts::of(&request);
+    let (copying, glance) = (HttpCopy::default(), RequestFacts::at_a_glance(&request));
+    let (noted_by_the_way, kept) = copying.keep_unless_upgrade(&mut request, Keep::Whole, glance);
+    assert_eq!((noted_by_the_way, kept.is_none()), (facts, facts.is_upgrade()));
+    facts
 }
 
 #[test]

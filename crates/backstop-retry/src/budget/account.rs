@@ -33,12 +33,16 @@ pub(super) struct Account {
     born: Instant,
     deposited: AtomicU64,
     spent: AtomicU64,
+    /// What must be deposited before there is another whole retry, the reserve left out of account: set by who found none,
+    /// so that requests needn't read a clock to know that they can't pay. Only a hint, and races may leave a wrong one:
+    /// what is spent isn't decided by it.
+    enough: AtomicU64,
 }
 
 impl Account {
     pub(super) fn new(per_mille: u32, reserve: u32, burst: u32) -> Self {
-        let (deposited, spent) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { per_mille, reserve, burst: u64::from(burst) * RETRY, born: Instant::now(), deposited, spent }
+        let [deposited, spent, enough] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { per_mille, reserve, burst: u64::from(burst) * RETRY, born: Instant::now(), deposited, spent, enough }
     }
 
     pub(super) fn age(&self) -> Duration {
@@ -50,6 +54,19 @@ impl Account {
     pub(super) fn deposit(&self) {
         // At a million requests a second and the largest ratio it takes 58 years to run over.
         self.deposited.fetch_add(u64::from(self.per_mille), Ordering::Relaxed);
+    }
+
+    /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.deposited.load(Ordering::Relaxed) < self.enough.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether the reserve has grown meanwhile.
+    pub(super) fn look_again(&self, age: Duration) {
+        if self.available(age) > 0 {
+            self.enough.store(0, Ordering::Relaxed);
+        }
     }
 
     fn earned(&self, age: Duration) -> u64 {
@@ -70,12 +87,21 @@ impl Account {
             let spent = self.spent(spent, earned).checked_add(RETRY)?;
             (spent <= earned).then_some(spent)
         };
-        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        match self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => true,
+            Err(spent) => {
+                let lacking = self.spent(spent, earned).saturating_add(RETRY).saturating_sub(earned);
+                let deposited = self.deposited.load(Ordering::Relaxed);
+                self.enough.store(deposited.saturating_add(lacking), Ordering::Relaxed);
+                false
+            }
+        }
     }
 
     pub(super) fn give_back(&self) {
         // What was withdrawn is in there: it can't run under.
         self.spent.fetch_sub(RETRY, Ordering::Relaxed);
+        self.enough.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn available(&self, age: Duration) -> u32 {

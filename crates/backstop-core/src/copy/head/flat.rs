@@ -9,9 +9,9 @@ use crate::copy::NotCopied;
 
 /// A text, then headers in order: for each its lengths and flag in eight bytes, its name, its value.
 pub(super) struct Flat {
-    bytes: Box<[u8]>,
-    text: usize,
-    names: usize,
+    bytes: Vec<u8>,
+    text: u32,
+    names: u32,
 }
 
 /// Lengths and flag: the name's length in the low 16 bits (names are at most 65,535 bytes), the sensitive flag in the
@@ -20,35 +20,36 @@ const PREFIX: usize = size_of::<u64>();
 const SENSITIVE: u64 = 1 << 16;
 const VALUE_SHIFT: u32 = 17;
 
-/// What is tried first, in bytes.
-const SCRATCH: usize = 1024;
+/// Room for a header, as it is expected: for the most part there is enough for all of them.
+const HEADER: usize = 80;
 
 impl Flat {
-    pub(super) fn of(text: [&str; 4], headers: &HeaderMap) -> Self {
-        let text_size = text.iter().map(|part| part.len()).sum();
-        // Most heads fit the stack. Copying them twice costs less than going through them once more for their size.
-        let mut scratch = [0; SCRATCH];
-        let bytes = match fill(&mut scratch, text, headers) {
-            Some(filled) => filled.into(),
-            None => Self::sized(text, headers, text_size),
-        };
-        Self { bytes, text: text_size, names: headers.keys_len() }
-    }
-
-    #[cold]
-    fn sized(text: [&str; 4], headers: &HeaderMap, text_size: usize) -> Box<[u8]> {
-        let field_size = |(name, value): (&HeaderName, &HeaderValue)| PREFIX + name.as_str().len() + value.len();
-        let mut bytes = vec![0; text_size + headers.iter().map(field_size).sum::<usize>()];
-        fill(&mut bytes, text, headers);
-        bytes.into_boxed_slice()
+    /// The `text`, at most 4 GiB in all, and `headers`, each of which is shown to `visit`: going through them costs a good
+    /// part of copying them.
+    #[inline]
+    pub(super) fn of(text: [&str; 4], headers: &HeaderMap, mut visit: impl FnMut(&HeaderName, &HeaderValue)) -> Self {
+        let size = text.iter().map(|part| part.len()).sum::<usize>();
+        let mut bytes = Vec::with_capacity(size + headers.len() * HEADER);
+        text.iter().for_each(|part| put(&mut bytes, part.as_bytes()));
+        for (name, value) in headers {
+            visit(name, value);
+            let (name, value, sensitive) = (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
+            let flag = if sensitive { SENSITIVE } else { 0 };
+            let prefix = name.len() as u64 | flag | (value.len() as u64) << VALUE_SHIFT;
+            bytes.reserve(PREFIX + name.len() + value.len());
+            bytes.extend_from_slice(&prefix.to_le_bytes());
+            put(&mut bytes, name);
+            put(&mut bytes, value);
+        }
+        Self { bytes, text: size as u32, names: headers.keys_len() as u32 }
     }
 
     /// The text, and the headers of the names that `belongs` wants. All share one piece of memory.
     pub(super) fn restore(&self, belongs: impl Fn(&[u8]) -> bool) -> Result<(Bytes, HeaderMap), NotCopied> {
         // The capacity is a hint: a map that is refused it still grows as far as the original could.
-        let mut headers = HeaderMap::try_with_capacity(self.names).unwrap_or_default();
+        let mut headers = HeaderMap::try_with_capacity(self.names as usize).unwrap_or_default();
         let mut rest = Bytes::copy_from_slice(&self.bytes);
-        let text = rest.split_to(self.text);
+        let text = rest.split_to(self.text as usize);
         while let Some(prefix) = rest.first_chunk::<PREFIX>() {
             let prefix = u64::from_le_bytes(*prefix);
             let name_end = PREFIX + (prefix & (SENSITIVE - 1)) as usize;
@@ -77,51 +78,29 @@ impl fmt::Debug for Flat {
     }
 }
 
-/// Writes all of it to the front of `to`, and returns what was written. `None` if there is no room.
-fn fill<'a>(to: &'a mut [u8], text: [&str; 4], headers: &HeaderMap) -> Option<&'a [u8]> {
-    let mut filled = 0;
-    for part in text {
-        let end = filled + part.len();
-        put(to.get_mut(filled..end)?, part.as_bytes());
-        filled = end;
-    }
-    for (name, value) in headers {
-        let (name, value, sensitive) = (name.as_str().as_bytes(), value.as_bytes(), value.is_sensitive());
-        let flag = if sensitive { SENSITIVE } else { 0 };
-        let prefix = name.len() as u64 | flag | (value.len() as u64) << VALUE_SHIFT;
-        let end = filled + PREFIX + name.len() + value.len();
-        let (to_prefix, to) = to.get_mut(filled..end)?.split_first_chunk_mut()?;
-        let (to_name, to_value) = to.split_at_mut_checked(name.len())?;
-        *to_prefix = prefix.to_le_bytes();
-        put(to_name, name);
-        put(to_value, value);
-        filled = end;
-    }
-    to.get(..filled)
-}
-
-/// Copies between slices of the same length.
+/// Appends.
 ///
 /// Most names and values are short, and for those a call of `memcpy` costs more than what it copies: two moves of a fixed
-/// size, which may overlap, cover any length from one to two times that size.
+/// size, of which the second overwrites the end of the first, cover any length from one to two times that size.
 #[inline]
-fn put(to: &mut [u8], from: &[u8]) {
+fn put(to: &mut Vec<u8>, from: &[u8]) {
     match from.len() {
-        0..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+        0..4 => to.extend(from),
         4..8 => put_ends::<4>(to, from),
         8..16 => put_ends::<8>(to, from),
-        16..=32 => put_ends::<16>(to, from),
-        _ => to.copy_from_slice(from),
+        16..32 => put_ends::<16>(to, from),
+        32..=64 => put_ends::<32>(to, from),
+        _ => to.extend_from_slice(from),
     }
 }
 
 #[inline]
-fn put_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
-    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
-        *to = *from;
-    }
-    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
-        *to = *from;
+fn put_ends<const N: usize>(to: &mut Vec<u8>, from: &[u8]) {
+    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        let end = to.len() + from.len();
+        to.extend_from_slice(first);
+        to.truncate(end - N);
+        to.extend_from_slice(last);
     }
 }
 

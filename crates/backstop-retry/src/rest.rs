@@ -1,0 +1,176 @@
+//! What goes on once the first attempt has failed.
+//!
+//! | phase | on | to |
+//! |---|---|---|
+//! | keeping | the response is in memory, or given up, or the time is up | waiting |
+//! | waiting | the delay has passed | attempt |
+//! | waiting | out of time, with an earlier answer at hand | the end: the earlier answer |
+//! | attempt | an answer that isn't to be replaced | the end: that answer |
+//! | attempt | a response that is to be replaced | keeping |
+//! | attempt | an error that is to be replaced | waiting |
+//! | attempt | refused by a layer, or out of time, with an earlier answer at hand | the end: the earlier answer |
+//! | attempt | never sent, with an earlier answer at hand | waiting, or the end: the earlier answer |
+
+use std::{
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, ServiceCall, Timer};
+use tower_service::Service;
+
+use crate::{
+    StopReason,
+    repeats::{Answer, Repeats, Step},
+};
+
+/// A request that is being repeated.
+pub(crate) struct Rest<S, Req, C, K, A>
+where
+    S: Service<Req>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    phase: Phase<S, Req, A::Keeping>,
+    repeats: Repeats<S, Req, C, K, A>,
+}
+
+enum Phase<S: Service<Req>, Req, P> {
+    /// With the reports that belong to the response.
+    Keeping {
+        keeping: Pin<Box<P>>,
+        reports: Vec<Degradation>,
+    },
+    Waiting {
+        timer: Timer,
+    },
+    Attempt {
+        attempt: Pin<Box<Attempt<ServiceCall<S, Req>>>>,
+    },
+}
+
+type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+
+impl<S, Req, C, K, A> Rest<S, Req, C, K, A>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    C: Classify<S::Response>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    /// What follows the first attempt; the answer, where nothing does.
+    pub(crate) fn begin(
+        repeats: Repeats<S, Req, C, K, A>,
+        step: Step<S::Response, S::Error>,
+    ) -> Result<Self, Given<S, Req>> {
+        match Phase::after(step, &repeats) {
+            Ok(phase) => Ok(Self { phase, repeats }),
+            Err(answer) => Err(repeats.give(answer)),
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Given<S, Req>> {
+        let Self { phase, repeats } = self;
+        loop {
+            let step = match phase {
+                Phase::Keeping { keeping, reports } => {
+                    let response = ready!(keeping.as_mut().poll(cx));
+                    repeats.kept(response, mem::take(reports));
+                    Step::Wait
+                }
+                Phase::Waiting { timer } => {
+                    if let Some(at) = repeats.next_at() {
+                        ready!(timer.poll_until(at, cx));
+                    }
+                    if let Some(last) = repeats.take_last_if_late() {
+                        return Poll::Ready(repeats.give(last));
+                    }
+                    let Some(attempt) = repeats.begin_next() else {
+                        return Poll::Pending;
+                    };
+                    *phase = Phase::Attempt { attempt: Box::pin(attempt) };
+                    continue;
+                }
+                Phase::Attempt { attempt } => ready!(poll_attempt(attempt.as_mut(), repeats, cx)),
+            };
+            match Phase::after(step, repeats) {
+                // Whatever the attempt still held is dropped before the wait.
+                Ok(next) => *phase = next,
+                Err(answer) => return Poll::Ready(repeats.give(answer)),
+            }
+        }
+    }
+}
+
+impl<S, Req, C, K, A> Rest<S, Req, C, K, A>
+where
+    S: Service<Req>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    pub(crate) const fn phase(&self) -> &'static str {
+        match &self.phase {
+            Phase::Keeping { .. } => "Keeping",
+            Phase::Waiting { .. } => "Waiting",
+            Phase::Attempt { .. } => "Later",
+        }
+    }
+}
+
+impl<S: Service<Req>, Req, P> Phase<S, Req, P> {
+    /// What follows an attempt, or the answer, where nothing does.
+    fn after<C, K, A>(
+        step: Step<S::Response, S::Error>,
+        repeats: &Repeats<S, Req, C, K, A>,
+    ) -> Result<Self, Answer<S::Response, S::Error>>
+    where
+        S: Clone,
+        S::Error: 'static,
+        C: Classify<S::Response>,
+        K: CopyRequest<Req>,
+        A: KeepAnswer<S::Response, Keeping = P>,
+    {
+        match step {
+            Step::Finish(answer) => Err(answer),
+            Step::Keep { response, reports } => {
+                Ok(Self::Keeping { keeping: Box::pin(repeats.keep(response)), reports })
+            }
+            Step::Wait => Ok(Self::Waiting { timer: Timer::new() }),
+        }
+    }
+}
+
+type Polled<S, Req> = Poll<Step<<S as Service<Req>>::Response, <S as Service<Req>>::Error>>;
+
+/// Polls a later attempt, and ends it when the time is up, if there is something to return instead: without that there is
+/// nothing that this layer could say in the service's own types.
+fn poll_attempt<S, Req, C, K, A>(
+    mut attempt: Pin<&mut Attempt<ServiceCall<S, Req>>>,
+    repeats: &mut Repeats<S, Req, C, K, A>,
+    cx: &mut Context<'_>,
+) -> Polled<S, Req>
+where
+    S: Service<Req> + Clone,
+    S::Error: 'static,
+    C: Classify<S::Response>,
+    K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
+{
+    let result = if repeats.has_last() {
+        match ready!(attempt.as_mut().poll(cx)) {
+            Ok(result) => result,
+            Err(_) => {
+                return repeats
+                    .take_last(StopReason::TotalPassed)
+                    .map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
+            }
+        }
+    } else {
+        ready!(attempt.as_mut().poll_call(cx))
+    };
+    let reports = attempt.take_reports();
+    let outcome = repeats.judge(&result);
+    Poll::Ready(repeats.after(outcome, Answer { result, reports }))
+}
