@@ -53,7 +53,7 @@ impl RequestFacts {
             // Most names need no look at their values: comparing them costs little, and a map asks more for each.
             if fields.may_tell(name) {
                 let values = request.headers().get_all(name).iter();
-                facts = values.fold(facts, |facts, value| fields.tell(facts, name, value));
+                facts = values.fold(facts, |facts, value| fields.tell(facts, name.as_str(), value));
             }
         }
         facts
@@ -170,14 +170,16 @@ impl Fields {
             || *name == IDEMPOTENCY_KEY
     }
 
-    /// `facts`, with what this field tells.
-    pub(super) fn tell(self, facts: RequestFacts, name: &HeaderName, value: &HeaderValue) -> RequestFacts {
-        match name {
-            name if *name == header::UPGRADE && self.has_options => facts.upgrade(),
-            name if *name == header::CONNECTION && self.has_options && has_upgrade_option(value) => facts.upgrade(),
+    /// `facts`, with what the field of this name, in lower case, tells.
+    #[inline]
+    pub(super) fn tell(self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
+        // Lengths first: most names have another one.
+        match name.len() {
+            7 if self.has_options && name == "upgrade" => facts.upgrade(),
+            10 if self.has_options && name == "connection" && has_upgrade_option(value) => facts.upgrade(),
             // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
-            name if *name == EARLY_DATA => facts.early_data(),
-            name if *name == IDEMPOTENCY_KEY && !value.is_empty() => facts.with_idempotency_key(),
+            10 if name == "early-data" => facts.early_data(),
+            15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
             _ => facts,
         }
     }

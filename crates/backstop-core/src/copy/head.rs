@@ -1,6 +1,6 @@
 //! The head of a request, copied as cheaply as can be for the case that it is never needed.
 
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::{CopyAs, NotCopied};
 
@@ -25,7 +25,7 @@ pub(crate) struct HeadSnapshot {
 impl HeadSnapshot {
     /// Each header is shown to `visit`.
     #[inline]
-    pub(crate) fn of<B>(request: &Request<B>, visit: impl FnMut(&HeaderName, &HeaderValue)) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>, visit: impl FnMut(&str, &HeaderValue)) -> Self {
         let extensions = request.extensions();
         let target = flat_target(request.uri());
         Self {

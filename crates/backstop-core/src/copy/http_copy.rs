@@ -103,11 +103,7 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
         mut facts: RequestFacts,
     ) -> (RequestFacts, Option<Self::Kept>) {
         let fields = Fields::of(request);
-        let head = HeadSnapshot::of(request, |name, value| {
-            if fields.may_tell(name) {
-                facts = fields.tell(facts, name, value);
-            }
-        });
+        let head = HeadSnapshot::of(request, |name, value| facts = fields.tell(facts, name, value));
         let kept = if facts.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) };
         (facts, kept)
     }
