@@ -61,8 +61,9 @@ pub trait KeepAnswer<Res> {
 
 /// Keeps an HTTP response by reading its body into memory. The default.
 ///
-/// A small answer is read to its end, which gives its connection back for the next attempt (on HTTP/1.1 an unread body
-/// costs the connection), and its permits. It comes out byte for byte as it was: status, headers, extensions, body,
+/// A small answer is read to its end, which gives its connection back (on HTTP/1.1 an unread body costs the connection),
+/// and its permits. When the connection can be used again is for the client to say: hyper-util's takes it back in a task
+/// of its own, a moment later. It comes out byte for byte as it was: status, headers, extensions, body,
 /// trailers and size hint. An answer whose body is at its end passes at once.
 ///
 /// One that is too long, too slow or fails is dropped: the layer then has no answer to fall back to. One whose body is

@@ -179,6 +179,10 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// `|request, outcome| request.is_idempotent() || outcome.unprocessed`. [`Repeat::Never`](backstop_core::Repeat::Never)
     /// and upgrades stay as they are.
     ///
+    /// The request itself is gone by then. What depends on its path, its headers or its body is for
+    /// [`repeat_if`](Self::repeat_if), which sees it whole before it is sent: what that says yes to, and what has
+    /// [`Repeat::Safe`](backstop_core::Repeat::Safe), `is_idempotent` here.
+    ///
     /// ```
     /// use backstop_retry::RetryLayer;
     ///
@@ -189,6 +193,16 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     ///     })
     ///     .build()?;
     /// # let _ = orders;
+    ///
+    /// // Searches too, but none of them in an outage.
+    /// use axum::{body::Body, http::Request};
+    /// use backstop_core::Verdict;
+    ///
+    /// let searches = RetryLayer::builder("search")
+    ///     .repeat_if(|request: &Request<Body>| request.uri().path() == "/search")
+    ///     .repeat_when(|request, outcome| request.is_idempotent() && outcome.verdict == Verdict::Neutral)
+    ///     .build()?;
+    /// # let _ = searches;
     /// # Ok::<(), backstop_retry::ConfigError>(())
     /// ```
     pub fn repeat_when(mut self, rule: impl Fn(RequestFacts, &Outcome) -> bool + Send + Sync + 'static) -> Self {

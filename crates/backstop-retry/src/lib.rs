@@ -8,9 +8,15 @@
 //! what may be repeated, waits as long as the server asks and never in step with others, keeps to one time limit for all
 //! attempts and to a share of all requests, and gives back the server's own last answer when nothing helped.
 //!
-//! Put it around the client of a dependency that fails for moments at a time. Don't put it where another tier already
-//! repeats the same request (attempts multiply), around a service that is overloaded for hours, or around your own
-//! handlers: what fails there fails again.
+//! Put it around the client of a dependency that fails for moments at a time.
+//!
+//! # When not to use it
+//!
+//! - Where another tier already repeats the same request: [attempts multiply](#how-many-calls-one-request-can-cost).
+//! - Around a dependency that is down or overloaded for hours: a circuit breaker and a fallback are for that.
+//! - Around your own handlers: what fails there fails again.
+//! - For callers who can't wait: another attempt takes a wait and a call. A fallback that is at hand is quicker.
+//! - Against answers that break off in their bodies. What counts is the head; the body is the caller's by then.
 //!
 //! # Example
 //!
@@ -65,13 +71,16 @@
 //! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
 //! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
 //! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |
-//! | any, with the extension [`Repeat::Safe`] | yes |
+//! | any, with the extension [`Repeat::Safe`] | yes; beside [`repeat_when`](RetryBuilder::repeat_when), which sees it as idempotent, what that says |
 //! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
 //! | CONNECT, an upgrade | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
 //! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself, or a timeout of ours ended the call: yes |
+//!
+//! A gRPC status counts where the headers tell it, in a Trailers-Only answer, as servers send it that refuse a call. One that
+//! comes in the trailers, after a message or after nothing, isn't waited for: the answer is the caller's by then.
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
 //! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see
@@ -136,7 +145,8 @@
 //!
 //! When attempts or time run out, the last response or error is returned as it was. A response that is to be replaced is
 //! read into memory before the wait (32 KiB, 100 ms, see [`KeepReplaced`]), which gives its connection and its permits
-//! back, and comes out byte for byte the same if nothing better does: when the next attempt is refused by a layer further in
+//! back (hyper-util's client takes a connection back in a task of its own: an attempt that begins before that has run, after
+//! next to no wait, may open another one), and comes out byte for byte the same if nothing better does: when the next attempt is refused by a layer further in
 //! (an open circuit), isn't ready in time or is ended by the total. A longer one is dropped; the answer kept before it, if
 //! there is one, stays.
 //!
@@ -207,7 +217,7 @@
 //! |---|---|
 //! | `axum` | requests and responses with `axum::body::Body` |
 //! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
-//! | `hyper-util` | proof, from the errors of hyper and of its client, that a request was never processed |
+//! | `hyper-util` | proof, from the errors of hyper and of its client, that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
 //! | `metrics` | the metrics below |
 //!

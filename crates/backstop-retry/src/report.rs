@@ -7,7 +7,8 @@ use backstop_core::NotCopied;
 /// How many attempts an answer took, and why there were no more: an extension of the response.
 ///
 /// A response has it where there was more than one attempt, or where another one would have been worth it and was not made.
-/// Of any other it would tell nothing, and cost an allocation. Of several layers' it is the outermost one's that is seen.
+/// Of any other it would tell nothing, and cost an allocation. Of several layers it is the outermost one that had something to
+/// tell: where that was an inner one, its attempts are within the outer one's last.
 ///
 /// Errors and answers that aren't HTTP responses have no room for it, and with
 /// [`discard_replaced`](crate::RetryBuilder::discard_replaced) there is none.

@@ -126,6 +126,26 @@ async fn a_rule_of_the_users_own_decides_by_request_and_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_of_the_users_own_sees_what_a_predicate_and_an_extension_say() {
+    let rule = RetryLayer::builder("ml")
+        .repeat_if(|request: &Request<Body>| request.uri().path() == "/search")
+        .repeat_when(|request, outcome| request.is_idempotent() && outcome.verdict == Verdict::Neutral)
+        .build()
+        .unwrap();
+    let post = |path| Request::post(path).body(Body::empty()).unwrap();
+    let safe = || {
+        let mut request = post("/pay");
+        request.extensions_mut().insert(Repeat::Safe);
+        request
+    };
+    assert_eq!(calls(&rule, Upstream::statuses([429]), post("/search")).await, 3);
+    assert_eq!(calls(&rule, Upstream::statuses([429]), safe()).await, 3);
+    assert_eq!(calls(&rule, Upstream::statuses([429]), post("/pay")).await, 1);
+    assert_eq!(calls(&rule, failing(), post("/search")).await, 1);
+    assert_eq!(calls(&rule, failing(), safe()).await, 1, "the rule has the last word");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idempotency_key_counts_only_where_it_is_trusted() {
     let keyed = || {
         let mut request = with_method(Method::POST);

@@ -9,8 +9,9 @@ use std::{error::Error, fmt, io};
 use axum::body::Body;
 use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, grpc::GrpcCode};
 use backstop_retry::RetryLayer;
-use http::{Method, Request, Response, StatusCode};
-use support::{BoxError, Upstream, get, grpc, with_method};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use support::{BoxError, Upstream, get, grpc, with_header, with_method};
 use tower::{Layer, Service, ServiceExt};
 
 async fn calls<E: 'static, L>(layer: &L, upstream: Upstream<E>, request: Request<Body>) -> usize
@@ -54,6 +55,19 @@ async fn a_code_is_repeated_where_it_is_said_to_pass_and_not_where_it_is_said_to
     ] {
         assert_eq!(calls(&layer, answering(code, pushback), get()).await, expected, "{code} {pushback:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_comes_in_the_trailers_is_the_callers_to_see() {
+    let upstream = Upstream::<BoxError>::new(|_, _| async {
+        let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "14".parse().unwrap())]);
+        let mut answer = with_header(200, "content-type", "application/grpc");
+        *answer.body_mut() = Body::new(Empty::new().with_trailers(async { Some(Ok(trailers)) }));
+        Ok(answer)
+    });
+    let answer = judged_by(HttpClassify::new()).layer(upstream.clone()).oneshot(get()).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "14");
+    assert_eq!(upstream.calls(), 1);
 }
 
 #[derive(Debug)]

@@ -97,11 +97,15 @@ async fn an_earlier_answer_tells_why_the_last_attempt_is_not_in_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_outermost_layer_that_repeated_is_the_one_that_tells() {
+async fn the_outermost_layer_that_has_something_to_tell_is_the_one_that_is_seen() {
     let stack =
         builder().build().unwrap().layer(builder().max_attempts(2).build().unwrap().layer(Upstream::statuses([503])));
     let answer = stack.oneshot(get()).await.unwrap();
     assert_eq!(answer.extensions().get::<Retried>().unwrap().attempts(), 3);
+
+    let inner = builder().max_attempts(2).build().unwrap().layer(Upstream::statuses([503, 200]));
+    let answer = builder().build().unwrap().layer(inner).oneshot(get()).await.unwrap();
+    assert_eq!(answer.extensions().get::<Retried>().unwrap().attempts(), 2, "the outer one has nothing to tell");
 }
 
 #[tokio::test(start_paused = true)]
