@@ -368,7 +368,8 @@ async fn answers_to_head_are_kept_without_waiting_for_the_body_that_they_announc
     assert_eq!((server.methods().len(), server.connections()), (2, 1));
 }
 
-/// How many connections twenty requests take, each of which fails once with such a chunked body.
+/// How many connections twenty requests take, each of which fails once with such a chunked body, where no attempt begins
+/// before the client has taken the last one's connection back.
 async fn connections_of_twenty(chunk: &'static str, chunks: usize) -> usize {
     let server = Http1Server::start(move |mut connection| async move {
         while let Some(head) = connection.head().await {

@@ -14,11 +14,11 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
-use backstop::{Retried, RetryBuilder, RetryLayer, retry::StopReason};
+use backstop::{CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, retry::StopReason};
 use backstop_tests::{http::read, http1::settle, upload::upload};
 use h2::{Reason, RecvStream, server::SendResponse};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -97,6 +97,21 @@ impl Connection {
         tokio::select! {
             _ = self.h2.accept() => panic!("no other request is expected"),
             chunk = body.data() => chunk.unwrap().unwrap(),
+        }
+    }
+
+    /// Reads the whole of a body.
+    async fn whole(&mut self, mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
+        let read = async {
+            let mut read = Vec::new();
+            while let Some(chunk) = body.data().await {
+                read.extend_from_slice(&chunk.unwrap());
+            }
+            (read, body.trailers().await.unwrap())
+        };
+        tokio::select! {
+            _ = self.h2.accept() => panic!("no other request is expected"),
+            read = read => read,
         }
     }
 
@@ -218,6 +233,48 @@ async fn a_connection_that_says_goodbye_while_idle_costs_no_attempt_whatever_the
         settle().await;
     }
     assert_eq!(server.counts(), (2, 2));
+}
+
+#[tokio::test]
+async fn trailers_arrive_with_each_attempt() {
+    let trailers = || HeaderMap::from_iter([(HeaderName::from_static("x-checksum"), HeaderValue::from_static("1"))]);
+    let server = Server::start(move |mut connection| async move {
+        for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::OK] {
+            let (request, mut responder) = connection.next().await.unwrap();
+            assert_eq!(connection.whole(request.into_body()).await, (b"hello".to_vec(), Some(trailers())));
+            responder.send_response(answer(status), true).unwrap();
+        }
+        connection.answer_all().await;
+    })
+    .await;
+    let body = Full::<Bytes>::from("hello").with_trailers(async move { Some(Ok(trailers())) });
+    let request = server.request(Method::PUT, Body::new(body));
+    let answer = around_a_client!(retry()).oneshot(request).await.unwrap();
+    assert_eq!((answer.status(), server.counts()), (StatusCode::OK, (1, 2)));
+}
+
+#[tokio::test]
+async fn answers_to_head_are_kept_without_waiting_for_the_body_that_they_announce() {
+    let server = Server::start(|mut connection| async move {
+        while let Some((_, mut responder)) = connection.next().await {
+            let mut unavailable = answer(StatusCode::SERVICE_UNAVAILABLE);
+            unavailable.headers_mut().insert("content-length", HeaderValue::from_static("5"));
+            responder.send_response(unavailable, true).unwrap();
+        }
+    })
+    .await;
+    let breaker = CircuitBreakerLayer::builder("upstream").consecutive_failures(2).build().unwrap();
+    let stack = ServiceBuilder::new()
+        .layer(retry().build().unwrap())
+        .layer(breaker)
+        .map_response(|answer: Response<hyper::body::Incoming>| answer.map(Body::new))
+        .service(client());
+    let answer = stack.oneshot(server.request(Method::HEAD, Body::empty())).await.unwrap();
+    let retried = answer.extensions().get::<Retried>().copied().unwrap();
+    assert_eq!(retried.stop(), Some(StopReason::Refused), "the circuit is open in the third attempt");
+    assert_eq!(answer.headers()["content-length"], "5");
+    let (answer, body) = read(answer).await;
+    assert_eq!((answer.status, body.as_str(), server.counts()), (StatusCode::SERVICE_UNAVAILABLE, "", (1, 2)));
 }
 
 #[tokio::test]

@@ -219,6 +219,25 @@ async fn a_repeated_call_sends_its_whole_message_again() {
 }
 
 #[tokio::test]
+async fn a_repeated_call_tells_the_server_how_many_attempts_were_made_before() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    let health = Scripted::new().await;
+    let watched = HealthServer::with_interceptor(health.clone(), move |call: tonic::Request<()>| {
+        let before = call.metadata().get_all("grpc-previous-rpc-attempts");
+        sees.lock().unwrap().push(before.iter().map(|n| n.to_str().unwrap().to_owned()).collect::<Vec<_>>());
+        Ok(call)
+    });
+    let serve = |incoming| Server::builder().add_service(watched).serve_with_incoming(incoming);
+    let server = GrpcServer::start(serve).await;
+    let mut client = HealthClient::new(ServiceBuilder::new().layer(retry_all()).service(server.channel()));
+
+    health.refuse(2, &unavailable());
+    assert_eq!(client.check(question("greeter")).await.unwrap().into_inner().status(), Said::Serving);
+    assert_eq!(*seen.lock().unwrap(), [vec![], vec!["1".to_owned()], vec!["2".to_owned()]]);
+}
+
+#[tokio::test]
 async fn the_last_refusal_arrives_as_it_was() {
     let health = Scripted::new().await;
     let server = serve(&health).await;
