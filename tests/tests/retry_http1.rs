@@ -19,7 +19,7 @@ use backstop_tests::{
 };
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 /// Retries that don't keep the test waiting.
@@ -316,9 +316,9 @@ async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt
         chunks.send("wide ").await.unwrap();
         chunks.send("world").await.unwrap();
     };
-    let uploads = tokio::spawn(uploads);
+    let mut uploading = JoinSet::new();
+    uploading.spawn(uploads);
     let (answer, body) = read(answered.await.unwrap()).await;
-    uploads.abort();
     let retried = answer.extensions.get::<Retried>().unwrap();
     assert_eq!((answer.status, retried.attempts(), retried.stop()), (StatusCode::OK, 2, None));
     assert_eq!((body.as_str(), server.methods()), ("whole", vec![Method::PUT; 2]));
