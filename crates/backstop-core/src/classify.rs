@@ -25,7 +25,8 @@ pub trait Classify<Res> {
 
 /// A classifier made of a closure.
 ///
-/// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own. A closure for HTTP does well to
+/// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own; for a response a retry or a
+/// chain then takes that one's, see [`KeepAnswer::reason`](crate::KeepAnswer::reason). A closure for HTTP does well to
 /// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says: it knows the rejections of the layers further
 /// in, `Retry-After`, and which errors prove that nothing was processed.
 ///

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use backstop_core::{Classify, CopyRequest, Held, Keep, Reject};
+use backstop_core::{Classify, CopyRequest, Held, Keep, KeepAnswer, Reject};
 use tower_service::Service;
 
 use crate::{forced::Forced, spare::Spare};
@@ -36,6 +36,7 @@ where
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Response>>
     where
         C: Classify<S::Response>,
+        A: KeepAnswer<S::Response>,
     {
         let Self { provider, forced, spare, .. } = self;
         let started = spare.start();
@@ -53,7 +54,7 @@ where
                 }
             }
         };
-        let found = ready!(forced.poll(cx, &policy.classify));
+        let found = ready!(forced.poll(cx, &policy.judge()));
         Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{CopyAs, CopyRequest, HttpClassify, HttpCopy, HttpReject, KeepReplaced, Name, NotCopied, Reject};
+use backstop_core::{
+    Classify, CopyAs, CopyRequest, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Name,
+    NotCopied, Outcome, Reason, Reject,
+};
 use tower_layer::Layer;
 
 use crate::{Fallback, FallbackBuilder, FallbackChain, FallbackHandle, found::Found};
@@ -91,6 +94,11 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
         self.copy.copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
     }
 
+    /// What judges the answers.
+    pub(crate) const fn judge(&self) -> Judge<'_, C, A> {
+        Judge { classify: &self.classify, keep: &self.keep }
+    }
+
     /// The answer, marked where it isn't the primary's.
     pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
     where
@@ -100,5 +108,23 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
             self.reject.label(&mut found.result.value, degradation);
         }
         found.result.value
+    }
+}
+
+/// The classifier, with the word of what keeps answers for why one isn't any: a closure has none.
+pub(crate) struct Judge<'a, C, A> {
+    classify: &'a C,
+    keep: &'a A,
+}
+
+impl<Res, C: Classify<Res>, A: KeepAnswer<Res>> Classify<Res> for Judge<'_, C, A> {
+    #[inline]
+    fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        self.classify.classify(result)
+    }
+
+    fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
+        let judged = self.classify.reason(result);
+        result.map_or(judged, |answer| self.keep.reason(answer, judged))
     }
 }

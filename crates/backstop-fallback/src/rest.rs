@@ -80,7 +80,7 @@ where
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let kept = this.kept;
-            let found = ready!(walk.poll(cx, &policy.classify, |copy| policy.copied(kept, copy)));
+            let found = ready!(walk.poll(cx, &policy.judge(), |copy| policy.copied(kept, copy)));
             if let Some(found) = found {
                 return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }

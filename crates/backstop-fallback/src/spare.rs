@@ -3,8 +3,8 @@
 use std::{task::Poll, time::Duration};
 
 use backstop_core::{
-    Blame, Classify, CopyRequest, Elapsed, ErrorRef, Limit, Outcome, Progress, Reason, Reject, RequestFacts, Scope,
-    SetBy, scope,
+    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Progress, Reason, Reject,
+    RequestFacts, Scope, SetBy, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -87,6 +87,7 @@ where
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
     K: CopyRequest<Req>,
+    A: KeepAnswer<S::Response>,
 {
     /// What waits for answers' bodies.
     pub(crate) fn committer(&self) -> Option<&Committer<S::Response>> {
@@ -130,7 +131,7 @@ where
         if outcome.answers() || too_early_for_caller {
             return None;
         }
-        Some((self.policy.classify.reason(result), outcome))
+        Some((self.policy.judge().reason(result), outcome))
     }
 }
 

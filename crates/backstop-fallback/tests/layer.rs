@@ -10,8 +10,10 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
-use backstop_core::{CircuitState, Degradation, Freshness, Reason, Rejection, RejectionKind, Scope, name};
-use backstop_fallback::{Answer, FallbackChain, FallbackLayer, Provider};
+use backstop_core::{
+    CircuitState, Degradation, ErrorRef, Freshness, Outcome, Reason, Rejection, RejectionKind, Scope, name,
+};
+use backstop_fallback::{Answer, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::*;
 use http::StatusCode;
 use tokio::time::Instant;
@@ -44,6 +46,38 @@ async fn a_primary_that_fails_is_replaced_and_the_reason_is_told() {
         assert_eq!(degradation.freshness(), Freshness::Degraded);
         assert_eq!(text(response).await, "static");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reasons_are_the_same_where_a_closure_judges() {
+    let by_status = |result: Result<&Response, ErrorRef<'_>>| match result {
+        Ok(answer) if answer.status().is_success() => Outcome::success(),
+        _ => Outcome::failure(),
+    };
+    let refused = || {
+        let mut response = status(503);
+        response.extensions_mut().insert(Rejection::new(name!("ml"), RejectionKind::CircuitOpen(CircuitState::Open)));
+        response
+    };
+    let chain = || {
+        FallbackChain::builder("chain")
+            .provider(Provider::value(name!("busy"), || async { status(502) }))
+            .provider(says(name!("static")).only_when(|reason| reason == Reason::CircuitOpen))
+    };
+    let layer = |chain: FallbackChainBuilder<Req, Response>| {
+        FallbackLayer::builder("primary", chain.build().unwrap()).classify_fn(by_status).build().unwrap()
+    };
+    let response = layer(chain()).layer(service_fn(|_| async { infallible(refused()) })).oneshot(get()).await.unwrap();
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::CircuitOpen);
+    assert_eq!(text(response).await, "static", "it is for that");
+
+    let hangs = service_fn(|_| pending::<Result<Response, BoxError>>());
+    let response = layer(chain()).layer(hangs).oneshot(get()).await.unwrap();
+    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
+        panic!("another rejection")
+    };
+    let reasons: Vec<_> = failed.failures().iter().map(|it| it.reason.to_string()).collect();
+    assert_eq!(reasons, ["timeout", "status-502", "not-eligible"]);
 }
 
 #[tokio::test]
