@@ -85,7 +85,7 @@
 //! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
 //! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
 //! | … 401 or 403 to a request with credentials | only that principal's: what is shared stays, since one caller's credentials don't do | RFC 9110 §15.5.2, §15.5.4 |
-//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same | ours |
+//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | what is stored for this principal, or shared | ours |
 //! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them | ours |
 //!
 //! A store that fails to forget is remembered: this process then serves nothing that was made before.
