@@ -137,6 +137,7 @@ impl<St: Store> Shelf<St> {
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             // A new node leads nowhere yet.
             if !is_new
+                && self.may_be_outdone(&draft.terms)
                 && let Some(known) = self.store.get(&key).await?.and_then(Entry::decode)
                 && known.selected == selected
                 && self.outdoes(&known.terms, &draft.terms)
@@ -153,6 +154,11 @@ impl<St: Store> Shelf<St> {
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
             Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
         }
+    }
+
+    /// What is new enough is stored without a look at what is there.
+    fn may_be_outdone(&self, terms: &Terms) -> bool {
+        self.clock.now().since(terms.made) > EXACT
     }
 
     /// Whether what is known of an answer stays though another one comes: of those that may be served the one that was made

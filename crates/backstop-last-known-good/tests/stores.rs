@@ -192,3 +192,17 @@ async fn what_another_process_stored_whose_clock_is_far_ahead_is_not_served_as_n
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn only_what_may_be_older_than_what_is_there_waits_for_a_look_at_that() {
+    const ROUND_TRIP: Duration = Duration::from_millis(10);
+    let store = TestStore::new(Behaves::Well);
+    let layer = layer(&store);
+    send(&layer, get("/", &[]), response(200, &[("age", "60")], "good")).await;
+    store.now(Behaves::Slowly(ROUND_TRIP));
+    for (age, round_trips) in [("60", 3), ("0", 2)] {
+        let begun = Instant::now();
+        send(&layer, get("/", &[]), response(200, &[("age", age)], "good")).await;
+        assert_eq!(begun.elapsed(), ROUND_TRIP * round_trips, "{age}");
+    }
+}
