@@ -71,12 +71,15 @@ fn quick(body: fn() -> Body) -> impl Service<Request<Body>, Response = Response<
 #[tokio::test(start_paused = true)]
 async fn every_limit_that_passed_is_counted_by_the_layers_name_and_nothing_else_is() {
     let recorded = Recorded::default();
-    let _guard = metrics::set_default_local_recorder(&recorded);
     let limit = Duration::from_millis(10);
     let request = || Request::new(Body::empty());
 
     let edge = DeadlineLayer::builder("edge").limit(limit).build().unwrap();
     let timeout = TimeoutLayer::builder("ml_service").limit(limit).build().unwrap();
+    let covers = TimeoutLayer::builder("body").limit(limit).cover(UntilBodyEnd).build().unwrap();
+    let propagate = PropagateDeadlineLayer::new(backstop_timeout::name!("sends")).layer(quick(Body::empty));
+    // Installed when the layers are there already.
+    let _guard = metrics::set_default_local_recorder(&recorded);
     edge.layer(quick(Body::empty)).oneshot(request()).await.unwrap();
     timeout.layer(quick(Body::empty)).oneshot(request()).await.unwrap();
     assert_eq!(*recorded.0.lock().unwrap(), BTreeMap::new(), "calls that are in time");
@@ -84,11 +87,9 @@ async fn every_limit_that_passed_is_counted_by_the_layers_name_and_nothing_else_
     edge.layer(hung()).oneshot(request()).await.unwrap();
     edge.layer(hung()).oneshot(request()).await.unwrap();
     timeout.layer(hung()).oneshot(request()).await.unwrap();
-    let covers = TimeoutLayer::builder("body").limit(limit).cover(UntilBodyEnd).build().unwrap();
     let response =
         covers.layer(quick(|| Scripted::new([Act::Data("1"), Act::Hang]).axum())).oneshot(request()).await.unwrap();
     assert!(response.into_body().collect().await.is_err());
-    let propagate = PropagateDeadlineLayer::new(backstop_timeout::name!("sends")).layer(quick(Body::empty));
     let mut late = Scope::narrowed(Deadline::after(limit, SetBy::Caller));
     let late = late.enter(scope::handle);
     propagate.oneshot(request()).in_scope(late).await.unwrap();
