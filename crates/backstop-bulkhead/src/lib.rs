@@ -8,10 +8,15 @@
 //! once, so that a fallback can answer while the caller still waits.
 //!
 //! Use one around each dependency: one layer, shared by all routes and clients that call it, inside retries (a retry that
-//! waits holds no permit) and around timeouts (so that a call that hangs gives its permit back). Don't use one to bound
-//! how many requests your own service takes on: there a refusal should depend on the load of all routes, not of one; nor
-//! as a rate limit: it bounds how many run at once, not how many come in a second. A service whose answers are endless
-//! streams should hold permits [until the headers](BulkheadBuilder::until_headers) only.
+//! waits holds no permit) and around timeouts (so that a call that hangs gives its permit back).
+//!
+//! # When not to use it
+//!
+//! - To bound how many requests your own service takes on: there a refusal should depend on the load of all routes, not
+//!   of one.
+//! - As a rate limit: it bounds how many run at once, not how many come in a second.
+//! - To the body's end, where answers are endless streams: let those hold permits
+//!   [until the headers](BulkheadBuilder::until_headers) only.
 //!
 //! # Example
 //!
@@ -130,15 +135,15 @@
 //! # Cost
 //!
 //! A call that finds room, of a service that is ready, takes no lock, reads no clock, clones no service and allocates
-//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to come and one to go, and a
-//! reading of the clock for each frame. A call that waits takes the lock, a timer and one
-//! allocation.
+//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to come
+//! and one to go, and a reading of the clock for each frame. A call that waits takes the lock, a timer and one allocation.
 //!
 //! # Cancellation
 //!
 //! A call that finds room, of a service that is ready, is made at once, and holds its permit from then on; any other asks
-//! for its permit, or its place in line, when it is first polled, and holds nothing before. Dropping it in line gives its place up; dropping it later drops the call, and then gives the permit back; dropping the body does the
-//! same. Each time the next in line is woken at once. It doesn't count as anything.
+//! for its permit, or its place in line, when it is first polled, and holds nothing before. Dropping it in line gives its
+//! place up; dropping it later drops the call, and then gives the permit back; dropping the body does the same. Each time
+//! the next in line is woken at once. A drop counts as nothing: neither as a refusal nor as a failure.
 //!
 //! # Telemetry
 //!

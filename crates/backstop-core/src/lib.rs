@@ -17,6 +17,29 @@
 //! and share one way to copy requests ([`CopyRequest`]), to keep the answer of last resort ([`KeepAnswer`]), and to run
 //! a call with its time limit ([`Attempt`]).
 //!
+//! # Example
+//!
+//! What a layer or a handler of your own says, all others understand:
+//!
+//! ```
+//! use backstop_core::{Classify, Degradation, Freshness, HttpClassify, Scope, Verdict, name, scope};
+//! use http::{Response, StatusCode};
+//!
+//! // Judged as the others judge it: nothing but a failure is a reason to answer from elsewhere.
+//! let mut response = Response::new(());
+//! *response.status_mut() = StatusCode::BAD_GATEWAY;
+//! let judge = HttpClassify::new();
+//! assert_eq!(judge.classify(Ok(&response)).verdict, Verdict::Failure);
+//! let reason = judge.reason(Ok(&response));
+//!
+//! // The scope is the edge's: what is reported in it, the degradation headers show.
+//! let mut scope = Scope::new();
+//! scope.enter(|| {
+//!     scope::report(Degradation::new(name!("prices"), name!("list"), 1, reason, Freshness::Degraded));
+//! });
+//! assert_eq!(*scope.take_reports()[0].source(), "list");
+//! ```
+//!
 //! # Features
 //!
 //! None is on by default. A feature only adds support for a body type, or proof that a request was never processed;

@@ -9,9 +9,20 @@
 //! no-store`.
 //!
 //! Put it outermost, outside anything that sets `Cache-Control`. It needs nothing of the request and of the bodies, so
-//! it stands around axum and tonic servers alike; on gRPC the same facts go as response metadata. It has no place on
-//! the client side, where its labels would end with the response: what was reported reaches the caller's own labels
-//! without it.
+//! it stands around axum and tonic servers alike; on gRPC the same facts go as response metadata.
+//!
+//! # When not to use it
+//!
+//! - On the client side, where its labels would end with the response: what was reported reaches the caller's own labels
+//!   without it.
+//! - Inside a layer that stores responses or sets `Cache-Control`: a degraded answer would be stored, or leave as
+//!   cacheable all the same.
+//! - For what is found out while the body streams: the headers have gone by then.
+//! - With its defaults where the names of your providers are nobody's business, or where upstreams that you don't trust
+//!   may send headers of these names: see [`public_names`](DegradationHeaderBuilder::public_names) and
+//!   [`InnerHeaders::Remove`].
+//!
+//! It finds nothing out by itself: it tells what a chain, a store or a handler reports.
 //!
 //! # Example
 //!

@@ -60,6 +60,10 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
 
     /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, every `Ok` is one.
     ///
+    /// It also says what an error proves: that nothing was [processed](Outcome::unprocessed), which matters where
+    /// [`repeat_only_if`](Self::repeat_only_if) is set, and when to [come again](Outcome::pushback). Unless set,
+    /// [`HttpClassify`] finds both in the error and its causes.
+    ///
     /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
     pub fn classify_fn<F>(mut self, judge: F) -> Self
     where

@@ -57,7 +57,8 @@
 //! | not ready, or no answer, in its time | next provider | next provider |
 //!
 //! That is [`HttpClassify`]'s judgement. Another one is chosen by
-//! [`classify_fn`](FallbackBuilder::classify_fn). In a chain without HTTP every `Ok` is an answer.
+//! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above
+//! for what they prove, unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own.
 //!
 //! # When all fail
 //!
@@ -253,6 +254,10 @@ mod share;
 mod spare;
 mod telemetry;
 mod walk;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use backstop_core::{
     AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,

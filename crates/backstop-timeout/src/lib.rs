@@ -105,11 +105,11 @@
 //! | `grpc-timeout`, on a gRPC request | always |
 //! | [`x-envoy-expected-rq-timeout-ms`](DeadlineHeader::EnvoyExpectedRqTimeoutMs), [another header](DeadlineHeader::Milliseconds), or [`grpc-timeout`](DeadlineHeader::GrpcTimeout) on other requests | where the layer was told to [trust](DeadlineBuilder::trust) it |
 //!
-//! What can't be read (no number, a sign, a number too long, several values that differ) is ignored, with an event. Where
-//! there is a deadline further out already, the earlier one counts. It stands in the
-//! [scope](backstop_core::scope): the layers further in keep to it, also those that know nothing of HTTP, and a handler
-//! asks for [`time_left`]. A limit of the caller that is shorter than ours is remembered to be the caller's: however many
-//! calls it ends, no circuit of ours opens for it.
+//! What can't be read (no number, a sign, a number too long, several values that differ) is ignored, with an event. 0 is no
+//! time at all, but in Envoy's header, where it is no limit. Where there is a deadline further out already, the earlier one
+//! counts. It stands in the [scope](backstop_core::scope): the layers further in keep to it, also those that know nothing of
+//! HTTP, and a handler asks for [`time_left`]. A limit of the caller that is shorter than ours is remembered to be the
+//! caller's: however many calls it ends, no circuit of ours opens for it.
 //!
 //! | when | the inner service | what the rejection says |
 //! |---|---|---|
@@ -117,9 +117,9 @@
 //! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
 //! | it hasn't answered by the deadline | its future is dropped, under the mark of [`ended_by`](backstop_core::scope::ended_by) | [`Called`](Progress::Called) |
 //!
-//! The limit counts from `call`, since only the request tells what it is. The layer is therefore always ready, but where
-//! the inner service fails to be: a wait for that service goes on in the response future, and is limited there. So what
-//! sheds load by readiness belongs inside. A body that is streamed after the head is not limited. Don't put it around
+//! The limit counts from `call`, since only the request tells what it is. The layer is therefore always ready, unless the
+//! inner service fails in `poll_ready`: a wait for that service goes on in the response future, and is limited there. So
+//! what sheds load by readiness belongs inside. A body that is streamed after the head is not limited. Don't put it around
 //! connections that are meant to last, such as server-sent events that come with their head late; and don't use it in
 //! a client, where there is no caller to believe.
 //!
