@@ -9,7 +9,7 @@ use crate::copy::NotCopied;
 
 /// A text, then headers in order: for each its lengths and flag in eight bytes, its name, its value.
 pub(super) struct Flat {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     text: u32,
     names: u32,
 }
@@ -20,29 +20,26 @@ const PREFIX: usize = size_of::<u64>();
 const SENSITIVE: u64 = 1 << 16;
 const VALUE_SHIFT: u32 = 17;
 
-/// Room for a header, as it is expected: for the most part there is enough for all of them.
-const HEADER: usize = 80;
+/// What is tried first, in bytes.
+const SCRATCH: usize = 1024;
 
 impl Flat {
-    /// The `text`, at most 4 GiB in all, and `headers`, each of which is shown to `visit`: going through them costs a good
-    /// part of copying them.
+    /// The `text`, at most 4 GiB in all, and `headers`, each of which is shown to `visit`, since going through them is a
+    /// good part of copying them. Those of a large head are shown twice.
     #[inline]
     pub(super) fn of(text: [&str; 4], headers: &HeaderMap, mut visit: impl FnMut(&str, &HeaderValue)) -> Self {
-        let size = text.iter().map(|part| part.len()).sum::<usize>();
-        let mut bytes = Vec::with_capacity(size + headers.len() * HEADER);
-        text.iter().for_each(|part| put(&mut bytes, part.as_bytes()));
-        for (name, value) in headers {
-            let name = name.as_str();
-            visit(name, value);
-            let (name, value, sensitive) = (name.as_bytes(), value.as_bytes(), value.is_sensitive());
-            let flag = if sensitive { SENSITIVE } else { 0 };
-            let prefix = name.len() as u64 | flag | (value.len() as u64) << VALUE_SHIFT;
-            bytes.reserve(PREFIX + name.len() + value.len());
-            bytes.extend_from_slice(&prefix.to_le_bytes());
-            put(&mut bytes, name);
-            put(&mut bytes, value);
-        }
-        Self { bytes, text: size as u32, names: headers.keys_len() as u32 }
+        let text_size = text.iter().map(|part| part.len()).sum::<usize>();
+        // Most heads fit the stack. Copying them twice costs less than going through them once more for their size.
+        let mut scratch = [0; SCRATCH];
+        let bytes = match fill(&mut scratch, text, headers, &mut visit) {
+            Some(filled) => scratch[..filled].into(),
+            None => {
+                let mut bytes = vec![0; text_size + headers.iter().map(field_size).sum::<usize>()];
+                fill(&mut bytes, text, headers, &mut visit);
+                bytes.into_boxed_slice()
+            }
+        };
+        Self { bytes, text: text_size as u32, names: headers.keys_len() as u32 }
     }
 
     /// The text, and the headers of the names that `belongs` wants. All share one piece of memory.
@@ -79,31 +76,60 @@ impl fmt::Debug for Flat {
     }
 }
 
-/// Appends.
+#[cold]
+fn field_size((name, value): (&HeaderName, &HeaderValue)) -> usize {
+    PREFIX + name.as_str().len() + value.len()
+}
+
+/// Writes all of it to the front of `to`, and says how long it is. `None` if there is no room.
+#[inline]
+fn fill(
+    to: &mut [u8],
+    text: [&str; 4],
+    headers: &HeaderMap,
+    visit: &mut impl FnMut(&str, &HeaderValue),
+) -> Option<usize> {
+    let size = to.len();
+    let mut rest = to;
+    for part in text {
+        rest = put(rest, part.as_bytes())?;
+    }
+    for (name, value) in headers {
+        let name = name.as_str();
+        visit(name, value);
+        let (name, value, sensitive) = (name.as_bytes(), value.as_bytes(), value.is_sensitive());
+        let flag = if sensitive { SENSITIVE } else { 0 };
+        let prefix = name.len() as u64 | flag | (value.len() as u64) << VALUE_SHIFT;
+        let (to_prefix, to_name) = rest.split_first_chunk_mut()?;
+        *to_prefix = prefix.to_le_bytes();
+        rest = put(put(to_name, name)?, value)?;
+    }
+    Some(size - rest.len())
+}
+
+/// Copies to the front of `to`, and returns what is behind it. `None` if there is no room.
 ///
 /// Most names and values are short, and for those a call of `memcpy` costs more than what it copies: two moves of a fixed
-/// size, of which the second overwrites the end of the first, cover any length from one to two times that size. Not inlined
-/// they cost twice as much.
+/// size, which may overlap, cover any length from one to two times that size.
 #[inline(always)]
-fn put(to: &mut Vec<u8>, from: &[u8]) {
+fn put<'a>(to: &'a mut [u8], from: &[u8]) -> Option<&'a mut [u8]> {
+    let (to, rest) = to.split_at_mut_checked(from.len())?;
     match from.len() {
-        0..4 => to.extend(from),
+        0..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
         4..8 => put_ends::<4>(to, from),
         8..16 => put_ends::<8>(to, from),
         16..32 => put_ends::<16>(to, from),
         32..=64 => put_ends::<32>(to, from),
-        _ => to.extend_from_slice(from),
+        _ => to.copy_from_slice(from),
     }
+    Some(rest)
 }
 
 #[inline(always)]
-fn put_ends<const N: usize>(to: &mut Vec<u8>, from: &[u8]) {
-    if let (Some(first), Some(last)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
-        let end = to.len() + from.len();
-        to.extend_from_slice(first);
-        to.truncate(end - N);
-        to.extend_from_slice(last);
-    }
+fn put_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    let last = from.len() - N;
+    to[..N].copy_from_slice(&from[..N]);
+    to[last..].copy_from_slice(&from[last..]);
 }
 
 #[cfg(test)]
