@@ -50,18 +50,13 @@ pub trait CopyRequest<Req> {
     /// only its body may have been wrapped.
     fn keep(&self, request: &mut Req, keep: Keep) -> Self::Kept;
 
-    /// Both in one, in case that costs less: the [facts](Self::facts), and what is kept. Of an
-    /// [upgrade](RequestFacts::is_upgrade) nothing is. `glance` is what is [known](Self::glance) already.
-    fn keep_unless_upgrade(
-        &self,
-        request: &mut Req,
-        keep: Keep,
-        glance: RequestFacts,
-    ) -> (RequestFacts, Option<Self::Kept>) {
-        let _ = glance;
-        let facts = self.facts(request);
-        let kept = if facts.is_upgrade() { None } else { Some(self.keep(request, keep)) };
-        (facts, kept)
+    /// The same, and [what must be known](Self::facts), in case both together cost less: adds to `facts`, which holds what
+    /// was seen [at one look](Self::glance).
+    ///
+    /// If that tells of an [upgrade](RequestFacts::is_upgrade), the request is untouched, and there won't be copies.
+    fn keep_and_note(&self, request: &mut Req, keep: Keep, facts: &mut RequestFacts) -> Self::Kept {
+        *facts = self.facts(request);
+        self.keep(request, if facts.is_upgrade() { Keep::Head } else { keep })
     }
 
     /// Makes a copy.

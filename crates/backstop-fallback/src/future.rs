@@ -99,14 +99,18 @@ where
         S: Clone,
     {
         let Policy { copy, reject, chain, .. } = &**policy;
-        let (facts, kept) = match chain.shared().needs {
+        let mut facts;
+        let kept = match chain.shared().needs {
             Some(keep) => {
-                let glance = copy.glance(&request);
-                copy.keep_unless_upgrade(&mut request, keep, glance)
+                facts = copy.glance(&request);
+                Some(copy.keep_and_note(&mut request, keep, &mut facts))
             }
-            None => (copy.facts(&request), None),
+            None => {
+                facts = copy.facts(&request);
+                None
+            }
         };
-        let facts = chain.shared().narrowed(facts, &request);
+        facts = chain.shared().narrowed(facts, &request);
         if facts.is_upgrade() {
             return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
         }

@@ -56,14 +56,13 @@ where
         self.copy.keep(request, keep)
     }
 
-    fn keep_unless_upgrade(
-        &self,
-        request: &mut Req,
-        keep: Keep,
-        glance: RequestFacts,
-    ) -> (RequestFacts, Option<K::Kept>) {
-        let (facts, kept) = self.copy.keep_unless_upgrade(request, keep, glance);
-        (if glance.is_idempotent() { facts.idempotent() } else { facts }, kept)
+    fn keep_and_note(&self, request: &mut Req, keep: Keep, facts: &mut RequestFacts) -> K::Kept {
+        let says_so = facts.is_idempotent();
+        let kept = self.copy.keep_and_note(request, keep, facts);
+        if says_so {
+            *facts = facts.idempotent();
+        }
+        kept
     }
 
     fn copy(&self, kept: &mut K::Kept, copy: CopyAs) -> Result<Req, NotCopied> {

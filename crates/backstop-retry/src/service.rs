@@ -74,17 +74,18 @@ where
         {
             return RetryFuture::passing(self.inner.call(request));
         }
-        let (facts, kept) = if budget.as_ref().is_some_and(RetryBudget::is_empty) {
-            (glance, None)
+        let mut facts = glance;
+        let again = if budget.as_ref().is_some_and(RetryBudget::is_empty) {
+            None
         } else {
-            copy.keep_unless_upgrade(&mut request, Keep::Whole, glance)
+            let kept = copy.keep_and_note(&mut request, Keep::Whole, &mut facts);
+            // The service that was ready is called now; later attempts make the clone ready.
+            Some(Again { service: self.inner.clone(), kept })
         };
         if facts.is_upgrade() {
             return RetryFuture::passing(self.inner.call(request));
         }
         budget.as_ref().inspect(|budget| budget.deposit());
-        // The service that was ready is called now; later attempts make the clone ready.
-        let again = kept.map(|kept| Again { service: self.inner.clone(), kept });
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let future = scope.enter(|| self.inner.call(request));
         RetryFuture::first(future, scope, Spare { policy: Arc::clone(&self.policy), facts, again })

@@ -47,9 +47,15 @@ pub struct Replay<B> {
 
 enum Kind<B> {
     Ended,
-    Bytes { bytes: Bytes, make: fn(Bytes) -> B },
+    /// Boxed, since a replay is moved about with every request, and most bodies aren't in memory.
+    Bytes(Box<InMemory<B>>),
     Recorded(Arc<dyn Recording<B> + Send + Sync>),
     Refused(NotReplayable),
+}
+
+struct InMemory<B> {
+    bytes: Bytes,
+    make: fn(Bytes) -> B,
 }
 
 /// How much of a body its [`Replay`] holds.
@@ -76,8 +82,8 @@ impl<B> Replay<B> {
 
     /// For a body that is in memory already: each copy is made from the same bytes, which are shared, not copied.
     #[must_use]
-    pub const fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self {
-        Self { kind: Kind::Bytes { bytes, make } }
+    pub fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self {
+        Self { kind: Kind::Bytes(Box::new(InMemory { bytes, make })) }
     }
 
     /// For a body that can't be replayed.
@@ -90,7 +96,7 @@ impl<B> Replay<B> {
     #[must_use]
     pub fn held(&self) -> Held {
         match &self.kind {
-            Kind::Ended | Kind::Bytes { .. } => Held::Whole,
+            Kind::Ended | Kind::Bytes(_) => Held::Whole,
             Kind::Recorded(recording) => recording.held(),
             Kind::Refused(reason) => Held::Nothing(*reason),
         }
@@ -108,7 +114,7 @@ impl<B: Default> Replay<B> {
     pub fn copy(&mut self) -> Result<B, NotReplayable> {
         match &self.kind {
             Kind::Ended => Ok(B::default()),
-            Kind::Bytes { bytes, make } => Ok(make(bytes.clone())),
+            Kind::Bytes(body) => Ok((body.make)(body.bytes.clone())),
             Kind::Recorded(recording) => Arc::clone(recording).copy(),
             Kind::Refused(reason) => Err(*reason),
         }

@@ -1,6 +1,6 @@
 //! The head of a request, copied as cheaply as can be for the case that it is never needed.
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, uri::PathAndQuery};
 
 use super::{CopyAs, NotCopied};
 
@@ -8,14 +8,12 @@ mod flat;
 #[cfg(test)]
 mod tests;
 
-use flat::Flat;
+use flat::{Flat, Line};
 
-/// A request's head. Its target and headers are flat bytes until they are asked for: a clone of a header map costs several
-/// times as much, and most requests succeed.
+/// A request's head. It is flat bytes until it is asked for: a clone of a header map costs several times as much, and most
+/// requests succeed.
 #[derive(Debug)]
 pub(crate) struct HeadSnapshot {
-    method: Method,
-    version: Version,
     flat: Flat,
     /// The target, where it isn't part of the flat bytes. Boxed, since that is rare, and a target is large.
     uri: Option<Box<Uri>>,
@@ -23,31 +21,30 @@ pub(crate) struct HeadSnapshot {
 }
 
 impl HeadSnapshot {
-    /// Each header is shown to `visit`.
+    /// Each header is shown to `visit`, once or twice.
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>, visit: impl FnMut(&str, &HeaderValue)) -> Self {
-        let extensions = request.extensions();
-        let target = flat_target(request.uri());
+        let (uri, extensions) = (request.uri(), request.extensions());
+        let is_flat = is_its_text(uri);
+        let line = Line { method: request.method(), target: is_flat.then_some(uri), version: request.version() };
         Self {
-            method: request.method().clone(),
-            version: request.version(),
-            uri: if target.is_none() { Some(Box::new(request.uri().clone())) } else { None },
-            flat: Flat::of(target.unwrap_or_default(), request.headers(), visit),
+            flat: Flat::of(line, request.headers(), visit),
+            uri: if is_flat { None } else { Some(Box::new(uri.clone())) },
             extensions: if extensions.is_empty() { Extensions::new() } else { extensions.clone() },
         }
     }
 
     /// A request with this head, as far as the copy wants it.
     pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<Request<B>, NotCopied> {
-        let (target, headers) = self.flat.restore(|name| belongs(name, copy, &self.method))?;
+        let head = self.flat.restore(|method, name| belongs(name, copy, method))?;
         let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
+        *request.method_mut() = head.method;
         *request.uri_mut() = match &self.uri {
             Some(uri) => Uri::clone(uri),
-            None => Uri::from_maybe_shared(target).map_err(|_| NotCopied::InvalidHead)?,
+            None => Uri::from_maybe_shared(head.target).map_err(|_| NotCopied::InvalidHead)?,
         };
-        *request.version_mut() = self.version;
-        *request.headers_mut() = headers;
+        *request.version_mut() = head.version;
+        *request.headers_mut() = head.headers;
         *request.extensions_mut() = self.extensions.clone();
         remove_live(request.extensions_mut());
         Ok(request)
@@ -55,24 +52,26 @@ impl HeadSnapshot {
 
     /// The headers that a head-only copy doesn't hold for want of a body.
     pub(crate) fn of_the_body(&self) -> Result<HeaderMap, NotCopied> {
-        self.flat.restore(describes_the_body).map(|(_, headers)| headers)
+        self.flat.restore(|_, name| describes_the_body(name)).map(|head| head.headers)
     }
 }
 
 /// The longest target that `http` reads.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
-/// The text of a target, in parts, where reading it gives the same target again: of those in origin form, and of those
-/// of the web in absolute form (RFC 9112 §3.2). A clone of a target costs more than a copy of its text.
-fn flat_target(uri: &Uri) -> Option<[&str; 4]> {
-    let path = uri.path_and_query()?.as_str();
-    let parts = match (uri.scheme_str(), uri.authority()) {
-        (None, None) => ["", "", "", path],
-        (Some(scheme @ ("http" | "https")), Some(authority)) => [scheme, "://", authority.as_str(), path],
-        _ => return None,
+/// Whether reading a target's text gives the same target again: so with those in origin form, and those of the web in
+/// absolute form (RFC 9112 §3.2). A clone of a target costs more than a copy of its text.
+#[inline]
+fn is_its_text(uri: &Uri) -> bool {
+    let Some(path) = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/')) else {
+        return false;
     };
-    let length = parts.iter().map(|part| part.len()).sum::<usize>();
-    (path.starts_with('/') && length <= LONGEST_TARGET).then_some(parts)
+    let before = match (uri.scheme_str(), uri.authority()) {
+        (None, None) => 0,
+        (Some(scheme @ ("http" | "https")), Some(authority)) => scheme.len() + "://".len() + authority.as_str().len(),
+        _ => return false,
+    };
+    before + path.len() <= LONGEST_TARGET
 }
 
 /// Removes what stands for the connection that the first copy came on: a second one must not act upon it.

@@ -30,17 +30,17 @@ impl HttpCopy {
     #[inline]
     fn keep_body<B: ReplayableBody>(self, head: HeadSnapshot, request: &mut Request<B>, keep: Keep) -> HttpKept<B> {
         let had_body = !request.body().is_end_stream();
-        let body = match keep {
-            Keep::Head => None,
+        // Each is made where it is returned: moved into its place once more it would cost as much again.
+        match keep {
+            Keep::Head => HttpKept { head, body: None, had_body },
             // The common case, without taking the body out.
-            Keep::Whole if !had_body => Some(Replay::ended()),
+            Keep::Whole if !had_body => HttpKept { head, body: Some(Replay::ended()), had_body },
             Keep::Whole => {
                 let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
                 *request.body_mut() = body;
-                Some(replay)
+                HttpKept { head, body: Some(replay), had_body }
             }
-        };
-        HttpKept { head, body, had_body }
+        }
     }
 
     /// The most that is buffered of a body, in bytes: 64 KiB unless set, 0 to 1 GiB.
@@ -96,16 +96,12 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
         self.keep_body(head, request, keep)
     }
 
-    fn keep_unless_upgrade(
-        &self,
-        request: &mut Request<B>,
-        keep: Keep,
-        mut facts: RequestFacts,
-    ) -> (RequestFacts, Option<Self::Kept>) {
-        let fields = Fields::of(request);
-        let head = HeadSnapshot::of(request, |name, value| facts = fields.tell(facts, name, value));
-        let kept = if facts.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) };
-        (facts, kept)
+    #[inline]
+    fn keep_and_note(&self, request: &mut Request<B>, keep: Keep, facts: &mut RequestFacts) -> Self::Kept {
+        let (fields, mut noted) = (Fields::of(request), *facts);
+        let head = HeadSnapshot::of(request, |name, value| noted = fields.tell(noted, name, value));
+        *facts = noted;
+        self.keep_body(head, request, if noted.is_upgrade() { Keep::Head } else { keep })
     }
 
     fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {

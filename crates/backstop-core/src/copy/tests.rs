@@ -221,9 +221,10 @@ fn facts(version: Version, headers: &[(&'static str, &[u8])]) -> RequestFacts {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
     let facts = RequestFacts::of(&request);
-    let (copying, glance) = (HttpCopy::default(), RequestFacts::at_a_glance(&request));
-    let (noted_by_the_way, kept) = copying.keep_unless_upgrade(&mut request, Keep::Whole, glance);
-    assert_eq!((noted_by_the_way, kept.is_none()), (facts, facts.is_upgrade()));
+    let (copying, mut noted) = (HttpCopy::default(), RequestFacts::at_a_glance(&request));
+    let mut kept = copying.keep_and_note(&mut request, Keep::Whole, &mut noted);
+    let copied = copying.copy(&mut kept, CopyAs::Same);
+    assert_eq!((noted, copied.is_err()), (facts, facts.is_upgrade()));
     facts
 }
 

@@ -1,18 +1,37 @@
-//! Text and headers in one piece of memory.
+//! A request's line and headers in one piece of memory.
 
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::copy::NotCopied;
 
-/// A text, then headers in order: for each its lengths and flag in eight bytes, its name, its value.
+/// In front, what there is. Then the method, the target, and the headers in order: for each its lengths and flag in eight
+/// bytes, its name, its value.
 pub(super) struct Flat {
     bytes: Box<[u8]>,
-    text: u32,
-    names: u32,
 }
+
+/// The method, the target if it is to be part of the text, and the version.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) method: &'a Method,
+    pub(super) target: Option<&'a Uri>,
+    pub(super) version: Version,
+}
+
+/// What comes out again.
+pub(super) struct Restored {
+    pub(super) method: Method,
+    /// Its text; empty where it wasn't part of that.
+    pub(super) target: Bytes,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+}
+
+/// In 32 bits each: the method's length, the target's (both are far shorter), the number of names, the version.
+const FRONT: usize = size_of::<u128>();
 
 /// Lengths and flag: the name's length in the low 16 bits (names are at most 65,535 bytes), the sensitive flag in the
 /// next one, the value's length above.
@@ -23,41 +42,44 @@ const VALUE_SHIFT: u32 = 17;
 /// What is tried first, in bytes.
 const SCRATCH: usize = 1024;
 
+/// By their places here. There are no others yet.
+const VERSIONS: [Version; 5] = [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
+
 impl Flat {
-    /// The `text`, at most 4 GiB in all, and `headers`, each of which is shown to `visit`, since going through them is a
-    /// good part of copying them. Those of a large head are shown twice.
+    /// Each header is shown to `visit`, since going through them is a good part of copying them; those of a large head are
+    /// shown twice.
     #[inline]
-    pub(super) fn of(text: [&str; 4], headers: &HeaderMap, mut visit: impl FnMut(&str, &HeaderValue)) -> Self {
-        let text_size = text.iter().map(|part| part.len()).sum::<usize>();
+    pub(super) fn of(line: Line<'_>, headers: &HeaderMap, mut visit: impl FnMut(&str, &HeaderValue)) -> Self {
         // Most heads fit the stack. Copying them twice costs less than going through them once more for their size.
         let mut scratch = [0; SCRATCH];
-        let bytes = match fill(&mut scratch, text, headers, &mut visit) {
+        let bytes = match fill(&mut scratch, line, headers, &mut visit) {
             Some(filled) => scratch[..filled].into(),
             None => {
-                let mut bytes = vec![0; text_size + headers.iter().map(field_size).sum::<usize>()];
-                fill(&mut bytes, text, headers, &mut visit);
+                let mut bytes = vec![0; size(line, headers)];
+                fill(&mut bytes, line, headers, &mut visit);
                 bytes.into_boxed_slice()
             }
         };
-        Self { bytes, text: text_size as u32, names: headers.keys_len() as u32 }
+        Self { bytes }
     }
 
-    /// The text, and the headers of the names that `belongs` wants. All share one piece of memory.
-    pub(super) fn restore(&self, belongs: impl Fn(&[u8]) -> bool) -> Result<(Bytes, HeaderMap), NotCopied> {
-        // The capacity is a hint: a map that is refused it still grows as far as the original could.
-        let mut headers = HeaderMap::try_with_capacity(self.names as usize).unwrap_or_default();
+    /// All of it, but of the headers only those that `belongs` wants, by the method and their names. All texts share one
+    /// piece of memory.
+    pub(super) fn restore(&self, belongs: impl Fn(&Method, &[u8]) -> bool) -> Result<Restored, NotCopied> {
         let mut rest = Bytes::copy_from_slice(&self.bytes);
-        let text = rest.split_to(self.text as usize);
+        let front = take(&mut rest, FRONT)?;
+        let front = u128::from_le_bytes(*front.first_chunk().ok_or(NotCopied::InvalidHead)?);
+        let [method, target, names, version] = [0, 32, 64, 96].map(|shift| (front >> shift) as u32 as usize);
+        let method = Method::from_bytes(&take(&mut rest, method)?).map_err(|_| NotCopied::InvalidHead)?;
+        let target = take(&mut rest, target)?;
+        // The capacity is a hint: a map that is refused it still grows as far as the original could.
+        let mut headers = HeaderMap::try_with_capacity(names).unwrap_or_default();
         while let Some(prefix) = rest.first_chunk::<PREFIX>() {
             let prefix = u64::from_le_bytes(*prefix);
             let name_end = PREFIX + (prefix & (SENSITIVE - 1)) as usize;
-            let value_end = name_end + (prefix >> VALUE_SHIFT) as usize;
-            if rest.len() < value_end {
-                return Err(NotCopied::InvalidHead);
-            }
-            let field = rest.split_to(value_end);
+            let field = take(&mut rest, name_end + (prefix >> VALUE_SHIFT) as usize)?;
             let name = &field[PREFIX..name_end];
-            if belongs(name) {
+            if belongs(&method, name) {
                 let name = HeaderName::from_bytes(name).map_err(|_| NotCopied::InvalidHead)?;
                 let value = field.slice(name_end..);
                 let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| NotCopied::InvalidHead)?;
@@ -65,7 +87,8 @@ impl Flat {
                 headers.try_append(name, value).map_err(|_| NotCopied::InvalidHead)?;
             }
         }
-        Ok((text, headers))
+        let version = *VERSIONS.get(version).ok_or(NotCopied::InvalidHead)?;
+        Ok(Restored { method, target, version, headers })
     }
 }
 
@@ -76,24 +99,52 @@ impl fmt::Debug for Flat {
     }
 }
 
+fn take(rest: &mut Bytes, length: usize) -> Result<Bytes, NotCopied> {
+    if rest.len() < length { Err(NotCopied::InvalidHead) } else { Ok(rest.split_to(length)) }
+}
+
 #[cold]
-fn field_size((name, value): (&HeaderName, &HeaderValue)) -> usize {
-    PREFIX + name.as_str().len() + value.len()
+fn size(line: Line<'_>, headers: &HeaderMap) -> usize {
+    let target = line.target.map_or(0, |target| texts(target).iter().map(|text| text.len()).sum());
+    let field = |(name, value): (&HeaderName, &HeaderValue)| PREFIX + name.as_str().len() + value.len();
+    FRONT + line.method.as_str().len() + target + headers.iter().map(field).sum::<usize>()
+}
+
+/// The target's text, in parts.
+#[inline]
+fn texts(target: &Uri) -> [&str; 4] {
+    let path = target.path_and_query().map_or("", |path| path.as_str());
+    match (target.scheme_str(), target.authority()) {
+        (Some(scheme), Some(authority)) => [scheme, "://", authority.as_str(), path],
+        _ => ["", "", "", path],
+    }
 }
 
 /// Writes all of it to the front of `to`, and says how long it is. `None` if there is no room.
 #[inline]
 fn fill(
     to: &mut [u8],
-    text: [&str; 4],
+    line: Line<'_>,
     headers: &HeaderMap,
     visit: &mut impl FnMut(&str, &HeaderValue),
 ) -> Option<usize> {
     let size = to.len();
-    let mut rest = to;
-    for part in text {
-        rest = put(rest, part.as_bytes())?;
+    let (front, to) = to.split_first_chunk_mut()?;
+    let method = line.method.as_str().as_bytes();
+    let mut rest = put(to, method)?;
+    let before_target = rest.len();
+    if let Some(target) = line.target {
+        for text in texts(target) {
+            rest = put(rest, text.as_bytes())?;
+        }
     }
+    let target = before_target - rest.len();
+    let version = VERSIONS.iter().position(|version| *version == line.version)?;
+    *front = [method.len(), target, headers.keys_len(), version]
+        .iter()
+        .rev()
+        .fold(0, |front, number| front << 32 | *number as u128)
+        .to_le_bytes();
     for (name, value) in headers {
         let name = name.as_str();
         visit(name, value);

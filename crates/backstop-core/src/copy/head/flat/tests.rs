@@ -5,6 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+const GET: Line<'static> = Line { method: &Method::GET, target: None, version: Version::HTTP_11 };
+
+fn flat(headers: &HeaderMap) -> Flat {
+    Flat::of(GET, headers, |_, _| ())
+}
+
 fn fields(headers: &HeaderMap) -> Vec<(String, Vec<u8>, bool)> {
     let field = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.as_str().to_owned(), value.as_bytes().to_vec(), value.is_sensitive())
@@ -45,7 +51,7 @@ proptest! {
         for (name, value) in fields_in {
             headers.append(name, value);
         }
-        let rebuilt = Flat::of([""; 4], &headers, |_, _| ()).restore(|_| true).unwrap().1;
+        let rebuilt = flat(&headers).restore(|_, _| true).unwrap().headers;
         prop_assert_eq!(fields(&rebuilt), fields(&headers));
         prop_assert_eq!(rebuilt, headers);
     }
@@ -59,7 +65,7 @@ fn a_removed_header_leaves_the_order_of_the_others() {
         headers.append(name, HeaderValue::from_static("2"));
     }
     headers.remove("x-a");
-    let rebuilt = Flat::of([""; 4], &headers, |_, _| ()).restore(|_| true).unwrap().1;
+    let rebuilt = flat(&headers).restore(|_, _| true).unwrap().headers;
     assert_eq!(fields(&rebuilt), fields(&headers));
 }
 
@@ -71,25 +77,37 @@ fn the_largest_head_is_rebuilt() {
     for number in 0..24_000 {
         headers.append(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static(""));
     }
-    assert_eq!(Flat::of([""; 4], &headers, |_, _| ()).restore(|_| true).unwrap().1, headers);
+    assert_eq!(flat(&headers).restore(|_, _| true).unwrap().headers, headers);
 }
 
 #[test]
 fn heads_around_the_size_of_the_stack_s_share_are_rebuilt() {
-    for size in SCRATCH - PREFIX - "host".len() - 2..SCRATCH + 2 {
+    for size in SCRATCH - 50..SCRATCH + 2 {
         let value = HeaderValue::from_bytes(&vec![b'v'; size]).unwrap();
         let headers = HeaderMap::from_iter([(HOST, value)]);
-        let flat = Flat::of(["/", "", "", ""], &headers, |_, _| ());
-        assert_eq!(flat.bytes.len(), 1 + PREFIX + "host".len() + size);
-        assert_eq!(flat.restore(|_| true).unwrap(), (Bytes::from_static(b"/"), headers));
+        let target = Uri::from_static("http://a/b?c");
+        let flat = Flat::of(Line { target: Some(&target), ..GET }, &headers, |_, _| ());
+        assert_eq!(flat.bytes.len(), FRONT + "GEThttp://a/b?c".len() + PREFIX + "host".len() + size);
+        let restored = flat.restore(|_, _| true).unwrap();
+        assert_eq!((&restored.target[..], restored.headers), (&b"http://a/b?c"[..], headers));
     }
 }
 
 #[test]
-fn no_headers_are_no_memory() {
-    let flat = Flat::of([""; 4], &HeaderMap::new(), |_, _| ());
-    assert!(flat.bytes.is_empty());
-    assert_eq!(flat.restore(|_| true).unwrap().1.capacity(), 0);
+fn no_headers_are_no_map() {
+    assert_eq!(flat(&HeaderMap::new()).restore(|_, _| true).unwrap().headers.capacity(), 0);
+}
+
+#[test]
+fn any_method_and_version_come_out_again() {
+    let own = [Method::from_bytes(b"M").unwrap(), Method::try_from("X-".repeat(200).as_str()).unwrap()];
+    for method in [Method::GET, Method::DELETE, Method::CONNECT].iter().chain(&own) {
+        for version in VERSIONS {
+            let restored = Flat::of(Line { method, version, ..GET }, &HeaderMap::new(), |_, _| ()).restore(|_, _| true);
+            let restored = restored.unwrap();
+            assert_eq!((&restored.method, restored.version), (method, version));
+        }
+    }
 }
 
 #[test]
@@ -98,9 +116,9 @@ fn the_flat_bytes_are_sized_exactly_and_values_share_them() {
         (ACCEPT, HeaderValue::from_static("text/plain")),
         (HOST, HeaderValue::from_static("example.com")),
     ]);
-    let flat = Flat::of([""; 4], &headers, |_, _| ());
-    assert_eq!(flat.bytes.len(), 2 * PREFIX + "accepttext/plainhostexample.com".len());
-    let rebuilt = flat.restore(|_| true).unwrap().1;
+    let flat = flat(&headers);
+    assert_eq!(flat.bytes.len(), FRONT + 2 * PREFIX + "GETaccepttext/plainhostexample.com".len());
+    let rebuilt = flat.restore(|_, _| true).unwrap().headers;
     let (accept, host) = (rebuilt[ACCEPT].as_bytes(), rebuilt[HOST].as_bytes());
     let between = PREFIX + "host".len();
     assert_eq!(accept.as_ptr_range().end.wrapping_add(between), host.as_ptr());
@@ -109,7 +127,10 @@ fn the_flat_bytes_are_sized_exactly_and_values_share_them() {
 #[test]
 fn broken_flat_bytes_are_an_error() {
     let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text"))]);
-    let mut flat = Flat::of([""; 4], &headers, |_, _| ());
-    flat.bytes = flat.bytes[..flat.bytes.len() - 1].into();
-    assert_eq!(flat.restore(|_| true).unwrap_err(), NotCopied::InvalidHead);
+    let whole = flat(&headers).bytes;
+    for length in 0..whole.len() {
+        // Between two headers nothing is missing but the rest of them.
+        let restored = Flat { bytes: whole[..length].into() }.restore(|_, _| true);
+        assert!(matches!(restored.map(|head| head.headers.len()), Err(NotCopied::InvalidHead) | Ok(0)), "{length}");
+    }
 }
