@@ -42,20 +42,28 @@ pub trait ReplayableBody: Body + Default + Sized {
 ///
 /// Dropping it ends the recording: what has been read is released, and what is still to be read passes straight through.
 pub struct Replay<B> {
-    kind: Kind<B>,
+    /// `None` for a body that was at its end, and for one that can't be replayed.
+    // Side by side, not an enum: the small one in the place of the other would have the compiler move every replay in pieces.
+    recording: Option<Arc<dyn Recording<B> + Send + Sync>>,
+    refused: Option<NotReplayable>,
 }
 
-enum Kind<B> {
-    Ended,
-    /// Boxed, since a replay is moved about with every request, and most bodies aren't in memory.
-    Bytes(Box<InMemory<B>>),
-    Recorded(Arc<dyn Recording<B> + Send + Sync>),
-    Refused(NotReplayable),
-}
-
+/// A body that is in memory: nothing of it is ever read away.
 struct InMemory<B> {
     bytes: Bytes,
     make: fn(Bytes) -> B,
+}
+
+impl<B> Recording<B> for InMemory<B> {
+    fn copy(self: Arc<Self>) -> Result<B, NotReplayable> {
+        Ok((self.make)(self.bytes.clone()))
+    }
+
+    fn held(&self) -> Held {
+        Held::Whole
+    }
+
+    fn close(&self) {}
 }
 
 /// How much of a body its [`Replay`] holds.
@@ -77,28 +85,31 @@ impl<B> Replay<B> {
     /// For a body that is at its end: each copy is `B::default()`.
     #[must_use]
     pub const fn ended() -> Self {
-        Self { kind: Kind::Ended }
+        Self { recording: None, refused: None }
     }
 
     /// For a body that is in memory already: each copy is made from the same bytes, which are shared, not copied.
     #[must_use]
-    pub fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self {
-        Self { kind: Kind::Bytes(Box::new(InMemory { bytes, make })) }
+    pub fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self
+    where
+        B: 'static,
+    {
+        Self { recording: Some(Arc::new(InMemory { bytes, make })), refused: None }
     }
 
     /// For a body that can't be replayed.
     #[must_use]
     pub const fn refused(reason: NotReplayable) -> Self {
-        Self { kind: Kind::Refused(reason) }
+        Self { recording: None, refused: Some(reason) }
     }
 
     /// How much of the body is held, without disturbing whoever reads it.
     #[must_use]
     pub fn held(&self) -> Held {
-        match &self.kind {
-            Kind::Ended | Kind::Bytes(_) => Held::Whole,
-            Kind::Recorded(recording) => recording.held(),
-            Kind::Refused(reason) => Held::Nothing(*reason),
+        match (&self.recording, self.refused) {
+            (Some(recording), _) => recording.held(),
+            (None, Some(reason)) => Held::Nothing(reason),
+            (None, None) => Held::Whole,
         }
     }
 }
@@ -112,18 +123,17 @@ impl<B: Default> Replay<B> {
     /// # Errors
     /// [`NotReplayable`] says why there is no copy.
     pub fn copy(&mut self) -> Result<B, NotReplayable> {
-        match &self.kind {
-            Kind::Ended => Ok(B::default()),
-            Kind::Bytes(body) => Ok((body.make)(body.bytes.clone())),
-            Kind::Recorded(recording) => Arc::clone(recording).copy(),
-            Kind::Refused(reason) => Err(*reason),
+        match (&self.recording, self.refused) {
+            (Some(recording), _) => Arc::clone(recording).copy(),
+            (None, Some(reason)) => Err(reason),
+            (None, None) => Ok(B::default()),
         }
     }
 }
 
 impl<B> Drop for Replay<B> {
     fn drop(&mut self) {
-        if let Kind::Recorded(recording) = &self.kind {
+        if let Some(recording) = &self.recording {
             recording.close();
         }
     }
@@ -183,7 +193,7 @@ where
     }
     let shared = Arc::new(Shared::new(body, hint, cap, error));
     let first = B::wrap(Reader::first(Arc::clone(&shared)));
-    (first, Replay { kind: Kind::Recorded(shared) })
+    (first, Replay { recording: Some(shared), refused: None })
 }
 
 /// Why there is no copy of a body.
