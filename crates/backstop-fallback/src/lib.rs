@@ -73,7 +73,7 @@
 //!
 //! | limit | default | |
 //! |---|---|---|
-//! | [`total`](FallbackChainBuilder::total) | 5 s | for the primary and all providers; the deadline of the [scope](backstop_core::scope) where that is earlier |
+//! | [`total`](FallbackChainBuilder::total) | 5 s | for the primary and all providers, from [the first wait](backstop_core::scope#when-time-begins) on; the deadline of the [scope](backstop_core::scope) where that is earlier |
 //! | a share | | provider *i* of *n* has what is left ÷ the providers left, as its scope's deadline, and is ended there |
 //! | [`Provider::timeout`], [`primary_timeout`](FallbackBuilder::primary_timeout) | none | where it is shorter than the share |
 //!

@@ -117,8 +117,9 @@
 //!
 //! # Time
 //!
-//! All attempts and waits share one [total](RetryBuilder::total); an earlier deadline of the
-//! [scope](backstop_core::scope) binds instead. Each attempt runs in a scope of its own with that deadline, which a
+//! All attempts and waits share one [total](RetryBuilder::total), which begins with
+//! [the first wait](backstop_core::scope#when-time-begins); an earlier deadline of the [scope](backstop_core::scope) binds
+//! instead. Each attempt runs in a scope of its own with that deadline, which a
 //! `TimeoutLayer` further in obeys, and of the degradations reported in it only those of the attempt that is returned move
 //! up.
 //!
@@ -197,11 +198,12 @@
 //!
 //! # Cost
 //!
-//! A request whose first attempt is returned costs one read of the clock, a clone of the inner service, and what
-//! [`HttpCopy`] keeps of it: at most two allocations for a request without body and extensions. A streamed body is
-//! wrapped, and recorded as it is read. Nothing is spawned, no future is boxed, no timer is made, and all that requests
-//! write in common is the budget's one counter. With `max_attempts(1)`, for CONNECT and upgrades, and with
-//! [`Repeat::Never`], the request passes straight through, as does another tier's retry.
+//! A request whose first attempt is returned costs a clone of the inner service, and what [`HttpCopy`] keeps of it: one
+//! allocation for a request without body and extensions. A streamed body is wrapped, and recorded as it is read. The clock
+//! is read once, when the first attempt waits. Nothing is spawned, no future is boxed, no timer is made, and all that
+//! requests write in common is the budget's one counter, and a count of references to the layer. Nothing is kept while
+//! the budget is empty. With `max_attempts(1)`, for CONNECT and upgrades, and with [`Repeat::Never`], the request passes
+//! straight through, as does another tier's retry.
 //!
 //! # Cancellation
 //!

@@ -46,9 +46,11 @@
 //! use it to limit a request as a whole (that is what the deadline is for, and a chain or a retry has a total), and not
 //! around calls that are slow by nature, such as uploads and long polls.
 //!
-//! What binds is the earlier of the layer's limit, counted from the call, and the deadline of the
-//! [scope](backstop_core::scope) that the request is served in. Time that the caller spent waiting in `poll_ready`
-//! counts into the limit.
+//! What binds is the earlier of the layer's limit and the deadline of the [scope](backstop_core::scope) that the request
+//! is served in. The limit begins with the call's first wait: what a call does before that, without giving its thread
+//! back, no timer could end, and a call that is answered at once needs none
+//! ([when time begins](backstop_core::scope#when-time-begins)). Time that the caller spent waiting in `poll_ready` counts
+//! into it.
 //!
 //! | when | the inner service | what the rejection says | counts as |
 //! |---|---|---|---|
@@ -183,9 +185,10 @@
 //!
 //! # Cost
 //!
-//! A call that is ready at once reads the clock and makes no timer; nothing is allocated. A service that isn't ready
-//! at once costs one allocation, under the timeout and under the deadline; covering the body costs one for each response
-//! with a body. A header that is sent on is an allocation.
+//! A call that is ready at once reads no clock, makes no timer, counts no references and allocates nothing. One that isn't
+//! costs a timer, and a reading of the clock for all limits of a stack together. A service that isn't ready at once
+//! costs one allocation, under the timeout and under the deadline; covering the body costs one for each response with a
+//! body. A header that is sent on is an allocation.
 //!
 //! # Cancellation
 //!
