@@ -25,6 +25,17 @@ pub(crate) fn is_ready<Req, S: Service<Req>>(service: &mut S) -> bool {
     }
 }
 
+/// The output of a future that is ready at once, or whenever it is polled again.
+#[inline(always)]
+pub(crate) fn poll_again<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
 /// The output of a future that is ready at once. Inlined, so that the future is polled where it was made.
 #[inline(always)]
 pub(crate) fn poll_once<F: Future>(future: F) -> F::Output {

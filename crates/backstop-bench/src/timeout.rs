@@ -3,17 +3,20 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use backstop::{DeadlineHeader, DeadlineLayer, TimeoutLayer, name};
+use backstop::{DeadlineHeader, DeadlineLayer, RetryLayer, TimeoutLayer, name};
 use http::HeaderValue;
-use tower::{Layer, layer::util::Identity};
+use tower::{Layer, ServiceBuilder, layer::util::Identity};
 
 use crate::{
-    http::{Upstream, calls, calls_through, request},
+    http::{Upstream, calls, calls_through, late_calls_through, request},
     measure::{Contender, Section, Table},
 };
 
-pub(crate) const SECTION: Section =
-    Section { name: "timeout", tables: &[Table::new("Answered at once", contenders)], others: &[] };
+pub(crate) const SECTION: Section = Section {
+    name: "timeout",
+    tables: &[Table::new("Answered at once", contenders), Table::new("Waited for, with a timer made", late)],
+    others: &[],
+};
 
 fn contenders() -> Vec<Contender> {
     vec![
@@ -30,6 +33,23 @@ fn contenders() -> Vec<Contender> {
         })
         .target("80 ns, 0 allocations"),
         Contender::new("tower::timeout", || calls_through(tower::timeout::TimeoutLayer::new(Duration::from_secs(1)))),
+    ]
+}
+
+fn late() -> Vec<Contender> {
+    let limit = Duration::from_secs(1);
+    vec![
+        Contender::new("bare", || late_calls_through(Identity::new())),
+        Contender::new("ours, timeout", || late_calls_through(TimeoutLayer::new(name!("bench")))),
+        Contender::new("ours, deadline around retry around timeout", || {
+            late_calls_through(
+                ServiceBuilder::new()
+                    .layer(deadline())
+                    .layer(RetryLayer::new(name!("bench")))
+                    .layer(TimeoutLayer::new(name!("bench"))),
+            )
+        }),
+        Contender::new("tower::timeout", move || late_calls_through(tower::timeout::TimeoutLayer::new(limit))),
     ]
 }
 

@@ -13,9 +13,9 @@ use tower::{Layer, Service};
 
 pub(crate) use self::{
     request::{cloned, request},
-    upstream::{Upstream, ok, unavailable},
+    upstream::{Late, Upstream, ok, unavailable},
 };
-use crate::call::{is_ready, poll_once};
+use crate::call::{is_ready, poll_again, poll_once};
 
 /// What calls `service`, which stands around `upstream`, and reads its answers.
 pub(crate) fn calls<B, S>(upstream: Upstream<B>, mut service: S) -> impl FnMut(u64) + Send + 'static
@@ -32,6 +32,21 @@ where
                 _ = black_box(poll_once(response.body_mut().frame()).is_some());
             }
             _ = black_box(response);
+        }
+    }
+}
+
+/// What calls `layer` around a service whose answer is there when it is asked again, as one that must be waited for is.
+pub(crate) fn late_calls_through<L>(layer: L) -> impl FnMut(u64) + Send + 'static
+where
+    L: Layer<Late, Service: Service<Request<Body>, Response = Response<Body>> + Send + 'static> + 'static,
+{
+    let upstream = Upstream::new(request());
+    let mut service = layer.layer(Late(upstream));
+    move |_| {
+        let request = upstream.take();
+        if let Some(request) = request.filter(|_| is_ready(&mut service)) {
+            _ = black_box(poll_again(service.call(black_box(request))).is_ok());
         }
     }
 }

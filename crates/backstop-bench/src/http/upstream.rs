@@ -3,10 +3,13 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
+    mem,
+    pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
+use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use tower::Service;
 
@@ -45,6 +48,37 @@ impl<B> Upstream<B> {
 
     fn lock(self) -> MutexGuard<'static, Kept<B>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers when it is asked again.
+#[derive(Clone, Copy)]
+pub(crate) struct Late(pub(crate) Upstream<Body>);
+
+impl Service<Request<Body>> for Late {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = LateAnswer;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> LateAnswer {
+        LateAnswer { answer: self.0.call(request), is_asked: false }
+    }
+}
+
+pub(crate) struct LateAnswer {
+    answer: Ready<Result<Response<Body>, Infallible>>,
+    is_asked: bool,
+}
+
+impl Future for LateAnswer {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if mem::replace(&mut self.is_asked, true) { Pin::new(&mut self.answer).poll(cx) } else { Poll::Pending }
     }
 }
 
