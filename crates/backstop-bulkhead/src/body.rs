@@ -31,8 +31,8 @@ pin_project! {
 }
 
 impl<B> HeldBody<B> {
-    pub(crate) const fn new(inner: B, permit: Option<BodyPermit>) -> Self {
-        Self { inner: Some(inner), permit, is_pending: false, timer: Timer::new() }
+    pub(crate) const fn new(inner: B, permit: BodyPermit) -> Self {
+        Self { inner: Some(inner), permit: Some(permit), is_pending: false, timer: Timer::new() }
     }
 }
 

@@ -2,14 +2,11 @@
 //!
 //! | from | on | to |
 //! |---|---|---|
-//! | – | there is room, and the inner service is ready | admitted, and called |
-//! | – | else | asking, as soon as it is polled |
-//! | asking | there is room | admitted |
-//! | asking | there is no room, but in line | waiting |
-//! | asking | there is none in line either, or the request's deadline has passed | rejected |
-//! | waiting | it is its turn | admitted |
-//! | waiting | it has waited for too long, or the request's deadline has passed | rejected |
-//! | admitted | the inner service is ready, and then answers | answered: the permit goes with the response, or back |
+//! | – | there is room, and the inner service is ready | called, with a permit |
+//! | – | else | entering, as soon as it is polled |
+//! | entering | it has a permit, and the inner service is ready | called |
+//! | entering | there is no room, the wait is over, or the inner service fails | answered |
+//! | called | the inner service answers | answered: the permit goes with the response, or back |
 
 use std::{
     fmt,
@@ -19,17 +16,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Reject, ServiceCall, scope};
+use backstop_core::Reject;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use crate::{
-    Until, UntilBodyEnd,
-    held::{Entry, InLine, Permit, Place},
-    layer::Shared,
-    telemetry::Refusal,
-};
+use crate::{Until, UntilBodyEnd, entering::Entering, held::Permit, layer::Shared};
 
 pin_project! {
     /// The response future of [`Bulkhead`](crate::Bulkhead).
@@ -45,22 +36,15 @@ pin_project! {
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
     {
-        // Never polled without a permit, and dropped before the permit is given back.
+        // `None` until it was made. Dropped before its permit is given back.
         #[pin]
-        call: ServiceCall<S, Req>,
-        state: State<J>,
-        // `None` once it was given to the strategy.
-        context: Option<J::Context>,
+        call: Option<S::Future>,
+        // The call's, until it has answered.
+        permit: Permit,
+        // Boxed, for calls that are made at once. `None` for those, and once it is over.
+        entering: Option<Pin<Box<Entering<S, Req, J, J::Context>>>>,
         until: PhantomData<fn() -> O>,
     }
-}
-
-/// Each is `None` once it has gone over to the next.
-enum State<J> {
-    Asking(Option<Arc<Shared<J>>>),
-    // Boxed, for those who don't wait.
-    Waiting(Pin<Box<Waiting<J>>>),
-    Admitted(Option<Permit<J>>),
 }
 
 impl<S, Req, J, O> BulkheadFuture<S, Req, J, O>
@@ -69,16 +53,34 @@ where
     J: Reject<Req, S::Response, S::Error>,
 {
     /// A call that was made, with its permit.
-    pub(crate) const fn admitted(call: S::Future, permit: Permit<J>) -> Self {
-        let state = State::Admitted(Some(permit));
-        Self { call: ServiceCall::called(call), state, context: None, until: PhantomData }
+    #[inline]
+    pub(crate) const fn called(call: S::Future, permit: Permit) -> Self {
+        Self { call: Some(call), permit, entering: None, until: PhantomData }
     }
 
     /// A call that has yet to ask for its permit.
-    pub(crate) fn asking(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
-        let context = Some(shared.reject.context(&request));
-        let call = ServiceCall::when_ready(service, request);
-        Self { call, state: State::Asking(Some(shared)), context, until: PhantomData }
+    pub(crate) fn entering(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
+        let context = shared.reject.context(&request);
+        let entering = Some(Box::pin(Entering::new(service, request, context, shared)));
+        Self { call: None, permit: Permit::NONE, entering, until: PhantomData }
+    }
+
+    /// Polls what comes before the call, and then the call.
+    #[cold]
+    fn poll_entering(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        let mut this = self.as_mut().project();
+        let Some(entering) = this.entering else {
+            return Poll::Pending;
+        };
+        let entered = ready!(entering.as_mut().poll(cx));
+        *this.entering = None;
+        let (call, permit) = match entered {
+            Ok(entered) => entered,
+            Err(answer) => return Poll::Ready(answer),
+        };
+        *this.permit = permit;
+        this.call.set(Some(call));
+        this.call.as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx))
     }
 }
 
@@ -90,46 +92,21 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let admitted = match this.state {
-                State::Admitted(permit) => {
-                    // Changed where it is: moving a response costs more than all the rest.
-                    let mut polled = this.call.as_mut().poll(cx);
-                    if let Poll::Ready(result) = &mut polled
-                        && let (Some(permit), Ok(response)) = (permit.take(), result)
-                    {
-                        O::hand_over(permit, response);
-                    }
-                    return polled;
-                }
-                State::Asking(shared) => {
-                    let Some(shared) = shared.take() else {
-                        return Poll::Pending;
-                    };
-                    match Entry::ask(shared, cx.waker()) {
-                        Entry::Admitted(permit) => Ok(permit),
-                        Entry::Queued(place) => {
-                            *this.state = State::Waiting(Box::pin(Waiting::new(place)));
-                            continue;
-                        }
-                        Entry::Full(shared) => Err((shared, Refusal::Full)),
-                    }
-                }
-                State::Waiting(waiting) => ready!(waiting.as_mut().poll(cx)),
-            };
-            match admitted {
-                Ok(permit) => *this.state = State::Admitted(Some(permit)),
-                Err((shared, refusal)) => {
-                    *this.state = State::Asking(None);
-                    let Some(context) = this.context.take() else {
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(shared.reject.reject(context, shared.room.refuse(refusal)));
-                }
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Changed where it is: moving a response costs more than all the rest.
+        let mut polled = match self.as_mut().project().call.as_pin_mut() {
+            Some(call) => call.poll(cx),
+            None => self.as_mut().poll_entering(cx),
+        };
+        if let Poll::Ready(result) = &mut polled {
+            let permit = self.project().permit;
+            if let Ok(response) = result {
+                O::hand_over(permit, response);
             }
+            permit.give_back();
         }
+        polled
     }
 }
 
@@ -139,55 +116,11 @@ where
     J: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Asking(_) => "asking",
-            State::Waiting(_) => "waiting",
-            State::Admitted(_) => "admitted",
+        let state = match (&self.entering, &self.call) {
+            (Some(entering), _) => entering.state(),
+            (None, Some(_)) => "called",
+            (None, None) => "answered",
         };
-        f.debug_struct("BulkheadFuture").field("state", &state).field("call", &self.call).finish_non_exhaustive()
-    }
-}
-
-pin_project! {
-    /// A call that waits in line, for so long and no longer.
-    struct Waiting<J> {
-        place: Place<J>,
-        limit: Instant,
-        refusal: Refusal,
-        // Until the limit, or until a permit expires that it must look after.
-        #[pin]
-        timer: Sleep,
-    }
-}
-
-impl<J> Waiting<J> {
-    fn new(place: Place<J>) -> Self {
-        let limit = Instant::now() + place.shared().room.max_wait();
-        let (limit, refusal) = match scope::deadline() {
-            Some(deadline) if deadline.instant() <= limit => (deadline.instant(), Refusal::Deadline(deadline.set_by())),
-            _ => (limit, Refusal::Waited),
-        };
-        Self { place, limit, refusal, timer: sleep_until(limit) }
-    }
-}
-
-impl<J> Future for Waiting<J> {
-    type Output = Result<Permit<J>, (Arc<Shared<J>>, Refusal)>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let look_again = match this.place.poll(cx.waker()) {
-                InLine::Admitted(permit) => return Poll::Ready(Ok(permit)),
-                InLine::Waiting { look_again } => look_again.map_or(*this.limit, |at| at.min(*this.limit)),
-            };
-            if this.timer.deadline() != look_again {
-                this.timer.as_mut().reset(look_again);
-            }
-            ready!(this.timer.as_mut().poll(cx));
-            if Instant::now() >= *this.limit {
-                return Poll::Ready(Err((Arc::clone(this.place.shared()), *this.refusal)));
-            }
-        }
+        f.debug_struct("BulkheadFuture").field("state", &state).finish_non_exhaustive()
     }
 }

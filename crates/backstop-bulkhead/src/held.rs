@@ -6,120 +6,134 @@ use backstop_core::{Progress, Rejection, SetBy};
 use tokio::time::Instant;
 
 use crate::{
-    layer::Shared,
     permits::{Asked, Queued, Ticket},
     room::Room,
 };
 
 /// What a call gets that asks for a permit.
-pub(crate) enum Entry<J> {
-    Admitted(Permit<J>),
-    Queued(Place<J>),
-    Full(Arc<Shared<J>>),
+pub(crate) enum Entry {
+    Admitted(Permit),
+    Queued(Place),
+    Full,
 }
 
-impl<J> Entry<J> {
-    pub(crate) fn ask(shared: Arc<Shared<J>>, waker: &Waker) -> Self {
-        let shared = match Permit::try_acquire(shared) {
-            Ok(permit) => return Self::Admitted(permit),
-            Err(shared) => shared,
-        };
-        let room = &shared.room;
+impl Entry {
+    pub(crate) fn ask(room: &Arc<Room>, waker: &Waker) -> Self {
+        if let Some(permit) = Permit::try_acquire(room) {
+            return Self::Admitted(permit);
+        }
         room.take_back_expired();
         match room.permits().acquire(waker) {
-            Asked::Admitted => Self::Admitted(Permit::new(shared)),
-            Asked::Queued(ticket) => Self::Queued(Place { shared, ticket: Some(ticket) }),
-            Asked::Full => Self::Full(shared),
+            Asked::Admitted => Self::Admitted(Permit::new(Arc::clone(room))),
+            Asked::Queued(ticket) => Self::Queued(Place { room: Arc::clone(room), ticket: Some(ticket) }),
+            Asked::Full => Self::Full,
         }
     }
 }
 
 /// A place in line.
-pub(crate) struct Place<J> {
-    shared: Arc<Shared<J>>,
+pub(crate) struct Place {
+    room: Arc<Room>,
     // `None` once it has become a permit.
     ticket: Option<Ticket>,
 }
 
 /// What a place in line has become.
-pub(crate) enum InLine<J> {
-    Admitted(Permit<J>),
+pub(crate) enum InLine {
+    Admitted(Permit),
     /// It is one still. Something but a call's end may make room: then, at the latest, it has to ask again.
     Waiting {
         look_again: Option<Instant>,
     },
 }
 
-impl<J> Place<J> {
-    pub(crate) const fn shared(&self) -> &Arc<Shared<J>> {
-        &self.shared
+impl Place {
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
-    pub(crate) fn poll(&mut self, waker: &Waker) -> InLine<J> {
+    pub(crate) fn poll(&mut self, waker: &Waker) -> InLine {
         let Some(ticket) = self.ticket else {
             return InLine::Waiting { look_again: None };
         };
-        let room = &self.shared.room;
-        room.take_back_expired();
-        match room.permits().poll(ticket, waker) {
+        self.room.take_back_expired();
+        match self.room.permits().poll(ticket, waker) {
             Queued::Waiting { look_again } => InLine::Waiting { look_again },
             Queued::Admitted => {
                 self.ticket = None;
-                InLine::Admitted(Permit::new(Arc::clone(&self.shared)))
+                InLine::Admitted(Permit::new(Arc::clone(&self.room)))
             }
         }
     }
 }
 
-impl<J> Drop for Place<J> {
+impl Drop for Place {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else {
             return;
         };
-        if !self.shared.room.permits().leave(ticket) {
-            drop(Permit::new(Arc::clone(&self.shared)));
+        if !self.room.permits().leave(ticket) {
+            drop(Permit::new(Arc::clone(&self.room)));
         }
     }
 }
 
 /// A call's permit, until its response head is there.
+#[derive(Default)]
 #[expect(unnameable_types, reason = "only our own markers get one")]
-pub struct Permit<J> {
-    // `None` once it has gone over to the body.
-    shared: Option<Arc<Shared<J>>>,
+pub struct Permit {
+    // `None` where it is none, or none any more.
+    room: Option<Arc<Room>>,
 }
 
-impl<J> Permit<J> {
-    fn new(shared: Arc<Shared<J>>) -> Self {
-        shared.room.show_in_use();
-        Self { shared: Some(shared) }
+impl Permit {
+    /// No permit.
+    pub(crate) const NONE: Self = Self { room: None };
+
+    #[inline]
+    fn new(room: Arc<Room>) -> Self {
+        room.show_in_use();
+        Self { room: Some(room) }
     }
 
-    /// A permit, where there is room and nobody waits; else what to ask with again.
-    pub(crate) fn try_acquire(shared: Arc<Shared<J>>) -> Result<Self, Arc<Shared<J>>> {
-        if shared.room.permits().try_acquire() { Ok(Self::new(shared)) } else { Err(shared) }
+    /// A permit, where there is room and nobody waits.
+    #[inline]
+    pub(crate) fn try_acquire(room: &Arc<Room>) -> Option<Self> {
+        room.permits().try_acquire().then(|| Self::new(Arc::clone(room)))
+    }
+
+    pub(crate) const fn is_held(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// Gives it back, if it is one.
+    // Not inlined, so that a response that is handed on stays where it is.
+    #[inline(never)]
+    pub(crate) fn give_back(&mut self) {
+        *self = Self::NONE;
     }
 
     /// The response head is there, and the body is still to come.
-    pub(crate) fn go_on_with_body(mut self) -> Option<BodyPermit> {
-        let room = Arc::clone(&self.shared.take()?.room);
+    pub(crate) fn go_on_with_body(&mut self) -> Option<BodyPermit> {
+        let room = self.room.take()?;
         let until = Instant::now() + room.max_hold();
         let ticket = room.permits().start_body(until);
         Some(BodyPermit { room, ticket, until })
     }
 }
 
-impl<J> fmt::Debug for Permit<J> {
+impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit").finish_non_exhaustive()
     }
 }
 
-impl<J> Drop for Permit<J> {
+impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.room.permits().release();
-            shared.room.show_in_use();
+        if let Some(room) = &self.room {
+            room.permits().release();
+            room.show_in_use();
         }
     }
 }

@@ -135,8 +135,9 @@
 //! # Cost
 //!
 //! A call that finds room, of a service that is ready, takes no lock, reads no clock, clones no service and allocates
-//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to come
-//! and one to go, and a reading of the clock for each frame. A call that waits takes the lock, a timer and one allocation.
+//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to
+//! come and one to go, and a reading of the clock for each frame. A call that finds no room, or a service that isn't
+//! ready, costs one allocation; where it waits, the lock and a timer.
 //!
 //! # Cancellation
 //!
@@ -171,6 +172,7 @@
 mod body;
 mod builder;
 mod config;
+mod entering;
 mod future;
 mod handle;
 mod held;

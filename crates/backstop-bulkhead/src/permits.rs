@@ -130,6 +130,7 @@ impl Permits {
         self.max_waiting
     }
 
+    #[inline]
     fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
@@ -287,6 +288,7 @@ impl Permits {
         }
     }
 
+    #[inline]
     fn change(&self, mut change: impl FnMut(Word) -> Option<u64>) -> bool {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| change(Word(word))).is_ok()
     }

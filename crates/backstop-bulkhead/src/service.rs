@@ -41,6 +41,33 @@ impl<S, J, O> Bulkhead<S, J, O> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    /// A permit, where the inner service is ready and there is room.
+    #[inline]
+    fn take_permit(&mut self) -> Option<Permit> {
+        if !self.is_ready {
+            return None;
+        }
+        let permit = Permit::try_acquire(&self.shared.room)?;
+        self.is_ready = false;
+        Some(permit)
+    }
+
+    /// For when there is no permit, or the inner service isn't ready.
+    #[cold]
+    fn enter<Req>(&mut self, request: Req) -> BulkheadFuture<S, Req, J, O>
+    where
+        S: Service<Req> + Clone,
+        J: Reject<Req, S::Response, S::Error>,
+    {
+        let service = self.inner.clone();
+        if mem::take(&mut self.is_ready) {
+            // The room has gone since. The service that is ready must not stay so until it is: others may need what
+            // it has reserved.
+            self.inner = service.clone();
+        }
+        BulkheadFuture::entering(service, request, Arc::clone(&self.shared))
+    }
 }
 
 impl<S, J, O, Req> Service<Req> for Bulkhead<S, J, O>
@@ -55,6 +82,7 @@ where
 
     /// Always ready, unless the inner service fails: whoever has to wait, for room or for the inner service, does so in
     /// the call, where that is bounded.
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         if self.shared.room.permits().has_room() {
             self.is_ready = self.inner.poll_ready(cx)?.is_ready();
@@ -66,20 +94,11 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        if !mem::take(&mut self.is_ready) {
-            return BulkheadFuture::asking(self.inner.clone(), request, shared);
-        }
-        match Permit::try_acquire(shared) {
-            Ok(permit) => BulkheadFuture::admitted(self.inner.call(request), permit),
-            Err(shared) => {
-                // The room has gone since. The service that is ready must not stay so until it is: others may need
-                // what it has reserved.
-                let service = self.inner.clone();
-                self.inner = service.clone();
-                BulkheadFuture::asking(service, request, shared)
-            }
+        match self.take_permit() {
+            Some(permit) => BulkheadFuture::called(self.inner.call(request), permit),
+            None => self.enter(request),
         }
     }
 }

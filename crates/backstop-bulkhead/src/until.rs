@@ -40,8 +40,8 @@ pub(crate) mod sealed {
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res> {
-        /// Gives the permit back, or gives it to the response.
-        fn hand_over<J>(permit: Permit<J>, response: &mut Res);
+        /// Gives the permit to the response, if that is to have it.
+        fn hand_over(permit: &mut Permit, response: &mut Res);
     }
 }
 
@@ -56,9 +56,8 @@ impl sealed::Marker for UntilBodyEnd {
 impl<Res> Until<Res> for UntilHeaders {}
 
 impl<Res> sealed::HandOver<Res> for UntilHeaders {
-    fn hand_over<J>(permit: Permit<J>, _: &mut Res) {
-        drop(permit);
-    }
+    #[inline]
+    fn hand_over(_: &mut Permit, _: &mut Res) {}
 }
 
 #[diagnostic::do_not_recommend]
@@ -66,10 +65,12 @@ impl<B: AbortBody> Until<http::Response<B>> for UntilBodyEnd {}
 
 #[diagnostic::do_not_recommend]
 impl<B: AbortBody> sealed::HandOver<http::Response<B>> for UntilBodyEnd {
-    fn hand_over<J>(permit: Permit<J>, response: &mut http::Response<B>) {
+    fn hand_over(permit: &mut Permit, response: &mut http::Response<B>) {
         let body = response.body_mut();
-        if !body.is_end_stream() {
-            *body = B::wrap(HeldBody::new(mem::take(body), permit.go_on_with_body()));
+        if !body.is_end_stream()
+            && let Some(permit) = permit.go_on_with_body()
+        {
+            *body = B::wrap(HeldBody::new(mem::take(body), permit));
         }
     }
 }
