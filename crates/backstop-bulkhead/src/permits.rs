@@ -22,6 +22,7 @@
 //! A place in line, and the permit of a response body, are tickets. Whoever finds their ticket gone has been served: a
 //! waiter has the permit, a body has lost it.
 
+mod bodies;
 #[cfg(all(test, backstop_loom))]
 mod interleavings;
 mod sync;
@@ -30,7 +31,8 @@ mod tests;
 
 use std::{collections::BTreeMap, mem, sync::PoisonError, task::Waker};
 
-use sync::{AtomicU64, Mutex, Ordering};
+use bodies::Bodies;
+use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use tokio::time::Instant;
 
 pub(crate) type Ticket = u64;
@@ -69,8 +71,7 @@ struct Line {
     last_ticket: Ticket,
     /// In the order in which they came.
     waiters: BTreeMap<Ticket, Waker>,
-    /// The permits that expire. As all last equally long, they expire in this order.
-    bodies: BTreeMap<Ticket, Instant>,
+    bodies: Bodies,
     /// The first in line, once it knows that there is a permit that expires.
     looks_after_bodies: Option<Ticket>,
 }
@@ -202,7 +203,7 @@ impl Permits {
             };
             let replaced = mem::replace(waiter, waker);
             let is_first = line.waiters.keys().next() == Some(&ticket);
-            let first_to_expire = line.bodies.values().next().copied().filter(|_| is_first);
+            let first_to_expire = line.bodies.first().filter(|_| is_first);
             if is_first {
                 line.looks_after_bodies = first_to_expire.map(|_| ticket);
             }
@@ -225,28 +226,26 @@ impl Permits {
     pub(crate) fn start_body(&self, until: Instant) -> Ticket {
         self.locked(|_, line, _| {
             let ticket = line.next_ticket();
-            line.bodies.insert(ticket, until);
+            line.bodies.push(ticket, until);
             ticket
         })
     }
 
     /// Gives such a permit back; false where it was taken back before.
     pub(crate) fn end_body(&self, ticket: Ticket) -> bool {
-        self.locked(|permits, line, woken| {
-            let had_it = line.bodies.remove(&ticket).is_some();
-            if had_it {
-                permits.give_back(line, woken);
-            }
-            had_it
-        })
+        // Wakes nobody: who looks after the others goes on with that.
+        let had_it = self.line().bodies.remove(ticket);
+        if had_it {
+            self.release();
+        }
+        had_it
     }
 
     /// Takes back the permits that have expired: how many that were.
     pub(crate) fn take_back_expired(&self, now: Instant) -> u32 {
         self.locked(|permits, line, woken| {
             let mut expired = 0;
-            while let Some(first) = line.bodies.first_entry().filter(|first| *first.get() <= now) {
-                first.remove();
+            while line.bodies.pop_expired(now) {
                 permits.give_back(line, woken);
                 expired += 1;
             }
@@ -293,11 +292,15 @@ impl Permits {
         self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| change(Word(word))).is_ok()
     }
 
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Acts with the lock, and wakes without it: a waker is foreign code, and its task may end with the last one.
     fn locked<R>(&self, act: impl FnOnce(&Self, &mut Line, &mut Vec<Waker>) -> R) -> R {
         let mut woken = Vec::new();
         let result = {
-            let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut line = self.line();
             let result = act(self, &mut line, &mut woken);
             woken.extend(line.first_must_look());
             result
@@ -316,7 +319,7 @@ impl Line {
     /// The first in line, where it doesn't know yet that it has to look after the permits that expire.
     fn first_must_look(&mut self) -> Option<Waker> {
         let (first, waker) = self.waiters.first_key_value()?;
-        if self.bodies.is_empty() || self.looks_after_bodies == Some(*first) {
+        if self.bodies.first().is_none() || self.looks_after_bodies == Some(*first) {
             return None;
         }
         self.looks_after_bodies = Some(*first);

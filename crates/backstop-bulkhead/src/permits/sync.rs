@@ -3,8 +3,8 @@
 //! The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
 
 #[cfg(backstop_loom)]
-pub(crate) use loom::sync::{Mutex, atomic::AtomicU64};
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicU64};
 #[cfg(not(backstop_loom))]
-pub(crate) use std::sync::{Mutex, atomic::AtomicU64};
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicU64};
 
 pub(crate) use std::sync::atomic::Ordering;
