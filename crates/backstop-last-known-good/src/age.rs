@@ -6,12 +6,15 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderName, HeaderValue,
     header::{AGE, DATE, EXPIRES},
 };
 use tokio::time::Instant;
 
-use crate::cache_control::{CacheControl, delta_seconds};
+use crate::{
+    cache_control::{CacheControl, delta_seconds},
+    told::Told,
+};
 
 #[expect(clippy::disallowed_types, reason = "ages are told in wall-clock time, and stores outlive a process")]
 type Wall = std::time::SystemTime;
@@ -97,38 +100,40 @@ fn wall_clock() -> Moment {
 }
 
 /// When an answer to a request sent at `asked` was made: so long before it came as its age then was.
-pub(crate) fn made_at(headers: &HeaderMap, asked: Moment, answered: Arrival) -> Moment {
-    let apparent = date(headers, DATE).map_or(Duration::ZERO, |date| answered.date.since(date));
+pub(crate) fn made_at(told: &Told<'_>, asked: Moment, answered: Arrival) -> Moment {
+    let apparent = date(told, &DATE).map_or(Duration::ZERO, |date| answered.date.since(date));
     let delay = answered.at.since(asked);
-    answered.at.before(apparent.max(age_value(headers).saturating_add(delay)))
+    answered.at.before(apparent.max(age_value(told).saturating_add(delay)))
 }
 
 /// Of a list the first member counts, and what is no number doesn't (RFC 9111 §5.1).
-fn age_value(headers: &HeaderMap) -> Duration {
-    let first = headers.get(AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
+fn age_value(told: &Told<'_>) -> Duration {
+    let first = told.first(&AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
     let seconds = first.and_then(|first| delta_seconds(first.trim_ascii()));
     Duration::from_secs(seconds.unwrap_or(0).into())
 }
 
 /// How long an answer is fresh, in seconds of its age, by what it says itself (RFC 9111 §4.2.1). Nothing is guessed: a
 /// heuristic (§4.2.2) would only shorten what is stale by it.
-pub(crate) fn fresh_for(headers: &HeaderMap, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
-    let told = control.s_maxage.filter(|_| shared).or(control.max_age);
-    told.unwrap_or_else(|| {
-        let base = date(headers, DATE).unwrap_or(answered.date);
+pub(crate) fn fresh_for(told: &Told<'_>, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
+    let limit = control.s_maxage.filter(|_| shared).or(control.max_age);
+    limit.unwrap_or_else(|| {
+        let base = date(told, &DATE).unwrap_or(answered.date);
         // An invalid date is one in the past (§5.3).
-        let left = date(headers, EXPIRES).map_or(Duration::ZERO, |expires| expires.since(base));
+        let left = date(told, &EXPIRES).map_or(Duration::ZERO, |expires| expires.since(base));
         u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MOST_SECONDS)
     })
 }
 
-fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<Moment> {
-    let text = headers.get(name)?.to_str().ok()?;
+fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
+    let text = told.first(name)?.to_str().ok()?;
     httpdate::parse_http_date(text.trim()).ok().map(Moment::of)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
@@ -150,7 +155,7 @@ mod tests {
     /// The age that an answer had when it came, 30 s after noon.
     fn age(fields: &[(&'static str, &str)], delay: u64) -> u64 {
         let answered = arrival(30);
-        answered.at.since(made_at(&headers(fields), after_noon(3630 - delay), answered)).as_secs()
+        answered.at.since(made_at(&Told::by(&headers(fields)), after_noon(3630 - delay), answered)).as_secs()
     }
 
     #[test]
@@ -176,7 +181,8 @@ mod tests {
     fn freshness_is_told_by_s_maxage_then_max_age_then_expires() {
         let fresh = |fields: &[(&'static str, &str)], shared| {
             let headers = headers(fields);
-            fresh_for(&headers, &CacheControl::of(&headers), shared, arrival(10))
+            let told = Told::by(&headers);
+            fresh_for(&told, &CacheControl::of(&told), shared, arrival(10))
         };
         let expires = ("expires", "Sun, 06 Nov 1994 12:01:00 GMT");
         let both = ("cache-control", "max-age=5, s-maxage=7");

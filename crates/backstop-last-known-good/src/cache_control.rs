@@ -1,10 +1,9 @@
 //! Reading `Cache-Control` (RFC 9111 §5.2) as cautiously as can be: what forbids is seen in any spelling, what allows more
 //! is believed only where it is well formed.
 
-use http::{
-    HeaderMap,
-    header::{CACHE_CONTROL, PRAGMA},
-};
+use http::header::{CACHE_CONTROL, PRAGMA};
+
+use crate::told::Told;
 
 /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
 pub(crate) const MOST_SECONDS: u32 = 1 << 31;
@@ -28,10 +27,10 @@ pub(crate) struct CacheControl {
 impl CacheControl {
     /// Of a request or a response. One without `Cache-Control` that says `Pragma: no-cache` means it (RFC 9111 §5.4 defines
     /// that for requests alone; of responses it is what their senders believe).
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(told: &Told<'_>) -> Self {
         let mut all = Self::default();
         // Bytes, not text: a directive counts also beside one that isn't text.
-        for value in headers.get_all(CACHE_CONTROL) {
+        for value in told.all(&CACHE_CONTROL) {
             let mut rest = value.as_bytes();
             while !rest.is_empty() {
                 let (directive, after) = split_directive(rest);
@@ -39,8 +38,8 @@ impl CacheControl {
                 rest = after;
             }
         }
-        if !headers.contains_key(CACHE_CONTROL) {
-            all.no_cache = headers.get_all(PRAGMA).iter().any(|value| {
+        if !told.has(&CACHE_CONTROL) {
+            all.no_cache = told.all(&PRAGMA).any(|value| {
                 value
                     .as_bytes()
                     .split(|byte| *byte == b',')
@@ -123,11 +122,15 @@ fn quoted(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
+
+    fn of(headers: &HeaderMap) -> CacheControl {
+        CacheControl::of(&Told::by(headers))
+    }
 
     fn read(values: &[&str]) -> CacheControl {
         let value = |value: &&str| HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        CacheControl::of(&values.iter().map(|text| (CACHE_CONTROL, value(text))).collect())
+        of(&values.iter().map(|text| (CACHE_CONTROL, value(text))).collect())
     }
 
     #[test]
@@ -176,8 +179,8 @@ mod tests {
     #[test]
     fn pragma_counts_where_there_is_no_cache_control() {
         let pragma = (PRAGMA, HeaderValue::from_static("No-Cache"));
-        assert!(CacheControl::of(&HeaderMap::from_iter([pragma.clone()])).no_cache);
+        assert!(of(&HeaderMap::from_iter([pragma.clone()])).no_cache);
         let beside = (CACHE_CONTROL, HeaderValue::from_static("max-age=5"));
-        assert!(!CacheControl::of(&HeaderMap::from_iter([pragma, beside])).no_cache);
+        assert!(!of(&HeaderMap::from_iter([pragma, beside])).no_cache);
     }
 }

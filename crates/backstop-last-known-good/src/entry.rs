@@ -20,6 +20,7 @@ use crate::{
     age::{Arrival, Moment},
     fields,
     rules::Terms,
+    told::Told,
     vary::Selectors,
 };
 
@@ -49,13 +50,13 @@ impl Draft {
     /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large.
     pub(crate) fn begin(
         status: StatusCode,
-        headers: &HeaderMap,
+        told: &Told<'_>,
         terms: Terms,
         arrival: Arrival,
         room: usize,
     ) -> Option<Self> {
-        let options = connection_options(headers);
-        let kept = || headers.iter().filter(|(name, _)| is_kept(name, &options));
+        let options = connection_options(told);
+        let kept = || told.headers().iter().filter(|(name, _)| is_kept(name, &options));
         let size = fields::size(kept());
         if size > MOST_HEAD {
             return None;
@@ -70,7 +71,7 @@ impl Draft {
         bytes.extend_from_slice(&[0; 8]);
         kept().try_for_each(|(name, value)| fields::put(&mut bytes, name, value))?;
         // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
-        if !headers.contains_key(header::DATE) {
+        if !told.has(&header::DATE) {
             fields::put(&mut bytes, &header::DATE, &arrival.date.http_date()?)?;
         }
         let body_from = bytes.len();
@@ -118,8 +119,8 @@ fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
     !dropped && !options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-fn connection_options(headers: &HeaderMap) -> Vec<&[u8]> {
-    let values = headers.get_all(header::CONNECTION).iter();
+fn connection_options<'a>(told: &Told<'a>) -> Vec<&'a [u8]> {
+    let values = told.all(&header::CONNECTION);
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect()
 }
 

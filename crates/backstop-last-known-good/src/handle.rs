@@ -12,10 +12,11 @@ use crate::{
     cache_control::CacheControl,
     entry::Entry,
     layer::Shared,
-    rules::tell_of_content,
+    rules::tells_of_content,
     shelf::Place,
     target::Target,
     telemetry,
+    told::Told,
     watch::{flat, flatten},
 };
 
@@ -130,8 +131,8 @@ impl<St: Store> Shared<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
         // What a chain has left out of the head was said of the request all the same.
         let left_out: Option<&LeftOut> = head.extensions.get();
-        let had_content = left_out.is_some_and(|it| it.has_body() || tell_of_content(it.headers()));
-        if had_content || tell_of_content(&head.headers) {
+        let had_content = left_out.is_some_and(|it| it.has_body() || tells_of_content(&Told::by(it.headers())));
+        if had_content || tells_of_content(&Told::by(&head.headers)) {
             return Err(NotStored::Missing);
         }
         let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
@@ -162,7 +163,7 @@ impl<St: Store> Shared<St> {
     /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other
     /// directives ask for the primary to be asked, which it was.
     fn longest(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
-        let asked = CacheControl::of(headers).stale_if_error;
+        let asked = CacheControl::of(&Told::by(headers)).stale_if_error;
         let asked = asked.map_or(u32::MAX, |longer| entry.terms.fresh.saturating_add(longer));
         Duration::from_secs(entry.terms.until.min(asked).into()).min(self.shelf.max_stale)
     }

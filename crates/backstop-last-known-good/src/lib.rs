@@ -189,6 +189,7 @@ mod shelf;
 mod store;
 mod target;
 mod telemetry;
+mod told;
 mod trouble;
 mod values;
 mod vary;

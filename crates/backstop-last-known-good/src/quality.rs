@@ -1,7 +1,9 @@
 //! How good an answer is, by what is said of it.
 
 use backstop_core::{Degradation, Freshness, Rejection, X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
-use http::{HeaderMap, Response};
+use http::Extensions;
+
+use crate::told::Told;
 
 /// How good an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +21,10 @@ impl Quality {
     }
 
     /// This, or less, by what the answer says of itself.
-    pub(crate) fn and_told_by<B>(self, response: &Response<B>) -> Self {
-        let extensions = response.extensions();
+    pub(crate) fn and_told_by(self, extensions: &Extensions, told: &Told<'_>) -> Self {
         let is_degraded = extensions.get().is_some_and(is_less)
             || extensions.get::<Rejection>().is_some()
-            || is_labelled_as_less(response.headers());
+            || is_labelled_as_less(told);
         if is_degraded { Self::Degraded } else { self }
     }
 }
@@ -34,13 +35,11 @@ fn is_less(record: &Degradation) -> bool {
 
 /// By the labels of a service further in, which come over the network. What is neither `fresh` nor readable is less, and so
 /// is what comes from elsewhere and doesn't say that it is as good.
-fn is_labelled_as_less(headers: &HeaderMap) -> bool {
-    let labels =
-        headers.get_all(X_DATA_FRESHNESS).iter().flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
-    let words = labels.map(|label| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
-    let mut words = words.peekable();
-    if words.peek().is_none() {
-        return headers.contains_key(X_FALLBACK_SOURCE);
+fn is_labelled_as_less<'a>(told: &Told<'a>) -> bool {
+    if !told.has(&X_DATA_FRESHNESS) {
+        return told.has(&X_FALLBACK_SOURCE);
     }
-    words.any(|word| word != b"fresh")
+    let mut labels = told.all(&X_DATA_FRESHNESS).flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
+    let word = |label: &'a [u8]| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    labels.any(|label| word(label) != b"fresh")
 }

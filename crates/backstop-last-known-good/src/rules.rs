@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
+    HeaderName, HeaderValue, Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY},
 };
 use http_body::Body;
@@ -15,6 +15,7 @@ use crate::{
     age::{Arrival, Moment, fresh_for, made_at},
     cache_control::CacheControl,
     quality::Quality,
+    told::Told,
 };
 
 /// Who may be given what is stored.
@@ -45,13 +46,13 @@ impl Asked {
         credentials: &[HeaderName],
         now: impl FnOnce() -> Moment,
     ) -> Self {
-        let headers = request.headers();
-        let has = |name: &HeaderName| headers.contains_key(name);
+        let told = Told::by(request.headers());
+        let has = |name: &HeaderName| told.has(name);
         let storable = *request.method() == Method::GET
             && !has(&RANGE)
             && request.body().is_end_stream()
-            && !tell_of_content(headers)
-            && !CacheControl::of(headers).no_store;
+            && !tells_of_content(&told)
+            && !CacheControl::of(&told).no_store;
         Self {
             at: if storable { now() } else { Moment(0) },
             sharing,
@@ -70,11 +71,9 @@ impl Asked {
 ///
 /// On a GET content has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so that the target alone doesn't
 /// tell what was asked for.
-pub(crate) fn tell_of_content(headers: &HeaderMap) -> bool {
+pub(crate) fn tells_of_content(told: &Told<'_>) -> bool {
     let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
-    headers.contains_key(TRANSFER_ENCODING)
-        || headers.contains_key(CONTENT_TYPE)
-        || !headers.get_all(CONTENT_LENGTH).iter().all(is_empty)
+    told.has(&TRANSFER_ENCODING) || told.has(&CONTENT_TYPE) || !told.all(&CONTENT_LENGTH).all(is_empty)
 }
 
 /// What is to be done about an answer.
@@ -104,7 +103,7 @@ pub(crate) struct Terms {
 pub(crate) fn judge(
     asked: &Asked,
     status: StatusCode,
-    headers: &HeaderMap,
+    told: &Told<'_>,
     quality: Quality,
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
@@ -120,7 +119,7 @@ pub(crate) fn judge(
     if quality == Quality::Degraded {
         return Verdict::Leave("degraded");
     }
-    let control = CacheControl::of(headers);
+    let control = CacheControl::of(told);
     if asked.is_one_of_all() && !control.public {
         return Verdict::Leave("credentials");
     }
@@ -134,15 +133,15 @@ pub(crate) fn judge(
     if control.private && shared {
         return Verdict::Forget("private");
     }
-    if headers.contains_key(SET_COOKIE) {
+    if told.has(&SET_COOKIE) {
         return Verdict::Leave("set-cookie");
     }
-    if varies_by_anything(headers) {
+    if varies_by_anything(told) {
         return Verdict::Forget("vary");
     }
 
     let answered = answered();
-    let fresh = fresh_for(headers, &control, shared, answered);
+    let fresh = fresh_for(told, &control, shared, answered);
     let never_stale = control.must_revalidate || shared && (control.proxy_revalidate || control.s_maxage.is_some());
     let bound = match control.stale_if_error {
         _ if never_stale => fresh,
@@ -152,7 +151,7 @@ pub(crate) fn judge(
     let revalidating = control.stale_while_revalidate.filter(|_| !never_stale);
     let until = bound.min(max_stale);
     let terms = Terms {
-        made: made_at(headers, asked.at, answered),
+        made: made_at(told, asked.at, answered),
         fresh,
         until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
@@ -173,11 +172,8 @@ fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict> {
     }
 }
 
-fn varies_by_anything(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(VARY)
-        .iter()
-        .any(|value| value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*"))
+fn varies_by_anything(told: &Told<'_>) -> bool {
+    told.all(&VARY).any(|value| value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*"))
 }
 
 /// So far the clocks of processes with the same store are believed to differ.

@@ -1,11 +1,12 @@
 //! Which request an answer fits (RFC 9111 §4.1).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, header::VARY};
+use http::{HeaderName, header::VARY};
 
 use crate::{
     fields,
     key::{hash, push},
+    told::Told,
 };
 
 /// How many variants of one answer are kept, for each principal. Each has a place, by a hash of the fields that it was
@@ -21,9 +22,9 @@ pub(crate) struct Selectors(Vec<HeaderName>);
 
 impl Selectors {
     /// The names that an answer's `Vary` lists. `None` for what can't be respected: `*`, what is no name, or too many.
-    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn of(told: &Told<'_>) -> Option<Self> {
         let mut all = Self::default();
-        for value in headers.get_all(VARY) {
+        for value in told.all(&VARY) {
             for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 // `*` is a token, too, and so would be a name.
                 if name == b"*" {

@@ -30,6 +30,7 @@ use crate::{
     shelf::{Epoch, Place},
     target::Target,
     telemetry,
+    told::Told,
     vary::Selectors,
 };
 
@@ -117,9 +118,9 @@ impl Read {
         let shelf = &shared.shelf;
         let answered = || shelf.clock.arrival();
         let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
-        let quality = quality.and_told_by(response);
-        let (status, headers) = (response.status(), response.headers());
-        let (terms, answered) = match judge(&self.asked, status, headers, quality, answered, max_stale) {
+        let told = Told::by(response.headers());
+        let quality = quality.and_told_by(response.extensions(), &told);
+        let (terms, answered) = match judge(&self.asked, response.status(), &told, quality, answered, max_stale) {
             Verdict::Store(terms, answered) => (terms, answered),
             Verdict::Leave(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
@@ -131,7 +132,7 @@ impl Read {
             }
         };
 
-        let copying = match Copying::begin(self, response, terms, answered, shared) {
+        let copying = match Copying::begin(self, response, &told, terms, answered, shared) {
             Ok(copying) => copying,
             Err(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
@@ -161,16 +162,16 @@ impl<St: Store> Copying<St> {
     fn begin<B: WrapBody>(
         read: Read,
         response: &Response<B>,
+        told: &Told<'_>,
         terms: Terms,
         answered: Arrival,
         shared: &Arc<Shared<St>>,
     ) -> Result<Self, &'static str> {
-        let headers = response.headers();
-        let selectors = Selectors::of(headers).ok_or("vary")?;
-        let length = Length::of(headers).ok_or("length")?;
+        let selectors = Selectors::of(told).ok_or("vary")?;
+        let length = Length::of(told).ok_or("length")?;
         let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
         let room = usize::try_from(room).ok().filter(|room| *room <= shared.max_body).ok_or("too-long")?;
-        let draft = Draft::begin(response.status(), headers, terms, answered, room).ok_or("head")?;
+        let draft = Draft::begin(response.status(), told, terms, answered, room).ok_or("head")?;
         Ok(Self { read, draft, selectors, length, shared: Arc::clone(shared) })
     }
 
@@ -214,8 +215,8 @@ struct Length(Option<u64>);
 
 impl Length {
     /// `None` for what is no length, or several.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(CONTENT_LENGTH).iter();
+    fn of(told: &Told<'_>) -> Option<Self> {
+        let mut values = told.all(&CONTENT_LENGTH);
         match (values.next(), values.next()) {
             (None, _) => Some(Self(None)),
             (Some(value), None) => value.to_str().ok()?.parse().ok().map(|length| Self(Some(length))),

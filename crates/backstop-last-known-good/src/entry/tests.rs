@@ -12,7 +12,7 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
-    let mut draft = Draft::begin(StatusCode::NO_CONTENT, headers, TERMS, ARRIVAL, 0).unwrap();
+    let mut draft = Draft::begin(StatusCode::NO_CONTENT, &Told::by(headers), TERMS, ARRIVAL, 0).unwrap();
     body.chunks(3).for_each(|piece| draft.push(piece));
     assert_eq!(draft.body_len(), body.len());
     draft.finish(selected).unwrap()
@@ -59,7 +59,7 @@ fn an_answer_without_a_date_gets_the_one_when_it_came() {
 #[test]
 fn a_head_that_is_too_large_is_not_stored() {
     let large = headers(&[("x-large", &"x".repeat(MOST_HEAD))]);
-    assert!(Draft::begin(StatusCode::OK, &large, TERMS, ARRIVAL, 0).is_none());
+    assert!(Draft::begin(StatusCode::OK, &Told::by(&large), TERMS, ARRIVAL, 0).is_none());
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_breaks_off_or_is_of_another_version_is_garbage() {
 
 #[test]
 fn a_node_comes_out_as_it_went_in_and_is_no_answer() {
-    let selectors = Selectors::of(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")])).unwrap();
+    let selectors = Selectors::of(&Told::by(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
     let node = Node { generation: u64::MAX, written: NOON, selectors };
     let bytes = node.encode();
     assert_eq!(Node::decode(bytes.clone()), Some(node));

@@ -1,5 +1,5 @@
 use axum::body::Body;
-use http::Response;
+use http::{HeaderMap, Response};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
@@ -30,7 +30,7 @@ fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
     let status = StatusCode::from_u16(status).unwrap();
-    judge(&asked(sharing, request), status, &headers(response), Quality::Good, || ARRIVAL, DAY)
+    judge(&asked(sharing, request), status, &Told::by(&headers(response)), Quality::Good, || ARRIVAL, DAY)
 }
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
@@ -137,7 +137,7 @@ fn an_answer_to_another_method_is_not_stored() {
         let request = Request::builder().method(&method).body(Body::empty()).unwrap();
         let asked = Asked::by(&request, Sharing::Personal, &[], || NOW);
         assert_eq!(
-            judge(&asked, StatusCode::OK, &HeaderMap::new(), Quality::Good, || ARRIVAL, DAY),
+            judge(&asked, StatusCode::OK, &Told::by(&HeaderMap::new()), Quality::Good, || ARRIVAL, DAY),
             Verdict::Leave("request"),
             "{method}"
         );
@@ -293,7 +293,7 @@ fn ages_and_variants_that_http_cache_semantics_does_not_tell_apart() {
 
     let Verdict::Store(terms, _) = verdict(Sharing::Shared, &one, 200, &answer) else { panic!("it isn't stored") };
     assert_eq!(NOW.since(terms.made), Duration::from_secs(30));
-    let selectors = Selectors::of(&headers(&answer)).unwrap();
+    let selectors = Selectors::of(&Told::by(&headers(&answer))).unwrap();
     let selected = |fields| selectors.select(&flat(&headers(fields)).unwrap());
     assert_ne!(selected(&one), selected(&other));
 }
