@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     cache_control::{CacheControl, delta_seconds},
+    date,
     told::Told,
 };
 
@@ -80,6 +81,13 @@ impl Clock {
         self.moment(wall_clock())
     }
 
+    /// Now, or earlier, where the wall clock was put forward since it was last looked at: it isn't looked at here. For when a
+    /// request begins: its answer is taken for older then, never for younger.
+    pub(crate) fn now_or_earlier(&self) -> Moment {
+        let steady = self.wall.0.saturating_add(millis(self.steady.elapsed()));
+        Moment(steady.saturating_add(self.ahead.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn arrival(&self) -> Arrival {
         let date = wall_clock();
         Arrival { at: self.moment(date), date }
@@ -126,8 +134,7 @@ pub(crate) fn fresh_for(told: &Told<'_>, control: &CacheControl, shared: bool, a
 }
 
 fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
-    let text = told.first(name)?.to_str().ok()?;
-    httpdate::parse_http_date(text.trim()).ok().map(Moment::of)
+    date::parse(told.first(name)?.as_bytes()).map(|since| Moment(millis(since)))
 }
 
 #[cfg(test)]
@@ -210,5 +217,17 @@ mod tests {
         assert_eq!(clock.moment(second(95)), second(95), "the machine has slept");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.moment(Moment(0)), second(105), "no time is lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_without_a_look_at_the_wall_clock_is_never_too_late() {
+        let clock = Clock::start();
+        let second = |seconds: u64| Moment(clock.wall.0 + seconds * 1000);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now_or_earlier(), second(90));
+        clock.moment(second(95));
+        assert_eq!(clock.now_or_earlier(), second(95), "what is known of the wall clock counts");
+        let earlier = clock.now_or_earlier();
+        assert!(earlier < clock.moment(second(97)));
     }
 }

@@ -174,6 +174,7 @@ mod age;
 mod body;
 mod cache_control;
 mod config;
+mod date;
 mod entry;
 mod fields;
 mod future;

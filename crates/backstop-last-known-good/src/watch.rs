@@ -102,7 +102,7 @@ fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Sh
 impl Read {
     fn begin<St: Store, B: Body>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
         let headers = request.headers();
-        let now = || shared.shelf.clock.now();
+        let now = || shared.shelf.clock.now_or_earlier();
         let asked = Asked::by(request, owner.sharing(), &shared.credentials, now);
         let fields = if asked.storable { flat(headers)? } else { Vec::new() };
         let target = Target::of(request.uri(), headers);
