@@ -32,8 +32,9 @@ pin_project! {
         inner: F,
         // `None` for a request that has nothing to do with what is stored.
         watching: Option<Watching<St>>,
-        // The store is still at work before the answer may be given.
-        finishing: Option<(Task, F::Output)>,
+        // The store is still at work before the answer may be given. Boxed, so that what needs no such work carries no room
+        // for it.
+        finishing: Option<Box<(Task, F::Output)>>,
     }
 }
 
@@ -79,15 +80,15 @@ where
             reports.into_iter().for_each(reporting::report);
             let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, &shared));
             match task {
-                Some(task) => *this.finishing = Some((task, result)),
+                Some(task) => *this.finishing = Some(Box::new((task, result))),
                 None => return Poll::Ready(result),
             }
         }
-        if let Some((task, _)) = this.finishing {
-            ready!(task.as_mut().poll(cx));
+        if let Some(finishing) = this.finishing {
+            ready!(finishing.0.as_mut().poll(cx));
         }
         match this.finishing.take() {
-            Some((_, result)) => Poll::Ready(result),
+            Some(finished) => Poll::Ready(finished.1),
             None => Poll::Pending,
         }
     }
