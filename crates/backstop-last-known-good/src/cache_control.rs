@@ -29,8 +29,10 @@ impl CacheControl {
     /// that for requests alone; of responses it is what their senders believe).
     pub(crate) fn of(told: &Told<'_>) -> Self {
         let mut all = Self::default();
+        let mut is_there = false;
         // Bytes, not text: a directive counts also beside one that isn't text.
         for value in told.all(&CACHE_CONTROL) {
+            is_there = true;
             let mut rest = value.as_bytes();
             while !rest.is_empty() {
                 let (directive, after) = split_directive(rest);
@@ -38,7 +40,7 @@ impl CacheControl {
                 rest = after;
             }
         }
-        if !told.has(&CACHE_CONTROL) {
+        if !is_there {
             all.no_cache = told.all(&PRAGMA).any(|value| {
                 value
                     .as_bytes()
@@ -50,9 +52,9 @@ impl CacheControl {
     }
 
     fn add(&mut self, directive: &[u8]) {
-        let mut parts = directive.splitn(2, |byte| *byte == b'=');
-        let name = parts.next().unwrap_or_default().trim_ascii();
-        let argument = parts.next();
+        let equals = directive.iter().position(|byte| *byte == b'=');
+        let name = directive[..equals.unwrap_or(directive.len())].trim_ascii();
+        let argument = equals.map(|at| &directive[at + 1..]);
         let flag = |flag: &mut bool| *flag = true;
         match name {
             _ if name.eq_ignore_ascii_case(b"no-store") => flag(&mut self.no_store),
@@ -83,26 +85,25 @@ fn set(seconds: &mut Option<u32>, argument: Option<&[u8]>) {
 
 /// `delta-seconds` (RFC 9111 §1.2.2).
 pub(crate) fn delta_seconds(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return None;
     }
-    Some(
-        digits
-            .iter()
-            .fold(0_u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')).min(MOST_SECONDS)),
-    )
+    digits.iter().try_fold(0_u32, |sum, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        Some(sum.saturating_mul(10).saturating_add(digit).min(MOST_SECONDS))
+    })
 }
 
 /// Splits off what comes before the next comma that isn't in a quoted string. A quote that is never closed is none, so that
 /// it can't hide what follows.
 fn split_directive(text: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b',' => return (&text[..at], &text[at + 1..]),
-            b'"' => at += quoted(&text[at..]).unwrap_or(1),
-            _ => at += 1,
+    while let Some(next) = text[at..].iter().position(|byte| matches!(byte, b',' | b'"')) {
+        at += next;
+        if text[at] == b',' {
+            return (&text[..at], &text[at + 1..]);
         }
+        at += quoted(&text[at..]).unwrap_or(1);
     }
     (text, &[])
 }
