@@ -33,7 +33,6 @@ pub(crate) struct StoringBody<B, St> {
     state: State<St>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the body as a whole is boxed where it is wrapped")]
 enum State<St> {
     Copying(Copying<St>),
     Storing { task: Task, last: Option<Frame<Bytes>> },

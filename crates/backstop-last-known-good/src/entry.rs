@@ -13,6 +13,8 @@
 //!
 //! Numbers are little-endian. Reading never panics: what isn't exactly this is garbage, and so is another version.
 
+use std::mem;
+
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
@@ -56,27 +58,32 @@ impl Draft {
         room: usize,
     ) -> Option<Self> {
         let options = connection_options(told);
-        let kept = || told.headers().iter().filter(|(name, _)| is_kept(name, &options));
-        let size = fields::size(kept());
-        if size > MOST_HEAD {
+        let mut is_dated = false;
+        // A little more, where some aren't kept.
+        let size = fields::size(told.headers().iter());
+        let mut bytes = Vec::with_capacity(FIXED + size + room + SLACK);
+        bytes.extend_from_slice(&[0; FIXED]);
+        for (name, value) in told.headers().iter().filter(|(name, _)| is_kept(name, &options)) {
+            is_dated |= *name == header::DATE;
+            fields::put(&mut bytes, name, value)?;
+        }
+        if bytes.len() - FIXED > MOST_HEAD {
             return None;
         }
-        let mut bytes = Vec::with_capacity(FIXED + size + room + SLACK);
-        bytes.extend_from_slice(&ANSWER);
-        bytes.extend_from_slice(&status.as_u16().to_le_bytes());
-        bytes.extend_from_slice(&terms.made.0.to_le_bytes());
-        for seconds in [terms.fresh, terms.until, terms.revalidate_until] {
-            bytes.extend_from_slice(&seconds.to_le_bytes());
-        }
-        bytes.extend_from_slice(&[0; 8]);
-        kept().try_for_each(|(name, value)| fields::put(&mut bytes, name, value))?;
         // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
-        if !told.has(&header::DATE) {
+        if !is_dated {
             fields::put(&mut bytes, &header::DATE, &arrival.date.http_date()?)?;
         }
         let body_from = bytes.len();
         let head_len = u32::try_from(body_from - FIXED).ok()?;
-        bytes[BODY_LEN - 4..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
+        let fixed: &mut [u8; FIXED] = bytes.first_chunk_mut()?;
+        fixed[..2].copy_from_slice(&ANSWER);
+        fixed[2..4].copy_from_slice(&status.as_u16().to_le_bytes());
+        fixed[4..12].copy_from_slice(&terms.made.0.to_le_bytes());
+        fixed[12..16].copy_from_slice(&terms.fresh.to_le_bytes());
+        fixed[16..20].copy_from_slice(&terms.until.to_le_bytes());
+        fixed[20..24].copy_from_slice(&terms.revalidate_until.to_le_bytes());
+        fixed[24..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
         Some(Self { bytes, body_from, terms, arrived: arrival.at })
     }
 
@@ -89,12 +96,12 @@ impl Draft {
         self.bytes.len() - self.body_from
     }
 
-    /// The whole, for requests that select the same. `None` where the body is longer than 4 GiB.
-    pub(crate) fn finish(mut self, selected: &[u8]) -> Option<Bytes> {
+    /// The whole, for requests that select the same. `None` where the body is longer than 4 GiB. Nothing is left here.
+    pub(crate) fn finish(&mut self, selected: &[u8]) -> Option<Bytes> {
         let body_len = u32::try_from(self.body_len()).ok()?;
         self.bytes[BODY_LEN..FIXED].copy_from_slice(&body_len.to_le_bytes());
         self.bytes.extend_from_slice(selected);
-        Some(self.bytes.into())
+        Some(mem::take(&mut self.bytes).into())
     }
 }
 
@@ -120,6 +127,9 @@ fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
 }
 
 fn connection_options<'a>(told: &Told<'a>) -> Vec<&'a [u8]> {
+    if told.surely_lacks(&header::CONNECTION) {
+        return Vec::new();
+    }
     let values = told.all(&header::CONNECTION);
     values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect()
 }
@@ -135,9 +145,10 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.len() < FIXED || bytes.split_to(2)[..] != ANSWER {
+        if bytes.len() < FIXED || !bytes.starts_with(&ANSWER) {
             return None;
         }
+        bytes.advance(ANSWER.len());
         let status = StatusCode::from_u16(bytes.get_u16_le()).ok()?;
         let terms = Terms {
             made: Moment(bytes.get_u64_le()),
@@ -181,12 +192,14 @@ impl Node {
         bytes.into()
     }
 
-    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.len() < 2 + 8 + 8 || bytes.split_to(2)[..] != NODE {
-            return None;
-        }
-        let (generation, written) = (bytes.get_u64_le(), Moment(bytes.get_u64_le()));
-        Some(Self { generation, written, selectors: Selectors::decode(&bytes)? })
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (generation, bytes) = bytes.strip_prefix(&NODE)?.split_first_chunk()?;
+        let (written, selectors) = bytes.split_first_chunk()?;
+        Some(Self {
+            generation: u64::from_le_bytes(*generation),
+            written: Moment(u64::from_le_bytes(*written)),
+            selectors: Selectors::decode(selectors)?,
+        })
     }
 }
 

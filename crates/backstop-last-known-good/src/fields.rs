@@ -11,13 +11,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const PREFIX: usize = 7;
 
 /// Appends a field. One that is too long for the format (a name is at most 64 KiB, a value 4 GiB) is `None`.
+#[inline(always)]
 pub(crate) fn put(to: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) -> Option<()> {
-    let (name_len, value_len) = (u16::try_from(name.as_str().len()).ok()?, u32::try_from(value.len()).ok()?);
-    to.extend_from_slice(&name_len.to_le_bytes());
-    to.push(value.is_sensitive().into());
-    to.extend_from_slice(&value_len.to_le_bytes());
-    to.extend_from_slice(name.as_str().as_bytes());
-    to.extend_from_slice(value.as_bytes());
+    let (name, sensitive, value) = (name.as_str().as_bytes(), value.is_sensitive(), value.as_bytes());
+    let (name_len, value_len) = (u16::try_from(name.len()).ok()?, u32::try_from(value.len()).ok()?);
+    let ([n0, n1], [v0, v1, v2, v3]) = (name_len.to_le_bytes(), value_len.to_le_bytes());
+    to.reserve(PREFIX + name.len() + value.len());
+    to.extend_from_slice(&[n0, n1, sensitive.into(), v0, v1, v2, v3]);
+    to.extend_from_slice(name);
+    to.extend_from_slice(value);
     Some(())
 }
 

@@ -78,7 +78,7 @@ where
             let reports = scope.take_reports();
             let quality = Quality::reported(&reports);
             reports.into_iter().for_each(reporting::report);
-            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, &shared));
+            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, shared));
             match task {
                 Some(task) => *this.finishing = Some(Box::new((task, result))),
                 None => return Poll::Ready(result),

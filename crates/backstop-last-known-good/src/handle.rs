@@ -14,7 +14,7 @@ use crate::{
     layer::Shared,
     rules::tells_of_content,
     shelf::Place,
-    target::Target,
+    target::Root,
     telemetry,
     told::Told,
     watch::{flat, flatten},
@@ -82,7 +82,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     ///
     /// It has the authority that requests have in theirs or in `Host`, if they have one: `http://shop.example/list`.
     pub async fn invalidate(&self, uri: &Uri) {
-        self.shared.shelf.forget_targets(&[Target::of(uri, &HeaderMap::new())], "asked").await;
+        self.shared.shelf.forget_targets(&[Root::of(self.name(), uri, &HeaderMap::new())], "asked").await;
     }
 
     /// The store.
@@ -135,12 +135,12 @@ impl<St: Store> Shared<St> {
         if had_content || tells_of_content(&Told::by(&head.headers)) {
             return Err(NotStored::Missing);
         }
-        let place = Place { target: Target::of(&head.uri, &head.headers), owner: self.owner(head) };
+        let place = Place { root: Root::of(&self.shelf.name, &head.uri, &head.headers), owner: self.owner(head) };
         let mut fields = flat(&head.headers).ok_or(NotStored::Missing)?;
         if let Some(left_out) = left_out {
             flatten(left_out.headers(), &mut fields).ok_or(NotStored::Missing)?;
         }
-        self.shelf.find(&place, &fields).await
+        self.shelf.find(place, &fields).await
     }
 
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {

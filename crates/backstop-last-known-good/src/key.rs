@@ -16,15 +16,20 @@ use crate::rules::Sharing;
 
 /// Appends `text` so that where it ends can't be mistaken.
 pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {
-    to.push(tag);
     // No field and no target is that long; one that were would make a key that nothing else has, too.
-    to.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+    let [l0, l1, l2, l3] = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    to.extend_from_slice(&[tag, l0, l1, l2, l3]);
     to.extend_from_slice(text);
 }
 
-/// FNV-1a: the same in every process, and good enough where a collision does no harm.
+/// The same in every process, and good enough where a collision does no harm: rustc's own, word by word.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let (words, rest) = bytes.as_chunks();
+    let hash = words.iter().fold(bytes.len() as u64, |hash, word| add(hash, u64::from_le_bytes(*word)));
+    let hash = rest.iter().fold(hash, |hash, byte| add(hash, u64::from(*byte)));
+    // Of a product the upper half is the better one, and what is asked for is a remainder.
+    hash ^ (hash >> 32)
 }
 
 /// Whose an answer is.

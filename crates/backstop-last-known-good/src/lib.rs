@@ -136,7 +136,7 @@
 //! # Cost
 //!
 //! A request of another safe method costs nothing; one that isn't safe allocates when it succeeds. A `GET` that may be stored is copied
-//! as it streams, into one buffer; its request's fields are kept flat until then, as `Vary` may name any of them. A `GET`
+//! as it streams, into one buffer; its key and its request's fields are kept flat until then, as `Vary` may name any of them. A `GET`
 //! whose request says that it may not be stored isn't copied, and allocates nothing but its principal.
 //!
 //! # Cancellation

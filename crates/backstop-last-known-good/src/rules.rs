@@ -160,7 +160,7 @@ pub(crate) fn judge(
 }
 
 /// What a status says by itself, but for those of answers that may be stored.
-fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict> {
+pub(crate) fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict> {
     match status.as_u16() {
         200 | 203 | 204 => None,
         // Its credentials don't do (RFC 9110 §15.5.2, §15.5.4), which says nothing of what is for all.

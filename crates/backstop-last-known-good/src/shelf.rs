@@ -10,6 +10,8 @@
 //! - A store may fail to remove. From then on nothing is served that was made before.
 
 use std::{
+    mem,
+    pin::pin,
     slice,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -23,7 +25,7 @@ use crate::{
     entry::{Draft, Entry, Node},
     key::Owner,
     rules::Terms,
-    target::Target,
+    target::Root,
     telemetry,
     trouble::{Trouble, bounded},
     vary::{self, Selectors},
@@ -46,8 +48,20 @@ struct Ledger {
 /// Where something is stored, and for whom.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) target: Target,
+    pub(crate) root: Root,
     pub(crate) owner: Owner,
+}
+
+/// An answer that isn't stored yet, and what storing it takes.
+pub(crate) struct Unstored {
+    pub(crate) place: Place,
+    /// The fields of its request.
+    pub(crate) fields: Vec<u8>,
+    /// When that began.
+    pub(crate) begun: Epoch,
+    /// By which of the fields it is selected.
+    pub(crate) selectors: Selectors,
+    pub(crate) draft: Draft,
 }
 
 /// How many removals there were when a request began.
@@ -73,22 +87,27 @@ impl<St: Store> Shelf<St> {
         &self.store
     }
 
-    fn ledger(&self, target: &Target) -> &Ledger {
+    /// Where `hash` is a [`Root`]'s.
+    fn ledger(&self, hash: u64) -> &Ledger {
         // The remainder is less than their number.
-        &self.ledgers[(target.hash() % LEDGERS as u64) as usize]
+        &self.ledgers[(hash % LEDGERS as u64) as usize]
     }
 
-    pub(crate) fn epoch(&self, target: &Target) -> Epoch {
-        Epoch(self.ledger(target).removals.load(Ordering::SeqCst))
+    pub(crate) fn epoch(&self, root: &Root) -> Epoch {
+        self.epoch_of(root.hash)
+    }
+
+    fn epoch_of(&self, hash: u64) -> Epoch {
+        Epoch(self.ledger(hash).removals.load(Ordering::SeqCst))
     }
 
     /// The answer that a request with these fields selects, and under which key.
-    pub(crate) async fn find(&self, place: &Place, fields: &[u8]) -> Result<(Vec<u8>, Entry), NotStored> {
+    pub(crate) async fn find(&self, place: Place, fields: &[u8]) -> Result<(Vec<u8>, Entry), NotStored> {
+        let Place { root: Root { mut key, hash }, owner } = place;
         let finding = async {
-            let mut key = place.target.key(&self.name);
             let Some(mut node) = self.node(&key).await? else { return Ok(None) };
             key.extend_from_slice(&node.generation.to_le_bytes());
-            if place.owner.add_to(&mut key) {
+            if owner.add_to(&mut key) {
                 let Some(own) = self.node(&key).await? else { return Ok(None) };
                 key.extend_from_slice(&own.generation.to_le_bytes());
                 node = own;
@@ -97,12 +116,12 @@ impl<St: Store> Shelf<St> {
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
-            let in_doubt = self.ledger(&place.target).in_doubt.load(Ordering::SeqCst);
+            let in_doubt = self.ledger(hash).in_doubt.load(Ordering::SeqCst);
             let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
             let fits = fits && !entry.terms.are_ahead(self.clock.now());
             Ok(fits.then_some((key, entry)))
         };
-        match bounded(self.store_timeout, None, finding).await {
+        match bounded(self.store_timeout, None, pin!(finding)).await {
             Ok(found) => found.ok_or(NotStored::Missing),
             Err(trouble) => {
                 telemetry::trouble(&self.name, "get", &trouble);
@@ -111,23 +130,24 @@ impl<St: Store> Shelf<St> {
         }
     }
 
-    /// Puts an answer for requests that select the same as the one with these fields, unless anything was removed
-    /// meanwhile.
-    pub(crate) async fn put(&self, place: &Place, selectors: Selectors, fields: &[u8], draft: Draft, begun: Epoch) {
+    /// Puts an answer for requests that select the same as its own, unless anything was removed meanwhile. Nothing is left
+    /// of it.
+    pub(crate) async fn put(&self, answer: &mut Unstored) {
+        let Unstored { place: Place { root, owner }, fields, begun, selectors, draft } = answer;
         let body_bytes = draft.body_len();
-        // Its body may have taken a while. A store that keeps it so much longer does no harm.
-        let now = draft.arrived;
-        let putting = async {
-            let mut key = place.target.key(&self.name);
-            let owned = !matches!(place.owner, Owner::Everyone);
+        let putting = pin!(async {
+            // Its body may have taken a while. A store that keeps it so much longer does no harm.
+            let now = draft.arrived;
+            let mut key = mem::take(&mut root.key);
+            let owned = !matches!(owner, Owner::Everyone);
             let none = Selectors::default();
-            let (mut node, mut is_new) = self.node_for(&key, if owned { &none } else { &selectors }, now).await?;
+            let (mut node, mut is_new) = self.node_for(&key, if owned { &none } else { selectors }, now).await?;
             key.extend_from_slice(&node.generation.to_le_bytes());
-            if place.owner.add_to(&mut key) {
-                (node, is_new) = self.node_for(&key, &selectors, now).await?;
+            if owner.add_to(&mut key) {
+                (node, is_new) = self.node_for(&key, selectors, now).await?;
                 key.extend_from_slice(&node.generation.to_le_bytes());
             }
-            if self.epoch(&place.target) != begun {
+            if self.epoch_of(root.hash) != *begun {
                 return Ok(Err("removed"));
             }
             if node.selectors.too_many() {
@@ -148,7 +168,7 @@ impl<St: Store> Shelf<St> {
             let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected)) else { return Ok(Err("too-old")) };
             self.store.put(&key, bytes, ttl).await?;
             Ok(Ok(()))
-        };
+        });
         match bounded(self.store_timeout, scope::deadline(), putting).await {
             Ok(Ok(())) => telemetry::stored(&self.name, body_bytes),
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
@@ -174,46 +194,41 @@ impl<St: Store> Shelf<St> {
     }
 
     /// Removes all that is stored of these targets, whosever it is.
-    pub(crate) async fn forget_targets(&self, targets: &[Target], reason: &'static str) {
+    pub(crate) async fn forget_targets(&self, roots: &[Root], reason: &'static str) {
         let removing = async {
-            for target in targets {
-                self.store.remove(&target.key(&self.name)).await?;
+            for root in roots {
+                self.store.remove(&root.key).await?;
             }
             Ok(())
         };
-        self.remove(targets, reason, removing).await;
+        self.remove(roots, reason, removing).await;
     }
 
     /// Removes what is stored for one owner.
     pub(crate) async fn forget(&self, place: &Place, reason: &'static str) {
-        let mut key = place.target.key(&self.name);
+        let mut key = place.root.key.clone();
         let removing = async {
             if !matches!(place.owner, Owner::Everyone) {
                 let Some(node) = self.store.get(&key).await? else { return Ok(()) };
                 // Of a node that can't be read, all goes.
-                if let Some(node) = Node::decode(node) {
+                if let Some(node) = Node::decode(&node) {
                     key.extend_from_slice(&node.generation.to_le_bytes());
                     place.owner.add_to(&mut key);
                 }
             }
             Ok(self.store.remove(&key).await?)
         };
-        self.remove(slice::from_ref(&place.target), reason, removing).await;
+        self.remove(slice::from_ref(&place.root), reason, removing).await;
     }
 
-    async fn remove(
-        &self,
-        targets: &[Target],
-        reason: &'static str,
-        removing: impl Future<Output = Result<(), Trouble>>,
-    ) {
-        let ledgers = || targets.iter().map(|target| self.ledger(target));
+    async fn remove(&self, roots: &[Root], reason: &'static str, removing: impl Future<Output = Result<(), Trouble>>) {
+        let ledgers = || roots.iter().map(|root| self.ledger(root.hash));
         ledgers().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
         let mut unfinished = Unfinished(Some(|| {
             let now = self.clock.now().0;
             ledgers().for_each(|ledger| _ = ledger.in_doubt.fetch_max(now, Ordering::SeqCst));
         }));
-        match bounded(self.store_timeout, scope::deadline(), removing).await {
+        match bounded(self.store_timeout, scope::deadline(), pin!(removing)).await {
             Ok(()) => {
                 unfinished.0 = None;
                 telemetry::removed(&self.name, reason);
@@ -230,7 +245,7 @@ impl<St: Store> Shelf<St> {
 
     async fn node(&self, key: &[u8]) -> Result<Option<Node>, Trouble> {
         let Some(bytes) = self.store.get(key).await? else { return Ok(None) };
-        Node::decode(bytes).map(Some).ok_or(Trouble::Garbage)
+        Node::decode(&bytes).map(Some).ok_or(Trouble::Garbage)
     }
 
     /// The node there is, if it selects by all of these and will outlive what it leads to; else a new one. And whether it
@@ -238,7 +253,7 @@ impl<St: Store> Shelf<St> {
     ///
     /// A node is never written twice: it might have been removed in between, and what it led to would be back.
     async fn node_for(&self, key: &[u8], selectors: &Selectors, now: Moment) -> Result<(Node, bool), Trouble> {
-        let known = self.store.get(key).await?.and_then(Node::decode);
+        let known = self.store.get(key).await?.and_then(|bytes| Node::decode(&bytes));
         let selectors = match known {
             Some(node) => {
                 let lasts = now.since(node.written) + self.max_stale < self.node_life();

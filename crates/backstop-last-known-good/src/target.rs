@@ -40,7 +40,7 @@ impl Target {
             // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
             let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == uri.scheme();
             let theirs = normal(authority.as_str().as_bytes(), uri.scheme());
-            let is_ours = |ours| normal(ours, self.uri.scheme()) == theirs;
+            let is_ours = |ours| normal(ours, self.uri.scheme()).eq_ignore_ascii_case(theirs);
             if !same_scheme || !self.authorities().any(is_ours) {
                 return None;
             }
@@ -71,61 +71,87 @@ impl Target {
         query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).parse().ok()
     }
 
-    /// The one of the URI and those of `Host`. Where they differ, which of them the service goes by isn't known, so that all
-    /// of them count: else one caller could have stored for one host what another host answers.
     fn authorities(&self) -> impl Iterator<Item = &[u8]> {
-        let of_uri = self.uri.authority().map(|authority| authority.as_str().as_bytes());
-        of_uri.into_iter().chain(self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes))
+        authorities(&self.uri, self.host.iter().chain(&self.more_hosts))
     }
 
-    fn path_and_query(&self) -> &[u8] {
-        self.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
-    }
-
-    /// The key of its first node.
-    pub(crate) fn key(&self, name: &Name) -> Vec<u8> {
-        // Enough for most, what is below the node included.
-        let mut key = Vec::with_capacity(256);
-        push(&mut key, b'n', name.as_str().as_bytes());
-        let mut former = None;
-        for authority in self.authorities() {
-            let authority = Some(normal(authority, self.uri.scheme()));
-            // Most often the two say the same.
-            if authority != former {
-                push(&mut key, b'a', authority.as_deref().unwrap_or_default());
-                former = authority;
-            }
-        }
-        push(&mut key, b't', self.path_and_query());
-        key
-    }
-
-    /// The same for equal targets.
-    pub(crate) fn hash(&self) -> u64 {
-        hash(self.path_and_query())
+    pub(crate) fn root(&self, name: &Name) -> Root {
+        Root::new(name, &self.uri, self.authorities())
     }
 }
 
-/// An authority in lower case, without the port that its scheme has anyway, and without who asks.
-fn normal(authority: &[u8], scheme: Option<&Scheme>) -> Vec<u8> {
-    let host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
-    let mut host = host.trim_ascii().to_ascii_lowercase();
+/// The authority of a URI and those of `Host`. Where they differ, which of them the service goes by isn't known, so that all
+/// of them count: else one caller could have stored for one host what another host answers.
+fn authorities<'a>(uri: &'a Uri, hosts: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
+    let of_uri = uri.authority().map(|authority| authority.as_str().as_bytes());
+    of_uri.into_iter().chain(hosts.map(HeaderValue::as_bytes))
+}
+
+/// Where all that is stored of a target begins.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Root {
+    /// The key of its first node.
+    pub(crate) key: Vec<u8>,
+    /// The same for equal targets.
+    pub(crate) hash: u64,
+}
+
+impl Root {
+    /// That of the [target](Target::of), which needn't be kept for it.
+    pub(crate) fn of(name: &Name, uri: &Uri, headers: &HeaderMap) -> Self {
+        Self::new(name, uri, authorities(uri, headers.get_all(HOST).iter()))
+    }
+
+    fn new<'a, I: Iterator<Item = &'a [u8]>>(name: &Name, uri: &Uri, authorities: I) -> Self {
+        // Enough for most, what is below the node included.
+        let mut key = Vec::with_capacity(256);
+        push(&mut key, b'n', name.as_str().as_bytes());
+        let mut former = 0;
+        for authority in authorities {
+            let (from, host) = (key.len(), normal(authority, uri.scheme()));
+            push(&mut key, b'a', host);
+            let host_from = key.len() - host.len();
+            key[host_from..].make_ascii_lowercase();
+            // Most often the two say the same.
+            if former != 0 && key[former..from] == key[from..] {
+                key.truncate(from);
+            } else {
+                former = from;
+            }
+        }
+        let path = uri.path_and_query().map_or(&b"/"[..], |path| path.as_str().as_bytes());
+        push(&mut key, b't', path);
+        Self { key, hash: hash(path) }
+    }
+}
+
+/// An authority without the port that its scheme has anyway, and without who asks. Its case doesn't matter.
+fn normal<'a>(authority: &'a [u8], scheme: Option<&Scheme>) -> &'a [u8] {
+    let mut host = authority;
+    // Most often nobody is named, and that is soon seen.
+    if authority.contains(&b'@') {
+        host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+    }
+    let host = host.trim_ascii();
     let default: &[&[u8]] = match scheme {
         Some(scheme) if *scheme == Scheme::HTTP => &[b":80"],
         Some(scheme) if *scheme == Scheme::HTTPS => &[b":443"],
         // Which scheme it came by isn't told. On one authority the two ports lead to the same service, or to none.
         _ => &[b":80", b":443"],
     };
-    if let Some(end) = default.iter().find_map(|port| Some(host.strip_suffix(*port)?.len())) {
-        host.truncate(end);
-    }
-    host
+    default.iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
 }
 
 /// A target may hold what is nobody's business, as a token in its query.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root").finish_non_exhaustive()
     }
 }
 

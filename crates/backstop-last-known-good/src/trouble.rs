@@ -1,6 +1,6 @@
 //! How a store lets us down, and how long we wait for it.
 
-use std::{fmt, future::poll_fn, pin::pin, task::Poll, time::Duration};
+use std::{fmt, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use backstop_core::{Deadline, Timer};
 use tokio::time::Instant;
@@ -38,9 +38,9 @@ impl fmt::Display for Trouble {
 pub(crate) async fn bounded<T>(
     limit: Duration,
     deadline: Option<Deadline>,
-    asking: impl Future<Output = Result<T, Trouble>>,
+    // Pinned where it is: a future that is given away is there twice.
+    mut asking: Pin<&mut impl Future<Output = Result<T, Trouble>>>,
 ) -> Result<T, Trouble> {
-    let mut asking = pin!(asking);
     let mut timer = Timer::new();
     let mut until = None;
     poll_fn(|cx| {

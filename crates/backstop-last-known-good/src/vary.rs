@@ -1,6 +1,5 @@
 //! Which request an answer fits (RFC 9111 §4.1).
 
-use bytes::Bytes;
 use http::{HeaderName, header::VARY};
 
 use crate::{
@@ -83,9 +82,8 @@ impl Selectors {
         }
     }
 
-    pub(crate) fn decode(bytes: &Bytes) -> Option<Self> {
+    pub(crate) fn decode(mut rest: &[u8]) -> Option<Self> {
         let mut all = Self::default();
-        let mut rest = &bytes[..];
         while let Some((tag, after)) = rest.split_first() {
             let (len, after) = after.split_first_chunk::<4>()?;
             let (name, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;

@@ -12,7 +12,7 @@ use std::{iter, mem, pin::Pin, sync::Arc};
 
 use backstop_core::WrapBody;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
 };
 use http_body::Body;
@@ -26,9 +26,9 @@ use crate::{
     key::Owner,
     layer::Shared,
     quality::Quality,
-    rules::{Asked, Terms, Verdict, judge},
-    shelf::{Epoch, Place},
-    target::Target,
+    rules::{Asked, Terms, Verdict, judge, judge_status},
+    shelf::{Epoch, Place, Unstored},
+    target::{Root, Target},
     telemetry,
     told::Told,
     vary::Selectors,
@@ -41,17 +41,26 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub(crate) enum Watch {
     Read(Read),
+    Peek(Peek),
     Write(Target),
 }
 
-/// What is kept of a GET or HEAD.
+/// What is kept of a GET whose answer may be stored.
 #[derive(Debug)]
 pub(crate) struct Read {
     place: Place,
     asked: Asked,
-    /// The request's fields, where its answer may be stored: by which of them it is selected, the answer tells.
+    /// The request's fields: by which of them its answer is selected, that tells.
     fields: Vec<u8>,
     begun: Epoch,
+}
+
+/// What is kept of another GET or HEAD.
+#[derive(Debug)]
+pub(crate) struct Peek {
+    target: Target,
+    owner: Owner,
+    asked: Asked,
 }
 
 impl Watch {
@@ -60,11 +69,23 @@ impl Watch {
         match *request.method() {
             Method::GET | Method::HEAD => {
                 let (owner, request) = shared.owner_of_request(request);
-                (Read::begin(owner, &request, shared).map(Self::Read), request)
+                (Self::of_read(owner, &request, shared), request)
             }
             Method::OPTIONS | Method::TRACE | Method::CONNECT => (None, request),
             _ => (Some(Self::Write(Target::of(request.uri(), request.headers()))), request),
         }
+    }
+
+    fn of_read<St: Store, B: Body>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
+        let (shelf, uri, headers) = (&shared.shelf, request.uri(), request.headers());
+        let asked = Asked::by(request, owner.sharing(), &shared.credentials, || shelf.clock.now_or_earlier());
+        if !asked.storable {
+            return Some(Self::Peek(Peek { target: Target::of(uri, headers), owner, asked }));
+        }
+        let fields = flat(headers)?;
+        let root = Root::of(&shelf.name, uri, headers);
+        let begun = shelf.epoch(&root);
+        Some(Self::Read(Read { place: Place { root, owner }, asked, fields, begun }))
     }
 
     /// What must be done before `response` is given, if anything. Its body may be wrapped.
@@ -74,7 +95,7 @@ impl Watch {
         self,
         response: &mut Response<B>,
         quality: Quality,
-        shared: &Arc<Shared<St>>,
+        shared: Arc<Shared<St>>,
     ) -> Option<Task>
     where
         St: Store,
@@ -82,35 +103,45 @@ impl Watch {
     {
         match self {
             Self::Read(read) => read.answered(response, quality, shared),
-            Self::Write(target) => written(target, response, shared),
+            Self::Peek(peek) => peek.answered(response.status(), shared),
+            Self::Write(target) => written(&target, response, shared),
         }
     }
 }
 
 /// RFC 9111 §4.4.
-fn written<St: Store, B>(target: Target, response: &Response<B>, shared: &Arc<Shared<St>>) -> Option<Task> {
+fn written<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<Shared<St>>) -> Option<Task> {
     if !(response.status().is_success() || response.status().is_redirection()) {
         return None;
     }
     let refer = |name| response.headers().get(name).and_then(|value| target.refer(value));
     let others = [refer(LOCATION), refer(CONTENT_LOCATION)];
-    let targets: Vec<_> = iter::once(target).chain(others.into_iter().flatten()).collect();
-    let shared = Arc::clone(shared);
-    Some(Box::pin(async move { shared.shelf.forget_targets(&targets, "write").await }))
+    let targets = iter::once(target).chain(others.iter().flatten());
+    let roots: Vec<_> = targets.map(|target| target.root(&shared.shelf.name)).collect();
+    Some(Box::pin(async move { shared.shelf.forget_targets(&roots, "write").await }))
+}
+
+fn forget<St: Store>(shared: Arc<Shared<St>>, place: Place, reason: &'static str) -> Task {
+    Box::pin(async move { shared.shelf.forget(&place, reason).await })
+}
+
+impl Peek {
+    fn answered<St: Store>(self, status: StatusCode, shared: Arc<Shared<St>>) -> Option<Task> {
+        let name = &shared.shelf.name;
+        match judge_status(&self.asked, status) {
+            Some(Verdict::Forget(reason)) => {
+                let place = Place { root: self.target.root(name), owner: self.owner };
+                return Some(forget(shared, place, reason));
+            }
+            Some(Verdict::Leave(reason)) => telemetry::not_stored(name, reason),
+            Some(Verdict::Store(..)) | None => telemetry::not_stored(name, "request"),
+        }
+        None
+    }
 }
 
 impl Read {
-    fn begin<St: Store, B: Body>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
-        let headers = request.headers();
-        let now = || shared.shelf.clock.now_or_earlier();
-        let asked = Asked::by(request, owner.sharing(), &shared.credentials, now);
-        let fields = if asked.storable { flat(headers)? } else { Vec::new() };
-        let target = Target::of(request.uri(), headers);
-        let begun = shared.shelf.epoch(&target);
-        Some(Self { place: Place { target, owner }, asked, fields, begun })
-    }
-
-    fn answered<St, B>(self, response: &mut Response<B>, quality: Quality, shared: &Arc<Shared<St>>) -> Option<Task>
+    fn answered<St, B>(self, response: &mut Response<B>, quality: Quality, shared: Arc<Shared<St>>) -> Option<Task>
     where
         St: Store,
         B: WrapBody,
@@ -126,19 +157,17 @@ impl Read {
                 telemetry::not_stored(&shelf.name, reason);
                 return None;
             }
-            Verdict::Forget(reason) => {
-                let (shared, place) = (Arc::clone(shared), self.place);
-                return Some(Box::pin(async move { shared.shelf.forget(&place, reason).await }));
-            }
+            Verdict::Forget(reason) => return Some(forget(shared, self.place, reason)),
         };
 
-        let copying = match Copying::begin(self, response, &told, terms, answered, shared) {
-            Ok(copying) => copying,
+        let (answer, length) = match self.begin(response, &told, terms, answered, shared.max_body) {
+            Ok(begun) => begun,
             Err(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
                 return None;
             }
         };
+        let copying = Copying { answer, length, shared };
         if response.body().is_end_stream() {
             return copying.complete();
         }
@@ -146,61 +175,57 @@ impl Read {
         *response.body_mut() = B::wrap(StoringBody::new(body, copying));
         None
     }
+
+    /// Begins with the head. What can't be stored as a whole is an error that says why.
+    fn begin<B: WrapBody>(
+        self,
+        response: &Response<B>,
+        told: &Told<'_>,
+        terms: Terms,
+        answered: Arrival,
+        max_body: usize,
+    ) -> Result<(Unstored, Length), &'static str> {
+        let selectors = Selectors::of(told).ok_or("vary")?;
+        let length = Length::of(told).ok_or("length")?;
+        let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
+        let room = usize::try_from(room).ok().filter(|room| *room <= max_body).ok_or("too-long")?;
+        let draft = Draft::begin(response.status(), told, terms, answered, room).ok_or("head")?;
+        let Self { place, fields, begun, .. } = self;
+        Ok((Unstored { place, fields, begun, selectors, draft }, length))
+    }
 }
 
 /// An answer whose body is on its way.
 pub(crate) struct Copying<St> {
-    read: Read,
-    draft: Draft,
-    selectors: Selectors,
+    answer: Unstored,
     length: Length,
     shared: Arc<Shared<St>>,
 }
 
 impl<St: Store> Copying<St> {
-    /// Begins with the head. What can't be stored as a whole is an error that says why.
-    fn begin<B: WrapBody>(
-        read: Read,
-        response: &Response<B>,
-        told: &Told<'_>,
-        terms: Terms,
-        answered: Arrival,
-        shared: &Arc<Shared<St>>,
-    ) -> Result<Self, &'static str> {
-        let selectors = Selectors::of(told).ok_or("vary")?;
-        let length = Length::of(told).ok_or("length")?;
-        let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
-        let room = usize::try_from(room).ok().filter(|room| *room <= shared.max_body).ok_or("too-long")?;
-        let draft = Draft::begin(response.status(), told, terms, answered, room).ok_or("head")?;
-        Ok(Self { read, draft, selectors, length, shared: Arc::clone(shared) })
-    }
-
     /// Copies a piece of the body. What is longer than it may be is `None`.
     pub(crate) fn push(&mut self, data: &[u8]) -> Option<()> {
-        let len = self.draft.body_len().saturating_add(data.len());
+        let len = self.answer.draft.body_len().saturating_add(data.len());
         if len > self.shared.max_body {
             telemetry::not_stored(&self.shared.shelf.name, "too-long");
             return None;
         }
-        self.draft.push(data);
+        self.answer.draft.push(data);
         Some(())
     }
 
     /// Whether all is there that was announced.
     pub(crate) fn has_all(&self) -> bool {
-        self.length.0 == Some(self.draft.body_len() as u64)
+        self.length.0 == Some(self.answer.draft.body_len() as u64)
     }
 
     /// The body has ended: it is stored if it is all there.
-    pub(crate) fn complete(self) -> Option<Task> {
-        let Self { read, draft, selectors, length, shared } = self;
-        if length.0.is_some_and(|length| length != draft.body_len() as u64) {
-            telemetry::not_stored(&shared.shelf.name, "incomplete");
+    pub(crate) fn complete(mut self) -> Option<Task> {
+        if self.length.0.is_some() && !self.has_all() {
+            telemetry::not_stored(&self.shared.shelf.name, "incomplete");
             return None;
         }
-        Some(Box::pin(async move {
-            shared.shelf.put(&read.place, selectors, &read.fields, draft, read.begun).await;
-        }))
+        Some(Box::pin(async move { self.shared.shelf.put(&mut self.answer).await }))
     }
 
     /// The body has failed.
@@ -225,9 +250,12 @@ impl Length {
     }
 }
 
+/// Room for a field, as it is expected: for the most part there is enough for all of them.
+const FIELD: usize = 80;
+
 /// All fields of a request, flat.
 pub(crate) fn flat(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let mut flat = Vec::with_capacity(fields::size(headers.iter()));
+    let mut flat = Vec::with_capacity(headers.len() * FIELD);
     flatten(headers, &mut flat)?;
     Some(flat)
 }

@@ -9,7 +9,7 @@ fn target(uri: &'static str, host: Option<&'static str>) -> Target {
 }
 
 fn key(uri: &'static str, host: Option<&'static str>) -> Vec<u8> {
-    target(uri, host).key(&name!("shop"))
+    target(uri, host).root(&name!("shop")).key
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn targets_that_differ_have_keys_that_differ() {
         // Which of the two the service goes by isn't known.
         key("http://shop.example/a", Some("other.example")),
         key("http://other.example/a", Some("shop.example")),
-        target("http://shop.example/a", None).key(&name!("shop2")),
+        target("http://shop.example/a", None).root(&name!("shop2")).key,
     ];
     for (i, one) in all.iter().enumerate() {
         assert!(!all[..i].contains(one), "{i}");
@@ -52,7 +52,12 @@ fn targets_that_differ_have_keys_that_differ() {
 #[test]
 fn two_hosts_are_another_target_than_either() {
     let headers = |hosts: &[&'static str]| hosts.iter().map(|host| (HOST, HeaderValue::from_static(host))).collect();
-    let of = |hosts: &[&'static str]| Target::of(&Uri::from_static("/"), &headers(hosts)).key(&name!("shop"));
+    let of = |hosts: &[&'static str]| {
+        let (name, uri, headers) = (name!("shop"), Uri::from_static("/"), headers(hosts));
+        let root = Target::of(&uri, &headers).root(&name);
+        assert!(root == Root::of(&name, &uri, &headers), "one root, whether the target is kept or not: {hosts:?}");
+        root.key
+    };
     let all = [of(&["a"]), of(&["b"]), of(&["a", "b"]), of(&["b", "a"]), of(&["a", "b", "a"]), of(&[])];
     for (i, one) in all.iter().enumerate() {
         assert!(!all[..i].contains(one), "{i}");
@@ -95,21 +100,23 @@ fn a_location_of_the_same_origin_is_found() {
         ("http://other.example/x", None),
         ("//other.example/x", None),
     ] {
-        let key = base().refer(&HeaderValue::from_static(location)).map(|target| target.key(&name!("shop")));
+        let key = base().refer(&HeaderValue::from_static(location)).map(|target| target.root(&name!("shop")).key);
         assert_eq!(key, found.map(|uri| self::key(uri, None)), "{location}");
     }
     let both = target("http://10.0.0.1/a", Some("shop.example"));
     for location in ["http://10.0.0.1/x", "http://shop.example/x", "/x"] {
         let found = both.refer(&HeaderValue::from_static(location)).unwrap();
-        assert_eq!(found.key(&name!("shop")), key("http://10.0.0.1/x", Some("shop.example")), "{location}");
+        assert_eq!(found.root(&name!("shop")).key, key("http://10.0.0.1/x", Some("shop.example")), "{location}");
     }
     let of_host = target("/a", Some("shop.example"));
     let found = of_host.refer(&HeaderValue::from_static("https://shop.example/x")).unwrap();
-    assert_eq!(found.key(&name!("shop")), key("/x", Some("shop.example")));
+    assert_eq!(found.root(&name!("shop")).key, key("/x", Some("shop.example")));
 }
 
 #[test]
 fn nothing_of_a_request_is_shown() {
-    let shown = format!("{:?} {:?}", target("/secret", Some("secret")), Owner::Principal(b"secret".as_slice().into()));
+    let target = target("/secret", Some("secret"));
+    let owner = Owner::Principal(b"secret".as_slice().into());
+    let shown = format!("{target:?} {:?} {owner:?}", target.root(&name!("shop")));
     assert!(!shown.contains("secret"), "{shown}");
 }
