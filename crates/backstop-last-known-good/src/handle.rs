@@ -8,16 +8,8 @@ use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store,
-    cache_control::CacheControl,
-    entry::Entry,
-    layer::Shared,
-    rules::tells_of_content,
-    shelf::Place,
-    target::Root,
-    telemetry,
-    told::Told,
-    watch::{flat, flatten},
+    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, rules::tells_of_content, shelf::Place,
+    target::Root, telemetry, told::Told,
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -136,11 +128,8 @@ impl<St: Store> Shared<St> {
             return Err(NotStored::Missing);
         }
         let place = Place { root: Root::of(&self.shelf.name, &head.uri, &head.headers), owner: self.owner(head) };
-        let mut fields = flat(&head.headers).ok_or(NotStored::Missing)?;
-        if let Some(left_out) = left_out {
-            flatten(left_out.headers(), &mut fields).ok_or(NotStored::Missing)?;
-        }
-        self.shelf.find(place, &fields).await
+        let none = HeaderMap::new();
+        self.shelf.find(place, &[&head.headers, left_out.map_or(&none, LeftOut::headers)]).await
     }
 
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {

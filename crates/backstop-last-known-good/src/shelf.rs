@@ -18,6 +18,7 @@ use std::{
 };
 
 use backstop_core::{Name, scope};
+use http::HeaderMap;
 
 use crate::{
     NotStored, Store,
@@ -102,7 +103,7 @@ impl<St: Store> Shelf<St> {
     }
 
     /// The answer that a request with these fields selects, and under which key.
-    pub(crate) async fn find(&self, place: Place, fields: &[u8]) -> Result<(Vec<u8>, Entry), NotStored> {
+    pub(crate) async fn find(&self, place: Place, fields: &[&HeaderMap]) -> Result<(Vec<u8>, Entry), NotStored> {
         let Place { root: Root { mut key, hash }, owner } = place;
         let finding = async {
             let Some(mut node) = self.node(&key).await? else { return Ok(None) };
@@ -112,7 +113,7 @@ impl<St: Store> Shelf<St> {
                 key.extend_from_slice(&own.generation.to_le_bytes());
                 node = own;
             }
-            let selected = node.selectors.select(fields);
+            let selected = node.selectors.select_from_maps(fields);
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;

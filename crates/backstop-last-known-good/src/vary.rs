@@ -1,6 +1,6 @@
 //! Which request an answer fits (RFC 9111 §4.1).
 
-use http::{HeaderName, header::VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, header::VARY};
 
 use crate::{
     fields,
@@ -62,16 +62,24 @@ impl Selectors {
         self.0.len() > MOST_NAMES
     }
 
-    /// What a request selects: the values of these fields, in order, with the names.
+    /// What a request of these fields selects.
     pub(crate) fn select(&self, request: &[u8]) -> Vec<u8> {
+        let values = |name| fields::iter(request).filter(move |(field, _)| *field == name).map(|(_, value)| value);
+        self.select_from(|name| values(name.as_str().as_bytes()))
+    }
+
+    /// The same, where they are in maps, one after another.
+    pub(crate) fn select_from_maps(&self, request: &[&HeaderMap]) -> Vec<u8> {
+        self.select_from(|name| request.iter().flat_map(move |map| map.get_all(name)).map(HeaderValue::as_bytes))
+    }
+
+    /// The values of these fields, in order, with the names.
+    fn select_from<'a, I: Iterator<Item = &'a [u8]>>(&'a self, values: impl Fn(&'a HeaderName) -> I) -> Vec<u8> {
         let mut selected = Vec::with_capacity(64 * self.0.len());
         for name in &self.0 {
-            let name = name.as_str().as_bytes();
-            for (_, value) in fields::iter(request).filter(|(field, _)| *field == name) {
-                push(&mut selected, b'=', value);
-            }
+            values(name).for_each(|value| push(&mut selected, b'=', value));
             // After the values, so that a field that isn't there is told from one that is empty.
-            push(&mut selected, b':', name);
+            push(&mut selected, b':', name.as_str().as_bytes());
         }
         selected
     }

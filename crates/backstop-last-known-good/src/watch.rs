@@ -12,7 +12,7 @@ use std::{iter, mem, pin::Pin, sync::Arc};
 
 use backstop_core::WrapBody;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
 };
 use http_body::Body;
@@ -256,11 +256,8 @@ const FIELD: usize = 80;
 /// All fields of a request, flat.
 pub(crate) fn flat(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut flat = Vec::with_capacity(headers.len() * FIELD);
-    flatten(headers, &mut flat)?;
+    for (name, value) in headers {
+        fields::put(&mut flat, name, value)?;
+    }
     Some(flat)
-}
-
-/// Appends fields.
-pub(crate) fn flatten(headers: &HeaderMap, flat: &mut Vec<u8>) -> Option<()> {
-    headers.iter().try_for_each(|(name, value): (&HeaderName, &HeaderValue)| fields::put(flat, name, value))
 }
