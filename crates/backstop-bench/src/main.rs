@@ -15,6 +15,7 @@ mod fallback;
 mod hang;
 mod http;
 mod last_known_good;
+mod machine;
 mod measure;
 mod retry;
 mod timeout;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 use crate::measure::{Report, Section};
 
 const SECTIONS: &[Section] = &[
+    machine::SECTION,
     circuit_breaker::SECTION,
     retry::SECTION,
     fallback::SECTION,

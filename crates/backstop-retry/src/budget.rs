@@ -118,7 +118,8 @@ impl RetryBudget {
         self.account.deposit();
     }
 
-    /// Whether a request that is sent now couldn't pay for a retry, as far as is known without a look at the clock.
+    /// Whether a request that is sent now can't pay for a retry with its own share, as far as is known without a look at
+    /// the clock.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.account.is_empty()

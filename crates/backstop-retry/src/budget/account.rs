@@ -56,10 +56,10 @@ impl Account {
         self.deposited.fetch_add(u64::from(self.per_mille), Ordering::Relaxed);
     }
 
-    /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough.
+    /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough, with one more share.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.deposited.load(Ordering::Relaxed) < self.enough.load(Ordering::Relaxed)
+        self.deposited.load(Ordering::Relaxed) + u64::from(self.per_mille) < self.enough.load(Ordering::Relaxed)
     }
 
     /// Looks whether the reserve has grown meanwhile.
