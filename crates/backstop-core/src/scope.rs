@@ -60,8 +60,8 @@ thread_local! {
 /// The scope that this thread is in. Small, since every poll of every layer puts another one here and takes it out again.
 struct Current {
     time: Cell<Time>,
-    /// When a limit last began. Of one that was there when a scope was entered, and isn't any more when that is left, it
-    /// is known so that it began then.
+    /// When a limit last began here. Of one that was there when a scope was entered, and isn't any more when that is left,
+    /// it is known so that it began then.
     begun: Cell<Moment>,
     reports: Cell<Option<Box<Reports>>>,
 }
@@ -110,8 +110,10 @@ impl Current {
     }
 
     fn begin_at(&self, moment: Moment) {
-        self.begun.set(moment);
-        self.time.set(self.time.get().begun_at(moment));
+        if self.time.get().is_limit() {
+            self.begun.set(moment);
+            self.time.set(self.time.get().begun_at(moment));
+        }
     }
 
     /// Does something with the reports, where there is somebody to report to.

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use tokio::time::advance;
 
 use super::*;
@@ -86,6 +87,23 @@ async fn where_time_begins_it_begins_for_all_around() {
             assert_eq!(scope.begin(), Some(Deadline::after(ms(90), SetBy::Caller)), "{asks_inside}");
         }
     }
+}
+
+#[test]
+fn what_begins_later_inside_moves_no_beginning_around_it() {
+    let [mut edge, mut middle] = [limited(5000, SetBy::Us), limited(3000, SetBy::Us)];
+    let mut first = limited(1000, SetBy::Us);
+    edge.enter(|| {
+        middle.enter(|| {
+            let begun = first.enter(deadline);
+            let later = || limited(1000, SetBy::Us).enter(deadline);
+            // Until the clock has gone on.
+            while later() == begun {}
+        });
+    });
+    let end = |scope: &mut Scope| scope.begin().unwrap().instant();
+    let begun = end(&mut first) - ms(1000);
+    assert_eq!((end(&mut middle) - begun, end(&mut edge) - begun), (ms(3000), ms(5000)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,4 +198,58 @@ fn what_a_timer_drops_knows_whose_limit_it_was() {
     });
     drop(Ask(&seen));
     assert_eq!(seen.get(), None);
+}
+
+/// A chain of scopes, each around the next, as a simple model has it.
+struct Model {
+    /// Milliseconds, and whose limit it is.
+    limits: Vec<(u64, SetBy)>,
+    begun: Vec<Option<u64>>,
+}
+
+impl Model {
+    /// The outermost `depth` are entered, and the innermost asks for its deadline, or doesn't.
+    fn enter(&mut self, depth: usize, asks: bool, now: u64) -> Option<(u64, SetBy)> {
+        let entered = &mut self.begun[..depth];
+        if asks || entered.iter().any(Option::is_some) {
+            entered.iter_mut().for_each(|begun| _ = begun.get_or_insert(now));
+        }
+        let ends = self.limits.iter().zip(entered).filter_map(|(limit, begun)| Some((limit.0 + (*begun)?, limit.1)));
+        ends.min_by_key(|(end, set_by)| (*end, *set_by == SetBy::Caller))
+    }
+}
+
+fn enter(scopes: &mut [Scope], asks: bool) -> Option<Deadline> {
+    match scopes {
+        [] if asks => deadline(),
+        [] => None,
+        [scope, inside @ ..] => scope.enter(|| enter(inside, asks)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn time_begins_and_narrows_as_a_simple_model_has_it(
+        limits in prop::collection::vec((1..50_u64, any::<bool>()), 1..5),
+        steps in prop::collection::vec((0..4_usize, any::<bool>(), 0..20_u64), 1..20),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let set_by = |by_caller| if by_caller { SetBy::Caller } else { SetBy::Us };
+            let limits: Vec<_> = limits.into_iter().map(|(of, by_caller)| (of, set_by(by_caller))).collect();
+            let mut scopes: Vec<_> = limits.iter().map(|(of, set_by)| limited(*of, *set_by)).collect();
+            let mut model = Model { begun: vec![None; limits.len()], limits };
+            let (origin, mut now) = (tokio::time::Instant::now(), 0);
+            for (depth, asks, passes) in steps {
+                let depth = 1 + depth % scopes.len();
+                let told = enter(&mut scopes[..depth], asks);
+                let expected = model.enter(depth, asks, now).filter(|_| asks);
+                let expected = expected.map(|(end, set_by)| Deadline::at(origin + ms(end), set_by));
+                prop_assert_eq!(told, expected);
+                advance(ms(passes)).await;
+                now += passes;
+            }
+            Ok(())
+        })?;
+    }
 }
