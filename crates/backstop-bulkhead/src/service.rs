@@ -84,6 +84,8 @@ where
     /// the call, where that is bounded.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Also where the inner service fails.
+        self.is_ready = false;
         if self.shared.room.permits().has_room() {
             self.is_ready = self.inner.poll_ready(cx)?.is_ready();
             if !self.is_ready {

@@ -5,7 +5,16 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    future::{Ready, ready},
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use axum::body::Body;
 use backstop_bulkhead::{BulkheadLayer, RejectionKind};
@@ -13,8 +22,8 @@ use backstop_core::{Deadline, Progress, Rejection, SetBy};
 use http::{Request, Response, StatusCode, header};
 use support::{call, is_full, none_reached, reached, rejection, room_for, upstream, within};
 use tokio::time::Instant;
-use tokio_test::{assert_pending, assert_ready_ok};
-use tower::{Layer, ServiceExt};
+use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
+use tower::{Layer, Service, ServiceExt};
 
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
@@ -158,4 +167,47 @@ async fn a_deadline_that_passes_in_line_refuses_with_whose_it_was() {
         assert!(!refused.headers().contains_key(header::RETRY_AFTER));
     }
     assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (1, 0));
+}
+
+/// Ready when it is asked, but for the second time, and called only by who was told so.
+struct Flaky {
+    asked: Arc<AtomicUsize>,
+    is_ready: bool,
+}
+
+impl Clone for Flaky {
+    fn clone(&self) -> Self {
+        Self { asked: Arc::clone(&self.asked), is_ready: false }
+    }
+}
+
+impl Service<Request<Body>> for Flaky {
+    type Response = Response<Body>;
+    type Error = &'static str;
+    type Future = Ready<Result<Response<Body>, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        self.is_ready = self.asked.fetch_add(1, Ordering::Relaxed) != 1;
+        Poll::Ready(if self.is_ready { Ok(()) } else { Err("not now") })
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(mem::take(&mut self.is_ready), "called without having been ready");
+        ready(Ok(empty()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_has_failed_since_it_was_ready_is_asked_again() {
+    let (upstream, _calls) = upstream();
+    let layer = room_for(1, 1);
+    let mut service = layer.layer(Flaky { asked: Arc::default(), is_ready: false });
+    let mut ask = || service.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert_ready_ok!(ask());
+    assert_ready_err!(ask());
+    let mut running = call(&layer, &upstream);
+    assert_pending!(running.poll());
+    assert_ready_ok!(ask(), "there is no room, and it isn't asked");
+    drop(running);
+    assert_eq!(service.call(Request::new(Body::empty())).await.unwrap().status(), StatusCode::OK);
 }
