@@ -30,7 +30,7 @@ use crate::{
     layer::Policy,
     rest::Rest,
     spare::{Failure, Spare, timed_out},
-    telemetry,
+    telemetry::Called,
 };
 
 pin_project! {
@@ -115,7 +115,8 @@ where
             return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
         }
         let context = reject.context(&request);
-        let mut spare = Spare { policy: Arc::clone(policy), started: telemetry::started(), facts, kept, context };
+        let mut spare =
+            Spare { policy: Arc::clone(policy), called: Called::now(), started: None, facts, kept, context };
         if let Some(provider) = spare.draw() {
             // One that is ready holds what others may need meanwhile.
             let later = primary.clone();
@@ -208,9 +209,13 @@ where
                         (result, None, _) => return result.map_or(Poll::Pending, Poll::Ready),
                     }
                 }
-                StateProj::Committing { mut attempt, spare } => {
-                    let result = ready!(attempt.as_mut().poll(cx));
-                    let Some(spare) = spare.take() else { return Poll::Pending };
+                StateProj::Committing { mut attempt, spare: slot } => {
+                    let Some(spare) = slot else { return Poll::Pending };
+                    let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
+                        spare.start();
+                        return Poll::Pending;
+                    };
+                    let Some(spare) = slot.take() else { return Poll::Pending };
                     match spare.committed(result) {
                         Ok(answer) => {
                             spare.tell();

@@ -59,7 +59,7 @@ where
     A: KeepAnswer<S::Response>,
 {
     pub(crate) fn new(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
-        let Spare { policy, started, facts, kept, context } = spare;
+        let Spare { policy, started, facts, kept, context, .. } = spare;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
         let limit = chain.limit(started);

@@ -1,6 +1,6 @@
 //! What the future of a request has with it in case the primary fails.
 
-use std::{task::Poll, time::Duration};
+use std::task::Poll;
 
 use backstop_core::{
     Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Progress, Reason, Reject,
@@ -12,7 +12,8 @@ use tower_service::Service;
 use crate::{
     commit::{Committed, Committer},
     future::PolicyOf,
-    share, telemetry,
+    share,
+    telemetry::{self, Called},
 };
 
 /// What is needed only if the primary fails.
@@ -23,7 +24,8 @@ where
     K: CopyRequest<Req>,
 {
     pub(crate) policy: PolicyOf<S, Req, C, J, K, A>,
-    /// `None` until somebody needs to know: an answer that is there at once needs no clock.
+    pub(crate) called: Called,
+    /// When its time began. `None` until somebody has to wait: an answer that is there at once needs no clock.
     pub(crate) started: Option<Instant>,
     pub(crate) facts: RequestFacts,
     /// `None` where no provider needs the request.
@@ -117,8 +119,7 @@ where
 
     /// Tells that the primary answered.
     pub(crate) fn tell(&self) {
-        let latency = || self.started.map_or(Duration::ZERO, |started| started.elapsed());
-        telemetry::answered(self.policy.chain.name(), &self.policy.primary, latency);
+        telemetry::primary_answered(self.policy.chain.name(), &self.policy.primary, self.called);
     }
 
     /// Why this isn't an answer; `None` if it is.

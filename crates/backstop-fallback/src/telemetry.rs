@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use backstop_core::{AllProvidersFailed, Degradation, Name, Reason};
-use tokio::time::Instant;
 
 use crate::Forcing;
 
-/// When a request came, where the latency of every answer is told.
-pub(crate) fn started() -> Option<Instant> {
-    recorder::started()
+/// When a request came, where the latency of every answer is told: else there is nothing to know.
+pub(crate) use recorder::Called;
+
+/// The primary answered.
+pub(crate) fn primary_answered(chain: &Name, primary: &Name, called: Called) {
+    recorder::answered(chain, primary, || called.elapsed());
 }
 
 /// A provider answered, the first one as well as any other.
@@ -59,10 +61,19 @@ pub(crate) fn forced_in_vain(chain: &Name, provider: &Name, reason: Reason) {
 
 #[cfg(not(feature = "metrics"))]
 mod recorder {
-    use super::{Duration, Instant, Name};
+    use super::{Duration, Name};
 
-    pub(super) const fn started() -> Option<Instant> {
-        None
+    #[derive(Clone, Copy)]
+    pub(crate) struct Called;
+
+    impl Called {
+        pub(crate) const fn now() -> Self {
+            Self
+        }
+
+        pub(super) const fn elapsed(self) -> Duration {
+            Duration::ZERO
+        }
     }
 
     pub(super) fn answered(_: &Name, _: &Name, _: impl FnOnce() -> Duration) {}
@@ -76,10 +87,21 @@ mod recorder {
 mod recorder {
     use std::borrow::Cow;
 
-    use super::{Duration, Instant, Name};
+    use tokio::time::Instant;
 
-    pub(super) fn started() -> Option<Instant> {
-        Some(Instant::now())
+    use super::{Duration, Name};
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Called(Instant);
+
+    impl Called {
+        pub(crate) fn now() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(super) fn elapsed(self) -> Duration {
+            self.0.elapsed()
+        }
     }
 
     pub(super) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> Duration) {

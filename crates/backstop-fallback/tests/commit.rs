@@ -298,3 +298,21 @@ fn a_bound_that_holds_nothing_or_everything_is_refused() {
         assert_eq!(error.field, "max_bytes");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_total_holds_whether_the_primarys_head_is_there_at_once_or_not() {
+    for wait in [0, 1] {
+        let total = Duration::from_secs(1);
+        let chain = FallbackChain::builder("chain").total(total).commit_on(Commit::FirstFrame);
+        let chain = chain.provider(Provider::value(name!("hangs"), pending::<Response>)).build().unwrap();
+        let hangs = service_fn(move |_: Req| async move {
+            if wait > 0 {
+                sleep(Duration::from_millis(wait)).await;
+            }
+            infallible(Response::new(Body::new(Script::new(&[Hang], &Ends::default()))))
+        });
+        let begun = Instant::now();
+        let answer = FallbackLayer::new(name!("primary"), chain).layer(hangs).oneshot(get()).await.unwrap();
+        assert_eq!((answer.status().as_u16(), begun.elapsed()), (503, total), "after {wait} ms");
+    }
+}

@@ -340,3 +340,19 @@ async fn a_primary_that_is_ready_is_the_one_that_is_called_and_none_stays_reserv
     drop(taken);
     assert_eq!(room.available_permits(), 1, "nothing of the call that gave up is left in line");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_total_begins_with_the_first_wait_and_not_with_the_call() {
+    let total = Duration::from_secs(1);
+    let provider = Provider::value(name!("late"), move || async move {
+        tokio::time::sleep(total / 2).await;
+        status(200)
+    });
+    let chain = FallbackChain::builder("chain").total(total).provider(provider).build().unwrap();
+    let fails = service_fn(|_: Req| async { infallible(status(503)) });
+    let mut service = FallbackLayer::new(name!("primary"), chain).layer(fails);
+    std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+    let call = service.call(get());
+    tokio::time::advance(total * 2).await;
+    assert_eq!(call.await.unwrap().status(), 200);
+}

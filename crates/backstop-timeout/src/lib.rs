@@ -119,8 +119,8 @@
 //! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
 //! | it hasn't answered by the deadline | its future is dropped, under the mark of [`ended_by`](backstop_core::scope::ended_by) | [`Called`](Progress::Called) |
 //!
-//! The limit counts from `call`, since only the request tells what it is. The layer is therefore always ready, unless the
-//! inner service fails in `poll_ready`: a wait for that service goes on in the response future, and is limited there. So
+//! Only the request tells what its limit is, so that counts from the call's first wait, as [the timeout's](#the-timeout)
+//! does, and the layer is always ready, unless the inner service fails in `poll_ready`: a wait for that service goes on in the response future, and is limited there. So
 //! what sheds load by readiness belongs inside. A body that is streamed after the head is not limited. Don't put it around
 //! connections that are meant to last, such as server-sent events that come with their head late; and don't use it in
 //! a client, where there is no caller to believe.

@@ -1,7 +1,6 @@
 //! The service.
 //!
-//! The limit counts from `call`, since only the request tells what it is. So that a wait for the inner service is limited
-//! by it too, that wait goes on in the response future:
+//! Only the request tells what its limit is. So that a wait for the inner service is limited by it too, that wait goes on in the response future:
 //!
 //! | the inner service is | `poll_ready` | `call` |
 //! |---|---|---|
