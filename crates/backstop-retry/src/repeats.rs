@@ -221,6 +221,9 @@ where
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
+        if again.is_none() {
+            budget.as_ref().inspect(|budget| budget.look_again());
+        }
         if outcome.blame == Some(Blame::EarlyData) && facts.is_early_data() {
             return Err(StopReason::EarlyData);
         }
@@ -242,7 +245,6 @@ where
             return Err(StopReason::NoTimeLeft);
         }
         let Some(Again { service, kept }) = again else {
-            budget.as_ref().inspect(|budget| budget.look_again());
             return Err(StopReason::Budget);
         };
         // An answer that came early leaves the upload running, and a copy would break that off.

@@ -69,7 +69,8 @@ pub enum StopReason {
     ServerDelay,
     /// The delay doesn't fit into the time that is left.
     NoTimeLeft,
-    /// The [budget](crate::RetryBudget) is empty: so much fails that repeating it would add to the trouble.
+    /// The [budget](crate::RetryBudget) is empty, or was when the request was sent: so much fails that repeating it would
+    /// add to the trouble.
     Budget,
     /// The server answered while the body was still being sent.
     Uploading,

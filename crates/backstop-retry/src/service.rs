@@ -76,6 +76,7 @@ where
         }
         let mut facts = glance;
         let again = if budget.as_ref().is_some_and(RetryBudget::is_empty) {
+            facts = copy.facts(&request);
             None
         } else {
             let kept = copy.keep_and_note(&mut request, Keep::Whole, &mut facts);

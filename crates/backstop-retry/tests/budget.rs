@@ -138,3 +138,40 @@ async fn nothing_is_kept_of_a_request_that_could_not_pay_and_why_it_is_not_repea
         assert_eq!(upstream.calls(), calls);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_safe_by_its_key_finds_that_the_reserve_has_grown_too() {
+    let (budget, upstream) = (of(2), Upstream::statuses([503]));
+    let layer = RetryLayer::builder("ml").budget(budget).trust_idempotency_key().build().unwrap();
+    let send = async || {
+        let post = Request::post("/").header("idempotency-key", "\"7\"").body(Body::empty()).unwrap();
+        let response = layer.layer(upstream.clone()).oneshot(post).await.unwrap();
+        response.extensions().get::<Retried>().map(|retried| (retried.attempts(), retried.stop()))
+    };
+    assert_eq!(send().await, Some((3, Some(StopReason::MaxAttempts))));
+    let budget_is_empty = Some((1, Some(StopReason::Budget)));
+    // Two, since none had been refused before.
+    assert_eq!([send().await, send().await], [budget_is_empty; 2]);
+    tokio::time::advance(ms(10_000)).await;
+    assert_eq!(send().await, budget_is_empty, "nothing was kept of it");
+    assert_eq!(send().await, Some((3, Some(StopReason::MaxAttempts))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_and_early_data_are_what_they_are_while_the_budget_is_empty() {
+    let (budget, upstream) =
+        (RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap(), Upstream::statuses([503]));
+    let layer = drawing_on(&budget);
+    while budget.available() > 0 {
+        status(&layer, &upstream).await;
+    }
+    status(&layer, &upstream).await;
+    let retried = async |name: &'static str, value: &'static str, upstream: Upstream<_>| {
+        let request = Request::get("/").header(name, value).body(Body::empty()).unwrap();
+        let response = layer.layer(upstream).oneshot(request).await.unwrap();
+        response.extensions().get::<Retried>().copied()
+    };
+    assert_eq!(retried("upgrade", "websocket", upstream.clone()).await, None, "it passes straight through");
+    let early = retried("early-data", "1", Upstream::statuses([425])).await.unwrap();
+    assert_eq!(early.stop(), Some(StopReason::EarlyData));
+}
