@@ -114,7 +114,7 @@ where
         match &self.phase {
             Phase::Keeping { .. } => "Keeping",
             Phase::Waiting { .. } => "Waiting",
-            Phase::Attempt { .. } => "Later",
+            Phase::Attempt { .. } => "Attempt",
         }
     }
 }

@@ -1,9 +1,6 @@
 //! What is known of a request once it has been given away.
 
-use http::{HeaderName, HeaderValue, Method, Request, Version, header};
-
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
+use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 /// What decides whether a request may be sent again, noted before it is given away.
 ///
@@ -47,16 +44,9 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
-        let mut facts = Self::at_a_glance(request);
         let fields = Fields::of(request);
-        for name in request.headers().keys() {
-            // Most names need no look at their values: comparing them costs little, and a map asks more for each.
-            if fields.may_tell(name) {
-                let values = request.headers().get_all(name).iter();
-                facts = values.fold(facts, |facts, value| fields.tell(facts, name.as_str(), value));
-            }
-        }
-        facts
+        let tell = |facts, (name, value): (&HeaderName, _)| fields.tell(facts, name.as_str(), value);
+        request.headers().iter().fold(Self::at_a_glance(request), tell)
     }
 
     /// What is known without a look at the headers: by method and extensions.
@@ -162,18 +152,10 @@ impl Fields {
         Self { has_options: request.version() < Version::HTTP_2 }
     }
 
-    /// Whether a field of this name may tell anything.
-    #[inline]
-    pub(super) fn may_tell(self, name: &HeaderName) -> bool {
-        (self.has_options && (*name == header::UPGRADE || *name == header::CONNECTION))
-            || *name == EARLY_DATA
-            || *name == IDEMPOTENCY_KEY
-    }
-
     /// `facts`, with what the field of this name, in lower case, tells.
     #[inline]
     pub(super) fn tell(self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
-        // Lengths first: most names have another one.
+        // Lengths first: most names have another one, and a look-up in the map would cost more for each of the four.
         match name.len() {
             7 if self.has_options && name == "upgrade" => facts.upgrade(),
             10 if self.has_options && name == "connection" && has_upgrade_option(value) => facts.upgrade(),

@@ -8,7 +8,7 @@ mod flat;
 #[cfg(test)]
 mod tests;
 
-use flat::{Flat, Line};
+use flat::{Flat, Line, To};
 
 /// A request's head. It is flat bytes until it is asked for: a clone of a header map costs several times as much, and most
 /// requests succeed.
@@ -34,9 +34,9 @@ impl HeadSnapshot {
         }
     }
 
-    /// A request with this head, as far as the copy wants it.
-    pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<Request<B>, NotCopied> {
-        let head = self.flat.restore(|method, name| belongs(name, copy, method))?;
+    /// A request with this head, as far as the copy wants it, and the headers that it leaves out for want of a body.
+    pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<(Request<B>, HeaderMap), NotCopied> {
+        let head = self.flat.restore(|method, name| to(name, copy, method))?;
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.uri_mut() = match &self.uri {
@@ -47,12 +47,7 @@ impl HeadSnapshot {
         *request.headers_mut() = head.headers;
         *request.extensions_mut() = self.extensions.clone();
         remove_live(request.extensions_mut());
-        Ok(request)
-    }
-
-    /// The headers that a head-only copy doesn't hold for want of a body.
-    pub(crate) fn of_the_body(&self) -> Result<HeaderMap, NotCopied> {
-        self.flat.restore(|_, name| describes_the_body(name)).map(|head| head.headers)
+        Ok((request, head.left_out))
     }
 }
 
@@ -83,12 +78,12 @@ fn remove_live(extensions: &mut Extensions) {
 }
 
 /// Whether the header of this name, in lower case, is part of such a copy.
-fn belongs(name: &[u8], copy: CopyAs, method: &Method) -> bool {
-    let of_another = || !names_a_representation(name) && (!guards_a_change(name) || !method.is_safe());
+fn to(name: &[u8], copy: CopyAs, method: &Method) -> To {
+    let is_of_another = || !names_a_representation(name) && (!guards_a_change(name) || !method.is_safe());
     match copy {
-        CopyAs::Same => true,
-        CopyAs::ForProvider => of_another(),
-        CopyAs::HeadOnly => of_another() && !describes_the_body(name),
+        CopyAs::HeadOnly if describes_the_body(name) => To::LeftOut,
+        CopyAs::ForProvider | CopyAs::HeadOnly if !is_of_another() => To::Nowhere,
+        CopyAs::Same | CopyAs::ForProvider | CopyAs::HeadOnly => To::Headers,
     }
 }
 

@@ -111,9 +111,9 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
             (CopyAs::Same | CopyAs::ForProvider, Some(body)) => body.copy()?,
             (CopyAs::Same | CopyAs::ForProvider, None) => return Err(NotCopied::HeadOnly),
         };
-        let mut request = kept.head.request(copy, body)?;
+        let (mut request, left_out) = kept.head.request(copy, body)?;
         if copy == CopyAs::HeadOnly
-            && let Some(left_out) = LeftOut::of(kept.head.of_the_body()?, kept.had_body)
+            && let Some(left_out) = LeftOut::of(left_out, kept.had_body)
         {
             request.extensions_mut().insert(left_out);
         }

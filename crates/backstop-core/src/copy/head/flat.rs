@@ -28,6 +28,14 @@ pub(super) struct Restored {
     pub(super) target: Bytes,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
+    pub(super) left_out: HeaderMap,
+}
+
+/// Where a header goes that comes out again.
+pub(super) enum To {
+    Headers,
+    LeftOut,
+    Nowhere,
 }
 
 /// In 32 bits each: the method's length, the target's (both are far shorter), the number of names, the version.
@@ -63,9 +71,8 @@ impl Flat {
         Self { bytes }
     }
 
-    /// All of it, but of the headers only those that `belongs` wants, by the method and their names. All texts share one
-    /// piece of memory.
-    pub(super) fn restore(&self, belongs: impl Fn(&Method, &[u8]) -> bool) -> Result<Restored, NotCopied> {
+    /// All of it; each header goes where `to` says, by the method and its name. All texts share one piece of memory.
+    pub(super) fn restore(&self, to: impl Fn(&Method, &[u8]) -> To) -> Result<Restored, NotCopied> {
         let mut rest = Bytes::copy_from_slice(&self.bytes);
         let front = take(&mut rest, FRONT)?;
         let front = u128::from_le_bytes(*front.first_chunk().ok_or(NotCopied::InvalidHead)?);
@@ -74,21 +81,25 @@ impl Flat {
         let target = take(&mut rest, target)?;
         // The capacity is a hint: a map that is refused it still grows as far as the original could.
         let mut headers = HeaderMap::try_with_capacity(names).unwrap_or_default();
+        let mut left_out = HeaderMap::new();
         while let Some(prefix) = rest.first_chunk::<PREFIX>() {
             let prefix = u64::from_le_bytes(*prefix);
             let name_end = PREFIX + (prefix & (SENSITIVE - 1)) as usize;
             let field = take(&mut rest, name_end + (prefix >> VALUE_SHIFT) as usize)?;
             let name = &field[PREFIX..name_end];
-            if belongs(&method, name) {
-                let name = HeaderName::from_bytes(name).map_err(|_| NotCopied::InvalidHead)?;
-                let value = field.slice(name_end..);
-                let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| NotCopied::InvalidHead)?;
-                value.set_sensitive(prefix & SENSITIVE != 0);
-                headers.try_append(name, value).map_err(|_| NotCopied::InvalidHead)?;
-            }
+            let to = match to(&method, name) {
+                To::Headers => &mut headers,
+                To::LeftOut => &mut left_out,
+                To::Nowhere => continue,
+            };
+            let name = HeaderName::from_bytes(name).map_err(|_| NotCopied::InvalidHead)?;
+            let value = field.slice(name_end..);
+            let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| NotCopied::InvalidHead)?;
+            value.set_sensitive(prefix & SENSITIVE != 0);
+            to.try_append(name, value).map_err(|_| NotCopied::InvalidHead)?;
         }
         let version = *VERSIONS.get(version).ok_or(NotCopied::InvalidHead)?;
-        Ok(Restored { method, target, version, headers })
+        Ok(Restored { method, target, version, headers, left_out })
     }
 }
 

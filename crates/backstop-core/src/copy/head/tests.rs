@@ -8,7 +8,7 @@ use super::*;
 fn copied(uri: Uri) -> Uri {
     let mut request = Request::new(());
     *request.uri_mut() = uri;
-    HeadSnapshot::of(&request, |_, _| ()).request(CopyAs::Same, ()).unwrap().into_parts().0.uri
+    HeadSnapshot::of(&request, |_, _| ()).request(CopyAs::Same, ()).unwrap().0.into_parts().0.uri
 }
 
 /// More than `==` looks at: that one knows neither the spelling of hosts nor an empty path.

@@ -51,7 +51,7 @@ proptest! {
         for (name, value) in fields_in {
             headers.append(name, value);
         }
-        let rebuilt = flat(&headers).restore(|_, _| true).unwrap().headers;
+        let rebuilt = flat(&headers).restore(|_, _| To::Headers).unwrap().headers;
         prop_assert_eq!(fields(&rebuilt), fields(&headers));
         prop_assert_eq!(rebuilt, headers);
     }
@@ -65,7 +65,7 @@ fn a_removed_header_leaves_the_order_of_the_others() {
         headers.append(name, HeaderValue::from_static("2"));
     }
     headers.remove("x-a");
-    let rebuilt = flat(&headers).restore(|_, _| true).unwrap().headers;
+    let rebuilt = flat(&headers).restore(|_, _| To::Headers).unwrap().headers;
     assert_eq!(fields(&rebuilt), fields(&headers));
 }
 
@@ -77,7 +77,7 @@ fn the_largest_head_is_rebuilt() {
     for number in 0..24_000 {
         headers.append(HeaderName::try_from(format!("x-{number}")).unwrap(), HeaderValue::from_static(""));
     }
-    assert_eq!(flat(&headers).restore(|_, _| true).unwrap().headers, headers);
+    assert_eq!(flat(&headers).restore(|_, _| To::Headers).unwrap().headers, headers);
 }
 
 #[test]
@@ -88,14 +88,14 @@ fn heads_around_the_size_of_the_stack_s_share_are_rebuilt() {
         let target = Uri::from_static("http://a/b?c");
         let flat = Flat::of(Line { target: Some(&target), ..GET }, &headers, |_, _| ());
         assert_eq!(flat.bytes.len(), FRONT + "GEThttp://a/b?c".len() + PREFIX + "host".len() + size);
-        let restored = flat.restore(|_, _| true).unwrap();
+        let restored = flat.restore(|_, _| To::Headers).unwrap();
         assert_eq!((&restored.target[..], restored.headers), (&b"http://a/b?c"[..], headers));
     }
 }
 
 #[test]
 fn no_headers_are_no_map() {
-    assert_eq!(flat(&HeaderMap::new()).restore(|_, _| true).unwrap().headers.capacity(), 0);
+    assert_eq!(flat(&HeaderMap::new()).restore(|_, _| To::Headers).unwrap().headers.capacity(), 0);
 }
 
 #[test]
@@ -103,7 +103,8 @@ fn any_method_and_version_come_out_again() {
     let own = [Method::from_bytes(b"M").unwrap(), Method::try_from("X-".repeat(200).as_str()).unwrap()];
     for method in [Method::GET, Method::DELETE, Method::CONNECT].iter().chain(&own) {
         for version in VERSIONS {
-            let restored = Flat::of(Line { method, version, ..GET }, &HeaderMap::new(), |_, _| ()).restore(|_, _| true);
+            let restored =
+                Flat::of(Line { method, version, ..GET }, &HeaderMap::new(), |_, _| ()).restore(|_, _| To::Headers);
             let restored = restored.unwrap();
             assert_eq!((&restored.method, restored.version), (method, version));
         }
@@ -118,7 +119,7 @@ fn the_flat_bytes_are_sized_exactly_and_values_share_them() {
     ]);
     let flat = flat(&headers);
     assert_eq!(flat.bytes.len(), FRONT + 2 * PREFIX + "GETaccepttext/plainhostexample.com".len());
-    let rebuilt = flat.restore(|_, _| true).unwrap().headers;
+    let rebuilt = flat.restore(|_, _| To::Headers).unwrap().headers;
     let (accept, host) = (rebuilt[ACCEPT].as_bytes(), rebuilt[HOST].as_bytes());
     let between = PREFIX + "host".len();
     assert_eq!(accept.as_ptr_range().end.wrapping_add(between), host.as_ptr());
@@ -130,7 +131,7 @@ fn broken_flat_bytes_are_an_error() {
     let whole = flat(&headers).bytes;
     for length in 0..whole.len() {
         // Between two headers nothing is missing but the rest of them.
-        let restored = Flat { bytes: whole[..length].into() }.restore(|_, _| true);
+        let restored = Flat { bytes: whole[..length].into() }.restore(|_, _| To::Headers);
         assert!(matches!(restored.map(|head| head.headers.len()), Err(NotCopied::InvalidHead) | Ok(0)), "{length}");
     }
 }
