@@ -103,10 +103,15 @@ pub fn trailers_only<B: Default>(trailers: HeaderMap) -> Option<http::Response<B
     Some(answer)
 }
 
-/// What `grpc-retry-pushback-ms` says: a wait, or, where it is negative or no number, to stop (A6, "Pushback").
+/// What `grpc-retry-pushback-ms` says: a wait, or, where it is negative, no number or given more than once, to stop
+/// (A6, "Pushback"; grpc-go also stops at several values).
 #[must_use]
 pub fn pushback(headers: &HeaderMap) -> Option<Pushback> {
-    let value = headers.get(GRPC_RETRY_PUSHBACK_MS)?;
+    let mut values = headers.get_all(GRPC_RETRY_PUSHBACK_MS).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return Some(Pushback::Stop);
+    }
     let millis = value.to_str().ok().and_then(|text| text.parse::<i32>().ok());
     Some(match millis.map(u64::try_from) {
         Some(Ok(millis)) => Pushback::After(Duration::from_millis(millis)),
@@ -167,5 +172,13 @@ mod tests {
             assert_eq!(pushback(&headers), Some(expected), "{text}");
         }
         assert_eq!(pushback(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn several_pushbacks_stop_whatever_they_say() {
+        for values in [["10", "10"], ["10", "20"], ["0", "-1"]] {
+            let headers = values.map(|value| (GRPC_RETRY_PUSHBACK_MS, HeaderValue::from_static(value)));
+            assert_eq!(pushback(&HeaderMap::from_iter(headers)), Some(Pushback::Stop), "{values:?}");
+        }
     }
 }

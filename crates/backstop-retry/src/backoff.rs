@@ -14,7 +14,7 @@ use backstop_core::Outcome;
 /// How the wait before the next attempt is worked out, where the server has named none: set by
 /// [`RetryBuilder::backoff`](crate::RetryBuilder::backoff).
 ///
-/// With *n* the number of attempts made, *base* and *cap* the settings
+/// With *n* the number of waits, this one included, since the first attempt or since the server last named a delay, *base* and *cap* the settings
 /// [`backoff_base`](crate::RetryBuilder::backoff_base) and [`backoff_cap`](crate::RetryBuilder::backoff_cap), and *c* =
 /// min(cap, base · 2ⁿ⁻¹):
 ///
@@ -22,7 +22,7 @@ use backstop_core::Outcome;
 /// |---|---|---|---|
 /// | `FullJitter` | random in [0, c] | 0 | c |
 /// | `EqualJitter` | c/2 + random in [0, c/2] | c/2 | c |
-/// | `Decorrelated` | min(cap, random in [base, 3 · the wait before]), the first time [base, 3 · base] | base | min(cap, base · 3ⁿ) |
+/// | `Decorrelated` | min(cap, random in [base, 3 · the wait before]), for *n* = 1 [base, 3 · base] | base | min(cap, base · 3ⁿ) |
 /// | `Constant` | base | base | base |
 /// | `Custom` | what the closure says | | |
 ///
@@ -100,13 +100,14 @@ impl Waits {
         Duration::from_nanos(u64::try_from(grown).unwrap_or(u64::MAX)).min(self.cap)
     }
 
-    /// The wait after `attempts` attempts, of which the last came to `outcome`. `before` is the wait before that one.
-    pub(crate) fn wait(&self, attempts: u32, before: Option<Duration>, outcome: &Outcome, jitter: &Jitter) -> Duration {
+    /// The wait after `attempts` attempts, of which the last came to `outcome`.
+    pub(crate) fn wait(&self, attempts: u32, grown: Grown, outcome: &Outcome, jitter: &Jitter) -> Duration {
+        let Grown { waits, before } = grown;
         // In nanoseconds: in anything coarser a short base would jitter between a few values, or none.
         let nanos = match &self.backoff {
-            Backoff::FullJitter => jitter.draw(0, nanos(self.ceiling(attempts))),
+            Backoff::FullJitter => jitter.draw(0, nanos(self.ceiling(waits.saturating_add(1)))),
             Backoff::EqualJitter => {
-                let ceiling = nanos(self.ceiling(attempts));
+                let ceiling = nanos(self.ceiling(waits.saturating_add(1)));
                 jitter.draw(ceiling.div_ceil(2), ceiling)
             }
             Backoff::Decorrelated => {
@@ -118,6 +119,24 @@ impl Waits {
             Backoff::Custom(wait) => return (wait.0)(attempts, outcome),
         };
         Duration::from_nanos(nanos)
+    }
+}
+
+/// How far the backoff of a request has grown. It starts anew when the server names a delay (A6, "Pushback").
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grown {
+    /// Waits since the server last named a delay.
+    pub(crate) waits: u32,
+    /// The last of them, where there was one.
+    pub(crate) before: Option<Duration>,
+}
+
+impl Grown {
+    pub(crate) const NONE: Self = Self { waits: 0, before: None };
+
+    /// After one more wait.
+    pub(crate) const fn by(self, wait: Duration) -> Self {
+        Self { waits: self.waits.saturating_add(1), before: Some(wait) }
     }
 }
 

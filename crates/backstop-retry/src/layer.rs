@@ -5,7 +5,11 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{ConfigError, HttpClassify, HttpCopy, KeepReplaced, Name, Outcome};
 use tower_layer::Layer;
 
-use crate::{Budget, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle, backoff::Jitter, config::Settings};
+use crate::{
+    Budget, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle,
+    backoff::{Grown, Jitter},
+    config::Settings,
+};
 
 /// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
 ///
@@ -86,8 +90,8 @@ impl<C, K, A> Policy<C, K, A> {
     }
 
     /// The wait after `attempts` attempts, where the server has named none.
-    pub(crate) fn backoff(&self, attempts: u32, before: Option<Duration>, outcome: &Outcome) -> Duration {
-        self.settings.waits.wait(attempts, before, outcome, &self.jitter)
+    pub(crate) fn backoff(&self, attempts: u32, grown: Grown, outcome: &Outcome) -> Duration {
+        self.settings.waits.wait(attempts, grown, outcome, &self.jitter)
     }
 
     /// Strategies may be closures, which have nothing to show.

@@ -62,7 +62,7 @@
 //! | other statuses | no |
 //! | a refusal of our own: circuit open, bulkhead full | no |
 //! | a 425, where our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
-//! | any, with a negative or unreadable `grpc-retry-pushback-ms` | no |
+//! | any, with a negative or unreadable `grpc-retry-pushback-ms`, or with several | no |
 //!
 //! | request | may it be sent again? |
 //! |---|---|
@@ -136,11 +136,13 @@
 //!
 //! # Backoff
 //!
-//! After attempt *n* the wait is random, uniform from 0 to min(cap, base · 2ⁿ⁻¹): exponential backoff with full jitter
+//! Wait *n* is random, uniform from 0 to min(cap, base · 2ⁿ⁻¹): exponential backoff with full jitter
 //! (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). [`Backoff`] has others: equal and
 //! decorrelated jitter, a constant wait, and a closure. A delay that the server asks for
 //! (`Retry-After` in both forms, `grpc-retry-pushback-ms`) is a minimum: the jitter is added to it. One that is longer
 //! than [`max_retry_after`](RetryBuilder::max_retry_after) or than the time left ends the retrying, with that response.
+//! Any other starts the backoff anew: the jitter that is added, and the next wait, are again those of *n* = 1
+//! ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md), which adds no jitter).
 //!
 //! # The last answer
 //!

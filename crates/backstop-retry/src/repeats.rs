@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::{
     Retried, StopReason,
+    backoff::Grown,
     layer::Policy,
     spare::{Again, Spare},
     telemetry,
@@ -46,8 +47,8 @@ where
     deadline: Deadline,
     /// The number of the attempt that is made, or that is waited for.
     attempt: u32,
-    /// The backoff of the wait before, without what the server asked for.
-    backoff: Option<Duration>,
+    /// How far the backoff has grown.
+    grown: Grown,
     /// Why there are no more.
     stop: Option<StopReason>,
     /// The next attempt, while it is waited for.
@@ -69,7 +70,7 @@ where
 {
     /// After the first attempt, of which all must be over at `deadline`.
     pub(crate) const fn new(spare: Spare<S, K::Kept, C, K, A>, deadline: Deadline) -> Self {
-        Self { spare, deadline, attempt: 1, backoff: None, stop: None, next: None, last: None }
+        Self { spare, deadline, attempt: 1, grown: Grown::NONE, stop: None, next: None, last: None }
     }
 
     /// The scope of an attempt.
@@ -236,8 +237,10 @@ where
             Some(Pushback::After(delay)) => delay,
             None => Duration::ZERO,
         };
+        // A6: the server's own word starts the backoff anew.
+        let grown = if outcome.pushback.is_some() { Grown::NONE } else { self.grown };
         // Added, so that callers who were all told the same don't come back all at once.
-        let backoff = policy.backoff(self.attempt, self.backoff, outcome);
+        let backoff = policy.backoff(self.attempt, grown, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
@@ -266,7 +269,7 @@ where
         if self.attempt + 1 == settings.max_attempts {
             *again = None;
         }
-        self.backoff = Some(backoff);
+        self.grown = if outcome.pushback.is_some() { Grown::NONE } else { grown.by(backoff) };
         self.next = Some(Next { service, request, at: now + delay });
         Ok(delay)
     }

@@ -86,6 +86,41 @@ async fn the_servers_delay_is_a_minimum_to_which_jitter_adds() {
     }
 }
 
+/// The third answer names a delay, in the way that `asks` adds it.
+async fn gaps_around_a_named_delay(backoff: Backoff, asks: fn() -> Response<Body>) -> Vec<u128> {
+    let upstream = Upstream::new(move |n, _| async move { Ok(if n == 3 { asks() } else { response(503) }) });
+    let builder = builder().max_attempts(6).backoff(backoff).backoff_base(ms(100)).backoff_cap(ms(10_000)).seed(7);
+    status(&builder.build().unwrap(), &upstream).await;
+    upstream.gaps().iter().map(Duration::as_millis).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backoff_starts_anew_after_a_delay_that_the_server_named() {
+    // Each wait is between half of its ceiling and all of it: 100, 200; 2000 and 100 more; 100, 200.
+    for asks in [|| with_header(503, "retry-after", "2"), || support::grpc("14", Some("2000"))] {
+        let gaps = gaps_around_a_named_delay(Backoff::EqualJitter, asks).await;
+        let bounds = [50..=101, 100..=201, 2050..=2101, 50..=101, 100..=201];
+        assert!(gaps.iter().zip(&bounds).all(|(gap, bounds)| bounds.contains(gap)), "{gaps:?}");
+        let gaps = gaps_around_a_named_delay(Backoff::Decorrelated, asks).await;
+        assert!((2100..=2301).contains(&gaps[2]) && (100..=301).contains(&gaps[3]), "{gaps:?}");
+    }
+    // A closure is told how many attempts were made, as ever.
+    let counted = Backoff::Custom(BackoffFn::new(|attempts, _| ms(1000) * attempts));
+    let gaps = gaps_around_a_named_delay(counted, || with_header(503, "retry-after", "2")).await;
+    assert_eq!(gaps, [1000, 2000, 5000, 4000, 5000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_grpc_pushbacks_end_the_retrying() {
+    let upstream = Upstream::new(|_, _| async {
+        let mut response = support::grpc("14", Some("10"));
+        response.headers_mut().append("grpc-retry-pushback-ms", "10".parse().unwrap());
+        Ok(response)
+    });
+    status(&RetryLayer::new(ml()), &upstream).await;
+    assert_eq!(upstream.calls(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn both_forms_of_the_servers_delay_are_understood_and_a_date_in_the_past_means_now() {
     let at = |date: &'static str| {

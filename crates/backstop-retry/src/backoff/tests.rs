@@ -10,12 +10,17 @@ fn full(base: Duration, cap: Duration) -> Waits {
     Waits::new(Backoff::FullJitter, base, cap)
 }
 
+/// As far as the backoff has grown after `attempts` attempts.
+const fn after(attempts: u32, before: Option<Duration>) -> Grown {
+    Grown { waits: attempts.saturating_sub(1), before }
+}
+
 /// The waits of one request, one after the other.
 fn in_a_row(waits: &Waits, attempts: u32, seed: u64) -> Vec<Duration> {
     let jitter = Jitter::new(Some(seed));
     let mut row: Vec<Duration> = Vec::new();
     for n in 1..=attempts {
-        row.push(waits.wait(n, row.last().copied(), &FAILED, &jitter));
+        row.push(waits.wait(n, after(n, row.last().copied()), &FAILED, &jitter));
     }
     row
 }
@@ -37,7 +42,7 @@ proptest! {
         let expected = (base as f64 * 2_f64.powi(attempts as i32 - 1)).min(cap as f64);
         prop_assert!((ceiling.as_nanos() as f64 - expected).abs() <= expected * 1e-9);
         prop_assert!(ceiling <= Duration::from_nanos(cap));
-        prop_assert!(backoff.wait(attempts, None, &FAILED, &Jitter::new(Some(seed))) <= ceiling);
+        prop_assert!(backoff.wait(attempts, after(attempts, None), &FAILED, &Jitter::new(Some(seed))) <= ceiling);
     }
 
     #[test]
@@ -49,7 +54,7 @@ proptest! {
     ) {
         let [base, cap] = [base.min(cap), cap].map(Duration::from_nanos);
         let waits = Waits::new(Backoff::EqualJitter, base, cap);
-        let wait = waits.wait(attempts, None, &FAILED, &Jitter::new(Some(seed)));
+        let wait = waits.wait(attempts, after(attempts, None), &FAILED, &Jitter::new(Some(seed)));
         prop_assert!(wait <= waits.ceiling(attempts) && wait * 2 >= waits.ceiling(attempts), "{wait:?}");
     }
 
@@ -72,7 +77,7 @@ proptest! {
     fn a_constant_wait_is_always_the_base(base in 1..=DAY, attempts in 1..=1000_u32, seed: u64) {
         let base = Duration::from_nanos(base);
         let waits = Waits::new(Backoff::Constant, base, Duration::from_nanos(DAY));
-        prop_assert_eq!(waits.wait(attempts, None, &FAILED, &Jitter::new(Some(seed))), base);
+        prop_assert_eq!(waits.wait(attempts, after(attempts, None), &FAILED, &Jitter::new(Some(seed))), base);
     }
 }
 
@@ -94,7 +99,7 @@ fn a_closure_gets_the_attempt_and_the_outcome_and_is_taken_at_its_word() {
         },
     );
     let waits = Waits::new(Backoff::Custom(closure), Duration::from_secs(1), Duration::from_secs(2));
-    let wait = |outcome| waits.wait(3, None, &outcome, &Jitter::new(None));
+    let wait = |outcome| waits.wait(3, after(3, None), &outcome, &Jitter::new(None));
     assert_eq!(wait(FAILED.unprocessed()), Duration::ZERO);
     assert_eq!(wait(FAILED), Duration::from_secs(180));
 }
@@ -104,7 +109,7 @@ fn no_backoff_overflows_at_any_attempt_or_length() {
     for backoff in [Backoff::FullJitter, Backoff::EqualJitter, Backoff::Decorrelated, Backoff::Constant] {
         let waits = Waits::new(backoff, Duration::MAX, Duration::MAX);
         for attempts in [0, 1, 40, 64, 65, 1000, u32::MAX] {
-            _ = waits.wait(attempts, Some(Duration::MAX), &FAILED, &Jitter::new(None));
+            _ = waits.wait(attempts, after(attempts, Some(Duration::MAX)), &FAILED, &Jitter::new(None));
         }
     }
 }
@@ -130,7 +135,7 @@ fn nothing_overflows_at_any_attempt_or_length() {
 fn jitter_of_whole_seconds_is_not_truncated_to_whole_seconds() {
     let backoff = full(Duration::from_secs(1), Duration::from_secs(1));
     let jitter = Jitter::new(Some(7));
-    let delays: HashSet<_> = (0..100).map(|_| backoff.wait(1, None, &FAILED, &jitter)).collect();
+    let delays: HashSet<_> = (0..100).map(|_| backoff.wait(1, after(1, None), &FAILED, &jitter)).collect();
     assert!(delays.len() > 90, "{} different delays of 100", delays.len());
     assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(1)));
 }
@@ -141,7 +146,7 @@ fn jitter_fills_its_range_evenly() {
     let jitter = Jitter::new(Some(0));
     let mut tenths = [0; 10];
     for _ in 0..10_000 {
-        tenths[(backoff.wait(1, None, &FAILED, &jitter).as_millis() / 100).min(9) as usize] += 1;
+        tenths[(backoff.wait(1, after(1, None), &FAILED, &jitter).as_millis() / 100).min(9) as usize] += 1;
     }
     assert!(tenths.iter().all(|count| (800..1200).contains(count)), "{tenths:?}");
 }
@@ -151,7 +156,7 @@ fn two_layers_do_not_draw_the_same_jitter_unless_they_are_seeded_alike() {
     let backoff = full(Duration::from_secs(1), Duration::from_secs(1));
     let draws = |seed| {
         let jitter = Jitter::new(seed);
-        [1, 2, 3].map(|attempts| backoff.wait(attempts, None, &FAILED, &jitter))
+        [1, 2, 3].map(|attempts| backoff.wait(attempts, after(attempts, None), &FAILED, &jitter))
     };
     assert_eq!(draws(Some(1)), draws(Some(1)));
     assert_ne!(draws(Some(1)), draws(Some(2)));
