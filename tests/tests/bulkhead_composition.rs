@@ -2,18 +2,29 @@
 //! time limit, and a provider may have one of its own.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
+    body::Body,
     extract::Request,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use backstop::{
     BulkheadHandle, BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain,
-    FallbackLayer, Provider, Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, name,
+    FallbackLayer, Provider, Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, circuit_breaker::UntilBodyEnd,
+    name,
 };
 use backstop_tests::http::{get, header, read};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Frame;
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -60,6 +71,46 @@ async fn a_full_bulkhead_opens_no_circuit_and_is_not_asked_again() {
     );
     assert_eq!((circuit.state(), circuit.counts().failures), (CircuitState::Closed, 0));
     assert_eq!(started.elapsed(), Duration::ZERO);
+}
+
+/// A body that gives one frame, and then hangs.
+struct OneFrame {
+    is_given: bool,
+}
+
+impl hyper::body::Body for OneFrame {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if std::mem::replace(&mut self.is_given, true) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"one")))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_idle_and_then_hurry_open_no_circuit_and_a_dependency_that_hangs_does() {
+    let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build().unwrap();
+    let circuit = breaker.handle();
+    let bulkhead = BulkheadLayer::builder("ml_service").max_hold(Duration::from_secs(60)).build().unwrap();
+    let hangs_later =
+        service_fn(|_: Request| async { Ok::<_, Infallible>(Response::new(Body::new(OneFrame { is_given: false }))) });
+    let stack = ServiceBuilder::new().layer(breaker).layer(bulkhead).service(hangs_later);
+    // Five readers, whose bodies are all ended by `max_hold`.
+    let read_all = async |idle: Duration| {
+        for _ in 0..5 {
+            let mut body = stack.clone().oneshot(get("/")).await.unwrap().into_body();
+            assert!(body.frame().await.unwrap().is_ok());
+            sleep(idle).await;
+            assert!(body.frame().await.unwrap().is_err());
+        }
+    };
+    read_all(Duration::from_millis(59_500)).await;
+    assert_eq!((circuit.state(), circuit.counts().failures), (CircuitState::Closed, 0));
+    read_all(Duration::from_millis(500)).await;
+    assert_eq!(circuit.state(), CircuitState::Open);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{AbortBody, SetBy, Timer};
+use backstop_core::{AbortBody, SetBy, Timer, WaitTime, scope};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -24,15 +24,15 @@ pin_project! {
         inner: Option<B>,
         // `None` once the body has ended.
         permit: Option<BodyPermit>,
-        // Whether the inner body has been asked for more and has nothing yet.
-        is_pending: bool,
+        // How long the reader waited for the inner body. The rest of the time the inner body waited for the reader.
+        wait: WaitTime,
         timer: Timer,
     }
 }
 
 impl<B> HeldBody<B> {
-    pub(crate) const fn new(inner: B, permit: BodyPermit) -> Self {
-        Self { inner: Some(inner), permit: Some(permit), is_pending: false, timer: Timer::new() }
+    pub(crate) fn new(inner: B, permit: BodyPermit) -> Self {
+        Self { inner: Some(inner), permit: Some(permit), wait: WaitTime::default(), timer: Timer::new() }
     }
 }
 
@@ -50,9 +50,14 @@ impl<B: AbortBody> Body for HeldBody<B> {
         };
         let until = permit.until();
         // Asked each time, as a body that always has more and is always read never comes to wait for the timer.
-        if Instant::now() < until {
+        let now = Instant::now();
+        if now < until {
             let polled = Pin::new(&mut *inner).poll_frame(cx);
-            *this.is_pending = polled.is_pending();
+            if polled.is_pending() {
+                this.wait.start(now);
+            } else {
+                this.wait.stop(now);
+            }
             let has_ended = match &polled {
                 Poll::Pending => match this.timer.poll_until(until, cx) {
                     Poll::Pending => return Poll::Pending,
@@ -69,10 +74,14 @@ impl<B: AbortBody> Body for HeldBody<B> {
                 return polled;
             }
         }
+        // A reader that asked, and never came back for what is there now, has not waited since.
+        if now >= until && this.wait.is_waiting() && Pin::new(inner).poll_frame(cx).is_ready() {
+            this.wait.forget_current();
+        }
         // A reader that didn't come for what was there is no fault of the service's, and must trip no circuit.
-        let kept_by = if *this.is_pending { SetBy::Us } else { SetBy::Caller };
+        let kept_by = if this.wait.is_most_of(permit.since(), until) { SetBy::Us } else { SetBy::Caller };
         // First what it protects.
-        *this.inner = None;
+        scope::end(kept_by, || *this.inner = None);
         let rejection = this.permit.take().map(|permit| permit.expire(kept_by));
         Poll::Ready(rejection.map(|rejection| Err(B::abort(rejection))))
     }

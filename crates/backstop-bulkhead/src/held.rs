@@ -116,9 +116,10 @@ impl Permit {
     /// The response head is there, and the body is still to come.
     pub(crate) fn go_on_with_body(&mut self) -> Option<BodyPermit> {
         let room = self.room.take()?;
-        let until = Instant::now() + room.max_hold();
+        let since = Instant::now();
+        let until = since + room.max_hold();
         let ticket = room.permits().start_body(until);
-        Some(BodyPermit { room, ticket, until })
+        Some(BodyPermit { room, ticket, since, until })
     }
 }
 
@@ -142,16 +143,22 @@ impl Drop for Permit {
 pub(crate) struct BodyPermit {
     room: Arc<Room>,
     ticket: Ticket,
+    since: Instant,
     until: Instant,
 }
 
 impl BodyPermit {
+    /// When the response head was there.
+    pub(crate) const fn since(&self) -> Instant {
+        self.since
+    }
+
     /// When it expires.
     pub(crate) const fn until(&self) -> Instant {
         self.until
     }
 
-    /// Gives it back because it has expired, unless a newcomer has taken it. `kept_by` is who took so long.
+    /// Gives it back because it has expired, unless a newcomer has taken it. `kept_by` is who held up the body for most of the time.
     pub(crate) fn expire(self, kept_by: SetBy) -> Rejection {
         self.room.take_back_expired();
         self.room.too_late(kept_by, Progress::Called)

@@ -87,10 +87,13 @@
 //! dropped, it keeps its connection to the dependency: end connections whose clients don't read by the server's own
 //! timeouts.
 //!
-//! | the body's time was up | the rejection says | counts as |
+//! | the body's time is up, and from the head on | the rejection says | counts as |
 //! |---|---|---|
-//! | while it was asked for more, and the dependency had nothing yet | [`DeadlinePassed`](RejectionKind::DeadlinePassed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_core::Progress::Called) | failure, possibly processed |
-//! | while its reader didn't ask | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
+//! | its reader waited for the dependency at least half of the time | [`DeadlinePassed`](RejectionKind::DeadlinePassed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_core::Progress::Called) | failure, possibly processed |
+//! | its reader was away for most of the time, whatever it does in the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
+//!
+//! A reader waits from a poll that is pending to its next one. One that comes back only when the time is up, and finds that
+//! more was there, counts as away since its last poll.
 //!
 //! The response body's type stays what it was. It must be one that can be broken off ([`AbortBody`](backstop_core::AbortBody)):
 //! `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose

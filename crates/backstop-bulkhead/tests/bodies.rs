@@ -211,6 +211,72 @@ async fn a_permit_whose_body_nobody_reads_goes_to_the_next_newcomer_and_trips_no
     assert_eq!(layer.handle().in_use(), 0);
 }
 
+/// A body that gives a frame this long after the one before, and then hangs.
+struct Slow {
+    waits: VecDeque<Duration>,
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl http_body::Body for Slow {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(wait) = self.waits.front().copied() else {
+            return Poll::Pending;
+        };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(wait)));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        self.waits.pop_front();
+        Poll::Ready(Some(data("a")))
+    }
+}
+
+/// What the body of this dependency ends with, read at these moments after the head.
+async fn kept_by(waits: &[Duration], reads_at: &[Duration]) -> RejectionKind {
+    let layer = room_for(1, 0);
+    let body = Body::new(Slow { waits: waits.iter().copied().collect(), sleep: None });
+    let (began, mut reader) = (Instant::now(), Reader::new(answered(&layer, body)));
+    for at in reads_at {
+        advance(*at - began.elapsed()).await;
+        match reader.read() {
+            read @ Poll::Ready(Some(Err(_))) => return rejected(read).kind().clone(),
+            read => assert!(began.elapsed() < MAX_HOLD, "{read:?}"),
+        }
+    }
+    panic!("not ended by {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_idles_for_most_of_the_time_and_then_hurries_is_to_blame() {
+    let ms = Duration::from_millis;
+    let at_once = Duration::ZERO;
+    // It waits for half a second, to the end.
+    assert_eq!(kept_by(&[at_once], &[at_once, ms(59_500), ms(60_000)]).await, too_long(SetBy::Caller));
+    // The same, a moment too late.
+    assert_eq!(kept_by(&[at_once], &[at_once, ms(59_500), ms(90_000)]).await, too_long(SetBy::Caller));
+    // It asked, and didn't come back for what was there a second later.
+    assert_eq!(kept_by(&[ms(1_000)], &[at_once, ms(60_000)]).await, too_long(SetBy::Caller));
+    // It waits ten times for a second.
+    let reads: Vec<_> = (1..=10).flat_map(|i| [ms(i * 6_000 - 1_000), ms(i * 6_000)]).collect();
+    assert_eq!(kept_by(&[ms(1_000); 10], &reads).await, too_long(SetBy::Caller));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_hangs_for_most_of_the_time_is_to_blame_though_its_reader_comes_late_in_the_end() {
+    let ms = Duration::from_millis;
+    let at_once = Duration::ZERO;
+    // It gives a frame after 59.5 s, and the reader takes its time with that.
+    assert_eq!(kept_by(&[ms(59_500), at_once], &[at_once, ms(59_500), ms(60_000)]).await, too_long(SetBy::Us));
+    assert_eq!(kept_by(&[ms(59_500), at_once], &[at_once, ms(59_500), ms(90_000)]).await, too_long(SetBy::Us));
+    // It hangs, and the reader comes back late.
+    assert_eq!(kept_by(&[], &[at_once, ms(90_000)]).await, too_long(SetBy::Us));
+    // It drips.
+    let reads: Vec<_> = (0..=12).map(|i| ms(i * 5_000)).collect();
+    assert_eq!(kept_by(&[ms(5_000); 20], &reads).await, too_long(SetBy::Us));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_in_line_gets_a_permit_at_the_moment_in_which_it_expires() {
     let builder = BulkheadLayer::builder("ml_service").max_concurrent(2).max_waiting(3);

@@ -78,7 +78,8 @@ mod transport;
 pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
 pub use body::{
-    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording,
+    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, WaitTime, WrapBody,
+    split_by_recording,
 };
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;

@@ -72,6 +72,10 @@
 //! Choose the first frame for upstreams that send a head at once and then hang, so that a retry or a fallback can still
 //! answer. Choose the end for small answers, and not for streams that are meant to last.
 //!
+//! A body that the limit ends is the service's failure if head and body were waited for at least half of the time. If
+//! the body waited for its reader for longer than that, the rejection says that it was the [caller's](SetBy::Caller) limit:
+//! slow readers trip no circuit.
+//!
 //! # The deadline
 //!
 //! ```

@@ -174,6 +174,37 @@ async fn a_slow_reader_is_no_slow_upstream() {
     assert_eq!(read(response).await, ("onetwo".to_owned(), None));
 }
 
+/// Reads a frame at each of these moments after the request, and then to the end: who is to blame for that.
+async fn blamed(head: Duration, acts: &[Act], reads_at: &[Duration]) -> RejectionKind {
+    let drops = Drops::default();
+    let begun = Instant::now();
+    let mut body = ask(UntilBodyEnd, head, acts, &drops).await.into_body();
+    for at in reads_at {
+        advance(at.saturating_sub(begun.elapsed())).await;
+        assert!(body.frame().await.unwrap().is_ok());
+    }
+    let error = body.frame().await.unwrap().unwrap_err();
+    let rejection = Rejection::in_error(ErrorRef::new(&error)).unwrap();
+    let RejectionKind::DeadlinePassed { set_by, .. } = rejection.kind() else { unreachable!("{rejection:?}") };
+    assert_eq!(drops.take(), [Some(*set_by)], "who is dropped with the body knows it, too");
+    rejection.kind().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_held_up_the_body_for_most_of_the_time_is_to_blame_and_not_who_did_in_the_end() {
+    let ms = Duration::from_millis;
+    // The reader is away for 95 of 100 ms, and waits for 5.
+    let hangs_later = [Act::Data("one"), Act::Data("two"), Act::Hang];
+    assert_eq!(blamed(ms(0), &hangs_later, &[ms(0), ms(95)]).await, ended(SetBy::Caller));
+    // Or comes when the time is up already.
+    assert_eq!(blamed(ms(0), &hangs_later, &[ms(0), ms(500)]).await, ended(SetBy::Caller));
+    // The service takes 60 ms for the frame, and the reader is away for 35.
+    let slow = [Act::Wait(EARLY), Act::Data("one"), Act::Data("two"), Act::Hang];
+    assert_eq!(blamed(ms(0), &slow, &[ms(0), ms(95)]).await, ended(SetBy::Us));
+    // The service takes 60 ms for the head.
+    assert_eq!(blamed(EARLY, &hangs_later, &[ms(60), ms(99)]).await, ended(SetBy::Us));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_was_ended_is_at_its_end() {
     let acts = [Act::Data("one"), Act::Hang, Act::Data("two")];

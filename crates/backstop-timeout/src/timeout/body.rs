@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Deadline, Elapsed, Name, Progress, Timer, scope};
+use backstop_core::{AbortBody, Deadline, Elapsed, Name, Progress, SetBy, Timer, WaitTime, scope};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::cover::BodyLimit;
 use crate::telemetry;
@@ -20,7 +21,11 @@ pin_project! {
     pub(crate) struct LimitedBody<B> {
         // `None` once its time was up.
         inner: Option<B>,
+        // When the limit began, of head and body.
+        began: Instant,
         deadline: Deadline,
+        // How long head and body were waited for. The rest of the time the body waited for its reader.
+        wait: WaitTime,
         timer: Timer,
         name: Name,
         limit: Duration,
@@ -29,8 +34,12 @@ pin_project! {
 
 impl<B> LimitedBody<B> {
     pub(crate) fn new(inner: B, limit: BodyLimit<'_>) -> Self {
-        let BodyLimit { name, limit, deadline } = limit;
-        Self { inner: Some(inner), deadline, timer: Timer::new(), name: name.clone(), limit }
+        let BodyLimit { name, limit, deadline, began } = limit;
+        let now = Instant::now();
+        let began = began.unwrap_or(now);
+        // Until now the call waited for the response head.
+        let wait = WaitTime::after(now.saturating_duration_since(began));
+        Self { inner: Some(inner), began, deadline, wait, timer: Timer::new(), name: name.clone(), limit }
     }
 }
 
@@ -43,11 +52,20 @@ impl<B: AbortBody> Body for LimitedBody<B> {
         let Some(inner) = this.inner else {
             return Poll::Ready(None);
         };
+        // The clock is read for a body that is or was pending, not for one that is read as fast as it comes.
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
+            if this.wait.is_waiting() {
+                this.wait.stop(Instant::now());
+            }
             return Poll::Ready(frame);
         }
-        ready!(this.timer.poll_until(this.deadline.instant(), cx));
-        let set_by = this.deadline.set_by();
+        if !this.wait.is_waiting() {
+            this.wait.start(Instant::now());
+        }
+        let until = this.deadline.instant();
+        ready!(this.timer.poll_until(until, cx));
+        // A reader that was away for most of the time is no fault of the service's.
+        let set_by = if this.wait.is_most_of(*this.began, until) { this.deadline.set_by() } else { SetBy::Caller };
         scope::end(set_by, || *this.inner = None);
         let rejection = telemetry::rejection(this.name, Some(*this.limit), Elapsed::new(set_by, Progress::Called));
         Poll::Ready(Some(Err(B::abort(rejection))))

@@ -18,6 +18,7 @@ use backstop_core::{AbortBody, Call, Deadline, Name, ReadAhead, WrapBody};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::body::LimitedBody;
 
@@ -63,11 +64,17 @@ mod sealed {
         /// The head is there: the answer may be given, or is taken and held.
         fn hold(response: &mut Res) -> Option<Self::Held>;
 
+        /// When the limit began, where that must be known.
+        type Began: Default;
+
+        /// The call is pending.
+        fn begin(began: &mut Self::Began);
+
         /// Ready when a held answer may be given.
         fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<Res>;
 
         /// The answer is given. Where its body is limited, `limit` tells how.
-        fn limit_body<'a>(response: &mut Res, limit: impl FnOnce() -> Option<BodyLimit<'a>>);
+        fn limit_body<'a>(response: &mut Res, began: &Self::Began, limit: impl FnOnce() -> Option<BodyLimit<'a>>);
     }
 }
 
@@ -78,6 +85,8 @@ pub struct BodyLimit<'a> {
     pub(crate) name: &'a Name,
     pub(crate) limit: Duration,
     pub(crate) deadline: Deadline,
+    /// `None` for a call that was never pending.
+    pub(crate) began: Option<Instant>,
 }
 
 impl<Res> Cover<Res> for UntilHeaders {}
@@ -94,8 +103,13 @@ impl<Res> sealed::Stage<Res> for UntilHeaders {
         match *held {}
     }
 
+    type Began = ();
+
     #[inline]
-    fn limit_body<'a>(_: &mut Res, _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
+    fn begin((): &mut ()) {}
+
+    #[inline]
+    fn limit_body<'a>(_: &mut Res, (): &(), _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
 }
 
 #[diagnostic::do_not_recommend]
@@ -123,7 +137,11 @@ impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for Unti
         Poll::Ready(http::Response::from_parts(head, body))
     }
 
-    fn limit_body<'a>(_: &mut http::Response<B>, _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
+    type Began = ();
+
+    fn begin((): &mut ()) {}
+
+    fn limit_body<'a>(_: &mut http::Response<B>, (): &(), _: impl FnOnce() -> Option<BodyLimit<'a>>) {}
 }
 
 /// An answer whose first frame is awaited.
@@ -165,12 +183,22 @@ impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
         match *held {}
     }
 
-    fn limit_body<'a>(response: &mut http::Response<B>, limit: impl FnOnce() -> Option<BodyLimit<'a>>) {
+    type Began = Option<Instant>;
+
+    fn begin(began: &mut Option<Instant>) {
+        began.get_or_insert_with(Instant::now);
+    }
+
+    fn limit_body<'a>(
+        response: &mut http::Response<B>,
+        began: &Option<Instant>,
+        limit: impl FnOnce() -> Option<BodyLimit<'a>>,
+    ) {
         let body = response.body_mut();
         if !body.is_end_stream()
             && let Some(limit) = limit()
         {
-            *body = B::wrap(LimitedBody::new(mem::take(body), limit));
+            *body = B::wrap(LimitedBody::new(mem::take(body), BodyLimit { began: *began, ..limit }));
         }
     }
 }

@@ -29,6 +29,7 @@ pin_project! {
         call: Limited<Covered<S::Future, O, S::Response>>,
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
+        began: O::Began,
         settings: Settings<J>,
     }
 }
@@ -40,12 +41,13 @@ where
     O: Cover<S::Response>,
 {
     #[inline]
-    pub(crate) const fn called(future: S::Future, scope: Scope, context: J::Context, settings: Settings<J>) -> Self {
-        Self { call: Limited::called(Covered::Called { future }, scope), context: Some(context), settings }
+    pub(crate) fn called(future: S::Future, scope: Scope, context: J::Context, settings: Settings<J>) -> Self {
+        let call = Limited::called(Covered::Called { future }, scope);
+        Self { call, context: Some(context), began: Default::default(), settings }
     }
 
-    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
-        Self { call: Limited::refused(elapsed), context: Some(context), settings }
+    pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+        Self { call: Limited::refused(elapsed), context: Some(context), began: Default::default(), settings }
     }
 }
 
@@ -65,11 +67,13 @@ where
         if let Poll::Ready(result) = &mut polled {
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
-                let limit = || this.call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
-                O::limit_body(response, limit);
+                let call = this.call;
+                let limit = || call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline, began: None });
+                O::limit_body(response, this.began, limit);
             }
             return polled;
         }
+        O::begin(this.began);
         let elapsed = ready!(this.call.poll_limit(cx));
         let Some(context) = this.context.take() else {
             return Poll::Pending;
