@@ -1,5 +1,6 @@
 //! Reading `Cache-Control` (RFC 9111 §5.2) as cautiously as can be: what forbids is seen in any spelling, what allows more
-//! is believed only where it is well formed.
+//! is believed only where it is well formed. The time is linear in the length, and what is longer than anybody needs counts
+//! as `no-store`.
 
 use http::header::{CACHE_CONTROL, PRAGMA};
 
@@ -7,6 +8,9 @@ use crate::told::Told;
 
 /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
 pub(crate) const MOST_SECONDS: u32 = 1 << 31;
+
+/// The most bytes that are read of a message's `Cache-Control`, or of its `Pragma`. Real ones have a hundred or two.
+const MOST_BYTES: usize = 1024;
 
 /// The directives that matter here. A `no-cache` or `private` that names fields counts as one that doesn't, as RFC 9111
 /// §5.2.2.4 and §5.2.2.7 allow.
@@ -30,37 +34,40 @@ impl CacheControl {
     pub(crate) fn of(told: &Told<'_>) -> Self {
         let mut all = Self::default();
         let mut is_there = false;
+        let mut bytes = 0;
         // Bytes, not text: a directive counts also beside one that isn't text.
         for value in told.all(&CACHE_CONTROL) {
             is_there = true;
-            let mut rest = value.as_bytes();
-            while !rest.is_empty() {
-                let (directive, after) = split_directive(rest);
-                all.add(directive);
-                rest = after;
+            bytes += value.len();
+            if bytes > MOST_BYTES {
+                return Self { no_store: true, ..Self::default() };
             }
+            directives(value.as_bytes()).for_each(|directive| all.add(directive));
         }
         if !is_there {
             all.no_cache = told.all(&PRAGMA).any(|value| {
-                value
-                    .as_bytes()
-                    .split(|byte| *byte == b',')
-                    .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+                bytes += value.len();
+                let mut all = value.as_bytes().split(|byte| *byte == b',');
+                bytes > MOST_BYTES || all.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
             });
         }
         all
     }
 
     fn add(&mut self, directive: &[u8]) {
+        let directive = directive.trim_ascii();
         let equals = directive.iter().position(|byte| *byte == b'=');
-        let name = directive[..equals.unwrap_or(directive.len())].trim_ascii();
-        let argument = equals.map(|at| &directive[at + 1..]);
+        let written = &directive[..equals.unwrap_or(directive.len())];
+        let name = written.trim_ascii_end();
+        // No space may stand beside the `=`, and what is written otherwise is no argument.
+        let is_well_formed = name.len() == written.len();
+        let argument = equals.map(|at| &directive[at + 1..]).filter(|_| is_well_formed);
         let flag = |flag: &mut bool| *flag = true;
         match name {
             _ if name.eq_ignore_ascii_case(b"no-store") => flag(&mut self.no_store),
             _ if name.eq_ignore_ascii_case(b"no-cache") => flag(&mut self.no_cache),
             _ if name.eq_ignore_ascii_case(b"private") => flag(&mut self.private),
-            _ if name.eq_ignore_ascii_case(b"public") => flag(&mut self.public),
+            _ if name.eq_ignore_ascii_case(b"public") => self.public |= equals.is_none(),
             _ if name.eq_ignore_ascii_case(b"must-revalidate") => flag(&mut self.must_revalidate),
             _ if name.eq_ignore_ascii_case(b"proxy-revalidate") => flag(&mut self.proxy_revalidate),
             _ if name.eq_ignore_ascii_case(b"max-age") => set(&mut self.max_age, argument),
@@ -77,7 +84,7 @@ impl CacheControl {
 /// Of several values the smallest counts, and one that is no number is 0: who contradicts himself, or can't be read, has
 /// no claim to be fresh for long (RFC 9111 §4.2.1).
 fn set(seconds: &mut Option<u32>, argument: Option<&[u8]>) {
-    let argument = argument.unwrap_or_default().trim_ascii();
+    let argument = argument.unwrap_or_default();
     let unquoted = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(argument);
     let read = delta_seconds(unquoted).unwrap_or(0);
     *seconds = Some(seconds.map_or(read, |former| former.min(read)));
@@ -94,18 +101,25 @@ pub(crate) fn delta_seconds(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// Splits off what comes before the next comma that isn't in a quoted string. A quote that is never closed is none, so that
-/// it can't hide what follows.
-fn split_directive(text: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 0;
-    while let Some(next) = text[at..].iter().position(|byte| matches!(byte, b',' | b'"')) {
-        at += next;
-        if text[at] == b',' {
-            return (&text[..at], &text[at + 1..]);
+/// What stands between commas that aren't in a quoted string. A quote that is never closed is none, so that it can't hide
+/// what follows; neither is one after it, which is looked for only once.
+fn directives(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    let mut may_quote = true;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
         }
-        at += quoted(&text[at..]).unwrap_or(1);
-    }
-    (text, &[])
+        let mut end = 0;
+        while let Some(byte) = rest.get(end).filter(|byte| **byte != b',') {
+            let quoted = if may_quote && *byte == b'"' { quoted(&rest[end..]) } else { Some(1) };
+            may_quote &= quoted.is_some();
+            end += quoted.unwrap_or(1);
+        }
+        let directive = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        Some(directive)
+    })
 }
 
 /// The length of the quoted string that `text` begins with, where it ends at all.
@@ -155,6 +169,31 @@ mod tests {
     }
 
     #[test]
+    fn what_allows_more_is_believed_only_where_it_is_well_formed() {
+        assert!(read(&["max-age=5, Public"]).public);
+        for text in ["public=1", "public =1", "public x", "\"public\""] {
+            assert!(!read(&[text]).public, "{text}");
+        }
+        for text in ["no-store =1", "no-store = 1", " no-store "] {
+            assert!(read(&[text]).no_store, "{text}");
+        }
+        let all = read(&["s-maxage = 9, stale-if-error = 9, stale-while-revalidate = 9"]);
+        assert_eq!((all.s_maxage, all.stale_if_error, all.stale_while_revalidate), (Some(0), Some(0), Some(0)));
+    }
+
+    #[test]
+    fn what_is_longer_than_anybody_needs_forbids() {
+        let strictest = CacheControl { no_store: true, ..CacheControl::default() };
+        let padding = "x".repeat(MOST_BYTES - "public,".len());
+        assert!(read(&[&format!("public,{padding}")]).public);
+        assert_eq!(read(&[&format!("public,{padding}x")]), strictest);
+        assert_eq!(read(&["public", &padding, "xx"]), strictest, "the lines together");
+        assert_eq!(read(&[&"\"".repeat(390_001)]), strictest);
+        let pragma = HeaderValue::from_bytes("x,".repeat(MOST_BYTES).as_bytes()).unwrap();
+        assert!(of(&HeaderMap::from_iter([(PRAGMA, pragma)])).no_cache);
+    }
+
+    #[test]
     fn what_is_quoted_is_no_directive() {
         assert_eq!(read(&["x=\"public, max-age=9, no-store\""]), CacheControl::default());
     }
@@ -164,7 +203,10 @@ mod tests {
         for (text, expected) in [
             ("max-age=60", 60),
             ("Max-Age=\"60\"", 60),
-            ("max-age = 60", 60),
+            ("max-age =60", 0),
+            ("max-age= 60", 0),
+            ("max-age = \"60\"", 0),
+            (" max-age=60 , x", 60),
             ("max-age=60, max-age=5", 5),
             ("max-age=5, max-age=x", 0),
             ("max-age", 0),

@@ -16,7 +16,7 @@
 use std::mem;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     age::{Arrival, Moment},
@@ -36,6 +36,9 @@ const BODY_LEN: usize = FIXED - 4;
 /// The largest head that is stored, in bytes.
 const MOST_HEAD: usize = 64 * 1024;
 
+/// The longest `Connection` of an answer that is stored, in bytes.
+const MOST_CONNECTION: usize = 256;
+
 /// Room for a date, and for what most requests select an answer by, without which the whole would be moved.
 const SLACK: usize = 256;
 
@@ -49,7 +52,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large.
+    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large, or its
+    /// `Connection` is.
     pub(crate) fn begin(
         status: StatusCode,
         told: &Told<'_>,
@@ -57,7 +61,7 @@ impl Draft {
         arrival: Arrival,
         room: usize,
     ) -> Option<Self> {
-        let options = connection_options(told);
+        let options = connection_options(told)?;
         let mut is_dated = false;
         // A little more, where some aren't kept.
         let size = fields::size(told.headers().iter());
@@ -126,12 +130,16 @@ fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
     !dropped && !options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-fn connection_options<'a>(told: &Told<'a>) -> Vec<&'a [u8]> {
+/// `None` where `Connection` is longer than anybody needs: each field is compared with each of its options.
+fn connection_options<'a>(told: &Told<'a>) -> Option<Vec<&'a [u8]>> {
     if told.surely_lacks(&header::CONNECTION) {
-        return Vec::new();
+        return Some(Vec::new());
     }
-    let values = told.all(&header::CONNECTION);
-    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect()
+    let values = || told.all(&header::CONNECTION).map(HeaderValue::as_bytes);
+    if values().map(<[u8]>::len).sum::<usize>() > MOST_CONNECTION {
+        return None;
+    }
+    Some(values().flat_map(|value| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect())
 }
 
 /// A stored answer.

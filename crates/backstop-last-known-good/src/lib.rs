@@ -69,6 +69,8 @@
 //! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, or told by `X-Data-Freshness` and `X-Fallback-Source` | ours |
 //! | … not in place of one that was made more than a second later, and may be served: a body may end late, and another cache answer with an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
+//! | a `Cache-Control` of more than 1,024 bytes is `no-store`, a `Vary` of more is `*`; an answer whose `Connection` has more than 256 isn't stored | ours: nobody needs more |
+//! | what allows more is believed only where it is well formed: `max-age = 60` is `max-age=0`, and `public=1` nothing | RFC 9111 §5.2, §4.2.1 |
 //! | `no-cache`: not stored, since nothing is revalidated; so is `Pragma: no-cache` alone | RFC 9111 §5.2.2.4, §5.4 |
 //! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
 //! | `stale-if-error` of the answer: served so long after it was fresh; of the request: no longer than that | RFC 5861 §4 |

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY},
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
 };
 use http_body::Body;
 
@@ -16,6 +16,7 @@ use crate::{
     cache_control::CacheControl,
     quality::Quality,
     told::Told,
+    vary,
 };
 
 /// Who may be given what is stored.
@@ -136,7 +137,7 @@ pub(crate) fn judge(
     if told.has(&SET_COOKIE) {
         return Verdict::Leave("set-cookie");
     }
-    if varies_by_anything(told) {
+    if vary::by_anything(told) {
         return Verdict::Forget("vary");
     }
 
@@ -170,10 +171,6 @@ pub(crate) fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict>
         // Failures, parts, and what is about this one request.
         _ => Some(Verdict::Leave("status")),
     }
-}
-
-fn varies_by_anything(told: &Told<'_>) -> bool {
-    told.all(&VARY).any(|value| value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*"))
 }
 
 /// So far the clocks of processes with the same store are believed to differ.

@@ -15,20 +15,32 @@ const PLACES: u64 = 64;
 /// More names than this nobody sends, and an answer with more isn't stored.
 const MOST_NAMES: usize = 32;
 
+/// The most bytes that are read of an answer's `Vary`. What is longer varies by anything.
+const MOST_BYTES: usize = 1024;
+
+/// Whether an answer varies by what can't be told of a request (RFC 9111 §4.1).
+pub(crate) fn by_anything(told: &Told<'_>) -> bool {
+    let mut bytes = 0;
+    told.all(&VARY).any(|value| {
+        bytes += value.len();
+        bytes > MOST_BYTES || value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*")
+    })
+}
+
 /// The names of the fields by which answers are selected, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selectors(Vec<HeaderName>);
 
 impl Selectors {
-    /// The names that an answer's `Vary` lists. `None` for what can't be respected: `*`, what is no name, or too many.
+    /// The names that an answer's `Vary` lists. `None` for what can't be respected: [anything](by_anything), what is no
+    /// name, or too many.
     pub(crate) fn of(told: &Told<'_>) -> Option<Self> {
+        if by_anything(told) {
+            return None;
+        }
         let mut all = Self::default();
         for value in told.all(&VARY) {
             for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                // `*` is a token, too, and so would be a name.
-                if name == b"*" {
-                    return None;
-                }
                 if !name.is_empty() {
                     all.insert(HeaderName::from_bytes(name).ok()?);
                 }
@@ -95,12 +107,12 @@ impl Selectors {
         while let Some((tag, after)) = rest.split_first() {
             let (len, after) = after.split_first_chunk::<4>()?;
             let (name, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-            if *tag != b':' || !all.insert(HeaderName::from_bytes(name).ok()?) {
+            if *tag != b':' || !all.insert(HeaderName::from_bytes(name).ok()?) || all.too_many() {
                 return None;
             }
             rest = after;
         }
-        (!all.too_many()).then_some(all)
+        Some(all)
     }
 }
 

@@ -92,3 +92,16 @@ async fn what_varies_by_too_much_is_not_stored() {
         assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing), "{vary}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_vary_that_is_longer_than_anybody_needs_varies_by_anything() {
+    let layer = layer();
+    let vary = |names: usize| format!("{}accept", "accept,".repeat(names));
+    send(&layer, get("/", &[]), response(200, &[("vary", &vary(100))], "x")).await;
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "x");
+    send(&layer, get("/", &[]), response(200, &[("vary", &vary(200))], "longer")).await;
+    assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing), "as of `*`");
+    let names: Vec<_> = (0..40_000).map(|i| format!("x-{i}")).collect();
+    send(&layer, get("/", &[]), response(200, &[("vary", &names.join(","))], "longest")).await;
+    assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing));
+}

@@ -51,6 +51,16 @@ fn what_is_about_a_connection_is_left_out() {
 }
 
 #[test]
+fn an_answer_with_more_connection_options_than_anybody_needs_is_not_stored() {
+    let begun = |options: usize| {
+        let all = headers(&[("connection", &"x,".repeat(options)), ("date", "x")]);
+        Draft::begin(StatusCode::OK, &Told::by(&all), TERMS, ARRIVAL, 0).is_some()
+    };
+    assert!(begun(MOST_CONNECTION / 2));
+    assert!(!begun(MOST_CONNECTION / 2 + 1));
+}
+
+#[test]
 fn an_answer_without_a_date_gets_the_one_when_it_came() {
     let entry = Entry::decode(written(&HeaderMap::new(), b"", b"")).unwrap();
     assert_eq!(entry.headers().unwrap(), headers(&[("date", "Sun, 06 Nov 1994 12:00:00 GMT")]));
