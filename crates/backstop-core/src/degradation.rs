@@ -70,6 +70,12 @@ impl Degradation {
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+
+    /// The same for [the same record](Self::is), and for no other while one of its clones lives: to look it up by.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
 }
 
 /// How good an answer is that another source gave. Ordered: the greater is the worse.
@@ -210,5 +216,7 @@ mod tests {
         let one = record();
         assert!(one.is(&one.clone()));
         assert!(!one.is(&record()));
+        assert_eq!(one.id(), one.clone().id());
+        assert_ne!(one.id(), record().id());
     }
 }

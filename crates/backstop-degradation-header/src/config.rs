@@ -3,9 +3,9 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use backstop_core::{ConfigError, Name};
-use http::{HeaderName, header};
+use http::HeaderName;
 
-use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, cache};
+use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, cache, registered::is_registered};
 
 /// How much the headers tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,8 +141,10 @@ impl DegradationHeaderBuilder {
     /// The layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `source_header` or `freshness_header` where it is no header name, or one that HTTP uses
-    /// itself, or where both are the same.
+    /// [`ConfigError`] for `source_header` or `freshness_header` where it is no header name, or one that has a meaning
+    /// already: IANA's [registered fields], those of gRPC, and a few more in wide use; or where both are the same.
+    ///
+    /// [registered fields]: https://www.iana.org/assignments/http-fields/
     pub fn build(self) -> Result<DegradationHeaderLayer, ConfigError> {
         let Self { config, public_names } = self;
         let source_header = own_header("source_header", config.source_header)?;
@@ -163,33 +165,16 @@ impl DegradationHeaderBuilder {
     }
 }
 
-/// A label under one of these names would break the message, or be undone by our own cache safety.
-const TAKEN: [HeaderName; 14] = [
-    header::CACHE_CONTROL,
-    header::CONNECTION,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_RANGE,
-    header::CONTENT_TYPE,
-    header::DATE,
-    header::LOCATION,
-    header::SET_COOKIE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::VARY,
-    header::WARNING,
-];
-
+/// A label under a name that has a meaning already would be taken for that, or be undone by our own cache safety.
 fn own_header(field: &'static str, value: Cow<'static, str>) -> Result<HeaderName, ConfigError> {
     match HeaderName::from_bytes(value.as_bytes()) {
-        Ok(name) if !TAKEN.contains(&name) && !cache::is_removed(&name) && !is_taken_by_grpc(name.as_str()) => Ok(name),
-        _ => Err(ConfigError::new(field, value, "a header name that HTTP and gRPC don't use themselves")),
+        Ok(name) if !is_registered(name.as_str()) && !cache::is_removed(&name) && !is_grpc(name.as_str()) => Ok(name),
+        _ => Err(ConfigError::new(field, value, "a header name that has no meaning in HTTP or gRPC yet")),
     }
 }
 
 /// Metadata that ends so holds base64.
-fn is_taken_by_grpc(name: &str) -> bool {
+fn is_grpc(name: &str) -> bool {
     name.starts_with("grpc-") || name.ends_with("-bin")
 }
 
@@ -230,11 +215,24 @@ impl PublicNames {
         Self(Some(Arc::new(names)))
     }
 
+    /// What this source of ours is called.
     pub(crate) fn of(&self, source: &Name) -> Option<Name> {
         match &self.0 {
             Some(names) => names(source),
             None => Some(source.clone()),
         }
+    }
+
+    /// Whether sources may be called something else outside.
+    pub(crate) const fn are_mapped(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What a source is called that somebody else listed, perhaps one of ours: each name of its path is mapped.
+    pub(crate) fn of_token(&self, token: &str) -> Option<String> {
+        let public = |name: &str| self.of(&Name::new(name.to_owned()).ok()?).map(|name| name.to_string());
+        let path: Option<Vec<_>> = token.split('/').map(public).collect();
+        path.map(|path| path.join("/"))
     }
 }
 

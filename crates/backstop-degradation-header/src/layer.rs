@@ -49,13 +49,17 @@ impl DegradationHeaderLayer {
     }
 
     /// What sources are called outside. A source for which `names` has none isn't listed, and the answer is labelled
-    /// by its freshness alone. What handlers wrote themselves stays as it is.
+    /// by its freshness alone.
+    ///
+    /// That holds for what handlers and upstreams listed as well, without its parameters: a name that one of our own layers
+    /// wrote further in can't be told from theirs once a response was built anew. Name those that are public already, too.
+    /// Of a path such as `recs/cached` each name is looked up.
     ///
     /// ```
     /// use backstop_degradation_header::{DegradationHeaderLayer, name};
     ///
     /// let layer = DegradationHeaderLayer::new().public_names(|source| match source.as_str() {
-    ///     "redis-eu-west-1" => Some(name!("cached")),
+    ///     "redis-eu-west-1" | "cached" => Some(name!("cached")),
     ///     _ => None,
     /// });
     /// # _ = layer;

@@ -64,6 +64,11 @@
 //! | `Stale` of unknown age | `stale` | removed | `Cache-Control: no-store`; validators removed |
 //! | [`Degraded`](Freshness::Degraded) | `degraded` | removed | `Cache-Control: no-store`; validators removed |
 //!
+//! No age is made smaller: where the response has an `Age` already, the greater of the two is written.
+//!
+//! A 304 (Not Modified) carries no label, since a client's cache would keep it with its copy long after recovery
+//! ([RFC 9111 §3.2]). The rest of the table holds for it too.
+//!
 //! The last two rows are the [cache safety](CacheSafety): `ETag`, `Last-Modified`, `Expires`, `Surrogate-Control`,
 //! `CDN-Cache-Control` and the other [targeted] fields (`…-Cache-Control`), `Edge-Control` and `X-Accel-Expires` go, as
 //! each of them could make a cache store the answer, or take it for the real one later. `Warning` is obsolete
@@ -79,21 +84,24 @@
 //!
 //! The handler's headers are its word and are kept where they parse, after all of ours: a source that we list already
 //! isn't repeated, and the worse freshness wins. Sources without a freshness count as `degraded`; `stale` has the age
-//! of the response's `Age`, or of the parameter `age`. They have the same cache safety. What doesn't parse as a list of
-//! at most 16 tokens in 1 KiB, or isn't one of the three words, is removed, with an event at `DEBUG`; sources that
-//! don't parse still count as `degraded`.
+//! of the parameter `age`, or that of the response's `Age`, whichever is greater. They have the same cache safety. The
+//! three words are known in upper and lower case, and **any other word counts as `degraded`**: whoever wrote it didn't
+//! mean that all is well. So does what doesn't parse as a list of at most 16 tokens in 1 KiB, which is removed. Both are
+//! events at `DEBUG`.
 //!
 //! ## One layer inside another
 //!
 //! What an inner layer wrote is written anew by the outer one, by its own settings, and counts once: the records travel
-//! with the response. Reports move up to the scope outside, too, so that a layer further out knows of them even when
+//! with the response. Where a response is built anew between the two, they don't, and what the inner layer wrote counts as
+//! the handler's word. [`public_names`](DegradationHeaderBuilder::public_names) therefore names every source that leaves,
+//! whoever listed it. Reports move up to the scope outside, too, so that a layer further out knows of them even when
 //! the response itself went elsewhere.
 //!
 //! # Knobs
 //!
 //! | knob | default | else |
 //! |---|---|---|
-//! | [`source_header`](DegradationHeaderBuilder::source_header) | `X-Fallback-Source` | any name that HTTP doesn't use itself |
+//! | [`source_header`](DegradationHeaderBuilder::source_header) | `X-Fallback-Source` | any name that has no meaning in HTTP or gRPC yet |
 //! | [`freshness_header`](DegradationHeaderBuilder::freshness_header) | `X-Data-Freshness` | the same |
 //! | [`details`](DegradationHeaderBuilder::details) | [`Details::Plain`] | `Parameters`: `cached;index=1;reason=circuit-open`, `stale;age=912` |
 //! | [`report`](DegradationHeaderBuilder::report) | [`Report::Degraded`] | `Always`: `fresh` for the primary's own answers too |
@@ -111,6 +119,7 @@
 //! headers can't be labelled any more.
 //!
 //! [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651
+//! [RFC 9111 §3.2]: https://www.rfc-editor.org/rfc/rfc9111#section-3.2
 //! [RFC 9111 §5.1]: https://www.rfc-editor.org/rfc/rfc9111#section-5.1
 //! [RFC 9111 §5.5]: https://www.rfc-editor.org/rfc/rfc9111#section-5.5
 //! [targeted]: https://www.rfc-editor.org/rfc/rfc9213
@@ -120,6 +129,7 @@ mod config;
 mod future;
 mod layer;
 mod parse;
+mod registered;
 mod service;
 mod telemetry;
 mod write;

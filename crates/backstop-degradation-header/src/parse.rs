@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use backstop_core::Freshness;
-use http::{HeaderMap, HeaderName, HeaderValue, header::AGE};
+use http::{HeaderMap, HeaderValue, header::AGE};
 
 /// More than anybody has to say; what is longer is somebody's mistake, or malice.
 const MAX_MEMBERS: usize = 16;
@@ -32,11 +32,11 @@ impl Member {
     }
 }
 
-/// The list that all fields of this name make together (RFC 9651 §4.2); `None` where it doesn't parse.
-pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Member>> {
+/// The list that these fields make together (RFC 9651 §4.2); `None` where it doesn't parse.
+pub(crate) fn list(fields: &[&HeaderValue]) -> Option<Vec<Member>> {
     let mut members = Vec::new();
     let mut bytes = 0;
-    for field in headers.get_all(name) {
+    for field in fields {
         bytes += field.len();
         if bytes > MAX_BYTES {
             return None;
@@ -58,32 +58,17 @@ pub(crate) fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Member>
     (members.len() <= MAX_MEMBERS).then_some(members)
 }
 
-/// The worst of the words, which are nothing but `fresh`, `stale` and `degraded`; `None` where they aren't, or where
-/// there are none.
-pub(crate) fn freshness(words: &[Member]) -> Option<Freshness> {
-    let mut worst = None;
-    for word in words {
-        let freshness = match word.token() {
-            "fresh" => Freshness::Fresh,
-            "stale" => Freshness::Stale { age: word.age },
-            "degraded" => Freshness::Degraded,
-            _ => return None,
-        };
-        worst = worst.max(Some(freshness));
-    }
-    worst
+/// What a word of `X-Data-Freshness` says; `None` where it isn't one of ours.
+pub(crate) fn freshness(word: &Member) -> Option<Freshness> {
+    let is = |known: Freshness| word.token().eq_ignore_ascii_case(known.as_str());
+    [Freshness::Fresh, Freshness::Stale { age: word.age }, Freshness::Degraded].into_iter().find(|known| is(*known))
 }
 
-/// The response's `Age`. Of several the first counts (RFC 9111 §5.1).
+/// The response's `Age`: the greatest, where there are several. A cache would take the first (RFC 9111 §5.1), which may be
+/// too young.
 pub(crate) fn age(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(AGE)?.to_str().ok()?.split(',').next()?.trim();
-    seconds(text)
-}
-
-/// Whether this one field is exactly what a layer wrote.
-pub(crate) fn is_only(headers: &HeaderMap, name: &HeaderName, written: Option<&HeaderValue>) -> bool {
-    let mut fields = headers.get_all(name).iter();
-    written.is_some() && fields.next() == written && fields.next().is_none()
+    let fields = headers.get_all(AGE).iter().filter_map(|field| field.to_str().ok());
+    fields.flat_map(|field| field.split(',')).filter_map(|text| seconds(text.trim())).max()
 }
 
 fn seconds(text: &str) -> Option<Duration> {

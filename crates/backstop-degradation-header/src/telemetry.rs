@@ -5,3 +5,7 @@ use http::HeaderName;
 pub(crate) fn unreadable(header: &HeaderName) {
     tracing::debug!(target: "backstop::degradation_header", %header, "removed a label that doesn't parse");
 }
+
+pub(crate) fn unknown(header: &HeaderName) {
+    tracing::debug!(target: "backstop::degradation_header", %header, "took a freshness that isn't known for `degraded`");
+}

@@ -41,5 +41,5 @@ fn is_labelled_as_less<'a>(told: &Told<'a>) -> bool {
     }
     let mut labels = told.all(&X_DATA_FRESHNESS).flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
     let word = |label: &'a [u8]| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    labels.any(|label| word(label) != b"fresh")
+    labels.any(|label| !word(label).eq_ignore_ascii_case(b"fresh"))
 }

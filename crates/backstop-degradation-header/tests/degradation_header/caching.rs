@@ -1,6 +1,7 @@
 //! What caches are told.
 
-use backstop_degradation_header::{CacheSafety, DegradationHeaderLayer};
+use backstop_degradation_header::{CacheSafety, DegradationHeaderLayer, Details, Report};
+use http::StatusCode;
 
 use super::*;
 
@@ -71,6 +72,49 @@ async fn several_cache_control_fields_become_one() {
 #[tokio::test]
 async fn a_stale_answer_leaves_with_its_true_age_so_that_its_old_max_age_is_counted_from_then() {
     assert_eq!(leaves(&DegradationHeaderLayer::new(), stale(912)).await, own("912"));
+}
+
+#[tokio::test]
+async fn an_age_is_never_made_smaller() {
+    let layer = DegradationHeaderLayer::builder().details(Details::Parameters).build().unwrap();
+    for (own, reported, leaves) in [
+        (&[("age", "500")][..], 10, 500),
+        (&[("age", "500")], 912, 912),
+        (&[("age", "5"), ("age", "500")], 10, 500),
+        (&[("age", "5, 500")], 10, 500),
+        (&[("age", "500"), ("x-data-freshness", "stale;age=700")], 10, 700),
+        (&[("age", "500"), ("x-data-freshness", "stale;age=10")], 20, 500),
+        (&[("age", "old")], 10, 10),
+    ] {
+        let headers =
+            answer(&layer, &[from(name!("part"), stale(reported))], response(own)).await.into_parts().0.headers;
+        assert_eq!(field(&headers, "age"), Some(leaves.to_string()), "{own:?}");
+        assert_eq!(freshness(&headers), Some(format!("stale;age={leaves}")), "{own:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_304_carries_no_label_and_a_degraded_one_stays_out_of_caches() {
+    let not_modified = |headers: &[(&'static str, &'static str)]| {
+        let mut response = response(headers);
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    };
+    let always = DegradationHeaderLayer::builder().report(Report::Always).build().unwrap();
+    let theirs = &[("x-fallback-source", "theirs"), ("x-data-freshness", "stale;age=7"), ("etag", "\"1\"")];
+    for (layer, reports, age) in [
+        (&DegradationHeaderLayer::new(), &[from(name!("cached"), stale(912))][..], some("912")),
+        (&DegradationHeaderLayer::new(), &[], some("7")),
+        (&DegradationHeaderLayer::new(), &[from(name!("cached"), Freshness::Degraded)], None),
+        (&always, &[from(name!("cached"), stale(912))], some("912")),
+    ] {
+        let headers = answer(layer, reports, not_modified(theirs)).await.into_parts().0.headers;
+        assert_eq!((source(&headers), freshness(&headers)), (None, None), "{reports:?}");
+        let stored = field(&headers, "cache-control").is_none();
+        assert_eq!((field(&headers, "age"), stored), (age.clone(), age.is_some()), "{reports:?}");
+    }
+    let headers = answer(&always, &[], not_modified(&[])).await.into_parts().0.headers;
+    assert_eq!(freshness(&headers), None);
 }
 
 #[tokio::test]

@@ -69,11 +69,33 @@ async fn a_freshness_without_a_source_is_kept_alone() {
 }
 
 #[tokio::test]
-async fn a_freshness_that_does_not_parse_is_removed_and_says_nothing() {
-    let headers = said(&[], &[(FRESHNESS, "2026-11-20"), ("etag", "\"1\"")]).await;
-    assert_eq!(freshness(&headers), None);
+async fn a_word_that_is_not_known_counts_as_degraded_and_is_kept_out_of_caches() {
+    for unknown in ["partial", "Degraded", "DEGRADED", "fresh, partial", "2026-11-20", "my word", "\"stale\"", "fresh,"]
+    {
+        let headers =
+            said(&[], &[(FRESHNESS, unknown), ("etag", "\"1\""), ("cache-control", "public, max-age=600")]).await;
+        assert_eq!(freshness(&headers), some("degraded"), "{unknown}");
+        assert_eq!(field(&headers, "cache-control"), some("no-store"), "{unknown}");
+        assert_eq!(field(&headers, "etag"), None, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn the_known_words_are_known_in_upper_and_lower_case() {
+    for (word, written, age) in
+        [("Fresh", "fresh", None), ("STALE;age=7", "stale", some("7")), ("fresh, Stale;age=9", "stale", some("9"))]
+    {
+        let headers = said(&[], &[(FRESHNESS, word), ("cache-control", "max-age=60")]).await;
+        assert_eq!((freshness(&headers), field(&headers, "age")), (some(written), age), "{word}");
+        assert_eq!(field(&headers, "cache-control"), some("max-age=60"), "{word}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_of_words_says_nothing() {
+    let headers = said(&[], &[(FRESHNESS, ""), ("etag", "\"1\"")]).await;
+    assert_eq!((source(&headers), freshness(&headers)), (None, None));
     assert_eq!(field(&headers, "etag"), some("\"1\""));
-    assert_eq!(field(&headers, "cache-control"), None);
 }
 
 #[tokio::test]

@@ -1,11 +1,17 @@
 //! One layer inside another, and inside other scopes.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use backstop_core::{Scope, scope::InScope};
 use backstop_degradation_header::{DegradationHeaderLayer, Details, InnerHeaders};
 
 use super::*;
 
 type Build = fn(DegradationHeaderLayer) -> DegradationHeaderLayer;
+type Between = fn(Response<String>) -> Response<String>;
 
 async fn twice(
     outer: &DegradationHeaderLayer,
@@ -69,6 +75,106 @@ async fn what_is_reported_between_two_layers_is_added() {
     });
     let headers = layer.layer(between).oneshot(()).await.unwrap().into_parts().0.headers;
     assert_eq!(source(&headers), some("a, b, rewritten, own"));
+}
+
+/// What leaves two layers, of which the outer one renames, when this is done to the response between them.
+async fn renamed(between: Between) -> HeaderMap {
+    let renaming: Build = |layer| {
+        layer.public_names(|source| match source.as_str() {
+            "redis-1" | "cached" => Some(name!("cached")),
+            _ => None,
+        })
+    };
+    let inner = DegradationHeaderLayer::new().layer(service_fn(|(): ()| async {
+        scope::report(from(name!("redis-1"), stale(7)));
+        scope::report(from(name!("secret"), stale(7)));
+        Ok::<_, Infallible>(response(&[]))
+    }));
+    let between = service_fn(move |(): ()| {
+        let inner = inner.clone();
+        async move { inner.oneshot(()).await.map(between) }
+    });
+    renaming(DegradationHeaderLayer::new()).layer(between).oneshot(()).await.unwrap().into_parts().0.headers
+}
+
+#[tokio::test]
+async fn no_name_from_inside_leaves_whatever_becomes_of_the_response_between_two_layers() {
+    let cases: [(&str, Between); 5] = [
+        ("untouched", |response| response),
+        ("a field is appended", |mut response| {
+            response.headers_mut().append("x-fallback-source", "secret;host=redis-2".parse().unwrap());
+            response
+        }),
+        ("the fields are one list", |mut response| {
+            response.headers_mut().insert("x-fallback-source", "redis-1, secret, own/secret".parse().unwrap());
+            response
+        }),
+        ("built anew, with its headers", |response| {
+            let mut anew = Response::new(String::new());
+            *anew.headers_mut() = response.headers().clone();
+            anew
+        }),
+        ("built anew, with other headers", |_| response(&[("x-fallback-source", "redis-1, cached, redis-2")])),
+    ];
+    for (case, between) in cases {
+        assert_eq!(source(&renamed(between).await), some("cached"), "{case}");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what a handler may do")]
+async fn what_was_labelled_in_another_task_and_built_anew_is_named_for_the_outside_too() {
+    let inner = DegradationHeaderLayer::new();
+    let outer = DegradationHeaderLayer::new().public_names(|source| (source == "a").then_some(name!("public")));
+    let service = outer.layer(service_fn(move |(): ()| {
+        let inner = inner.clone();
+        async move {
+            let reports = [from(name!("a"), stale(7)), from(name!("b"), stale(7))];
+            let task = tokio::spawn(async move { answer(&inner, &reports, response(&[])).await });
+            task.await.map(|response| {
+                let mut anew = Response::new(String::new());
+                *anew.headers_mut() = response.headers().clone();
+                anew
+            })
+        }
+    }));
+    let headers = service.oneshot(()).await.unwrap().into_parts().0.headers;
+    assert_eq!((source(&headers), freshness(&headers)), (some("public"), some("stale")));
+}
+
+#[tokio::test]
+async fn what_is_added_to_our_own_list_is_listed_once_and_does_not_make_it_worse() {
+    let layer = DegradationHeaderLayer::new();
+    let inner = layer.layer(service_fn(|(): ()| async {
+        scope::report(from(name!("cached"), stale(7)));
+        Ok::<_, Infallible>(response(&[]))
+    }));
+    let between = service_fn(move |(): ()| {
+        let inner = inner.clone();
+        async move {
+            let mut response = inner.oneshot(()).await?;
+            response.headers_mut().append("x-fallback-source", "cached".parse().unwrap());
+            response.headers_mut().append("x-data-freshness", "fresh".parse().unwrap());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let headers = layer.layer(between).oneshot(()).await.unwrap().into_parts().0.headers;
+    assert_eq!((source(&headers), freshness(&headers)), (some("cached"), some("stale")));
+}
+
+#[tokio::test]
+async fn many_reports_under_two_layers_are_each_named_once() {
+    for n in [1_000, 2_000, 4_000] {
+        let named = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&named);
+        let outer = DegradationHeaderLayer::new().public_names(move |_| {
+            count.fetch_add(1, Relaxed);
+            None
+        });
+        let reports: Vec<_> = (0..n).map(|n| from(Name::new(format!("s{n}")).unwrap(), stale(7))).collect();
+        let headers = twice(&outer, &DegradationHeaderLayer::new(), &reports, response(&[])).await;
+        assert_eq!((source(&headers), named.load(Relaxed)), (None, n));
+    }
 }
 
 #[tokio::test]
