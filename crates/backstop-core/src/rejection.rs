@@ -1,6 +1,6 @@
 //! Answers that a layer makes itself.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use crate::{ErrorRef, Name, Outcome, Pushback, Reason, SetBy};
 
@@ -190,13 +190,22 @@ pub struct ProviderFailure {
     pub provider: Name,
     /// Why it didn't answer.
     pub reason: Reason,
+    /// The text of its error, or what would have let it answer. For logs and handlers: no response carries it.
+    pub error: Option<Cow<'static, str>>,
 }
 
 impl ProviderFailure {
     /// A provider, and why it didn't answer.
     #[must_use]
     pub const fn new(provider: Name, reason: Reason) -> Self {
-        Self { provider, reason }
+        Self { provider, reason, error: None }
+    }
+
+    /// With the text of its error.
+    #[must_use]
+    pub fn with_error(mut self, error: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.error = error.map(Into::into);
+        self
     }
 }
 
@@ -229,7 +238,7 @@ impl AllProvidersFailed {
 impl fmt::Display for AllProvidersFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "all providers of {} failed:", self.0.chain)?;
-        for (i, ProviderFailure { provider, reason }) in self.0.failures.iter().enumerate() {
+        for (i, ProviderFailure { provider, reason, .. }) in self.0.failures.iter().enumerate() {
             write!(f, "{} {provider} ({reason})", if i == 0 { "" } else { "," })?;
         }
         Ok(())

@@ -8,12 +8,13 @@
 //! | either | a failure, or its time is up | the end, without an answer |
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use backstop_core::{
-    Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, Freshness, NotCopied, Outcome, Reason, Scope,
+    Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, NotCopied, Outcome, Reason, Scope,
 };
 
 use crate::{
@@ -40,7 +41,18 @@ enum Phase<T> {
 }
 
 /// Why there is no answer.
-pub(crate) type Failed = (Reason, Outcome);
+pub(crate) struct Failed {
+    pub(crate) reason: Reason,
+    pub(crate) outcome: Outcome,
+    /// The text of its error, or what would have let it answer.
+    pub(crate) error: Option<Cow<'static, str>>,
+}
+
+impl Failed {
+    pub(crate) const fn new(reason: Reason, outcome: Outcome) -> Self {
+        Self { reason, outcome, error: None }
+    }
+}
 
 impl<T> Ask<T> {
     /// Starts `provider`, if it has room, with a copy of the request where it needs one.
@@ -62,12 +74,14 @@ impl<T> Ask<T> {
         judge: &C,
         accepts: fn(&Outcome) -> bool,
         committer: Option<&Committer<T>>,
+        error_text: &ErrorText,
     ) -> Poll<Result<Answer<T>, Failed>> {
         if let Phase::Running(attempt) = &mut self.phase {
             let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
             let answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
-                (judge.reason(Err(error)), judge.classify(Err(error)))
+                let text = error_text.of(error).map(Cow::Owned);
+                Failed { reason: judge.reason(Err(error)), outcome: judge.classify(Err(error)), error: text }
             })?;
             accept(answer.value(), judge, accepts)?;
             let Some(committer) = committer else {
@@ -96,8 +110,8 @@ impl<T> Ask<T> {
 
 fn accept<T, C: Classify<T> + ?Sized>(answer: &T, judge: &C, accepts: fn(&Outcome) -> bool) -> Result<(), Failed> {
     let outcome = judge.classify(Ok(answer));
-    if accepts(&outcome) { Ok(()) } else { Err((judge.reason(Ok(answer)), outcome)) }
+    if accepts(&outcome) { Ok(()) } else { Err(Failed::new(judge.reason(Ok(answer)), outcome)) }
 }
 
-const TIMED_OUT: Failed = (Reason::Timeout, Outcome::failure());
-const BROKE_OFF: Failed = (Reason::Body, Outcome::failure());
+const TIMED_OUT: Failed = Failed::new(Reason::Timeout, Outcome::failure());
+const BROKE_OFF: Failed = Failed::new(Reason::Body, Outcome::failure());

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, Freshness, Keep, Name, ProviderFailure,
+    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, ErrorText, Freshness, Keep, Name, ProviderFailure,
     RequestFacts, SetBy, scope,
 };
 use tokio::time::Instant;
@@ -52,6 +52,7 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) control: Arc<Control>,
     /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
     pub(crate) committer: Option<Committer<T>>,
+    pub(crate) error_text: ErrorText,
 }
 
 /// What judges the answers in a handler.

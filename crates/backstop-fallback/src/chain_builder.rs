@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, HttpClassify, Keep, Name, Outcome, WrapBody};
+use backstop_core::{
+    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, HttpClassify, Keep, Name, Outcome, WrapBody,
+};
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
@@ -25,6 +27,7 @@ pub struct FallbackChainBuilder<Req, T> {
     commit: Commit,
     committer: Option<Committer<T>>,
     seed: Option<u64>,
+    error_text: ErrorText,
 }
 
 impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
@@ -39,6 +42,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             commit: Commit::Headers,
             committer: None,
             seed: None,
+            error_text: ErrorText::default(),
         }
     }
 }
@@ -110,6 +114,15 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
+    /// What logs and [`ProviderFailure::error`](crate::ProviderFailure) show of an error: unless set, its text and that
+    /// of its causes, cut to 256 bytes, with control characters escaped and without the user information and query of URLs.
+    ///
+    /// `None` shows nothing. The closure's text is cut and escaped in the same way.
+    pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.error_text = ErrorText::new(text);
+        self
+    }
+
     /// Ends the chain with `default`, so that it can't fail: [`FailSafeChain::execute`](crate::FailSafeChain::execute)
     /// has no error.
     pub fn fail_safe(self, default: T) -> FailSafeBuilder<Req, T>
@@ -129,7 +142,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, repeatable, commit, committer, seed } = self;
+        let Self { name, total, providers, judge, repeatable, commit, committer, seed, error_text } = self;
         let name = Name::new(name)?;
         commit.check()?;
         if total.is_zero() || total > LONGEST_TOTAL {
@@ -150,7 +163,17 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
         let names = providers.iter().map(Provider::name).cloned().collect();
         let control = Arc::new(Control::new(name.clone(), names, seed));
-        Ok(FallbackChain::new(Chain { name, total, providers, needs, judge, repeatable, control, committer }))
+        Ok(FallbackChain::new(Chain {
+            name,
+            total,
+            providers,
+            needs,
+            judge,
+            repeatable,
+            control,
+            committer,
+            error_text,
+        }))
     }
 }
 

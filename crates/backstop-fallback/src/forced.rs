@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
-    ask::Ask,
+    ask::{Ask, Failed},
     chain::Chain,
     found::{Found, Instead},
     share::next_deadline,
@@ -42,7 +42,10 @@ impl<Req, T> Forced<Req, T> {
         let source = &chain.providers[provider];
         let deadline = next_deadline(Instant::now(), limit, others as u32 + 1, source.own_timeout());
         let ask = Ask::start(source, deadline, copy)
-            .inspect_err(|reason| telemetry::forced_in_vain(&chain.name, source.name(), *reason))
+            .inspect_err(|reason| {
+                let failed = Failed::new(*reason, Outcome::neutral().unprocessed());
+                telemetry::forced_in_vain(&chain.control, source.name(), &failed);
+            })
             .ok()?;
         let position = provider + others - chain.providers.len();
         Some(Self { chain: Arc::clone(chain), provider, position, started, ask })
@@ -51,11 +54,12 @@ impl<Req, T> Forced<Req, T> {
     /// The provider's answer; `None` where it has none.
     pub(crate) fn poll<C: Classify<T> + ?Sized>(&mut self, cx: &mut Context<'_>, judge: &C) -> Poll<Option<Found<T>>> {
         let provider = &self.chain.providers[self.provider];
-        let committer = self.chain.committer.as_ref();
-        let answer = match ready!(self.ask.poll(cx, judge, Outcome::answers_for_another, committer)) {
+        let Chain { control, committer, error_text, .. } = &*self.chain;
+        let polled = self.ask.poll(cx, judge, Outcome::answers_for_another, committer.as_ref(), error_text);
+        let answer = match ready!(polled) {
             Ok(answer) => answer,
-            Err((reason, _)) => {
-                telemetry::forced_in_vain(&self.chain.name, provider.name(), reason);
+            Err(failed) => {
+                telemetry::forced_in_vain(control, provider.name(), &failed);
                 return Poll::Ready(None);
             }
         };
@@ -69,6 +73,6 @@ impl<Req, T> Forced<Req, T> {
             failures: Vec::new(),
         };
         let instead = Instead { position: self.position, reason: Reason::Forced };
-        Poll::Ready(Some(Found::tell(&self.chain.name, result, Some(instead))))
+        Poll::Ready(Some(Found::publish(&self.chain.control, result, Some(instead))))
     }
 }

@@ -1,8 +1,8 @@
 //! An answer, and who is told of it.
 
-use backstop_core::{Degradation, Name, Reason, scope};
+use backstop_core::{Degradation, Reason, scope};
 
-use crate::{FallbackResult, telemetry};
+use crate::{FallbackResult, handle::Control, telemetry};
 
 /// An answer.
 pub(crate) struct Found<T> {
@@ -18,14 +18,17 @@ pub(crate) struct Instead {
 }
 
 impl<T> Found<T> {
-    /// Tells everybody of this answer.
-    pub(crate) fn tell(chain: &Name, result: FallbackResult<T>, instead: Option<Instead>) -> Self {
-        telemetry::answered(chain, &result.source, || result.latency);
+    /// Reports this answer to the scope, the log and the metrics.
+    pub(crate) fn publish(chain: &Control, result: FallbackResult<T>, instead: Option<Instead>) -> Self {
+        telemetry::answered(chain.name(), &result.source, || result.latency);
+        if instead.is_none() {
+            telemetry::fresh(chain);
+        }
         let degradation = instead.map(|Instead { position, reason }| {
             let degradation =
-                Degradation::new(chain.clone(), result.source.clone(), position, reason, result.freshness);
+                Degradation::new(chain.name().clone(), result.source.clone(), position, reason, result.freshness);
             scope::report(degradation.clone());
-            telemetry::activated(&degradation, result.latency);
+            telemetry::activated(chain, &degradation, &result);
             degradation
         });
         Self { result, degradation }

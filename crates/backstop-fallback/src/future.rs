@@ -140,6 +140,7 @@ where
 {
     fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
     where
+        S::Error: 'static,
         C: Classify<S::Response>,
     {
         Self::Rest { rest: Box::pin(Rest::new(spare, failure, reports)) }

@@ -4,13 +4,14 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use backstop_core::{ConfigError, Name};
 
-use crate::telemetry;
+use crate::{eligibility::Eligibility, episode::Episodes, telemetry};
 
 /// Looks at a chain's forced provider, and sets it. Clones, and the handles of the chain's clones and of its layers, act on
 /// the same.
@@ -61,6 +62,30 @@ pub struct Forcing {
     pub share: f64,
 }
 
+/// How a chain does now: see [`FallbackHandle::status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FallbackStatus {
+    /// The running [episode](crate#in-logs) of degraded answers; `None` while the chain is healthy.
+    pub episode: Option<DegradedEpisode>,
+}
+
+/// An [episode](crate#in-logs) of degraded answers, so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DegradedEpisode {
+    /// How long ago it began.
+    pub duration: Duration,
+    /// How long ago the last answer was degraded, or missing.
+    pub last_degraded: Duration,
+    /// All calls of the chain since it began.
+    pub calls: u64,
+    /// Those that another provider than the primary answered.
+    pub degraded: u64,
+    /// Those that nobody answered.
+    pub exhausted: u64,
+}
+
 impl FallbackHandle {
     pub(crate) const fn new(control: Arc<Control>) -> Self {
         Self(control)
@@ -103,6 +128,19 @@ impl FallbackHandle {
         self.0.set(Word::NOBODY);
     }
 
+    /// Whether the chain's answers are degraded, and since when.
+    #[must_use]
+    pub fn status(&self) -> FallbackStatus {
+        let episode = self.0.episodes.current().map(|(summary, last_degraded)| DegradedEpisode {
+            duration: summary.duration,
+            last_degraded,
+            calls: summary.calls,
+            degraded: summary.degraded,
+            exhausted: summary.exhausted,
+        });
+        FallbackStatus { episode }
+    }
+
     /// What is forced, if anything.
     #[must_use]
     pub fn forcing(&self) -> Option<Forcing> {
@@ -124,6 +162,10 @@ pub(crate) struct Control {
     /// Alone in what it tells, so `Relaxed` is enough.
     word: AtomicU64,
     next_seed: AtomicU64,
+    /// Nobody has been told yet that the provider forced now has no answer.
+    pub(crate) untold: AtomicBool,
+    pub(crate) episodes: Episodes,
+    pub(crate) eligibility: Eligibility,
 }
 
 /// A provider's index, and above it, in the low 33 bits, the share in 2⁻³² of the requests. Without a share, nobody is
@@ -159,7 +201,19 @@ impl Word {
 impl Control {
     pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
         let next_seed = AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..)));
-        Self { chain, providers, word: AtomicU64::new(Word::NOBODY.0), next_seed }
+        Self {
+            chain,
+            providers,
+            word: AtomicU64::new(Word::NOBODY.0),
+            next_seed,
+            untold: AtomicBool::new(true),
+            episodes: Episodes::new(),
+            eligibility: Eligibility::new(),
+        }
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.chain
     }
 
     /// The provider that the next request goes to first, if it is to be forced.
@@ -176,6 +230,7 @@ impl Control {
 
     fn set(&self, word: Word) {
         self.word.store(word.0, Relaxed);
+        self.untold.store(true, Relaxed);
         telemetry::forcing(&self.chain, self.forcing(word).as_ref());
     }
 

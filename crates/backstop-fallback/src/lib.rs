@@ -99,7 +99,39 @@
 //! 5xx, a lost connection, a body that broke off and an error of your own prove nothing. Nor does being given the head alone,
 //! as [`Provider::head`] is: of a `DELETE` that is all there is.
 //!
-//! So a payment is charged, else queued, and never charged twice by accident:
+//! A provider that isn't asked for this reason has the reason `not-eligible`, and its
+//! [`error`](ProviderFailure::error) names what would change that. **Behind a gRPC server or a `POST` route** that is every
+//! provider, because the service is a handler, whose calls nobody but you knows:
+//!
+//! ```
+//! # type Request = http::Request<String>;
+//! # type Response = http::Response<String>;
+//! # async fn cached(_: Request) -> Response { Response::default() }
+//! # async fn enqueue(_: Request) -> Response { Response::default() }
+//! use backstop_fallback::{FallbackChain, FallbackLayer, Provider, Repeat, name};
+//! use tower::ServiceBuilder;
+//!
+//! // gRPC: every call is a `POST`, and only you know which ones merely read. Those are safe to repeat.
+//! let quotes: FallbackChain<Request, Response> =
+//!     FallbackChain::builder("quotes").provider(Provider::from_fn(name!("replica"), cached)).build()?;
+//! let stack = ServiceBuilder::new()
+//!     .map_request(|mut request: Request| {
+//!         if request.uri().path() == "/shop.Quotes/Get" {
+//!             request.extensions_mut().insert(Repeat::Safe);
+//!         }
+//!         request
+//!     })
+//!     .layer(FallbackLayer::new(name!("quotes_service"), quotes));
+//!
+//! // A `POST` that writes: the queue is right in any case, also where the order has been placed already.
+//! let orders: FallbackChain<Request, Response> = FallbackChain::builder("orders")
+//!     .provider(Provider::from_fn(name!("queue"), enqueue).even_if_processed())
+//!     .build()?;
+//! # _ = (stack, orders);
+//! # Ok::<(), backstop_fallback::ConfigError>(())
+//! ```
+//!
+//! A payment is charged, else queued, and never charged twice by accident:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -216,9 +248,32 @@
 //!
 //! # What an operator sees
 //!
-//! Each activation is one `WARN` event under the target `backstop::fallback`, with `chain`, `provider`, `position`, `reason`,
-//! `freshness` and `latency`; each exhaustion is one with `chain` and every provider's reason. So are forced providers that
-//! had no answer. With the feature `metrics`:
+//! ## In logs
+//!
+//! Degraded answers are logged as *episodes*, under the target `backstop::fallback`: an outage is a few lines, however
+//! many requests it hits. An episode begins with the first degraded answer, or the first request that nobody answered,
+//! while none runs. It ends with the first fresh answer at least 1 min after the last degraded one. If the next episode
+//! begins within 10 min, that minute doubles, up to 10 min.
+//!
+//! | level | when | fields |
+//! |---|---|---|
+//! | `WARN` | an episode begins | `chain`, `provider`, `position`, `reason`, `freshness`, `latency`, `error` |
+//! | `WARN` | for the first time in an episode, nobody answers | `chain`, `failed` (each provider and its reason), `error`, `not_eligible` |
+//! | `WARN` | the last minute's share is at least 5 %, and four times that of the last line | `chain`, `calls`, `degraded`, `exhausted`, `last_minute`, `duration` |
+//! | `INFO` | an episode goes on: after 1 min, then 2, 4, … 32 min later, then hourly | the same |
+//! | `INFO` | it ends | the same |
+//! | `WARN` | 10 requests failed, and no provider has ever been [eligible](#side-effects): once | `chain` |
+//! | `WARN` | a [forced](#exercising-it) provider had no answer: once for each time that one is forced | `chain`, `provider`, `reason`, `error` |
+//! | `DEBUG` | any other degraded answer, exhaustion, or forced provider without an answer | as above |
+//!
+//! No timer runs: a line comes with the call that finds it due. `error` is the text of the primary's error, cut, escaped, and
+//! without secrets in URLs: see [`error_text`](FallbackChainBuilder::error_text). Nothing else of a request is logged. Answers of
+//! forced providers belong to no episode. [`FallbackHandle::status`] shows the running episode. Alert on the share of
+//! degraded answers, which the metrics give, and not on episodes.
+//!
+//! ## In metrics
+//!
+//! With the feature `metrics`:
 //!
 //! | metric | labels | tells |
 //! |---|---|---|
@@ -241,6 +296,8 @@ mod chain_builder;
 mod commit;
 mod concurrency;
 mod detour;
+mod eligibility;
+mod episode;
 mod fail_safe;
 mod forced;
 mod found;
@@ -272,7 +329,7 @@ pub use chain_builder::FallbackChainBuilder;
 pub use commit::Commit;
 pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
-pub use handle::{FallbackHandle, Forcing};
+pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, Forcing};
 pub use layer::FallbackLayer;
 pub use provider::Provider;
 pub use service::Fallback;

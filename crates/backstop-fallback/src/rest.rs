@@ -1,18 +1,20 @@
 //! What goes on once the primary has failed: the chain's providers are asked, while its failed answer is kept.
 
 use std::{
+    borrow::Cow,
     mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, KeepAnswer, Reject, scope};
+use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, scope};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
+    ask::Failed,
     future::PolicyOf,
     spare::{Failure, Spare},
     walk::Walk,
@@ -53,6 +55,7 @@ pin_project! {
 impl<S, Req, C, J, K, A> Rest<S, Req, C, J, K, A>
 where
     S: Service<Req>,
+    S::Error: 'static,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
     K: CopyRequest<Req>,
@@ -64,7 +67,9 @@ where
         let chain = policy.chain.shared();
         let limit = chain.limit(started);
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
-        walk.passed(policy.primary.clone(), failure.reason, failure.outcome);
+        let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
+        let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
+        walk.passed(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
         let last_resort = match failure.result {
             // No longer than the providers have, of whom the last one may be done at once.
             Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response, limit.instant()) },

@@ -119,7 +119,7 @@ where
 
     /// Tells that the primary answered.
     pub(crate) fn tell(&self) {
-        telemetry::primary_answered(self.policy.chain.name(), &self.policy.primary, self.called);
+        telemetry::primary_answered(&self.policy.chain.shared().control, &self.policy.primary, self.called);
     }
 
     /// Why this isn't an answer; `None` if it is.

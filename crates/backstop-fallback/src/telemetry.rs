@@ -1,17 +1,23 @@
 //! What the chain tells an operator. Nothing of a request is in it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use backstop_core::{AllProvidersFailed, Degradation, Name, Reason};
 
-use crate::Forcing;
+use crate::{
+    FallbackResult, Forcing,
+    ask::Failed,
+    episode::{Line, Summary},
+    handle::Control,
+};
 
 /// When a request came, where the latency of every answer is told: else there is nothing to know.
 pub(crate) use recorder::Called;
 
 /// The primary answered.
-pub(crate) fn primary_answered(chain: &Name, primary: &Name, called: Called) {
-    recorder::answered(chain, primary, || called.elapsed());
+pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: Called) {
+    recorder::answered(chain.name(), primary, || called.elapsed());
+    fresh(chain);
 }
 
 /// A provider answered, the first one as well as any other.
@@ -21,25 +27,103 @@ pub(crate) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> 
     recorder::answered(chain, provider, latency);
 }
 
+/// The answer is the primary's.
+#[inline]
+pub(crate) fn fresh(chain: &Control) {
+    if let Some(line) = chain.episodes.fresh() {
+        goes_on(chain.name(), line);
+    }
+}
+
 /// Another provider than the first one answered.
-pub(crate) fn activated(degradation: &Degradation, latency: Duration) {
-    tracing::warn!(
-        target: "backstop::fallback",
-        chain = %degradation.chain(),
-        provider = %degradation.source(),
-        position = degradation.position(),
-        reason = %degradation.reason(),
-        freshness = %degradation.freshness(),
-        ?latency,
-        "a fallback answered"
-    );
-    recorder::activated(degradation.chain(), degradation.source());
+pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
+    recorder::activated(chain.name(), degradation.source());
+    // What an operator forces is no outage.
+    let line = if degradation.reason() == Reason::Forced { None } else { chain.episodes.degraded() };
+    let chain = chain.name();
+    macro_rules! event {
+        ($level:ident, $text:literal) => {
+            tracing::$level!(
+                target: "backstop::fallback",
+                %chain,
+                provider = %degradation.source(),
+                position = degradation.position(),
+                reason = %degradation.reason(),
+                freshness = %degradation.freshness(),
+                latency = ?result.latency,
+                error = result.failures.first().and_then(|first| first.error.as_deref()),
+                $text
+            )
+        };
+    }
+    match line {
+        Some(Line::Began) => event!(warn, "a fallback answers"),
+        line => {
+            event!(debug, "a fallback answered");
+            if let Some(line) = line {
+                goes_on(chain, line);
+            }
+        }
+    }
 }
 
 /// No provider answered.
-pub(crate) fn exhausted(failed: &AllProvidersFailed) {
-    tracing::warn!(target: "backstop::fallback", chain = %failed.chain(), %failed, "no provider answered");
-    recorder::exhausted(failed.chain());
+pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
+    recorder::exhausted(chain.name());
+    let line = chain.episodes.exhausted();
+    let chain = chain.name();
+    let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NotEligible);
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "backstop::fallback",
+                %chain,
+                %failed,
+                error = failed.failures().first().and_then(|first| first.error.as_deref()),
+                not_eligible = not_eligible.and_then(|failure| failure.error.as_deref()),
+                "no provider answered"
+            )
+        };
+    }
+    match line {
+        Some(Line::Began | Line::Exhausted) => event!(warn),
+        line => {
+            event!(debug);
+            if let Some(line) = line {
+                goes_on(chain, line);
+            }
+        }
+    }
+}
+
+/// An episode of degraded answers goes on or ends. How it begins is told with the answer.
+#[cold]
+fn goes_on(chain: &Name, line: Line) {
+    macro_rules! event {
+        ($level:ident, $summary:ident, $text:literal) => {{
+            let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;
+            tracing::$level!(
+                target: "backstop::fallback",
+                %chain, calls, degraded, exhausted, last_minute, ?duration, $text
+            )
+        }};
+    }
+    match line {
+        Line::Continues(summary) => event!(info, summary, "fallbacks still answer"),
+        Line::Rose(summary) => event!(warn, summary, "fallbacks answer a larger share"),
+        Line::Ended(summary) => event!(info, summary, "the primary answers again"),
+        Line::Began | Line::Exhausted => {}
+    }
+}
+
+/// The chain has had nobody to ask, ever.
+pub(crate) fn never_eligible(chain: &Name) {
+    tracing::warn!(
+        target: "backstop::fallback",
+        %chain,
+        "no provider was ever eligible: all requests that failed may have been processed; mark providers \
+         `even_if_processed`, or say by `Repeat::Safe` or `repeat_only_if` which requests are safe to repeat"
+    );
 }
 
 /// An operator has a provider exercised, or ends that.
@@ -48,15 +132,24 @@ pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
     tracing::info!(target: "backstop::fallback", %chain, provider, share, "the forced provider was set");
 }
 
-/// A provider that is being exercised has no answer.
-pub(crate) fn forced_in_vain(chain: &Name, provider: &Name, reason: Reason) {
-    tracing::warn!(
-        target: "backstop::fallback",
-        %chain,
-        %provider,
-        %reason,
-        "a forced provider did not answer; the primary is asked"
-    );
+/// A provider that is being exercised has no answer. The first time is worth a warning.
+pub(crate) fn forced_in_vain(chain: &Control, provider: &Name, failed: &Failed) {
+    let Failed { reason, error, .. } = failed;
+    let is_first = chain.untold.swap(false, Relaxed);
+    let chain = chain.name();
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "backstop::fallback",
+                %chain,
+                %provider,
+                %reason,
+                error = error.as_deref(),
+                "a forced provider did not answer; the primary is asked"
+            )
+        };
+    }
+    if is_first { event!(warn) } else { event!(debug) }
 }
 
 #[cfg(not(feature = "metrics"))]

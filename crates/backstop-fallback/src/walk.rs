@@ -12,6 +12,7 @@
 //! From the second provider on only a success is an answer: a cache that answers 404 is a miss.
 
 use std::{
+    borrow::Cow,
     mem,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,13 +26,17 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
-    ask::Ask,
+    ask::{Ask, Failed},
     chain::Chain,
     found::{Found, Instead},
     provider::SideEffects,
     share::next_deadline,
     telemetry,
 };
+
+/// Why a provider isn't asked once the request may have been processed, and what changes that.
+const POSSIBLY_PROCESSED: &str = "the request may have been processed; mark this provider `even_if_processed`, mark those \
+    before it `only_reads` if they are, or say that such requests are safe to repeat by `Repeat::Safe` or `repeat_only_if`";
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {
@@ -71,8 +76,9 @@ impl<Req, T> Walk<Req, T> {
     }
 
     /// Notes that `provider` gave no answer.
-    pub(crate) fn passed(&mut self, provider: Name, reason: Reason, outcome: Outcome) {
-        self.failures.push(ProviderFailure::new(provider, reason));
+    pub(crate) fn passed(&mut self, provider: Name, failed: Failed) {
+        let Failed { reason, outcome, error } = failed;
+        self.failures.push(ProviderFailure::new(provider, reason).with_error(error));
         if let Some(Pushback::After(wait)) = outcome.pushback {
             // None for a wait that no clock can tell.
             let again_at = Instant::now().checked_add(wait);
@@ -89,19 +95,19 @@ impl<Req, T> Walk<Req, T> {
         mut copy: impl FnMut(CopyAs) -> Result<Req, NotCopied>,
     ) -> Poll<Option<Found<T>>> {
         while self.next < self.chain.providers.len() {
-            let (reason, outcome) = match &mut self.running {
+            let mut failed = match &mut self.running {
                 None => match self.start(&mut copy) {
                     Ok(ask) => {
                         self.running = Some(ask);
                         continue;
                     }
                     // Not asked, so nothing of it was processed.
-                    Err(reason) => (reason, Outcome::neutral().unprocessed()),
+                    Err(failed) => failed,
                 },
                 Some(ask) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
-                    match ready!(ask.poll(cx, judge, accepts, self.chain.committer.as_ref())) {
+                    match ready!(ask.poll(cx, judge, accepts, self.chain.committer.as_ref(), &self.chain.error_text)) {
                         Ok(answer) => {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
@@ -112,23 +118,31 @@ impl<Req, T> Walk<Req, T> {
             };
             self.running = None;
             let provider = &self.chain.providers[self.next];
-            let outcome = if provider.processes_nothing() { outcome.unprocessed() } else { outcome };
-            self.passed(provider.name().clone(), reason, outcome);
+            if provider.processes_nothing() {
+                failed.outcome = failed.outcome.unprocessed();
+            }
+            self.passed(provider.name().clone(), failed);
             self.next += 1;
         }
         Poll::Ready(None)
     }
 
-    fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Reason> {
+    fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Failed> {
+        // A provider that isn't asked processes nothing.
+        let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
         let repeatable = self.request.may_be_repeated() || !self.may_be_processed;
-        let eligible = repeatable || provider.side_effects() == SideEffects::Allowed;
-        if !eligible || !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
-            return Err(Reason::NotEligible);
+        if !repeatable && provider.side_effects() != SideEffects::Allowed {
+            let error = Some(POSSIBLY_PROCESSED.into());
+            return Err(Failed { error, ..not_asked(Reason::NotEligible) });
         }
+        if !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
+            return Err(not_asked(Reason::NotEligible));
+        }
+        self.chain.control.eligibility.asked();
         let left = (self.chain.providers.len() - self.next) as u32;
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
-        Ask::start(provider, deadline, copy)
+        Ask::start(provider, deadline, copy).map_err(not_asked)
     }
 
     fn found(&mut self, answer: Answer<T>) -> Found<T> {
@@ -147,14 +161,19 @@ impl<Req, T> Walk<Req, T> {
         let latency = self.started.elapsed();
         let is_fallback = instead.is_some();
         let result = FallbackResult { value, source, latency, is_fallback, freshness, failures };
-        Found::tell(&self.chain.name, result, instead)
+        Found::publish(&self.chain.control, result, instead)
     }
 
     /// What to say when none is left.
     pub(crate) fn into_failed(self) -> AllProvidersFailed {
+        if self.failures.iter().filter(|failure| failure.error == Some(Cow::Borrowed(POSSIBLY_PROCESSED))).count()
+            == self.chain.providers.len()
+        {
+            self.chain.control.eligibility.none_was(&self.chain.name);
+        }
         let retry_after = self.again_at.map(|at| at.saturating_duration_since(Instant::now()));
         let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, retry_after);
-        telemetry::exhausted(&failed);
+        telemetry::exhausted(&self.chain.control, &failed);
         failed
     }
 }

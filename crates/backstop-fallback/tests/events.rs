@@ -17,18 +17,18 @@ use common::*;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::{
-    Event, Metadata, Subscriber,
+    Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
 
 /// Each event of the layer as one line.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+#[derive(Clone)]
+struct Lines(Arc<Mutex<Vec<String>>>, Level);
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "backstop::fallback"
+        metadata.target() == "backstop::fallback" && *metadata.level() <= self.1
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -59,6 +59,16 @@ impl Visit for Line {
 }
 
 impl Lines {
+    /// Everything that isn't told for each request.
+    fn of_states() -> Self {
+        Self(Arc::default(), Level::INFO)
+    }
+
+    /// Everything.
+    fn of_requests() -> Self {
+        Self(Arc::default(), Level::DEBUG)
+    }
+
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
@@ -78,7 +88,7 @@ async fn ask(layer: &FallbackLayer<Req, Response>, code: Option<u16>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_primary_that_answers_says_nothing() {
-    let lines = Lines::default();
+    let lines = Lines::of_states();
     let _here = tracing::subscriber::set_default(lines.clone());
     for code in [200, 404] {
         ask(&FallbackLayer::new(name!("primary"), behind()), Some(code)).await;
@@ -87,21 +97,112 @@ async fn a_primary_that_answers_says_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fallback_that_hides_an_outage_shows_in_the_log_each_time() {
-    let lines = Lines::default();
+async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line() {
+    let lines = Lines::of_states();
     let _here = tracing::subscriber::set_default(lines.clone());
     let layer = FallbackLayer::new(name!("primary"), behind());
-    for (code, reason, latency) in [(Some(503), "status-503", "50ms"), (None, "timeout", "400ms")] {
-        ask(&layer, code).await;
-        let line =
-            format!("WARN chain=chain provider=static position=1 reason={reason} freshness=degraded latency={latency}");
-        assert_eq!(lines.take(), [line]);
+    for _ in 0..100 {
+        ask(&layer, Some(503)).await;
+    }
+    let began =
+        "WARN chain=chain provider=static position=1 reason=status-503 freshness=degraded latency=50ms".to_owned();
+    assert_eq!(lines.take(), [began]);
+    sleep(Duration::from_secs(60)).await;
+    ask(&layer, None).await;
+    let goes_on = "INFO chain=chain calls=100 degraded=100 exhausted=0 last_minute=1.0 duration=65.35s".to_owned();
+    assert_eq!(lines.take(), [goes_on]);
+    let episode = layer.handle().status().episode.unwrap();
+    assert_eq!((episode.calls, episode.degraded, episode.exhausted), (101, 101, 0));
+    sleep(Duration::from_secs(60)).await;
+    ask(&layer, Some(200)).await;
+    let ended = "INFO chain=chain calls=102 degraded=101 exhausted=0 last_minute=1.0 duration=125.4s".to_owned();
+    assert_eq!(lines.take(), [ended]);
+    assert_eq!(layer.handle().status().episode, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_degraded_answer_is_told_to_who_asks_for_that() {
+    let lines = Lines::of_requests();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let layer = FallbackLayer::new(name!("primary"), behind());
+    ask(&layer, Some(503)).await;
+    lines.take();
+    ask(&layer, None).await;
+    let line =
+        "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency=400ms".to_owned();
+    assert_eq!(lines.take(), [line]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_text_of_the_error_that_caused_it_is_in_the_event_and_in_the_failures() {
+    let failing = |_: u32| async { Err::<u32, _>(std::io::Error::other("no route to http://u:p@db/?q\nforged")) };
+    let chain = |name: &'static str| {
+        FallbackChain::builder(name)
+            .provider(Provider::from_fn(name!("db"), failing))
+            .provider(Provider::value(name!("static"), || async { 7 }))
+    };
+    let lines = Lines::of_states();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let result = chain("shown").build().unwrap().execute(1).await.unwrap();
+    let text = r"no route to http://db/\nforged";
+    assert_eq!(result.failures[0].error.as_deref(), Some(text));
+    let line = "WARN chain=shown provider=static position=1 reason=error freshness=degraded latency=0ns";
+    assert_eq!(lines.take(), [format!("{line} error={text:?}")]);
+
+    let hidden = chain("hidden").error_text(|_| None).build().unwrap();
+    assert_eq!(hidden.execute(1).await.unwrap().failures[0].error, None);
+    assert_eq!(lines.take(), [line.replace("shown", "hidden")]);
+}
+
+/// A chain whose only provider isn't for what may have been processed.
+fn never_eligible(name: &'static str) -> FallbackLayer<Req, Response> {
+    let chain = FallbackChain::builder(name).provider(Provider::from_fn(name!("replica"), |_| async { status(200) }));
+    FallbackLayer::new(name!("primary"), chain.build().unwrap())
+}
+
+async fn post_to(layer: &FallbackLayer<Req, Response>) -> Response {
+    layer.layer(service_fn(|_: Req| async { infallible(status(500)) })).oneshot(post("pay")).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_not_eligible_says_what_would_make_it_so() {
+    let lines = Lines::of_states();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    assert_eq!(post_to(&never_eligible("chain")).await.status(), 500);
+    let told = lines.take();
+    let [line] = &*told else { panic!("{told:?}") };
+    assert!(line.starts_with(
+        "WARN chain=chain failed=all providers of chain failed: primary (status-500), replica (not-eligible)"
+    ));
+    for cure in ["even_if_processed", "only_reads", "repeat_only_if"] {
+        assert!(line.contains(cure), "{line}");
     }
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_chain_whose_providers_are_never_eligible_says_so_once() {
+    let lines = Lines::of_states();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let layer = never_eligible("chain");
+    let mut told = Vec::new();
+    for _ in 0..30 {
+        post_to(&layer).await;
+        told.append(&mut lines.take());
+    }
+    assert_eq!(told.iter().filter(|line| *line == "WARN chain=chain").count(), 1, "{told:?}");
+
+    // One that once had somebody to ask isn't told off.
+    let layer = never_eligible("helpful");
+    ask(&layer, Some(503)).await;
+    for _ in 0..30 {
+        post_to(&layer).await;
+    }
+    assert!(!lines.take().contains(&"WARN chain=helpful".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exhausted_chain_tells_of_everyone() {
-    let lines = Lines::default();
+    let lines = Lines::of_states();
     let _here = tracing::subscriber::set_default(lines.clone());
     let broken = Provider::value(name!("broken"), || async { Err::<Response, _>("a secret") });
     let chain = FallbackChain::builder("chain").provider(broken).build().unwrap();
@@ -111,8 +212,8 @@ async fn an_exhausted_chain_tells_of_everyone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_forced_provider_tells_that_it_works_and_that_it_does_not() {
-    let lines = Lines::default();
+async fn a_forced_provider_begins_no_episode_and_tells_once_that_it_does_not_answer() {
+    let lines = Lines::of_states();
     let _here = tracing::subscriber::set_default(lines.clone());
     let chain = FallbackChain::builder("chain")
         .provider(says(name!("static")))
@@ -123,15 +224,16 @@ async fn a_forced_provider_tells_that_it_works_and_that_it_does_not() {
     layer.handle().forced("static", 1.0).unwrap();
     ask(&layer, Some(200)).await;
     layer.handle().forced("broken", 1.0).unwrap();
-    ask(&layer, Some(200)).await;
+    for _ in 0..3 {
+        ask(&layer, Some(200)).await;
+    }
     layer.handle().unforced();
     assert_eq!(
         lines.take(),
         [
             "INFO chain=chain provider=static share=1.0",
-            "WARN chain=chain provider=static position=1 reason=forced freshness=degraded latency=0ns",
             "INFO chain=chain provider=broken share=1.0",
-            "WARN chain=chain provider=broken reason=error",
+            r#"WARN chain=chain provider=broken reason=error error="a secret""#,
             "INFO chain=chain",
         ]
     );

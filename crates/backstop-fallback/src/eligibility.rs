@@ -1,0 +1,38 @@
+//! Finds chains that can't help: none of their providers may be asked, whatever request comes.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use backstop_core::Name;
+
+use crate::telemetry;
+
+/// After this many requests in a row for which no provider was eligible, it is told once.
+const TELLING: u32 = 10;
+/// A provider was asked, or it was told.
+const SETTLED: u32 = u32::MAX;
+
+/// Counts the requests that no provider was eligible for, until one is asked.
+#[derive(Debug)]
+pub(crate) struct Eligibility(AtomicU32);
+
+impl Eligibility {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// A provider is asked.
+    pub(crate) fn asked(&self) {
+        if self.0.load(Relaxed) != SETTLED {
+            self.0.store(SETTLED, Relaxed);
+        }
+    }
+
+    /// A request that may have been processed found no provider that may be asked all the same.
+    pub(crate) fn none_was(&self, chain: &Name) {
+        let next = |count: u32| (count < TELLING).then(|| count + 1);
+        match self.0.fetch_update(Relaxed, Relaxed, next) {
+            Ok(count) if count + 1 == TELLING => telemetry::never_eligible(chain),
+            _ => {}
+        }
+    }
+}

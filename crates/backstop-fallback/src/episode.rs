@@ -1,0 +1,279 @@
+//! Episodes of degradation: what a chain logs instead of a line for each degraded answer.
+//!
+//! | while | on | line |
+//! |---|---|---|
+//! | no episode runs | a degraded answer, or a request that nobody answered | [`Line::Began`] |
+//! | an episode runs | the first request that nobody answered | [`Line::Exhausted`] |
+//! | an episode runs | a call at least 1 min after it began, then 2, 4, … 32, 60, 60 … min after the last summary | [`Line::Continues`] |
+//! | an episode runs | a call after a minute whose share is at least 5 % and 4 × the share at the last line | [`Line::Rose`] |
+//! | an episode runs | a fresh answer at least `quiet` after the last degraded one | [`Line::Ended`] |
+//!
+//! `quiet` is 1 min. It doubles, up to 10 min, when an episode begins within 10 min of the last one's end. There are no
+//! timers: calls find what is due.
+//!
+//! Everything is decided under a lock, which degraded answers take. A fresh answer takes it only when something is due:
+//! it reads one atomic while no episode runs, and the clock while one does.
+
+use std::{
+    mem,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SHORTEST_QUIET: Duration = MINUTE;
+const LONGEST_QUIET: Duration = Duration::from_secs(10 * 60);
+/// An episode that begins this soon after the last one's end waits longer for its own.
+const RELAPSE: Duration = Duration::from_secs(10 * 60);
+const LONGEST_GAP: Duration = Duration::from_secs(60 * 60);
+/// What a rise of the share must reach to be worth a line.
+const LEAST_RISE: f64 = 0.05;
+const RISE: f64 = 4.0;
+
+/// Nothing is due, because no episode runs.
+const NO_EPISODE: u64 = u64::MAX;
+
+/// The episodes of one chain.
+#[derive(Debug)]
+pub(crate) struct Episodes {
+    origin: Instant,
+    /// When the next line may be due, in nanoseconds since the origin. Written under the lock. A reader that sees an older
+    /// value takes the lock once too often, or at the next answer.
+    due: AtomicU64,
+    /// Fresh answers since the lock was last held, while an episode runs.
+    fresh: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// What to log.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Line {
+    /// An episode began.
+    Began,
+    /// It goes on.
+    Continues(Summary),
+    /// Its share of degraded answers has grown.
+    Rose(Summary),
+    /// For the first time in it, nobody answered.
+    Exhausted,
+    /// It ended.
+    Ended(Summary),
+}
+
+/// An episode so far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Summary {
+    pub(crate) calls: u64,
+    pub(crate) degraded: u64,
+    pub(crate) exhausted: u64,
+    /// The share of degraded and exhausted calls in the last minute that had any.
+    pub(crate) last_minute: f64,
+    pub(crate) duration: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    quiet: Duration,
+    ended: Option<Duration>,
+    episode: Option<Episode>,
+}
+
+#[derive(Debug)]
+struct Episode {
+    began: Duration,
+    last_degraded: Duration,
+    calls: u64,
+    degraded: u64,
+    exhausted: u64,
+    minute: Minute,
+    /// The last whole minute's share, now and at the last line.
+    share: f64,
+    share_at_line: Option<f64>,
+    next_summary: Duration,
+    gap: Duration,
+}
+
+#[derive(Debug)]
+struct Minute {
+    began: Duration,
+    calls: u64,
+    degraded: u64,
+}
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Degraded,
+    Exhausted,
+}
+
+impl Episodes {
+    pub(crate) fn new() -> Self {
+        let state = State { quiet: SHORTEST_QUIET, ended: None, episode: None };
+        Self {
+            origin: Instant::now(),
+            due: AtomicU64::new(NO_EPISODE),
+            fresh: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Counts a fresh answer.
+    #[inline]
+    pub(crate) fn fresh(&self) -> Option<Line> {
+        if self.due.load(Relaxed) == NO_EPISODE { None } else { self.fresh_in_episode() }
+    }
+
+    #[cold]
+    fn fresh_in_episode(&self) -> Option<Line> {
+        self.fresh.fetch_add(1, Relaxed);
+        let now = self.origin.elapsed();
+        if nanos(now) < self.due.load(Relaxed) {
+            return None;
+        }
+        self.decide(|state| state.fresh(now))
+    }
+
+    /// Counts a degraded answer.
+    pub(crate) fn degraded(&self) -> Option<Line> {
+        let now = self.origin.elapsed();
+        self.decide(|state| state.failed(Call::Degraded, now))
+    }
+
+    /// Counts a call that nobody answered.
+    pub(crate) fn exhausted(&self) -> Option<Line> {
+        let now = self.origin.elapsed();
+        self.decide(|state| state.failed(Call::Exhausted, now))
+    }
+
+    /// The running episode so far, and how long ago its last degraded answer was.
+    pub(crate) fn current(&self) -> Option<(Summary, Duration)> {
+        let now = self.origin.elapsed();
+        let mut state = self.lock();
+        state.add_fresh(self.fresh.swap(0, Relaxed));
+        let episode = state.episode.as_ref()?;
+        Some((episode.summary(now), now.saturating_sub(episode.last_degraded)))
+    }
+
+    fn decide(&self, f: impl FnOnce(&mut State) -> Option<Line>) -> Option<Line> {
+        let mut state = self.lock();
+        state.add_fresh(self.fresh.swap(0, Relaxed));
+        let line = f(&mut state);
+        self.due.store(state.due().map_or(NO_EPISODE, nanos), Relaxed);
+        line
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Up to 584 years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NO_EPISODE - 1)
+}
+
+impl State {
+    fn add_fresh(&mut self, fresh: u64) {
+        if let Some(episode) = &mut self.episode {
+            episode.calls += fresh;
+            episode.minute.calls += fresh;
+        }
+    }
+
+    /// When a fresh answer has to look again.
+    fn due(&self) -> Option<Duration> {
+        let episode = self.episode.as_ref()?;
+        Some((episode.minute.began + MINUTE).min(episode.last_degraded + self.quiet))
+    }
+
+    /// A fresh answer, which has been counted.
+    fn fresh(&mut self, now: Duration) -> Option<Line> {
+        let episode = self.episode.as_mut()?;
+        if now < episode.last_degraded + self.quiet {
+            return episode.minute_line(now);
+        }
+        let summary = episode.summary(now);
+        self.episode = None;
+        self.ended = Some(now);
+        Some(Line::Ended(summary))
+    }
+
+    fn failed(&mut self, call: Call, now: Duration) -> Option<Line> {
+        let Some(episode) = &mut self.episode else {
+            let is_relapse = self.ended.is_some_and(|ended| now < ended + RELAPSE);
+            self.quiet = if is_relapse { LONGEST_QUIET.min(self.quiet * 2) } else { SHORTEST_QUIET };
+            self.episode.insert(Episode::new(now)).count(call, now);
+            return Some(Line::Began);
+        };
+        // The minute that has passed doesn't include this call.
+        let line = episode.minute_line(now);
+        episode.count(call, now);
+        if call == Call::Exhausted && episode.exhausted == 1 { Some(Line::Exhausted) } else { line }
+    }
+}
+
+impl Episode {
+    const fn new(now: Duration) -> Self {
+        Self {
+            began: now,
+            last_degraded: now,
+            calls: 0,
+            degraded: 0,
+            exhausted: 0,
+            minute: Minute { began: now, calls: 0, degraded: 0 },
+            share: 0.0,
+            share_at_line: None,
+            next_summary: now.saturating_add(MINUTE),
+            gap: MINUTE,
+        }
+    }
+
+    fn count(&mut self, call: Call, now: Duration) {
+        self.last_degraded = now;
+        self.calls += 1;
+        self.minute.calls += 1;
+        self.minute.degraded += 1;
+        match call {
+            Call::Degraded => self.degraded += 1,
+            Call::Exhausted => self.exhausted += 1,
+        }
+    }
+
+    /// The line that is due after a whole minute, if one has passed and one is.
+    fn minute_line(&mut self, now: Duration) -> Option<Line> {
+        if now < self.minute.began + MINUTE {
+            return None;
+        }
+        let minute = mem::replace(&mut self.minute, Minute { began: now, calls: 0, degraded: 0 });
+        if minute.calls > 0 {
+            self.share = minute.degraded as f64 / minute.calls as f64;
+        }
+        let rose = self.share_at_line.is_some_and(|before| self.share >= LEAST_RISE && self.share >= RISE * before);
+        let is_due = now >= self.next_summary;
+        if is_due {
+            self.gap = LONGEST_GAP.min(self.gap * 2);
+            self.next_summary = now + self.gap;
+        }
+        if !rose && !is_due {
+            return None;
+        }
+        self.share_at_line = Some(self.share);
+        let summary = self.summary(now);
+        Some(if rose { Line::Rose(summary) } else { Line::Continues(summary) })
+    }
+
+    fn summary(&self, now: Duration) -> Summary {
+        let Self { calls, degraded, exhausted, .. } = *self;
+        let duration = now.saturating_sub(self.began);
+        Summary { calls, degraded, exhausted, last_minute: self.share, duration }
+    }
+}
+
+#[cfg(test)]
+mod tests;
