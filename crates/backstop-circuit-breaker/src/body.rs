@@ -1,11 +1,12 @@
 //! The response body that a breaker watches.
 
 use std::{
+    num::NonZero,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, ErrorRef, Outcome, WrapBody, grpc};
+use backstop_core::{Classify, ErrorRef, Outcome, Verdict, WrapBody, grpc};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -13,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     held::{Held, Link},
     metrics::FailureReason,
+    state::Nanos,
 };
 
 /// A body with the permit of its call. Frames, size hint, end and errors are the inner body's.
@@ -25,11 +27,13 @@ pub(crate) struct WatchedBody<B, C, J, L: Link<C, J>> {
     held: Option<Held<C, J, L>>,
     /// gRPC's status comes in the trailers, and without one the call has failed.
     status_to_come: bool,
+    /// When the body was first pending.
+    pending_first: Option<NonZero<Nanos>>,
 }
 
 impl<B, C, J, L: Link<C, J>> WatchedBody<B, C, J, L> {
     pub(crate) const fn new(inner: B, held: Held<C, J, L>, status_to_come: bool) -> Self {
-        Self { inner, held: Some(held), status_to_come }
+        Self { inner, held: Some(held), status_to_come, pending_first: None }
     }
 }
 
@@ -45,17 +49,17 @@ where
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Self { inner, held, status_to_come } = self.get_mut();
+        let Self { inner, held, status_to_come, pending_first } = self.get_mut();
         let Some(call) = held else {
             return Pin::new(inner).poll_frame(cx);
         };
         let polled = call.run(|| Pin::new(&mut *inner).poll_frame(cx));
         let outcome = match &polled {
             Poll::Pending => {
-                call.start_waiting();
+                call.wait_for_body(pending_first);
                 return Poll::Pending;
             }
-            Poll::Ready(Some(Err(error))) => Some(call.link().classify().classify(Err(ErrorRef::new(error)))),
+            Poll::Ready(Some(Err(error))) => Some(broken(call.link().classify().classify(Err(ErrorRef::new(error))))),
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) if *status_to_come => Some(judge(call.link().classify(), trailers)),
                 Some(_) => Some(Outcome::success()),
@@ -82,6 +86,11 @@ where
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// An error that says nothing of the service leaves the head to count: how the body would have ended, nobody will learn.
+fn broken(outcome: Outcome) -> Outcome {
+    if outcome.verdict == Verdict::Neutral { Outcome::success() } else { outcome }
 }
 
 const fn ended(status_to_come: bool) -> Outcome {

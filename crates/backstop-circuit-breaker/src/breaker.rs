@@ -55,7 +55,7 @@ impl Breaker {
     }
 
     pub(crate) fn now(&self) -> Nanos {
-        self.common().now()
+        self.common().now().get()
     }
 
     #[inline]
@@ -89,25 +89,35 @@ pub(crate) struct Permit {
     /// Since when the call has been pending, or its body: since it last got on. A call that is ready at once reads no
     /// clock.
     pending_since: Option<NonZero<Nanos>>,
-    /// Whether the call was slow, once that is settled.
-    slow: Option<bool>,
+    stage: Stage,
     /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
     running: bool,
     /// Whether the admission was given back.
     ended: bool,
 }
 
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its response head is still to come.
+    Head,
+    /// Its response head is a success, and its body is watched.
+    Body { slow: bool },
+    /// The same, and the call was counted as a success: it has been going on for long.
+    Counted,
+}
+
 impl Permit {
     #[inline]
     pub(crate) const fn new(admission: Admission) -> Self {
-        Self { admission, pending_since: None, slow: None, running: false, ended: false }
+        Self { admission, pending_since: None, stage: Stage::Head, running: false, ended: false }
     }
 
     /// Leaves one that has ended in its place.
     pub(crate) const fn take(&mut self) -> Self {
-        let Self { admission, pending_since, slow, running, ended } = *self;
+        let Self { admission, pending_since, stage, running, ended } = *self;
         self.ended = true;
-        Self { admission, pending_since, slow, running, ended }
+        Self { admission, pending_since, stage, running, ended }
     }
 
     /// The call's own code is about to run.
@@ -125,14 +135,40 @@ impl Permit {
     /// The call is pending. The clock is read once, and only by who will ask for it.
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
         if self.pending_since.is_none() && breaker.common().asks_for_times() {
-            self.pending_since = NonZero::new(breaker.now());
+            self.pending_since = Some(breaker.common().now());
         }
     }
 
-    /// The response head is there, and the body is watched. How long that takes is its reader's matter, too.
-    pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) {
-        self.slow = Some(breaker.common().is_slow(self.pending_since));
+    /// The response head is a success, and the body is watched. How long that takes is its reader's matter, too.
+    ///
+    /// A slow probe ends here instead: whatever the body does, it opens the circuit again. Whether the call goes on.
+    pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
+        let slow = breaker.common().is_slow(self.pending_since);
+        if slow && self.admission.is_probe() {
+            self.record(breaker, Outcome::success(), FailureReason::Slow);
+            return false;
+        }
+        self.stage = Stage::Body { slow };
         self.pending_since = None;
+        breaker.circuit.head_is_good(&mut self.admission);
+        true
+    }
+
+    /// The body is pending; `since` is when it first was. One that is still coming after the length of a probe's lease
+    /// counts as a success then, since nobody may ever learn how it ends.
+    pub(crate) fn wait_for_body(&mut self, breaker: &Breaker, since: &mut Option<NonZero<Nanos>>) {
+        if self.pending_since.is_some() {
+            return;
+        }
+        let now = breaker.common().now();
+        self.pending_since = Some(now);
+        let since = *since.get_or_insert(now);
+        if let Stage::Body { slow } = self.stage
+            && breaker.common().counts_by_head(since, now)
+        {
+            self.stage = Stage::Counted;
+            self.count(breaker, Outcome::success(), FailureReason::Slow, slow);
+        }
     }
 
     /// A piece of the body has come.
@@ -142,7 +178,7 @@ impl Permit {
 
     #[inline]
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
-        let at_once = self.pending_since.is_none() && self.slow != Some(true);
+        let at_once = self.pending_since.is_none() && matches!(self.stage, Stage::Head | Stage::Body { slow: false });
         if !at_once || outcome.verdict != Verdict::Success {
             self.record(breaker, outcome, reason);
         } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
@@ -165,7 +201,16 @@ impl Permit {
         if mem::replace(&mut self.ended, true) {
             return;
         }
-        let slow = self.slow.unwrap_or_else(|| breaker.common().is_slow(self.pending_since));
+        match self.stage {
+            Stage::Head => self.count(breaker, outcome, reason, breaker.common().is_slow(self.pending_since)),
+            Stage::Body { slow } => self.count(breaker, outcome, reason, slow),
+            // A stream that breaks speaks against the service, however long it has lasted.
+            Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, reason, false),
+            Stage::Counted => {}
+        }
+    }
+
+    fn count(&self, breaker: &Breaker, outcome: Outcome, reason: FailureReason, slow: bool) {
         match outcome.verdict {
             Verdict::Failure => metrics::failed(breaker.name(), reason),
             Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
@@ -195,6 +240,11 @@ impl Permit {
             (false, Some(SetBy::Caller)) => false,
             (false, None) => breaker.common().is_failure_when_dropped(self.pending_since),
         };
-        if failed { Outcome::failure() } else { Outcome::neutral() }
+        match self.stage {
+            _ if failed => Outcome::failure(),
+            Stage::Head => Outcome::neutral(),
+            // Nobody will learn how the body ends. So what is known of the call counts: its head.
+            Stage::Body { .. } | Stage::Counted => Outcome::success(),
+        }
     }
 }

@@ -163,7 +163,8 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
     ///
     /// Longer than a call may take, or a slow service gets more probes than
-    /// [`max_concurrent_probes`](Self::max_concurrent_probes).
+    /// [`max_concurrent_probes`](Self::max_concurrent_probes). A body that is observed
+    /// [to its end](crate::UntilBodyEnd), and is still coming after so long, counts as a success by its head.
     pub const fn probe_lease(mut self, lease: Duration) -> Self {
         self.config.probe_lease = lease;
         self

@@ -33,6 +33,8 @@ pub(crate) struct Common {
     dropped_after: AtomicU64,
     /// How long a slow call takes.
     slow_after: AtomicU64,
+    /// After how long a body that is still coming counts by its head: the length of a probe's lease.
+    watched_for: AtomicU64,
     /// The longest wait that the dependency may ask for: zero where that isn't respected.
     respects: AtomicU64,
     refusals: Jitter,
@@ -50,6 +52,7 @@ impl Common {
             knobs: Knobs::new(&settings.circuit),
             dropped_after: AtomicU64::new(NEVER),
             slow_after: AtomicU64::new(NEVER),
+            watched_for: AtomicU64::new(NEVER),
             respects: AtomicU64::new(0),
             refusals: Jitter::new(settings.circuit.wait.seed),
             is_keyed,
@@ -76,6 +79,7 @@ impl Common {
         };
         self.dropped_after.store(dropped_after, Relaxed);
         self.slow_after.store(settings.slow_after.unwrap_or(NEVER), Relaxed);
+        self.watched_for.store(settings.circuit.probe_lease, Relaxed);
         self.respects.store(settings.respects.map_or(0, nanos), Relaxed);
         self.refusals.set(settings.retry_after_jitter);
     }
@@ -111,13 +115,18 @@ impl Common {
     }
 
     /// Never zero, so that zero can stand for "not yet".
-    pub(crate) fn now(&self) -> Nanos {
-        nanos(self.epoch.elapsed()).saturating_add(1)
+    pub(crate) fn now(&self) -> NonZero<Nanos> {
+        NonZero::<Nanos>::MIN.saturating_add(nanos(self.epoch.elapsed()))
     }
 
     /// Whether it matters since when a call has been pending.
     pub(crate) fn asks_for_times(&self) -> bool {
         !matches!(self.dropped_after.load(Relaxed), 0 | NEVER) || self.slow_after.load(Relaxed) != NEVER
+    }
+
+    /// Whether a body that was first pending at `since`, and is at `now`, counts by its head.
+    pub(crate) fn counts_by_head(&self, since: NonZero<Nanos>, now: NonZero<Nanos>) -> bool {
+        now.get().saturating_sub(since.get()) >= self.watched_for.load(Relaxed)
     }
 
     /// Whether a call is slow that has been pending since then.
@@ -132,7 +141,7 @@ impl Common {
 
     fn has_passed(&self, limit: &AtomicU64, since: Option<NonZero<Nanos>>) -> bool {
         let limit = limit.load(Relaxed);
-        limit != NEVER && since.is_some_and(|since| self.now().saturating_sub(since.get()) >= limit)
+        limit != NEVER && since.is_some_and(|since| self.now().get().saturating_sub(since.get()) >= limit)
     }
 
     pub(crate) fn finished(&self, outcome: Outcome, slow: bool) -> Finished {

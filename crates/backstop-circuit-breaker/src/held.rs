@@ -1,6 +1,6 @@
 //! A permit that gives itself back.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, num::NonZero, sync::Arc};
 
 use backstop_core::Outcome;
 
@@ -8,6 +8,7 @@ use crate::{
     breaker::{Breaker, Permit},
     layer::Shared,
     metrics::FailureReason,
+    state::Nanos,
 };
 
 /// What leads a call to its circuit, and to what judges and rejects. Each call has a clone.
@@ -68,14 +69,19 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
         result
     }
 
-    /// The call, or its body, is pending.
+    /// The response is pending.
     pub(crate) fn start_waiting(&mut self) {
         self.permit.start_waiting(self.link.breaker());
     }
 
-    /// The response head is there, and the body is still to come.
-    pub(crate) fn go_on_with_body(&mut self) {
-        self.permit.go_on_with_body(self.link.breaker());
+    /// The response head is a success, and the body is still to come. Whether the call goes on with it.
+    pub(crate) fn go_on_with_body(&mut self) -> bool {
+        self.permit.go_on_with_body(self.link.breaker())
+    }
+
+    /// The body is pending; `since` is when it first was.
+    pub(crate) fn wait_for_body(&mut self, since: &mut Option<NonZero<Nanos>>) {
+        self.permit.wait_for_body(self.link.breaker(), since);
     }
 
     /// A piece of the body has come.

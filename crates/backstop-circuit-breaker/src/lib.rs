@@ -58,6 +58,7 @@
 //! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for the next and maybe longer wait |
 //! | half-open | a probe is neutral, or is dropped and that isn't a failure | half-open, its permit is free again |
 //! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
+//! | half-open, [`UntilBodyEnd`] | a probe's head is good, then its body is dropped or outlives the lease | as after a successful probe |
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
 //! | any but closed | [`close`](CircuitBreakerHandle::close) | closed, counts cleared |
 //! | any | [`reset`](CircuitBreakerHandle::reset) | closed, counts cleared |
@@ -146,10 +147,12 @@
 //! | the body | counts as |
 //! |---|---|
 //! | comes to its end | success |
-//! | ends in an error | what the classifier makes of that error: a failure, unless it is the caller's own deadline |
+//! | ends in an error | what the classifier makes of that error: a failure, unless the error is the caller's own; then success, by the head |
 //! | is gRPC's, and has a status in its trailers | what the classifier makes of that status |
 //! | is gRPC's, and ends without a status | failure |
-//! | is dropped | as a call that is [dropped](#cancellation); it was pending since it last got on |
+//! | is dropped, and that is a failure of a call that is [dropped](#cancellation); it was pending since it last got on | failure |
+//! | is dropped otherwise | success: the head was good, and nobody will learn the rest |
+//! | is still coming when the length of a probe's [lease](CircuitBreakerBuilder::probe_lease) has passed | success then; if it breaks off later, a failure as well |
 //!
 //! # Refusals
 //!
@@ -201,8 +204,10 @@
 //! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |
 //! | by anybody else, before that | nothing |
 //!
-//! A probe that is neither dropped nor ended holds its permit for the length of its lease at most. So a circuit whose
-//! dependency is well closes again, whatever becomes of calls in the meantime.
+//! A probe that is neither dropped nor ended holds its permit for the length of its lease at most. Where bodies are
+//! observed and the head was good, the probe is a success then, which the next call finds. So a circuit whose
+//! dependency is well closes again, whatever becomes of calls in the meantime: also where nobody reads bodies to their
+//! end, and over streams that have none.
 //!
 //! # Where timeouts belong
 //!

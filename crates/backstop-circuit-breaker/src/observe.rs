@@ -18,7 +18,9 @@ pub struct UntilHeaders;
 /// A call has ended when its response body has.
 ///
 /// A body that breaks off, and gRPC trailers with a bad status, are failures; the permit goes with the body. A body that
-/// is dropped follows [`OnDrop`](crate::OnDrop). Costs one allocation for each response with a body, which keeps its
+/// is dropped follows [`OnDrop`](crate::OnDrop); where that is no failure, the call counts by its head, which was good.
+/// So does a body that is still coming after the length of a probe's [lease](crate::CircuitBreakerBuilder::probe_lease);
+/// if it breaks off later, that is a failure as well. Costs one allocation for each response with a body, which keeps its
 /// type: that must be one that [wraps others](WrapBody).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UntilBodyEnd;
@@ -82,7 +84,9 @@ where
             held.finish(if status_to_come { Outcome::failure() } else { outcome }, FailureReason::Response);
             return response;
         }
-        held.go_on_with_body();
+        if !held.go_on_with_body() {
+            return response;
+        }
         response.map(|body| B::wrap(WatchedBody::new(body, held.take(), status_to_come)))
     }
 }

@@ -238,8 +238,8 @@ async fn a_body_that_is_dropped_at_any_frame_gives_its_permit_back() {
         }
         assert_eq!(half_open(&handle), (HalfOpen, 1));
         drop(body);
-        assert_eq!(half_open(&handle), (HalfOpen, 0));
-        assert_eq!(read(&layer, html(&layer, [Data("a")]).await).await, Closed);
+        // Its head was good, and more will never be known.
+        assert_eq!(half_open(&handle), (Closed, 0));
     }
 }
 

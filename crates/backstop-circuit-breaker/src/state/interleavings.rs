@@ -268,6 +268,49 @@ fn whatever_becomes_of_the_probes_the_circuit_closes_again() {
 }
 
 #[test]
+fn a_probe_with_a_good_head_counts_once_though_its_lease_expires_meanwhile() {
+    let later = WAIT + LEASE;
+    for verdict in [Verdict::Success, Verdict::Neutral] {
+        check(move || {
+            let circuit = opened(Settings { success_threshold: 3, ..CONSECUTIVE });
+            let mut probe = circuit.admit(|| WAIT).unwrap();
+            circuit.head_is_good(&mut probe);
+            let probes = admitted(race(&circuit, vec![records(probe, verdict, later), admits(later)]));
+            assert_eq!((circuit.state(), probes.len()), (HalfOpen, 1));
+            // What says nothing, and comes before the lease is asked about, counts as nothing.
+            let successes = circuit.counted(later).probe_successes;
+            assert!(successes == 1 || (verdict == Verdict::Neutral && successes == 0), "{successes}");
+        });
+    }
+    // The same where it is the success that closes: then the call that asks is no probe.
+    check(move || {
+        let circuit = opened(CONSECUTIVE);
+        let mut probe = circuit.admit(|| WAIT).unwrap();
+        circuit.head_is_good(&mut probe);
+        let calls = admitted(race(&circuit, vec![records(probe, Verdict::Success, later), admits(later)]));
+        assert_eq!((circuit.state(), circuit.generation(), circuit.times_entered(Closed)), (Closed, 3, 1));
+        assert!(calls.len() == 1 && !calls[0].is_probe());
+    });
+}
+
+#[test]
+fn a_head_that_comes_while_its_lease_expires_is_counted_then_or_at_the_end() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let mut probe = circuit.admit(|| WAIT).unwrap();
+        let later = WAIT + LEASE;
+        let has_head: Step<Option<Admission>> = Box::new(move |circuit| {
+            circuit.head_is_good(&mut probe);
+            Some(probe)
+        });
+        let calls = admitted(race(&circuit, vec![has_head, admits(later)]));
+        circuit.record(calls[0], Verdict::Success, || later);
+        assert_eq!((circuit.state(), circuit.times_entered(Closed)), (Closed, 1));
+        circuit.history_is_sound();
+    });
+}
+
+#[test]
 fn a_trip_happens_once() {
     for settings in [
         Settings { trip: Trip::Consecutive { failures: 1 }, ..CONSECUTIVE },

@@ -7,6 +7,7 @@
 //! | half-open | as many successful probes as the threshold asks for | closed, nothing counted |
 //! | half-open | a failed probe | open |
 //! | half-open | a neutral probe, or a lease that expires | half-open, a permit is free again |
+//! | half-open | a lease that expires after a good head, and a call | as a successful probe |
 //! | any | `isolate` | isolated |
 //! | any but closed | `close` | closed, nothing counted |
 //! | any | `reset` | closed, nothing counted |
@@ -133,7 +134,7 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn admit(&self, now: impl FnOnce() -> Nanos) -> Result<Admission, Refused> {
         let word = self.load();
         if word.is_closed() {
-            return Ok(Admission { generation: word.generation(), lease: None });
+            return Ok(Admission::new(word.generation(), None));
         }
         self.admit_unless_refused(word, now())
     }
@@ -161,7 +162,7 @@ impl<O: Observer> Circuit<O> {
     /// Takes an admission back, after a success that was quick.
     #[inline]
     pub(crate) fn record_quick_success(&self, admission: Admission, now: impl Fn() -> Nanos) {
-        let Admission { generation, lease: None } = admission else {
+        let Admission { generation, lease: None, .. } = admission else {
             return self.record(admission, Verdict::Success, now);
         };
         let windows = self.windows();
@@ -173,10 +174,10 @@ impl<O: Observer> Circuit<O> {
 
     /// Takes an admission back, with what came of the call.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
-        let Admission { generation, lease } = admission;
+        let Admission { generation, lease, .. } = admission;
         let finished = finished.into();
         if let Some(lease) = lease {
-            let transition = self.end_probe(generation, lease, finished, now());
+            let transition = self.end_probe(&admission, lease, finished, now());
             return self.report(transition);
         }
         let windows = self.windows();
@@ -190,6 +191,16 @@ impl<O: Observer> Circuit<O> {
         {
             let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
             self.report(transition);
+        }
+    }
+
+    /// The head of a call's response is good, and its body is still to come.
+    ///
+    /// Should nobody learn how that ends, the probe is a success when its lease expires.
+    pub(crate) fn head_is_good(&self, admission: &mut Admission) {
+        if let Some(lease) = admission.lease {
+            let mut recovery = self.lock();
+            admission.has_good_head = recovery.head_of_probe_is_good(admission.generation, lease);
         }
     }
 

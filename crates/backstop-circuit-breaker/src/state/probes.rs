@@ -23,6 +23,8 @@ pub(crate) struct Probes {
 struct Lease {
     id: LeaseId,
     deadline: Nanos,
+    /// Whether the response head has come, and was a success. The rest of the body may never be known.
+    has_good_head: bool,
 }
 
 impl Probes {
@@ -36,21 +38,37 @@ impl Probes {
         self.successes = 0;
     }
 
-    /// Leases a permit, unless `max` are out and none has expired.
+    /// Takes back the leases that have expired. Those whose head was good are successes. Whether there were any.
+    pub(crate) fn expire(&mut self, now: Nanos) -> bool {
+        let before = self.successes;
+        for _ in self.leases.extract_if(.., |lease| lease.deadline <= now).filter(|lease| lease.has_good_head) {
+            self.successes = self.successes.saturating_add(1);
+        }
+        self.successes > before
+    }
+
+    /// Leases a permit, unless `max` are out. Those that have [expired](Self::expire) aren't.
     pub(crate) fn lease(&mut self, now: Nanos, length: Nanos, max: u32) -> Option<LeaseId> {
-        self.leases.retain(|lease| lease.deadline > now);
         if self.leases.len() >= max as usize {
             return None;
         }
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
-        self.leases.push(Lease { id, deadline: now.saturating_add(length) });
+        self.leases.push(Lease { id, deadline: now.saturating_add(length), has_good_head: false });
         Some(id)
     }
 
-    /// Takes a permit back, if it is still out.
-    pub(crate) fn give_back(&mut self, id: LeaseId) {
+    /// Takes a permit back. Whether it was still out.
+    pub(crate) fn give_back(&mut self, id: LeaseId) -> bool {
+        let before = self.leases.len();
         self.leases.retain(|lease| lease.id != id);
+        self.leases.len() < before
+    }
+
+    /// The head of this probe's response is good. Whether its permit is still out.
+    pub(crate) fn head_is_good(&mut self, id: LeaseId) -> bool {
+        let lease = self.leases.iter_mut().find(|lease| lease.id == id);
+        lease.map(|lease| lease.has_good_head = true).is_some()
     }
 
     /// How many probes have succeeded in this episode, with this one.

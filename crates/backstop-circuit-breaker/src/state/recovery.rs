@@ -63,6 +63,10 @@ impl Recovery {
         self.history.as_ref()?.after(seq)
     }
 
+    pub(super) fn head_of_probe_is_good(&mut self, generation: Generation, lease: LeaseId) -> bool {
+        self.generation_bits() == generation && self.probes.head_is_good(lease)
+    }
+
     pub(super) const fn start_generation(&mut self) {
         self.generation += 1;
     }
@@ -78,9 +82,10 @@ impl<O: Observer> Circuit<O> {
     pub(super) fn admit_locked(&self, now: Nanos) -> (Result<Admission, Refused>, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
+        let rule = self.observer.knobs().recovery();
         let mut transition = None;
         match word.phase() {
-            Phase::Closed => return (Ok(Admission { generation: word.generation(), lease: None }), None),
+            Phase::Closed => return (Ok(Admission::new(word.generation(), None)), None),
             Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
             Phase::Open => {
                 let deadline = self.deadline();
@@ -90,13 +95,17 @@ impl<O: Observer> Circuit<O> {
                 recovery.probes.restart();
                 transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
             }
-            Phase::Probing | Phase::Saturated => {}
+            Phase::Probing | Phase::Saturated => {
+                if recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold {
+                    transition = Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
+                    return (Ok(Admission::new(recovery.generation_bits(), None)), transition);
+                }
+            }
         }
-        let rule = self.observer.knobs().recovery();
         let lease = recovery.probes.lease(now, rule.probe_lease, rule.max_concurrent_probes);
         self.publish_probes(&recovery, &rule);
         let result = match lease {
-            Some(_) => Ok(Admission { generation: recovery.generation_bits(), lease }),
+            Some(_) => Ok(Admission::new(recovery.generation_bits(), lease)),
             None => Err(refused(Phase::Saturated, 0, now)),
         };
         (result, transition)
@@ -104,16 +113,16 @@ impl<O: Observer> Circuit<O> {
 
     pub(super) fn end_probe(
         &self,
-        generation: Generation,
+        admission: &Admission,
         lease: LeaseId,
         finished: Finished,
         now: Nanos,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
-        if recovery.generation_bits() != generation {
+        if recovery.generation_bits() != admission.generation {
             return None;
         }
-        recovery.probes.give_back(lease);
+        let was_out = recovery.probes.give_back(lease);
         let rule = self.observer.knobs().recovery();
         let failed = match finished {
             Finished { verdict: Verdict::Failure, .. } => Some(TransitionReason::ProbeFailed),
@@ -128,6 +137,8 @@ impl<O: Observer> Circuit<O> {
             return Some(transition);
         }
         match finished.verdict {
+            // Counted when its lease expired.
+            Verdict::Success if admission.has_good_head && !was_out => {}
             Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
                 return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
             }

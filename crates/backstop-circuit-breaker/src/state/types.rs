@@ -24,6 +24,19 @@ pub(crate) struct Admission {
     pub(super) generation: Generation,
     /// Of a probe.
     pub(super) lease: Option<LeaseId>,
+    /// Whether its lease counts as a success when it expires.
+    pub(super) has_good_head: bool,
+}
+
+impl Admission {
+    pub(super) const fn new(generation: Generation, lease: Option<LeaseId>) -> Self {
+        Self { generation, lease, has_good_head: false }
+    }
+
+    /// Whether it is a probe's.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.lease.is_some()
+    }
 }
 
 /// What came of a call.

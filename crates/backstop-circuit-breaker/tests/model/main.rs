@@ -244,7 +244,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                         (Step::ReadyAtOnce(ends), result) => {
                             let refused = result.is_ok_and(|answer| answer.extensions().get::<Rejection>().is_some());
                             prop_assert!(!refused);
-                            model.ended(&admitted, counts(ends));
+                            model.ended(&mut admitted, counts(ends));
                         }
                         _ => return Err(TestCaseError::fail("should have been let in")),
                     },
@@ -262,13 +262,13 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                         model.has_head(&mut admitted);
                         bodies.push((answer.into_body(), body, admitted));
                     }
-                    _ => model.ended(&admitted, counts(ends)),
+                    _ => model.ended(&mut admitted, counts(ends)),
                 }
             }
             Step::Drop(which, by) if !running.is_empty() => {
-                let (call, _, _, admitted) = running.swap_remove(which % running.len());
+                let (call, _, _, mut admitted) = running.swap_remove(which % running.len());
                 drop_by(by, call);
-                model.dropped(&admitted, by);
+                model.dropped(&mut admitted, by);
             }
             Step::Body(which, body_step) if !bodies.is_empty() => {
                 let which = which % bodies.len();
@@ -276,7 +276,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                 *script.lock().unwrap() = Some(body_step);
                 _ = Pin::new(body).poll_frame(&mut cx);
                 match body_step {
-                    BodyStep::Waits => model.is_pending(admitted),
+                    BodyStep::Waits => model.body_is_pending(admitted),
                     BodyStep::Data => model.has_got_on(admitted),
                     BodyStep::Ends => model.ended(admitted, Verdict::Success.into()),
                     BodyStep::Breaks => model.ended(admitted, Verdict::Failure.into()),
@@ -287,9 +287,9 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                 }
             }
             Step::DropBody(which, by) if !bodies.is_empty() => {
-                let (body, _, admitted) = bodies.swap_remove(which % bodies.len());
+                let (body, _, mut admitted) = bodies.swap_remove(which % bodies.len());
                 drop_by(by, body);
-                model.dropped(&admitted, by);
+                model.dropped(&mut admitted, by);
             }
             Step::Finish(..) | Step::Drop(..) | Step::Body(..) | Step::DropBody(..) => {}
             Step::Pass(time) => {

@@ -37,8 +37,13 @@ type Results = VecDeque<(Duration, bool)>;
 enum State {
     Closed(Results, Results),
     Open { until: Duration },
-    HalfOpen { leases: HashMap<u64, Duration>, successes: u32 },
+    HalfOpen { leases: HashMap<u64, Lease>, successes: u32 },
     Isolated,
+}
+
+struct Lease {
+    until: Duration,
+    has_good_head: bool,
 }
 
 /// One call, as far as it has come.
@@ -46,8 +51,23 @@ enum State {
 pub(crate) struct Call {
     generation: u64,
     id: u64,
+    is_probe: bool,
     pending_since: Option<Duration>,
     slow: Option<bool>,
+    /// When its body was first pending.
+    body_pending_first: Option<Duration>,
+    /// Its lease knows that the head was good.
+    lease_knows: bool,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Head,
+    Body,
+    /// Counted as a success, and still going on.
+    Counted,
+    Over,
 }
 
 /// What a call counts as.
@@ -101,25 +121,66 @@ impl Model {
             State::Closed(..) => {}
             State::Open { until } => return Err((Open, Some(*until - self.now))),
             State::Isolated => return Err((Isolated, None)),
-            State::HalfOpen { leases, .. } => {
-                leases.retain(|_, until| *until > self.now);
+            State::HalfOpen { leases, successes } => {
+                let expired = leases.extract_if(|_, lease| lease.until <= self.now);
+                let counted = expired.filter(|(_, lease)| lease.has_good_head).count() as u32;
+                *successes += counted;
+                if counted > 0 && *successes >= self.settings.success_threshold {
+                    self.close();
+                    return self.admit();
+                }
                 if leases.len() == self.settings.max_concurrent_probes as usize {
                     return Err((HalfOpen, Some(SECOND)));
                 }
-                leases.insert(self.ids + 1, self.now + self.settings.probe_lease);
+                let until = self.now + self.settings.probe_lease;
+                leases.insert(self.ids + 1, Lease { until, has_good_head: false });
             }
         }
         self.ids += 1;
-        Ok(Call { generation: self.generation, id: self.ids, pending_since: None, slow: None })
+        Ok(Call {
+            generation: self.generation,
+            id: self.ids,
+            is_probe: matches!(self.state, State::HalfOpen { .. }),
+            pending_since: None,
+            slow: None,
+            body_pending_first: None,
+            lease_knows: false,
+            progress: Progress::Head,
+        })
     }
 
     pub(crate) fn is_pending(&self, call: &mut Call) {
         call.pending_since.get_or_insert(self.now);
     }
 
-    pub(crate) fn has_head(&self, call: &mut Call) {
+    /// It was a success, and a body follows.
+    pub(crate) fn has_head(&mut self, call: &mut Call) {
         call.slow = Some(self.is_slow(call));
         call.pending_since = None;
+        if call.is_probe && call.slow == Some(true) {
+            self.ended(call, Verdict::Success.into());
+            return;
+        }
+        call.progress = Progress::Body;
+        if let State::HalfOpen { leases, .. } = &mut self.state
+            && call.generation == self.generation
+            && let Some(lease) = leases.get_mut(&call.id)
+        {
+            lease.has_good_head = true;
+            call.lease_knows = true;
+        }
+    }
+
+    pub(crate) fn body_is_pending(&mut self, call: &mut Call) {
+        if call.progress == Progress::Over || call.pending_since.is_some() {
+            return;
+        }
+        call.pending_since = Some(self.now);
+        let first = *call.body_pending_first.get_or_insert(self.now);
+        if call.progress == Progress::Body && self.now - first >= self.settings.probe_lease {
+            self.ended(call, Verdict::Success.into());
+            call.progress = Progress::Counted;
+        }
     }
 
     pub(crate) fn has_got_on(&self, call: &mut Call) {
@@ -137,17 +198,28 @@ impl Model {
         call.slow.unwrap_or_else(|| self.pending_for(call).is_some_and(|time| time >= threshold))
     }
 
-    pub(crate) fn dropped(&mut self, call: &Call, ended_by: Option<SetBy>) {
+    pub(crate) fn dropped(&mut self, call: &mut Call, ended_by: Option<SetBy>) {
         let failed = match (ended_by, self.settings.on_drop) {
             (Some(set_by), _) => set_by == SetBy::Us,
             (None, OnDrop::FailureAfter(limit)) => self.pending_for(call).is_some_and(|time| time >= limit),
             (None, on_drop) => on_drop == OnDrop::Failure,
         };
-        self.ended(call, if failed { Verdict::Failure } else { Verdict::Neutral }.into());
+        let verdict = match call.progress {
+            _ if failed => Verdict::Failure,
+            Progress::Head => Verdict::Neutral,
+            _ => Verdict::Success,
+        };
+        self.ended(call, verdict.into());
     }
 
-    pub(crate) fn ended(&mut self, call: &Call, Counts { verdict, asked }: Counts) {
-        let slow = self.is_slow(call);
+    pub(crate) fn ended(&mut self, call: &mut Call, Counts { verdict, asked }: Counts) {
+        let was_counted = call.progress == Progress::Counted;
+        let slow = self.is_slow(call) && !was_counted;
+        if std::mem::replace(&mut call.progress, Progress::Over) == Progress::Over
+            || (was_counted && verdict != Verdict::Failure)
+        {
+            return;
+        }
         if call.generation != self.generation {
             return;
         }
@@ -165,10 +237,13 @@ impl Model {
                 too_many_failures || (slow && self.settings.slow.is_some_and(|(_, share)| self.trips(1, share)))
             }
             State::HalfOpen { leases, successes } => {
-                leases.remove(&call.id);
+                let was_out = leases.remove(&call.id).is_some();
+                if verdict == Verdict::Success && call.lease_knows && !was_out {
+                    return;
+                }
                 *successes += u32::from(verdict == Verdict::Success);
                 let failed = verdict == Verdict::Failure || (verdict == Verdict::Success && slow);
-                if !failed && *successes == self.settings.success_threshold {
+                if !failed && verdict == Verdict::Success && *successes >= self.settings.success_threshold {
                     return self.close();
                 }
                 self.failed_recoveries += u32::from(failed);
@@ -241,7 +316,7 @@ impl Model {
                 [calls, failures, if self.settings.slow.is_some() { hits(1) } else { 0 }, 0, 0]
             }
             State::HalfOpen { leases, successes } => {
-                let probes = leases.values().filter(|until| **until > self.now).count();
+                let probes = leases.values().filter(|lease| lease.until > self.now).count();
                 [0, 0, 0, probes, *successes as usize]
             }
             State::Open { .. } | State::Isolated => [0; 5],

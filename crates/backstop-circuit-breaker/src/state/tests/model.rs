@@ -11,6 +11,8 @@ enum Step {
     Call(Finished),
     Start,
     Finish(usize, Finished),
+    /// The head of a call's response is good.
+    Head(usize),
     /// A call that never ends.
     Leak(usize),
     Pass(Nanos),
@@ -31,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => finished().prop_map(Step::Call),
         6 => Just(Step::Start),
         6 => (any::<usize>(), finished()).prop_map(|(which, finished)| Step::Finish(which, finished)),
+        2 => any::<usize>().prop_map(Step::Head),
         1 => any::<usize>().prop_map(Step::Leak),
         4 => (0..12 * SECOND).prop_map(Step::Pass),
         1 => Just(Step::Isolate),
@@ -70,8 +73,21 @@ fn settings() -> impl Strategy<Value = Settings> {
 enum ModelState {
     Closed(Results, Results),
     Open { until: Nanos },
-    HalfOpen { leases: HashMap<u64, Nanos>, successes: u32 },
+    HalfOpen { leases: HashMap<u64, Lease>, successes: u32 },
     Isolated,
+}
+
+struct Lease {
+    until: Nanos,
+    has_good_head: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Call {
+    generation: u64,
+    id: u64,
+    /// Its lease knows that the head was good.
+    lease_knows: bool,
 }
 
 /// Calls, with the time when they ended.
@@ -111,8 +127,7 @@ impl Model {
         self.generation += 1;
     }
 
-    /// The generation and the id of the call, if it is let in.
-    fn admit(&mut self, now: Nanos) -> Result<(u64, u64), Refused> {
+    fn admit(&mut self, now: Nanos) -> Result<Call, Refused> {
         if matches!(self.state, ModelState::Open { until } if until <= now) {
             self.enter(ModelState::HalfOpen { leases: HashMap::new(), successes: 0 });
         }
@@ -120,19 +135,37 @@ impl Model {
             ModelState::Closed(..) => {}
             ModelState::Open { until } => return Err(Refused { state: Open, wait: *until - now }),
             ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
-            ModelState::HalfOpen { leases, .. } => {
-                leases.retain(|_, until| *until > now);
+            ModelState::HalfOpen { leases, successes } => {
+                let expired = leases.extract_if(|_, lease| lease.until <= now);
+                let counted = expired.filter(|(_, lease)| lease.has_good_head).count() as u32;
+                *successes += counted;
+                if counted > 0 && *successes >= self.settings.success_threshold {
+                    self.close();
+                    return self.admit(now);
+                }
                 if leases.len() >= self.settings.max_concurrent_probes as usize {
                     return Err(Refused { state: HalfOpen, wait: 0 });
                 }
-                leases.insert(self.ids + 1, now + self.settings.probe_lease);
+                let until = now + self.settings.probe_lease;
+                leases.insert(self.ids + 1, Lease { until, has_good_head: false });
             }
         }
         self.ids += 1;
-        Ok((self.generation, self.ids))
+        Ok(Call { generation: self.generation, id: self.ids, lease_knows: false })
     }
 
-    fn record(&mut self, (generation, id): (u64, u64), Finished { verdict, slow, asked }: Finished, now: Nanos) {
+    fn head_is_good(&mut self, call: &mut Call) {
+        if let ModelState::HalfOpen { leases, .. } = &mut self.state
+            && call.generation == self.generation
+            && let Some(lease) = leases.get_mut(&call.id)
+        {
+            lease.has_good_head = true;
+            call.lease_knows = true;
+        }
+    }
+
+    fn record(&mut self, call: Call, Finished { verdict, slow, asked }: Finished, now: Nanos) {
+        let Call { generation, id, lease_knows } = call;
         if generation != self.generation {
             return;
         }
@@ -161,10 +194,15 @@ impl Model {
                 by_failures || by_slow_calls
             }
             ModelState::HalfOpen { leases, successes } => {
+                let is_counted = lease_knows && leases.remove(&id).is_none();
                 leases.remove(&id);
-                *successes += u32::from(verdict == Verdict::Success);
+                *successes += u32::from(verdict == Verdict::Success && !is_counted);
                 let failed = verdict == Verdict::Failure || (verdict == Verdict::Success && slow);
-                if !failed && verdict == Verdict::Success && *successes >= self.settings.success_threshold {
+                if !failed
+                    && !is_counted
+                    && verdict == Verdict::Success
+                    && *successes >= self.settings.success_threshold
+                {
                     return self.close();
                 }
                 failed
@@ -226,7 +264,7 @@ impl Model {
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             ModelState::HalfOpen { leases, successes } => {
-                let probes = leases.values().filter(|until| **until > now).count() as u32;
+                let probes = leases.values().filter(|lease| lease.until > now).count() as u32;
                 Counted { probes, probe_successes: *successes, ..Counted::default() }
             }
             ModelState::Open { .. } | ModelState::Isolated => Counted::default(),
@@ -267,7 +305,13 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 model.record(modelled, finished, now);
             }
             Step::Leak(which) if !running.is_empty() => drop(running.swap_remove(which % running.len())),
-            Step::Finish(..) | Step::Leak(_) => {}
+            Step::Head(which) if !running.is_empty() => {
+                let which = which % running.len();
+                let (real, modelled) = &mut running[which];
+                circuit.head_is_good(real);
+                model.head_is_good(modelled);
+            }
+            Step::Finish(..) | Step::Leak(_) | Step::Head(_) => {}
             Step::Pass(time) => now += time,
             Step::Isolate => {
                 circuit.isolate();
