@@ -3,6 +3,7 @@
 //! | state | on | to |
 //! |---|---|---|
 //! | copying | a piece | copying; passing, where it is too long |
+//! | copying | a report, or a trailer, that says that a part is less than good | passing |
 //! | copying | the end, all there | storing, with the last piece in hand |
 //! | copying | the end, not all there; an error | passing |
 //! | storing | stored, failed, or its time is up | passing: the last piece goes out |
@@ -23,6 +24,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     Store,
+    quality::Quality,
     watch::{Copying, Task},
 };
 
@@ -74,8 +76,20 @@ impl<B: WrapBody, St: Store> Body for StoringBody<B, St> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         if let State::Copying(copying) = &mut this.state {
-            let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx)).transpose();
+            let (polled, quality) = copying.poll(|| Pin::new(&mut this.inner).poll_frame(cx));
+            if quality == Quality::Degraded {
+                copying.is_degraded();
+                this.state = State::Passing;
+                return polled;
+            }
+            let frame = ready!(polled).transpose();
             let seen = match &frame {
+                Ok(Some(frame))
+                    if frame.trailers_ref().is_some_and(|it| Quality::told_by_trailers(it) != Quality::Good) =>
+                {
+                    copying.is_degraded();
+                    Seen::TooMuch
+                }
                 Ok(frame) => Self::copy(&this.inner, copying, frame.as_ref()),
                 Err(_) => {
                     copying.fail();

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Scope, WrapBody, scope as reporting};
+use backstop_core::{Scope, WrapBody};
 use http::Response;
 use pin_project_lite::pin_project;
 
@@ -75,10 +75,8 @@ where
             let Some(Watching { watch, mut scope, shared }) = this.watching.take() else {
                 return Poll::Ready(result);
             };
-            let reports = scope.take_reports();
-            let quality = Quality::reported(&reports);
-            reports.into_iter().for_each(reporting::report);
-            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, shared));
+            let quality = Quality::reported_in(&mut scope);
+            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, scope, shared));
             match task {
                 Some(task) => *this.finishing = Some(Box::new((task, result))),
                 None => return Poll::Ready(result),

@@ -66,7 +66,7 @@
 //! | … not if they set cookies | ours: a cookie is meant for one caller, once |
 //! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
 //! | … shared, in answer to `Authorization`, `Cookie` or configured [`credentials`](LastKnownGoodBuilder::credentials), only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
-//! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, or told by `X-Data-Freshness` and `X-Fallback-Source` | ours |
+//! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, while the body streams too, or told by `X-Data-Freshness` and `X-Fallback-Source`, in trailers too | ours |
 //! | … not in place of one that was made more than a second later, and may be served: a body may end late, and another cache answer with an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
 //! | a `Cache-Control` of more than 1,024 bytes is `no-store`, a `Vary` of more is `*`; an answer whose `Connection` has more than 256 isn't stored | ours: nobody needs more |

@@ -1,7 +1,9 @@
 //! How good an answer is, by what is said of it.
 
-use backstop_core::{Degradation, Freshness, Rejection, X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
-use http::Extensions;
+use backstop_core::{
+    Degradation, Freshness, Rejection, Scope, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, scope as reporting,
+};
+use http::{Extensions, HeaderMap};
 
 use crate::told::Told;
 
@@ -15,9 +17,21 @@ pub(crate) enum Quality {
 }
 
 impl Quality {
-    /// By what was reported while it was made.
-    pub(crate) fn reported(reports: &[Degradation]) -> Self {
-        if reports.iter().any(is_less) { Self::Degraded } else { Self::Good }
+    /// By what was reported in this scope since this was asked last, which moves on to the scope around it.
+    pub(crate) fn reported_in(scope: &mut Scope) -> Self {
+        let (mut quality, reports) = (Self::Good, scope.take_reports());
+        for report in reports {
+            if is_less(&report) {
+                quality = Self::Degraded;
+            }
+            reporting::report(report);
+        }
+        quality
+    }
+
+    /// By its trailers.
+    pub(crate) fn told_by_trailers(trailers: &HeaderMap) -> Self {
+        if is_labelled_as_less(&Told::by(trailers)) { Self::Degraded } else { Self::Good }
     }
 
     /// This, or less, by what the answer says of itself.

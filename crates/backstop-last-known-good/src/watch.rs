@@ -10,7 +10,7 @@
 
 use std::{iter, mem, pin::Pin, sync::Arc};
 
-use backstop_core::WrapBody;
+use backstop_core::{Scope, WrapBody};
 use http::{
     HeaderMap, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},
@@ -90,11 +90,12 @@ impl Watch {
 
     /// What must be done before `response` is given, if anything. Its body may be wrapped.
     ///
-    /// `quality` is what was reported while it was made.
+    /// `quality` is what was reported while it was made, in `scope`.
     pub(crate) fn answered<St, B>(
         self,
         response: &mut Response<B>,
         quality: Quality,
+        scope: Scope,
         shared: Arc<Shared<St>>,
     ) -> Option<Task>
     where
@@ -102,7 +103,7 @@ impl Watch {
         B: WrapBody,
     {
         match self {
-            Self::Read(read) => read.answered(response, quality, shared),
+            Self::Read(read) => read.answered(response, quality, scope, shared),
             Self::Peek(peek) => peek.answered(response.status(), shared),
             Self::Write(target) => written(&target, response, shared),
         }
@@ -141,7 +142,13 @@ impl Peek {
 }
 
 impl Read {
-    fn answered<St, B>(self, response: &mut Response<B>, quality: Quality, shared: Arc<Shared<St>>) -> Option<Task>
+    fn answered<St, B>(
+        self,
+        response: &mut Response<B>,
+        quality: Quality,
+        scope: Scope,
+        shared: Arc<Shared<St>>,
+    ) -> Option<Task>
     where
         St: Store,
         B: WrapBody,
@@ -167,7 +174,7 @@ impl Read {
                 return None;
             }
         };
-        let copying = Copying { answer, length, shared };
+        let copying = Copying { answer, length, made_in: scope, read_in: Scope::new(), shared };
         if response.body().is_end_stream() {
             return copying.complete();
         }
@@ -199,10 +206,30 @@ impl Read {
 pub(crate) struct Copying<St> {
     answer: Unstored,
     length: Length,
+    /// Its head was made in this one. Other tasks may still report to it.
+    made_in: Scope,
+    /// What is reported while its body is made. A new one: the time of the request says nothing of its body.
+    read_in: Scope,
     shared: Arc<Shared<St>>,
 }
 
 impl<St: Store> Copying<St> {
+    /// Polls the body. What is reported meanwhile moves on to the scope around it; `Degraded` says that any of it was less
+    /// than good.
+    pub(crate) fn poll<T>(&mut self, poll: impl FnOnce() -> T) -> (T, Quality) {
+        let polled = self.read_in.enter(poll);
+        let quality = match (Quality::reported_in(&mut self.read_in), Quality::reported_in(&mut self.made_in)) {
+            (Quality::Good, Quality::Good) => Quality::Good,
+            _ => Quality::Degraded,
+        };
+        (polled, quality)
+    }
+
+    /// A part of the body, or its trailers, was less than good.
+    pub(crate) fn is_degraded(&self) {
+        telemetry::not_stored(&self.shared.shelf.name, "degraded");
+    }
+
     /// Copies a piece of the body. What is longer than it may be is `None`.
     pub(crate) fn push(&mut self, data: &[u8]) -> Option<()> {
         let len = self.answer.draft.body_len().saturating_add(data.len());

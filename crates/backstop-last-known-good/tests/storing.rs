@@ -2,11 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::body::Body;
-use backstop_core::{Degradation, Freshness, Reason, scope};
+use backstop_core::{
+    Degradation, Freshness, Reason,
+    scope::{self, InScope},
+};
 use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
+use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -195,6 +203,82 @@ async fn what_is_itself_degraded_is_not_stored_as_good() {
         answer.into_body().collect().await.unwrap();
         assert_eq!(is_stored(&layer).await, stored, "reported while it was made: {freshness}");
         assert_eq!(outside.take_reports().len(), 1, "the report moves on");
+    }
+}
+
+/// A body of two pieces that reports something in one of its polls.
+fn reporting_body(at: usize, report: impl Fn() + Unpin + Send + 'static) -> Body {
+    struct Reporting<R>(usize, R);
+    impl<R: Fn(usize) + Unpin> http_body::Body for Reporting<R> {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+            let poll = self.0;
+            self.0 += 1;
+            (self.1)(poll);
+            Poll::Ready(
+                ["ab", "c"].get(poll).map(|piece| Ok(http_body::Frame::data(Bytes::from_static(piece.as_bytes())))),
+            )
+        }
+    }
+    let report = move |poll| {
+        if poll == at {
+            report();
+        }
+    };
+    Body::new(Reporting(0, report))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_degraded_while_the_body_streams_is_not_stored_as_good() {
+    let of = |freshness| Degradation::new(name!("c"), name!("s"), 1, Reason::Error, freshness);
+    for at in 0..3 {
+        for (freshness, is_good) in [(Freshness::Degraded, false), (Freshness::Fresh, true)] {
+            for elsewhere in [false, true] {
+                let layer = layer();
+                let primary = service_fn(move |_: Request<Body>| {
+                    let handle = elsewhere.then(scope::handle);
+                    let report = move || match handle.clone() {
+                        None => scope::report(of(freshness)),
+                        Some(handle) => {
+                            assert_ready!(
+                                task::spawn(async move { scope::report(of(freshness)) }.in_scope(handle)).poll()
+                            );
+                        }
+                    };
+                    async move { Ok::<_, std::convert::Infallible>(response(200, &[], reporting_body(at, report))) }
+                });
+                let mut call = task::spawn(layer.layer(primary).oneshot(get("/", &[])));
+                let answer = assert_ready!(call.poll()).unwrap();
+                let mut outside = scope::Scope::new();
+                let mut body = task::spawn(answer.into_body());
+                let mut next = || outside.enter(|| body.enter(|cx, mut body| Pin::new(&mut *body).poll_frame(cx)));
+                let mut read = String::new();
+                while let Some(frame) = assert_ready!(next()) {
+                    read += std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap();
+                }
+                assert_eq!(read, "abc", "it streams on");
+                assert_eq!(is_stored(&layer).await, is_good, "{freshness} in poll {at}, elsewhere: {elsewhere}");
+                assert_eq!(outside.take_reports().len(), 1, "the report moves on");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_trailers_call_degraded_is_not_stored_as_good() {
+    for (label, is_good) in [("degraded", false), ("stale;age=1", false), ("fresh", true)] {
+        let (layer, pieces) = (layer(), Pieces::default());
+        pieces.data("ab");
+        pieces.trailers(HeaderMap::from_iter([(backstop_core::X_DATA_FRESHNESS, label.parse().unwrap())]));
+        pieces.end();
+        let body = begin(&layer, get("/", &[]), response(200, &[], pieces.body())).await.into_body();
+        assert!(body.collect().await.unwrap().trailers().is_some());
+        assert_eq!(is_stored(&layer).await, is_good, "{label}");
     }
 }
 

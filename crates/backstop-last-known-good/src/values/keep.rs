@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Scope, scope};
+use backstop_core::Scope;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
@@ -49,9 +49,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.scope.enter(|| this.call.poll(cx)));
-        let reports = this.scope.take_reports();
-        let quality = Quality::reported(&reports);
-        reports.into_iter().for_each(scope::report);
+        let quality = Quality::reported_in(this.scope);
         if let (Ok(value), Some(key)) = (&result, this.key.take()) {
             if quality == Quality::Degraded {
                 telemetry::not_stored(&this.values.inner.name, "degraded");
