@@ -32,7 +32,11 @@ const MOST_REFRESHES: usize = 1_000_000;
 /// |---|---|---|
 /// | one with `stale-while-revalidate`, still fresh (RFC 9111 §4.2) | that one | no |
 /// | one with `stale-while-revalidate=s`, stale for less than `s` seconds (RFC 5861 §3) | that one, reported as stale | yes |
+/// | one with `must-revalidate`, or a shared one with `proxy-revalidate` or `s-maxage`, fresh or not | the service's | – |
 /// | any other, or none | the service's | – |
+///
+/// `s-maxage` forbids that what is shared is stale, as `must-revalidate` does for all (RFC 9111 §5.2.2.2, §5.2.2.10), so
+/// that a `stale-while-revalidate` beside them has no meaning. Say `max-age=60, stale-while-revalidate=600`.
 ///
 /// So is any request answered by the service that isn't a `GET` without a body, has a `Range`, a condition (`If-…`), or an
 /// opinion on caches (`Cache-Control`, `Pragma`), or asks for another protocol (`Upgrade`). A stale answer is a [degradation](backstop_core::Degradation), with the

@@ -166,6 +166,36 @@ async fn who_does_not_ask_for_it_is_served_by_the_primary() {
     assert_eq!(shop.body(get("/", &[])).await, "second", "beyond the window");
 }
 
+/// These may not be stale, so that their `stale-while-revalidate` means nothing (RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10).
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_stale_is_the_primarys_even_while_it_is_fresh() {
+    let by_user = || LastKnownGoodLayer::builder("shop").principal(|head| head.headers.get("x-user").cloned()).build();
+    let of_ann = || get("/", &[("x-user", "ann")]);
+    for (control, shared, personal) in [
+        ("must-revalidate, max-age=60, stale-while-revalidate=600", false, false),
+        ("proxy-revalidate, max-age=60, stale-while-revalidate=600", false, true),
+        ("s-maxage=60, max-age=60, stale-while-revalidate=600", false, true),
+        ("max-age=60, stale-while-revalidate=600", true, true),
+    ] {
+        for (asked, is_served) in [(get("/", &[]), shared), (of_ann(), personal)] {
+            let shop = Shop::with(by_user().unwrap());
+            let again = || {
+                let mut again = get("/", &[]);
+                again.headers_mut().clone_from(asked.headers());
+                again
+            };
+            shop.now(Does::Answer(control, "first"));
+            shop.body(again()).await;
+            shop.now(Does::Answer(control, "second"));
+            for (seconds, refreshes) in [(30, 0), (60, 1)] {
+                advance(SECOND * seconds).await;
+                let expected = if is_served { ("first", refreshes) } else { ("second", 0) };
+                assert_eq!((&*shop.body(again()).await, shop.handed().len()), expected, "{control} {seconds}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_with_an_opinion_is_served_by_the_primary() {
     let shop = Shop::stale().await;
