@@ -1,7 +1,13 @@
 //! Over real sockets: only what came whole is stored, and what is stored is served when nobody answers any more.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Router,
@@ -102,6 +108,32 @@ async fn what_a_server_sends_is_stored_as_a_whole() {
         let known = layer.handle().answer::<Body>(asked.into_parts().0).await.unwrap();
         assert_eq!(read(known.into_value()).await.1, "the list", "{path}");
     }
+}
+
+/// A server that is told no length takes that of the body, and that of an answer to HEAD is empty.
+#[tokio::test]
+async fn a_head_that_is_answered_from_the_store_has_the_length_of_the_get() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let known = layer.handle();
+    let instead = FallbackChain::builder("shop")
+        .provider(Provider::head(name!("cached"), move |head| known.answer::<Body>(head)))
+        .build()
+        .unwrap();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_down);
+    let list = move || {
+        let status = if told.load(Ordering::Relaxed) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        // Of no known length.
+        async move { (status, Body::new(Full::<Bytes>::from("the list").map_frame(|frame| frame))) }
+    };
+    let stack = ServiceBuilder::new().layer(FallbackLayer::new(name!("live"), instead)).layer(layer);
+    let server = Server::start(Router::new().route("/list", routing::get(list)).layer(stack)).await;
+    assert_eq!(server.get("/list").await.1, "the list");
+    is_down.store(true, Ordering::Relaxed);
+    let (head, body) = server.get("/list").await;
+    assert_eq!((head.status, &*body, header(&head, "content-length")), (StatusCode::OK, "the list", Some("8")));
+    let (head, body) = server.send(Request::head("/list").body(Body::empty()).unwrap()).await;
+    assert_eq!((head.status, &*body, header(&head, "content-length")), (StatusCode::OK, "", Some("8")));
 }
 
 /// On HTTP/2 content need not be announced by any field.

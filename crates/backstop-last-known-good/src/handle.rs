@@ -4,7 +4,11 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Answer, LeftOut, Name, WrapBody};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, Uri, header::AGE, request};
+use http::{
+    HeaderMap, Method, Response, StatusCode, Uri,
+    header::{AGE, CONTENT_LENGTH},
+    request,
+};
 use http_body_util::{BodyExt, Full};
 
 use crate::{
@@ -26,7 +30,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     ///
     /// It is [stale](backstop_core::Freshness::Stale) by its true age, has an `Age` that tells the same, and otherwise the
     /// fields that it was stored with: its own `Date`, `Cache-Control` and validators. To a HEAD it is a stored GET's,
-    /// without the body.
+    /// without the body, and with the length of that.
     ///
     /// The head must be what the layer saw of the same request, so give this to `Provider::head` of a chain that stands
     /// directly around the layer. What such a chain leaves out of the head counts too, by its extension
@@ -63,7 +67,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
             return None;
         }
         let window = if within(entry.terms.fresh) { Window::Fresh } else { Window::Stale };
-        Some(Servable { key, response: shared.response(&entry, age, entry.body.clone()).ok()?, age, window })
+        Some(Servable { key, response: shared.response(&entry, age, &Method::GET).ok()?, age, window })
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -141,12 +145,11 @@ impl<St: Store> Shared<St> {
         if age >= self.longest(&entry, &head.headers) {
             return Err(NotStored::TooStale);
         }
-        let body = if head.method == Method::HEAD { Bytes::new() } else { entry.body.clone() };
-        Ok((self.response(&entry, age, body)?, age))
+        Ok((self.response(&entry, age, &head.method)?, age))
     }
 
-    fn response<B: WrapBody>(&self, entry: &Entry, age: Duration, body: Bytes) -> Result<Response<B>, NotStored> {
-        response(entry, age, body).ok_or_else(|| self.shelf.garbage())
+    fn response<B: WrapBody>(&self, entry: &Entry, age: Duration, method: &Method) -> Result<Response<B>, NotStored> {
+        response(entry, age, method).ok_or_else(|| self.shelf.garbage())
     }
 
     /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other
@@ -158,10 +161,19 @@ impl<St: Store> Shared<St> {
     }
 }
 
-/// The answer that is stored as `entry`. `None` where its head is garbage.
-fn response<B: WrapBody>(entry: &Entry, age: Duration, body: Bytes) -> Option<Response<B>> {
+/// The answer that is stored as `entry`, to GET or HEAD. `None` where its head is garbage.
+fn response<B: WrapBody>(entry: &Entry, age: Duration, method: &Method) -> Option<Response<B>> {
     let mut headers = entry.headers()?;
     headers.insert(AGE, age.as_secs().into());
+    let mut body = entry.body.clone();
+    if *method == Method::HEAD {
+        // A server takes the length of the body that it is given, which is empty, unless it is told that of the GET's (RFC
+        // 9110 §8.6).
+        if !headers.contains_key(CONTENT_LENGTH) && entry.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        body = Bytes::new();
+    }
     let body = if body.is_empty() { B::default() } else { B::wrap(Full::new(body).map_err(|never| match never {})) };
     let mut response = Response::new(body);
     *response.status_mut() = entry.status;

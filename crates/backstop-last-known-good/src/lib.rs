@@ -59,7 +59,7 @@
 //!
 //! | rule | source |
 //! |---|---|
-//! | answers to `GET` are stored; they serve `HEAD`, too | RFC 9111 §3, RFC 9110 §9.3.2 |
+//! | answers to `GET` are stored; they serve `HEAD`, too, with the length of the `GET`'s | RFC 9111 §3, RFC 9110 §8.6, §9.3.2 |
 //! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
 //! | … not if the request has content, which the key doesn't tell: by its fields, or a body that isn't at its end | RFC 9110 §9.3.1 |
 //! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |

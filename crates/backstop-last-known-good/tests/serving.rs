@@ -103,6 +103,18 @@ async fn a_head_request_is_served_from_a_stored_get() {
     assert_eq!((&*known.body, &known.headers["content-length"]), ("", &HeaderValue::from_static("4")));
 }
 
+/// A server that is told no length takes that of the body, which is empty here.
+#[tokio::test(start_paused = true)]
+async fn a_head_request_is_told_the_length_of_the_get_or_none() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    send(&layer, get("/", &[]), response(200, &[], "body")).await;
+    assert_eq!(stored(&layer, request("HEAD", "/", &[])).await.unwrap().headers["content-length"], "4");
+    assert!(!stored(&layer, get("/", &[])).await.unwrap().headers.contains_key("content-length"), "the body tells");
+    send(&layer, get("/none", &[]), response(204, &[], "")).await;
+    let known = stored(&layer, request("HEAD", "/none", &[])).await.unwrap();
+    assert!(!known.headers.contains_key("content-length"), "RFC 9110 §8.6");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_not_stored_is_told_with_its_reason() {
     let layer = LastKnownGoodLayer::new(name!("shop"));
