@@ -6,10 +6,11 @@
 //! | status | 2 |
 //! | when it was made | 8 |
 //! | its [terms](crate::rules::Terms), in seconds | 4 × 3 |
-//! | lengths of head and body | 4 × 2 |
+//! | lengths of head, body and what its request selected it by | 4 × 3 |
 //! | head, as [fields](crate::fields) | |
 //! | body | |
-//! | what its request selected it by | the rest |
+//! | what its request selected it by | |
+//! | what its request had in the fields that it may have been [negotiated](crate::negotiation) by | the rest |
 //!
 //! Numbers are little-endian. Reading never panics: what isn't exactly this is garbage, and so is another version.
 
@@ -21,17 +22,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::{
     age::{Arrival, Moment},
     fields,
+    negotiation::{self, negotiators},
     rules::Terms,
     told::Told,
     vary::Selectors,
 };
 
-const ANSWER: [u8; 2] = [b'a', 1];
+const ANSWER: [u8; 2] = [b'a', 2];
 const NODE: [u8; 2] = [b'n', 1];
 /// The parts of an answer that have a length of their own.
-const FIXED: usize = 2 + 2 + 8 + 4 * 3 + 4 * 2;
-/// Where the length of the body stands.
-const BODY_LEN: usize = FIXED - 4;
+const FIXED: usize = 2 + 2 + 8 + 4 * 3 + 4 * 3;
+/// Where the length of the body stands, and the one after it.
+const BODY_LEN: usize = FIXED - 8;
+const SELECTED_LEN: usize = FIXED - 4;
 
 /// The largest head that is stored, in bytes.
 const MOST_HEAD: usize = 64 * 1024;
@@ -46,6 +49,8 @@ const SLACK: usize = 256;
 pub(crate) struct Draft {
     bytes: Vec<u8>,
     body_from: usize,
+    /// The fields of its request by which it may have been negotiated.
+    negotiators: Selectors,
     pub(crate) terms: Terms,
     /// When its head came.
     pub(crate) arrived: Moment,
@@ -88,7 +93,7 @@ impl Draft {
         fixed[16..20].copy_from_slice(&terms.until.to_le_bytes());
         fixed[20..24].copy_from_slice(&terms.revalidate_until.to_le_bytes());
         fixed[24..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
-        Some(Self { bytes, body_from, terms, arrived: arrival.at })
+        Some(Self { bytes, body_from, negotiators: negotiators(told), terms, arrived: arrival.at })
     }
 
     pub(crate) fn push(&mut self, data: &[u8]) {
@@ -100,11 +105,16 @@ impl Draft {
         self.bytes.len() - self.body_from
     }
 
-    /// The whole, for requests that select the same. `None` where the body is longer than 4 GiB. Nothing is left here.
-    pub(crate) fn finish(&mut self, selected: &[u8]) -> Option<Bytes> {
-        let body_len = u32::try_from(self.body_len()).ok()?;
-        self.bytes[BODY_LEN..FIXED].copy_from_slice(&body_len.to_le_bytes());
+    /// The whole, for requests that select the same; `request` is the one it answers, as [fields](crate::fields). `None` where
+    /// the body is longer than 4 GiB. Nothing is left here.
+    pub(crate) fn finish(&mut self, selected: &[u8], request: &[u8]) -> Option<Bytes> {
+        let (body_len, selected_len) = (u32::try_from(self.body_len()).ok()?, u32::try_from(selected.len()).ok()?);
+        self.bytes[BODY_LEN..SELECTED_LEN].copy_from_slice(&body_len.to_le_bytes());
+        self.bytes[SELECTED_LEN..FIXED].copy_from_slice(&selected_len.to_le_bytes());
         self.bytes.extend_from_slice(selected);
+        if !self.negotiators.is_empty() {
+            self.bytes.extend_from_slice(&self.negotiators.select(request));
+        }
         Some(mem::take(&mut self.bytes).into())
     }
 }
@@ -149,6 +159,7 @@ pub(crate) struct Entry {
     head: Bytes,
     pub(crate) body: Bytes,
     pub(crate) selected: Bytes,
+    negotiated: Bytes,
 }
 
 impl Entry {
@@ -164,10 +175,16 @@ impl Entry {
             until: bytes.get_u32_le(),
             revalidate_until: bytes.get_u32_le(),
         };
-        let (head_len, body_len) = (bytes.get_u32_le(), bytes.get_u32_le());
+        let (head_len, body_len, selected_len) = (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
         let head = split_to(&mut bytes, head_len)?;
         let body = split_to(&mut bytes, body_len)?;
-        Some(Self { status, terms, head, body, selected: bytes })
+        let selected = split_to(&mut bytes, selected_len)?;
+        Some(Self { status, terms, head, body, selected, negotiated: bytes })
+    }
+
+    /// Whether a request of these fields accepts its coding and its language.
+    pub(crate) fn is_accepted_by(&self, request: &[&HeaderMap]) -> bool {
+        negotiation::accepts(&self.head, &self.negotiated, request)
     }
 
     /// Its headers, with room for one more. `None` where they are garbage.

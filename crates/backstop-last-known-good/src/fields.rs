@@ -46,7 +46,7 @@ fn place(bytes: &[u8], at: usize) -> Option<Place> {
 }
 
 /// The fields' names and values, in order, up to where the bytes are none any more.
-pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut at = 0;
     std::iter::from_fn(move || {
         let place = place(bytes, at)?;

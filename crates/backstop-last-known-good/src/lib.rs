@@ -77,6 +77,7 @@
 //! | else: served up to the age of `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
 //! | the age is the greatest that `Age`, `Date` and the time it took allow, and goes on from there | RFC 9111 §4.2.3 |
 //! | the request's fields that `Vary` names must be the same, all values in order; never with `Vary: *` | RFC 9111 §4.1 |
+//! | without `Vary` too, the request must accept the answer's `Content-Encoding` and `Content-Language`, or have the same `Accept-Encoding` and `Accept-Language` as the one that it answers; without `Accept-Encoding` only what isn't coded is accepted | RFC 9110 §12.5.3, §12.5.4 |
 //! | `stale-while-revalidate`: served by a [`StaleWhileRevalidateLayer`] though the service is well | RFC 5861 §3 |
 //! | `no-cache` and `max-age` of a request don't matter: it was sent to the service, which failed | RFC 9111 §5.2.1: advisory |
 //!
@@ -184,6 +185,7 @@ mod handle;
 mod key;
 mod layer;
 mod moka_store;
+mod negotiation;
 mod quality;
 mod revalidate;
 mod rules;

@@ -119,7 +119,7 @@ impl<St: Store> Shelf<St> {
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
             let in_doubt = self.ledger(hash).in_doubt.load(Ordering::SeqCst);
             let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
-            let fits = fits && !entry.terms.are_ahead(self.clock.now());
+            let fits = fits && !entry.terms.are_ahead(self.clock.now()) && entry.is_accepted_by(fields);
             Ok(fits.then_some((key, entry)))
         };
         match bounded(self.store_timeout, None, pin!(finding)).await {
@@ -166,7 +166,7 @@ impl<St: Store> Shelf<St> {
                 return Ok(Err("older"));
             }
             let ttl = draft.terms.left(now);
-            let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected)) else { return Ok(Err("too-old")) };
+            let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected, fields)) else { return Ok(Err("too-old")) };
             self.store.put(&key, bytes, ttl).await?;
             Ok(Ok(()))
         });

@@ -49,12 +49,16 @@ impl Selectors {
         (all.0.len() <= MOST_NAMES).then_some(all)
     }
 
-    fn insert(&mut self, name: HeaderName) -> bool {
+    pub(crate) fn insert(&mut self, name: HeaderName) -> bool {
         let Err(at) = self.0.binary_search_by(|there| there.as_str().cmp(name.as_str())) else {
             return false;
         };
         self.0.insert(at, name);
         true
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether those of `other` are among these.

@@ -105,3 +105,52 @@ async fn a_vary_that_is_longer_than_anybody_needs_varies_by_anything() {
     send(&layer, get("/", &[]), response(200, &[("vary", &names.join(","))], "longest")).await;
     assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing));
 }
+
+/// Servers that negotiate don't always say so by `Vary`.
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_a_coding_is_served_only_to_who_accepts_it_though_it_has_no_vary() {
+    let layer = layer();
+    let accepting = |codings: &str| get("/", &[("accept-encoding", codings)]);
+    send(&layer, accepting("gzip, br"), response(200, &[("content-encoding", "gzip")], "zipped")).await;
+    for codings in ["gzip, br", "gzip", "br, *", "GZIP;q=0.1", "x-gzip"] {
+        assert_eq!(body_of(&layer, accepting(codings)).await.unwrap(), "zipped", "{codings}");
+    }
+    for codings in ["", "br", "identity", "gzip;q=0", "gzip;q=0.0, br", "*;q=0", "*, gzip;q=0"] {
+        assert_eq!(body_of(&layer, accepting(codings)).await, Err(NotStored::Missing), "{codings}");
+    }
+    assert_eq!(body_of(&layer, get("/", &[])).await, Err(NotStored::Missing), "it may be anything that asks");
+
+    send(&layer, accepting("gzip"), response(200, &[], "plain")).await;
+    for codings in ["gzip, br", "br", "", "*;q=0, identity"] {
+        assert_eq!(body_of(&layer, accepting(codings)).await.unwrap(), "plain", "{codings}");
+    }
+    for codings in ["identity;q=0", "gzip, *;q=0"] {
+        assert_eq!(body_of(&layer, accepting(codings)).await, Err(NotStored::Missing), "{codings}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_a_language_is_served_only_to_who_accepts_it_though_it_has_no_vary() {
+    let layer = layer();
+    let accepting = |languages: &str| get("/", &[("accept-language", languages)]);
+    send(&layer, accepting("fr"), response(200, &[("content-language", "fr-CA")], "bonjour")).await;
+    for languages in ["fr", "en, FR-ca;q=0.5", "en, *;q=0.1", "fr-ca-x-any"] {
+        assert_eq!(body_of(&layer, accepting(languages)).await.unwrap(), "bonjour", "{languages}");
+    }
+    for languages in ["en", "en, fr;q=0", "*, fr-CA;q=0", "fr-BE"] {
+        assert_eq!(body_of(&layer, accepting(languages)).await, Err(NotStored::Missing), "{languages}");
+    }
+    assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "bonjour", "any will do");
+}
+
+/// The server gave just that to one like it.
+#[tokio::test(start_paused = true)]
+async fn who_asks_the_same_again_is_served_what_the_server_gave_though_it_does_not_say_that_it_accepts_it() {
+    for asks in [&[][..], &[("accept-encoding", "br"), ("accept-language", "en")]] {
+        let layer = layer();
+        let answer = response(200, &[("content-encoding", "gzip"), ("content-language", "fr")], "bonjour, zipped");
+        send(&layer, get("/", asks), answer).await;
+        assert_eq!(body_of(&layer, get("/", asks)).await.unwrap(), "bonjour, zipped");
+        assert_eq!(body_of(&layer, get("/", &[("accept-encoding", "identity")])).await, Err(NotStored::Missing));
+    }
+}

@@ -15,7 +15,7 @@ fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
     let mut draft = Draft::begin(StatusCode::NO_CONTENT, &Told::by(headers), TERMS, ARRIVAL, 0).unwrap();
     body.chunks(3).for_each(|piece| draft.push(piece));
     assert_eq!(draft.body_len(), body.len());
-    draft.finish(selected).unwrap()
+    draft.finish(selected, b"").unwrap()
 }
 
 #[test]
