@@ -11,7 +11,8 @@
 //! | committing | a failure, or the primary's share of the time is up | rest |
 //! | rest | a provider's answer | the end |
 //! | rest | no provider left | the end: what the primary gave, or a rejection |
-//! | passing (an upgrade) | anything | the end |
+//! | passing (an upgrade) | the primary's answer, whatever it is | the end |
+//! | passing (an upgrade) | the total is up | the end: a rejection |
 
 use std::{
     fmt,
@@ -20,7 +21,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, Classify, CopyRequest, Degradation, EagerCall, KeepAnswer, Reject};
+use backstop_core::{
+    Attempt, Classify, CopyRequest, Degradation, EagerCall, Elapsed, KeepAnswer, Limit, Reject, Rejection,
+    RejectionKind, Scope, SetBy,
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -30,7 +34,7 @@ use crate::{
     layer::Policy,
     rest::Rest,
     spare::{Failure, Spare, timed_out},
-    telemetry::Called,
+    telemetry::{self, Called},
 };
 
 pin_project! {
@@ -62,7 +66,10 @@ pin_project! {
     {
         Passing {
             #[pin]
-            call: EagerCall<S, Req>,
+            attempt: Attempt<EagerCall<S, Req>>,
+            policy: PolicyOf<S, Req, C, J, K, A>,
+            // Taken when the rejection is made.
+            context: Option<J::Context>,
         },
         // Boxed: it is rare, and large. Taken when the primary is asked.
         Detour { detour: Option<Box<Detour<S, Req, C, J, K, A>>> },
@@ -111,10 +118,14 @@ where
             }
         };
         facts = chain.shared().narrowed(facts, &request);
-        if facts.is_upgrade() {
-            return Self { state: State::Passing { call: EagerCall::begin(primary, is_ready, request) } };
-        }
         let context = reject.context(&request);
+        if facts.is_upgrade() {
+            telemetry::passed_by(chain.name());
+            let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
+            let call = scope.enter(|| EagerCall::begin(primary, is_ready, request));
+            let attempt = Attempt::begun(call, scope);
+            return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
+        }
         let mut spare =
             Spare { policy: Arc::clone(policy), called: Called::now(), started: None, facts, kept, context };
         if let Some(provider) = spare.draw() {
@@ -163,7 +174,18 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Passing { call } => return call.poll(cx),
+                StateProj::Passing { mut attempt, policy, context } => {
+                    let polled = attempt.as_mut().poll_call(cx);
+                    if polled.is_ready() {
+                        attempt.commit();
+                        return polled;
+                    }
+                    let Elapsed { set_by, progress, .. } = ready!(attempt.poll_limit(cx));
+                    let Some(context) = context.take() else { return Poll::Pending };
+                    let kind = RejectionKind::DeadlinePassed { set_by, progress };
+                    let late = Rejection::new(policy.chain.name().clone(), kind);
+                    return Poll::Ready(policy.reject.reject(context, late));
+                }
                 StateProj::Rest { rest } => return rest.as_mut().poll(cx),
                 StateProj::Detour { detour: slot } => {
                     let Some(detour) = slot else { return Poll::Pending };

@@ -194,7 +194,10 @@
 //! Give such providers the payment by the request, as here: a [`Provider::value`] that has it from elsewhere counts as having
 //! done nothing with it.
 //!
-//! Upgrades and `CONNECT` pass by the chain: they are about their connection.
+//! `CONNECT` and [upgrades](backstop_core::RequestFacts::is_upgrade) pass by the chain: they are about their connection. The
+//! total holds for the head of their answers too, and ends them with a 504. Each is a `DEBUG` event with the `reason`
+//! `upgrade`. `Connection: upgrade` alone, or `Upgrade: h2c`, asks for nothing that a server could switch to: such requests are
+//! as any other.
 //!
 //! # Bodies that break off
 //!

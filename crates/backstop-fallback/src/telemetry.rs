@@ -20,6 +20,11 @@ pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: Called) 
     fresh(chain);
 }
 
+/// A request is about its connection, and goes to the primary alone.
+pub(crate) fn passed_by(chain: &Name) {
+    tracing::debug!(target: "backstop::fallback", %chain, reason = %"upgrade", "a request passes by the chain");
+}
+
 /// A provider answered, the first one as well as any other.
 ///
 /// `latency` is asked only where it is wanted: on the path of every healthy request nobody else reads the clock.

@@ -201,6 +201,19 @@ async fn a_chain_whose_providers_are_never_eligible_says_so_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_passes_by_the_chain_is_an_event() {
+    let lines = Lines::of_requests();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let layer = FallbackLayer::new(name!("primary"), behind());
+    let primary = service_fn(|_: Req| async { infallible(status(101)) });
+    let mut upgrade = get();
+    upgrade.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    upgrade.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    layer.layer(primary).oneshot(upgrade).await.unwrap();
+    assert_eq!(lines.take(), ["DEBUG chain=chain reason=upgrade"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exhausted_chain_tells_of_everyone() {
     let lines = Lines::of_states();
     let _here = tracing::subscriber::set_default(lines.clone());

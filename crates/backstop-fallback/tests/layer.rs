@@ -4,6 +4,7 @@
 mod common;
 
 use std::{
+    convert::Infallible,
     future::pending,
     task::{Context, Poll},
     time::Duration,
@@ -212,13 +213,50 @@ async fn a_too_early_is_the_callers_where_the_caller_sent_early_data() {
     assert_eq!(service.oneshot(early).await.unwrap().status(), StatusCode::TOO_EARLY);
 }
 
+fn with_headers(headers: &[(&'static str, &'static str)]) -> Req {
+    let mut request = get();
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    request
+}
+
 #[tokio::test]
 async fn an_upgrade_passes_by_the_chain() {
-    let mut request = get();
-    request.headers_mut().insert("connection", "upgrade".parse().unwrap());
-    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
     let service = layer().layer(service_fn(|_: Req| async { infallible(status(503)) }));
+    let request = with_headers(&[("connection", "upgrade"), ("upgrade", "websocket")]);
     assert_eq!(service.oneshot(request).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn what_no_server_could_switch_to_is_answered_for_as_any_request() {
+    let service = layer().layer(service_fn(|_: Req| async { infallible(status(503)) }));
+    for headers in [
+        &[("connection", "upgrade")][..],
+        &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAAQAoAAA")],
+    ] {
+        let answer = service.clone().oneshot(with_headers(headers)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_total_holds_for_the_head_of_an_upgrade_too() {
+    let total = Duration::from_millis(100);
+    let chain = FallbackChain::builder("chain")
+        .total(total)
+        .provider(Provider::value(name!("static"), || async { status(200) }));
+    let hangs = FallbackLayer::new(name!("primary"), chain.build().unwrap())
+        .layer(service_fn(|_: Req| pending::<Result<Response, Infallible>>()));
+    for request in [
+        with_headers(&[("connection", "upgrade"), ("upgrade", "websocket")]),
+        http::Request::builder().method("CONNECT").uri("shop:443").body(Body::empty()).unwrap(),
+    ] {
+        let begun = Instant::now();
+        let answer = hangs.clone().oneshot(request).await.unwrap();
+        assert_eq!((answer.status(), begun.elapsed()), (StatusCode::GATEWAY_TIMEOUT, total));
+        assert!(answer.extensions().get::<Rejection>().unwrap().is_deadline());
+    }
 }
 
 #[tokio::test]
@@ -308,7 +346,7 @@ impl Clone for Reserving {
 
 impl Service<Req> for Reserving {
     type Response = Response;
-    type Error = std::convert::Infallible;
+    type Error = Infallible;
     type Future = std::future::Ready<Result<Response, Self::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

@@ -159,6 +159,7 @@
 //! | what was stored is removed | `DEBUG` | `reason` |
 //! | a stored answer is served | `DEBUG` | `age`, in seconds |
 //! | no stored answer is served | `DEBUG` | `reason` |
+//! | a request passes by what is stored | `DEBUG` | `reason`: `upgrade` |
 //! | the store failed | `WARN` | `operation`, `trouble` |
 //!
 //! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served.

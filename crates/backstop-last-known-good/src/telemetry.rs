@@ -31,6 +31,11 @@ pub(crate) fn not_served(name: &Name, reason: NotStored) {
     tracing::debug!(target: TARGET, %name, %reason, "no stored answer is served");
 }
 
+/// A request is about its connection, and goes to the service without a look at what is stored.
+pub(crate) fn passed_by(name: &Name) {
+    tracing::debug!(target: TARGET, %name, reason = %"upgrade", "a request passes by what is stored");
+}
+
 /// The store let us down, which counts as a miss.
 pub(crate) fn trouble(name: &Name, operation: &'static str, trouble: &impl Display) {
     tracing::warn!(target: TARGET, %name, operation, %trouble, "the store failed");

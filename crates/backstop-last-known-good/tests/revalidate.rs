@@ -227,6 +227,15 @@ async fn a_request_with_an_opinion_is_served_by_the_primary() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_server_could_switch_to_is_answered_from_the_store_as_any_request() {
+    for fields in [&[("connection", "upgrade")][..], &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]] {
+        let shop = Shop::stale().await;
+        shop.now(Does::Answer(WINDOW, "second"));
+        assert_eq!(shop.body(get("/", fields)).await, "first", "{fields:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_that_fails_or_hangs_or_panics_changes_nothing_and_the_next_request_tries_again() {
     for trouble in [Does::Fail, Does::Hang, Does::Panic] {
         let shop = Shop::stale().await;

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
 use std::{
+    convert::Infallible,
     future::pending,
     io,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use backstop_last_known_good::LastKnownGoodLayer;
+use backstop_last_known_good::{LastKnownGoodLayer, StaleWhileRevalidateLayer};
 use tower::{Layer, Service, service_fn};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -76,6 +77,16 @@ async fn each_decision_is_one_event_without_data_of_the_request() {
     assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"write\""]);
     send(&layer, request("OPTIONS", "/secret", &[]), answer(200, "")).await;
     assert_eq!(log.lines(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_passes_by_what_is_stored_is_an_event() {
+    let (log, _guard) = logged();
+    let known = LastKnownGoodLayer::builder("shop").store(TestStore::new(Behaves::Well)).build().unwrap();
+    let refreshing = StaleWhileRevalidateLayer::new(known.handle(), drop);
+    let mut service = refreshing.layer(service_fn(|_| async { Ok::<_, Infallible>(response(101, &[], "")) }));
+    service.call(get("/", &[("connection", "upgrade"), ("upgrade", "websocket")])).await.unwrap();
+    assert_eq!(log.lines(), ["DEBUG a request passes by what is stored name=shop reason=upgrade"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,7 @@ const LARGEST: u32 = 1_000_000;
 ///
 /// | | |
 /// |---|---|
-/// | pays in | each request that the layer could repeat, once, when it is sent: not its retries, and not those that pass straight through |
+/// | pays in | each request that the layer could repeat, once, when it is sent: not its retries, and not those that no retry may send again |
 /// | takes out | each retry, when it is decided on. It isn't given back where the caller leaves during the wait |
 /// | begins | full, with [`burst`](RetryBudgetBuilder::burst) retries |
 /// | saves | up to `burst`, however long nothing fails |

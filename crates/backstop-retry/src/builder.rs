@@ -115,8 +115,8 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// Counts the attempts of HTTP requests in `name`, so that no two tiers repeat the same request. None unless set.
     ///
     /// A request that is sent again tells in it how many attempts were made before: 1 in the second, 2 in the third. The first
-    /// is left as it came. A request that comes with it, and with anything but `0`, is somebody's retry already, and passes
-    /// straight through. So set the same name in all tiers, and let the edge remove it from
+    /// is left as it came. A request that comes with it, and with anything but `0`, is somebody's retry already, and isn't
+    /// sent again. So set the same name in all tiers, and let the edge remove it from
     /// what strangers send, who could otherwise turn the retries of their own requests off.
     ///
     /// It counts from another end than Envoy's `x-envoy-attempt-count`, which is 1 in the first attempt. gRPC has a header of

@@ -75,7 +75,7 @@
 //! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
-//! | CONNECT, an upgrade | never |
+//! | CONNECT, an [upgrade](backstop_core::RequestFacts::is_upgrade) | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
 //! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself, or a timeout of ours ended the call: yes |
 //!
@@ -204,8 +204,8 @@
 //! allocation for a request without body and extensions. A streamed body is wrapped, and recorded as it is read. The clock
 //! is read once, when the first attempt waits. Nothing is spawned, no future is boxed, no timer is made, and all that
 //! requests write in common is the budget's one counter, and a count of references to the layer. Nothing is kept while
-//! the budget is empty. With `max_attempts(1)`, for CONNECT and upgrades, and with [`Repeat::Never`], the request passes
-//! straight through, as does another tier's retry.
+//! the budget is empty, for CONNECT and upgrades, with [`Repeat::Never`], and of another tier's retry. With
+//! `max_attempts(1)` the request passes straight through.
 //!
 //! # Cancellation
 //!
@@ -233,7 +233,7 @@
 //! | event | further fields |
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `upgrade`, `never-repeated`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the

@@ -222,8 +222,12 @@ where
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
-        if again.is_none() {
-            budget.as_ref().inspect(|budget| budget.look_again());
+        match again {
+            Err(StopReason::Budget) => {
+                budget.as_ref().inspect(|budget| budget.look_again());
+            }
+            Err(stop) => return Err(*stop),
+            Ok(_) => {}
         }
         if outcome.blame == Some(Blame::EarlyData) && facts.is_early_data() {
             return Err(StopReason::EarlyData);
@@ -247,9 +251,7 @@ where
         if delay.saturating_add(TICK) > deadline.saturating_duration_since(now) {
             return Err(StopReason::NoTimeLeft);
         }
-        let Some(Again { service, kept }) = again else {
-            return Err(StopReason::Budget);
-        };
+        let Again { service, kept } = again.as_mut().map_err(|stop| *stop)?;
         // An answer that came early leaves the upload running, and a copy would break that off.
         if !failed && copy.held(kept) == Held::Partly {
             return Err(StopReason::Uploading);
@@ -267,7 +269,7 @@ where
         copy.tell_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
         let service = service.clone();
         if self.attempt + 1 == settings.max_attempts {
-            *again = None;
+            *again = Err(StopReason::MaxAttempts);
         }
         self.grown = if outcome.pushback.is_some() { Grown::NONE } else { grown.by(backoff) };
         self.next = Some(Next { service, request, at: now + delay });

@@ -61,6 +61,13 @@ pub enum StopReason {
     MaxAttempts,
     /// The request may have been processed, and nothing says that repeating it is safe.
     NotIdempotent,
+    /// The request is CONNECT, or asks for another protocol on its connection.
+    Upgrade,
+    /// The request says so itself: [`Repeat::Never`](crate::Repeat::Never).
+    NeverRepeated,
+    /// The request says that somebody further out repeats it, by the
+    /// [`attempt_header`](crate::RetryBuilder::attempt_header).
+    OuterTier,
     /// Our own caller sent it in early data: the 425 is theirs to act upon (RFC 8470 §5.2).
     EarlyData,
     /// The server said not to come again.
@@ -89,6 +96,9 @@ impl StopReason {
         match self {
             Self::MaxAttempts => "max-attempts",
             Self::NotIdempotent => "not-idempotent",
+            Self::Upgrade => "upgrade",
+            Self::NeverRepeated => "never-repeated",
+            Self::OuterTier => "outer-tier",
             Self::EarlyData => "early-data",
             Self::ServerSaidStop => "server-said-stop",
             Self::ServerDelay => "server-delay",

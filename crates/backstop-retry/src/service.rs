@@ -12,7 +12,7 @@ use backstop_core::{
 use tower_service::Service;
 
 use crate::{
-    RetryBudget, RetryFuture,
+    RetryBudget, RetryFuture, StopReason,
     layer::Policy,
     spare::{Again, Spare},
 };
@@ -66,27 +66,29 @@ where
         if settings.max_attempts == 1 {
             return RetryFuture::passing(self.inner.call(request));
         }
-        let glance = copy.glance(&request);
+        let mut facts = copy.glance(&request);
         let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
-        if glance.is_never_repeated()
-            || glance.is_upgrade()
-            || settings.attempt_header.as_ref().is_some_and(is_of_outer_tier)
-        {
-            return RetryFuture::passing(self.inner.call(request));
-        }
-        let mut facts = glance;
-        let again = if budget.as_ref().is_some_and(RetryBudget::is_empty) {
+        let again = if facts.is_upgrade() {
+            Err(StopReason::Upgrade)
+        } else if facts.is_never_repeated() {
+            Err(StopReason::NeverRepeated)
+        } else if settings.attempt_header.as_ref().is_some_and(is_of_outer_tier) {
+            Err(StopReason::OuterTier)
+        } else if budget.as_ref().is_some_and(RetryBudget::is_empty) {
             facts = copy.facts(&request);
-            None
+            if facts.is_upgrade() { Err(StopReason::Upgrade) } else { Err(StopReason::Budget) }
         } else {
             let kept = copy.keep_and_note(&mut request, Keep::Whole, &mut facts);
-            // The service that was ready is called now; later attempts make the clone ready.
-            Some(Again { service: self.inner.clone(), kept })
+            if facts.is_upgrade() {
+                Err(StopReason::Upgrade)
+            } else {
+                // The service that was ready is called now; later attempts make the clone ready.
+                Ok(Again { service: self.inner.clone(), kept })
+            }
         };
-        if facts.is_upgrade() {
-            return RetryFuture::passing(self.inner.call(request));
+        if matches!(again, Ok(_) | Err(StopReason::Budget)) {
+            budget.as_ref().inspect(|budget| budget.deposit());
         }
-        budget.as_ref().inspect(|budget| budget.deposit());
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let future = scope.enter(|| self.inner.call(request));
         RetryFuture::first(future, scope, Spare { policy: Arc::clone(&self.policy), facts, again })

@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use backstop_core::{Classify, ErrorRef, Outcome, RequestFacts};
 
-use crate::layer::Policy;
+use crate::{StopReason, layer::Policy};
 
 /// What is needed for other attempts.
 pub(crate) struct Spare<S, Kept, C, K, A> {
     pub(crate) policy: Arc<Policy<C, K, A>>,
     pub(crate) facts: RequestFacts,
-    /// `None` where there is no budget for one, or once the last attempt has begun, so that nothing is kept or recorded for
-    /// nothing.
-    pub(crate) again: Option<Again<S, Kept>>,
+    /// Or why there is none: then nothing is kept or recorded for nothing.
+    pub(crate) again: Result<Again<S, Kept>, StopReason>,
 }
 
 pub(crate) struct Again<S, Kept> {

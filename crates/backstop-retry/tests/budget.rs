@@ -166,12 +166,14 @@ async fn an_upgrade_and_early_data_are_what_they_are_while_the_budget_is_empty()
         status(&layer, &upstream).await;
     }
     status(&layer, &upstream).await;
-    let retried = async |name: &'static str, value: &'static str, upstream: Upstream<_>| {
-        let request = Request::get("/").header(name, value).body(Body::empty()).unwrap();
+    let retried = async |headers: &[(&'static str, &'static str)], upstream: Upstream<_>| {
+        let request = headers.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Body::empty()).unwrap();
         let response = layer.layer(upstream).oneshot(request).await.unwrap();
         response.extensions().get::<Retried>().copied()
     };
-    assert_eq!(retried("upgrade", "websocket", upstream.clone()).await, None, "it passes straight through");
-    let early = retried("early-data", "1", Upstream::statuses([425])).await.unwrap();
+    let upgrade = [("connection", "upgrade"), ("upgrade", "websocket")];
+    assert_eq!(retried(&upgrade, upstream.clone()).await.unwrap().stop(), Some(StopReason::Upgrade));
+    let early = retried(&[("early-data", "1")], Upstream::statuses([425])).await.unwrap();
     assert_eq!(early.stop(), Some(StopReason::EarlyData));
 }

@@ -182,6 +182,19 @@ async fn a_connect_and_an_upgrade_are_never_repeated_nor_touched() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_server_could_switch_to_is_repeated_as_any_request() {
+    let layer = RetryLayer::new(ml());
+    for headers in [&[("connection", "upgrade")][..], &[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")]]
+    {
+        let mut request = get();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        assert_eq!(calls(&layer, failing(), request).await, 3, "{headers:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_425_is_the_callers_own_where_the_caller_sent_early_data() {
     let early = || {
         let mut request = get();

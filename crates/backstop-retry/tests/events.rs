@@ -11,8 +11,8 @@ use std::{
 
 use axum::body::Body;
 use backstop_core::{ErrorRef, Outcome, Progress, Rejection, RejectionKind, SetBy};
-use backstop_retry::{RetryBudget, RetryLayer};
-use http::{Method, Request, Response};
+use backstop_retry::{Repeat, RetryBudget, RetryLayer};
+use http::{HeaderName, Method, Request, Response};
 use support::{
     BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, rejected, response, text, timed_out, with_header,
     with_method,
@@ -155,6 +155,14 @@ async fn every_other_retry_that_is_not_made_says_why() {
     let failing = || Upstream::statuses([503]);
     let why = |reason: &str| [format!("name=ml attempt=1 reason={reason}")];
     assert_eq!(events(&layer(), failing(), with_method(Method::POST)).await, why("not-idempotent"));
+    assert_eq!(events(&layer(), failing(), with_method(Method::CONNECT)).await, why("upgrade"));
+    let upgrade = Request::get("/").header("connection", "upgrade").header("upgrade", "websocket");
+    assert_eq!(events(&layer(), failing(), upgrade.body(Body::empty()).unwrap()).await, why("upgrade"));
+    let never = Request::get("/").extension(Repeat::Never).body(Body::empty()).unwrap();
+    assert_eq!(events(&layer(), failing(), never).await, why("never-repeated"));
+    let counting = RetryLayer::builder("ml").attempt_header(HeaderName::from_static("x-attempt")).build().unwrap();
+    let repeated = Request::get("/").header("x-attempt", "1").body(Body::empty()).unwrap();
+    assert_eq!(events(&counting, failing(), repeated).await, why("outer-tier"));
     let asking = |seconds: &'static str| {
         Upstream::<BoxError>::new(move |_, _| async move { Ok(with_header(503, "retry-after", seconds)) })
     };

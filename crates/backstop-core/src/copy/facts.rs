@@ -44,7 +44,7 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
-        let fields = Fields::of(request);
+        let mut fields = Fields::of(request);
         let tell = |facts, (name, value): (&HeaderName, _)| fields.tell(facts, name.as_str(), value);
         request.headers().iter().fold(Self::at_a_glance(request), tell)
     }
@@ -104,8 +104,9 @@ impl RequestFacts {
         self.has(KEYED)
     }
 
-    /// Whether it is CONNECT or, before HTTP/2, has an `Upgrade` header or the connection option `upgrade`
-    /// (RFC 9110 §7.8). Such a request is about its connection and must never be repeated or sent elsewhere.
+    /// Whether it is CONNECT, or asks over HTTP/1.1 for a protocol that this hop could switch to: it has the connection
+    /// option `upgrade` **and** an `Upgrade` field that names one (RFC 9110 §7.8). `h2c` and `h2` are none (RFC 9113 §3.1,
+    /// RFC 7540 §3.2). Such a request is about its connection and must never be repeated or sent elsewhere.
     #[must_use]
     pub const fn is_upgrade(self) -> bool {
         self.has(UPGRADE)
@@ -143,27 +144,42 @@ impl RequestFacts {
 /// What the header fields of a request tell.
 #[derive(Clone, Copy)]
 pub(super) struct Fields {
-    /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2): such fields there mean nothing.
-    has_options: bool,
+    /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2), and an `Upgrade` in HTTP/1.0 is to be ignored
+    /// (RFC 9110 §7.8).
+    may_upgrade: bool,
+    has_upgrade_option: bool,
+    names_a_protocol: bool,
 }
 
 impl Fields {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
-        Self { has_options: request.version() < Version::HTTP_2 }
+        let may_upgrade = request.version() == Version::HTTP_11;
+        Self { may_upgrade, has_upgrade_option: false, names_a_protocol: false }
     }
 
-    /// `facts`, with what the field of this name, in lower case, tells.
+    /// `facts`, with what the field of this name, in lower case, tells beside those before it.
     #[inline]
-    pub(super) fn tell(self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
+    pub(super) fn tell(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
         // Lengths first: most names have another one, and a look-up in the map would cost more for each of the four.
         match name.len() {
-            7 if self.has_options && name == "upgrade" => facts.upgrade(),
-            10 if self.has_options && name == "connection" && has_upgrade_option(value) => facts.upgrade(),
+            7 if self.may_upgrade && name == "upgrade" => {
+                self.names_a_protocol |= items(value).any(is_protocol);
+                self.told_of_upgrade(facts)
+            }
+            10 if self.may_upgrade && name == "connection" => {
+                self.has_upgrade_option |= items(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+                self.told_of_upgrade(facts)
+            }
             // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
             10 if name == "early-data" => facts.early_data(),
             15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
             _ => facts,
         }
+    }
+
+    /// Either field alone asks for nothing: nginx often sends the option with every request.
+    const fn told_of_upgrade(self, facts: RequestFacts) -> RequestFacts {
+        if self.has_upgrade_option && self.names_a_protocol { facts.upgrade() } else { facts }
     }
 }
 
@@ -172,8 +188,14 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
-fn has_upgrade_option(connection: &HeaderValue) -> bool {
-    // Bytes, not text: a value that isn't text may still hold the option.
-    let mut options = connection.as_bytes().split(|byte| *byte == b',');
-    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+/// The members of a list. Bytes, not text: a value that isn't text may still hold one that is.
+fn items(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether a member of `Upgrade` names a protocol that a server could switch to. Servers ignore `h2c`, which RFC 9113 §3.1
+/// made obsolete, and `h2`, as RFC 7540 §3.2 asks: clients offer it with ordinary requests (Java's `HttpClient`,
+/// `curl --http2`).
+fn is_protocol(item: &[u8]) -> bool {
+    !item.is_empty() && !item.eq_ignore_ascii_case(b"h2c") && !item.eq_ignore_ascii_case(b"h2")
 }

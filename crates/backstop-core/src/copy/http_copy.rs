@@ -99,7 +99,7 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
 
     #[inline]
     fn keep_and_note(&self, request: &mut Request<B>, keep: Keep, facts: &mut RequestFacts) -> Self::Kept {
-        let (fields, mut noted) = (Fields::of(request), *facts);
+        let (mut fields, mut noted) = (Fields::of(request), *facts);
         let head = HeadSnapshot::of(request, |name, value| noted = fields.tell(noted, name, value));
         *facts = noted;
         self.keep_body(head, request, if noted.is_upgrade() { Keep::Head } else { keep })

@@ -229,19 +229,40 @@ fn facts(version: Version, headers: &[(&'static str, &[u8])]) -> RequestFacts {
 }
 
 #[test]
-fn upgrades_are_found_in_any_spelling_before_http_2() {
-    let upgrades: [&[(&'static str, &[u8])]; 5] = [
+fn an_upgrade_is_the_option_and_a_protocol_in_any_spelling_over_http_1_1_alone() {
+    let upgrades: [&[(&'static str, &[u8])]; 6] = [
         &[("connection", b"upgrade"), ("upgrade", b"websocket")],
-        &[("connection", b"keep-alive, UpGrade\t")],
-        &[("connection", b"keep-alive"), ("connection", b"x,upgrade,y")],
-        &[("connection", b"\xff,upgrade")],
-        &[("upgrade", b"h2c")],
+        &[("upgrade", b"WebSocket"), ("connection", b"keep-alive, UpGrade\t")],
+        &[("connection", b"keep-alive"), ("upgrade", b"x/1"), ("connection", b"x,upgrade,y")],
+        &[("connection", b"\xff,upgrade"), ("upgrade", b"websocket")],
+        &[("connection", b"Upgrade, HTTP2-Settings"), ("upgrade", b"h2c, websocket")],
+        &[("connection", b"upgrade"), ("upgrade", b"h2c"), ("upgrade", b"TLS/1.2")],
     ];
     for headers in upgrades {
         assert_eq!(facts(Version::HTTP_11, headers), RequestFacts::none().upgrade());
-        assert_eq!(facts(Version::HTTP_2, headers), RequestFacts::none());
+        for version in [Version::HTTP_10, Version::HTTP_2, Version::HTTP_3] {
+            assert_eq!(facts(version, headers), RequestFacts::none(), "{version:?}");
+        }
     }
-    assert!(!facts(Version::HTTP_11, &[("connection", b"upgrades, no-upgrade")]).is_upgrade());
+}
+
+#[test]
+fn what_asks_for_no_protocol_that_a_server_could_switch_to_is_no_upgrade() {
+    let ordinary: [&[(&'static str, &[u8])]; 8] = [
+        // nginx, with `proxy_set_header Connection "upgrade"` for every request.
+        &[("connection", b"upgrade")],
+        &[("connection", b"upgrade"), ("upgrade", b"")],
+        &[("connection", b"upgrade"), ("upgrade", b" , ")],
+        &[("upgrade", b"websocket")],
+        &[("connection", b"keep-alive"), ("upgrade", b"websocket")],
+        &[("connection", b"upgrades, no-upgrade"), ("upgrade", b"websocket")],
+        // Java's HttpClient, and `curl --http2`.
+        &[("connection", b"Upgrade, HTTP2-Settings"), ("upgrade", b"h2c"), ("http2-settings", b"AAMAAABkAAQAoAAA")],
+        &[("connection", b"upgrade"), ("upgrade", b"H2C, h2")],
+    ];
+    for headers in ordinary {
+        assert_eq!(facts(Version::HTTP_11, headers), RequestFacts::none(), "{headers:?}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{Shared, StaleWhileRevalidateFuture};
-use crate::{MokaStore, Store};
+use crate::{MokaStore, Store, telemetry};
 
 /// The service that [`StaleWhileRevalidateLayer`](crate::StaleWhileRevalidateLayer) makes.
 ///
@@ -63,11 +63,14 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let inner = self.inner.clone();
-        if may_be_served(&request) {
-            StaleWhileRevalidateFuture::looking(inner, request, Arc::clone(&self.shared))
-        } else {
-            StaleWhileRevalidateFuture::calling(inner, request)
+        let may_be_served = may_be_served(&request);
+        if may_be_served && !RequestFacts::of(&request).is_upgrade() {
+            return StaleWhileRevalidateFuture::looking(inner, request, Arc::clone(&self.shared));
         }
+        if may_be_served {
+            telemetry::passed_by(self.shared.known.name());
+        }
+        StaleWhileRevalidateFuture::calling(inner, request)
     }
 }
 
@@ -76,10 +79,7 @@ fn may_be_served<B: Body>(request: &Request<B>) -> bool {
     const OPINIONS: [http::HeaderName; 8] =
         [CACHE_CONTROL, PRAGMA, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
     let has_opinion = |headers: &HeaderMap| OPINIONS.iter().any(|name| headers.contains_key(name));
-    *request.method() == Method::GET
-        && request.body().is_end_stream()
-        && !has_opinion(request.headers())
-        && !RequestFacts::of(request).is_upgrade()
+    *request.method() == Method::GET && request.body().is_end_stream() && !has_opinion(request.headers())
 }
 
 impl<S: Clone, St> Clone for StaleWhileRevalidate<S, St> {
