@@ -1,11 +1,14 @@
 //! `cargo run -p recommendations`: see the library's documentation, or `--help`.
 
+mod log;
+
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use recommendations::{Args, Running, start};
-use tracing_subscriber::EnvFilter;
+
+use self::log::Log;
 
 /// What a mistake of the operator's ends with, as `clap` has it.
 const MISTAKE: u8 = 2;
@@ -20,10 +23,7 @@ async fn main() -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    // Activations of fallbacks and transitions of circuits are warnings; each single decision is at `debug`.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,backstop=info"));
-    let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
+    let log = Log::start();
 
     let asked_to_stop = match asked_to_stop() {
         Ok(asked_to_stop) => asked_to_stop,
@@ -40,9 +40,13 @@ async fn main() -> ExitCode {
         }
     };
     welcome(&running);
-    asked_to_stop.await;
-    say(io::stderr(), format_args!("shutting down"));
+    tokio::select! {
+        () = asked_to_stop => {}
+        () = log.report_dropped() => {}
+    }
+    tracing::info!("shutting down");
     running.shut_down().await;
+    log.finish();
     ExitCode::SUCCESS
 }
 

@@ -81,8 +81,11 @@ impl Started {
 }
 
 async fn get(address: &str, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+}
+
+async fn ask(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
@@ -203,6 +206,28 @@ async fn both_signals_end_it_with_success() {
 async fn it_needs_nobody_to_read_what_it_says() {
     let mut started = Started::start(&[]).await;
     drop(started.child.stderr.take());
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await.code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_neither_answers_nor_the_end() {
+    let mut logging = program(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    logging.env("RUST_LOG", "trace");
+    let mut started = Started::of(logging).await;
+    // The pipe stays open, and takes 64 KiB.
+    let fault = r#"{"fault":"status"}"#;
+    let broken = format!(
+        "PUT /chaos/ml HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fault}",
+        started.admin,
+        fault.len()
+    );
+    assert!(ask(&started.admin, &broken).await.starts_with("HTTP/1.1 200 "));
+    for _ in 0..500 {
+        assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
+    }
+    assert!(get(&started.app, "/livez").await.starts_with("HTTP/1.1 200 OK"));
     started.signal("TERM").await;
     assert_eq!(started.ended().await.code(), Some(0));
 }

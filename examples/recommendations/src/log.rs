@@ -1,0 +1,69 @@
+//! The log: written by a thread of its own, so that nobody waits for who reads it.
+//!
+//! A pipe that nobody reads takes 64 KiB, and then blocks whoever writes. Here the lines that don't fit are dropped, and
+//! counted.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+
+/// How many lines wait for a slow reader, at some 200 bytes each.
+const MOST_LINES: usize = 16_384;
+/// How long the program's end waits for a reader.
+const LAST_LINES: Duration = Duration::from_secs(1);
+const REPORTING: Duration = Duration::from_secs(60);
+
+/// The program's log.
+pub(crate) struct Log {
+    worker: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+impl Log {
+    /// Logs to the standard error from now on, as `RUST_LOG` says.
+    pub(crate) fn start() -> Self {
+        // Episodes of fallbacks and transitions of circuits are `info` and `warn`; each single decision is at `debug`.
+        let filter = EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,recommendations=info"));
+        let (writer, worker) =
+            NonBlockingBuilder::default().buffered_lines_limit(MOST_LINES).lossy(true).finish(io::stderr());
+        let dropped = writer.error_counter();
+        let colours = io::stderr().is_terminal();
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours).init();
+        Self { worker, dropped }
+    }
+
+    /// Logs now and then how many lines were dropped.
+    pub(crate) fn report_dropped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let counter = self.dropped.clone();
+        async move {
+            let mut reported = 0;
+            loop {
+                tokio::time::sleep(REPORTING).await;
+                let dropped = counter.dropped_lines();
+                if dropped > reported {
+                    tracing::warn!(
+                        lines = dropped - reported,
+                        "lines of the log were dropped: nobody read them in time"
+                    );
+                    reported = dropped;
+                }
+            }
+        }
+    }
+
+    /// Writes the last lines, if somebody reads them in time.
+    pub(crate) fn finish(self) {
+        // The worker's guard waits too, but then prints to the standard output, which may be as stuck.
+        let (done, finished) = mpsc::channel();
+        thread::spawn(move || {
+            drop(self.worker);
+            _ = done.send(());
+        });
+        _ = finished.recv_timeout(LAST_LINES);
+    }
+}
