@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap,
     header::{DATE, RETRY_AFTER},
 };
+
+use crate::http_date;
 
 /// No server means longer: RFC 9111 §1.2.2 caps delta-seconds at 2^31.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
@@ -23,14 +25,9 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     #[expect(clippy::disallowed_types, reason = "HTTP dates are wall-clock time")]
     let now = std::time::SystemTime::now;
-    let at = httpdate::parse_http_date(text).ok()?;
-    let base = headers.get(DATE).and_then(http_date).unwrap_or_else(now);
+    let at = http_date(text.as_bytes())?;
+    let base = headers.get(DATE).and_then(|date| http_date(date.as_bytes())).unwrap_or_else(now);
     Some(at.duration_since(base).unwrap_or_default().min(LONGEST))
-}
-
-#[expect(clippy::disallowed_types, reason = "HTTP dates are wall-clock time")]
-fn http_date(value: &HeaderValue) -> Option<std::time::SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -59,6 +56,8 @@ mod tests {
         assert_eq!(read("Wed, 21 Oct 2015 07:28:30 GMT", date), Some(Duration::from_secs(30)));
         assert_eq!(read("Wed, 21 Oct 2015 07:27:30 GMT", date), Some(Duration::ZERO));
         assert_eq!(read("Wed, 21 Oct 2015 07:28:30 GMT", None), Some(Duration::ZERO), "long past by our clock");
+        assert_eq!(read("Wed, 31 Dec 1969 23:59:59 GMT", date), Some(Duration::ZERO), "before all that is counted");
+        assert_eq!(read("wed, 21 oct 2015 07:28:30 gmt", date), Some(Duration::from_secs(30)));
         let ahead = read("Fri, 31 Dec 2399 23:59:59 GMT", None);
         assert_eq!(ahead, Some(LONGEST));
     }

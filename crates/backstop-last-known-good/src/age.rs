@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use backstop_core::http_date;
 use http::{
     HeaderName, HeaderValue,
     header::{AGE, DATE, EXPIRES},
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::{
     cache_control::{CacheControl, delta_seconds},
-    date,
     told::Told,
 };
 
@@ -58,11 +58,15 @@ pub(crate) struct Arrival {
     pub(crate) date: Moment,
 }
 
+/// So far, in milliseconds, two clocks may be apart though neither was put forward: they aren't read at once, and one of them
+/// is slewed. Ages are in whole seconds.
+const DRIFT: u64 = 1000;
+
 /// Tells moments by a clock that never goes back, and never stands still.
 ///
 /// The wall clock may be set back, and the steady one may stand still while a machine sleeps. So this is the steady one, put
-/// forward whenever the wall clock is ahead of it: what lies between two moments may come out too long by that, never too
-/// short.
+/// forward whenever the wall clock is ahead of it: what lies between two moments may come out too long by that, and too short
+/// by no more than [`DRIFT`].
 #[derive(Debug)]
 pub(crate) struct Clock {
     steady: Instant,
@@ -98,13 +102,34 @@ impl Clock {
         let ahead = wall.0.saturating_sub(steady);
         // Most often it isn't, and nothing is written.
         let known = self.ahead.load(Ordering::Relaxed);
-        let ahead = if ahead > known { self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead) } else { known };
+        let ahead = if ahead > known.saturating_add(DRIFT) {
+            self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead)
+        } else {
+            known
+        };
         Moment(steady.saturating_add(ahead))
     }
 }
 
 fn wall_clock() -> Moment {
+    #[cfg(test)]
+    return Moment(Moment::of(Wall::now()).0 + machine::SLEPT.get());
+    #[cfg(not(test))]
     Moment::of(Wall::now())
+}
+
+/// A machine that sleeps, for tests: the wall clock of this thread goes on, and the steady one doesn't.
+#[cfg(test)]
+pub(crate) mod machine {
+    use std::{cell::Cell, time::Duration};
+
+    thread_local! {
+        pub(super) static SLEPT: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(crate) fn sleep(time: Duration) {
+        SLEPT.set(SLEPT.get() + super::millis(time));
+    }
 }
 
 /// When an answer to a request sent at `asked` was made: so long before it came as its age then was.
@@ -134,7 +159,7 @@ pub(crate) fn fresh_for(told: &Told<'_>, control: &CacheControl, shared: bool, a
 }
 
 fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
-    date::parse(told.first(name)?.as_bytes()).map(|since| Moment(millis(since)))
+    http_date(told.first(name)?.as_bytes()).map(Moment::of)
 }
 
 #[cfg(test)]
@@ -173,6 +198,8 @@ mod tests {
         assert_eq!(age(&[("date", NOON), ("age", "10")], 4), 30);
         assert_eq!(age(&[("date", NOON), ("age", "100")], 4), 104);
         assert_eq!(age(&[("date", "Sun, 06 Nov 1994 13:00:00 GMT")], 4), 4, "its clock is ahead of ours");
+        assert_eq!(age(&[("date", "Mon, 06 nov 1994 12:00:00 gmt")], 0), 30, "case and weekday don't make it younger");
+        assert_eq!(age(&[("date", "Wed, 31 Dec 1969 23:59:59 GMT")], 0), 784_123_230, "as old as can be");
         assert_eq!(age(&[("date", "Sunday, 06-Nov-94 12:00:00 GMT")], 0), 30, "an old form of date");
     }
 
@@ -197,7 +224,14 @@ mod tests {
         assert_eq!(fresh(&[expires, both], false), 5);
         assert_eq!(fresh(&[expires, ("date", NOON)], true), 60);
         assert_eq!(fresh(&[expires], true), 50, "without a date, from when it came");
-        assert_eq!(fresh(&[("expires", "0")], true), 0);
+        for invalid in ["0", "-1", "soon", "Sun, 06 Nov 1994 12:01:00 UTC", "Thu, 01 Jan 1600 00:00:00 GMT"] {
+            assert_eq!(fresh(&[("expires", invalid), ("date", NOON)], true), 0, "{invalid}");
+        }
+        for other in
+            ["sun, 06 nov 1994 12:01:00 gmt", "Mon, 06 Nov 1994 12:01:00 GMT", "Sunday, 06-Nov-94 12:01:00 GMT"]
+        {
+            assert_eq!(fresh(&[("expires", other), ("date", NOON)], true), 60, "{other}");
+        }
         assert_eq!(fresh(&[("last-modified", NOON)], true), 0, "nothing is guessed");
     }
 
@@ -214,6 +248,7 @@ mod tests {
         assert_eq!(clock.moment(second(0)), second(0));
         tokio::time::advance(Duration::from_secs(90)).await;
         assert_eq!(clock.moment(second(0)), second(90));
+        assert_eq!(clock.moment(second(91)), second(90), "the two aren't read at once");
         assert_eq!(clock.moment(second(95)), second(95), "the machine has slept");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(clock.moment(Moment(0)), second(105), "no time is lost");

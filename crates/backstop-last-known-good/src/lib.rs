@@ -75,6 +75,7 @@
 //! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
 //! | `stale-if-error` of the answer: served so long after it was fresh; of the request: no longer than that | RFC 5861 §4 |
 //! | else: served up to the age of `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
+//! | dates are read as leniently as RFC 9110 §5.6.7 asks; an `Expires` that is none is one in the past | RFC 9111 §4.2, §5.3 |
 //! | the age is the greatest that `Age`, `Date` and the time it took allow, and goes on from there | RFC 9111 §4.2.3 |
 //! | the request's fields that `Vary` names must be the same, all values in order; never with `Vary: *` | RFC 9111 §4.1 |
 //! | without `Vary` too, the request must accept the answer's `Content-Encoding` and `Content-Language`, or have the same `Accept-Encoding` and `Accept-Language` as the one that it answers; without `Accept-Encoding` only what isn't coded is accepted | RFC 9110 §12.5.3, §12.5.4 |
@@ -178,7 +179,6 @@ mod age;
 mod body;
 mod cache_control;
 mod config;
-mod date;
 mod entry;
 mod fields;
 mod future;

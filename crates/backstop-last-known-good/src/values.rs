@@ -7,14 +7,20 @@ use std::{
     borrow::{Borrow, Cow},
     fmt, future,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use backstop_core::{Answer, ConfigError, Name};
 use moka::sync::Cache;
-use tokio::time::Instant;
 
-use crate::{NotStored, telemetry};
+use crate::{
+    NotStored,
+    age::{Clock, Moment},
+    telemetry,
+};
 
 pub use builder::{LastKnownValuesBuilder, LastKnownValuesConfig};
 pub use keep::KeepValue;
@@ -91,14 +97,30 @@ struct Inner<K, V> {
     name: Name,
     settings: Settings,
     values: Cache<K, Known<V>>,
-    /// What is from before isn't given, whenever it came.
-    cleared: Mutex<Option<Instant>>,
+    clock: Clock,
+    /// How many calls and changes have begun.
+    begun: AtomicU64,
+    /// What began before this one isn't given, whenever it came.
+    cleared: AtomicU64,
 }
 
-/// What is known of a key, and since when.
+/// When something began: of two the later one has the higher number, also within a tick of the clock.
+#[derive(Clone, Copy)]
+struct Begun {
+    number: u64,
+    at: Moment,
+}
+
+impl<K, V> Inner<K, V> {
+    fn begin(&self) -> Begun {
+        Begun { number: self.begun.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
+    }
+}
+
+/// What is known of a key, and as of when.
 #[derive(Clone)]
 struct Known<V> {
-    as_of: Instant,
+    as_of: Begun,
     // `None` where it was forgotten then: nothing from before may come back.
     value: Option<V>,
 }
@@ -156,7 +178,7 @@ where
 
     /// Remembers `value` for `key`, as of now.
     pub fn remember(&self, key: K, value: V) {
-        self.learn(key, Known { as_of: Instant::now(), value: Some(value) });
+        self.learn(key, Known { as_of: self.inner.begin(), value: Some(value) });
     }
 
     /// The last good value for `key`, with its age.
@@ -184,13 +206,13 @@ where
     ///
     /// What a call that runs by now gives later isn't remembered either.
     pub fn forget(&self, key: K) {
-        self.learn(key, Known { as_of: Instant::now(), value: None });
+        self.learn(key, Known { as_of: self.inner.begin(), value: None });
         telemetry::removed(&self.inner.name, "asked");
     }
 
     /// Forgets everything, also what calls that run by now give later.
     pub fn clear(&self) {
-        *self.cleared() = Some(Instant::now());
+        self.inner.cleared.fetch_max(self.inner.begin().number, Ordering::SeqCst);
         self.inner.values.invalidate_all();
         telemetry::removed(&self.inner.name, "asked");
     }
@@ -213,11 +235,11 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let Inner { name, settings, values, .. } = &*self.inner;
-        let cleared = *self.cleared();
-        let found = match values.get(key).filter(|known| cleared.is_none_or(|cleared| known.as_of >= cleared)) {
+        let Inner { name, settings, values, clock, cleared, .. } = &*self.inner;
+        let cleared = cleared.load(Ordering::SeqCst);
+        let found = match values.get(key).filter(|known| known.as_of.number >= cleared) {
             Some(Known { as_of, value: Some(value) }) => {
-                let age = as_of.elapsed();
+                let age = clock.now().since(as_of.at);
                 if age <= settings.max_stale { Ok((value, age)) } else { Err(NotStored::TooStale) }
             }
             Some(Known { value: None, .. }) | None => Err(NotStored::Missing),
@@ -229,14 +251,10 @@ where
         found.map(|(value, age)| Answer::stale(value, age))
     }
 
-    fn cleared(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.inner.cleared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The newest is known, whichever comes last.
     fn learn(&self, key: K, new: Known<V>) {
         self.inner.values.entry(key).and_upsert_with(|known| match known.map(moka::Entry::into_value) {
-            Some(known) if known.as_of > new.as_of => known,
+            Some(known) if known.as_of.number > new.as_of.number => known,
             _ => new,
         });
     }
@@ -254,3 +272,6 @@ impl<K, V> fmt::Debug for LastKnownValues<K, V> {
         f.debug_struct("LastKnownValues").field("name", name).field("settings", settings).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use backstop_core::{ConfigError, Name};
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{Inner, Known, LastKnownValues};
+use crate::age::Clock;
 
 const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
 const SHORTEST_MAX_STALE: Duration = Duration::from_secs(1);
@@ -144,6 +145,7 @@ where
                 cache.max_capacity(max).weigher(weigh).build()
             }
         };
-        Self { inner: Arc::new(Inner { name, settings, values, cleared: Mutex::default() }) }
+        let (begun, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { name, settings, values, clock: Clock::start(), begun, cleared }) }
     }
 }

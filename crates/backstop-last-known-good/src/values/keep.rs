@@ -9,9 +9,8 @@ use std::{
 
 use backstop_core::Scope;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
-use super::{Known, LastKnownValues};
+use super::{Begun, Known, LastKnownValues};
 use crate::{quality::Quality, telemetry};
 
 pin_project! {
@@ -27,14 +26,14 @@ pin_project! {
         scope: Scope,
         // `None` once the call has ended.
         key: Option<K>,
-        begun: Instant,
+        begun: Begun,
         values: LastKnownValues<K, V>,
     }
 }
 
 impl<K, V, F> KeepValue<K, V, F> {
     pub(super) fn new(values: LastKnownValues<K, V>, key: K, call: F) -> Self {
-        Self { call, scope: Scope::new(), key: Some(key), begun: Instant::now(), values }
+        Self { call, scope: Scope::new(), key: Some(key), begun: values.inner.begin(), values }
     }
 }
 
