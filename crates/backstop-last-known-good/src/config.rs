@@ -33,7 +33,7 @@ pub struct LastKnownGoodConfig {
     pub max_body: usize,
     /// How long the store may take for one answer: 1 ms to 10 s, 50 ms unless set.
     pub store_timeout: Duration,
-    /// Fields that tell who asks, beside `Authorization` and `Cookie`.
+    /// Fields that say who asks, beside those that are [known to](LastKnownGoodBuilder::credentials).
     pub credentials: Vec<HeaderName>,
     /// The most bytes that the embedded store holds: 1 to 1 TiB, 64 MiB unless set.
     pub max_bytes: u64,
@@ -139,9 +139,15 @@ impl<St: Store> LastKnownGoodBuilder<St> {
         self
     }
 
-    /// Fields that tell who asks, beside `Authorization` and `Cookie`: an API key's, say.
+    /// Fields that say who asks, beside those that are taken for credentials anyway.
     ///
-    /// What answers a request with one of them is shared only where it says `public`.
+    /// An answer to a request with one of them is shared only if it is `public`. These are taken for credentials:
+    ///
+    /// - `Authorization`, `Proxy-Authorization`, `Cookie`, `DPoP`, `Client-Cert`;
+    /// - names that end in `-Key`, `_Key`, `Token`, `-Secret`, `-JWT` or `-Assertion`, as `X-Api-Key` and `X-Csrf-Token` do;
+    ///   also `Apikey` and `X-Apikey`;
+    /// - names that begin with `X-Auth`, as `X-Auth-Request-User` does;
+    /// - `Remote-User`, `X-Remote-User`, `X-Forwarded-User`, `X-Forwarded-Email`, `X-Forwarded-Client-Cert`.
     pub fn credentials(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.config.credentials = fields.into_iter().collect();
         self

@@ -12,8 +12,15 @@ use http::{
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store, cache_control::CacheControl, entry::Entry, layer::Shared, rules::tells_of_content, shelf::Place,
-    target::Root, telemetry, told::Told,
+    MokaStore, Store,
+    cache_control::CacheControl,
+    entry::Entry,
+    layer::Shared,
+    rules::tells_of_content,
+    shelf::Place,
+    target::{Root, Target},
+    telemetry,
+    told::Told,
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -78,7 +85,8 @@ impl<St: Store> LastKnownGoodHandle<St> {
     ///
     /// It has the authority that requests have in theirs or in `Host`, if they have one: `http://shop.example/list`.
     pub async fn invalidate(&self, uri: &Uri) {
-        self.shared.shelf.forget_targets(&[Root::of(self.name(), uri, &HeaderMap::new())], "asked").await;
+        let roots = Target::of(uri, &HeaderMap::new()).roots_to_forget(self.name());
+        self.shared.shelf.forget_targets(&roots, "asked").await;
     }
 
     /// The store.
@@ -91,7 +99,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
 impl LastKnownGoodHandle {
     /// Forgets everything. What is on its way when this is called isn't stored.
     pub fn clear(&self) {
-        self.shared.shelf.count_removals_of_all();
+        self.shared.shelf.removals.count_all();
         self.store().clear();
     }
 
@@ -131,7 +139,8 @@ impl<St: Store> Shared<St> {
         if had_content || tells_of_content(&Told::by(&head.headers)) {
             return Err(NotStored::Missing);
         }
-        let place = Place { root: Root::of(&self.shelf.name, &head.uri, &head.headers), owner: self.owner(head) };
+        let root = Root::of(&self.shelf.name, &head.uri, &head.headers).ok_or(NotStored::Missing)?;
+        let place = Place { root, owner: self.owner(head) };
         let none = HeaderMap::new();
         self.shelf.find(place, &[&head.headers, left_out.map_or(&none, LeftOut::headers)]).await
     }

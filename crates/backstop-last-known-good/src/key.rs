@@ -22,16 +22,6 @@ pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {
     to.extend_from_slice(text);
 }
 
-/// The same in every process, and good enough where a collision does no harm: rustc's own, word by word.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    let add = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-    let (words, rest) = bytes.as_chunks();
-    let hash = words.iter().fold(bytes.len() as u64, |hash, word| add(hash, u64::from_le_bytes(*word)));
-    let hash = rest.iter().fold(hash, |hash, byte| add(hash, u64::from(*byte)));
-    // Of a product the upper half is the better one, and what is asked for is a remainder.
-    hash ^ (hash >> 32)
-}
-
 /// Whose an answer is.
 #[derive(Clone)]
 pub(crate) enum Owner {

@@ -63,9 +63,10 @@
 //! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
 //! | … not if the request has content, which the key doesn't tell: by its fields, or a body that isn't at its end | RFC 9110 §9.3.1 |
 //! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
+//! | … not if the request's authority doesn't parse: userinfo, a port that is no number, several `Host` | RFC 9110 §4.2.4, §7.2, RFC 9112 §3.2 |
 //! | … not if they set cookies | ours: a cookie is meant for one caller, once |
 //! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
-//! | … shared, in answer to `Authorization`, `Cookie` or configured [`credentials`](LastKnownGoodBuilder::credentials), only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
+//! | … shared, in answer to `Authorization`, `Cookie`, [what else looks like a credential](LastKnownGoodBuilder::credentials) or is configured as one, only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
 //! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, while the body streams too, or told by `X-Data-Freshness` and `X-Fallback-Source`, in trailers too | ours |
 //! | … not in place of one that was made more than a second later, and may be served: a body may end late, and another cache answer with an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
@@ -90,7 +91,7 @@
 //! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
 //! | … 401 or 403 to a request with credentials | only that principal's: what is shared stays, since one caller's credentials don't do | RFC 9110 §15.5.2, §15.5.4 |
 //! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | what is stored for this principal, or shared | ours |
-//! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them | ours |
+//! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them. It remembers the last 4,096 URIs at least; while more than that change, an answer to any is taken for one of them | ours |
 //!
 //! A store that fails to forget is remembered: this process then serves nothing that was made before.
 //!
@@ -99,8 +100,12 @@
 //! so by `no-store`, or by `must-revalidate` with a short `max-age`. Their clocks should agree: an age is wrong by as much as
 //! they don't, and what was made more than 10 s ahead of a process's own clock isn't served by it.
 //!
-//! A URI is told by authority (the URI's own and `Host`), path and query; `http` and `https` of one authority are the same. Up to 64 variants by `Vary`
-//! are kept of each, for each principal.
+//! A URI is known by its authority, path and query; `http` and `https` of one authority are the same. The authority is that
+//! of the request's target (or `:authority`), and that of `Host`: where they differ, which of them the service goes by isn't
+//! known, so both count. It is normalised (RFC 3986 §6.2): a host in lower case, an IPv6 address in one form, a port without
+//! leading zeros, none that is empty or its scheme's own. The scheme of `GET /path` isn't known, so a `Host` with `:80` or
+//! `:443` is stored apart from one without, and a write forgets all three. Up to 64 variants by `Vary` are kept of each URI,
+//! for each principal.
 //!
 //! So **one layer is for one space of URIs**, each with a name of its own where they share a store. Of one layer around two
 //! services that are sent the path alone, each is answered with what the other said of the same path; so are routers that
@@ -122,7 +127,7 @@
 //! | [`max_stale`](LastKnownGoodBuilder::max_stale) | 24 h | 1 s to 365 days |
 //! | [`max_body`](LastKnownGoodBuilder::max_body) | 256 KiB | 0 to 1 GiB, less than `max_bytes` |
 //! | [`principal`](LastKnownGoodBuilder::principal) | none: everything is shared | a closure |
-//! | [`credentials`](LastKnownGoodBuilder::credentials) | `Authorization`, `Cookie` | more of them |
+//! | [`credentials`](LastKnownGoodBuilder::credentials) | what looks like one | more of them |
 //! | [`max_bytes`](LastKnownGoodBuilder::max_bytes) | 64 MiB | 1 to 1 TiB |
 //! | [`max_entries`](LastKnownGoodBuilder::max_entries) | 65,536 | 1 to `max_bytes` |
 //! | [`store`](LastKnownGoodBuilder::store) | [`MokaStore`], in memory | any [`Store`] |
@@ -179,6 +184,7 @@ mod age;
 mod body;
 mod cache_control;
 mod config;
+mod credentials;
 mod entry;
 mod fields;
 mod future;
@@ -188,6 +194,7 @@ mod layer;
 mod moka_store;
 mod negotiation;
 mod quality;
+mod removals;
 mod revalidate;
 mod rules;
 mod service;

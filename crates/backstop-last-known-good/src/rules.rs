@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
 };
 use http_body::Body;
 
 use crate::{
     age::{Arrival, Moment, fresh_for, made_at},
     cache_control::CacheControl,
+    credentials,
     quality::Quality,
     told::Told,
     vary,
@@ -36,19 +37,24 @@ pub(crate) struct Asked {
     pub(crate) sharing: Sharing,
     /// Whether an answer to this request may be stored at all, as far as the request tells.
     pub(crate) storable: bool,
-    /// Whether it says who asks.
-    pub(crate) credentials: bool,
+    /// Whether it says who asks, where what is stored is for whoever does.
+    pub(crate) is_one_of_all: bool,
 }
 
 impl Asked {
     pub(crate) fn by<B: Body>(
         request: &Request<B>,
         sharing: Sharing,
-        credentials: &[HeaderName],
+        configured: &[HeaderName],
         now: impl FnOnce() -> Moment,
     ) -> Self {
         let told = Told::by(request.headers());
         let has = |name: &HeaderName| told.has(name);
+        // Who asks matters only where what is stored is for all.
+        let says_who = || {
+            let known = request.headers().keys().any(|name| credentials::is_one(name.as_str()));
+            known || configured.iter().any(has)
+        };
         let storable = *request.method() == Method::GET
             && !has(&RANGE)
             && request.body().is_end_stream()
@@ -58,13 +64,8 @@ impl Asked {
             at: if storable { now() } else { Moment(0) },
             sharing,
             storable,
-            credentials: has(&AUTHORIZATION) || has(&COOKIE) || credentials.iter().any(has),
+            is_one_of_all: sharing == Sharing::Shared && says_who(),
         }
-    }
-
-    /// Whether it says who asks, where what is stored is for whoever does.
-    fn is_one_of_all(&self) -> bool {
-        self.credentials && self.sharing == Sharing::Shared
     }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn judge(
         return Verdict::Leave("degraded");
     }
     let control = CacheControl::of(told);
-    if asked.is_one_of_all() && !control.public {
+    if asked.is_one_of_all && !control.public {
         return Verdict::Leave("credentials");
     }
     if control.no_store {
@@ -165,7 +166,7 @@ pub(crate) fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict>
     match status.as_u16() {
         200 | 203 | 204 => None,
         // Its credentials don't do (RFC 9110 §15.5.2, §15.5.4), which says nothing of what is for all.
-        401 | 403 if asked.is_one_of_all() => Some(Verdict::Leave("credentials")),
+        401 | 403 if asked.is_one_of_all => Some(Verdict::Leave("credentials")),
         // It has moved, is gone, or isn't for this caller (any more).
         300..=303 | 305..=308 | 401 | 403 | 404 | 410 | 451 => Some(Verdict::Forget("status")),
         // Failures, parts, and what is about this one request.

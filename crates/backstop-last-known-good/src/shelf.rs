@@ -4,18 +4,12 @@
 //!
 //! What was removed must not come back:
 //!
-//! - A GET that was answered before a write may end after it. So each removal first counts up a number that was read when the
-//!   GET began, and only then removes: an answer is put where the number is still the same once its nodes are known. If the
+//! - A GET that was answered before a write may end after it. So each removal is first [counted](crate::removals), and only
+//!   then removes: an answer is put where its target wasn't removed since the GET began, once its nodes are known. If the
 //!   removal comes later than that, it removes those nodes.
 //! - A store may fail to remove. From then on nothing is served that was made before.
 
-use std::{
-    mem,
-    pin::pin,
-    slice,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{mem, pin::pin, slice, time::Duration};
 
 use backstop_core::{Name, scope};
 use http::HeaderMap;
@@ -25,6 +19,7 @@ use crate::{
     age::{Clock, Moment},
     entry::{Draft, Entry, Node},
     key::Owner,
+    removals::{Epoch, Removals},
     rules::Terms,
     target::Root,
     telemetry,
@@ -32,19 +27,8 @@ use crate::{
     vary::{self, Selectors},
 };
 
-/// Targets share this many ledgers. That two share one only means that, rarely, an answer isn't stored or served.
-const LEDGERS: usize = 4096;
-
 /// Ages are told in whole seconds, and so are dates: of what was made within one, the last that comes is the newest.
 const EXACT: Duration = Duration::from_secs(1);
-
-/// What was removed, as this process must remember it.
-#[derive(Debug, Default)]
-struct Ledger {
-    removals: AtomicU64,
-    /// When a removal last failed, as a [`Moment`].
-    in_doubt: AtomicU64,
-}
 
 /// Where something is stored, and for whom.
 #[derive(Clone, Debug)]
@@ -65,46 +49,28 @@ pub(crate) struct Unstored {
     pub(crate) draft: Draft,
 }
 
-/// How many removals there were when a request began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
-
 pub(crate) struct Shelf<St> {
     pub(crate) name: Name,
     store: St,
     pub(crate) clock: Clock,
     pub(crate) max_stale: Duration,
     store_timeout: Duration,
-    ledgers: Box<[Ledger]>,
+    pub(crate) removals: Removals,
 }
 
 impl<St: Store> Shelf<St> {
     pub(crate) fn new(name: Name, store: St, max_stale: Duration, store_timeout: Duration) -> Self {
-        let ledgers = std::iter::repeat_with(Ledger::default).take(LEDGERS).collect();
-        Self { name, store, clock: Clock::start(), max_stale, store_timeout, ledgers }
+        Self { name, store, clock: Clock::start(), max_stale, store_timeout, removals: Removals::default() }
     }
 
     pub(crate) const fn store(&self) -> &St {
         &self.store
     }
 
-    /// Where `hash` is a [`Root`]'s.
-    fn ledger(&self, hash: u64) -> &Ledger {
-        // The remainder is less than their number.
-        &self.ledgers[(hash % LEDGERS as u64) as usize]
-    }
-
-    pub(crate) fn epoch(&self, root: &Root) -> Epoch {
-        self.epoch_of(root.hash)
-    }
-
-    fn epoch_of(&self, hash: u64) -> Epoch {
-        Epoch(self.ledger(hash).removals.load(Ordering::SeqCst))
-    }
-
     /// The answer that a request with these fields selects, and under which key.
     pub(crate) async fn find(&self, place: Place, fields: &[&HeaderMap]) -> Result<(Vec<u8>, Entry), NotStored> {
-        let Place { root: Root { mut key, hash }, owner } = place;
+        let Place { root: Root { mut key }, owner } = place;
+        let root_len = key.len();
         let finding = async {
             let Some(mut node) = self.node(&key).await? else { return Ok(None) };
             key.extend_from_slice(&node.generation.to_le_bytes());
@@ -117,9 +83,10 @@ impl<St: Store> Shelf<St> {
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
-            let in_doubt = self.ledger(hash).in_doubt.load(Ordering::SeqCst);
-            let fits = entry.selected == selected && entry.terms.made.0 > in_doubt;
-            let fits = fits && !entry.terms.are_ahead(self.clock.now()) && entry.is_accepted_by(fields);
+            let fits = entry.selected == selected
+                && !self.removals.should_be_gone(entry.terms.made, &key[..root_len])
+                && !entry.terms.are_ahead(self.clock.now())
+                && entry.is_accepted_by(fields);
             Ok(fits.then_some((key, entry)))
         };
         match bounded(self.store_timeout, None, pin!(finding)).await {
@@ -140,6 +107,7 @@ impl<St: Store> Shelf<St> {
             // Its body may have taken a while. A store that keeps it so much longer does no harm.
             let now = draft.arrived;
             let mut key = mem::take(&mut root.key);
+            let root_len = key.len();
             let owned = !matches!(owner, Owner::Everyone);
             let none = Selectors::default();
             let (mut node, mut is_new) = self.node_for(&key, if owned { &none } else { selectors }, now).await?;
@@ -148,7 +116,7 @@ impl<St: Store> Shelf<St> {
                 (node, is_new) = self.node_for(&key, selectors, now).await?;
                 key.extend_from_slice(&node.generation.to_le_bytes());
             }
-            if self.epoch_of(root.hash) != *begun {
+            if self.removals.any_since(*begun, &key[..root_len]) {
                 return Ok(Err("removed"));
             }
             if node.selectors.too_many() {
@@ -189,11 +157,6 @@ impl<St: Store> Shelf<St> {
         known.made.since(other.made) > EXACT && known.left(now).is_some() && !known.are_ahead(now)
     }
 
-    /// For who is about to remove all there is.
-    pub(crate) fn count_removals_of_all(&self) {
-        self.ledgers.iter().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
-    }
-
     /// Removes all that is stored of these targets, whosever it is.
     pub(crate) async fn forget_targets(&self, roots: &[Root], reason: &'static str) {
         let removing = async {
@@ -223,12 +186,9 @@ impl<St: Store> Shelf<St> {
     }
 
     async fn remove(&self, roots: &[Root], reason: &'static str, removing: impl Future<Output = Result<(), Trouble>>) {
-        let ledgers = || roots.iter().map(|root| self.ledger(root.hash));
-        ledgers().for_each(|ledger| _ = ledger.removals.fetch_add(1, Ordering::SeqCst));
-        let mut unfinished = Unfinished(Some(|| {
-            let now = self.clock.now().0;
-            ledgers().for_each(|ledger| _ = ledger.in_doubt.fetch_max(now, Ordering::SeqCst));
-        }));
+        let targets: Vec<_> = roots.iter().map(|root| self.removals.target(&root.key)).collect();
+        self.removals.count(&targets);
+        let mut unfinished = Unfinished(Some(|| self.removals.fail(&targets, self.clock.now())));
         match bounded(self.store_timeout, scope::deadline(), pin!(removing)).await {
             Ok(()) => {
                 unfinished.0 = None;

@@ -1,11 +1,11 @@
 //! What a request is about.
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr};
 
 use backstop_core::Name;
 use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 
-use crate::key::{hash, push};
+use crate::key::push;
 
 /// What a request is about: its authority, path and query. Clones share the memory.
 #[derive(Clone)]
@@ -37,11 +37,11 @@ impl Target {
             absolute.or_else(|| self.resolve(text))?
         };
         if let Some(authority) = uri.authority() {
-            // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
             let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == uri.scheme();
-            let theirs = normal(authority.as_str().as_bytes(), uri.scheme());
-            let is_ours = |ours| normal(ours, self.uri.scheme()).eq_ignore_ascii_case(theirs);
-            if !same_scheme || !self.authorities().any(is_ours) {
+            // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
+            let named = |text| Authority::named(text, uri.scheme());
+            let theirs = named(authority.as_str().as_bytes())?;
+            if !same_scheme || !self.texts().any(|ours| named(ours) == Some(theirs)) {
                 return None;
             }
         }
@@ -71,20 +71,144 @@ impl Target {
         query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).parse().ok()
     }
 
-    fn authorities(&self) -> impl Iterator<Item = &[u8]> {
-        authorities(&self.uri, self.host.iter().chain(&self.more_hosts))
+    /// The authority of the URI, and those of `Host`.
+    fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let of_uri = self.uri.authority().map(|authority| authority.as_str().as_bytes());
+        of_uri.into_iter().chain(self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes))
     }
 
-    pub(crate) fn root(&self, name: &Name) -> Root {
-        Root::new(name, &self.uri, self.authorities())
+    /// Where it is stored: see [`Root::of`].
+    pub(crate) fn root(&self, name: &Name) -> Option<Root> {
+        let authorities = authorities(&self.uri, self.host.iter().chain(&self.more_hosts))?;
+        Some(Root::new(name, &authorities, &self.uri))
+    }
+
+    /// All that is to be removed where it changes. To forget too much is safe.
+    pub(crate) fn roots_to_forget(&self, name: &Name) -> Vec<Root> {
+        match authorities(&self.uri, self.host.iter().chain(&self.more_hosts)) {
+            Some([Some(one), None]) => {
+                one.spellings().map(|one| Root::new(name, &[Some(one), None], &self.uri)).collect()
+            }
+            Some(authorities) => vec![Root::new(name, &authorities, &self.uri)],
+            // Nothing is stored of what doesn't parse, but a service that heeds it knows it by a name that may be.
+            None => {
+                let named = self.texts().filter_map(|text| Authority::named(text, self.uri.scheme()));
+                let all = named.flat_map(Authority::spellings);
+                all.map(|one| Root::new(name, &[Some(one), None], &self.uri)).collect()
+            }
+        }
     }
 }
 
-/// The authority of a URI and those of `Host`. Where they differ, which of them the service goes by isn't known, so that all
-/// of them count: else one caller could have stored for one host what another host answers.
-fn authorities<'a>(uri: &'a Uri, hosts: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a [u8]> {
-    let of_uri = uri.authority().map(|authority| authority.as_str().as_bytes());
-    of_uri.into_iter().chain(hosts.map(HeaderValue::as_bytes))
+/// The authority of a URI (RFC 9112 §3.2.2, RFC 9113 §8.3.1) and that of `Host`, if it is another one. Where they differ, which
+/// of them the service goes by isn't known, so that both count: else one caller could have stored for one host what another
+/// host answers.
+///
+/// `None` where one of them doesn't parse, or there are several `Host` (RFC 9112 §3.2).
+fn authorities<'a>(
+    uri: &'a Uri,
+    mut hosts: impl Iterator<Item = &'a HeaderValue>,
+) -> Option<[Option<Authority<'a>>; 2]> {
+    let parse = |text| Authority::parse(text, uri.scheme());
+    let of_uri = match uri.authority() {
+        Some(authority) => Some(parse(authority.as_str().as_bytes())?),
+        None => None,
+    };
+    let host = match hosts.next() {
+        Some(host) => Some(parse(host.as_bytes())?),
+        None => None,
+    };
+    if hosts.next().is_some() {
+        return None;
+    }
+    Some(if of_uri.is_none() { [host, None] } else { [of_uri, host.filter(|_| host != of_uri)] })
+}
+
+/// A host and its port, if that isn't the default one (RFC 3986 §6.2.3).
+#[derive(Clone, Copy)]
+struct Authority<'a> {
+    host: Host<'a>,
+    port: Option<u16>,
+}
+
+#[derive(Clone, Copy)]
+enum Host<'a> {
+    Name(&'a str),
+    Ipv6(Ipv6Addr),
+}
+
+/// The longest name of a host (RFC 1035 §2.3.4).
+const MOST_NAME: usize = 255;
+
+impl<'a> Authority<'a> {
+    /// By RFC 9110 §7.2 and RFC 3986 §3.2.2. What has userinfo is none (RFC 9110 §4.2.4).
+    fn parse(text: &'a [u8], scheme: Option<&Scheme>) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?.trim_ascii();
+        let (host, rest) = if let Some(bracketed) = text.strip_prefix('[') {
+            let (address, rest) = bracketed.split_once(']')?;
+            (Host::Ipv6(address.parse().ok()?), rest)
+        } else {
+            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
+            // Unreserved characters and delimiters. Percent-encoded ones, which nobody sends, could spell a name in many ways.
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+            if !(1..=MOST_NAME).contains(&name.len()) || !name.bytes().all(is_name) {
+                return None;
+            }
+            (Host::Name(name), rest)
+        };
+        let port = match rest {
+            "" | ":" => None,
+            _ => {
+                let digits =
+                    rest.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+                Some(digits.parse().ok()?)
+            }
+        };
+        // Where the scheme isn't known, neither is its port.
+        let default = match scheme {
+            Some(scheme) if *scheme == Scheme::HTTP => Some(80),
+            Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
+            _ => None,
+        };
+        Some(Self { host, port: port.filter(|_| port != default) })
+    }
+
+    /// Whom it names, though it has userinfo, too.
+    fn named(text: &'a [u8], scheme: Option<&Scheme>) -> Option<Self> {
+        Self::parse(text.rsplit(|byte| *byte == b'@').next()?, scheme)
+    }
+
+    /// All that may be the same: of a request whose scheme isn't known, the port is told though it is the default one.
+    fn spellings(self) -> impl Iterator<Item = Self> {
+        let defaults = [None, Some(80), Some(443)];
+        let ports = if defaults.contains(&self.port) { defaults.to_vec() } else { vec![self.port] };
+        ports.into_iter().map(move |port| Self { port, ..self })
+    }
+
+    fn add_to(&self, key: &mut Vec<u8>) {
+        match self.host {
+            Host::Name(name) => {
+                push(key, b'a', name.as_bytes());
+                let from = key.len() - name.len();
+                key[from..].make_ascii_lowercase();
+            }
+            Host::Ipv6(address) => push(key, b'6', &address.octets()),
+        }
+        if let Some(port) = self.port {
+            push(key, b':', &port.to_le_bytes());
+        }
+    }
+}
+
+impl PartialEq for Authority<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let same_host = match (self.host, other.host) {
+            (Host::Name(one), Host::Name(other)) => one.eq_ignore_ascii_case(other),
+            (Host::Ipv6(one), Host::Ipv6(other)) => one == other,
+            (Host::Name(_), Host::Ipv6(_)) | (Host::Ipv6(_), Host::Name(_)) => false,
+        };
+        same_host && self.port == other.port
+    }
 }
 
 /// Where all that is stored of a target begins.
@@ -92,54 +216,23 @@ fn authorities<'a>(uri: &'a Uri, hosts: impl Iterator<Item = &'a HeaderValue>) -
 pub(crate) struct Root {
     /// The key of its first node.
     pub(crate) key: Vec<u8>,
-    /// The same for equal targets.
-    pub(crate) hash: u64,
 }
 
 impl Root {
-    /// That of the [target](Target::of), which needn't be kept for it.
-    pub(crate) fn of(name: &Name, uri: &Uri, headers: &HeaderMap) -> Self {
-        Self::new(name, uri, authorities(uri, headers.get_all(HOST).iter()))
+    /// That of the [target](Target::of), which needn't be kept for it. `None` where the authority doesn't parse.
+    pub(crate) fn of(name: &Name, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        Some(Self::new(name, &authorities(uri, headers.get_all(HOST).iter())?, uri))
     }
 
-    fn new<'a, I: Iterator<Item = &'a [u8]>>(name: &Name, uri: &Uri, authorities: I) -> Self {
+    fn new(name: &Name, authorities: &[Option<Authority<'_>>; 2], uri: &Uri) -> Self {
         // Enough for most, what is below the node included.
         let mut key = Vec::with_capacity(256);
         push(&mut key, b'n', name.as_str().as_bytes());
-        let mut former = 0;
-        for authority in authorities {
-            let (from, host) = (key.len(), normal(authority, uri.scheme()));
-            push(&mut key, b'a', host);
-            let host_from = key.len() - host.len();
-            key[host_from..].make_ascii_lowercase();
-            // Most often the two say the same.
-            if former != 0 && key[former..from] == key[from..] {
-                key.truncate(from);
-            } else {
-                former = from;
-            }
-        }
+        authorities.iter().flatten().for_each(|authority| authority.add_to(&mut key));
         let path = uri.path_and_query().map_or(&b"/"[..], |path| path.as_str().as_bytes());
         push(&mut key, b't', path);
-        Self { key, hash: hash(path) }
+        Self { key }
     }
-}
-
-/// An authority without the port that its scheme has anyway, and without who asks. Its case doesn't matter.
-fn normal<'a>(authority: &'a [u8], scheme: Option<&Scheme>) -> &'a [u8] {
-    let mut host = authority;
-    // Most often nobody is named, and that is soon seen.
-    if authority.contains(&b'@') {
-        host = authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default();
-    }
-    let host = host.trim_ascii();
-    let default: &[&[u8]] = match scheme {
-        Some(scheme) if *scheme == Scheme::HTTP => &[b":80"],
-        Some(scheme) if *scheme == Scheme::HTTPS => &[b":443"],
-        // Which scheme it came by isn't told. On one authority the two ports lead to the same service, or to none.
-        _ => &[b":80", b":443"],
-    };
-    default.iter().find_map(|port| host.strip_suffix(*port)).unwrap_or(host)
 }
 
 /// A target may hold what is nobody's business, as a token in its query.

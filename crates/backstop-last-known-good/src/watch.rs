@@ -26,8 +26,9 @@ use crate::{
     key::Owner,
     layer::Shared,
     quality::Quality,
+    removals::Epoch,
     rules::{Asked, Terms, Verdict, judge, judge_status},
-    shelf::{Epoch, Place, Unstored},
+    shelf::{Place, Unstored},
     target::{Root, Target},
     telemetry,
     told::Told,
@@ -83,8 +84,11 @@ impl Watch {
             return Some(Self::Peek(Peek { target: Target::of(uri, headers), owner, asked }));
         }
         let fields = flat(headers)?;
-        let root = Root::of(&shelf.name, uri, headers);
-        let begun = shelf.epoch(&root);
+        let Some(root) = Root::of(&shelf.name, uri, headers) else {
+            telemetry::not_stored(&shelf.name, "host");
+            return None;
+        };
+        let begun = shelf.removals.epoch();
         Some(Self::Read(Read { place: Place { root, owner }, asked, fields, begun }))
     }
 
@@ -118,7 +122,7 @@ fn written<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<Sh
     let refer = |name| response.headers().get(name).and_then(|value| target.refer(value));
     let others = [refer(LOCATION), refer(CONTENT_LOCATION)];
     let targets = iter::once(target).chain(others.iter().flatten());
-    let roots: Vec<_> = targets.map(|target| target.root(&shared.shelf.name)).collect();
+    let roots: Vec<_> = targets.flat_map(|target| target.roots_to_forget(&shared.shelf.name)).collect();
     Some(Box::pin(async move { shared.shelf.forget_targets(&roots, "write").await }))
 }
 
@@ -131,8 +135,11 @@ impl Peek {
         let name = &shared.shelf.name;
         match judge_status(&self.asked, status) {
             Some(Verdict::Forget(reason)) => {
-                let place = Place { root: self.target.root(name), owner: self.owner };
-                return Some(forget(shared, place, reason));
+                let Some(root) = self.target.root(name) else {
+                    telemetry::not_stored(name, "host");
+                    return None;
+                };
+                return Some(forget(shared, Place { root, owner: self.owner }, reason));
             }
             Some(Verdict::Leave(reason)) => telemetry::not_stored(name, reason),
             Some(Verdict::Store(..)) | None => telemetry::not_stored(name, "request"),
@@ -271,7 +278,11 @@ impl Length {
         let mut values = told.all(&CONTENT_LENGTH);
         match (values.next(), values.next()) {
             (None, _) => Some(Self(None)),
-            (Some(value), None) => value.to_str().ok()?.parse().ok().map(|length| Self(Some(length))),
+            (Some(value), None) => {
+                // Digits alone: a number may have a sign before it.
+                let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+                digits.parse().ok().map(|length| Self(Some(length)))
+            }
             (Some(_), Some(_)) => None,
         }
     }

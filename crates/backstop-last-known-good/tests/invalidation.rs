@@ -188,6 +188,40 @@ async fn what_a_store_failed_to_remove_is_not_served_all_the_same() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_write_forgets_what_is_stored_of_its_host_however_that_is_written() {
+    let hosts = ["shop.example", "Shop.Example:", "shop.example:080", "shop.example:443", "evil@shop.example"];
+    for written in hosts {
+        let layer = layer();
+        for host in hosts {
+            send(&layer, get("/doc", &[("host", host)]), response(200, &[], "old")).await;
+        }
+        send(&layer, request("PUT", "/doc", &[("host", written)]), response(204, &[], "")).await;
+        for host in hosts {
+            let known = body_of(&layer, get("/doc", &[("host", host)])).await;
+            assert_eq!(known, Err(NotStored::Missing), "{host} after {written}");
+        }
+    }
+}
+
+/// However alike the targets are: here their length is a multiple of 8, and their last two characters differ.
+#[tokio::test(start_paused = true)]
+async fn a_write_keeps_no_other_answer_from_being_stored() {
+    let layer = layer();
+    let mut coming = Vec::new();
+    for i in 0..100 {
+        let (path, pieces) = (format!("/item/{i:02}"), Pieces::default());
+        let body = begin(&layer, get(&path, &[]), response(200, &[], pieces.body())).await.into_body();
+        coming.push((path, pieces, body));
+    }
+    send(&layer, request("PUT", "/item/42", &[]), response(204, &[], "")).await;
+    for (path, pieces, body) in coming {
+        pieces.end();
+        body.collect().await.unwrap();
+        assert_eq!(body_of(&layer, get(&path, &[])).await.is_ok(), path != "/item/42", "{path}");
+    }
+}
+
 /// What leads to answers is written anew from time to time. That must not bring back what was removed meanwhile.
 #[tokio::test(start_paused = true)]
 async fn what_is_removed_while_another_answer_is_stored_does_not_come_back() {

@@ -114,7 +114,7 @@ impl Asks {
             ("accept-language", self.language),
             ("cookie", self.cookie),
             ("authorization", self.authorization),
-            ("x-api-key", self.key),
+            ("x-customer", self.key),
         ]
     }
 
@@ -136,7 +136,7 @@ impl Told {
             builder = builder.principal(|head| head.headers.get("x-user").cloned());
         }
         if self.credentials {
-            builder = builder.credentials([HeaderName::from_static("x-api-key")]);
+            builder = builder.credentials([HeaderName::from_static("x-customer")]);
         }
         builder.build().unwrap()
     }
@@ -244,5 +244,29 @@ proptest! {
             prop_assert_eq!(known.is_ok(), may_be_served, "{:?}", known);
             Ok(())
         })?;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_api_key_is_not_for_others() {
+    for field in ["x-api-key", "api-key", "apikey", "x-auth-user", "x-shop-token", "proxy-authorization"] {
+        let layer = LastKnownGoodLayer::builder("shop").build().unwrap();
+        send(&layer, get("/balance", &[(field, "alice")]), response(200, &[], "9.99")).await;
+        for bob in [get("/balance", &[(field, "bob")]), get("/balance", &[])] {
+            assert!(stored(&layer, bob).await.is_err(), "{field}");
+        }
+        let public = [("cache-control", "public")];
+        send(&layer, get("/prices", &[(field, "alice")]), response(200, &public, "1")).await;
+        assert!(stored(&layer, get("/prices", &[(field, "bob")])).await.is_ok(), "{field}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_fills_another_hosts_entry_by_how_the_host_is_written() {
+    let shop = || get("/", &[("host", "shop.example")]);
+    for host in ["evil@shop.example", "shop.example:80", "shop.example:443", "shop.example:81", "shop.example:x"] {
+        let layer = LastKnownGoodLayer::builder("shop").build().unwrap();
+        send(&layer, get("/", &[("host", host)]), response(200, &[], format!("go to {host}"))).await;
+        assert!(stored(&layer, shop()).await.is_err(), "{host}");
     }
 }

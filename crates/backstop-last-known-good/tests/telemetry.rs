@@ -57,7 +57,7 @@ async fn each_decision_is_one_event_without_data_of_the_request() {
     let (log, _guard) = logged();
     let store = TestStore::new(Behaves::Well);
     let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
-    let secret = || get("/secret", &[("x-secret", "secret")]);
+    let secret = || get("/secret", &[("x-note", "secret")]);
     let answer = |status, control| response(status, &[("cache-control", control), ("etag", "secret")], "secret");
 
     send(&layer, secret(), answer(200, "vary")).await;
@@ -75,6 +75,12 @@ async fn each_decision_is_one_event_without_data_of_the_request() {
     assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"no-store\""]);
     send(&layer, request("POST", "/secret", &[]), answer(200, "")).await;
     assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"write\""]);
+    send(&layer, get("/secret", &[("x-api-key", "secret")]), answer(200, "")).await;
+    assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"credentials\""]);
+    for method in ["GET", "HEAD"] {
+        send(&layer, request(method, "/secret", &[("host", "secret@secret")]), answer(404, "")).await;
+        assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"host\""], "{method}");
+    }
     send(&layer, request("OPTIONS", "/secret", &[]), answer(200, "")).await;
     assert_eq!(log.lines(), [""; 0]);
 }

@@ -25,7 +25,7 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
     let mut get = Request::new(Body::empty());
     *get.headers_mut() = headers(request);
-    Asked::by(&get, sharing, &[HeaderName::from_static("x-api-key")], || NOW)
+    Asked::by(&get, sharing, &[HeaderName::from_static("x-shop-customer")], || NOW)
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
@@ -43,7 +43,7 @@ fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) 
 #[test]
 fn what_may_be_stored_and_up_to_which_age_it_may_be_served() {
     let (none, auth, cookie) = (&[][..], &[("authorization", "Bearer s")][..], &[("cookie", "s=1")][..]);
-    let key = &[("x-api-key", "s")][..];
+    let (key, configured) = (&[("x-api-key", "s")][..], &[("x-shop-customer", "s")][..]);
     #[rustfmt::skip]
     let table: &[(Fields, &str, Until, Until)] = &[
         // request, Cache-Control of the response, shared, personal
@@ -82,6 +82,12 @@ fn what_may_be_stored_and_up_to_which_age_it_may_be_served() {
         (cookie, "public", Ok(ALWAYS), Ok(ALWAYS)),
         (key, "", Err("credentials"), Ok(ALWAYS)),
         (key, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (key, "max-age=60, s-maxage=60", Err("credentials"), Ok(ALWAYS)),
+        (configured, "", Err("credentials"), Ok(ALWAYS)),
+        (configured, "public", Ok(ALWAYS), Ok(ALWAYS)),
+        (&[("x-auth-request-user", "ann")], "", Err("credentials"), Ok(ALWAYS)),
+        (&[("proxy-authorization", "Basic s")], "", Err("credentials"), Ok(ALWAYS)),
+        (&[("x-request-id", "7")], "", Ok(ALWAYS), Ok(ALWAYS)),
         (&[("cache-control", "No-Store")], "public", Err("request"), Err("request")),
         (&[("range", "bytes=0-1")], "public", Err("request"), Err("request")),
         (&[("content-length", "7")], "public", Err("request"), Err("request")),

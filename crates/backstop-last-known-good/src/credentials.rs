@@ -1,0 +1,105 @@
+//! Which fields of a request say who asks.
+
+/// Those that are registered, or that proxies set in front of a service that believes them.
+const NAMES: [&str; 12] = [
+    "apikey",
+    "authorization",
+    "client-cert",
+    "cookie",
+    "dpop",
+    "proxy-authorization",
+    "remote-user",
+    "x-apikey",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-user",
+    "x-remote-user",
+];
+
+/// `X-Auth-Token`, `X-Auth-Request-User`, `X-Authenticated-User`, …
+const PREFIX: &str = "x-auth";
+
+/// `X-Api-Key`, `Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Amz-Security-Token`, `Cf-Access-Jwt-Assertion`, …
+const SUFFIXES: [&str; 6] = ["-key", "_key", "token", "-secret", "-jwt", "-assertion"];
+
+/// Whether a field of this name, in lower case, is taken for a credential though nobody said so.
+pub(crate) fn is_one(name: &str) -> bool {
+    SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) || name.starts_with(PREFIX) || NAMES.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_who_asks_is_known_by_its_name() {
+        for name in NAMES.into_iter().chain([
+            "x-api-key",
+            "api-key",
+            "api_key",
+            "x-goog-api-key",
+            "ocp-apim-subscription-key",
+            "x-functions-key",
+            "x-auth",
+            "x-auth-token",
+            "x-auth-request-email",
+            "x-authorization",
+            "x-authenticated-userid",
+            "token",
+            "x-token",
+            "access_token",
+            "accesstoken",
+            "x-csrf-token",
+            "x-amz-security-token",
+            "x-client-secret",
+            "x-goog-iap-jwt-assertion",
+            "x-jwt",
+        ]) {
+            assert!(is_one(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_browsers_and_tracers_and_proxies_send_with_each_request_says_nothing_of_who_asks() {
+        for name in [
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "b3",
+            "cache-control",
+            "connection",
+            "dnt",
+            "forwarded",
+            "host",
+            "if-none-match",
+            "origin",
+            "pragma",
+            "priority",
+            "range",
+            "referer",
+            "sec-ch-ua",
+            "sec-fetch-dest",
+            "sec-fetch-mode",
+            "sec-fetch-site",
+            "sec-fetch-user",
+            "sec-gpc",
+            "te",
+            "traceparent",
+            "tracestate",
+            "upgrade-insecure-requests",
+            "user-agent",
+            "via",
+            "x-b3-traceid",
+            "x-correlation-id",
+            "x-envoy-expected-rq-timeout-ms",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-real-ip",
+            "x-request-id",
+            "x-requested-with",
+        ] {
+            assert!(!is_one(name), "{name}");
+        }
+    }
+}
