@@ -17,7 +17,7 @@ use backstop_tests::{
     http1::{Connection, Http1Server, settle},
     upload::upload,
 };
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::{sync::Notify, task::JoinSet};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
@@ -295,7 +295,14 @@ async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt
     .await;
     // The first attempt alone is in a hurry, whatever else the machine has to do.
     let client = client(server.address());
-    let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).build().unwrap();
+    // With an answer of its own it doesn't look at the upload, which would be too slow for another attempt.
+    let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).reject_with(|rejection| {
+        let mut late = Response::new(Body::empty());
+        *late.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        late.extensions_mut().insert(rejection);
+        Ok::<_, hyper_util::client::legacy::Error>(late)
+    });
+    let hurried = hurried.build().unwrap();
     let hurried = hurried.layer(client.clone());
     let client = tower::service_fn(move |request: Request<Body>| {
         let (hurried, client) = (hurried.clone(), client.clone());

@@ -2,10 +2,10 @@
 
 use std::{fmt, mem, num::NonZero, sync::Arc, time::Duration};
 
-use backstop_core::{CircuitState, Name, Outcome, SetBy, Verdict, scope};
+use backstop_core::{Blame, CircuitState, Name, Outcome, SetBy, Upload, Verdict, scope};
 
 use crate::{
-    common::Common,
+    common::{Common, nanos},
     config::Settings,
     metrics::{self, FailureReason},
     state::{self, Admission, Circuit, Counted, Nanos, Refused},
@@ -94,6 +94,8 @@ pub(crate) struct Permit {
     running: bool,
     /// Whether the admission was given back.
     ended: bool,
+    /// Of a request with a body.
+    upload: Option<Upload>,
 }
 
 /// How far a call has come.
@@ -110,14 +112,20 @@ enum Stage {
 impl Permit {
     #[inline]
     pub(crate) const fn new(admission: Admission) -> Self {
-        Self { admission, pending_since: None, stage: Stage::Head, running: false, ended: false }
+        Self { admission, pending_since: None, stage: Stage::Head, running: false, ended: false, upload: None }
+    }
+
+    /// The request has a body.
+    #[inline]
+    pub(crate) fn watch(&mut self, upload: Option<Upload>) {
+        self.upload = upload;
     }
 
     /// Leaves one that has ended in its place.
-    pub(crate) const fn take(&mut self) -> Self {
-        let Self { admission, pending_since, stage, running, ended } = *self;
+    pub(crate) fn take(&mut self) -> Self {
+        let Self { admission, pending_since, stage, running, ended, .. } = *self;
         self.ended = true;
-        Self { admission, pending_since, stage, running, ended }
+        Self { admission, pending_since, stage, running, ended, upload: self.upload.take() }
     }
 
     /// The call's own code is about to run.
@@ -134,7 +142,7 @@ impl Permit {
 
     /// The call is pending. The clock is read once, and only by who will ask for it.
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
-        if self.pending_since.is_none() && breaker.common().asks_for_times() {
+        if self.pending_since.is_none() && (breaker.common().asks_for_times() || self.upload.is_some()) {
             self.pending_since = Some(breaker.common().now());
         }
     }
@@ -143,13 +151,15 @@ impl Permit {
     ///
     /// A slow probe ends here instead: whatever the body does, it opens the circuit again. Whether the call goes on.
     pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
-        let slow = breaker.common().is_slow(self.pending_since);
+        let slow = self.is_slow(breaker);
         if slow && self.admission.is_probe() {
             self.record(breaker, Outcome::success(), FailureReason::Slow);
             return false;
         }
         self.stage = Stage::Body { slow };
         self.pending_since = None;
+        // What comes now is between the service and the body's reader.
+        self.upload = None;
         breaker.circuit.head_is_good(&mut self.admission);
         true
     }
@@ -202,7 +212,7 @@ impl Permit {
             return;
         }
         match self.stage {
-            Stage::Head => self.count(breaker, outcome, reason, breaker.common().is_slow(self.pending_since)),
+            Stage::Head => self.count(breaker, outcome, reason, self.is_slow(breaker)),
             Stage::Body { slow } => self.count(breaker, outcome, reason, slow),
             // A stream that breaks speaks against the service, however long it has lasted.
             Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, reason, false),
@@ -234,17 +244,42 @@ impl Permit {
         self.record(breaker, self.outcome_of_drop(breaker), reason);
     }
 
+    /// Whether the call has been slow so far, without the time in which it waited for the request's body.
+    fn is_slow(&self, breaker: &Breaker) -> bool {
+        let waited = self.upload.as_ref().map_or(Duration::ZERO, Upload::waited);
+        breaker.common().is_slow(self.pending_since, nanos(waited))
+    }
+
+    /// What a failure counts as once the request's body is looked at: nothing where that failed, or where the call
+    /// ended `unanswered` and had spent most of its time waiting for the body.
+    pub(crate) fn judge_upload(&self, breaker: &Breaker, outcome: Outcome, is_unanswered: bool) -> Outcome {
+        match &self.upload {
+            Some(upload) if outcome.verdict == Verdict::Failure => {
+                let is_callers = upload.failure().is_some() || (is_unanswered && self.is_held_up(breaker, upload));
+                if is_callers { Outcome::neutral().blaming(Blame::Request) } else { outcome }
+            }
+            _ => outcome,
+        }
+    }
+
+    fn is_held_up(&self, breaker: &Breaker, upload: &Upload) -> bool {
+        let since = self.pending_since.map_or_else(|| breaker.now(), NonZero::get);
+        upload.held_up(Duration::from_nanos(breaker.now().saturating_sub(since)))
+    }
+
     fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
         let failed = match (self.running, scope::ended_by()) {
             (true, _) | (false, Some(SetBy::Us)) => true,
             (false, Some(SetBy::Caller)) => false,
             (false, None) => breaker.common().is_failure_when_dropped(self.pending_since),
         };
-        match self.stage {
+        let outcome = match self.stage {
             _ if failed => Outcome::failure(),
             Stage::Head => Outcome::neutral(),
             // Nobody will learn how the body ends. So what is known of the call counts: its head.
             Stage::Body { .. } | Stage::Counted => Outcome::success(),
-        }
+        };
+        // A panic is the call's own, whatever it waited for.
+        if self.running { outcome } else { self.judge_upload(breaker, outcome, true) }
     }
 }

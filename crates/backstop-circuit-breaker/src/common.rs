@@ -129,9 +129,9 @@ impl Common {
         now.get().saturating_sub(since.get()) >= self.watched_for.load(Relaxed)
     }
 
-    /// Whether a call is slow that has been pending since then.
-    pub(crate) fn is_slow(&self, since: Option<NonZero<Nanos>>) -> bool {
-        self.has_passed(&self.slow_after, since)
+    /// Whether a call is slow that has been pending since then, and spent this much of that waiting for its caller.
+    pub(crate) fn is_slow(&self, since: Option<NonZero<Nanos>>, waited: Nanos) -> bool {
+        self.has_passed(&self.slow_after, since.map(|since| since.saturating_add(waited)))
     }
 
     /// Whether a dropped call is a failure that has been pending since then.

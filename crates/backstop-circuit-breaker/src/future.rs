@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{CircuitState, Classify, ErrorRef, Reject, Rejection, RejectionKind};
+use backstop_core::{
+    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode,
+};
+use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -61,10 +64,11 @@ where
     L: Link<C, J>,
 {
     #[inline]
-    pub(crate) fn called(permit: Permit, link: L, call: impl FnOnce() -> S::Future) -> Self {
+    pub(crate) fn called(permit: Permit, link: L, call: impl FnOnce() -> (S::Future, Option<Upload>)) -> Self {
         // Made before the call, which may panic.
         let mut held = Held::new(permit, link);
-        let future = held.run(call);
+        let (future, upload) = held.run(call);
+        held.watch(upload);
         Self { state: State::Called { future, held }, observe: PhantomData }
     }
 
@@ -93,6 +97,7 @@ where
                     return Poll::Pending;
                 };
                 let outcome = held.link().classify().classify(result.as_ref().map_err(ErrorRef::new));
+                let outcome = held.judge_upload(outcome, || is_unanswered(held.link().classify(), &result));
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {
@@ -108,6 +113,17 @@ where
                 Poll::Ready(link.reject().reject(context, rejection(*refused, link.breaker())))
             }
         }
+    }
+}
+
+/// Whether the service gave no answer of its own: an error, or a time limit that passed further in. Limits of ours have
+/// looked at the request's body themselves.
+fn is_unanswered<Res, E: 'static, C: Classify<Res>>(classify: &C, result: &Result<Res, E>) -> bool {
+    match classify.reason(result.as_ref().map_err(ErrorRef::new)) {
+        Reason::Timeout => false,
+        Reason::Status(status) => status == StatusCode::GATEWAY_TIMEOUT,
+        Reason::Grpc(code) => code == GrpcCode::DEADLINE_EXCEEDED,
+        _ => result.is_err(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, num::NonZero, sync::Arc};
 
-use backstop_core::Outcome;
+use backstop_core::{Outcome, Upload, Verdict};
 
 use crate::{
     breaker::{Breaker, Permit},
@@ -60,6 +60,12 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
         Self::new(self.permit.take(), self.link.clone())
     }
 
+    /// The request has a body, if this is one.
+    #[inline]
+    pub(crate) fn watch(&mut self, upload: Option<Upload>) {
+        self.permit.watch(upload);
+    }
+
     /// Runs code of the call's own. Where that panics, the call is a failure, whoever catches the panic.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
@@ -87,6 +93,15 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
     /// A piece of the body has come.
     pub(crate) const fn has_got_on(&mut self) {
         self.permit.has_got_on();
+    }
+
+    /// What a failure counts as once the request's body is looked at. `is_unanswered` where the service didn't answer.
+    #[inline]
+    pub(crate) fn judge_upload(&self, outcome: Outcome, is_unanswered: impl FnOnce() -> bool) -> Outcome {
+        if outcome.verdict == Verdict::Failure {
+            return self.permit.judge_upload(self.link.breaker(), outcome, is_unanswered());
+        }
+        outcome
     }
 
     /// The call has ended. Where it failed, that is how.

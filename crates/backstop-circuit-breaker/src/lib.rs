@@ -139,6 +139,13 @@
 //! | a refusal of a layer further in (an open circuit, a full bulkhead) | nothing |
 //! | a timeout of ours further in | failure |
 //! | a timeout further in, by the caller's own and earlier deadline | nothing |
+//! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | nothing |
+//! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | nothing |
+//!
+//! The last two rows need a request body that the layer can [watch](backstop_core::Upload::of_any), and the layer's own
+//! refusals ([`HttpReject`]). Other layers judge by the client's error, which says that a body failed where the client is
+//! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
+//! request body is waited for as long as the caller keeps it open.
 //!
 //! A body that breaks off later is not seen, nor is a gRPC status in the trailers, unless the breaker
 //! [observes](CircuitBreakerBuilder::observe) calls [`UntilBodyEnd`]. Then a success at the head goes on with the body,
@@ -201,6 +208,7 @@
 //! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `Us`) | failure |
 //! | by the caller's own deadline, where that is the earlier one (`ended_by` says `Caller`) | nothing |
 //! | after it panicked, whoever caught the panic | failure |
+//! | after its request body failed, or it waited for that most of the time | nothing |
 //! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |
 //! | by anybody else, before that | nothing |
 //!
@@ -220,7 +228,8 @@
 //!
 //! # Cost
 //!
-//! While the circuit is closed, a call takes no lock, allocates nothing and, if it is ready at once, reads no clock. A
+//! While the circuit is closed, a call takes no lock, allocates nothing (two allocations watch a request body, none where a
+//! retry or a fallback further out keeps it) and, if it is ready at once, reads no clock. A
 //! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
 //! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs.
 //!

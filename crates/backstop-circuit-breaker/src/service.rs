@@ -72,7 +72,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let link = self.link.clone();
         let breaker = link.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
@@ -82,7 +82,10 @@ where
             None => breaker.circuit.admit(|| breaker.now()),
         };
         match admitted {
-            Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || self.inner.call(request)),
+            Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || {
+                let upload = self.link.reject().watch(&mut request);
+                (self.inner.call(request), upload)
+            }),
             Err(refused) => {
                 let context = link.reject().context(&request);
                 CircuitBreakerFuture::refused(refused, context, link)

@@ -106,16 +106,21 @@ impl<F: Call> Attempt<F> {
     ///
     /// The two in turn are [`poll`](Self::poll), for layers that hand the output on as it is: wrapping it in a result
     /// moves it, and moving a response costs more than all the rest.
-    pub fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
-        let mut this = self.project();
+    pub fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        let this = self.as_mut().project();
         let (true, Some(deadline)) = (this.call.is_some(), this.scope.begin()) else {
             return Poll::Pending;
         };
         ready!(this.timer.poll_until(deadline.instant(), cx));
-        let set_by = deadline.set_by();
+        Poll::Ready(self.end(deadline.set_by()))
+    }
+
+    /// Ends the call now, because a limit passed.
+    pub fn end(self: Pin<&mut Self>, set_by: SetBy) -> Elapsed {
+        let mut this = self.project();
         let progress = this.call.as_ref().get_ref().as_ref().map_or(Progress::Called, Call::progress);
         scope::end(set_by, || this.call.set(None));
-        Poll::Ready(Elapsed { set_by, progress })
+        Elapsed { set_by, progress }
     }
 
     /// When its time is up, which begins now if it hasn't begun.

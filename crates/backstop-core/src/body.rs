@@ -9,6 +9,7 @@ mod replay;
 mod replay_impls;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upload;
 mod wait_time;
 mod wrap;
 
@@ -17,5 +18,6 @@ pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
+pub use upload::Upload;
 pub use wait_time::WaitTime;
 pub use wrap::WrapBody;

@@ -174,6 +174,8 @@ pub enum Reason {
     NotEligible,
     /// `not-replayable`: the request could not be sent again.
     NotReplayable,
+    /// `request-body`: the request's own body failed or came too slowly.
+    RequestBody,
     /// `revalidating`: it is being asked in the background, while a stored copy answers.
     Revalidating,
 }
@@ -192,6 +194,7 @@ impl fmt::Display for Reason {
             Self::AllProvidersFailed => "all-providers-failed",
             Self::NotEligible => "not-eligible",
             Self::NotReplayable => "not-replayable",
+            Self::RequestBody => "request-body",
             Self::Revalidating => "revalidating",
         })
     }

@@ -25,6 +25,8 @@ pub struct GrpcCode(u8);
 impl GrpcCode {
     /// 0
     pub const OK: Self = Self(0);
+    /// 1: the caller went away, or broke its request off.
+    pub const CANCELLED: Self = Self(1);
     /// 2
     pub const UNKNOWN: Self = Self(2);
     /// 4

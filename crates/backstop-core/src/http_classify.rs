@@ -21,7 +21,8 @@ use crate::{
 /// | other 4xx; gRPC codes that [blame the caller](GrpcCode::blames_caller) | success, the caller's fault | no |
 /// | 502, 503, 504; gRPC `UNAVAILABLE` | failure | yes |
 /// | 500 and other 5xx; other gRPC codes | failure | no, but see [`transient`](Self::transient) |
-/// | an error of the transport | failure | yes |
+/// | the request's own body failed, as the client's error says | neutral, the caller's fault | no |
+/// | any other error of the transport | failure | yes |
 /// | a [`Rejection`] of a layer further in | [what it says](Rejection::outcome) | what it says |
 ///
 /// An error counts as "certainly not processed" only where that is proved: a connection that was refused, and, with the
@@ -133,6 +134,9 @@ impl HttpClassify {
         if let Some(rejection) = Rejection::in_error(error) {
             return rejection.outcome();
         }
+        if transport::is_request_body(error) {
+            return Outcome::neutral().blaming(Blame::Request);
+        }
         let outcome = match transport::status(error) {
             Some((code, pushback)) => apply(&self.codes, code, judge_code(code, pushback)),
             None => Outcome::failure().transient(),
@@ -161,6 +165,7 @@ impl<B> Classify<http::Response<B>> for HttpClassify {
                 let error = error.seen_by(&self.views);
                 match (Rejection::in_error(error), transport::status(error)) {
                     (Some(rejection), _) => rejection.reason(),
+                    (None, _) if transport::is_request_body(error) => Reason::RequestBody,
                     (None, Some((code, _))) => Reason::Grpc(code),
                     (None, None) => Reason::Error,
                 }
@@ -202,7 +207,11 @@ fn apply<T: Copy + PartialEq>(overrides: &[(T, Override)], of: T, outcome: Outco
         match change {
             Override::Transient => outcome.transient = true,
             Override::Lasting => outcome.transient = false,
-            Override::Unanswered if outcome.verdict == Verdict::Success => outcome.verdict = Verdict::Neutral,
+            Override::Unanswered if outcome.verdict == Verdict::Success => {
+                outcome.verdict = Verdict::Neutral;
+                // Whoever is to blame: neutral and the request's fault would be an answer.
+                outcome.blame = None;
+            }
             Override::Unanswered => {}
         }
         outcome

@@ -80,7 +80,7 @@ mod transport;
 pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
 pub use body::{
-    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, WaitTime, WrapBody,
+    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, Upload, WaitTime, WrapBody,
     split_by_recording,
 };
 pub use classify::{Classify, ClassifyFn};
@@ -97,6 +97,8 @@ pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};
 pub use reject::{HttpReject, ProblemDetails, Protocol, Reject, RejectAsError, RejectWith};
-pub use rejection::{AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind};
+pub use rejection::{
+    AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind, RequestFailure,
+};
 pub use retry_after::retry_after;
 pub use scope::Scope;

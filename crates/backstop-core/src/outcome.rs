@@ -116,10 +116,15 @@ impl Outcome {
     /// Whether a fallback's primary has answered with this.
     ///
     /// A 404 of the primary is an answer. Of a later provider it is a miss, see
-    /// [`answers_for_another`](Self::answers_for_another).
+    /// [`answers_for_another`](Self::answers_for_another). So is a result that says nothing of the service because the
+    /// request's body failed: no other provider could do better.
     #[must_use]
     pub const fn answers(&self) -> bool {
-        matches!(self.verdict, Verdict::Success)
+        match self.verdict {
+            Verdict::Success => true,
+            Verdict::Neutral => matches!(self.blame, Some(Blame::Request)),
+            Verdict::Failure => false,
+        }
     }
 
     /// Whether a provider that stands in for another has answered with this.

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    Degradation, Rejection,
+    Degradation, Rejection, RejectionKind, RequestFailure, Upload,
     grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
 };
 
@@ -35,6 +35,11 @@ pub trait Reject<Req, Res, E> {
     /// Takes the context from a request.
     fn context(&self, request: &Req) -> Self::Context;
 
+    /// Watches the request's body while it is sent, in types that have one.
+    fn watch(&self, _request: &mut Req) -> Option<Upload> {
+        None
+    }
+
     /// Makes the answer.
     ///
     /// # Errors
@@ -49,8 +54,8 @@ pub trait Reject<Req, Res, E> {
 ///
 /// | request | status | headers |
 /// |---|---|---|
-/// | HTTP | 503; 504 for a deadline | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
-/// | gRPC | 200, `grpc-status` 14; 4 for a deadline | `grpc-message`; `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1; none for a deadline |
+/// | HTTP | 503; 504 for a deadline; 400, 413 or 408 for a request body that broke off, was too large or too slow | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
+/// | gRPC | 200, `grpc-status` 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1; none for a deadline |
 ///
 /// The response carries the [`Rejection`] as an extension.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,11 +79,16 @@ impl Protocol {
 }
 
 #[diagnostic::do_not_recommend]
-impl<ReqBody, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
+impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
     type Context = Protocol;
 
     fn context(&self, request: &http::Request<ReqBody>) -> Protocol {
         Protocol::of(request)
+    }
+
+    #[inline]
+    fn watch(&self, request: &mut http::Request<ReqBody>) -> Option<Upload> {
+        Upload::of_any(request.body_mut())
     }
 
     fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
@@ -101,8 +111,13 @@ fn http_response<B: Default>(protocol: Protocol, rejection: Rejection) -> http::
 }
 
 fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
-    *response.status_mut() =
-        if rejection.is_deadline() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::SERVICE_UNAVAILABLE };
+    *response.status_mut() = match rejection.kind() {
+        RejectionKind::DeadlinePassed { .. } => StatusCode::GATEWAY_TIMEOUT,
+        RejectionKind::RequestBody(RequestFailure::Broken) => StatusCode::BAD_REQUEST,
+        RejectionKind::RequestBody(RequestFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        RejectionKind::RequestBody(RequestFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(wait) = rejection.retry_after() {
@@ -117,13 +132,20 @@ fn whole_seconds(wait: Duration) -> u64 {
 
 fn write_grpc(rejection: &Rejection, headers: &mut http::HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    let code = if rejection.is_deadline() { GrpcCode::DEADLINE_EXCEEDED } else { GrpcCode::UNAVAILABLE };
+    let code = match rejection.kind() {
+        RejectionKind::DeadlinePassed { .. } | RejectionKind::RequestBody(RequestFailure::TooSlow) => {
+            GrpcCode::DEADLINE_EXCEEDED
+        }
+        RejectionKind::RequestBody(RequestFailure::Broken) => GrpcCode::CANCELLED,
+        RejectionKind::RequestBody(RequestFailure::TooLarge) => GrpcCode::RESOURCE_EXHAUSTED,
+        _ => GrpcCode::UNAVAILABLE,
+    };
     headers.insert(GRPC_STATUS, u16::from(code.number()).into());
     // A rejection's text is printable ASCII without '%', names being what they are: nothing to percent-encode.
     if let Ok(message) = HeaderValue::try_from(rejection.to_string()) {
         headers.insert(GRPC_MESSAGE, message);
     }
-    if !rejection.is_deadline() {
+    if !matches!(rejection.kind(), RejectionKind::DeadlinePassed { .. } | RejectionKind::RequestBody(_)) {
         let millis = match rejection.retry_after() {
             Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
             _ => -1,

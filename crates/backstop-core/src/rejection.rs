@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{ErrorRef, Name, Outcome, Pushback, Reason, SetBy};
+use crate::{Blame, ErrorRef, Name, Outcome, Pushback, Reason, SetBy};
 
 /// An answer that a layer made itself, instead of the service that it wraps.
 ///
@@ -32,6 +32,20 @@ pub enum RejectionKind {
     },
     /// No provider of a chain had an answer.
     AllProvidersFailed(AllProvidersFailed),
+    /// The request's body could not be sent, and the caller is to blame.
+    RequestBody(RequestFailure),
+}
+
+/// What was wrong with a request's body while it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestFailure {
+    /// It ended in an error: the caller broke it off, or it was malformed.
+    Broken,
+    /// It was longer than a limit further out allows.
+    TooLarge,
+    /// It came so slowly that a call spent most of its time waiting for it.
+    TooSlow,
 }
 
 /// The state of a circuit.
@@ -138,6 +152,7 @@ impl Rejection {
                 (_, Progress::NotAsked) | (SetBy::Caller, Progress::NotReady) => Outcome::neutral().unprocessed(),
             },
             RejectionKind::AllProvidersFailed(_) => Outcome::failure(),
+            RejectionKind::RequestBody(_) => Outcome::neutral().blaming(Blame::Request),
         };
         outcome.pushback(self.retry_after.map(Pushback::After))
     }
@@ -150,6 +165,7 @@ impl Rejection {
             RejectionKind::BulkheadFull => Reason::BulkheadFull,
             RejectionKind::DeadlinePassed { .. } => Reason::Timeout,
             RejectionKind::AllProvidersFailed(_) => Reason::AllProvidersFailed,
+            RejectionKind::RequestBody(_) => Reason::RequestBody,
         }
     }
 }
@@ -165,6 +181,9 @@ impl fmt::Display for Rejection {
             }
             RejectionKind::DeadlinePassed { .. } => write!(f, "{by} took too long"),
             RejectionKind::AllProvidersFailed(all) => fmt::Display::fmt(all, f),
+            RejectionKind::RequestBody(RequestFailure::Broken) => write!(f, "the request to {by} broke off"),
+            RejectionKind::RequestBody(RequestFailure::TooLarge) => write!(f, "the request to {by} is too large"),
+            RejectionKind::RequestBody(RequestFailure::TooSlow) => write!(f, "the request to {by} came too slowly"),
         }
     }
 }

@@ -35,6 +35,26 @@ fn is_unsent(cause: &(dyn std::error::Error + 'static)) -> bool {
         .is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
+/// Whether the request's own body failed while it was sent, so that the client gave up.
+///
+/// On HTTP/2 hyper resets the stream itself then. It does so for no other reason while somebody waits for the answer.
+#[cfg(feature = "hyper-util")]
+pub(crate) fn is_request_body(error: ErrorRef<'_>) -> bool {
+    error.causes().any(|cause| {
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            // `is_user` is also true of a runtime that is shut down, and nothing but the text tells them apart.
+            return error.is_user() && error.to_string() == "error from user's Body stream";
+        }
+        let h2 = cause.downcast_ref::<h2::Error>();
+        h2.is_some_and(|error| error.is_reset() && !error.is_remote() && !error.is_library())
+    })
+}
+
+#[cfg(not(feature = "hyper-util"))]
+pub(crate) fn is_request_body(_error: ErrorRef<'_>) -> bool {
+    false
+}
+
 #[cfg(not(feature = "hyper-util"))]
 fn is_unsent(_cause: &(dyn std::error::Error + 'static)) -> bool {
     false

@@ -44,7 +44,8 @@
 //!
 //! Put it innermost, around the client, inside retries and circuit breakers: each attempt then has its own limit. Don't
 //! use it to limit a request as a whole (that is what the deadline is for, and a chain or a retry has a total), and not
-//! around calls that are slow by nature, such as uploads and long polls.
+//! around calls that are slow by nature, such as long polls. For uploads that are streamed choose
+//! [`after_upload`](TimeoutBuilder::after_upload): the limit then begins at the end of the request's body.
 //!
 //! What binds is the earlier of the layer's limit and the deadline of the [scope](backstop_core::scope) that the request
 //! is served in. The limit begins with the call's first wait: what a call does before that, without giving its thread
@@ -59,7 +60,9 @@
 //! | it isn't ready by the caller's earlier deadline | the same | [`NotReady`](Progress::NotReady), by the [caller](SetBy::Caller) | neutral, not processed |
 //! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `Us` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
 //! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
-//! | it answers in time, well or badly | | – | – |
+//! | our limit passes, and the call waited for the request's body most of the time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_core::RequestFailure::TooSlow): a 408 | neutral |
+//! | it fails in time, because the request's body failed | | [`Broken`](backstop_core::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_core::RequestFailure::TooLarge), a 413, instead of the error | neutral |
+//! | it answers or fails in time otherwise | | – | – |
 //!
 //! The limit [covers](TimeoutBuilder::cover) the head of the answer. If asked, it covers more:
 //!
@@ -181,6 +184,7 @@
 //! | knob | default | allowed |
 //! |---|---|---|
 //! | [`TimeoutBuilder::limit`] | 1 s | 1 ms to 1 h |
+//! | [`TimeoutBuilder::after_upload`] | not | |
 //! | [`TimeoutBuilder::cover`] | [`UntilHeaders`] | [`UntilFirstFrame`], [`UntilBodyEnd`] |
 //! | [`DeadlineBuilder::limit`] | 15 s, as Envoy's for a route | 1 ms to 24 h |
 //! | [`DeadlineBuilder::trust`] | nothing | each header once |
@@ -190,7 +194,8 @@
 //! # Cost
 //!
 //! A call that is ready at once reads no clock, makes no timer, counts no references and allocates nothing. One that isn't
-//! costs a timer, and a reading of the clock for all limits of a stack together. A service that isn't ready at once
+//! costs a timer, and a reading of the clock for all limits of a stack together. A request with a body costs an allocation,
+//! and two more to [watch](backstop_core::Upload) it where no layer further out does. A service that isn't ready at once
 //! costs one allocation, under the timeout and under the deadline; covering the body costs one for each response with a
 //! body. A header that is sent on is an allocation.
 //!
@@ -210,6 +215,7 @@
 //! | event | fields |
 //! |---|---|
 //! | a call took too long | `name`, `limit` (the layer's own), `set_by` (`us`, `caller`), `progress` (`not-asked`, `not-ready`, `called`) |
+//! | a request body failed | `name`, `reason` (`broken`, `too-large`) |
 //! | a caller's time limit was ignored | `name`, `header` (its name), `reason` (`malformed`, `contradictory`) |
 //!
 //! With the feature `metrics`, each rejection is counted in `deadline_exceeded_total{name}`, through the `metrics` facade.

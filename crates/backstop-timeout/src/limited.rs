@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope};
+use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope, SetBy};
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -46,6 +46,11 @@ impl<C: Call> Limited<C> {
             attempt.commit();
         }
         polled
+    }
+
+    /// Ends a call that was begun, because a limit of ours passed.
+    pub(crate) fn end(self: Pin<&mut Self>) -> Elapsed {
+        self.project().attempt.end(SetBy::Us)
     }
 
     /// Ready when the time of a call is up that is pending.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstop_core::{Elapsed, Name, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{Elapsed, Name, Progress, Rejection, RejectionKind, RequestFailure, SetBy};
 
 use crate::header::{DeadlineHeader, Unreadable};
 
@@ -25,6 +25,12 @@ pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) 
     );
     recorder::exceeded(name);
     Rejection::new(name.clone(), RejectionKind::DeadlinePassed { set_by, progress })
+}
+
+/// The call of a request whose body failed.
+pub(crate) fn upload_failed(name: &Name, failure: RequestFailure) {
+    let reason = if failure == RequestFailure::TooLarge { "too-large" } else { "broken" };
+    tracing::debug!(target: "backstop::timeout", %name, reason, "a request body failed");
 }
 
 /// What a caller sent in `header` can't be read, and isn't believed.

@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
 
-use super::{Held, NotReplayable, Piece, Pieces, ReplayError, WrapBody};
+use super::{Held, NotReplayable, Piece, Pieces, ReplayError, WrapBody, upload::Progress};
 
 mod reader;
 pub(super) use reader::Reader;
@@ -38,6 +38,8 @@ pub(super) struct Shared<B: Body, F> {
     state: Mutex<State<B>>,
     cap: usize,
     error: F,
+    /// Of the source, for whoever judges the call.
+    progress: Arc<Progress>,
 }
 
 struct State<B: Body> {
@@ -102,7 +104,7 @@ where
             abandoned: false,
             waiting: None,
         };
-        Self { state: Mutex::new(state), cap, error }
+        Self { state: Mutex::new(state), cap, error, progress: Arc::new(Progress::new()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
@@ -198,6 +200,7 @@ where
         let epoch = state.epoch;
         let superseded = state.waiting.take();
         drop(state);
+        self.progress.restart();
         // Its task may wait for the source, which from now on wakes another one: it would never learn that it is out.
         if let Some(waker) = superseded {
             waker.wake();

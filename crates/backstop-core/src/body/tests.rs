@@ -6,4 +6,5 @@ mod properties;
 mod races;
 mod replay;
 pub(crate) mod script;
+mod upload;
 mod wrap;

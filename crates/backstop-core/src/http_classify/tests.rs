@@ -3,7 +3,7 @@ use std::{io, time::Duration};
 use http::{Response, header::CONTENT_TYPE};
 
 use super::*;
-use crate::{AllProvidersFailed, CircuitState, Progress, RejectionKind, SetBy, name};
+use crate::{AllProvidersFailed, CircuitState, Progress, RejectionKind, RequestFailure, SetBy, name};
 
 fn response(status: u16) -> Response<()> {
     Response::builder().status(status).body(()).unwrap()
@@ -102,6 +102,7 @@ fn rejections_count_the_same_as_responses_and_as_errors() {
         (passed(SetBy::Caller, Progress::Called), Outcome::neutral()),
         (passed(SetBy::Caller, Progress::NotReady), Outcome::neutral().unprocessed()),
         (RejectionKind::AllProvidersFailed(all), Outcome::failure()),
+        (RejectionKind::RequestBody(RequestFailure::TooSlow), Outcome::neutral().blaming(Blame::Request)),
     ] {
         let wait = Duration::from_secs(3);
         let rejection = Rejection::new(name!("ml"), kind).with_retry_after(Some(wait));

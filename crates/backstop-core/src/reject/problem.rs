@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 
 use super::{Protocol, Reject, http_response};
-use crate::{AllProvidersFailed, Degradation, Rejection, RejectionKind, WrapBody};
+use crate::{AllProvidersFailed, Degradation, Rejection, RejectionKind, Upload, WrapBody};
 
 /// Rejects as [`HttpReject`](super::HttpReject) does, and tells HTTP callers of an exhausted chain which providers failed,
 /// and why: in a problem document (RFC 9457), `application/problem+json`.
@@ -40,11 +40,16 @@ impl ProblemDetails {
 }
 
 #[diagnostic::do_not_recommend]
-impl<ReqBody, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<ResBody>, E> for ProblemDetails {
+impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<ResBody>, E> for ProblemDetails {
     type Context = Protocol;
 
     fn context(&self, request: &Request<ReqBody>) -> Protocol {
         Protocol::of(request)
+    }
+
+    #[inline]
+    fn watch(&self, request: &mut Request<ReqBody>) -> Option<Upload> {
+        Upload::of_any(request.body_mut())
     }
 
     fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<Response<ResBody>, E> {

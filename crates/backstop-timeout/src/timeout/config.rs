@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
-use super::{cover::UntilHeaders, layer::TimeoutLayer};
+use super::{cover::UntilHeaders, layer::TimeoutLayer, upload::Begins};
 
 pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -20,13 +20,15 @@ pub struct TimeoutConfig {
     /// How long readiness, call and what else is [covered](TimeoutBuilder::cover) may take together: 1 ms to 1 h, 1 s
     /// unless set.
     pub limit: Duration,
+    /// Whether the limit of a request with a body begins [after the upload](TimeoutBuilder::after_upload): not unless set.
+    pub after_upload: bool,
 }
 
 impl TimeoutConfig {
     /// The defaults, under this name.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), limit: DEFAULT_LIMIT }
+        Self { name: name.into(), limit: DEFAULT_LIMIT, after_upload: false }
     }
 }
 
@@ -50,6 +52,28 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// unless set.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
+        self
+    }
+
+    /// The limit of a request with a body begins when the body has been sent to its end: for uploads that are streamed.
+    ///
+    /// Until then it only ends a call whose service takes nothing more of the body for so long, although there is more.
+    /// It never ends a wait for the caller, however long: bound those by a [`DeadlineLayer`](crate::DeadlineLayer) at the
+    /// edge, or by the server's own timeouts. This is what Envoy's route timeout does.
+    ///
+    /// It needs an `http::Request` with a body that this layer can [watch](backstop_core::Upload::of_any), and the layer's
+    /// own answers ([`HttpReject`]). For all others the limit begins with the call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_timeout::TimeoutLayer;
+    ///
+    /// let timeout = TimeoutLayer::builder("uploads").limit(Duration::from_secs(5)).after_upload().build()?;
+    /// # Ok::<(), backstop_timeout::ConfigError>(())
+    /// ```
+    pub const fn after_upload(mut self) -> Self {
+        self.config.after_upload = true;
         self
     }
 
@@ -86,11 +110,12 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// # Errors
     /// [`ConfigError`] for `name` where it is no [`Name`], and for `limit` where it isn't 1 ms to 1 h.
     pub fn build(self) -> Result<TimeoutLayer<J, O>, ConfigError> {
-        let Self { config: TimeoutConfig { name, limit }, reject, cover: _ } = self;
+        let Self { config: TimeoutConfig { name, limit, after_upload }, reject, cover: _ } = self;
         if !(SHORTEST..=LONGEST).contains(&limit) {
             return Err(ConfigError::new("limit", format!("{limit:?}"), "1 ms to 1 h"));
         }
-        Ok(TimeoutLayer::with(Name::new(name)?, limit, reject))
+        let begins = if after_upload { Begins::AfterUpload } else { Begins::WithCall };
+        Ok(TimeoutLayer::with(Name::new(name)?, limit, begins, reject))
     }
 }
 

@@ -6,11 +6,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Elapsed, Reject, Scope};
+use backstop_core::{Elapsed, Reject, Scope, Upload};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::cover::{BodyLimit, Cover, Covered, UntilHeaders};
+use super::{
+    cover::{BodyLimit, Cover, Covered, UntilHeaders},
+    upload::{Begins, Uploading},
+};
 use crate::{limited::Limited, settings::Settings};
 
 pin_project! {
@@ -30,6 +33,9 @@ pin_project! {
         // `None` once it was given to the strategy.
         context: Option<J::Context>,
         began: O::Began,
+        // Of a request with a body. Boxed, for all others.
+        uploading: Option<Box<Uploading>>,
+        begins: Begins,
         settings: Settings<J>,
     }
 }
@@ -41,13 +47,22 @@ where
     O: Cover<S::Response>,
 {
     #[inline]
-    pub(crate) fn called(future: S::Future, scope: Scope, context: J::Context, settings: Settings<J>) -> Self {
+    pub(crate) fn called(
+        future: S::Future,
+        scope: Scope,
+        context: J::Context,
+        upload: Option<Upload>,
+        begins: Begins,
+        settings: Settings<J>,
+    ) -> Self {
+        let uploading = upload.map(|upload| Box::new(Uploading::new(upload)));
         let call = Limited::called(Covered::Called { future }, scope);
-        Self { call, context: Some(context), began: Default::default(), settings }
+        Self { call, context: Some(context), began: Default::default(), uploading, begins, settings }
     }
 
     pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
-        Self { call: Limited::refused(elapsed), context: Some(context), began: Default::default(), settings }
+        let (call, began, begins) = (Limited::refused(elapsed), Default::default(), Begins::default());
+        Self { call, context: Some(context), began, uploading: None, begins, settings }
     }
 }
 
@@ -65,6 +80,13 @@ where
         // Changed where it is: moving a response costs more than all the rest.
         let mut polled = this.call.as_mut().poll_call(cx);
         if let Poll::Ready(result) = &mut polled {
+            if let (Err(_), Some(uploading)) = (&result, &this.uploading)
+                && let Some(rejection) = uploading.failed(&this.settings.name)
+                && let Some(context) = this.context.take()
+            {
+                // No error of the service's: the caller gets an answer that says so.
+                return Poll::Ready(this.settings.reject.reject(context, rejection));
+            }
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
                 let call = this.call;
@@ -74,11 +96,29 @@ where
             return polled;
         }
         O::begin(this.began);
-        let elapsed = ready!(this.call.poll_limit(cx));
+        let Some(uploading) = this.uploading else {
+            let elapsed = ready!(this.call.poll_limit(cx));
+            return this.context.take().map_or(Poll::Pending, |context| {
+                Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
+            });
+        };
+        uploading.start();
+        let rejection = match this.call.as_mut().poll_limit(cx) {
+            Poll::Ready(elapsed) => {
+                let too_slow = uploading.too_slow(&this.settings.name, this.settings.limit, elapsed);
+                too_slow.unwrap_or_else(|| this.settings.rejection(elapsed))
+            }
+            Poll::Pending if *this.begins == Begins::AfterUpload => {
+                ready!(uploading.poll_idle(this.settings.limit, cx));
+                // No wait for the caller is in that.
+                this.settings.rejection(this.call.end())
+            }
+            Poll::Pending => return Poll::Pending,
+        };
         let Some(context) = this.context.take() else {
             return Poll::Pending;
         };
-        Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
+        Poll::Ready(this.settings.reject.reject(context, rejection))
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
     config::{DEFAULT_LIMIT, TimeoutBuilder, TimeoutConfig},
     cover::UntilHeaders,
     service::Timeout,
+    upload::Begins,
 };
 use crate::settings::Settings;
 
@@ -18,13 +19,14 @@ use crate::settings::Settings;
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TimeoutLayer<J = HttpReject, O = UntilHeaders> {
     settings: Settings<J>,
+    begins: Begins,
     cover: PhantomData<fn() -> O>,
 }
 
 impl TimeoutLayer {
     /// A limit of 1 s.
     pub fn new(name: Name) -> Self {
-        Self::with(name, DEFAULT_LIMIT, HttpReject::default())
+        Self::with(name, DEFAULT_LIMIT, Begins::default(), HttpReject::default())
     }
 
     /// Builds a layer with other settings.
@@ -51,13 +53,13 @@ impl TimeoutLayer {
 }
 
 impl<J, O> TimeoutLayer<J, O> {
-    pub(crate) fn with(name: Name, limit: Duration, reject: J) -> Self {
-        Self { settings: Settings { name, limit, reject }, cover: PhantomData }
+    pub(crate) fn with(name: Name, limit: Duration, begins: Begins, reject: J) -> Self {
+        Self { settings: Settings { name, limit, reject }, begins, cover: PhantomData }
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> TimeoutLayer<RejectAsError, O> {
-        TimeoutLayer::with(self.settings.name, self.settings.limit, RejectAsError::new())
+        TimeoutLayer::with(self.settings.name, self.settings.limit, self.begins, RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
@@ -65,13 +67,13 @@ impl<J, O> TimeoutLayer<J, O> {
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        TimeoutLayer::with(self.settings.name, self.settings.limit, RejectWith::new(make))
+        TimeoutLayer::with(self.settings.name, self.settings.limit, self.begins, RejectWith::new(make))
     }
 }
 
 impl<J: Clone, O> Clone for TimeoutLayer<J, O> {
     fn clone(&self) -> Self {
-        Self { settings: self.settings.clone(), cover: PhantomData }
+        Self { settings: self.settings.clone(), begins: self.begins, cover: PhantomData }
     }
 }
 
@@ -85,6 +87,6 @@ impl<S, J: Clone, O> Layer<S> for TimeoutLayer<J, O> {
     type Service = Timeout<S, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.settings.clone())
+        Timeout::new(inner, self.settings.clone(), self.begins)
     }
 }

@@ -7,6 +7,7 @@ mod future;
 mod layer;
 mod readiness;
 mod service;
+mod upload;
 
 pub use config::{TimeoutBuilder, TimeoutConfig};
 pub use cover::{Cover, UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -13,6 +13,7 @@ use super::{
     cover::{Cover, UntilHeaders},
     future::TimeoutFuture,
     readiness::Readiness,
+    upload::Begins,
 };
 use crate::settings::Settings;
 
@@ -21,12 +22,13 @@ pub struct Timeout<S, J = HttpReject, O = UntilHeaders> {
     inner: S,
     readiness: Readiness,
     settings: Settings<J>,
+    begins: Begins,
     cover: PhantomData<fn() -> O>,
 }
 
 impl<S, J, O> Timeout<S, J, O> {
-    pub(crate) fn new(inner: S, settings: Settings<J>) -> Self {
-        Self { inner, readiness: Readiness::default(), settings, cover: PhantomData }
+    pub(crate) fn new(inner: S, settings: Settings<J>, begins: Begins) -> Self {
+        Self { inner, readiness: Readiness::default(), settings, begins, cover: PhantomData }
     }
 
     /// The inner service.
@@ -67,7 +69,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let limit = self.settings.limit;
         let settings = self.settings.clone();
         let context = settings.reject.context(&request);
@@ -78,16 +80,21 @@ where
         if let Some(passed) = scope::passed() {
             return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
-        let mut scope = Scope::limited(Limit::new(left, SetBy::Us));
+        let upload = settings.reject.watch(&mut request);
+        let mut scope = match (self.begins, &upload) {
+            // The scope's own end would be told to whoever is further in, and isn't known yet.
+            (Begins::AfterUpload, Some(_)) => Scope::new(),
+            _ => Scope::limited(Limit::new(left, SetBy::Us)),
+        };
         let future = scope.enter(|| self.inner.call(request));
-        TimeoutFuture::called(future, scope, context, settings)
+        TimeoutFuture::called(future, scope, context, upload, self.begins, settings)
     }
 }
 
 /// A clone waits for its own readiness.
 impl<S: Clone, J: Clone, O> Clone for Timeout<S, J, O> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.settings.clone())
+        Self::new(self.inner.clone(), self.settings.clone(), self.begins)
     }
 }
 

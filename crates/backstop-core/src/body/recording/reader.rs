@@ -35,6 +35,9 @@ impl<B: Body, F> Drop for Reader<B, F> {
         if let Some(shared) = &self.shared {
             let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.abandoned |= state.epoch == self.epoch;
+            if state.epoch == self.epoch {
+                shared.progress.stop_waiting();
+            }
         }
     }
 }
@@ -43,7 +46,7 @@ type Polled<B> = Poll<Option<Result<Frame<Bytes>, <B as Body>::Error>>>;
 
 impl<B, F> Body for Reader<B, F>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: 'static> + Unpin,
     F: Fn(ReplayError) -> B::Error,
 {
     type Data = Bytes;
@@ -64,6 +67,7 @@ where
     fn is_end_stream(&self) -> bool {
         // After an error it is `false` for good: a failed body never looks complete.
         self.shared.as_ref().is_some_and(|shared| {
+            shared.progress.answer();
             let state = shared.lock();
             state.epoch == self.epoch && state.source_ended && state.next >= state.pieces.len()
         })
@@ -90,7 +94,7 @@ where
 
 impl<B, F> Shared<B, F>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: 'static> + Unpin,
     F: Fn(ReplayError) -> B::Error,
 {
     fn poll(&self, epoch: u64, cx: &mut Context<'_>) -> Polled<B> {
@@ -124,14 +128,16 @@ struct Lease<'a, B: Body<Data = Bytes>, F> {
 
 impl<B, F> Lease<'_, B, F>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: 'static> + Unpin,
     F: Fn(ReplayError) -> B::Error,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled<B> {
-        match &mut self.source {
-            Some(source) => Pin::new(source).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let Some(source) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(source).poll_frame(cx);
+        self.shared.progress.polled(&polled);
+        polled
     }
 
     fn give_back(mut self, epoch: u64, polled: Polled<B>, waker: Option<Waker>) -> Polled<B> {

@@ -1,0 +1,76 @@
+//! A call whose request has a body: who is to blame if it fails or takes too long.
+
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use backstop_core::{Elapsed, Name, Rejection, RejectionKind, RequestFailure, SetBy, Timer, Upload};
+use tokio::time::Instant;
+
+use crate::telemetry;
+
+/// From when on the limit counts where the request has a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// From the call's first wait.
+    #[default]
+    WithCall,
+    /// From the end of the body.
+    AfterUpload,
+}
+
+/// The request's body, and when the call began to wait.
+#[derive(Debug)]
+pub(crate) struct Uploading {
+    upload: Upload,
+    /// `None` until the call is first pending.
+    began: Option<Instant>,
+    timer: Timer,
+    timer_is_for: Option<Instant>,
+}
+
+impl Uploading {
+    pub(crate) fn new(upload: Upload) -> Self {
+        Self { upload, began: None, timer: Timer::new(), timer_is_for: None }
+    }
+
+    /// The call is pending.
+    pub(crate) fn start(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    /// Ready when nothing has been read of the body for `limit`, although nobody waits for more of it.
+    ///
+    /// Looked at once in `limit`, at the earliest moment at which that may be so.
+    pub(crate) fn poll_idle(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let left = limit.saturating_sub(self.upload.idle());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            let at = *self.timer_is_for.get_or_insert_with(|| Instant::now() + left);
+            ready!(self.timer.poll_until(at, cx));
+            self.timer = Timer::new();
+            self.timer_is_for = None;
+        }
+    }
+
+    /// The rejection of a call that a limit ended, where the caller is to blame for that.
+    pub(crate) fn too_slow(&self, name: &Name, limit: Duration, elapsed: Elapsed) -> Option<Rejection> {
+        let whole = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        if !self.upload.held_up(whole) {
+            return None;
+        }
+        // It is an elapsed limit all the same, and shows as one.
+        telemetry::rejection(name, Some(limit), Elapsed::new(SetBy::Caller, elapsed.progress));
+        Some(Rejection::new(name.clone(), RejectionKind::RequestBody(RequestFailure::TooSlow)))
+    }
+
+    /// The rejection of a call that ended in an error because the body failed.
+    pub(crate) fn failed(&self, name: &Name) -> Option<Rejection> {
+        let failure = self.upload.failure()?;
+        telemetry::upload_failed(name, failure);
+        Some(Rejection::new(name.clone(), RejectionKind::RequestBody(failure)))
+    }
+}
