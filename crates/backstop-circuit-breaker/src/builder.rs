@@ -58,7 +58,8 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
     ///
     /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the
-    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted.
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares are
+    /// compared in whole calls: `2.0 / 3.0` opens at 2 of 3.
     pub const fn failure_rate(mut self, share: f64) -> Self {
         self.config.failure_rate = Some(share);
         self

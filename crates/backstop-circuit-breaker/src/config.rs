@@ -7,7 +7,7 @@ use backstop_core::{ConfigError, Name};
 use crate::{
     OnDrop, Preset, SlowCalls, Wait, Window,
     common::nanos,
-    state::{self, Last, MAX_CALLS, SHARE_UNIT, SlowRate, Trip, WaitRule},
+    state::{self, Last, MAX_CALLS, Share, SlowRate, Trip, WaitRule},
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
@@ -204,9 +204,7 @@ impl CircuitBreakerConfig {
             (Some(_), Some(failures)) => {
                 Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
             }
-            (Some(share), None) => {
-                Ok(Trip::FailureRate { share: millionths("failure_rate", share)?, window, min_calls })
-            }
+            (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, window, min_calls }),
             (None, failures) => {
                 let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
                 Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? })
@@ -215,11 +213,11 @@ impl CircuitBreakerConfig {
     }
 
     fn slow_rate(&self, (window, min_calls): (Last, u32)) -> Result<Option<SlowRate>, ConfigError> {
-        let Some(SlowCalls { threshold, share }) = self.slow_calls else {
+        let Some(SlowCalls { threshold, share: of_calls }) = self.slow_calls else {
             return Ok(None);
         };
         time("slow_calls", threshold)?;
-        Ok(Some(SlowRate { share: millionths("slow_calls", share)?, window, min_calls }))
+        Ok(Some(SlowRate { share: share("slow_calls", of_calls)?, window, min_calls }))
     }
 }
 
@@ -233,11 +231,10 @@ fn part(field: &'static str, part: f64) -> Result<f64, ConfigError> {
     if (0.0..=1.0).contains(&part) { Ok(part) } else { Err(ConfigError::new(field, part.to_string(), "0 to 1")) }
 }
 
-fn millionths(field: &'static str, share: f64) -> Result<u32, ConfigError> {
-    let unit = f64::from(SHARE_UNIT);
+fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
     // False for NaN as well.
-    if (1.0 / unit..=1.0).contains(&share) {
-        Ok((share * unit).round() as u32)
+    if (Share::SMALLEST..=1.0).contains(&share) {
+        Ok(Share::new(share))
     } else {
         Err(ConfigError::new(field, share.to_string(), "0.000001 to 1"))
     }

@@ -24,7 +24,8 @@ impl Jitter {
     }
 
     pub(crate) fn set(&self, share: f64) {
-        self.share.store((share * UNIT).round() as u64, Relaxed);
+        // Rounded down: never more than the share.
+        self.share.store((share * UNIT) as u64, Relaxed);
     }
 
     /// 0 to the share of `wait`.

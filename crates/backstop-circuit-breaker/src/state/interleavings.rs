@@ -49,8 +49,11 @@ const CONSECUTIVE: Settings = Settings {
     stripes: 2,
 };
 
-const fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window: Last::Calls(window), min_calls }, ..CONSECUTIVE }
+const fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
+    Settings {
+        trip: Trip::FailureRate { share: Share::new(share), window: Last::Calls(window), min_calls },
+        ..CONSECUTIVE
+    }
 }
 
 type Shared = Arc<Circuit<Log>>;
@@ -194,7 +197,7 @@ fn a_late_result_never_counts_in_another_generation() {
 
 #[test]
 fn a_failure_from_before_a_reset_is_not_counted_after_it() {
-    for settings in [CONSECUTIVE, rate(SHARE_UNIT, 2, 2)] {
+    for settings in [CONSECUTIVE, rate(1.0, 2, 2)] {
         check(move || {
             let circuit = circuit(settings);
             let late = circuit.admit(|| 0).unwrap();
@@ -219,7 +222,7 @@ fn a_failure_from_before_a_reset_is_not_counted_after_it() {
 fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
     for first in [Verdict::Success, Verdict::Failure] {
         check(move || {
-            let circuit = circuit(rate(SHARE_UNIT, 2, 2));
+            let circuit = circuit(rate(1.0, 2, 2));
             let late = circuit.admit(|| 0).unwrap();
             let resets: Step<Option<Admission>> = Box::new(move |circuit| {
                 circuit.reset();
@@ -240,7 +243,7 @@ fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
 #[test]
 fn the_count_stays_that_of_the_ring() {
     check(|| {
-        let circuit = circuit(rate(SHARE_UNIT, 2, 2));
+        let circuit = circuit(rate(1.0, 2, 2));
         circuit.call(Verdict::Failure, 0);
         race(&circuit, vec![calls(Verdict::Success), calls(Verdict::Failure), calls(Verdict::Success)]);
         if circuit.state() == Closed {
@@ -315,8 +318,8 @@ fn a_trip_happens_once() {
     for settings in [
         Settings { trip: Trip::Consecutive { failures: 1 }, ..CONSECUTIVE },
         CONSECUTIVE,
-        rate(SHARE_UNIT, 1, 1),
-        rate(SHARE_UNIT / 2, 2, 2),
+        rate(1.0, 1, 1),
+        rate(0.5, 2, 2),
     ] {
         check(move || {
             let circuit = circuit(settings);
@@ -330,7 +333,7 @@ fn a_trip_happens_once() {
 
 #[test]
 fn no_failure_is_lost() {
-    for settings in [CONSECUTIVE, rate(SHARE_UNIT, 2, 2), rate(SHARE_UNIT / 2, 4, 2)] {
+    for settings in [CONSECUTIVE, rate(1.0, 2, 2), rate(0.5, 4, 2)] {
         check(move || {
             let circuit = circuit(settings);
             race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure)]);
@@ -338,15 +341,15 @@ fn no_failure_is_lost() {
         });
     }
     check(|| {
-        let circuit = circuit(rate(SHARE_UNIT / 2, 4, 2));
+        let circuit = circuit(rate(0.5, 4, 2));
         race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure), calls(Verdict::Success)]);
         assert_eq!(circuit.state(), Open);
     });
 }
 
 /// Ticks of 10.
-const fn timed(share: u32, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window: Last::Time(20), min_calls }, ..CONSECUTIVE }
+const fn timed(share: f64, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share: Share::new(share), window: Last::Time(20), min_calls }, ..CONSECUTIVE }
 }
 
 fn fails_at(now: Nanos) -> Step<()> {
@@ -361,7 +364,7 @@ fn fails_at(now: Nanos) -> Step<()> {
 fn no_failure_is_lost_between_two_ticks() {
     for (first, second) in [(5, 5), (9, 10), (0, 10)] {
         check(move || {
-            let circuit = circuit(timed(SHARE_UNIT, 2));
+            let circuit = circuit(timed(1.0, 2));
             race(&circuit, vec![fails_at(first), fails_at(second)]);
             assert_eq!((circuit.state(), circuit.times_entered(Open)), (Open, 1));
         });
@@ -371,7 +374,7 @@ fn no_failure_is_lost_between_two_ticks() {
 #[test]
 fn a_window_of_time_trips_once() {
     check(|| {
-        let circuit = circuit(timed(SHARE_UNIT / 2, 1));
+        let circuit = circuit(timed(0.5, 1));
         let failing = (0..3).map(|now| records(circuit.admit(|| 0).unwrap(), Verdict::Failure, now * 9)).collect();
         race(&circuit, failing);
         assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
@@ -381,7 +384,7 @@ fn a_window_of_time_trips_once() {
 #[test]
 fn a_late_failure_leaves_no_mark_in_the_next_window_of_time() {
     check(|| {
-        let circuit = circuit(timed(SHARE_UNIT, 3));
+        let circuit = circuit(timed(1.0, 3));
         let late = circuit.admit(|| 0).unwrap();
         let resets: Step<Option<Admission>> = Box::new(|circuit| {
             circuit.reset();
@@ -395,8 +398,11 @@ fn a_late_failure_leaves_no_mark_in_the_next_window_of_time() {
 
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
 
-const fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share, window: Last::Calls(window), min_calls }), ..CONSECUTIVE }
+const fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
+    Settings {
+        slow: Some(SlowRate { share: Share::new(share), window: Last::Calls(window), min_calls }),
+        ..CONSECUTIVE
+    }
 }
 
 fn is_slow() -> Step<()> {
@@ -409,7 +415,7 @@ fn is_slow() -> Step<()> {
 
 #[test]
 fn no_slow_call_is_lost_and_they_trip_once() {
-    for settings in [slow_rate(SHARE_UNIT, 2, 2), slow_rate(SHARE_UNIT / 2, 4, 2)] {
+    for settings in [slow_rate(1.0, 2, 2), slow_rate(0.5, 4, 2)] {
         check(move || {
             let circuit = circuit(settings);
             race(&circuit, vec![is_slow(), is_slow()]);
@@ -418,7 +424,7 @@ fn no_slow_call_is_lost_and_they_trip_once() {
     }
     // A slow call and a failure that both trip.
     check(|| {
-        let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..slow_rate(SHARE_UNIT, 1, 1) });
+        let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..slow_rate(1.0, 1, 1) });
         let admissions = [circuit.admit(|| 0).unwrap(), circuit.admit(|| 0).unwrap()];
         let [first, second] = admissions;
         let slow: Step<Option<Admission>> = Box::new(move |circuit| {
@@ -433,7 +439,7 @@ fn no_slow_call_is_lost_and_they_trip_once() {
 #[test]
 fn a_slow_call_from_before_a_reset_is_not_counted_after_it() {
     check(move || {
-        let circuit = circuit(slow_rate(SHARE_UNIT, 2, 2));
+        let circuit = circuit(slow_rate(1.0, 2, 2));
         let late = circuit.admit(|| 0).unwrap();
         let slow: Step<()> = Box::new(move |circuit| circuit.record(late, SLOW, || 0));
         race(&circuit, vec![slow, Box::new(Circuit::reset)]);
@@ -497,9 +503,9 @@ fn a_circuit_that_was_closed_refuses_nobody() {
 }
 
 /// Another window than any of [`OTHERS`] has.
-const NEW: Settings = rate(SHARE_UNIT, 3, 3);
+const NEW: Settings = rate(1.0, 3, 3);
 
-const OTHERS: [Settings; 4] = [CONSECUTIVE, rate(SHARE_UNIT, 2, 2), timed(SHARE_UNIT, 2), slow_rate(SHARE_UNIT, 2, 2)];
+const OTHERS: [Settings; 4] = [CONSECUTIVE, rate(1.0, 2, 2), timed(1.0, 2), slow_rate(1.0, 2, 2)];
 
 fn reloads(circuit: &Circuit<Log>, settings: &Settings) {
     circuit.observer.knobs.set(settings);

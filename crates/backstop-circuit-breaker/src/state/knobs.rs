@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Nanos, SHARE_UNIT, Settings, Trip};
+use super::{MAX_CALLS, Nanos, Settings, Share, Trip};
 
 /// Shared by all circuits of a layer. What isn't here, windows, each circuit has for itself.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(super) struct RecoveryRule {
     /// The same as the first where the wait is fixed.
     pub(super) max_wait: Nanos,
     pub(super) probe_lease: Nanos,
-    /// The share of a wait that it may be stretched by. In single precision, for its size.
-    pub(super) wait_jitter: f32,
+    /// The share of a wait that it may be stretched by.
+    pub(super) wait_jitter: f64,
     pub(super) success_threshold: u32,
     pub(super) max_concurrent_probes: u32,
 }
@@ -40,7 +40,7 @@ impl Knobs {
         let (failures, slow) = limits(settings);
         Self {
             failures: Limit(AtomicU64::new(failures)),
-            slow: Limit(AtomicU64::new(slow)),
+            slow: Limit(AtomicU64::new(slow.unwrap_or_else(|| limit(Share::new(1.0), MAX_CALLS)))),
             recovery: Mutex::new(settings.into()),
             seed: settings.wait.seed,
         }
@@ -50,7 +50,10 @@ impl Knobs {
     pub(crate) fn set(&self, settings: &Settings) {
         let (failures, slow) = limits(settings);
         self.failures.0.store(failures, Relaxed);
-        self.slow.0.store(slow, Relaxed);
+        // Where slow calls no longer count, one that is still being counted is compared with the limit from before.
+        if let Some(slow) = slow {
+            self.slow.0.store(slow, Relaxed);
+        }
         *self.lock() = settings.into();
     }
 
@@ -74,7 +77,7 @@ impl From<&Settings> for RecoveryRule {
             first_wait: wait.first,
             max_wait: wait.max,
             probe_lease,
-            wait_jitter: wait.jitter as f32,
+            wait_jitter: wait.jitter,
             success_threshold,
             max_concurrent_probes,
         }
@@ -89,18 +92,25 @@ impl Limit {
     /// Whether `part` of `calls` are enough.
     pub(super) fn is_reached(&self, part: u32, calls: u32) -> bool {
         let limit = self.0.load(Relaxed);
-        let (share, min_calls) = (limit >> 32, limit & u64::from(u32::MAX));
-        u64::from(calls) >= min_calls && u64::from(part) * u64::from(SHARE_UNIT) >= u64::from(calls) * share
+        let (share, min_calls) = (Share::from_bits(limit >> MIN_CALLS_BITS), (limit & MIN_CALLS) + 1);
+        u64::from(calls) >= min_calls && share.is_reached(part, calls)
     }
 }
 
-/// Those of failures, and of slow calls.
-fn limits(settings: &Settings) -> (u64, u64) {
-    let limit = |share, min_calls| u64::from(share) << 32 | u64::from(min_calls);
+/// One less than the number, which is at least 1: [`MAX_CALLS`] takes a bit more than is left.
+const MIN_CALLS: u64 = (1 << MIN_CALLS_BITS) - 1;
+const MIN_CALLS_BITS: u32 = u64::BITS - Share::BITS;
+
+fn limit(share: Share, min_calls: u32) -> u64 {
+    share.bits() << MIN_CALLS_BITS | u64::from(min_calls - 1)
+}
+
+/// Those of failures, and of slow calls where they count.
+fn limits(settings: &Settings) -> (u64, Option<u64>) {
     let failures = match settings.trip {
         // All of so many.
-        Trip::Consecutive { failures } => limit(SHARE_UNIT, failures),
+        Trip::Consecutive { failures } => limit(Share::new(1.0), failures),
         Trip::FailureRate { share, min_calls, .. } => limit(share, min_calls),
     };
-    (failures, settings.slow.map_or(0, |slow| limit(slow.share, slow.min_calls)))
+    (failures, settings.slow.map(|slow| limit(slow.share, slow.min_calls)))
 }

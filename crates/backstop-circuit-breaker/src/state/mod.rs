@@ -43,6 +43,7 @@ mod probes;
 mod rare;
 mod recovery;
 mod ring;
+mod share;
 mod slow;
 pub(crate) mod sync;
 mod types;
@@ -66,10 +67,11 @@ use windows::Windows;
 use word::{Generation, Phase, Word};
 
 pub(crate) use knobs::Knobs;
+pub(crate) use share::Share;
 pub(crate) use slow::SlowRate;
 pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings};
 pub(crate) use wait::WaitRule;
-pub(crate) use windows::{Last, SHARE_UNIT, Trip};
+pub(crate) use windows::{Last, Trip};
 pub(crate) use word::MAX_CALLS;
 
 /// Nanoseconds since an epoch of the caller's.

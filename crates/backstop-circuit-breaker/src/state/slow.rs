@@ -6,7 +6,7 @@
 //! window still says so.
 
 use super::{
-    Last, Nanos,
+    Last, Nanos, Share,
     buckets::Buckets,
     knobs::Limit,
     ring::Ring,
@@ -18,7 +18,7 @@ use super::{
 /// When slow calls open the circuit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlowRate {
-    pub(crate) share: u32,
+    pub(crate) share: Share,
     pub(crate) window: Last,
     pub(crate) min_calls: u32,
 }

@@ -49,8 +49,11 @@ fn circuit(settings: Settings) -> Circuit<Log> {
     Circuit::new(&settings, Log { transitions: StdMutex::default(), knobs: Knobs::new(&settings) })
 }
 
-fn rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window: Last::Calls(window), min_calls }, ..SETTINGS }
+fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
+    Settings {
+        trip: Trip::FailureRate { share: Share::new(share), window: Last::Calls(window), min_calls },
+        ..SETTINGS
+    }
 }
 
 impl Circuit<Log> {
@@ -117,7 +120,7 @@ fn a_healthy_call_asks_for_no_time() {
 
 #[test]
 fn a_window_of_n_calls_means_exactly_the_last_n() {
-    let circuit = circuit(rate(500_000, 10, 10));
+    let circuit = circuit(rate(0.5, 10, 10));
     (0..1000).for_each(|_| circuit.succeed(0));
     (0..4).for_each(|_| circuit.fail(0));
     assert_eq!(circuit.counted(0), Counted { calls: 10, failures: 4, ..Counted::default() });
@@ -128,7 +131,7 @@ fn a_window_of_n_calls_means_exactly_the_last_n() {
 
 #[test]
 fn a_failure_leaves_the_window_after_n_calls() {
-    let circuit = circuit(rate(500_000, 10, 10));
+    let circuit = circuit(rate(0.5, 10, 10));
     (0..4).for_each(|_| circuit.fail(0));
     (0..9).for_each(|_| circuit.succeed(0));
     assert_eq!(circuit.counted(0).failures, 1);
@@ -138,7 +141,7 @@ fn a_failure_leaves_the_window_after_n_calls() {
 
 #[test]
 fn min_calls_counts_below_the_size_of_the_window() {
-    let circuit = circuit(rate(500_000, 100, 4));
+    let circuit = circuit(rate(0.5, 100, 4));
     (0..3).for_each(|_| circuit.fail(0));
     assert_eq!(circuit.state(), Closed);
     circuit.fail(0);
@@ -147,7 +150,7 @@ fn min_calls_counts_below_the_size_of_the_window() {
 
 #[test]
 fn seven_in_a_hundred_are_seven_percent() {
-    let circuit = circuit(rate(70_000, 100, 100));
+    let circuit = circuit(rate(0.07, 100, 100));
     (0..93).for_each(|_| circuit.succeed(0));
     (0..7).for_each(|_| circuit.fail(0));
     assert_eq!(circuit.state(), Open);
@@ -155,7 +158,7 @@ fn seven_in_a_hundred_are_seven_percent() {
 
 #[test]
 fn the_largest_window_can_fill_with_failures() {
-    let circuit = circuit(rate(SHARE_UNIT, MAX_CALLS, MAX_CALLS));
+    let circuit = circuit(rate(1.0, MAX_CALLS, MAX_CALLS));
     (0..MAX_CALLS - 1).for_each(|_| circuit.fail(0));
     assert_eq!(circuit.state(), Closed);
     circuit.fail(0);
@@ -237,7 +240,7 @@ fn a_result_that_outlived_its_lease_counts_while_its_episode_lasts() {
 
 #[test]
 fn a_late_result_never_counts_in_another_generation() {
-    for settings in [SETTINGS, rate(500_000, 4, 2)] {
+    for settings in [SETTINGS, rate(0.5, 4, 2)] {
         let circuit = circuit(settings);
         let late: Vec<_> = (0..8).map(|_| circuit.admit(|| 0).unwrap()).collect();
         (0..2).for_each(|_| circuit.fail(0));
@@ -290,7 +293,7 @@ fn an_isolated_circuit_refuses_until_somebody_says_otherwise() {
 
 #[test]
 fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
-    for settings in [SETTINGS, rate(SHARE_UNIT, 10, 10)] {
+    for settings in [SETTINGS, rate(1.0, 10, 10)] {
         let circuit = circuit(settings);
         circuit.fail(0);
         circuit.close();
@@ -302,13 +305,13 @@ fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
     }
 }
 
-fn timed(share: u32, window: Nanos, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share, window: Last::Time(window), min_calls }, ..SETTINGS }
+fn timed(share: f64, window: Nanos, min_calls: u32) -> Settings {
+    Settings { trip: Trip::FailureRate { share: Share::new(share), window: Last::Time(window), min_calls }, ..SETTINGS }
 }
 
 #[test]
 fn a_failure_leaves_a_window_of_time_after_that_time() {
-    let circuit = circuit(timed(500_000, 16 * SECOND, 4));
+    let circuit = circuit(timed(0.5, 16 * SECOND, 4));
     circuit.fail(0);
     circuit.fail(SECOND);
     circuit.fail(2 * SECOND);
@@ -322,7 +325,7 @@ fn a_failure_leaves_a_window_of_time_after_that_time() {
 
 #[test]
 fn successes_count_in_a_window_of_time() {
-    let circuit = circuit(timed(100_000, 10 * SECOND, 1));
+    let circuit = circuit(timed(0.1, 10 * SECOND, 1));
     (0..99).for_each(|_| circuit.succeed(0));
     (0..10).for_each(|_| circuit.fail(0));
     assert_eq!(circuit.counted(0), Counted { calls: 109, failures: 10, ..Counted::default() });
@@ -332,7 +335,7 @@ fn successes_count_in_a_window_of_time() {
 
 #[test]
 fn a_window_of_time_is_empty_after_a_reset_and_after_recovery() {
-    let circuit = circuit(timed(500_000, 3600 * SECOND, 2));
+    let circuit = circuit(timed(0.5, 3600 * SECOND, 2));
     let late = circuit.admit(|| 0).unwrap();
     circuit.fail(0);
     circuit.reset();
@@ -348,7 +351,7 @@ fn a_window_of_time_is_empty_after_a_reset_and_after_recovery() {
 
 #[test]
 fn probes_that_outlast_the_window_still_close() {
-    let circuit = Circuit::opened(timed(500_000, SECOND, 2));
+    let circuit = Circuit::opened(timed(0.5, SECOND, 2));
     circuit.succeed(60 * SECOND);
     circuit.succeed(3600 * SECOND);
     assert_eq!(circuit.state(), Closed);
@@ -356,7 +359,7 @@ fn probes_that_outlast_the_window_still_close() {
 
 #[test]
 fn however_many_calls_are_in_a_window_of_time_it_keeps_its_size() {
-    let circuit = circuit(timed(500_000, 16 * SECOND, 100));
+    let circuit = circuit(timed(0.5, 16 * SECOND, 100));
     for call in 0..200_000_u64 {
         circuit.call(if call % 10 == 0 { Verdict::Failure } else { Verdict::Success }, call * 80_000);
     }
@@ -368,7 +371,8 @@ fn however_many_calls_are_in_a_window_of_time_it_keeps_its_size() {
 #[test]
 fn slow_calls_are_counted_over_a_window_of_time_too() {
     let window = Last::Time(16 * SECOND);
-    let circuit = circuit(Settings { slow: Some(SlowRate { share: SHARE_UNIT, window, min_calls: 2 }), ..SETTINGS });
+    let circuit =
+        circuit(Settings { slow: Some(SlowRate { share: Share::new(1.0), window, min_calls: 2 }), ..SETTINGS });
     circuit.slow(0);
     circuit.slow(16 * SECOND);
     assert_eq!(circuit.state(), Closed);
@@ -376,8 +380,8 @@ fn slow_calls_are_counted_over_a_window_of_time_too() {
     assert_eq!(circuit.state(), Open);
 }
 
-fn slow_rate(share: u32, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share, window: Last::Calls(window), min_calls }), ..SETTINGS }
+fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
+    Settings { slow: Some(SlowRate { share: Share::new(share), window: Last::Calls(window), min_calls }), ..SETTINGS }
 }
 
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
@@ -391,7 +395,7 @@ impl Circuit<Log> {
 
 #[test]
 fn slow_calls_open_the_circuit_though_all_of_them_succeed() {
-    let circuit = circuit(slow_rate(500_000, 10, 4));
+    let circuit = circuit(slow_rate(0.5, 10, 4));
     (0..3).for_each(|_| circuit.slow(0));
     assert_eq!((circuit.state(), circuit.counted(0).slow), (Closed, 3));
     circuit.slow(0);
@@ -403,7 +407,7 @@ fn slow_calls_open_the_circuit_though_all_of_them_succeed() {
 
 #[test]
 fn slow_calls_are_counted_in_exactly_the_last_n_and_apart_from_failures() {
-    let circuit = circuit(slow_rate(500_000, 10, 10));
+    let circuit = circuit(slow_rate(0.5, 10, 10));
     (0..1000).for_each(|_| circuit.succeed(0));
     (0..4).for_each(|_| circuit.slow(0));
     circuit.fail(0);
@@ -414,7 +418,7 @@ fn slow_calls_are_counted_in_exactly_the_last_n_and_apart_from_failures() {
 
 #[test]
 fn a_probe_as_slow_as_the_calls_that_tripped_opens_again() {
-    let circuit = circuit(slow_rate(SHARE_UNIT, 1, 1));
+    let circuit = circuit(slow_rate(1.0, 1, 1));
     circuit.slow(0);
     circuit.succeed(60 * SECOND);
     circuit.slow(60 * SECOND);
@@ -424,7 +428,7 @@ fn a_probe_as_slow_as_the_calls_that_tripped_opens_again() {
 
 #[test]
 fn a_late_slow_call_never_counts_in_another_generation() {
-    let circuit = circuit(slow_rate(SHARE_UNIT, 2, 1));
+    let circuit = circuit(slow_rate(1.0, 2, 1));
     let late: Vec<_> = (0..3).map(|_| circuit.admit(|| 0).unwrap()).collect();
     circuit.slow(0);
     let mut late = late.into_iter();
@@ -439,7 +443,7 @@ fn a_late_slow_call_never_counts_in_another_generation() {
 
 #[test]
 fn a_fast_call_over_a_window_without_slow_ones_takes_no_lock() {
-    let circuit = circuit(slow_rate(500_000, 4, 4));
+    let circuit = circuit(slow_rate(0.5, 4, 4));
     (0..4).for_each(|_| circuit.succeed(0));
     let _locked = circuit.lock();
     circuit.succeed(0);

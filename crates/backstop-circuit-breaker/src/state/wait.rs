@@ -52,7 +52,7 @@ impl Waits {
             return wait;
         }
         // A wait is two days at most, which a double holds to the nanosecond.
-        wait.saturating_add((wait as f64 * f64::from(wait_jitter) * self.random.f64()) as Nanos)
+        wait.saturating_add((wait as f64 * wait_jitter * self.random.f64()) as Nanos)
     }
 }
 

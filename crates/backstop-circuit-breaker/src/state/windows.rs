@@ -4,22 +4,19 @@
 //! completes `min_calls`, and then the next failure decides.
 
 use super::{
-    Nanos, Settings, SlowRate,
+    Nanos, Settings, Share, SlowRate,
     buckets::Buckets,
     ring::Ring,
     slow::SlowCalls,
     word::{Generation, Phase, Word},
 };
 
-/// A share in millionths, so that 7 failures in 100 are 7 %, which binary fractions don't promise.
-pub(crate) const SHARE_UNIT: u32 = 1_000_000;
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trip {
     /// That many failures without a success between them.
     Consecutive { failures: u32 },
     /// A share of the calls in a window, once there were `min_calls`.
-    FailureRate { share: u32, window: Last, min_calls: u32 },
+    FailureRate { share: Share, window: Last, min_calls: u32 },
 }
 
 /// What a window holds.

@@ -43,10 +43,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn window_and_min_calls() -> impl Strategy<Value = (u32, Last, u32)> {
+fn window_and_min_calls() -> impl Strategy<Value = (Share, Last, u32)> {
     let calls = (1..70u32).prop_flat_map(|calls| (Just(Last::Calls(calls)), 1..=calls));
     let time = (1..200u64, 1..20u32).prop_map(|(time, min_calls)| (Last::Time(time * SECOND), min_calls));
-    (1..=SHARE_UNIT, prop_oneof![calls, time]).prop_map(|(share, (window, min_calls))| (share, window, min_calls))
+    let share = (1..=1_000_000_u32).prop_map(|millionths| Share::new(f64::from(millionths) / 1e6));
+    (share, prop_oneof![calls, time]).prop_map(|(share, (window, min_calls))| (share, window, min_calls))
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
@@ -106,11 +107,11 @@ fn left(results: &Results, window: Last, now: Nanos) -> impl Iterator<Item = boo
 }
 
 /// Whether those in the window that are true are at least `share`.
-fn is_tripped(results: &Results, share: u32, window: Last, min_calls: u32, now: Nanos) -> bool {
+fn is_tripped(results: &Results, share: Share, window: Last, min_calls: u32, now: Nanos) -> bool {
     let results: Vec<_> = left(results, window, now).collect();
     let hits = results.iter().filter(|hit| **hit).count();
     results.len() >= min_calls as usize
-        && hits as f64 / results.len() as f64 >= f64::from(share) / f64::from(SHARE_UNIT)
+        && hits as f64 / results.len() as f64 >= (share.bits() + 1) as f64 / (1_u64 << Share::BITS) as f64
 }
 
 struct Model {
