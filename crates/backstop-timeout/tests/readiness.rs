@@ -157,24 +157,60 @@ async fn time_between_ready_and_call_is_not_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_was_given_up_is_not_held_against_the_next_caller() {
-    for ready_by_then in [false, true] {
+async fn a_wait_ends_at_the_first_poll_after_the_limit_however_late_that_comes() {
+    for late in [LIMIT, LIMIT * 2, LIMIT * 3, LIMIT * 1000] {
         let (mut stack, mut handle) = stack();
         assert_pending!(poll_ready(&mut stack));
-        advance(ms(60_000)).await;
-        if ready_by_then {
-            handle.allow(1);
-        } else {
-            assert_pending!(poll_ready(&mut stack));
-            advance(ms(50)).await;
-            handle.allow(1);
-        }
+        advance(late).await;
         assert_ready_ok!(poll_ready(&mut stack));
-        let mut call = task::spawn(stack.call(Request::new(())));
-        assert_pending!(call.poll());
-        handle.next_request().await.unwrap().1.send_response(Response::new("well".to_owned()));
-        assert_eq!(assert_ready_ok!(call.poll()).body(), "well");
+        not_ready(&stack.call(Request::new(())).await.unwrap());
+        assert_pending!(task::spawn(handle.next_request()).poll());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_polls_every_50_ms_is_refused_within_a_limit_of_20_ms() {
+    let (mock, mut handle) = mock::pair::<Request<()>, Response<String>>();
+    handle.allow(0);
+    let mut stack = TimeoutLayer::builder("upstream").limit(ms(20)).build().unwrap().layer(mock);
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    for _ in 0..3 {
+        assert!(stack.poll_ready(&mut cx).is_pending());
+        advance(ms(50)).await;
+        assert!(matches!(stack.poll_ready(&mut cx), Poll::Ready(Ok(()))));
+        not_ready(&stack.call(Request::new(())).await.unwrap());
+    }
+}
+
+#[test]
+fn a_runtime_that_lags_refuses_at_the_first_poll_after_the_limit() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(std::future::poll_fn(|cx| {
+        let (mock, mut handle) = mock::pair::<Request<()>, Response<String>>();
+        handle.allow(0);
+        let mut stack = TimeoutLayer::builder("upstream").limit(ms(5)).build().unwrap().layer(mock);
+        assert!(stack.poll_ready(cx).is_pending());
+        // Blocks the thread, as code does that makes a runtime lag: no timer runs meanwhile.
+        let begun = Instant::now();
+        while begun.elapsed() < ms(20) {
+            std::hint::spin_loop();
+        }
+        assert!(matches!(stack.poll_ready(cx), Poll::Ready(Ok(()))));
+        Poll::Ready(())
+    }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_was_given_up_is_not_held_against_a_service_that_is_ready_by_then() {
+    let (mut stack, mut handle) = stack();
+    assert_pending!(poll_ready(&mut stack));
+    advance(ms(60_000)).await;
+    handle.allow(1);
+    assert_ready_ok!(poll_ready(&mut stack));
+    let mut call = task::spawn(stack.call(Request::new(())));
+    assert_pending!(call.poll());
+    handle.next_request().await.unwrap().1.send_response(Response::new("well".to_owned()));
+    assert_eq!(assert_ready_ok!(call.poll()).body(), "well");
 }
 
 #[tokio::test(start_paused = true)]

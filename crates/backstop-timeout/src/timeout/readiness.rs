@@ -5,9 +5,14 @@
 //! | ready, at once or after a wait | ready | the same |
 //! | ready, at once or after a wait | not ready | waiting, from now on |
 //! | waiting | ready | ready after a wait |
+//! | waiting, twice the limit has passed | ready | ready at once |
 //! | waiting, the limit or the scope's deadline has passed | not ready | the same; the layer is ready, to refuse |
-//! | waiting, the limit has passed twice | either | as if asked for the first time |
 //! | any | called, or spared a call that is refused | ready at once |
+//!
+//! A wait ends at the first poll after its limit, however late that poll comes: a service that is polled rarely, or on a
+//! runtime that lags, would otherwise wait for ever. A caller that gave up its wait, but kept the service, leaves that wait
+//! behind. If the inner service is ready when it is next asked, that is all; if it isn't, one call is refused without a
+//! wait of its own.
 
 use std::{
     mem,
@@ -43,14 +48,16 @@ impl Readiness {
     pub(crate) fn set_ready(&mut self, limit: Duration) {
         if let Self::Waiting(wait) = self {
             let waited = wait.since.elapsed();
-            *self = if was_given_up(waited, limit) { Self::Ready } else { Self::ReadyAfter(waited) };
+            // Whoever waits is woken when the limit has passed. Who comes back after as long again didn't wait, and a
+            // service that is ready costs no time.
+            *self = if waited >= limit * 2 { Self::Ready } else { Self::ReadyAfter(waited) };
         }
     }
 
     /// The inner service isn't ready. Ready once that has lasted for the limit, or the scope's deadline has passed.
     pub(crate) fn poll_too_late(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Waiting(wait) if !was_given_up(wait.since.elapsed(), limit) => wait.poll(limit, cx),
+            Self::Waiting(wait) => wait.poll(limit, cx),
             _ => {
                 let now = Instant::now();
                 let mut wait = Box::new(Wait { since: now, until: now, timer: Timer::new() });
@@ -89,15 +96,13 @@ impl Wait {
 
     fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let until = self.limit(limit).instant();
+        // By the clock: a runtime that lags hasn't let the timer run yet.
+        if Instant::now() >= until {
+            return Poll::Ready(());
+        }
         if mem::replace(&mut self.until, until) != until {
             self.timer = Timer::new();
         }
         self.timer.poll_until(until, cx)
     }
-}
-
-/// Whoever waits is woken when the limit has passed. A wait that nobody came back to for as long again was given up,
-/// by a caller that kept the service: it must not be held against the next one.
-fn was_given_up(waited: Duration, limit: Duration) -> bool {
-    waited >= limit * 2
 }
