@@ -10,9 +10,9 @@ mod interleavings;
 #[cfg(all(test, not(backstop_loom)))]
 mod tests;
 
-use account::{Account, RETRY};
+use account::{Account, Ratio};
 
-const DEFAULT_PER_MILLE: u32 = 200;
+const DEFAULT_RATIO: Ratio = Ratio { paid: 1, retry: 5 };
 const DEFAULT_RESERVE: u32 = 10;
 
 /// How many seconds of the reserve are saved up, unless it is said otherwise.
@@ -76,13 +76,13 @@ const LARGEST: u32 = 1_000_000;
 /// | takes out | each retry, when it is decided on. It isn't given back where the caller leaves during the wait |
 /// | begins | full, with [`burst`](RetryBudgetBuilder::burst) retries |
 /// | saves | up to `burst`, however long nothing fails |
-/// | when empty | the answer at hand is returned, as when the attempts have run out. Nothing is kept of the requests that are sent meanwhile: until enough has been paid in, or one of them has failed and found that the reserve has grown |
+/// | when empty | the answer at hand is returned, as when the attempts have run out. Nothing is kept of the requests that are sent meanwhile, until enough has been paid in or the reserve has grown enough |
 ///
 /// # Cost
 ///
-/// A request adds to one atomic number. The clock is read only where a retry asks. Nothing is locked, and nothing is done
-/// for time that has passed: an hour and a week of idleness cost the same subtraction. No rounding adds up, and threads
-/// that race for the last retry don't get two.
+/// A request adds to one atomic number. The clock is read only where a retry asks, and where a request is sent while the
+/// budget is empty. Nothing is locked, and nothing is done for time that has passed: an hour and a week of idleness cost
+/// the same subtraction. No rounding adds up, and threads that race for the last retry don't get two.
 #[derive(Clone)]
 pub struct RetryBudget {
     account: Arc<Account>,
@@ -101,8 +101,8 @@ impl RetryBudget {
         RetryBudgetBuilder { ratio: None, reserve: DEFAULT_RESERVE, burst: None }
     }
 
-    fn of(per_mille: u32, reserve: u32, burst: u32) -> Self {
-        let account = Account::new(per_mille, reserve, burst);
+    fn of(ratio: Ratio, reserve: u32, burst: u32) -> Self {
+        let account = Account::new(ratio, reserve, burst);
         Self { account: Arc::new(account) }
     }
 
@@ -118,16 +118,11 @@ impl RetryBudget {
         self.account.deposit();
     }
 
-    /// Whether a request that is sent now can't pay for a retry with its own share, as far as is known without a look at
-    /// the clock.
+    /// Whether a request that is sent now can't pay for a retry with its own share. The clock is read only while a request
+    /// before it found none left.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.account.is_empty()
-    }
-
-    /// Finds out whether it still is, for those that come after one that couldn't pay.
-    pub(crate) fn look_again(&self) {
-        self.account.look_again(self.account.age());
+        self.account.is_empty() && (self.account.reserve == 0 || self.account.is_empty_at(self.account.age()))
     }
 
     /// Takes a retry out, if there is a whole one.
@@ -144,7 +139,7 @@ impl RetryBudget {
 impl Default for RetryBudget {
     /// 20 % of the requests, 10 retries a second, and up to 200 saved.
     fn default() -> Self {
-        Self::of(DEFAULT_PER_MILLE, DEFAULT_RESERVE, default_burst(DEFAULT_RESERVE))
+        Self::of(DEFAULT_RATIO, DEFAULT_RESERVE, default_burst(DEFAULT_RESERVE))
     }
 }
 
@@ -159,11 +154,11 @@ impl Eq for RetryBudget {}
 
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { per_mille, reserve, burst, .. } = &*self.account;
+        let Account { ratio, reserve, burst, .. } = &*self.account;
         f.debug_struct("RetryBudget")
-            .field("per_mille", per_mille)
+            .field("ratio", &(f64::from(ratio.paid) / f64::from(ratio.retry)))
             .field("reserve_per_second", reserve)
-            .field("burst", &(burst / RETRY))
+            .field("burst", burst)
             .field("available", &self.available())
             .finish()
     }
@@ -179,7 +174,10 @@ pub struct RetryBudgetBuilder {
 }
 
 impl RetryBudgetBuilder {
-    /// The share of a retry that each request pays for: 0.2 unless set, 0 to 10, to the nearest 0.001.
+    /// The share of a retry that each request pays for: 0.2 unless set, 0 to 10.
+    ///
+    /// A fraction with a denominator of up to 10,000 is exact: with `2.0 / 3.0` three requests pay for two retries. Another
+    /// number is taken for the nearest such fraction.
     pub const fn ratio(mut self, ratio: f64) -> Self {
         self.ratio = Some(ratio);
         self
@@ -205,12 +203,12 @@ impl RetryBudgetBuilder {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let per_mille = self.ratio.map_or(Ok(DEFAULT_PER_MILLE), per_mille)?;
+        let ratio = self.ratio.map_or(Ok(DEFAULT_RATIO), checked)?;
         let reserve = self.reserve;
         if reserve > LARGEST {
             return Err(ConfigError::new("reserve_per_second", reserve.to_string(), "0 to 1000000"));
         }
-        if per_mille == 0 && reserve == 0 {
+        if ratio.paid == 0 && reserve == 0 {
             let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
             return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
         }
@@ -218,7 +216,7 @@ impl RetryBudgetBuilder {
         if !(1..=LARGEST).contains(&burst) {
             return Err(ConfigError::new("burst", burst.to_string(), "1 to 1000000"));
         }
-        Ok(RetryBudget::of(per_mille, reserve, burst))
+        Ok(RetryBudget::of(ratio, reserve, burst))
     }
 }
 
@@ -226,10 +224,9 @@ fn default_burst(reserve: u32) -> u32 {
     reserve.saturating_mul(SECONDS_SAVED).clamp(LEAST_SAVED, LARGEST)
 }
 
-fn per_mille(ratio: f64) -> Result<u32, ConfigError> {
+fn checked(ratio: f64) -> Result<Ratio, ConfigError> {
     if (0.0..=LARGEST_RATIO).contains(&ratio) {
-        // In range, so that nothing is cut off.
-        Ok((ratio * RETRY as f64).round() as u32)
+        Ok(Ratio::nearest(ratio))
     } else {
         Err(ConfigError::new("ratio", ratio.to_string(), "0 to 10"))
     }

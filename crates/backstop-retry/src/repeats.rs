@@ -222,12 +222,10 @@ where
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
-        match again {
-            Err(StopReason::Budget) => {
-                budget.as_ref().inspect(|budget| budget.look_again());
-            }
-            Err(stop) => return Err(*stop),
-            Ok(_) => {}
+        if let Err(stop) = again
+            && *stop != StopReason::Budget
+        {
+            return Err(*stop);
         }
         if outcome.blame == Some(Blame::EarlyData) && facts.is_early_data() {
             return Err(StopReason::EarlyData);

@@ -10,10 +10,40 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::time::Instant;
 
-/// What one retry costs. In thousandths, a ratio in steps of 0.1 % is a whole number.
-pub(super) const RETRY: u64 = 1000;
+/// How much of a retry each request pays for, as a fraction: `paid` of the `retry` units that one costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ratio {
+    pub(super) paid: u32,
+    pub(super) retry: u32,
+}
 
-/// A token bucket that keeps what was ever earned and what was ever spent, in thousandths of a retry.
+impl Ratio {
+    /// The largest denominator. The numbers of the account would run over after 5 years of a million requests a second,
+    /// with the largest ratio.
+    const FINEST: u32 = 10_000;
+
+    /// The fraction that `ratio` was worked out from, so that `k as f64 / n as f64` pays for exactly `k` retries of `n`
+    /// requests; the nearest one where it has a larger denominator.
+    pub(super) fn nearest(ratio: f64) -> Self {
+        let fractions = (1..=Self::FINEST).map(|retry| {
+            // A ratio is at most 10, so that nothing is cut off.
+            let paid = (ratio * f64::from(retry)).round() as u32;
+            (Self { paid, retry }, (f64::from(paid) / f64::from(retry) - ratio).abs())
+        });
+        let mut best = (Self { paid: 0, retry: 1 }, f64::INFINITY);
+        for (fraction, off) in fractions {
+            if off < best.1 {
+                best = (fraction, off);
+            }
+            if off == 0.0 {
+                break;
+            }
+        }
+        best.0
+    }
+}
+
+/// A token bucket that keeps what was ever earned and what was ever spent, in the [`Ratio`]'s fractions of a retry.
 ///
 /// Each is one number that threads can race on, and needs no other to be read with it:
 ///
@@ -26,10 +56,10 @@ pub(super) const RETRY: u64 = 1000;
 /// nothing else that the numbers would have to be in order with.
 #[derive(Debug)]
 pub(super) struct Account {
-    pub(super) per_mille: u32,
+    pub(super) ratio: Ratio,
     pub(super) reserve: u32,
-    /// In thousandths.
-    pub(super) burst: u64,
+    /// In retries.
+    pub(super) burst: u32,
     born: Instant,
     deposited: AtomicU64,
     spent: AtomicU64,
@@ -40,9 +70,19 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(per_mille: u32, reserve: u32, burst: u32) -> Self {
+    pub(super) fn new(ratio: Ratio, reserve: u32, burst: u32) -> Self {
         let [deposited, spent, enough] = [(); 3].map(|()| AtomicU64::new(0));
-        Self { per_mille, reserve, burst: u64::from(burst) * RETRY, born: Instant::now(), deposited, spent, enough }
+        Self { ratio, reserve, burst, born: Instant::now(), deposited, spent, enough }
+    }
+
+    /// What one retry costs.
+    const fn retry(&self) -> u64 {
+        self.ratio.retry as u64
+    }
+
+    /// The most that is saved.
+    const fn room(&self) -> u64 {
+        self.burst as u64 * self.retry()
     }
 
     pub(super) fn age(&self) -> Duration {
@@ -52,45 +92,50 @@ impl Account {
 
     #[inline]
     pub(super) fn deposit(&self) {
-        // At a million requests a second and the largest ratio it takes 58 years to run over.
-        self.deposited.fetch_add(u64::from(self.per_mille), Ordering::Relaxed);
+        self.deposited.fetch_add(u64::from(self.ratio.paid), Ordering::Relaxed);
     }
 
     /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough, with one more share.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.deposited.load(Ordering::Relaxed) + u64::from(self.per_mille) < self.enough.load(Ordering::Relaxed)
+        self.deposited.load(Ordering::Relaxed) + u64::from(self.ratio.paid) < self.enough.load(Ordering::Relaxed)
     }
 
-    /// Looks whether the reserve has grown meanwhile.
-    pub(super) fn look_again(&self, age: Duration) {
-        if self.available(age) > 0 {
+    /// The same with the reserve, which only a look at the clock can tell. Where it has grown enough, those that come after
+    /// needn't look.
+    pub(super) fn is_empty_at(&self, age: Duration) -> bool {
+        let earned = self.earned(age).saturating_add(u64::from(self.ratio.paid));
+        let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
+        let is_empty = left < self.retry();
+        if !is_empty {
             self.enough.store(0, Ordering::Relaxed);
         }
+        is_empty
     }
 
     fn earned(&self, age: Duration) -> u64 {
-        let reserved = age.as_nanos().saturating_mul(u128::from(self.reserve)) / (1_000_000_000 / u128::from(RETRY));
+        let per_second = u128::from(self.reserve) * u128::from(self.retry());
+        let reserved = age.as_nanos().saturating_mul(per_second) / 1_000_000_000;
         let reserved = u64::try_from(reserved).unwrap_or(u64::MAX);
-        self.burst.saturating_add(self.deposited.load(Ordering::Relaxed)).saturating_add(reserved)
+        self.room().saturating_add(self.deposited.load(Ordering::Relaxed)).saturating_add(reserved)
     }
 
     /// What counts as spent when so much was earned.
     const fn spent(&self, spent: u64, earned: u64) -> u64 {
-        let no_room = earned.saturating_sub(self.burst);
+        let no_room = earned.saturating_sub(self.room());
         if spent < no_room { no_room } else { spent }
     }
 
     pub(super) fn withdraw(&self, age: Duration) -> bool {
         let earned = self.earned(age);
         let take = |spent| {
-            let spent = self.spent(spent, earned).checked_add(RETRY)?;
+            let spent = self.spent(spent, earned).checked_add(self.retry())?;
             (spent <= earned).then_some(spent)
         };
         match self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => true,
             Err(spent) => {
-                let lacking = self.spent(spent, earned).saturating_add(RETRY).saturating_sub(earned);
+                let lacking = self.spent(spent, earned).saturating_add(self.retry()).saturating_sub(earned);
                 let deposited = self.deposited.load(Ordering::Relaxed);
                 self.enough.store(deposited.saturating_add(lacking), Ordering::Relaxed);
                 false
@@ -100,13 +145,13 @@ impl Account {
 
     pub(super) fn give_back(&self) {
         // What was withdrawn is in there: it can't run under.
-        self.spent.fetch_sub(RETRY, Ordering::Relaxed);
+        self.spent.fetch_sub(self.retry(), Ordering::Relaxed);
         self.enough.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn available(&self, age: Duration) -> u32 {
         let earned = self.earned(age);
         let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
-        u32::try_from(left / RETRY).unwrap_or(u32::MAX)
+        u32::try_from(left / self.retry()).unwrap_or(u32::MAX)
     }
 }

@@ -8,10 +8,14 @@ use std::{sync::Arc, time::Duration};
 
 use loom::{model::Builder, thread};
 
-use super::Account;
+use super::{Account, Ratio};
 
 const NOW: Duration = Duration::ZERO;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+fn account(per_mille: u32, reserve: u32, burst: u32) -> Account {
+    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst)
+}
 
 fn check(test: impl Fn() + Send + Sync + 'static) {
     let mut builder = Builder::new();
@@ -62,7 +66,7 @@ fn drain(account: &Account, age: Duration) -> u32 {
 
 /// Empty, with room for two retries, and paid half a one by each request.
 fn empty() -> Arc<Account> {
-    let account = Account::new(500, 0, 2);
+    let account = account(500, 0, 2);
     assert_eq!(drain(&account, NOW), 2);
     Arc::new(account)
 }
@@ -71,7 +75,7 @@ fn empty() -> Arc<Account> {
 fn the_last_retries_are_all_granted_and_no_more() {
     for there in [1, 2] {
         check(move || {
-            let account = Arc::new(Account::new(0, 1, there));
+            let account = Arc::new(account(0, 1, there));
             assert_eq!(race(&account, withdraws, [withdraws; 2]), there);
             assert_eq!(account.available(NOW), 0);
         });
@@ -97,7 +101,7 @@ fn no_share_is_lost_and_none_counts_twice() {
 #[test]
 fn what_is_given_back_is_there_again_once() {
     check(|| {
-        let account = Arc::new(Account::new(0, 1, 2));
+        let account = Arc::new(account(0, 1, 2));
         let granted = race(&account, withdraws, [gives_back_what_it_gets; 2]);
         assert_eq!(granted + drain(&account, NOW), 2);
     });
@@ -106,13 +110,13 @@ fn what_is_given_back_is_there_again_once() {
 #[test]
 fn a_burst_after_an_idle_week_is_what_was_saved() {
     check(|| {
-        let account = Arc::new(Account::new(200, 10, 2));
+        let account = Arc::new(account(200, 10, 2));
         assert_eq!(race(&account, withdraws_after_a_week, [withdraws_after_a_week; 2]), 2);
         assert_eq!(account.available(WEEK), 0);
     });
     // Some of those who race saw the time before the week had passed.
     check(|| {
-        let account = Arc::new(Account::new(200, 10, 1));
+        let account = Arc::new(account(200, 10, 1));
         let granted = race(&account, withdraws, [withdraws_after_a_week; 2]);
         assert!((1..=2).contains(&granted), "one of before the week, one of after it: {granted}");
         assert_eq!(account.available(WEEK), 0);
@@ -122,7 +126,7 @@ fn a_burst_after_an_idle_week_is_what_was_saved() {
 #[test]
 fn a_share_that_is_paid_while_a_full_budget_is_drawn_from_adds_no_more_than_itself() {
     check(|| {
-        let account = Arc::new(Account::new(1000, 0, 1));
+        let account = Arc::new(account(1000, 0, 1));
         let granted = race(&account, deposits, [withdraws; 2]) + drain(&account, NOW);
         assert!((1..=2).contains(&granted), "{granted}");
     });

@@ -9,6 +9,10 @@ use super::*;
 const NOW: Duration = Duration::ZERO;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+fn account(per_mille: u32, reserve: u32, burst: u32) -> Account {
+    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst)
+}
+
 /// How many retries there are to be had.
 fn drain(account: &Account, age: Duration) -> u64 {
     (0..u64::MAX).take_while(|_| account.withdraw(age)).count() as u64
@@ -30,8 +34,32 @@ fn every_ratio_is_exact_to_a_thousandth() {
 }
 
 #[test]
+fn every_share_of_up_to_30_requests_pays_for_exactly_so_many_retries() {
+    for requests in 1..=30_u32 {
+        for retries in 1..=10 * requests {
+            let ratio = f64::from(retries) / f64::from(requests);
+            let budget = RetryBudget::builder().ratio(ratio).reserve_per_second(0).burst(300).build().unwrap();
+            let account = Arc::into_inner(budget.account).unwrap();
+            drain(&account, NOW);
+            (1..requests).for_each(|_| account.deposit());
+            let before = drain(&account, NOW);
+            account.deposit();
+            assert_eq!(before + drain(&account, NOW), u64::from(retries), "{retries} for {requests}");
+        }
+    }
+}
+
+#[test]
+fn a_ratio_that_is_no_such_fraction_is_taken_for_the_nearest() {
+    for ratio in [std::f64::consts::FRAC_1_PI, 0.123_456_789, 9.999_999_99, 1e-9] {
+        let Ratio { paid, retry } = Ratio::nearest(ratio);
+        assert!((f64::from(paid) / f64::from(retry) - ratio).abs() < 1e-4, "{ratio}");
+    }
+}
+
+#[test]
 fn the_reserve_is_exact_whenever_it_is_asked_for() {
-    let account = Account::new(0, 7, 2);
+    let account = account(0, 7, 2);
     assert_eq!(drain(&account, NOW), 2);
     let nanos = |n: u64| Duration::from_nanos(n);
     let granted = (1..=1000_u64).filter(|n| account.withdraw(nanos(n * 10_000_019))).count();
@@ -41,7 +69,7 @@ fn the_reserve_is_exact_whenever_it_is_asked_for() {
 
 #[test]
 fn a_burst_after_an_idle_week_is_bounded() {
-    let account = Account::new(200, 10, 100);
+    let account = account(200, 10, 100);
     (0..1_000_000).for_each(|_| account.deposit());
     assert_eq!(account.available(WEEK), 100);
     assert_eq!(drain(&account, WEEK), 100);
@@ -51,7 +79,7 @@ fn a_burst_after_an_idle_week_is_bounded() {
 
 #[test]
 fn what_is_given_back_can_be_taken_once_more() {
-    let account = Account::new(0, 1, 1);
+    let account = account(0, 1, 1);
     assert!(account.withdraw(NOW) && !account.withdraw(NOW));
     account.give_back();
     assert!(account.withdraw(NOW) && !account.withdraw(NOW));
@@ -60,7 +88,7 @@ fn what_is_given_back_can_be_taken_once_more() {
 #[test]
 fn threads_that_race_neither_lose_a_share_nor_get_a_retry_too_many() {
     const EACH: u64 = 200_000;
-    let account = Account::new(333, 0, LARGEST);
+    let account = account(333, 0, LARGEST);
     let begun = drain(&account, NOW);
     let race = || (0..EACH).filter(|_| (account.deposit(), account.withdraw(NOW)).1).count() as u64;
     let granted: u64 = thread::scope(|threads| {
@@ -74,7 +102,7 @@ fn threads_that_race_neither_lose_a_share_nor_get_a_retry_too_many() {
 #[test]
 fn threads_that_race_for_the_last_retries_get_no_more_than_there_are() {
     for _ in 0..200 {
-        let account = Account::new(0, 1, 7);
+        let account = account(0, 1, 7);
         let granted: u64 = thread::scope(|threads| {
             let racing = [(); 2].map(|()| threads.spawn(|| drain(&account, NOW)));
             racing.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -89,7 +117,7 @@ fn what_can_not_work_is_refused_by_name() {
         assert_eq!(refused_field(RetryBudget::builder().ratio(ratio)), "ratio");
     }
     assert_eq!(refused_field(RetryBudget::builder().reserve_per_second(LARGEST + 1)), "reserve_per_second");
-    assert_eq!(refused_field(RetryBudget::builder().ratio(0.0004).reserve_per_second(0)), "reserve_per_second");
+    assert_eq!(refused_field(RetryBudget::builder().ratio(0.00004).reserve_per_second(0)), "reserve_per_second");
     assert_eq!(refused_field(RetryBudget::builder().burst(0)), "burst");
     assert_eq!(refused_field(RetryBudget::builder().burst(LARGEST + 1)), "burst");
 }
@@ -97,7 +125,7 @@ fn what_can_not_work_is_refused_by_name() {
 #[test]
 fn the_defaults_are_a_fifth_and_ten_a_second() {
     let built = RetryBudget::builder().build().unwrap();
-    let shown = "RetryBudget { per_mille: 200, reserve_per_second: 10, burst: 200, available: 200 }";
+    let shown = "RetryBudget { ratio: 0.2, reserve_per_second: 10, burst: 200, available: 200 }";
     assert_eq!(format!("{built:?}"), shown);
     assert_eq!(format!("{:?}", RetryBudget::default()), shown);
     assert_ne!(built, RetryBudget::default());
@@ -129,7 +157,7 @@ proptest! {
         burst in 1..=1000_u32,
         acts in proptest::collection::vec(act(), 0..200),
     ) {
-        let account = Account::new(per_mille, reserve, burst);
+        let account = account(per_mille, reserve, burst);
         let room = u64::from(burst) * 1000;
         let (mut level, mut millis) = (room, 0);
         for act in acts {
