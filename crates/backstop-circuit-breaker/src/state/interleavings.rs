@@ -549,3 +549,20 @@ fn a_trip_and_a_reload_at_once_leave_a_circuit_that_counts_in_the_new_window() {
         });
     }
 }
+
+#[test]
+fn a_failure_counts_in_the_latest_window_however_often_that_is_replaced_meanwhile() {
+    check(|| {
+        let circuit = circuit(rate(1.0, 2, 2));
+        // The first window is kept, the second is freed by the third.
+        reloads(&circuit, &rate(1.0, 4, 4));
+        let late = circuit.admit(|| 0).unwrap();
+        let reloads: Step<Option<Admission>> = Box::new(|circuit| {
+            reloads(circuit, &NEW);
+            circuit.call(Verdict::Failure, 0);
+            None
+        });
+        race(&circuit, vec![records(late, Verdict::Failure, 0), reloads]);
+        assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+    });
+}

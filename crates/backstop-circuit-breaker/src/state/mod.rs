@@ -168,7 +168,7 @@ impl<O: Observer> Circuit<O> {
             return self.record(admission, Verdict::Success, now);
         };
         let windows = self.windows();
-        self.count_success(windows, generation, &now);
+        self.count_success(&windows, generation, &now);
         if let Some(slow) = &windows.slow {
             slow.count(generation, false, &self.observer.knobs().slow, now);
         }
@@ -184,8 +184,8 @@ impl<O: Observer> Circuit<O> {
         }
         let windows = self.windows();
         match finished.verdict {
-            Verdict::Success => self.count_success(windows, generation, &now),
-            Verdict::Failure => self.count_failure(windows, generation, finished.asked, &now),
+            Verdict::Success => self.count_success(&windows, generation, &now),
+            Verdict::Failure => self.count_failure(&windows, generation, finished.asked, &now),
             Verdict::Neutral => return,
         }
         if let Some(slow) = &windows.slow

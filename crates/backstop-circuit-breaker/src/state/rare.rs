@@ -1,10 +1,12 @@
 //! What only a circuit needs that isn't simply closed. Made with the first transition, so that thousands of circuits that
 //! never had one are small.
 
+use std::{ops::Deref, sync::Arc};
+
 use super::{
     Circuit, Nanos, Observer,
     recovery::Recovery,
-    sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError},
+    sync::{AtomicU64, Loaded, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Swap},
     windows::{self, Windows},
 };
 
@@ -13,17 +15,29 @@ pub(super) struct Rare<L> {
     /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
     deadline: AtomicU64,
     recovery: Mutex<Recovery>,
-    replaced: OnceLock<Box<Replaced>>,
+    /// Windows of another kind or size than those that the circuit was made with, once there were any. Set and replaced
+    /// under the lock. The windows before are freed when no result is on its way into them any more.
+    replaced: OnceLock<Swap<Windows>>,
     listeners: L,
 }
 
-/// Windows that replaced others of another kind or size.
-///
-/// Those are kept, because a result that began in them may still be on its way there.
-#[derive(Debug)]
-struct Replaced {
-    windows: Windows,
-    next: OnceLock<Box<Self>>,
+/// The windows that were there when somebody looked.
+pub(super) enum Current<'a> {
+    /// Those that the circuit was made with. To look at them costs no more than a reference.
+    First(&'a Windows),
+    Replaced(Loaded<Windows>),
+}
+
+impl Deref for Current<'_> {
+    type Target = Windows;
+
+    #[inline]
+    fn deref(&self) -> &Windows {
+        match self {
+            Self::First(windows) => windows,
+            Self::Replaced(windows) => windows,
+        }
+    }
 }
 
 impl<O: Observer> Circuit<O> {
@@ -62,22 +76,19 @@ impl<O: Observer> Circuit<O> {
     }
 
     #[inline]
-    pub(super) fn windows(&self) -> &Windows {
-        let mut windows = self.windows.as_deref().unwrap_or(&windows::NONE);
-        let mut replaced = self.rare.get().and_then(|rare| rare.replaced.get());
-        while let Some(newer) = replaced {
-            windows = &newer.windows;
-            replaced = newer.next.get();
+    pub(super) fn windows(&self) -> Current<'_> {
+        match self.rare.get().and_then(|rare| rare.replaced.get()) {
+            None => Current::First(self.windows.as_deref().unwrap_or(&windows::NONE)),
+            Some(replaced) => Current::Replaced(replaced.load()),
         }
-        windows
     }
 
     /// Called under the lock, so that there is one after another.
     pub(super) fn replace_windows(&self, windows: Windows) {
-        let mut last = &self.rare().replaced;
-        while let Some(newer) = last.get() {
-            last = &newer.next;
+        let (replaced, windows) = (&self.rare().replaced, Arc::new(windows));
+        match replaced.get() {
+            Some(replaced) => replaced.store(windows),
+            None => _ = replaced.get_or_init(|| Swap::new(windows)),
         }
-        last.get_or_init(|| Box::new(Replaced { windows, next: OnceLock::new() }));
     }
 }

@@ -177,8 +177,7 @@ impl<O: Observer> Circuit<O> {
 
     /// Takes over what the [knobs](Observer::knobs) were set to, and windows of other kinds or sizes.
     pub(crate) fn reload(&self, settings: &Settings) {
-        let windows = self.windows();
-        if windows.are_of(settings) && self.load().is_closed() {
+        if self.windows().are_of(settings) && self.load().is_closed() {
             return;
         }
         let mut recovery = self.lock();

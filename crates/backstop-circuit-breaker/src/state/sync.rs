@@ -2,6 +2,8 @@
 //!
 //! The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
 
+#[cfg(not(backstop_loom))]
+pub(crate) use arc_swap::ArcSwap as Swap;
 #[cfg(backstop_loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
@@ -14,6 +16,8 @@ pub(crate) use std::sync::{
     Mutex, MutexGuard, OnceLock,
     atomic::{AtomicU64, fence},
 };
+#[cfg(backstop_loom)]
+pub(crate) use swap::{Loaded, Swap};
 
 pub(crate) use std::sync::{PoisonError, atomic::Ordering};
 
@@ -39,6 +43,37 @@ pub(crate) fn thread_number() -> usize {
 pub(crate) fn thread_number() -> usize {
     let id = format!("{:?}", loom::thread::current().id());
     id.chars().filter_map(|char| char.to_digit(10)).fold(0, |number, digit| number * 10 + digit as usize)
+}
+
+/// What a [`Swap`] held when it was looked at. It isn't freed while somebody has it.
+#[cfg(not(backstop_loom))]
+pub(crate) type Loaded<T> = arc_swap::Guard<std::sync::Arc<T>>;
+
+/// That it loads what was last stored is what `arc-swap` promises. The model checker tries when that happens.
+#[cfg(backstop_loom)]
+mod swap {
+    use std::sync::Arc;
+
+    use super::{Mutex, PoisonError};
+
+    pub(crate) type Loaded<T> = Arc<T>;
+
+    #[derive(Debug)]
+    pub(crate) struct Swap<T>(Mutex<Arc<T>>);
+
+    impl<T> Swap<T> {
+        pub(crate) fn new(value: Arc<T>) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn load(&self) -> Loaded<T> {
+            Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+
+        pub(crate) fn store(&self, value: Arc<T>) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+        }
+    }
 }
 
 /// The model checker has none.

@@ -484,3 +484,39 @@ impl Observer for () {
 
     fn transition(&self, _: &Transition, _: &Circuit<Self>) {}
 }
+
+#[test]
+fn however_often_the_window_changes_only_the_latest_is_kept() {
+    let circuit = circuit(rate(0.5, 1, 1));
+    let mut replaced = Vec::new();
+    for calls in (2..=10_001).map(|reload| reload % 100 + 2) {
+        circuit.reload(&rate(0.5, calls, 1));
+        match circuit.windows() {
+            rare::Current::Replaced(windows) => replaced.push(std::sync::Arc::downgrade(&windows)),
+            rare::Current::First(_) => panic!("the window changed"),
+        }
+    }
+    assert_eq!(replaced.len(), 10_000);
+    assert_eq!(replaced.iter().filter(|windows| windows.strong_count() > 0).count(), 1);
+}
+
+#[test]
+fn a_result_on_its_way_keeps_its_window_until_it_is_counted() {
+    let circuit = circuit(rate(0.5, 1, 1));
+    circuit.reload(&rate(0.5, 2, 1));
+    let counted_in = circuit.windows();
+    circuit.reload(&rate(0.5, 3, 1));
+    circuit.reload(&rate(0.5, 4, 1));
+    let calls = |windows: &Windows| windows.ring().map(ring::Ring::len);
+    assert_eq!((calls(&counted_in), calls(&circuit.windows())), (Some(2), Some(4)));
+}
+
+#[test]
+fn a_circuit_whose_window_changed_200_000_times_is_dropped_on_a_small_stack() {
+    let drops = || {
+        let circuit = circuit(rate(0.5, 1, 1));
+        (0..200_000).for_each(|reload| circuit.reload(&rate(0.5, reload % 2 + 1, 1)));
+        drop(circuit);
+    };
+    std::thread::Builder::new().stack_size(128 * 1024).spawn(drops).unwrap().join().unwrap();
+}
