@@ -109,8 +109,8 @@
 //! | a dropped call is a failure | after 5 s | after 1 s | after 60 s | after 5 s |
 //!
 //! Why:
-//! - **Default.** 5 in a row is what Envoy's outlier detection asks for: rare by chance (at 10 % failures once in
-//!   100,000 calls), and soon reached when everything fails. It needs no guess of the traffic. 60 s is what most breakers
+//! - **Default.** 5 in a row is what Envoy's outlier detection asks for, and soon reached when everything fails. It needs no
+//!   guess of the traffic, and doesn't fit much of it: see [below](#failures-in-a-row-by-chance). 60 s is what most breakers
 //!   wait; the one call that each wait costs is what an outage costs then. Two successes, because the first may
 //!   be luck. One probe at once, because a dependency that comes up is weak. A lease and a limit for dropped calls that
 //!   are longer than the limit of [`backstop-timeout`](#where-timeouts-belong), 1 s.
@@ -124,6 +124,23 @@
 //! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait. 5 failures in a
 //!   row never come while every other call is well, though half the traffic is lost. 10 successes, with 5 probes at once, as
 //!   resilience4j asks 10 calls: with 10 % failures, two would say nothing.
+//!
+//! ## Failures in a row by chance
+//!
+//! Where a share *p* of the calls fails at random, *n* failures in a row come once in 1 / (*pⁿ* (1 − *p*)) calls. That is
+//! rare in calls, and often in time where there are many calls. With the default of 5:
+//!
+//! | failing | once in so many calls | at 10 calls a second | at 1,000 | at 1,500 |
+//! |---|---|---|---|---|
+//! | 1 % | 10,101,010,101 | 32 years | 117 days | 78 days |
+//! | 10 % | 111,111 | 3 h | 111 s | 74 s |
+//! | 30 % | 588 | 59 s | 0.6 s | 0.4 s |
+//! | 50 % | 64 | 6.4 s | 64 ms | 43 ms |
+//!
+//! Each time the circuit is open for its whole wait. With 30 % failing at 1,500 calls a second it is open all but 0.4 s of
+//! each minute: nearly every caller is refused, though 7 of 10 calls would have been answered. So count failures in a row
+//! where there are few calls or where all of them fail together. Where more than about 10 calls come in a second, use
+//! [`failure_rate`](CircuitBreakerBuilder::failure_rate) over a window of time, or [`Preset::HighVolume`].
 //!
 //! # What counts
 //!

@@ -40,7 +40,10 @@ pub(crate) struct Dependency {
 impl Dependency {
     pub(crate) fn new(name: Name, client: HttpClient, circuit_wait: Duration) -> Result<Self, ConfigError> {
         let circuit = CircuitBreakerLayer::builder(name.clone())
-            .consecutive_failures(5)
+            // Not failures in a row: under much traffic some come in a row by chance, however well most calls go.
+            .failure_rate(0.5)
+            .window(Duration::from_secs(10))
+            .min_calls(10)
             .wait(circuit_wait)
             .success_threshold(2)
             .build()?;
