@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, http::StatusCode, routing::get};
-use backstop::{BulkheadHandle, BulkheadLayer};
+use backstop::{BulkheadHandle, BulkheadLayer, name, standard};
 use backstop_tests::{
     grpc::{GrpcServer, Scripted, question},
     http::{Server, header},
@@ -99,6 +99,27 @@ async fn readers_that_do_not_read_lose_their_permits_to_those_who_wait() {
         assert!(response.into_body().collect().await.is_err());
     }
     until(&handle, 0).await;
+}
+
+#[tokio::test]
+async fn in_an_edges_bracket_clients_that_do_not_read_keep_nobody_out() {
+    let bracket = standard(name!("upstream")).until_headers();
+    let handle = bracket.bulkhead();
+    let app = Router::new()
+        .route("/large", get(|| async { Body::new(Large { chunks: 0 }) }))
+        .route("/small", get(|| async { "small" }))
+        .layer(bracket);
+    let server = Server::start(app).await;
+    let mut unread = Vec::new();
+    // As many as may run, and one more.
+    for _ in 0..=handle.max_concurrent() {
+        let response = server.open("/large").await;
+        assert_eq!(response.status(), StatusCode::OK);
+        unread.push(response);
+    }
+    let (head, body) = server.get("/small").await;
+    assert_eq!((head.status, body.as_str()), (StatusCode::OK, "small"));
+    assert_eq!((handle.in_use(), unread.len()), (0, 101));
 }
 
 #[tokio::test]

@@ -53,7 +53,8 @@ impl<J, O> BulkheadBuilder<J, O> {
     /// set.
     ///
     /// Longer than the longest answer takes on the slowest line that you serve. The default is what nginx grants a client
-    /// that doesn't read (`send_timeout`).
+    /// that doesn't read (`send_timeout`). At an edge, where strangers read the bodies, `max_concurrent` clients that don't
+    /// read keep all others out for this long: choose [`until_headers`](Self::until_headers) there, or a short time.
     pub const fn max_hold(mut self, hold: Duration) -> Self {
         self.config.max_hold = Some(hold);
         self
@@ -61,8 +62,9 @@ impl<J, O> BulkheadBuilder<J, O> {
 
     /// Gives each permit back when the response head is there, instead of at the end of the body.
     ///
-    /// For responses whose body can't be wrapped, for services that don't speak HTTP, and for streams without an end,
-    /// which would each hold a permit all the time. How many bodies are read at once is then not bounded.
+    /// For responses whose body can't be wrapped, for services that don't speak HTTP, for streams without an end, which
+    /// would each hold a permit all the time, and for an edge, where clients read as slowly as they like. How many bodies are
+    /// read at once is then not bounded.
     ///
     /// ```
     /// use backstop_bulkhead::BulkheadLayer;

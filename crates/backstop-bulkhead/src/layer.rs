@@ -5,7 +5,9 @@ use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 use backstop_core::{ConfigError, HttpReject, Name};
 use tower_layer::Layer;
 
-use crate::{Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, UntilBodyEnd, config::Settings, room::Room};
+use crate::{
+    Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, UntilBodyEnd, UntilHeaders, config::Settings, room::Room,
+};
 
 /// Bounds how many calls of a service run, and how many wait. See the [crate docs](crate).
 ///
@@ -59,6 +61,12 @@ impl<J, O> BulkheadLayer<J, O> {
         let room = Arc::new(Room::new(name, settings));
         room.show_in_use();
         Self { shared: Arc::new(Shared { room, reject }), until: PhantomData }
+    }
+
+    /// The same layer, with the same permits, which gives each back when the response head is there: see
+    /// [`BulkheadBuilder::until_headers`].
+    pub fn until_headers(self) -> BulkheadLayer<J, UntilHeaders> {
+        BulkheadLayer { shared: self.shared, until: PhantomData }
     }
 
     /// Looks at the bulkhead and resizes it.

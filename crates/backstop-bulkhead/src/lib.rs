@@ -15,7 +15,7 @@
 //! - To bound how many requests your own service takes on: there a refusal should depend on the load of all routes, not
 //!   of one.
 //! - As a rate limit: it bounds how many run at once, not how many come in a second.
-//! - To the body's end, where answers are endless streams: let those hold permits
+//! - To the body's end, where answers are endless streams, or where strangers read them, at an edge: let those hold permits
 //!   [until the headers](BulkheadBuilder::until_headers) only.
 //!
 //! # Example
@@ -78,7 +78,8 @@
 //!
 //! A dependency works until its answer is out. So a permit lasts to the end of the response body, and goes back when its
 //! last frame, its trailers or its error has been read, or when the body is dropped. A reader that is slow, or doesn't
-//! read at all, would keep it for as long as it likes: hence `max_hold`, counted from the response head.
+//! read at all, would keep it for as long as it likes: hence `max_hold`, counted from the response head. 100 clients
+//! that don't read still keep out all others for that long, a minute by default.
 //!
 //! No task watches over that. A body that is read finds by itself that its time is up, drops the inner body, and ends
 //! with an error of its own type in which the [`Rejection`] is found again. A body that nobody reads can't; its permit is taken

@@ -1,8 +1,8 @@
 //! The bracket that protects a call to another service.
 
-use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer};
+use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, UntilBodyEnd, UntilHeaders};
 use backstop_circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::Name;
+use backstop_core::{HttpReject, Name};
 use backstop_retry::{Retry, RetryLayer};
 use backstop_timeout::{Timeout, TimeoutLayer};
 use tower_layer::Layer;
@@ -13,11 +13,17 @@ use tower_layer::Layer;
 /// |---|---|
 /// | [`RetryLayer`] | 3 attempts within 60 s, where repeating is safe |
 /// | [`CircuitBreakerLayer`] | opens after 5 failures in a row, for 60 s |
-/// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s |
+/// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
 ///
-/// For answers that are streamed for longer, and for response bodies that can't be [broken off](backstop_core::AbortBody),
-/// put the layers together by hand, with a bulkhead that is told `until_headers`.
+/// # Who reads the bodies
+///
+/// The bulkhead counts a call until its response body was read, for up to 60 s. That fits a service that reads its
+/// dependency's answers itself. Where a body is passed on to a client, at an edge or in a proxy, that client sets the pace:
+/// 100 clients that don't read keep everybody else out, with 503s, until their 60 s have passed. There, for answers that
+/// are streamed for longer, and for response bodies that can't be [broken off](backstop_core::AbortBody), use
+/// [`until_headers`](Standard::until_headers): a call then counts until its response head is there. What bounds slow readers
+/// is the server's own limits of connections and of time.
 ///
 /// ```
 /// use backstop::{name, standard};
@@ -46,17 +52,33 @@ pub fn standard(name: Name) -> Standard {
     }
 }
 
-/// What [`standard`] makes.
+/// What [`standard`] makes. `O` is until when a call counts in the bulkhead.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct Standard {
+pub struct Standard<O = UntilBodyEnd> {
     retry: RetryLayer,
     circuit_breaker: CircuitBreakerLayer,
-    bulkhead: BulkheadLayer,
+    bulkhead: BulkheadLayer<HttpReject, O>,
     timeout: TimeoutLayer,
 }
 
-impl Standard {
+impl<O> Standard<O> {
+    /// Has the bulkhead count each call until its response head is there, and not until its body was read.
+    ///
+    /// For an edge or a proxy, where clients read as slowly as they like, and for streams: see
+    /// [above](standard#who-reads-the-bodies).
+    ///
+    /// ```
+    /// use backstop::{name, standard};
+    ///
+    /// let upstream = standard(name!("upstream")).until_headers();
+    /// # let _ = upstream;
+    /// ```
+    pub fn until_headers(self) -> Standard<UntilHeaders> {
+        let Self { retry, circuit_breaker, bulkhead, timeout } = self;
+        Standard { retry, circuit_breaker, bulkhead: bulkhead.until_headers(), timeout }
+    }
+
     /// The circuit's handle.
     #[must_use]
     pub fn circuit(&self) -> CircuitBreakerHandle {
@@ -70,8 +92,8 @@ impl Standard {
     }
 }
 
-impl<S> Layer<S> for Standard {
-    type Service = Retry<CircuitBreaker<Bulkhead<Timeout<S>>>>;
+impl<S, O> Layer<S> for Standard<O> {
+    type Service = Retry<CircuitBreaker<Bulkhead<Timeout<S>, HttpReject, O>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
         self.retry.layer(self.circuit_breaker.layer(self.bulkhead.layer(self.timeout.layer(inner))))
