@@ -128,6 +128,11 @@ impl Permit {
         Self { admission, pending_since, stage, running, ended, upload: self.upload.take() }
     }
 
+    #[inline]
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.admission.is_probe()
+    }
+
     /// The call's own code is about to run.
     #[inline]
     pub(crate) const fn enter(&mut self) {

@@ -4,7 +4,7 @@ use std::{
     num::NonZero,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ pub(crate) struct Common {
     /// Whether they are many, of one name.
     is_keyed: bool,
     reloading: Mutex<()>,
+    /// Whether it was told that a circuit is asked inside its own probe.
+    told_of_nesting: AtomicBool,
     shown_to: LastRecorder,
 }
 
@@ -57,6 +59,7 @@ impl Common {
             refusals: Jitter::new(settings.circuit.wait.seed),
             is_keyed,
             reloading: Mutex::default(),
+            told_of_nesting: AtomicBool::new(false),
             shown_to: LastRecorder::default(),
         };
         common.set_times(settings);
@@ -94,6 +97,11 @@ impl Common {
 
     pub(crate) const fn is_keyed(&self) -> bool {
         self.is_keyed
+    }
+
+    /// Whether this is the first time that a circuit is asked inside its own probe.
+    pub(crate) fn is_first_nesting(&self) -> bool {
+        !self.told_of_nesting.swap(true, Relaxed)
     }
 
     /// Whether nobody has been shown a state who records metrics now.

@@ -22,6 +22,7 @@ use crate::{
     held::{Held, Link},
     layer::Shared,
     metrics::FailureReason,
+    probing,
     state::Refused,
     telemetry,
 };
@@ -137,6 +138,9 @@ fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
         _ => None,
     };
     telemetry::refused(name, state, retry_after);
+    if state == CircuitState::HalfOpen && probing::is_inside(breaker) && breaker.common().is_first_nesting() {
+        telemetry::nested(name);
+    }
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
 }
 

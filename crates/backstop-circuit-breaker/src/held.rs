@@ -8,6 +8,7 @@ use crate::{
     breaker::{Breaker, Permit},
     layer::Shared,
     metrics::FailureReason,
+    probing,
     state::Nanos,
 };
 
@@ -70,9 +71,14 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
         self.permit.enter();
-        let result = code();
+        let result = if self.permit.is_probe() { self.run_probe(code) } else { code() };
         self.permit.leave();
         result
+    }
+
+    #[cold]
+    fn run_probe<R>(&self, code: impl FnOnce() -> R) -> R {
+        probing::inside(self.link.breaker(), code)
     }
 
     /// The response is pending.

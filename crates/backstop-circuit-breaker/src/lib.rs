@@ -14,6 +14,10 @@
 //! whole, where it would turn the failure of one route into that of all; or around calls of many hosts, where one
 //! failing host would cut off the others: for those there is a [`KeyedCircuitBreakerLayer`].
 //!
+//! Don't put one layer, or its clones, on both sides of the same request, around a server and around a client that the
+//! server calls. Each failure would count twice, and once the circuit has opened it never closes: its only probe calls
+//! the client, which is refused because a probe is under way. Give each side a layer of its own. A `WARN` tells of it, once.
+//!
 //! # Example
 //!
 //! ```
@@ -258,7 +262,8 @@
 //! # Telemetry
 //!
 //! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
-//! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`.
+//! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
+//! of a request is one `WARN`.
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
 //!
@@ -300,6 +305,7 @@ mod layer;
 mod metrics;
 mod observe;
 mod preset;
+mod probing;
 mod service;
 mod state;
 mod telemetry;

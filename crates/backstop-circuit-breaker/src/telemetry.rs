@@ -129,6 +129,16 @@ pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Dura
     tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
 }
 
+/// Once for a layer: it is a mistake in how the app was put together.
+pub(crate) fn nested(name: &Name) {
+    tracing::warn!(
+        target: "backstop::circuit_breaker",
+        %name,
+        "a call was refused inside a probe of the same circuit, which can't close: the layer stands on both sides of a \
+         request; give each side a layer of its own"
+    );
+}
+
 pub(crate) fn unguarded(name: &Name) {
     metrics::unguarded(name);
     tracing::debug!(target: "backstop::circuit_breaker", %name, "a call had no circuit: there are as many keys as allowed");

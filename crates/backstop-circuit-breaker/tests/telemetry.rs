@@ -113,3 +113,50 @@ async fn listeners_run_outside_the_lock_and_see_the_new_state() {
     let seen = [Open, Open, HalfOpen, Open, HalfOpen, Closed, Isolated, Isolated, Closed];
     assert_eq!(*log.seen.lock().unwrap(), seen);
 }
+
+/// A server and the client that it calls, with a circuit breaker each.
+async fn through_both_sides(server: &CircuitBreakerLayer, client: &CircuitBreakerLayer, status: StatusCode) {
+    let client = client.layer(service_fn(move |_: Request<()>| async move {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        Ok::<_, Infallible>(response)
+    }));
+    let handler = service_fn(move |request: Request<()>| client.clone().oneshot(request));
+    server.layer(handler).oneshot(Request::new(())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_on_both_sides_of_a_request_is_told_of_once() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let layer = layer();
+    let told = || log.text.lock().unwrap().matches("both sides of a request").count();
+    while layer.handle().state() == CircuitState::Closed {
+        through_both_sides(&layer, &layer, StatusCode::BAD_GATEWAY).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(told(), usize::from(layer.handle().generation() > 1));
+        advance(WAIT).await;
+        through_both_sides(&layer, &layer, StatusCode::OK).await;
+        assert_ne!(layer.handle().state(), CircuitState::Closed, "its probe was refused by itself");
+    }
+    assert_eq!(told(), 1);
+    assert!(log.text.lock().unwrap().contains(" WARN backstop::circuit_breaker: a call was refused inside a probe"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_layers_on_the_two_sides_of_a_request_heal_and_nothing_is_told_of_them() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let (server, client) = (layer(), layer());
+    while server.handle().state() == CircuitState::Closed {
+        through_both_sides(&server, &client, StatusCode::BAD_GATEWAY).await;
+    }
+    advance(WAIT).await;
+    for _ in 0..2 {
+        through_both_sides(&server, &client, StatusCode::OK).await;
+    }
+    assert_eq!([server, client].map(|layer| layer.handle().state()), [CircuitState::Closed; 2]);
+    // A refusal beside a probe, not inside it, is nothing special.
+    assert!(!log.text.lock().unwrap().contains("both sides of a request"));
+}
