@@ -2,13 +2,13 @@
 
 use std::{fmt, mem, num::NonZero, sync::Arc, time::Duration};
 
-use backstop_core::{Blame, CircuitState, Name, Outcome, SetBy, Upload, Verdict, scope};
+use backstop_core::{Blame, Name, Outcome, SetBy, Upload, Verdict, scope};
 
 use crate::{
     common::{Common, nanos},
     config::Settings,
     metrics::{self, FailureReason},
-    state::{self, Admission, Circuit, Counted, Nanos, Refused},
+    state::{self, Admission, Circuit, Nanos, Refused},
     telemetry::Telemetry,
 };
 
@@ -28,10 +28,9 @@ impl Breaker {
         self.common().reload(settings, || self.circuit.reload(&settings.circuit));
     }
 
-    /// Closed, and nothing counted against the service.
-    pub(crate) fn is_clean(&self) -> bool {
-        let Counted { failures, slow, .. } = self.circuit.counted(self.now());
-        self.circuit.state() == CircuitState::Closed && failures == 0 && slow == 0
+    /// Whether nothing worth keeping would be lost with it.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.circuit.is_spare(self.now())
     }
 
     /// Strategies may be closures, which have nothing to show.

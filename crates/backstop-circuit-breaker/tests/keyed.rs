@@ -16,7 +16,8 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use backstop_circuit_breaker::{
-    CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, KeyedCircuitBreakerLayer, Rejection,
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, KeyedCircuitBreakerLayer,
+    Rejection,
 };
 use http::{Request, Response, StatusCode};
 use tokio::time::advance;
@@ -111,6 +112,82 @@ async fn when_all_are_in_trouble_new_keys_pass_without_a_circuit_and_are_counted
     advance(Duration::from_secs(1)).await;
     assert!(!fail(&layer, "new").await);
     assert_eq!((state(&layer, "new"), layer.handle().unguarded()), (Some(Closed), 5));
+}
+
+/// After this long what a circuit knows means nothing any more: ten waits, and what a coarse clock adds.
+const LONG_AGO: Duration = Duration::from_secs(11 * 60);
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_full_of_keys_that_failed_once_long_ago_guards_a_new_key() {
+    let slow = |builder: CircuitBreakerBuilder| builder.slow_calls(Duration::from_millis(1), 1.0);
+    let builder = || CircuitBreakerLayer::builder("hosts").wait(WAIT);
+    let builders = [
+        builder(),
+        builder().failure_rate(0.9).window(100),
+        builder().failure_rate(0.9).window(Duration::from_secs(60)),
+        slow(builder()),
+        slow(builder().failure_rate(0.9).window(100)),
+    ];
+    for builder in builders {
+        let layer = builder.build_keyed(50, host as Key).unwrap();
+        for key in 0..50 {
+            fail(&layer, &format!("dead-{key}")).await;
+        }
+        fail(&layer, "new").await;
+        assert_eq!((state(&layer, "new"), layer.handle().unguarded()), (None, 1), "their failures are still news");
+        advance(LONG_AGO).await;
+        fail(&layer, "new").await;
+        assert_eq!((state(&layer, "new"), layer.handle().unguarded()), (Some(Closed), 1), "{layer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_long_ago_makes_room_too() {
+    let slow = Duration::from_millis(1);
+    let layer =
+        CircuitBreakerLayer::builder("hosts").slow_calls(slow, 0.5).wait(WAIT).build_keyed(1, host as Key).unwrap();
+    let sleeps = service_fn(async |_: Request<StatusCode>| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok::<_, Infallible>(Response::new(()))
+    });
+    layer.layer(sleeps).oneshot(request("a", StatusCode::OK)).await.unwrap();
+    succeed(&layer, "b").await;
+    assert_eq!(state(&layer, "b"), None);
+    advance(LONG_AGO).await;
+    succeed(&layer, "b").await;
+    assert_eq!((state(&layer, "a"), state(&layer, "b")), (None, Some(Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_and_half_open_circuits_make_room_once_their_wait_is_long_over_and_isolated_ones_never() {
+    for probed in [false, true] {
+        let layer = layer(2);
+        for host in ["a", "isolated"] {
+            fail(&layer, host).await;
+        }
+        layer.handle().get(&"isolated".to_owned()).unwrap().isolate();
+        fail(&layer, "a").await;
+        assert_eq!(state(&layer, "a"), Some(Open));
+        if probed {
+            advance(WAIT).await;
+            let hangs = service_fn(|_: Request<StatusCode>| pending::<Result<Response<()>, Infallible>>());
+            let mut probe = task::spawn(layer.layer(hangs).call(request("a", StatusCode::OK)));
+            assert_pending!(probe.poll());
+            drop(probe);
+            assert_eq!(state(&layer, "a"), Some(HalfOpen));
+        }
+        for _ in 0..9 {
+            advance(WAIT).await;
+            fail(&layer, "new").await;
+            assert_eq!(state(&layer, "new"), None);
+        }
+        advance(LONG_AGO).await;
+        fail(&layer, "new").await;
+        assert_eq!((state(&layer, "a"), state(&layer, "new")), (None, Some(Closed)));
+        advance(LONG_AGO * 100).await;
+        fail(&layer, "newer").await;
+        assert_eq!((state(&layer, "isolated"), state(&layer, "newer")), (Some(CircuitState::Isolated), Some(Closed)));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,9 +14,19 @@ use crate::UntilHeaders;
 /// each circuit has. For services that call many dependencies through one client, where one that fails must not cut off
 /// the others; for one dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
-/// The number of circuits is bounded. To make room for a new key, those are dropped that are closed, have counted
-/// nothing against their dependency, and aren't in use. Where there is none, calls with new keys pass without a circuit,
-/// and are [counted](KeyedCircuitBreakerHandle::unguarded).
+/// The number of circuits is bounded. To make room for a new key, circuits are dropped that aren't in use and know nothing
+/// worth keeping:
+///
+/// | a circuit that is | makes room once |
+/// |---|---|
+/// | closed | nothing is counted against its dependency, or the latest failure or slow call was ten waits ago |
+/// | open | its wait ended ten waits ago, and nobody called since |
+/// | half-open | its last probe's lease ended ten waits ago |
+/// | isolated | never: an operator said so |
+///
+/// A wait is the longest that is configured, 60 s unless set. A call that needs room looks at 256 places at most, and the
+/// next one goes on from there. Where there is no room, calls with new keys pass without a circuit, and are
+/// [counted](KeyedCircuitBreakerHandle::unguarded).
 ///
 /// A circuit that counts failures in a row takes 64 bytes, and a place in a table that is full to between 7/16 and 7/8: the key,
 /// a pointer and a byte. So ten thousand keys of 8 bytes take 84 each beside themselves. One that has opened takes some

@@ -122,7 +122,7 @@ impl<C, J> Pointer for Arc<OfKey<C, J>> {
 
 impl<C, J> Spare for OfKey<C, J> {
     fn is_spare(&self) -> bool {
-        self.breaker.is_clean()
+        self.breaker.is_spare()
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! To make room, values are dropped that nobody would miss. A value is looked at only when nobody else has it: whoever has
 //! it may still change it, and under the shard's lock nobody can come to have it.
+//!
+//! A call that needs room looks at a bounded number of places, and the next one goes on from there: however many keys there
+//! are, no call waits for all of them to be looked at.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -12,7 +15,10 @@ use crate::state::sync::{AtomicU64, BuildKeyHasher, Mutex, MutexGuard, Ordering:
 
 const SHARDS: usize = if cfg!(backstop_loom) { 1 } else { 16 };
 
-/// For how long after a sweep that found nothing no other is made: a storm of new keys must not sweep at each.
+/// How many places of the tables are looked at to make room for one key: some microseconds.
+const PLACES: usize = 256;
+
+/// For how long nothing is looked at after all places were, in vain: a storm of new keys must not look at each.
 const REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Shards<K, P> {
@@ -21,7 +27,18 @@ pub(super) struct Shards<K, P> {
     max_keys: u64,
     /// How many keys there are. Raised before one is put in, and lowered after one was taken out.
     len: AtomicU64,
-    sweeps_again: Mutex<Option<Instant>>,
+    sweep: Mutex<Sweep>,
+}
+
+/// Goes round all places, and on from where it was.
+#[derive(Debug, Default)]
+struct Sweep {
+    shard: usize,
+    place: usize,
+    /// Whether this round made room.
+    made_room: bool,
+    /// Until when it rests.
+    rests: Option<Instant>,
 }
 
 /// A pointer to a value that others may have, too.
@@ -44,7 +61,7 @@ impl<K, P> Shards<K, P> {
             hasher: BuildKeyHasher::default(),
             max_keys: max_keys.into(),
             len: AtomicU64::new(0),
-            sweeps_again: Mutex::new(None),
+            sweep: Mutex::new(Sweep::default()),
         }
     }
 
@@ -65,24 +82,43 @@ impl<K, P> Shards<K, P> {
 }
 
 impl<K, P: Pointer> Shards<K, P> {
-    /// Drops spare values, shard by shard, until there were any.
-    fn sweep(&self, first: usize) -> bool {
-        let mut again = lock(&self.sweeps_again);
-        if again.is_some_and(|again| Instant::now() < again) {
+    /// Looks at the next [`PLACES`], and drops what is spare there.
+    fn sweep(&self) -> bool {
+        let mut sweep = lock(&self.sweep);
+        if sweep.rests.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        let dropped = (0..SHARDS).any(|next| {
-            self.shards.get((first + next) % SHARDS).is_some_and(|shard| {
-                let mut shard = lock(shard);
-                let before = shard.len();
-                shard.retain(|(_, value)| !value.alone().is_some_and(Spare::is_spare));
-                let dropped = before - shard.len();
-                self.len.fetch_sub(dropped as u64, Relaxed);
-                dropped > 0
-            })
-        });
-        *again = (!dropped).then(|| Instant::now() + REST);
-        dropped
+        sweep.rests = None;
+        let (mut left, mut made_room) = (PLACES, false);
+        // A round at most, and the rest of the shard that it begins in.
+        for _ in 0..=SHARDS {
+            let Some(shard) = self.shards.get(sweep.shard) else { break };
+            let mut shard = lock(shard);
+            let places = shard.num_buckets();
+            while left > 0 && sweep.place < places {
+                left -= 1;
+                let is_spare = shard
+                    .get_bucket_mut(sweep.place)
+                    .is_some_and(|(_, value)| value.alone().is_some_and(Spare::is_spare));
+                if is_spare && let Ok(entry) = shard.get_bucket_entry(sweep.place) {
+                    drop(entry.remove());
+                    self.len.fetch_sub(1, Relaxed);
+                    made_room = true;
+                }
+                sweep.place += 1;
+            }
+            if sweep.place < places {
+                break;
+            }
+            drop(shard);
+            (sweep.shard, sweep.place) = ((sweep.shard + 1) % SHARDS, 0);
+            if sweep.shard == 0 && !std::mem::take(&mut sweep.made_room) && !made_room {
+                sweep.rests = Some(Instant::now() + REST);
+                break;
+            }
+        }
+        sweep.made_room |= made_room;
+        made_room
     }
 }
 
@@ -106,7 +142,7 @@ impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
         if let Some((_, found)) = lock(shard).find(hash, |(other, _)| *other == key) {
             return Some(found.clone());
         }
-        let has_room = self.reserve() || (self.sweep(index) && self.reserve());
+        let has_room = self.reserve() || (self.sweep() && self.reserve());
         if !has_room {
             return None;
         }
@@ -178,6 +214,48 @@ mod interleavings {
         });
     }
 
+    /// Failures that mean nothing any more, and those that do.
+    #[derive(Default)]
+    struct Aged {
+        old: AtomicU64,
+        new: AtomicU64,
+    }
+
+    impl Spare for Aged {
+        fn is_spare(&self) -> bool {
+            self.new.load(Relaxed) == 0
+        }
+    }
+
+    impl Pointer for Arc<Aged> {
+        type Value = Aged;
+
+        fn alone(&mut self) -> Option<&Aged> {
+            Self::get_mut(self).map(|aged| &*aged)
+        }
+    }
+
+    #[test]
+    fn a_failure_that_comes_while_old_ones_make_room_is_not_lost() {
+        fn fail(shards: &Shards<u32, Arc<Aged>>, key: u32) -> bool {
+            shards.find_or_make(key, Arc::default).is_some_and(|aged| aged.new.fetch_add(1, Relaxed) == 0)
+        }
+        loom::model(|| {
+            let shards = Arc::new(Shards::new(1));
+            shards.find_or_make(1, Arc::<Aged>::default).unwrap().old.fetch_add(1, Relaxed);
+            let other = {
+                let shards = Arc::clone(&shards);
+                thread::spawn(move || fail(&shards, 2))
+            };
+            let first = fail(&shards, 1);
+            let second = other.join().unwrap();
+            // Either the old failure made room, or there was a new one beside it.
+            let counted = |key| shards.find(&key).map_or(0, |aged| aged.new.load(Relaxed));
+            assert_eq!((counted(1), counted(2)), (u64::from(first), u64::from(second)));
+            assert!(shards.len() == 1 && first != second);
+        });
+    }
+
     #[test]
     fn racing_calls_of_a_new_key_share_its_value() {
         loom::model(|| {
@@ -191,5 +269,78 @@ mod interleavings {
             assert_eq!(shards.find(&1).unwrap().0.load(Relaxed), 2);
             assert_eq!(shards.len(), 1);
         });
+    }
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Counts how often it was looked at.
+    #[derive(Default)]
+    struct Counting {
+        is_spare: bool,
+        looks: Arc<AtomicU64>,
+    }
+
+    impl Spare for Counting {
+        fn is_spare(&self) -> bool {
+            self.looks.fetch_add(1, Relaxed);
+            self.is_spare
+        }
+    }
+
+    impl Pointer for Arc<Counting> {
+        type Value = Counting;
+
+        fn alone(&mut self) -> Option<&Counting> {
+            Self::get_mut(self).map(|counting| &*counting)
+        }
+    }
+
+    const KEYS: u32 = 100_000;
+
+    /// Full of keys, of which those are spare that `is_spare` says so of.
+    fn full(is_spare: impl Fn(u32) -> bool) -> (Shards<u32, Arc<Counting>>, Arc<AtomicU64>) {
+        let (shards, looks) = (Shards::new(KEYS), Arc::<AtomicU64>::default());
+        for key in 0..KEYS {
+            let make = || Arc::new(Counting { is_spare: is_spare(key), looks: Arc::clone(&looks) });
+            assert!(shards.find_or_make(key, make).is_some());
+        }
+        (shards, looks)
+    }
+
+    fn looks_for_one_more(shards: &Shards<u32, Arc<Counting>>, looks: &AtomicU64, key: u32) -> (bool, u64) {
+        let before = looks.load(Relaxed);
+        let has_room = shards.find_or_make(key, Arc::default).is_some();
+        (has_room, looks.load(Relaxed) - before)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_looks_at_a_bounded_number_of_keys_however_many_there_are() {
+        let (shards, looks) = full(|_| false);
+        let mut rests = 0;
+        for key in KEYS..KEYS + 2_000 {
+            let (has_room, looked_at) = looks_for_one_more(&shards, &looks, key);
+            assert!(!has_room && looked_at <= PLACES as u64, "{looked_at}");
+            rests += u64::from(looked_at == 0);
+        }
+        // One round looked at each key once. Then nothing was looked at for a while.
+        assert_eq!(looks.load(Relaxed), u64::from(KEYS));
+        assert!(rests > 1_000, "{rests}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_only_spare_key_of_many_is_found_by_calls_that_each_look_at_a_few() {
+        let (shards, looks) = full(|key| key == 77_777);
+        let mut calls = 0;
+        while !looks_for_one_more(&shards, &looks, KEYS).0 {
+            calls += 1;
+            assert!(calls < 1_000);
+        }
+        assert!(shards.find(&77_777).is_none() && shards.find(&KEYS).is_some());
+        assert_eq!(shards.len(), KEYS as usize);
     }
 }

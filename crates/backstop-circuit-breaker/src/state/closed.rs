@@ -5,7 +5,7 @@ use super::{
     recovery::Recovery,
     slow::SlowCalls,
     windows::{Failures, Windows, failures},
-    word::{Generation, Phase, Word},
+    word::{Generation, Mark, Phase, Word},
 };
 
 impl<O: Observer> Circuit<O> {
@@ -36,12 +36,15 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         now: impl Fn() -> Nanos,
     ) {
-        let delta = match &windows.failures {
-            Failures::InARow => 1,
-            Failures::LastCalls(_) => match self.exchange(windows, generation, true) {
-                Some(delta) => delta,
-                None => return,
-            },
+        let (delta, mark) = match &windows.failures {
+            Failures::InARow => (1, Some(Mark::at(now()))),
+            Failures::LastCalls(_) => {
+                windows.note(now());
+                match self.exchange(windows, generation, true) {
+                    Some(delta) => (delta, None),
+                    None => return,
+                }
+            }
             Failures::LastTime(buckets) => {
                 let now = now();
                 buckets.add(generation, now, true);
@@ -59,9 +62,9 @@ impl<O: Observer> Circuit<O> {
             if word.generation() != generation {
                 return;
             }
-            let next = word.plus(delta);
+            let next = mark.map_or(word, |mark| word.failed_at(mark)).plus(delta);
             if self.trips(windows, next) {
-                let transition = self.trip(windows, generation, delta, now(), asked);
+                let transition = self.trip(windows, generation, (delta, mark), now(), asked);
                 return self.report(transition);
             }
             match self.replace(word, next) {
@@ -103,7 +106,7 @@ impl<O: Observer> Circuit<O> {
         &self,
         windows: &Windows,
         generation: Generation,
-        delta: i32,
+        (delta, mark): (i32, Option<Mark>),
         now: Nanos,
         asked: Option<Nanos>,
     ) -> Option<Transition> {
@@ -114,7 +117,7 @@ impl<O: Observer> Circuit<O> {
             if word.generation() != generation {
                 return None;
             }
-            let counted = word.plus(delta);
+            let counted = mark.map_or(word, |mark| word.failed_at(mark)).plus(delta);
             let trips = self.trips(windows, counted);
             let next = if trips { Word::new(Phase::Open, generation.next()) } else { counted };
             match self.replace(word, next) {

@@ -77,6 +77,10 @@ pub(crate) use word::MAX_CALLS;
 /// Nanoseconds since an epoch of the caller's.
 pub(crate) type Nanos = u64;
 
+/// After how many of its longest waits what a circuit knows of its dependency means nothing any more. Even an open circuit
+/// lets a call through after one.
+const MEANINGLESS_AFTER: u64 = 10;
+
 /// A circuit.
 #[derive(Debug)]
 pub(crate) struct Circuit<O: Observer> {
@@ -188,6 +192,9 @@ impl<O: Observer> Circuit<O> {
             Verdict::Failure => self.count_failure(&windows, generation, finished.asked, &now),
             Verdict::Neutral => return,
         }
+        if finished.slow && windows.slow.is_some() {
+            windows.note(now());
+        }
         if let Some(slow) = &windows.slow
             && slow.count(generation, finished.slow, &self.observer.knobs().slow, &now)
         {
@@ -247,6 +254,32 @@ impl<O: Observer> Circuit<O> {
                 ..Counted::default()
             },
             _ => Counted::default(),
+        }
+    }
+
+    /// Whether nothing worth keeping would be lost with the circuit. It is closed and has nothing counted; or what it knows
+    /// is so old that it means nothing any more: a failure, the end of its wait, or its last probe's lease.
+    ///
+    /// Only somebody who has the circuit alone may act on that.
+    pub(crate) fn is_spare(&self, now: Nanos) -> bool {
+        let recovery = self.lock_if_made();
+        let word = self.load();
+        let rule = self.observer.knobs().recovery();
+        let long = rule.max_wait.saturating_mul(MEANINGLESS_AFTER);
+        let is_long_ago = |then: Nanos| then.saturating_add(long) <= now;
+        match (word.phase(), recovery) {
+            (Phase::Closed, _) => {
+                let windows = self.windows();
+                let (failures, _) = windows.counted(word, now);
+                let slow = windows.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
+                failures == 0 && slow == 0 || windows.are_older_than(long, word, now)
+            }
+            // A call after the wait would have made it half-open.
+            (Phase::Open, _) => is_long_ago(self.deadline()),
+            (Phase::Probing | Phase::Saturated, Some(recovery)) => {
+                is_long_ago(recovery.probes().leased_at().saturating_add(rule.probe_lease))
+            }
+            (Phase::Probing | Phase::Saturated | Phase::Forced, _) => false,
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Probes {
     leases: Vec<Lease>,
     next_id: LeaseId,
     successes: u32,
+    leased_at: Nanos,
 }
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ struct Lease {
 
 impl Probes {
     pub(crate) const fn new() -> Self {
-        Self { leases: Vec::new(), next_id: LeaseId::MIN, successes: 0 }
+        Self { leases: Vec::new(), next_id: LeaseId::MIN, successes: 0, leased_at: 0 }
     }
 
     /// Starts a new episode. Ids go on, so that one of an earlier episode never comes again.
@@ -54,6 +55,7 @@ impl Probes {
         }
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
+        self.leased_at = now;
         self.leases.push(Lease { id, deadline: now.saturating_add(length), has_good_head: false });
         Some(id)
     }
@@ -69,6 +71,11 @@ impl Probes {
     pub(crate) fn head_is_good(&mut self, id: LeaseId) -> bool {
         let lease = self.leases.iter_mut().find(|lease| lease.id == id);
         lease.map(|lease| lease.has_good_head = true).is_some()
+    }
+
+    /// When the latest permit was leased.
+    pub(crate) const fn leased_at(&self) -> Nanos {
+        self.leased_at
     }
 
     /// How many probes have succeeded in this episode, with this one.

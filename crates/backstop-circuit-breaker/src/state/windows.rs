@@ -8,6 +8,7 @@ use super::{
     buckets::Buckets,
     ring::Ring,
     slow::SlowCalls,
+    sync::Ordering,
     word::{Generation, Phase, Word},
 };
 
@@ -32,10 +33,14 @@ pub(super) struct Windows {
     pub(super) failures: Failures,
     /// Boxed, as most circuits have none.
     pub(super) slow: Option<Box<SlowCalls>>,
+    /// When a failure in a ring, or a slow call, was counted last. No part of the protocol, so it is the standard library's
+    /// under the model checker, too.
+    latest: std::sync::atomic::AtomicU64,
 }
 
 /// Those of a circuit that counts failures in a row: the word is enough.
-pub(super) static NONE: Windows = Windows { failures: Failures::InARow, slow: None };
+pub(super) static NONE: Windows =
+    Windows { failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
 
 #[derive(Debug)]
 pub(super) enum Failures {
@@ -57,11 +62,11 @@ impl Windows {
         };
         let slow =
             settings.slow.map(|SlowRate { window, .. }| Box::new(SlowCalls::new(window, settings.stripes, generation)));
-        Self { failures, slow }
+        Self { failures, slow, latest: std::sync::atomic::AtomicU64::new(0) }
     }
 
     pub(super) const fn are_none(&self) -> bool {
-        matches!(self, Self { failures: Failures::InARow, slow: None })
+        matches!(self, Self { failures: Failures::InARow, slow: None, .. })
     }
 
     /// Whether these are of the kinds and sizes that are asked for.
@@ -109,6 +114,21 @@ impl Windows {
             Failures::InARow | Failures::LastCalls(_) => (failures(word), self.calls(word)),
             Failures::LastTime(buckets) => buckets.sum(word.generation(), now),
         }
+    }
+
+    /// Notes that something was counted against the service.
+    pub(super) fn note(&self, now: Nanos) {
+        self.latest.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether what was counted against the service was counted at least so much time ago.
+    pub(super) fn are_older_than(&self, time: Nanos, word: Word, now: Nanos) -> bool {
+        let failures_are = match &self.failures {
+            Failures::InARow => failures(word) == 0 || word.mark().is_older_than(time, now),
+            // Noted below, or leaves by itself.
+            Failures::LastCalls(_) | Failures::LastTime(_) => true,
+        };
+        failures_are && self.latest.load(Ordering::Relaxed).saturating_add(time) <= now
     }
 
     pub(super) const fn ring(&self) -> Option<&Ring> {

@@ -13,6 +13,8 @@
 //! circuit that counts failures in a row is full from the start: there is nothing to fill. So where the lowest four bits
 //! and the count are those of [`Word::is_unchanged_by_success`], that is all there is to know.
 //!
+//! A circuit that counts failures in a row has no ring. Its position says about when the latest failure was.
+//!
 //! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can
 //! subtract it before that failure's own thread has added it.
 
@@ -76,6 +78,24 @@ impl Generation {
     }
 }
 
+/// About when something was, in units of 17 s. It wraps after 13 days, so that what is older may be taken for recent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark(u16);
+
+impl Mark {
+    const SHIFT: u32 = 34;
+
+    pub(crate) const fn at(now: u64) -> Self {
+        Self((now >> Self::SHIFT) as u16)
+    }
+
+    /// Whether at least so much time has passed since, on a clock that shows `now`.
+    pub(crate) const fn is_older_than(self, time: u64, now: u64) -> bool {
+        // A whole unit more: both moments are rounded down.
+        Self::at(now).0.wrapping_sub(self.0) as u64 > time.div_ceil(1 << Self::SHIFT)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Word(u64);
 
@@ -136,6 +156,16 @@ impl Word {
         Self(self.0.wrapping_add((delta as i64).cast_unsigned() << COUNT_SHIFT))
     }
 
+    /// Marks a failure of a circuit that counts them in a row, which has no ring and so no position.
+    pub(crate) const fn failed_at(self, mark: Mark) -> Self {
+        Self((self.0 & !POSITION) | (mark.0 as u64) << POSITION_SHIFT)
+    }
+
+    /// When the latest failure came that [`failed_at`](Self::failed_at) marked.
+    pub(crate) const fn mark(self) -> Mark {
+        Mark(self.position() as u16)
+    }
+
     pub(crate) const fn without_count(self) -> Self {
         Self(self.0 & !COUNT)
     }
@@ -194,6 +224,24 @@ mod tests {
         }
         assert_eq!(word.position(), 0);
         assert!(word.is_full());
+    }
+
+    #[test]
+    fn a_mark_is_never_taken_for_older_than_it_is() {
+        const SECOND: u64 = 1_000_000_000;
+        let week = 7 * 24 * 3600;
+        for failed in [0, 1, 16, 17, 18, 3_600, week] {
+            let word = Word::new(Phase::Closed, Generation::FIRST).failed_at(Mark::at(failed * SECOND));
+            for (time, later) in [(60, 59), (600, 600), (week, week - 1), (week, 0)] {
+                assert!(
+                    !word.mark().is_older_than(time * SECOND, (failed + later) * SECOND),
+                    "{failed} {time} {later}"
+                );
+            }
+            for time in [1, 60, 600, week] {
+                assert!(word.mark().is_older_than(time * SECOND, (failed + time + 2 * 18) * SECOND));
+            }
+        }
     }
 
     #[test]
