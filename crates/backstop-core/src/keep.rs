@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    Classify, ConfigError, HttpClassify, Reason,
+    Classify, ConfigError, Degradation, HttpClassify, Reason,
     body::{ReadAhead, WrapBody},
+    reject::label_http,
 };
 
 #[cfg(test)]
@@ -50,6 +51,10 @@ pub trait KeepAnswer<Res> {
 
     /// Adds a note of the layer to the answer that it returns, in types that have room for that.
     fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
+
+    /// Marks an answer as degraded, as [`Reject::label`](crate::Reject::label) does: for strategies of rejecting that know
+    /// nothing of the answer's type.
+    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 
     /// In a word, why such an answer isn't one, in types that tell it; else the judge's own word, `judged`.
     ///
@@ -140,6 +145,10 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
 
     fn note<T: Clone + Send + Sync + 'static>(&self, answer: &mut Response<B>, note: T) {
         answer.extensions_mut().insert(note);
+    }
+
+    fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
+        label_http(answer, degradation);
     }
 
     fn reason(&self, answer: &Response<B>, judged: Reason) -> Reason {

@@ -53,6 +53,7 @@
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed; a `tonic::Status` that came as an error is judged by its code |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the errors of tonic's `Channel` |
 
+pub mod caching;
 pub mod grpc;
 pub mod scope;
 

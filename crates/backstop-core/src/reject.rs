@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    Degradation, Rejection, RejectionKind, RequestFailure, Upload,
+    Degradation, Rejection, RejectionKind, RequestFailure, Upload, caching,
     grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
 };
 
@@ -46,7 +46,7 @@ pub trait Reject<Req, Res, E> {
     /// The service's own error, where that is how this strategy rejects.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
 
-    /// Marks an answer as degraded, in types that have room for that.
+    /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }
 
@@ -96,8 +96,14 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
     }
 
     fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
-        answer.extensions_mut().insert(degradation.clone());
+        label_http(answer, degradation);
     }
+}
+
+/// Marks an HTTP answer for whoever labels it further out, and tells caches how good it is, in case nobody does.
+pub(crate) fn label_http<B>(answer: &mut http::Response<B>, degradation: &Degradation) {
+    caching::tell(answer.headers_mut(), degradation.freshness());
+    answer.extensions_mut().insert(degradation.clone());
 }
 
 fn http_response<B: Default>(protocol: Protocol, rejection: Rejection) -> http::Response<B> {

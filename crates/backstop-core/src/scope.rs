@@ -31,6 +31,13 @@
 //! # }
 //! ```
 //!
+//! # Who reads reports
+//!
+//! A report is for somebody who acts upon it: the degradation headers, which label the answer. Such a reader enters its
+//! scope by [`Scope::enter_as_reader`], and everything inside knows. A report that no reader will see, because the layer was
+//! forgotten or because it is made in a task that was spawned without a handle, is a `WARN`, once for each chain:
+//! otherwise degraded answers would leave without a label and without a word.
+//!
 //! # When time begins
 //!
 //! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins at the first moment at which
@@ -42,7 +49,7 @@ use std::{
     cell::Cell,
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -51,6 +58,8 @@ use crate::{
     Deadline, Degradation, Limit, SetBy,
     deadline::{Moment, Time},
 };
+
+mod unread;
 
 thread_local! {
     static CURRENT: Current = const { Current::none() };
@@ -63,12 +72,19 @@ struct Current {
     /// When a limit last began here. Of one that was there when a scope was entered, and isn't any more when that is left,
     /// it is known so that it began then.
     begun: Cell<Moment>,
+    /// Whether somebody further out reads what is reported here.
+    is_read: Cell<bool>,
     reports: Cell<Option<Box<Reports>>>,
 }
 
 impl Current {
     const fn none() -> Self {
-        Self { time: Cell::new(Time::NO_SCOPE), begun: Cell::new(Moment::NONE), reports: Cell::new(None) }
+        Self {
+            time: Cell::new(Time::NO_SCOPE),
+            begun: Cell::new(Moment::NONE),
+            is_read: Cell::new(false),
+            reports: Cell::new(None),
+        }
     }
 
     /// Puts a scope with this much time in place, and says what it has in there, and what is around it.
@@ -132,10 +148,11 @@ impl Current {
 struct Reports {
     here: Vec<Degradation>,
     /// What comes from other tasks.
-    elsewhere: Option<Shared>,
+    elsewhere: Option<Arc<Shared>>,
 }
 
-type Shared = Arc<Mutex<Vec<Degradation>>>;
+/// A handle doesn't keep it: what is reported after the scope has gone, nobody reads.
+type Shared = Mutex<Vec<Degradation>>;
 
 /// A scope: one request's, or one attempt's.
 ///
@@ -184,20 +201,34 @@ impl Scope {
     /// The former one's deadline holds inside as well: where it is earlier, it is this scope's from then on.
     #[inline]
     pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
-        let outside = self.come_in();
-        let _entered = Entered { scope: self, outside };
+        self.enter_with(None, f)
+    }
+
+    /// As [`enter`](Self::enter), for a layer that reads what is reported inside and acts upon it: one that labels answers.
+    ///
+    /// Every scope inside has that reader too. See [who reads reports](self#who-reads-reports).
+    #[inline]
+    pub fn enter_as_reader<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        self.enter_with(Some(true), f)
+    }
+
+    /// With the word of whoever knows on whether reports are read, or as it is.
+    #[inline]
+    fn enter_with<R>(&mut self, is_read: Option<bool>, f: impl FnOnce() -> R) -> R {
+        let (outside, was_read) = self.come_in(is_read);
+        let _entered = Entered { scope: self, outside, was_read };
         f()
     }
 
     #[inline]
-    fn come_in(&mut self) -> Time {
+    fn come_in(&mut self, is_read: Option<bool>) -> (Time, Option<bool>) {
         // Where the thread is being torn down there is no current scope any more, and nobody to report to.
         CURRENT
             .try_with(|current| {
                 current.reports.swap(Cell::from_mut(&mut self.reports));
-                current.come_in(self.time)
+                (current.come_in(self.time), is_read.map(|is_read| current.is_read.replace(is_read)))
             })
-            .unwrap_or(Time::NO_SCOPE)
+            .unwrap_or((Time::NO_SCOPE, None))
     }
 
     /// Takes what was reported so far, in order; what came from other tasks comes last.
@@ -210,7 +241,7 @@ impl Scope {
     #[inline]
     pub fn commit(&mut self) {
         if let Some(reports) = &mut self.reports {
-            reports.take().into_iter().for_each(report);
+            pass_on(reports.take());
         }
     }
 }
@@ -225,6 +256,8 @@ struct Entered<'a> {
     scope: &'a mut Scope,
     /// The time of what is around it. The reports changed places.
     outside: Time,
+    /// What was changed there.
+    was_read: Option<bool>,
 }
 
 impl Drop for Entered<'_> {
@@ -232,6 +265,9 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         _ = CURRENT.try_with(|current| {
             self.scope.time = current.go_out(self.outside);
+            if let Some(was_read) = self.was_read {
+                current.is_read.set(was_read);
+            }
             current.reports.swap(Cell::from_mut(&mut self.scope.reports));
         });
     }
@@ -278,29 +314,47 @@ pub fn limit() -> Option<Option<Limit>> {
     time.deadline().is_none().then(|| time.limit())
 }
 
-/// Reports a degradation in the current scope. Where there is none, nobody is listening, and nothing happens.
+/// Reports a degradation in the current scope. Where [nobody reads it](self#who-reads-reports), that is a `WARN`, once for
+/// each chain, and nothing else happens.
 ///
 /// Call it while a future is polled, not in [`Service::call`](tower_service::Service::call): a buffer further out runs
 /// that elsewhere.
 pub fn report(degradation: Degradation) {
-    _ = CURRENT.try_with(|current| current.with_reports(|reports| reports.here.push(degradation)));
+    _ = CURRENT.try_with(|current| {
+        if !current.is_read.get() {
+            unread::warn(&degradation);
+        }
+        current.with_reports(|reports| reports.here.push(degradation));
+    });
+}
+
+/// Moves reports that were [taken](Scope::take_reports) from a scope further in to the current one.
+///
+/// As [`Scope::commit`], for a layer that looks at them on the way: they were reported already.
+pub fn pass_on(mut reports: Vec<Degradation>) {
+    if !reports.is_empty() {
+        _ = CURRENT.try_with(|current| current.with_reports(|outside| outside.here.append(&mut reports)));
+    }
 }
 
 /// The current scope, to be carried to another task by [`InScope::in_scope`].
 #[must_use]
 pub fn handle() -> ScopeHandle {
-    let share = |reports: &mut Reports| Arc::clone(reports.elsewhere.get_or_insert_default());
-    let reports = CURRENT.try_with(|current| current.with_reports(share)).ok().flatten();
-    ScopeHandle { deadline: deadline(), reports }
+    let share = |reports: &mut Reports| Arc::downgrade(reports.elsewhere.get_or_insert_default());
+    let shared = |current: &Current| (current.is_read.get(), current.with_reports(share));
+    let (is_read, reports) = CURRENT.try_with(shared).unwrap_or_default();
+    ScopeHandle { deadline: deadline(), is_read, reports: reports.unwrap_or_default() }
 }
 
 /// A scope, as another task needs it: made by [`handle`].
 ///
-/// What is reported through it counts until the scope's own request has been answered; later reports are lost.
+/// What is reported through it counts until the scope's own request has been answered. [Nobody
+/// reads](self#who-reads-reports) later reports.
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     deadline: Option<Deadline>,
-    reports: Option<Shared>,
+    is_read: bool,
+    reports: Weak<Shared>,
 }
 
 /// Carries a scope to where its thread-local doesn't reach.
@@ -308,7 +362,7 @@ pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
         let scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
-        InScopeFuture { inner: self, scope, reports: handle.reports }
+        InScopeFuture { inner: self, scope, is_read: handle.is_read, reports: handle.reports }
     }
 }
 
@@ -322,7 +376,8 @@ pin_project_lite::pin_project! {
         #[pin]
         inner: F,
         scope: Scope,
-        reports: Option<Shared>,
+        is_read: bool,
+        reports: Weak<Shared>,
     }
 }
 
@@ -331,9 +386,12 @@ impl<F: Future> Future for InScopeFuture<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let poll = this.scope.enter(|| this.inner.poll(cx));
+        let is_read = *this.is_read && this.reports.strong_count() > 0;
+        let poll = this.scope.enter_with(Some(is_read), || this.inner.poll(cx));
         let mut reported = this.scope.take_reports();
-        if let (Some(reports), false) = (this.reports, reported.is_empty()) {
+        if !reported.is_empty()
+            && let Some(reports) = this.reports.upgrade()
+        {
             reports.lock().unwrap_or_else(PoisonError::into_inner).append(&mut reported);
         }
         poll

@@ -2,10 +2,10 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ConfigError, Name, caching};
 use http::HeaderName;
 
-use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, cache, registered::is_registered};
+use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, registered::is_registered};
 
 /// How much the headers tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum CacheSafety {
     /// Not to store it. The default.
     #[default]
     Enforce,
-    /// Whatever the response says itself.
+    /// Whatever the response says itself. A fallback layer's own degraded answers say `no-store`.
     LeaveAlone,
 }
 
@@ -168,7 +168,7 @@ impl DegradationHeaderBuilder {
 /// A label under a name that has a meaning already would be taken for that, or be undone by our own cache safety.
 fn own_header(field: &'static str, value: Cow<'static, str>) -> Result<HeaderName, ConfigError> {
     match HeaderName::from_bytes(value.as_bytes()) {
-        Ok(name) if !is_registered(name.as_str()) && !cache::is_removed(&name) && !is_grpc(name.as_str()) => Ok(name),
+        Ok(name) if !is_registered(name.as_str()) && !caching::governs(&name) && !is_grpc(name.as_str()) => Ok(name),
         _ => Err(ConfigError::new(field, value, "a header name that has no meaning in HTTP or gRPC yet")),
     }
 }

@@ -30,7 +30,7 @@ pin_project! {
 impl<F> DegradationHeaderFuture<F> {
     pub(crate) fn new(call: impl FnOnce() -> F, settings: Arc<Settings>) -> Self {
         let mut scope = Scope::new();
-        Self { inner: scope.enter(call), scope, settings }
+        Self { inner: scope.enter_as_reader(call), scope, settings }
     }
 }
 
@@ -42,10 +42,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let mut result = ready!(this.scope.enter(|| this.inner.poll(cx)));
+        let mut result = ready!(this.scope.enter_as_reader(|| this.inner.poll(cx)));
         let reports = this.scope.take_reports();
         // Whoever listens further out must hear of it too, also where this response doesn't get there.
-        reports.iter().cloned().for_each(scope::report);
+        scope::pass_on(reports.clone());
         if let Ok(response) = &mut result {
             write::label(this.settings, reports, response);
         }

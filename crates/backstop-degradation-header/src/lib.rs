@@ -22,7 +22,9 @@
 //!   may send headers of these names: see [`public_names`](DegradationHeaderBuilder::public_names) and
 //!   [`InnerHeaders::Remove`].
 //!
-//! It finds nothing out by itself: it tells what a chain, a store or a handler reports.
+//! It finds nothing out by itself: it tells what a chain, a store or a handler reports. Where it is forgotten, or a chain is
+//! asked in a task that was spawned without a [handle](backstop_core::scope::handle), the report finds no reader: that is a
+//! `WARN`, once for each chain, and a fallback layer keeps its own degraded answers out of caches all the same.
 //!
 //! # Example
 //!
@@ -124,7 +126,6 @@
 //! [RFC 9111 §5.5]: https://www.rfc-editor.org/rfc/rfc9111#section-5.5
 //! [targeted]: https://www.rfc-editor.org/rfc/rfc9213
 
-mod cache;
 mod config;
 mod future;
 mod layer;

@@ -4,15 +4,12 @@
 
 use std::time::Duration;
 
-use backstop_core::Freshness;
-use http::{HeaderMap, HeaderValue, header::AGE};
+use backstop_core::{Freshness, caching::seconds};
+use http::HeaderValue;
 
 /// More than anybody has to say; what is longer is somebody's mistake, or malice.
 const MAX_MEMBERS: usize = 16;
 const MAX_BYTES: usize = 1024;
-
-/// As old as can be said (RFC 9111 §1.2.2).
-pub(crate) const MOST_SECONDS: u64 = 1 << 31;
 
 /// A token as it was written, with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,18 +59,6 @@ pub(crate) fn list(fields: &[&HeaderValue]) -> Option<Vec<Member>> {
 pub(crate) fn freshness(word: &Member) -> Option<Freshness> {
     let is = |known: Freshness| word.token().eq_ignore_ascii_case(known.as_str());
     [Freshness::Fresh, Freshness::Stale { age: word.age }, Freshness::Degraded].into_iter().find(|known| is(*known))
-}
-
-/// The response's `Age`: the greatest, where there are several. A cache would take the first (RFC 9111 §5.1), which may be
-/// too young.
-pub(crate) fn age(headers: &HeaderMap) -> Option<Duration> {
-    let fields = headers.get_all(AGE).iter().filter_map(|field| field.to_str().ok());
-    fields.flat_map(|field| field.split(',')).filter_map(|text| seconds(text.trim())).max()
-}
-
-fn seconds(text: &str) -> Option<Duration> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| Duration::from_secs(text.parse().unwrap_or(MOST_SECONDS)))
 }
 
 fn member(text: &str) -> Option<(Member, &str)> {

@@ -1,15 +1,14 @@
 //! Writes the labels.
 
-use std::{borrow::Cow, collections::HashSet, hash::Hash, time::Duration};
+use std::{borrow::Cow, collections::HashSet, hash::Hash};
 
 use backstop_core::{
-    Degradation, Freshness, Name, Rejection,
+    Degradation, Freshness, Name, Rejection, caching,
     grpc::{self, GrpcCode},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::AGE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::{
-    cache,
     config::{CacheSafety, Details, InnerHeaders, Report, Settings},
     parse::{self, Member},
     telemetry,
@@ -84,7 +83,7 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     // It is as old as the oldest thing known of it.
     let worst = match worst {
         Freshness::Stale { age: Some(age) } => {
-            Freshness::stale(parse::age(headers).map_or(age, |known| known.max(age)))
+            Freshness::stale(caching::age(headers).map_or(age, |known| known.max(age)))
         }
         other => other,
     };
@@ -98,14 +97,8 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
         }
         headers.insert(&settings.freshness_header, freshness.clone());
     }
-    match worst {
-        Freshness::Fresh => {}
-        Freshness::Stale { age: Some(age) } => _ = headers.insert(AGE, whole_seconds(age).into()),
-        Freshness::Stale { age: None } | Freshness::Degraded => {
-            if settings.cache_safety == CacheSafety::Enforce {
-                cache::forbid(headers);
-            }
-        }
+    if settings.cache_safety == CacheSafety::Enforce || worst.age().is_some() {
+        caching::tell(headers, worst);
     }
     let names = names.into_iter().map(|(name, _)| name).collect();
     response.extensions_mut().insert(Labelled { reports, word, names, source, freshness });
@@ -124,7 +117,7 @@ impl Word {
             Some(words) => word.freshness = words.iter().map(|word| read_freshness(freshness_header, word)).max(),
         }
         if let Some(Freshness::Stale { age }) = &mut word.freshness {
-            *age = age.or_else(|| parse::age(headers));
+            *age = age.or_else(|| caching::age(headers));
         }
         let sources =
             parse::list(&without(headers, source_header, labelled.and_then(|labelled| labelled.source.as_ref())));
@@ -202,15 +195,10 @@ fn freshness(settings: &Settings, worst: Freshness) -> HeaderValue {
     let plain = HeaderValue::from_static(worst.as_str());
     match (settings.details, worst.age()) {
         (Details::Parameters, Some(age)) => {
-            HeaderValue::try_from(format!("{worst};age={}", whole_seconds(age))).unwrap_or(plain)
+            HeaderValue::try_from(format!("{worst};age={}", caching::whole_seconds(age))).unwrap_or(plain)
         }
         _ => plain,
     }
-}
-
-/// Rounded down: an age counts seconds that have passed (RFC 9111 §5.1).
-fn whole_seconds(age: Duration) -> u64 {
-    age.as_secs().min(parse::MOST_SECONDS)
 }
 
 #[cfg(test)]

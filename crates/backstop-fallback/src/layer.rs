@@ -103,9 +103,12 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
     pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
     where
         J: Reject<Req, Res, E>,
+        A: KeepAnswer<Res>,
     {
         if let Some(degradation) = &found.degradation {
+            // Twice says the same: with `reject_as_error` the one knows nothing of answers, with `discard_replaced` the other.
             self.reject.label(&mut found.result.value, degradation);
+            self.keep.label(&mut found.result.value, degradation);
         }
         found.result.value
     }

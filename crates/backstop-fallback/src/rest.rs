@@ -93,7 +93,7 @@ where
         }
         ready!(keeping);
         if let Some(result) = this.last_resort.take() {
-            mem::take(this.reports).into_iter().for_each(scope::report);
+            scope::pass_on(mem::take(this.reports));
             return Poll::Ready(result);
         }
         let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {

@@ -19,13 +19,9 @@ pub(crate) enum Quality {
 impl Quality {
     /// By what was reported in this scope since this was asked last, which moves on to the scope around it.
     pub(crate) fn reported_in(scope: &mut Scope) -> Self {
-        let (mut quality, reports) = (Self::Good, scope.take_reports());
-        for report in reports {
-            if is_less(&report) {
-                quality = Self::Degraded;
-            }
-            reporting::report(report);
-        }
+        let reports = scope.take_reports();
+        let quality = if reports.iter().any(is_less) { Self::Degraded } else { Self::Good };
+        reporting::pass_on(reports);
         quality
     }
 

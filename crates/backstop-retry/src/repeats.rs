@@ -137,7 +137,7 @@ where
 
     /// Gives this answer, with what was reported while it was made, and with a note how it came to be.
     pub(crate) fn give(&self, answer: Answer<S::Response, S::Error>) -> Result<S::Response, S::Error> {
-        answer.reports.into_iter().for_each(scope::report);
+        scope::pass_on(answer.reports);
         answer.result.map(|mut response| {
             // One that is still waited for has not begun.
             let begun = self.attempt - u32::from(self.next.is_some());

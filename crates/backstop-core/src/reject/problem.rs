@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 
-use super::{Protocol, Reject, http_response};
+use super::{Protocol, Reject, http_response, label_http};
 use crate::{AllProvidersFailed, Degradation, Rejection, RejectionKind, Upload, WrapBody};
 
 /// Rejects as [`HttpReject`](super::HttpReject) does, and tells HTTP callers of an exhausted chain which providers failed,
@@ -63,7 +63,7 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
     }
 
     fn label(&self, answer: &mut Response<ResBody>, degradation: &Degradation) {
-        answer.extensions_mut().insert(degradation.clone());
+        label_http(answer, degradation);
     }
 }
 

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tokio::time::advance;
 
 use super::*;
-use crate::{Freshness, Reason, name};
+use crate::{Freshness, Name, Reason, name};
 
 fn degradation() -> Degradation {
     Degradation::new(name!("chain"), name!("source"), 1, Reason::Error, Freshness::Degraded)
@@ -177,7 +177,87 @@ async fn a_handle_carries_deadline_and_reports_to_another_task() {
 fn a_handle_taken_outside_any_scope_listens_to_nothing() {
     let future = async { report(degradation()) };
     tokio_test::block_on(future.in_scope(handle()));
-    assert!(handle().reports.is_none());
+    assert!(handle().reports.upgrade().is_none());
+}
+
+/// The chains of which is said, while `f` runs, that nobody reads their reports.
+fn unread(f: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, f);
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let chain = |line: &str| {
+        assert!(line.contains(" WARN backstop::scope: "), "{line}");
+        line.split(' ').find_map(|word| word.strip_prefix("chain=")).map(str::to_owned)
+    };
+    log.lines().filter_map(chain).collect()
+}
+
+fn report_of(chain: Name) {
+    report(Degradation::new(chain, name!("source"), 1, Reason::Error, Freshness::Degraded));
+}
+
+#[test]
+fn a_report_that_nobody_reads_is_a_warning_once_for_each_chain() {
+    let unread = unread(|| {
+        report_of(name!("no-scope"));
+        report_of(name!("no-scope"));
+        Scope::new().enter(|| report_of(name!("a-scope-without-a-reader")));
+        let mut deadline = limited(100, SetBy::Us);
+        deadline.enter(|| Scope::new().enter(|| report_of(name!("a-deadline-without-a-reader"))));
+        deadline.enter(|| Scope::new().enter(|| report_of(name!("a-deadline-without-a-reader"))));
+        tokio_test::block_on(async { report_of(name!("a-handle-without-a-reader")) }.in_scope(handle()));
+    });
+    let expected = ["no-scope", "a-scope-without-a-reader", "a-deadline-without-a-reader", "a-handle-without-a-reader"];
+    assert_eq!(unread, expected);
+}
+
+#[test]
+fn a_reader_is_known_in_every_scope_inside_it_and_nowhere_else() {
+    let mut reader = Scope::new();
+    let unread = unread(|| {
+        let carried = reader.enter_as_reader(|| {
+            report_of(name!("read-1"));
+            let mut attempt = limited(100, SetBy::Us);
+            attempt.enter(|| Scope::new().enter(|| report_of(name!("read-2"))));
+            attempt.commit();
+            handle()
+        });
+        report_of(name!("after-the-reader"));
+        tokio_test::block_on(async { report_of(name!("read-3")) }.in_scope(carried.clone()));
+        assert!(std::panic::catch_unwind(|| Scope::new().enter_as_reader(|| panic!("inside"))).is_err());
+        report_of(name!("after-a-panic"));
+        assert_eq!(reader.take_reports().len(), 2);
+        drop(mem::take(&mut reader));
+        tokio_test::block_on(async { report_of(name!("after-the-answer")) }.in_scope(carried));
+    });
+    assert_eq!(unread, ["after-the-reader", "after-a-panic", "after-the-answer"]);
+}
+
+#[test]
+fn what_is_passed_on_was_reported_already() {
+    let mut outside = Scope::new();
+    let unread = unread(|| {
+        let mut reader = Scope::new();
+        reader.enter_as_reader(|| report_of(name!("passed-on")));
+        outside.enter(|| pass_on(reader.take_reports()));
+    });
+    assert!(unread.is_empty(), "{unread:?}");
+    assert_eq!(outside.take_reports().len(), 1);
 }
 
 #[test]

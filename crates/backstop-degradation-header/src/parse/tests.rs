@@ -82,17 +82,6 @@ fn freshness_is_one_of_three_words_in_upper_and_lower_case() {
     }
 }
 
-#[test]
-fn an_age_is_a_number_of_seconds() {
-    let read = |text: &'static str| age(&HeaderMap::from_iter([(AGE, HeaderValue::from_static(text))]));
-    assert_eq!(read("912"), Some(Duration::from_secs(912)));
-    assert_eq!(read("5, 912"), Some(Duration::from_secs(912)));
-    assert!(read("99999999999999999999999").is_some());
-    for bad in ["", "-1", "+1", "1.5", "x"] {
-        assert_eq!(read(bad), None, "{bad}");
-    }
-}
-
 proptest::proptest! {
     #[test]
     fn anything_is_read_or_refused_without_a_panic_and_what_is_read_reads_the_same_again(text in "[ -~\t]{0,40}") {

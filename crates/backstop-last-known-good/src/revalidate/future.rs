@@ -8,13 +8,14 @@
 
 use std::{
     fmt,
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use backstop_core::{Degradation, Freshness, Reason, ServiceCall, WrapBody, scope};
+use backstop_core::{Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, scope};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -115,6 +116,9 @@ where
             while let Some(Ok(_)) = body.frame().await {}
         }
     };
+    // Nobody gets this answer. The layer inside, which stores it, reads what is reported of it.
+    let (mut scope, mut refreshing) = (Scope::new(), pin!(refreshing));
+    let refreshing = poll_fn(|cx| scope.enter_as_reader(|| refreshing.as_mut().poll(cx)));
     // What became of it, the layer inside tells.
     _ = tokio::time::timeout(limit, refreshing).await;
     drop(flight);

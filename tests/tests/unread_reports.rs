@@ -1,0 +1,146 @@
+//! Degraded answers that nobody labels, because the layer that would was forgotten, stands in the wrong place, or is out of
+//! a spawned task's reach: that is said once for each chain, and no cache keeps them.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use backstop::{
+    DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, TimeoutLayer, name,
+    scope::{self, InScope},
+};
+use backstop_tests::http::{get, header, read};
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit, span};
+
+/// The chains of which is said that nobody reads their reports.
+#[derive(Clone, Default)]
+struct Unread(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Unread {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "backstop::scope"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        assert_eq!(*event.metadata().level(), Level::WARN);
+        event.record(&mut Chain(self));
+    }
+}
+
+struct Chain<'a>(&'a Unread);
+
+impl Visit for Chain<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "chain" {
+            self.0.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Unread {
+    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        let unread = Self::default();
+        let guard = tracing::subscriber::set_default(unread.clone());
+        (unread, guard)
+    }
+
+    fn chains(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn fallback(chain: &'static str) -> FallbackLayer<Request, Response> {
+    let list = Provider::value(name!("list"), || async { [("cache-control", "public, max-age=600")].into_response() });
+    FallbackLayer::new(name!("shop"), FallbackChain::builder(chain).provider(list).build().unwrap())
+}
+
+async fn down(_: Request) -> Result<Response, Infallible> {
+    Ok(StatusCode::SERVICE_UNAVAILABLE.into_response())
+}
+
+#[tokio::test]
+async fn a_forgotten_header_layer_is_said_once_and_the_answer_is_cached_nowhere() {
+    let (unread, _guard) = Unread::listen();
+    // These have scopes of their own. None of them reads.
+    let stack = ServiceBuilder::new()
+        .layer(DeadlineLayer::new(name!("edge")))
+        .layer(RetryLayer::new(name!("shop")))
+        .layer(TimeoutLayer::new(name!("shop")))
+        .layer(fallback("forgotten"))
+        .service(service_fn(down));
+    for _ in 0..3 {
+        let (head, _) = read(stack.clone().oneshot(get("/")).await.unwrap()).await;
+        assert_eq!(header(&head, "x-data-freshness"), None);
+        assert_eq!(header(&head, "cache-control"), Some("no-store"));
+    }
+    assert_eq!(unread.chains(), ["forgotten"]);
+}
+
+#[tokio::test]
+async fn a_header_layer_inside_the_fallback_is_in_the_wrong_place() {
+    let (unread, _guard) = Unread::listen();
+    let stack = ServiceBuilder::new()
+        .layer(fallback("misplaced"))
+        .layer(DegradationHeaderLayer::new())
+        .service(service_fn(down));
+    let (head, _) = read(stack.oneshot(get("/")).await.unwrap()).await;
+    assert_eq!(header(&head, "cache-control"), Some("no-store"));
+    assert_eq!(unread.chains(), ["misplaced"]);
+}
+
+#[tokio::test]
+async fn outermost_it_reads_everything_inside() {
+    let (unread, _guard) = Unread::listen();
+    let stack = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(DeadlineLayer::new(name!("edge")))
+        .layer(TimeoutLayer::new(name!("shop")))
+        .layer(fallback("read"))
+        .service(service_fn(down));
+    let (head, _) = read(stack.oneshot(get("/")).await.unwrap()).await;
+    assert_eq!(header(&head, "x-fallback-source"), Some("list"));
+    assert_eq!(header(&head, "cache-control"), Some("no-store"));
+    assert!(unread.chains().is_empty());
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what a handler may do")]
+async fn a_chain_in_a_spawned_task_is_read_only_where_a_handle_carries_the_scope() {
+    let (unread, _guard) = Unread::listen();
+    for (chain, carried) in [("carried", true), ("spawned", false)] {
+        let service = DegradationHeaderLayer::new().layer(service_fn(move |_: Request| async move {
+            let prices: FallbackChain<(), &str> = FallbackChain::builder(chain)
+                .total(Duration::from_secs(1))
+                .provider(Provider::value(name!("live"), || async { Err::<&str, _>("closed") }))
+                .provider(Provider::value(name!("list"), || async { "9.99" }))
+                .build()
+                .unwrap();
+            let task = async move { prices.execute(()).await.unwrap().value };
+            let price =
+                if carried { tokio::spawn(task.in_scope(scope::handle())).await } else { tokio::spawn(task).await };
+            Ok::<_, Infallible>(price.unwrap().into_response())
+        }));
+        let (head, _) = read(service.oneshot(get("/")).await.unwrap()).await;
+        assert_eq!(header(&head, "x-fallback-source"), carried.then_some("list"));
+    }
+    assert_eq!(unread.chains(), ["spawned"]);
+}
