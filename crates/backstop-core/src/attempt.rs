@@ -129,6 +129,13 @@ impl<F: Call> Attempt<F> {
         self.project().scope.begin()
     }
 
+    /// Gives the call no more time than `scope` has, for a layer that knows only now how much that is.
+    ///
+    /// Where a buffer further out made the call, the scope around it is known from the first poll on.
+    pub fn narrow(self: Pin<&mut Self>, scope: &Scope) {
+        self.project().scope.narrow(scope);
+    }
+
     /// Takes the scope, for what is still to be waited for in it after the call's own end: the body of an answer, say.
     ///
     /// What was reported goes with it.

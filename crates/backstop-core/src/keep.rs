@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Response, response};
+use http::{Response, StatusCode, response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -55,6 +55,14 @@ pub trait KeepAnswer<Res> {
     /// Marks an answer as degraded, as [`Reject::label`](crate::Reject::label) does: for strategies of rejecting that know
     /// nothing of the answer's type.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
+
+    /// Whether such an answer means nothing to a caller who didn't ask for it, in types that tell.
+    ///
+    /// HTTP's 1xx, 206 and 304 are answers to an upgrade, a range and a condition. Copies for providers
+    /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
+    fn is_unasked(&self, _answer: &Res) -> bool {
+        false
+    }
 
     /// In a word, why such an answer isn't one, in types that tell it; else the judge's own word, `judged`.
     ///
@@ -149,6 +157,11 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
 
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
         label_http(answer, degradation);
+    }
+
+    fn is_unasked(&self, answer: &Response<B>) -> bool {
+        let status = answer.status();
+        status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
     fn reason(&self, answer: &Response<B>, judged: Reason) -> Reason {

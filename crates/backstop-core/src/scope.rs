@@ -196,6 +196,16 @@ impl Scope {
         self.time.deadline()
     }
 
+    /// Gives this scope no more time than `other` has.
+    pub fn narrow(&mut self, other: &Self) {
+        let (lesser, greater) = (self.time.min(other.time), self.time.max(other.time));
+        self.time = match greater.deadline() {
+            // Only what has begun can be compared with a deadline.
+            Some(_) if lesser.is_limit() => lesser.begun_at(Moment::now()).min(greater),
+            _ => lesser,
+        };
+    }
+
     /// Makes this the current scope while `f` runs, and the former one again after it, also when `f` panics.
     ///
     /// The former one's deadline holds inside as well: where it is earlier, it is this scope's from then on.

@@ -126,8 +126,15 @@ where
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
         }
-        let mut spare =
-            Spare { policy: Arc::clone(policy), called: Called::now(), started: None, facts, kept, context };
+        let mut spare = Spare {
+            policy: Arc::clone(policy),
+            called: Called::now(),
+            started: None,
+            around: None,
+            facts,
+            kept,
+            context,
+        };
         if let Some(provider) = spare.draw() {
             // One that is ready holds what others may need meanwhile.
             let later = primary.clone();
@@ -200,6 +207,9 @@ where
                 }
                 StateProj::Primary { mut attempt, spare: slot } => {
                     let Some(spare) = slot else { return Poll::Pending };
+                    if let Some(scope) = spare.scope_at_first_poll() {
+                        attempt.as_mut().narrow(&scope);
+                    }
                     let polled = attempt.as_mut().poll_call(cx);
                     let why_not = match &polled {
                         Poll::Ready(result) => spare.why_not(result),

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    Classify, CopyAs, CopyRequest, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Name,
+    Blame, Classify, CopyAs, CopyRequest, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Name,
     NotCopied, Outcome, Reason, Reject,
 };
 use tower_layer::Layer;
@@ -94,7 +94,7 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
         self.copy.copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
     }
 
-    /// What judges the answers.
+    /// What judges the providers' answers.
     pub(crate) const fn judge(&self) -> Judge<'_, C, A> {
         Judge { classify: &self.classify, keep: &self.keep }
     }
@@ -123,7 +123,10 @@ pub(crate) struct Judge<'a, C, A> {
 impl<Res, C: Classify<Res>, A: KeepAnswer<Res>> Classify<Res> for Judge<'_, C, A> {
     #[inline]
     fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
-        self.classify.classify(result)
+        let outcome = self.classify.classify(result);
+        let is_unasked = result.is_ok_and(|answer| self.keep.is_unasked(answer));
+        // A miss, whatever the classifier makes of it.
+        if is_unasked { outcome.blaming(Blame::Request) } else { outcome }
     }
 
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {

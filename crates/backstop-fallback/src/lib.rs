@@ -5,7 +5,9 @@
 //! behind a service, its primary. When the primary fails, is slow, or isn't even ready, they are asked in turn, all
 //! within one time limit, and the first answer is given. What was given instead is recorded as a
 //! [`Degradation`], which the layer of `backstop-degradation-header` turns into response
-//! headers. [`FallbackChain`] does the same in a handler, without HTTP.
+//! headers. With that layer or without, an HTTP answer that is degraded, or stale of unknown age, leaves with
+//! `Cache-Control: no-store` and without validators, and a stale one with its true `Age`. [`FallbackChain`] does the same in
+//! a handler, without HTTP; there, caches are told by that layer alone.
 //!
 //! # When not to use it
 //!
@@ -51,6 +53,7 @@
 //! | result | of the primary | of a later provider |
 //! |---|---|---|
 //! | 1xx, 2xx, 3xx; gRPC `OK` | answer | answer |
+//! | among those, behind a layer: 1xx, 206, 304 | answer | next provider: its copy of the request has no upgrade, no range and no condition of a read |
 //! | 404 and other 4xx that blame the caller; gRPC codes that do | answer, but for [`fall_back_on`](FallbackBuilder::fall_back_on) | next provider: a cache that answers 404 is a miss |
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | next provider; a 425 is the caller's own where it came as early data (RFC 8470 §5.2) | next provider |
 //! | 5xx; other gRPC codes; any error; a refusal of a layer further in | next provider | next provider |
@@ -309,6 +312,8 @@ mod handle;
 mod layer;
 mod provider;
 mod rest;
+#[cfg(feature = "axum")]
+mod routed;
 mod service;
 mod share;
 mod spare;

@@ -10,6 +10,8 @@ use std::{
 use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, Reason, ServiceCall};
 use tower_service::Service;
 
+#[cfg(feature = "axum")]
+use crate::routed;
 use crate::{
     BoxError, IntoAnswer,
     concurrency::{Concurrency, Permit},
@@ -70,14 +72,22 @@ impl<Req, T> Provider<Req, T> {
     /// A service, with whatever protects it: a retry, a circuit breaker, a timeout of its own.
     ///
     /// It is cloned for each call, and made ready within the provider's time.
+    ///
+    /// An axum `Router` finds its route as if the request came from outside (feature `axum`): its handlers see the path
+    /// parameters of their own route, and not those of the route that the layer is on. Put what protects it on it by
+    /// `Router::layer`: around it, or in [`from_fn`](Self::from_fn), it is a service like any other, whose handlers see both.
     pub fn service<S>(name: Name, service: S) -> Self
     where
         S: Service<Req, Response = T, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
         Req: Send + 'static,
     {
+        #[cfg(feature = "axum")]
+        let (service, is_router) = routed::anew(service);
         // Only cloned under the lock, so that services need not be `Sync`.
         let service = Mutex::new(service);
         Self::from_fn(name, move |request| {
+            #[cfg(feature = "axum")]
+            let request = if is_router { routed::put_aside(request) } else { request };
             let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
             ServiceCall::when_ready(service, request)
         })

@@ -27,10 +27,22 @@ where
     pub(crate) called: Called,
     /// When its time began. `None` until somebody has to wait: an answer that is there at once needs no clock.
     pub(crate) started: Option<Instant>,
+    /// The time around the call, as it was known when the call was made. Taken when that is known for certain.
+    pub(crate) around: Option<Around>,
     pub(crate) facts: RequestFacts,
     /// `None` where no provider needs the request.
     pub(crate) kept: Option<K::Kept>,
     pub(crate) context: J::Context,
+}
+
+/// What [`scope::limit`] said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Around(Option<Option<Limit>>);
+
+impl Around {
+    pub(crate) fn now() -> Self {
+        Self(scope::limit())
+    }
 }
 
 /// What a service gives.
@@ -61,12 +73,24 @@ where
     /// A scope with the primary's share of the time, of which nothing was used yet.
     #[inline]
     pub(crate) fn scope(&mut self) -> Scope {
-        let Some(outer) = scope::limit() else {
+        let around = Around::now();
+        self.around = Some(around);
+        let Some(outer) = around.0 else {
             return self.scope_of_the_rest();
         };
         let chain = self.policy.chain.shared();
         let limit = Limit::new(chain.total, SetBy::Us).narrowed_by(outer);
         Scope::limited(share::first(limit, self.providers(), self.policy.primary_timeout))
+    }
+
+    /// The primary's share, worked out anew, if the time around it isn't what it was when the call was made: a buffer
+    /// further out makes calls in a task of its own, which knows nothing of the caller's deadline. Asked at the first poll.
+    #[inline]
+    pub(crate) fn scope_at_first_poll(&mut self) -> Option<Scope> {
+        let around = self.around.take()?;
+        let scope = (around != Around::now()).then(|| self.scope());
+        self.around = None;
+        scope
     }
 
     /// A scope with the primary's share of what is left of the time.

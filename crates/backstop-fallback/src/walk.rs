@@ -9,7 +9,9 @@
 //! | has as many requests as it is for | the next provider, without being asked |
 //! | needs a request that can't be copied | the next provider, without being asked |
 //!
-//! From the second provider on only a success is an answer: a cache that answers 404 is a miss.
+//! From the second provider on only a success is an answer: a cache that answers 404 is a miss. So is, behind a layer, what
+//! nobody asked for: a provider's copy of the request has no range, no condition of a read, and no upgrade, so its 206, its
+//! 304 and its 101 are no answers.
 
 use std::{
     borrow::Cow,

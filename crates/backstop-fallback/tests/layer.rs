@@ -16,7 +16,7 @@ use backstop_core::{
 };
 use backstop_fallback::{Answer, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::*;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -250,7 +250,7 @@ async fn the_total_holds_for_the_head_of_an_upgrade_too() {
         .layer(service_fn(|_: Req| pending::<Result<Response, Infallible>>()));
     for request in [
         with_headers(&[("connection", "upgrade"), ("upgrade", "websocket")]),
-        http::Request::builder().method("CONNECT").uri("shop:443").body(Body::empty()).unwrap(),
+        Request::builder().method("CONNECT").uri("shop:443").body(Body::empty()).unwrap(),
     ] {
         let begun = Instant::now();
         let answer = hangs.clone().oneshot(request).await.unwrap();
@@ -393,4 +393,51 @@ async fn the_total_begins_with_the_first_wait_and_not_with_the_call() {
     let call = service.call(get());
     tokio::time::advance(total * 2).await;
     assert_eq!(call.await.unwrap().status(), 200);
+}
+
+/// The status with which a chain answers, whose first provider answers so.
+async fn after(request: Req, first: u16, forced: bool) -> StatusCode {
+    let chain = FallbackChain::builder("chain")
+        .total(TOTAL)
+        .provider(Provider::value(name!("first"), move || async move { status(first) }))
+        .provider(says(name!("static")))
+        .build()
+        .unwrap();
+    let layer = FallbackLayer::builder("primary", chain)
+        // Whatever a closure makes of it.
+        .classify_fn(|result| match result {
+            Ok(response) if response.status() != 503 => Outcome::success(),
+            _ => Outcome::failure(),
+        })
+        .build()
+        .unwrap();
+    if forced {
+        layer.handle().forced("first", 1.0).unwrap();
+    }
+    let fails = service_fn(|_: Req| async { infallible(status(503)) });
+    layer.layer(fails).oneshot(request).await.unwrap().status()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_asked_a_provider_for_is_a_miss() {
+    // A condition or a range of the caller's isn't in the copy that the provider has.
+    let conditional = || Request::get("/").header("if-none-match", "\"1\"").header("range", "bytes=0-1");
+    for forced in [false, true] {
+        for unasked in [101, 103, 206, 304] {
+            assert_eq!(after(get(), unasked, forced).await, StatusCode::OK, "{unasked} {forced}");
+            let request = conditional().body(Body::empty()).unwrap();
+            assert_eq!(after(request, unasked, forced).await, StatusCode::OK, "{unasked} {forced}");
+        }
+        for answer in [200, 204, 301, 307] {
+            assert_eq!(after(get(), answer, forced).await.as_u16(), answer, "{forced}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primarys_304_and_206_are_its_answers() {
+    for answer in [206, 304] {
+        let asked = service_fn(move |_: Req| async move { infallible(status(answer)) });
+        assert_eq!(layer().layer(asked).oneshot(get()).await.unwrap().status().as_u16(), answer);
+    }
 }

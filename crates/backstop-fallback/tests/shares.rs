@@ -12,16 +12,18 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
-use backstop_core::{AllProvidersFailed, Deadline, KeepReplaced, Name, Rejection, RejectionKind, Scope, SetBy, scope};
+use backstop_core::{
+    AllProvidersFailed, Deadline, KeepReplaced, Limit, Name, Rejection, RejectionKind, Scope, SetBy, name, scope,
+};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::{
-    BoxError,
+    BoxError, Req, get,
     script::{Act, Ends, Script},
-    status,
+    status, text,
 };
 use proptest::prelude::*;
 use tokio::time::{Instant, Sleep, sleep};
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, buffer::Buffer, service_fn};
 
 /// The timer's grain: what is due between two of its ticks comes at the later one.
 const TICK: Duration = Duration::from_millis(1);
@@ -288,5 +290,36 @@ proptest! {
             let told = std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await;
             check(&plays, begun, limit, &log, told)
         })?;
+    }
+}
+
+/// What a chain answers whose caller waits for 800 ms, where its calls are made in another task, and after how long.
+async fn behind_a_buffer(asks_at_once: bool) -> (String, Duration) {
+    let primary = service_fn(move |_: Req| {
+        if asks_at_once {
+            // As one that sends the time left on: time begins in the call.
+            _ = scope::deadline();
+        }
+        pending::<Result<Response, BoxError>>()
+    });
+    let slow = Provider::value(name!("slow"), || async {
+        sleep(ms(300)).await;
+        Response::new(Body::from("slow"))
+    });
+    let chain = FallbackChain::builder("chain").total(Duration::from_secs(5)).provider(slow).build().unwrap();
+    let buffered = Buffer::new(FallbackLayer::new(name!("primary"), chain).layer(primary), 8);
+    let mut scope = Scope::limited(Limit::new(ms(800), SetBy::Caller));
+    let begun = Instant::now();
+    let mut call = std::pin::pin!(buffered.oneshot(get()));
+    let response = std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await.unwrap();
+    (text(response).await, begun.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_buffer_the_last_provider_has_its_share_of_the_callers_time() {
+    for asks_at_once in [false, true] {
+        let (answer, after) = behind_a_buffer(asks_at_once).await;
+        assert_eq!(answer, "slow", "{asks_at_once}");
+        assert_eq!(after, ms(400 + 300), "the primary had half, {asks_at_once}");
     }
 }

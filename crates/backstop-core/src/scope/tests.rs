@@ -140,6 +140,29 @@ async fn a_deadline_that_has_passed_is_told_and_time_that_has_not_begun_does_not
     assert!(scope.enter(limit).is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_scope_is_narrowed_and_never_widened() {
+    let deadline = |of| Deadline::after(ms(of), SetBy::Us);
+    for (mut scope, other, ends) in [
+        (limited(100, SetBy::Us), limited(50, SetBy::Us), Some(50)),
+        (limited(50, SetBy::Us), limited(100, SetBy::Us), Some(50)),
+        (limited(100, SetBy::Us), Scope::narrowed(deadline(50)), Some(50)),
+        (limited(50, SetBy::Us), Scope::narrowed(deadline(100)), Some(50)),
+        (Scope::narrowed(deadline(100)), limited(50, SetBy::Us), Some(50)),
+        (Scope::narrowed(deadline(50)), Scope::narrowed(deadline(100)), Some(50)),
+        (Scope::new(), limited(50, SetBy::Us), Some(50)),
+        (limited(50, SetBy::Us), Scope::new(), Some(50)),
+        (Scope::new(), Scope::narrowed(deadline(50)), Some(50)),
+        (Scope::new(), Scope::new(), None),
+    ] {
+        scope.narrow(&other);
+        assert_eq!(scope.begin(), ends.map(deadline), "{other:?}");
+    }
+    let mut limit = limited(100, SetBy::Us);
+    limit.narrow(&limited(50, SetBy::Us));
+    limit.enter(|| assert_eq!(super::limit(), Some(Some(Limit::new(ms(50), SetBy::Us))), "it has not begun by that"));
+}
+
 #[test]
 fn a_panic_inside_restores_the_outer_scope() {
     let mut outer = Scope::new();
