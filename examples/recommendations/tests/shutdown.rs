@@ -1,0 +1,30 @@
+//! How long the end of the app waits for requests that are being served.
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::time::Duration;
+
+use recommendations::{Config, start};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_and_no_longer() {
+    let running = start(Config::on_free_ports()).await.unwrap();
+    let mut stream = TcpStream::connect(running.admin()).await.unwrap();
+    let head = format!(
+        "PUT /chaos/ml HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\
+         Expect: 100-continue\r\n\r\n",
+        running.admin()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Told so once somebody waits for the body, which never comes.
+    let mut told = [0; 12];
+    stream.read_exact(&mut told).await.unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100");
+
+    tokio::time::pause();
+    let started = Instant::now();
+    running.shut_down().await;
+    assert_eq!(started.elapsed().as_secs(), Duration::from_secs(5).as_secs());
+}
