@@ -126,6 +126,8 @@ where
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
         }
+        // After the request was kept, which watches its body as well.
+        let upload = reject.watch(&mut request);
         let mut spare = Spare {
             policy: Arc::clone(policy),
             called: Called::now(),
@@ -134,6 +136,7 @@ where
             facts,
             kept,
             context,
+            upload,
         };
         if let Some(provider) = spare.draw() {
             // One that is ready holds what others may need meanwhile.
@@ -215,7 +218,13 @@ where
                         Poll::Ready(result) => spare.why_not(result),
                         Poll::Pending => {
                             spare.start();
-                            Some(timed_out(ready!(attempt.as_mut().poll_limit(cx))))
+                            let elapsed = ready!(attempt.as_mut().poll_limit(cx));
+                            if let Some(too_slow) = spare.too_slow() {
+                                // No provider could be faster.
+                                let Some(Spare { policy, context, .. }) = slot.take() else { return Poll::Pending };
+                                return Poll::Ready(policy.reject.reject(context, too_slow));
+                            }
+                            Some(timed_out(elapsed))
                         }
                     };
                     if why_not.is_none() && spare.is_final(&polled) {

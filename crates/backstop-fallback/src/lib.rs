@@ -58,6 +58,8 @@
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | next provider; a 425 is the caller's own where it came as early data (RFC 8470 §5.2) | next provider |
 //! | 5xx; other gRPC codes; any error; a refusal of a layer further in | next provider | next provider |
 //! | not ready, or no answer, in its time | next provider | next provider |
+//! | any failure, because the request's body failed | answer: no other provider could do better | next provider |
+//! | no answer in its time, most of which it waited for the request's body | the chain ends with a 408 of its own | next provider |
 //!
 //! That is [`HttpClassify`]'s judgement. Another one is chosen by
 //! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above

@@ -3,8 +3,8 @@
 use std::task::Poll;
 
 use backstop_core::{
-    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Progress, Reason, Reject,
-    RequestFacts, Scope, SetBy, scope,
+    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Progress, Reason, Reject, Rejection,
+    RejectionKind, RequestFacts, RequestFailure, Scope, SetBy, Upload, Verdict, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -33,6 +33,8 @@ where
     /// `None` where no provider needs the request.
     pub(crate) kept: Option<K::Kept>,
     pub(crate) context: J::Context,
+    /// Of a request with a body.
+    pub(crate) upload: Option<Upload>,
 }
 
 /// What [`scope::limit`] said.
@@ -146,6 +148,18 @@ where
         telemetry::primary_answered(&self.policy.chain.shared().control, &self.policy.primary, self.called);
     }
 
+    /// Whether the primary failed because the request's body did: no other provider could do better.
+    fn is_uploads_failure(&self, outcome: &Outcome) -> bool {
+        outcome.verdict == Verdict::Failure && self.upload.as_ref().is_some_and(|upload| upload.failure().is_some())
+    }
+
+    /// The rejection of a request whose primary had no more time, and spent most of it waiting for the request's body.
+    pub(crate) fn too_slow(&self) -> Option<Rejection> {
+        let (upload, started) = (self.upload.as_ref()?, self.started?);
+        let kind = RejectionKind::RequestBody(RequestFailure::TooSlow);
+        upload.held_up(started.elapsed()).then(|| Rejection::new(self.policy.chain.name().clone(), kind))
+    }
+
     /// Why this isn't an answer; `None` if it is.
     #[inline]
     pub(crate) fn why_not(&self, result: &Given<S, Req>) -> Option<WhyNot> {
@@ -153,7 +167,7 @@ where
         let outcome = self.policy.classify.classify(result);
         // RFC 8470 §5.2: where our caller used early data, a 425 is for the caller to act upon.
         let too_early_for_caller = outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data();
-        if outcome.answers() || too_early_for_caller {
+        if outcome.answers() || too_early_for_caller || self.is_uploads_failure(&outcome) {
             return None;
         }
         Some((self.policy.judge().reason(result), outcome))

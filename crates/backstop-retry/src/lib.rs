@@ -61,6 +61,7 @@
 //! | 500, 501, 505 and other 5xx; other gRPC codes | only if asked for: [`retry_on`](RetryBuilder::retry_on), [`HttpClassify::transient_code`] |
 //! | other statuses | no |
 //! | a refusal of our own: circuit open, bulkhead full | no |
+//! | a request body that failed, or that a call of `TimeoutLayer` waited for most of its time | no |
 //! | a 425, where our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
 //! | any, with a negative or unreadable `grpc-retry-pushback-ms`, or with several | no |
 //!
