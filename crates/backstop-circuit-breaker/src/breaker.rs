@@ -65,7 +65,7 @@ impl Breaker {
     /// A call that ended before it began, because the service failed to become ready.
     pub(crate) fn record_without_call(&self, outcome: Outcome) {
         if outcome.verdict == Verdict::Failure
-            && let Ok(admission) = self.circuit.admit(|| self.now())
+            && let Ok(admission) = self.circuit.admit(|| self.now(), time_left)
         {
             metrics::failed(self.name(), FailureReason::NotReady);
             self.circuit.record(admission, self.common().finished(outcome, false), || self.now());
@@ -76,6 +76,11 @@ impl Breaker {
     pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
         self.common().retry_after(wait)
     }
+}
+
+/// How long the caller of the current request will wait, where that is known. Lets its time begin.
+pub(crate) fn time_left() -> Option<Nanos> {
+    scope::time_left().map(nanos)
 }
 
 /// An admission, and what is known of its call so far. Small, because it moves with the call's future.
@@ -118,6 +123,16 @@ impl Permit {
     #[inline]
     pub(crate) fn watch(&mut self, upload: Option<Upload>) {
         self.upload = upload;
+    }
+
+    /// Whether the admission was given back.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the call's own code is running, or panicked.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.running
     }
 
     /// Leaves one that has ended in its place.

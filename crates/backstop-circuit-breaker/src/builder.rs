@@ -158,7 +158,8 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
-    /// How many probes may run at once: 1 to 1000, 1 unless set.
+    /// How many probes may run at once: 1 to 1000, 1 unless set. More only where [every caller leaves](crate#callers-who-leave)
+    /// before there is a result, for a whole wait.
     pub const fn max_concurrent_probes(mut self, probes: u32) -> Self {
         self.config.max_concurrent_probes = probes;
         self

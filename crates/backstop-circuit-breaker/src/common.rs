@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Name, Outcome, Pushback};
+use backstop_core::{ConfigError, Name, Outcome, Pushback, Verdict};
 use tokio::time::Instant;
 
 use crate::{
@@ -43,6 +43,8 @@ pub(crate) struct Common {
     reloading: Mutex<()>,
     /// Whether it was told that a circuit is asked inside its own probe.
     told_of_nesting: AtomicBool,
+    /// How many transitions there have been, of all circuits.
+    transitions: AtomicU64,
     shown_to: LastRecorder,
 }
 
@@ -60,6 +62,7 @@ impl Common {
             is_keyed,
             reloading: Mutex::default(),
             told_of_nesting: AtomicBool::new(false),
+            transitions: AtomicU64::new(0),
             shown_to: LastRecorder::default(),
         };
         common.set_times(settings);
@@ -102,6 +105,19 @@ impl Common {
     /// Whether this is the first time that a circuit is asked inside its own probe.
     pub(crate) fn is_first_nesting(&self) -> bool {
         !self.told_of_nesting.swap(true, Relaxed)
+    }
+
+    pub(crate) fn transitions(&self) -> u64 {
+        self.transitions.load(Relaxed)
+    }
+
+    pub(crate) fn count_transition(&self) {
+        self.transitions.fetch_add(1, Relaxed);
+    }
+
+    /// The wait of a circuit that opens for the first time.
+    pub(crate) fn first_wait(&self) -> Duration {
+        Duration::from_nanos(self.knobs.first_wait())
     }
 
     /// Whether nobody has been shown a state who records metrics now.
@@ -158,7 +174,10 @@ impl Common {
             Some(Pushback::After(wait)) if longest > 0 => Some(nanos(wait).min(longest)),
             _ => None,
         };
-        Finished { verdict: outcome.verdict, slow, asked }
+        // A neutral answer of the dependency's own invites to come again, and a refusal of ours was never processed. What is
+        // left is the caller's doing.
+        let abandoned = outcome.verdict == Verdict::Neutral && !outcome.transient && !outcome.unprocessed;
+        Finished { verdict: outcome.verdict, slow, asked, abandoned }
     }
 
     /// What a refused caller is told to wait where the circuit stays open for `wait`.

@@ -6,8 +6,9 @@ use backstop_core::{CircuitState, ConfigError, Name};
 use tokio::sync::watch;
 
 use crate::{
-    CircuitBreakerConfig, Events,
+    CircuitBreakerConfig, CircuitStatus, Events, Prober,
     breaker::Breaker,
+    prober::probe_circuit,
     state::{Counted, Nanos},
 };
 
@@ -57,10 +58,24 @@ impl CircuitBreakerHandle {
 
     /// The state.
     ///
-    /// A circuit whose wait has passed is open until a call comes, which is then the first probe.
+    /// A circuit whose wait has passed is open until a call comes, which is then the first probe: [`status`](Self::status)
+    /// tells the two apart.
     #[must_use]
     pub fn state(&self) -> CircuitState {
         self.breaker().circuit.state()
+    }
+
+    /// The state, with an open circuit that waits told from one that the next call may try.
+    #[must_use]
+    pub fn status(&self) -> CircuitStatus {
+        match (self.breaker().circuit.remaining_wait(self.now()), self.state()) {
+            (Some(0), _) => CircuitStatus::ProbeDue,
+            (None, CircuitState::Closed) => CircuitStatus::Closed,
+            (None, CircuitState::HalfOpen) => CircuitStatus::HalfOpen,
+            (None, CircuitState::Isolated) => CircuitStatus::Isolated,
+            // Or it has opened since.
+            _ => CircuitStatus::Open,
+        }
     }
 
     /// What has been counted since the last transition.
@@ -111,6 +126,56 @@ impl CircuitBreakerHandle {
     #[must_use]
     pub fn events(&self) -> Events {
         Events::new(Arc::clone(&self.has))
+    }
+
+    /// A future that makes probe calls itself, so that a circuit closes though nobody calls: spawn it.
+    ///
+    /// Without traffic an open circuit stays open: only calls can find out that the dependency is well. Use a prober where
+    /// there may be none, as for a fallback, or where a report should tell the truth of a dependency that nobody needs
+    /// just now.
+    ///
+    /// `probe` makes one call of the dependency, past the circuit: `Ok` where it is well. An error that tells of a refusal of
+    /// ours, such as a full bulkhead, says nothing; any other is a failure, as is a call that takes longer than a probe's
+    /// [lease](crate::CircuitBreakerBuilder::probe_lease). A response with a bad status is for `probe` to turn into an error.
+    ///
+    /// - It is called whenever the circuit has waited long enough, one call at a time, and takes one of the
+    ///   [permits](crate::CircuitBreakerBuilder::max_concurrent_probes) that real calls take.
+    /// - It supplies at most one success less than the
+    ///   [threshold](crate::CircuitBreakerBuilder::success_threshold), unless no real call had a result for a whole wait and
+    ///   none is running: a health check that asks for little mustn't close a circuit whose real calls fail.
+    /// - It never probes a circuit that is isolated.
+    ///
+    /// It ends with the circuit, that is when the layer, its services and its handles are gone, and keeps none of them.
+    /// Before that, drop it or give it a signal: [`Prober::until`]. A panic in `probe` is a failure, and ends the prober.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let drain = std::future::pending::<()>();
+    /// let breaker = CircuitBreakerLayer::builder("catalog").consecutive_failures(1).build()?;
+    /// let circuit = breaker.handle();
+    /// tokio::spawn(circuit.prober(|| async { ask_catalog("/livez").await }).until(drain));
+    /// # async fn ask_catalog(_: &str) -> Result<(), std::io::Error> { Ok(()) }
+    /// # use tower::{Layer, ServiceExt, service_fn};
+    /// # breaker.layer(service_fn(|_: http::Request<()>| async {
+    /// #     Ok::<_, std::io::Error>(http::Response::builder().status(502).body(String::new()).unwrap())
+    /// # })).oneshot(http::Request::new(())).await?;
+    /// # assert_eq!(circuit.state(), CircuitState::Open);
+    /// # circuit.subscribe().wait_for(|state| *state == CircuitState::Closed).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<F, Fut, E>>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: 'static,
+    {
+        Prober::new(probe_circuit(Arc::downgrade(&self.has), probe))
     }
 
     /// Refuses every call until [`close`](Self::close) or [`reset`](Self::reset).

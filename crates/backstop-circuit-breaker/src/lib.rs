@@ -71,7 +71,8 @@
 //!
 //! Every transition starts a *generation*. A result counts in the generation that admitted its call, or not at all: a
 //! call that was made before the circuit opened neither closes nor reopens it later. Nothing has to run for any of
-//! this; a circuit whose wait has passed stays open until somebody calls.
+//! this; a circuit whose wait has passed stays open until somebody calls. Where nobody may, spawn a
+//! [prober](CircuitBreakerHandle::prober), which makes the calls itself.
 //!
 //! # Knobs
 //!
@@ -238,6 +239,19 @@
 //! dependency is well closes again, whatever becomes of calls in the meantime: also where nobody reads bodies to their
 //! end, and over streams that have none.
 //!
+//! # Callers who leave
+//!
+//! A probe whose caller leaves too soon says nothing, and meanwhile others were refused. So that strangers can't keep a
+//! circuit from closing:
+//!
+//! - A caller's [deadline](backstop_core::scope::deadline) that ended a probe is known to be too short. Callers with less
+//!   than twice that time left become probes only when nobody else did for a wait and a quarter. A probe that succeeds
+//!   shows that its time was long enough, and when the circuit closes all that is forgotten.
+//! - Nothing tells beforehand of callers who hang up. When no probe has had a result for a whole wait, because each
+//!   caller left, each that leaves makes room for one probe more at once than
+//!   [configured](CircuitBreakerBuilder::max_concurrent_probes), up to 1000 more, until the circuit closes or opens. So a
+//!   caller who stays becomes a probe.
+//!
 //! # Where timeouts belong
 //!
 //! Inside the breaker, around the client: `backstop-timeout` there ends a hung call with an answer that the breaker
@@ -270,12 +284,14 @@
 //! | metric | labels | counts |
 //! |---|---|---|
 //! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the state that the circuit is in, 0 for the others; set with each transition, and when the layer is built, or applied first after a recorder was installed |
-//! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow` | calls that speak against the service; `slow` are those that succeeded |
+//! | `circuit_breaker_probe_due_timestamp_seconds` (gauge) | `name` | the Unix time at which an open circuit's wait ends, 0 where it isn't open. Once that time has passed, the circuit is open and may be tried |
+//! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls that speak against the service; `slow` are those that succeeded, `probe` those of a [prober](CircuitBreakerHandle::prober) |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
 //! | `circuit_breaker_rejections_total` | `name` | refusals |
 //! | `circuit_breaker_unguarded_total` | `name` | calls without a circuit, see [`KeyedCircuitBreakerLayer`] |
 //!
-//! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait.
+//! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait; its [`status`](CircuitBreakerHandle::status)
+//! says `probe-due` of an open circuit whose wait has passed, which the next call may try.
 //! [`subscribe`](CircuitBreakerHandle::subscribe) tells of the latest state, [`events`](CircuitBreakerHandle::events) of
 //! each [`Transition`] in order, with a number that shows a slow reader what it missed. All of these, log and listeners,
 //! are told without any lock held, when the circuit already is in its new state.
@@ -305,9 +321,11 @@ mod layer;
 mod metrics;
 mod observe;
 mod preset;
+mod prober;
 mod probing;
 mod service;
 mod state;
+mod status;
 mod telemetry;
 mod transition;
 
@@ -321,5 +339,7 @@ pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBrea
 pub use layer::CircuitBreakerLayer;
 pub use observe::{Observe, UntilBodyEnd, UntilHeaders};
 pub use preset::Preset;
+pub use prober::Prober;
 pub use service::CircuitBreaker;
+pub use status::CircuitStatus;
 pub use transition::{Events, Transition, TransitionReason};

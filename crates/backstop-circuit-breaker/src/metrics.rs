@@ -6,6 +6,8 @@
 
 use backstop_core::{CircuitState, Name};
 
+use crate::state::Nanos;
+
 /// How a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureReason {
@@ -22,17 +24,21 @@ pub(crate) enum FailureReason {
     Panic,
     /// It succeeded, but took too long.
     Slow,
+    /// It was a prober's own.
+    Probe,
 }
 
 #[cfg(not(feature = "metrics"))]
 mod recorder {
-    use super::{CircuitState, FailureReason, Name};
+    use std::time::Duration;
+
+    use super::{CircuitState, FailureReason, Name, Nanos};
 
     pub(crate) const fn failed(_: &Name, _: FailureReason) {}
     pub(crate) const fn refused(_: &Name) {}
     pub(crate) const fn unguarded(_: &Name) {}
     pub(crate) const fn entered(_: &Name, _: CircuitState) {}
-    pub(crate) fn show_state(_: &Name, _: impl Fn() -> CircuitState) {}
+    pub(crate) fn show_state(_: &Name, _: impl Fn() -> (CircuitState, Option<Nanos>), _: impl Fn(Nanos) -> Duration) {}
 
     #[derive(Debug, Default)]
     pub(crate) struct LastRecorder(());
@@ -46,9 +52,19 @@ mod recorder {
 
 #[cfg(feature = "metrics")]
 mod recorder {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+        time::Duration,
+    };
 
-    use super::{CircuitState, FailureReason, Name};
+    use super::{CircuitState, FailureReason, Name, Nanos};
+
+    #[expect(clippy::disallowed_types, reason = "dashboards compare it with the time of day")]
+    fn since_1970() -> Duration {
+        use std::time::SystemTime;
+
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
 
     const STATES: [CircuitState; 4] =
         [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen, CircuitState::Isolated];
@@ -62,6 +78,7 @@ mod recorder {
             FailureReason::Dropped => "dropped",
             FailureReason::Panic => "panic",
             FailureReason::Slow => "slow",
+            FailureReason::Probe => "probe",
         };
         metrics::counter!("circuit_breaker_failures_total", "name" => name.to_string(), "reason" => reason)
             .increment(1);
@@ -94,15 +111,25 @@ mod recorder {
 
     /// Sets the gauge of the state to 1 and those of the others to 0.
     ///
+    /// That a wait has passed is no transition. So when it will is a gauge of its own: a Unix time in seconds, and 0 unless
+    /// the circuit is open.
+    ///
     /// Two threads may do this at once, for two transitions. Each looks again when it is done, and whoever finds the
     /// circuit in another state than it has shown shows that: so the last to write has shown what is.
-    pub(crate) fn show_state(name: &Name, now: impl Fn() -> CircuitState) {
+    pub(crate) fn show_state(
+        name: &Name,
+        now: impl Fn() -> (CircuitState, Option<Nanos>),
+        left: impl Fn(Nanos) -> Duration,
+    ) {
         let gauge = |state: CircuitState| metrics::gauge!("circuit_breaker_state", "name" => name.to_string(), "state" => state.as_str());
         loop {
             let shown = now();
+            let (state, open_until) = shown;
             // First the zeros, so that no two are ever at 1.
-            STATES.iter().filter(|state| **state != shown).for_each(|state| gauge(*state).set(0.0));
-            gauge(shown).set(1.0);
+            STATES.iter().filter(|other| **other != state).for_each(|other| gauge(*other).set(0.0));
+            gauge(state).set(1.0);
+            let due = open_until.map_or(0.0, |until| (since_1970() + left(until)).as_secs_f64());
+            metrics::gauge!("circuit_breaker_probe_due_timestamp_seconds", "name" => name.to_string()).set(due);
             if now() == shown {
                 return;
             }

@@ -10,7 +10,13 @@ use std::{
 use backstop_core::{Classify, ErrorRef, HttpClassify, HttpReject, Reject};
 use tower_service::Service;
 
-use crate::{CircuitBreakerFuture, Observe, UntilHeaders, breaker::Permit, held::Link, layer::Shared, state::Refused};
+use crate::{
+    CircuitBreakerFuture, Observe, UntilHeaders,
+    breaker::{Permit, time_left},
+    held::Link,
+    layer::Shared,
+    state::Refused,
+};
 
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
 pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders, L = Arc<Shared<C, J>>> {
@@ -79,7 +85,7 @@ where
         // last probe's permit.
         let admitted = match self.refused.take() {
             Some(refused) => Err(refused),
-            None => breaker.circuit.admit(|| breaker.now()),
+            None => breaker.circuit.admit(|| breaker.now(), time_left),
         };
         match admitted {
             Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || {

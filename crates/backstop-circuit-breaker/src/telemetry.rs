@@ -12,7 +12,7 @@ use crate::{
     Transition, TransitionReason,
     common::Common,
     metrics,
-    state::{Circuit, Knobs, Observer},
+    state::{Circuit, Knobs, Nanos, Observer},
 };
 
 /// Tells of one circuit, by the name that it has in common with others.
@@ -45,7 +45,8 @@ impl Telemetry {
     pub(crate) fn show_state(&self, circuit: &Circuit<Self>) {
         // No gauge could show the states of many circuits of one name.
         if !self.common.is_keyed() {
-            metrics::show_state(self.common.name(), || circuit.state());
+            let left = |until: Nanos| Duration::from_nanos(until.saturating_sub(self.common.now().get()));
+            metrics::show_state(self.common.name(), || (circuit.state(), circuit.open_until()), left);
         }
     }
 }
@@ -95,6 +96,7 @@ impl Observer for Telemetry {
     }
 
     fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
+        self.common.count_transition();
         log(self.common.name(), transition);
         metrics::entered(self.common.name(), transition.to);
         self.show_state(circuit);

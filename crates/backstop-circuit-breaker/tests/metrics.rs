@@ -22,6 +22,8 @@ use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
 const WAIT: Duration = Duration::from_secs(60);
 
+const DUE: &str = "circuit_breaker_probe_due_timestamp_seconds";
+
 type Values = Arc<Mutex<BTreeMap<String, f64>>>;
 
 #[derive(Clone, Default)]
@@ -68,10 +70,11 @@ impl Recorded {
         Arc::new(One(Arc::clone(&self.0), format!("{}{{{}}}", key.name(), labels.join(","))))
     }
 
-    /// Whatever isn't 0.
+    /// Whatever isn't 0, but the time at which a probe is due.
     fn shown(&self) -> Vec<String> {
         let values = self.0.lock().unwrap();
-        values.iter().filter(|(_, value)| **value != 0.0).map(|(name, value)| format!("{name} {value}")).collect()
+        let values = values.iter().filter(|(name, _)| !name.starts_with(DUE));
+        values.filter(|(_, value)| **value != 0.0).map(|(name, value)| format!("{name} {value}")).collect()
     }
 }
 
@@ -162,7 +165,7 @@ fn a_layer_that_is_applied_shows_its_state_once_to_each_recorder() {
         let _guard = metrics::set_default_local_recorder(recorded);
         (0..10).for_each(|_| drop(layer.layer(())));
         assert_eq!(recorded.shown(), ["circuit_breaker_state{name=upstream,state=isolated} 1"]);
-        assert_eq!(recorded.1.load(Relaxed), 4, "a gauge for each state");
+        assert_eq!(recorded.1.load(Relaxed), 5, "a gauge for each state, and one for when a probe is due");
     }
 }
 
@@ -192,4 +195,23 @@ async fn each_way_to_fail_has_its_reason() {
     let expected = ["dropped", "error", "panic", "slow"]
         .map(|reason| format!("circuit_breaker_failures_total{{name=upstream,reason={reason}}} 1"));
     assert_eq!(failures, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_at_which_a_probe_is_due_is_shown_while_the_circuit_is_open() {
+    let recorded = Recorded::default();
+    let _guard = metrics::set_default_local_recorder(&recorded);
+    let layer = layer();
+    let due = || recorded.0.lock().unwrap()[&format!("{DUE}{{name=upstream}}")];
+    assert_eq!(due(), 0.0);
+    #[expect(clippy::disallowed_types, reason = "it is the time of day that is shown")]
+    let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    for _ in 0..2 {
+        call(&layer, StatusCode::BAD_GATEWAY).await;
+    }
+    let wait = due() - now.as_secs_f64();
+    assert!((60.0..120.0).contains(&wait), "{wait}");
+    advance(WAIT).await;
+    call(&layer, StatusCode::OK).await;
+    assert_eq!(due(), 0.0);
 }

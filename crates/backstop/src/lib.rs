@@ -177,8 +177,8 @@ pub use backstop_bulkhead::{Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadH
 pub use backstop_circuit_breaker as circuit_breaker;
 #[cfg(feature = "circuit-breaker")]
 pub use backstop_circuit_breaker::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer, Counts,
-    KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer, OnDrop,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer,
+    CircuitStatus, Counts, KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer, OnDrop, Prober,
 };
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]

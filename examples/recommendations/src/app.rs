@@ -18,16 +18,22 @@ use crate::user_id::{UserId, no_user_id};
 
 /// The app.
 ///
+/// Of what callers send in headers of how long they wait, only `trusted_deadline` is believed, and only where a proxy in
+/// front sets it: anybody else could send a millisecond with each request, and make probes of circuits fail to find anything out.
+///
 /// # Errors
 /// [`ConfigError`] says what of a layer is configured wrong: nothing, as it is.
-pub fn app(recommender: Recommender) -> Result<Router, ConfigError> {
+pub fn app(recommender: Recommender, trusted_deadline: Option<DeadlineHeader>) -> Result<Router, ConfigError> {
+    let mut deadline = DeadlineLayer::builder("app");
+    if let Some(header) = trusted_deadline {
+        deadline = deadline.trust(header);
+    }
     let around_all = ServiceBuilder::new()
         // Outermost, so that it sees every degradation that is reported while a request is served, however deep, and so
         // that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a good one.
         .layer(DegradationHeaderLayer::new())
-        // At the edge, so that all that is done for a request knows when nobody waits for it any more. What a proxy tells of
-        // its caller's wait only ever shortens it, so it is no harm to trust it, whoever sends it.
-        .layer(DeadlineLayer::builder("app").trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build()?);
+        // At the edge, so that all that is done for a request knows when nobody waits for it any more.
+        .layer(deadline.build()?);
     Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
         .route("/api/recommendations/", get(async || no_user_id()))

@@ -6,6 +6,8 @@ mod values;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use backstop::DeadlineHeader;
+
 pub use self::args::Args;
 pub use self::values::{AdminToken, BaseUrl, ValueError};
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub catalog_url: Option<BaseUrl>,
     /// How long a circuit that opened refuses calls before it lets a probe through.
     pub circuit_wait: Duration,
+    /// The header in which a proxy in front tells how long its caller waits. Only for a proxy that sets it on every request.
+    pub trusted_deadline: Option<DeadlineHeader>,
     /// What admin requests must show. Without one, the admin listener is for loopback only.
     pub admin_token: Option<AdminToken>,
 }
@@ -55,6 +59,7 @@ impl Default for Config {
             catalog_url: None,
             // Backstop's own default is 60 s; a newcomer wants to see the recovery.
             circuit_wait: Duration::from_secs(5),
+            trusted_deadline: None,
             admin_token: None,
         }
     }

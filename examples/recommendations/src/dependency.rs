@@ -33,9 +33,13 @@ const LARGEST_ANSWER: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Dependency {
     // Boxed to have a name. A stack that is used where it is built needs none, and saves two allocations a call.
-    service: BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxError>,
+    service: Service,
+    /// The same without retry and circuit breaker: what a probe calls.
+    past_circuit: Service,
     circuit: CircuitBreakerHandle,
 }
+
+type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxError>;
 
 impl Dependency {
     pub(crate) fn new(name: Name, client: HttpClient, circuit_wait: Duration) -> Result<Self, ConfigError> {
@@ -49,11 +53,26 @@ impl Dependency {
             .build()?;
         let handle = circuit.handle();
 
+        let past_circuit = ServiceBuilder::new()
+            // Inside retry and circuit, so that neither a retry that waits for its turn nor a refused call holds a permit.
+            .layer(BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?)
+            // Inside all that may wait or repeat: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
+            // since `call` reads that.
+            .layer(TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?)
+            // Innermost, where the least is left: the other service learns how long its answer is waited for.
+            .layer(
+                PropagateDeadlineLayer::builder(name.clone())
+                    .send(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
+                    .build()?,
+            )
+            .service_fn(move |request| call(client.clone(), request));
+        let past_circuit = BoxCloneSyncService::new(past_circuit);
+
         let service = ServiceBuilder::new()
             // Outermost of them, so that the circuit sees every attempt, and learns fast. A refusal of the circuit is
             // not repeated.
             .layer(
-                RetryLayer::builder(name.clone())
+                RetryLayer::builder(name)
                     .max_attempts(2)
                     .backoff_base(Duration::from_millis(10))
                     .build()?,
@@ -61,16 +80,9 @@ impl Dependency {
             // Around the timeout, so that a call that hangs is a failure which it counts. While it is open, nothing further
             // in is even asked.
             .layer(circuit)
-            // Inside both, so that neither a retry that waits for its turn nor a refused call holds a permit.
-            .layer(BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?)
-            // Inside all that may wait or repeat: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
-            // since `call` reads that.
-            .layer(TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?)
-            // Innermost, where the least is left: the other service learns how long its answer is waited for.
-            .layer(PropagateDeadlineLayer::builder(name).send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build()?)
-            .service_fn(move |request| call(client.clone(), request));
+            .service(past_circuit.clone());
 
-        Ok(Self { service: BoxCloneSyncService::new(service), circuit: handle })
+        Ok(Self { service: BoxCloneSyncService::new(service), past_circuit, circuit: handle })
     }
 
     pub(crate) fn circuit(&self) -> CircuitBreakerHandle {
@@ -79,19 +91,28 @@ impl Dependency {
 
     /// Gets `uri`, and reads what it answers.
     pub(crate) async fn get<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
-        let mut request = Request::new(Empty::new());
-        *request.uri_mut() = uri;
-        let mut response = self.service.clone().oneshot(request).await?;
-        // One of our own layers answered. As an error it still tells the chain why.
-        if let Some(rejection) = response.extensions_mut().remove::<Rejection>() {
-            return Err(rejection.into());
-        }
-        if response.status() != StatusCode::OK {
-            return Err(format!("status {}", response.status()).into());
-        }
-        let body = to_bytes(response.into_body(), LARGEST_ANSWER).await?;
-        Ok(serde_json::from_slice(&body)?)
+        get(self.service.clone(), uri).await
     }
+
+    /// The same past the circuit, for the circuit's own prober, which has a permit already.
+    pub(crate) async fn probe<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
+        get(self.past_circuit.clone(), uri).await
+    }
+}
+
+async fn get<T: DeserializeOwned>(service: Service, uri: Uri) -> Result<T, BoxError> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = uri;
+    let mut response = service.oneshot(request).await?;
+    // One of our own layers answered. As an error it still tells the chain why.
+    if let Some(rejection) = response.extensions_mut().remove::<Rejection>() {
+        return Err(rejection.into());
+    }
+    if response.status() != StatusCode::OK {
+        return Err(format!("status {}", response.status()).into());
+    }
+    let body = to_bytes(response.into_body(), LARGEST_ANSWER).await?;
+    Ok(serde_json::from_slice(&body)?)
 }
 
 /// The connections of the process, shared by all dependencies.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use backstop::CircuitState;
+use backstop::CircuitStatus;
 use serde::Serialize;
 
 use crate::recommender::Recommender;
@@ -38,9 +38,9 @@ pub(crate) async fn health(State(recommender): State<Recommender>) -> Json<Healt
         .circuits()
         .iter()
         .map(|circuit| {
-            let state = circuit.state();
-            let status = if state == CircuitState::Closed { Status::Healthy } else { Status::Degraded };
-            (circuit.name().to_string(), Component { status, circuit: state.as_str() })
+            let circuit_status = circuit.status();
+            let status = if circuit_status == CircuitStatus::Closed { Status::Healthy } else { Status::Degraded };
+            (circuit.name().to_string(), Component { status, circuit: circuit_status.as_str() })
         })
         .collect();
     let degraded = components.values().any(|component| component.status == Status::Degraded);

@@ -4,9 +4,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use backstop::{
-    AllProvidersFailed, CircuitState, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Provider, name,
+    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Prober, Provider, name,
 };
-use tokio::time::interval;
 
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
@@ -22,9 +21,6 @@ const OLDEST: Duration = Duration::from_secs(60 * 60);
 
 /// How many users' answers are remembered.
 const REMEMBERED_USERS: u64 = 10_000;
-
-/// How often a fallback that nobody needs is asked whether it is well again.
-const RECHECK: Duration = Duration::from_secs(1);
 
 /// Recommends, from the best source that has an answer.
 #[derive(Debug, Clone)]
@@ -77,19 +73,13 @@ impl Recommender {
         self.chain.execute(user).await
     }
 
-    /// Asks the catalog now and then while its circuit is open, so that it closes though nobody needs it. Never ends.
+    /// Asks the catalog now and then while its circuit is open, so that it closes though nobody needs it: spawn it.
     ///
     /// Only calls close a circuit, and a fallback has none while what stands before it is well. So it would stay open,
-    /// and the health report degraded, until the fallback is needed: the worst moment to find out.
-    pub async fn recheck_catalog(self) {
-        let mut pace = interval(RECHECK);
-        loop {
-            pace.tick().await;
-            if self.catalog.circuit().state() != CircuitState::Closed {
-                // The circuit refuses it until its wait is over, and then learns from how it went. We needn't.
-                let _ = self.catalog.clone().recommend().await;
-            }
-        }
+    /// and the health report degraded, until the fallback is needed: the worst moment to find out. The ML service needs no
+    /// prober: each request that comes asks it first, and whoever asks is answered meanwhile.
+    pub fn prober(&self) -> Prober<impl Future<Output = ()> + use<>> {
+        self.catalog.prober()
     }
 
     /// The circuits around the services that it asks.

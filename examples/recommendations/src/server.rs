@@ -95,19 +95,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let recommender = Recommender::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
     let circuits = recommender.circuits().clone();
 
-    let routes = app(recommender.clone()).map_err(StartError::Layer)?;
+    let routes = app(recommender.clone(), config.trusted_deadline).map_err(StartError::Layer)?;
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), guard);
     let (stop, stopped) = watch::channel(());
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, routes, stopped.clone()));
     tasks.spawn(serve(admin_listener, admin, stopped.clone()));
-    tasks.spawn(async move {
-        tokio::select! {
-            () = recommender.recheck_catalog() => {}
-            () = told(stopped) => {}
-        }
-    });
+    tasks.spawn(recommender.prober().until(told(stopped)));
     Ok(Running { app: app_address, admin: admin_address, chaos, circuits, stop, tasks })
 }
 

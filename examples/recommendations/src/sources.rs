@@ -1,6 +1,6 @@
 //! Where recommendations come from.
 
-use backstop::{CircuitBreakerHandle, LastKnownValues};
+use backstop::{LastKnownValues, Prober};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
@@ -61,8 +61,13 @@ impl Catalog {
         fetch(&self.service, self.popular).await
     }
 
-    pub(crate) fn circuit(&self) -> CircuitBreakerHandle {
-        self.service.circuit()
+    /// Makes probe calls itself while the catalog's circuit is open: see [`Recommender::prober`](crate::Recommender::prober).
+    pub(crate) fn prober(&self) -> Prober<impl Future<Output = ()> + use<>> {
+        let catalog = self.clone();
+        self.service.circuit().prober(move || {
+            let Self { service, popular } = catalog.clone();
+            async move { service.probe::<Items>(popular).await.map(drop) }
+        })
     }
 }
 

@@ -205,7 +205,7 @@ async fn a_catalog_that_nobody_asks_is_found_well_again() {
     until("both circuits open", || async {
         app.recommend(&somebody_new()).await.assert_from("static_bestsellers");
         let states = [app.circuit("ml_service").await, app.circuit("popular_items").await];
-        states.iter().all(|circuit| circuit["state"] == "open").then_some(())
+        states.iter().all(|circuit| circuit["state"] != "closed").then_some(())
     })
     .await;
     for upstream in BOTH {

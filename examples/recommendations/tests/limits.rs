@@ -8,8 +8,10 @@
 
 mod common;
 
-use common::{Answer, App, until};
+use backstop::DeadlineHeader;
+use common::{Answer, App, WAIT, until};
 use http::Request;
+use recommendations::Config;
 use serde_json::json;
 
 /// Asks as a proxy does that tells how long its caller waits.
@@ -21,7 +23,8 @@ async fn ask_within(app: &App, millis: &str) -> Answer {
 
 #[tokio::test]
 async fn a_caller_in_a_hurry_has_the_best_that_there_is_time_for_and_opens_no_circuit() {
-    let app = App::start().await;
+    let trusted_deadline = Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
+    let app = App::with(Config { trusted_deadline, circuit_wait: WAIT, ..Config::on_free_ports() }).await;
     for upstream in ["ml", "catalog"] {
         app.set_fault(upstream, json!({ "fault": "hang" })).await;
     }
@@ -47,4 +50,15 @@ async fn a_caller_in_a_hurry_has_the_best_that_there_is_time_for_and_opens_no_ci
         }
         assert_eq!(app.circuit("ml_service").await["state"], "open", "{millis}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_who_tells_a_time_is_not_believed_unless_the_operator_says_so() {
+    let app = App::start().await;
+    app.set_fault("ml", json!({ "fault": "hang" })).await;
+    // Believed, it would leave no time for the second source, and its calls would count as nothing.
+    for _ in 0..3 {
+        ask_within(&app, "1").await.assert_from("popular_items");
+    }
+    assert_ne!(app.circuit("ml_service").await["state"], "closed");
 }

@@ -5,7 +5,7 @@ use std::{fmt, hash::Hash, sync::Arc};
 use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 
 use super::map::Keyed;
-use crate::{CircuitBreakerConfig, CircuitBreakerHandle};
+use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, prober::probe_keys};
 
 /// Looks at circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
@@ -66,6 +66,25 @@ where
         K: Eq + Hash,
     {
         Some(CircuitBreakerHandle::new(self.keyed.find(key)?))
+    }
+
+    /// A future that makes probe calls itself, so that circuits close though nobody calls with their keys: spawn it.
+    ///
+    /// As [`CircuitBreakerHandle::prober`], for the circuits of all keys: at most 16 keys are probed at once, the others
+    /// when one of those has ended. It looks for circuits that may be tried every quarter of a [wait](crate::Wait), and at
+    /// most every 50 ms, at least every 5 s; not at all while none is open. It looks at all keys, a sixteenth at a time: a
+    /// call whose key is among those waits for that long, less than a millisecond where there are 100,000 keys. A key that is
+    /// being probed makes no room for others.
+    ///
+    /// It ends when the layer, its services and these handles are gone.
+    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, C, J, F, Fut, E>>
+    where
+        K: Clone,
+        F: FnMut(K) -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: 'static,
+    {
+        Prober::new(probe_keys(Arc::downgrade(&self.keyed), probe))
     }
 
     /// All keys with their circuits, in no order. While the handles are kept, the circuits make no room for others.

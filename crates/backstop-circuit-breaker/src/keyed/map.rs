@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use backstop_core::Name;
+use backstop_core::{CircuitState, Name};
 
 use super::shards::{Pointer, Shards, Spare};
 use crate::{breaker::Breaker, common::Common, config::Settings, handle::HasBreaker, held::Link};
@@ -70,6 +70,28 @@ impl<K, C, J> Keyed<K, C, J> {
             *self.settings() = Arc::clone(&settings);
             self.circuits.for_each(|_, of_key| of_key.breaker.circuit.reload(&settings.circuit));
         });
+    }
+
+    /// Each shard once, from the one that is asked for on.
+    pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, C, J> {
+        Shards::<K, Arc<OfKey<C, J>>>::indexes_from(first)
+    }
+
+    /// So many circuits of a shard, at most, that are open or half-open.
+    pub(crate) fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
+    where
+        K: Clone,
+        C: Send + Sync + 'static,
+        J: Send + Sync + 'static,
+    {
+        let mut open: Vec<(K, Arc<dyn HasBreaker>)> = Vec::new();
+        self.circuits.for_each_in(shard, |key, of_key| {
+            let is_open = matches!(of_key.breaker.circuit.state(), CircuitState::Open | CircuitState::HalfOpen);
+            if is_open && open.len() < most {
+                open.push((key.clone(), Arc::clone(of_key) as Arc<dyn HasBreaker>));
+            }
+        });
+        open
     }
 
     pub(crate) fn all(&self) -> Vec<(K, Arc<OfKey<C, J>>)>

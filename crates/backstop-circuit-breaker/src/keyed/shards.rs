@@ -75,6 +75,16 @@ impl<K, P> Shards<K, P> {
         }
     }
 
+    pub(super) fn indexes_from(first: usize) -> impl Iterator<Item = usize> + use<K, P> {
+        (0..SHARDS).map(move |next| (first + next) % SHARDS)
+    }
+
+    pub(super) fn for_each_in(&self, shard: usize, mut look: impl FnMut(&K, &P)) {
+        if let Some(shard) = self.shards.get(shard) {
+            lock(shard).iter().for_each(|(key, value)| look(key, value));
+        }
+    }
+
     /// Takes room for one key, if there is any.
     fn reserve(&self) -> bool {
         self.len.fetch_update(Relaxed, Relaxed, |len| (len < self.max_keys).then_some(len + 1)).is_ok()

@@ -79,7 +79,7 @@ fn opened(settings: Settings) -> Shared {
 
 impl Circuit<Log> {
     fn call(&self, verdict: Verdict, now: Nanos) {
-        let admission = self.admit(|| now).unwrap();
+        let admission = self.admit(|| now, || None).unwrap();
         self.record(admission, verdict, || now);
     }
 
@@ -122,7 +122,7 @@ fn race<T: Send + 'static>(circuit: &Shared, each: Vec<Step<T>>) -> Vec<T> {
 type Step<T> = Box<dyn FnOnce(&Circuit<Log>) -> T + Send>;
 
 fn admits(now: Nanos) -> Step<Option<Admission>> {
-    Box::new(move |circuit| circuit.admit(|| now).ok())
+    Box::new(move |circuit| circuit.admit(|| now, || None).ok())
 }
 
 fn records(admission: Admission, verdict: Verdict, now: Nanos) -> Step<Option<Admission>> {
@@ -134,7 +134,7 @@ fn records(admission: Admission, verdict: Verdict, now: Nanos) -> Step<Option<Ad
 
 fn calls(verdict: Verdict) -> Step<()> {
     Box::new(move |circuit| {
-        if let Ok(admission) = circuit.admit(|| 0) {
+        if let Ok(admission) = circuit.admit(|| 0, || None) {
             circuit.record(admission, verdict, || 0);
         }
     })
@@ -160,7 +160,7 @@ fn racing_callers_at_the_end_of_the_wait_get_exactly_the_allowed_probes() {
 fn an_expired_lease_and_its_late_holder_give_back_one_permit() {
     check(|| {
         let circuit = opened(CONSECUTIVE);
-        let late = circuit.admit(|| WAIT).unwrap();
+        let late = circuit.admit(|| WAIT, || None).unwrap();
         let later = WAIT + LEASE;
         let steps = vec![records(late, Verdict::Neutral, later), admits(later), admits(later)];
         assert_eq!(admitted(race(&circuit, steps)).len(), 1);
@@ -171,12 +171,12 @@ fn an_expired_lease_and_its_late_holder_give_back_one_permit() {
 fn a_probe_that_failed_is_followed_by_a_whole_wait() {
     check(|| {
         let circuit = opened(CONSECUTIVE);
-        let probe = circuit.admit(|| WAIT).unwrap();
+        let probe = circuit.admit(|| WAIT, || None).unwrap();
         let fails = records(probe, Verdict::Failure, WAIT + 1);
         let probes = admitted(race(&circuit, vec![fails, admits(WAIT + 1), admits(WAIT + 1)]));
         assert_eq!((circuit.state(), probes.len()), (Open, 0));
-        assert!(circuit.admit(|| WAIT + WAIT).is_err());
-        assert!(circuit.admit(|| WAIT + 1 + WAIT).is_ok());
+        assert!(circuit.admit(|| WAIT + WAIT, || None).is_err());
+        assert!(circuit.admit(|| WAIT + 1 + WAIT, || None).is_ok());
     });
 }
 
@@ -185,7 +185,7 @@ fn a_late_result_never_counts_in_another_generation() {
     for verdict in [Verdict::Success, Verdict::Failure] {
         check(move || {
             let circuit = circuit(CONSECUTIVE);
-            let (first, late) = (circuit.admit(|| 0).unwrap(), circuit.admit(|| 0).unwrap());
+            let (first, late) = (circuit.admit(|| 0, || None).unwrap(), circuit.admit(|| 0, || None).unwrap());
             circuit.call(Verdict::Failure, 0);
             circuit.record(first, Verdict::Failure, || 0);
             let probes = admitted(race(&circuit, vec![admits(WAIT), records(late, verdict, WAIT)]));
@@ -200,7 +200,7 @@ fn a_failure_from_before_a_reset_is_not_counted_after_it() {
     for settings in [CONSECUTIVE, rate(1.0, 2, 2)] {
         check(move || {
             let circuit = circuit(settings);
-            let late = circuit.admit(|| 0).unwrap();
+            let late = circuit.admit(|| 0, || None).unwrap();
             race(
                 &circuit,
                 vec![
@@ -223,7 +223,7 @@ fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
     for first in [Verdict::Success, Verdict::Failure] {
         check(move || {
             let circuit = circuit(rate(1.0, 2, 2));
-            let late = circuit.admit(|| 0).unwrap();
+            let late = circuit.admit(|| 0, || None).unwrap();
             let resets: Step<Option<Admission>> = Box::new(move |circuit| {
                 circuit.reset();
                 circuit.call(first, 0);
@@ -258,9 +258,9 @@ fn the_count_stays_that_of_the_ring() {
 fn whatever_becomes_of_the_probes_the_circuit_closes_again() {
     check(|| {
         let circuit = opened(CONSECUTIVE);
-        let leaks: Step<()> = Box::new(|circuit| _ = circuit.admit(|| WAIT));
+        let leaks: Step<()> = Box::new(|circuit| _ = circuit.admit(|| WAIT, || None));
         let gives_up: Step<()> = Box::new(|circuit| {
-            if let Ok(probe) = circuit.admit(|| WAIT + LEASE) {
+            if let Ok(probe) = circuit.admit(|| WAIT + LEASE, || None) {
                 circuit.record(probe, Verdict::Neutral, || WAIT + LEASE);
             }
         });
@@ -276,7 +276,7 @@ fn a_probe_with_a_good_head_counts_once_though_its_lease_expires_meanwhile() {
     for verdict in [Verdict::Success, Verdict::Neutral] {
         check(move || {
             let circuit = opened(Settings { success_threshold: 3, ..CONSECUTIVE });
-            let mut probe = circuit.admit(|| WAIT).unwrap();
+            let mut probe = circuit.admit(|| WAIT, || None).unwrap();
             circuit.head_is_good(&mut probe);
             let probes = admitted(race(&circuit, vec![records(probe, verdict, later), admits(later)]));
             assert_eq!((circuit.state(), probes.len()), (HalfOpen, 1));
@@ -288,7 +288,7 @@ fn a_probe_with_a_good_head_counts_once_though_its_lease_expires_meanwhile() {
     // The same where it is the success that closes: then the call that asks is no probe.
     check(move || {
         let circuit = opened(CONSECUTIVE);
-        let mut probe = circuit.admit(|| WAIT).unwrap();
+        let mut probe = circuit.admit(|| WAIT, || None).unwrap();
         circuit.head_is_good(&mut probe);
         let calls = admitted(race(&circuit, vec![records(probe, Verdict::Success, later), admits(later)]));
         assert_eq!((circuit.state(), circuit.generation(), circuit.times_entered(Closed)), (Closed, 3, 1));
@@ -300,7 +300,7 @@ fn a_probe_with_a_good_head_counts_once_though_its_lease_expires_meanwhile() {
 fn a_head_that_comes_while_its_lease_expires_is_counted_then_or_at_the_end() {
     check(|| {
         let circuit = opened(CONSECUTIVE);
-        let mut probe = circuit.admit(|| WAIT).unwrap();
+        let mut probe = circuit.admit(|| WAIT, || None).unwrap();
         let later = WAIT + LEASE;
         let has_head: Step<Option<Admission>> = Box::new(move |circuit| {
             circuit.head_is_good(&mut probe);
@@ -310,6 +310,133 @@ fn a_head_that_comes_while_its_lease_expires_is_counted_then_or_at_the_end() {
         circuit.record(calls[0], Verdict::Success, || later);
         assert_eq!((circuit.state(), circuit.times_entered(Closed)), (Closed, 1));
         circuit.history_is_sound();
+    });
+}
+
+/// A prober that makes a call, where it may, and what comes of it.
+fn supplies(verdict: Verdict, now: Nanos) -> Step<Option<Admission>> {
+    Box::new(move |circuit| match circuit.turn(now) {
+        Turn::Probe { admission, .. } => {
+            circuit.record(admission, verdict, || now);
+            Some(admission)
+        }
+        Turn::After(_) | Turn::Idle => None,
+    })
+}
+
+#[test]
+fn a_prober_and_racing_callers_get_exactly_the_allowed_probes() {
+    check(|| {
+        let circuit = opened(Settings { success_threshold: 3, ..CONSECUTIVE });
+        let probes: Step<Option<Admission>> = Box::new(|circuit| match circuit.turn(WAIT) {
+            Turn::Probe { admission, .. } => Some(admission),
+            Turn::After(_) | Turn::Idle => None,
+        });
+        let probes = admitted(race(&circuit, vec![probes, admits(WAIT), admits(WAIT)]));
+        assert_eq!(probes.len(), 1);
+        assert_eq!((circuit.counted(WAIT).probes, circuit.times_entered(HalfOpen)), (1, 1));
+    });
+}
+
+#[test]
+fn probers_close_no_circuit_beside_calls() {
+    let settings = Settings { max_concurrent_probes: 2, success_threshold: 2, ..CONSECUTIVE };
+    // By themselves they supply one of two successes, however many probers there are.
+    check(move || {
+        let circuit = opened(settings);
+        let supplied = race(&circuit, vec![supplies(Verdict::Success, WAIT), supplies(Verdict::Success, WAIT)]);
+        assert_eq!((circuit.state(), admitted(supplied).len()), (HalfOpen, 1));
+        assert!(supplies(Verdict::Success, WAIT + WAIT - 1)(&circuit).is_none());
+    });
+    // A call that fails keeps it open, and one that succeeds closes it.
+    for verdict in [Verdict::Failure, Verdict::Success] {
+        check(move || {
+            let circuit = opened(settings);
+            let calls: Step<Option<Admission>> = Box::new(move |circuit| {
+                let admission = circuit.admit(|| WAIT, || None).ok()?;
+                circuit.record(admission, verdict, || WAIT);
+                Some(admission)
+            });
+            let again = supplies(Verdict::Success, WAIT);
+            let prober: Step<Option<Admission>> = Box::new(move |circuit| {
+                supplies(Verdict::Success, WAIT)(circuit);
+                again(circuit)
+            });
+            race(&circuit, vec![prober, calls]);
+            match verdict {
+                Verdict::Failure => assert_eq!(circuit.state(), Open),
+                _ => assert_eq!((circuit.state(), circuit.times_entered(Closed)), (Closed, 1)),
+            }
+        });
+    }
+}
+
+#[test]
+fn a_prober_closes_the_circuit_after_a_quiet_wait_whatever_became_of_calls() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let leaks: Step<Option<Admission>> = Box::new(|circuit| {
+            _ = circuit.admit(|| WAIT, || None);
+            None
+        });
+        let quiet = WAIT + WAIT;
+        let leaves: Step<Option<Admission>> = Box::new(move |circuit| {
+            if let Ok(probe) = circuit.admit(|| quiet, || None) {
+                circuit.record(probe, Verdict::Neutral, || quiet);
+            }
+            None
+        });
+        race(&circuit, vec![leaks, leaves, supplies(Verdict::Success, quiet)]);
+        supplies(Verdict::Success, quiet + LEASE)(&circuit);
+        assert_eq!((circuit.state(), circuit.times_entered(Closed)), (Closed, 1));
+    });
+}
+
+#[test]
+fn no_prober_undoes_an_isolation() {
+    check(|| {
+        let circuit = opened(Settings { success_threshold: 1, ..CONSECUTIVE });
+        let isolates: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.isolate();
+            None
+        });
+        race(
+            &circuit,
+            vec![isolates, supplies(Verdict::Success, WAIT + WAIT), supplies(Verdict::Failure, WAIT + WAIT)],
+        );
+        assert_eq!(circuit.state(), Isolated);
+        assert!(matches!(circuit.turn(Nanos::MAX), Turn::Idle));
+    });
+}
+
+#[test]
+fn each_caller_who_leaves_after_a_quiet_wait_makes_room_for_one_probe_more() {
+    check(|| {
+        let circuit = opened(Settings { max_concurrent_probes: 2, ..CONSECUTIVE });
+        let quiet = WAIT + WAIT;
+        let leave = [circuit.admit(|| quiet - 1, || None).unwrap(), circuit.admit(|| quiet - 1, || None).unwrap()];
+        let steps = leave.map(|probe| records(probe, Verdict::Neutral, quiet)).into_iter().chain([admits(quiet)]);
+        let racing = admitted(race(&circuit, steps.collect())).len();
+        let after = std::iter::from_fn(|| circuit.admit(|| quiet, || None).ok()).count();
+        assert_eq!(racing + after, 4);
+        // A result ends that, with the episode.
+        let probe = leave[0];
+        circuit.record(probe, Verdict::Failure, || quiet);
+        let again = quiet + WAIT;
+        assert_eq!(std::iter::from_fn(|| circuit.admit(|| again, || None).ok()).count(), 2);
+    });
+}
+
+#[test]
+fn racing_callers_without_enough_time_leave_the_permit_to_one_who_has_it() {
+    check(|| {
+        let circuit = opened(CONSECUTIVE);
+        let hurried = circuit.admit(|| WAIT, || Some(1)).unwrap();
+        circuit.record(hurried, Verdict::Neutral, || WAIT + 1);
+        let hurries = || -> Step<Option<Admission>> { Box::new(|circuit| circuit.admit(|| WAIT + 1, || Some(1)).ok()) };
+        let has_time: Step<Option<Admission>> = Box::new(|circuit| circuit.admit(|| WAIT + 1, || Some(2)).ok());
+        let let_in = race(&circuit, vec![hurries(), has_time, hurries()]);
+        assert!(let_in[0].is_none() && let_in[1].is_some() && let_in[2].is_none());
     });
 }
 
@@ -323,7 +450,7 @@ fn a_trip_happens_once() {
     ] {
         check(move || {
             let circuit = circuit(settings);
-            let failing = (0..3).map(|_| records(circuit.admit(|| 0).unwrap(), Verdict::Failure, 0)).collect();
+            let failing = (0..3).map(|_| records(circuit.admit(|| 0, || None).unwrap(), Verdict::Failure, 0)).collect();
             race(&circuit, failing);
             assert_eq!(circuit.state(), Open);
             assert_eq!((circuit.times_entered(Open), circuit.generation()), (1, 1));
@@ -354,7 +481,7 @@ const fn timed(share: f64, min_calls: u32) -> Settings {
 
 fn fails_at(now: Nanos) -> Step<()> {
     Box::new(move |circuit| {
-        if let Ok(admission) = circuit.admit(|| now) {
+        if let Ok(admission) = circuit.admit(|| now, || None) {
             circuit.record(admission, Verdict::Failure, || now);
         }
     })
@@ -375,7 +502,8 @@ fn no_failure_is_lost_between_two_ticks() {
 fn a_window_of_time_trips_once() {
     check(|| {
         let circuit = circuit(timed(0.5, 1));
-        let failing = (0..3).map(|now| records(circuit.admit(|| 0).unwrap(), Verdict::Failure, now * 9)).collect();
+        let failing =
+            (0..3).map(|now| records(circuit.admit(|| 0, || None).unwrap(), Verdict::Failure, now * 9)).collect();
         race(&circuit, failing);
         assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
     });
@@ -385,7 +513,7 @@ fn a_window_of_time_trips_once() {
 fn a_late_failure_leaves_no_mark_in_the_next_window_of_time() {
     check(|| {
         let circuit = circuit(timed(1.0, 3));
-        let late = circuit.admit(|| 0).unwrap();
+        let late = circuit.admit(|| 0, || None).unwrap();
         let resets: Step<Option<Admission>> = Box::new(|circuit| {
             circuit.reset();
             circuit.call(Verdict::Failure, 9);
@@ -396,7 +524,7 @@ fn a_late_failure_leaves_no_mark_in_the_next_window_of_time() {
     });
 }
 
-const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None, abandoned: false };
 
 const fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
@@ -407,7 +535,7 @@ const fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
 
 fn is_slow() -> Step<()> {
     Box::new(|circuit| {
-        if let Ok(admission) = circuit.admit(|| 0) {
+        if let Ok(admission) = circuit.admit(|| 0, || None) {
             circuit.record(admission, SLOW, || 0);
         }
     })
@@ -425,7 +553,7 @@ fn no_slow_call_is_lost_and_they_trip_once() {
     // A slow call and a failure that both trip.
     check(|| {
         let circuit = circuit(Settings { trip: Trip::Consecutive { failures: 1 }, ..slow_rate(1.0, 1, 1) });
-        let admissions = [circuit.admit(|| 0).unwrap(), circuit.admit(|| 0).unwrap()];
+        let admissions = [circuit.admit(|| 0, || None).unwrap(), circuit.admit(|| 0, || None).unwrap()];
         let [first, second] = admissions;
         let slow: Step<Option<Admission>> = Box::new(move |circuit| {
             circuit.record(first, SLOW, || 0);
@@ -440,7 +568,7 @@ fn no_slow_call_is_lost_and_they_trip_once() {
 fn a_slow_call_from_before_a_reset_is_not_counted_after_it() {
     check(move || {
         let circuit = circuit(slow_rate(1.0, 2, 2));
-        let late = circuit.admit(|| 0).unwrap();
+        let late = circuit.admit(|| 0, || None).unwrap();
         let slow: Step<()> = Box::new(move |circuit| circuit.record(late, SLOW, || 0));
         race(&circuit, vec![slow, Box::new(Circuit::reset)]);
         assert_eq!(circuit.counted(0), Counted::default());
@@ -468,19 +596,19 @@ fn nothing_undoes_an_isolation() {
         circuit.call(Verdict::Failure, 0);
         race(&circuit, vec![Box::new(Circuit::isolate), calls(Verdict::Failure), calls(Verdict::Success)]);
         assert_eq!(circuit.state(), Isolated);
-        assert!(circuit.admit(|| Nanos::MAX).is_err());
+        assert!(circuit.admit(|| Nanos::MAX, || None).is_err());
     });
     for verdict in [Verdict::Success, Verdict::Failure] {
         check(move || {
             let circuit = opened(CONSECUTIVE);
-            let probe = circuit.admit(|| WAIT).unwrap();
+            let probe = circuit.admit(|| WAIT, || None).unwrap();
             let isolates: Step<Option<Admission>> = Box::new(|circuit| {
                 circuit.isolate();
                 None
             });
             race(&circuit, vec![isolates, records(probe, verdict, WAIT), admits(WAIT + LEASE)]);
             assert_eq!(circuit.state(), Isolated);
-            assert!(circuit.admit(|| Nanos::MAX).is_err());
+            assert!(circuit.admit(|| Nanos::MAX, || None).is_err());
         });
     }
 }
@@ -491,10 +619,10 @@ fn a_circuit_that_was_closed_refuses_nobody() {
         let circuit = opened(CONSECUTIVE);
         let closes: Step<Option<Admission>> = Box::new(|circuit| {
             circuit.close();
-            circuit.admit(|| 1).ok()
+            circuit.admit(|| 1, || None).ok()
         });
         let looks: Step<Option<Admission>> = Box::new(|circuit| {
-            _ = circuit.admit(|| 1);
+            _ = circuit.admit(|| 1, || None);
             None
         });
         assert_eq!(admitted(race(&circuit, vec![closes, looks])).len(), 1);
@@ -517,7 +645,7 @@ fn a_result_from_before_a_reload_leaves_no_mark_in_the_new_window() {
     for (from, to) in OTHERS.into_iter().flat_map(|other| [(other, NEW), (NEW, other)]) {
         check(move || {
             let circuit = circuit(from);
-            let late = circuit.admit(|| 0).unwrap();
+            let late = circuit.admit(|| 0, || None).unwrap();
             let reloads: Step<Option<Admission>> = Box::new(move |circuit| {
                 reloads(circuit, &to);
                 circuit.call(Verdict::Failure, 0);
@@ -534,9 +662,9 @@ fn a_trip_and_a_reload_at_once_leave_a_circuit_that_counts_in_the_new_window() {
     for from in OTHERS {
         check(move || {
             let circuit = circuit(from);
-            circuit.record(circuit.admit(|| 0).unwrap(), SLOW, || 0);
+            circuit.record(circuit.admit(|| 0, || None).unwrap(), SLOW, || 0);
             circuit.call(Verdict::Failure, 0);
-            let late = circuit.admit(|| 0).unwrap();
+            let late = circuit.admit(|| 0, || None).unwrap();
             let slow = Finished { verdict: Verdict::Failure, ..SLOW };
             let trips: Step<()> = Box::new(move |circuit| circuit.record(late, slow, || 0));
             race(&circuit, vec![trips, Box::new(|circuit| reloads(circuit, &NEW))]);
@@ -556,7 +684,7 @@ fn a_failure_counts_in_the_latest_window_however_often_that_is_replaced_meanwhil
         let circuit = circuit(rate(1.0, 2, 2));
         // The first window is kept, the second is freed by the third.
         reloads(&circuit, &rate(1.0, 4, 4));
-        let late = circuit.admit(|| 0).unwrap();
+        let late = circuit.admit(|| 0, || None).unwrap();
         let reloads: Step<Option<Admission>> = Box::new(|circuit| {
             reloads(circuit, &NEW);
             circuit.call(Verdict::Failure, 0);

@@ -61,6 +61,10 @@ impl Knobs {
         *self.lock()
     }
 
+    pub(crate) fn first_wait(&self) -> Nanos {
+        self.lock().first_wait
+    }
+
     pub(super) const fn seed(&self) -> Option<u64> {
         self.seed
     }

@@ -6,7 +6,7 @@
 //! | open | a call, once the wait has passed | half-open; that call is a probe |
 //! | half-open | as many successful probes as the threshold asks for | closed, nothing counted |
 //! | half-open | a failed probe | open |
-//! | half-open | a neutral probe, or a lease that expires | half-open, a permit is free again |
+//! | half-open | a neutral probe, or a lease that expires | half-open, a permit is free again; see [`probes`] for callers who leave |
 //! | half-open | a lease that expires after a good head, and a call | as a successful probe |
 //! | any | `isolate` | isolated |
 //! | any but closed | `close` | closed, nothing counted |
@@ -69,7 +69,7 @@ use word::{Generation, Phase, Word};
 pub(crate) use knobs::Knobs;
 pub(crate) use share::Share;
 pub(crate) use slow::SlowRate;
-pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings};
+pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings, Turn};
 pub(crate) use wait::WaitRule;
 pub(crate) use windows::{Last, Trip};
 pub(crate) use word::MAX_CALLS;
@@ -135,24 +135,49 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Lets a call through, or refuses it.
+    /// Lets a call through, or refuses it. How much time its caller has left is asked only where it may be a probe.
     #[inline]
-    pub(crate) fn admit(&self, now: impl FnOnce() -> Nanos) -> Result<Admission, Refused> {
+    pub(crate) fn admit(
+        &self,
+        now: impl FnOnce() -> Nanos,
+        time_left: impl FnOnce() -> Option<Nanos>,
+    ) -> Result<Admission, Refused> {
         let word = self.load();
         if word.is_closed() {
             return Ok(Admission::new(word.generation(), None));
         }
-        self.admit_unless_refused(word, now())
+        self.admit_unless_refused(word, now(), time_left)
     }
 
     #[cold]
-    fn admit_unless_refused(&self, word: Word, now: Nanos) -> Result<Admission, Refused> {
+    fn admit_unless_refused(
+        &self,
+        word: Word,
+        now: Nanos,
+        time_left: impl FnOnce() -> Option<Nanos>,
+    ) -> Result<Admission, Refused> {
         if let Some(refused) = self.refusal(word, || now) {
             return Err(refused);
         }
-        let (result, transition) = self.admit_locked(now);
+        let (result, transition) = self.admit_locked(now, time_left());
         self.report(transition);
         result
+    }
+
+    /// What a prober may do now.
+    pub(crate) fn turn(&self, now: Nanos) -> Turn {
+        if matches!(self.load().phase(), Phase::Closed | Phase::Forced) {
+            return Turn::Idle;
+        }
+        let (turn, transition) = self.turn_locked(now);
+        self.report(transition);
+        turn
+    }
+
+    /// Whether the circuit is open or half-open, and a call that came now might be a probe.
+    pub(crate) fn may_be_tried(&self, now: Nanos) -> bool {
+        let word = self.load();
+        !word.is_closed() && self.refusal(word, || now).is_none()
     }
 
     /// Whether a success, quick enough, would leave the circuit as it is. Then there is nothing to record.
@@ -209,7 +234,7 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn head_is_good(&self, admission: &mut Admission) {
         if let Some(lease) = admission.lease {
             let mut recovery = self.lock();
-            admission.has_good_head = recovery.head_of_probe_is_good(admission.generation, lease);
+            admission.counts_while_leased |= recovery.head_of_probe_is_good(admission.generation, lease);
         }
     }
 
@@ -233,9 +258,14 @@ impl<O: Observer> Circuit<O> {
 
     /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
     pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
+        self.open_until().map(|until| until.saturating_sub(now))
+    }
+
+    /// When the wait of an open circuit ends.
+    pub(crate) fn open_until(&self) -> Option<Nanos> {
         // Under the lock, so that word and deadline belong together.
         let _recovery = self.lock_if_made()?;
-        (self.load().phase() == Phase::Open).then(|| self.deadline().saturating_sub(now))
+        (self.load().phase() == Phase::Open).then(|| self.deadline())
     }
 
     pub(crate) fn counted(&self, now: Nanos) -> Counted {

@@ -4,13 +4,26 @@
 //! comes back after its lease expired, and was given to somebody else, would give back the other's, and one probe too
 //! many would be let in. An expired lease is taken back only when somebody asks for one, so that nothing has to run
 //! meanwhile.
+//!
+//! # Callers who leave
+//!
+//! A probe whose caller leaves before it has a result says nothing, and has kept everybody else out meanwhile. So many
+//! such callers must not keep a circuit from closing:
+//!
+//! - A caller's deadline that ended a probe is known to be too short. Until a shorter one proves long enough, callers
+//!   with less than twice that time left become probes only when nobody else did for a wait and a quarter.
+//! - Of callers who hang up nothing is known before. Where a whole wait passed, and they left nothing but that, each
+//!   further one makes room for one probe more, until the circuit closes or opens: so one who stays gets in.
 
 use std::num::NonZeroU64;
 
-use super::Nanos;
+use super::{Finished, Nanos, Verdict};
 
 /// Names a lease for ever.
 pub(crate) type LeaseId = NonZeroU64;
+
+/// How many probes more than are configured callers who leave can make room for.
+pub(super) const MOST_EXTRA: u32 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Probes {
@@ -18,11 +31,33 @@ pub(crate) struct Probes {
     next_id: LeaseId,
     successes: u32,
     leased_at: Nanos,
+    /// How many of the successes are a prober's.
+    supplied: u32,
+    /// When the wait ended, or a call was last let in.
+    last_admitted: Nanos,
+    /// When the wait ended, or a call last had a result.
+    last_result: Nanos,
+    /// For how many probes more than are configured there is room.
+    extra: u32,
+    /// With less time left than this, a caller is likely to leave before the end. Since the circuit last closed.
+    too_short: Nanos,
+}
+
+/// Who asks for a permit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Caller {
+    /// A call, and how long its caller will wait, where that is known.
+    Call {
+        time_left: Option<Nanos>,
+    },
+    Prober,
 }
 
 #[derive(Debug)]
 struct Lease {
     id: LeaseId,
+    caller: Caller,
+    started: Nanos,
     deadline: Nanos,
     /// Whether the response head has come, and was a success. The rest of the body may never be known.
     has_good_head: bool,
@@ -30,41 +65,117 @@ struct Lease {
 
 impl Probes {
     pub(crate) const fn new() -> Self {
-        Self { leases: Vec::new(), next_id: LeaseId::MIN, successes: 0, leased_at: 0 }
+        Self {
+            leases: Vec::new(),
+            next_id: LeaseId::MIN,
+            successes: 0,
+            supplied: 0,
+            last_admitted: 0,
+            last_result: 0,
+            extra: 0,
+            too_short: 0,
+            leased_at: 0,
+        }
     }
 
-    /// Starts a new episode. Ids go on, so that one of an earlier episode never comes again.
-    pub(crate) fn restart(&mut self) {
+    /// Starts a new episode, after a wait that ended at `due`. Ids go on, so that one of an earlier episode never comes
+    /// again.
+    pub(crate) fn restart(&mut self, due: Nanos) {
         self.leases.clear();
-        self.successes = 0;
+        (self.successes, self.supplied, self.extra) = (0, 0, 0);
+        (self.last_admitted, self.last_result) = (due, due);
+    }
+
+    /// The circuit closed.
+    pub(crate) const fn forget(&mut self) {
+        self.too_short = 0;
     }
 
     /// Takes back the leases that have expired. Those whose head was good are successes. Whether there were any.
     pub(crate) fn expire(&mut self, now: Nanos) -> bool {
         let before = self.successes;
-        for _ in self.leases.extract_if(.., |lease| lease.deadline <= now).filter(|lease| lease.has_good_head) {
+        for lease in self.leases.extract_if(.., |lease| lease.deadline <= now).filter(|lease| lease.has_good_head) {
             self.successes = self.successes.saturating_add(1);
+            self.last_result = self.last_result.max(lease.deadline);
         }
         self.successes > before
     }
 
+    /// Until when a caller with so much time left isn't let in, where that time is likely to be too short and others have
+    /// been let in, or could have been, `since` then.
+    pub(crate) fn held_back_until(&self, time_left: Option<Nanos>, since: Nanos, wait: Nanos) -> Option<Nanos> {
+        // A quarter more, so that somebody who comes as often as that comes first.
+        let wait = wait.saturating_add(wait / 4);
+        time_left.filter(|time_left| *time_left < self.too_short).map(|_| since.saturating_add(wait))
+    }
+
+    /// When somebody was last let in.
+    pub(crate) const fn last_admitted(&self) -> Nanos {
+        self.last_admitted
+    }
+
+    /// From when on a prober may supply the last success: no call had a result for a whole `wait`. `None` while one runs.
+    pub(crate) fn quiet_from(&self, wait: Nanos) -> Option<Nanos> {
+        let calls = self.leases.iter().any(|lease| matches!(lease.caller, Caller::Call { .. }));
+        (!calls).then(|| self.last_result.saturating_add(wait))
+    }
+
+    /// How many successes a prober has supplied, with those it may still supply by the probes that are out.
+    pub(crate) fn supplied(&self) -> u32 {
+        let out = self.leases.iter().filter(|lease| matches!(lease.caller, Caller::Prober)).count();
+        self.supplied.saturating_add(u32::try_from(out).unwrap_or(u32::MAX))
+    }
+
     /// Leases a permit, unless `max` are out. Those that have [expired](Self::expire) aren't.
-    pub(crate) fn lease(&mut self, now: Nanos, length: Nanos, max: u32) -> Option<LeaseId> {
-        if self.leases.len() >= max as usize {
+    pub(crate) fn lease(&mut self, caller: Caller, now: Nanos, length: Nanos, max: u32) -> Option<LeaseId> {
+        let max = match caller {
+            Caller::Call { .. } => self.room(max),
+            Caller::Prober => max as usize,
+        };
+        if self.leases.len() >= max {
             return None;
+        }
+        if matches!(caller, Caller::Call { .. }) {
+            self.last_admitted = self.last_admitted.max(now);
         }
         let id = self.next_id;
         self.next_id = id.saturating_add(1);
         self.leased_at = now;
-        self.leases.push(Lease { id, deadline: now.saturating_add(length), has_good_head: false });
+        let deadline = now.saturating_add(length);
+        self.leases.push(Lease { id, caller, started: now, deadline, has_good_head: false });
         Some(id)
     }
 
-    /// Takes a permit back. Whether it was still out.
-    pub(crate) fn give_back(&mut self, id: LeaseId) -> bool {
-        let before = self.leases.len();
-        self.leases.retain(|lease| lease.id != id);
-        self.leases.len() < before
+    /// Takes a permit back, where it is still out, and learns from how the probe ended. Whether it was out.
+    pub(crate) fn give_back(&mut self, id: LeaseId, finished: &Finished, now: Nanos, wait: Nanos) -> bool {
+        let at = self.leases.iter().position(|lease| lease.id == id);
+        let lease = at.map(|at| self.leases.swap_remove(at));
+        let succeeded = finished.verdict == Verdict::Success;
+        let time_left = match &lease {
+            Some(Lease { caller: Caller::Prober, .. }) => {
+                self.supplied = self.supplied.saturating_add(succeeded.into());
+                return true;
+            }
+            Some(Lease { caller: Caller::Call { time_left }, started, .. }) => {
+                time_left.map(|time_left| (time_left, now.saturating_sub(*started)))
+            }
+            None => None,
+        };
+        if !finished.abandoned {
+            self.last_result = self.last_result.max(now);
+        } else if now >= self.last_result.saturating_add(wait) {
+            self.extra = self.extra.saturating_add(1).min(MOST_EXTRA);
+        }
+        match time_left {
+            // It was long enough.
+            Some((time_left, _)) if succeeded => self.too_short = self.too_short.min(time_left),
+            // All of it has passed. Twice as long, so that whoever adds a little each time is soon let in no more.
+            Some((time_left, took)) if finished.abandoned && took >= time_left => {
+                self.too_short = self.too_short.max(time_left.saturating_mul(2));
+            }
+            _ => {}
+        }
+        lease.is_some()
     }
 
     /// The head of this probe's response is good. Whether its permit is still out.
@@ -94,10 +205,15 @@ impl Probes {
         u32::try_from(in_flight).unwrap_or(u32::MAX)
     }
 
-    /// When fewer than `max` will be out, if none is given back.
+    /// When there will be room for another one, if none is given back.
     pub(crate) fn free_at(&self, max: u32) -> Option<Nanos> {
+        let first_to_wait_for = self.leases.len().checked_sub(self.room(max))?;
         let mut deadlines: Vec<_> = self.leases.iter().map(|lease| lease.deadline).collect();
-        deadlines.sort_unstable();
-        deadlines.get(deadlines.len().checked_sub(max as usize)?).copied()
+        // There is room for one at least, so that this one exists.
+        (first_to_wait_for < deadlines.len()).then(|| *deadlines.select_nth_unstable(first_to_wait_for).1)
+    }
+
+    const fn room(&self, max: u32) -> usize {
+        max.saturating_add(self.extra) as usize
     }
 }

@@ -1,17 +1,21 @@
 //! From open to closed again, and whatever else only the holder of the lock may do.
 
 use super::{
-    Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason,
+    Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason, Turn,
     Verdict,
     history::History,
     knobs::RecoveryRule,
-    probes::{LeaseId, Probes},
+    probes::{Caller, LeaseId, Probes},
     refused, state,
     sync::Ordering,
     wait::Waits,
     windows::Windows,
     word::{Generation, Phase, Word},
 };
+
+/// How soon, at the soonest and at the latest, a prober asks again for which there is no permit.
+const SOONEST: Nanos = 1_000_000;
+const LATEST: Nanos = 1_000_000_000;
 
 /// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
 #[derive(Debug)]
@@ -79,12 +83,17 @@ impl Recovery {
 impl<O: Observer> Circuit<O> {
     /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit,
     /// or that probe may even have failed and the next wait have begun.
-    pub(super) fn admit_locked(&self, now: Nanos) -> (Result<Admission, Refused>, Option<Transition>) {
+    pub(super) fn admit_locked(
+        &self,
+        now: Nanos,
+        time_left: Option<Nanos>,
+    ) -> (Result<Admission, Refused>, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
         let rule = self.observer.knobs().recovery();
+        let wait = recovery.waits.latest();
         let mut transition = None;
-        match word.phase() {
+        let tried_since = match word.phase() {
             Phase::Closed => return (Ok(Admission::new(word.generation(), None)), None),
             Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
             Phase::Open => {
@@ -92,23 +101,86 @@ impl<O: Observer> Circuit<O> {
                 if now < deadline {
                     return (Err(refused(Phase::Open, deadline, now)), None);
                 }
-                recovery.probes.restart();
-                transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
+                deadline
             }
             Phase::Probing | Phase::Saturated => {
-                if recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold {
-                    transition = Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
+                transition = self.expire(&mut recovery, &rule, now);
+                if transition.is_some() {
                     return (Ok(Admission::new(recovery.generation_bits(), None)), transition);
                 }
+                recovery.probes.last_admitted()
             }
-        }
-        let lease = recovery.probes.lease(now, rule.probe_lease, rule.max_concurrent_probes);
-        self.publish_probes(&recovery, &rule);
-        let result = match lease {
-            Some(_) => Ok(Admission::new(recovery.generation_bits(), lease)),
-            None => Err(refused(Phase::Saturated, 0, now)),
         };
-        (result, transition)
+        if let Some(until) = recovery.probes.held_back_until(time_left, tried_since, wait)
+            && now < until
+        {
+            if word.phase() != Phase::Open {
+                self.publish_probes(&recovery, &rule);
+            }
+            return (Err(refused(word.phase(), until, now)), None);
+        }
+        if word.phase() == Phase::Open {
+            recovery.probes.restart(tried_since);
+            transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
+        }
+        let lease = self.lease(&mut recovery, &rule, Caller::Call { time_left }, now);
+        (lease.ok_or_else(|| refused(Phase::Saturated, 0, now)), transition)
+    }
+
+    /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes but the last, and that one only
+    /// where no call had a result for a whole wait: what it asks of the dependency may be less than calls do.
+    pub(super) fn turn_locked(&self, now: Nanos) -> (Turn, Option<Transition>) {
+        let mut recovery = self.lock();
+        let word = self.load();
+        let rule = self.observer.knobs().recovery();
+        let wait = recovery.waits.latest();
+        let soon = Turn::After((wait / 8).clamp(SOONEST, LATEST));
+        let mut transition = None;
+        let quiet_from = match word.phase() {
+            Phase::Closed | Phase::Forced => return (Turn::Idle, None),
+            Phase::Open => {
+                let deadline = self.deadline();
+                if now < deadline {
+                    return (Turn::After(deadline - now), None);
+                }
+                Some(deadline.saturating_add(wait))
+            }
+            Phase::Probing | Phase::Saturated => {
+                transition = self.expire(&mut recovery, &rule, now);
+                if transition.is_some() {
+                    return (Turn::Idle, transition);
+                }
+                recovery.probes.quiet_from(wait)
+            }
+        };
+        let supplied = if word.phase() == Phase::Open { 0 } else { recovery.probes.supplied() };
+        if supplied.saturating_add(1) >= rule.success_threshold && quiet_from.is_none_or(|from| now < from) {
+            return (quiet_from.map_or(soon, |from| Turn::After(from.saturating_sub(now))), None);
+        }
+        if word.phase() == Phase::Open {
+            recovery.probes.restart(self.deadline());
+            transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
+        }
+        let turn = match self.lease(&mut recovery, &rule, Caller::Prober, now) {
+            Some(mut admission) => {
+                admission.counts_while_leased = true;
+                Turn::Probe { admission, lease: rule.probe_lease }
+            }
+            None => soon,
+        };
+        (turn, transition)
+    }
+
+    /// Takes back what has expired, and closes a circuit for which that was enough.
+    fn expire(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Option<Transition> {
+        let enough = recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold;
+        enough.then(|| self.close_locked(recovery, TransitionReason::ProbesSucceeded))
+    }
+
+    fn lease(&self, recovery: &mut Recovery, rule: &RecoveryRule, caller: Caller, now: Nanos) -> Option<Admission> {
+        let lease = recovery.probes.lease(caller, now, rule.probe_lease, rule.max_concurrent_probes);
+        self.publish_probes(recovery, rule);
+        lease.map(|_| Admission::new(recovery.generation_bits(), lease))
     }
 
     pub(super) fn end_probe(
@@ -122,7 +194,8 @@ impl<O: Observer> Circuit<O> {
         if recovery.generation_bits() != admission.generation {
             return None;
         }
-        let was_out = recovery.probes.give_back(lease);
+        let wait = recovery.waits.latest();
+        let was_out = recovery.probes.give_back(lease, &finished, now, wait);
         let rule = self.observer.knobs().recovery();
         let failed = match finished {
             Finished { verdict: Verdict::Failure, .. } => Some(TransitionReason::ProbeFailed),
@@ -138,7 +211,7 @@ impl<O: Observer> Circuit<O> {
         }
         match finished.verdict {
             // Counted when its lease expired.
-            Verdict::Success if admission.has_good_head && !was_out => {}
+            Verdict::Success if admission.counts_while_leased && !was_out => {}
             Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
                 return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
             }
@@ -197,6 +270,7 @@ impl<O: Observer> Circuit<O> {
     fn close_locked(&self, recovery: &mut Recovery, reason: TransitionReason) -> Transition {
         self.set_deadline(0);
         recovery.waits.start_over();
+        recovery.probes.forget();
         self.publish(recovery, Phase::Closed, reason)
     }
 

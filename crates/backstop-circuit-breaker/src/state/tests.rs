@@ -58,7 +58,7 @@ fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
 
 impl Circuit<Log> {
     fn call(&self, verdict: Verdict, now: Nanos) {
-        let admission = self.admit(|| now).unwrap();
+        let admission = self.admit(|| now, || None).unwrap();
         self.record(admission, verdict, || now);
     }
 
@@ -93,7 +93,7 @@ fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
     assert_eq!(circuit.state(), Open);
     assert_eq!(circuit.remaining_wait(2 * SECOND), Some(59 * SECOND));
     let refused = Refused { state: Open, wait: 59 * SECOND };
-    assert_eq!(circuit.admit(|| 2 * SECOND).unwrap_err(), refused);
+    assert_eq!(circuit.admit(|| 2 * SECOND, || None).unwrap_err(), refused);
     let tripped = TransitionReason::Failures { failures: 2, calls: 2 };
     let transition = Transition { seq: 1, from: Closed, to: Open, reason: tripped, generation: 1 };
     assert_eq!(*circuit.observer().transitions.lock().unwrap(), [transition]);
@@ -114,7 +114,7 @@ fn a_healthy_call_asks_for_no_time() {
     let circuit = circuit(SETTINGS);
     let never = || -> Nanos { panic!("the clock was read") };
     assert_eq!(circuit.would_refuse(never), None);
-    let admission = circuit.admit(never).unwrap();
+    let admission = circuit.admit(never, || None).unwrap();
     circuit.record(admission, Verdict::Success, never);
 }
 
@@ -183,7 +183,7 @@ fn the_call_after_the_wait_is_a_probe_and_enough_of_them_close() {
 #[test]
 fn a_failed_probe_opens_for_another_whole_wait() {
     let circuit = Circuit::opened(SETTINGS);
-    let probe = circuit.admit(|| 60 * SECOND).unwrap();
+    let probe = circuit.admit(|| 60 * SECOND, || None).unwrap();
     circuit.record(probe, Verdict::Failure, || 70 * SECOND);
     assert_eq!(circuit.remaining_wait(70 * SECOND), Some(60 * SECOND));
 }
@@ -191,24 +191,24 @@ fn a_failed_probe_opens_for_another_whole_wait() {
 #[test]
 fn while_its_probes_run_a_half_open_circuit_refuses() {
     let circuit = Circuit::opened(Settings { max_concurrent_probes: 2, ..SETTINGS });
-    let first = circuit.admit(|| 60 * SECOND).unwrap();
+    let first = circuit.admit(|| 60 * SECOND, || None).unwrap();
     assert!(circuit.would_refuse(|| 60 * SECOND).is_none());
-    let _second = circuit.admit(|| 60 * SECOND).unwrap();
+    let _second = circuit.admit(|| 60 * SECOND, || None).unwrap();
     assert!(circuit.would_refuse(|| 60 * SECOND).is_some());
-    assert_eq!(circuit.admit(|| 60 * SECOND).unwrap_err(), Refused { state: HalfOpen, wait: 0 });
+    assert_eq!(circuit.admit(|| 60 * SECOND, || None).unwrap_err(), Refused { state: HalfOpen, wait: 0 });
     circuit.record(first, Verdict::Neutral, || 60 * SECOND);
-    assert!(circuit.admit(|| 60 * SECOND).is_ok());
+    assert!(circuit.admit(|| 60 * SECOND, || None).is_ok());
 }
 
 #[test]
 fn a_probe_that_never_ends_gives_its_permit_back_when_its_lease_expires() {
     let circuit = Circuit::opened(SETTINGS);
-    let leaked = circuit.admit(|| 60 * SECOND).unwrap();
-    assert!(circuit.admit(|| 90 * SECOND - 1).is_err());
-    let second = circuit.admit(|| 90 * SECOND).unwrap();
+    let leaked = circuit.admit(|| 60 * SECOND, || None).unwrap();
+    assert!(circuit.admit(|| 90 * SECOND - 1, || None).is_err());
+    let second = circuit.admit(|| 90 * SECOND, || None).unwrap();
     // Its own permit is gone: giving it back must not give back the second one's.
     circuit.record(leaked, Verdict::Neutral, || 91 * SECOND);
-    assert!(circuit.admit(|| 91 * SECOND).is_err());
+    assert!(circuit.admit(|| 91 * SECOND, || None).is_err());
     circuit.record(second, Verdict::Success, || 92 * SECOND);
     circuit.succeed(92 * SECOND);
     assert_eq!(circuit.state(), Closed);
@@ -218,22 +218,22 @@ fn a_probe_that_never_ends_gives_its_permit_back_when_its_lease_expires() {
 fn a_lease_that_has_expired_is_no_probe_any_more_also_where_nobody_asks_for_one() {
     let two = Settings { max_concurrent_probes: 2, probe_lease: 10 * SECOND, ..SETTINGS };
     let circuit = Circuit::opened(two);
-    let _first = circuit.admit(|| 60 * SECOND).unwrap();
-    let _second = circuit.admit(|| 65 * SECOND).unwrap();
+    let _first = circuit.admit(|| 60 * SECOND, || None).unwrap();
+    let _second = circuit.admit(|| 65 * SECOND, || None).unwrap();
     let one = Settings { max_concurrent_probes: 1, ..two };
     circuit.observer().knobs().set(&one);
     circuit.reload(&one);
     let probes = |at| circuit.counted(at).probes;
     assert_eq!((probes(69 * SECOND), probes(70 * SECOND), probes(75 * SECOND)), (2, 1, 0));
-    assert!(circuit.admit(|| 74 * SECOND).is_err(), "the second one is out still");
-    assert!(circuit.admit(|| 75 * SECOND).is_ok());
+    assert!(circuit.admit(|| 74 * SECOND, || None).is_err(), "the second one is out still");
+    assert!(circuit.admit(|| 75 * SECOND, || None).is_ok());
 }
 
 #[test]
 fn a_result_that_outlived_its_lease_counts_while_its_episode_lasts() {
     let circuit = Circuit::opened(Settings { success_threshold: 1, ..SETTINGS });
-    let late = circuit.admit(|| 60 * SECOND).unwrap();
-    let _second = circuit.admit(|| 90 * SECOND).unwrap();
+    let late = circuit.admit(|| 60 * SECOND, || None).unwrap();
+    let _second = circuit.admit(|| 90 * SECOND, || None).unwrap();
     circuit.record(late, Verdict::Success, || 91 * SECOND);
     assert_eq!(circuit.state(), Closed);
 }
@@ -242,9 +242,9 @@ fn a_result_that_outlived_its_lease_counts_while_its_episode_lasts() {
 fn a_late_result_never_counts_in_another_generation() {
     for settings in [SETTINGS, rate(0.5, 4, 2)] {
         let circuit = circuit(settings);
-        let late: Vec<_> = (0..8).map(|_| circuit.admit(|| 0).unwrap()).collect();
+        let late: Vec<_> = (0..8).map(|_| circuit.admit(|| 0, || None).unwrap()).collect();
         (0..2).for_each(|_| circuit.fail(0));
-        let probe = circuit.admit(|| 60 * SECOND).unwrap();
+        let probe = circuit.admit(|| 60 * SECOND, || None).unwrap();
         let mut late = late.into_iter();
         circuit.record(late.next().unwrap(), Verdict::Success, || 60 * SECOND);
         circuit.record(late.next().unwrap(), Verdict::Failure, || 60 * SECOND);
@@ -262,14 +262,14 @@ fn a_late_result_never_counts_in_another_generation() {
 #[test]
 fn neither_a_refusal_nor_a_healthy_call_takes_the_lock() {
     let circuit = Circuit::opened(SETTINGS);
-    let _probe = circuit.admit(|| 60 * SECOND).unwrap();
+    let _probe = circuit.admit(|| 60 * SECOND, || None).unwrap();
     let locked = circuit.lock();
-    assert!(circuit.admit(|| 60 * SECOND).is_err());
+    assert!(circuit.admit(|| 60 * SECOND, || None).is_err());
     drop(locked);
 
     let circuit = Circuit::opened(SETTINGS);
     let locked = circuit.lock();
-    assert!(circuit.admit(|| 60 * SECOND - 1).is_err());
+    assert!(circuit.admit(|| 60 * SECOND - 1, || None).is_err());
     drop(locked);
     circuit.reset();
     let _locked = circuit.lock();
@@ -283,7 +283,7 @@ fn an_isolated_circuit_refuses_until_somebody_says_otherwise() {
     circuit.isolate();
     let refused = Refused { state: Isolated, wait: 0 };
     assert!(circuit.would_refuse(|| Nanos::MAX).is_some());
-    assert_eq!(circuit.admit(|| Nanos::MAX).unwrap_err(), refused);
+    assert_eq!(circuit.admit(|| Nanos::MAX, || None).unwrap_err(), refused);
     assert_eq!(circuit.remaining_wait(0), None);
     circuit.close();
     circuit.close();
@@ -336,7 +336,7 @@ fn successes_count_in_a_window_of_time() {
 #[test]
 fn a_window_of_time_is_empty_after_a_reset_and_after_recovery() {
     let circuit = circuit(timed(0.5, 3600 * SECOND, 2));
-    let late = circuit.admit(|| 0).unwrap();
+    let late = circuit.admit(|| 0, || None).unwrap();
     circuit.fail(0);
     circuit.reset();
     assert_eq!(circuit.counted(0), Counted::default());
@@ -384,11 +384,11 @@ fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings { slow: Some(SlowRate { share: Share::new(share), window: Last::Calls(window), min_calls }), ..SETTINGS }
 }
 
-const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None };
+const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None, abandoned: false };
 
 impl Circuit<Log> {
     fn slow(&self, now: Nanos) {
-        let admission = self.admit(|| now).unwrap();
+        let admission = self.admit(|| now, || None).unwrap();
         self.record(admission, SLOW, || now);
     }
 }
@@ -429,7 +429,7 @@ fn a_probe_as_slow_as_the_calls_that_tripped_opens_again() {
 #[test]
 fn a_late_slow_call_never_counts_in_another_generation() {
     let circuit = circuit(slow_rate(1.0, 2, 1));
-    let late: Vec<_> = (0..3).map(|_| circuit.admit(|| 0).unwrap()).collect();
+    let late: Vec<_> = (0..3).map(|_| circuit.admit(|| 0, || None).unwrap()).collect();
     circuit.slow(0);
     let mut late = late.into_iter();
     circuit.record(late.next().unwrap(), SLOW, || 0);

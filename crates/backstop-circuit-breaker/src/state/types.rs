@@ -24,13 +24,13 @@ pub(crate) struct Admission {
     pub(super) generation: Generation,
     /// Of a probe.
     pub(super) lease: Option<LeaseId>,
-    /// Whether its lease counts as a success when it expires.
-    pub(super) has_good_head: bool,
+    /// Whether its success counts only while its lease is out: later, it was counted when that expired, or isn't to be.
+    pub(super) counts_while_leased: bool,
 }
 
 impl Admission {
     pub(super) const fn new(generation: Generation, lease: Option<LeaseId>) -> Self {
-        Self { generation, lease, has_good_head: false }
+        Self { generation, lease, counts_while_leased: false }
     }
 
     /// Whether it is a probe's.
@@ -46,11 +46,24 @@ pub(crate) struct Finished {
     pub(crate) slow: bool,
     /// How long the dependency asked to be left alone, where that is respected.
     pub(crate) asked: Option<Nanos>,
+    /// Whether nobody learned how it would have ended, because its caller left or broke it.
+    pub(crate) abandoned: bool,
+}
+
+/// What a prober may do.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// Make a call, and end it when this has passed.
+    Probe { admission: Admission, lease: Nanos },
+    /// Ask again when this has passed, or when the state has changed.
+    After(Nanos),
+    /// Ask again when the state has changed.
+    Idle,
 }
 
 impl From<Verdict> for Finished {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, slow: false, asked: None }
+        Self { verdict, slow: false, asked: None, abandoned: verdict == Verdict::Neutral }
     }
 }
 

@@ -24,12 +24,13 @@ impl WaitRule {
 pub(super) struct Waits {
     /// How many recoveries have failed since the circuit was last closed.
     failed: u32,
+    latest: Nanos,
     random: fastrand::Rng,
 }
 
 impl Waits {
     pub(super) fn new(seed: Option<u64>) -> Self {
-        Self { failed: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
+        Self { failed: 0, latest: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
     }
 
     /// A probe failed.
@@ -45,6 +46,16 @@ impl Waits {
     /// The wait of a circuit that opens now: its own, or what the dependency asked for where that is longer. Jitter only
     /// adds, so that nobody comes before either has passed.
     pub(super) fn next(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
+        self.latest = self.draw(rule, asked);
+        self.latest
+    }
+
+    /// The wait that was given last.
+    pub(super) const fn latest(&self) -> Nanos {
+        self.latest
+    }
+
+    fn draw(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
         let RecoveryRule { first_wait, max_wait, wait_jitter, .. } = *rule;
         let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
         let wait = first_wait.saturating_mul(factor).min(max_wait).max(asked.unwrap_or(0));

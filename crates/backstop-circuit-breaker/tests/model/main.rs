@@ -188,7 +188,9 @@ fn counts(ends: Ends) -> Counts {
         Ends::Well | Ends::WithBody => Verdict::Success.into(),
         Ends::Badly => Verdict::Failure.into(),
         Ends::Neutral => Verdict::Neutral.into(),
-        Ends::BadlyFor(seconds) => Counts { verdict: Verdict::Failure, asked: Some(Duration::from_secs(seconds)) },
+        Ends::BadlyFor(seconds) => {
+            Counts { verdict: Verdict::Failure, asked: Some(Duration::from_secs(seconds)), abandoned: false }
+        }
     }
 }
 

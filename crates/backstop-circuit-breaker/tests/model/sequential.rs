@@ -36,8 +36,17 @@ type Results = VecDeque<(Duration, bool)>;
 
 enum State {
     Closed(Results, Results),
-    Open { until: Duration },
-    HalfOpen { leases: HashMap<u64, Lease>, successes: u32 },
+    Open {
+        until: Duration,
+    },
+    HalfOpen {
+        leases: HashMap<u64, Lease>,
+        successes: u32,
+        /// When the wait ended, or a probe last had a result.
+        last_result: Duration,
+        /// For how many probes more there is room.
+        extra: u32,
+    },
     Isolated,
 }
 
@@ -75,11 +84,13 @@ enum Progress {
 pub(crate) struct Counts {
     pub(crate) verdict: Verdict,
     pub(crate) asked: Option<Duration>,
+    /// Its caller left.
+    pub(crate) abandoned: bool,
 }
 
 impl From<Verdict> for Counts {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, asked: None }
+        Self { verdict, asked: None, abandoned: false }
     }
 }
 
@@ -90,12 +101,14 @@ pub(crate) struct Model {
     pub(crate) generation: u64,
     ids: u64,
     failed_recoveries: u32,
+    /// The latest.
+    wait: Duration,
 }
 
 impl Model {
     pub(crate) fn new(settings: Settings) -> Self {
         let (now, state) = (Duration::ZERO, State::Closed(Results::new(), Results::new()));
-        Self { settings, state, now, generation: 0, ids: 0, failed_recoveries: 0 }
+        Self { settings, state, now, generation: 0, ids: 0, failed_recoveries: 0, wait: now }
     }
 
     fn enter(&mut self, state: State) {
@@ -114,22 +127,28 @@ impl Model {
 
     /// A call, or what a refused one is told: the state, and the wait.
     pub(crate) fn admit(&mut self) -> Result<Call, (CircuitState, Option<Duration>)> {
-        if matches!(self.state, State::Open { until } if until <= self.now) {
-            self.enter(State::HalfOpen { leases: HashMap::new(), successes: 0 });
+        if let State::Open { until } = self.state
+            && until <= self.now
+        {
+            self.enter(State::HalfOpen { leases: HashMap::new(), successes: 0, last_result: until, extra: 0 });
         }
         match &mut self.state {
             State::Closed(..) => {}
             State::Open { until } => return Err((Open, Some(*until - self.now))),
             State::Isolated => return Err((Isolated, None)),
-            State::HalfOpen { leases, successes } => {
+            State::HalfOpen { leases, successes, last_result, extra } => {
+                let mut counted = 0;
                 let expired = leases.extract_if(|_, lease| lease.until <= self.now);
-                let counted = expired.filter(|(_, lease)| lease.has_good_head).count() as u32;
+                for (_, lease) in expired.filter(|(_, lease)| lease.has_good_head) {
+                    counted += 1;
+                    *last_result = (*last_result).max(lease.until);
+                }
                 *successes += counted;
                 if counted > 0 && *successes >= self.settings.success_threshold {
                     self.close();
                     return self.admit();
                 }
-                if leases.len() == self.settings.max_concurrent_probes as usize {
+                if leases.len() == (self.settings.max_concurrent_probes + *extra) as usize {
                     return Err((HalfOpen, Some(SECOND)));
                 }
                 let until = self.now + self.settings.probe_lease;
@@ -209,10 +228,10 @@ impl Model {
             Progress::Head => Verdict::Neutral,
             _ => Verdict::Success,
         };
-        self.ended(call, verdict.into());
+        self.ended(call, Counts { verdict, asked: None, abandoned: verdict == Verdict::Neutral });
     }
 
-    pub(crate) fn ended(&mut self, call: &mut Call, Counts { verdict, asked }: Counts) {
+    pub(crate) fn ended(&mut self, call: &mut Call, Counts { verdict, asked, abandoned }: Counts) {
         let was_counted = call.progress == Progress::Counted;
         let slow = self.is_slow(call) && !was_counted;
         if std::mem::replace(&mut call.progress, Progress::Over) == Progress::Over
@@ -236,7 +255,12 @@ impl Model {
                 };
                 too_many_failures || (slow && self.settings.slow.is_some_and(|(_, share)| self.trips(1, share)))
             }
-            State::HalfOpen { leases, successes } => {
+            State::HalfOpen { leases, successes, last_result, extra } => {
+                if !abandoned {
+                    *last_result = self.now;
+                } else if self.now >= *last_result + self.wait {
+                    *extra += 1;
+                }
                 let was_out = leases.remove(&call.id).is_some();
                 if verdict == Verdict::Success && call.lease_knows && !was_out {
                     return;
@@ -258,7 +282,8 @@ impl Model {
                 _ => unreachable!(),
             };
             let asked = self.settings.respects.zip(asked).map_or(Duration::ZERO, |(at_most, asked)| asked.min(at_most));
-            self.enter(State::Open { until: self.now + wait.max(asked) });
+            self.wait = wait.max(asked);
+            self.enter(State::Open { until: self.now + self.wait });
         }
     }
 
@@ -315,7 +340,7 @@ impl Model {
                 };
                 [calls, failures, if self.settings.slow.is_some() { hits(1) } else { 0 }, 0, 0]
             }
-            State::HalfOpen { leases, successes } => {
+            State::HalfOpen { leases, successes, .. } => {
                 let probes = leases.values().filter(|lease| lease.until > self.now).count();
                 [0, 0, 0, probes, *successes as usize]
             }

@@ -44,7 +44,7 @@ impl From<&CircuitBreakerHandle> for Entry {
         let millis = |wait: Duration| u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         Self {
             name: circuit.name().to_string(),
-            state: circuit.state().as_str(),
+            state: circuit.status().as_str(),
             counts: Counts {
                 calls: counts.calls,
                 failures: counts.failures,

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use backstop::DeadlineHeader;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
@@ -38,6 +39,11 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait)]
     circuit_wait: Duration,
 
+    /// Believe `x-envoy-expected-rq-timeout-ms` for how long a caller waits. Only behind a proxy that sets it, or removes what
+    /// its callers send
+    #[arg(long, env = "RECOMMENDATIONS_TRUST_EXPECTED_TIMEOUT")]
+    trust_expected_timeout: bool,
+
     /// What requests to the admin listener must carry as `Authorization: Bearer <TOKEN>`; needed when its address isn't
     /// loopback. Better given in the environment than on the command line, where other users of the machine see it
     #[arg(long, env = "RECOMMENDATIONS_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -68,6 +74,7 @@ impl Args {
             ml_url: args.ml_url,
             catalog_url: args.catalog_url,
             circuit_wait: args.circuit_wait,
+            trusted_deadline: args.trust_expected_timeout.then_some(DeadlineHeader::EnvoyExpectedRqTimeoutMs),
             admin_token,
         };
         config.check().map_err(|error| wrong(ErrorKind::MissingRequiredArgument, &error))?;

@@ -8,8 +8,10 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Call(Finished),
-    Start,
+    Call(Finished, Option<Nanos>),
+    Start(Option<Nanos>),
+    /// A prober makes a call, where it may.
+    Supply,
     Finish(usize, Finished),
     /// The head of a call's response is good.
     Head(usize),
@@ -25,13 +27,24 @@ enum Step {
 fn finished() -> impl Strategy<Value = Finished> {
     let verdict = prop_oneof![3 => Just(Verdict::Failure), 3 => Just(Verdict::Success), 1 => Just(Verdict::Neutral)];
     let asked = proptest::option::weighted(0.2, 0..30 * SECOND);
-    (verdict, proptest::bool::weighted(0.3), asked).prop_map(|(verdict, slow, asked)| Finished { verdict, slow, asked })
+    let leaves = proptest::bool::weighted(0.7);
+    (verdict, proptest::bool::weighted(0.3), asked, leaves).prop_map(|(verdict, slow, asked, leaves)| Finished {
+        verdict,
+        slow,
+        asked,
+        abandoned: leaves && verdict == Verdict::Neutral,
+    })
+}
+
+fn time_left() -> impl Strategy<Value = Option<Nanos>> {
+    proptest::option::of(0..10 * SECOND)
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => finished().prop_map(Step::Call),
-        6 => Just(Step::Start),
+        12 => (finished(), time_left()).prop_map(|(finished, time_left)| Step::Call(finished, time_left)),
+        6 => time_left().prop_map(Step::Start),
+        3 => Just(Step::Supply),
         6 => (any::<usize>(), finished()).prop_map(|(which, finished)| Step::Finish(which, finished)),
         2 => any::<usize>().prop_map(Step::Head),
         1 => any::<usize>().prop_map(Step::Leak),
@@ -74,13 +87,26 @@ fn settings() -> impl Strategy<Value = Settings> {
 enum ModelState {
     Closed(Results, Results),
     Open { until: Nanos },
-    HalfOpen { leases: HashMap<u64, Lease>, successes: u32 },
+    HalfOpen(Trial),
     Isolated,
+}
+
+#[derive(Default)]
+struct Trial {
+    leases: HashMap<u64, Lease>,
+    successes: u32,
+    supplied: u32,
+    last_admitted: Nanos,
+    last_result: Nanos,
+    extra: u32,
 }
 
 struct Lease {
     until: Nanos,
     has_good_head: bool,
+    started: Nanos,
+    time_left: Option<Nanos>,
+    is_probers: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -120,6 +146,9 @@ struct Model {
     generation: u64,
     ids: u64,
     failed: u32,
+    /// The latest.
+    wait: Nanos,
+    too_short: Nanos,
 }
 
 impl Model {
@@ -128,44 +157,105 @@ impl Model {
         self.generation += 1;
     }
 
-    fn admit(&mut self, now: Nanos) -> Result<Call, Refused> {
-        if matches!(self.state, ModelState::Open { until } if until <= now) {
-            self.enter(ModelState::HalfOpen { leases: HashMap::new(), successes: 0 });
+    /// Takes back what has expired, and closes where that is enough.
+    fn expire(&mut self, now: Nanos) {
+        let ModelState::HalfOpen(trial) = &mut self.state else {
+            return;
+        };
+        let mut counted = 0;
+        for (_, lease) in
+            trial.leases.extract_if(|_, lease| lease.until <= now).filter(|(_, lease)| lease.has_good_head)
+        {
+            counted += 1;
+            trial.last_result = trial.last_result.max(lease.until);
         }
-        match &mut self.state {
-            ModelState::Closed(..) => {}
-            ModelState::Open { until } => return Err(Refused { state: Open, wait: *until - now }),
-            ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
-            ModelState::HalfOpen { leases, successes } => {
-                let expired = leases.extract_if(|_, lease| lease.until <= now);
-                let counted = expired.filter(|(_, lease)| lease.has_good_head).count() as u32;
-                *successes += counted;
-                if counted > 0 && *successes >= self.settings.success_threshold {
-                    self.close();
-                    return self.admit(now);
-                }
-                if leases.len() >= self.settings.max_concurrent_probes as usize {
-                    return Err(Refused { state: HalfOpen, wait: 0 });
-                }
-                let until = now + self.settings.probe_lease;
-                leases.insert(self.ids + 1, Lease { until, has_good_head: false });
+        trial.successes += counted;
+        if counted > 0 && trial.successes >= self.settings.success_threshold {
+            self.close();
+        }
+    }
+
+    fn starts_trial(&mut self, due: Nanos) {
+        let trial = Trial { last_admitted: due, last_result: due, ..Trial::default() };
+        self.enter(ModelState::HalfOpen(trial));
+    }
+
+    fn admit(&mut self, time_left: Option<Nanos>, now: Nanos) -> Result<Call, Refused> {
+        // Who is refused for want of a permit looks at nothing else.
+        if let ModelState::HalfOpen(trial) = &self.state {
+            let out = trial.leases.values().filter(|lease| lease.until > now).count();
+            if out >= (self.settings.max_concurrent_probes + trial.extra) as usize {
+                return Err(Refused { state: HalfOpen, wait: 0 });
             }
+        }
+        self.expire(now);
+        let hold = self.wait + self.wait / 4;
+        let is_hurried = time_left.is_some_and(|time_left| time_left < self.too_short);
+        match self.state {
+            ModelState::Open { until } if now < until => return Err(Refused { state: Open, wait: until - now }),
+            ModelState::Open { until } if is_hurried && now < until + hold => {
+                return Err(Refused { state: Open, wait: until + hold - now });
+            }
+            ModelState::Open { until } => self.starts_trial(until),
+            ModelState::HalfOpen(ref trial) if is_hurried && now < trial.last_admitted + hold => {
+                return Err(Refused { state: HalfOpen, wait: 0 });
+            }
+            ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
+            ModelState::HalfOpen(_) | ModelState::Closed(..) => {}
+        }
+        if let ModelState::HalfOpen(trial) = &mut self.state {
+            let until = now + self.settings.probe_lease;
+            let lease = Lease { until, has_good_head: false, started: now, time_left, is_probers: false };
+            trial.leases.insert(self.ids + 1, lease);
+            trial.last_admitted = now;
         }
         self.ids += 1;
         Ok(Call { generation: self.generation, id: self.ids, lease_knows: false })
     }
 
+    /// A call of the prober's, if it may make one.
+    fn supply(&mut self, now: Nanos) -> Option<Call> {
+        self.expire(now);
+        let (supplied, quiet_from) = match &self.state {
+            ModelState::Open { until } if *until <= now => (0, Some(until + self.wait)),
+            ModelState::HalfOpen(trial) => {
+                let out = trial.leases.values().filter(|lease| lease.is_probers).count();
+                let is_quiet = out == trial.leases.len();
+                (trial.supplied + out as u32, is_quiet.then_some(trial.last_result + self.wait))
+            }
+            _ => return None,
+        };
+        if supplied + 1 >= self.settings.success_threshold && quiet_from.is_none_or(|from| now < from) {
+            return None;
+        }
+        if let ModelState::Open { until } = self.state {
+            self.starts_trial(until);
+        }
+        let ModelState::HalfOpen(trial) = &mut self.state else {
+            return None;
+        };
+        if trial.leases.len() >= self.settings.max_concurrent_probes as usize {
+            return None;
+        }
+        self.ids += 1;
+        let until = now + self.settings.probe_lease;
+        let lease = Lease { until, has_good_head: false, started: now, time_left: None, is_probers: true };
+        trial.leases.insert(self.ids, lease);
+        // What comes after its lease isn't counted.
+        Some(Call { generation: self.generation, id: self.ids, lease_knows: true })
+    }
+
     fn head_is_good(&mut self, call: &mut Call) {
-        if let ModelState::HalfOpen { leases, .. } = &mut self.state
+        if let ModelState::HalfOpen(trial) = &mut self.state
             && call.generation == self.generation
-            && let Some(lease) = leases.get_mut(&call.id)
+            && let Some(lease) = trial.leases.get_mut(&call.id)
         {
             lease.has_good_head = true;
             call.lease_knows = true;
         }
     }
 
-    fn record(&mut self, call: Call, Finished { verdict, slow, asked }: Finished, now: Nanos) {
+    fn record(&mut self, call: Call, Finished { verdict, slow, asked, abandoned }: Finished, now: Nanos) {
         let Call { generation, id, lease_knows } = call;
         if generation != self.generation {
             return;
@@ -194,16 +284,29 @@ impl Model {
                 };
                 by_failures || by_slow_calls
             }
-            ModelState::HalfOpen { leases, successes } => {
-                let is_counted = lease_knows && leases.remove(&id).is_none();
-                leases.remove(&id);
-                *successes += u32::from(verdict == Verdict::Success && !is_counted);
-                let failed = verdict == Verdict::Failure || (verdict == Verdict::Success && slow);
-                if !failed
-                    && !is_counted
-                    && verdict == Verdict::Success
-                    && *successes >= self.settings.success_threshold
-                {
+            ModelState::HalfOpen(trial) => {
+                let lease = trial.leases.remove(&id);
+                let succeeded = verdict == Verdict::Success;
+                if lease.as_ref().is_some_and(|lease| lease.is_probers) {
+                    trial.supplied += u32::from(succeeded);
+                } else {
+                    if !abandoned {
+                        trial.last_result = now;
+                    } else if now >= trial.last_result + self.wait {
+                        trial.extra += 1;
+                    }
+                    if let Some(Lease { time_left: Some(time_left), started, .. }) = lease {
+                        if succeeded {
+                            self.too_short = self.too_short.min(time_left);
+                        } else if abandoned && now - started >= time_left {
+                            self.too_short = self.too_short.max(2 * time_left);
+                        }
+                    }
+                }
+                let counts = succeeded && (lease.is_some() || !lease_knows);
+                trial.successes += u32::from(counts);
+                let failed = verdict == Verdict::Failure || (succeeded && slow);
+                if !failed && counts && trial.successes >= self.settings.success_threshold {
                     return self.close();
                 }
                 failed
@@ -211,18 +314,20 @@ impl Model {
             ModelState::Open { .. } | ModelState::Isolated => false,
         };
         if opens {
-            if matches!(self.state, ModelState::HalfOpen { .. }) {
+            if matches!(self.state, ModelState::HalfOpen(_)) {
                 self.failed += 1;
             }
             let WaitRule { first, max, .. } = self.settings.wait;
             let mut wait = first;
             (0..self.failed).for_each(|_| wait = (wait * 2).min(max));
-            self.enter(ModelState::Open { until: now + wait.max(asked.unwrap_or(0)) });
+            self.wait = wait.max(asked.unwrap_or(0));
+            self.enter(ModelState::Open { until: now + self.wait });
         }
     }
 
     fn close(&mut self) {
         self.failed = 0;
+        self.too_short = 0;
         self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
     }
 
@@ -245,7 +350,7 @@ impl Model {
         match self.state {
             ModelState::Closed(..) => Closed,
             ModelState::Open { .. } => Open,
-            ModelState::HalfOpen { .. } => HalfOpen,
+            ModelState::HalfOpen(_) => HalfOpen,
             ModelState::Isolated => Isolated,
         }
     }
@@ -264,9 +369,9 @@ impl Model {
                 let slow = self.settings.slow.map_or(0, |SlowRate { window, .. }| hits(slow_calls, window));
                 Counted { calls, failures, slow, ..Counted::default() }
             }
-            ModelState::HalfOpen { leases, successes } => {
-                let probes = leases.values().filter(|lease| lease.until > now).count() as u32;
-                Counted { probes, probe_successes: *successes, ..Counted::default() }
+            ModelState::HalfOpen(trial) => {
+                let probes = trial.leases.values().filter(|lease| lease.until > now).count() as u32;
+                Counted { probes, probe_successes: trial.successes, ..Counted::default() }
             }
             ModelState::Open { .. } | ModelState::Isolated => Counted::default(),
         }
@@ -281,18 +386,23 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
         generation: 0,
         ids: 0,
         failed: 0,
+        wait: 0,
+        too_short: 0,
     };
     let mut running = Vec::new();
     let mut now = 0;
     for step in steps {
         match step {
-            Step::Call(_) | Step::Start => {
+            Step::Call(_, time_left) | Step::Start(time_left) => {
                 let would_refuse = circuit.would_refuse(|| now);
-                let (real, modelled) = (circuit.admit(|| now), model.admit(now));
-                prop_assert_eq!(would_refuse.as_ref(), real.as_ref().err());
+                let (real, modelled) = (circuit.admit(|| now, || time_left), model.admit(time_left, now));
+                // Only the call itself knows how much time it has left.
+                if would_refuse.is_some() || time_left.is_none() {
+                    prop_assert_eq!(would_refuse.as_ref(), real.as_ref().err());
+                }
                 prop_assert_eq!(real.as_ref().err(), modelled.as_ref().err());
                 match (real, modelled, step) {
-                    (Ok(real), Ok(modelled), Step::Call(finished)) => {
+                    (Ok(real), Ok(modelled), Step::Call(finished, _)) => {
                         circuit.record(real, finished, || now);
                         model.record(modelled, finished, now);
                     }
@@ -300,6 +410,12 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                     _ => {}
                 }
             }
+            Step::Supply => match (circuit.turn(now), model.supply(now)) {
+                (Turn::Probe { admission, .. }, Some(modelled)) => running.push((admission, modelled)),
+                (Turn::Probe { .. }, None) => return Err(TestCaseError::fail("the prober should wait")),
+                (_, Some(_)) => return Err(TestCaseError::fail("the prober should make a call")),
+                (Turn::After(_) | Turn::Idle, None) => {}
+            },
             Step::Finish(which, finished) if !running.is_empty() => {
                 let (real, modelled) = running.swap_remove(which % running.len());
                 circuit.record(real, finished, || now);
