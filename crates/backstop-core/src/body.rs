@@ -3,6 +3,7 @@
 mod abort;
 mod ahead;
 mod buffered;
+mod content;
 mod pieces;
 mod recording;
 mod replay;
@@ -16,6 +17,7 @@ mod wrap;
 pub use abort::AbortBody;
 pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
+pub use content::has_content;
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
 pub use upload::Upload;

@@ -82,7 +82,7 @@ pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
 pub use body::{
     AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, Upload, WaitTime, WrapBody,
-    split_by_recording,
+    has_content, split_by_recording,
 };
 pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;

@@ -25,7 +25,7 @@ use super::{
     note = "a boxed body needs an error that implements `From<ReplayError>`, as `BoxError` does",
     note = "for a body type of your own, implement `WrapBody`, and `ReplayableBody` by `split_by_recording`"
 )]
-pub trait ReplayableBody: Body + Default + Sized {
+pub trait ReplayableBody: Body + Default + Sized + 'static {
     /// Splits the body into the one to send now and the handle that makes copies of it.
     ///
     /// Nothing is read ahead. What the current reader reads is buffered, and only up to `cap` bytes (of data, and of the

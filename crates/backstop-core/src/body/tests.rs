@@ -1,6 +1,7 @@
 //! Tests of the bodies.
 
 mod ahead;
+mod content;
 mod limits;
 mod properties;
 mod races;

@@ -28,7 +28,8 @@ impl LeftOut {
         &self.headers
     }
 
-    /// Whether there was a body, or one that didn't say that it is empty: on HTTP/2 and later no field need tell.
+    /// Whether there was a body: on HTTP/2 and later no field need tell. One that is empty counts unless it says so; of GET
+    /// and HEAD it is found out by [`has_content`](crate::has_content).
     #[must_use]
     pub const fn has_body(&self) -> bool {
         self.has_body
