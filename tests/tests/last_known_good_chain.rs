@@ -162,17 +162,13 @@ async fn a_get_with_content_is_not_answered_with_what_answers_one_without() {
         *search.body_mut() = Body::from("{}");
         search
     };
-    for search in [
-        with("content-length", "2"),
-        with("content-type", "application/json"),
-        with("transfer-encoding", "chunked"),
-        without_fields(),
-    ] {
+    for search in [with("content-length", "2"), with("transfer-encoding", "chunked"), without_fields()] {
         let fields = search.headers().clone();
         assert_eq!(shop.asked(search, DOWN).await.1, "we are sorry", "{fields:?}");
     }
-    let empty = with("content-length", "0");
-    assert_eq!(shop.asked(empty, DOWN).await.1, "everything");
+    for empty in [with("content-length", "0"), with("content-type", "application/json")] {
+        assert_eq!(shop.asked(empty, DOWN).await.1, "everything");
+    }
 
     let shop = Shop::new();
     shop.asked(without_fields(), "what was searched for").await;

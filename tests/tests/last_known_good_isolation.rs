@@ -31,7 +31,7 @@ struct Asks {
     key: Option<&'static str>,
     language: Option<&'static str>,
     of_content: Option<&'static str>,
-    /// `Content-Type`, which says that there is content.
+    /// `Content-Type`, which is sent with and without content.
     content: Option<&'static str>,
     /// Content that no field tells of.
     body: &'static str,
@@ -116,7 +116,7 @@ impl Asks {
     }
 
     fn has_content(&self) -> bool {
-        self.content.is_some() || !self.body.is_empty()
+        !self.body.is_empty()
     }
 
     fn value(&self, name: &str) -> Option<&'static str> {
@@ -146,7 +146,6 @@ impl Step {
             && asks.range.is_none()
             && answers.control != "no-store"
             && answers.vary != "*"
-            && answers.freshness != Some("degraded")
             && (personal || may_be_shared)
     }
 
@@ -161,9 +160,11 @@ impl Step {
     /// Whether this takes back what another one gave.
     fn withdraws(&self, other: &Self) -> bool {
         let Self { asks, answers, .. } = self;
-        let is_of_the_caller_alone = asks.user.is_none() && asks.key.is_some();
-        (asks.path, asks.user) == (other.asks.path, other.asks.user)
-            && (answers.status == 404 || answers.status == 403 && !is_of_the_caller_alone)
+        let is_personal = asks.user.is_some();
+        let is_for_all = asks.key.is_none() || answers.control == "public";
+        let is_gone = answers.status == 404 && (is_personal || is_for_all) && other.is_for(asks);
+        let is_forbidden = answers.status == 403 && is_personal;
+        (asks.path, asks.user) == (other.asks.path, other.asks.user) && !asks.has_content() && (is_gone || is_forbidden)
     }
 
     fn is_for(&self, asks: &Asks) -> bool {

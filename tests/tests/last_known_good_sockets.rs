@@ -3,15 +3,17 @@
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::Request,
     http::{HeaderMap, StatusCode},
     routing,
@@ -20,6 +22,7 @@ use backstop::{DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGo
 use backstop_tests::http::{Nobody, Server, client, get, header, read};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -134,6 +137,99 @@ async fn a_head_that_is_answered_from_the_store_has_the_length_of_the_get() {
     assert_eq!((head.status, &*body, header(&head, "content-length")), (StatusCode::OK, "the list", Some("8")));
     let (head, body) = server.send(Request::head("/list").body(Body::empty()).unwrap()).await;
     assert_eq!((head.status, &*body, header(&head, "content-length")), (StatusCode::OK, "", Some("8")));
+}
+
+/// As the body of tower-http's `RequestBodyTimeoutLayer` does.
+struct Hidden(Body);
+
+impl HttpBody for Hidden {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+}
+
+/// An app whose layers hide that a body is empty, in front of a service that is up or down. And where that is told.
+fn hiding() -> (Router, Arc<AtomicBool>) {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let known = layer.handle();
+    let instead = FallbackChain::builder("shop")
+        .provider(Provider::head(name!("cached"), move |head| known.answer::<Body>(head)))
+        .build()
+        .unwrap();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_down);
+    let echo = move |body: Bytes| {
+        let down = told.load(Ordering::Relaxed);
+        async move { if down { Err(StatusCode::SERVICE_UNAVAILABLE) } else { Ok(body) } }
+    };
+    let stack = ServiceBuilder::new().layer(FallbackLayer::new(name!("live"), instead)).layer(layer);
+    let erased = Router::new().route("/erased", routing::get(echo)).layer(stack);
+    let hide = tower::util::MapRequestLayer::new(|request: Request| request.map(Hidden));
+    (erased.layer(hide), is_down)
+}
+
+#[tokio::test]
+async fn a_get_below_a_layer_that_wraps_bodies_is_stored_and_served() {
+    let (app, is_down) = hiding();
+    let server = Server::start(app).await;
+    let typed = |path: &str| {
+        let mut request = get(path);
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        request
+    };
+    assert_eq!(server.send(typed("/erased")).await.0.status, StatusCode::OK);
+    is_down.store(true, Ordering::Relaxed);
+    for request in [get("/erased"), typed("/erased")] {
+        let (head, _) = server.send(request).await;
+        assert_eq!((head.status, header(&head, "age")), (StatusCode::OK, Some("0")));
+    }
+    // With content it is another question.
+    let mut asked = get("/erased");
+    *asked.body_mut() = Body::from("{}");
+    assert_eq!(server.send(asked).await.0.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// It is told by the fields of HTTP/1 alone.
+#[tokio::test]
+async fn a_get_whose_body_can_not_be_looked_into_is_stored() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let hide = tower::util::MapRequestLayer::new(|request: Request| request.map(Hidden));
+    let app = Router::new()
+        .route("/", routing::get(|body: Bytes| async { body }))
+        .layer(ServiceBuilder::new().layer(hide).layer(layer.clone()));
+    let server = Server::start(app).await;
+    let mut asked = get("/");
+    *asked.body_mut() = Body::from("{}");
+    assert_eq!(server.send(asked).await.1, "{}");
+    assert!(layer.handle().is_empty());
+    server.get("/").await;
+    assert!(!layer.handle().is_empty());
+}
+
+/// Some clients end a request that has no content with an empty frame of data.
+#[tokio::test]
+async fn a_get_that_ends_with_an_empty_frame_of_http2_is_stored_and_served() {
+    let (app, is_down) = hiding();
+    let server = Server::start(app).await;
+    let socket = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let mut connecting = JoinSet::new();
+    connecting.spawn(async { connection.await.unwrap() });
+    let mut client = client.ready().await.unwrap();
+    let mut ask = async |content: &'static str| {
+        let request = Request::get(format!("http://{}/erased", server.address())).body(()).unwrap();
+        // Both frames are written together.
+        let (answer, mut sending) = client.send_request(request, false).unwrap();
+        sending.send_data(content.into(), true).unwrap();
+        answer.await.unwrap().status()
+    };
+    assert_eq!(ask("").await, StatusCode::OK);
+    is_down.store(true, Ordering::Relaxed);
+    assert_eq!(ask("").await, StatusCode::OK);
+    assert_eq!(ask("{}").await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 /// On HTTP/2 content need not be announced by any field.

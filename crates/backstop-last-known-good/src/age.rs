@@ -158,7 +158,8 @@ pub(crate) fn fresh_for(told: &Told<'_>, control: &CacheControl, shared: bool, a
     })
 }
 
-fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
+/// The date in a field.
+pub(crate) fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
     http_date(told.first(name)?.as_bytes()).map(Moment::of)
 }
 

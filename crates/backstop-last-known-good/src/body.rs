@@ -47,6 +47,14 @@ impl<B, St> StoringBody<B, St> {
     }
 }
 
+impl<B, St> Drop for StoringBody<B, St> {
+    fn drop(&mut self) {
+        if let State::Copying(copying) = &self.state {
+            copying.is_dropped();
+        }
+    }
+}
+
 /// What a frame means for what is being copied.
 enum Seen {
     More,

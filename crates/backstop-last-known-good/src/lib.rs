@@ -61,7 +61,7 @@
 //! |---|---|
 //! | answers to `GET` are stored; they serve `HEAD`, too, with the length of the `GET`'s | RFC 9111 §3, RFC 9110 §8.6, §9.3.2 |
 //! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
-//! | … not if the request has content, which the key doesn't tell: by its fields, or a body that isn't at its end | RFC 9110 §9.3.1 |
+//! | … not if the request has content, which the key doesn't tell: by `Content-Length` or `Transfer-Encoding`, or by a body that holds anything or is still pending when the request comes (see [`has_content`](backstop_core::has_content)) | RFC 9110 §9.3.1, RFC 9112 §6 |
 //! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
 //! | … not if the request's authority doesn't parse: userinfo, a port that is no number, several `Host` | RFC 9110 §4.2.4, §7.2, RFC 9112 §3.2 |
 //! | … not if they set cookies | ours: a cookie is meant for one caller, once |
@@ -88,10 +88,19 @@
 //! | when | what | source |
 //! |---|---|---|
 //! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
-//! | the service answers 3xx (but 304), 401, 403, 404, 410 or 451 | what is stored of the URI for this principal, or shared | ours: moved, gone or revoked |
-//! | … 401 or 403 to a request with credentials | only that principal's: what is shared stays, since one caller's credentials don't do | RFC 9110 §15.5.2, §15.5.4 |
-//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | what is stored for this principal, or shared | ours |
+//! | the service answers 404, 410 or 451 | the same variant (in every coding, if it varies by nothing else), for this principal, or shared: it is gone for whoever asks | RFC 9110 §15.5.5, §15.5.11; RFC 7725 |
+//! | … to a request with credentials and no principal | the same only if the answer is `public`, else nothing: it may be hidden from this caller alone | as RFC 9111 §3.5 |
+//! | 401, 403 | all variants of this principal's; nothing shared: it says who may not see it, and that may be a robot | RFC 9110 §15.5.2, §15.5.4 |
+//! | 3xx (but 304) | the same variant of this principal's; nothing shared: where one is sent often depends on the scheme, the session or the region of one caller | RFC 9110 §15.4 |
+//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same variant, for this principal, or shared; nothing shared by a request with credentials, unless the answer is `public` | ours |
+//! | a 304, or a good answer to HEAD, has another `ETag` or `Last-Modified`, or HEAD another `Content-Length` | the same variant | RFC 9111 §4.3.4, §4.3.5 |
 //! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them. It remembers the last 4,096 URIs at least; while more than that change, an answer to any is taken for one of them | ours |
+//!
+//! And updated: a 304 whose request has the validator of what is stored as its condition, and an answer to HEAD with the same
+//! `ETag` or `Last-Modified`, show that it is still good. Its fields are replaced by those that they have, and its age begins
+//! anew (RFC 9111 §3.2, §4.3.4, §4.3.5). A 304 about another answer changes nothing.
+//!
+//! What is degraded or stale itself updates nothing, and withdraws nothing but by its status: what is gone is gone.
 //!
 //! A store that fails to forget is remembered: this process then serves nothing that was made before.
 //!
@@ -140,13 +149,14 @@
 //!
 //! Nothing is spawned. A body streams on piece by piece, without delay; where the store isn't ready at once, the last piece
 //! waits until the answer is stored, at most `store_timeout`, and not beyond the request's deadline. An answer after which
-//! something is forgotten waits as long.
+//! something is forgotten waits as long; a 304, or an answer to HEAD, at most twice as long: what is stored is looked for
+//! first.
 //!
 //! # Cost
 //!
 //! A request of another safe method costs nothing; one that isn't safe allocates when it succeeds. A `GET` that may be stored is copied
 //! as it streams, into one buffer; its key and its request's fields are kept flat until then, as `Vary` may name any of them. A `GET`
-//! whose request says that it may not be stored isn't copied, and allocates nothing but its principal.
+//! whose request says that it may not be stored, and a HEAD, are kept so too, and not copied.
 //!
 //! # Cancellation
 //!
@@ -163,12 +173,32 @@
 //! | an answer was stored | `DEBUG` | `body_bytes` |
 //! | an answer isn't stored | `DEBUG` | `reason` |
 //! | what was stored is removed | `DEBUG` | `reason` |
+//! | what is stored is updated | `DEBUG` | `body_bytes` |
 //! | a stored answer is served | `DEBUG` | `age`, in seconds |
 //! | no stored answer is served | `DEBUG` | `reason` |
 //! | a request passes by what is stored | `DEBUG` | `reason`: `upgrade` |
 //! | the store failed | `WARN` | `operation`, `trouble` |
 //!
-//! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served.
+//! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served, and
+//! `stale_store_total{name,result}` what became of each answer that was seen. `result` is the `reason` of the event:
+//!
+//! | `result` | why |
+//! |---|---|
+//! | `stored`, `updated` | it was stored; what is stored was updated |
+//! | `content`, `range`, `request-no-store`, `method` | the request has content, `Range` or `no-store`, or isn't `GET` |
+//! | `status` | its status says nothing of what is stored |
+//! | `host` | the request's authority doesn't parse |
+//! | `credentials` | the request has credentials, and the answer isn't `public` |
+//! | `degraded` | it, or a part of it, is degraded or stale |
+//! | `set-cookie` | it sets a cookie |
+//! | `no-store`, `no-cache`, `private`, `vary`, `never-stale` | it says that it may not be stored, or not be served when it would be; `vary` also: by too much |
+//! | `gone`, `forbidden`, `moved` | 404, 410, 451; 401, 403 to a principal; 3xx to a principal |
+//! | `changed` | what is stored isn't what the service would answer now |
+//! | `length`, `too-long`, `head`, `incomplete` | its `Content-Length` can't be read; its body is too long; the fields of it or its request are too large; its body broke off, or wasn't read to its end |
+//! | `older`, `too-old` | what is stored was made later; it was too old once it was read |
+//! | `removed` | what it would replace was removed meanwhile |
+//! | `write`, `asked` | a write, or the handle, removed what is stored |
+//! | `store-failed` | the store failed to store or to remove |
 //!
 //! # Features
 //!
@@ -204,6 +234,7 @@ mod target;
 mod telemetry;
 mod told;
 mod trouble;
+mod validation;
 mod values;
 mod vary;
 mod watch;

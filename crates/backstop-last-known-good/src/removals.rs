@@ -23,7 +23,7 @@ const GENERATION: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
 
-/// A target, by a hash of its key that nobody outside this process can foresee: of two targets that somebody chose no
+/// A target, or what is stored of one for an owner or as a variant, by a hash of its key that nobody outside this process can foresee: of two targets that somebody chose no
 /// more than of any two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TargetId(u64);
@@ -91,14 +91,20 @@ impl Removals {
         self.failed.fetch_max(at.0, Ordering::SeqCst);
     }
 
-    /// Whether the target with this key was removed since then.
-    pub(crate) fn any_since(&self, begun: Epoch, key: &[u8]) -> bool {
-        self.epoch() != begun && self.recent().last(self.target(key)).number > begun.0
+    /// Whether any of these was removed since then.
+    pub(crate) fn any_since<const N: usize>(&self, begun: Epoch, targets: impl FnOnce() -> [TargetId; N]) -> bool {
+        self.epoch() != begun && self.last_of(targets).iter().any(|last| last.number > begun.0)
     }
 
-    /// Whether what was made then of the target with this key should have been removed since.
-    pub(crate) fn should_be_gone(&self, made: Moment, key: &[u8]) -> bool {
-        made.0 <= self.failed.load(Ordering::SeqCst) && made.0 <= self.recent().last(self.target(key)).failed
+    /// Whether what was made then of any of these should have been removed since.
+    pub(crate) fn should_be_gone<const N: usize>(&self, made: Moment, targets: impl FnOnce() -> [TargetId; N]) -> bool {
+        made.0 <= self.failed.load(Ordering::SeqCst) && self.last_of(targets).iter().any(|last| made.0 <= last.failed)
+    }
+
+    fn last_of<const N: usize>(&self, targets: impl FnOnce() -> [TargetId; N]) -> [Removal; N] {
+        let targets = targets();
+        let recent = self.recent();
+        targets.map(|target| recent.last(target))
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -148,10 +154,10 @@ mod tests {
         removals.count(&[removals.target(one)]);
         removals.fail(&[removals.target(one)], Moment(7));
         for other in siblings() {
-            assert_eq!(removals.any_since(begun, &other), other == one);
-            assert_eq!(removals.should_be_gone(Moment(7), &other), other == one);
-            assert!(!removals.any_since(removals.epoch(), &other));
-            assert!(!removals.should_be_gone(Moment(8), &other));
+            assert_eq!(removals.any_since(begun, || [removals.target(&other)]), other == one);
+            assert_eq!(removals.should_be_gone(Moment(7), || [removals.target(&other)]), other == one);
+            assert!(!removals.any_since(removals.epoch(), || [removals.target(&other)]));
+            assert!(!removals.should_be_gone(Moment(8), || [removals.target(&other)]));
         }
     }
 
@@ -172,8 +178,8 @@ mod tests {
         let removals = Removals::default();
         let begun = removals.epoch();
         removals.count_all();
-        assert!(removals.any_since(begun, b"/a"));
-        assert!(!removals.any_since(removals.epoch(), b"/a"));
+        assert!(removals.any_since(begun, || [removals.target(b"/a")]));
+        assert!(!removals.any_since(removals.epoch(), || [removals.target(b"/a")]));
     }
 
     #[test]
@@ -184,14 +190,23 @@ mod tests {
         let begun = removals.epoch();
         removals.fail(&[removals.target(&key(0))], Moment(7));
         remove(0..2 * GENERATION);
-        assert!(!removals.any_since(begun, b"other"), "as long as there is room each is of its own target");
-        assert!(!removals.should_be_gone(Moment(7), b"other"));
+        assert!(
+            !removals.any_since(begun, || [removals.target(b"other")]),
+            "as long as there is room each is of its own target"
+        );
+        assert!(!removals.should_be_gone(Moment(7), || [removals.target(b"other")]));
         let later = removals.epoch();
         remove(2 * GENERATION..2 * GENERATION + 1);
-        assert!(removals.any_since(begun, b"other") && removals.should_be_gone(Moment(7), b"other"));
-        assert!(!removals.any_since(later, b"other") && !removals.should_be_gone(Moment(8), b"other"));
+        assert!(
+            removals.any_since(begun, || [removals.target(b"other")])
+                && removals.should_be_gone(Moment(7), || [removals.target(b"other")])
+        );
+        assert!(
+            !removals.any_since(later, || [removals.target(b"other")])
+                && !removals.should_be_gone(Moment(8), || [removals.target(b"other")])
+        );
         for i in [0, GENERATION, 2 * GENERATION] {
-            assert!(removals.any_since(begun, &key(i)), "{i}");
+            assert!(removals.any_since(begun, || [removals.target(&key(i))]), "{i}");
         }
         let recent = removals.recent();
         assert!(recent.young.len() + recent.old.len() <= 2 * GENERATION);

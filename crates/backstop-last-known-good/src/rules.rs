@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use backstop_core::has_content;
 use http::{
     HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, RANGE, SET_COOKIE, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, RANGE, SET_COOKIE, TRANSFER_ENCODING},
 };
 use http_body::Body;
 
@@ -35,15 +36,15 @@ pub(crate) struct Asked {
     /// When, where its answer may be stored.
     pub(crate) at: Moment,
     pub(crate) sharing: Sharing,
-    /// Whether an answer to this request may be stored at all, as far as the request tells.
-    pub(crate) storable: bool,
+    /// Why no answer to this request may be stored, as far as the request tells.
+    pub(crate) refused: Option<&'static str>,
     /// Whether it says who asks, where what is stored is for whoever does.
     pub(crate) is_one_of_all: bool,
 }
 
 impl Asked {
-    pub(crate) fn by<B: Body>(
-        request: &Request<B>,
+    pub(crate) fn by<B: Body + 'static>(
+        request: &mut Request<B>,
         sharing: Sharing,
         configured: &[HeaderName],
         now: impl FnOnce() -> Moment,
@@ -55,27 +56,44 @@ impl Asked {
             let known = request.headers().keys().any(|name| credentials::is_one(name.as_str()));
             known || configured.iter().any(has)
         };
-        let storable = *request.method() == Method::GET
-            && !has(&RANGE)
-            && request.body().is_end_stream()
-            && !tells_of_content(&told)
-            && !CacheControl::of(&told).no_store;
-        Self {
-            at: if storable { now() } else { Moment(0) },
-            sharing,
-            storable,
-            is_one_of_all: sharing == Sharing::Shared && says_who(),
+        let is_one_of_all = sharing == Sharing::Shared && says_who();
+        let is_get = *request.method() == Method::GET;
+        let mut refused = if has(&RANGE) {
+            Some("range")
+        } else if CacheControl::of(&told).no_store {
+            Some("request-no-store")
+        } else {
+            (!is_get).then_some("method")
+        };
+        // Most bodies know that they are empty.
+        if tells_of_content(&told) || !request.body().is_end_stream() && has_content(request) {
+            refused = Some(CONTENT);
         }
+        let mut asked = Self { at: Moment(0), sharing, refused, is_one_of_all };
+        if asked.validates() {
+            asked.at = now();
+        }
+        asked
+    }
+
+    /// Whether its answer may tell whether what is stored is still good, though it may not be stored itself.
+    pub(crate) fn validates(&self) -> bool {
+        matches!(self.refused, None | Some("method"))
     }
 }
 
-/// Whether a request's fields say that it has content: since HTTP/2 they need not, so its body is asked, too.
+/// Why no answer to a request with content is stored, nor says anything about what is: the target alone doesn't tell what it
+/// answers.
+const CONTENT: &str = "content";
+
+/// Whether a request's fields say that it has content (RFC 9112 §6). Since HTTP/2 they need not, so its body is asked, too
+/// ([`has_content`]). A `Content-Type` alone is none.
 ///
 /// On a GET content has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so that the target alone doesn't
 /// tell what was asked for.
 pub(crate) fn tells_of_content(told: &Told<'_>) -> bool {
     let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
-    told.has(&TRANSFER_ENCODING) || told.has(&CONTENT_TYPE) || !told.all(&CONTENT_LENGTH).all(is_empty)
+    told.has(&TRANSFER_ENCODING) || !told.all(&CONTENT_LENGTH).all(is_empty)
 }
 
 /// What is to be done about an answer.
@@ -84,9 +102,18 @@ pub(crate) enum Verdict {
     /// It is stored, in place of what was.
     Store(Terms, Arrival),
     /// It isn't stored, and what was may not be served any more.
-    Forget(&'static str),
+    Forget(&'static str, Reach),
     /// It isn't stored, and says nothing of what is.
     Leave(&'static str),
+}
+
+/// How much an answer withdraws of what is stored for its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What its request selects.
+    Variant,
+    /// Every variant.
+    All,
 }
 
 /// On which terms an answer is stored.
@@ -110,36 +137,39 @@ pub(crate) fn judge(
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
 ) -> Verdict {
-    if let Some(verdict) = judge_status(asked, status) {
+    if asked.refused == Some(CONTENT) {
+        return Verdict::Leave(CONTENT);
+    }
+    let control = CacheControl::of(told);
+    if let Some(verdict) = judge_status(asked, status, &control) {
         return verdict;
     }
-    if !asked.storable {
-        return Verdict::Leave("request");
+    if let Some(reason) = asked.refused {
+        return Verdict::Leave(reason);
     }
     // Before all that such an answer says of caches: less than was asked for leaves with `no-store`, which says nothing of
     // the good one, and just now is when that is needed.
     if quality == Quality::Degraded {
         return Verdict::Leave("degraded");
     }
-    let control = CacheControl::of(told);
     if asked.is_one_of_all && !control.public {
         return Verdict::Leave("credentials");
     }
     if control.no_store {
-        return Verdict::Forget("no-store");
+        return Verdict::Forget("no-store", Reach::Variant);
     }
     if control.no_cache {
-        return Verdict::Forget("no-cache");
+        return Verdict::Forget("no-cache", Reach::Variant);
     }
     let shared = asked.sharing == Sharing::Shared;
     if control.private && shared {
-        return Verdict::Forget("private");
+        return Verdict::Forget("private", Reach::Variant);
     }
     if told.has(&SET_COOKIE) {
         return Verdict::Leave("set-cookie");
     }
     if vary::by_anything(told) {
-        return Verdict::Forget("vary");
+        return Verdict::Forget("vary", Reach::Variant);
     }
 
     let answered = answered();
@@ -158,17 +188,27 @@ pub(crate) fn judge(
         until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
     };
-    if terms.left(answered.at).is_none() { Verdict::Forget("never-stale") } else { Verdict::Store(terms, answered) }
+    if terms.left(answered.at).is_none() {
+        Verdict::Forget("never-stale", Reach::Variant)
+    } else {
+        Verdict::Store(terms, answered)
+    }
 }
 
 /// What a status says by itself, but for those of answers that may be stored.
-pub(crate) fn judge_status(asked: &Asked, status: StatusCode) -> Option<Verdict> {
+///
+/// One caller must not take from all what is stored for all. So that is withdrawn only by what is said to anybody: that it is
+/// gone. A refusal is about who asks, and a redirection often about how: by which scheme, from where, logged in or not.
+fn judge_status(asked: &Asked, status: StatusCode, control: &CacheControl) -> Option<Verdict> {
+    let is_personal = asked.sharing == Sharing::Personal;
     match status.as_u16() {
         200 | 203 | 204 => None,
-        // Its credentials don't do (RFC 9110 §15.5.2, §15.5.4), which says nothing of what is for all.
-        401 | 403 if asked.is_one_of_all => Some(Verdict::Leave("credentials")),
-        // It has moved, is gone, or isn't for this caller (any more).
-        300..=303 | 305..=308 | 401 | 403 | 404 | 410 | 451 => Some(Verdict::Forget("status")),
+        // What one caller isn't shown may be hidden from that caller alone.
+        404 | 410 | 451 if asked.is_one_of_all && !control.public => Some(Verdict::Leave("credentials")),
+        404 | 410 | 451 => Some(Verdict::Forget("gone", Reach::Variant)),
+        // Not for this principal (any more), in any variant.
+        401 | 403 if is_personal => Some(Verdict::Forget("forbidden", Reach::All)),
+        300..=303 | 305..=308 if is_personal => Some(Verdict::Forget("moved", Reach::Variant)),
         // Failures, parts, and what is about this one request.
         _ => Some(Verdict::Leave("status")),
     }

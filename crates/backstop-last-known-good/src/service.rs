@@ -44,7 +44,7 @@ impl<S, St, ReqBody, ResBody> Service<Request<ReqBody>> for LastKnownGood<S, St>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     St: Store,
-    ReqBody: Body,
+    ReqBody: Body + 'static,
     ResBody: WrapBody,
 {
     type Response = S::Response;

@@ -6,10 +6,13 @@
 //!
 //! - A GET that was answered before a write may end after it. So each removal is first [counted](crate::removals), and only
 //!   then removes: an answer is put where its target wasn't removed since the GET began, once its nodes are known. If the
-//!   removal comes later than that, it removes those nodes.
+//!   removal comes later than that, it removes those nodes. One of a single variant doesn't, so that it is looked for once more
+//!   after the answer was put, which then goes again.
+//! - What one caller causes must not keep the answers of others out. So a removal is counted for what it removes: a target, what
+//!   is stored of it for one owner, or one variant of that.
 //! - A store may fail to remove. From then on nothing is served that was made before.
 
-use std::{mem, pin::pin, slice, time::Duration};
+use std::{mem, pin::pin, time::Duration};
 
 use backstop_core::{Name, scope};
 use http::HeaderMap;
@@ -18,9 +21,9 @@ use crate::{
     NotStored, Store,
     age::{Clock, Moment},
     entry::{Draft, Entry, Node},
-    key::Owner,
-    removals::{Epoch, Removals},
-    rules::Terms,
+    key::{Owner, push},
+    removals::{Epoch, Removals, TargetId},
+    rules::{Reach, Terms},
     target::Root,
     telemetry,
     trouble::{Trouble, bounded},
@@ -47,6 +50,20 @@ pub(crate) struct Unstored {
     /// By which of the fields it is selected.
     pub(crate) selectors: Selectors,
     pub(crate) draft: Draft,
+    /// How that it is stored is told.
+    pub(crate) stored: fn(&Name, usize),
+}
+
+/// The key of what is stored of a target for one owner, whatever the generations of its nodes.
+fn owner_key(root: &[u8], owner: &Owner) -> Vec<u8> {
+    let mut key = root.to_owned();
+    owner.add_to(&mut key);
+    key
+}
+
+fn variant_key(mut owner_key: Vec<u8>, selected: &[u8]) -> Vec<u8> {
+    push(&mut owner_key, b'v', selected);
+    owner_key
 }
 
 pub(crate) struct Shelf<St> {
@@ -67,6 +84,18 @@ impl<St: Store> Shelf<St> {
         &self.store
     }
 
+    /// `max_stale` in seconds.
+    pub(crate) fn most_stale(&self) -> u32 {
+        u32::try_from(self.max_stale.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Whose removals an answer looks for: those of its target, of what is stored of that for its owner, and of its variant.
+    fn removed_as(&self, root: &[u8], owner: &Owner, selected: &[u8]) -> [TargetId; 3] {
+        let of_owner = owner_key(root, owner);
+        let (target, owner) = (self.removals.target(root), self.removals.target(&of_owner));
+        [target, owner, self.removals.target(&variant_key(of_owner, selected))]
+    }
+
     /// The answer that a request with these fields selects, and under which key.
     pub(crate) async fn find(&self, place: Place, fields: &[&HeaderMap]) -> Result<(Vec<u8>, Entry), NotStored> {
         let Place { root: Root { mut key }, owner } = place;
@@ -84,7 +113,9 @@ impl<St: Store> Shelf<St> {
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
             let fits = entry.selected == selected
-                && !self.removals.should_be_gone(entry.terms.made, &key[..root_len])
+                && !self
+                    .removals
+                    .should_be_gone(entry.terms.made, || self.removed_as(&key[..root_len], &owner, &selected))
                 && !entry.terms.are_ahead(self.clock.now())
                 && entry.is_accepted_by(fields);
             Ok(fits.then_some((key, entry)))
@@ -101,7 +132,7 @@ impl<St: Store> Shelf<St> {
     /// Puts an answer for requests that select the same as its own, unless anything was removed meanwhile. Nothing is left
     /// of it.
     pub(crate) async fn put(&self, answer: &mut Unstored) {
-        let Unstored { place: Place { root, owner }, fields, begun, selectors, draft } = answer;
+        let Unstored { place: Place { root, owner }, fields, begun, selectors, draft, stored } = answer;
         let body_bytes = draft.body_len();
         let putting = pin!(async {
             // Its body may have taken a while. A store that keeps it so much longer does no harm.
@@ -116,14 +147,16 @@ impl<St: Store> Shelf<St> {
                 (node, is_new) = self.node_for(&key, selectors, now).await?;
                 key.extend_from_slice(&node.generation.to_le_bytes());
             }
-            if self.removals.any_since(*begun, &key[..root_len]) {
-                return Ok(Err("removed"));
-            }
             if node.selectors.too_many() {
                 return Ok(Err("vary"));
             }
             let selected = node.selectors.select(fields);
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
+            let removed_as = || self.removed_as(&key[..root_len], owner, &selected);
+            let is_removed = || self.removals.any_since(*begun, removed_as);
+            if is_removed() {
+                return Ok(Err("removed"));
+            }
             // A new node leads nowhere yet.
             if !is_new
                 && self.may_be_outdone(&draft.terms)
@@ -135,11 +168,24 @@ impl<St: Store> Shelf<St> {
             }
             let ttl = draft.terms.left(now);
             let (Some(ttl), Some(bytes)) = (ttl, draft.finish(&selected, fields)) else { return Ok(Err("too-old")) };
+            // A removal of nodes that comes now removes the ones that lead here. One of this variant alone may have come
+            // before it was here.
+            let mut unfinished = Unfinished(Some(|| {
+                if is_removed() {
+                    let [.., variant] = removed_as();
+                    self.removals.fail(&[variant], self.clock.now());
+                }
+            }));
             self.store.put(&key, bytes, ttl).await?;
-            Ok(Ok(()))
+            let is_removed = is_removed();
+            if is_removed {
+                self.store.remove(&key).await?;
+            }
+            unfinished.0 = None;
+            Ok(if is_removed { Err("removed") } else { Ok(()) })
         });
         match bounded(self.store_timeout, scope::deadline(), putting).await {
-            Ok(Ok(())) => telemetry::stored(&self.name, body_bytes),
+            Ok(Ok(())) => stored(&self.name, body_bytes),
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
             Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
         }
@@ -150,11 +196,16 @@ impl<St: Store> Shelf<St> {
         self.clock.now().since(terms.made) > EXACT
     }
 
+    /// Whether what is known was made later than another answer.
+    pub(crate) fn is_newer(&self, known: &Terms, other: &Terms) -> bool {
+        known.made.since(other.made) > EXACT
+    }
+
     /// Whether what is known of an answer stays though another one comes: of those that may be served the one that was made
     /// last is the one to use (RFC 9111 §4).
     fn outdoes(&self, known: &Terms, other: &Terms) -> bool {
         let now = self.clock.now();
-        known.made.since(other.made) > EXACT && known.left(now).is_some() && !known.are_ahead(now)
+        self.is_newer(known, other) && known.left(now).is_some() && !known.are_ahead(now)
     }
 
     /// Removes all that is stored of these targets, whosever it is.
@@ -165,11 +216,62 @@ impl<St: Store> Shelf<St> {
             }
             Ok(())
         };
-        self.remove(roots, reason, removing).await;
+        let targets: Vec<_> = roots.iter().map(|root| self.removals.target(&root.key)).collect();
+        self.removals.count(&targets);
+        self.remove(&targets, reason, removing).await;
     }
 
-    /// Removes what is stored for one owner.
-    pub(crate) async fn forget(&self, place: &Place, reason: &'static str) {
+    /// Removes of what is stored for one owner what a request of these fields selects, or all.
+    pub(crate) async fn forget(&self, place: &Place, request: &[u8], reason: &'static str, reach: Reach) {
+        match reach {
+            Reach::Variant => self.forget_variant(place, request, reason).await,
+            Reach::All => self.forget_owner(place, reason).await,
+        }
+    }
+
+    /// The variant that these fields select. What is gone is gone in every coding, so that those of a target that differ in
+    /// nothing else go together.
+    async fn forget_variant(&self, place: &Place, request: &[u8], reason: &'static str) {
+        let Place { root, owner } = place;
+        let owner_key = owner_key(&root.key, owner);
+        let of_owner = self.removals.target(&owner_key);
+        let removing = async {
+            let mut key = root.key.clone();
+            let mut node = self.node(&key).await?;
+            if let Some(shared) = &node
+                && !matches!(owner, Owner::Everyone)
+            {
+                key.extend_from_slice(&shared.generation.to_le_bytes());
+                owner.add_to(&mut key);
+                node = self.node(&key).await?;
+            }
+            let Some(node) = node else {
+                // What is on its way is of no variant yet.
+                self.removals.count(&[of_owner]);
+                return Ok(());
+            };
+            if node.selectors.only_by_coding() {
+                self.removals.count(&[of_owner]);
+                return Ok(self.store.remove(&key).await?);
+            }
+            let selected = node.selectors.select(request);
+            self.removals.count(&[self.removals.target(&variant_key(owner_key, &selected))]);
+            key.extend_from_slice(&node.generation.to_le_bytes());
+            key.extend_from_slice(&[b'v', vary::place(&selected)]);
+            // Another variant may be in its place.
+            if let Some(bytes) = self.store.get(&key).await?
+                && Entry::decode(bytes).is_none_or(|entry| entry.selected == selected)
+            {
+                self.store.remove(&key).await?;
+            }
+            Ok(())
+        };
+        self.remove(&[of_owner], reason, removing).await;
+    }
+
+    async fn forget_owner(&self, place: &Place, reason: &'static str) {
+        let of_owner = self.removals.target(&owner_key(&place.root.key, &place.owner));
+        self.removals.count(&[of_owner]);
         let mut key = place.root.key.clone();
         let removing = async {
             if !matches!(place.owner, Owner::Everyone) {
@@ -182,13 +284,17 @@ impl<St: Store> Shelf<St> {
             }
             Ok(self.store.remove(&key).await?)
         };
-        self.remove(slice::from_ref(&place.root), reason, removing).await;
+        self.remove(&[of_owner], reason, removing).await;
     }
 
-    async fn remove(&self, roots: &[Root], reason: &'static str, removing: impl Future<Output = Result<(), Trouble>>) {
-        let targets: Vec<_> = roots.iter().map(|root| self.removals.target(&root.key)).collect();
-        self.removals.count(&targets);
-        let mut unfinished = Unfinished(Some(|| self.removals.fail(&targets, self.clock.now())));
+    /// What isn't known to be removed in the end isn't served all the same, where it belongs to these.
+    async fn remove(
+        &self,
+        targets: &[TargetId],
+        reason: &'static str,
+        removing: impl Future<Output = Result<(), Trouble>>,
+    ) {
+        let mut unfinished = Unfinished(Some(|| self.removals.fail(targets, self.clock.now())));
         match bounded(self.store_timeout, scope::deadline(), pin!(removing)).await {
             Ok(()) => {
                 unfinished.0 = None;

@@ -78,6 +78,7 @@ impl Target {
     }
 
     /// Where it is stored: see [`Root::of`].
+    #[cfg(test)]
     pub(crate) fn root(&self, name: &Name) -> Option<Root> {
         let authorities = authorities(&self.uri, self.host.iter().chain(&self.more_hosts))?;
         Some(Root::new(name, &authorities, &self.uri))

@@ -10,15 +10,25 @@ const TARGET: &str = "backstop::last_known_good";
 
 pub(crate) fn stored(name: &Name, body_bytes: usize) {
     tracing::debug!(target: TARGET, %name, body_bytes, "an answer was stored");
+    recorder::result(name, "stored");
 }
 
+/// The service says that what is stored is still good.
+pub(crate) fn updated(name: &Name, body_bytes: usize) {
+    tracing::debug!(target: TARGET, %name, body_bytes, "what was stored is updated");
+    recorder::result(name, "updated");
+}
+
+/// `reason` is one of those that the crate's docs list.
 pub(crate) fn not_stored(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "an answer isn't stored");
+    recorder::result(name, reason);
 }
 
 /// Whatever was stored, there is nothing any more.
 pub(crate) fn removed(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "what was stored is removed");
+    recorder::result(name, reason);
 }
 
 /// A stored answer is given in place of the primary's.
@@ -39,11 +49,16 @@ pub(crate) fn passed_by(name: &Name) {
 /// The store let us down, which counts as a miss.
 pub(crate) fn trouble(name: &Name, operation: &'static str, trouble: &impl Display) {
     tracing::warn!(target: TARGET, %name, operation, %trouble, "the store failed");
+    if operation != "get" {
+        recorder::result(name, "store-failed");
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
 mod recorder {
     pub(super) const fn served(_: &super::Name) {}
+
+    pub(super) const fn result(_: &super::Name, _: &'static str) {}
 }
 
 /// Counts through the facade `metrics`. The handle is taken when it is used, so that a recorder that is installed later
@@ -52,5 +67,9 @@ mod recorder {
 mod recorder {
     pub(super) fn served(name: &super::Name) {
         metrics::counter!("stale_served_total", "name" => name.to_string()).increment(1);
+    }
+
+    pub(super) fn result(name: &super::Name, result: &'static str) {
+        metrics::counter!("stale_store_total", "name" => name.to_string(), "result" => result).increment(1);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::VARY};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT_ENCODING, VARY},
+};
 
 use crate::{fields, key::push, told::Told};
 
@@ -57,6 +60,11 @@ impl Selectors {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether all that these select by is the coding of an answer.
+    pub(crate) fn only_by_coding(&self) -> bool {
+        self.0.iter().all(|name| *name == ACCEPT_ENCODING)
     }
 
     /// Whether those of `other` are among these.

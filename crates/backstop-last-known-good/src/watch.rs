@@ -3,8 +3,8 @@
 //! | request | answer | then |
 //! |---|---|---|
 //! | GET | may be stored | its body is copied aside as it streams, and stored at its end |
-//! | GET | withdraws what was stored (gone, moved, forbidden, `no-store`) | that is removed |
-//! | GET that can't be stored, HEAD | does so by its status alone | that is removed |
+//! | GET, HEAD | withdraws what was stored (gone, `no-store`; for its principal: forbidden, moved) | that is removed |
+//! | GET, HEAD | 304, and a good answer to HEAD | what is stored is updated, or removed, or neither: see [`validation`] |
 //! | of another method, not safe | success | what is stored of its URI is removed |
 //! | any | any other | nothing |
 
@@ -27,11 +27,12 @@ use crate::{
     layer::Shared,
     quality::Quality,
     removals::Epoch,
-    rules::{Asked, Terms, Verdict, judge, judge_status},
-    shelf::{Place, Unstored},
+    rules::{Asked, Reach, Terms, Verdict, judge},
+    shelf::{Place, Shelf, Unstored},
     target::{Root, Target},
     telemetry,
     told::Told,
+    validation::{self, Validation},
     vary::Selectors,
 };
 
@@ -42,54 +43,53 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub(crate) enum Watch {
     Read(Read),
-    Peek(Peek),
     Write(Target),
 }
 
-/// What is kept of a GET whose answer may be stored.
+/// What is kept of a GET or HEAD.
 #[derive(Debug)]
 pub(crate) struct Read {
     place: Place,
     asked: Asked,
-    /// The request's fields: by which of them its answer is selected, that tells.
+    is_head: bool,
+    /// The request's fields, any of which `Vary` may name.
     fields: Vec<u8>,
     begun: Epoch,
 }
 
-/// What is kept of another GET or HEAD.
-#[derive(Debug)]
-pub(crate) struct Peek {
-    target: Target,
-    owner: Owner,
-    asked: Asked,
-}
-
 impl Watch {
     /// `None` for a request that has nothing to do with what is stored. The request comes back as it was.
-    pub(crate) fn of<St: Store, B: Body>(request: Request<B>, shared: &Shared<St>) -> (Option<Self>, Request<B>) {
+    pub(crate) fn of<St: Store, B: Body + 'static>(
+        request: Request<B>,
+        shared: &Shared<St>,
+    ) -> (Option<Self>, Request<B>) {
         match *request.method() {
             Method::GET | Method::HEAD => {
-                let (owner, request) = shared.owner_of_request(request);
-                (Self::of_read(owner, &request, shared), request)
+                let (owner, mut request) = shared.owner_of_request(request);
+                (Self::of_read(owner, &mut request, shared), request)
             }
             Method::OPTIONS | Method::TRACE | Method::CONNECT => (None, request),
             _ => (Some(Self::Write(Target::of(request.uri(), request.headers()))), request),
         }
     }
 
-    fn of_read<St: Store, B: Body>(owner: Owner, request: &Request<B>, shared: &Shared<St>) -> Option<Self> {
-        let (shelf, uri, headers) = (&shared.shelf, request.uri(), request.headers());
+    fn of_read<St: Store, B: Body + 'static>(
+        owner: Owner,
+        request: &mut Request<B>,
+        shared: &Shared<St>,
+    ) -> Option<Self> {
+        let shelf = &shared.shelf;
         let asked = Asked::by(request, owner.sharing(), &shared.credentials, || shelf.clock.now_or_earlier());
-        if !asked.storable {
-            return Some(Self::Peek(Peek { target: Target::of(uri, headers), owner, asked }));
-        }
-        let fields = flat(headers)?;
-        let Some(root) = Root::of(&shelf.name, uri, headers) else {
+        let Some(fields) = flat(request.headers()) else {
+            telemetry::not_stored(&shelf.name, "head");
+            return None;
+        };
+        let Some(root) = Root::of(&shelf.name, request.uri(), request.headers()) else {
             telemetry::not_stored(&shelf.name, "host");
             return None;
         };
-        let begun = shelf.removals.epoch();
-        Some(Self::Read(Read { place: Place { root, owner }, asked, fields, begun }))
+        let is_head = *request.method() == Method::HEAD;
+        Some(Self::Read(Read { place: Place { root, owner }, asked, is_head, fields, begun: shelf.removals.epoch() }))
     }
 
     /// What must be done before `response` is given, if anything. Its body may be wrapped.
@@ -108,7 +108,6 @@ impl Watch {
     {
         match self {
             Self::Read(read) => read.answered(response, quality, scope, shared),
-            Self::Peek(peek) => peek.answered(response.status(), shared),
             Self::Write(target) => written(&target, response, shared),
         }
     }
@@ -126,28 +125,6 @@ fn written<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<Sh
     Some(Box::pin(async move { shared.shelf.forget_targets(&roots, "write").await }))
 }
 
-fn forget<St: Store>(shared: Arc<Shared<St>>, place: Place, reason: &'static str) -> Task {
-    Box::pin(async move { shared.shelf.forget(&place, reason).await })
-}
-
-impl Peek {
-    fn answered<St: Store>(self, status: StatusCode, shared: Arc<Shared<St>>) -> Option<Task> {
-        let name = &shared.shelf.name;
-        match judge_status(&self.asked, status) {
-            Some(Verdict::Forget(reason)) => {
-                let Some(root) = self.target.root(name) else {
-                    telemetry::not_stored(name, "host");
-                    return None;
-                };
-                return Some(forget(shared, Place { root, owner: self.owner }, reason));
-            }
-            Some(Verdict::Leave(reason)) => telemetry::not_stored(name, reason),
-            Some(Verdict::Store(..)) | None => telemetry::not_stored(name, "request"),
-        }
-        None
-    }
-}
-
 impl Read {
     fn answered<St, B>(
         self,
@@ -162,16 +139,34 @@ impl Read {
     {
         let shelf = &shared.shelf;
         let answered = || shelf.clock.arrival();
-        let max_stale = u32::try_from(shelf.max_stale.as_secs()).unwrap_or(u32::MAX);
         let told = Told::by(response.headers());
         let quality = quality.and_told_by(response.extensions(), &told);
-        let (terms, answered) = match judge(&self.asked, response.status(), &told, quality, answered, max_stale) {
+        let judge = |asked: &Asked, status| judge(asked, status, &told, quality, answered, shelf.most_stale());
+        let not_modified = response.status() == StatusCode::NOT_MODIFIED;
+        let verdict = if self.asked.validates() && (not_modified || self.is_head) {
+            // As if it were the answer that it is about, which isn't stored for it.
+            let status = if not_modified { StatusCode::OK } else { response.status() };
+            match judge(&Asked { refused: None, ..self.asked }, status) {
+                Verdict::Store(terms, answered) => {
+                    let validating =
+                        Validating { read: self, headers: response.headers().clone(), not_modified, terms, answered };
+                    return Some(Box::pin(async move { validating.settle(&shared).await }));
+                }
+                other => other,
+            }
+        } else {
+            judge(&self.asked, response.status())
+        };
+        let (terms, answered) = match verdict {
             Verdict::Store(terms, answered) => (terms, answered),
             Verdict::Leave(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
                 return None;
             }
-            Verdict::Forget(reason) => return Some(forget(shared, self.place, reason)),
+            Verdict::Forget(reason, reach) => {
+                let Self { place, fields, .. } = self;
+                return Some(Box::pin(async move { shared.shelf.forget(&place, &fields, reason, reach).await }));
+            }
         };
 
         let (answer, length) = match self.begin(response, &told, terms, answered, shared.max_body) {
@@ -205,7 +200,67 @@ impl Read {
         let room = usize::try_from(room).ok().filter(|room| *room <= max_body).ok_or("too-long")?;
         let draft = Draft::begin(response.status(), told, terms, answered, room).ok_or("head")?;
         let Self { place, fields, begun, .. } = self;
-        Ok((Unstored { place, fields, begun, selectors, draft }, length))
+        Ok((Unstored { place, fields, begun, selectors, draft, stored: telemetry::stored }, length))
+    }
+}
+
+/// A 304, or a good answer to HEAD, that may be stored as what it is about.
+struct Validating {
+    read: Read,
+    headers: HeaderMap,
+    not_modified: bool,
+    terms: Terms,
+    answered: Arrival,
+}
+
+impl Validating {
+    /// Does with what is stored what the answer says of it.
+    async fn settle<St: Store>(self, shared: &Shared<St>) {
+        let shelf = &shared.shelf;
+        if let Err(reason) = self.update(shelf).await {
+            telemetry::not_stored(&shelf.name, reason);
+        }
+    }
+
+    async fn update<St: Store>(self, shelf: &Shelf<St>) -> Result<(), &'static str> {
+        let Self { read: Read { place, asked, fields, begun, .. }, headers, not_modified, terms, answered } = self;
+        let says_nothing = if not_modified { "status" } else { "method" };
+        let request = fields::to_map(&fields.clone().into(), 0).ok_or("head")?;
+        let Ok((_, entry)) = shelf.find(place.clone(), &[&request]).await else { return Err(says_nothing) };
+        let stored = entry.headers().ok_or("head")?;
+        // Another cache may answer with what is older.
+        if shelf.is_newer(&entry.terms, &terms) {
+            return Err("older");
+        }
+        let validation = if not_modified {
+            validation::by_not_modified(&request, &headers, &stored)
+        } else {
+            validation::by_head(&headers, &stored, entry.body.len())
+        };
+        match validation {
+            Validation::Unknown => return Err(says_nothing),
+            Validation::Changed => {
+                shelf.forget(&place, &fields, "changed", Reach::Variant).await;
+                return Ok(());
+            }
+            Validation::Current => {}
+        }
+        let headers = validation::updated(stored, &headers);
+        let told = Told::by(&headers);
+        let asked = Asked { refused: None, ..asked };
+        let terms = match judge(&asked, entry.status, &told, Quality::Good, || answered, shelf.most_stale()) {
+            Verdict::Store(terms, _) => terms,
+            Verdict::Leave(reason) => return Err(reason),
+            Verdict::Forget(reason, reach) => {
+                shelf.forget(&place, &fields, reason, reach).await;
+                return Ok(());
+            }
+        };
+        let selectors = Selectors::of(&told).ok_or("vary")?;
+        let mut draft = Draft::begin(entry.status, &told, terms, answered, entry.body.len()).ok_or("head")?;
+        draft.push(&entry.body);
+        shelf.put(&mut Unstored { place, fields, begun, selectors, draft, stored: telemetry::updated }).await;
+        Ok(())
     }
 }
 
@@ -218,6 +273,13 @@ pub(crate) struct Copying<St> {
     /// What is reported while its body is made. A new one: the time of the request says nothing of its body.
     read_in: Scope,
     shared: Arc<Shared<St>>,
+}
+
+impl<St> Copying<St> {
+    /// Nobody wanted all of the body.
+    pub(crate) fn is_dropped(&self) {
+        telemetry::not_stored(&self.shared.shelf.name, "incomplete");
+    }
 }
 
 impl<St: Store> Copying<St> {

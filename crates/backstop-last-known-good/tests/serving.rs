@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
 use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
 
 mod support;
 
-use support::{get, request, response, send, stored};
+use support::{Pieces, get, request, response, send, stored};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -140,6 +142,44 @@ async fn a_get_with_content_is_neither_stored_nor_served() {
     assert_eq!(stored(&layer, get("/search", &[])).await, Err(NotStored::Missing));
     send(&layer, get("/search", &[]), response(200, &[], "all")).await;
     assert_eq!(stored(&layer, search()).await, Err(NotStored::Missing));
+}
+
+/// Layers that wrap bodies hide that there is nothing in them, and some clients send `Content-Type` with every request.
+#[tokio::test(start_paused = true)]
+async fn a_get_whose_body_only_hides_that_it_is_empty_is_stored_and_served() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let hidden = || {
+        let mut asked = get("/", &[("content-type", "application/json")]);
+        let nothing = Pieces::default();
+        nothing.end();
+        *asked.body_mut() = nothing.body();
+        assert!(!http_body::Body::is_end_stream(asked.body()));
+        asked
+    };
+    send(&layer, hidden(), response(200, &[], "x")).await;
+    assert_eq!(stored(&layer, hidden()).await.unwrap().body, "x");
+
+    // What isn't known to be empty when it comes isn't waited for.
+    let slow = Pieces::default();
+    let mut pending = get("/slow", &[]);
+    *pending.body_mut() = slow.body();
+    send(&layer, pending, response(200, &[], "x")).await;
+    assert_eq!(stored(&layer, get("/slow", &[])).await, Err(NotStored::Missing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn content_that_was_looked_for_arrives_whole() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let echo = layer
+        .layer(service_fn(|request: Request<Body>| async { Ok::<_, Infallible>(Response::new(request.into_body())) }));
+    let pieces = Pieces::default();
+    ["ab", "", "c"].into_iter().for_each(|piece| pieces.data(piece));
+    pieces.end();
+    let mut asked = get("/", &[]);
+    *asked.body_mut() = pieces.body();
+    let answer = echo.oneshot(asked).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "abc");
+    assert_eq!(stored(&layer, get("/", &[])).await, Err(NotStored::Missing));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{RequestFacts, WrapBody};
+use backstop_core::{RequestFacts, WrapBody, has_content};
 use http::{
     HeaderMap, Method, Request, Response,
     header::{CACHE_CONTROL, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE},
@@ -61,25 +61,25 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let inner = self.inner.clone();
-        let may_be_served = may_be_served(&request);
-        if may_be_served && !RequestFacts::of(&request).is_upgrade() {
-            return StaleWhileRevalidateFuture::looking(inner, request, Arc::clone(&self.shared));
-        }
-        if may_be_served {
-            telemetry::passed_by(self.shared.known.name());
+        if asks_for_nothing_else(&request) {
+            if RequestFacts::of(&request).is_upgrade() {
+                telemetry::passed_by(self.shared.known.name());
+            } else if !has_content(&mut request) {
+                return StaleWhileRevalidateFuture::looking(inner, request, Arc::clone(&self.shared));
+            }
         }
         StaleWhileRevalidateFuture::calling(inner, request)
     }
 }
 
-/// Whether a request leaves it to us where its answer comes from.
-fn may_be_served<B: Body>(request: &Request<B>) -> bool {
+/// Whether a request leaves it to us where its answer comes from, by its method and fields.
+fn asks_for_nothing_else<B>(request: &Request<B>) -> bool {
     const OPINIONS: [http::HeaderName; 8] =
         [CACHE_CONTROL, PRAGMA, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
     let has_opinion = |headers: &HeaderMap| OPINIONS.iter().any(|name| headers.contains_key(name));
-    *request.method() == Method::GET && request.body().is_end_stream() && !has_opinion(request.headers())
+    *request.method() == Method::GET && !has_opinion(request.headers())
 }
 
 impl<S: Clone, St> Clone for StaleWhileRevalidate<S, St> {

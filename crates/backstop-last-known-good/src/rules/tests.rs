@@ -25,7 +25,7 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
     let mut get = Request::new(Body::empty());
     *get.headers_mut() = headers(request);
-    Asked::by(&get, sharing, &[HeaderName::from_static("x-shop-customer")], || NOW)
+    Asked::by(&mut get, sharing, &[HeaderName::from_static("x-shop-customer")], || NOW)
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
@@ -36,7 +36,7 @@ fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
     match verdict(sharing, request, 200, response) {
         Verdict::Store(terms, _) => Ok(terms.until),
-        Verdict::Forget(reason) | Verdict::Leave(reason) => Err(reason),
+        Verdict::Forget(reason, _) | Verdict::Leave(reason) => Err(reason),
     }
 }
 
@@ -88,12 +88,12 @@ fn what_may_be_stored_and_up_to_which_age_it_may_be_served() {
         (&[("x-auth-request-user", "ann")], "", Err("credentials"), Ok(ALWAYS)),
         (&[("proxy-authorization", "Basic s")], "", Err("credentials"), Ok(ALWAYS)),
         (&[("x-request-id", "7")], "", Ok(ALWAYS), Ok(ALWAYS)),
-        (&[("cache-control", "No-Store")], "public", Err("request"), Err("request")),
-        (&[("range", "bytes=0-1")], "public", Err("request"), Err("request")),
-        (&[("content-length", "7")], "public", Err("request"), Err("request")),
-        (&[("content-length", "0"), ("content-length", "7")], "public", Err("request"), Err("request")),
-        (&[("transfer-encoding", "chunked")], "public", Err("request"), Err("request")),
-        (&[("content-type", "application/json")], "public", Err("request"), Err("request")),
+        (&[("cache-control", "No-Store")], "public", Err("request-no-store"), Err("request-no-store")),
+        (&[("range", "bytes=0-1")], "public", Err("range"), Err("range")),
+        (&[("content-length", "7")], "public", Err("content"), Err("content")),
+        (&[("content-length", "0"), ("content-length", "7")], "public", Err("content"), Err("content")),
+        (&[("transfer-encoding", "chunked")], "public", Err("content"), Err("content")),
+        (&[("content-type", "application/json")], "public", Ok(ALWAYS), Ok(ALWAYS)),
         (&[("content-length", "0")], "public", Ok(ALWAYS), Ok(ALWAYS)),
         (&[("cache-control", "no-cache, max-age=0")], "", Ok(ALWAYS), Ok(ALWAYS)),
     ];
@@ -117,36 +117,50 @@ fn neither_cookies_nor_what_varies_by_anything_are_stored() {
 }
 
 #[test]
-fn only_good_answers_are_stored_and_only_those_that_end_a_representation_forget_it() {
-    let all = |status| {
-        let response = [("cache-control", "public, max-age=60")];
-        match verdict(Sharing::Shared, &[], status, &response) {
-            Verdict::Store(..) => 's',
-            Verdict::Forget(_) => 'f',
-            Verdict::Leave(_) => 'l',
-        }
+fn only_good_answers_are_stored_and_only_what_speaks_for_everybody_withdraws_what_is_for_all() {
+    let all = |sharing, request: Fields, control: &str, status| match verdict(
+        sharing,
+        request,
+        status,
+        &[("cache-control", control)],
+    ) {
+        Verdict::Store(..) => 's',
+        Verdict::Forget(_, Reach::Variant) => 'v',
+        Verdict::Forget(_, Reach::All) => 'a',
+        Verdict::Leave(_) => 'l',
     };
-    for (statuses, expected) in [
-        (&[200, 203, 204][..], 's'),
-        (&[300, 301, 302, 303, 307, 308, 401, 403, 404, 410, 451], 'f'),
-        (&[101, 201, 202, 205, 206, 304, 400, 405, 408, 412, 416, 425, 429, 500, 502, 503, 504, 599], 'l'),
+    let auth = &[("authorization", "Bearer s")][..];
+    for (statuses, shared, by_one_of_all, personal) in [
+        (&[200, 203, 204][..], 's', 'l', 's'),
+        (&[404, 410, 451], 'v', 'l', 'v'),
+        (&[401, 403], 'l', 'l', 'a'),
+        (&[300, 301, 302, 303, 307, 308], 'l', 'l', 'v'),
+        (&[101, 201, 202, 205, 206, 304, 400, 405, 408, 412, 416, 425, 429, 500, 502, 503, 504, 599], 'l', 'l', 'l'),
     ] {
         for status in statuses {
-            assert_eq!(all(*status), expected, "{status}");
+            assert_eq!(all(Sharing::Shared, &[], "max-age=60", *status), shared, "{status}");
+            assert_eq!(all(Sharing::Shared, auth, "max-age=60", *status), by_one_of_all, "{status}");
+            assert_eq!(
+                all(Sharing::Shared, auth, "public", *status),
+                shared,
+                "{status}, for everybody by its own word"
+            );
+            assert_eq!(all(Sharing::Personal, auth, "max-age=60", *status), personal, "{status}");
         }
     }
 }
 
 #[test]
-fn an_answer_to_another_method_is_not_stored() {
-    for method in [Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
-        let request = Request::builder().method(&method).body(Body::empty()).unwrap();
-        let asked = Asked::by(&request, Sharing::Personal, &[], || NOW);
-        assert_eq!(
-            judge(&asked, StatusCode::OK, &Told::by(&HeaderMap::new()), Quality::Good, || ARRIVAL, DAY),
-            Verdict::Leave("request"),
-            "{method}"
-        );
+fn what_answers_content_withdraws_nothing_and_what_is_degraded_only_what_is_gone() {
+    let no_store = headers(&[("cache-control", "no-store")]);
+    let (plain, search) = (asked(Sharing::Shared, &[]), asked(Sharing::Shared, &[("content-length", "2")]));
+    for status in [200, 404, 410] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let by = |asked, quality| judge(asked, status, &Told::by(&no_store), quality, || ARRIVAL, DAY);
+        let gone = Verdict::Forget("gone", Reach::Variant);
+        let expected = if status == StatusCode::OK { Verdict::Leave("degraded") } else { gone };
+        assert_eq!(by(&plain, Quality::Degraded), expected);
+        assert_eq!(by(&search, Quality::Good), Verdict::Leave("content"));
     }
 }
 
@@ -155,7 +169,7 @@ fn what_is_withdrawn_from_one_caller_is_not_withdrawn_from_all() {
     let asked = [("authorization", "Bearer s")];
     let response = [("cache-control", "private")];
     assert_eq!(verdict(Sharing::Shared, &asked, 200, &response), Verdict::Leave("credentials"));
-    assert_eq!(verdict(Sharing::Shared, &[], 200, &response), Verdict::Forget("private"));
+    assert_eq!(verdict(Sharing::Shared, &[], 200, &response), Verdict::Forget("private", Reach::Variant));
 }
 
 #[test]
