@@ -1,30 +1,36 @@
 //! Which fields of a request say who asks.
 
-/// Those that are registered, or that proxies set in front of a service that believes them.
-const NAMES: [&str; 12] = [
-    "apikey",
-    "authorization",
-    "client-cert",
-    "cookie",
-    "dpop",
-    "proxy-authorization",
-    "remote-user",
-    "x-apikey",
-    "x-forwarded-client-cert",
-    "x-forwarded-email",
-    "x-forwarded-user",
-    "x-remote-user",
-];
-
-/// `X-Auth-Token`, `X-Auth-Request-User`, `X-Authenticated-User`, …
-const PREFIX: &str = "x-auth";
-
-/// `X-Api-Key`, `Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Amz-Security-Token`, `Cf-Access-Jwt-Assertion`, …
-const SUFFIXES: [&str; 6] = ["-key", "_key", "token", "-secret", "-jwt", "-assertion"];
-
 /// Whether a field of this name, in lower case, is taken for a credential though nobody said so.
+///
+/// Each is compared with constants, one by one: that costs fewer instructions than any loop, and each request pays.
 pub(crate) fn is_one(name: &str) -> bool {
-    SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) || name.starts_with(PREFIX) || NAMES.contains(&name)
+    // `X-Api-Key`, `Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Amz-Security-Token`, `Cf-Access-Jwt-Assertion`, …
+    let ends_so = name.ends_with("-key")
+        || name.ends_with("_key")
+        || name.ends_with("token")
+        || name.ends_with("-secret")
+        || name.ends_with("-jwt")
+        || name.ends_with("-assertion");
+    // `X-Auth-Token`, `X-Auth-Request-User`, `X-Authenticated-User`, …
+    let begins_so = name.starts_with("x-auth");
+    // Those that are registered, or that proxies set in front of a service that believes them.
+    ends_so
+        || begins_so
+        || matches!(
+            name,
+            "apikey"
+                | "authorization"
+                | "client-cert"
+                | "cookie"
+                | "dpop"
+                | "proxy-authorization"
+                | "remote-user"
+                | "x-apikey"
+                | "x-forwarded-client-cert"
+                | "x-forwarded-email"
+                | "x-forwarded-user"
+                | "x-remote-user"
+        )
 }
 
 #[cfg(test)]
@@ -33,7 +39,19 @@ mod tests {
 
     #[test]
     fn what_says_who_asks_is_known_by_its_name() {
-        for name in NAMES.into_iter().chain([
+        for name in [
+            "apikey",
+            "authorization",
+            "client-cert",
+            "cookie",
+            "dpop",
+            "proxy-authorization",
+            "remote-user",
+            "x-apikey",
+            "x-forwarded-client-cert",
+            "x-forwarded-email",
+            "x-forwarded-user",
+            "x-remote-user",
             "x-api-key",
             "api-key",
             "api_key",
@@ -54,7 +72,7 @@ mod tests {
             "x-client-secret",
             "x-goog-iap-jwt-assertion",
             "x-jwt",
-        ]) {
+        ] {
             assert!(is_one(name), "{name}");
         }
     }

@@ -151,7 +151,10 @@ impl<'a> Authority<'a> {
         } else {
             let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
             // Unreserved characters and delimiters. Percent-encoded ones, which nobody sends, could spell a name in many ways.
-            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte);
+            let is_name = |byte| {
+                matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+                    || matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=')
+            };
             if !(1..=MOST_NAME).contains(&name.len()) || !name.bytes().all(is_name) {
                 return None;
             }
