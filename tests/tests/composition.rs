@@ -56,7 +56,7 @@ impl Gateway {
             .layer(retry)
             .layer(breaker)
             .layer(TimeoutLayer::builder("ml_service").limit(Duration::from_millis(300)).build().unwrap())
-            .service(client(address));
+            .service(backstop::client(client(address)));
         let app = Router::new().fallback_service(HandleError::new(stack, async |_: Error| StatusCode::BAD_GATEWAY));
         Self { server: Server::start(app).await, circuit }
     }

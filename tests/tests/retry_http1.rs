@@ -30,7 +30,7 @@ fn retry() -> RetryBuilder {
 /// Such a retry around a client.
 macro_rules! around_a_client {
     ($retry:expr, $server:expr) => {
-        ServiceBuilder::new().layer($retry.build().unwrap()).service(client($server.address()))
+        ServiceBuilder::new().layer($retry.build().unwrap()).service(backstop::client(client($server.address())))
     };
 }
 

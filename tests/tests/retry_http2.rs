@@ -152,7 +152,7 @@ macro_rules! around_a_client {
         ServiceBuilder::new()
             .layer($retry.build().unwrap())
             .map_response(|answer: Response<hyper::body::Incoming>| answer.map(Body::new))
-            .service(client())
+            .service(backstop::client(client()))
     };
 }
 
@@ -268,7 +268,7 @@ async fn answers_to_head_are_kept_without_waiting_for_the_body_that_they_announc
         .layer(retry().build().unwrap())
         .layer(breaker)
         .map_response(|answer: Response<hyper::body::Incoming>| answer.map(Body::new))
-        .service(client());
+        .service(backstop::client(client()));
     let answer = stack.oneshot(server.request(Method::HEAD, Body::empty())).await.unwrap();
     let retried = answer.extensions().get::<Retried>().copied().unwrap();
     assert_eq!(retried.stop(), Some(StopReason::Refused), "the circuit is open in the third attempt");

@@ -182,7 +182,7 @@ async fn a_refused_connection_is_tried_again_though_every_call_is_a_post() {
         ServiceBuilder::new()
             .layer(retry().build().unwrap())
             .layer(tower::util::MapRequestLayer::new(counting))
-            .service(channel_to(address)),
+            .service(backstop::client(channel_to(address))),
     );
     assert_eq!(client.check(question("greeter")).await.unwrap().into_inner().status(), Said::Serving);
     assert_eq!(attempts.load(Ordering::SeqCst), 3);

@@ -17,7 +17,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Reject, scope};
+use backstop_core::{
+    Reject,
+    proof::{Entered, IsBelieved},
+    scope,
+};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
@@ -37,6 +41,7 @@ pin_project! {
         // `None` once it was given to the strategy.
         context: Option<C>,
         shared: Arc<Shared<J>>,
+        entered: Entered,
         #[pin]
         waiting: Option<Waiting>,
         // Given back after all else is gone.
@@ -45,8 +50,16 @@ pin_project! {
 }
 
 impl<S, Req, J, C> Entering<S, Req, J, C> {
-    pub(crate) const fn new(service: S, request: Req, context: C, shared: Arc<Shared<J>>) -> Self {
-        Self { service, request: Some(request), context: Some(context), shared, waiting: None, permit: Permit::NONE }
+    pub(crate) fn new(service: S, request: Req, context: C, shared: Arc<Shared<J>>) -> Self {
+        Self {
+            service,
+            request: Some(request),
+            context: Some(context),
+            shared,
+            entered: Entered::now(),
+            waiting: None,
+            permit: Permit::NONE,
+        }
     }
 
     pub(crate) const fn state(&self) -> &'static str {
@@ -86,8 +99,8 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
-    /// The call with its permit, or what there is to answer instead.
-    type Output = Result<(S::Future, Permit), Result<S::Response, S::Error>>;
+    /// The call with its permit, or what there is to answer instead: then the inner service wasn't called.
+    type Output = Result<(S::Future, Permit, IsBelieved), Result<S::Response, S::Error>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let admitted = ready!(self.as_mut().poll_admitted(cx));
@@ -96,16 +109,19 @@ where
             let Some(context) = this.context.take() else {
                 return Poll::Pending;
             };
-            return Poll::Ready(Err(this.shared.reject.reject(context, this.shared.room.refuse(refusal))));
+            let answer = this.shared.reject.reject(context, this.shared.room.refuse(refusal));
+            this.entered.prove();
+            return Poll::Ready(Err(answer));
         }
         if let Err(error) = ready!(this.service.poll_ready(cx)) {
+            this.entered.prove();
             return Poll::Ready(Err(Err(error)));
         }
         let Some(request) = this.request.take() else {
             return Poll::Pending;
         };
-        let call = this.service.call(request);
-        Poll::Ready(Ok((call, mem::take(this.permit))))
+        let (call, believed) = this.entered.call(|| this.service.call(request));
+        Poll::Ready(Ok((call, mem::take(this.permit), believed)))
     }
 }
 

@@ -16,7 +16,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::Reject;
+use backstop_core::{
+    Reject,
+    proof::{self, IsBelieved},
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -41,7 +44,8 @@ pin_project! {
         call: Option<S::Future>,
         // The call's, until it has answered.
         permit: Permit,
-        // Boxed, for calls that are made at once. `None` for those, and once it is over.
+        // Boxed, for calls that are made at once. `None` for those, and once it is over, unless what the call proves can't be
+        // passed on.
         entering: Option<Pin<Box<Entering<S, Req, J, J::Context>>>>,
         until: PhantomData<fn() -> O>,
     }
@@ -73,11 +77,16 @@ where
             return Poll::Pending;
         };
         let entered = ready!(entering.as_mut().poll(cx));
-        *this.entering = None;
-        let (call, permit) = match entered {
+        let (call, permit, believed) = match entered {
             Ok(entered) => entered,
-            Err(answer) => return Poll::Ready(answer),
+            Err(answer) => {
+                *this.entering = None;
+                return Poll::Ready(answer);
+            }
         };
+        if believed == IsBelieved::Yes {
+            *this.entering = None;
+        }
         *this.permit = permit;
         this.call.set(Some(call));
         this.call.as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx))
@@ -100,7 +109,11 @@ where
             None => self.as_mut().poll_entering(cx),
         };
         if let Poll::Ready(result) = &mut polled {
-            let permit = self.project().permit;
+            let this = self.project();
+            let permit = this.permit;
+            if this.entering.is_some() {
+                proof::withdraw();
+            }
             if let Ok(response) = result {
                 O::hand_over(permit, response);
             }

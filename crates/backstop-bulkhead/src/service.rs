@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject};
+use backstop_core::{HttpReject, Reject, proof};
 use tower_service::Service;
 
 use crate::{BulkheadFuture, Until, UntilBodyEnd, held::Permit, layer::Shared};
@@ -99,7 +99,7 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         match self.take_permit() {
-            Some(permit) => BulkheadFuture::called(self.inner.call(request), permit),
+            Some(permit) => BulkheadFuture::called(proof::pass_through(|| self.inner.call(request)), permit),
             None => self.enter(request),
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use backstop_core::{
-    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode,
+    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode, proof::Entered,
 };
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -54,7 +54,7 @@ pin_project! {
     enum State<F, X, C, J, L> where L: Link<C, J> {
         Called { #[pin] future: F, held: Held<C, J, L> },
         // The context is `None` once it was given to the strategy.
-        Refused { refused: Refused, context: Option<X>, link: L },
+        Refused { refused: Refused, context: Option<X>, link: L, entered: Entered },
     }
 }
 
@@ -73,8 +73,8 @@ where
         Self { state: State::Called { future, held }, observe: PhantomData }
     }
 
-    pub(crate) const fn refused(refused: Refused, context: J::Context, link: L) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), link }, observe: PhantomData }
+    pub(crate) const fn refused(refused: Refused, context: J::Context, link: L, entered: Entered) -> Self {
+        Self { state: State::Refused { refused, context: Some(context), link, entered }, observe: PhantomData }
     }
 }
 
@@ -107,11 +107,13 @@ where
                     }
                 })
             }
-            StateProject::Refused { refused, context, link } => {
+            StateProject::Refused { refused, context, link, entered } => {
                 let Some(context) = context.take() else {
                     return Poll::Pending;
                 };
-                Poll::Ready(link.reject().reject(context, rejection(*refused, link.breaker())))
+                let answer = link.reject().reject(context, rejection(*refused, link.breaker()));
+                entered.prove();
+                Poll::Ready(answer)
             }
         }
     }

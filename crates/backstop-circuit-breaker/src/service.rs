@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, ErrorRef, HttpClassify, HttpReject, Reject};
+use backstop_core::{
+    Classify, ErrorRef, HttpClassify, HttpReject, Reject,
+    proof::{self, Entered},
+};
 use tower_service::Service;
 
 use crate::{
@@ -90,11 +93,11 @@ where
         match admitted {
             Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || {
                 let upload = self.link.reject().watch(&mut request);
-                (self.inner.call(request), upload)
+                (proof::pass_through(|| self.inner.call(request)), upload)
             }),
             Err(refused) => {
                 let context = link.reject().context(&request);
-                CircuitBreakerFuture::refused(refused, context, link)
+                CircuitBreakerFuture::refused(refused, context, link, Entered::now())
             }
         }
     }

@@ -10,7 +10,11 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use crate::{Deadline, Degradation, Progress, Scope, SetBy, scope};
+use crate::{
+    Deadline, Degradation, Progress, Scope, SetBy,
+    proof::{self, Entered, IsBelieved},
+    scope,
+};
 
 pin_project! {
     /// One call, in a [scope](crate::scope) of its own, ended when that scope's deadline passes.
@@ -37,6 +41,9 @@ pub trait Call: Future {
     fn progress(&self) -> Progress {
         Progress::Called
     }
+
+    /// [Proves](crate::proof) that nothing was called, where that is so: to be asked of a call that is ended.
+    fn prove_not_called(&self) {}
 }
 
 /// Calls that were erased run from the start.
@@ -119,6 +126,8 @@ impl<F: Call> Attempt<F> {
     pub fn end(self: Pin<&mut Self>, set_by: SetBy) -> Elapsed {
         let mut this = self.project();
         let progress = this.call.as_ref().get_ref().as_ref().map_or(Progress::Called, Call::progress);
+        let call = this.call.as_ref().get_ref().as_ref();
+        call.inspect(|call| call.prove_not_called());
         scope::end(set_by, || this.call.set(None));
         Elapsed { set_by, progress }
     }
@@ -184,7 +193,10 @@ impl Timer {
 }
 
 pin_project! {
-    /// A call of a service, which is made ready first unless it was already.
+    /// A call of a service, which is made ready first.
+    ///
+    /// It passes on what the service [proves](crate::proof), to the layer in whose call it was made. While the service isn't
+    /// ready, or if it fails to be, nothing was called.
     #[project = Step]
     #[must_use = "futures do nothing unless polled"]
     pub enum ServiceCall<S, Req>
@@ -193,24 +205,24 @@ pin_project! {
     {
         /// Waits for the service to be ready.
         #[doc(hidden)]
-        Waiting { service: S, request: Option<Req> },
+        Waiting { service: S, request: Option<Req>, entered: Entered },
         /// Waits for its answer.
         #[doc(hidden)]
-        Called { #[pin] future: S::Future },
+        Called { #[pin] future: S::Future, believed: IsBelieved },
     }
 }
 
 impl<S: Service<Req>, Req> ServiceCall<S, Req> {
     /// Makes `service` ready, then calls it.
     #[inline]
-    pub const fn when_ready(service: S, request: Req) -> Self {
-        Self::Waiting { service, request: Some(request) }
+    pub fn when_ready(service: S, request: Req) -> Self {
+        Self::when_ready_for(Entered::now(), service, request)
     }
 
-    /// A service that was ready has been called.
+    /// The same, for a layer that was entered before.
     #[inline]
-    pub const fn called(future: S::Future) -> Self {
-        Self::Called { future }
+    pub const fn when_ready_for(entered: Entered, service: S, request: Req) -> Self {
+        Self::Waiting { service, request: Some(request), entered }
     }
 }
 
@@ -220,17 +232,26 @@ impl<S: Service<Req>, Req> Future for ServiceCall<S, Req> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let future = match self.as_mut().project() {
-                Step::Called { future } => return future.poll(cx),
-                Step::Waiting { service, request } => {
-                    ready!(service.poll_ready(cx))?;
+            let (future, believed) = match self.as_mut().project() {
+                Step::Called { future, believed } => {
+                    let polled = future.poll(cx);
+                    if *believed == IsBelieved::No {
+                        proof::withdraw();
+                    }
+                    return polled;
+                }
+                Step::Waiting { service, request, entered } => {
+                    if let Err(error) = ready!(service.poll_ready(cx)) {
+                        entered.prove();
+                        return Poll::Ready(Err(error));
+                    }
                     let Some(request) = request.take() else {
                         return Poll::Pending;
                     };
-                    service.call(request)
+                    entered.call(|| service.call(request))
                 }
             };
-            self.set(Self::Called { future });
+            self.set(Self::Called { future, believed });
         }
     }
 }
@@ -240,6 +261,12 @@ impl<S: Service<Req>, Req> Call for ServiceCall<S, Req> {
         match self {
             Self::Waiting { .. } => Progress::NotReady,
             Self::Called { .. } => Progress::Called,
+        }
+    }
+
+    fn prove_not_called(&self) {
+        if let Self::Waiting { entered, .. } = self {
+            entered.prove();
         }
     }
 }

@@ -25,8 +25,8 @@ use crate::{
 /// | any other error of the transport | failure | yes |
 /// | a [`Rejection`] of a layer further in | [what it says](Rejection::outcome) | what it says |
 ///
-/// An error counts as "certainly not processed" only where that is proved: a connection that was refused, and, with the
-/// features `hyper-util`, `tonic` and `tonic-transport`, what those libraries' errors prove. `Retry-After` and
+/// It never says "certainly not processed": a result may have been passed on by something that did more than this one
+/// call. Retries and chains get [proof](crate::proof) in another way. `Retry-After` and
 /// `grpc-retry-pushback-ms` travel with the outcome. A gRPC status is read where the headers tell it (a Trailers-Only
 /// answer).
 ///
@@ -141,7 +141,7 @@ impl HttpClassify {
             Some((code, pushback)) => apply(&self.codes, code, judge_code(code, pushback)),
             None => Outcome::failure().transient(),
         };
-        if transport::is_unprocessed(error) { outcome.transient().unprocessed() } else { outcome }
+        if transport::is_unprocessed(error) { outcome.transient() } else { outcome }
     }
 }
 

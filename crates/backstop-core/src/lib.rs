@@ -13,6 +13,7 @@
 //! | [`Degradation`] | that an answer isn't the primary's fresh one | a chain | the degradation headers, your handlers |
 //! | [`Deadline`] | when nobody waits any more, and who set it | the edge, retries, chains | everything further in |
 //! | [`Scope`] | deadline and degradations of the request being served | the edge, and every [`Attempt`] | everything further in |
+//! | [`proof`] | that a request was certainly not processed | a layer that refuses, and [`client`] | retries and chains |
 //!
 //! and share one way to copy requests ([`CopyRequest`]), to keep the answer of last resort ([`KeepAnswer`]), and to run
 //! a call with its time limit ([`Attempt`]).
@@ -55,12 +56,14 @@
 
 pub mod caching;
 pub mod grpc;
+pub mod proof;
 pub mod scope;
 
 mod answer;
 mod attempt;
 mod body;
 mod classify;
+mod client;
 mod config_error;
 mod copy;
 mod deadline;
@@ -85,6 +88,7 @@ pub use body::{
     has_content, split_by_recording,
 };
 pub use classify::{Classify, ClassifyFn};
+pub use client::{Client, ClientFuture, client};
 pub use config_error::ConfigError;
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
 pub use deadline::{Deadline, Limit, SetBy};

@@ -19,6 +19,9 @@ pub struct Outcome {
     /// Whether the same request may do better in a moment.
     pub transient: bool,
     /// Whether the request was certainly not processed, so that repeating it is safe whatever its method.
+    ///
+    /// In what a classifier says, it is your own word, and believed. [`HttpClassify`](crate::HttpClassify) never says it:
+    /// results prove nothing, and layers get [proof](crate::proof) in another way.
     pub unprocessed: bool,
     /// What the server said of when to come again.
     pub pushback: Option<Pushback>,
@@ -96,6 +99,13 @@ impl Outcome {
     #[must_use]
     pub const fn unprocessed(mut self) -> Self {
         self.unprocessed = true;
+        self
+    }
+
+    /// The request was certainly not processed, if that is so, or if that was said already.
+    #[must_use]
+    pub const fn or_unprocessed(mut self, is_unprocessed: bool) -> Self {
+        self.unprocessed |= is_unprocessed;
         self
     }
 

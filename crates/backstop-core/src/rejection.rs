@@ -141,15 +141,16 @@ impl Rejection {
     ///
     /// What was refused before the inner service was called says nothing of that service, and isn't worth repeating.
     /// What ended a call is a failure of that service, but where the limit was the caller's own.
+    ///
+    /// That the request was not processed is never said here: a response or an error that carries a rejection may come
+    /// from something that did more than the call that was rejected. See [`proof`](crate::proof).
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         let outcome = match &self.kind {
-            RejectionKind::CircuitOpen(_) | RejectionKind::BulkheadFull => Outcome::neutral().unprocessed(),
+            RejectionKind::CircuitOpen(_) | RejectionKind::BulkheadFull => Outcome::neutral(),
             RejectionKind::DeadlinePassed { set_by, progress } => match (set_by, progress) {
-                (SetBy::Us, Progress::Called) => Outcome::failure().transient(),
-                (SetBy::Us, Progress::NotReady) => Outcome::failure().transient().unprocessed(),
-                (SetBy::Caller, Progress::Called) => Outcome::neutral(),
-                (_, Progress::NotAsked) | (SetBy::Caller, Progress::NotReady) => Outcome::neutral().unprocessed(),
+                (_, Progress::NotAsked) | (SetBy::Caller, _) => Outcome::neutral(),
+                (SetBy::Us, Progress::NotReady | Progress::Called) => Outcome::failure().transient(),
             },
             RejectionKind::AllProvidersFailed(_) => Outcome::failure(),
             RejectionKind::RequestBody(_) => Outcome::neutral().blaming(Blame::Request),

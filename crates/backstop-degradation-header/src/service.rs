@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use backstop_core::proof;
 use http::Response;
 use tower_service::Service;
 
@@ -51,6 +52,6 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        DegradationHeaderFuture::new(|| self.inner.call(request), Arc::clone(&self.settings))
+        DegradationHeaderFuture::new(|| proof::pass_through(|| self.inner.call(request)), Arc::clone(&self.settings))
     }
 }

@@ -15,6 +15,7 @@ use std::{
 
 use backstop_core::{
     Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, NotCopied, Outcome, Reason, Scope,
+    proof::Frame,
 };
 
 use crate::{
@@ -55,15 +56,16 @@ impl Failed {
 }
 
 impl<T> Ask<T> {
-    /// Starts `provider`, if it has room, with a copy of the request where it needs one.
+    /// Starts `provider` in `frame`, if it has room, with a copy of the request where it needs one.
     pub(crate) fn start<Req>(
         provider: &Provider<Req, T>,
         deadline: Deadline,
+        frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Result<Self, Reason> {
         let permit = provider.admit()?;
         let mut scope = Scope::narrowed(deadline);
-        let run = scope.enter(|| provider.start(copy)).map_err(|_| Reason::NotReplayable)?;
+        let run = scope.enter(|| provider.start(copy, frame)).map_err(|_| Reason::NotReplayable)?;
         Ok(Self { phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
     }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
     AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, ErrorText, Freshness, Keep, Name, ProviderFailure,
-    RequestFacts, SetBy, scope,
+    RequestFacts, SetBy, proof::Frame, scope,
 };
 use tokio::time::Instant;
 
@@ -155,7 +155,9 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         // The first one is asked first anyway.
         if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && facts.may_be_repeated()) {
             let others = chain.providers.len();
-            let forced = Forced::start(chain, provider, others, started, limit, |copy| CloneCopy.copy(&mut kept, copy));
+            let mut frame = Frame::detached();
+            let copy = |copy| CloneCopy.copy(&mut kept, copy);
+            let forced = Forced::start(chain, provider, others, started, limit, &mut frame, copy);
             if let Some(mut forced) = forced
                 && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &*chain.judge)).await
             {
@@ -163,8 +165,10 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
             }
         }
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
+        let mut frame = Frame::detached();
         let found =
-            std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, |copy| CloneCopy.copy(&mut kept, copy))).await;
+            std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, &mut frame, |copy| CloneCopy.copy(&mut kept, copy)))
+                .await;
         found.map(|found| found.result).ok_or(walk)
     }
 }

@@ -48,7 +48,9 @@ where
                 let others = chain.providers.len() + 1;
                 let kept = &mut spare.kept;
                 let copied = |copy| policy.copied(kept, copy);
-                match Forced::start(chain, *provider, others, started, chain.limit(started), copied) {
+                let limit = chain.limit(started);
+                // Never ended in there: the primary's call then finds that something may have been processed.
+                match Forced::start(chain, *provider, others, started, limit, &mut spare.frame, copied) {
                     Some(started) => forced.insert(started),
                     None => return Poll::Ready(None),
                 }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyAs, Deadline, NotCopied, Outcome, Reason};
+use backstop_core::{Classify, CopyAs, Deadline, NotCopied, Outcome, Reason, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
@@ -37,11 +37,12 @@ impl<Req, T> Forced<Req, T> {
         others: usize,
         started: Instant,
         limit: Deadline,
+        frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Option<Self> {
         let source = &chain.providers[provider];
         let deadline = next_deadline(Instant::now(), limit, others as u32 + 1, source.own_timeout());
-        let ask = Ask::start(source, deadline, copy)
+        let ask = Ask::start(source, deadline, frame, copy)
             .inspect_err(|reason| {
                 let failed = Failed::new(*reason, Outcome::neutral().unprocessed());
                 telemetry::forced_in_vain(&chain.control, source.name(), &failed);

@@ -24,6 +24,7 @@ use std::{
 use backstop_core::{
     Attempt, Classify, CopyRequest, Degradation, EagerCall, Elapsed, KeepAnswer, Limit, Reject, Rejection,
     RejectionKind, Scope, SetBy,
+    proof::{self, Frame},
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -122,7 +123,7 @@ where
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
             let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
-            let call = scope.enter(|| EagerCall::begin(primary, is_ready, request));
+            let call = scope.enter(|| proof::pass_through(|| EagerCall::begin(primary, is_ready, request)));
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
         }
@@ -134,6 +135,7 @@ where
             started: None,
             around: None,
             facts,
+            frame: Frame::open(),
             kept,
             context,
             upload,
@@ -147,7 +149,8 @@ where
             };
         }
         let mut scope = spare.scope();
-        let call = scope.enter(|| EagerCall::begin(primary, is_ready, request));
+        let begin = || EagerCall::begin(primary, is_ready, request);
+        let call = scope.enter(|| spare.frame.call(begin));
         Self { state: State::Primary { attempt: Attempt::begun(call, scope), spare: Some(spare) } }
     }
 }
@@ -205,7 +208,9 @@ where
                         return Poll::Ready(Ok(answer));
                     }
                     let Detour { primary, request, mut spare, .. } = *detour;
-                    let attempt = Attempt::start(spare.scope_of_the_rest(), || EagerCall::when_ready(primary, request));
+                    let scope = spare.scope_of_the_rest();
+                    let begin = || spare.frame.call(|| EagerCall::when_ready(primary, request));
+                    let attempt = Attempt::start(scope, begin);
                     State::Primary { attempt, spare: Some(spare) }
                 }
                 StateProj::Primary { mut attempt, spare: slot } => {
@@ -213,9 +218,10 @@ where
                     if let Some(scope) = spare.scope_at_first_poll() {
                         attempt.as_mut().narrow(&scope);
                     }
+                    spare.frame.listen();
                     let polled = attempt.as_mut().poll_call(cx);
-                    let why_not = match &polled {
-                        Poll::Ready(result) => spare.why_not(result),
+                    let elapsed = match &polled {
+                        Poll::Ready(_) => None,
                         Poll::Pending => {
                             spare.start();
                             let elapsed = ready!(attempt.as_mut().poll_limit(cx));
@@ -224,12 +230,18 @@ where
                                 let Some(Spare { policy, context, .. }) = slot.take() else { return Poll::Pending };
                                 return Poll::Ready(policy.reject.reject(context, too_slow));
                             }
-                            Some(timed_out(elapsed))
+                            Some(elapsed)
                         }
+                    };
+                    let is_unprocessed = spare.frame.ended();
+                    let why_not = match (&polled, elapsed) {
+                        (Poll::Ready(result), _) => spare.why_not(result),
+                        (Poll::Pending, elapsed) => elapsed.map(timed_out),
                     };
                     if why_not.is_none() && spare.is_final(&polled) {
                         spare.tell();
                         attempt.commit();
+                        spare.frame.pass_on();
                         // As it is: moving a response costs more than all the rest.
                         return polled;
                     }
@@ -241,6 +253,7 @@ where
                     };
                     match (result, why_not, spare.committer()) {
                         (result, Some((reason, outcome)), _) => {
+                            let outcome = outcome.or_unprocessed(is_unprocessed);
                             let failure = Failure { result, reason, outcome };
                             State::rest(spare, failure, attempt.take_reports())
                         }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, Reason, ServiceCall};
+use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, Reason, ServiceCall, proof::Frame};
 use tower_service::Service;
 
 #[cfg(feature = "axum")]
@@ -42,6 +42,8 @@ pub struct Provider<Req, T> {
 pub(crate) type Run<T> = Pin<Box<dyn Future<Output = Result<Answer<T>, BoxError>> + Send>>;
 
 enum Source<Req, T> {
+    /// Of a service, which may prove that it processed nothing.
+    Service(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
     Request(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
     Head(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
     Nothing(Arc<dyn Fn() -> Run<T> + Send + Sync>),
@@ -85,12 +87,13 @@ impl<Req, T> Provider<Req, T> {
         let (service, is_router) = routed::anew(service);
         // Only cloned under the lock, so that services need not be `Sync`.
         let service = Mutex::new(service);
-        Self::from_fn(name, move |request| {
+        let start = move |request| {
             #[cfg(feature = "axum")]
             let request = if is_router { routed::put_aside(request) } else { request };
             let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            ServiceCall::when_ready(service, request)
-        })
+            run(ServiceCall::when_ready(service, request))
+        };
+        Self::new(name, Source::Service(Arc::new(start)))
     }
 
     /// An async function that needs nothing of the request: no copy is made for it.
@@ -244,18 +247,33 @@ impl<Req, T> Provider<Req, T> {
     /// What of the request must be kept for it.
     pub(crate) const fn needs(&self) -> Option<Keep> {
         match self.source {
-            Source::Request(_) => Some(Keep::Whole),
+            Source::Service(_) | Source::Request(_) => Some(Keep::Whole),
             Source::Head(_) => Some(Keep::Head),
             Source::Nothing(_) => None,
         }
     }
 
-    /// Starts it, with a copy of the request where it needs one.
-    pub(crate) fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Run<T>, NotCopied> {
+    /// Starts it, with a copy of the request where it needs one. Functions make calls of their own, of which nothing is
+    /// believed.
+    pub(crate) fn start(
+        &self,
+        copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
+        frame: &mut Frame,
+    ) -> Result<Run<T>, NotCopied> {
         Ok(match &self.source {
-            Source::Request(run) => run(copy(CopyAs::ForProvider)?),
-            Source::Head(run) => run(copy(CopyAs::HeadOnly)?),
-            Source::Nothing(run) => run(),
+            Source::Service(run) => {
+                let request = copy(CopyAs::ForProvider)?;
+                frame.call(|| run(request))
+            }
+            Source::Request(run) => {
+                let request = copy(CopyAs::ForProvider)?;
+                frame.call_unheard(|| run(request))
+            }
+            Source::Head(run) => {
+                let request = copy(CopyAs::HeadOnly)?;
+                frame.call_unheard(|| run(request))
+            }
+            Source::Nothing(run) => frame.call_unheard(|| run()),
         })
     }
 

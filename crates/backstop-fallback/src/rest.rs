@@ -8,7 +8,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, scope};
+use backstop_core::{
+    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, proof::Frame, scope,
+};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -33,6 +35,7 @@ pin_project! {
         // Taken when no provider is left.
         walk: Option<Walk<Req, S::Response>>,
         failed: Option<AllProvidersFailed>,
+        frame: Frame,
         kept: Option<K::Kept>,
         // Taken when the rejection is made.
         context: Option<J::Context>,
@@ -62,7 +65,7 @@ where
     A: KeepAnswer<S::Response>,
 {
     pub(crate) fn new(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
-        let Spare { policy, started, facts, kept, context, .. } = spare;
+        let Spare { policy, started, facts, frame, kept, context, .. } = spare;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
         let limit = chain.limit(started);
@@ -75,7 +78,7 @@ where
             Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response, limit.instant()) },
             other => LastResort::Kept { result: other },
         };
-        Self { policy, walk: Some(walk), failed: None, kept, context: Some(context), last_resort, reports }
+        Self { policy, walk: Some(walk), failed: None, frame, kept, context: Some(context), last_resort, reports }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
@@ -84,8 +87,8 @@ where
         // Beside the providers, so that none waits for it; before them, so that its connection is free for them.
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
-            let kept = this.kept;
-            let found = ready!(walk.poll(cx, &policy.judge(), |copy| policy.copied(kept, copy)));
+            let (frame, kept) = (&mut *this.frame, this.kept);
+            let found = ready!(walk.poll(cx, &policy.judge(), frame, |copy| policy.copied(kept, copy)));
             if let Some(found) = found {
                 return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }
@@ -94,12 +97,15 @@ where
         ready!(keeping);
         if let Some(result) = this.last_resort.take() {
             scope::pass_on(mem::take(this.reports));
+            this.frame.pass_on();
             return Poll::Ready(result);
         }
         let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {
             return Poll::Pending;
         };
-        Poll::Ready(policy.reject.reject(context, failed.into()))
+        let answer = policy.reject.reject(context, failed.into());
+        this.frame.pass_on();
+        Poll::Ready(answer)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::task::Poll;
 
 use backstop_core::{
-    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Progress, Reason, Reject, Rejection,
-    RejectionKind, RequestFacts, RequestFailure, Scope, SetBy, Upload, Verdict, scope,
+    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Reason, Reject, Rejection,
+    RejectionKind, RequestFacts, RequestFailure, Scope, SetBy, Upload, Verdict, proof::Frame, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -30,6 +30,8 @@ where
     /// The time around the call, as it was known when the call was made. Taken when that is known for certain.
     pub(crate) around: Option<Around>,
     pub(crate) facts: RequestFacts,
+    /// Of the primary's call, and of the providers' after it.
+    pub(crate) frame: Frame,
     /// `None` where no provider needs the request.
     pub(crate) kept: Option<K::Kept>,
     pub(crate) context: J::Context,
@@ -175,10 +177,6 @@ where
 }
 
 /// The primary's time was up.
-pub(crate) const fn timed_out(elapsed: Elapsed) -> WhyNot {
-    let outcome = match elapsed.progress {
-        Progress::Called => Outcome::failure(),
-        Progress::NotAsked | Progress::NotReady => Outcome::failure().unprocessed(),
-    };
-    (Reason::Timeout, outcome)
+pub(crate) const fn timed_out(_: Elapsed) -> WhyNot {
+    (Reason::Timeout, Outcome::failure())
 }

@@ -22,7 +22,7 @@ use std::{
 
 use backstop_core::{
     AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Freshness, Name, NotCopied, Outcome, ProviderFailure,
-    Pushback, Reason, RequestFacts,
+    Pushback, Reason, RequestFacts, proof::Frame,
 };
 use tokio::time::Instant;
 
@@ -89,16 +89,17 @@ impl<Req, T> Walk<Req, T> {
         self.may_be_processed |= !outcome.unprocessed;
     }
 
-    /// Goes on until there is an answer, or none left to ask (`None`).
+    /// Goes on until there is an answer, or none left to ask (`None`). The providers' calls are made in `frame`.
     pub(crate) fn poll<C: Classify<T> + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         judge: &C,
+        frame: &mut Frame,
         mut copy: impl FnMut(CopyAs) -> Result<Req, NotCopied>,
     ) -> Poll<Option<Found<T>>> {
         while self.next < self.chain.providers.len() {
             let mut failed = match &mut self.running {
-                None => match self.start(&mut copy) {
+                None => match self.start(frame, &mut copy) {
                     Ok(ask) => {
                         self.running = Some(ask);
                         continue;
@@ -109,12 +110,16 @@ impl<Req, T> Walk<Req, T> {
                 Some(ask) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
+                    frame.listen();
                     match ready!(ask.poll(cx, judge, accepts, self.chain.committer.as_ref(), &self.chain.error_text)) {
                         Ok(answer) => {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
                         }
-                        Err(failed) => failed,
+                        Err(mut failed) => {
+                            failed.outcome = failed.outcome.or_unprocessed(frame.ended());
+                            failed
+                        }
                     }
                 }
             };
@@ -129,7 +134,7 @@ impl<Req, T> Walk<Req, T> {
         Poll::Ready(None)
     }
 
-    fn start(&self, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Failed> {
+    fn start(&self, frame: &mut Frame, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Failed> {
         // A provider that isn't asked processes nothing.
         let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
@@ -144,7 +149,9 @@ impl<Req, T> Walk<Req, T> {
         self.chain.control.eligibility.asked();
         let left = (self.chain.providers.len() - self.next) as u32;
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
-        Ask::start(provider, deadline, copy).map_err(not_asked)
+        // What processes nothing has nothing to prove.
+        let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
+        Ask::start(provider, deadline, frame, copy).map_err(not_asked)
     }
 
     fn found(&mut self, answer: Answer<T>) -> Found<T> {

@@ -6,7 +6,7 @@ mod common;
 use std::convert::Infallible;
 
 use axum::{body::Body, response::Response};
-use backstop_core::{Reason, name};
+use backstop_core::{Reason, client, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use common::*;
 use http::{Request, StatusCode, request::Parts};
@@ -70,21 +70,23 @@ async fn a_request_that_may_have_been_processed_is_not_made_elsewhere() {
     assert_eq!(layer(queue).layer(lost()).oneshot(post("pay")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(calls.count(), 1);
 
-    // A refused connection proves that nothing was processed.
+    // A client's refused connection proves that nothing was processed; a service that says so may have done more.
     let refused = service_fn(|_: Req| async {
         Err::<Response, BoxError>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
     });
-    let other = Provider::from_fn(name!("other"), counted);
-    assert_eq!(layer(other).layer(refused).oneshot(post("pay")).await.unwrap().status(), StatusCode::OK);
+    let other = || Provider::from_fn(name!("other"), counted.clone());
+    assert!(layer(other()).layer(refused).oneshot(post("pay")).await.is_err());
+    assert_eq!(calls.count(), 1);
+    assert_eq!(layer(other()).layer(client(refused)).oneshot(post("pay")).await.unwrap().status(), StatusCode::OK);
     assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_was_given_nothing_of_the_request_processed_nothing_of_it() {
     let refused = || {
-        service_fn(|_: Req| async {
+        client(service_fn(|_: Req| async {
             Err::<Response, BoxError>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
-        })
+        }))
     };
     let after = |first| {
         let chain = FallbackChain::builder("chain").provider(first).provider(says(name!("static"))).build().unwrap();

@@ -6,7 +6,9 @@ mod common;
 use std::{future::pending, io, time::Duration};
 
 use axum::{body::Body, response::Response};
-use backstop_core::{CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, name};
+use backstop_core::{
+    CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, client, name, proof::Entered,
+};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use common::*;
 use http::{Request, request::Parts};
@@ -23,11 +25,11 @@ fn lost() -> BoxError {
     io::Error::from(io::ErrorKind::ConnectionReset).into()
 }
 
-/// Charges at a first acquirer, which fails of that; else at a second one; else queues.
+/// Charges at a first acquirer, whose client fails of that; else at a second one; else queues.
 fn payments(failing: fn() -> BoxError) -> FallbackChainBuilder<Payment, &'static str> {
     FallbackChain::builder("payments")
         .total(TOTAL)
-        .provider(Provider::from_fn(name!("acquirer"), move |_| async move { Err::<&str, _>(failing()) }))
+        .provider(Provider::service(name!("acquirer"), client(service_fn(move |_| async move { Err(failing()) }))))
         .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
         .provider(Provider::from_fn(name!("queue"), |_| async { "queued" }).even_if_processed())
 }
@@ -110,17 +112,38 @@ async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
     assert_eq!(broken.oneshot(999).await.unwrap(), "queued");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_an_error_proves_counts_in_a_handler_too() {
-    let open = || {
-        let kind = RejectionKind::CircuitOpen(CircuitState::Open);
-        BoxError::from(Rejection::new(name!("acquirer"), kind).with_retry_after(Some(Duration::from_secs(7))))
-    };
-    let chain = payments(open).repeat_only_if(|_| false).build().unwrap();
-    assert_eq!(chain.execute(999).await.unwrap().value, "charged elsewhere");
+fn open() -> BoxError {
+    let kind = RejectionKind::CircuitOpen(CircuitState::Open);
+    Rejection::new(name!("acquirer"), kind).with_retry_after(Some(Duration::from_secs(7))).into()
+}
 
-    let chain = FallbackChain::<Payment, &str>::builder("payments")
-        .provider(Provider::from_fn(name!("acquirer"), move |_| async move { Err::<&str, _>(open()) }));
+#[tokio::test(start_paused = true)]
+async fn what_a_service_proves_counts_in_a_handler_too_and_what_a_function_gives_does_not() {
+    let refusing = service_fn(|_: Payment| {
+        let entered = Entered::now();
+        async move {
+            entered.prove();
+            Err::<&str, _>(open())
+        }
+    });
+    let acquire = move |_| async move { Err::<&str, _>(open()) };
+    let acquire_by_service = move |payment| refusing.oneshot(payment);
+    for (acquirer, expected) in [
+        (Provider::service(name!("acquirer"), refusing), "charged elsewhere"),
+        (Provider::from_fn(name!("acquirer"), acquire), "queued"),
+        (Provider::from_fn(name!("acquirer"), acquire_by_service), "queued"),
+    ] {
+        let chain = FallbackChain::builder("payments")
+            .provider(acquirer)
+            .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+            .provider(Provider::from_fn(name!("queue"), |_| async { "queued" }).even_if_processed())
+            .repeat_only_if(|_| false)
+            .build()
+            .unwrap();
+        assert_eq!(chain.execute(999).await.unwrap().value, expected);
+    }
+    let chain =
+        FallbackChain::<Payment, &str>::builder("payments").provider(Provider::from_fn(name!("acquirer"), acquire));
     let failed = chain.build().unwrap().execute(999).await.unwrap_err();
     assert_eq!(failed.retry_after(), Some(Duration::from_secs(7)));
 }
@@ -132,7 +155,7 @@ async fn a_request_that_is_never_to_be_repeated_is_made_nowhere_else_whatever_it
         let queue = Provider::from_fn(name!("queue"), |_: Req| async { Response::new(Body::from("queued")) });
         let chain =
             FallbackChain::builder("chain").provider(other).provider(queue.even_if_processed()).build().unwrap();
-        let broken = service_fn(move |_: Req| async move { Err::<Response, _>(failing()) });
+        let broken = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
         let request = Request::builder().method(method).extension(Repeat::Never).body(Body::from("a body")).unwrap();
         async move { text(FallbackLayer::new(name!("primary"), chain).layer(broken).oneshot(request).await.unwrap()).await }
     };
@@ -151,7 +174,7 @@ async fn a_provider_that_only_reads_leaves_what_may_have_been_processed_as_it_wa
         let other = Provider::from_fn(name!("other"), |_: Req| async { Response::new(Body::from("made elsewhere")) });
         let queue = says(name!("queue")).even_if_processed();
         let chain = FallbackChain::builder("chain").provider(stored).provider(other).provider(queue).build().unwrap();
-        let primary = service_fn(move |_: Req| async move { Err::<Response, _>(failing()) });
+        let primary = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
         async move {
             text(FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay")).await.unwrap()).await
         }

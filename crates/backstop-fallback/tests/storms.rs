@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::response::Response;
-use backstop_core::{Reason, name};
+use backstop_core::{Reason, client, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use common::*;
 use tokio::{task::JoinSet, time::sleep};
@@ -133,8 +133,9 @@ async fn a_full_provider_has_processed_nothing() {
         .provider(Provider::from_fn(name!("other"), |_| async { Response::new("other".into()) }))
         .build()
         .unwrap();
-    let refused =
-        service_fn(|_: Req| async { Down::Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()) });
+    let refused = client(service_fn(|_: Req| async {
+        Down::Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())
+    }));
     let service = FallbackLayer::new(name!("primary"), chain).layer(refused);
     let mut first = tokio_test::task::spawn(service.clone().oneshot(post("pay")));
     tokio_test::assert_pending!(first.poll());

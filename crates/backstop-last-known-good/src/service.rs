@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::WrapBody;
+use backstop_core::{WrapBody, proof};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -57,9 +57,10 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (watch, request) = Watch::of(request, &self.shared);
+        let call = || proof::pass_through(|| self.inner.call(request));
         match watch {
-            None => LastKnownGoodFuture::unwatched(self.inner.call(request)),
-            Some(watch) => LastKnownGoodFuture::watched(|| self.inner.call(request), watch, Arc::clone(&self.shared)),
+            None => LastKnownGoodFuture::unwatched(call()),
+            Some(watch) => LastKnownGoodFuture::watched(call, watch, Arc::clone(&self.shared)),
         }
     }
 }

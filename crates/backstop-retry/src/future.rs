@@ -11,12 +11,12 @@
 //! after that is boxed.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyRequest, KeepAnswer, Scope};
+use backstop_core::{Classify, CopyRequest, KeepAnswer, Scope, proof::Frame};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -58,6 +58,7 @@ pin_project! {
             #[pin]
             future: S::Future,
             scope: Scope,
+            frame: Frame,
             // Taken when it has failed.
             spare: Option<Spare<S, K::Kept, C, K, A>>,
         },
@@ -81,8 +82,13 @@ where
 
     /// The first attempt of a request that may be repeated.
     #[inline]
-    pub(crate) const fn first(future: S::Future, scope: Scope, spare: Spare<S, K::Kept, C, K, A>) -> Self {
-        Self { state: State::First { future, scope, spare: Some(spare) } }
+    pub(crate) const fn first(
+        future: S::Future,
+        scope: Scope,
+        frame: Frame,
+        spare: Spare<S, K::Kept, C, K, A>,
+    ) -> Self {
+        Self { state: State::First { future, scope, frame, spare: Some(spare) } }
     }
 }
 
@@ -101,18 +107,21 @@ where
         let mut state = self.project().state;
         match state.as_mut().project() {
             StateProj::Passing { future } => return future.poll(cx),
-            StateProj::First { future, scope, spare } => {
+            StateProj::First { future, scope, frame, spare } => {
+                frame.listen();
                 let polled = scope.enter(|| future.poll(cx));
                 let (Poll::Ready(result), Some(kept)) = (&polled, spare.as_ref()) else {
                     // The time of all attempts begins with the wait for the first one.
                     scope.begin();
                     return Poll::Pending;
                 };
+                let is_unprocessed = frame.ended();
                 let outcome = kept.judge(result);
                 if !outcome.transient {
                     // How most requests end. The answer is handed on as it is: moving a response costs more than all the
                     // rest.
                     scope.commit();
+                    frame.pass_on();
                     // Now, and not when this future is dropped: it may live on in a `join!`.
                     state.set(State::Done);
                     return polled;
@@ -121,8 +130,9 @@ where
                     return Poll::Pending;
                 };
                 let answer = Answer { result, reports: scope.take_reports() };
-                let mut repeats = Repeats::new(spare, deadline);
-                let step = repeats.after(outcome, answer);
+                let frame = mem::replace(frame, Frame::detached());
+                let mut repeats = Repeats::new(spare, deadline, frame);
+                let step = repeats.after(outcome.or_unprocessed(is_unprocessed), answer);
                 // Whatever the attempt still held is dropped before the wait.
                 state.set(State::Done);
                 match Rest::begin(repeats, step) {

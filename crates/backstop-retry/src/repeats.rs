@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_core::{
     Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, KeepAnswer, Outcome,
-    Pushback, Reason, Scope, ServiceCall, Verdict, scope,
+    Pushback, Reason, Scope, ServiceCall, Verdict, proof::Frame, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -45,6 +45,7 @@ where
 {
     spare: Spare<S, K::Kept, C, K, A>,
     deadline: Deadline,
+    pub(crate) frame: Frame,
     /// The number of the attempt that is made, or that is waited for.
     attempt: u32,
     /// How far the backoff has grown.
@@ -69,13 +70,8 @@ where
     K: CopyRequest<Req>,
 {
     /// After the first attempt, of which all must be over at `deadline`.
-    pub(crate) const fn new(spare: Spare<S, K::Kept, C, K, A>, deadline: Deadline) -> Self {
-        Self { spare, deadline, attempt: 1, grown: Grown::NONE, stop: None, next: None, last: None }
-    }
-
-    /// The scope of an attempt.
-    pub(crate) const fn scope(&self) -> Scope {
-        Scope::narrowed(self.deadline)
+    pub(crate) const fn new(spare: Spare<S, K::Kept, C, K, A>, deadline: Deadline, frame: Frame) -> Self {
+        Self { spare, deadline, frame, attempt: 1, grown: Grown::NONE, stop: None, next: None, last: None }
     }
 
     /// Whether there is something to return if the time is up.
@@ -104,7 +100,8 @@ where
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
         let Next { service, request, .. } = self.next.take()?;
-        Some(Attempt::start(self.scope(), || ServiceCall::when_ready(service, request)))
+        let begin = || self.frame.call(|| ServiceCall::when_ready(service, request));
+        Some(Attempt::start(Scope::narrowed(self.deadline), begin))
     }
 
     /// Takes the response that was kept. One that couldn't be leaves the one before it in place, as does one that may
@@ -138,14 +135,16 @@ where
     /// Gives this answer, with what was reported while it was made, and with a note how it came to be.
     pub(crate) fn give(&self, answer: Answer<S::Response, S::Error>) -> Result<S::Response, S::Error> {
         scope::pass_on(answer.reports);
-        answer.result.map(|mut response| {
+        let result = answer.result.map(|mut response| {
             // One that is still waited for has not begun.
             let begun = self.attempt - u32::from(self.next.is_some());
             if begun > 1 || self.stop.is_some() {
                 self.spare.policy.keep.note(&mut response, Retried::new(begun, self.stop));
             }
             response
-        })
+        });
+        self.frame.pass_on();
+        result
     }
 
     /// What an attempt's result counts as.

@@ -158,10 +158,12 @@ where
     K: CopyRequest<Req>,
     A: KeepAnswer<S::Response>,
 {
+    repeats.frame.listen();
     let result = if repeats.has_last() {
         match ready!(attempt.as_mut().poll(cx)) {
             Ok(result) => result,
             Err(_) => {
+                repeats.frame.ended();
                 return repeats
                     .take_last(StopReason::TotalPassed)
                     .map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
@@ -170,7 +172,8 @@ where
     } else {
         ready!(attempt.as_mut().poll_call(cx))
     };
+    let is_unprocessed = repeats.frame.ended();
     let reports = attempt.take_reports();
-    let outcome = repeats.judge(&result);
+    let outcome = repeats.judge(&result).or_unprocessed(is_unprocessed);
     Poll::Ready(repeats.after(outcome, Answer { result, reports }))
 }

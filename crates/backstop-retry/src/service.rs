@@ -8,6 +8,7 @@ use std::{
 
 use backstop_core::{
     Classify, CopyRequest, HttpClassify, HttpCopy, Keep, KeepAnswer, KeepReplaced, Limit, Scope, SetBy,
+    proof::{self, Frame},
 };
 use tower_service::Service;
 
@@ -64,7 +65,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let Policy { settings, copy, budget, .. } = &*self.policy;
         if settings.max_attempts == 1 {
-            return RetryFuture::passing(self.inner.call(request));
+            return RetryFuture::passing(proof::pass_through(|| self.inner.call(request)));
         }
         let mut facts = copy.glance(&request);
         let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
@@ -90,8 +91,9 @@ where
             budget.as_ref().inspect(|budget| budget.deposit());
         }
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
-        let future = scope.enter(|| self.inner.call(request));
-        RetryFuture::first(future, scope, Spare { policy: Arc::clone(&self.policy), facts, again })
+        let mut frame = Frame::open();
+        let future = scope.enter(|| frame.call(|| self.inner.call(request)));
+        RetryFuture::first(future, scope, frame, Spare { policy: Arc::clone(&self.policy), facts, again })
     }
 }
 

@@ -7,19 +7,21 @@ mod support;
 use std::io;
 
 use axum::body::Body;
-use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict};
+use backstop_core::{
+    Classify, Client, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict, client,
+};
 use backstop_retry::{Repeat, RetryLayer, name};
 use http::{Method, Request, Response, StatusCode, Version};
-use support::{BoxError, Upstream, circuit_open, get, grpc, ml, rejected, response, with_method};
+use support::{BoxError, Refusing, Upstream, circuit_open, get, grpc, ml, rejected, response, with_method};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// How often the upstream is called.
 async fn calls<E: 'static, L>(layer: &L, upstream: Upstream<E>, request: Request<Body>) -> usize
 where
-    L: Layer<Upstream<E>>,
+    L: Layer<Client<Upstream<E>>>,
     L::Service: Service<Request<Body>>,
 {
-    _ = layer.layer(upstream.clone()).oneshot(request).await;
+    _ = layer.layer(client(upstream.clone())).oneshot(request).await;
     upstream.calls()
 }
 
@@ -84,7 +86,11 @@ async fn a_post_that_timed_out_is_not_repeated_since_it_may_have_been_done() {
     let layer = RetryLayer::new(ml());
     assert_eq!(calls(&layer, timed_out(Progress::Called), with_method(Method::POST)).await, 1);
     assert_eq!(calls(&layer, timed_out(Progress::Called), get()).await, 3);
-    assert_eq!(calls(&layer, timed_out(Progress::NotReady), with_method(Method::POST)).await, 3, "never sent");
+    let not_ready = timed_out(Progress::NotReady);
+    assert_eq!(calls(&layer, not_ready, with_method(Method::POST)).await, 1, "who knows what else was done");
+    let never_sent = Refusing(timed_out(Progress::NotReady));
+    _ = layer.layer(never_sent.clone()).oneshot(with_method(Method::POST)).await;
+    assert_eq!(never_sent.0.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,6 +100,9 @@ async fn a_post_that_was_certainly_not_processed_is_repeated() {
     let broken =
         Upstream::<BoxError>::new(|_, _| async { Err(io::Error::from(io::ErrorKind::ConnectionReset).into()) });
     assert_eq!(calls(&layer, broken, with_method(Method::POST)).await, 1, "a reset proves nothing");
+    let unmarked = refusing_connections();
+    _ = layer.layer(unmarked.clone()).oneshot(with_method(Method::POST)).await;
+    assert_eq!(unmarked.calls(), 1, "whoever is not known to be a client may have done something else before");
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,7 +304,7 @@ async fn any_service_of_clonable_requests_is_repeated_with_a_closure_as_judge() 
 #[test]
 fn a_rule_for_refusals_is_what_rejections_say_of_themselves() {
     let outcome = backstop_core::Rejection::new(name!("inner"), RejectionKind::BulkheadFull).outcome();
-    assert_eq!((outcome.verdict, outcome.unprocessed, outcome.transient), (Verdict::Neutral, true, false));
+    assert_eq!(outcome, Outcome::neutral());
 }
 
 #[tokio::test(start_paused = true)]

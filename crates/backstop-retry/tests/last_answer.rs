@@ -26,7 +26,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use support::{BoxError, Chunks, Then, Upstream, circuit_open, get, ml, ms, rejected, response, text, with_body};
+use support::{
+    BoxError, Chunks, Refusing, Then, Upstream, circuit_open, get, ml, ms, rejected, response, text, with_body,
+};
 use tokio::time::sleep_until;
 use tower::{Layer, ServiceExt};
 
@@ -143,15 +145,15 @@ async fn an_attempt_that_a_timeout_further_in_ends_at_the_total_gives_way_too() 
 }
 
 /// The upstream's own answer, and then what a layer says whose service was not ready in time.
-fn then_not_ready(as_error: bool) -> Upstream<BoxError> {
+fn then_not_ready(as_error: bool) -> Refusing<BoxError> {
     let kind = || RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::NotReady };
-    Upstream::new(move |n, _| async move {
+    Refusing(Upstream::new(move |n, _| async move {
         match n {
             1 => Ok(with_body(503, "upstream's own")),
             _ if as_error => Err(Rejection::new(name!("inner"), kind()).into()),
             _ => Ok(rejected(kind())),
         }
-    })
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +164,7 @@ async fn a_last_attempt_that_was_never_sent_gives_way_to_the_upstreams_last_answ
         let retried = answer.extensions().get::<Retried>().copied().unwrap();
         assert_eq!((retried.attempts(), retried.stop()), (3, Some(StopReason::MaxAttempts)));
         assert_eq!(text(answer.into_body()).await, "upstream's own");
-        assert_eq!(upstream.calls(), 3, "it is worth repeating, all the same");
+        assert_eq!(upstream.0.calls(), 3, "it is worth repeating, all the same");
     }
 }
 

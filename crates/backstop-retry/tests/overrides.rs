@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{CopyAs, CopyRequest, HttpKept, Keep, NotCopied, RequestFacts};
+use backstop_core::{Client, CopyAs, CopyRequest, HttpKept, Keep, NotCopied, RequestFacts, client};
 use backstop_retry::{HttpCopy, Repeat, RetryLayer};
 use http::{Method, Request};
 use support::{BoxError, Upstream, get, ml, with_method};
@@ -21,10 +21,10 @@ use tower::{Layer, Service, ServiceExt};
 
 async fn calls<E: 'static, L>(layer: &L, upstream: Upstream<E>, request: Request<Body>) -> usize
 where
-    L: Layer<Upstream<E>>,
+    L: Layer<Client<Upstream<E>>>,
     L::Service: Service<Request<Body>>,
 {
-    _ = layer.layer(upstream.clone()).oneshot(request).await;
+    _ = layer.layer(client(upstream.clone())).oneshot(request).await;
     upstream.calls()
 }
 

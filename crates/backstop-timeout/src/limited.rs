@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope, SetBy};
+use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope, SetBy, proof::Entered};
 use pin_project_lite::pin_project;
 
 pin_project! {
@@ -16,7 +16,7 @@ pin_project! {
         attempt: Attempt<C>,
         // Why there is none. Beside it, not instead of it: in the place of the call, its few bytes would have the compiler
         // move every call in pieces around them.
-        refused: Option<Elapsed>,
+        refused: Option<(Elapsed, Entered)>,
     }
 }
 
@@ -28,8 +28,8 @@ impl<C: Call> Limited<C> {
     }
 
     /// No call, since its time was up before it.
-    pub(crate) const fn refused(elapsed: Elapsed) -> Self {
-        Self { attempt: Attempt::none(), refused: Some(elapsed) }
+    pub(crate) fn refused(elapsed: Elapsed) -> Self {
+        Self { attempt: Attempt::none(), refused: Some((elapsed, Entered::now())) }
     }
 
     /// When its time is up, where it has been begun.
@@ -53,10 +53,16 @@ impl<C: Call> Limited<C> {
         self.project().attempt.end(SetBy::Us)
     }
 
-    /// Ready when the time of a call is up that is pending.
+    /// Ready when the time of a call is up that is pending. What wasn't called by then is proved not to be.
     pub(crate) fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let this = self.project();
-        this.refused.map_or_else(|| this.attempt.poll_limit(cx), Poll::Ready)
+        match this.refused {
+            None => this.attempt.poll_limit(cx),
+            Some((elapsed, entered)) => {
+                entered.prove();
+                Poll::Ready(*elapsed)
+            }
+        }
     }
 }
 
@@ -64,7 +70,7 @@ impl<C> fmt::Debug for Limited<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.refused {
             None => fmt::Debug::fmt(&self.attempt, f),
-            Some(elapsed) => f.debug_tuple("Refused").field(elapsed).finish(),
+            Some((elapsed, _)) => f.debug_tuple("Refused").field(elapsed).finish(),
         }
     }
 }

@@ -128,7 +128,7 @@ async fn where_no_more_than_the_margin_is_left_the_service_is_not_called() {
             let rejection = told(&layer(), request, "grpc-timeout", scope).await.unwrap_err();
             assert_eq!(rejection.by(), "ml_service");
             assert_eq!(rejection.kind(), &RejectionKind::DeadlinePassed { set_by, progress: Progress::NotAsked });
-            assert_eq!(rejection.outcome(), Outcome::neutral().unprocessed());
+            assert_eq!(rejection.outcome(), Outcome::neutral());
         }
     }
     // Envoy takes 0 for no limit at all.

@@ -45,7 +45,7 @@ fn not_ready(response: &Response<String>) {
     let rejection: &Rejection = response.extensions().get().unwrap();
     let kind = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::NotReady };
     assert_eq!(rejection.kind(), &kind);
-    assert_eq!(rejection.outcome(), Outcome::failure().transient().unprocessed());
+    assert_eq!(rejection.outcome(), Outcome::failure().transient());
 }
 
 #[tokio::test(start_paused = true)]

@@ -163,8 +163,8 @@ struct Readme;
 #[doc(inline)]
 pub use backstop_core as core;
 pub use backstop_core::{
-    AllProvidersFailed, CircuitState, Classify, ConfigError, Deadline, Degradation, ErrorRef, Freshness, HttpClassify,
-    Name, Outcome, Progress, Reason, Rejection, RejectionKind, SetBy, Verdict, name, scope,
+    AllProvidersFailed, CircuitState, Classify, Client, ConfigError, Deadline, Degradation, ErrorRef, Freshness,
+    HttpClassify, Name, Outcome, Progress, Reason, Rejection, RejectionKind, SetBy, Verdict, client, name, scope,
 };
 
 #[cfg(feature = "bulkhead")]

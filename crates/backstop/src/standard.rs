@@ -2,7 +2,7 @@
 
 use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, UntilBodyEnd, UntilHeaders};
 use backstop_circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::{HttpReject, Name};
+use backstop_core::{Client, HttpReject, Name, client};
 use backstop_retry::{Retry, RetryLayer};
 use backstop_timeout::{Timeout, TimeoutLayer};
 use tower_layer::Layer;
@@ -15,6 +15,9 @@ use tower_layer::Layer;
 /// | [`CircuitBreakerLayer`] | opens after 5 failures in a row, for 60 s |
 /// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
+/// | [`client`] | a connection that was refused, and the like, is proof that a request wasn't processed |
+///
+/// Put it around a client, and around nothing that does more than to send a request: see [`client`].
 ///
 /// # Who reads the bodies
 ///
@@ -93,9 +96,9 @@ impl<O> Standard<O> {
 }
 
 impl<S, O> Layer<S> for Standard<O> {
-    type Service = Retry<CircuitBreaker<Bulkhead<Timeout<S>, HttpReject, O>>>;
+    type Service = Retry<CircuitBreaker<Bulkhead<Timeout<Client<S>>, HttpReject, O>>>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.retry.layer(self.circuit_breaker.layer(self.bulkhead.layer(self.timeout.layer(inner))))
+        self.retry.layer(self.circuit_breaker.layer(self.bulkhead.layer(self.timeout.layer(client(inner)))))
     }
 }

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 /// What one attempt may take. Two of them and the wait between them fit into the share of the chain's 800 ms that its
 /// first provider has, 200 ms: so a call that hangs is ended here, where the circuit counts it, and tried once more.
@@ -65,7 +65,7 @@ impl Dependency {
                     .send(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
                     .build()?,
             )
-            .service_fn(move |request| call(client.clone(), request));
+            .service(backstop::client(service_fn(move |request| call(client.clone(), request))));
         let past_circuit = BoxCloneSyncService::new(past_circuit);
 
         let service = ServiceBuilder::new()

@@ -141,7 +141,7 @@ async fn failures_open_the_circuit_which_refuses_by_an_error() {
     let upstream = Upstream::start().await;
     let layer = CircuitBreakerLayer::builder("upstream").consecutive_failures(3).reject_as_error().build().unwrap();
     let circuit = layer.handle();
-    let stack = ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(client());
+    let stack = ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(backstop::client(client()));
 
     upstream.next([Misdeed::Fail, Misdeed::Break, Misdeed::Fail]);
     assert_eq!(stack.clone().oneshot(upstream.get()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -167,7 +167,7 @@ async fn a_refused_connection_is_tried_again_whatever_the_method() {
                 request
             }
         })
-        .service(client());
+        .service(backstop::client(client()));
     assert_eq!(text(stack.oneshot(post(address)).await.unwrap()).await, "fresh");
     let opening = opening.lock().unwrap();
     assert_eq!(opening.attempts, 3);
@@ -188,7 +188,7 @@ async fn a_refused_connection_is_seen_through_an_error_of_the_users_own() {
             }
         })
         .map_err(CallError::Client)
-        .service(client());
+        .service(backstop::client(client()));
     assert_eq!(text(stack.oneshot(post(address)).await.unwrap()).await, "fresh");
     assert_eq!(opening.lock().unwrap().attempts, 3);
 }
@@ -196,7 +196,8 @@ async fn a_refused_connection_is_seen_through_an_error_of_the_users_own() {
 #[tokio::test]
 async fn a_request_that_was_sent_is_repeated_only_if_its_method_allows() {
     let upstream = Upstream::start().await;
-    let stack = ServiceBuilder::new().layer(retry().discard_replaced().build().unwrap()).service(client());
+    let stack =
+        ServiceBuilder::new().layer(retry().discard_replaced().build().unwrap()).service(backstop::client(client()));
 
     upstream.next([Misdeed::Break, Misdeed::Fail]);
     assert_eq!(text(stack.clone().oneshot(upstream.get()).await.unwrap()).await, "fresh");
@@ -219,7 +220,7 @@ async fn a_timeout_ends_a_hang_and_the_circuit_counts_it() {
         .layer(layer)
         .layer(TimeoutLayer::builder("upstream").limit(limit).reject_as_error().build().unwrap())
         .map_err(BoxError::from)
-        .service(client());
+        .service(backstop::client(client()));
 
     upstream.next([Misdeed::Hang]);
     let ended = stack.oneshot(upstream.get()).await.unwrap_err().downcast::<Rejection>().unwrap();

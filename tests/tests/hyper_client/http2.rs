@@ -66,7 +66,7 @@ async fn a_refused_stream_is_tried_again_whatever_the_method() {
                 request
             }
         })
-        .service(client());
+        .service(backstop::client(client()));
     let answer = stack.oneshot(post(upstream.address)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!((attempts.load(Ordering::SeqCst), upstream.asked.load(Ordering::SeqCst)), (3, 3));
@@ -75,7 +75,8 @@ async fn a_refused_stream_is_tried_again_whatever_the_method() {
 #[tokio::test]
 async fn a_stream_that_breaks_for_another_reason_is_not() {
     let upstream = Resetting::start(Reason::INTERNAL_ERROR).await;
-    let stack = ServiceBuilder::new().layer(retry().discard_replaced().build().unwrap()).service(client());
+    let stack =
+        ServiceBuilder::new().layer(retry().discard_replaced().build().unwrap()).service(backstop::client(client()));
     stack.oneshot(post(upstream.address)).await.unwrap_err();
     assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
 }
@@ -85,7 +86,9 @@ async fn a_stream_that_breaks_for_another_reason_is_not() {
 async fn a_channel_tells_a_refused_stream_from_another_reset() {
     for (reason, asked) in [(Reason::REFUSED_STREAM, 3), (Reason::INTERNAL_ERROR, 1)] {
         let upstream = Resetting::start(reason).await;
-        let stack = ServiceBuilder::new().layer(retry().build().unwrap()).service(channel_to(upstream.address));
+        let stack = ServiceBuilder::new()
+            .layer(retry().build().unwrap())
+            .service(backstop::client(channel_to(upstream.address)));
         let result = stack.oneshot(post(upstream.address).map(tonic::body::Body::new)).await;
         assert_eq!(result.is_ok(), reason == Reason::REFUSED_STREAM);
         assert_eq!(upstream.asked.load(Ordering::SeqCst), asked);

@@ -18,7 +18,7 @@ macro_rules! mapped {
         ServiceBuilder::new()
             .layer($layers)
             .map_response(|answer: Response<hyper::body::Incoming>| answer.map(Body::new))
-            .service(client())
+            .service(backstop::client(client()))
     };
 }
 

@@ -48,11 +48,11 @@ where
     J: Reject<Req, S::Response, S::Error>,
     Guarded<S, C, J, O>: Service<Req>,
 {
-    pub(super) const fn guarded(service: Guarded<S, C, J, O>, request: Req) -> Self {
+    pub(super) fn guarded(service: Guarded<S, C, J, O>, request: Req) -> Self {
         Self { state: State::Guarded { call: ServiceCall::when_ready(service, request) } }
     }
 
-    pub(super) const fn unguarded(service: S, request: Req) -> Self {
+    pub(super) fn unguarded(service: S, request: Req) -> Self {
         Self { state: State::Unguarded { call: ServiceCall::when_ready(service, request) } }
     }
 }

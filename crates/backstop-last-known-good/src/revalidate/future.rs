@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, scope};
+use backstop_core::{Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, proof::Entered, scope};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -46,7 +46,11 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Looking { looking: Looking<S, ReqBody, ResBody> },
+        Looking {
+            looking: Looking<S, ReqBody, ResBody>,
+            // Taken for the call.
+            entered: Option<Entered>,
+        },
         Calling { #[pin] call: ServiceCall<S, Request<ReqBody>> },
     }
 }
@@ -61,12 +65,13 @@ where
     ReqBody: Send + 'static,
     ResBody: WrapBody,
 {
-    pub(super) const fn calling(inner: S, request: Request<ReqBody>) -> Self {
+    pub(super) fn calling(inner: S, request: Request<ReqBody>) -> Self {
         Self { state: State::Calling { call: ServiceCall::when_ready(inner, request) } }
     }
 
     pub(super) fn looking<St: Store>(inner: S, request: Request<ReqBody>, shared: Arc<Shared<St>>) -> Self {
-        Self { state: State::Looking { looking: Box::pin(look(inner, request, shared)) } }
+        let looking = Box::pin(look(inner, request, shared));
+        Self { state: State::Looking { looking, entered: Some(Entered::now()) } }
     }
 }
 
@@ -132,14 +137,17 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let (inner, request) = match self.as_mut().project().state.project() {
+            let (entered, (inner, request)) = match self.as_mut().project().state.project() {
                 StateProject::Calling { call } => return call.poll(cx),
-                StateProject::Looking { looking } => match ready!(looking.as_mut().poll(cx)) {
+                StateProject::Looking { looking, entered } => match ready!(looking.as_mut().poll(cx)) {
                     Ok(response) => return Poll::Ready(Ok(response)),
-                    Err(call) => call,
+                    Err(call) => {
+                        let Some(entered) = entered.take() else { return Poll::Pending };
+                        (entered, call)
+                    }
                 },
             };
-            let call = ServiceCall::when_ready(inner, request);
+            let call = ServiceCall::when_ready_for(entered, inner, request);
             self.as_mut().project().state.set(State::Calling { call });
         }
     }

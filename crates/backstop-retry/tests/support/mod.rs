@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{CircuitState, Name, Progress, Rejection, RejectionKind, SetBy, name};
+use backstop_core::{CircuitState, Name, Progress, Rejection, RejectionKind, SetBy, name, proof::Entered};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -84,6 +84,34 @@ impl<E> Service<Request<Body>> for Upstream<E> {
         let mut calls = self.calls.lock().unwrap();
         calls.push(Instant::now());
         (self.script)(calls.len(), request)
+    }
+}
+
+/// Never passes a request on, whatever it answers, and proves that.
+pub struct Refusing<E>(pub Upstream<E>);
+
+impl<E> Clone for Refusing<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E: Send + 'static> Service<Request<Body>> for Refusing<E> {
+    type Response = Response<Body>;
+    type Error = E;
+    type Future = Pin<Box<dyn Future<Output = Answer<E>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (entered, answering) = (Entered::now(), self.0.call(request));
+        Box::pin(async move {
+            let answer = answering.await;
+            entered.prove();
+            answer
+        })
     }
 }
 

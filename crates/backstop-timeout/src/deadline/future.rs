@@ -46,7 +46,7 @@ where
         Self { call: Limited::called(call, scope), context: Some(context), settings }
     }
 
-    pub(crate) const fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+    pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
         Self { call: Limited::refused(elapsed), context: Some(context), settings }
     }
 }

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, scope};
+use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, proof, scope};
 use http::Request;
 use tower_service::Service;
 
@@ -76,7 +76,8 @@ where
         }
         let is_ready = mem::take(&mut self.is_ready);
         let mut scope = Scope::limited(Limit::new(limit, set_by));
-        let call = scope.enter(|| EagerCall::begin(&mut self.inner, is_ready, request));
+        let begin = || EagerCall::begin(&mut self.inner, is_ready, request);
+        let call = scope.enter(|| proof::pass_through(begin));
         DeadlineFuture::called(call, scope, context, settings)
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use backstop_core::{
     Elapsed, Progress, Reject, SetBy,
     grpc::{self, GrpcCode},
+    proof::Entered,
 };
 use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -46,7 +47,7 @@ pin_project! {
             // When the other service gives up, where that is the caller's doing.
             callers_limit: Option<Instant>,
         },
-        Refused { set_by: SetBy },
+        Refused { set_by: SetBy, entered: Entered },
     }
 }
 
@@ -71,8 +72,8 @@ where
     }
 
     /// No call: too little is left for it.
-    pub(crate) const fn refused(set_by: SetBy, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { state: State::Refused { set_by }, rejects: Some((context, shared)) }
+    pub(crate) fn refused(set_by: SetBy, context: J::Context, shared: Arc<Shared<J>>) -> Self {
+        Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some((context, shared)) }
     }
 }
 
@@ -85,22 +86,25 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (set_by, progress) = match this.state.project() {
+        let (set_by, refused) = match this.state.project() {
             StateProject::Called { future, callers_limit } => {
                 let result = ready!(future.poll(cx));
                 match callers_limit {
                     // The service, or the client, gave up because it was told to: a failure of neither.
-                    Some(limit) if gave_up(&result) && *limit <= Instant::now() => (SetBy::Caller, Progress::Called),
+                    Some(limit) if gave_up(&result) && *limit <= Instant::now() => (SetBy::Caller, None),
                     _ => return Poll::Ready(result),
                 }
             }
-            StateProject::Refused { set_by } => (*set_by, Progress::NotAsked),
+            StateProject::Refused { set_by, entered } => (*set_by, Some(entered)),
         };
         let Some((context, shared)) = this.rejects.take() else {
             return Poll::Pending;
         };
+        let progress = if refused.is_some() { Progress::NotAsked } else { Progress::Called };
         let rejection = telemetry::rejection(&shared.name, None, Elapsed::new(set_by, progress));
-        Poll::Ready(shared.reject.reject(context, rejection))
+        let answer = shared.reject.reject(context, rejection);
+        refused.inspect(|entered| entered.prove());
+        Poll::Ready(answer)
     }
 }
 

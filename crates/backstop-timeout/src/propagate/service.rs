@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject, SetBy, scope};
+use backstop_core::{HttpReject, Reject, SetBy, proof, scope};
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -55,7 +55,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let Some(deadline) = scope::deadline() else {
-            return PropagateDeadlineFuture::unlimited(self.inner.call(request));
+            return PropagateDeadlineFuture::unlimited(proof::pass_through(|| self.inner.call(request)));
         };
         let shared = Arc::clone(&self.shared);
         let context = shared.reject.context(&request);
@@ -64,7 +64,8 @@ where
         };
         // Before the call: whoever was told counts from then on at the earliest.
         let callers_limit = (deadline.set_by() == SetBy::Caller).then(|| Instant::now() + told);
-        PropagateDeadlineFuture::told(callers_limit, self.inner.call(request), context, shared)
+        let call = proof::pass_through(|| self.inner.call(request));
+        PropagateDeadlineFuture::told(callers_limit, call, context, shared)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, scope};
+use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, proof, scope};
 use tower_service::Service;
 
 use super::{
@@ -86,7 +86,7 @@ where
             (Begins::AfterUpload, Some(_)) => Scope::new(),
             _ => Scope::limited(Limit::new(left, SetBy::Us)),
         };
-        let future = scope.enter(|| self.inner.call(request));
+        let future = scope.enter(|| proof::pass_through(|| self.inner.call(request)));
         TimeoutFuture::called(future, scope, context, upload, self.begins, settings)
     }
 }

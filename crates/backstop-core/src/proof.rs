@@ -1,0 +1,328 @@
+//! Proof that a request was certainly not processed, passed from the layer that knows it to the layers further out.
+//!
+//! Whoever repeats a request that isn't idempotent, or gives it to another provider, must know that the failed call did
+//! nothing. A response or an error can't prove that: a handler may charge a card, then call a client whose circuit is open,
+//! and return that client's answer. So proof doesn't travel with results. It belongs to one call:
+//!
+//! **A result is certainly unprocessed for a layer only if something of ours, entered synchronously inside this very
+//! `Service::call` and the only thing of ours entered there, says so in the same poll in which the result comes out.**
+//!
+//! All else is possibly processed. A [`Rejection`](crate::Rejection) found on a response or in an error informs, and
+//! proves nothing.
+//!
+//! # Which stacks are believed
+//!
+//! | between the layer that asks and the one that refuses | believed | because |
+//! |---|---|---|
+//! | layers of ours | yes | each passes the word on |
+//! | [`client`](crate::client) around a client | yes, for a connection refused, `REFUSED_STREAM`, and what was cancelled before it was sent | it sees the client's own error |
+//! | the same client without `client(…)` | no | an error alone doesn't tell whose it is |
+//! | synchronous middleware (`map_request`, `map_response`, `map_err`, a concurrency limit) | yes | it calls inward in its own `call` |
+//! | boxed services (`BoxCloneService`, `backstop::sealed`) | yes | the same |
+//! | retries, fallbacks and their `Provider::service` | if every call that they made was unprocessed | each call has a frame of its own |
+//! | `Buffer` | no | another task makes the call |
+//! | a handler, axum's `from_fn`, an async block | no | it makes its calls when it is polled |
+//! | a service of two steps | no | the same, or two things of ours were entered |
+//! | a spawned task | no | its result comes out in another poll |
+//! | separate `Router::layer` calls | no | the router makes each layer's call when it is polled; one `ServiceBuilder` is believed |
+//!
+//! So a client stack is believed, and whatever makes calls of its own is not, however its result looks. The user's word
+//! is believed everywhere: a classifier that says [`unprocessed`](crate::Outcome::unprocessed), for the layer it was given
+//! to.
+//!
+//! One thing nobody can see: work that isn't a service of ours, done by a middleware between two of our layers in its own
+//! `call`, or in the very poll in which it passes on our refusal. Such a middleware must make its inner call inside an
+//! `async` block, as handlers do.
+//!
+//! # In a layer of your own
+//!
+//! | the layer | in `Service::call` | in the future |
+//! |---|---|---|
+//! | calls inward once, at once | [`pass_through`] around the inner call | nothing |
+//! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out |
+//! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::call`] around the inner call |
+//! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
+//! | runs what isn't to be believed | [`unheard`] around it | nothing |
+//!
+//! A layer that does none of this is never believed, and hides nothing.
+//!
+//! ```
+//! use std::task::{Context, Poll};
+//! use backstop_core::proof;
+//! use tower_service::Service;
+//!
+//! /// A layer's service that only looks at requests.
+//! struct Counted<S> {
+//!     inner: S,
+//!     requests: u64,
+//! }
+//!
+//! impl<S: Service<Req>, Req> Service<Req> for Counted<S> {
+//!     type Response = S::Response;
+//!     type Error = S::Error;
+//!     type Future = S::Future;
+//!
+//!     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+//!         self.inner.poll_ready(cx)
+//!     }
+//!
+//!     fn call(&mut self, request: Req) -> S::Future {
+//!         self.requests += 1;
+//!         proof::pass_through(|| self.inner.call(request))
+//!     }
+//! }
+//! # let _ = Counted { inner: (), requests: 0 };
+//! ```
+//!
+//! # States
+//!
+//! A thread-local holds the frame that is open, how many things of ours were entered in it, and the frame that was last
+//! proved about. Frames have numbers that no other frame of the process has.
+//!
+//! | on | open frame | entered | proof |
+//! |---|---|---|---|
+//! | a frame's call begins | that frame | 0 | none |
+//! | a layer is entered | | one more | none |
+//! | a layer that passes through has called inward, and nothing was entered there | | one more | |
+//! | a frame's call ends, or panics | the one before | what it was | |
+//! | a layer proves | | | the frame that it was entered in |
+//! | a frame listens | | | none |
+//!
+//! A call is proved unprocessed if exactly one thing was entered in its frame and the proof is about that frame.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+thread_local! {
+    static CURRENT: Current = const { Current::new() };
+}
+
+/// Nothing in here needs to be dropped, so that looking at it is one instruction.
+struct Current {
+    frame: Cell<u64>,
+    entered: Cell<u32>,
+    proof: Cell<u64>,
+    next: Cell<u64>,
+}
+
+/// The number of no frame.
+const NONE: u64 = 0;
+
+impl Current {
+    const fn new() -> Self {
+        Self { frame: Cell::new(NONE), entered: Cell::new(0), proof: Cell::new(NONE), next: Cell::new(NONE) }
+    }
+
+    fn enter(&self) {
+        self.entered.set(self.entered.get().saturating_add(1));
+        // Whatever is entered from here on may process what an earlier proof was about.
+        self.proof.set(NONE);
+    }
+
+    /// A number that no other frame has: futures move between threads.
+    fn next_frame(&self) -> u64 {
+        let next = self.next.get();
+        if next as u32 == 0 {
+            return self.begin_block();
+        }
+        self.next.set(next + 1);
+        next
+    }
+
+    /// Takes 2³² numbers for this thread.
+    #[cold]
+    fn begin_block(&self) -> u64 {
+        static BLOCKS: AtomicU64 = AtomicU64::new(0);
+        let first = (BLOCKS.fetch_add(1, Relaxed) << 32) + 1;
+        self.next.set(first + 1);
+        first
+    }
+
+    /// Runs `call` with `frame` open. Its result, and how many things of ours were entered in there.
+    fn call_in<R>(&self, frame: u64, call: impl FnOnce() -> R) -> (R, u32) {
+        struct Restore<'a> {
+            current: &'a Current,
+            frame: u64,
+            entered: u32,
+        }
+
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.current.frame.set(self.frame);
+                self.current.entered.set(self.entered);
+            }
+        }
+
+        let restore = Restore { current: self, frame: self.frame.replace(frame), entered: self.entered.replace(0) };
+        self.proof.set(NONE);
+        let result = call();
+        let entered = self.entered.get();
+        drop(restore);
+        (result, entered)
+    }
+}
+
+/// Runs `call`, the one inward call of a layer that passes its result on.
+///
+/// What the inner service proves is proved to the caller. That one may not enter anything else of ours beside it.
+#[inline]
+pub fn pass_through<R>(call: impl FnOnce() -> R) -> R {
+    struct Count<'a> {
+        current: &'a Current,
+        before: u32,
+    }
+
+    // Also where the call panics: it may have done something, and somebody may catch that.
+    impl Drop for Count<'_> {
+        #[inline]
+        fn drop(&mut self) {
+            if self.current.entered.get() == self.before {
+                self.current.enter();
+            }
+        }
+    }
+
+    CURRENT.with(|current| {
+        let _count = Count { current, before: current.entered.get() };
+        current.proof.set(NONE);
+        call()
+    })
+}
+
+/// Runs `f` so that nothing that is entered in there can prove anything to the layers further out.
+#[inline]
+pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
+    CURRENT.with(|current| current.call_in(NONE, f).0)
+}
+
+/// Withdraws what was proved in this poll.
+#[inline]
+pub fn withdraw() {
+    CURRENT.with(|current| current.proof.set(NONE));
+}
+
+/// That this layer was entered, and by whose call.
+#[derive(Debug)]
+pub struct Entered {
+    frame: u64,
+}
+
+impl Entered {
+    /// To be asked for in [`Service::call`](tower_service::Service::call), once.
+    #[inline]
+    #[must_use]
+    pub fn now() -> Self {
+        CURRENT.with(|current| {
+            current.enter();
+            Self { frame: current.frame.get() }
+        })
+    }
+
+    /// Says that the request was certainly not processed. Counts for a result that comes out in this very poll.
+    #[inline]
+    pub fn prove(&self) {
+        CURRENT.with(|current| current.proof.set(self.frame));
+    }
+
+    /// Runs `call`, the one inward call of this layer, which it makes now, in its future.
+    ///
+    /// Says whether what the inner service proves may be passed on. Where it may not, because `call` entered more than
+    /// one thing of ours, [`withdraw`] after each poll.
+    #[inline]
+    pub fn call<R>(&self, call: impl FnOnce() -> R) -> (R, IsBelieved) {
+        let (result, entered) = CURRENT.with(|current| current.call_in(self.frame, call));
+        (result, if entered > 1 { IsBelieved::No } else { IsBelieved::Yes })
+    }
+}
+
+/// Whether what an inner service proves may be passed on as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsBelieved {
+    /// It may.
+    Yes,
+    /// It may not.
+    No,
+}
+
+/// The calls that a layer makes inward, and whether one of them may have been processed.
+#[derive(Debug)]
+pub struct Frame {
+    entered: Entered,
+    /// The number of the call that runs; none if nothing can be proved of it.
+    call: u64,
+    is_running: bool,
+    may_be_processed: bool,
+}
+
+impl Frame {
+    /// To be opened in [`Service::call`](tower_service::Service::call), once: this layer was entered.
+    #[inline]
+    #[must_use]
+    pub fn open() -> Self {
+        Self { entered: Entered::now(), ..Self::detached() }
+    }
+
+    /// A frame of something that isn't a service, and proves nothing to anybody.
+    #[must_use]
+    pub const fn detached() -> Self {
+        Self { entered: Entered { frame: NONE }, call: NONE, is_running: false, may_be_processed: false }
+    }
+
+    /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
+    #[inline]
+    pub fn call<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        self.begin();
+        CURRENT.with(|current| {
+            let number = current.next_frame();
+            let (result, entered) = current.call_in(number, call);
+            if entered == 1 {
+                self.call = number;
+            }
+            result
+        })
+    }
+
+    /// Runs `call`, of which nothing is believed, instead of [`call`](Self::call).
+    pub fn call_unheard<R>(&mut self, call: impl FnOnce() -> R) -> R {
+        self.begin();
+        unheard(call)
+    }
+
+    #[inline]
+    fn begin(&mut self) {
+        self.may_be_processed |= self.is_running;
+        self.is_running = true;
+        self.call = NONE;
+    }
+
+    /// To be done before each poll of the call: what was proved before doesn't count.
+    #[inline]
+    pub fn listen(&self) {
+        withdraw();
+    }
+
+    /// The call has ended in this very poll: whether it was certainly not processed. `false` where none runs.
+    #[inline]
+    pub fn ended(&mut self) -> bool {
+        let proof = CURRENT.with(|current| current.proof.get());
+        let is_unprocessed = self.call != NONE && proof == self.call;
+        self.may_be_processed |= self.is_running && !is_unprocessed;
+        self.is_running = false;
+        self.call = NONE;
+        is_unprocessed
+    }
+
+    /// To be done when this layer's own result comes out: if none of its calls was processed, that is proved to the layer
+    /// further out.
+    #[inline]
+    pub fn pass_on(&self) {
+        if !self.may_be_processed && !self.is_running {
+            self.entered.prove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
