@@ -146,6 +146,7 @@ impl Step {
             && asks.range.is_none()
             && answers.control != "no-store"
             && answers.vary != "*"
+            && answers.freshness != Some("degraded")
             && (personal || may_be_shared)
     }
 
