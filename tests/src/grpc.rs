@@ -131,6 +131,12 @@ impl GrpcServer {
         Self { address, _serving: tasks }
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A connection of its own to this server, made when it is needed.
     #[must_use]
     pub fn channel(&self) -> Channel {

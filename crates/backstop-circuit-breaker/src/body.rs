@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, ErrorRef, Outcome, Verdict, WrapBody, grpc};
+use backstop_core::{Classify, ErrorRef, Outcome, Verdict, WrapBody, grpc, judge_error};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -59,7 +59,7 @@ where
                 call.wait_for_body(pending_first);
                 return Poll::Pending;
             }
-            Poll::Ready(Some(Err(error))) => Some(broken(call.link().classify().classify(Err(ErrorRef::new(error))))),
+            Poll::Ready(Some(Err(error))) => Some(broken(judge_error(call.link().classify(), ErrorRef::new(error)))),
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) if *status_to_come => Some(judge(call.link().classify(), trailers)),
                 Some(_) => Some(Outcome::success()),

@@ -10,7 +10,8 @@ use std::{
 };
 
 use backstop_core::{
-    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode, proof::Entered,
+    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode, judge_error,
+    proof::Entered,
 };
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -52,7 +53,7 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<F, X, C, J, L> where L: Link<C, J> {
-        Called { #[pin] future: F, held: Held<C, J, L> },
+        Called { #[pin] future: F, held: Held<C, J, L>, context: X },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, link: L, entered: Entered },
     }
@@ -65,12 +66,17 @@ where
     L: Link<C, J>,
 {
     #[inline]
-    pub(crate) fn called(permit: Permit, link: L, call: impl FnOnce() -> (S::Future, Option<Upload>)) -> Self {
+    pub(crate) fn called(
+        permit: Permit,
+        context: J::Context,
+        link: L,
+        call: impl FnOnce() -> (S::Future, Option<Upload>),
+    ) -> Self {
         // Made before the call, which may panic.
         let mut held = Held::new(permit, link);
         let (future, upload) = held.run(call);
         held.watch(upload);
-        Self { state: State::Called { future, held }, observe: PhantomData }
+        Self { state: State::Called { future, held, context }, observe: PhantomData }
     }
 
     pub(crate) const fn refused(refused: Refused, context: J::Context, link: L, entered: Entered) -> Self {
@@ -92,12 +98,16 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Called { future, held } => {
+            StateProject::Called { future, held, context } => {
                 let Poll::Ready(result) = held.run(|| future.poll(cx)) else {
                     held.start_waiting();
                     return Poll::Pending;
                 };
-                let outcome = held.link().classify().classify(result.as_ref().map_err(ErrorRef::new));
+                let (classify, reject) = (held.link().classify(), held.link().reject());
+                let outcome = match &result {
+                    Ok(response) => reject.judge(context, classify, response),
+                    Err(error) => judge_error(classify, ErrorRef::new(error)),
+                };
                 let outcome = held.judge_upload(outcome, || is_unanswered(held.link().classify(), &result));
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),

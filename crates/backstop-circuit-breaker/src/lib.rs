@@ -156,9 +156,9 @@
 //! |---|---|
 //! | 1xx to 3xx; 4xx other than those below; gRPC codes that blame the caller | success: the service is well |
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | nothing |
-//! | 5xx; other gRPC codes that the headers tell | failure |
+//! | 5xx; other gRPC codes that the headers tell; to a gRPC call, an answer that isn't gRPC's and [maps](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md) to one of them | failure |
 //! | an error, also one of `poll_ready` | failure |
-//! | a refusal of a layer further in (an open circuit, a full bulkhead) | nothing |
+//! | a refusal of a layer further in (an open circuit, a full bulkhead), whatever the classifier or a closure would say | nothing |
 //! | a timeout of ours further in | failure |
 //! | a timeout further in, by the caller's own and earlier deadline | nothing |
 //! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | nothing |
@@ -168,6 +168,8 @@
 //! refusals ([`HttpReject`]). Other layers judge by the client's error, which says that a body failed where the client is
 //! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
 //! request body is waited for as long as the caller keeps it open.
+//!
+//! [`ResultClassify`] is for functions: every `Ok` is a success, every error a failure, unless it proves otherwise.
 //!
 //! A body that breaks off later is not seen, nor is a gRPC status in the trailers, unless the breaker
 //! [observes](CircuitBreakerBuilder::observe) calls [`UntilBodyEnd`]. Then a success at the head goes on with the body,
@@ -193,18 +195,14 @@
 //! [`reject_with`](CircuitBreakerBuilder::reject_with):
 //!
 //! ```
-//! use backstop_circuit_breaker::CircuitBreakerLayer;
-//! use backstop_core::{ErrorRef, Outcome};
+//! use backstop_circuit_breaker::{CircuitBreakerLayer, ResultClassify};
 //! use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
 //! let breaker = CircuitBreakerLayer::builder("queue")
 //!     .consecutive_failures(1)
-//!     .classify_fn(|result: Result<&u64, ErrorRef<'_>>| match result {
-//!         Ok(_) => Outcome::success(),
-//!         Err(_) => Outcome::failure(),
-//!     })
+//!     .classify(ResultClassify::new())
 //!     .reject_as_error()
 //!     .build()?;
 //! let mut queue = breaker.layer(service_fn(|_: Vec<u8>| async { Err::<u64, BoxError>("broker is gone".into()) }));
@@ -329,7 +327,9 @@ mod status;
 mod telemetry;
 mod transition;
 
-pub use backstop_core::{CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, name};
+pub use backstop_core::{
+    CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, ResultClassify, name,
+};
 pub use builder::CircuitBreakerBuilder;
 pub use choices::{OnDrop, SlowCalls, Wait, Window};
 pub use config::CircuitBreakerConfig;

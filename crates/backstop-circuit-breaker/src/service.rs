@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstop_core::{
-    Classify, ErrorRef, HttpClassify, HttpReject, Reject,
+    Classify, ErrorRef, HttpClassify, HttpReject, Reject, judge_error,
     proof::{self, Entered},
 };
 use tower_service::Service;
@@ -75,7 +75,7 @@ where
         }
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
-            breaker.record_without_call(self.link.classify().classify(Err(ErrorRef::new(error))));
+            breaker.record_without_call(judge_error(self.link.classify(), ErrorRef::new(error)));
         }
         Poll::Ready(ready)
     }
@@ -91,10 +91,13 @@ where
             None => breaker.circuit.admit(|| breaker.now(), time_left),
         };
         match admitted {
-            Ok(admission) => CircuitBreakerFuture::called(Permit::new(admission), link, || {
-                let upload = self.link.reject().watch(&mut request);
-                (proof::pass_through(|| self.inner.call(request)), upload)
-            }),
+            Ok(admission) => {
+                let context = link.reject().context(&request);
+                CircuitBreakerFuture::called(Permit::new(admission), context, link, || {
+                    let upload = self.link.reject().watch(&mut request);
+                    (proof::pass_through(|| self.inner.call(request)), upload)
+                })
+            }
             Err(refused) => {
                 let context = link.reject().context(&request);
                 CircuitBreakerFuture::refused(refused, context, link, Entered::now())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{ErrorRef, Outcome, Reason, Rejection};
+use crate::{ErrorRef, Outcome, Reason, Rejection, error_ref::Views};
 
 /// Judges what a finished attempt counts as.
 ///
@@ -27,8 +27,11 @@ pub trait Classify<Res> {
 ///
 /// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own; for a response a retry or a
 /// chain then takes that one's, see [`KeepAnswer::reason`](crate::KeepAnswer::reason). A closure for HTTP does well to
-/// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says: it knows the rejections of the layers further
-/// in, `Retry-After`, and which errors prove that nothing was processed.
+/// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says, and one for functions
+/// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, and which errors prove that nothing was processed.
+///
+/// The closure isn't asked of what a layer of ours further in refused: a full bulkhead or an open circuit is no failure of
+/// the service. In errors of your own type such a rejection is found where [`see_through`](Self::see_through) names the type.
 ///
 /// ```
 /// use backstop_core::{Classify, ClassifyFn, ErrorRef, Outcome};
@@ -39,8 +42,11 @@ pub trait Classify<Res> {
 /// });
 /// assert_eq!(judge.classify(Ok(&7)), Outcome::success());
 /// ```
-#[derive(Clone, Copy)]
-pub struct ClassifyFn<F>(F);
+#[derive(Clone)]
+pub struct ClassifyFn<F> {
+    judge: F,
+    views: Views,
+}
 
 impl<F> ClassifyFn<F> {
     /// The classifier that asks `judge`.
@@ -49,7 +55,15 @@ impl<F> ClassifyFn<F> {
     where
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
-        Self(judge)
+        Self { judge, views: Views::new() }
+    }
+
+    /// Follows `source()` of an error type of your own, so that a rejection among its causes is found, and the closure finds
+    /// all of them.
+    #[must_use]
+    pub fn see_through<E: std::error::Error + 'static>(mut self) -> Self {
+        self.views.add::<E>();
+        self
     }
 }
 
@@ -59,7 +73,19 @@ where
     F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
 {
     fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
-        (self.0)(result)
+        match result {
+            Ok(answer) => (self.judge)(Ok(answer)),
+            Err(error) => {
+                let error = self.views.see(error);
+                let rejection = Rejection::in_error(error);
+                rejection.map_or_else(|| (self.judge)(Err(error)), |rejection| rejection.outcome())
+            }
+        }
+    }
+
+    fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
+        let rejection = result.err().and_then(|error| Rejection::in_error(self.views.see(error)));
+        rejection.map_or(Reason::Error, |rejection| rejection.reason())
     }
 }
 

@@ -11,7 +11,7 @@ type LocalBoxError = Box<dyn Error>;
 
 /// An error of any type, in which a concrete one can be looked for.
 ///
-/// [`find`](Self::find) looks at the value itself, at what a `Box<dyn Error…>` holds, and along
+/// [`find`](Self::find) looks at the value itself, at what a `Box<dyn Error…>` or an [`io::Error`] holds, and along
 /// [`source()`](Error::source). For a type of your own, `source()` is followed only where the classifier was told of it
 /// ([`HttpClassify::see_through`](crate::HttpClassify::see_through)): a type known only as `'static` doesn't tell
 /// whether it is an error at all, and asking for more would keep layers from fitting every service.
@@ -30,7 +30,7 @@ pub struct ErrorRef<'a> {
 }
 
 /// Turns a value into an error where it is one of a certain type.
-pub(crate) type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
+type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
 
 /// Deep enough for every chain of causes, and an end for one that goes round.
 const DEEPEST: usize = 32;
@@ -57,21 +57,45 @@ impl<'a> ErrorRef<'a> {
         let mut next = self.error;
         let causes = std::iter::from_fn(move || {
             let cause = next?;
-            next = cause.source();
+            next = held(cause).or_else(|| cause.source());
             Some(cause)
         });
         causes.take(DEEPEST)
     }
 
     /// The same, where the value may be an error of a type that only the user knows.
-    pub(crate) fn seen_by(self, views: &[View]) -> Self {
+    fn seen_by(self, views: &[View]) -> Self {
         let error = self.error.or_else(|| views.iter().find_map(|view| view(self.value)));
         Self { error, ..self }
     }
 }
 
-pub(crate) fn view<E: Error + 'static>(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
+/// What an `io::Error` was made of: its `source()` is that one's source, and skips it.
+fn held<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let held = error.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(held)
+}
+
+fn view<E: Error + 'static>(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     value.downcast_ref::<E>().map(|error| error as _)
+}
+
+/// Error types of a user's own that are followed along `source()`.
+#[derive(Clone, Default)]
+pub(crate) struct Views(Vec<View>);
+
+impl Views {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn add<E: Error + 'static>(&mut self) {
+        self.0.push(view::<E>);
+    }
+
+    pub(crate) fn see<'a>(&self, error: ErrorRef<'a>) -> ErrorRef<'a> {
+        error.seen_by(&self.0)
+    }
 }
 
 /// The errors that come out of services in this field, by type.
@@ -143,6 +167,15 @@ mod tests {
         assert!(ErrorRef::new(&LocalBoxError::from(wrapper())).find::<io::Error>().is_some());
         assert!(ErrorRef::new(&io::Error::other(wrapper())).find::<io::Error>().is_some());
         assert!(ErrorRef::new(&"no error at all").find::<io::Error>().is_none());
+    }
+
+    #[test]
+    fn what_an_io_error_holds_is_among_its_causes() {
+        let error = io::Error::other(io::Error::other(wrapper()));
+        let causes: Vec<_> = ErrorRef::new(&error).causes().map(ToString::to_string).collect();
+        assert_eq!(causes, ["wrapped", "wrapped", "wrapped", "cause", "cause"]);
+        let full = crate::Rejection::new(crate::name!("ml"), crate::RejectionKind::BulkheadFull);
+        assert!(crate::Rejection::in_error(ErrorRef::new(&io::Error::other(full))).is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE};
 
 use crate::Pushback;
 
@@ -29,6 +29,8 @@ impl GrpcCode {
     pub const CANCELLED: Self = Self(1);
     /// 2
     pub const UNKNOWN: Self = Self(2);
+    /// 3
+    pub const INVALID_ARGUMENT: Self = Self(3);
     /// 4
     pub const DEADLINE_EXCEEDED: Self = Self(4);
     /// 8
@@ -64,20 +66,80 @@ impl GrpcCode {
     }
 }
 
-/// Whether a request is gRPC's: `POST`, HTTP/2 or later, content type `application/grpc`, alone or followed by `+` or
-/// `;`.
+/// The protocol that a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Plain HTTP.
+    Http,
+    /// gRPC; over HTTP/1.1 too, as inside tonic-web's layer.
+    Grpc,
+    /// gRPC-Web.
+    GrpcWeb,
+    /// gRPC-Web in base64.
+    GrpcWebText,
+}
+
+impl Protocol {
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
+        protocol(request).unwrap_or(Self::Http)
+    }
+
+    pub(crate) const fn is_grpc(self) -> bool {
+        !matches!(self, Self::Http)
+    }
+
+    pub(crate) const fn grpc_content_type(self) -> &'static str {
+        match self {
+            Self::Http | Self::Grpc => "application/grpc",
+            Self::GrpcWeb => "application/grpc-web+proto",
+            Self::GrpcWebText => "application/grpc-web-text+proto",
+        }
+    }
+}
+
+/// Whether a request is a gRPC call: a `POST` whose content type is `application/grpc`, `application/grpc-web` or
+/// `application/grpc-web-text`, alone or followed by `+` or `;`.
+///
+/// Over any version of HTTP: gRPC-Web comes over HTTP/1.1 too, and inside tonic-web's layer has gRPC's content type there.
 #[must_use]
 pub fn is_grpc_request<B>(request: &http::Request<B>) -> bool {
-    request.method() == Method::POST && request.version() >= Version::HTTP_2 && is_grpc(request.headers())
+    protocol(request).is_some()
+}
+
+fn protocol<B>(request: &http::Request<B>) -> Option<Protocol> {
+    if *request.method() != Method::POST {
+        return None;
+    }
+    request.headers().get(CONTENT_TYPE).and_then(protocol_of)
+}
+
+fn protocol_of(content_type: &HeaderValue) -> Option<Protocol> {
+    let rest = content_type.as_bytes().strip_prefix(b"application/grpc")?;
+    let (protocol, rest) = if let Some(rest) = rest.strip_prefix(b"-web-text") {
+        (Protocol::GrpcWebText, rest)
+    } else if let Some(rest) = rest.strip_prefix(b"-web") {
+        (Protocol::GrpcWeb, rest)
+    } else {
+        (Protocol::Grpc, rest)
+    };
+    matches!(rest.first(), None | Some(b'+' | b';')).then_some(protocol)
+}
+
+/// Whether it is that of a gRPC or gRPC-Web message.
+pub(crate) fn is_content_type(content_type: &HeaderValue) -> bool {
+    protocol_of(content_type).is_some()
 }
 
 /// Whether a message is gRPC's by its content type: `application/grpc`, alone or followed by `+` or `;`.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    headers.get(CONTENT_TYPE).and_then(protocol_of) == Some(Protocol::Grpc)
+}
+
+/// The same, or gRPC-Web's, which has its trailers in its body.
+fn is_grpc_or_web(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(is_content_type)
 }
 
 /// The status that an answer's headers tell at once (a Trailers-Only answer), if they do.
@@ -85,11 +147,38 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 pub fn status_in_headers(headers: &HeaderMap) -> Option<GrpcCode> {
     let status = headers.get(GRPC_STATUS)?;
     // The header means nothing on another protocol's answer.
-    is_grpc(headers).then(|| code_from_bytes(status.as_bytes()))
+    is_grpc_or_web(headers).then(|| code_from_bytes(status.as_bytes()))
 }
 
 fn code_from_bytes(bytes: &[u8]) -> GrpcCode {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).map_or(GrpcCode::UNKNOWN, GrpcCode::from_number)
+}
+
+/// Of an answer to a gRPC call that isn't gRPC's, or tells by its HTTP status alone how the call went: the same, with the
+/// gRPC status that [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+pub(crate) fn mapped_from_http<B: Default>(answer: &http::Response<B>) -> Option<http::Response<B>> {
+    let headers = answer.headers();
+    // What tells no status in its headers may tell it in its trailers.
+    if is_grpc_or_web(headers) && (answer.status() == StatusCode::OK || headers.contains_key(GRPC_STATUS)) {
+        return None;
+    }
+    let mut mapped = http::Response::new(B::default());
+    *mapped.status_mut() = answer.status();
+    *mapped.headers_mut() = headers.clone();
+    mapped.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    mapped.headers_mut().insert(GRPC_STATUS, u16::from(code_of(answer.status()).number()).into());
+    Some(mapped)
+}
+
+const fn code_of(status: StatusCode) -> GrpcCode {
+    match status.as_u16() {
+        400 => GrpcCode::INTERNAL,
+        401 => GrpcCode(16),
+        403 => GrpcCode(7),
+        404 => GrpcCode(12),
+        429 | 502 | 503 | 504 => GrpcCode::UNAVAILABLE,
+        _ => GrpcCode::UNKNOWN,
+    }
 }
 
 /// The Trailers-Only answer that tells what these trailers tell, for whoever judges answers by their heads; `None` where
@@ -123,6 +212,8 @@ pub fn pushback(headers: &HeaderMap) -> Option<Pushback> {
 
 #[cfg(test)]
 mod tests {
+    use http::Version;
+
     use super::*;
 
     fn request(method: Method, version: Version, content_type: &str) -> http::Request<()> {
@@ -134,14 +225,63 @@ mod tests {
     }
 
     #[test]
-    fn only_a_post_over_http2_with_grpcs_content_type_is_grpc() {
-        for content_type in ["application/grpc", "application/grpc+proto", "application/grpc;x=1"] {
-            assert!(is_grpc_request(&request(Method::POST, Version::HTTP_2, content_type)));
-            assert!(!is_grpc_request(&request(Method::POST, Version::HTTP_11, content_type)));
-            assert!(!is_grpc_request(&request(Method::GET, Version::HTTP_2, content_type)));
+    fn a_post_with_grpcs_content_type_is_a_call_over_any_version() {
+        let table = [
+            ("application/grpc", Some(Protocol::Grpc)),
+            ("application/grpc+proto", Some(Protocol::Grpc)),
+            ("application/grpc;x=1", Some(Protocol::Grpc)),
+            ("application/grpc-web", Some(Protocol::GrpcWeb)),
+            ("application/grpc-web+proto", Some(Protocol::GrpcWeb)),
+            ("application/grpc-web-text", Some(Protocol::GrpcWebText)),
+            ("application/grpc-web-text+proto", Some(Protocol::GrpcWebText)),
+            ("application/grpc-web-texts", None),
+            ("application/grpc-website", None),
+            ("application/json", None),
+            ("application/grpcx", None),
+        ];
+        for (content_type, expected) in table {
+            for version in [Version::HTTP_11, Version::HTTP_2, Version::HTTP_3] {
+                assert_eq!(protocol(&request(Method::POST, version, content_type)), expected, "{content_type}");
+                assert_eq!(protocol(&request(Method::GET, version, content_type)), None);
+                let facts = crate::RequestFacts::of(&request(Method::POST, version, content_type));
+                assert_eq!(facts.is_grpc(), expected.is_some());
+            }
         }
-        for content_type in ["application/grpc-web", "application/json", "application/grpcx"] {
-            assert!(!is_grpc_request(&request(Method::POST, Version::HTTP_2, content_type)));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_grpcs_has_the_status_that_its_http_status_maps_to() {
+        let table = [
+            (200, 2),
+            (302, 2),
+            (400, 13),
+            (401, 16),
+            (403, 7),
+            (404, 12),
+            (418, 2),
+            (429, 14),
+            (500, 2),
+            (502, 14),
+            (503, 14),
+            (504, 14),
+        ];
+        for (status, code) in table {
+            for content_type in [Some("text/html"), None] {
+                let mut answer = http::Response::builder().status(status).body(()).unwrap();
+                content_type.map(|it| answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(it)));
+                let mapped = mapped_from_http(&answer).unwrap();
+                assert_eq!(status_in_headers(mapped.headers()).unwrap().number(), code, "{status}");
+                assert_eq!(mapped.status().as_u16(), status);
+            }
+        }
+        for (status, grpc_status, is_mapped) in
+            [(200, None, false), (200, Some("14"), false), (503, Some("0"), false), (503, None, true)]
+        {
+            let mut answer = http::Response::builder().status(status).header(CONTENT_TYPE, "application/grpc+proto");
+            if let Some(code) = grpc_status {
+                answer = answer.header(GRPC_STATUS, code);
+            }
+            assert_eq!(mapped_from_http(&answer.body(()).unwrap()).is_some(), is_mapped, "{status} {grpc_status:?}");
         }
     }
 

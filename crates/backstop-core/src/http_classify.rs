@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::{
     Blame, Classify, ErrorRef, Outcome, Pushback, Reason, Rejection, Verdict,
-    error_ref::{View, view},
+    error_ref::Views,
     grpc::{self, GrpcCode},
     retry_after, transport,
 };
@@ -28,7 +28,9 @@ use crate::{
 /// It never says "certainly not processed": a result may have been passed on by something that did more than this one
 /// call. Retries and chains get [proof](crate::proof) in another way. `Retry-After` and
 /// `grpc-retry-pushback-ms` travel with the outcome. A gRPC status is read where the headers tell it (a Trailers-Only
-/// answer).
+/// answer). Where a layer knows that the request was gRPC's, it shows this judge an answer that isn't (an HTML page, a 429 of
+/// a proxy) with the status that
+/// [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
 ///
 /// ```
 /// use backstop_core::{Classify, HttpClassify, Outcome};
@@ -43,7 +45,7 @@ use crate::{
 pub struct HttpClassify {
     statuses: Vec<(StatusCode, Override)>,
     codes: Vec<(GrpcCode, Override)>,
-    views: Vec<View>,
+    views: Views,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +62,7 @@ impl HttpClassify {
     /// The rules of the table above.
     #[must_use]
     pub const fn new() -> Self {
-        Self { statuses: Vec::new(), codes: Vec::new(), views: Vec::new() }
+        Self { statuses: Vec::new(), codes: Vec::new(), views: Views::new() }
     }
 
     /// Takes `status` for worth repeating, whatever else it counts as.
@@ -108,7 +110,7 @@ impl HttpClassify {
     /// Follows `source()` of an error type of your own, so that what is known of its causes counts.
     #[must_use]
     pub fn see_through<E: Error + 'static>(mut self) -> Self {
-        self.views.push(view::<E>);
+        self.views.add::<E>();
         self
     }
 
@@ -129,8 +131,8 @@ impl HttpClassify {
         }
     }
 
-    fn judge_error(&self, error: ErrorRef<'_>) -> Outcome {
-        let error = error.seen_by(&self.views);
+    pub(crate) fn judge_error(&self, error: ErrorRef<'_>) -> Outcome {
+        let error = self.views.see(error);
         if let Some(rejection) = Rejection::in_error(error) {
             return rejection.outcome();
         }
@@ -142,6 +144,16 @@ impl HttpClassify {
             None => Outcome::failure().transient(),
         };
         if transport::is_unprocessed(error) { outcome.transient() } else { outcome }
+    }
+
+    pub(crate) fn error_reason(&self, error: ErrorRef<'_>) -> Reason {
+        let error = self.views.see(error);
+        match (Rejection::in_error(error), transport::status(error)) {
+            (Some(rejection), _) => rejection.reason(),
+            (None, _) if transport::is_request_body(error) => Reason::RequestBody,
+            (None, Some((code, _))) => Reason::Grpc(code),
+            (None, None) => Reason::Error,
+        }
     }
 }
 
@@ -161,15 +173,7 @@ impl<B> Classify<http::Response<B>> for HttpClassify {
                 }
                 grpc::status_in_headers(response.headers()).map_or(Reason::Status(response.status()), Reason::Grpc)
             }
-            Err(error) => {
-                let error = error.seen_by(&self.views);
-                match (Rejection::in_error(error), transport::status(error)) {
-                    (Some(rejection), _) => rejection.reason(),
-                    (None, _) if transport::is_request_body(error) => Reason::RequestBody,
-                    (None, Some((code, _))) => Reason::Grpc(code),
-                    (None, None) => Reason::Error,
-                }
-            }
+            Err(error) => self.error_reason(error),
         }
     }
 }

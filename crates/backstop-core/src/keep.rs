@@ -13,8 +13,9 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    Classify, ConfigError, Degradation, HttpClassify, Reason,
+    Classify, ConfigError, Degradation, Outcome, Reason, RequestFacts,
     body::{ReadAhead, WrapBody},
+    judge::{judge_response, response_reason},
     reject::label_http,
 };
 
@@ -64,11 +65,17 @@ pub trait KeepAnswer<Res> {
         false
     }
 
-    /// In a word, why such an answer isn't one, in types that tell it; else the judge's own word, `judged`.
+    /// What an answer to a request of which `facts` are known counts as: by what the types tell of themselves, and else by
+    /// `classify`. As [`Reject::judge`](crate::Reject::judge), for layers that reject nothing themselves.
+    fn judge<C: Classify<Res> + ?Sized>(&self, _facts: RequestFacts, classify: &C, answer: &Res) -> Outcome {
+        classify.classify(Ok(answer))
+    }
+
+    /// In a word, why such an answer isn't one: by what the types tell, and else by `classify`.
     ///
     /// A closure that [judges](crate::ClassifyFn) has no word but [`Reason::Error`].
-    fn reason(&self, _answer: &Res, judged: Reason) -> Reason {
-        judged
+    fn reason<C: Classify<Res> + ?Sized>(&self, _facts: RequestFacts, classify: &C, answer: &Res) -> Reason {
+        classify.reason(Ok(answer))
     }
 }
 
@@ -164,8 +171,23 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
         status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
-    fn reason(&self, answer: &Response<B>, judged: Reason) -> Reason {
-        if judged == Reason::Error { HttpClassify::new().reason(Ok(answer)) } else { judged }
+    #[inline]
+    fn judge<C: Classify<Response<B>> + ?Sized>(
+        &self,
+        facts: RequestFacts,
+        classify: &C,
+        answer: &Response<B>,
+    ) -> Outcome {
+        judge_response(facts.is_grpc(), classify, answer)
+    }
+
+    fn reason<C: Classify<Response<B>> + ?Sized>(
+        &self,
+        facts: RequestFacts,
+        classify: &C,
+        answer: &Response<B>,
+    ) -> Reason {
+        response_reason(facts.is_grpc(), classify, answer)
     }
 }
 

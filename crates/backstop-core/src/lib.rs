@@ -73,6 +73,7 @@ mod error_ref;
 mod error_text;
 mod http_classify;
 mod http_date;
+mod judge;
 mod keep;
 mod name;
 mod outcome;
@@ -96,12 +97,14 @@ pub use degradation::{Degradation, Freshness, Reason, X_DATA_FRESHNESS, X_FALLBA
 pub use eager_call::EagerCall;
 pub use error_ref::ErrorRef;
 pub use error_text::ErrorText;
+pub use grpc::Protocol;
 pub use http_classify::HttpClassify;
 pub use http_date::http_date;
+pub use judge::{ResultClassify, judge_error};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};
-pub use reject::{HttpReject, ProblemDetails, Protocol, Reject, RejectAsError, RejectWith};
+pub use reject::{HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith};
 pub use rejection::{
     AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind, RequestFailure,
 };

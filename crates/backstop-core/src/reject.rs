@@ -8,8 +8,9 @@ use http::{
 };
 
 use crate::{
-    Degradation, Rejection, RejectionKind, RequestFailure, Upload, caching,
-    grpc::{self, GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode},
+    Classify, Degradation, Outcome, Reason, Rejection, RejectionKind, RequestFailure, Upload, caching,
+    grpc::{GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode, Protocol},
+    judge::{judge_response, response_reason},
 };
 
 mod problem;
@@ -46,6 +47,19 @@ pub trait Reject<Req, Res, E> {
     /// The service's own error, where that is how this strategy rejects.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
 
+    /// What an answer counts as: by what the types tell of themselves, and else by `classify`.
+    ///
+    /// Unless a strategy knows better, `classify` is asked. Those for HTTP first look for a [`Rejection`] of a layer further
+    /// in, and judge an answer to a gRPC call that isn't gRPC's by the status that its HTTP status maps to.
+    fn judge<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Outcome {
+        classify.classify(Ok(answer))
+    }
+
+    /// In a word, why an answer isn't one.
+    fn reason<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Reason {
+        classify.reason(Ok(answer))
+    }
+
     /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }
@@ -61,22 +75,6 @@ pub trait Reject<Req, Res, E> {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HttpReject;
-
-/// The protocol that a request came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// Plain HTTP.
-    Http,
-    /// gRPC over HTTP/2 or later.
-    Grpc,
-}
-
-impl Protocol {
-    fn of<B>(request: &http::Request<B>) -> Self {
-        if grpc::is_grpc_request(request) { Self::Grpc } else { Self::Http }
-    }
-}
 
 #[diagnostic::do_not_recommend]
 impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
@@ -95,6 +93,25 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
         Ok(http_response(protocol, rejection))
     }
 
+    #[inline]
+    fn judge<C: Classify<http::Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &Protocol,
+        classify: &C,
+        answer: &http::Response<ResBody>,
+    ) -> Outcome {
+        judge_response(protocol.is_grpc(), classify, answer)
+    }
+
+    fn reason<C: Classify<http::Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &Protocol,
+        classify: &C,
+        answer: &http::Response<ResBody>,
+    ) -> Reason {
+        response_reason(protocol.is_grpc(), classify, answer)
+    }
+
     fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
         label_http(answer, degradation);
     }
@@ -110,7 +127,7 @@ fn http_response<B: Default>(protocol: Protocol, rejection: Rejection) -> http::
     let mut response = http::Response::new(B::default());
     match protocol {
         Protocol::Http => write_http(&rejection, &mut response),
-        Protocol::Grpc => write_grpc(&rejection, response.headers_mut()),
+        grpc => write_grpc(grpc, &rejection, response.headers_mut()),
     }
     response.extensions_mut().insert(rejection);
     response
@@ -122,6 +139,7 @@ fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
         RejectionKind::RequestBody(RequestFailure::Broken) => StatusCode::BAD_REQUEST,
         RejectionKind::RequestBody(RequestFailure::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
         RejectionKind::RequestBody(RequestFailure::TooSlow) => StatusCode::REQUEST_TIMEOUT,
+        RejectionKind::AllProvidersFailed(all) if all.is_callers_fault() => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let headers = response.headers_mut();
@@ -136,14 +154,15 @@ fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn write_grpc(rejection: &Rejection, headers: &mut http::HeaderMap) {
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+fn write_grpc(protocol: Protocol, rejection: &Rejection, headers: &mut http::HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(protocol.grpc_content_type()));
     let code = match rejection.kind() {
         RejectionKind::DeadlinePassed { .. } | RejectionKind::RequestBody(RequestFailure::TooSlow) => {
             GrpcCode::DEADLINE_EXCEEDED
         }
         RejectionKind::RequestBody(RequestFailure::Broken) => GrpcCode::CANCELLED,
         RejectionKind::RequestBody(RequestFailure::TooLarge) => GrpcCode::RESOURCE_EXHAUSTED,
+        RejectionKind::AllProvidersFailed(all) if all.is_callers_fault() => GrpcCode::INVALID_ARGUMENT,
         _ => GrpcCode::UNAVAILABLE,
     };
     headers.insert(GRPC_STATUS, u16::from(code.number()).into());

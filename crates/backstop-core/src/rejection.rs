@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use crate::{Blame, ErrorRef, Name, Outcome, Pushback, Reason, SetBy};
+use crate::{
+    Blame, ErrorRef, Name, Outcome, Pushback, Reason, SetBy,
+    grpc::{self, GrpcCode},
+};
 
 /// An answer that a layer made itself, instead of the service that it wraps.
 ///
@@ -113,6 +116,16 @@ impl Rejection {
         error.find::<Self>().cloned().or_else(exhausted)
     }
 
+    /// The rejection that a response was made from: its extension, unless the response was turned into a good one since.
+    #[must_use]
+    pub fn in_response<B>(response: &http::Response<B>) -> Option<&Self> {
+        // Most responses have no extensions, and then this costs nothing.
+        let rejection = response.extensions().get::<Self>()?;
+        let is_good = response.status().as_u16() < 400
+            && grpc::status_in_headers(response.headers()).is_none_or(|code| code == GrpcCode::OK);
+        (!is_good).then_some(rejection)
+    }
+
     /// The name of the layer that rejected.
     #[must_use]
     pub const fn by(&self) -> &Name {
@@ -152,6 +165,7 @@ impl Rejection {
                 (_, Progress::NotAsked) | (SetBy::Caller, _) => Outcome::neutral(),
                 (SetBy::Us, Progress::NotReady | Progress::Called) => Outcome::failure().transient(),
             },
+            RejectionKind::AllProvidersFailed(all) if all.is_callers_fault() => Outcome::callers_fault(),
             RejectionKind::AllProvidersFailed(_) => Outcome::failure(),
             RejectionKind::RequestBody(_) => Outcome::neutral().blaming(Blame::Request),
         };
@@ -200,6 +214,7 @@ struct Exhaustion {
     chain: Name,
     failures: Vec<ProviderFailure>,
     retry_after: Option<Duration>,
+    is_callers_fault: bool,
 }
 
 /// Why one provider didn't answer.
@@ -233,7 +248,20 @@ impl AllProvidersFailed {
     /// The exhaustion of `chain`; `retry_after` is the smallest wait known of its providers.
     #[must_use]
     pub fn new(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
-        Self(Arc::new(Exhaustion { chain, failures, retry_after }))
+        Self(Arc::new(Exhaustion { chain, failures, retry_after, is_callers_fault: false }))
+    }
+
+    /// The answer of a chain whose first provider failed with an error that blames the request: `failures` holds that alone.
+    #[must_use]
+    pub fn of_callers_fault(chain: Name, failures: Vec<ProviderFailure>) -> Self {
+        Self(Arc::new(Exhaustion { chain, failures, retry_after: None, is_callers_fault: true }))
+    }
+
+    /// Whether the request is to blame, as the first provider's error says: that error is the answer, and nobody else was
+    /// asked. A handler makes a 404 of it, or whatever fits; as a response of its own it is a 400.
+    #[must_use]
+    pub fn is_callers_fault(&self) -> bool {
+        self.0.is_callers_fault
     }
 
     /// The name of the chain.
@@ -257,7 +285,11 @@ impl AllProvidersFailed {
 
 impl fmt::Display for AllProvidersFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "all providers of {} failed:", self.0.chain)?;
+        if self.is_callers_fault() {
+            write!(f, "the request to {} is to blame:", self.0.chain)?;
+        } else {
+            write!(f, "all providers of {} failed:", self.0.chain)?;
+        }
         for (i, ProviderFailure { provider, reason, .. }) in self.0.failures.iter().enumerate() {
             write!(f, "{} {provider} ({reason})", if i == 0 { "" } else { "," })?;
         }

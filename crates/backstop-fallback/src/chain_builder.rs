@@ -2,9 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{
-    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, HttpClassify, Keep, Name, Outcome, WrapBody,
-};
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, ResultClassify, WrapBody};
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
@@ -32,12 +30,11 @@ pub struct FallbackChainBuilder<Req, T> {
 
 impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
     pub(crate) fn new(name: Cow<'static, str>) -> Self {
-        let judge = Box::new(ClassifyFn::new(every_err_moves_on::<T>));
         Self {
             name,
             total: DEFAULT_TOTAL,
             providers: Vec::new(),
-            judge,
+            judge: Box::new(ResultClassify::new()),
             repeatable: None,
             commit: Commit::Headers,
             committer: None,
@@ -62,11 +59,43 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
-    /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, every `Ok` is one.
+    /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, [`ResultClassify`] does: every
+    /// `Ok` is one.
     ///
     /// It also says what an error proves: that nothing was [processed](Outcome::unprocessed), which matters where
-    /// [`repeat_only_if`](Self::repeat_only_if) is set, and when to [come again](Outcome::pushback). Unless set,
-    /// [`HttpClassify`] finds both in the error and its causes.
+    /// [`repeat_only_if`](Self::repeat_only_if) is set, and when to [come again](Outcome::pushback). And it says of the first
+    /// provider's error whether the [request is to blame](Outcome::callers_fault): then that error is the answer, and nobody
+    /// else is asked. A row that isn't there isn't a reason to show popular items:
+    ///
+    /// ```
+    /// use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};
+    /// use backstop_fallback::{FallbackChain, Provider, name};
+    /// # #[derive(Debug, PartialEq)] enum SqlError { RowNotFound, PoolTimedOut }
+    /// # impl std::fmt::Display for SqlError { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") } }
+    /// # impl std::error::Error for SqlError {}
+    /// # async fn fetch_one(id: u32) -> Result<&'static str, SqlError> { if id == 0 { Err(SqlError::RowNotFound) } else { Err(SqlError::PoolTimedOut) } }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let usual = ResultClassify::new();
+    /// let items = FallbackChain::builder("items")
+    ///     .provider(Provider::from_fn(name!("database"), fetch_one))
+    ///     .provider(Provider::value(name!("popular"), || async { "a popular one" }))
+    ///     .classify_fn(move |result: Result<&&str, ErrorRef<'_>>| match result {
+    ///         Err(error) if error.find() == Some(&SqlError::RowNotFound) => Outcome::callers_fault(),
+    ///         other => usual.classify(other),
+    ///     })
+    ///     .build()?;
+    ///
+    /// // The handler's 404.
+    /// let not_found = items.execute(0).await.unwrap_err();
+    /// assert!(not_found.is_callers_fault());
+    /// assert_eq!(items.execute(7).await?.value, "a popular one");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Better still, don't make an error of what is an answer: `fetch_optional(…)` of sqlx gives an `Option`, and a client
+    /// that maps a 404 to `Ok(None)` gives one, too; `None` is then the value of a chain of `Option<T>`.
     ///
     /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
     pub fn classify_fn<F>(mut self, judge: F) -> Self
@@ -174,14 +203,6 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             committer,
             error_text,
         }))
-    }
-}
-
-fn every_err_moves_on<T>(result: Result<&T, ErrorRef<'_>>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::success(),
-        // For what it proves, and when to come again: whatever else it is, it is no answer.
-        Err(error) => Classify::<http::Response<()>>::classify(&HttpClassify::new(), Err(error)),
     }
 }
 

@@ -56,7 +56,8 @@ where
                 }
             }
         };
-        let found = ready!(forced.poll(cx, &policy.judge()));
+        let judge = policy.judge::<S::Error>(spare.facts, &spare.context);
+        let found = ready!(forced.poll(cx, &judge));
         Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
     }
 }

@@ -1,10 +1,10 @@
 //! The layer.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use backstop_core::{
     Blame, Classify, CopyAs, CopyRequest, ErrorRef, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Name,
-    NotCopied, Outcome, Reason, Reject,
+    NotCopied, Outcome, Reason, Reject, RequestFacts, judge_error,
 };
 use tower_layer::Layer;
 
@@ -94,9 +94,17 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
         self.copy.copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
     }
 
-    /// What judges the providers' answers.
-    pub(crate) const fn judge(&self) -> Judge<'_, C, A> {
-        Judge { classify: &self.classify, keep: &self.keep }
+    /// What judges the answers to a request of which this is known.
+    pub(crate) const fn judge<'a, E>(
+        &'a self,
+        facts: RequestFacts,
+        context: &'a J::Context,
+    ) -> Judge<'a, Req, E, C, J, A, J::Context>
+    where
+        J: Reject<Req, Res, E>,
+    {
+        let kept = Kept { classify: &self.classify, keep: &self.keep, facts };
+        Judge { kept, reject: &self.reject, context, types: PhantomData }
     }
 
     /// The answer, marked where it isn't the primary's.
@@ -114,23 +122,73 @@ impl<Req, Res, C, J, K, A> Policy<Req, Res, C, J, K, A> {
     }
 }
 
-/// The classifier, with the word of what keeps answers for why one isn't any: a closure has none.
-pub(crate) struct Judge<'a, C, A> {
-    classify: &'a C,
-    keep: &'a A,
+/// The classifier, behind what the strategies know of the layer's types: how rejections and gRPC's answers look.
+pub(crate) struct Judge<'a, Req, E, C, J, A, X> {
+    kept: Kept<'a, C, A>,
+    reject: &'a J,
+    context: &'a X,
+    types: PhantomData<fn(Req) -> E>,
 }
 
-impl<Res, C: Classify<Res>, A: KeepAnswer<Res>> Classify<Res> for Judge<'_, C, A> {
+/// The classifier, behind what the one that keeps answers knows.
+struct Kept<'a, C, A> {
+    classify: &'a C,
+    keep: &'a A,
+    facts: RequestFacts,
+}
+
+impl<Req, E, C, J, A, X> Judge<'_, Req, E, C, J, A, X> {
+    /// What a result counts as, the primary's too.
+    #[inline]
+    pub(crate) fn outcome<Res>(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome
+    where
+        C: Classify<Res>,
+        J: Reject<Req, Res, E, Context = X>,
+        A: KeepAnswer<Res>,
+    {
+        match result {
+            Ok(answer) => self.reject.judge(self.context, &self.kept, answer),
+            Err(error) => judge_error(self.kept.classify, error),
+        }
+    }
+}
+
+/// As a provider's.
+impl<Req, Res, E, C, J, A> Classify<Res> for Judge<'_, Req, E, C, J, A, J::Context>
+where
+    C: Classify<Res>,
+    J: Reject<Req, Res, E>,
+    A: KeepAnswer<Res>,
+{
     #[inline]
     fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
-        let outcome = self.classify.classify(result);
-        let is_unasked = result.is_ok_and(|answer| self.keep.is_unasked(answer));
+        let outcome = self.outcome(result);
+        let is_unasked = result.is_ok_and(|answer| self.kept.keep.is_unasked(answer));
         // A miss, whatever the classifier makes of it.
         if is_unasked { outcome.blaming(Blame::Request) } else { outcome }
     }
 
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
-        let judged = self.classify.reason(result);
-        result.map_or(judged, |answer| self.keep.reason(answer, judged))
+        match result {
+            Ok(answer) => self.reject.reason(self.context, &self.kept, answer),
+            Err(error) => self.kept.classify.reason(Err(error)),
+        }
+    }
+}
+
+impl<Res, C: Classify<Res>, A: KeepAnswer<Res>> Classify<Res> for Kept<'_, C, A> {
+    #[inline]
+    fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        match result {
+            Ok(answer) => self.keep.judge(self.facts, self.classify, answer),
+            Err(error) => self.classify.classify(Err(error)),
+        }
+    }
+
+    fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
+        match result {
+            Ok(answer) => self.keep.reason(self.facts, self.classify, answer),
+            Err(error) => self.classify.reason(Err(error)),
+        }
     }
 }

@@ -63,7 +63,15 @@
 //!
 //! That is [`HttpClassify`]'s judgement. Another one is chosen by
 //! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above
-//! for what they prove, unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own.
+//! for what they prove, unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own: that is
+//! [`ResultClassify`](backstop_core::ResultClassify). A refusal of a layer further in is judged before any closure is asked.
+//!
+//! | | in a layer | in a handler |
+//! |---|---|---|
+//! | the primary's response or error that blames the request | the answer, as it was | [`AllProvidersFailed`] that holds this error alone and [says so](AllProvidersFailed::is_callers_fault); a [fail-safe](FailSafeChain) chain gives its default |
+//!
+//! In both, nobody else is asked then. Which errors do is for the
+//! [classifier](FallbackChainBuilder::classify_fn) to say; a `tonic::Status` says so by its code.
 //!
 //! # When all fail
 //!

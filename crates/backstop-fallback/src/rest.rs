@@ -9,7 +9,8 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, proof::Frame, scope,
+    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, RequestFacts, proof::Frame,
+    scope,
 };
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ pin_project! {
         walk: Option<Walk<Req, S::Response>>,
         failed: Option<AllProvidersFailed>,
         frame: Frame,
+        facts: RequestFacts,
         kept: Option<K::Kept>,
         // Taken when the rejection is made.
         context: Option<J::Context>,
@@ -78,7 +80,17 @@ where
             Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response, limit.instant()) },
             other => LastResort::Kept { result: other },
         };
-        Self { policy, walk: Some(walk), failed: None, frame, kept, context: Some(context), last_resort, reports }
+        Self {
+            policy,
+            walk: Some(walk),
+            failed: None,
+            frame,
+            facts,
+            kept,
+            context: Some(context),
+            last_resort,
+            reports,
+        }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
@@ -88,7 +100,10 @@ where
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
-            let found = ready!(walk.poll(cx, &policy.judge(), frame, |copy| policy.copied(kept, copy)));
+            // It is taken later.
+            let Some(context) = this.context.as_ref() else { return Poll::Pending };
+            let judge = policy.judge::<S::Error>(*this.facts, context);
+            let found = ready!(walk.poll(cx, &judge, frame, |copy| policy.copied(kept, copy)));
             if let Some(found) = found {
                 return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }

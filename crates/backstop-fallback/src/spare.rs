@@ -166,13 +166,14 @@ where
     #[inline]
     pub(crate) fn why_not(&self, result: &Given<S, Req>) -> Option<WhyNot> {
         let result = result.as_ref().map_err(ErrorRef::new);
-        let outcome = self.policy.classify.classify(result);
+        let judge = self.policy.judge::<S::Error>(self.facts, &self.context);
+        let outcome = judge.outcome(result);
         // RFC 8470 §5.2: where our caller used early data, a 425 is for the caller to act upon.
         let too_early_for_caller = outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data();
         if outcome.answers() || too_early_for_caller || self.is_uploads_failure(&outcome) {
             return None;
         }
-        Some((self.policy.judge().reason(result), outcome))
+        Some((judge.reason(result), outcome))
     }
 }
 

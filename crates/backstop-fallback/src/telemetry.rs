@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use backstop_core::{AllProvidersFailed, Degradation, Name, Reason};
+use tokio::time::Instant;
 
 use crate::{
     FallbackResult, Forcing,
@@ -17,6 +18,12 @@ pub(crate) use recorder::Called;
 /// The primary answered.
 pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: Called) {
     recorder::answered(chain.name(), primary, || called.elapsed());
+    fresh(chain);
+}
+
+/// The first provider in a handler blamed the request, which is an answer.
+pub(crate) fn primary_refused(chain: &Control, primary: &Name, started: Instant) {
+    recorder::answered(chain.name(), primary, || started.elapsed());
     fresh(chain);
 }
 

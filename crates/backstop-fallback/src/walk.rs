@@ -3,6 +3,7 @@
 //! | the provider | goes to |
 //! |---|---|
 //! | answers, and the classifier takes it for an answer | the end: found |
+//! | is the first one in a handler, and fails with an error that blames the request | the end: that error |
 //! | answers otherwise, fails, or takes longer than its share | the next provider |
 //! | isn't for requests that may have been processed, and this one may have | the next provider, without being asked |
 //! | isn't for what the first one failed of | the next provider, without being asked |
@@ -51,6 +52,8 @@ pub(crate) struct Walk<Req, T> {
     /// The earliest moment that one of them asked to be tried again at.
     again_at: Option<Instant>,
     may_be_processed: bool,
+    /// The first provider's error blames the request: that is its answer, and nobody else is asked.
+    is_callers_fault: bool,
     /// The next of the chain's own providers, or the one that is running.
     next: usize,
     running: Option<Ask<T>>,
@@ -72,6 +75,7 @@ impl<Req, T> Walk<Req, T> {
             failures: Vec::new(),
             again_at: None,
             may_be_processed: false,
+            is_callers_fault: false,
             next: 0,
             running: None,
         }
@@ -115,6 +119,13 @@ impl<Req, T> Walk<Req, T> {
                         Ok(answer) => {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
+                        }
+                        Err(failed) if is_first && failed.outcome.answers() => {
+                            self.running = None;
+                            self.passed(self.chain.providers[self.next].name().clone(), failed);
+                            self.is_callers_fault = true;
+                            self.next = self.chain.providers.len();
+                            break;
                         }
                         Err(mut failed) => {
                             failed.outcome = failed.outcome.or_unprocessed(frame.ended());
@@ -175,6 +186,12 @@ impl<Req, T> Walk<Req, T> {
 
     /// What to say when none is left.
     pub(crate) fn into_failed(self) -> AllProvidersFailed {
+        if self.is_callers_fault {
+            if let Some(first) = self.failures.first() {
+                telemetry::primary_refused(&self.chain.control, &first.provider, self.started);
+            }
+            return AllProvidersFailed::of_callers_fault(self.chain.name.clone(), self.failures);
+        }
         if self.failures.iter().filter(|failure| failure.error == Some(Cow::Borrowed(POSSIBLY_PROCESSED))).count()
             == self.chain.providers.len()
         {

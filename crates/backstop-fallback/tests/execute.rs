@@ -3,7 +3,10 @@
 
 use std::{future::pending, time::Duration};
 
-use backstop_core::{AllProvidersFailed, Freshness, Reason, Rejection, RejectionKind, Scope, name};
+use backstop_core::{
+    AllProvidersFailed, Classify, ErrorRef, Freshness, Outcome, Reason, Rejection, RejectionKind, ResultClassify,
+    Scope, name,
+};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, Provider};
 use tokio::time::Instant;
 
@@ -28,8 +31,8 @@ async fn a_chain_in_a_handler_that_fails_names_everyone() {
         .provider(Provider::value(name!("live"), || async { Err::<u32, _>("closed") }))
         .provider(Provider::value(name!("zero"), || async { 0 }))
         .classify_fn(|result| match result {
-            Ok(0) | Err(_) => backstop_core::Outcome::failure(),
-            Ok(_) => backstop_core::Outcome::success(),
+            Ok(0) | Err(_) => Outcome::failure(),
+            Ok(_) => Outcome::success(),
         })
         .build()
         .unwrap();
@@ -47,6 +50,93 @@ async fn a_chain_in_a_handler_that_fails_names_everyone() {
     assert_eq!(failed.failures()[0].reason, Reason::AllProvidersFailed);
     let kind = RejectionKind::AllProvidersFailed(failed);
     assert!(Rejection::new(name!("outer"), kind).outcome().verdict == backstop_core::Verdict::Failure);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum SqlError {
+    RowNotFound,
+    PoolTimedOut,
+}
+
+impl std::fmt::Display for SqlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for SqlError {}
+
+fn items() -> FallbackChainBuilder<SqlError, &'static str> {
+    let usual = ResultClassify::new();
+    FallbackChain::builder("items")
+        .provider(Provider::from_fn(name!("database"), |error| async move { Err::<&str, _>(error) }))
+        .provider(Provider::from_fn(name!("replica"), |error| async move { Err::<&str, _>(error) }))
+        .provider(Provider::value(name!("popular"), || async { "popular" }))
+        .classify_fn(move |result: Result<&&str, ErrorRef<'_>>| match result {
+            Err(error) if error.find() == Some(&SqlError::RowNotFound) => Outcome::callers_fault(),
+            other => usual.classify(other),
+        })
+}
+
+#[tokio::test]
+async fn an_error_that_blames_the_request_is_the_first_providers_answer() {
+    let chain = items().build().unwrap();
+    let failed = chain.execute(SqlError::RowNotFound).await.unwrap_err();
+    let failures: Vec<_> = failed.failures().iter().map(|it| it.provider.as_str()).collect();
+    assert_eq!((failures, failed.is_callers_fault()), (vec!["database"], true));
+    assert_eq!(failed.to_string(), "the request to items is to blame: database (error)");
+    // Further out it is no failure of anybody's, nor is it in a chain around this one.
+    assert_eq!(Rejection::from(failed).outcome(), Outcome::callers_fault());
+    let outer = FallbackChain::<SqlError, &str>::builder("outer")
+        .provider(Provider::from_fn(name!("items"), move |error| {
+            let chain = chain.clone();
+            async move { chain.execute(error).await.map(|found| found.value) }
+        }))
+        .provider(Provider::value(name!("popular"), || async { "popular" }))
+        .build()
+        .unwrap();
+    assert!(outer.execute(SqlError::RowNotFound).await.unwrap_err().is_callers_fault());
+
+    // Of any other error the chain answers; of a later provider it is a miss; and what can't fail has its default.
+    assert_eq!(outer.execute(SqlError::PoolTimedOut).await.unwrap().value, "popular");
+    let later = FallbackChain::<(), &str>::builder("items")
+        .provider(Provider::value(name!("database"), || async { Err::<&str, _>("down") }))
+        .provider(Provider::value(name!("cached"), || async { Err::<&str, _>(SqlError::RowNotFound) }))
+        .provider(Provider::value(name!("popular"), || async { "popular" }))
+        .classify_fn(|result: Result<&&str, ErrorRef<'_>>| match result {
+            Err(error) if error.find::<SqlError>().is_some() => Outcome::callers_fault(),
+            other => ResultClassify::new().classify(other),
+        });
+    assert_eq!(later.build().unwrap().execute(()).await.unwrap().value, "popular");
+    let safe = items().fail_safe("none").build().unwrap().execute(SqlError::RowNotFound).await;
+    assert_eq!((safe.value, safe.source.as_str(), safe.failures.len()), ("none", "default", 1));
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn an_error_that_blames_the_request_is_a_400_where_the_handler_makes_nothing_else_of_it() {
+    use axum::response::IntoResponse;
+
+    let failed = items().build().unwrap().execute(SqlError::RowNotFound).await.unwrap_err();
+    let response = failed.into_response();
+    assert_eq!(response.status(), http::StatusCode::BAD_REQUEST);
+    let judged = backstop_core::HttpClassify::new().classify(Ok(&response));
+    assert_eq!(judged, Outcome::callers_fault());
+}
+
+#[tokio::test]
+async fn a_refusal_in_a_handlers_chain_is_judged_before_any_closure() {
+    let refusal = || Rejection::new(name!("inner"), RejectionKind::BulkheadFull);
+    let chain = FallbackChain::<(), u32>::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), move |()| async move {
+            Err::<u32, _>(std::io::Error::other(refusal()))
+        }))
+        .provider(Provider::value(name!("list"), || async { 9 }))
+        .classify_fn(|result| result.map_or_else(|_| Outcome::callers_fault(), |_| Outcome::success()))
+        .build()
+        .unwrap();
+    let found = chain.execute(()).await.unwrap();
+    assert_eq!((found.value, found.failures[0].reason), (9, Reason::BulkheadFull));
 }
 
 #[tokio::test]
@@ -93,7 +183,7 @@ async fn a_chain_with_a_default_cannot_fail_and_tells_that_it_was_the_default() 
 async fn a_default_is_not_judged_and_may_be_made() {
     let chain = FallbackChain::<(), Box<str>>::builder("names")
         .provider(Provider::value(name!("live"), || async { Box::from("") }))
-        .classify_fn(|_| backstop_core::Outcome::failure())
+        .classify_fn(|_| Outcome::failure())
         .fail_safe_with(|| "anonymous".into())
         .build()
         .unwrap();

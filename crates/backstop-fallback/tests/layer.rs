@@ -213,6 +213,65 @@ async fn a_too_early_is_the_callers_where_the_caller_sent_early_data() {
     assert_eq!(service.oneshot(early).await.unwrap().status(), StatusCode::TOO_EARLY);
 }
 
+#[tokio::test]
+async fn a_refusal_is_judged_before_any_closure() {
+    let pleased = |_: Result<&Response, ErrorRef<'_>>| Outcome::success();
+    let full = || Rejection::new(name!("ml"), RejectionKind::BulkheadFull);
+    let build = || FallbackLayer::builder("primary", behind()).classify_fn(pleased).build().unwrap();
+    let as_response = service_fn(move |_: Req| {
+        let mut refused = status(503);
+        refused.extensions_mut().insert(full());
+        async { infallible(refused) }
+    });
+    assert_eq!(text(build().layer(as_response).oneshot(get()).await.unwrap()).await, "static");
+    let as_error =
+        service_fn(move |_: Req| async move { Err::<Response, _>(BoxError::from(std::io::Error::other(full()))) });
+    assert_eq!(text(build().layer(as_error).oneshot(get()).await.unwrap()).await, "static");
+}
+
+#[tokio::test]
+async fn a_page_of_an_intermediary_to_a_grpc_call_is_answered_for_where_the_status_that_it_maps_to_is() {
+    let page = |code| {
+        service_fn(move |_: Req| async move {
+            let mut page = status(code);
+            page.headers_mut().insert("content-type", "text/html".parse().unwrap());
+            infallible(page)
+        })
+    };
+    let chain = || FallbackChain::builder("chain").provider(says(name!("static"))).build().unwrap();
+    let unavailable = Reason::Grpc(backstop_core::grpc::GrpcCode::UNAVAILABLE);
+    for (code, is_answered_for) in
+        [(200, true), (302, true), (400, true), (401, false), (404, false), (429, true), (503, true)]
+    {
+        let mut call = with_headers(&[("content-type", "application/grpc")]);
+        *call.method_mut() = http::Method::POST;
+        call.extensions_mut().insert(backstop_core::Repeat::Safe);
+        // What stands in must be gRPC's as well: nobody else has an answer, and the primary's is given.
+        let layer = FallbackLayer::new(name!("primary"), chain());
+        assert_eq!(layer.layer(page(code)).oneshot(call_again(&call)).await.unwrap().status().as_u16(), code);
+        let grpc = FallbackChain::builder("chain").provider(Provider::value(name!("stored"), || async {
+            let mut stored = status(200);
+            stored.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+            stored
+        }));
+        let layer = FallbackLayer::new(name!("primary"), grpc.build().unwrap());
+        let answer = layer.layer(page(code)).oneshot(call).await.unwrap();
+        let degradation = answer.extensions().get::<Degradation>();
+        assert_eq!(degradation.is_some(), is_answered_for, "{code}");
+        if code == 429 || code == 503 {
+            assert_eq!(degradation.unwrap().reason(), unavailable);
+        }
+    }
+}
+
+fn call_again(call: &Req) -> Req {
+    let mut again = get();
+    *again.method_mut() = call.method().clone();
+    *again.headers_mut() = call.headers().clone();
+    *again.extensions_mut() = call.extensions().clone();
+    again
+}
+
 fn with_headers(headers: &[(&'static str, &'static str)]) -> Req {
     let mut request = get();
     for (name, value) in headers {

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyRequest, KeepAnswer, Scope, proof::Frame};
+use backstop_core::{Classify, CopyRequest, KeepAnswer, Scope, Verdict, proof::Frame};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -118,6 +118,9 @@ where
                 let is_unprocessed = frame.ended();
                 let outcome = kept.judge(result);
                 if !outcome.transient {
+                    if outcome.verdict != Verdict::Success {
+                        kept.say_not_worth_it(1, &outcome, result);
+                    }
                     // How most requests end. The answer is handed on as it is: moving a response costs more than all the
                     // rest.
                     scope.commit();

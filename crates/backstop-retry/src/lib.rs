@@ -60,7 +60,8 @@
 //! | a timeout of our own that ended the call | yes |
 //! | 500, 501, 505 and other 5xx; other gRPC codes | only if asked for: [`retry_on`](RetryBuilder::retry_on), [`HttpClassify::transient_code`] |
 //! | other statuses | no |
-//! | a refusal of our own: circuit open, bulkhead full | no |
+//! | to a gRPC call, an answer that isn't gRPC's | where the gRPC status is that its HTTP status [maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md): 429, 502, 503, 504 |
+//! | a refusal of our own: circuit open, bulkhead full; whatever the judge or a closure would say | no |
 //! | a request body that failed, or that a call of `TimeoutLayer` waited for most of its time | no |
 //! | a 425, where our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
 //! | any, with a negative or unreadable `grpc-retry-pushback-ms`, or with several | no |
@@ -114,6 +115,31 @@
 //!     .build()?;
 //! # let _ = orders;
 //! # Ok::<(), backstop_retry::ConfigError>(())
+//! ```
+//!
+//! Functions that don't speak HTTP are judged by [`ResultClassify`]: every `Ok` is an answer, and every error is worth another
+//! attempt, unless it proves otherwise. A closure of your own says so by [`transient`](backstop_core::Outcome::transient):
+//! `Outcome::failure()` alone is never repeated.
+//!
+//! ```
+//! use backstop_retry::{ResultClassify, RetryLayer};
+//! use tower::{BoxError, Layer, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let retry = RetryLayer::builder("database")
+//!     .classify(ResultClassify::new())
+//!     .clone_requests()
+//!     .discard_replaced()
+//!     .build()?;
+//! # let tries = std::sync::atomic::AtomicU32::new(0);
+//! # let query = |id: u32| {
+//! #     let lost = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+//! #     async move { if lost { Err(BoxError::from("connection lost")) } else { Ok(id) } }
+//! # };
+//! assert_eq!(retry.layer(service_fn(query)).oneshot(7).await?, 7);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! # Time
@@ -234,7 +260,7 @@
 //! | event | further fields |
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again, though the result was worth it | `reason`: `max-attempts`, `not-idempotent`, `upgrade`, `never-repeated`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent`, `upgrade`, `never-repeated`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the
@@ -243,7 +269,7 @@
 //! | counter | labels | counts |
 //! |---|---|---|
 //! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are decided on |
-//! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | answers that were worth another attempt and were returned all the same |
+//! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | results that are no success and were returned all the same |
 
 mod backoff;
 mod budget;
@@ -266,7 +292,7 @@ mod telemetry;
 struct Readme;
 
 pub use backstop_core::{
-    CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, Repeat, name,
+    CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, Repeat, ResultClassify, name,
 };
 
 pub use backoff::{Backoff, BackoffFn};

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{
-    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, ErrorRef, Held, KeepAnswer, Outcome,
-    Pushback, Reason, Scope, ServiceCall, Verdict, proof::Frame, scope,
+    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, Held, KeepAnswer, Outcome, Pushback, Reason,
+    Scope, ServiceCall, Verdict, proof::Frame, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -13,7 +13,7 @@ use crate::{
     Retried, StopReason,
     backoff::Grown,
     layer::Policy,
-    spare::{Again, Spare},
+    spare::{Again, Spare, is_refusal},
     telemetry,
 };
 
@@ -152,13 +152,6 @@ where
         self.spare.judge(result)
     }
 
-    /// In a word, why this result isn't an answer.
-    fn reason(&self, result: &Result<S::Response, S::Error>) -> Reason {
-        let Policy { classify, keep, .. } = &*self.spare.policy;
-        let judged = classify.reason(result.as_ref().map_err(ErrorRef::new));
-        result.as_ref().map_or(judged, |answer| keep.reason(answer, judged))
-    }
-
     /// Decides what follows an attempt.
     pub(crate) fn after(
         &mut self,
@@ -166,8 +159,8 @@ where
         answer: Answer<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
         let policy = Arc::clone(&self.spare.policy);
-        let reason = self.reason(&answer.result);
-        let is_refusal = is_refusal(&outcome) || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull);
+        let reason = self.spare.reason(&answer.result);
+        let is_refusal = is_refusal(&outcome, reason);
         if self.has_last() {
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
             // Upstream's own word is worth more than that.
@@ -184,6 +177,9 @@ where
         }
         // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
         if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
+            if outcome.verdict != Verdict::Success {
+                self.spare.say_not_worth_it(self.attempt, &outcome, &answer.result);
+            }
             return Step::Finish(answer);
         }
         // It was never sent, so there is a better word as long as there is any.
@@ -272,10 +268,4 @@ where
         self.next = Some(Next { service, request, at: now + delay });
         Ok(delay)
     }
-}
-
-/// Whether this is how a layer further in says that it didn't pass the request on: see
-/// [`Rejection::outcome`](backstop_core::Rejection::outcome).
-fn is_refusal(outcome: &Outcome) -> bool {
-    outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient
 }

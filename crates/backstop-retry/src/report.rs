@@ -61,6 +61,9 @@ pub enum StopReason {
     MaxAttempts,
     /// The request may have been processed, and nothing says that repeating it is safe.
     NotIdempotent,
+    /// The result wasn't worth it: the [judge](backstop_core::Classify) calls it no success, and not
+    /// [transient](backstop_core::Outcome::transient). Events and metrics alone have this word.
+    NotTransient,
     /// The request is CONNECT, or asks for another protocol on its connection.
     Upgrade,
     /// The request says so itself: [`Repeat::Never`](crate::Repeat::Never).
@@ -96,6 +99,7 @@ impl StopReason {
         match self {
             Self::MaxAttempts => "max-attempts",
             Self::NotIdempotent => "not-idempotent",
+            Self::NotTransient => "not-transient",
             Self::Upgrade => "upgrade",
             Self::NeverRepeated => "never-repeated",
             Self::OuterTier => "outer-tier",

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use backstop_core::{Classify, ErrorRef, Outcome, RequestFacts};
+use backstop_core::{Classify, ErrorRef, KeepAnswer, Outcome, Reason, RequestFacts, Verdict, judge_error};
 
-use crate::{StopReason, layer::Policy};
+use crate::{StopReason, layer::Policy, telemetry};
 
 /// What is needed for other attempts.
 pub(crate) struct Spare<S, Kept, C, K, A> {
@@ -26,7 +26,44 @@ impl<S, Kept, C, K, A> Spare<S, Kept, C, K, A> {
     pub(crate) fn judge<Res, E: 'static>(&self, result: &Result<Res, E>) -> Outcome
     where
         C: Classify<Res>,
+        A: KeepAnswer<Res>,
     {
-        self.policy.classify.classify(result.as_ref().map_err(ErrorRef::new))
+        let Policy { classify, keep, .. } = &*self.policy;
+        match result {
+            Ok(answer) => keep.judge(self.facts, classify, answer),
+            Err(error) => judge_error(classify, ErrorRef::new(error)),
+        }
     }
+
+    /// In a word, why this result isn't an answer.
+    pub(crate) fn reason<Res, E: 'static>(&self, result: &Result<Res, E>) -> Reason
+    where
+        C: Classify<Res>,
+        A: KeepAnswer<Res>,
+    {
+        let Policy { classify, keep, .. } = &*self.policy;
+        match result {
+            Ok(answer) => keep.reason(self.facts, classify, answer),
+            Err(error) => classify.reason(Err(ErrorRef::new(error))),
+        }
+    }
+
+    /// Says that attempt number `attempt` has come to no answer, and isn't worth another one.
+    #[cold]
+    pub(crate) fn say_not_worth_it<Res, E: 'static>(&self, attempt: u32, outcome: &Outcome, result: &Result<Res, E>)
+    where
+        C: Classify<Res>,
+        A: KeepAnswer<Res>,
+    {
+        let is_refusal = is_refusal(outcome, self.reason(result));
+        let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
+        telemetry::stopped(&self.policy.settings.name, attempt, stop);
+    }
+}
+
+/// Whether this is how a layer further in says that it didn't pass the request on: see
+/// [`Rejection::outcome`](backstop_core::Rejection::outcome).
+pub(crate) fn is_refusal(outcome: &Outcome, reason: Reason) -> bool {
+    let shape = outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient;
+    shape || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull)
 }

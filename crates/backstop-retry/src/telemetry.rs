@@ -12,7 +12,7 @@ pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reaso
     recorder::retrying(name, reason);
 }
 
-/// No other attempt will be made, though the result was worth it.
+/// No other attempt will be made, though the result is no success.
 pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason) {
     let detail = match stop {
         StopReason::NotReplayable(why) => Some(tracing::field::display(why)),

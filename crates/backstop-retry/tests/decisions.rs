@@ -8,11 +8,13 @@ use std::io;
 
 use axum::body::Body;
 use backstop_core::{
-    Classify, Client, ErrorRef, HttpClassify, Outcome, Progress, RejectionKind, SetBy, Verdict, client,
+    Classify, Client, ErrorRef, HttpClassify, Outcome, Progress, Rejection, RejectionKind, SetBy, Verdict, client,
 };
 use backstop_retry::{Repeat, RetryLayer, name};
 use http::{Method, Request, Response, StatusCode, Version};
-use support::{BoxError, Refusing, Upstream, circuit_open, get, grpc, ml, rejected, response, with_method};
+use support::{
+    BoxError, Refusing, Upstream, circuit_open, get, grpc, ml, rejected, response, with_header, with_method,
+};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// How often the upstream is called.
@@ -303,7 +305,7 @@ async fn any_service_of_clonable_requests_is_repeated_with_a_closure_as_judge() 
 
 #[test]
 fn a_rule_for_refusals_is_what_rejections_say_of_themselves() {
-    let outcome = backstop_core::Rejection::new(name!("inner"), RejectionKind::BulkheadFull).outcome();
+    let outcome = Rejection::new(name!("inner"), RejectionKind::BulkheadFull).outcome();
     assert_eq!(outcome, Outcome::neutral());
 }
 
@@ -326,4 +328,39 @@ async fn a_response_type_that_is_not_http_needs_no_body() {
     let layer = layer.classify_fn(|_: Result<&Response<()>, _>| Outcome::success()).build().unwrap();
     let service = service_fn(|(): ()| async { Ok::<_, BoxError>(Response::new(())) });
     assert!(layer.layer(service).oneshot(()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_judged_before_any_closure() {
+    let eager = |_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure().transient();
+    let late = RejectionKind::DeadlinePassed { set_by: SetBy::Caller, progress: Progress::Called };
+    for kind in [RejectionKind::BulkheadFull, late] {
+        let layer = RetryLayer::builder("ml").classify_fn(eager).build().unwrap();
+        let refusal = Rejection::new(name!("inner"), kind.clone());
+        let as_response = {
+            let kind = kind.clone();
+            Upstream::<BoxError>::new(move |_, _| {
+                let refused = rejected(kind.clone());
+                async { Ok(refused) }
+            })
+        };
+        assert_eq!(calls(&layer, as_response, get()).await, 1, "{kind:?}");
+        let as_error = Upstream::<BoxError>::new(move |_, _| {
+            let error = io::Error::other(refusal.clone());
+            async { Err(error.into()) }
+        });
+        assert_eq!(calls(&layer, as_error, get()).await, 1, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_an_intermediary_to_a_grpc_call_is_repeated_where_the_status_that_it_maps_to_is() {
+    let layer = RetryLayer::builder("ml").repeat_if(|_| true).build().unwrap();
+    for (status, attempts) in [(200, 1), (302, 1), (400, 1), (401, 1), (404, 1), (429, 3), (502, 3), (503, 3), (504, 3)]
+    {
+        let page =
+            Upstream::<BoxError>::new(move |_, _| async move { Ok(with_header(status, "content-type", "text/html")) });
+        let call = Request::post("/shop.Prices/Get").header("content-type", "application/grpc");
+        assert_eq!(calls(&layer, page, call.body(Body::empty()).unwrap()).await, attempts, "{status}");
+    }
 }

@@ -79,10 +79,28 @@ fn layer() -> RetryLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_succeeds_or_is_not_worth_repeating_says_nothing() {
-    for status in [200, 404, 500] {
+async fn a_request_that_is_answered_says_nothing() {
+    for status in [200, 302, 404] {
         assert_eq!(events(&layer(), Upstream::statuses([status]), get()).await, Vec::<String>::new());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_not_worth_repeating_says_so() {
+    let not_transient = ["name=ml attempt=1 reason=not-transient"];
+    assert_eq!(events(&layer(), Upstream::statuses([500]), get()).await, not_transient);
+    let told = events(&layer(), Upstream::statuses([503, 500]), get()).await;
+    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=not-transient"]);
+    let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
+    assert_eq!(events(&layer(), refused, get()).await, ["name=ml attempt=1 reason=refused"]);
+
+    let harsh = |result: Result<&Response<Body>, ErrorRef<'_>>| match result {
+        Ok(_) => Outcome::success(),
+        Err(_) => Outcome::failure(),
+    };
+    let layer = RetryLayer::builder("ml").classify_fn(harsh).build().unwrap();
+    let lost = || Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
+    assert_eq!(events(&layer, lost(), get()).await, not_transient);
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,11 +194,7 @@ async fn every_other_retry_that_is_not_made_says_why() {
     let stopping =
         |code: &'static str| Upstream::<BoxError>::new(move |_, _| async move { Ok(grpc(code, Some("-1"))) });
     assert_eq!(events(&layer(), stopping("14"), get()).await, why("server-said-stop"));
-    assert_eq!(
-        events(&layer(), stopping("8"), get()).await,
-        Vec::<String>::new(),
-        "without a delay it isn't worth it anyway"
-    );
+    assert_eq!(events(&layer(), stopping("8"), get()).await, why("not-transient"), "without a delay it isn't worth it");
     let budget = RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap();
     let poor = RetryLayer::builder("ml").budget(budget).build().unwrap();
     let told = events(&poor, failing(), get()).await;

@@ -84,6 +84,7 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
         }
     });
     call(&layer, refused, Method::GET).await;
+    call(&layer, Upstream::statuses([500]), Method::GET).await;
     assert_eq!(
         recorded.shown(),
         [
@@ -92,6 +93,7 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
             "retry_attempts_total{name=ml,reason=status-503} 2",
             "retry_skipped_total{name=ml,reason=max-attempts} 1",
             "retry_skipped_total{name=ml,reason=not-idempotent} 1",
+            "retry_skipped_total{name=ml,reason=not-transient} 1",
             "retry_skipped_total{name=ml,reason=refused} 1",
         ]
     );

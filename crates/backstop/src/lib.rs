@@ -164,7 +164,8 @@ struct Readme;
 pub use backstop_core as core;
 pub use backstop_core::{
     AllProvidersFailed, CircuitState, Classify, Client, ConfigError, Deadline, Degradation, ErrorRef, Freshness,
-    HttpClassify, Name, Outcome, Progress, Reason, Rejection, RejectionKind, SetBy, Verdict, client, name, scope,
+    HttpClassify, Name, Outcome, Progress, Reason, Rejection, RejectionKind, ResultClassify, SetBy, Verdict, client,
+    name, scope,
 };
 
 #[cfg(feature = "bulkhead")]

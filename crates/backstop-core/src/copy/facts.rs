@@ -2,6 +2,8 @@
 
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 
+use crate::grpc;
+
 /// What decides whether a request may be sent again, noted before it is given away.
 ///
 /// It costs no allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
@@ -35,6 +37,7 @@ const KEYED: u8 = 1 << 1;
 const UPGRADE: u8 = 1 << 2;
 const EARLY: u8 = 1 << 3;
 const ONCE: u8 = 1 << 4;
+const GRPC: u8 = 1 << 5;
 
 impl RequestFacts {
     /// Nothing is known: not idempotent, no key, no upgrade, no early data.
@@ -89,6 +92,18 @@ impl RequestFacts {
     /// With this: no retry may send it again.
     pub const fn never_repeated(self) -> Self {
         self.with(ONCE)
+    }
+
+    /// With this: it is a gRPC call.
+    pub const fn grpc(self) -> Self {
+        self.with(GRPC)
+    }
+
+    /// Whether it is a gRPC call, so that an answer that isn't gRPC's is none: see
+    /// [`is_grpc_request`](crate::grpc::is_grpc_request).
+    #[must_use]
+    pub const fn is_grpc(self) -> bool {
+        self.has(GRPC)
     }
 
     /// Whether sending it twice has the effect of sending it once: by its method, which is GET, HEAD, OPTIONS, TRACE, PUT
@@ -147,6 +162,7 @@ pub(super) struct Fields {
     /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2), and an `Upgrade` in HTTP/1.0 is to be ignored
     /// (RFC 9110 §7.8).
     may_upgrade: bool,
+    is_post: bool,
     has_upgrade_option: bool,
     names_a_protocol: bool,
 }
@@ -154,7 +170,8 @@ pub(super) struct Fields {
 impl Fields {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let may_upgrade = request.version() == Version::HTTP_11;
-        Self { may_upgrade, has_upgrade_option: false, names_a_protocol: false }
+        let is_post = *request.method() == Method::POST;
+        Self { may_upgrade, is_post, has_upgrade_option: false, names_a_protocol: false }
     }
 
     /// `facts`, with what the field of this name, in lower case, tells beside those before it.
@@ -172,6 +189,7 @@ impl Fields {
             }
             // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
             10 if name == "early-data" => facts.early_data(),
+            12 if self.is_post && name == "content-type" && grpc::is_content_type(value) => facts.grpc(),
             15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
             _ => facts,
         }

@@ -6,8 +6,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 
-use super::{Protocol, Reject, http_response, label_http};
-use crate::{AllProvidersFailed, Degradation, Rejection, RejectionKind, Upload, WrapBody};
+use super::{Reject, http_response, label_http};
+use crate::{
+    AllProvidersFailed, Classify, Degradation, Outcome, Reason, Rejection, RejectionKind, Upload, WrapBody,
+    grpc::Protocol,
+    judge::{judge_response, response_reason},
+};
 
 /// Rejects as [`HttpReject`](super::HttpReject) does, and tells HTTP callers of an exhausted chain which providers failed,
 /// and why: in a problem document (RFC 9457), `application/problem+json`.
@@ -62,12 +66,32 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
         })
     }
 
+    #[inline]
+    fn judge<C: Classify<Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &Protocol,
+        classify: &C,
+        answer: &Response<ResBody>,
+    ) -> Outcome {
+        judge_response(protocol.is_grpc(), classify, answer)
+    }
+
+    fn reason<C: Classify<Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &Protocol,
+        classify: &C,
+        answer: &Response<ResBody>,
+    ) -> Reason {
+        response_reason(protocol.is_grpc(), classify, answer)
+    }
+
     fn label(&self, answer: &mut Response<ResBody>, degradation: &Degradation) {
         label_http(answer, degradation);
     }
 }
 
-/// The 503 of an exhausted chain, with its problem document: what a handler returns that asked a chain.
+/// The 503 of an exhausted chain, with its problem document: what a handler returns that asked a chain. A 400 where the
+/// request [is to blame](AllProvidersFailed::is_callers_fault).
 #[cfg(feature = "axum")]
 impl axum_core::response::IntoResponse for AllProvidersFailed {
     fn into_response(self) -> axum_core::response::Response {
@@ -85,9 +109,11 @@ fn respond<B: WrapBody>(rejection: Rejection, document: String) -> Response<B> {
 
 /// Without a `type`, which is then `about:blank`: the title is the status's own phrase (RFC 9457 §4.2.1).
 fn document(failed: &AllProvidersFailed) -> String {
-    let mut json = String::from(
-        r#"{"title":"Service Unavailable","status":503,"detail":"no provider had an answer","providers":["#,
-    );
+    let mut json = String::from(if failed.is_callers_fault() {
+        r#"{"title":"Bad Request","status":400,"detail":"the request is to blame","providers":["#
+    } else {
+        r#"{"title":"Service Unavailable","status":503,"detail":"no provider had an answer","providers":["#
+    });
     for (i, failure) in failed.failures().iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };
         // A name and a reason are tokens, in which nothing needs to be escaped. Writing to a string can't fail.

@@ -1,0 +1,117 @@
+//! What layers know of a result before they ask its classifier.
+
+use std::fmt;
+
+use http::Response;
+
+use crate::{Classify, ErrorRef, HttpClassify, Outcome, Reason, Rejection, grpc};
+
+/// What an error counts as: a [rejection](Rejection) of ours along its causes as it says itself, any other as `classify`
+/// judges.
+///
+/// For layers of your own: a closure that counts every error as a failure would count a full bulkhead as one too.
+pub fn judge_error<Res, C: Classify<Res> + ?Sized>(classify: &C, error: ErrorRef<'_>) -> Outcome {
+    Rejection::in_error(error).map_or_else(|| classify.classify(Err(error)), |rejection| rejection.outcome())
+}
+
+/// The same for a response. One to a gRPC call that is no answer of gRPC's counts by the status that its HTTP status maps to.
+#[inline]
+pub(crate) fn judge_response<B: Default, C: Classify<Response<B>> + ?Sized>(
+    is_grpc: bool,
+    classify: &C,
+    response: &Response<B>,
+) -> Outcome {
+    if let Some(rejection) = Rejection::in_response(response) {
+        return rejection.outcome();
+    }
+    match mapped(is_grpc, response) {
+        Some(mapped) => classify.classify(Ok(&mapped)),
+        None => classify.classify(Ok(response)),
+    }
+}
+
+/// In a word, why a response isn't an answer; by its status where `classify` has no word.
+pub(crate) fn response_reason<B: Default, C: Classify<Response<B>> + ?Sized>(
+    is_grpc: bool,
+    classify: &C,
+    response: &Response<B>,
+) -> Reason {
+    if let Some(rejection) = Rejection::in_response(response) {
+        return rejection.reason();
+    }
+    let mapped = mapped(is_grpc, response);
+    let response = mapped.as_ref().unwrap_or(response);
+    match classify.reason(Ok(response)) {
+        Reason::Error => HttpClassify::new().reason(Ok(response)),
+        reason => reason,
+    }
+}
+
+fn mapped<B: Default>(is_grpc: bool, response: &Response<B>) -> Option<Response<B>> {
+    if is_grpc { grpc::mapped_from_http(response) } else { None }
+}
+
+/// Judges what functions return: every `Ok` is a success, and an error counts as [`HttpClassify`] has it: transient, unless
+/// it says otherwise by what it is or was caused by.
+///
+/// For services and chains that don't speak HTTP. A `tonic::Status` counts by its code (feature `tonic`), a
+/// [`Rejection`] of a layer further in as it says, an error that proves that nothing was processed as that. To change one
+/// case, ask it first:
+///
+/// ```
+/// use backstop_core::{Classify, ClassifyFn, ErrorRef, Outcome, ResultClassify};
+/// use std::io;
+///
+/// let usual = ResultClassify::new();
+/// let judge = ClassifyFn::new(move |result: Result<&String, ErrorRef<'_>>| match result {
+///     // Asked for a file that isn't there: the caller's fault, and no sign of trouble.
+///     Err(error) if error.find::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {
+///         Outcome::callers_fault()
+///     }
+///     other => usual.classify(other),
+/// });
+/// let (gone, lost) = (io::Error::from(io::ErrorKind::NotFound), io::Error::other("lost"));
+/// assert_eq!(judge.classify(Err(ErrorRef::new(&gone))), Outcome::callers_fault());
+/// assert_eq!(judge.classify(Err(ErrorRef::new(&lost))), Outcome::failure().transient());
+/// ```
+#[derive(Clone, Default)]
+pub struct ResultClassify {
+    errors: HttpClassify,
+}
+
+impl ResultClassify {
+    /// The rules above.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { errors: HttpClassify::new() }
+    }
+
+    /// Follows `source()` of an error type of your own, so that what is known of its causes counts.
+    #[must_use]
+    pub fn see_through<E: std::error::Error + 'static>(mut self) -> Self {
+        self.errors = self.errors.see_through::<E>();
+        self
+    }
+}
+
+impl<Res> Classify<Res> for ResultClassify {
+    fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::success(),
+            Err(error) => self.errors.judge_error(error),
+        }
+    }
+
+    fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
+        result.err().map_or(Reason::Error, |error| self.errors.error_reason(error))
+    }
+}
+
+impl fmt::Debug for ResultClassify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResultClassify").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

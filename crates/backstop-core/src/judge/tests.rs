@@ -1,0 +1,126 @@
+use std::{error::Error, io};
+
+use super::*;
+use crate::{
+    ClassifyFn, HttpReject, KeepAnswer, KeepReplaced, Protocol, Reject, RejectionKind, RequestFacts, grpc::GrpcCode,
+    name,
+};
+
+type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::convert::Infallible>;
+type BoxError = Box<dyn Error + Send + Sync>;
+
+fn full() -> Rejection {
+    Rejection::new(name!("ml"), RejectionKind::BulkheadFull)
+}
+
+fn refusal(protocol: Protocol) -> Response<Body> {
+    let refused: Result<_, io::Error> = Reject::<http::Request<()>, _, _>::reject(&HttpReject, protocol, full());
+    refused.unwrap()
+}
+
+type Closure<Res> = fn(Result<&Res, ErrorRef<'_>>) -> Outcome;
+
+/// Counts everything as a failure.
+fn harsh<Res>() -> ClassifyFn<Closure<Res>> {
+    fn failure<Res>(_: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        Outcome::failure()
+    }
+    ClassifyFn::new(failure::<Res> as Closure<Res>)
+}
+
+fn by_reject(protocol: Protocol, answer: &Response<Body>) -> Outcome {
+    Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &protocol, &harsh(), answer)
+}
+
+#[test]
+fn a_refusal_of_ours_is_judged_before_any_closure() {
+    for protocol in [Protocol::Http, Protocol::Grpc, Protocol::GrpcWeb, Protocol::GrpcWebText] {
+        let refused = refusal(protocol);
+        assert_eq!(by_reject(protocol, &refused), full().outcome());
+        let kept = KeepReplaced::default();
+        assert_eq!(kept.judge(RequestFacts::none(), &harsh(), &refused), full().outcome());
+        assert_eq!(kept.reason(RequestFacts::none(), &harsh(), &refused), Reason::BulkheadFull);
+    }
+    let errors: [BoxError; 3] =
+        [full().into(), io::Error::other(full()).into(), Box::new(io::Error::other(io::Error::other(full())))];
+    for error in errors {
+        let error = ErrorRef::new(&error);
+        assert_eq!(judge_error::<(), _>(&harsh(), error), full().outcome());
+        assert_eq!(Classify::<()>::classify(&ResultClassify::new(), Err(error)), full().outcome());
+        assert_eq!(Classify::<()>::reason(&ResultClassify::new(), Err(error)), Reason::BulkheadFull);
+    }
+    let lost: BoxError = "lost".into();
+    assert_eq!(judge_error::<(), _>(&harsh(), ErrorRef::new(&lost)), Outcome::failure());
+}
+
+#[test]
+fn a_refusal_that_was_turned_into_a_good_answer_is_judged_as_that() {
+    let mut turned = refusal(Protocol::Http);
+    *turned.status_mut() = http::StatusCode::OK;
+    let judged = |answer| by_reject(Protocol::Http, answer);
+    assert_eq!(judged(&turned), Outcome::failure(), "the closure's word");
+    assert!(Rejection::in_response(&turned).is_none());
+}
+
+#[derive(Debug)]
+struct Own(Rejection);
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("own")
+    }
+}
+
+impl Error for Own {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_refusal_in_an_error_of_ones_own_is_found_where_the_type_is_named() {
+    let own = Own(full());
+    let judge = harsh::<()>().see_through::<Own>();
+    assert_eq!(judge.classify(Err(ErrorRef::new(&own))), full().outcome());
+    assert_eq!(judge.reason(Err(ErrorRef::new(&own))), Reason::BulkheadFull);
+    let judge = ResultClassify::new().see_through::<Own>();
+    assert_eq!(Classify::<()>::classify(&judge, Err(ErrorRef::new(&own))), full().outcome());
+}
+
+#[test]
+fn for_functions_every_ok_is_a_success_and_errors_are_transient() {
+    let judge = ResultClassify::new();
+    assert_eq!(judge.classify(Ok(&7)), Outcome::success());
+    assert_eq!(Classify::<()>::classify(&judge, Err(ErrorRef::new(&"anything"))), Outcome::failure().transient());
+    let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+    let outcome = Classify::<()>::classify(&judge, Err(ErrorRef::new(&refused)));
+    assert_eq!((outcome.verdict, outcome.transient), (crate::Verdict::Failure, true));
+}
+
+#[test]
+fn an_answer_to_a_grpc_call_that_is_not_grpcs_is_judged_by_the_status_that_it_maps_to() {
+    let judge = HttpClassify::new();
+    let kept = KeepReplaced::default();
+    for (status, code) in
+        [(200, 2), (302, 2), (400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14)]
+    {
+        let page =
+            Response::builder().status(status).header("content-type", "text/html").body(Body::default()).unwrap();
+        let code = GrpcCode::from_number(code);
+        let trailers_only = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", code.number().to_string());
+        let expected = judge.classify(Ok(&trailers_only.body(()).unwrap()));
+        for outcome in [
+            kept.judge(RequestFacts::none().grpc(), &judge, &page),
+            Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &Protocol::Grpc, &judge, &page),
+            Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &Protocol::GrpcWeb, &judge, &page),
+        ] {
+            assert_eq!(outcome, expected, "{status}");
+        }
+        assert_eq!(kept.reason(RequestFacts::none().grpc(), &judge, &page), Reason::Grpc(code));
+        assert_eq!(kept.reason(RequestFacts::none().grpc(), &harsh(), &page), Reason::Grpc(code));
+        // To any other request it is what it says.
+        assert_eq!(kept.judge(RequestFacts::none(), &judge, &page), judge.classify(Ok(&page)));
+    }
+}

@@ -1,0 +1,87 @@
+//! Our layers under tonic-web's, over HTTP/1.1: inside it gRPC-Web's calls are gRPC's, of an older HTTP version.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
+
+use backstop::{CircuitBreakerLayer, DeadlineLayer, name};
+use backstop_tests::grpc::{GrpcServer, Scripted};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tonic::{Status, transport::Server};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_web::GrpcWebLayer;
+
+/// A gRPC-Web server over HTTP/1.1 that has these layers under tonic-web's.
+macro_rules! serve {
+    ($health:expr, $layers:expr) => {{
+        let (health, layers) = (HealthServer::new($health.clone()), $layers);
+        GrpcServer::start(|incoming| {
+            let mut server = Server::builder().accept_http1(true).layer(GrpcWebLayer::new()).layer(layers);
+            server.add_service(health).serve_with_incoming(incoming)
+        })
+        .await
+    }};
+}
+
+/// `Check` of the whole server, as a browser asks it.
+async fn check(server: &GrpcServer, timeout: Option<&str>) -> Response<Bytes> {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let mut request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", server.address()))
+        .header(CONTENT_TYPE, "application/grpc-web+proto")
+        .header("x-grpc-web", "1");
+    if let Some(timeout) = timeout {
+        request = request.header("grpc-timeout", timeout);
+    }
+    // An empty message: its flag and its length.
+    let answer = client.request(request.body(Full::from(&[0; 5][..])).unwrap()).await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_11);
+    let (head, body) = answer.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+}
+
+fn grpc_status(answer: &Response<Bytes>) -> &str {
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()[CONTENT_TYPE], "application/grpc-web+proto");
+    answer.headers().get("grpc-status").map_or("none in the head", |status| status.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_unavailable_over_http_1_1_too() {
+    let health = Scripted::new().await;
+    let server = serve!(health, CircuitBreakerLayer::builder("health").consecutive_failures(2).build().unwrap());
+    let well = check(&server, None).await;
+    assert_eq!(grpc_status(&well), "none in the head");
+    assert!(String::from_utf8_lossy(well.body()).contains("grpc-status:0"), "{:?}", well.body());
+    health.refuse(2, &Status::unavailable("down for repairs"));
+    for _ in 0..2 {
+        assert_eq!(grpc_status(&check(&server, None).await), "14");
+    }
+    let refused = check(&server, None).await;
+    assert_eq!(grpc_status(&refused), "14");
+    assert_eq!(refused.headers()["grpc-message"], "circuit health is open");
+    assert_eq!(health.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_callers_grpc_timeout_counts_over_http_1_1_too() {
+    let health = Scripted::new().await;
+    let server = serve!(health, DeadlineLayer::new(name!("edge")));
+    health.hang();
+    assert_eq!(grpc_status(&check(&server, Some("50m")).await), "4");
+}
+
+#[tokio::test]
+async fn outside_tonic_webs_layer_a_refusal_is_grpc_webs_own() {
+    let health = Scripted::new().await;
+    let breaker = CircuitBreakerLayer::builder("health").consecutive_failures(2).build().unwrap();
+    breaker.handle().isolate();
+    let (service, outside) = (HealthServer::new(health.clone()), breaker);
+    let server = GrpcServer::start(|incoming| {
+        let mut server = Server::builder().accept_http1(true).layer(outside).layer(GrpcWebLayer::new());
+        server.add_service(service).serve_with_incoming(incoming)
+    })
+    .await;
+    assert_eq!(grpc_status(&check(&server, None).await), "14");
+    assert_eq!(health.asked().len(), 0);
+}
