@@ -107,8 +107,11 @@
 //! | behind one with [`clone_requests`](FallbackBuilder::clone_requests) | **all** | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
 //! | in a [handler](FallbackChain::execute) | **all**, an `http::Request` of any method too | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
 //!
-//! A refused connection or an open circuit proves that nothing was processed; so does being given nothing of the request, as
-//! [`Provider::value`] is, and your word that a provider [`only_reads`](Provider::only_reads). A time limit that passed, a
+//! An open circuit, a full bulkhead, or a refused connection of what [`client`](backstop_core::client) marks as a client proves
+//! that nothing was processed, where it comes from the very call that was made: from a stack of layers around a client, and
+//! never from a handler, a function, a spawned task, behind a `Buffer`, or after another step.
+//! [This table](backstop_core::proof#which-stacks-are-believed) says of each stack whether it is believed. Being given nothing of
+//! the request is proof as well, as [`Provider::value`] is, and your word that a provider [`only_reads`](Provider::only_reads). A time limit that passed, a
 //! 5xx, a lost connection, a body that broke off and an error of your own prove nothing. Nor does being given the head alone,
 //! as [`Provider::head`] is: of a `DELETE` that is all there is.
 //!

@@ -69,7 +69,7 @@
 //! | request | may it be sent again? |
 //! |---|---|
 //! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes: idempotent by RFC 9110 §9.2.2 |
-//! | POST, PATCH and all others | only if it was certainly not processed: connection refused, `REFUSED_STREAM`, never sent |
+//! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_core::client) [proves](backstop_core::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, never sent |
 //! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
 //! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
 //! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |

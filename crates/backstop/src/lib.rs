@@ -49,6 +49,10 @@
 //! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a retry that waits, and a refused call, hold no permit; a call that hangs gives its permit back |
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
+//! Around the client itself stands the mark [`client`], so that its refused connections prove that a request was not processed,
+//! and a `POST` may be made again or elsewhere; `standard(name)` sets it. Handlers and services of several steps are never
+//! believed to have processed nothing: [this table](core::proof#which-stacks-are-believed) tells which stacks are.
+//!
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
 //! client. The bracket with its defaults, without `LastKnownGoodLayer`, is `standard(name)`. Each provider that calls out has a
 //! bracket of its own.
