@@ -18,7 +18,7 @@ use std::{
 };
 
 use backstop_core::{
-    Reject,
+    Reject, polled_again,
     proof::{Entered, IsBelieved},
     scope,
 };
@@ -106,9 +106,7 @@ where
         let admitted = ready!(self.as_mut().poll_admitted(cx));
         let this = self.project();
         if let Err(refusal) = admitted {
-            let Some(context) = this.context.take() else {
-                return Poll::Pending;
-            };
+            let Some(context) = this.context.take() else { polled_again("BulkheadFuture") };
             let answer = this.shared.reject.reject(context, this.shared.room.refuse(refusal));
             this.entered.prove();
             return Poll::Ready(Err(answer));
@@ -117,9 +115,7 @@ where
             this.entered.prove();
             return Poll::Ready(Err(Err(error)));
         }
-        let Some(request) = this.request.take() else {
-            return Poll::Pending;
-        };
+        let Some(request) = this.request.take() else { polled_again("BulkheadFuture") };
         let (call, believed) = this.entered.call(|| this.service.call(request));
         Poll::Ready(Ok((call, mem::take(this.permit), believed)))
     }

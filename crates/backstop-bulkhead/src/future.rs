@@ -17,7 +17,7 @@ use std::{
 };
 
 use backstop_core::{
-    Reject,
+    Reject, polled_again,
     proof::{self, IsBelieved},
 };
 use pin_project_lite::pin_project;
@@ -33,6 +33,9 @@ pin_project! {
     /// # Cancellation
     /// Dropping it gives up its place in line, or drops the call and gives its permit back, and the next in line comes
     /// in.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct BulkheadFuture<S, Req, J, O = UntilBodyEnd>
     where
@@ -73,9 +76,7 @@ where
     #[cold]
     fn poll_entering(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.as_mut().project();
-        let Some(entering) = this.entering else {
-            return Poll::Pending;
-        };
+        let Some(entering) = this.entering else { polled_again("BulkheadFuture") };
         let entered = ready!(entering.as_mut().poll(cx));
         let (call, permit, believed) = match entered {
             Ok(entered) => entered,
@@ -89,7 +90,7 @@ where
         }
         *this.permit = permit;
         this.call.set(Some(call));
-        this.call.as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx))
+        this.call.as_pin_mut().map_or_else(|| polled_again("BulkheadFuture"), |call| call.poll(cx))
     }
 }
 

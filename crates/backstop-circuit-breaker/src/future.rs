@@ -11,7 +11,7 @@ use std::{
 
 use backstop_core::{
     CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode, judge_error,
-    proof::Entered,
+    polled_again, proof::Entered,
 };
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -37,6 +37,9 @@ pin_project! {
     /// # Cancellation
     /// Dropping it drops the call and gives its permit back. What the call then counts as is said
     /// [here](crate#cancellation).
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders, L = Arc<Shared<C, J>>>
     where
@@ -118,9 +121,7 @@ where
                 })
             }
             StateProject::Refused { refused, context, link, entered } => {
-                let Some(context) = context.take() else {
-                    return Poll::Pending;
-                };
+                let Some(context) = context.take() else { polled_again("CircuitBreakerFuture") };
                 let answer = link.reject().reject(context, rejection(*refused, link.breaker()));
                 entered.prove();
                 Poll::Ready(answer)

@@ -113,9 +113,16 @@ impl<F: Call> Attempt<F> {
     ///
     /// The two in turn are [`poll`](Self::poll), for layers that hand the output on as it is: wrapping it in a result
     /// moves it, and moving a response costs more than all the rest.
+    ///
+    /// # Panics
+    /// If it is polled again after it ended the call.
     pub fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let this = self.as_mut().project();
-        let (true, Some(deadline)) = (this.call.is_some(), this.scope.begin()) else {
+        if this.call.is_none() {
+            polled_again("Attempt");
+        }
+        let Some(deadline) = this.scope.begin() else {
+            // The call wakes whoever polls it.
             return Poll::Pending;
         };
         ready!(this.timer.poll_until(deadline.instant(), cx));
@@ -170,6 +177,19 @@ impl<F> fmt::Debug for Attempt<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt").field("scope", &self.scope).finish_non_exhaustive()
     }
+}
+
+/// Panics, as the futures of the standard library do when they are polled again after they have ended: a future that
+/// stayed pending, and woke nobody, would hang its task without a word.
+///
+/// # Panics
+/// Always.
+#[doc(hidden)]
+#[cold]
+#[track_caller]
+#[expect(clippy::panic, reason = "whoever polls a future again has a bug that must show")]
+pub fn polled_again(future: &'static str) -> ! {
+    panic!("`{future}` was polled after it had ended");
 }
 
 /// A timer that costs nothing until it is polled.
@@ -245,9 +265,7 @@ impl<S: Service<Req>, Req> Future for ServiceCall<S, Req> {
                         entered.prove();
                         return Poll::Ready(Err(error));
                     }
-                    let Some(request) = request.take() else {
-                        return Poll::Pending;
-                    };
+                    let Some(request) = request.take() else { polled_again("ServiceCall") };
                     entered.call(|| service.call(request))
                 }
             };

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Call, Progress,
+    Call, Progress, polled_again,
     proof::{self, Entered, IsBelieved},
 };
 
@@ -83,7 +83,7 @@ impl<S: Service<Req>, Req> Future for EagerCall<S, Req> {
                         return Poll::Ready(Err(error));
                     }
                     let Some((mut service, request, entered)) = waiting.take().map(|waiting| *waiting) else {
-                        return Poll::Pending;
+                        polled_again("EagerCall")
                     };
                     entered.call(|| service.call(request))
                 }

@@ -16,6 +16,7 @@ use crate::{
     Classify, ConfigError, Degradation, Outcome, Reason, RequestFacts,
     body::{ReadAhead, WrapBody},
     judge::{judge_response, response_reason},
+    polled_again,
     reject::label_http,
 };
 
@@ -233,7 +234,7 @@ impl<B: WrapBody> Future for Keeping<B> {
                     if this.timer.is_none() {
                         this.timer.set(Some(sleep_until((Instant::now() + max_wait).min(*this.until))));
                     }
-                    let Some(timer) = this.timer.as_mut().as_pin_mut() else { return Poll::Pending };
+                    let Some(timer) = this.timer.as_mut().as_pin_mut() else { polled_again("Keeping") };
                     let is_up = timer.deadline() == *this.until;
                     ready!(timer.poll(cx));
                     is_up.then(|| body.stop()).flatten()

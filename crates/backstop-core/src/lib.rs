@@ -83,7 +83,7 @@ mod retry_after;
 mod transport;
 
 pub use answer::Answer;
-pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer};
+pub use attempt::{Attempt, Call, Elapsed, ServiceCall, Timer, polled_again};
 pub use body::{
     AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, Upload, WaitTime, WrapBody,
     has_content, split_by_recording,

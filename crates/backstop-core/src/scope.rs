@@ -206,6 +206,12 @@ impl Scope {
         };
     }
 
+    /// This scope's deadline, if its time has begun. Begins nothing.
+    #[must_use]
+    pub fn deadline_if_begun(&self) -> Option<Deadline> {
+        self.time.deadline()
+    }
+
     /// Makes this the current scope while `f` runs, and the former one again after it, also when `f` panics.
     ///
     /// The former one's deadline holds inside as well: where it is earlier, it is this scope's from then on.

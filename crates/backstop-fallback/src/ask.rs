@@ -15,7 +15,7 @@ use std::{
 
 use backstop_core::{
     Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, NotCopied, Outcome, Reason, Scope,
-    proof::Frame,
+    polled_again, proof::Frame,
 };
 
 use crate::{
@@ -94,9 +94,7 @@ impl<T> Ask<T> {
             let attempt = Attempt::start(scope, || committer(answer.into_value()));
             self.phase = Phase::Committing(Box::pin(attempt), freshness);
         }
-        let Phase::Committing(attempt, freshness) = &mut self.phase else {
-            return Poll::Pending;
-        };
+        let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("Ask") };
         let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
         let Committed { answer, to_judge } = committed.ok_or(BROKE_OFF)?;
         if let Some(answer) = &to_judge {

@@ -23,7 +23,7 @@ use std::{
 
 use backstop_core::{
     Attempt, Classify, CopyRequest, Degradation, EagerCall, Elapsed, KeepAnswer, Limit, Reject, Rejection,
-    RejectionKind, Scope, SetBy,
+    RejectionKind, Scope, SetBy, polled_again,
     proof::{self, Frame},
 };
 use pin_project_lite::pin_project;
@@ -43,6 +43,9 @@ pin_project! {
     ///
     /// # Cancellation
     /// Dropping it drops the primary's call, or the provider's that is running, and gives back what they held.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct FallbackFuture<S, Req, C, J, K, A>
     where
@@ -194,16 +197,16 @@ where
                         return polled;
                     }
                     let Elapsed { set_by, progress, .. } = ready!(attempt.poll_limit(cx));
-                    let Some(context) = context.take() else { return Poll::Pending };
+                    let Some(context) = context.take() else { polled_again("FallbackFuture") };
                     let kind = RejectionKind::DeadlinePassed { set_by, progress };
                     let late = Rejection::new(policy.chain.name().clone(), kind);
                     return Poll::Ready(policy.reject.reject(context, late));
                 }
                 StateProj::Rest { rest } => return rest.as_mut().poll(cx),
                 StateProj::Detour { detour: slot } => {
-                    let Some(detour) = slot else { return Poll::Pending };
+                    let Some(detour) = slot else { polled_again("FallbackFuture") };
                     let answer = ready!(detour.poll(cx));
-                    let Some(detour) = slot.take() else { return Poll::Pending };
+                    let Some(detour) = slot.take() else { polled_again("FallbackFuture") };
                     if let Some(answer) = answer {
                         return Poll::Ready(Ok(answer));
                     }
@@ -214,7 +217,7 @@ where
                     State::Primary { attempt, spare: Some(spare) }
                 }
                 StateProj::Primary { mut attempt, spare: slot } => {
-                    let Some(spare) = slot else { return Poll::Pending };
+                    let Some(spare) = slot else { polled_again("FallbackFuture") };
                     if let Some(scope) = spare.scope_at_first_poll() {
                         attempt.as_mut().narrow(&scope);
                     }
@@ -227,7 +230,9 @@ where
                             let elapsed = ready!(attempt.as_mut().poll_limit(cx));
                             if let Some(too_slow) = spare.too_slow() {
                                 // No provider could be faster.
-                                let Some(Spare { policy, context, .. }) = slot.take() else { return Poll::Pending };
+                                let Some(Spare { policy, context, .. }) = slot.take() else {
+                                    polled_again("FallbackFuture")
+                                };
                                 return Poll::Ready(policy.reject.reject(context, too_slow));
                             }
                             Some(elapsed)
@@ -246,7 +251,7 @@ where
                         return polled;
                     }
                     // Taken only here: it is large.
-                    let Some(spare) = slot.take() else { return Poll::Pending };
+                    let Some(spare) = slot.take() else { polled_again("FallbackFuture") };
                     let result = match polled {
                         Poll::Ready(result) => Some(result),
                         Poll::Pending => None,
@@ -261,16 +266,18 @@ where
                             let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
                             State::Committing { attempt, spare: Some(spare) }
                         }
-                        (result, None, _) => return result.map_or(Poll::Pending, Poll::Ready),
+                        (Some(result), None, _) => return Poll::Ready(result),
+                        // Without a result there is a reason.
+                        (None, None, _) => polled_again("FallbackFuture"),
                     }
                 }
                 StateProj::Committing { mut attempt, spare: slot } => {
-                    let Some(spare) = slot else { return Poll::Pending };
+                    let Some(spare) = slot else { polled_again("FallbackFuture") };
                     let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
                         spare.start();
                         return Poll::Pending;
                     };
-                    let Some(spare) = slot.take() else { return Poll::Pending };
+                    let Some(spare) = slot.take() else { polled_again("FallbackFuture") };
                     match spare.committed(result) {
                         Ok(answer) => {
                             spare.tell();

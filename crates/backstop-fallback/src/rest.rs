@@ -9,8 +9,8 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, RequestFacts, proof::Frame,
-    scope,
+    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, RequestFacts, polled_again,
+    proof::Frame, scope,
 };
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -111,12 +111,14 @@ where
         }
         ready!(keeping);
         if let Some(result) = this.last_resort.take() {
+            // Nothing else can be given any more.
+            *this.context = None;
             scope::pass_on(mem::take(this.reports));
             this.frame.pass_on();
             return Poll::Ready(result);
         }
         let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {
-            return Poll::Pending;
+            polled_again("FallbackFuture")
         };
         let answer = policy.reject.reject(context, failed.into());
         this.frame.pass_on();

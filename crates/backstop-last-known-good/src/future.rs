@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Scope, WrapBody};
+use backstop_core::{Scope, WrapBody, polled_again};
 use http::Response;
 use pin_project_lite::pin_project;
 
@@ -23,6 +23,9 @@ pin_project! {
     ///
     /// # Cancellation
     /// Dropping it drops the call, and stores nothing.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct LastKnownGoodFuture<F, St>
     where
@@ -87,7 +90,7 @@ where
         }
         match this.finishing.take() {
             Some(finished) => Poll::Ready(finished.1),
-            None => Poll::Pending,
+            None => polled_again("LastKnownGoodFuture"),
         }
     }
 }

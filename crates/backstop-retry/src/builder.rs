@@ -88,6 +88,9 @@ impl<C, K, A> RetryBuilder<C, K, A> {
 
     /// The time that all attempts and waits may take together: 60 s unless set, more than 0 s, up to 24 h.
     ///
+    /// It does not end a first attempt that hangs: this layer has no answer to give instead. Put a `TimeoutLayer` inside it, as
+    /// `backstop::standard` does. A first attempt that outlasts the total is an event when it fails or is dropped.
+    ///
     /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds. See [Time](crate#time).
     pub fn total(mut self, total: Duration) -> Self {
         self.config.total = total;
@@ -282,7 +285,10 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         self.config.max_body = bytes;
         // The last word counts, as it does for every other knob.
         let copy = HttpCopy::default().max_body(bytes);
-        self.refused = copy.as_ref().err().cloned();
+        // Of this knob, and not of another one whose error is kept here.
+        if self.refused.as_ref().is_none_or(|error| error.field == "max_body") {
+            self.refused = copy.as_ref().err().cloned();
+        }
         copy.unwrap_or_default()
     }
 }

@@ -45,7 +45,8 @@ pub struct RetryConfig {
     ///
     /// A server that asks for more is obeyed: its answer is returned at once.
     pub max_retry_after: Option<Duration>,
-    /// The time that all attempts and waits may take together: more than 0 s, up to 24 h, 60 s unless set.
+    /// The time that all attempts and waits may take together: more than 0 s, up to 24 h, 60 s unless set. It doesn't
+    /// end a first attempt that hangs: see [`RetryBuilder::total`](crate::RetryBuilder::total).
     ///
     /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds.
     pub total: Duration,

@@ -16,14 +16,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyRequest, KeepAnswer, Scope, Verdict, proof::Frame};
+use backstop_core::{Classify, CopyRequest, Deadline, KeepAnswer, Scope, SetBy, Verdict, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
+    config::Settings,
     repeats::{Answer, Repeats},
     rest::Rest,
     spare::Spare,
+    telemetry,
 };
 
 pin_project! {
@@ -32,6 +34,9 @@ pin_project! {
     /// # Cancellation
     /// Dropping it drops the attempt that is being made, the answer of last resort and what was kept of the request. No
     /// other attempt is made.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct RetryFuture<S, Req, C, K, A>
     where
@@ -41,6 +46,23 @@ pin_project! {
     {
         #[pin]
         state: State<S, Req, C, K, A>,
+    }
+
+    impl<S, Req, C, K, A> PinnedDrop for RetryFuture<S, Req, C, K, A>
+    where
+        S: Service<Req>,
+        K: CopyRequest<Req>,
+        A: KeepAnswer<S::Response>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            // A first attempt that ended has left this state.
+            if let StateProj::First { scope, spare: Some(spare), .. } = this.project().state.project()
+                && scope.deadline_if_begun().is_some_and(is_ours_and_passed)
+            {
+                let Settings { name, total, .. } = &spare.policy.settings;
+                telemetry::first_attempt_outlasted_total(name, *total);
+            }
+        }
     }
 }
 
@@ -92,6 +114,11 @@ where
     }
 }
 
+/// A deadline of the caller's that passes says nothing of the total.
+fn is_ours_and_passed(deadline: Deadline) -> bool {
+    deadline.set_by() == SetBy::Us && deadline.has_passed()
+}
+
 impl<S, Req, C, K, A> Future for RetryFuture<S, Req, C, K, A>
 where
     S: Service<Req> + Clone,
@@ -108,9 +135,10 @@ where
         match state.as_mut().project() {
             StateProj::Passing { future } => return future.poll(cx),
             StateProj::First { future, scope, frame, spare } => {
+                let Some(kept) = spare.as_ref() else { polled_again("RetryFuture") };
                 frame.listen();
                 let polled = scope.enter(|| future.poll(cx));
-                let (Poll::Ready(result), Some(kept)) = (&polled, spare.as_ref()) else {
+                let Poll::Ready(result) = &polled else {
                     // The time of all attempts begins with the wait for the first one.
                     scope.begin();
                     return Poll::Pending;
@@ -129,9 +157,12 @@ where
                     state.set(State::Done);
                     return polled;
                 }
-                let (Poll::Ready(result), Some(spare), Some(deadline)) = (polled, spare.take(), scope.begin()) else {
-                    return Poll::Pending;
-                };
+                let (Poll::Ready(result), Some(spare)) = (polled, spare.take()) else { polled_again("RetryFuture") };
+                let total = spare.policy.settings.total;
+                let deadline = scope.begin().unwrap_or_else(|| Deadline::after(total, SetBy::Us));
+                if is_ours_and_passed(deadline) {
+                    telemetry::first_attempt_outlasted_total(&spare.policy.settings.name, total);
+                }
                 let answer = Answer { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());
                 let mut repeats = Repeats::new(spare, deadline, frame);
@@ -144,11 +175,9 @@ where
                 }
             }
             StateProj::Rest { .. } => {}
-            StateProj::Done => return Poll::Pending,
+            StateProj::Done => polled_again("RetryFuture"),
         }
-        let StateProj::Rest { rest } = state.as_mut().project() else {
-            return Poll::Pending;
-        };
+        let StateProj::Rest { rest } = state.as_mut().project() else { polled_again("RetryFuture") };
         let result = ready!(rest.poll(cx));
         state.set(State::Done);
         Poll::Ready(result)

@@ -261,6 +261,7 @@
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
 //! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent`, `upgrade`, `never-repeated`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the total passed while the first attempt was under way, told when that failed or was dropped | `total` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the

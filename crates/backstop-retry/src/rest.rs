@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, ServiceCall, Timer};
+use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, ServiceCall, Timer, polled_again};
 use tower_service::Service;
 
 use crate::{
@@ -87,9 +87,7 @@ where
                     if let Some(last) = repeats.take_last_if_late() {
                         return Poll::Ready(repeats.give(last));
                     }
-                    let Some(attempt) = repeats.begin_next() else {
-                        return Poll::Pending;
-                    };
+                    let Some(attempt) = repeats.begin_next() else { polled_again("RetryFuture") };
                     *phase = Phase::Attempt { attempt: Box::pin(attempt) };
                     continue;
                 }
@@ -164,9 +162,8 @@ where
             Ok(result) => result,
             Err(_) => {
                 repeats.frame.ended();
-                return repeats
-                    .take_last(StopReason::TotalPassed)
-                    .map_or(Poll::Pending, |last| Poll::Ready(Step::Finish(last)));
+                let last = repeats.take_last(StopReason::TotalPassed);
+                return Poll::Ready(Step::Finish(last.unwrap_or_else(|| polled_again("RetryFuture"))));
             }
         }
     } else {

@@ -22,6 +22,11 @@ pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason) {
     recorder::stopped(name, stop);
 }
 
+/// The total passed while the first attempt was under way: nothing of ours ends that. Told when it ends or is dropped.
+pub(crate) fn first_attempt_outlasted_total(name: &Name, total: Duration) {
+    tracing::debug!(target: "backstop::retry", %name, attempt = 1, ?total, "the total passed while the first attempt was under way");
+}
+
 /// The last attempt came to nothing: an earlier attempt's answer is returned.
 pub(crate) fn gave_last_answer(name: &Name, attempt: u32, reason: StopReason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, %reason, "an earlier attempt's answer is returned");

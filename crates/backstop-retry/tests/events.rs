@@ -7,6 +7,7 @@ mod support;
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::body::Body;
@@ -216,4 +217,29 @@ async fn an_earlier_answer_that_is_returned_says_why() {
     });
     let told = events(&layer, never_ready, get()).await;
     assert_eq!(told[1..], ["name=ml attempt=2 delay reason=timeout", "name=ml attempt=3 reason=max-attempts"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_attempt_that_outlasts_the_total_is_told_of_when_it_fails_and_when_it_is_dropped() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let layer =
+        RetryLayer::builder("ml").total(Duration::from_secs(3)).max_retry_after(Duration::ZERO).build().unwrap();
+    let upstream = |takes: u64| {
+        Upstream::<BoxError>::new(move |_, _| async move {
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            Ok(response(503))
+        })
+    };
+    layer.layer(upstream(4)).oneshot(get()).await.unwrap();
+    let told = "name=ml attempt=1 total=3s";
+    assert_eq!(*lines.0.lock().unwrap(), [told, "name=ml attempt=1 reason=no-time-left"]);
+
+    lines.0.lock().unwrap().clear();
+    for patience in [2, 5] {
+        let call = layer.layer(upstream(60)).oneshot(get());
+        assert!(tokio::time::timeout(Duration::from_secs(patience), call).await.is_err());
+        assert_eq!(lines.0.lock().unwrap().len(), usize::from(patience > 3));
+    }
+    assert_eq!(*lines.0.lock().unwrap(), [told]);
 }

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{BufferedBody, Piece, Pieces, WrapBody};
+use crate::polled_again;
 
 /// How many frames of an always-ready body are read in one poll, so that an endless one can't hold its thread.
 const FRAMES_A_POLL: usize = 64;
@@ -113,9 +114,7 @@ impl<B: WrapBody> Future for ReadAhead<B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // Taken out, so that nothing of the body outlives the decision.
-        let Some(mut reading) = self.reading.take() else {
-            return Poll::Pending;
-        };
+        let Some(mut reading) = self.reading.take() else { polled_again("ReadAhead") };
         match reading.poll(self.max_bytes, cx) {
             Poll::Pending => {
                 self.reading = Some(reading);

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{EagerCall, Elapsed, Reject, Scope};
+use backstop_core::{EagerCall, Elapsed, Reject, Scope, polled_again};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -17,6 +17,9 @@ pin_project! {
     ///
     /// # Cancellation
     /// Dropping it drops the call.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct DeadlineFuture<S, Req, J>
     where
@@ -66,9 +69,7 @@ where
             return polled;
         }
         let elapsed = ready!(this.call.poll_limit(cx));
-        let Some(context) = this.context.take() else {
-            return Poll::Pending;
-        };
+        let Some(context) = this.context.take() else { polled_again("DeadlineFuture") };
         Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use backstop_core::{
     Elapsed, Progress, Reject, SetBy,
     grpc::{self, GrpcCode},
+    polled_again,
     proof::Entered,
 };
 use http::{Response, StatusCode};
@@ -25,6 +26,9 @@ pin_project! {
     ///
     /// # Cancellation
     /// Dropping it drops the call.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct PropagateDeadlineFuture<S, Req, J>
     where
@@ -97,9 +101,7 @@ where
             }
             StateProject::Refused { set_by, entered } => (*set_by, Some(entered)),
         };
-        let Some((context, shared)) = this.rejects.take() else {
-            return Poll::Pending;
-        };
+        let Some((context, shared)) = this.rejects.take() else { polled_again("PropagateDeadlineFuture") };
         let progress = if refused.is_some() { Progress::NotAsked } else { Progress::Called };
         let rejection = telemetry::rejection(&shared.name, None, Elapsed::new(set_by, progress));
         let answer = shared.reject.reject(context, rejection);

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Call, Deadline, Name, ReadAhead, WrapBody};
+use backstop_core::{AbortBody, Call, Deadline, Name, ReadAhead, WrapBody, polled_again};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
@@ -129,9 +129,7 @@ impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for Unti
 
     fn poll_held(held: &mut Awaited<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
         let read = ready!(Pin::new(&mut held.body).poll(cx));
-        let Some(head) = held.head.take() else {
-            return Poll::Pending;
-        };
+        let Some(head) = held.head.take() else { polled_again("TimeoutFuture") };
         // A body that breaks off here is as good a body as one that breaks off later.
         let body = read.map_or_else(|error| B::wrap(Broken(Some(error))), |ahead| ahead.body);
         Poll::Ready(http::Response::from_parts(head, body))

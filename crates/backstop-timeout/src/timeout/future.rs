@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Elapsed, Reject, Scope, Upload};
+use backstop_core::{Elapsed, Reject, Scope, Upload, polled_again};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -21,6 +21,9 @@ pin_project! {
     ///
     /// # Cancellation
     /// Dropping it drops the call.
+    ///
+    /// # Panics
+    /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
     pub struct TimeoutFuture<S, Req, J, O = UntilHeaders>
     where
@@ -98,9 +101,10 @@ where
         O::begin(this.began);
         let Some(uploading) = this.uploading else {
             let elapsed = ready!(this.call.poll_limit(cx));
-            return this.context.take().map_or(Poll::Pending, |context| {
-                Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
-            });
+            return this.context.take().map_or_else(
+                || polled_again("TimeoutFuture"),
+                |context| Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed))),
+            );
         };
         uploading.start();
         let rejection = match this.call.as_mut().poll_limit(cx) {
@@ -115,9 +119,7 @@ where
             }
             Poll::Pending => return Poll::Pending,
         };
-        let Some(context) = this.context.take() else {
-            return Poll::Pending;
-        };
+        let Some(context) = this.context.take() else { polled_again("TimeoutFuture") };
         Poll::Ready(this.settings.reject.reject(context, rejection))
     }
 }
