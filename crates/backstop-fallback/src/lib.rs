@@ -154,6 +154,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::io;
 //! use axum::{body::Body, http::{Request, Response, StatusCode}, response::IntoResponse};
+//! use backstop_core::client;
 //! use backstop_fallback::{FallbackChain, FallbackLayer, Provider, name};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -170,7 +171,8 @@
 //!     (io::ErrorKind::ConnectionRefused, StatusCode::CREATED), // nothing was sent: charged elsewhere
 //!     (io::ErrorKind::ConnectionReset, StatusCode::ACCEPTED), // perhaps charged, the answer lost: queued
 //! ] {
-//!     let acquirer = service_fn(move |_| async move { Err::<Response<Body>, _>(io::Error::from(error)) });
+//!     // `client` believes what the error of a client proves: it stands directly around one.
+//!     let acquirer = client(service_fn(move |_| async move { Err::<Response<Body>, _>(io::Error::from(error)) }));
 //!     let payment = Request::post("/payments").body(Body::from("9.99"))?;
 //!     assert_eq!(layer.layer(acquirer).oneshot(payment).await?.status(), status);
 //! }
@@ -184,7 +186,9 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::io;
+//! use backstop_core::client;
 //! use backstop_fallback::{FallbackChain, Provider, name};
+//! use tower::service_fn;
 //!
 //! #[derive(Clone)]
 //! struct Payment {
@@ -194,10 +198,10 @@
 //! # async fn charge(payment: Payment) -> Result<&'static str, io::Error> { assert!(payment.cents > 0); Ok("charged") }
 //! # async fn enqueue(_: Payment) -> Result<&'static str, io::Error> { Ok("queued") }
 //! for (error, answer) in [(io::ErrorKind::ConnectionRefused, "charged"), (io::ErrorKind::ConnectionReset, "queued")] {
-//!     let acquirer = move |_| async move { Err::<&str, _>(io::Error::from(error)) };
+//!     let acquirer = client(service_fn(move |_| async move { Err::<&str, _>(io::Error::from(error)) }));
 //!     let payments = FallbackChain::<Payment, &str>::builder("payments")
 //!         .repeat_only_if(|_| false)
-//!         .provider(Provider::from_fn(name!("acquirer"), acquirer))
+//!         .provider(Provider::service(name!("acquirer"), acquirer))
 //!         .provider(Provider::from_fn(name!("second_acquirer"), charge))
 //!         .provider(Provider::from_fn(name!("queue"), enqueue).even_if_processed())
 //!         .build()?;
