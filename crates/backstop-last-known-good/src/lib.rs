@@ -177,7 +177,8 @@
 //! | a stored answer is served | `DEBUG` | `age`, in seconds |
 //! | no stored answer is served | `DEBUG` | `reason` |
 //! | a request passes by what is stored | `DEBUG` | `reason`: `upgrade` |
-//! | the store failed | `WARN` | `operation`, `trouble` |
+//! | the store fails | `WARN` at the first failure, `DEBUG` at those after it | `operation`, `trouble` |
+//! | the store works again, 1 min after its last failure | `INFO` | |
 //!
 //! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served, and
 //! `stale_store_total{name,result}` what became of each answer that was seen. `result` is the `reason` of the event:
@@ -223,6 +224,7 @@ mod key;
 mod layer;
 mod moka_store;
 mod negotiation;
+mod outage;
 mod quality;
 mod removals;
 mod revalidate;

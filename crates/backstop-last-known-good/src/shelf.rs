@@ -22,6 +22,7 @@ use crate::{
     age::{Clock, Moment},
     entry::{Draft, Entry, Node},
     key::{Owner, push},
+    outage::Outage,
     removals::{Epoch, Removals, TargetId},
     rules::{Reach, Terms},
     target::Root,
@@ -73,11 +74,20 @@ pub(crate) struct Shelf<St> {
     pub(crate) max_stale: Duration,
     store_timeout: Duration,
     pub(crate) removals: Removals,
+    outage: Outage,
 }
 
 impl<St: Store> Shelf<St> {
     pub(crate) fn new(name: Name, store: St, max_stale: Duration, store_timeout: Duration) -> Self {
-        Self { name, store, clock: Clock::start(), max_stale, store_timeout, removals: Removals::default() }
+        Self {
+            name,
+            store,
+            clock: Clock::start(),
+            max_stale,
+            store_timeout,
+            removals: Removals::default(),
+            outage: Outage::default(),
+        }
     }
 
     pub(crate) const fn store(&self) -> &St {
@@ -121,9 +131,12 @@ impl<St: Store> Shelf<St> {
             Ok(fits.then_some((key, entry)))
         };
         match bounded(self.store_timeout, None, pin!(finding)).await {
-            Ok(found) => found.ok_or(NotStored::Missing),
+            Ok(found) => {
+                self.worked();
+                found.ok_or(NotStored::Missing)
+            }
             Err(trouble) => {
-                telemetry::trouble(&self.name, "get", &trouble);
+                self.failed("get", &trouble);
                 Err(NotStored::StoreFailed)
             }
         }
@@ -185,9 +198,12 @@ impl<St: Store> Shelf<St> {
             Ok(if is_removed { Err("removed") } else { Ok(()) })
         });
         match bounded(self.store_timeout, scope::deadline(), putting).await {
-            Ok(Ok(())) => stored(&self.name, body_bytes),
+            Ok(Ok(())) => {
+                self.worked();
+                stored(&self.name, body_bytes);
+            }
             Ok(Err(reason)) => telemetry::not_stored(&self.name, reason),
-            Err(trouble) => telemetry::trouble(&self.name, "put", &trouble),
+            Err(trouble) => self.failed("put", &trouble),
         }
     }
 
@@ -298,16 +314,27 @@ impl<St: Store> Shelf<St> {
         match bounded(self.store_timeout, scope::deadline(), pin!(removing)).await {
             Ok(()) => {
                 unfinished.0 = None;
+                self.worked();
                 telemetry::removed(&self.name, reason);
             }
-            Err(trouble) => telemetry::trouble(&self.name, "remove", &trouble),
+            Err(trouble) => self.failed("remove", &trouble),
         }
     }
 
     /// What was found turned out to be garbage further on.
     pub(crate) fn garbage(&self) -> NotStored {
-        telemetry::trouble(&self.name, "get", &Trouble::Garbage);
+        self.failed("get", &Trouble::Garbage);
         NotStored::StoreFailed
+    }
+
+    fn worked(&self) {
+        if self.outage.worked() {
+            telemetry::store_works(&self.name);
+        }
+    }
+
+    fn failed(&self, operation: &'static str, trouble: &Trouble) {
+        telemetry::store_failed(&self.name, operation, trouble, self.outage.failed());
     }
 
     async fn node(&self, key: &[u8]) -> Result<Option<Node>, Trouble> {

@@ -46,9 +46,18 @@ pub(crate) fn passed_by(name: &Name) {
     tracing::debug!(target: TARGET, %name, reason = %"upgrade", "a request passes by what is stored");
 }
 
-/// The store let us down, which counts as a miss.
-pub(crate) fn trouble(name: &Name, operation: &'static str, trouble: &impl Display) {
-    tracing::warn!(target: TARGET, %name, operation, %trouble, "the store failed");
+/// The store has not failed for a while.
+pub(crate) fn store_works(name: &Name) {
+    tracing::info!(target: TARGET, %name, "the store works again");
+}
+
+/// The store failed, which counts as a miss. The first failure of an outage is a warning.
+pub(crate) fn store_failed(name: &Name, operation: &'static str, trouble: &impl Display, begins_outage: bool) {
+    if begins_outage {
+        tracing::warn!(target: TARGET, %name, operation, %trouble, "the store fails");
+    } else {
+        tracing::debug!(target: TARGET, %name, operation, %trouble, "the store failed");
+    }
     if operation != "get" {
         recorder::result(name, "store-failed");
     }

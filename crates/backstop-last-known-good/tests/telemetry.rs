@@ -96,27 +96,38 @@ async fn an_upgrade_that_passes_by_what_is_stored_is_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_a_warning() {
+async fn a_store_that_fails_is_one_warning_and_one_line_when_it_works_again() {
     let (log, _guard) = logged();
     let store = TestStore::new(Behaves::Well);
     let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
     log.lines();
-    for (behaves, trouble) in [
-        (Behaves::Fails, "the store is down"),
-        (Behaves::Hangs, "it took too long"),
-        (Behaves::Corrupts, "it gave back what isn't ours, or of another version"),
+    for (event, behaves, trouble) in [
+        ("WARN the store fails", Behaves::Fails, "the store is down"),
+        ("DEBUG the store failed", Behaves::Hangs, "it took too long"),
+        ("DEBUG the store failed", Behaves::Corrupts, "it gave back what isn't ours, or of another version"),
     ] {
         store.now(behaves);
         stored(&layer, get("/", &[])).await.unwrap_err();
         let lines = log.lines();
-        assert_eq!(lines[0], format!("WARN the store failed name=shop operation=\"get\" trouble={trouble}"));
+        assert_eq!(lines[0], format!("{event} name=shop operation=\"get\" trouble={trouble}"));
     }
     store.now(Behaves::Fails);
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
     assert!(log.lines()[0].contains("operation=\"put\""));
     send(&layer, get("/", &[]), response(404, &[], "")).await;
     assert!(log.lines()[0].contains("operation=\"remove\""));
+
+    store.now(Behaves::Well);
+    send(&layer, get("/", &[]), response(200, &[], "x")).await;
+    assert_eq!(log.lines(), ["DEBUG an answer was stored name=shop body_bytes=1"]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    send(&layer, get("/", &[]), response(200, &[], "x")).await;
+    let lines = ["INFO the store works again name=shop", "DEBUG an answer was stored name=shop body_bytes=1"];
+    assert_eq!(log.lines(), lines);
+    store.now(Behaves::Fails);
+    stored(&layer, get("/", &[])).await.unwrap_err();
+    assert!(log.lines()[0].starts_with("WARN "));
 }
 
 #[tokio::test]
