@@ -11,7 +11,8 @@ use crate::{ErrorRef, Outcome, Reason, Rejection, error_ref::Views};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't judge a `{Res}`",
     note = "the default, `HttpClassify`, judges an `http::Response` of any body",
-    note = "for other responses give the layer a closure by `.classify_fn(|result| …)`"
+    note = "for functions give the layer `.classify(ResultClassify::new())`: every `Ok` is a success",
+    note = "for anything else give it a closure by `.classify_fn(|result| …)`"
 )]
 pub trait Classify<Res> {
     /// What this result counts as.
@@ -28,7 +29,7 @@ pub trait Classify<Res> {
 /// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own; for a response a retry or a
 /// chain then takes that one's, see [`KeepAnswer::reason`](crate::KeepAnswer::reason). A closure for HTTP does well to
 /// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says, and one for functions
-/// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, and which errors prove that nothing was processed.
+/// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, gRPC's codes, and which failures pass.
 ///
 /// The closure isn't asked of what a layer of ours further in refused: a full bulkhead or an open circuit is no failure of
 /// the service. In errors of your own type such a rejection is found where [`see_through`](Self::see_through) names the type.

@@ -43,16 +43,16 @@
 //!
 //! # Features
 //!
-//! None is on by default. A feature only adds support for a body type, or proof that a request was never processed;
-//! without it an error counts as "failure, possibly processed", unless an [`std::io::Error`] along `source()` proves
-//! more.
+//! None is on by default. A feature adds support for a body type, or knowledge of a client's errors. Behind [`client`]
+//! those errors can [prove](proof) that a request was never processed. Without the feature an error counts as "failure,
+//! possibly processed", unless an [`std::io::Error`] along its `source()` says that the connection was refused.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | `axum::body::Body` can be wrapped and replayed; `axum_core::Error` is seen through; `AllProvidersFailed` is a response |
-//! | `hyper-util` | the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
+//! | `hyper-util` | behind [`client`], the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed; a `tonic::Status` that came as an error is judged by its code |
-//! | `tonic-transport` | `tonic` and `hyper-util`, and the errors of tonic's `Channel` |
+//! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
 
 pub mod caching;
 pub mod grpc;

@@ -85,8 +85,8 @@
 //! comes in the trailers, after a message or after nothing, isn't waited for: the answer is the caller's by then.
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
-//! answer was lost. That holds after a timeout too. What proves the contrary depends on the client in use, see
-//! [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe, or say it of each request:
+//! answer was lost. That holds after a timeout too. Behind [`client`](backstop_core::client), which errors prove the contrary
+//! depends on the client in use, see [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe, or say it of each request:
 //!
 //! ```
 //! use axum::{body::Body, http::Request};
@@ -118,8 +118,9 @@
 //! ```
 //!
 //! Functions that don't speak HTTP are judged by [`ResultClassify`]: every `Ok` is an answer, and every error is worth another
-//! attempt, unless it proves otherwise. A closure of your own says so by [`transient`](backstop_core::Outcome::transient):
-//! `Outcome::failure()` alone is never repeated.
+//! attempt, unless it says otherwise (a refusal of ours, a gRPC code). A closure of your own says so by [`transient`](backstop_core::Outcome::transient):
+//! `Outcome::failure()` alone is never repeated. Such a layer also needs [`clone_requests`](RetryBuilder::clone_requests), and
+//! [`discard_replaced`](RetryBuilder::discard_replaced), since the defaults copy and keep only what is HTTP's.
 //!
 //! ```
 //! use backstop_retry::{ResultClassify, RetryLayer};
@@ -248,7 +249,7 @@
 //! |---|---|
 //! | `axum` | requests and responses with `axum::body::Body` |
 //! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
-//! | `hyper-util` | proof, from the errors of hyper and of its client, that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
+//! | `hyper-util` | behind [`client`](backstop_core::client), proof from the errors of hyper and of its client that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
 //! | `metrics` | the metrics below |
 //!

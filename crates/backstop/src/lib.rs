@@ -57,6 +57,40 @@
 //! client. The bracket with its defaults, without `LastKnownGoodLayer`, is `standard(name)`. Each provider that calls out has a
 //! bracket of its own.
 //!
+//! # Around a client
+//!
+//! A layer must be able to make a response of its own, and to end a body. The bodies of axum and tonic allow that, and hyper's
+//! `Incoming` does not: map it directly around the client.
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+//! # fn main() {
+//! use axum::body::Body;
+//! use backstop::{name, standard};
+//! use http::{Request, Response};
+//! use hyper::body::Incoming;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{ServiceBuilder, ServiceExt};
+//!
+//! let http: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
+//! let prices = ServiceBuilder::new()
+//!     .layer(standard(name!("prices")))
+//!     .map_response(|response: Response<Incoming>| response.map(Body::new))
+//!     .service(http);
+//! let answer = prices.clone().oneshot(Request::get("http://prices.example/").body(Body::empty()).unwrap());
+//! # drop(answer);
+//! # }
+//! # #[cfg(not(all(feature = "axum", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout")))]
+//! # fn main() {}
+//! ```
+//!
+//! With the feature `hyper-util`, this stack makes a `POST` again only when it was certainly not processed, such as after a
+//! refused connection. For other limits than the defaults, put the layers together yourself, and [`client`] around the client.
+//!
+//! If the compiler says of a method such as `oneshot` that "its trait bounds were not satisfied", a layer doesn't fit. Call it
+//! as `ServiceExt::oneshot(stack, request)`, or pass the stack through [`sealed`]: then the compiler says which layer, and
+//! what to do.
+//!
 //! # The last known good answer
 //!
 //! The layer around the primary stores what may be stored, and its handle is a provider:
@@ -153,8 +187,8 @@
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `axum` | | axum's bodies, and its handlers as providers |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
-//! | `hyper-util` | | what the errors of hyper and hyper-util's client prove |
-//! | `tonic-transport` | | `tonic`, `hyper-util`, and what the errors of tonic's `Channel` prove |
+//! | `hyper-util` | | behind [`client`], what the errors of hyper and hyper-util's client prove |
+//! | `tonic-transport` | | `tonic`, `hyper-util`, and the same of the errors of tonic's `Channel` |
 //! | `metrics` | | what the bulkhead, the circuit breaker, the fallback, the last known good, the retry and the time limits tell a dashboard, through the `metrics` facade |
 //!
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and

@@ -17,7 +17,8 @@ use tower_layer::Layer;
 /// | [`TimeoutLayer`] | 1 s an attempt |
 /// | [`client`] | a connection that was refused, and the like, is proof that a request wasn't processed |
 ///
-/// Put it around a client, and around nothing that does more than to send a request: see [`client`].
+/// Put it around a client, and around nothing that does more than to send a request: see [`client`]. Around hyper's client,
+/// [map its response body](crate#around-a-client).
 ///
 /// # Who reads the bodies
 ///
