@@ -175,7 +175,7 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
-    /// What a call counts as that its caller drops: [`OnDrop::FailureAfter`] 5 s unless set.
+    /// How a call that its caller drops is counted: [`OnDrop::FailureAfter`] 5 s unless set.
     pub const fn on_drop(mut self, on_drop: OnDrop) -> Self {
         self.config.on_drop = on_drop;
         self

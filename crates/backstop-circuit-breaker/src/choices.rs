@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a call counts as that is dropped before it has ended, where neither a time limit nor a panic explains it.
+/// How a dropped call is counted, where neither a time limit nor a panic explains the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {

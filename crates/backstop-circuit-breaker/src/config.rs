@@ -65,7 +65,7 @@ pub struct CircuitBreakerConfig {
     pub max_concurrent_probes: u32,
     /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
     pub probe_lease: Duration,
-    /// What a call counts as that its caller drops: [`OnDrop::FailureAfter`] 5 s unless set.
+    /// How a call that its caller drops is counted: [`OnDrop::FailureAfter`] 5 s unless set.
     pub on_drop: OnDrop,
 }
 

@@ -93,7 +93,7 @@
 //! | [`observe`](CircuitBreakerBuilder::observe) | [`UntilHeaders`] | or [`UntilBodyEnd`] |
 //! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
 //!
-//! All but the seed and [`observe`](CircuitBreakerBuilder::observe) can be told anew while calls run:
+//! Everything except the seed and [`observe`](CircuitBreakerBuilder::observe) can be reloaded while calls run:
 //! [`CircuitBreakerHandle::reload`].
 //!
 //! # Defaults and presets
@@ -169,7 +169,8 @@
 //! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
 //! request body is waited for as long as the caller keeps it open.
 //!
-//! [`ResultClassify`] is for functions: every `Ok` is a success, every error a failure, unless it proves otherwise.
+//! [`ResultClassify`] is for functions: every `Ok` is a success, and every error a failure, unless it says otherwise
+//! (a refusal of ours, a gRPC code that blames the caller).
 //!
 //! A body that breaks off later is not seen, nor is a gRPC status in the trailers, unless the breaker
 //! [observes](CircuitBreakerBuilder::observe) calls [`UntilBodyEnd`]. Then a success at the head goes on with the body,

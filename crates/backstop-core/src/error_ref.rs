@@ -36,7 +36,7 @@ type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
 const DEEPEST: usize = 32;
 
 impl<'a> ErrorRef<'a> {
-    /// A look into `error`.
+    /// Borrows `error`.
     #[must_use]
     pub fn new<E: 'static>(error: &'a E) -> Self {
         let value: &'a dyn Any = error;

@@ -51,12 +51,12 @@ fn mapped<B: Default>(is_grpc: bool, response: &Response<B>) -> Option<Response<
     if is_grpc { grpc::mapped_from_http(response) } else { None }
 }
 
-/// Judges what functions return: every `Ok` is a success, and an error counts as [`HttpClassify`] has it: transient, unless
-/// it says otherwise by what it is or was caused by.
+/// Judges what functions return: every `Ok` is a success, and an error counts as [`HttpClassify`] has it: a transient
+/// failure, unless the error or one of its causes says otherwise.
 ///
-/// For services and chains that don't speak HTTP. A `tonic::Status` counts by its code (feature `tonic`), a
-/// [`Rejection`] of a layer further in as it says, an error that proves that nothing was processed as that. To change one
-/// case, ask it first:
+/// For services and chains that don't speak HTTP. A `tonic::Status` counts by its code (feature `tonic`), and a
+/// [`Rejection`] of a layer further in as it says. It never says that a call was certainly not processed: retries and chains
+/// get [proof](crate::proof) of that in another way. To change one case, match it first, and leave the rest to this classifier:
 ///
 /// ```
 /// use backstop_core::{Classify, ClassifyFn, ErrorRef, Outcome, ResultClassify};

@@ -62,10 +62,10 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, [`ResultClassify`] does: every
     /// `Ok` is one.
     ///
-    /// It also says what an error proves: that nothing was [processed](Outcome::unprocessed), which matters where
-    /// [`repeat_only_if`](Self::repeat_only_if) is set, and when to [come again](Outcome::pushback). And it says of the first
-    /// provider's error whether the [request is to blame](Outcome::callers_fault): then that error is the answer, and nobody
-    /// else is asked. A row that isn't there isn't a reason to show popular items:
+    /// A closure can also say that a failed provider [processed nothing](Outcome::unprocessed), which matters where
+    /// [`repeat_only_if`](Self::repeat_only_if) is set; that the provider named a time to [come again](Outcome::pushback);
+    /// and that the [request is to blame](Outcome::callers_fault) for the first provider's error. Then that error is the
+    /// answer, and no other provider is asked. A missing row is no reason to show popular items:
     ///
     /// ```
     /// use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};

@@ -62,8 +62,8 @@
 //! | no answer in its time, most of which it waited for the request's body | the chain ends with a 408 of its own | next provider |
 //!
 //! That is [`HttpClassify`]'s judgement. Another one is chosen by
-//! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above
-//! for what they prove, unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own: that is
+//! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above,
+//! unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own: that is
 //! [`ResultClassify`](backstop_core::ResultClassify). A refusal of a layer further in is judged before any closure is asked.
 //!
 //! | | in a layer | in a handler |

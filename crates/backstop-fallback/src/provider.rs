@@ -186,7 +186,8 @@ impl<Req, T> Provider<Req, T> {
     }
 
     /// Says that this provider changes nothing, as a store or a search: when it has no answer, it has not processed the
-    /// request. Unless set, it may have, where its failure doesn't prove otherwise and it was given the request or its head.
+    /// request. Unless set, a provider that was given the request or its head may have processed it, unless its
+    /// failure is [proof](backstop_core::proof) that it did not.
     ///
     /// Mark stores that stand before a provider that does process requests: after a refused connection that one is then
     /// asked for a `POST` too. The mark doesn't make this provider one to ask once the request may have been processed,

@@ -145,7 +145,8 @@
 //! # Stores
 //!
 //! A [`Store`] keeps bytes under keys; what the bytes mean is versioned, and what can't be read is a miss. A store that
-//! fails, or takes longer than `store_timeout`, is a miss too, and a warning in the log.
+//! fails, or takes longer than `store_timeout`, is a miss too. The first failure is a warning in the log, see
+//! [Telemetry](#telemetry).
 //!
 //! Nothing is spawned. A body streams on piece by piece, without delay; where the store isn't ready at once, the last piece
 //! waits until the answer is stored, at most `store_timeout`, and not beyond the request's deadline. An answer after which

@@ -151,7 +151,7 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         self
     }
 
-    /// Takes requests for idempotent of which `predicate` says so, whatever their method.
+    /// Treats requests that match `predicate` as idempotent, whatever their method.
     ///
     /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
     /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_core::Repeat).
@@ -222,7 +222,7 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     /// Judges results with a closure. What it calls transient is worth repeating.
     ///
     /// Have it ask [`HttpClassify`] first and change what that says, as the [crate docs](crate#what-is-repeated) show: the
-    /// server's `Retry-After`, and which errors prove that nothing was processed, are in its outcome. What layers of
+    /// server's `Retry-After`, and whether another attempt may help, are in its outcome. What layers of
     /// ours refuse (circuit open, bulkhead full, all providers failed) isn't repeated, whatever a closure says of its
     /// status.
     ///
