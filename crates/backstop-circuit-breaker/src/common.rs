@@ -174,8 +174,8 @@ impl Common {
             Some(Pushback::After(wait)) if longest > 0 => Some(nanos(wait).min(longest)),
             _ => None,
         };
-        // A neutral answer of the dependency's own invites to come again, and a refusal of ours was never processed. What is
-        // left is the caller's doing.
+        // A neutral answer of the dependency asks the caller to come again (transient), and a refusal by a layer further in
+        // is marked as unprocessed. Any other neutral end is the caller's doing.
         let abandoned = outcome.verdict == Verdict::Neutral && !outcome.transient && !outcome.unprocessed;
         Finished { verdict: outcome.verdict, slow, asked, abandoned }
     }

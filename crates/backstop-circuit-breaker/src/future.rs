@@ -10,8 +10,8 @@ use std::{
 };
 
 use backstop_core::{
-    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, grpc::GrpcCode, judge_error,
-    polled_again, proof::Entered,
+    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, Verdict, grpc::GrpcCode,
+    judge_error, polled_again, proof::Entered,
 };
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -112,6 +112,14 @@ where
                     Err(error) => judge_error(classify, ErrorRef::new(error)),
                 };
                 let outcome = held.judge_upload(outcome, || is_unanswered(held.link().classify(), &result));
+                let is_refusal = outcome.verdict == Verdict::Neutral && {
+                    let reason = match &result {
+                        Ok(response) => reject.reason(context, classify, response),
+                        Err(error) => classify.reason(Err(ErrorRef::new(error))),
+                    };
+                    is_refusal(reason)
+                };
+                let outcome = outcome.or_unprocessed(is_refusal);
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {
@@ -128,6 +136,12 @@ where
             }
         }
     }
+}
+
+/// Whether a layer further in refused the call. Then the service wasn't asked, and the caller hasn't left.
+#[cold]
+fn is_refusal(reason: Reason) -> bool {
+    matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull)
 }
 
 /// Whether the service gave no answer of its own: an error, or a time limit that passed further in. Limits of ours have

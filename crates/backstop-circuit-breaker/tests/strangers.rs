@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, Rejection};
+use backstop_circuit_breaker::{
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, Rejection, RejectionKind, name,
+};
 use backstop_core::{
     Deadline, SetBy,
     scope::{self, Scope},
@@ -184,6 +186,27 @@ async fn callers_who_hang_up_get_no_more_probes_than_allowed_before_a_whole_wait
         assert!(poll_fn(|cx| Poll::Ready(probe.as_mut().poll(cx))).await.is_pending());
         assert!(!call(layer.clone(), Arc::clone(&running)).await);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_a_layer_further_in_refuses_is_no_caller_who_left() {
+    let wait = SECOND;
+    let layer = builder(wait).build().unwrap();
+    open(&layer).await;
+    advance(wait).await;
+    for _ in 0..100 {
+        advance(wait / 10).await;
+        let full = service_fn(|_: Request<()>| {
+            let mut response = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(()).unwrap();
+            response.extensions_mut().insert(Rejection::new(name!("upstream"), RejectionKind::BulkheadFull));
+            ready(Ok::<_, Infallible>(response))
+        });
+        layer.layer(full).oneshot(Request::new(())).await.unwrap();
+    }
+    let running = Arc::default();
+    let mut probe = Box::pin(call(layer.clone(), Arc::clone(&running)));
+    assert!(poll_fn(|cx| Poll::Ready(probe.as_mut().poll(cx))).await.is_pending());
+    assert!(!call(layer.clone(), Arc::clone(&running)).await, "one probe at a time, as configured");
 }
 
 #[tokio::test(start_paused = true)]
