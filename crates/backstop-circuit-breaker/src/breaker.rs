@@ -19,6 +19,11 @@ pub struct Breaker {
     pub(crate) circuit: Circuit<Telemetry>,
 }
 
+/// What a circuit is part of.
+pub(crate) trait HasBreaker: Send + Sync {
+    fn breaker(&self) -> &Breaker;
+}
+
 impl Breaker {
     pub(crate) fn new(common: Arc<Common>, settings: &state::Settings) -> Self {
         Self { circuit: Circuit::new(settings, Telemetry::new(common)) }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     CircuitBreakerConfig, CircuitStatus, Events, Prober,
-    breaker::Breaker,
+    breaker::{Breaker, HasBreaker},
     prober::probe_circuit,
     state::{Counted, Nanos},
 };
@@ -18,11 +18,6 @@ use crate::{
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
     has: Arc<dyn HasBreaker>,
-}
-
-/// What a circuit is part of.
-pub(crate) trait HasBreaker: Send + Sync {
-    fn breaker(&self) -> &Breaker;
 }
 
 /// What a circuit has counted since its last transition.

@@ -6,8 +6,10 @@ use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders, breaker::Breaker,
-    common::Common, config::Settings, handle::HasBreaker,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders,
+    breaker::{Breaker, HasBreaker},
+    common::Common,
+    config::Settings,
 };
 
 /// Stops calling a service that fails. See the [crate docs](crate).

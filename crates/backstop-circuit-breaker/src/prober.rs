@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{CircuitState, Classify, ErrorRef, HttpClassify, Outcome};
+use backstop_core::{CircuitState, Classify, ErrorRef, Outcome, ResultClassify};
 use pin_project_lite::pin_project;
 use tokio::{
     sync::watch,
@@ -18,8 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    breaker::{Breaker, Permit},
-    handle::HasBreaker,
+    breaker::{Breaker, HasBreaker, Permit},
     keyed::Keyed,
     metrics::FailureReason,
     state::{Admission, Nanos, Turn},
@@ -151,16 +150,11 @@ impl Probe {
         .await;
         let outcome = match result {
             Some(Ok(())) => Outcome::success(),
-            Some(Err(error)) => judge(ErrorRef::new(&error)),
+            Some(Err(error)) => Classify::<()>::classify(&ResultClassify::new(), Err(ErrorRef::new(&error))),
             None => Outcome::failure(),
         };
         self.permit.finish(self.has.breaker(), outcome, FailureReason::Probe);
     }
-}
-
-/// The default classifier knows what our own layers' refusals say.
-fn judge(error: ErrorRef<'_>) -> Outcome {
-    Classify::<http::Response<()>>::classify(&HttpClassify::new(), Err(error))
 }
 
 impl Drop for Probe {

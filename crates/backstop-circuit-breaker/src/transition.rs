@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use backstop_core::CircuitState;
 use tokio::sync::watch;
 
-use crate::handle::HasBreaker;
+use crate::breaker::HasBreaker;
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,12 @@ use std::{
 use backstop_core::{CircuitState, Name};
 
 use super::shards::{Pointer, Shards, Spare};
-use crate::{breaker::Breaker, common::Common, config::Settings, handle::HasBreaker, held::Link};
+use crate::{
+    breaker::{Breaker, HasBreaker},
+    common::Common,
+    config::Settings,
+    held::Link,
+};
 
 pub(crate) struct Keyed<K, C, J> {
     common: Arc<Common>,

@@ -13,7 +13,7 @@ use super::{
     word::{Generation, Phase, Word},
 };
 
-/// How soon, at the soonest and at the latest, a prober asks again for which there is no permit.
+/// A prober that gets no permit asks again after a part of the wait, within these bounds.
 const SOONEST: Nanos = 1_000_000;
 const LATEST: Nanos = 1_000_000_000;
 

@@ -125,7 +125,7 @@ impl Windows {
     pub(super) fn are_older_than(&self, time: Nanos, word: Word, now: Nanos) -> bool {
         let failures_are = match &self.failures {
             Failures::InARow => failures(word) == 0 || word.mark().is_older_than(time, now),
-            // Noted below, or leaves by itself.
+            // A ring's last failure is in `latest`. One in a window of time leaves that by itself.
             Failures::LastCalls(_) | Failures::LastTime(_) => true,
         };
         failures_are && self.latest.load(Ordering::Relaxed).saturating_add(time) <= now
