@@ -4,6 +4,7 @@ mod abort;
 mod ahead;
 mod buffered;
 mod content;
+mod erased;
 mod pieces;
 mod recording;
 mod replay;

@@ -1,9 +1,6 @@
 //! Whether a request has content.
 
 use std::{
-    any::Any,
-    convert::Infallible,
-    error::Error,
     mem,
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -15,9 +12,11 @@ use http::{
     header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
-use super::WrapBody;
+use super::{
+    WrapBody,
+    erased::{self, Visit},
+};
 
 /// How many frames without data are read of a body that may be empty.
 const MOST_EMPTY_FRAMES: usize = 8;
@@ -29,9 +28,9 @@ const MOST_EMPTY_FRAMES: usize = 8;
 /// request may come in a frame of its own, without data. Whatever came is put back. A body that is pending then counts as
 /// content, since nobody waits for it here.
 ///
-/// Only type-erased bodies can be polled and put back: axum's, tonic's, and the boxed ones of `http-body-util` whose error is
-/// `Infallible`, boxed, or one of axum, tonic or hyper (by this crate's features). For other types the fields decide: by `Content-Length: 0`, or where the request came over
-/// HTTP/1 (it has a `Host` and no authority in its URI), by the absence of both fields. Else such a body counts as content.
+/// Only bodies that [can be watched](crate::Upload::of_any) can be polled and put back. For other types the fields decide: by
+/// `Content-Length: 0`, or where the request came over HTTP/1 (it has a `Host` and no authority in its URI), by the absence
+/// of both fields. Else such a body counts as content.
 ///
 /// Don't call it for a method that usually has content: polling a body lets its sender begin.
 ///
@@ -56,7 +55,7 @@ pub fn has_content<B: Body + 'static>(request: &mut Request<B>) -> bool {
     if body.is_end_stream() || hint.lower() > 0 {
         return hint.lower() > 0;
     }
-    poll_known(request.body_mut()).unwrap_or_else(|| {
+    erased::visit(request.body_mut(), HoldsAnything).unwrap_or_else(|| {
         let came_over_http1 = request.version() < Version::HTTP_2
             && request.uri().authority().is_none()
             && request.headers().contains_key(HOST);
@@ -69,57 +68,37 @@ fn fields_tell_of_content(headers: &HeaderMap) -> bool {
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
 }
 
-/// Polls a body of a type that is known here. `None` for any other.
-fn poll_known(body: &mut dyn Any) -> Option<bool> {
-    type BoxError = Box<dyn Error + Send + Sync>;
-
-    macro_rules! known {
-        ($($known:ty),+) => {
-            $(if let Some(body) = body.downcast_mut::<$known>() {
-                return Some(poll(body));
-            })+
-        };
-    }
-    #[cfg(feature = "axum")]
-    known!(axum_core::body::Body, UnsyncBoxBody<Bytes, axum_core::Error>);
-    #[cfg(feature = "tonic")]
-    known!(tonic::body::Body, UnsyncBoxBody<Bytes, tonic::Status>);
-    #[cfg(feature = "hyper-util")]
-    known!(UnsyncBoxBody<Bytes, hyper::Error>, BoxBody<Bytes, hyper::Error>);
-    known!(
-        UnsyncBoxBody<Bytes, BoxError>,
-        UnsyncBoxBody<Bytes, Infallible>,
-        BoxBody<Bytes, BoxError>,
-        BoxBody<Bytes, Infallible>
-    );
-    None
-}
-
 /// Whether the body holds anything, or may. It is as it was afterwards, apart from frames without data.
-fn poll<B: WrapBody<Error: Send>>(body: &mut B) -> bool {
-    // Whoever reads the body later registers a waker of their own.
-    let mut cx = Context::from_waker(Waker::noop());
-    for _ in 0..MOST_EMPTY_FRAMES {
-        match Pin::new(&mut *body).poll_frame(&mut cx) {
-            Poll::Pending => return true,
-            Poll::Ready(None) => {
-                // Its end has been seen, and a body that has ended may not be asked again.
-                *body = B::default();
-                return false;
-            }
-            Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {
-                if body.is_end_stream() {
+struct HoldsAnything;
+
+impl Visit for HoldsAnything {
+    type Output = bool;
+
+    fn visit<B: WrapBody<Error: Send>>(self, body: &mut B) -> bool {
+        // Whoever reads the body later registers a waker of their own.
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..MOST_EMPTY_FRAMES {
+            match Pin::new(&mut *body).poll_frame(&mut cx) {
+                Poll::Pending => return true,
+                Poll::Ready(None) => {
+                    // Its end has been seen, and a body that has ended may not be asked again.
+                    *body = B::default();
                     return false;
                 }
-            }
-            Poll::Ready(Some(first)) => {
-                let rest = mem::take(body);
-                *body = B::wrap(PutBack { first: Some(first), rest });
-                return true;
+                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {
+                    if body.is_end_stream() {
+                        return false;
+                    }
+                }
+                Poll::Ready(Some(first)) => {
+                    let rest = mem::take(body);
+                    *body = B::wrap(PutBack { first: Some(first), rest });
+                    return true;
+                }
             }
         }
+        true
     }
-    true
 }
 
 /// A body, and the frame that was taken from it.

@@ -4,7 +4,6 @@
 //! to blame. So the body remembers it itself, in a place that the call's layers share.
 
 use std::{
-    any::Any,
     cell::Cell,
     fmt, mem,
     pin::Pin,
@@ -18,15 +17,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{
-    LengthLimitError,
-    combinators::{BoxBody, UnsyncBoxBody},
+use http_body_util::LengthLimitError;
+
+use super::{
+    WrapBody,
+    erased::{self, Visit},
 };
-
-use super::WrapBody;
 use crate::{ErrorRef, RequestFailure, deadline::Moment};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Watches the body of one request while it is sent.
 ///
@@ -34,6 +31,16 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// request without a body nothing.
 #[derive(Clone)]
 pub struct Upload(Arc<Progress>);
+
+struct Watch;
+
+impl Visit for Watch {
+    type Output = Option<Upload>;
+
+    fn visit<B: WrapBody>(self, body: &mut B) -> Option<Upload> {
+        Upload::of(body)
+    }
+}
 
 /// Moments are nanoseconds as [`Moment`] has them; 0 is none.
 #[derive(Debug, Default)]
@@ -70,28 +77,9 @@ impl Upload {
 
     /// [Watches](Self::of) `body` if it is of a type-erased type that this crate knows: `axum::body::Body` (feature
     /// `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose error is a `BoxError`,
-    /// an [`io::Error`](std::io::Error) or `Infallible`.
+    /// an [`io::Error`](std::io::Error), `Infallible`, or one of axum, tonic or hyper (by this crate's features).
     pub fn of_any<B: 'static>(body: &mut B) -> Option<Self> {
-        fn known<B: WrapBody>(body: &mut dyn Any) -> Option<Option<Upload>> {
-            body.downcast_mut::<B>().map(Upload::of)
-        }
-
-        let body: &mut dyn Any = body;
-        #[cfg(feature = "axum")]
-        if let Some(upload) = known::<axum_core::body::Body>(body) {
-            return upload;
-        }
-        #[cfg(feature = "tonic")]
-        if let Some(upload) = known::<tonic::body::Body>(body) {
-            return upload;
-        }
-        known::<UnsyncBoxBody<Bytes, BoxError>>(body)
-            .or_else(|| known::<BoxBody<Bytes, BoxError>>(body))
-            .or_else(|| known::<UnsyncBoxBody<Bytes, std::io::Error>>(body))
-            .or_else(|| known::<BoxBody<Bytes, std::io::Error>>(body))
-            .or_else(|| known::<UnsyncBoxBody<Bytes, std::convert::Infallible>>(body))
-            .or_else(|| known::<BoxBody<Bytes, std::convert::Infallible>>(body))
-            .flatten()
+        erased::visit(body, Watch).flatten()
     }
 
     /// Whether the body is at its end, and who watches it. Bodies that hold others pass the question on, whatever

@@ -16,7 +16,7 @@ use http_body_util::{
     combinators::{BoxBody, UnsyncBoxBody},
 };
 
-use crate::has_content;
+use crate::{Upload, has_content};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Boxed = UnsyncBoxBody<Bytes, BoxError>;
@@ -137,19 +137,34 @@ fn of_a_body_that_can_not_be_put_back_the_fields_decide() {
 }
 
 #[test]
-fn bodies_of_every_erased_type_are_found_out() {
-    fn is_found_out<B: Body + 'static>(body: B) {
+fn bodies_of_every_erased_type_are_found_out_and_watched() {
+    fn is_known<B: Body + Default + 'static>(mut body: B) {
+        assert!(Upload::of_any(&mut body).is_some(), "{}", std::any::type_name::<B>());
         let mut request = Request::builder().method(Method::GET).body(body).unwrap();
         assert!(!has_content(&mut request), "{}", std::any::type_name::<B>());
     }
-    let hidden = || StreamBody::new(BodyStream::new(Empty::<Bytes>::new()));
-    let infallible = |never: Infallible| -> BoxError { match never {} };
-    is_found_out(UnsyncBoxBody::<Bytes, Infallible>::new(hidden()));
-    is_found_out(BoxBody::<Bytes, Infallible>::new(hidden()));
-    is_found_out(UnsyncBoxBody::<Bytes, BoxError>::new(hidden().map_err(infallible)));
-    is_found_out(BoxBody::<Bytes, BoxError>::new(hidden().map_err(infallible)));
+    fn hidden<E>() -> impl Body<Data = Bytes, Error = E> + Send + Sync {
+        StreamBody::new(BodyStream::new(Empty::new())).map_err(|never: Infallible| match never {})
+    }
+    is_known(UnsyncBoxBody::<_, Infallible>::new(hidden()));
+    is_known(BoxBody::<_, Infallible>::new(hidden()));
+    is_known(UnsyncBoxBody::<_, BoxError>::new(hidden()));
+    is_known(BoxBody::<_, BoxError>::new(hidden()));
+    is_known(UnsyncBoxBody::<_, io::Error>::new(hidden()));
+    is_known(BoxBody::<_, io::Error>::new(hidden()));
     #[cfg(feature = "axum")]
-    is_found_out(axum_core::body::Body::new(hidden()));
+    {
+        is_known(axum_core::body::Body::new(hidden::<BoxError>()));
+        is_known(UnsyncBoxBody::<_, axum_core::Error>::new(hidden()));
+    }
     #[cfg(feature = "tonic")]
-    is_found_out(tonic::body::Body::new(hidden().map_err(|never| match never {})));
+    {
+        is_known(tonic::body::Body::new(hidden::<tonic::Status>()));
+        is_known(UnsyncBoxBody::<_, tonic::Status>::new(hidden()));
+    }
+    #[cfg(feature = "hyper-util")]
+    {
+        is_known(UnsyncBoxBody::<_, hyper::Error>::new(hidden()));
+        is_known(BoxBody::<_, hyper::Error>::new(hidden()));
+    }
 }

@@ -1,0 +1,48 @@
+//! The type-erased bodies that are known here.
+//!
+//! Layers take requests with a body of any type. Where they need to wrap it, they can do so only if its type turns out to be
+//! one of these.
+
+use std::{any::Any, convert::Infallible, error::Error, io};
+
+use bytes::Bytes;
+use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
+
+use super::WrapBody;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What to do with a body once its type is known.
+pub(super) trait Visit {
+    type Output;
+
+    fn visit<B: WrapBody<Error: Send>>(self, body: &mut B) -> Self::Output;
+}
+
+/// Has `visitor` visit a body of a known type. `None` for a body of any other type.
+#[inline]
+pub(super) fn visit<B: 'static, V: Visit>(body: &mut B, visitor: V) -> Option<V::Output> {
+    let body: &mut dyn Any = body;
+    macro_rules! known {
+        ($($known:ty),+) => {
+            $(if let Some(body) = body.downcast_mut::<$known>() {
+                return Some(visitor.visit(body));
+            })+
+        };
+    }
+    #[cfg(feature = "axum")]
+    known!(axum_core::body::Body, UnsyncBoxBody<Bytes, axum_core::Error>);
+    #[cfg(feature = "tonic")]
+    known!(tonic::body::Body, UnsyncBoxBody<Bytes, tonic::Status>);
+    #[cfg(feature = "hyper-util")]
+    known!(UnsyncBoxBody<Bytes, hyper::Error>, BoxBody<Bytes, hyper::Error>);
+    known!(
+        UnsyncBoxBody<Bytes, BoxError>,
+        BoxBody<Bytes, BoxError>,
+        UnsyncBoxBody<Bytes, io::Error>,
+        BoxBody<Bytes, io::Error>,
+        UnsyncBoxBody<Bytes, Infallible>,
+        BoxBody<Bytes, Infallible>
+    );
+    None
+}
