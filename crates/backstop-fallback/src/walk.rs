@@ -38,8 +38,9 @@ use crate::{
 };
 
 /// Why a provider isn't asked once the request may have been processed, and what changes that.
-const POSSIBLY_PROCESSED: &str = "the request may have been processed; mark this provider `even_if_processed`, mark those \
-    before it `only_reads` if they are, or say that such requests are safe to repeat by `Repeat::Safe` or `repeat_only_if`";
+const POSSIBLY_PROCESSED: &str = "the request may have been processed (a refused connection proves the contrary only of \
+    a client inside `client(…)`); mark this provider `even_if_processed`, mark those before it `only_reads` if they change \
+    nothing, or say that such requests are safe to repeat by `Repeat::Safe` or `repeat_only_if`";
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {

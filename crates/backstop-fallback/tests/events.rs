@@ -174,7 +174,7 @@ async fn a_provider_that_is_not_eligible_says_what_would_make_it_so() {
     assert!(line.starts_with(
         "WARN chain=chain failed=all providers of chain failed: primary (status-500), replica (not-eligible)"
     ));
-    for cure in ["even_if_processed", "only_reads", "repeat_only_if"] {
+    for cure in ["even_if_processed", "only_reads", "repeat_only_if", "a client inside `client(…)`"] {
         assert!(line.contains(cure), "{line}");
     }
 }
