@@ -37,9 +37,14 @@ fn selectors(coding: bool, language: bool) -> Selectors {
 /// A request that has the same in them always may: it gets what the server gave to one like it.
 pub(crate) fn accepts(head: &Bytes, negotiated: &[u8], request: &[&HeaderMap]) -> bool {
     let values = |name: HeaderName| values(head, name);
+    let all = |name: HeaderName| request.iter().flat_map(move |map| map.get_all(&name)).map(HeaderValue::as_bytes);
+    if !fields::iter(head).any(|(name, _)| is_negotiable(name)) {
+        // Most answers. Only a weight can refuse what isn't coded.
+        let mut accepted = all(ACCEPT_ENCODING);
+        return !accepted.any(|value| value.contains(&b';')) || accepts_coding(b"identity", all(ACCEPT_ENCODING));
+    }
     let codings = values(CONTENT_ENCODING);
     let languages = values(CONTENT_LANGUAGE);
-    let all = |name: HeaderName| request.iter().flat_map(move |map| map.get_all(&name)).map(HeaderValue::as_bytes);
     let accepts_coding = accepts_codings(codings.clone().flat_map(members), || all(ACCEPT_ENCODING));
     let accepts_language = accepts_a_language(languages.clone().flat_map(members), || all(ACCEPT_LANGUAGE));
     if accepts_coding && accepts_language {
@@ -48,6 +53,11 @@ pub(crate) fn accepts(head: &Bytes, negotiated: &[u8], request: &[&HeaderMap]) -
     let (mut codings, mut languages) = (codings, languages);
     let names = selectors(codings.next().is_some(), languages.next().is_some());
     !names.is_empty() && names.select_from_maps(request) == negotiated
+}
+
+/// Whether it is a field by which an answer is negotiated.
+fn is_negotiable(name: &[u8]) -> bool {
+    [CONTENT_ENCODING, CONTENT_LANGUAGE].iter().any(|negotiable| negotiable.as_str().as_bytes() == name)
 }
 
 fn values(head: &[u8], name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
