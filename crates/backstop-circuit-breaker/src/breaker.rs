@@ -126,8 +126,8 @@ impl Permit {
 
     /// The request has a body.
     #[inline]
-    pub(crate) fn watch(&mut self, upload: Option<Upload>) {
-        self.upload = upload;
+    pub(crate) fn watch(&mut self, upload: Upload) {
+        self.upload = Some(upload);
     }
 
     /// Whether the admission was given back.

@@ -10,8 +10,8 @@ use std::{
 };
 
 use backstop_core::{
-    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Upload, Verdict, grpc::GrpcCode,
-    judge_error, polled_again, proof::Entered,
+    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Verdict, grpc::GrpcCode, judge_error,
+    polled_again, proof::Entered,
 };
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -73,12 +73,13 @@ where
         permit: Permit,
         context: J::Context,
         link: L,
-        call: impl FnOnce() -> (S::Future, Option<Upload>),
+        mut request: Req,
+        call: impl FnOnce(Req) -> S::Future,
     ) -> Self {
         // Made before the call, which may panic.
         let mut held = Held::new(permit, link);
-        let (future, upload) = held.run(call);
-        held.watch(upload);
+        held.watch(&mut request);
+        let future = held.run(|| call(request));
         Self { state: State::Called { future, held, context }, observe: PhantomData }
     }
 
@@ -107,19 +108,21 @@ where
                     return Poll::Pending;
                 };
                 let (classify, reject) = (held.link().classify(), held.link().reject());
-                let outcome = match &result {
+                let mut outcome = match &result {
                     Ok(response) => reject.judge(context, classify, response),
                     Err(error) => judge_error(classify, ErrorRef::new(error)),
                 };
-                let outcome = held.judge_upload(outcome, || is_unanswered(held.link().classify(), &result));
-                let is_refusal = outcome.verdict == Verdict::Neutral && {
-                    let reason = match &result {
-                        Ok(response) => reject.reason(context, classify, response),
-                        Err(error) => classify.reason(Err(ErrorRef::new(error))),
-                    };
-                    is_refusal(reason)
-                };
-                let outcome = outcome.or_unprocessed(is_refusal);
+                match outcome.verdict {
+                    Verdict::Success => {}
+                    Verdict::Failure => outcome = held.judge_upload(outcome, is_unanswered(classify, &result)),
+                    Verdict::Neutral => {
+                        let reason = match &result {
+                            Ok(response) => reject.reason(context, classify, response),
+                            Err(error) => classify.reason(Err(ErrorRef::new(error))),
+                        };
+                        outcome = outcome.or_unprocessed(is_refusal(reason));
+                    }
+                }
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {

@@ -2,13 +2,13 @@
 
 use std::{fmt, marker::PhantomData, num::NonZero, sync::Arc};
 
-use backstop_core::{Outcome, Upload, Verdict};
+use backstop_core::{Outcome, Reject};
 
 use crate::{
     breaker::{Breaker, Permit},
     layer::Shared,
     metrics::FailureReason,
-    probing,
+    probing::Probe,
     state::Nanos,
 };
 
@@ -61,24 +61,26 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
         Self::new(self.permit.take(), self.link.clone())
     }
 
-    /// The request has a body, if this is one.
+    /// Watches the request's body, if it has one.
     #[inline]
-    pub(crate) fn watch(&mut self, upload: Option<Upload>) {
-        self.permit.watch(upload);
+    pub(crate) fn watch<Req, Res, E>(&mut self, request: &mut Req)
+    where
+        J: Reject<Req, Res, E>,
+    {
+        if let Some(upload) = self.link.reject().watch(request) {
+            self.permit.watch(upload);
+        }
     }
 
     /// Runs code of the call's own. Where that panics, the call is a failure, whoever catches the panic.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
         self.permit.enter();
-        let result = if self.permit.is_probe() { self.run_probe(code) } else { code() };
+        let probe = if self.permit.is_probe() { Some(Probe::enter(self.link.breaker())) } else { None };
+        let result = code();
+        drop(probe);
         self.permit.leave();
         result
-    }
-
-    #[cold]
-    fn run_probe<R>(&self, code: impl FnOnce() -> R) -> R {
-        probing::inside(self.link.breaker(), code)
     }
 
     /// The response is pending.
@@ -102,12 +104,9 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
     }
 
     /// What a failure counts as once the request's body is looked at. `is_unanswered` where the service didn't answer.
-    #[inline]
-    pub(crate) fn judge_upload(&self, outcome: Outcome, is_unanswered: impl FnOnce() -> bool) -> Outcome {
-        if outcome.verdict == Verdict::Failure {
-            return self.permit.judge_upload(self.link.breaker(), outcome, is_unanswered());
-        }
-        outcome
+    #[cold]
+    pub(crate) fn judge_upload(&self, outcome: Outcome, is_unanswered: bool) -> Outcome {
+        self.permit.judge_upload(self.link.breaker(), outcome, is_unanswered)
     }
 
     /// The call has ended. Where it failed, that is how.

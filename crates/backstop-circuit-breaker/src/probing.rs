@@ -13,22 +13,17 @@ thread_local! {
     static PROBES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs code of a probe's own.
-pub(crate) fn inside<R>(breaker: &Breaker, code: impl FnOnce() -> R) -> R {
-    let _probe = Probe::enter(breaker);
-    code()
-}
-
 /// Whether this thread is running a probe of that circuit.
 pub(crate) fn is_inside(breaker: &Breaker) -> bool {
     PROBES.try_with(|probes| probes.borrow().contains(&address(breaker))).unwrap_or(false)
 }
 
-/// Left when it is dropped, also by a panic.
-struct Probe;
+/// That code of a probe's own runs. Left when it is dropped, also by a panic.
+pub(crate) struct Probe;
 
 impl Probe {
-    fn enter(breaker: &Breaker) -> Self {
+    #[cold]
+    pub(crate) fn enter(breaker: &Breaker) -> Self {
         _ = PROBES.try_with(|probes| probes.borrow_mut().push(address(breaker)));
         Self
     }

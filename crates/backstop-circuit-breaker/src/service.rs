@@ -81,7 +81,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Req) -> Self::Future {
+    fn call(&mut self, request: Req) -> Self::Future {
         let link = self.link.clone();
         let breaker = link.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
@@ -93,10 +93,8 @@ where
         match admitted {
             Ok(admission) => {
                 let context = link.reject().context(&request);
-                CircuitBreakerFuture::called(Permit::new(admission), context, link, || {
-                    let upload = self.link.reject().watch(&mut request);
-                    (proof::pass_through(|| self.inner.call(request)), upload)
-                })
+                let call = |request| proof::pass_through(|| self.inner.call(request));
+                CircuitBreakerFuture::called(Permit::new(admission), context, link, request, call)
             }
             Err(refused) => {
                 let context = link.reject().context(&request);

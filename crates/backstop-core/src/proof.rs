@@ -140,27 +140,40 @@ impl Current {
         first
     }
 
-    /// Runs `call` with `frame` open. Its result, and how many things of ours were entered in there.
-    fn call_in<R>(&self, frame: u64, call: impl FnOnce() -> R) -> (R, u32) {
-        struct Restore<'a> {
-            current: &'a Current,
-            frame: u64,
-            entered: u32,
-        }
-
-        impl Drop for Restore<'_> {
-            fn drop(&mut self) {
-                self.current.frame.set(self.frame);
-                self.current.entered.set(self.entered);
-            }
-        }
-
-        let restore = Restore { current: self, frame: self.frame.replace(frame), entered: self.entered.replace(0) };
+    /// Opens `frame`, in which nothing has been entered yet. What is open now is open again once the returned value is dropped.
+    fn open(&self, frame: u64) -> Opened {
         self.proof.set(NONE);
-        let result = call();
-        let entered = self.entered.get();
-        drop(restore);
-        (result, entered)
+        Opened { outer: self.frame.replace(frame), entered: self.entered.replace(0) }
+    }
+}
+
+/// Closes a frame when it is dropped, also by a panic.
+///
+/// The call in between is made outside of any access to the thread-local: what passes through one is moved, and moving a
+/// future costs more than all of this.
+struct Opened {
+    outer: u64,
+    entered: u32,
+}
+
+impl Opened {
+    fn frame(frame: u64) -> Self {
+        CURRENT.with(|current| current.open(frame))
+    }
+
+    /// How many things of ours have been entered in the frame.
+    fn has_entered(&self) -> u32 {
+        CURRENT.with(|current| current.entered.get())
+    }
+}
+
+impl Drop for Opened {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with(|current| {
+            current.frame.set(self.outer);
+            current.entered.set(self.entered);
+        });
     }
 }
 
@@ -169,32 +182,35 @@ impl Current {
 /// What the inner service proves is proved to the caller. That one may not enter anything else of ours beside it.
 #[inline]
 pub fn pass_through<R>(call: impl FnOnce() -> R) -> R {
-    struct Count<'a> {
-        current: &'a Current,
+    struct Count {
         before: u32,
     }
 
     // Also where the call panics: it may have done something, and somebody may catch that.
-    impl Drop for Count<'_> {
+    impl Drop for Count {
         #[inline]
         fn drop(&mut self) {
-            if self.current.entered.get() == self.before {
-                self.current.enter();
-            }
+            CURRENT.with(|current| {
+                if current.entered.get() == self.before {
+                    current.enter();
+                }
+            });
         }
     }
 
-    CURRENT.with(|current| {
-        let _count = Count { current, before: current.entered.get() };
+    let before = CURRENT.with(|current| {
         current.proof.set(NONE);
-        call()
-    })
+        current.entered.get()
+    });
+    let _count = Count { before };
+    call()
 }
 
 /// Runs `f` so that nothing that is entered in there can prove anything to the layers further out.
 #[inline]
 pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
-    CURRENT.with(|current| current.call_in(NONE, f).0)
+    let _opened = Opened::frame(NONE);
+    f()
 }
 
 /// Withdraws what was proved in this poll.
@@ -232,8 +248,11 @@ impl Entered {
     /// one thing of ours, [`withdraw`] after each poll.
     #[inline]
     pub fn call<R>(&self, call: impl FnOnce() -> R) -> (R, IsBelieved) {
-        let (result, entered) = CURRENT.with(|current| current.call_in(self.frame, call));
-        (result, if entered > 1 { IsBelieved::No } else { IsBelieved::Yes })
+        let opened = Opened::frame(self.frame);
+        let result = call();
+        let is_believed = if opened.has_entered() > 1 { IsBelieved::No } else { IsBelieved::Yes };
+        drop(opened);
+        (result, is_believed)
     }
 }
 
@@ -274,14 +293,28 @@ impl Frame {
     #[inline]
     pub fn call<R>(&mut self, call: impl FnOnce() -> R) -> R {
         self.begin();
-        CURRENT.with(|current| {
-            let number = current.next_frame();
-            let (result, entered) = current.call_in(number, call);
-            if entered == 1 {
-                self.call = number;
+        /// Gives up the number where not exactly one thing was entered.
+        struct OnlyOne<'a> {
+            call: &'a mut u64,
+            opened: Opened,
+        }
+
+        impl Drop for OnlyOne<'_> {
+            #[inline]
+            fn drop(&mut self) {
+                if self.opened.has_entered() != 1 {
+                    *self.call = NONE;
+                }
             }
-            result
-        })
+        }
+
+        let (number, opened) = CURRENT.with(|current| {
+            let number = current.next_frame();
+            (number, current.open(number))
+        });
+        self.call = number;
+        let _only_one = OnlyOne { call: &mut self.call, opened };
+        call()
     }
 
     /// Runs `call`, of which nothing is believed, instead of [`call`](Self::call).

@@ -261,7 +261,7 @@
 //! | event | further fields |
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_core::client)), `upgrade`, `never-repeated`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_core::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | the total passed while the first attempt was under way, told when that failed or was dropped | `total` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!

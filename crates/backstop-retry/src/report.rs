@@ -66,8 +66,6 @@ pub enum StopReason {
     NotTransient,
     /// The request is CONNECT, or asks for another protocol on its connection.
     Upgrade,
-    /// The request says so itself: [`Repeat::Never`](crate::Repeat::Never).
-    NeverRepeated,
     /// The request says that somebody further out repeats it, by the
     /// [`attempt_header`](crate::RetryBuilder::attempt_header).
     OuterTier,
@@ -101,7 +99,6 @@ impl StopReason {
             Self::NotIdempotent => "not-idempotent",
             Self::NotTransient => "not-transient",
             Self::Upgrade => "upgrade",
-            Self::NeverRepeated => "never-repeated",
             Self::OuterTier => "outer-tier",
             Self::EarlyData => "early-data",
             Self::ServerSaidStop => "server-said-stop",

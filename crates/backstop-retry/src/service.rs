@@ -64,15 +64,13 @@ where
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let Policy { settings, copy, budget, .. } = &*self.policy;
-        if settings.max_attempts == 1 {
+        let mut facts = copy.glance(&request);
+        if settings.max_attempts == 1 || facts.is_never_repeated() {
             return RetryFuture::passing(proof::pass_through(|| self.inner.call(request)));
         }
-        let mut facts = copy.glance(&request);
         let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
         let again = if facts.is_upgrade() {
             Err(StopReason::Upgrade)
-        } else if facts.is_never_repeated() {
-            Err(StopReason::NeverRepeated)
         } else if settings.attempt_header.as_ref().is_some_and(is_of_outer_tier) {
             Err(StopReason::OuterTier)
         } else if budget.as_ref().is_some_and(RetryBudget::is_empty) {

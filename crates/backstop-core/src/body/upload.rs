@@ -66,9 +66,12 @@ impl Upload {
     ///
     /// Costs two allocations, or none where the body is watched already: a body that is kept to be sent again is.
     pub fn of<B: WrapBody>(body: &mut B) -> Option<Self> {
-        let (is_ended, watched) = Self::ask(body);
-        if is_ended || watched.is_some() {
-            return watched.filter(|_| !is_ended);
+        // Most requests have none, and are not asked any more than that.
+        if body.is_end_stream() {
+            return None;
+        }
+        if let Some(watched) = Self::ask(body) {
+            return Some(watched);
         }
         let upload = Self(Arc::new(Progress::new()));
         *body = B::wrap(WatchedBody { inner: mem::take(body), progress: Arc::clone(&upload.0) });
@@ -82,14 +85,13 @@ impl Upload {
         erased::visit(body, Watch).flatten()
     }
 
-    /// Whether the body is at its end, and who watches it. Bodies that hold others pass the question on, whatever
-    /// their types.
-    fn ask<B: Body>(body: &B) -> (bool, Option<Self>) {
+    /// Who watches the body already. Bodies that hold others pass the question on, whatever their types.
+    fn ask<B: Body>(body: &B) -> Option<Self> {
         ANSWER.set(None);
         IS_ASKED.set(true);
-        let is_ended = body.is_end_stream();
+        body.is_end_stream();
         IS_ASKED.set(false);
-        (is_ended, ANSWER.take())
+        ANSWER.take()
     }
 
     #[cfg(test)]

@@ -177,28 +177,40 @@ impl Fields {
     /// `facts`, with what the field of this name, in lower case, tells beside those before it.
     #[inline]
     pub(super) fn tell(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
-        // Lengths first: most names have another one, and a look-up in the map would cost more for each of the four.
+        // Lengths first: most names have another one, and a look-up in the map would cost more for each of them. What is read
+        // of a value stays out of line, so that all names are looked at in one small loop.
         match name.len() {
-            7 if self.may_upgrade && name == "upgrade" => {
-                self.names_a_protocol |= items(value).any(is_protocol);
-                self.told_of_upgrade(facts)
-            }
-            10 if self.may_upgrade && name == "connection" => {
-                self.has_upgrade_option |= items(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-                self.told_of_upgrade(facts)
-            }
+            7 if name == "upgrade" => self.tell_upgrade(facts, value),
+            10 if name == "connection" => self.tell_connection(facts, value),
             // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
             10 if name == "early-data" => facts.early_data(),
-            12 if self.is_post && name == "content-type" && grpc::is_content_type(value) => facts.grpc(),
+            12 if self.is_post && name == "content-type" => tell_content_type(facts, value),
             15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
             _ => facts,
         }
     }
 
+    #[inline(never)]
+    fn tell_upgrade(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+        self.names_a_protocol |= items(value).any(is_protocol);
+        self.told_of_upgrade(facts)
+    }
+
+    #[inline(never)]
+    fn tell_connection(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+        self.has_upgrade_option |= items(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+        self.told_of_upgrade(facts)
+    }
+
     /// Either field alone asks for nothing: nginx often sends the option with every request.
     const fn told_of_upgrade(self, facts: RequestFacts) -> RequestFacts {
-        if self.has_upgrade_option && self.names_a_protocol { facts.upgrade() } else { facts }
+        if self.may_upgrade && self.has_upgrade_option && self.names_a_protocol { facts.upgrade() } else { facts }
     }
+}
+
+#[inline(never)]
+fn tell_content_type(facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+    if grpc::is_content_type(value) { facts.grpc() } else { facts }
 }
 
 /// RFC 9110 §9.2.2. A method that we don't know isn't.
