@@ -6,9 +6,9 @@ use backstop_core::Name;
 
 use crate::telemetry;
 
-/// After this many requests in a row for which no provider was eligible, it is told once.
-const TELLING: u32 = 10;
-/// A provider was asked, or it was told.
+/// After this many requests in a row for which no provider was eligible, that is logged, once.
+const LOGGED_AFTER: u32 = 10;
+/// A provider was asked.
 const SETTLED: u32 = u32::MAX;
 
 /// Counts the requests that no provider was eligible for, until one is asked.
@@ -28,10 +28,10 @@ impl Eligibility {
     }
 
     /// A request that may have been processed found no provider that may be asked all the same.
-    pub(crate) fn none_was(&self, chain: &Name) {
-        let next = |count: u32| (count < TELLING).then(|| count + 1);
+    pub(crate) fn none_eligible(&self, chain: &Name) {
+        let next = |count: u32| (count < LOGGED_AFTER).then(|| count + 1);
         match self.0.fetch_update(Relaxed, Relaxed, next) {
-            Ok(count) if count + 1 == TELLING => telemetry::never_eligible(chain),
+            Ok(count) if count + 1 == LOGGED_AFTER => telemetry::never_eligible(chain),
             _ => {}
         }
     }

@@ -34,7 +34,7 @@ use crate::{
     detour::Detour,
     layer::Policy,
     rest::Rest,
-    spare::{Failure, Spare, timed_out},
+    spare::{Failure, Spare, TIMED_OUT},
     telemetry::{self, Called},
 };
 
@@ -241,7 +241,7 @@ where
                     let is_unprocessed = spare.frame.ended();
                     let why_not = match (&polled, elapsed) {
                         (Poll::Ready(result), _) => spare.why_not(result),
-                        (Poll::Pending, elapsed) => elapsed.map(timed_out),
+                        (Poll::Pending, elapsed) => elapsed.map(|_elapsed| TIMED_OUT),
                     };
                     if why_not.is_none() && spare.is_final(&polled) {
                         spare.tell();

@@ -162,8 +162,8 @@ pub(crate) struct Control {
     /// Alone in what it tells, so `Relaxed` is enough.
     word: AtomicU64,
     next_seed: AtomicU64,
-    /// Nobody has been told yet that the provider forced now has no answer.
-    pub(crate) untold: AtomicBool,
+    /// Whether it was logged that the provider forced now had no answer.
+    pub(crate) forced_failure_logged: AtomicBool,
     pub(crate) episodes: Episodes,
     pub(crate) eligibility: Eligibility,
 }
@@ -206,7 +206,7 @@ impl Control {
             providers,
             word: AtomicU64::new(Word::NOBODY.0),
             next_seed,
-            untold: AtomicBool::new(true),
+            forced_failure_logged: AtomicBool::new(false),
             episodes: Episodes::new(),
             eligibility: Eligibility::new(),
         }
@@ -230,7 +230,7 @@ impl Control {
 
     fn set(&self, word: Word) {
         self.word.store(word.0, Relaxed);
-        self.untold.store(true, Relaxed);
+        self.forced_failure_logged.store(false, Relaxed);
         telemetry::forcing(&self.chain, self.forcing(word).as_ref());
     }
 

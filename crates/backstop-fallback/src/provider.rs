@@ -84,12 +84,12 @@ impl<Req, T> Provider<Req, T> {
         Req: Send + 'static,
     {
         #[cfg(feature = "axum")]
-        let (service, is_router) = routed::anew(service);
+        let (service, is_router) = routed::prepare(service);
         // Only cloned under the lock, so that services need not be `Sync`.
         let service = Mutex::new(service);
         let start = move |request| {
             #[cfg(feature = "axum")]
-            let request = if is_router { routed::put_aside(request) } else { request };
+            let request = if is_router { routed::save_extensions(request) } else { request };
             let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
             run(ServiceCall::when_ready(service, request))
         };

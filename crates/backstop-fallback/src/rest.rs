@@ -100,8 +100,7 @@ where
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
-            // It is taken later.
-            let Some(context) = this.context.as_ref() else { return Poll::Pending };
+            let Some(context) = this.context.as_ref() else { polled_again("FallbackFuture") };
             let judge = policy.judge::<S::Error>(*this.facts, context);
             let found = ready!(walk.poll(cx, &judge, frame, |copy| policy.copied(kept, copy)));
             if let Some(found) = found {

@@ -11,26 +11,26 @@ use http::{Extensions, Request};
 
 /// The extensions with which a request came.
 #[derive(Clone)]
-struct Aside(Extensions);
+struct SavedExtensions(Extensions);
 
-/// Readies `service` for requests that were routed already, if it is a router; and whether it is.
-pub(crate) fn anew<S: 'static>(mut service: S) -> (S, bool) {
+/// Prepares `service` for requests that were routed already, if it is a router. Also returns whether it is one.
+pub(crate) fn prepare<S: 'static>(mut service: S) -> (S, bool) {
     let router = (&mut service as &mut dyn Any).downcast_mut::<Router>();
-    let is_router = router.map(|router| *router = mem::take(router).layer(map_request(put_back))).is_some();
+    let is_router = router.map(|router| *router = mem::take(router).layer(map_request(restore_extensions))).is_some();
     (service, is_router)
 }
 
-/// Puts the extensions of a request aside, for a router that was [readied](anew).
-pub(crate) fn put_aside<Req: 'static>(mut request: Req) -> Req {
+/// Puts the extensions of a request aside, for a router that was [prepared](prepare).
+pub(crate) fn save_extensions<Req: 'static>(mut request: Req) -> Req {
     if let Some(request) = (&mut request as &mut dyn Any).downcast_mut::<Request<Body>>() {
-        let aside = Aside(mem::take(request.extensions_mut()));
-        request.extensions_mut().insert(aside);
+        let saved = SavedExtensions(mem::take(request.extensions_mut()));
+        request.extensions_mut().insert(saved);
     }
     request
 }
 
-async fn put_back(mut request: Request<Body>) -> Request<Body> {
-    if let Some(Aside(mut extensions)) = request.extensions_mut().remove() {
+async fn restore_extensions(mut request: Request<Body>) -> Request<Body> {
+    if let Some(SavedExtensions(mut extensions)) = request.extensions_mut().remove() {
         extensions.extend(mem::take(request.extensions_mut()));
         *request.extensions_mut() = extensions;
     }

@@ -136,7 +136,7 @@ where
         result: Result<Option<Committed<S::Response>>, Elapsed>,
     ) -> Result<S::Response, Failure<S, Req>> {
         let nothing = |(reason, outcome)| Failure { result: None, reason, outcome };
-        let committed = result.map_err(timed_out).map_err(nothing)?;
+        let committed = result.map_err(|_elapsed| nothing(TIMED_OUT))?;
         let broke_off = (Reason::Body, Outcome::failure());
         let Committed { answer, to_judge } = committed.ok_or(broke_off).map_err(nothing)?;
         match to_judge.and_then(|answer| self.why_not(&Ok(answer))) {
@@ -178,6 +178,4 @@ where
 }
 
 /// The primary's time was up.
-pub(crate) const fn timed_out(_: Elapsed) -> WhyNot {
-    (Reason::Timeout, Outcome::failure())
-}
+pub(crate) const TIMED_OUT: WhyNot = (Reason::Timeout, Outcome::failure());

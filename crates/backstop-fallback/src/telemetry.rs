@@ -147,7 +147,7 @@ pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
 /// A provider that is being exercised has no answer. The first time is worth a warning.
 pub(crate) fn forced_in_vain(chain: &Control, provider: &Name, failed: &Failed) {
     let Failed { reason, error, .. } = failed;
-    let is_first = chain.untold.swap(false, Relaxed);
+    let is_first = !chain.forced_failure_logged.swap(true, Relaxed);
     let chain = chain.name();
     macro_rules! event {
         ($level:ident) => {

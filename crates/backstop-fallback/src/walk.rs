@@ -15,7 +15,6 @@
 //! 304 and its 101 are no answers.
 
 use std::{
-    borrow::Cow,
     mem,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -53,6 +52,8 @@ pub(crate) struct Walk<Req, T> {
     /// The earliest moment that one of them asked to be tried again at.
     again_at: Option<Instant>,
     may_be_processed: bool,
+    /// How many providers weren't asked because of that.
+    barred: usize,
     /// The first provider's error blames the request: that is its answer, and nobody else is asked.
     is_callers_fault: bool,
     /// The next of the chain's own providers, or the one that is running.
@@ -76,6 +77,7 @@ impl<Req, T> Walk<Req, T> {
             failures: Vec::new(),
             again_at: None,
             may_be_processed: false,
+            barred: 0,
             is_callers_fault: false,
             next: 0,
             running: None,
@@ -146,12 +148,17 @@ impl<Req, T> Walk<Req, T> {
         Poll::Ready(None)
     }
 
-    fn start(&self, frame: &mut Frame, copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>) -> Result<Ask<T>, Failed> {
+    fn start(
+        &mut self,
+        frame: &mut Frame,
+        copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
+    ) -> Result<Ask<T>, Failed> {
         // A provider that isn't asked processes nothing.
         let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
         let repeatable = self.request.may_be_repeated() || !self.may_be_processed;
         if !repeatable && provider.side_effects() != SideEffects::Allowed {
+            self.barred += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
             return Err(Failed { error, ..not_asked(Reason::NotEligible) });
         }
@@ -193,10 +200,8 @@ impl<Req, T> Walk<Req, T> {
             }
             return AllProvidersFailed::of_callers_fault(self.chain.name.clone(), self.failures);
         }
-        if self.failures.iter().filter(|failure| failure.error == Some(Cow::Borrowed(POSSIBLY_PROCESSED))).count()
-            == self.chain.providers.len()
-        {
-            self.chain.control.eligibility.none_was(&self.chain.name);
+        if self.barred == self.chain.providers.len() {
+            self.chain.control.eligibility.none_eligible(&self.chain.name);
         }
         let retry_after = self.again_at.map(|at| at.saturating_duration_since(Instant::now()));
         let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, retry_after);

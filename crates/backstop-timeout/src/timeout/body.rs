@@ -33,8 +33,9 @@ pin_project! {
 }
 
 impl<B> LimitedBody<B> {
-    pub(crate) fn new(inner: B, limit: BodyLimit<'_>) -> Self {
-        let BodyLimit { name, limit, deadline, began } = limit;
+    /// `began` is when the call was first pending, `None` for one that never was.
+    pub(crate) fn new(inner: B, began: Option<Instant>, limit: BodyLimit<'_>) -> Self {
+        let BodyLimit { name, limit, deadline } = limit;
         let now = Instant::now();
         let began = began.unwrap_or(now);
         // Until now the call waited for the response head.

@@ -85,8 +85,6 @@ pub struct BodyLimit<'a> {
     pub(crate) name: &'a Name,
     pub(crate) limit: Duration,
     pub(crate) deadline: Deadline,
-    /// `None` for a call that was never pending.
-    pub(crate) began: Option<Instant>,
 }
 
 impl<Res> Cover<Res> for UntilHeaders {}
@@ -196,7 +194,7 @@ impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
         if !body.is_end_stream()
             && let Some(limit) = limit()
         {
-            *body = B::wrap(LimitedBody::new(mem::take(body), BodyLimit { began: *began, ..limit }));
+            *body = B::wrap(LimitedBody::new(mem::take(body), *began, limit));
         }
     }
 }

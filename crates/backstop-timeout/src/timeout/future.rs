@@ -93,7 +93,7 @@ where
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
                 let call = this.call;
-                let limit = || call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline, began: None });
+                let limit = || call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
                 O::limit_body(response, this.began, limit);
             }
             return polled;
@@ -101,10 +101,8 @@ where
         O::begin(this.began);
         let Some(uploading) = this.uploading else {
             let elapsed = ready!(this.call.poll_limit(cx));
-            return this.context.take().map_or_else(
-                || polled_again("TimeoutFuture"),
-                |context| Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed))),
-            );
+            let Some(context) = this.context.take() else { polled_again("TimeoutFuture") };
+            return Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)));
         };
         uploading.start();
         let rejection = match this.call.as_mut().poll_limit(cx) {
