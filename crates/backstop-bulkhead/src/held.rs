@@ -158,7 +158,8 @@ impl BodyPermit {
         self.until
     }
 
-    /// Gives it back because it has expired, unless a newcomer has taken it. `kept_by` is who held up the body for most of the time.
+    /// Gives it back because it has expired, unless a newcomer has taken it. `kept_by` is who held up the body for most of
+    /// the time.
     pub(crate) fn expire(self, kept_by: SetBy) -> Rejection {
         self.room.take_back_expired();
         self.room.too_late(kept_by, Progress::Called)

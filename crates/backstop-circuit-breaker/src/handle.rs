@@ -194,8 +194,8 @@ impl CircuitBreakerHandle {
     /// with the next failure. A wait or a lease that has begun ends when it was to end. A [`Window`](crate::Window) of
     /// another kind or size, or a way to count that has another one, starts a generation in a closed circuit, with nothing
     /// counted; in any other, it begins to count when the circuit closes. The window before it is freed; the
-    /// one that the layer was built with keeps its memory. The seed stays as it was, and so do classifier, rejections, and until when calls are observed, which no
-    /// [`CircuitBreakerConfig`] holds.
+    /// one that the layer was built with keeps its memory. The seed stays as it was, and so do classifier, rejections, and
+    /// until when calls are observed, which no [`CircuitBreakerConfig`] holds.
     ///
     /// ```
     /// use std::time::Duration;

@@ -69,8 +69,7 @@ thread_local! {
 /// The scope that this thread is in. Small, since every poll of every layer puts another one here and takes it out again.
 struct Current {
     time: Cell<Time>,
-    /// When a limit last began here. Of one that was there when a scope was entered, and isn't any more when that is left,
-    /// it is known so that it began then.
+    /// When a limit last began here. Read where a limit started inside a scope that is left.
     begun: Cell<Moment>,
     /// Whether somebody further out reads what is reported here.
     is_read: Cell<bool>,
@@ -151,7 +150,7 @@ struct Reports {
     elsewhere: Option<Arc<Shared>>,
 }
 
-/// A handle doesn't keep it: what is reported after the scope has gone, nobody reads.
+/// Handles hold it weakly: nobody reads what is reported after the scope has gone.
 type Shared = Mutex<Vec<Degradation>>;
 
 /// A scope: one request's, or one attempt's.
@@ -228,7 +227,7 @@ impl Scope {
         self.enter_with(Some(true), f)
     }
 
-    /// With the word of whoever knows on whether reports are read, or as it is.
+    /// Sets whether reports are read inside. `None` leaves that as it is.
     #[inline]
     fn enter_with<R>(&mut self, is_read: Option<bool>, f: impl FnOnce() -> R) -> R {
         let (outside, was_read) = self.come_in(is_read);
@@ -272,7 +271,7 @@ struct Entered<'a> {
     scope: &'a mut Scope,
     /// The time of what is around it. The reports changed places.
     outside: Time,
-    /// What was changed there.
+    /// Whether reports were read around it, if that was changed.
     was_read: Option<bool>,
 }
 
@@ -314,7 +313,7 @@ pub fn time_left() -> Option<Duration> {
 
 /// The current scope's deadline, if it has passed.
 ///
-/// Time that hasn't begun can't have, and doesn't begin by that.
+/// Does not start a limit that hasn't started.
 #[must_use]
 #[inline]
 pub fn passed() -> Option<Deadline> {

@@ -23,8 +23,9 @@ const GENERATION: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch(u64);
 
-/// A target, or what is stored of one for an owner or as a variant, by a hash of its key that nobody outside this process can foresee: of two targets that somebody chose no
-/// more than of any two.
+/// The hash of a key: that of a target, of what is stored of one for an owner, or of one variant of that.
+///
+/// It is seeded in each process, so that nobody can choose targets that share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TargetId(u64);
 
@@ -63,25 +64,25 @@ impl Removals {
         Epoch(self.count.load(Ordering::SeqCst))
     }
 
-    /// For who is about to remove these targets.
+    /// To be called before these targets are removed.
     pub(crate) fn count(&self, targets: &[TargetId]) {
         let mut recent = self.recent();
         let number = self.next(&recent);
         targets.iter().for_each(|target| recent.removal(*target).number = number);
     }
 
-    /// For who is about to remove all there is.
+    /// To be called before everything is removed.
     pub(crate) fn count_all(&self) {
         let mut recent = self.recent();
         recent.of_all.number = self.next(&recent);
     }
 
-    /// Under the lock: whoever sees that it has been counted up finds out of which targets.
+    /// Under the lock: a reader that sees the new number then finds its targets.
     fn next(&self, _: &MutexGuard<'_, Recent>) -> u64 {
         self.count.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// For who couldn't remove these targets.
+    /// These targets could not be removed.
     pub(crate) fn fail(&self, targets: &[TargetId], at: Moment) {
         let mut recent = self.recent();
         for target in targets {

@@ -103,7 +103,10 @@ fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<Moment> {
 
 /// By weak comparison (RFC 9110 §8.8.3.2).
 fn equal_tags(one: &[u8], other: &[u8]) -> bool {
-    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_owned();
+    fn opaque(tag: &[u8]) -> &[u8] {
+        tag.strip_prefix(b"W/").unwrap_or(tag)
+    }
+
     opaque(one) == opaque(other)
 }
 

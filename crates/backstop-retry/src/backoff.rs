@@ -14,9 +14,9 @@ use backstop_core::Outcome;
 /// How the wait before the next attempt is worked out, where the server has named none: set by
 /// [`RetryBuilder::backoff`](crate::RetryBuilder::backoff).
 ///
-/// With *n* the number of waits, this one included, since the first attempt or since the server last named a delay, *base* and *cap* the settings
-/// [`backoff_base`](crate::RetryBuilder::backoff_base) and [`backoff_cap`](crate::RetryBuilder::backoff_cap), and *c* =
-/// min(cap, base · 2ⁿ⁻¹):
+/// With *n* the number of waits, this one included, since the first attempt or since the server last named a delay, *base*
+/// and *cap* the settings [`backoff_base`](crate::RetryBuilder::backoff_base) and
+/// [`backoff_cap`](crate::RetryBuilder::backoff_cap), and *c* = min(cap, base · 2ⁿ⁻¹):
 ///
 /// | backoff | the wait | shortest | longest |
 /// |---|---|---|---|

@@ -147,7 +147,7 @@ where
                 let outcome = kept.judge(result);
                 if !outcome.transient {
                     if outcome.verdict != Verdict::Success {
-                        kept.say_not_worth_it(1, &outcome, result);
+                        kept.say_not_worth_it(1, &outcome.or_unprocessed(is_unprocessed), result);
                     }
                     // How most requests end. The answer is handed on as it is: moving a response costs more than all the
                     // rest.

@@ -61,8 +61,8 @@ impl<S, Kept, C, K, A> Spare<S, Kept, C, K, A> {
     }
 }
 
-/// Whether this is how a layer further in says that it didn't pass the request on: see
-/// [`Rejection::outcome`](backstop_core::Rejection::outcome).
+/// Whether a layer further in didn't pass the request on: by the reason of its refusal, or by a neutral result that is
+/// proved or said to be unprocessed.
 pub(crate) fn is_refusal(outcome: &Outcome, reason: Reason) -> bool {
     let shape = outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient;
     shape || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull)

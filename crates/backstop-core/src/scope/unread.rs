@@ -7,13 +7,13 @@ use std::{
 
 use crate::{Degradation, Name};
 
-/// The chains of which it was said.
+/// The chains that were warned of.
 static WARNED: LazyLock<Mutex<HashSet<Name>>> = LazyLock::new(Mutex::default);
 
-/// Names come from configuration. Should somebody make them up, this bounds what they cost.
+/// Names come from configuration. This bounds the memory in case they are made up as requests come.
 const MOST_CHAINS: usize = 1024;
 
-/// Says, once for each chain, that its answers leave without a label.
+/// Warns, once for each chain, that its answers leave without a label.
 #[cold]
 pub(super) fn warn(degradation: &Degradation) {
     if is_new(degradation.chain()) {
