@@ -80,13 +80,16 @@ impl Target {
     /// Where it is stored: see [`Root::of`].
     #[cfg(test)]
     pub(crate) fn root(&self, name: &Name) -> Option<Root> {
-        let authorities = authorities(&self.uri, self.host.iter().chain(&self.more_hosts))?;
-        Some(Root::new(name, &authorities, &self.uri))
+        Some(Root::new(name, &self.authorities()?, &self.uri))
+    }
+
+    fn authorities(&self) -> Option<[Option<Authority<'_>>; 2]> {
+        authorities(&self.uri, self.host.iter().chain(&self.more_hosts))
     }
 
     /// All that is to be removed where it changes. To forget too much is safe.
     pub(crate) fn roots_to_forget(&self, name: &Name) -> Vec<Root> {
-        match authorities(&self.uri, self.host.iter().chain(&self.more_hosts)) {
+        match self.authorities() {
             Some([Some(one), None]) => {
                 one.spellings().map(|one| Root::new(name, &[Some(one), None], &self.uri)).collect()
             }
