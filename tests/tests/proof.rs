@@ -198,7 +198,7 @@ async fn a_service_of_two_steps_is_not_believed() {
             .service_fn(|_: Req| async { Ok::<_, BoxError>(Response::new(Body::empty())) })
     };
     for inner in both() {
-        let second = inner.clone();
+        let (second, last) = (inner.clone(), inner.clone());
         let in_turn = service_fn(move |request: Req| {
             let second = second.clone();
             async move {
@@ -215,6 +215,15 @@ async fn a_service_of_two_steps_is_not_believed() {
             }
         });
         assert!(!is_believed(at_once).await);
+        // Only the second one is called at once; the first one isn't ours, and takes its time.
+        let in_turn = service_fn(move |request: Req| {
+            let second = last.clone().call(request);
+            async {
+                tokio::task::yield_now().await;
+                second.await
+            }
+        });
+        assert!(!is_believed(in_turn).await);
     }
 }
 

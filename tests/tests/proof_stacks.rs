@@ -106,7 +106,7 @@ impl Draw {
         if depth == 0 {
             return self.charging_client();
         }
-        match self.one_of(9) {
+        match self.one_of(10) {
             0 => {
                 self.show("handler(charge,");
                 let (inner, charges) = (self.harmless(depth - 1), Arc::clone(&self.charges));
@@ -147,6 +147,22 @@ impl Draw {
                 }))
             }
             3 => {
+                self.show("steps-one-at-once(");
+                let (first, second) = (self.charging(depth - 1), self.harmless(depth - 1));
+                let waits = self.one_of(2) == 1;
+                self.show(if waits { ", waits)" } else { ")" });
+                BoxCloneSyncService::new(service_fn(move |request: Req| {
+                    let (first, second) = (first.clone(), call_now(&second, request));
+                    async move {
+                        if waits {
+                            tokio::task::yield_now().await;
+                        }
+                        first.oneshot(post()).await?;
+                        second.await
+                    }
+                }))
+            }
+            4 => {
                 self.show("fallback(");
                 let primary = self.charging(depth - 1);
                 let provider = self.charging(depth - 1);

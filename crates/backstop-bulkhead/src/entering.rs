@@ -103,6 +103,7 @@ where
     type Output = Result<(S::Future, Permit, IsBelieved), Result<S::Response, S::Error>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.as_mut().project().entered.polled();
         let admitted = ready!(self.as_mut().poll_admitted(cx));
         let this = self.project();
         if let Err(refusal) = admitted {

@@ -261,6 +261,7 @@ impl<S: Service<Req>, Req> Future for ServiceCall<S, Req> {
                     return polled;
                 }
                 Step::Waiting { service, request, entered } => {
+                    entered.polled();
                     if let Err(error) = ready!(service.poll_ready(cx)) {
                         entered.prove();
                         return Poll::Ready(Err(error));

@@ -102,6 +102,7 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        this.entered.polled();
         let polled = this.inner.poll(cx);
         if let Poll::Ready(Err(error)) = &polled
             && transport::is_unprocessed(ErrorRef::new(error))

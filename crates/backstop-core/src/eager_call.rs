@@ -76,11 +76,12 @@ impl<S: Service<Req>, Req> Future for EagerCall<S, Req> {
                     return polled;
                 }
                 Step::Waiting { waiting } => {
-                    if let Some(waiting) = waiting
-                        && let Err(error) = ready!(waiting.0.poll_ready(cx))
-                    {
-                        waiting.2.prove();
-                        return Poll::Ready(Err(error));
+                    if let Some(waiting) = waiting {
+                        waiting.2.polled();
+                        if let Err(error) = ready!(waiting.0.poll_ready(cx)) {
+                            waiting.2.prove();
+                            return Poll::Ready(Err(error));
+                        }
                     }
                     let Some((mut service, request, entered)) = waiting.take().map(|waiting| *waiting) else {
                         polled_again("EagerCall")

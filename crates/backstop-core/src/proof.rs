@@ -5,7 +5,8 @@
 //! and return that client's answer. So proof doesn't travel with results. It belongs to one call:
 //!
 //! **A result is certainly unprocessed for a layer only if something of ours, entered synchronously inside this very
-//! `Service::call` and the only thing of ours entered there, says so in the same poll in which the result comes out.**
+//! `Service::call` and the only thing of ours entered there, says so in the same poll in which the result comes out, and was
+//! polled each time from the first poll on.**
 //!
 //! All else is possibly processed. A [`Rejection`](crate::Rejection) found on a response or in an error informs, and
 //! proves nothing.
@@ -22,7 +23,7 @@
 //! | retries, fallbacks and their `Provider::service` | if every call that they made was unprocessed | each call has a frame of its own |
 //! | `Buffer` | no | another task makes the call |
 //! | a handler, axum's `from_fn`, an async block | no | it makes its calls when it is polled |
-//! | a service of two steps | no | the same, or two things of ours were entered |
+//! | a service of two steps | no | the same, or two things of ours were entered, or one was waited for before the other |
 //! | a spawned task | no | its result comes out in another poll |
 //! | separate `Router::layer` calls | no | the router makes each layer's call when it is polled; one `ServiceBuilder` is believed |
 //!
@@ -30,17 +31,17 @@
 //! is believed everywhere: a classifier that says [`unprocessed`](crate::Outcome::unprocessed), for the layer it was given
 //! to.
 //!
-//! One thing nobody can see: work that isn't a service of ours, done by a middleware between two of our layers in its own
-//! `call`, or in the very poll in which it passes on our refusal. Such a middleware must make its inner call inside an
-//! `async` block, as handlers do.
+//! Two things nobody can see: work that isn't a service of ours, done by a middleware between two of our layers in its own
+//! `call`; and whatever it does beside the call that it made there, while that is polled. Such a middleware must make its
+//! inner call inside an `async` block, as handlers do.
 //!
 //! # In a layer of your own
 //!
 //! | the layer | in `Service::call` | in the future |
 //! |---|---|---|
 //! | calls inward once, at once | [`pass_through`] around the inner call | nothing |
-//! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out |
-//! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::call`] around the inner call |
+//! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out; [`Entered::polled`] before, where that isn't the first one |
+//! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::polled`] in each poll before, then [`Entered::call`] around the inner call |
 //! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
 //! | runs what isn't to be believed | [`unheard`] around it | nothing |
 //!
@@ -76,19 +77,21 @@
 //!
 //! # States
 //!
-//! A thread-local holds the frame that is open, how many things of ours were entered in it, and the frame that was last
-//! proved about. Frames have numbers that no other frame of the process has.
+//! A thread-local holds the frame that is open, how many things of ours were entered in it, the frame that was last
+//! proved about, and the frame whose call is polled for the first time. Frames have numbers that no other frame of the
+//! process has.
 //!
 //! | on | open frame | entered | proof |
 //! |---|---|---|---|
 //! | a frame's call begins | that frame | 0 | none |
-//! | a layer is entered | | one more | none |
+//! | a layer is entered | | one more | none, and no call is in its first poll |
 //! | a layer that passes through has called inward, and nothing was entered there | | one more | |
 //! | a frame's call ends, or panics | the one before | what it was | |
 //! | a layer proves | | | the frame that it was entered in |
 //! | a frame listens | | | none |
 //!
-//! A call is proved unprocessed if exactly one thing was entered in its frame and the proof is about that frame.
+//! A call is proved unprocessed if exactly one thing was entered in its frame and the proof is about that frame. What
+//! isn't polled in the first poll of its frame's call can't prove anything any more: something else was waited for.
 
 use std::{
     cell::Cell,
@@ -104,6 +107,8 @@ struct Current {
     frame: Cell<u64>,
     entered: Cell<u32>,
     proof: Cell<u64>,
+    /// The frame whose call is polled for the first time.
+    first: Cell<u64>,
     next: Cell<u64>,
 }
 
@@ -112,13 +117,20 @@ const NONE: u64 = 0;
 
 impl Current {
     const fn new() -> Self {
-        Self { frame: Cell::new(NONE), entered: Cell::new(0), proof: Cell::new(NONE), next: Cell::new(NONE) }
+        Self {
+            frame: Cell::new(NONE),
+            entered: Cell::new(0),
+            proof: Cell::new(NONE),
+            first: Cell::new(NONE),
+            next: Cell::new(NONE),
+        }
     }
 
     fn enter(&self) {
         self.entered.set(self.entered.get().saturating_add(1));
-        // Whatever is entered from here on may process what an earlier proof was about.
+        // Whatever is entered from here on may process what an earlier proof was about, or a later one.
         self.proof.set(NONE);
+        self.first.set(NONE);
     }
 
     /// A number that no other frame has: futures move between threads.
@@ -222,7 +234,9 @@ pub fn withdraw() {
 /// That this layer was entered, and by whose call.
 #[derive(Debug)]
 pub struct Entered {
+    /// None once it is known that it can prove nothing.
     frame: u64,
+    is_polled: bool,
 }
 
 impl Entered {
@@ -232,14 +246,31 @@ impl Entered {
     pub fn now() -> Self {
         CURRENT.with(|current| {
             current.enter();
-            Self { frame: current.frame.get() }
+            Self { frame: current.frame.get(), is_polled: false }
         })
+    }
+
+    /// This layer's future is polled: to be said at the beginning of each poll of one that isn't over in its first.
+    ///
+    /// Whoever made this call and waited for something else before it asked a second service, of which nothing is known.
+    #[inline]
+    pub fn polled(&mut self) {
+        if !self.is_polled {
+            self.is_polled = true;
+            if CURRENT.with(|current| current.first.get()) != self.frame {
+                self.frame = NONE;
+            }
+        }
     }
 
     /// Says that the request was certainly not processed. Counts for a result that comes out in this very poll.
     #[inline]
     pub fn prove(&self) {
-        CURRENT.with(|current| current.proof.set(self.frame));
+        CURRENT.with(|current| {
+            if self.is_polled || current.first.get() == self.frame {
+                current.proof.set(self.frame);
+            }
+        });
     }
 
     /// Runs `call`, the one inward call of this layer, which it makes now, in its future.
@@ -252,6 +283,8 @@ impl Entered {
         let result = call();
         let is_believed = if opened.has_entered() > 1 { IsBelieved::No } else { IsBelieved::Yes };
         drop(opened);
+        // What was entered in there is polled for the first time in this very poll.
+        CURRENT.with(|current| current.first.set(self.frame));
         (result, is_believed)
     }
 }
@@ -271,6 +304,7 @@ pub struct Frame {
     entered: Entered,
     /// The number of the call that runs; none if nothing can be proved of it.
     call: u64,
+    is_new: bool,
     is_running: bool,
     may_be_processed: bool,
 }
@@ -286,7 +320,8 @@ impl Frame {
     /// A frame of something that isn't a service, and proves nothing to anybody.
     #[must_use]
     pub const fn detached() -> Self {
-        Self { entered: Entered { frame: NONE }, call: NONE, is_running: false, may_be_processed: false }
+        let entered = Entered { frame: NONE, is_polled: true };
+        Self { entered, call: NONE, is_new: true, is_running: false, may_be_processed: false }
     }
 
     /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
@@ -327,13 +362,20 @@ impl Frame {
     fn begin(&mut self) {
         self.may_be_processed |= self.is_running;
         self.is_running = true;
+        self.is_new = true;
         self.call = NONE;
     }
 
     /// To be done before each poll of the call: what was proved before doesn't count.
     #[inline]
-    pub fn listen(&self) {
-        withdraw();
+    pub fn listen(&mut self) {
+        self.entered.polled();
+        let first = if self.is_new { self.call } else { NONE };
+        self.is_new = false;
+        CURRENT.with(|current| {
+            current.proof.set(NONE);
+            current.first.set(first);
+        });
     }
 
     /// The call has ended in this very poll: whether it was certainly not processed. `false` where none runs.

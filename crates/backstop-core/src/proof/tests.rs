@@ -85,6 +85,82 @@ fn what_is_called_in_a_poll_is_not_believed() {
     }));
 }
 
+/// Whether a layer believes that the call was not processed, which it polls to the end.
+fn believes_in_the_end(call: impl FnOnce() -> Answer) -> bool {
+    let mut frame = Frame::open();
+    let mut call = frame.call(call);
+    for _ in 0..10 {
+        frame.listen();
+        if poll_once(&mut call).is_some() {
+            return frame.ended();
+        }
+    }
+    panic!("it never ends")
+}
+
+#[test]
+fn what_was_called_at_once_and_awaited_after_something_else_is_not_believed() {
+    // The other one isn't ours, so that nobody hears of it.
+    let charge = || tokio::task::yield_now();
+    assert!(!believes_in_the_end(|| {
+        let second = refuse();
+        Box::pin(async move {
+            charge().await;
+            second.await
+        })
+    }));
+    // Nor is it where layers of ours stand in between.
+    assert!(!believes_in_the_end(|| {
+        let second = pass_through(|| {
+            let mut frame = Frame::open();
+            let mut call = frame.call(refuse);
+            let answer: Answer = Box::pin(async move {
+                frame.listen();
+                let answer = poll_once(&mut call).unwrap();
+                assert!(frame.ended(), "of its own call it is sure");
+                frame.pass_on();
+                answer
+            });
+            answer
+        });
+        Box::pin(async move {
+            charge().await;
+            second.await
+        })
+    }));
+    assert!(!believes_in_the_end(|| {
+        let error = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let second = client(service_fn(move |()| async move { Err::<&str, _>(error()) })).call(());
+        Box::pin(async move {
+            charge().await;
+            second.await.unwrap_or("failed")
+        })
+    }));
+    assert!(!believes_in_the_end(|| {
+        let at_once = service_fn(|()| {
+            let answer = refuse();
+            async { Ok::<_, Infallible>(answer.await) }
+        });
+        let second = ServiceCall::when_ready(at_once, ());
+        Box::pin(async move {
+            charge().await;
+            second.await.unwrap_or("failed")
+        })
+    }));
+}
+
+#[test]
+fn what_takes_its_time_is_believed_if_it_was_polled_from_the_start() {
+    assert!(believes_in_the_end(|| {
+        let slow = service_fn(|()| async {
+            tokio::task::yield_now().await;
+            Err::<&str, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+        });
+        let call = client(slow).call(());
+        Box::pin(async { call.await.unwrap_or("failed") })
+    }));
+}
+
 #[test]
 fn what_was_proved_in_an_earlier_poll_is_not_believed() {
     let mut frame = Frame::open();

@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, proof::Entered, scope};
+use backstop_core::{
+    Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, polled_again, proof::Entered, scope,
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -139,13 +141,16 @@ where
         loop {
             let (entered, (inner, request)) = match self.as_mut().project().state.project() {
                 StateProject::Calling { call } => return call.poll(cx),
-                StateProject::Looking { looking, entered } => match ready!(looking.as_mut().poll(cx)) {
-                    Ok(response) => return Poll::Ready(Ok(response)),
-                    Err(call) => {
-                        let Some(entered) = entered.take() else { return Poll::Pending };
-                        (entered, call)
+                StateProject::Looking { looking, entered } => {
+                    entered.as_mut().map(Entered::polled);
+                    match ready!(looking.as_mut().poll(cx)) {
+                        Ok(response) => return Poll::Ready(Ok(response)),
+                        Err(call) => {
+                            let Some(entered) = entered.take() else { polled_again("StaleWhileRevalidateFuture") };
+                            (entered, call)
+                        }
                     }
-                },
+                }
             };
             let call = ServiceCall::when_ready_for(entered, inner, request);
             self.as_mut().project().state.set(State::Calling { call });
