@@ -15,8 +15,9 @@ const LONGEST_SOURCE: usize = 4 * LONGEST;
 
 /// Says what a log shows of an error: its text, made safe, unless the layer was given a closure.
 ///
-/// The text is that of the error and its causes, cut to 256 bytes. Control characters are escaped, and URLs lose their
-/// user information and query, which may hold secrets. It stays in logs and in results for handlers: no response carries it.
+/// The text is that of the error and its causes, cut to 256 bytes. Control characters are escaped, and URLs lose their user
+/// information, query and fragment, which may hold secrets. It stays in logs and in results for handlers: no response
+/// carries it.
 ///
 /// ```
 /// use std::io;
@@ -102,27 +103,59 @@ impl Write for Bounded {
     }
 }
 
-/// Leaves user information and queries out of URLs.
+/// Leaves user information, queries and fragments out of URLs.
 fn without_secrets(text: &str, was_cut: bool) -> String {
-    let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')' | '`');
+    let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`');
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
+        let closing = closing(&rest[..at]);
         let (before, after) = rest.split_at(at + "://".len());
         clean.push_str(before);
         let end = after.find(ends_url).unwrap_or(after.len());
-        let (url, after) = after.split_at(end);
-        if after.is_empty() && was_cut {
+        if end == after.len() && was_cut {
             // Whether what was cut off made this a secret is unknown.
             return clean;
         }
-        let (authority, path) = url.split_at(url.find(['/', '?', '#']).unwrap_or(url.len()));
-        clean.push_str(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
-        clean.push_str(&path[..path.find('?').unwrap_or(path.len())]);
+        // Such a mark may be part of the URL: only the last one closes it.
+        let end = closing.and_then(|closing| after[..end].rfind(closing)).unwrap_or(end);
+        let (url, after) = after.split_at(end);
+        let url = without_user(url);
+        let url = &url[..url.find(['?', '#']).unwrap_or(url.len())];
+        let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
+        clean.push_str(host);
+        // There may be another one in it.
+        clean.push_str(&without_secrets(path, false));
         rest = after;
     }
     clean.push_str(rest);
     clean
+}
+
+/// The mark that closes a URL, if one was opened before its scheme.
+fn closing(before: &str) -> Option<char> {
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    match before.trim_end_matches(is_scheme).chars().next_back()? {
+        '(' => Some(')'),
+        '\'' => Some('\''),
+        _ => None,
+    }
+}
+
+/// What follows the user information.
+fn without_user(url: &str) -> &str {
+    let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+    if let Some((user, _)) = authority.rsplit_once('@') {
+        return &url[user.len() + 1..];
+    }
+    // A password that isn't escaped looks like a port that is none.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    match authority.rsplit_once(':') {
+        Some((_, port)) if !is_port(port) && !authority.starts_with('[') => {
+            url.rsplit_once('@').map_or(url, |(_, after)| after)
+        }
+        _ => url,
+    }
 }
 
 /// Escapes what could forge a line of a log or hide a part of it: control characters, line separators, and the marks that
@@ -180,6 +213,19 @@ mod tests {
             ("http://shop.example?t=1#f and http://b/?c", "http://shop.example and http://b/"),
             ("a @ b ? c", "a @ b ? c"),
             ("://", "://"),
+            // Parentheses and apostrophes may be part of a URL (RFC 3986 §2.2).
+            ("http://bob:s(e)cr'et@host/", "http://host/"),
+            ("(http://bob:s(ecret@host/), twice", "(http://host/), twice"),
+            ("GET http://host/a?f='x'&token=1 failed", "GET http://host/a failed"),
+            ("GET 'http://host/a?f=(x)&token=1', twice", "GET 'http://host/a', twice"),
+            // One in another, as proxies have it.
+            ("http://proxy/https://bob:pw@host/a?t=1 failed", "http://proxy/https://host/a failed"),
+            // Not escaped as it should be, which is why there is an error.
+            ("bad port: redis://:p/w@host/0", "bad port: redis://host/0"),
+            ("bad port: postgres://bob:p#w?d@host/0", "bad port: postgres://host/0"),
+            ("http://host:80/@scope/b and http://[::1]/a@b", "http://host:80/@scope/b and http://[::1]/a@b"),
+            // Tokens come in fragments, too.
+            ("http://host/a#access_token=1", "http://host/a"),
         ] {
             assert_eq!(text(from), to);
         }

@@ -252,7 +252,7 @@ impl Entered {
 
     /// This layer's future is polled: to be said at the beginning of each poll of one that isn't over in its first.
     ///
-    /// Whoever made this call and waited for something else before it asked a second service, of which nothing is known.
+    /// Who made this call, and waited for something else first, has asked a second service, of which nothing is known.
     #[inline]
     pub fn polled(&mut self) {
         if !self.is_polled {

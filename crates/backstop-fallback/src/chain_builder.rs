@@ -144,7 +144,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     }
 
     /// What logs and [`ProviderFailure::error`](crate::ProviderFailure) show of an error: unless set, its text and that
-    /// of its causes, cut to 256 bytes, with control characters escaped and without the user information and query of URLs.
+    /// of its causes, cut to 256 bytes, with control characters escaped and without the user information, query and fragment
+    /// of URLs.
     ///
     /// `None` shows nothing. The closure's text is cut and escaped in the same way.
     pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
