@@ -147,7 +147,10 @@ impl<St: Store> LastKnownGoodBuilder<St> {
     /// - names that end in `-Key`, `_Key`, `Token`, `-Secret`, `-JWT` or `-Assertion`, as `X-Api-Key` and `X-Csrf-Token` do;
     ///   also `Apikey` and `X-Apikey`;
     /// - names that begin with `X-Auth`, as `X-Auth-Request-User` does;
-    /// - `Remote-User`, `X-Remote-User`, `X-Forwarded-User`, `X-Forwarded-Email`, `X-Forwarded-Client-Cert`.
+    /// - `Remote-User`, `X-Remote-User`, `X-Forwarded-User`, `X-Forwarded-Email`, `X-Forwarded-Preferred-Username`,
+    ///   `X-Forwarded-Client-Cert`, `Ssl-Client-Cert`, `X-Webauth-User`, `X-User-Id`, `X-Session-Id`;
+    /// - `X-Goog-Authenticated-User-Email`, `X-Goog-Authenticated-User-Id`, `X-Ms-Client-Principal`,
+    ///   `X-Ms-Client-Principal-Id`, `X-Amzn-Oidc-Identity`.
     pub fn credentials(mut self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.config.credentials = fields.into_iter().collect();
         self

@@ -25,11 +25,21 @@ pub(crate) fn is_one(name: &str) -> bool {
                 | "dpop"
                 | "proxy-authorization"
                 | "remote-user"
+                | "ssl-client-cert"
+                | "x-amzn-oidc-identity"
                 | "x-apikey"
                 | "x-forwarded-client-cert"
                 | "x-forwarded-email"
+                | "x-forwarded-preferred-username"
                 | "x-forwarded-user"
+                | "x-goog-authenticated-user-email"
+                | "x-goog-authenticated-user-id"
+                | "x-ms-client-principal"
+                | "x-ms-client-principal-id"
                 | "x-remote-user"
+                | "x-session-id"
+                | "x-user-id"
+                | "x-webauth-user"
         )
 }
 
@@ -52,6 +62,16 @@ mod tests {
             "x-forwarded-email",
             "x-forwarded-user",
             "x-remote-user",
+            "ssl-client-cert",
+            "x-amzn-oidc-identity",
+            "x-forwarded-preferred-username",
+            "x-goog-authenticated-user-email",
+            "x-goog-authenticated-user-id",
+            "x-ms-client-principal",
+            "x-ms-client-principal-id",
+            "x-session-id",
+            "x-user-id",
+            "x-webauth-user",
             "x-api-key",
             "api-key",
             "api_key",
