@@ -42,8 +42,9 @@
 //! | calls inward once, at once | [`pass_through`] around the inner call | nothing |
 //! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out; [`Entered::polled`] before, where that isn't the first one |
 //! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::polled`] in each poll before, then [`Entered::call`] around the inner call |
-//! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
+//! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::waits`] after it where it is pending, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
 //! | runs what isn't to be believed | [`unheard`] around it | nothing |
+//! | runs what processes nothing | the same | [`processing_nothing`] around each poll |
 //!
 //! A layer that does none of this is never believed, and hides nothing.
 //!
@@ -90,6 +91,9 @@
 //! | a layer proves | | | the frame that it was entered in |
 //! | a frame listens | | | none |
 //!
+//! It also counts what is entered while no frame is open. That a poll raises that count says that something else is done
+//! beside the call.
+//!
 //! A call is proved unprocessed if exactly one thing was entered in its frame and the proof is about that frame. What
 //! isn't polled in the first poll of its frame's call can't prove anything any more: something else was waited for.
 
@@ -109,6 +113,8 @@ struct Current {
     proof: Cell<u64>,
     /// The frame whose call is polled for the first time.
     first: Cell<u64>,
+    /// How many things of ours were entered while no frame was open: by polls, beside the calls that frames know of.
+    beside: Cell<u32>,
     next: Cell<u64>,
 }
 
@@ -122,6 +128,7 @@ impl Current {
             entered: Cell::new(0),
             proof: Cell::new(NONE),
             first: Cell::new(NONE),
+            beside: Cell::new(0),
             next: Cell::new(NONE),
         }
     }
@@ -131,6 +138,9 @@ impl Current {
         // Whatever is entered from here on may process what an earlier proof was about, or a later one.
         self.proof.set(NONE);
         self.first.set(NONE);
+        if self.frame.get() == NONE {
+            self.beside.set(self.beside.get().wrapping_add(1));
+        }
     }
 
     /// A number that no other frame has: futures move between threads.
@@ -225,6 +235,28 @@ pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// The same, for a poll of what certainly processes nothing: a call that is made beside it is believed all the same.
+#[inline]
+pub fn processing_nothing<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore {
+        beside: u32,
+        first: u64,
+    }
+
+    impl Drop for Restore {
+        #[inline]
+        fn drop(&mut self) {
+            CURRENT.with(|current| {
+                current.beside.set(self.beside);
+                current.first.set(self.first);
+            });
+        }
+    }
+
+    let _restore = CURRENT.with(|current| Restore { beside: current.beside.get(), first: current.first.get() });
+    unheard(f)
+}
+
 /// Withdraws what was proved in this poll.
 #[inline]
 pub fn withdraw() {
@@ -304,6 +336,8 @@ pub struct Frame {
     entered: Entered,
     /// The number of the call that runs; none if nothing can be proved of it.
     call: u64,
+    /// What was entered beside it when it was last about to be polled.
+    beside: u32,
     is_new: bool,
     is_running: bool,
     may_be_processed: bool,
@@ -321,7 +355,7 @@ impl Frame {
     #[must_use]
     pub const fn detached() -> Self {
         let entered = Entered { frame: NONE, is_polled: true };
-        Self { entered, call: NONE, is_new: true, is_running: false, may_be_processed: false }
+        Self { entered, call: NONE, beside: 0, is_new: true, is_running: false, may_be_processed: false }
     }
 
     /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
@@ -375,14 +409,23 @@ impl Frame {
         CURRENT.with(|current| {
             current.proof.set(NONE);
             current.first.set(first);
+            self.beside = current.beside.get();
         });
+    }
+
+    /// The call is pending after this very poll. If something else of ours was entered meanwhile, nothing that the call says
+    /// later is believed: it may have been made beside another one.
+    pub fn waits(&mut self) {
+        if CURRENT.with(|current| current.beside.get()) != self.beside {
+            self.call = NONE;
+        }
     }
 
     /// The call has ended in this very poll: whether it was certainly not processed. `false` where none runs.
     #[inline]
     pub fn ended(&mut self) -> bool {
-        let proof = CURRENT.with(|current| current.proof.get());
-        let is_unprocessed = self.call != NONE && proof == self.call;
+        let (proof, beside) = CURRENT.with(|current| (current.proof.get(), current.beside.get()));
+        let is_unprocessed = self.call != NONE && proof == self.call && beside == self.beside;
         self.may_be_processed |= self.is_running && !is_unprocessed;
         self.is_running = false;
         self.call = NONE;

@@ -227,7 +227,10 @@ where
                         Poll::Ready(_) => None,
                         Poll::Pending => {
                             spare.start();
-                            let elapsed = ready!(attempt.as_mut().poll_limit(cx));
+                            let Poll::Ready(elapsed) = attempt.as_mut().poll_limit(cx) else {
+                                spare.frame.waits();
+                                return Poll::Pending;
+                            };
                             if let Some(too_slow) = spare.too_slow() {
                                 // No provider could be faster.
                                 let Some(Spare { policy, context, .. }) = slot.take() else {

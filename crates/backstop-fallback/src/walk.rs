@@ -17,12 +17,12 @@
 use std::{
     mem,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use backstop_core::{
     AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Freshness, Name, NotCopied, Outcome, ProviderFailure,
-    Pushback, Reason, RequestFacts, proof::Frame,
+    Pushback, Reason, RequestFacts, proof, proof::Frame,
 };
 use tokio::time::Instant;
 
@@ -117,8 +117,17 @@ impl<Req, T> Walk<Req, T> {
                 Some(ask) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
+                    let Chain { providers, committer, error_text, .. } = &*self.chain;
+                    let mut poll = || ask.poll(cx, judge, accepts, committer.as_ref(), error_text);
                     frame.listen();
-                    match ready!(ask.poll(cx, judge, accepts, self.chain.committer.as_ref(), &self.chain.error_text)) {
+                    // What processes nothing may call what it likes.
+                    let polled =
+                        if providers[self.next].processes_nothing() { proof::processing_nothing(poll) } else { poll() };
+                    let Poll::Ready(result) = polled else {
+                        frame.waits();
+                        return Poll::Pending;
+                    };
+                    match result {
                         Ok(answer) => {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));

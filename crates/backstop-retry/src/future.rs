@@ -139,6 +139,7 @@ where
                 frame.listen();
                 let polled = scope.enter(|| future.poll(cx));
                 let Poll::Ready(result) = &polled else {
+                    frame.waits();
                     // The time of all attempts begins with the wait for the first one.
                     scope.begin();
                     return Poll::Pending;

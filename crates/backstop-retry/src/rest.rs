@@ -157,17 +157,18 @@ where
     A: KeepAnswer<S::Response>,
 {
     repeats.frame.listen();
-    let result = if repeats.has_last() {
-        match ready!(attempt.as_mut().poll(cx)) {
-            Ok(result) => result,
-            Err(_) => {
-                repeats.frame.ended();
-                let last = repeats.take_last(StopReason::TotalPassed);
-                return Poll::Ready(Step::Finish(last.unwrap_or_else(|| polled_again("RetryFuture"))));
-            }
+    let polled = if repeats.has_last() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) };
+    let result = match polled {
+        Poll::Pending => {
+            repeats.frame.waits();
+            return Poll::Pending;
         }
-    } else {
-        ready!(attempt.as_mut().poll_call(cx))
+        Poll::Ready(Ok(result)) => result,
+        Poll::Ready(Err(_)) => {
+            repeats.frame.ended();
+            let last = repeats.take_last(StopReason::TotalPassed);
+            return Poll::Ready(Step::Finish(last.unwrap_or_else(|| polled_again("RetryFuture"))));
+        }
     };
     let is_unprocessed = repeats.frame.ended();
     let reports = attempt.take_reports();

@@ -94,6 +94,7 @@ fn believes_in_the_end(call: impl FnOnce() -> Answer) -> bool {
         if poll_once(&mut call).is_some() {
             return frame.ended();
         }
+        frame.waits();
     }
     panic!("it never ends")
 }
@@ -145,6 +146,44 @@ fn what_was_called_at_once_and_awaited_after_something_else_is_not_believed() {
         Box::pin(async move {
             charge().await;
             second.await.unwrap_or("failed")
+        })
+    }));
+}
+
+#[test]
+fn what_was_called_at_once_and_failed_beside_something_else_is_not_believed() {
+    let beside = |first_charges: bool| {
+        believes_in_the_end(move || {
+            let slow = service_fn(|()| async {
+                tokio::task::yield_now().await;
+                Err::<&str, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+            });
+            let second = client(slow).call(());
+            Box::pin(async move {
+                let charge = async {
+                    if !first_charges {
+                        tokio::task::yield_now().await;
+                    }
+                    client(service_fn(|()| async { Ok::<_, Infallible>("charged") })).call(()).await
+                };
+                _ = tokio::join!(second, charge);
+                "failed"
+            })
+        })
+    };
+    assert!(!beside(true));
+    assert!(!beside(false));
+    // What is known to process nothing may be called beside it.
+    assert!(believes_in_the_end(|| {
+        let second = client(service_fn(|()| async {
+            tokio::task::yield_now().await;
+            Err::<&str, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+        }))
+        .call(());
+        Box::pin(async move {
+            drop(processing_nothing(refuse));
+            _ = second.await;
+            "failed"
         })
     }));
 }
