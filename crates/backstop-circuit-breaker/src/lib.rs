@@ -16,7 +16,8 @@
 //!
 //! Don't put one layer, or its clones, on both sides of the same request, around a server and around a client that the
 //! server calls. Each failure would count twice, and once the circuit has opened it never closes: its only probe calls
-//! the client, which is refused because a probe is under way. Give each side a layer of its own. A `WARN` tells of it, once.
+//! the client, which is refused because a probe is under way. Give each side a layer of its own. The layer
+//! logs one `WARN` when it finds this.
 //!
 //! # Example
 //!

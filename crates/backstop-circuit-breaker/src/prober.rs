@@ -1,4 +1,4 @@
-//! Probe calls that nobody waits for.
+//! Probe calls made in the background, without a caller.
 
 use std::{
     fmt,

@@ -361,7 +361,6 @@ impl Frame {
     /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
     #[inline]
     pub fn call<R>(&mut self, call: impl FnOnce() -> R) -> R {
-        self.begin();
         /// Gives up the number where not exactly one thing was entered.
         struct OnlyOne<'a> {
             call: &'a mut u64,
@@ -377,6 +376,7 @@ impl Frame {
             }
         }
 
+        self.begin();
         let (number, opened) = CURRENT.with(|current| {
             let number = current.next_frame();
             (number, current.open(number))

@@ -312,7 +312,7 @@ mod tests {
 
     const KEYS: u32 = 100_000;
 
-    /// Full of keys, of which those are spare that `is_spare` says so of.
+    /// A full table. `is_spare` says which keys may be dropped.
     fn full(is_spare: impl Fn(u32) -> bool) -> (Shards<u32, Arc<Counting>>, Arc<AtomicU64>) {
         let (shards, looks) = (Shards::new(KEYS), Arc::<AtomicU64>::default());
         for key in 0..KEYS {

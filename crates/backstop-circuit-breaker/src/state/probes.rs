@@ -169,7 +169,7 @@ impl Probes {
         match time_left {
             // It was long enough.
             Some((time_left, _)) if succeeded => self.too_short = self.too_short.min(time_left),
-            // All of it has passed. Twice as long, so that whoever adds a little each time is soon let in no more.
+            // All of its time has passed. Doubled, so that a caller who adds a little each time is soon kept out.
             Some((time_left, took)) if finished.abandoned && took >= time_left => {
                 self.too_short = self.too_short.max(time_left.saturating_mul(2));
             }
