@@ -88,7 +88,7 @@
 //! | when | what | source |
 //! |---|---|---|
 //! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
-//! | the service answers 404, 410 or 451 | the same variant (in every coding, if it varies by nothing else), for this principal, or shared: it is gone for whoever asks | RFC 9110 §15.5.5, §15.5.11; RFC 7725 |
+//! | the service answers 404, 410 or 451 | the same variant, by every field that any stored answer of this target varies by (in every coding, if it varies by nothing else), for this principal, or shared: it is gone for whoever asks | RFC 9110 §15.5.5, §15.5.11; RFC 7725 |
 //! | … to a request with credentials and no principal | the same only if the answer is `public`, else nothing: it may be hidden from this caller alone | as RFC 9111 §3.5 |
 //! | 401, 403 | all variants of this principal's; nothing shared: it says who may not see it, and that may be a robot | RFC 9110 §15.5.2, §15.5.4 |
 //! | 3xx (but 304) | the same variant of this principal's; nothing shared: where one is sent often depends on the scheme, the session or the region of one caller | RFC 9110 §15.4 |
