@@ -12,8 +12,8 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
+    failure::Failure,
     held::{Held, Link},
-    metrics::FailureReason,
     state::Nanos,
 };
 
@@ -54,28 +54,29 @@ where
             return Pin::new(inner).poll_frame(cx);
         };
         let polled = call.run(|| Pin::new(&mut *inner).poll_frame(cx));
-        let outcome = match &polled {
+        let (outcome, failure) = match &polled {
             Poll::Pending => {
                 call.wait_for_body(pending_first);
                 return Poll::Pending;
             }
-            Poll::Ready(Some(Err(error))) => Some(broken(judge_error(call.link().classify(), ErrorRef::new(error)))),
-            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
-                Some(trailers) if *status_to_come => Some(judge(call.link().classify(), trailers)),
-                Some(_) => Some(Outcome::success()),
-                // Who knows that by this frame may not ask again.
-                None if inner.is_end_stream() => Some(ended(*status_to_come)),
-                None => None,
-            },
-            Poll::Ready(None) => Some(ended(*status_to_come)),
-        };
-        match outcome {
-            None => call.has_got_on(),
-            Some(outcome) => {
-                call.finish(outcome, FailureReason::Body);
-                *held = None;
+            Poll::Ready(Some(Err(error))) => {
+                let error = ErrorRef::new(error);
+                (broken(judge_error(call.link().classify(), error)), Failure::Body(error))
             }
-        }
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
+                Some(trailers) if *status_to_come => judge(call.link().classify(), trailers),
+                Some(_) => (Outcome::success(), Failure::Slow),
+                // Who knows that by this frame may not ask again.
+                None if inner.is_end_stream() => ended(*status_to_come),
+                None => {
+                    call.has_got_on();
+                    return polled;
+                }
+            },
+            Poll::Ready(None) => ended(*status_to_come),
+        };
+        call.finish(outcome, failure);
+        *held = None;
         polled
     }
 
@@ -93,15 +94,18 @@ fn broken(outcome: Outcome) -> Outcome {
     if outcome.verdict == Verdict::Neutral { Outcome::success() } else { outcome }
 }
 
-const fn ended(status_to_come: bool) -> Outcome {
-    if status_to_come { Outcome::failure() } else { Outcome::success() }
+const fn ended(status_to_come: bool) -> (Outcome, Failure<'static>) {
+    (if status_to_come { Outcome::failure() } else { Outcome::success() }, Failure::NoStatus)
 }
 
 /// What trailers tell that must tell a status.
-fn judge<B, C>(classify: &C, trailers: &HeaderMap) -> Outcome
+fn judge<B, C>(classify: &C, trailers: &HeaderMap) -> (Outcome, Failure<'static>)
 where
     B: Default,
     C: Classify<http::Response<B>>,
 {
-    grpc::trailers_only(trailers.clone()).map_or_else(Outcome::failure, |answer| classify.classify(Ok(&answer)))
+    match grpc::trailers_only(trailers.clone()) {
+        None => (Outcome::failure(), Failure::NoStatus),
+        Some(answer) => (classify.classify(Ok(&answer)), Failure::Trailers(classify.reason(Ok(&answer)))),
+    }
 }

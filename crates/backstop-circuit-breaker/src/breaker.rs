@@ -1,13 +1,14 @@
 //! What all services, permits and handles of a layer share.
 
-use std::{fmt, mem, num::NonZero, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, mem, num::NonZero, sync::Arc, time::Duration};
 
-use backstop_core::{Blame, Name, Outcome, SetBy, Upload, Verdict, scope};
+use backstop_core::{Blame, ErrorRef, Name, Outcome, SetBy, Upload, Verdict, scope};
 
 use crate::{
     common::{Common, nanos},
     config::Settings,
-    metrics::{self, FailureReason},
+    failure::Failure,
+    metrics,
     state::{self, Admission, Circuit, Nanos, Refused},
     telemetry::Telemetry,
 };
@@ -68,13 +69,19 @@ impl Breaker {
     }
 
     /// A call that ended before it began, because the service failed to become ready.
-    pub(crate) fn record_without_call(&self, outcome: Outcome) {
+    pub(crate) fn record_without_call(&self, outcome: Outcome, error: ErrorRef<'_>) {
         if outcome.verdict == Verdict::Failure
             && let Ok(admission) = self.circuit.admit(|| self.now(), time_left)
         {
-            metrics::failed(self.name(), FailureReason::NotReady);
-            self.circuit.record(admission, self.common().finished(outcome, false), || self.now());
+            let failure = Failure::NotReady(error);
+            metrics::failed(self.name(), failure);
+            let finished = self.common().finished(outcome, false);
+            self.circuit.record_failed(admission, finished, || self.now(), &|| self.error_text(failure));
         }
+    }
+
+    fn error_text(&self, failure: Failure<'_>) -> Option<Cow<'static, str>> {
+        failure.text(self.common().error_text())
     }
 
     /// What a refused caller is told to wait where the circuit stays open for `wait`.
@@ -177,7 +184,7 @@ impl Permit {
     pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
         let slow = self.is_slow(breaker);
         if slow && self.admission.is_probe() {
-            self.record(breaker, Outcome::success(), FailureReason::Slow);
+            self.record(breaker, Outcome::success(), Failure::Slow);
             return false;
         }
         self.stage = Stage::Body { slow };
@@ -201,7 +208,7 @@ impl Permit {
             && breaker.common().counts_by_head(since, now)
         {
             self.stage = Stage::Counted;
-            self.count(breaker, Outcome::success(), FailureReason::Slow, slow);
+            self.count(breaker, Outcome::success(), Failure::Slow, slow);
         }
     }
 
@@ -211,10 +218,10 @@ impl Permit {
     }
 
     #[inline]
-    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
+    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
         let at_once = self.pending_since.is_none() && matches!(self.stage, Stage::Head | Stage::Body { slow: false });
         if !at_once || outcome.verdict != Verdict::Success {
-            self.record(breaker, outcome, reason);
+            self.record(breaker, outcome, failure);
         } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
             self.ended = true;
         } else {
@@ -231,27 +238,31 @@ impl Permit {
     }
 
     #[inline(never)]
-    fn record(&mut self, breaker: &Breaker, outcome: Outcome, reason: FailureReason) {
+    fn record(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
         if mem::replace(&mut self.ended, true) {
             return;
         }
         match self.stage {
-            Stage::Head => self.count(breaker, outcome, reason, self.is_slow(breaker)),
-            Stage::Body { slow } => self.count(breaker, outcome, reason, slow),
+            Stage::Head => self.count(breaker, outcome, failure, self.is_slow(breaker)),
+            Stage::Body { slow } => self.count(breaker, outcome, failure, slow),
             // A stream that breaks speaks against the service, however long it has lasted.
-            Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, reason, false),
+            Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, failure, false),
             Stage::Counted => {}
         }
     }
 
-    fn count(&self, breaker: &Breaker, outcome: Outcome, reason: FailureReason, slow: bool) {
-        match outcome.verdict {
-            Verdict::Failure => metrics::failed(breaker.name(), reason),
-            Verdict::Success if slow => metrics::failed(breaker.name(), FailureReason::Slow),
-            Verdict::Success | Verdict::Neutral => {}
-        }
+    fn count(&self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>, slow: bool) {
         let finished = breaker.common().finished(outcome, slow);
-        breaker.circuit.record(self.admission, finished, || breaker.now());
+        let failure = match outcome.verdict {
+            Verdict::Failure => failure,
+            Verdict::Success if slow => Failure::Slow,
+            Verdict::Success | Verdict::Neutral => {
+                return breaker.circuit.record(self.admission, finished, || breaker.now());
+            }
+        };
+        metrics::failed(breaker.name(), failure);
+        let error = || breaker.error_text(failure);
+        breaker.circuit.record_failed(self.admission, finished, || breaker.now(), &error);
     }
 
     /// Where the call hasn't ended, it never will.
@@ -264,8 +275,8 @@ impl Permit {
 
     #[cold]
     fn drop_unfinished(&mut self, breaker: &Breaker) {
-        let reason = if self.running { FailureReason::Panic } else { FailureReason::Dropped };
-        self.record(breaker, self.outcome_of_drop(breaker), reason);
+        let failure = if self.running { Failure::Panic } else { Failure::Dropped };
+        self.record(breaker, self.outcome_of_drop(breaker), failure);
     }
 
     /// Whether the call has been slow so far, without the time in which it waited for the request's body.

@@ -3,7 +3,8 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{
-    ClassifyFn, ConfigError, ErrorRef, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
+    ClassifyFn, ConfigError, ErrorRef, ErrorText, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith,
+    Rejection,
 };
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     config: CircuitBreakerConfig,
+    error_text: ErrorText,
     classify: C,
     reject: J,
     observe: PhantomData<fn() -> O>,
@@ -23,7 +25,13 @@ pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject, O = UntilHead
 
 impl CircuitBreakerBuilder {
     pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
-        Self { config, classify: HttpClassify::new(), reject: HttpReject::default(), observe: PhantomData }
+        Self {
+            config,
+            error_text: ErrorText::default(),
+            classify: HttpClassify::new(),
+            reject: HttpReject::default(),
+            observe: PhantomData,
+        }
     }
 }
 
@@ -181,9 +189,20 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
+    /// What the log shows of the error that opened the circuit: unless set, its text and that of its causes, cut to 256
+    /// bytes, with control characters escaped and without the user information, query and fragment of URLs.
+    ///
+    /// `None` shows nothing. The closure's text is cut and escaped in the same way. A call that failed without an error
+    /// shows why instead, such as `status 503`.
+    pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.error_text = ErrorText::new(text);
+        self
+    }
+
     /// Judges results with `classify`.
     pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J, O> {
-        CircuitBreakerBuilder { config: self.config, classify, reject: self.reject, observe: PhantomData }
+        let Self { config, error_text, reject, .. } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
     }
 
     /// Judges results with a closure.
@@ -196,12 +215,7 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError, O> {
-        CircuitBreakerBuilder {
-            config: self.config,
-            classify: self.classify,
-            reject: RejectAsError::new(),
-            observe: PhantomData,
-        }
+        self.reject(RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
@@ -209,12 +223,12 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        CircuitBreakerBuilder {
-            config: self.config,
-            classify: self.classify,
-            reject: RejectWith::new(make),
-            observe: PhantomData,
-        }
+        self.reject(RejectWith::new(make))
+    }
+
+    fn reject<J2>(self, reject: J2) -> CircuitBreakerBuilder<C, J2, O> {
+        let Self { config, error_text, classify, .. } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
     }
 
     /// Until when a call is watched: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
@@ -229,8 +243,8 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
     pub fn observe<O2>(self, until: O2) -> CircuitBreakerBuilder<C, J, O2> {
         _ = until;
-        let Self { config, classify, reject, observe: _ } = self;
-        CircuitBreakerBuilder { config, classify, reject, observe: PhantomData }
+        let Self { config, error_text, classify, reject, observe: _ } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
     }
 
     /// The layer.
@@ -239,9 +253,9 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings
     /// that contradict one another.
     pub fn build(self) -> Result<CircuitBreakerLayer<C, J, O>, ConfigError> {
-        let Self { config, classify, reject, observe: _ } = self;
+        let Self { config, error_text, classify, reject, observe: _ } = self;
         let (name, settings) = config.check()?;
-        Ok(CircuitBreakerLayer::with(name, &settings, classify, reject))
+        Ok(CircuitBreakerLayer::with(name, &settings, error_text, classify, reject))
     }
 
     /// A layer with a circuit for each key that `key` takes from a request, and at most `max_keys` of them: 1 to
@@ -257,10 +271,11 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     where
         F: Fn(&Req) -> K,
     {
-        let Self { config, classify, reject, observe: _ } = self;
+        let Self { config, error_text, classify, reject, observe: _ } = self;
         let (name, settings) = config.check()?;
         let max_keys = check_max_keys(max_keys)?;
-        Ok(KeyedCircuitBreakerLayer::new(Keyed::new(name, settings.keyed(), max_keys, classify, reject), key))
+        let keyed = Keyed::new(name, settings.keyed(), max_keys, error_text, (classify, reject));
+        Ok(KeyedCircuitBreakerLayer::new(keyed, key))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Name, Outcome, Pushback, Verdict};
+use backstop_core::{ConfigError, ErrorText, Name, Outcome, Pushback, Verdict};
 use tokio::time::Instant;
 
 use crate::{
@@ -38,6 +38,7 @@ pub(crate) struct Common {
     /// The longest wait that the dependency may ask for: zero where that isn't respected.
     respects: AtomicU64,
     refusals: Jitter,
+    error_text: ErrorText,
     /// Whether they are many, of one name.
     is_keyed: bool,
     reloading: Mutex<()>,
@@ -49,7 +50,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    pub(crate) fn new(name: Name, settings: &Settings, is_keyed: bool) -> Self {
+    pub(crate) fn new(name: Name, settings: &Settings, error_text: ErrorText, is_keyed: bool) -> Self {
         let common = Self {
             name,
             epoch: Instant::now(),
@@ -59,6 +60,7 @@ impl Common {
             watched_for: AtomicU64::new(NEVER),
             respects: AtomicU64::new(0),
             refusals: Jitter::new(settings.circuit.wait.seed),
+            error_text,
             is_keyed,
             reloading: Mutex::default(),
             told_of_nesting: AtomicBool::new(false),
@@ -96,6 +98,10 @@ impl Common {
 
     pub(crate) const fn knobs(&self) -> &Knobs {
         &self.knobs
+    }
+
+    pub(crate) const fn error_text(&self) -> &ErrorText {
+        &self.error_text
     }
 
     pub(crate) const fn is_keyed(&self) -> bool {

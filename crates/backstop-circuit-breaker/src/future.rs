@@ -20,9 +20,9 @@ use tower_service::Service;
 use crate::{
     Observe, UntilHeaders,
     breaker::{Breaker, Permit},
+    failure::Failure,
     held::{Held, Link},
     layer::Shared,
-    metrics::FailureReason,
     probing,
     state::Refused,
     telemetry,
@@ -114,7 +114,17 @@ where
                 };
                 match outcome.verdict {
                     Verdict::Success => {}
-                    Verdict::Failure => outcome = held.judge_upload(outcome, is_unanswered(classify, &result)),
+                    Verdict::Failure => {
+                        outcome = held.judge_upload(outcome, is_unanswered(classify, &result));
+                        if outcome.verdict == Verdict::Failure {
+                            let failure = match &result {
+                                Ok(response) => Failure::Response(reject.reason(context, classify, response)),
+                                Err(error) => Failure::Error(ErrorRef::new(error)),
+                            };
+                            held.finish(outcome, failure);
+                            return Poll::Ready(result);
+                        }
+                    }
                     Verdict::Neutral => {
                         let reason = match &result {
                             Ok(response) => reject.reason(context, classify, response),
@@ -126,7 +136,7 @@ where
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(held, outcome, response)),
                     Err(error) => {
-                        held.finish(outcome, FailureReason::Error);
+                        held.finish_well(outcome);
                         Err(error)
                     }
                 })

@@ -6,8 +6,8 @@ use backstop_core::{Outcome, Reject};
 
 use crate::{
     breaker::{Breaker, Permit},
+    failure::Failure,
     layer::Shared,
-    metrics::FailureReason,
     probing::Probe,
     state::Nanos,
 };
@@ -109,10 +109,16 @@ impl<C, J, L: Link<C, J>> Held<C, J, L> {
         self.permit.judge_upload(self.link.breaker(), outcome, is_unanswered)
     }
 
-    /// The call has ended. Where it failed, that is how.
+    /// The call has ended. `failure` is how, if it failed.
     #[inline]
-    pub(crate) fn finish(&mut self, outcome: Outcome, reason: FailureReason) {
-        self.permit.finish(self.link.breaker(), outcome, reason);
+    pub(crate) fn finish(&mut self, outcome: Outcome, failure: Failure<'_>) {
+        self.permit.finish(self.link.breaker(), outcome, failure);
+    }
+
+    /// The call has ended well, unless it was slow.
+    #[inline]
+    pub(crate) fn finish_well(&mut self, outcome: Outcome) {
+        self.finish(outcome, Failure::Slow);
     }
 }
 

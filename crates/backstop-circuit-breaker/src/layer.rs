@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
+use backstop_core::{ConfigError, ErrorText, HttpClassify, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
@@ -55,7 +55,7 @@ impl HasBreaker for Alone {
 impl CircuitBreakerLayer {
     /// Opens after 5 failures in a row, for 60 s, and closes after 2 successful probes.
     pub fn new(name: Name) -> Self {
-        Self::with(name, &Settings::default(), HttpClassify::new(), HttpReject::default())
+        Self::with(name, &Settings::default(), ErrorText::default(), HttpClassify::new(), HttpReject::default())
     }
 
     /// Builds a layer with other settings.
@@ -80,8 +80,9 @@ impl CircuitBreakerLayer {
 }
 
 impl<C, J, O> CircuitBreakerLayer<C, J, O> {
-    pub(crate) fn with(name: Name, settings: &Settings, classify: C, reject: J) -> Self {
-        let breaker = Arc::new(Alone(Breaker::new(Arc::new(Common::new(name, settings, false)), &settings.circuit)));
+    pub(crate) fn with(name: Name, settings: &Settings, error_text: ErrorText, classify: C, reject: J) -> Self {
+        let common = Common::new(name, settings, error_text, false);
+        let breaker = Arc::new(Alone(Breaker::new(Arc::new(common), &settings.circuit)));
         breaker.show_state();
         Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
     }

@@ -276,7 +276,8 @@
 //! # Telemetry
 //!
 //! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
-//! `to`, `reason` and `generation`; a refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
+//! `to`, `reason` and `generation`; the circuit that opens also has `error`, the [text](CircuitBreakerBuilder::error_text) of
+//! the error that opened it. A refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
 //! of a request is one `WARN`.
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
@@ -312,6 +313,7 @@ mod builder;
 mod choices;
 mod common;
 mod config;
+mod failure;
 mod future;
 mod handle;
 mod held;

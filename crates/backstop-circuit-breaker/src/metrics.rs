@@ -6,35 +6,15 @@
 
 use backstop_core::{CircuitState, Name};
 
-use crate::state::Nanos;
-
-/// How a call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailureReason {
-    /// Its response says so.
-    Response,
-    /// The service gave an error.
-    Error,
-    /// The service gave an error when it was asked whether it is ready.
-    NotReady,
-    /// Its body broke off, or said so in the trailers.
-    Body,
-    /// It was dropped.
-    Dropped,
-    Panic,
-    /// It succeeded, but took too long.
-    Slow,
-    /// It was a prober's own.
-    Probe,
-}
+use crate::{failure::Failure, state::Nanos};
 
 #[cfg(not(feature = "metrics"))]
 mod recorder {
     use std::time::Duration;
 
-    use super::{CircuitState, FailureReason, Name, Nanos};
+    use super::{CircuitState, Failure, Name, Nanos};
 
-    pub(crate) const fn failed(_: &Name, _: FailureReason) {}
+    pub(crate) const fn failed(_: &Name, _: Failure<'_>) {}
     pub(crate) const fn refused(_: &Name) {}
     pub(crate) const fn unguarded(_: &Name) {}
     pub(crate) const fn entered(_: &Name, _: CircuitState) {}
@@ -57,7 +37,7 @@ mod recorder {
         time::Duration,
     };
 
-    use super::{CircuitState, FailureReason, Name, Nanos};
+    use super::{CircuitState, Failure, Name, Nanos};
 
     #[expect(clippy::disallowed_types, reason = "dashboards compare it with the time of day")]
     fn since_1970() -> Duration {
@@ -69,18 +49,8 @@ mod recorder {
     const STATES: [CircuitState; 4] =
         [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen, CircuitState::Isolated];
 
-    pub(crate) fn failed(name: &Name, reason: FailureReason) {
-        let reason = match reason {
-            FailureReason::Response => "response",
-            FailureReason::Error => "error",
-            FailureReason::NotReady => "not-ready",
-            FailureReason::Body => "body",
-            FailureReason::Dropped => "dropped",
-            FailureReason::Panic => "panic",
-            FailureReason::Slow => "slow",
-            FailureReason::Probe => "probe",
-        };
-        metrics::counter!("circuit_breaker_failures_total", "name" => name.to_string(), "reason" => reason)
+    pub(crate) fn failed(name: &Name, failure: Failure<'_>) {
+        metrics::counter!("circuit_breaker_failures_total", "name" => name.to_string(), "reason" => failure.label())
             .increment(1);
     }
 

@@ -6,9 +6,9 @@ use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
 
 use crate::{
     body::WatchedBody,
+    failure::Failure,
     held::{Held, Link},
     layer::Shared,
-    metrics::FailureReason,
 };
 
 /// A call has ended when its response head is there. The default, for responses of any type.
@@ -40,7 +40,7 @@ mod sealed {
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res, C, J, L: Link<C, J>> {
-        /// Gives the permit back, or gives it to the response.
+        /// Gives the permit back, or gives it to the response. The call hasn't failed so far.
         fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res;
     }
 }
@@ -50,7 +50,7 @@ impl<Res, C, J, L: Link<C, J>> Observe<Res, C, J, L> for UntilHeaders {}
 impl<Res, C, J, L: Link<C, J>> sealed::HandOver<Res, C, J, L> for UntilHeaders {
     #[inline]
     fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res {
-        held.finish(outcome, FailureReason::Response);
+        held.finish_well(outcome);
         response
     }
 }
@@ -75,13 +75,16 @@ where
 {
     fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
         let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
-        // What isn't a success already has been judged. And so has what has no body, unless a status was to come in it.
         if outcome.verdict != Verdict::Success {
-            held.finish(outcome, FailureReason::Response);
+            held.finish_well(outcome);
             return response;
         }
         if response.body().is_end_stream() {
-            held.finish(if status_to_come { Outcome::failure() } else { outcome }, FailureReason::Response);
+            if status_to_come {
+                held.finish(Outcome::failure(), Failure::NoBody);
+            } else {
+                held.finish_well(outcome);
+            }
             return response;
         }
         if !held.go_on_with_body() {

@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{
     breaker::{Breaker, HasBreaker, Permit},
+    failure::Failure,
     keyed::Keyed,
-    metrics::FailureReason,
     state::{Admission, Nanos, Turn},
 };
 
@@ -148,12 +148,15 @@ impl Probe {
             lease.as_mut().poll(cx).map(|()| None)
         })
         .await;
-        let outcome = match result {
-            Some(Ok(())) => Outcome::success(),
-            Some(Err(error)) => Classify::<()>::classify(&ResultClassify::new(), Err(ErrorRef::new(&error))),
-            None => Outcome::failure(),
+        let (outcome, failure) = match &result {
+            Some(Ok(())) => (Outcome::success(), Failure::Slow),
+            Some(Err(error)) => {
+                let error = ErrorRef::new(error);
+                (Classify::<()>::classify(&ResultClassify::new(), Err(error)), Failure::Probe(error))
+            }
+            None => (Outcome::failure(), Failure::ProbeTimeout),
         };
-        self.permit.finish(self.has.breaker(), outcome, FailureReason::Probe);
+        self.permit.finish(self.has.breaker(), outcome, failure);
     }
 }
 
@@ -162,7 +165,7 @@ impl Drop for Probe {
         if !self.permit.has_ended() {
             // That the prober was stopped says nothing of the service.
             let outcome = if self.permit.is_running() { Outcome::failure() } else { Outcome::neutral() };
-            self.permit.finish(self.has.breaker(), outcome, FailureReason::Panic);
+            self.permit.finish(self.has.breaker(), outcome, Failure::Panic);
         }
     }
 }

@@ -75,7 +75,8 @@ where
         }
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
-            breaker.record_without_call(judge_error(self.link.classify(), ErrorRef::new(error)));
+            let error = ErrorRef::new(error);
+            breaker.record_without_call(judge_error(self.link.classify(), error), error);
         }
         Poll::Ready(ready)
     }

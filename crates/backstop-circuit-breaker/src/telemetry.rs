@@ -12,7 +12,7 @@ use crate::{
     Transition, TransitionReason,
     common::Common,
     metrics,
-    state::{Circuit, Knobs, Nanos, Observer},
+    state::{Circuit, ErrorOf, Knobs, Nanos, Observer},
 };
 
 /// Tells of one circuit, by the name that it has in common with others.
@@ -95,30 +95,34 @@ impl Observer for Telemetry {
         self.common.knobs()
     }
 
-    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>) {
+    fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>) {
         self.common.count_transition();
-        log(self.common.name(), transition);
+        log(self.common.name(), transition, error);
         metrics::entered(self.common.name(), transition.to);
         self.show_state(circuit);
         circuit.listeners().wake(transition, circuit);
     }
 }
 
-fn log(name: &Name, transition: &Transition) {
+fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
     let Transition { from, to, generation, reason, .. } = *transition;
     let (from, to) = (from.as_str(), to.as_str());
+    // The fields are worked out only where somebody listens.
     macro_rules! tell {
-        ($level:ident, $text:literal $(, $field:ident)*) => {
+        ($level:ident, $text:literal $(, $field:ident $(= $value:expr)?)*) => {
             tracing::$level!(
                 target: "backstop::circuit_breaker",
-                %name, from, to, reason = reason.as_str(), $($field,)* generation, $text
+                %name, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation, $text
             )
         };
     }
+    macro_rules! opened {
+        ($text:literal $(, $field:ident)*) => { tell!(warn, $text $(, $field)*, error = error().as_deref()) };
+    }
     match reason {
-        TransitionReason::Failures { failures, calls } => tell!(warn, "the circuit opened", failures, calls),
-        TransitionReason::SlowCalls { slow, calls } => tell!(warn, "the circuit opened", slow, calls),
-        TransitionReason::ProbeFailed | TransitionReason::ProbeSlow => tell!(warn, "the circuit opened again"),
+        TransitionReason::Failures { failures, calls } => opened!("the circuit opened", failures, calls),
+        TransitionReason::SlowCalls { slow, calls } => opened!("the circuit opened", slow, calls),
+        TransitionReason::ProbeFailed | TransitionReason::ProbeSlow => opened!("the circuit opened again"),
         TransitionReason::WaitPassed => tell!(info, "the circuit lets probes through"),
         TransitionReason::ProbesSucceeded => tell!(info, "the circuit closed"),
         TransitionReason::Manual => tell!(info, "the circuit was set by hand"),

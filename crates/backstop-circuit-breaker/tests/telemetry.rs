@@ -89,10 +89,10 @@ async fn each_transition_and_each_refusal_is_one_event_without_anything_of_the_r
     let _guard = log.listen();
     through_all_states(&layer()).await;
     let expected = r#"
- WARN backstop::circuit_breaker: the circuit opened name=upstream from="closed" to="open" reason="failures" failures=2 calls=2 generation=1
+ WARN backstop::circuit_breaker: the circuit opened name=upstream from="closed" to="open" reason="failures" failures=2 calls=2 error="status 502" generation=1
 DEBUG backstop::circuit_breaker: a call was refused name=upstream state="open" retry_after=Some(60s)
  INFO backstop::circuit_breaker: the circuit lets probes through name=upstream from="open" to="half-open" reason="wait-passed" generation=2
- WARN backstop::circuit_breaker: the circuit opened again name=upstream from="half-open" to="open" reason="probe-failed" generation=3
+ WARN backstop::circuit_breaker: the circuit opened again name=upstream from="half-open" to="open" reason="probe-failed" error="status 502" generation=3
  INFO backstop::circuit_breaker: the circuit lets probes through name=upstream from="open" to="half-open" reason="wait-passed" generation=4
  INFO backstop::circuit_breaker: the circuit closed name=upstream from="half-open" to="closed" reason="probes-succeeded" generation=5
  INFO backstop::circuit_breaker: the circuit was set by hand name=upstream from="closed" to="isolated" reason="manual" generation=6

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use backstop_core::{CircuitState, Name};
+use backstop_core::{CircuitState, ErrorText, Name};
 
 use super::shards::{Pointer, Shards, Spare};
 use crate::{
@@ -42,9 +42,15 @@ struct Strategies<C, J> {
 }
 
 impl<K, C, J> Keyed<K, C, J> {
-    pub(crate) fn new(name: Name, settings: Settings, max_keys: u32, classify: C, reject: J) -> Self {
+    pub(crate) fn new(
+        name: Name,
+        settings: Settings,
+        max_keys: u32,
+        error_text: ErrorText,
+        (classify, reject): (C, J),
+    ) -> Self {
         Self {
-            common: Arc::new(Common::new(name, &settings, true)),
+            common: Arc::new(Common::new(name, &settings, error_text, true)),
             strategies: Arc::new(Strategies { classify, reject }),
             settings: Mutex::new(Arc::new(settings)),
             circuits: Shards::new(max_keys),

@@ -1,7 +1,7 @@
 //! Counting in a closed circuit, without a lock, up to the failure that opens it.
 
 use super::{
-    Circuit, CircuitState, Nanos, Observer, Transition, TransitionReason,
+    Circuit, CircuitState, ErrorOf, Nanos, Observer, Transition, TransitionReason,
     recovery::Recovery,
     slow::SlowCalls,
     windows::{Failures, Windows, failures},
@@ -35,6 +35,7 @@ impl<O: Observer> Circuit<O> {
         generation: Generation,
         asked: Option<Nanos>,
         now: impl Fn() -> Nanos,
+        error: ErrorOf<'_>,
     ) {
         let (delta, mark) = match &windows.failures {
             Failures::InARow => (1, Some(Mark::at(now()))),
@@ -52,7 +53,7 @@ impl<O: Observer> Circuit<O> {
                 if self.observer.knobs().failures.is_reached(failures, calls) {
                     let transition =
                         self.trip_by_time(generation, now, asked, TransitionReason::Failures { failures, calls });
-                    self.report(transition);
+                    self.report(transition, error);
                 }
                 return;
             }
@@ -65,7 +66,7 @@ impl<O: Observer> Circuit<O> {
             let next = mark.map_or(word, |mark| word.failed_at(mark)).plus(delta);
             if self.trips(windows, next) {
                 let transition = self.trip(windows, generation, (delta, mark), now(), asked);
-                return self.report(transition);
+                return self.report(transition, error);
             }
             match self.replace(word, next) {
                 Ok(()) => return,

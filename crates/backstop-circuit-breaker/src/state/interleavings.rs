@@ -31,7 +31,7 @@ impl Observer for Log {
         &self.knobs
     }
 
-    fn transition(&self, transition: &Transition, _: &Circuit<Self>) {
+    fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
         self.transitions.lock().unwrap().push(*transition);
     }
 }

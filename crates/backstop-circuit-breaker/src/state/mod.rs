@@ -69,7 +69,7 @@ use word::{Generation, Phase, Word};
 pub(crate) use knobs::Knobs;
 pub(crate) use share::Share;
 pub(crate) use slow::SlowRate;
-pub(crate) use types::{Admission, Counted, Finished, Observer, Refused, Settings, Turn};
+pub(crate) use types::{Admission, Counted, ErrorOf, Finished, Observer, Refused, Settings, Turn};
 pub(crate) use wait::WaitRule;
 pub(crate) use windows::{Last, Trip};
 pub(crate) use word::MAX_CALLS;
@@ -160,7 +160,7 @@ impl<O: Observer> Circuit<O> {
             return Err(refused);
         }
         let (result, transition) = self.admit_locked(now, time_left());
-        self.report(transition);
+        self.report(transition, &|| None);
         result
     }
 
@@ -170,7 +170,7 @@ impl<O: Observer> Circuit<O> {
             return Turn::Idle;
         }
         let (turn, transition) = self.turn_locked(now);
-        self.report(transition);
+        self.report(transition, &|| None);
         turn
     }
 
@@ -205,16 +205,27 @@ impl<O: Observer> Circuit<O> {
 
     /// Takes an admission back, with what came of the call.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
+        self.record_failed(admission, finished, now, &|| None);
+    }
+
+    /// The same, with the error that the call failed with.
+    pub(crate) fn record_failed(
+        &self,
+        admission: Admission,
+        finished: impl Into<Finished>,
+        now: impl Fn() -> Nanos,
+        error: ErrorOf<'_>,
+    ) {
         let Admission { generation, lease, .. } = admission;
         let finished = finished.into();
         if let Some(lease) = lease {
             let transition = self.end_probe(&admission, lease, finished, now());
-            return self.report(transition);
+            return self.report(transition, error);
         }
         let windows = self.windows();
         match finished.verdict {
             Verdict::Success => self.count_success(&windows, generation, &now),
-            Verdict::Failure => self.count_failure(&windows, generation, finished.asked, &now),
+            Verdict::Failure => self.count_failure(&windows, generation, finished.asked, &now, error),
             Verdict::Neutral => return,
         }
         if finished.slow && windows.slow.is_some() {
@@ -224,7 +235,7 @@ impl<O: Observer> Circuit<O> {
             && slow.count(generation, finished.slow, &self.observer.knobs().slow, &now)
         {
             let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
-            self.report(transition);
+            self.report(transition, error);
         }
     }
 
@@ -326,9 +337,9 @@ impl<O: Observer> Circuit<O> {
             .map_err(Word::from_bits)
     }
 
-    fn report(&self, transition: Option<Transition>) {
+    fn report(&self, transition: Option<Transition>, error: ErrorOf<'_>) {
         if let Some(transition) = &transition {
-            self.observer.transition(transition, self);
+            self.observer.transition(transition, error, self);
         }
     }
 }

@@ -230,7 +230,7 @@ impl<O: Observer> Circuit<O> {
                 self.publish(&mut recovery, Phase::Forced, TransitionReason::Manual)
             })
         };
-        self.report(transition);
+        self.report(transition, &|| None);
     }
 
     /// Closes a circuit that isn't closed.
@@ -239,13 +239,13 @@ impl<O: Observer> Circuit<O> {
             let mut recovery = self.lock();
             (!self.load().is_closed()).then(|| self.close_locked(&mut recovery, TransitionReason::Manual))
         };
-        self.report(transition);
+        self.report(transition, &|| None);
     }
 
     /// Makes the circuit as new: closed, with nothing counted, whatever it was.
     pub(crate) fn reset(&self) {
         let transition = self.close_locked(&mut self.lock(), TransitionReason::Manual);
-        self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed));
+        self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed), &|| None);
     }
 
     /// Takes over what the [knobs](Observer::knobs) were set to, and windows of other kinds or sizes.

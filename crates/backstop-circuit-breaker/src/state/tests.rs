@@ -24,7 +24,7 @@ impl Observer for Log {
         &self.knobs
     }
 
-    fn transition(&self, transition: &Transition, _: &Circuit<Self>) {
+    fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
         self.transitions.lock().unwrap().push(*transition);
     }
 }
@@ -482,7 +482,7 @@ impl Observer for () {
         unreachable!()
     }
 
-    fn transition(&self, _: &Transition, _: &Circuit<Self>) {}
+    fn transition(&self, _: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {}
 }
 
 #[test]

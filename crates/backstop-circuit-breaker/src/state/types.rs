@@ -1,6 +1,6 @@
 //! What goes into a circuit and comes out of it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use backstop_core::{CircuitState, Verdict};
 
@@ -13,9 +13,12 @@ pub(crate) trait Observer: Sized {
 
     fn knobs(&self) -> &Knobs;
 
-    /// Told of each transition once, outside any lock.
-    fn transition(&self, transition: &Transition, circuit: &Circuit<Self>);
+    /// Told of each transition once, outside any lock. `error` writes the text of what opened the circuit.
+    fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
 }
+
+/// Writes the text of the error that a call failed with. Called only if that opens the circuit.
+pub(crate) type ErrorOf<'a> = &'a dyn Fn() -> Option<Cow<'static, str>>;
 
 /// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
 #[derive(Clone, Copy, Debug)]
