@@ -39,7 +39,7 @@
 //!
 //! | the layer | in `Service::call` | in the future |
 //! |---|---|---|
-//! | calls inward once, at once | [`pass_through`] around the inner call | nothing |
+//! | calls inward once, at once | [`pass_through`] or [`PassThrough`] around the inner call | nothing |
 //! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out; [`Entered::polled`] before, where that isn't the first one |
 //! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::polled`] in each poll before, then [`Entered::call`] around the inner call |
 //! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::waits`] after it where it is pending, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
@@ -204,28 +204,38 @@ impl Drop for Opened {
 /// What the inner service proves is proved to the caller. That one may not enter anything else of ours beside it.
 #[inline]
 pub fn pass_through<R>(call: impl FnOnce() -> R) -> R {
-    struct Count {
-        before: u32,
-    }
-
-    // Also where the call panics: it may have done something, and somebody may catch that.
-    impl Drop for Count {
-        #[inline]
-        fn drop(&mut self) {
-            CURRENT.with(|current| {
-                if current.entered.get() == self.before {
-                    current.enter();
-                }
-            });
-        }
-    }
-
-    let before = CURRENT.with(|current| {
-        current.proof.set(NONE);
-        current.entered.get()
-    });
-    let _count = Count { before };
+    let _pass = PassThrough::begin();
     call()
+}
+
+/// As [`pass_through`], from here until this is dropped: a request that is moved into a closure is copied.
+#[derive(Debug)]
+#[must_use = "the inner service is called before this is dropped"]
+pub struct PassThrough {
+    entered_before: u32,
+}
+
+impl PassThrough {
+    /// To be done right before the inner call.
+    #[inline]
+    pub fn begin() -> Self {
+        CURRENT.with(|current| {
+            current.proof.set(NONE);
+            Self { entered_before: current.entered.get() }
+        })
+    }
+}
+
+// Also where the call panics: it may have done something, and somebody may catch that.
+impl Drop for PassThrough {
+    #[inline]
+    fn drop(&mut self) {
+        CURRENT.with(|current| {
+            if current.entered.get() == self.entered_before {
+                current.enter();
+            }
+        });
+    }
 }
 
 /// Runs `f` so that nothing that is entered in there can prove anything to the layers further out.

@@ -230,9 +230,21 @@ impl Scope {
     /// Sets whether reports are read inside. `None` leaves that as it is.
     #[inline]
     fn enter_with<R>(&mut self, is_read: Option<bool>, f: impl FnOnce() -> R) -> R {
-        let (outside, was_read) = self.come_in(is_read);
-        let _entered = Entered { scope: self, outside, was_read };
+        let _entered = self.entered_with(is_read);
         f()
+    }
+
+    /// As [`enter`](Self::enter), until the guard is dropped: for a `Service::call`, since a request that is moved into a
+    /// closure is copied.
+    #[inline]
+    pub fn entered(&mut self) -> EnteredScope<'_> {
+        self.entered_with(None)
+    }
+
+    #[inline]
+    fn entered_with(&mut self, is_read: Option<bool>) -> EnteredScope<'_> {
+        let (outside, was_read) = self.come_in(is_read);
+        EnteredScope { scope: self, outside, was_read }
     }
 
     #[inline]
@@ -267,7 +279,10 @@ impl Default for Scope {
     }
 }
 
-struct Entered<'a> {
+/// A scope that is the current one until this is dropped, see [`Scope::entered`].
+#[derive(Debug)]
+#[must_use = "the scope is left when this is dropped"]
+pub struct EnteredScope<'a> {
     scope: &'a mut Scope,
     /// The time of what is around it. The reports changed places.
     outside: Time,
@@ -275,7 +290,7 @@ struct Entered<'a> {
     was_read: Option<bool>,
 }
 
-impl Drop for Entered<'_> {
+impl Drop for EnteredScope<'_> {
     #[inline]
     fn drop(&mut self) {
         _ = CURRENT.try_with(|current| {

@@ -65,22 +65,26 @@ impl Upload {
     /// Watches `body`, which keeps its type. `None` for a body that is at its end.
     ///
     /// Costs two allocations, or none where the body is watched already: a body that is kept to be sent again is.
+    #[inline]
     pub fn of<B: WrapBody>(body: &mut B) -> Option<Self> {
         // Most requests have none, and are not asked any more than that.
-        if body.is_end_stream() {
-            return None;
-        }
+        if body.is_end_stream() { None } else { Some(Self::find_or_wrap(body)) }
+    }
+
+    #[inline(never)]
+    fn find_or_wrap<B: WrapBody>(body: &mut B) -> Self {
         if let Some(watched) = Self::ask(body) {
-            return Some(watched);
+            return watched;
         }
         let upload = Self(Arc::new(Progress::new()));
         *body = B::wrap(WatchedBody { inner: mem::take(body), progress: Arc::clone(&upload.0) });
-        Some(upload)
+        upload
     }
 
     /// [Watches](Self::of) `body` if it is of a type-erased type that this crate knows: `axum::body::Body` (feature
     /// `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose error is a `BoxError`,
     /// an [`io::Error`](std::io::Error), `Infallible`, or one of axum, tonic or hyper (by this crate's features).
+    #[inline]
     pub fn of_any<B: 'static>(body: &mut B) -> Option<Self> {
         erased::visit(body, Watch).flatten()
     }

@@ -13,7 +13,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, proof, scope};
+use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, proof::PassThrough, scope};
 use http::Request;
 use tower_service::Service;
 
@@ -76,8 +76,10 @@ where
         }
         let is_ready = mem::take(&mut self.is_ready);
         let mut scope = Scope::limited(Limit::new(limit, set_by));
-        let begin = || EagerCall::begin(&mut self.inner, is_ready, request);
-        let call = scope.enter(|| proof::pass_through(begin));
+        let call = {
+            let _guards = (PassThrough::begin(), scope.entered());
+            EagerCall::begin(&mut self.inner, is_ready, request)
+        };
         DeadlineFuture::called(call, scope, context, settings)
     }
 }

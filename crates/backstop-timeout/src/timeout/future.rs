@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Elapsed, Reject, Scope, Upload, polled_again};
+use backstop_core::{Elapsed, Reject, Scope, polled_again};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -38,7 +38,6 @@ pin_project! {
         began: O::Began,
         // Of a request with a body. Boxed, for all others.
         uploading: Option<Box<Uploading>>,
-        begins: Begins,
         settings: Settings<J>,
     }
 }
@@ -54,18 +53,17 @@ where
         future: S::Future,
         scope: Scope,
         context: J::Context,
-        upload: Option<Upload>,
-        begins: Begins,
+        uploading: Option<Box<Uploading>>,
         settings: Settings<J>,
     ) -> Self {
-        let uploading = upload.map(|upload| Box::new(Uploading::new(upload)));
         let call = Limited::called(Covered::Called { future }, scope);
-        Self { call, context: Some(context), began: Default::default(), uploading, begins, settings }
+        Self { call, context: Some(context), began: Default::default(), uploading, settings }
     }
 
+    #[cold]
     pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
-        let (call, began, begins) = (Limited::refused(elapsed), Default::default(), Begins::default());
-        Self { call, context: Some(context), began, uploading: None, begins, settings }
+        let call = Limited::refused(elapsed);
+        Self { call, context: Some(context), began: Default::default(), uploading: None, settings }
     }
 }
 
@@ -110,7 +108,7 @@ where
                 let too_slow = uploading.too_slow(&this.settings.name, this.settings.limit, elapsed);
                 too_slow.unwrap_or_else(|| this.settings.rejection(elapsed))
             }
-            Poll::Pending if *this.begins == Begins::AfterUpload => {
+            Poll::Pending if uploading.begins == Begins::AfterUpload => {
                 ready!(uploading.poll_idle(this.settings.limit, cx));
                 // No wait for the caller is in that.
                 this.settings.rejection(this.call.end())

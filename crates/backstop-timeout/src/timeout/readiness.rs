@@ -47,10 +47,7 @@ impl Readiness {
     #[inline]
     pub(crate) fn set_ready(&mut self, limit: Duration) {
         if let Self::Waiting(wait) = self {
-            let waited = wait.since.elapsed();
-            // Whoever waits is woken when the limit has passed. Who comes back after as long again didn't wait, and a
-            // service that is ready costs no time.
-            *self = if waited >= limit * 2 { Self::Ready } else { Self::ReadyAfter(waited) };
+            *self = wait.ended(limit);
         }
     }
 
@@ -89,6 +86,15 @@ impl Readiness {
 }
 
 impl Wait {
+    /// The inner service is ready at last.
+    #[cold]
+    fn ended(&self, limit: Duration) -> Readiness {
+        let waited = self.since.elapsed();
+        // Whoever waits is woken when the limit has passed. Who comes back after as long again didn't wait, and a service
+        // that is ready costs no time.
+        if waited >= limit * 2 { Readiness::Ready } else { Readiness::ReadyAfter(waited) }
+    }
+
     /// When it is over, and by whom.
     fn limit(&self, limit: Duration) -> Deadline {
         Deadline::at(self.since + limit, SetBy::Us).narrowed_by(scope::deadline())

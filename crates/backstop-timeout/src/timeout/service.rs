@@ -6,14 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, proof, scope};
+use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, proof::PassThrough, scope};
 use tower_service::Service;
 
 use super::{
     cover::{Cover, UntilHeaders},
     future::TimeoutFuture,
     readiness::Readiness,
-    upload::Begins,
+    upload::{Begins, Uploading},
 };
 use crate::settings::Settings;
 
@@ -80,14 +80,17 @@ where
         if let Some(passed) = scope::passed() {
             return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
-        let upload = settings.reject.watch(&mut request);
-        let mut scope = match (self.begins, &upload) {
-            // The scope's own end would be told to whoever is further in, and isn't known yet.
-            (Begins::AfterUpload, Some(_)) => Scope::new(),
+        let uploading = settings.reject.watch(&mut request).map(|upload| Uploading::boxed(upload, self.begins));
+        let mut scope = match &uploading {
+            // The layers further in would keep to an end of this scope, which isn't known yet.
+            Some(uploading) if uploading.begins == Begins::AfterUpload => Scope::new(),
             _ => Scope::limited(Limit::new(left, SetBy::Us)),
         };
-        let future = scope.enter(|| proof::pass_through(|| self.inner.call(request)));
-        TimeoutFuture::called(future, scope, context, upload, self.begins, settings)
+        let future = {
+            let _guards = (PassThrough::begin(), scope.entered());
+            self.inner.call(request)
+        };
+        TimeoutFuture::called(future, scope, context, uploading, settings)
     }
 }
 

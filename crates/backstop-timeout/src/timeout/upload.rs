@@ -24,6 +24,7 @@ pub(crate) enum Begins {
 #[derive(Debug)]
 pub(crate) struct Uploading {
     upload: Upload,
+    pub(crate) begins: Begins,
     /// `None` until the call is first pending.
     began: Option<Instant>,
     timer: Timer,
@@ -31,8 +32,8 @@ pub(crate) struct Uploading {
 }
 
 impl Uploading {
-    pub(crate) fn new(upload: Upload) -> Self {
-        Self { upload, began: None, timer: Timer::new(), timer_is_for: None }
+    pub(crate) fn boxed(upload: Upload, begins: Begins) -> Box<Self> {
+        Box::new(Self { upload, begins, began: None, timer: Timer::new(), timer_is_for: None })
     }
 
     /// The call is pending.
