@@ -7,14 +7,14 @@ use std::{
 
 use backstop_core::http_date;
 use http::{
-    HeaderName, HeaderValue,
+    HeaderValue,
     header::{AGE, DATE, EXPIRES},
 };
 use tokio::time::Instant;
 
 use crate::{
     cache_control::{CacheControl, delta_seconds},
-    told::Told,
+    headers::IndexedHeaders,
 };
 
 #[expect(clippy::disallowed_types, reason = "ages are told in wall-clock time, and stores outlive a process")]
@@ -133,34 +133,34 @@ pub(crate) mod machine {
 }
 
 /// When an answer to a request sent at `asked` was made: so long before it came as its age then was.
-pub(crate) fn made_at(told: &Told<'_>, asked: Moment, answered: Arrival) -> Moment {
-    let apparent = date(told, &DATE).map_or(Duration::ZERO, |date| answered.date.since(date));
+pub(crate) fn made_at(headers: &IndexedHeaders<'_>, asked: Moment, answered: Arrival) -> Moment {
+    let apparent = headers.get(&DATE).and_then(date).map_or(Duration::ZERO, |date| answered.date.since(date));
     let delay = answered.at.since(asked);
-    answered.at.before(apparent.max(age_value(told).saturating_add(delay)))
+    answered.at.before(apparent.max(age_value(headers).saturating_add(delay)))
 }
 
 /// Of a list the first member counts, and what is no number doesn't (RFC 9111 §5.1).
-fn age_value(told: &Told<'_>) -> Duration {
-    let first = told.first(&AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
+fn age_value(headers: &IndexedHeaders<'_>) -> Duration {
+    let first = headers.get(&AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
     let seconds = first.and_then(|first| delta_seconds(first.trim_ascii()));
     Duration::from_secs(seconds.unwrap_or(0).into())
 }
 
 /// How long an answer is fresh, in seconds of its age, by what it says itself (RFC 9111 §4.2.1). Nothing is guessed: a
 /// heuristic (§4.2.2) would only shorten what is stale by it.
-pub(crate) fn fresh_for(told: &Told<'_>, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
+pub(crate) fn fresh_for(headers: &IndexedHeaders<'_>, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
     let limit = control.s_maxage.filter(|_| shared).or(control.max_age);
     limit.unwrap_or_else(|| {
-        let base = date(told, &DATE).unwrap_or(answered.date);
+        let base = headers.get(&DATE).and_then(date).unwrap_or(answered.date);
         // An invalid date is one in the past (§5.3).
-        let left = date(told, &EXPIRES).map_or(Duration::ZERO, |expires| expires.since(base));
+        let left = headers.get(&EXPIRES).and_then(date).map_or(Duration::ZERO, |expires| expires.since(base));
         u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MOST_SECONDS)
     })
 }
 
-/// The date in a field.
-pub(crate) fn date(told: &Told<'_>, name: &HeaderName) -> Option<Moment> {
-    http_date(told.first(name)?.as_bytes()).map(Moment::of)
+/// A date, as lenient as RFC 9110 §5.6.7 asks.
+pub(crate) fn date(value: &HeaderValue) -> Option<Moment> {
+    http_date(value.as_bytes()).map(Moment::of)
 }
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ mod tests {
     /// The age that an answer had when it came, 30 s after noon.
     fn age(fields: &[(&'static str, &str)], delay: u64) -> u64 {
         let answered = arrival(30);
-        answered.at.since(made_at(&Told::by(&headers(fields)), after_noon(3630 - delay), answered)).as_secs()
+        answered.at.since(made_at(&IndexedHeaders::new(&headers(fields)), after_noon(3630 - delay), answered)).as_secs()
     }
 
     #[test]
@@ -216,8 +216,8 @@ mod tests {
     fn freshness_is_told_by_s_maxage_then_max_age_then_expires() {
         let fresh = |fields: &[(&'static str, &str)], shared| {
             let headers = headers(fields);
-            let told = Told::by(&headers);
-            fresh_for(&told, &CacheControl::of(&told), shared, arrival(10))
+            let headers = IndexedHeaders::new(&headers);
+            fresh_for(&headers, &CacheControl::of_response(&headers), shared, arrival(10))
         };
         let expires = ("expires", "Sun, 06 Nov 1994 12:01:00 GMT");
         let both = ("cache-control", "max-age=5, s-maxage=7");

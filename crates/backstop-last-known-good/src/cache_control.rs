@@ -2,9 +2,12 @@
 //! is believed only where it is well formed. The time is linear in the length, and what is longer than anybody needs counts
 //! as `no-store`.
 
-use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{
+    HeaderMap,
+    header::{CACHE_CONTROL, PRAGMA},
+};
 
-use crate::told::Told;
+use crate::headers::IndexedHeaders;
 
 /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
 pub(crate) const MOST_SECONDS: u32 = 1 << 31;
@@ -29,27 +32,37 @@ pub(crate) struct CacheControl {
 }
 
 impl CacheControl {
-    /// Of a request or a response. One without `Cache-Control` that says `Pragma: no-cache` means it (RFC 9111 §5.4 defines
-    /// that for requests alone; of responses it is what their senders believe).
-    pub(crate) fn of(told: &Told<'_>) -> Self {
-        let mut all = Self::default();
-        let mut is_there = false;
-        let mut bytes = 0;
-        // Bytes, not text: a directive counts also beside one that isn't text.
-        for value in told.all(&CACHE_CONTROL) {
-            is_there = true;
-            bytes += value.len();
-            if bytes > MOST_BYTES {
-                return Self { no_store: true, ..Self::default() };
-            }
-            directives(value.as_bytes()).for_each(|directive| all.add(directive));
-        }
-        if !is_there {
-            all.no_cache = told.all(&PRAGMA).any(|value| {
+    pub(crate) fn of_request(headers: &HeaderMap) -> Self {
+        Self::parse(headers.get_all(CACHE_CONTROL)).unwrap_or_default()
+    }
+
+    /// Without `Cache-Control`, `Pragma: no-cache` counts as `no-cache`. RFC 9111 §5.4 defines it for requests alone, but
+    /// servers that send it mean it.
+    pub(crate) fn of_response(headers: &IndexedHeaders<'_>) -> Self {
+        Self::parse(headers.get_all(&CACHE_CONTROL)).unwrap_or_else(|| {
+            let mut bytes = 0;
+            let no_cache = headers.get_all(&PRAGMA).any(|value| {
                 bytes += value.len();
                 let mut all = value.as_bytes().split(|byte| *byte == b',');
                 bytes > MOST_BYTES || all.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
             });
+            Self { no_cache, ..Self::default() }
+        })
+    }
+
+    /// `None` without any value.
+    fn parse(values: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
+        let mut all = None;
+        let mut bytes = 0;
+        // Bytes, not text: a directive counts also beside one that isn't text.
+        for value in values {
+            let value = value.as_ref();
+            bytes += value.len();
+            if bytes > MOST_BYTES {
+                return Some(Self { no_store: true, ..Self::default() });
+            }
+            let all: &mut Self = all.get_or_insert_default();
+            directives(value).for_each(|directive| all.add(directive));
         }
         all
     }
@@ -111,9 +124,14 @@ fn directives(text: &[u8]) -> impl Iterator<Item = &[u8]> {
             return None;
         }
         let mut end = 0;
-        while let Some(byte) = rest.get(end).filter(|byte| **byte != b',') {
-            let quoted = if may_quote && *byte == b'"' { quoted(&rest[end..]) } else { Some(1) };
-            may_quote &= quoted.is_some();
+        loop {
+            let next = rest[end..].iter().position(|byte| matches!(byte, b',' | b'"'));
+            end = next.map_or(rest.len(), |next| end + next);
+            if rest.get(end) != Some(&b'"') {
+                break;
+            }
+            let quoted = if may_quote { quoted(&rest[end..]) } else { None };
+            may_quote = quoted.is_some();
             end += quoted.unwrap_or(1);
         }
         let directive = &rest[..end];
@@ -137,10 +155,10 @@ fn quoted(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderMap, HeaderValue};
+    use http::HeaderValue;
 
     fn of(headers: &HeaderMap) -> CacheControl {
-        CacheControl::of(&Told::by(headers))
+        CacheControl::of_response(&IndexedHeaders::new(headers))
     }
 
     fn read(values: &[&str]) -> CacheControl {

@@ -22,9 +22,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use crate::{
     age::{Arrival, Moment},
     fields,
+    headers::IndexedHeaders,
     negotiation::{self, negotiators},
     rules::Terms,
-    told::Told,
     vary::Selectors,
 };
 
@@ -61,18 +61,18 @@ impl Draft {
     /// `Connection` is.
     pub(crate) fn begin(
         status: StatusCode,
-        told: &Told<'_>,
+        headers: &IndexedHeaders<'_>,
         terms: Terms,
         arrival: Arrival,
         room: usize,
     ) -> Option<Self> {
-        let options = connection_options(told)?;
+        let options = connection_options(headers)?;
         let mut is_dated = false;
         // A little more, where some aren't kept.
-        let size = fields::size(told.headers().iter());
+        let size = fields::size(headers.map().iter());
         let mut bytes = Vec::with_capacity(FIXED + size + room + SLACK);
         bytes.extend_from_slice(&[0; FIXED]);
-        for (name, value) in told.headers().iter().filter(|(name, _)| is_kept(name, &options)) {
+        for (name, value) in headers.map().iter().filter(|(name, _)| is_kept(name, &options)) {
             is_dated |= *name == header::DATE;
             fields::put(&mut bytes, name, value)?;
         }
@@ -93,7 +93,7 @@ impl Draft {
         fixed[16..20].copy_from_slice(&terms.until.to_le_bytes());
         fixed[20..24].copy_from_slice(&terms.revalidate_until.to_le_bytes());
         fixed[24..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
-        Some(Self { bytes, body_from, negotiators: negotiators(told), terms, arrived: arrival.at })
+        Some(Self { bytes, body_from, negotiators: negotiators(headers), terms, arrived: arrival.at })
     }
 
     pub(crate) fn push(&mut self, data: &[u8]) {
@@ -112,9 +112,7 @@ impl Draft {
         self.bytes[BODY_LEN..SELECTED_LEN].copy_from_slice(&body_len.to_le_bytes());
         self.bytes[SELECTED_LEN..FIXED].copy_from_slice(&selected_len.to_le_bytes());
         self.bytes.extend_from_slice(selected);
-        if !self.negotiators.is_empty() {
-            self.bytes.extend_from_slice(&self.negotiators.select(request));
-        }
+        self.bytes.extend_from_slice(&self.negotiators.select(request));
         Some(mem::take(&mut self.bytes).into())
     }
 }
@@ -141,11 +139,8 @@ fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
 }
 
 /// `None` where `Connection` is longer than anybody needs: each field is compared with each of its options.
-fn connection_options<'a>(told: &Told<'a>) -> Option<Vec<&'a [u8]>> {
-    if told.surely_lacks(&header::CONNECTION) {
-        return Some(Vec::new());
-    }
-    let values = || told.all(&header::CONNECTION).map(HeaderValue::as_bytes);
+fn connection_options<'a>(headers: &IndexedHeaders<'a>) -> Option<Vec<&'a [u8]>> {
+    let values = || headers.get_all(&header::CONNECTION).map(HeaderValue::as_bytes);
     if values().map(<[u8]>::len).sum::<usize>() > MOST_CONNECTION {
         return None;
     }
@@ -156,46 +151,48 @@ fn connection_options<'a>(told: &Told<'a>) -> Option<Vec<&'a [u8]>> {
 pub(crate) struct Entry {
     pub(crate) status: StatusCode,
     pub(crate) terms: Terms,
-    head: Bytes,
-    pub(crate) body: Bytes,
-    pub(crate) selected: Bytes,
-    negotiated: Bytes,
+    bytes: Bytes,
+    /// Where the head, the body, and what its request selected it by end.
+    head_end: usize,
+    body_end: usize,
+    selected_end: usize,
 }
 
 impl Entry {
-    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.len() < FIXED || !bytes.starts_with(&ANSWER) {
-            return None;
-        }
-        bytes.advance(ANSWER.len());
-        let status = StatusCode::from_u16(bytes.get_u16_le()).ok()?;
+    pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
+        let mut fixed: &[u8] = bytes.get(..FIXED)?.strip_prefix(&ANSWER)?;
+        let status = StatusCode::from_u16(fixed.get_u16_le()).ok()?;
         let terms = Terms {
-            made: Moment(bytes.get_u64_le()),
-            fresh: bytes.get_u32_le(),
-            until: bytes.get_u32_le(),
-            revalidate_until: bytes.get_u32_le(),
+            made: Moment(fixed.get_u64_le()),
+            fresh: fixed.get_u32_le(),
+            until: fixed.get_u32_le(),
+            revalidate_until: fixed.get_u32_le(),
         };
-        let (head_len, body_len, selected_len) = (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
-        let head = split_to(&mut bytes, head_len)?;
-        let body = split_to(&mut bytes, body_len)?;
-        let selected = split_to(&mut bytes, selected_len)?;
-        Some(Self { status, terms, head, body, selected, negotiated: bytes })
+        let mut end_after = |start: usize| start.checked_add(usize::try_from(fixed.get_u32_le()).ok()?);
+        let head_end = end_after(FIXED)?;
+        let body_end = end_after(head_end)?;
+        let selected_end = end_after(body_end)?;
+        (selected_end <= bytes.len()).then_some(Self { status, terms, bytes, head_end, body_end, selected_end })
+    }
+
+    pub(crate) fn body(&self) -> Bytes {
+        self.bytes.slice(self.head_end..self.body_end)
+    }
+
+    /// What its request selected it by.
+    pub(crate) fn selected(&self) -> &[u8] {
+        &self.bytes[self.body_end..self.selected_end]
     }
 
     /// Whether a request of these fields accepts its coding and its language.
     pub(crate) fn is_accepted_by(&self, request: &[&HeaderMap]) -> bool {
-        negotiation::accepts(&self.head, &self.negotiated, request)
+        negotiation::accepts(&self.bytes[FIXED..self.head_end], &self.bytes[self.selected_end..], request)
     }
 
     /// Its headers, with room for one more. `None` where they are garbage.
     pub(crate) fn headers(&self) -> Option<HeaderMap> {
-        fields::to_map(&self.head, 1)
+        fields::to_map(&self.bytes.slice(FIXED..self.head_end), 1)
     }
-}
-
-fn split_to(bytes: &mut Bytes, len: u32) -> Option<Bytes> {
-    let len = usize::try_from(len).ok()?;
-    (len <= bytes.len()).then(|| bytes.split_to(len))
 }
 
 /// What leads to answers.

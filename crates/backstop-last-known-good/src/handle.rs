@@ -20,7 +20,6 @@ use crate::{
     shelf::Place,
     target::{Root, Target},
     telemetry,
-    told::Told,
 };
 
 /// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -135,14 +134,14 @@ impl<St: Store> Shared<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
         // What a chain has left out of the head was said of the request all the same.
         let left_out: Option<&LeftOut> = head.extensions.get();
-        let had_content = left_out.is_some_and(|it| it.has_body() || tells_of_content(&Told::by(it.headers())));
-        if had_content || tells_of_content(&Told::by(&head.headers)) {
+        let none = HeaderMap::new();
+        let fields = [&head.headers, left_out.map_or(&none, LeftOut::headers)];
+        if left_out.is_some_and(LeftOut::has_body) || fields.iter().any(|fields| tells_of_content(fields)) {
             return Err(NotStored::Missing);
         }
         let root = Root::of(&self.shelf.name, &head.uri, &head.headers).ok_or(NotStored::Missing)?;
         let place = Place { root, owner: self.owner(head) };
-        let none = HeaderMap::new();
-        self.shelf.find(place, &[&head.headers, left_out.map_or(&none, LeftOut::headers)]).await
+        self.shelf.find(place, &fields).await
     }
 
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {
@@ -164,7 +163,7 @@ impl<St: Store> Shared<St> {
     /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other
     /// directives ask for the primary to be asked, which it was.
     fn longest(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
-        let asked = CacheControl::of(&Told::by(headers)).stale_if_error;
+        let asked = CacheControl::of_request(headers).stale_if_error;
         let asked = asked.map_or(u32::MAX, |longer| entry.terms.fresh.saturating_add(longer));
         Duration::from_secs(entry.terms.until.min(asked).into()).min(self.shelf.max_stale)
     }
@@ -174,7 +173,7 @@ impl<St: Store> Shared<St> {
 fn response<B: WrapBody>(entry: &Entry, age: Duration, method: &Method) -> Option<Response<B>> {
     let mut headers = entry.headers()?;
     headers.insert(AGE, age.as_secs().into());
-    let mut body = entry.body.clone();
+    let mut body = entry.body();
     if *method == Method::HEAD {
         // A server takes the length of the body that it is given, which is empty, unless it is told that of the GET's (RFC
         // 9110 §8.6).

@@ -5,20 +5,19 @@
 //! Each field is read in linear time. A quality that can't be read counts as 0, and so does each answer with more codings
 //! or languages than anybody sends.
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE},
 };
 
-use crate::{fields, told::Told, vary::Selectors};
+use crate::{fields, headers::IndexedHeaders, vary::Selectors};
 
 /// The most codings or languages of one answer.
 const MOST_MEMBERS: usize = 8;
 
 /// The fields of a request by which its answer may have been negotiated, though its `Vary` may not say so.
-pub(crate) fn negotiators(told: &Told<'_>) -> Selectors {
-    selectors(told.has(&CONTENT_ENCODING), told.has(&CONTENT_LANGUAGE))
+pub(crate) fn negotiators(headers: &IndexedHeaders<'_>) -> Selectors {
+    selectors(headers.contains(&CONTENT_ENCODING), headers.contains(&CONTENT_LANGUAGE))
 }
 
 fn selectors(coding: bool, language: bool) -> Selectors {
@@ -35,29 +34,24 @@ fn selectors(coding: bool, language: bool) -> Selectors {
 /// these fields.
 ///
 /// A request that has the same in them always may: it gets what the server gave to one like it.
-pub(crate) fn accepts(head: &Bytes, negotiated: &[u8], request: &[&HeaderMap]) -> bool {
-    let values = |name: HeaderName| values(head, name);
-    let all = |name: HeaderName| request.iter().flat_map(move |map| map.get_all(&name)).map(HeaderValue::as_bytes);
-    if !fields::iter(head).any(|(name, _)| is_negotiable(name)) {
+pub(crate) fn accepts(head: &[u8], negotiated: &[u8], request: &[&HeaderMap]) -> bool {
+    let all = |name| request.iter().flat_map(move |headers| headers.get_all(name)).map(HeaderValue::as_bytes);
+    let encodings = || all(&ACCEPT_ENCODING);
+    if negotiated.is_empty() {
         // Most answers. Only a weight can refuse what isn't coded.
-        let mut accepted = all(ACCEPT_ENCODING);
-        return !accepted.any(|value| value.contains(&b';')) || accepts_coding(b"identity", all(ACCEPT_ENCODING));
+        return !encodings().any(|value| value.contains(&b';')) || accepts_coding(b"identity", encodings());
     }
+    let values = |name: HeaderName| values(head, name);
     let codings = values(CONTENT_ENCODING);
     let languages = values(CONTENT_LANGUAGE);
-    let accepts_coding = accepts_codings(codings.clone().flat_map(members), || all(ACCEPT_ENCODING));
-    let accepts_language = accepts_a_language(languages.clone().flat_map(members), || all(ACCEPT_LANGUAGE));
+    let accepts_coding = accepts_codings(codings.clone().flat_map(members), encodings);
+    let accepts_language = accepts_a_language(languages.clone().flat_map(members), || all(&ACCEPT_LANGUAGE));
     if accepts_coding && accepts_language {
         return true;
     }
     let (mut codings, mut languages) = (codings, languages);
     let names = selectors(codings.next().is_some(), languages.next().is_some());
-    !names.is_empty() && names.select_from_maps(request) == negotiated
-}
-
-/// Whether it is a field by which an answer is negotiated.
-fn is_negotiable(name: &[u8]) -> bool {
-    [CONTENT_ENCODING, CONTENT_LANGUAGE].iter().any(|negotiable| negotiable.as_str().as_bytes() == name)
+    names.select_from_maps(request) == negotiated
 }
 
 fn values(head: &[u8], name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {

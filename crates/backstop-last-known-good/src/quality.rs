@@ -5,7 +5,7 @@ use backstop_core::{
 };
 use http::{Extensions, HeaderMap};
 
-use crate::told::Told;
+use crate::headers::IndexedHeaders;
 
 /// How good an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +27,14 @@ impl Quality {
 
     /// By its trailers.
     pub(crate) fn told_by_trailers(trailers: &HeaderMap) -> Self {
-        if is_labelled_as_less(&Told::by(trailers)) { Self::Degraded } else { Self::Good }
+        if is_labelled_as_less(&IndexedHeaders::new(trailers)) { Self::Degraded } else { Self::Good }
     }
 
     /// This, or less, by what the answer says of itself.
-    pub(crate) fn and_told_by(self, extensions: &Extensions, told: &Told<'_>) -> Self {
+    pub(crate) fn and_told_by(self, extensions: &Extensions, headers: &IndexedHeaders<'_>) -> Self {
         let is_degraded = extensions.get().is_some_and(is_less)
             || extensions.get::<Rejection>().is_some()
-            || is_labelled_as_less(told);
+            || is_labelled_as_less(headers);
         if is_degraded { Self::Degraded } else { self }
     }
 }
@@ -45,11 +45,11 @@ fn is_less(record: &Degradation) -> bool {
 
 /// By the labels of a service further in, which come over the network. What is neither `fresh` nor readable is less, and so
 /// is what comes from elsewhere and doesn't say that it is as good.
-fn is_labelled_as_less<'a>(told: &Told<'a>) -> bool {
-    if !told.has(&X_DATA_FRESHNESS) {
-        return told.has(&X_FALLBACK_SOURCE);
+fn is_labelled_as_less<'a>(headers: &IndexedHeaders<'a>) -> bool {
+    if !headers.contains(&X_DATA_FRESHNESS) {
+        return headers.contains(&X_FALLBACK_SOURCE);
     }
-    let mut labels = told.all(&X_DATA_FRESHNESS).flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
+    let mut labels = headers.get_all(&X_DATA_FRESHNESS).flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
     let word = |label: &'a [u8]| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     labels.any(|label| !word(label).eq_ignore_ascii_case(b"fresh"))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use backstop_core::has_content;
 use http::{
-    HeaderName, HeaderValue, Method, Request, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{CONTENT_LENGTH, RANGE, SET_COOKIE, TRANSFER_ENCODING},
 };
 use http_body::Body;
@@ -15,9 +15,8 @@ use http_body::Body;
 use crate::{
     age::{Arrival, Moment, fresh_for, made_at},
     cache_control::CacheControl,
-    credentials,
+    headers::IndexedHeaders,
     quality::Quality,
-    told::Told,
     vary,
 };
 
@@ -38,42 +37,37 @@ pub(crate) struct Asked {
     pub(crate) sharing: Sharing,
     /// Why no answer to this request may be stored, as far as the request tells.
     pub(crate) refused: Option<&'static str>,
-    /// Whether it says who asks, where what is stored is for whoever does.
-    pub(crate) is_one_of_all: bool,
 }
 
 impl Asked {
     pub(crate) fn by<B: Body + 'static>(
         request: &mut Request<B>,
         sharing: Sharing,
-        configured: &[HeaderName],
         now: impl FnOnce() -> Moment,
     ) -> Self {
-        let told = Told::by(request.headers());
-        let has = |name: &HeaderName| told.has(name);
-        // Who asks matters only where what is stored is for all.
-        let says_who = || {
-            let known = request.headers().keys().any(|name| credentials::is_one(name.as_str()));
-            known || configured.iter().any(has)
-        };
-        let is_one_of_all = sharing == Sharing::Shared && says_who();
+        let headers = request.headers();
         let is_get = *request.method() == Method::GET;
-        let mut refused = if has(&RANGE) {
+        let mut refused = if headers.contains_key(RANGE) {
             Some("range")
-        } else if CacheControl::of(&told).no_store {
+        } else if CacheControl::of_request(headers).no_store {
             Some("request-no-store")
         } else {
             (!is_get).then_some("method")
         };
         // Most bodies know that they are empty.
-        if tells_of_content(&told) || !request.body().is_end_stream() && has_content(request) {
+        if tells_of_content(headers) || !request.body().is_end_stream() && has_content(request) {
             refused = Some(CONTENT);
         }
-        let mut asked = Self { at: Moment(0), sharing, refused, is_one_of_all };
+        let mut asked = Self { at: Moment(0), sharing, refused };
         if asked.validates() {
             asked.at = now();
         }
         asked
+    }
+
+    /// The same, of a GET: what is validated was one.
+    pub(crate) const fn regardless_of_method(&self) -> Self {
+        Self { refused: None, ..*self }
     }
 
     /// Whether its answer may tell whether what is stored is still good, though it may not be stored itself.
@@ -91,9 +85,9 @@ const CONTENT: &str = "content";
 ///
 /// On a GET content has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so that the target alone doesn't
 /// tell what was asked for.
-pub(crate) fn tells_of_content(told: &Told<'_>) -> bool {
+pub(crate) fn tells_of_content(headers: &HeaderMap) -> bool {
     let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
-    told.has(&TRANSFER_ENCODING) || !told.all(&CONTENT_LENGTH).all(is_empty)
+    headers.contains_key(TRANSFER_ENCODING) || !headers.get_all(CONTENT_LENGTH).iter().all(is_empty)
 }
 
 /// What is to be done about an answer.
@@ -128,20 +122,25 @@ pub(crate) struct Terms {
     pub(crate) revalidate_until: u32,
 }
 
-/// Judges an answer. When it came is asked only where that matters.
+/// Judges an answer. `names_caller` says whether the request has credentials. That and when the answer came are asked only
+/// where they matter.
 pub(crate) fn judge(
     asked: &Asked,
     status: StatusCode,
-    told: &Told<'_>,
+    headers: &IndexedHeaders<'_>,
     quality: Quality,
+    names_caller: impl Fn() -> bool,
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
 ) -> Verdict {
     if asked.refused == Some(CONTENT) {
         return Verdict::Leave(CONTENT);
     }
-    let control = CacheControl::of(told);
-    if let Some(verdict) = judge_status(asked, status, &control) {
+    let control = CacheControl::of_response(headers);
+    // Who asks matters only where what is stored is for all.
+    let shared = asked.sharing == Sharing::Shared;
+    let is_for_caller_alone = || shared && !control.public && names_caller();
+    if let Some(verdict) = judge_status(status, shared, is_for_caller_alone) {
         return verdict;
     }
     if let Some(reason) = asked.refused {
@@ -152,7 +151,7 @@ pub(crate) fn judge(
     if quality == Quality::Degraded {
         return Verdict::Leave("degraded");
     }
-    if asked.is_one_of_all && !control.public {
+    if is_for_caller_alone() {
         return Verdict::Leave("credentials");
     }
     if control.no_store {
@@ -161,19 +160,18 @@ pub(crate) fn judge(
     if control.no_cache {
         return Verdict::Forget("no-cache", Reach::Variant);
     }
-    let shared = asked.sharing == Sharing::Shared;
     if control.private && shared {
         return Verdict::Forget("private", Reach::Variant);
     }
-    if told.has(&SET_COOKIE) {
+    if headers.contains(&SET_COOKIE) {
         return Verdict::Leave("set-cookie");
     }
-    if vary::by_anything(told) {
+    if vary::by_anything(headers) {
         return Verdict::Forget("vary", Reach::Variant);
     }
 
     let answered = answered();
-    let fresh = fresh_for(told, &control, shared, answered);
+    let fresh = fresh_for(headers, &control, shared, answered);
     let never_stale = control.must_revalidate || shared && (control.proxy_revalidate || control.s_maxage.is_some());
     let bound = match control.stale_if_error {
         _ if never_stale => fresh,
@@ -183,7 +181,7 @@ pub(crate) fn judge(
     let revalidating = control.stale_while_revalidate.filter(|_| !never_stale);
     let until = bound.min(max_stale);
     let terms = Terms {
-        made: made_at(told, asked.at, answered),
+        made: made_at(headers, asked.at, answered),
         fresh,
         until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
@@ -199,16 +197,15 @@ pub(crate) fn judge(
 ///
 /// One caller must not take from all what is stored for all. So that is withdrawn only by what is said to anybody: that it is
 /// gone. A refusal is about who asks, and a redirection often about how: by which scheme, from where, logged in or not.
-fn judge_status(asked: &Asked, status: StatusCode, control: &CacheControl) -> Option<Verdict> {
-    let is_personal = asked.sharing == Sharing::Personal;
+fn judge_status(status: StatusCode, shared: bool, is_for_caller_alone: impl Fn() -> bool) -> Option<Verdict> {
     match status.as_u16() {
         200 | 203 | 204 => None,
         // What one caller isn't shown may be hidden from that caller alone.
-        404 | 410 | 451 if asked.is_one_of_all && !control.public => Some(Verdict::Leave("credentials")),
+        404 | 410 | 451 if is_for_caller_alone() => Some(Verdict::Leave("credentials")),
         404 | 410 | 451 => Some(Verdict::Forget("gone", Reach::Variant)),
         // Not for this principal (any more), in any variant.
-        401 | 403 if is_personal => Some(Verdict::Forget("forbidden", Reach::All)),
-        300..=303 | 305..=308 if is_personal => Some(Verdict::Forget("moved", Reach::Variant)),
+        401 | 403 if !shared => Some(Verdict::Forget("forbidden", Reach::All)),
+        300..=303 | 305..=308 if !shared => Some(Verdict::Forget("moved", Reach::Variant)),
         // Failures, parts, and what is about this one request.
         _ => Some(Verdict::Leave("status")),
     }

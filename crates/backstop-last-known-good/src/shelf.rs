@@ -122,7 +122,7 @@ impl<St: Store> Shelf<St> {
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             let Some(bytes) = self.store.get(&key).await? else { return Ok(None) };
             let entry = Entry::decode(bytes).ok_or(Trouble::Garbage)?;
-            let fits = entry.selected == selected
+            let fits = entry.selected() == selected
                 && !self
                     .removals
                     .should_be_gone(entry.terms.made, || self.removed_as(&key[..root_len], &owner, &selected))
@@ -174,7 +174,7 @@ impl<St: Store> Shelf<St> {
             if !is_new
                 && self.may_be_outdone(&draft.terms)
                 && let Some(known) = self.store.get(&key).await?.and_then(Entry::decode)
-                && known.selected == selected
+                && known.selected() == selected
                 && self.outdoes(&known.terms, &draft.terms)
             {
                 return Ok(Err("older"));
@@ -276,7 +276,7 @@ impl<St: Store> Shelf<St> {
             key.extend_from_slice(&[b'v', vary::place(&selected)]);
             // Another variant may be in its place.
             if let Some(bytes) = self.store.get(&key).await?
-                && Entry::decode(bytes).is_none_or(|entry| entry.selected == selected)
+                && Entry::decode(bytes).is_none_or(|entry| entry.selected() == selected)
             {
                 self.store.remove(&key).await?;
             }

@@ -137,9 +137,22 @@ struct Authority<'a> {
 
 #[derive(Clone, Copy)]
 enum Host<'a> {
-    Name(&'a str),
+    Name(&'a [u8]),
     Ipv6(Ipv6Addr),
 }
+
+/// Which bytes a host's name may have: unreserved characters and delimiters (RFC 3986 §3.2.2). Percent-encoded ones, which
+/// nobody sends, could spell a name in many ways.
+const IN_NAME: [bool; 256] = {
+    let mut in_name = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        in_name[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
+            || matches!(byte as u8, b'!' | b'$' | b'&'..=b',' | b';' | b'=');
+        byte += 1;
+    }
+    in_name
+};
 
 /// The longest name of a host (RFC 1035 §2.3.4).
 const MOST_NAME: usize = 255;
@@ -147,29 +160,24 @@ const MOST_NAME: usize = 255;
 impl<'a> Authority<'a> {
     /// By RFC 9110 §7.2 and RFC 3986 §3.2.2. What has userinfo is none (RFC 9110 §4.2.4).
     fn parse(text: &'a [u8], scheme: Option<&Scheme>) -> Option<Self> {
-        let text = str::from_utf8(text).ok()?.trim_ascii();
-        let (host, rest) = if let Some(bracketed) = text.strip_prefix('[') {
-            let (address, rest) = bracketed.split_once(']')?;
-            (Host::Ipv6(address.parse().ok()?), rest)
+        let text = text.trim_ascii();
+        let (host, rest) = if let Some(bracketed) = text.strip_prefix(b"[") {
+            let (address, rest) = bracketed.split_at(bracketed.iter().position(|byte| *byte == b']')?);
+            (Host::Ipv6(str::from_utf8(address).ok()?.parse().ok()?), &rest[1..])
         } else {
-            let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-            // Unreserved characters and delimiters. Percent-encoded ones, which nobody sends, could spell a name in many ways.
-            let is_name = |byte| {
-                matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~')
-                    || matches!(byte, b'!' | b'$' | b'&'..=b',' | b';' | b'=')
-            };
-            if !(1..=MOST_NAME).contains(&name.len()) || !name.bytes().all(is_name) {
+            let end = text.iter().position(|byte| !IN_NAME[usize::from(*byte)]).unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            if !(1..=MOST_NAME).contains(&name.len()) {
                 return None;
             }
             (Host::Name(name), rest)
         };
         let port = match rest {
-            "" | ":" => None,
-            _ => {
-                let digits =
-                    rest.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-                Some(digits.parse().ok()?)
+            [] | [b':'] => None,
+            [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
+                Some(str::from_utf8(digits).ok()?.parse().ok()?)
             }
+            _ => return None,
         };
         // Where the scheme isn't known, neither is its port.
         let default = match scheme {
@@ -195,7 +203,7 @@ impl<'a> Authority<'a> {
     fn add_to(&self, key: &mut Vec<u8>) {
         match self.host {
             Host::Name(name) => {
-                push(key, b'a', name.as_bytes());
+                push(key, b'a', name);
                 let from = key.len() - name.len();
                 key[from..].make_ascii_lowercase();
             }

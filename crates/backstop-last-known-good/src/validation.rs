@@ -11,10 +11,7 @@ use http::{
     },
 };
 
-use crate::{
-    age::{Moment, date},
-    told::Told,
-};
+use crate::age::{Moment, date};
 
 /// How a stored answer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +95,7 @@ fn last_modified(headers: &HeaderMap) -> Option<Moment> {
 }
 
 fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<Moment> {
-    date(&Told::by(headers), name)
+    headers.get(name).and_then(date)
 }
 
 /// By weak comparison (RFC 9110 §8.8.3.2).

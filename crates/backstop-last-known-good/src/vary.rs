@@ -7,7 +7,7 @@ use http::{
     header::{ACCEPT_ENCODING, VARY},
 };
 
-use crate::{fields, key::push, told::Told};
+use crate::{fields, headers::IndexedHeaders, key::push};
 
 /// How many variants of one answer are kept, for each principal. Each has a place, by a hash of the fields that it was
 /// selected by; two that fall on one place displace each other. So no caller can fill the store with variants.
@@ -20,9 +20,9 @@ const MOST_NAMES: usize = 32;
 const MOST_BYTES: usize = 1024;
 
 /// Whether an answer varies by what can't be told of a request (RFC 9111 §4.1).
-pub(crate) fn by_anything(told: &Told<'_>) -> bool {
+pub(crate) fn by_anything(headers: &IndexedHeaders<'_>) -> bool {
     let mut bytes = 0;
-    told.all(&VARY).any(|value| {
+    headers.get_all(&VARY).any(|value| {
         bytes += value.len();
         bytes > MOST_BYTES || value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*")
     })
@@ -35,12 +35,12 @@ pub(crate) struct Selectors(Vec<HeaderName>);
 impl Selectors {
     /// The names that an answer's `Vary` lists. `None` for what can't be respected: [anything](by_anything), what is no
     /// name, or too many.
-    pub(crate) fn of(told: &Told<'_>) -> Option<Self> {
-        if by_anything(told) {
+    pub(crate) fn of(headers: &IndexedHeaders<'_>) -> Option<Self> {
+        if by_anything(headers) {
             return None;
         }
         let mut all = Self::default();
-        for value in told.all(&VARY) {
+        for value in headers.get_all(&VARY) {
             for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 if !name.is_empty() {
                     all.insert(HeaderName::from_bytes(name).ok()?);
@@ -56,10 +56,6 @@ impl Selectors {
         };
         self.0.insert(at, name);
         true
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Whether all that these select by is the coding of an answer.
@@ -92,7 +88,9 @@ impl Selectors {
 
     /// The same, where they are in maps, one after another.
     pub(crate) fn select_from_maps(&self, request: &[&HeaderMap]) -> Vec<u8> {
-        self.select_from(|name| request.iter().flat_map(move |map| map.get_all(name)).map(HeaderValue::as_bytes))
+        self.select_from(|name| {
+            request.iter().flat_map(move |headers| headers.get_all(name)).map(HeaderValue::as_bytes)
+        })
     }
 
     /// The values of these fields, in order, with the names.

@@ -21,17 +21,18 @@ use crate::{
     Store,
     age::Arrival,
     body::StoringBody,
+    credentials,
     entry::Draft,
     fields,
+    headers::IndexedHeaders,
     key::Owner,
     layer::Shared,
     quality::Quality,
     removals::Epoch,
     rules::{Asked, Reach, Terms, Verdict, judge},
-    shelf::{Place, Shelf, Unstored},
+    shelf::{Place, Unstored},
     target::{Root, Target},
     telemetry,
-    told::Told,
     validation::{self, Validation},
     vary::Selectors,
 };
@@ -79,7 +80,7 @@ impl Watch {
         shared: &Shared<St>,
     ) -> Option<Self> {
         let shelf = &shared.shelf;
-        let asked = Asked::by(request, owner.sharing(), &shared.credentials, || shelf.clock.now_or_earlier());
+        let asked = Asked::by(request, owner.sharing(), || shelf.clock.now_or_earlier());
         let Some(fields) = flat(request.headers()) else {
             telemetry::not_stored(&shelf.name, "head");
             return None;
@@ -139,14 +140,16 @@ impl Read {
     {
         let shelf = &shared.shelf;
         let answered = || shelf.clock.arrival();
-        let told = Told::by(response.headers());
-        let quality = quality.and_told_by(response.extensions(), &told);
-        let judge = |asked: &Asked, status| judge(asked, status, &told, quality, answered, shelf.most_stale());
+        let headers = &IndexedHeaders::new(response.headers());
+        let quality = quality.and_told_by(response.extensions(), headers);
+        let names_caller = || credentials::any(&self.fields, &shared.credentials);
+        let judge =
+            |asked: &Asked, status| judge(asked, status, headers, quality, names_caller, answered, shelf.most_stale());
         let not_modified = response.status() == StatusCode::NOT_MODIFIED;
         let verdict = if self.asked.validates() && (not_modified || self.is_head) {
             // As if it were the answer that it is about, which isn't stored for it.
             let status = if not_modified { StatusCode::OK } else { response.status() };
-            match judge(&Asked { refused: None, ..self.asked }, status) {
+            match judge(&self.asked.regardless_of_method(), status) {
                 Verdict::Store(terms, answered) => {
                     let validating =
                         Validating { read: self, headers: response.headers().clone(), not_modified, terms, answered };
@@ -169,7 +172,7 @@ impl Read {
             }
         };
 
-        let (answer, length) = match self.begin(response, &told, terms, answered, shared.max_body) {
+        let (answer, length) = match self.begin(response, headers, terms, answered, shared.max_body) {
             Ok(begun) => begun,
             Err(reason) => {
                 telemetry::not_stored(&shelf.name, reason);
@@ -189,16 +192,16 @@ impl Read {
     fn begin<B: WrapBody>(
         self,
         response: &Response<B>,
-        told: &Told<'_>,
+        headers: &IndexedHeaders<'_>,
         terms: Terms,
         answered: Arrival,
         max_body: usize,
     ) -> Result<(Unstored, Length), &'static str> {
-        let selectors = Selectors::of(told).ok_or("vary")?;
-        let length = Length::of(told).ok_or("length")?;
+        let selectors = Selectors::of(headers).ok_or("vary")?;
+        let length = Length::of(headers).ok_or("length")?;
         let room = length.0.unwrap_or(0).max(response.body().size_hint().lower());
         let room = usize::try_from(room).ok().filter(|room| *room <= max_body).ok_or("too-long")?;
-        let draft = Draft::begin(response.status(), told, terms, answered, room).ok_or("head")?;
+        let draft = Draft::begin(response.status(), headers, terms, answered, room).ok_or("head")?;
         let Self { place, fields, begun, .. } = self;
         Ok((Unstored { place, fields, begun, selectors, draft, stored: telemetry::stored }, length))
     }
@@ -216,17 +219,19 @@ struct Validating {
 impl Validating {
     /// Does with what is stored what the answer says of it.
     async fn settle<St: Store>(self, shared: &Shared<St>) {
-        let shelf = &shared.shelf;
-        if let Err(reason) = self.update(shelf).await {
-            telemetry::not_stored(&shelf.name, reason);
+        if let Err(reason) = self.update(shared).await {
+            telemetry::not_stored(&shared.shelf.name, reason);
         }
     }
 
-    async fn update<St: Store>(self, shelf: &Shelf<St>) -> Result<(), &'static str> {
+    async fn update<St: Store>(self, shared: &Shared<St>) -> Result<(), &'static str> {
+        let shelf = &shared.shelf;
         let Self { read: Read { place, asked, fields, begun, .. }, headers, not_modified, terms, answered } = self;
         let says_nothing = if not_modified { "status" } else { "method" };
         let request = fields::to_map(&fields.clone().into(), 0).ok_or("head")?;
-        let Ok((_, entry)) = shelf.find(place.clone(), &[&request]).await else { return Err(says_nothing) };
+        let Ok((_, entry)) = shelf.find(place.clone(), &[&request]).await else {
+            return Err(says_nothing);
+        };
         let stored = entry.headers().ok_or("head")?;
         // Another cache may answer with what is older.
         if shelf.is_newer(&entry.terms, &terms) {
@@ -235,7 +240,7 @@ impl Validating {
         let validation = if not_modified {
             validation::by_not_modified(&request, &headers, &stored)
         } else {
-            validation::by_head(&headers, &stored, entry.body.len())
+            validation::by_head(&headers, &stored, entry.body().len())
         };
         match validation {
             Validation::Unknown => return Err(says_nothing),
@@ -245,10 +250,13 @@ impl Validating {
             }
             Validation::Current => {}
         }
-        let headers = validation::updated(stored, &headers);
-        let told = Told::by(&headers);
-        let asked = Asked { refused: None, ..asked };
-        let terms = match judge(&asked, entry.status, &told, Quality::Good, || answered, shelf.most_stale()) {
+        let headers = &validation::updated(stored, &headers);
+        let headers = &IndexedHeaders::new(headers);
+        let names_caller = || credentials::any(&fields, &shared.credentials);
+        let asked = asked.regardless_of_method();
+        let verdict =
+            judge(&asked, entry.status, headers, Quality::Good, names_caller, || answered, shelf.most_stale());
+        let terms = match verdict {
             Verdict::Store(terms, _) => terms,
             Verdict::Leave(reason) => return Err(reason),
             Verdict::Forget(reason, reach) => {
@@ -256,9 +264,10 @@ impl Validating {
                 return Ok(());
             }
         };
-        let selectors = Selectors::of(&told).ok_or("vary")?;
-        let mut draft = Draft::begin(entry.status, &told, terms, answered, entry.body.len()).ok_or("head")?;
-        draft.push(&entry.body);
+        let selectors = Selectors::of(headers).ok_or("vary")?;
+        let body = entry.body();
+        let mut draft = Draft::begin(entry.status, headers, terms, answered, body.len()).ok_or("head")?;
+        draft.push(&body);
         shelf.put(&mut Unstored { place, fields, begun, selectors, draft, stored: telemetry::updated }).await;
         Ok(())
     }
@@ -336,8 +345,8 @@ struct Length(Option<u64>);
 
 impl Length {
     /// `None` for what is no length, or several.
-    fn of(told: &Told<'_>) -> Option<Self> {
-        let mut values = told.all(&CONTENT_LENGTH);
+    fn of(headers: &IndexedHeaders<'_>) -> Option<Self> {
+        let mut values = headers.get_all(&CONTENT_LENGTH);
         match (values.next(), values.next()) {
             (None, _) => Some(Self(None)),
             (Some(value), None) => {

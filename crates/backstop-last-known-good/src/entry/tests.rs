@@ -12,7 +12,7 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
-    let mut draft = Draft::begin(StatusCode::NO_CONTENT, &Told::by(headers), TERMS, ARRIVAL, 0).unwrap();
+    let mut draft = Draft::begin(StatusCode::NO_CONTENT, &IndexedHeaders::new(headers), TERMS, ARRIVAL, 0).unwrap();
     body.chunks(3).for_each(|piece| draft.push(piece));
     assert_eq!(draft.body_len(), body.len());
     draft.finish(selected, b"").unwrap()
@@ -25,7 +25,7 @@ fn an_answer_comes_out_as_it_went_in() {
     headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
     let entry = Entry::decode(written(&headers, b"a body", b"chosen")).unwrap();
     assert_eq!((entry.status, entry.terms), (StatusCode::NO_CONTENT, TERMS));
-    assert_eq!((&entry.body[..], &entry.selected[..]), (&b"a body"[..], &b"chosen"[..]));
+    assert_eq!((&entry.body()[..], entry.selected()), (&b"a body"[..], &b"chosen"[..]));
     assert_eq!(entry.headers().unwrap(), headers);
 }
 
@@ -54,7 +54,7 @@ fn what_is_about_a_connection_is_left_out() {
 fn an_answer_with_more_connection_options_than_anybody_needs_is_not_stored() {
     let begun = |options: usize| {
         let all = headers(&[("connection", &"x,".repeat(options)), ("date", "x")]);
-        Draft::begin(StatusCode::OK, &Told::by(&all), TERMS, ARRIVAL, 0).is_some()
+        Draft::begin(StatusCode::OK, &IndexedHeaders::new(&all), TERMS, ARRIVAL, 0).is_some()
     };
     assert!(begun(MOST_CONNECTION / 2));
     assert!(!begun(MOST_CONNECTION / 2 + 1));
@@ -69,7 +69,7 @@ fn an_answer_without_a_date_gets_the_one_when_it_came() {
 #[test]
 fn a_head_that_is_too_large_is_not_stored() {
     let large = headers(&[("x-large", &"x".repeat(MOST_HEAD))]);
-    assert!(Draft::begin(StatusCode::OK, &Told::by(&large), TERMS, ARRIVAL, 0).is_none());
+    assert!(Draft::begin(StatusCode::OK, &IndexedHeaders::new(&large), TERMS, ARRIVAL, 0).is_none());
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn what_breaks_off_or_is_of_another_version_is_garbage() {
 
 #[test]
 fn a_node_comes_out_as_it_went_in_and_is_no_answer() {
-    let selectors = Selectors::of(&Told::by(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
+    let selectors =
+        Selectors::of(&IndexedHeaders::new(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
     let node = Node { generation: u64::MAX, written: NOON, selectors };
     let bytes = node.encode();
     assert_eq!(Node::decode(&bytes), Some(node));

@@ -1,9 +1,9 @@
 use axum::body::Body;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderName, Response};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
-use crate::{vary::Selectors, watch::flat};
+use crate::{credentials, vary::Selectors, watch::flat};
 
 /// Up to which age an answer may be served, or why it isn't stored.
 type Until = Result<u32, &'static str>;
@@ -25,12 +25,22 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
 fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
     let mut get = Request::new(Body::empty());
     *get.headers_mut() = headers(request);
-    Asked::by(&mut get, sharing, &[HeaderName::from_static("x-shop-customer")], || NOW)
+    Asked::by(&mut get, sharing, || NOW)
 }
 
 fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
     let status = StatusCode::from_u16(status).unwrap();
-    judge(&asked(sharing, request), status, &Told::by(&headers(response)), Quality::Good, || ARRIVAL, DAY)
+    let fields = flat(&headers(request)).unwrap();
+    let names_caller = || credentials::any(&fields, &[HeaderName::from_static("x-shop-customer")]);
+    judge(
+        &asked(sharing, request),
+        status,
+        &IndexedHeaders::new(&headers(response)),
+        Quality::Good,
+        names_caller,
+        || ARRIVAL,
+        DAY,
+    )
 }
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
@@ -156,7 +166,8 @@ fn what_answers_content_withdraws_nothing_and_what_is_degraded_only_what_is_gone
     let (plain, search) = (asked(Sharing::Shared, &[]), asked(Sharing::Shared, &[("content-length", "2")]));
     for status in [200, 404, 410] {
         let status = StatusCode::from_u16(status).unwrap();
-        let by = |asked, quality| judge(asked, status, &Told::by(&no_store), quality, || ARRIVAL, DAY);
+        let by =
+            |asked, quality| judge(asked, status, &IndexedHeaders::new(&no_store), quality, || false, || ARRIVAL, DAY);
         let gone = Verdict::Forget("gone", Reach::Variant);
         let expected = if status == StatusCode::OK { Verdict::Leave("degraded") } else { gone };
         assert_eq!(by(&plain, Quality::Degraded), expected);
@@ -313,7 +324,7 @@ fn ages_and_variants_that_http_cache_semantics_does_not_tell_apart() {
 
     let Verdict::Store(terms, _) = verdict(Sharing::Shared, &one, 200, &answer) else { panic!("it isn't stored") };
     assert_eq!(NOW.since(terms.made), Duration::from_secs(30));
-    let selectors = Selectors::of(&Told::by(&headers(&answer))).unwrap();
+    let selectors = Selectors::of(&IndexedHeaders::new(&headers(&answer))).unwrap();
     let selected = |fields| selectors.select(&flat(&headers(fields)).unwrap());
     assert_ne!(selected(&one), selected(&other));
 }
