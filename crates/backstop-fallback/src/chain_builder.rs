@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, ResultClassify, WrapBody};
+use backstop_core::{
+    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, ResultClassify, WrapBody,
+};
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
@@ -98,11 +100,20 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// that maps a 404 to `Ok(None)` gives one, too; `None` is then the value of a chain of `Option<T>`.
     ///
     /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
-    pub fn classify_fn<F>(mut self, judge: F) -> Self
+    pub fn classify_fn<F>(self, judge: F) -> Self
     where
         F: Fn(Result<&T, ErrorRef<'_>>) -> Outcome + Send + Sync + 'static,
     {
-        self.judge = Box::new(ClassifyFn::new(judge));
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Judges results with `classify`: a classifier of your own also names the reason of a failure, where a closure
+    /// can't.
+    pub fn classify<C>(mut self, classify: C) -> Self
+    where
+        C: Classify<T> + Send + Sync + 'static,
+    {
+        self.judge = Box::new(classify);
         self
     }
 

@@ -167,7 +167,9 @@
 //! `DEADLINE_EXCEEDED`, or its client's error, is then the caller's doing, and becomes a rejection that says so
 //! ([`SetBy::Caller`]): nobody's failure.
 //!
-//! The layer reads the scope in `call`, so it must not stand inside a `Buffer`, which runs `call` in a task of its own.
+//! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the layer
+//! around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a [`TimeoutLayer`]'s, and
+//! sends no deadline where there is none.
 //! Don't use it towards services of others: how little time you have is none of their business.
 //!
 //! # What holds for all of them

@@ -9,12 +9,12 @@ use backstop_core::{
     scope::{self, InScope, ScopeHandle},
 };
 use backstop_timeout::{
-    DeadlineHeader, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, name,
+    DeadlineHeader, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, TimeoutLayer, name,
 };
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use proptest::prelude::*;
 use tokio::time::sleep;
-use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 
 const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
 
@@ -81,6 +81,31 @@ async fn without_a_deadline_nothing_is_told() {
     for header in ["grpc-timeout", ENVOY] {
         assert_eq!(told(&send, grpc(), header, None).await.unwrap(), [""; 0]);
     }
+}
+
+/// A `Buffer` calls what is inside of it in a task of its own.
+#[tokio::test(start_paused = true)]
+async fn around_a_buffer_the_deadline_is_sent_and_inside_only_a_limit_that_is_inside_too() {
+    async fn echo(request: Request<()>) -> Result<Response<String>, BoxError> {
+        let mut response = Response::new(String::new());
+        *response.headers_mut() = request.headers().clone();
+        Ok(response)
+    }
+    let propagate = || builder().send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).reject_as_error().build().unwrap();
+    let timeout = TimeoutLayer::builder("ml_service").limit(ms(100)).reject_as_error().build().unwrap();
+    let scope = || within(ms(250), SetBy::Caller);
+
+    let around = ServiceBuilder::new().layer(propagate()).buffer(1).service_fn(echo);
+    let response = around.oneshot(get()).in_scope(scope()).await.unwrap();
+    assert_eq!(response.headers()[ENVOY], "240");
+
+    let inside = ServiceBuilder::new().buffer(1).layer(propagate()).service_fn(echo);
+    let response = inside.oneshot(get()).in_scope(scope()).await.unwrap();
+    assert_eq!(response.headers().get(ENVOY), None);
+
+    let with_a_timeout = ServiceBuilder::new().buffer(1).layer(timeout).layer(propagate()).service_fn(echo);
+    let response = with_a_timeout.oneshot(get()).in_scope(scope()).await.unwrap();
+    assert_eq!(response.headers()[ENVOY], "90");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,13 @@
 //! A call to another service, and what stands around it.
 
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use backstop::{
-    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, ConfigError, DeadlineHeader, Name,
-    PropagateDeadlineLayer, Rejection, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, Classify, ConfigError, DeadlineHeader, ErrorRef, Name,
+    Outcome, PropagateDeadlineLayer, Reason, Rejection, ResultClassify, RetryLayer, TimeoutLayer,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -109,10 +111,38 @@ async fn get<T: DeserializeOwned>(service: Service, uri: Uri) -> Result<T, BoxEr
         return Err(rejection.into());
     }
     if response.status() != StatusCode::OK {
-        return Err(format!("status {}", response.status()).into());
+        return Err(UnexpectedStatus(response.status()).into());
     }
     let body = to_bytes(response.into_body(), LARGEST_ANSWER).await?;
     Ok(serde_json::from_slice(&body)?)
+}
+
+/// An answer with another status than 200.
+#[derive(Debug)]
+struct UnexpectedStatus(StatusCode);
+
+impl fmt::Display for UnexpectedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "status {}", self.0)
+    }
+}
+
+impl Error for UnexpectedStatus {}
+
+/// Judges the results of calls to dependencies: as Backstop judges those of functions, but the log names the status of an
+/// answer as the reason, where it would say `error`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClassifyCall(ResultClassify);
+
+impl<T> Classify<T> for ClassifyCall {
+    fn classify(&self, result: Result<&T, ErrorRef<'_>>) -> Outcome {
+        self.0.classify(result)
+    }
+
+    fn reason(&self, result: Result<&T, ErrorRef<'_>>) -> Reason {
+        let status = result.err().and_then(ErrorRef::find::<UnexpectedStatus>);
+        status.map_or_else(|| self.0.reason(result), |UnexpectedStatus(status)| Reason::Status(*status))
+    }
 }
 
 /// The connections of the process, shared by all dependencies.

@@ -9,7 +9,7 @@ use backstop::{
 
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
-use crate::dependency::{Dependency, http_client};
+use crate::dependency::{ClassifyCall, Dependency, http_client};
 use crate::sources::{Catalog, Item, Ml, Remembered, bestsellers};
 use crate::user_id::UserId;
 
@@ -52,6 +52,7 @@ impl Recommender {
         // even where the first three hang, the last one answers in time.
         let chain = FallbackChain::builder("recommendations")
             .total(TOTAL)
+            .classify(ClassifyCall::default())
             // What this user likes. A good answer is remembered for when there is none.
             .provider(Provider::from_fn(name!("ml_service"), move |user| ml.clone().recommend(user)))
             // What this user was recommended last: theirs, though old. It tells its age, so it counts as `stale`.

@@ -84,6 +84,16 @@ async fn get(address: &str, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
 }
 
+/// Has the simulated ML service answer with a 503.
+async fn break_ml(admin: &str) {
+    let fault = r#"{"fault":"status"}"#;
+    let request = format!(
+        "PUT /chaos/ml HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fault}",
+        fault.len()
+    );
+    assert!(ask(admin, &request).await.starts_with("HTTP/1.1 200 "));
+}
+
 async fn ask(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -217,19 +227,34 @@ async fn a_log_that_nobody_reads_stops_neither_answers_nor_the_end() {
     logging.env("RUST_LOG", "trace");
     let mut started = Started::of(logging).await;
     // The pipe stays open, and takes 64 KiB.
-    let fault = r#"{"fault":"status"}"#;
-    let broken = format!(
-        "PUT /chaos/ml HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fault}",
-        started.admin,
-        fault.len()
-    );
-    assert!(ask(&started.admin, &broken).await.starts_with("HTTP/1.1 200 "));
+    break_ml(&started.admin).await;
     for _ in 0..500 {
         assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
     }
     assert!(get(&started.app, "/livez").await.starts_with("HTTP/1.1 200 OK"));
     started.signal("TERM").await;
     assert_eq!(started.ended().await.code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_log_tells_of_a_fault_that_is_set_and_of_the_status_that_an_upstream_fails_with() {
+    let mut started = Started::start(&[]).await;
+    break_ml(&started.admin).await;
+    assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await.code(), Some(0));
+
+    let mut log = String::new();
+    started.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+    let set: Vec<_> = log.lines().filter(|line| line.contains("the fault of an upstream was set")).collect();
+    assert_eq!(set.len(), 1, "{log}");
+    assert!(
+        [" INFO ", "upstream=\"ml\"", "fault=\"status\"", "rate=1"].iter().all(|word| set[0].contains(word)),
+        "{log}"
+    );
+    let failed: Vec<_> = log.lines().filter(|line| line.contains("reason=")).collect();
+    assert!(!failed.is_empty() && failed.iter().all(|line| line.contains("reason=status-503")), "{log}");
 }
 
 #[cfg(unix)]

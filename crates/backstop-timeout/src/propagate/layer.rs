@@ -14,6 +14,8 @@ use crate::header::{self, DeadlineHeader};
 
 /// Sends the time that is left with each request. See the [crate docs](crate#sending-it-on).
 ///
+/// Put it around a `Buffer`, not inside: inside, it doesn't know the caller's deadline and doesn't send it.
+///
 /// `J` is how it answers where too little is left, see [`Reject`](backstop_core::Reject).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct PropagateDeadlineLayer<J = HttpReject> {

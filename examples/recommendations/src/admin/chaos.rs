@@ -45,9 +45,12 @@ pub(super) async fn set(
 ) -> Result<JsonResponse<Entry>, Problem> {
     let name = name.map(|Path(name)| name).unwrap_or_default();
     let upstream = find(&chaos, &name)?;
-    upstream.set_fault(Fault::from_json(&body)?).await.map_err(|error| {
+    let fault = Fault::from_json(&body)?;
+    let (kind, rate) = (fault.kind.name(), fault.rate);
+    upstream.set_fault(fault).await.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("`{name}` can't listen again: {error}"))
     })?;
+    tracing::info!(upstream = name, fault = kind, rate, "the fault of an upstream was set");
     Ok(JsonResponse(Entry::from(upstream)))
 }
 

@@ -40,6 +40,12 @@ impl FaultKind {
         ("truncate", Self::Truncate),
     ];
 
+    /// Its name in requests, answers and the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.into_iter().find_map(|(name, kind)| (kind == self).then_some(name)).unwrap_or_default()
+    }
+
     /// Every kind.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::NAMES.into_iter().map(|(_, kind)| kind)
