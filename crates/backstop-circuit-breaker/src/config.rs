@@ -11,7 +11,7 @@ use crate::{
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
-const DEFAULT_WINDOW: Window = Window::Calls(100);
+const DEFAULT_WINDOW_CALLS: u32 = 100;
 const DEFAULT_MIN_CALLS: u32 = 20;
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const DEFAULT_GROWING_JITTER: f64 = 0.1;
@@ -123,6 +123,7 @@ impl Default for Settings {
             circuit: state::Settings {
                 trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
                 slow: None,
+                window: Last::Calls(DEFAULT_WINDOW_CALLS),
                 wait: WaitRule::fixed(nanos(DEFAULT_WAIT)),
                 success_threshold: DEFAULT_SUCCESS_THRESHOLD,
                 max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
@@ -139,10 +140,11 @@ impl Default for Settings {
 
 impl CircuitBreakerConfig {
     pub(crate) fn check(self) -> Result<(Name, Settings), ConfigError> {
-        let looks_back = self.looks_back()?;
+        let (window, min_calls) = self.looks_back()?;
         let circuit = state::Settings {
-            trip: self.trip(looks_back)?,
-            slow: self.slow_rate(looks_back)?,
+            trip: self.trip(min_calls)?,
+            slow: self.slow_rate(min_calls)?,
+            window,
             wait: self.wait_rule()?,
             success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
             max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
@@ -185,7 +187,7 @@ impl CircuitBreakerConfig {
                 return Err(ConfigError::new("min_calls", min_calls.to_string(), allowed));
             }
         }
-        let (window, most, allowed) = match self.window.unwrap_or(DEFAULT_WINDOW) {
+        let (window, most, allowed) = match self.window.unwrap_or(Window::Calls(DEFAULT_WINDOW_CALLS)) {
             Window::Calls(calls) => {
                 let calls = number("window", calls, 1..=MAX_CALLS, CALLS)?;
                 (Last::Calls(calls), calls, "1 to window")
@@ -199,12 +201,12 @@ impl CircuitBreakerConfig {
         Ok((window, number("min_calls", min_calls, 1..=most, allowed)?))
     }
 
-    fn trip(&self, (window, min_calls): (Last, u32)) -> Result<Trip, ConfigError> {
+    fn trip(&self, min_calls: u32) -> Result<Trip, ConfigError> {
         match (self.failure_rate, self.consecutive_failures) {
             (Some(_), Some(failures)) => {
                 Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
             }
-            (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, window, min_calls }),
+            (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, min_calls }),
             (None, failures) => {
                 let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
                 Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? })
@@ -212,12 +214,12 @@ impl CircuitBreakerConfig {
         }
     }
 
-    fn slow_rate(&self, (window, min_calls): (Last, u32)) -> Result<Option<SlowRate>, ConfigError> {
+    fn slow_rate(&self, min_calls: u32) -> Result<Option<SlowRate>, ConfigError> {
         let Some(SlowCalls { threshold, share: of_calls }) = self.slow_calls else {
             return Ok(None);
         };
         time("slow_calls", threshold)?;
-        Ok(Some(SlowRate { share: share("slow_calls", of_calls)?, window, min_calls }))
+        Ok(Some(SlowRate { share: share("slow_calls", of_calls)?, min_calls }))
     }
 }
 

@@ -269,9 +269,9 @@
 //! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs.
 //!
 //! A breaker takes some 400 bytes, and some 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85 beside the key. A
-//! window of *n* calls takes *n* / 4 bytes. One of time takes 128 for each thread that may run at once, up to 1024, so that
+//! window of *n* calls takes *n* / 4 bytes, or *n* / 2 with slow calls. One of time takes 128 for each thread that may run at once, up to 1024, so that
 //! threads don't wait for one another there, or 128 for each key; and each call reads the clock once, however many calls are
-//! in it. Slow calls take a second window, and a call that isn't ready at once two readings of the clock.
+//! in it; slow calls take a second one. With slow calls, a call that isn't ready at once reads the clock twice.
 //!
 //! # Telemetry
 //!

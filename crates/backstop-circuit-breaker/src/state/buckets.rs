@@ -46,7 +46,8 @@ const MOST: u64 = u16::MAX as u64;
 pub(super) struct Buckets {
     /// A power of two of them.
     stripes: Box<[Stripe]>,
-    tick: Tick,
+    /// How long a bucket lasts.
+    tick: Nanos,
 }
 
 /// Cache lines of its own.
@@ -60,11 +61,11 @@ impl Buckets {
         // Of a tick that has left every window.
         let empty = u64::from(generation.bits().wrapping_mul(JUMP)) << 32;
         let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(empty)));
-        Self { stripes: (0..stripes.next_power_of_two()).map(stripe).collect(), tick: Tick::of(window) }
+        Self { stripes: (0..stripes.next_power_of_two()).map(stripe).collect(), tick: tick(window) }
     }
 
     pub(super) fn are_of(&self, window: Nanos) -> bool {
-        self.tick == Tick::of(window)
+        self.tick == tick(window)
     }
 
     /// Adds a result, which counts against the service or not.
@@ -104,34 +105,14 @@ impl Buckets {
 
     fn tick_at(&self, generation: Generation, now: Nanos) -> u32 {
         // They wrap after 2³² ticks, which is 8 years for the shortest window.
-        let ticks = self.tick.count(now) as u32;
+        let ticks = (now / self.tick) as u32;
         ticks.wrapping_add(generation.bits().wrapping_add(1).wrapping_mul(JUMP))
     }
 }
 
-/// How long a bucket lasts, as what to multiply a time with, and by how much to shift the product, to have it divided: a
-/// division by a number that the compiler doesn't know costs more than all else that a call does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tick {
-    multiplier: u64,
-    shift: u32,
-}
-
-impl Tick {
-    /// The times that are divided exactly have fewer bits: 146 years.
-    const BITS: u32 = 62;
-
-    fn of(window: Nanos) -> Self {
-        let tick = u128::from(window.div_ceil(u64::from(BUCKETS)).max(1));
-        // The quotient is never too small, as the multiplier is rounded up, and too large by less than one part in
-        // 2^BITS ÷ tick, which is not enough to reach the next one.
-        let shift = Self::BITS + tick.next_power_of_two().trailing_zeros();
-        Self { multiplier: (1_u128 << shift).div_ceil(tick) as u64, shift }
-    }
-
-    fn count(self, time: Nanos) -> u64 {
-        ((u128::from(time) * u128::from(self.multiplier)) >> self.shift) as u64
-    }
+/// A sixteenth of a window, rounded up.
+fn tick(window: Nanos) -> Nanos {
+    window.div_ceil(BUCKETS.into()).max(1)
 }
 
 const fn tick_of(word: u64) -> u32 {
@@ -170,19 +151,6 @@ mod tests {
         assert_eq!(buckets.sum(Generation::FIRST, 17_000), (0, 0));
         buckets.add(Generation::FIRST, 16_500, false);
         assert_eq!(buckets.sum(Generation::FIRST, 16_500), (0, 2));
-    }
-
-    #[test]
-    fn a_tick_divides_exactly() {
-        for window in [1, 16, 17, 1_000_000_000, 9_999_999_999, 60_000_000_000, 86_400_000_000_000] {
-            let (tick, length) = (Tick::of(window), window.div_ceil(16));
-            for time in [0, 1, 7, 1_000, 3_600_000_000_000, 1 << 55, (1 << 62) - 1] {
-                let whole = time / length * length;
-                for time in [time, whole, whole.saturating_sub(1), whole + length - 1] {
-                    assert_eq!(tick.count(time), time / length, "{time} / {length}");
-                }
-            }
-        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Counting in a closed circuit, without a lock, up to the failure that opens it.
 
 use super::{
-    Circuit, CircuitState, ErrorOf, Nanos, Observer, Transition, TransitionReason,
+    Circuit, CircuitState, ErrorOf, Finished, Nanos, Observer, Transition, TransitionReason,
     recovery::Recovery,
+    ring::{CallResult, Ring},
     slow::SlowCalls,
     windows::{Failures, Windows, failures},
     word::{Generation, Mark, Phase, Word},
@@ -10,21 +11,20 @@ use super::{
 
 impl<O: Observer> Circuit<O> {
     #[inline]
-    pub(super) fn count_success(&self, windows: &Windows, generation: Generation, now: impl Fn() -> Nanos) {
-        if self.load().is_unchanged_by_success() {
+    pub(super) fn count_success(&self, windows: &Windows, generation: Generation, slow: bool, now: impl Fn() -> Nanos) {
+        if let Failures::LastTime(buckets) = &windows.failures {
+            return buckets.add(generation, now(), false);
+        }
+        if self.load().is_unchanged_by_success() && !slow && windows.is_unchanged_by_quick_call() {
             return;
         }
-        match &windows.failures {
-            Failures::InARow => _ = self.update(generation, Word::without_count),
-            Failures::LastCalls(_) => {
-                // A success in the place of a success or of a failure: nothing that could trip.
-                if let Some(delta) = self.exchange(windows, generation, false)
-                    && delta != 0
-                {
-                    self.update(generation, |word| word.plus(delta));
-                }
-            }
-            Failures::LastTime(buckets) => buckets.add(generation, now(), false),
+        // A success in the place of a success or of a failure: nothing that could trip.
+        let result = CallResult { failed: false, slow };
+        let delta = windows.ring.as_ref().and_then(|ring| self.exchange(windows, ring, generation, result));
+        match (&windows.failures, delta) {
+            (Failures::InARow, _) if self.load().count() != 0 => _ = self.update(generation, Word::without_count),
+            (Failures::LastCalls, Some(delta)) if delta != 0 => _ = self.update(generation, |word| word.plus(delta)),
+            _ => {}
         }
     }
 
@@ -33,19 +33,24 @@ impl<O: Observer> Circuit<O> {
         &self,
         windows: &Windows,
         generation: Generation,
-        asked: Option<Nanos>,
+        finished: &Finished,
         now: impl Fn() -> Nanos,
         error: ErrorOf<'_>,
     ) {
-        let (delta, mark) = match &windows.failures {
-            Failures::InARow => (1, Some(Mark::at(now()))),
-            Failures::LastCalls(_) => {
+        let &Finished { slow, asked, .. } = finished;
+        let in_ring = match &windows.ring {
+            None => None,
+            Some(ring) => {
                 windows.note(now());
-                match self.exchange(windows, generation, true) {
-                    Some(delta) => (delta, None),
-                    None => return,
-                }
+                let Some(delta) = self.exchange(windows, ring, generation, CallResult { failed: true, slow }) else {
+                    return;
+                };
+                Some(delta)
             }
+        };
+        let (delta, mark) = match &windows.failures {
+            Failures::InARow => (1, in_ring.is_none().then(|| Mark::at(now()))),
+            Failures::LastCalls => (in_ring.unwrap_or_default(), None),
             Failures::LastTime(buckets) => {
                 let now = now();
                 buckets.add(generation, now, true);
@@ -80,12 +85,15 @@ impl<O: Observer> Circuit<O> {
         self.observer.knobs().failures.is_reached(failures(word), windows.calls(word))
     }
 
-    /// Claims a position of the ring and puts a result there. Returns what that adds to the count of failures.
-    fn exchange(&self, windows: &Windows, generation: Generation, failed: bool) -> Option<i32> {
-        let ring = windows.ring()?;
+    /// Claims a position of the ring, puts a result there, and counts whether it was slow. Returns what it adds to the
+    /// failures in the ring.
+    fn exchange(&self, windows: &Windows, ring: &Ring, generation: Generation, result: CallResult) -> Option<i32> {
         let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
-        let replaced = ring.put(claimed.position(), generation, failed)?;
-        Some(i32::from(failed) - i32::from(replaced))
+        let replaced = ring.put(claimed.position(), generation, result)?;
+        if let Some(SlowCalls::LastCalls(count)) = &windows.slow {
+            count.add(generation, i32::from(result.slow) - i32::from(replaced.slow));
+        }
+        Some(i32::from(result.failed) - i32::from(replaced.failed))
     }
 
     /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.
@@ -142,12 +150,12 @@ impl<O: Observer> Circuit<O> {
     pub(super) fn trip_by_slow_calls(
         &self,
         generation: Generation,
-        slow_calls: &SlowCalls,
+        windows: &Windows,
         now: Nanos,
         asked: Option<Nanos>,
     ) -> Option<Transition> {
         let mut recovery = self.lock();
-        let (slow, calls) = slow_calls.counted(generation, now);
+        let (slow, calls) = windows.counted_slow(self.load(), now);
         if !self.observer.knobs().slow.is_reached(slow, calls) {
             return None;
         }

@@ -42,6 +42,7 @@ const LEASE: Nanos = 30;
 const CONSECUTIVE: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
+    window: Last::Calls(1),
     wait: WaitRule::fixed(WAIT),
     success_threshold: 1,
     max_concurrent_probes: 1,
@@ -51,7 +52,8 @@ const CONSECUTIVE: Settings = Settings {
 
 const fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
-        trip: Trip::FailureRate { share: Share::new(share), window: Last::Calls(window), min_calls },
+        trip: Trip::FailureRate { share: Share::new(share), min_calls },
+        window: Last::Calls(window),
         ..CONSECUTIVE
     }
 }
@@ -476,7 +478,7 @@ fn no_failure_is_lost() {
 
 /// Ticks of 10.
 const fn timed(share: f64, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share: Share::new(share), window: Last::Time(20), min_calls }, ..CONSECUTIVE }
+    Settings { trip: Trip::FailureRate { share: Share::new(share), min_calls }, window: Last::Time(20), ..CONSECUTIVE }
 }
 
 fn fails_at(now: Nanos) -> Step<()> {
@@ -528,7 +530,8 @@ const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: 
 
 const fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
-        slow: Some(SlowRate { share: Share::new(share), window: Last::Calls(window), min_calls }),
+        slow: Some(SlowRate { share: Share::new(share), min_calls }),
+        window: Last::Calls(window),
         ..CONSECUTIVE
     }
 }

@@ -197,9 +197,9 @@ impl<O: Observer> Circuit<O> {
             return self.record(admission, Verdict::Success, now);
         };
         let windows = self.windows();
-        self.count_success(&windows, generation, &now);
+        self.count_success(&windows, generation, false, &now);
         if let Some(slow) = &windows.slow {
-            slow.count(generation, false, &self.observer.knobs().slow, now);
+            slow.add_by_time(generation, false, now);
         }
     }
 
@@ -224,18 +224,20 @@ impl<O: Observer> Circuit<O> {
         }
         let windows = self.windows();
         match finished.verdict {
-            Verdict::Success => self.count_success(&windows, generation, &now),
-            Verdict::Failure => self.count_failure(&windows, generation, finished.asked, &now, error),
+            Verdict::Success => self.count_success(&windows, generation, finished.slow, &now),
+            Verdict::Failure => self.count_failure(&windows, generation, &finished, &now, error),
             Verdict::Neutral => return,
         }
-        if finished.slow && windows.slow.is_some() {
-            windows.note(now());
-        }
-        if let Some(slow) = &windows.slow
-            && slow.count(generation, finished.slow, &self.observer.knobs().slow, &now)
-        {
-            let transition = self.trip_by_slow_calls(generation, slow, now(), finished.asked);
-            self.report(transition, error);
+        let Some(slow) = &windows.slow else { return };
+        slow.add_by_time(generation, finished.slow, &now);
+        if finished.slow {
+            let now = now();
+            windows.note(now);
+            let (slow, calls) = windows.counted_slow(self.load(), now);
+            if self.observer.knobs().slow.is_reached(slow, calls) {
+                let transition = self.trip_by_slow_calls(generation, &windows, now, finished.asked);
+                self.report(transition, error);
+            }
         }
     }
 
@@ -286,7 +288,7 @@ impl<O: Observer> Circuit<O> {
             (Phase::Closed, _) => {
                 let windows = self.windows();
                 let (failures, calls) = windows.counted(word, now);
-                let slow = windows.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
+                let (slow, _) = windows.counted_slow(word, now);
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             (Phase::Probing | Phase::Saturated, Some(recovery)) => Counted {
@@ -312,7 +314,7 @@ impl<O: Observer> Circuit<O> {
             (Phase::Closed, _) => {
                 let windows = self.windows();
                 let (failures, _) = windows.counted(word, now);
-                let slow = windows.slow.as_ref().map_or(0, |slow| slow.counted(word.generation(), now).0);
+                let (slow, _) = windows.counted_slow(word, now);
                 failures == 0 && slow == 0 || windows.are_older_than(long, word, now)
             }
             // A call after the wait would have made it half-open.

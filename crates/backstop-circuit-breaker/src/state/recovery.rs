@@ -280,7 +280,7 @@ impl<O: Observer> Circuit<O> {
         let (generation, windows) = (recovery.generation_bits(), self.windows());
         self.renew_ring(recovery);
         if let Some(slow) = &windows.slow {
-            slow.renew(recovery.generation, generation);
+            slow.renew(generation);
         }
         // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
         // it.
@@ -300,7 +300,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     pub(super) fn renew_ring(&self, recovery: &Recovery) {
-        if let Some(ring) = self.windows().ring() {
+        if let Some(ring) = &self.windows().ring {
             ring.renew(recovery.generation, recovery.generation_bits());
         }
     }

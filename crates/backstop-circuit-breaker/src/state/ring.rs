@@ -1,6 +1,7 @@
-//! The results of exactly the last N calls, one bit each, written by many threads without a lock.
+//! The results of exactly the last N calls, written by many threads without a lock: one bit each for whether the call
+//! failed and, where slow calls count, another for whether it was slow.
 //!
-//! A ring word is 32 results and the generation that they belong to. The tag makes clearing the ring free (a word of an
+//! A ring word is 32 bits of results and the generation that they belong to. The tag makes clearing the ring free (a word of an
 //! older generation reads as no failures), and keeps a writer that was overtaken by a transition from writing into its
 //! successor's window.
 //!
@@ -14,29 +15,42 @@ use super::word::Generation;
 const BITS: u32 = 32;
 const RESULTS: u64 = u32::MAX as u64;
 
+/// What a ring keeps of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CallResult {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Ring {
     words: Box<[AtomicU64]>,
     len: u32,
+    bits_per_call: u32,
 }
 
 impl Ring {
-    /// Takes results of `generation` and later ones.
-    pub(crate) fn new(len: u32, generation: Generation) -> Self {
-        let words = (0..len.div_ceil(BITS)).map(|_| AtomicU64::new(tagged(generation, 0)));
-        Self { words: words.collect(), len }
+    /// Takes results of `generation` and later ones. Without `slow` it keeps only whether calls failed.
+    pub(crate) fn new(len: u32, slow: bool, generation: Generation) -> Self {
+        let bits_per_call = if slow { 2 } else { 1 };
+        let words = (len * bits_per_call).div_ceil(BITS);
+        let words = (0..words).map(|_| AtomicU64::new(tagged(generation, 0)));
+        Self { words: words.collect(), len, bits_per_call }
     }
 
     pub(crate) const fn len(&self) -> u32 {
         self.len
     }
 
-    /// Puts a result at a claimed position and returns what it replaced: true for a failure.
+    /// Puts a result at a claimed position and returns what it replaced.
     ///
     /// `None` where a later generation has the word already; then the result belongs nowhere any more.
-    pub(crate) fn put(&self, position: u32, generation: Generation, failed: bool) -> Option<bool> {
-        let word = self.words.get((position / BITS) as usize)?;
-        let bit = 1 << (position % BITS);
+    pub(crate) fn put(&self, position: u32, generation: Generation, result: CallResult) -> Option<CallResult> {
+        let first_bit = position * self.bits_per_call;
+        let word = self.words.get((first_bit / BITS) as usize)?;
+        let shift = first_bit % BITS;
+        let mask = ((1 << self.bits_per_call) - 1) << shift;
+        let bits = (u64::from(result.failed) | u64::from(result.slow) << 1) << shift & mask;
         // Acquire and release: what another writer exchanged is added to the count once by its own thread, and the two
         // must see each other's bit in the order of their exchanges.
         let mut current = word.load(Ordering::Acquire);
@@ -49,12 +63,14 @@ impl Ring {
             } else {
                 0
             };
-            let next = tagged(generation, if failed { results | bit } else { results & !bit });
+            let next = tagged(generation, results & !mask | bits);
+            let replaced = (results & mask) >> shift;
+            let replaced = CallResult { failed: replaced & 1 != 0, slow: replaced & 2 != 0 };
             if next == current {
-                return Some(failed);
+                return Some(replaced);
             }
             match word.compare_exchange_weak(current, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(results & bit != 0),
+                Ok(_) => return Some(replaced),
                 Err(seen) => current = seen,
             }
         }
@@ -84,42 +100,63 @@ mod tests {
 
     const SECOND: Generation = Generation::FIRST.next();
 
+    /// Whether the call that it replaced had failed.
+    fn put(ring: &Ring, position: u32, generation: Generation, failed: bool) -> Option<bool> {
+        Some(ring.put(position, generation, CallResult { failed, slow: false })?.failed)
+    }
+
     #[test]
     fn a_put_returns_what_it_replaced() {
-        let ring = Ring::new(40, Generation::FIRST);
-        assert_eq!(ring.put(39, Generation::FIRST, true), Some(false));
-        assert_eq!(ring.put(38, Generation::FIRST, false), Some(false));
-        assert_eq!(ring.put(39, Generation::FIRST, true), Some(true));
-        assert_eq!(ring.put(39, Generation::FIRST, false), Some(true));
-        assert_eq!(ring.put(39, Generation::FIRST, false), Some(false));
+        let ring = Ring::new(40, false, Generation::FIRST);
+        assert_eq!(put(&ring, 39, Generation::FIRST, true), Some(false));
+        assert_eq!(put(&ring, 38, Generation::FIRST, false), Some(false));
+        assert_eq!(put(&ring, 39, Generation::FIRST, true), Some(true));
+        assert_eq!(put(&ring, 39, Generation::FIRST, false), Some(true));
+        assert_eq!(put(&ring, 39, Generation::FIRST, false), Some(false));
+    }
+
+    #[test]
+    fn failed_and_slow_are_kept_apart_and_apart_from_their_neighbours() {
+        let results = [(false, true), (true, false), (true, true), (false, false)];
+        let results = results.map(|(failed, slow)| CallResult { failed, slow });
+        let ring = Ring::new(40, true, Generation::FIRST);
+        for position in 0..40 {
+            let result = results[position as usize % 4];
+            assert_eq!(ring.put(position, Generation::FIRST, result), Some(CallResult::default()));
+        }
+        for position in 0..40 {
+            let replaced = ring.put(position, Generation::FIRST, CallResult::default());
+            assert_eq!(replaced, Some(results[position as usize % 4]));
+        }
+        assert_eq!(ring.put(48, Generation::FIRST, CallResult::default()), None);
     }
 
     #[test]
     fn a_new_generation_finds_no_failures() {
-        let ring = Ring::new(2, Generation::FIRST);
-        ring.put(0, Generation::FIRST, true);
-        ring.put(1, Generation::FIRST, true);
-        assert_eq!(ring.put(0, SECOND, false), Some(false));
-        assert_eq!(ring.put(1, SECOND, true), Some(false));
+        let ring = Ring::new(2, false, Generation::FIRST);
+        put(&ring, 0, Generation::FIRST, true);
+        put(&ring, 1, Generation::FIRST, true);
+        assert_eq!(put(&ring, 0, SECOND, false), Some(false));
+        assert_eq!(put(&ring, 1, SECOND, true), Some(false));
     }
 
     #[test]
     fn a_late_writer_does_not_reach_a_newer_generation() {
-        let ring = Ring::new(2, Generation::FIRST);
-        ring.put(0, SECOND, false);
-        assert_eq!(ring.put(0, Generation::FIRST, true), None);
-        assert_eq!(ring.put(0, SECOND, false), Some(false));
+        let ring = Ring::new(2, false, Generation::FIRST);
+        put(&ring, 0, SECOND, false);
+        assert_eq!(put(&ring, 0, Generation::FIRST, true), None);
+        assert_eq!(put(&ring, 0, SECOND, false), Some(false));
     }
 
     #[test]
     fn renewal_reaches_every_word() {
-        let ring = Ring::new(64, Generation::FIRST);
+        let ring = Ring::new(64, false, Generation::FIRST);
         let mut generation = Generation::FIRST;
         for turn in 0..2 {
             generation = generation.next();
             ring.renew(turn, generation);
         }
-        assert_eq!(ring.put(0, Generation::FIRST, true), None);
-        assert_eq!(ring.put(63, Generation::FIRST, true), None);
+        assert_eq!(put(&ring, 0, Generation::FIRST, true), None);
+        assert_eq!(put(&ring, 63, Generation::FIRST, true), None);
     }
 }

@@ -38,6 +38,7 @@ impl Log {
 const SETTINGS: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
+    window: Last::Calls(1),
     wait: WaitRule::fixed(60 * SECOND),
     success_threshold: 2,
     max_concurrent_probes: 1,
@@ -51,7 +52,8 @@ fn circuit(settings: Settings) -> Circuit<Log> {
 
 fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
-        trip: Trip::FailureRate { share: Share::new(share), window: Last::Calls(window), min_calls },
+        trip: Trip::FailureRate { share: Share::new(share), min_calls },
+        window: Last::Calls(window),
         ..SETTINGS
     }
 }
@@ -306,7 +308,7 @@ fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
 }
 
 fn timed(share: f64, window: Nanos, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share: Share::new(share), window: Last::Time(window), min_calls }, ..SETTINGS }
+    Settings { trip: Trip::FailureRate { share: Share::new(share), min_calls }, window: Last::Time(window), ..SETTINGS }
 }
 
 #[test]
@@ -372,7 +374,7 @@ fn however_many_calls_are_in_a_window_of_time_it_keeps_its_size() {
 fn slow_calls_are_counted_over_a_window_of_time_too() {
     let window = Last::Time(16 * SECOND);
     let circuit =
-        circuit(Settings { slow: Some(SlowRate { share: Share::new(1.0), window, min_calls: 2 }), ..SETTINGS });
+        circuit(Settings { slow: Some(SlowRate { share: Share::new(1.0), min_calls: 2 }), window, ..SETTINGS });
     circuit.slow(0);
     circuit.slow(16 * SECOND);
     assert_eq!(circuit.state(), Closed);
@@ -381,7 +383,7 @@ fn slow_calls_are_counted_over_a_window_of_time_too() {
 }
 
 fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share: Share::new(share), window: Last::Calls(window), min_calls }), ..SETTINGS }
+    Settings { slow: Some(SlowRate { share: Share::new(share), min_calls }), window: Last::Calls(window), ..SETTINGS }
 }
 
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None, abandoned: false };
@@ -507,7 +509,7 @@ fn a_result_on_its_way_keeps_its_window_until_it_is_counted() {
     let counted_in = circuit.windows();
     circuit.reload(&rate(0.5, 3, 1));
     circuit.reload(&rate(0.5, 4, 1));
-    let calls = |windows: &Windows| windows.ring().map(ring::Ring::len);
+    let calls = |windows: &Windows| windows.ring.as_ref().map(ring::Ring::len);
     assert_eq!((calls(&counted_in), calls(&circuit.windows())), (Some(2), Some(4)));
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Circuit, Knobs, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
+use super::{Circuit, Knobs, Last, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
 
 /// What is around a circuit: what it is told, and who it tells.
 pub(crate) trait Observer: Sized {
@@ -91,6 +91,8 @@ pub(crate) struct Counted {
 pub(crate) struct Settings {
     pub(crate) trip: Trip,
     pub(crate) slow: Option<SlowRate>,
+    /// What a share of failures and one of slow calls look back on.
+    pub(crate) window: Last,
     pub(crate) wait: WaitRule,
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,

@@ -4,10 +4,10 @@
 //! completes `min_calls`, and then the next failure decides.
 
 use super::{
-    Nanos, Settings, Share, SlowRate,
+    Nanos, Settings, Share,
     buckets::Buckets,
     ring::Ring,
-    slow::SlowCalls,
+    slow::{SlowCalls, SlowCount},
     sync::Ordering,
     word::{Generation, Phase, Word},
 };
@@ -16,8 +16,8 @@ use super::{
 pub(crate) enum Trip {
     /// That many failures without a success between them.
     Consecutive { failures: u32 },
-    /// A share of the calls in a window, once there were `min_calls`.
-    FailureRate { share: Share, window: Last, min_calls: u32 },
+    /// A share of the calls in the window, once there were `min_calls`.
+    FailureRate { share: Share, min_calls: u32 },
 }
 
 /// What a window holds.
@@ -30,9 +30,10 @@ pub(crate) enum Last {
 /// What a circuit keeps of its calls beside the count in its word.
 #[derive(Debug)]
 pub(super) struct Windows {
+    /// Where something is counted over the last calls.
+    pub(super) ring: Option<Ring>,
     pub(super) failures: Failures,
-    /// Boxed, as most circuits have none.
-    pub(super) slow: Option<Box<SlowCalls>>,
+    pub(super) slow: Option<SlowCalls>,
     /// When a failure in a ring, or a slow call, was counted last. No part of the protocol, so it is the standard library's
     /// under the model checker, too.
     latest: std::sync::atomic::AtomicU64,
@@ -40,29 +41,35 @@ pub(super) struct Windows {
 
 /// Those of a circuit that counts failures in a row: the word is enough.
 pub(super) static NONE: Windows =
-    Windows { failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
+    Windows { ring: None, failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
 
 #[derive(Debug)]
 pub(super) enum Failures {
     InARow,
-    LastCalls(Ring),
-    /// Boxed, for its size.
+    LastCalls,
     LastTime(Box<Buckets>),
 }
 
 impl Windows {
     /// Windows whose results belong to `generation` or a later one, and to none before it.
     pub(super) fn new(settings: &Settings, generation: Generation) -> Self {
-        let failures = match settings.trip {
-            Trip::Consecutive { .. } => Failures::InARow,
-            Trip::FailureRate { window: Last::Calls(calls), .. } => Failures::LastCalls(Ring::new(calls, generation)),
-            Trip::FailureRate { window: Last::Time(time), .. } => {
-                Failures::LastTime(Box::new(Buckets::new(time, settings.stripes, generation)))
-            }
+        let buckets = |time| Box::new(Buckets::new(time, settings.stripes, generation));
+        let failures = match (settings.trip, settings.window) {
+            (Trip::Consecutive { .. }, _) => Failures::InARow,
+            (Trip::FailureRate { .. }, Last::Calls(_)) => Failures::LastCalls,
+            (Trip::FailureRate { .. }, Last::Time(time)) => Failures::LastTime(buckets(time)),
         };
-        let slow =
-            settings.slow.map(|SlowRate { window, .. }| Box::new(SlowCalls::new(window, settings.stripes, generation)));
-        Self { failures, slow, latest: std::sync::atomic::AtomicU64::new(0) }
+        let slow = settings.slow.map(|_| match settings.window {
+            Last::Calls(_) => SlowCalls::LastCalls(SlowCount::new(generation)),
+            Last::Time(time) => SlowCalls::LastTime(buckets(time)),
+        });
+        let ring = match settings.window {
+            Last::Calls(calls) if matches!(failures, Failures::LastCalls) || slow.is_some() => {
+                Some(Ring::new(calls, slow.is_some(), generation))
+            }
+            Last::Calls(_) | Last::Time(_) => None,
+        };
+        Self { ring, failures, slow, latest: std::sync::atomic::AtomicU64::new(0) }
     }
 
     pub(super) const fn are_none(&self) -> bool {
@@ -71,16 +78,19 @@ impl Windows {
 
     /// Whether these are of the kinds and sizes that are asked for.
     pub(super) fn are_of(&self, settings: &Settings) -> bool {
+        let has = |buckets: &Buckets| matches!(settings.window, Last::Time(time) if buckets.are_of(time));
+        let has_ring = || matches!(settings.window, Last::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
         let failures = match (settings.trip, &self.failures) {
             (Trip::Consecutive { .. }, Failures::InARow) => true,
-            (Trip::FailureRate { window: Last::Calls(calls), .. }, Failures::LastCalls(ring)) => calls == ring.len(),
-            (Trip::FailureRate { window: Last::Time(time), .. }, Failures::LastTime(buckets)) => buckets.are_of(time),
+            (Trip::FailureRate { .. }, Failures::LastCalls) => has_ring(),
+            (Trip::FailureRate { .. }, Failures::LastTime(buckets)) => has(buckets),
             _ => false,
         };
         failures
             && match (settings.slow, &self.slow) {
                 (None, None) => true,
-                (Some(rate), Some(slow)) => slow.is_over(rate.window),
+                (Some(_), Some(SlowCalls::LastCalls(_))) => has_ring(),
+                (Some(_), Some(SlowCalls::LastTime(buckets))) => has(buckets),
                 _ => false,
             }
     }
@@ -88,31 +98,46 @@ impl Windows {
     /// The word of a circuit that closes with nothing counted.
     pub(super) const fn first_word(&self, generation: Generation) -> Word {
         let word = Word::new(Phase::Closed, generation);
-        let word = if matches!(self.failures, Failures::InARow) { word.full() } else { word };
+        let word = if matches!(self.failures, Failures::InARow) && self.ring.is_none() { word.full() } else { word };
         if self.slow.is_some() { word.counting_slow() } else { word }
     }
 
-    /// Whether a call that isn't slow leaves the window of slow calls as it is.
+    /// Whether a call that isn't slow leaves the window of slow calls as it is, where the word is full.
     #[inline]
     pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
-        self.slow.as_ref().is_none_or(|slow| slow.is_unchanged_by_quick_call())
+        self.slow.as_ref().is_none_or(SlowCalls::is_unchanged_by_quick_call)
     }
 
     /// How many calls the count of failures in `word` is out of.
     pub(super) fn calls(&self, word: Word) -> u32 {
         match &self.failures {
             Failures::InARow => failures(word),
-            Failures::LastCalls(ring) if word.is_full() => ring.len(),
-            Failures::LastCalls(_) => word.position(),
+            Failures::LastCalls => self.calls_in_ring(word),
             Failures::LastTime(_) => 0,
+        }
+    }
+
+    fn calls_in_ring(&self, word: Word) -> u32 {
+        match &self.ring {
+            Some(ring) if word.is_full() => ring.len(),
+            _ => word.position(),
         }
     }
 
     /// The failures that were counted, and the calls that they are out of.
     pub(super) fn counted(&self, word: Word, now: Nanos) -> (u32, u32) {
         match &self.failures {
-            Failures::InARow | Failures::LastCalls(_) => (failures(word), self.calls(word)),
+            Failures::InARow | Failures::LastCalls => (failures(word), self.calls(word)),
             Failures::LastTime(buckets) => buckets.sum(word.generation(), now),
+        }
+    }
+
+    /// The slow calls in the window, and all calls in it.
+    pub(super) fn counted_slow(&self, word: Word, now: Nanos) -> (u32, u32) {
+        match &self.slow {
+            None => (0, 0),
+            Some(SlowCalls::LastCalls(count)) => (count.of(word.generation()), self.calls_in_ring(word)),
+            Some(SlowCalls::LastTime(buckets)) => buckets.sum(word.generation(), now),
         }
     }
 
@@ -124,18 +149,11 @@ impl Windows {
     /// Whether what was counted against the service was counted at least so much time ago.
     pub(super) fn are_older_than(&self, time: Nanos, word: Word, now: Nanos) -> bool {
         let failures_are = match &self.failures {
-            Failures::InARow => failures(word) == 0 || word.mark().is_older_than(time, now),
+            Failures::InARow if self.ring.is_none() => failures(word) == 0 || word.mark().is_older_than(time, now),
             // A ring's last failure is in `latest`. One in a window of time leaves that by itself.
-            Failures::LastCalls(_) | Failures::LastTime(_) => true,
+            Failures::InARow | Failures::LastCalls | Failures::LastTime(_) => true,
         };
         failures_are && self.latest.load(Ordering::Relaxed).saturating_add(time) <= now
-    }
-
-    pub(super) const fn ring(&self) -> Option<&Ring> {
-        match &self.failures {
-            Failures::LastCalls(ring) => Some(ring),
-            Failures::InARow | Failures::LastTime(_) => None,
-        }
     }
 }
 

@@ -10,10 +10,10 @@
 //! opens it, and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
 //!
 //! Bit 2 of a closed circuit's phase tells that slow calls are counted, too, in a word of their own. And the word of a
-//! circuit that counts failures in a row is full from the start: there is nothing to fill. So where the lowest four bits
-//! and the count are those of [`Word::is_unchanged_by_success`], that is all there is to know.
+//! circuit without a ring that counts failures in a row is full from the start: there is nothing to fill. So where the
+//! lowest four bits and the count are those of [`Word::is_unchanged_by_success`], that is all there is to know.
 //!
-//! A circuit that counts failures in a row has no ring. Its position says about when the latest failure was.
+//! Where there is no ring, the position of a circuit that counts failures in a row says about when the latest failure was.
 //!
 //! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can
 //! subtract it before that failure's own thread has added it.

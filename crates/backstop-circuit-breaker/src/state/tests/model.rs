@@ -56,25 +56,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn window_and_min_calls() -> impl Strategy<Value = (Share, Last, u32)> {
-    let calls = (1..70u32).prop_flat_map(|calls| (Just(Last::Calls(calls)), 1..=calls));
-    let time = (1..200u64, 1..20u32).prop_map(|(time, min_calls)| (Last::Time(time * SECOND), min_calls));
-    let share = (1..=1_000_000_u32).prop_map(|millionths| Share::new(f64::from(millionths) / 1e6));
-    (share, prop_oneof![calls, time]).prop_map(|(share, (window, min_calls))| (share, window, min_calls))
+/// A window, and two numbers of calls that fit it.
+fn window() -> impl Strategy<Value = (Last, u32, u32)> {
+    let calls = (1..70u32).prop_flat_map(|calls| (Just(Last::Calls(calls)), 1..=calls, 1..=calls));
+    let time = (1..200u64).prop_map(|time| Last::Time(time * SECOND));
+    prop_oneof![calls, (time, 1..20u32, 1..20u32)]
+}
+
+fn share() -> impl Strategy<Value = Share> {
+    (1..=1_000_000_u32).prop_map(|millionths| Share::new(f64::from(millionths) / 1e6))
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let consecutive = (1..5u32).prop_map(|failures| Trip::Consecutive { failures });
-    let rate =
-        window_and_min_calls().prop_map(|(share, window, min_calls)| Trip::FailureRate { share, window, min_calls });
-    let slow = window_and_min_calls().prop_map(|(share, window, min_calls)| SlowRate { share, window, min_calls });
-    let slow = proptest::option::of(slow);
+    let looks_back = (window(), share(), share(), proptest::option::of(1..5u32), any::<bool>()).prop_map(
+        |((window, min_calls, min_slow), share, slow_share, consecutive, counts_slow)| {
+            let rate = Trip::FailureRate { share, min_calls };
+            let trip = consecutive.map_or(rate, |failures| Trip::Consecutive { failures });
+            let slow = counts_slow.then_some(SlowRate { share: slow_share, min_calls: min_slow });
+            (trip, slow, window)
+        },
+    );
     let wait = (1..20u64, 0..4u64)
         .prop_map(|(first, more)| WaitRule { max: (first + more * first) * SECOND, ..WaitRule::fixed(first * SECOND) });
-    (prop_oneof![consecutive, rate], slow, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
-        |(trip, slow, wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
+    (looks_back, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
+        |((trip, slow, window), wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
             trip,
             slow,
+            window,
             wait,
             success_threshold,
             max_concurrent_probes,
@@ -267,7 +275,8 @@ impl Model {
                     Verdict::Success => results.push_back((now, false)),
                     Verdict::Failure => results.push_back((now, true)),
                 }
-                let by_slow_calls = self.settings.slow.is_some_and(|SlowRate { share, window, min_calls }| {
+                let window = self.settings.window;
+                let by_slow_calls = self.settings.slow.is_some_and(|SlowRate { share, min_calls }| {
                     slow_calls.push_back((now, slow));
                     let tripped = is_tripped(slow_calls, share, window, min_calls, now);
                     slow && tripped
@@ -277,7 +286,7 @@ impl Model {
                         let run = results.iter().rev().take_while(|(_, failed)| *failed).count();
                         verdict == Verdict::Failure && run >= failures as usize
                     }
-                    Trip::FailureRate { share, window, min_calls } => {
+                    Trip::FailureRate { share, min_calls } => {
                         let tripped = is_tripped(results, share, window, min_calls, now);
                         verdict == Verdict::Failure && tripped
                     }
@@ -333,11 +342,8 @@ impl Model {
 
     fn reload(&mut self, settings: Settings) {
         let windows = |settings: Settings| {
-            let failures = match settings.trip {
-                Trip::Consecutive { .. } => None,
-                Trip::FailureRate { window, .. } => Some(window),
-            };
-            (failures, settings.slow.map(|slow| slow.window))
+            let Settings { trip, slow, window, .. } = settings;
+            (matches!(trip, Trip::FailureRate { .. }).then_some(window), slow.map(|_| window))
         };
         let are_others = windows(settings) != windows(self.settings);
         self.settings = settings;
@@ -359,14 +365,13 @@ impl Model {
         match &self.state {
             ModelState::Closed(results, slow_calls) => {
                 let run = || results.iter().rev().take_while(|(_, failed)| *failed).count();
-                let hits = |results, window| left(results, window, now).filter(|hit| *hit).count() as u32;
+                let window = self.settings.window;
+                let hits = |results| left(results, window, now).filter(|hit| *hit).count() as u32;
                 let (calls, failures) = match self.settings.trip {
                     Trip::Consecutive { .. } => (run() as u32, run() as u32),
-                    Trip::FailureRate { window, .. } => {
-                        (left(results, window, now).count() as u32, hits(results, window))
-                    }
+                    Trip::FailureRate { .. } => (left(results, window, now).count() as u32, hits(results)),
                 };
-                let slow = self.settings.slow.map_or(0, |SlowRate { window, .. }| hits(slow_calls, window));
+                let slow = self.settings.slow.map_or(0, |_| hits(slow_calls));
                 Counted { calls, failures, slow, ..Counted::default() }
             }
             ModelState::HalfOpen(trial) => {
