@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use crate::held::BodyPermit;
+use crate::permit::BodyPermit;
 
 pin_project! {
     /// A body with the permit of its call. Frames, size hint, end and errors are the inner body's, until the permit
@@ -49,7 +49,7 @@ impl<B: AbortBody> Body for HeldBody<B> {
             return Pin::new(inner).poll_frame(cx);
         };
         let until = permit.until();
-        // Asked each time, as a body that always has more and is always read never comes to wait for the timer.
+        // Acquired each time, as a body that always has more and is always read never comes to wait for the timer.
         let now = Instant::now();
         if now < until {
             let polled = Pin::new(&mut *inner).poll_frame(cx);

@@ -1,14 +1,16 @@
-//! What a bulkhead can be told.
+//! What a bulkhead can be told, as plain data and as a builder.
 
-use std::{borrow::Cow, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
-// What RFC 9113 (§6.5.2) recommends that an HTTP/2 server allows at the least: a dependency that offers it should stand it.
+use crate::{UntilBodyEnd, UntilHeaders};
+
+// The minimum that RFC 9113 (§6.5.2) recommends for the streams of an HTTP/2 connection.
 const DEFAULT_MAX_CONCURRENT: u32 = 100;
-// What the timeout gives a call: by then all that ran when the wait began have ended.
+// The timeout layer's default limit: after that time, every call that ran when the wait began has ended.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(1);
-// What nginx grants a client that doesn't read (`send_timeout`), and an upstream that doesn't send (`proxy_read_timeout`).
+// nginx's `send_timeout` and `proxy_read_timeout`.
 const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(60);
 
 const MOST: u32 = 1_000_000;
@@ -23,13 +25,13 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct BulkheadConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How many calls run at most: 1 to 1,000,000, 100 unless set.
+    /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
     pub max_concurrent: u32,
-    /// How many more wait at most: 0 to 1,000,000, as many as run unless set.
+    /// See [`BulkheadBuilder::max_waiting`].
     pub max_waiting: Option<u32>,
-    /// How long each of them waits at most: 1 ms to 24 h, 1 s unless set.
+    /// See [`BulkheadBuilder::max_wait`].
     pub max_wait: Option<Duration>,
-    /// How long a response body holds its call's permit at most: 1 ms to 24 h, 60 s unless set.
+    /// See [`BulkheadBuilder::max_hold`].
     pub max_hold: Option<Duration>,
 }
 
@@ -45,7 +47,98 @@ impl BulkheadConfig {
             max_hold: None,
         }
     }
+}
 
+/// Builds a [`BulkheadLayer`](crate::BulkheadLayer): see [`BulkheadLayer::builder`](crate::BulkheadLayer::builder).
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct BulkheadBuilder<J = HttpReject, O = UntilBodyEnd> {
+    pub(crate) config: BulkheadConfig,
+    pub(crate) reject: J,
+    until: PhantomData<fn() -> O>,
+}
+
+impl BulkheadBuilder {
+    pub(crate) fn new(config: BulkheadConfig) -> Self {
+        Self { config, reject: HttpReject::default(), until: PhantomData }
+    }
+}
+
+impl<J, O> BulkheadBuilder<J, O> {
+    /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
+    ///
+    /// Set it to what the dependency can take: calls a second times seconds a call (Little's law), plus some room for slow
+    /// days. The default is the minimum that RFC 9113 (§6.5.2) recommends for the streams of one connection.
+    pub const fn max_concurrent(mut self, calls: u32) -> Self {
+        self.config.max_concurrent = calls;
+        self
+    }
+
+    /// The most calls that wait: 0 to 1,000,000, `max_concurrent` unless set.
+    ///
+    /// With as many waiting as running, the last in line waits about as long as one call takes. With 0 nobody waits.
+    pub const fn max_waiting(mut self, calls: u32) -> Self {
+        self.config.max_waiting = Some(calls);
+        self
+    }
+
+    /// How long a call waits at most: 1 ms to 24 h, 1 s unless set.
+    ///
+    /// The default is the timeout layer's default limit: after that time, every call that ran when the wait began has
+    /// ended. The request's deadline bounds the wait, too.
+    pub const fn max_wait(mut self, wait: Duration) -> Self {
+        self.config.max_wait = Some(wait);
+        self
+    }
+
+    /// How long a response body holds its call's permit at most, counted from the response head: 1 ms to 24 h, 60 s unless
+    /// set.
+    ///
+    /// Set it above the time that your longest answer takes on your slowest connection. The default is nginx's
+    /// `send_timeout`. At an edge, `max_concurrent` clients that don't read keep everybody else out for this long: choose
+    /// [`until_headers`](Self::until_headers) there, or a short time.
+    pub const fn max_hold(mut self, hold: Duration) -> Self {
+        self.config.max_hold = Some(hold);
+        self
+    }
+
+    /// Gives each permit back when the response head is there, instead of at the end of the body.
+    ///
+    /// Use it for responses whose body can't be wrapped, for services that don't speak HTTP, for endless streams, which would
+    /// hold their permits for ever, and at an edge, where clients read as slowly as they like. The number of bodies that are
+    /// read at once is not bounded then.
+    ///
+    /// ```
+    /// use backstop_bulkhead::BulkheadLayer;
+    ///
+    /// let bulkhead = BulkheadLayer::builder("events").max_concurrent(20).until_headers().build()?;
+    /// # Ok::<(), backstop_bulkhead::ConfigError>(())
+    /// ```
+    pub fn until_headers(self) -> BulkheadBuilder<J, UntilHeaders> {
+        BulkheadBuilder { config: self.config, reject: self.reject, until: PhantomData }
+    }
+
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> BulkheadBuilder<RejectAsError, O> {
+        BulkheadBuilder { config: self.config, reject: RejectAsError::new(), until: PhantomData }
+    }
+
+    /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
+    pub fn reject_with<Res, E, F>(self, make: F) -> BulkheadBuilder<RejectWith<F>, O>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
+        BulkheadBuilder { config: self.config, reject: RejectWith::new(make), until: PhantomData }
+    }
+}
+
+impl<J, O> fmt::Debug for BulkheadBuilder<J, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkheadBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl BulkheadConfig {
     pub(crate) fn check(self, holds_bodies: bool) -> Result<(Name, Settings), ConfigError> {
         let max_concurrent = check_max_concurrent(self.max_concurrent)?;
         let max_waiting = number("max_waiting", self.max_waiting.unwrap_or(max_concurrent), 0..=MOST, "0 to 1000000")?;

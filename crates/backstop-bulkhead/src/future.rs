@@ -3,9 +3,9 @@
 //! | from | on | to |
 //! |---|---|---|
 //! | – | there is room, and the inner service is ready | called, with a permit |
-//! | – | else | entering, as soon as it is polled |
-//! | entering | it has a permit, and the inner service is ready | called |
-//! | entering | there is no room, the wait is over, or the inner service fails | answered |
+//! | – | otherwise | pending, once it is polled |
+//! | pending | it has a permit, and the inner service is ready | called |
+//! | pending | there is no room, the wait is over, or the inner service fails | answered |
 //! | called | the inner service answers | answered: the permit goes with the response, or back |
 
 use std::{
@@ -23,16 +23,16 @@ use backstop_core::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Until, UntilBodyEnd, entering::Entering, held::Permit, layer::Shared};
+use crate::{Until, UntilBodyEnd, layer_state::LayerState, pending_call::PendingCall, permit::Permit};
 
 pin_project! {
     /// The response future of [`Bulkhead`](crate::Bulkhead).
     ///
-    /// Where it has no permit from the start, it asks for that, or for a place in line, when it is first polled.
+    /// Without a permit from the start, it asks for one, or for a place in line, when it is first polled.
     ///
     /// # Cancellation
-    /// Dropping it gives up its place in line, or drops the call and gives its permit back, and the next in line comes
-    /// in.
+    /// Dropping it gives up its place in line, or drops the call and then gives its permit back. The next in line gets the
+    /// permit.
     ///
     /// # Panics
     /// If it is polled again after it has ended.
@@ -49,7 +49,7 @@ pin_project! {
         permit: Permit,
         // Boxed, for calls that are made at once. `None` for those, and once it is over, unless what the call proves can't be
         // passed on.
-        entering: Option<Pin<Box<Entering<S, Req, J, J::Context>>>>,
+        pending: Option<Pin<Box<PendingCall<S, Req, J, J::Context>>>>,
         until: PhantomData<fn() -> O>,
     }
 }
@@ -62,31 +62,31 @@ where
     /// A call that was made, with its permit.
     #[inline]
     pub(crate) const fn called(call: S::Future, permit: Permit) -> Self {
-        Self { call: Some(call), permit, entering: None, until: PhantomData }
+        Self { call: Some(call), permit, pending: None, until: PhantomData }
     }
 
     /// A call that has yet to ask for its permit.
-    pub(crate) fn entering(service: S, request: Req, shared: Arc<Shared<J>>) -> Self {
-        let context = shared.reject.context(&request);
-        let entering = Some(Box::pin(Entering::new(service, request, context, shared)));
-        Self { call: None, permit: Permit::NONE, entering, until: PhantomData }
+    pub(crate) fn entering(service: S, request: Req, state: Arc<LayerState<J>>) -> Self {
+        let context = state.reject.context(&request);
+        let pending = Some(Box::pin(PendingCall::new(service, request, context, state)));
+        Self { call: None, permit: Permit::NONE, pending, until: PhantomData }
     }
 
-    /// Polls what comes before the call, and then the call.
+    /// Polls the pending call until it is made, then the call itself.
     #[cold]
-    fn poll_entering(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+    fn poll_pending_call(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.as_mut().project();
-        let Some(entering) = this.entering else { polled_again("BulkheadFuture") };
-        let entered = ready!(entering.as_mut().poll(cx));
+        let Some(pending) = this.pending else { polled_again("BulkheadFuture") };
+        let entered = ready!(pending.as_mut().poll(cx));
         let (call, permit, believed) = match entered {
             Ok(entered) => entered,
             Err(answer) => {
-                *this.entering = None;
+                *this.pending = None;
                 return Poll::Ready(answer);
             }
         };
         if believed == IsBelieved::Yes {
-            *this.entering = None;
+            *this.pending = None;
         }
         *this.permit = permit;
         this.call.set(Some(call));
@@ -104,15 +104,15 @@ where
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Changed where it is: moving a response costs more than all the rest.
+        // Changed in place: moving a response costs more than everything else here.
         let mut polled = match self.as_mut().project().call.as_pin_mut() {
             Some(call) => call.poll(cx),
-            None => self.as_mut().poll_entering(cx),
+            None => self.as_mut().poll_pending_call(cx),
         };
         if let Poll::Ready(result) = &mut polled {
             let this = self.project();
             let permit = this.permit;
-            if this.entering.is_some() {
+            if this.pending.is_some() {
                 proof::withdraw();
             }
             if let Ok(response) = result {
@@ -130,8 +130,8 @@ where
     J: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match (&self.entering, &self.call) {
-            (Some(entering), _) => entering.state(),
+        let state = match (&self.pending, &self.call) {
+            (Some(pending), _) => pending.state(),
             (None, Some(_)) => "called",
             (None, None) => "answered",
         };

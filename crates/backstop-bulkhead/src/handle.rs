@@ -4,69 +4,69 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{config::check_max_concurrent, room::Room};
+use crate::{config::check_max_concurrent, limiter::Limiter};
 
 /// Looks at a bulkhead and resizes it: see [`BulkheadLayer::handle`](crate::BulkheadLayer::handle).
 ///
 /// All clones, and all services of the layer, share the bulkhead.
 #[derive(Clone, Debug)]
 pub struct BulkheadHandle {
-    room: Arc<Room>,
+    limiter: Arc<Limiter>,
 }
 
 impl BulkheadHandle {
-    pub(crate) const fn new(room: Arc<Room>) -> Self {
-        Self { room }
+    pub(crate) const fn new(limiter: Arc<Limiter>) -> Self {
+        Self { limiter }
     }
 
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.room.name()
+        self.limiter.name()
     }
 
-    /// How many permits are out: calls that run, and bodies of theirs that are still read.
+    /// The permits in use: by calls that run, and by response bodies that are still read.
     ///
-    /// More than [`max_concurrent`](Self::max_concurrent) for a while, where that was lowered.
+    /// May exceed [`max_concurrent`](Self::max_concurrent) for a while after that was lowered.
     #[must_use]
     pub fn in_use(&self) -> usize {
-        self.room.in_use() as usize
+        self.limiter.in_use() as usize
     }
 
     /// How many calls wait for a permit.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.room.permits().waiting()
+        self.limiter.permits().waiting()
     }
 
     /// How many calls may run at once.
     #[must_use]
     pub fn max_concurrent(&self) -> u32 {
-        self.room.permits().limit()
+        self.limiter.permits().limit()
     }
 
-    /// How many more may wait.
+    /// How many calls may wait.
     #[must_use]
     pub fn max_waiting(&self) -> u32 {
-        self.room.permits().max_waiting()
+        self.limiter.permits().max_waiting()
     }
 
-    /// How long each of them may wait.
+    /// How long a call may wait.
     #[must_use]
     pub fn max_wait(&self) -> Duration {
-        self.room.max_wait()
+        self.limiter.max_wait()
     }
 
     /// How long a response body may hold its call's permit.
     #[must_use]
     pub fn max_hold(&self) -> Duration {
-        self.room.max_hold()
+        self.limiter.max_hold()
     }
 
-    /// Lets so many calls run at once from now on: 1 to 1,000,000.
+    /// Sets how many calls may run at once: 1 to 1,000,000.
     ///
-    /// Where that is more than before, those in line come in, in their order. Where it is less, nobody is thrown out:
-    /// calls that end make no room until the new limit is met.
+    /// If that is more than before, waiting calls get permits, in order. If it is less, running calls go on, and calls that
+    /// end make no room until the new limit is met.
     ///
     /// ```
     /// use backstop_bulkhead::{BulkheadLayer, name};
@@ -78,9 +78,9 @@ impl BulkheadHandle {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `max_concurrent` where it isn't 1 to 1,000,000; nothing changes then.
+    /// [`ConfigError`] with the field `max_concurrent` if it isn't 1 to 1,000,000. Nothing changes then.
     pub fn set_max_concurrent(&self, calls: u32) -> Result<(), ConfigError> {
-        self.room.set_max_concurrent(check_max_concurrent(calls)?);
+        self.limiter.set_max_concurrent(check_max_concurrent(calls)?);
         Ok(())
     }
 }

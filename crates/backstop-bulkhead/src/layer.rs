@@ -6,31 +6,24 @@ use backstop_core::{ConfigError, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
-    Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, UntilBodyEnd, UntilHeaders, config::Settings, room::Room,
+    Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, UntilBodyEnd, UntilHeaders, config::Settings,
+    layer_state::LayerState, limiter::Limiter, until::sealed::Marker,
 };
 
-/// Bounds how many calls of a service run, and how many wait. See the [crate docs](crate).
+/// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).
 ///
-/// `J` is how it answers when there is no room ([`Reject`](backstop_core::Reject)); `O` is until when a call holds its
-/// permit ([`Until`](crate::Until)).
+/// `J` makes the answer of a refusal ([`Reject`](backstop_core::Reject)); `O` says until when a call holds its permit
+/// ([`Until`](crate::Until)).
 ///
 /// The permits belong to the layer: all its clones and all services that it is applied to share them.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct BulkheadLayer<J = HttpReject, O = UntilBodyEnd> {
-    shared: Arc<Shared<J>>,
+    state: Arc<LayerState<J>>,
     until: PhantomData<fn() -> O>,
 }
 
-/// What all services of a layer share. Aligned to a cache line, apart from the reference count, which every call changes.
-#[repr(align(64))]
-pub(crate) struct Shared<J> {
-    // Apart, for bodies and handles: they need nothing of `J`.
-    pub(crate) room: Arc<Room>,
-    pub(crate) reject: J,
-}
-
 impl BulkheadLayer {
-    /// At most 100 calls run, and 100 more wait for at most 1 s.
+    /// A bulkhead of at most 100 running calls and 100 waiting ones, each for at most 1 s.
     pub fn new(name: Name) -> Self {
         Self::with(name, &Settings::default(), HttpReject::default())
     }
@@ -58,33 +51,33 @@ impl BulkheadLayer {
 
 impl<J, O> BulkheadLayer<J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, reject: J) -> Self {
-        let room = Arc::new(Room::new(name, settings));
-        room.show_in_use();
-        Self { shared: Arc::new(Shared { room, reject }), until: PhantomData }
+        let limiter = Arc::new(Limiter::new(name, settings));
+        limiter.show_in_use();
+        Self { state: Arc::new(LayerState { limiter, reject }), until: PhantomData }
     }
 
     /// The same layer, with the same permits, which gives each back when the response head is there: see
     /// [`BulkheadBuilder::until_headers`].
     pub fn until_headers(self) -> BulkheadLayer<J, UntilHeaders> {
-        BulkheadLayer { shared: self.shared, until: PhantomData }
+        BulkheadLayer { state: self.state, until: PhantomData }
     }
 
     /// Looks at the bulkhead and resizes it.
     #[must_use]
     pub fn handle(&self) -> BulkheadHandle {
-        BulkheadHandle::new(Arc::clone(&self.shared.room))
+        BulkheadHandle::new(Arc::clone(&self.state.limiter))
     }
 }
 
 impl<J, O> Clone for BulkheadLayer<J, O> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), until: PhantomData }
+        Self { state: Arc::clone(&self.state), until: PhantomData }
     }
 }
 
 impl<J, O> fmt::Debug for BulkheadLayer<J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BulkheadLayer").field("room", &self.shared.room).finish_non_exhaustive()
+        f.debug_struct("BulkheadLayer").field("limiter", &self.state.limiter).finish_non_exhaustive()
     }
 }
 
@@ -92,8 +85,20 @@ impl<S, J, O> Layer<S> for BulkheadLayer<J, O> {
     type Service = Bulkhead<S, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        // Again, as the recorder may have been installed since.
-        self.shared.room.show_in_use();
-        Bulkhead::new(inner, Arc::clone(&self.shared))
+        // Again, because the recorder may have been installed since.
+        self.state.limiter.show_in_use();
+        Bulkhead::new(inner, Arc::clone(&self.state))
+    }
+}
+
+impl<J, O: Marker> BulkheadBuilder<J, O> {
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, for a `max_wait`
+    /// where nobody may wait, and for a `max_hold` beside [`until_headers`](Self::until_headers).
+    pub fn build(self) -> Result<BulkheadLayer<J, O>, ConfigError> {
+        let (name, settings) = self.config.check(O::HOLDS_BODIES)?;
+        Ok(BulkheadLayer::with(name, &settings, self.reject))
     }
 }

@@ -2,21 +2,20 @@
 //!
 //! # Why
 //!
-//! A dependency that gets slow holds every call for longer, so more of them run at once, though no more come: they hold
-//! connections, memory and tasks, until a service that was well goes down with one that wasn't. A bulkhead gives each
-//! dependency its share and no more. Where that is used up, a few calls wait for a moment, and all others are refused at
-//! once, so that a fallback can answer while the caller still waits.
+//! When a dependency slows down, each call takes longer, and more calls run at once. They hold connections, memory and
+//! tasks, until a healthy service fails together with its dependency. A bulkhead gives each dependency a share of those
+//! resources and no more. When the share is used up, a few calls wait for a moment, and the others are refused at once,
+//! so that a fallback can answer while the caller still waits.
 //!
-//! Use one around each dependency: one layer, shared by all routes and clients that call it, inside retries (a retry that
-//! waits holds no permit) and around timeouts (so that a call that hangs gives its permit back).
+//! Use one layer for each dependency, shared by all routes and clients that call it. Put it inside retries, so that a retry
+//! holds no permit while it waits, and around timeouts, so that a call that hangs gives its permit back.
 //!
 //! # When not to use it
 //!
-//! - To bound how many requests your own service takes on: there a refusal should depend on the load of all routes, not
-//!   of one.
-//! - As a rate limit: it bounds how many run at once, not how many come in a second.
-//! - To the body's end, where answers are endless streams, or where strangers read them, at an edge: let those hold permits
-//!   [until the headers](BulkheadBuilder::until_headers) only.
+//! - To bound the requests that your own service accepts: such a refusal should depend on the load of all routes.
+//! - As a rate limit: it bounds how many calls run at once, not how many start in a second.
+//! - Until the body's end, for endless streams, or at an edge where strangers read the answers: let those calls hold their
+//!   permits [until the headers](BulkheadBuilder::until_headers) only.
 //!
 //! # Example
 //!
@@ -56,45 +55,43 @@
 //! | a call | then |
 //! |---|---|
 //! | finds a permit, and nobody waits | runs: the inner service is made ready, and called |
-//! | finds none, but room in line | waits, behind all who came before it |
-//! | comes to the head of the line, and a permit comes back | runs |
-//! | finds no room in line either | is refused: [`BulkheadFull`](RejectionKind::BulkheadFull) |
+//! | finds no permit, but a place in line | waits behind the calls that came before it |
+//! | is first in line, and a permit comes back | runs |
+//! | finds no place in line | is refused: [`BulkheadFull`](RejectionKind::BulkheadFull) |
 //! | has waited for `max_wait` | is refused: [`BulkheadFull`](RejectionKind::BulkheadFull) |
 //! | still waits when the deadline of its [scope](backstop_core::scope) passes | is refused: [`DeadlinePassed`](RejectionKind::DeadlinePassed), [`NotAsked`](backstop_core::Progress::NotAsked) |
 //! | has answered | holds its permit until its response body has ended |
 //! | has answered without a body, or failed, or is dropped | gives its permit back at once |
 //! | has a body that has lasted for `max_hold` | loses its permit; the body ends with an error |
 //!
-//! None of the refusals has touched the inner service: they say nothing of it (neutral for a circuit breaker), aren't
-//! repeated by a retry, and lead a chain to its next provider. A call that finds room is made whatever the deadline; the
-//! timeout further in minds that.
+//! No refusal has touched the inner service. So a circuit breaker counts it as neutral, a retry doesn't repeat it, and a
+//! chain goes on to its next provider. A call that finds a permit is made even if the deadline is near: the timeout
+//! further in deals with that.
 //!
-//! The layer is always ready. Where there is room, the inner service is asked whether it is ready as well: if so, it is the
-//! one that is called; if not, a clone of it is made ready within the call. So what waits for the inner service holds a
-//! permit, and is bounded like all that run; and what waits in line holds nothing of the inner service's. Where there is
-//! no room, the inner service isn't asked.
+//! The layer is always ready. While there is room, `poll_ready` asks the inner service too. If that is ready, it is the one
+//! that is called; if not, the response future makes a clone ready. So a call that waits for the inner service holds a
+//! permit, and a call that waits in line holds nothing of the inner service.
 //!
 //! # Bodies
 //!
-//! A dependency works until its answer is out. So a permit lasts to the end of the response body, and goes back when its
-//! last frame, its trailers or its error has been read, or when the body is dropped. A reader that is slow, or doesn't
-//! read at all, would keep it for as long as it likes: hence `max_hold`, counted from the response head. 100 clients
-//! that don't read still keep out all others for that long, a minute by default.
+//! A dependency works until its answer is out. So a call holds its permit until the last frame of the response body, its
+//! trailers or its error was read, or until the body is dropped. A slow reader would keep the permit for as long as it
+//! likes: `max_hold`, counted from the response head, ends that. 100 clients that don't read still keep everybody else out
+//! for that long, a minute by default.
 //!
-//! No task watches over that. A body that is read finds by itself that its time is up, drops the inner body, and ends
-//! with an error of its own type in which the [`Rejection`] is found again. A body that nobody reads can't; its permit is taken
-//! back by whoever needs it: a call that finds no room, the first in line, at that very moment, or
-//! [`in_use`](BulkheadHandle::in_use). Such a body ends with the same error if it is read again. Until then, or until it is
-//! dropped, it keeps its connection to the dependency: end connections whose clients don't read by the server's own
-//! timeouts.
+//! No task is needed for that. A body that is read when its time is up drops the inner body and ends with an error of its
+//! own type, in which the [`Rejection`] is found. The permit of a body that nobody reads is taken back by the next call
+//! that needs it, by the first in line when the time is up, or by [`in_use`](BulkheadHandle::in_use). Such a body ends with
+//! the same error when it is read again. Until then it keeps its connection to the dependency: let the server's own
+//! timeouts end connections whose clients don't read.
 //!
 //! | the body's time is up, and from the head on | the rejection says | counts as |
 //! |---|---|---|
 //! | its reader waited for the dependency at least half of the time | [`DeadlinePassed`](RejectionKind::DeadlinePassed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_core::Progress::Called) | failure, possibly processed |
 //! | its reader was away for most of the time, whatever it does in the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
 //!
-//! A reader waits from a poll that is pending to its next one. One that comes back only when the time is up, and finds that
-//! more was there, counts as away since its last poll.
+//! A reader waits from a poll that is pending to its next poll. A reader that comes back after the time is up, and finds
+//! a frame there, counts as away since its last poll.
 //!
 //! The response body's type stays what it was. It must be one that can be broken off ([`AbortBody`](backstop_core::AbortBody)):
 //! `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose
@@ -105,8 +102,8 @@
 //!
 //! A refusal is a 503 with `Cache-Control: no-store` and `Retry-After`, on gRPC a Trailers-Only answer with `grpc-status`
 //! 14; where the deadline has passed, 504 or `grpc-status` 4, and no hint. See [`HttpReject`]. The wait that callers are
-//! told is `max_wait`, as by then whoever waits now has come in or has gone, and 1 s at least, so that tiny waits call up
-//! no storm. The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and
+//! told is `max_wait`, because by then every call that waits now runs or has given up. It is at least 1 s, so that short
+//! waits cause no storm. The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and
 //! services that don't speak HTTP, choose [`reject_as_error`](BulkheadBuilder::reject_as_error) or
 //! [`reject_with`](BulkheadBuilder::reject_with):
 //!
@@ -138,17 +135,17 @@
 //!
 //! # Cost
 //!
-//! A call that finds room, of a service that is ready, takes no lock, reads no clock, clones no service and allocates
-//! nothing: two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, a lock to
-//! come and one to go, and a reading of the clock for each frame. A call that finds no room, or a service that isn't
-//! ready, costs one allocation; where it waits, the lock and a timer.
+//! If there is room and the service is ready, a call takes no lock, reads no clock, clones no service and allocates nothing:
+//! it costs two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, two locks, and
+//! a clock reading for each frame. A call without room, or of a service that isn't ready, costs one allocation; if it
+//! waits, also the lock and a timer.
 //!
 //! # Cancellation
 //!
-//! A call that finds room, of a service that is ready, is made at once, and holds its permit from then on; any other asks
-//! for its permit, or its place in line, when it is first polled, and holds nothing before. Dropping it in line gives its
-//! place up; dropping it later drops the call, and then gives the permit back; dropping the body does the same. Each time
-//! the next in line is woken at once. A drop counts as nothing: neither as a refusal nor as a failure.
+//! If there is room and the service is ready, the call is made at once, and holds its permit from then on. Any other call
+//! asks for a permit or a place in line when it is first polled. Dropping a waiting call gives up its place. Dropping a
+//! running call, or its body, drops the inner call or body and then gives the permit back. Each time the next in line is
+//! woken at once. A drop counts neither as a refusal nor as a failure.
 //!
 //! # Telemetry
 //!
@@ -174,16 +171,16 @@
 //! | `tonic` | permits to the end of a `tonic::body::Body` |
 
 mod body;
-mod builder;
 mod config;
-mod entering;
 mod future;
 mod handle;
-mod held;
 mod layer;
+mod layer_state;
+mod limiter;
 mod metrics;
+mod pending_call;
+mod permit;
 mod permits;
-mod room;
 mod service;
 mod telemetry;
 mod until;
@@ -194,8 +191,7 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection, RejectionKind, name};
 
-pub use builder::BulkheadBuilder;
-pub use config::BulkheadConfig;
+pub use config::{BulkheadBuilder, BulkheadConfig};
 pub use future::BulkheadFuture;
 pub use handle::BulkheadHandle;
 pub use layer::BulkheadLayer;

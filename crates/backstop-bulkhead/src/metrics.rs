@@ -1,6 +1,6 @@
-//! What the layer counts for a dashboard: with the feature `metrics` through the facade of that name, else nothing.
+//! Metrics of the layer, with the feature `metrics`.
 //!
-//! Every handle is taken when it is used, so that a recorder that is installed later counts from then on.
+//! Handles are looked up on each use, so that a recorder that is installed later counts from then on.
 
 use backstop_core::Name;
 
@@ -25,8 +25,8 @@ mod recorder {
         metrics::counter!("bulkhead_held_too_long_total", "name" => name.to_string()).increment(1);
     }
 
-    /// Two threads may do this at once. Each looks again when it is done, and whoever finds another number than it has
-    /// shown shows that: so the last to write has shown what is.
+    /// Two threads may do this at once. Each looks again after it wrote, and writes again if the number has changed, so that
+    /// the last write is the current number.
     pub(crate) fn show_in_use(name: &Name, now: impl Fn() -> u32) {
         let gauge = metrics::gauge!("bulkhead_in_use", "name" => name.to_string());
         loop {

@@ -1,28 +1,28 @@
-//! Who runs, who waits, and whose time is up. Knows nothing of services.
+//! Which calls run, which wait, and whose permits have expired. Knows nothing of services.
 //!
 //! One atomic word holds the limit, how many permits are out, and whether anybody waits:
 //!
 //! | nobody waits, and | on | the word |
 //! |---|---|---|
 //! | there is room | a call comes | one more is out |
-//! | there is no room | a call comes | somebody waits; the call stands in line, under the lock |
+//! | there is no room | a call comes | somebody waits; the call is queued, under the lock |
 //! | – | a call ends | one less is out |
 //!
 //! | somebody waits, and | on | under the lock |
 //! |---|---|---|
-//! | – | a call comes | it stands in line, behind all others |
+//! | – | a call comes | it waits behind all others |
 //! | the limit isn't exceeded | a call ends | its permit goes to the first in line |
-//! | more are out than allowed, since the limit sank | a call ends | one less is out |
+//! | more are out than allowed, because the limit was lowered | a call ends | one less is out |
 //! | – | the last in line is gone | nobody waits |
 //!
 //! While nobody waits, calls come and go by a compare-and-swap of the word. While somebody does, only the holder of the
 //! lock changes it. That there is no room and that somebody waits is one compare-and-swap, so no permit that is given
 //! back in between is missed.
 //!
-//! A place in line, and the permit of a response body, are tickets. Whoever finds their ticket gone has been served: a
-//! waiter has the permit, a body has lost it.
+//! A place in line and the permit of a response body are named by tickets. A ticket that is gone was served: the waiter
+//! has its permit, the body has lost its own.
 
-mod bodies;
+mod expiring;
 #[cfg(all(test, backstop_loom))]
 mod interleavings;
 mod sync;
@@ -31,15 +31,15 @@ mod tests;
 
 use std::{collections::BTreeMap, mem, sync::PoisonError, task::Waker};
 
-use bodies::Bodies;
+use expiring::ExpiringPermits;
 use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use tokio::time::Instant;
 
 pub(crate) type Ticket = u64;
 
-/// What a call gets that finds no room at once.
+/// The result of asking for a permit.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Acquired {
     /// A permit.
     Admitted,
     /// A place in line.
@@ -48,12 +48,12 @@ pub(crate) enum Asked {
     Full,
 }
 
-/// What has become of a place in line.
+/// What became of a place in line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Queued {
-    /// It is a permit now.
+pub(crate) enum TicketState {
+    /// It has a permit now.
     Admitted,
-    /// It is a place in line still. Who stands first looks after the permits that expire, the first of them then.
+    /// It still waits. The first in line watches the permits that expire: the next one expires at `look_again`.
     Waiting { look_again: Option<Instant> },
 }
 
@@ -63,24 +63,24 @@ pub(crate) enum Queued {
 pub(crate) struct Permits {
     word: AtomicU64,
     max_waiting: u32,
-    line: Mutex<Line>,
+    queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct Queue {
     last_ticket: Ticket,
     /// In the order in which they came.
     waiters: BTreeMap<Ticket, Waker>,
-    bodies: Bodies,
-    /// The first in line, once it knows that there is a permit that expires.
-    looks_after_bodies: Option<Ticket>,
+    expiring: ExpiringPermits,
+    /// The first in line, once it watches the permits that expire.
+    watches_expiry: Option<Ticket>,
 }
 
 /// The bits of the word: one that says that somebody waits, 31 for the limit, 32 for the permits that are out.
 #[derive(Clone, Copy)]
-struct Word(u64);
+struct PackedCounts(u64);
 
-impl Word {
+impl PackedCounts {
     const QUEUED: u64 = 1 << 63;
     const LIMIT_AT: u32 = 32;
 
@@ -111,8 +111,8 @@ impl Word {
 
 impl Permits {
     pub(crate) fn new(limit: u32, max_waiting: u32) -> Self {
-        let word = AtomicU64::new(Word::new(limit).0);
-        Self { word, max_waiting, line: Mutex::default() }
+        let word = AtomicU64::new(PackedCounts::new(limit).0);
+        Self { word, max_waiting, queue: Mutex::default() }
     }
 
     pub(crate) fn in_use(&self) -> u32 {
@@ -124,7 +124,7 @@ impl Permits {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.locked(|_, line, _| line.waiters.len())
+        self.locked(|_, queue, _| queue.waiters.len())
     }
 
     pub(crate) const fn max_waiting(&self) -> u32 {
@@ -132,18 +132,18 @@ impl Permits {
     }
 
     #[inline]
-    fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
+    fn word(&self) -> PackedCounts {
+        PackedCounts(self.word.load(Ordering::Acquire))
     }
 
-    /// Whether a call that comes now finds a permit.
+    /// Whether a call would get a permit now.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         let word = self.word();
         word.has_room() && !word.is_queued()
     }
 
-    /// A permit, where there is room and nobody waits.
+    /// Takes a permit, if there is room and nobody waits.
     #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         self.change(|word| (word.has_room() && !word.is_queued()).then_some(word.0 + 1))
@@ -163,146 +163,146 @@ impl Permits {
     }
 
     /// A permit, else a place in line.
-    pub(crate) fn acquire(&self, waker: &Waker) -> Asked {
+    pub(crate) fn acquire(&self, waker: &Waker) -> Acquired {
         let waker = waker.clone();
-        self.locked(|permits, line, _| {
-            let may_wait = line.waiters.len() < permits.max_waiting as usize;
+        self.locked(|permits, queue, _| {
+            let may_wait = queue.waiters.len() < permits.max_waiting as usize;
             let mut admitted = false;
             permits.change(|word| {
                 admitted = word.has_room() && !word.is_queued();
                 match (admitted, may_wait) {
                     (true, _) => Some(word.0 + 1),
-                    (false, true) => Some(word.0 | Word::QUEUED),
+                    (false, true) => Some(word.0 | PackedCounts::QUEUED),
                     (false, false) => None,
                 }
             });
             match (admitted, may_wait) {
                 // The waker is dropped by the caller's frame, without the lock.
-                (true, _) => (Asked::Admitted, Some(waker)),
+                (true, _) => (Acquired::Admitted, Some(waker)),
                 (false, true) => {
-                    let ticket = line.next_ticket();
-                    if line.waiters.is_empty() {
-                        // It polls next, and learns it then.
-                        line.looks_after_bodies = Some(ticket);
+                    let ticket = queue.next_ticket();
+                    if queue.waiters.is_empty() {
+                        // It polls next, and learns of them then.
+                        queue.watches_expiry = Some(ticket);
                     }
-                    line.waiters.insert(ticket, waker);
-                    (Asked::Queued(ticket), None)
+                    queue.waiters.insert(ticket, waker);
+                    (Acquired::Queued(ticket), None)
                 }
-                (false, false) => (Asked::Full, Some(waker)),
+                (false, false) => (Acquired::Full, Some(waker)),
             }
         })
         .0
     }
 
-    /// What has become of a place in line. `waker` is woken when that changes.
-    pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> Queued {
+    /// What became of a place in line. `waker` is woken when that changes.
+    pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> TicketState {
         let waker = waker.clone();
-        self.locked(|_, line, _| {
-            let Some(waiter) = line.waiters.get_mut(&ticket) else {
-                return (Queued::Admitted, waker);
+        self.locked(|_, queue, _| {
+            let Some(waiter) = queue.waiters.get_mut(&ticket) else {
+                return (TicketState::Admitted, waker);
             };
             let replaced = mem::replace(waiter, waker);
-            let is_first = line.waiters.keys().next() == Some(&ticket);
-            let first_to_expire = line.bodies.first().filter(|_| is_first);
+            let is_first = queue.waiters.keys().next() == Some(&ticket);
+            let first_to_expire = queue.expiring.first().filter(|_| is_first);
             if is_first {
-                line.looks_after_bodies = first_to_expire.map(|_| ticket);
+                queue.watches_expiry = first_to_expire.map(|_| ticket);
             }
-            (Queued::Waiting { look_again: first_to_expire }, replaced)
+            (TicketState::Waiting { look_again: first_to_expire }, replaced)
         })
         .0
     }
 
-    /// Gives up a place in line; false where it is a permit by now.
+    /// Gives up a place in line. False if it has a permit by now.
     pub(crate) fn leave(&self, ticket: Ticket) -> bool {
-        let left = self.locked(|permits, line, _| {
-            let left = line.waiters.remove(&ticket);
-            permits.no_line_if_empty(line);
+        let left = self.locked(|permits, queue, _| {
+            let left = queue.waiters.remove(&ticket);
+            permits.no_line_if_empty(queue);
             left
         });
         left.is_some()
     }
 
-    /// From now on a permit expires.
+    /// Makes a permit expire at `until`.
     pub(crate) fn start_body(&self, until: Instant) -> Ticket {
-        self.locked(|_, line, _| {
-            let ticket = line.next_ticket();
-            line.bodies.push(ticket, until);
+        self.locked(|_, queue, _| {
+            let ticket = queue.next_ticket();
+            queue.expiring.push(ticket, until);
             ticket
         })
     }
 
-    /// Gives such a permit back; false where it was taken back before.
+    /// Gives such a permit back. False if it was taken back before.
     pub(crate) fn end_body(&self, ticket: Ticket) -> bool {
-        // Wakes nobody: who looks after the others goes on with that.
-        let had_it = self.line().bodies.remove(ticket);
+        // Wakes nobody: the first in line goes on watching the others.
+        let had_it = self.queue().expiring.remove(ticket);
         if had_it {
             self.release();
         }
         had_it
     }
 
-    /// Takes back the permits that have expired: how many that were.
+    /// Takes back the permits that have expired, and returns how many.
     pub(crate) fn take_back_expired(&self, now: Instant) -> u32 {
-        self.locked(|permits, line, woken| {
+        self.locked(|permits, queue, woken| {
             let mut expired = 0;
-            while line.bodies.pop_expired(now) {
-                permits.give_back(line, woken);
+            while queue.expiring.pop_expired(now) {
+                permits.give_back(queue, woken);
                 expired += 1;
             }
             expired
         })
     }
 
-    /// Sets the limit. Where it grows, those in line come in; where it sinks, those who run run on.
+    /// Sets the limit. If it grows, waiting calls get permits; if it shrinks, running calls go on.
     pub(crate) fn set_limit(&self, limit: u32) {
-        self.locked(|permits, line, woken| {
+        self.locked(|permits, queue, woken| {
             permits.change(|word| Some(word.with_limit(limit).0));
-            while permits.word().has_room() && permits.admit_first(line, woken) {
+            while permits.word().has_room() && permits.admit_first(queue, woken) {
                 permits.change(|word| Some(word.0 + 1));
             }
-            permits.no_line_if_empty(line);
+            permits.no_line_if_empty(queue);
         });
     }
 
     /// With the lock: a permit comes back.
-    fn give_back(&self, line: &mut Line, woken: &mut Vec<Waker>) {
+    fn give_back(&self, queue: &mut Queue, woken: &mut Vec<Waker>) {
         let word = self.word();
-        if word.in_use() > word.limit() || !self.admit_first(line, woken) {
+        if word.in_use() > word.limit() || !self.admit_first(queue, woken) {
             self.change(|word| Some(word.0 - 1));
         }
-        self.no_line_if_empty(line);
+        self.no_line_if_empty(queue);
     }
 
     /// With the lock: the first in line is admitted.
-    fn admit_first(&self, line: &mut Line, woken: &mut Vec<Waker>) -> bool {
-        let first = line.waiters.pop_first();
+    fn admit_first(&self, queue: &mut Queue, woken: &mut Vec<Waker>) -> bool {
+        let first = queue.waiters.pop_first();
         let admitted = first.is_some();
         woken.extend(first.map(|(_, waker)| waker));
         admitted
     }
 
-    fn no_line_if_empty(&self, line: &Line) {
-        if line.waiters.is_empty() {
-            self.change(|word| word.is_queued().then_some(word.0 & !Word::QUEUED));
+    fn no_line_if_empty(&self, queue: &Queue) {
+        if queue.waiters.is_empty() {
+            self.change(|word| word.is_queued().then_some(word.0 & !PackedCounts::QUEUED));
         }
     }
 
     #[inline]
-    fn change(&self, mut change: impl FnMut(Word) -> Option<u64>) -> bool {
-        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| change(Word(word))).is_ok()
+    fn change(&self, mut change: impl FnMut(PackedCounts) -> Option<u64>) -> bool {
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| change(PackedCounts(word))).is_ok()
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Acts with the lock, and wakes without it: a waker is foreign code, and its task may end with the last one.
-    fn locked<R>(&self, act: impl FnOnce(&Self, &mut Line, &mut Vec<Waker>) -> R) -> R {
+    fn locked<R>(&self, act: impl FnOnce(&Self, &mut Queue, &mut Vec<Waker>) -> R) -> R {
         let mut woken = Vec::new();
         let result = {
-            let mut line = self.line();
-            let result = act(self, &mut line, &mut woken);
-            woken.extend(line.first_must_look());
+            let mut queue = self.queue();
+            let result = act(self, &mut queue, &mut woken);
+            woken.extend(queue.first_must_look());
             result
         };
         woken.into_iter().for_each(Waker::wake);
@@ -310,19 +310,19 @@ impl Permits {
     }
 }
 
-impl Line {
+impl Queue {
     fn next_ticket(&mut self) -> Ticket {
         self.last_ticket += 1;
         self.last_ticket
     }
 
-    /// The first in line, where it doesn't know yet that it has to look after the permits that expire.
+    /// The first in line, if it doesn't watch the permits that expire yet.
     fn first_must_look(&mut self) -> Option<Waker> {
         let (first, waker) = self.waiters.first_key_value()?;
-        if self.bodies.first().is_none() || self.looks_after_bodies == Some(*first) {
+        if self.expiring.first().is_none() || self.watches_expiry == Some(*first) {
             return None;
         }
-        self.looks_after_bodies = Some(*first);
+        self.watches_expiry = Some(*first);
         Some(waker.clone())
     }
 }

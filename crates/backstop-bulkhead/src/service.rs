@@ -11,20 +11,20 @@ use std::{
 use backstop_core::{HttpReject, Reject, proof};
 use tower_service::Service;
 
-use crate::{BulkheadFuture, Until, UntilBodyEnd, held::Permit, layer::Shared};
+use crate::{BulkheadFuture, Until, UntilBodyEnd, layer_state::LayerState, permit::Permit};
 
 /// The service that [`BulkheadLayer`](crate::BulkheadLayer) makes.
 pub struct Bulkhead<S, J = HttpReject, O = UntilBodyEnd> {
     inner: S,
-    /// Whether the inner service was ready when it was asked, and the next call may be made of it directly.
+    /// Whether the inner service is ready, so that `call` may call it directly.
     is_ready: bool,
-    shared: Arc<Shared<J>>,
+    state: Arc<LayerState<J>>,
     until: PhantomData<fn() -> O>,
 }
 
 impl<S, J, O> Bulkhead<S, J, O> {
-    pub(crate) const fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, is_ready: false, shared, until: PhantomData }
+    pub(crate) const fn new(inner: S, state: Arc<LayerState<J>>) -> Self {
+        Self { inner, is_ready: false, state, until: PhantomData }
     }
 
     /// The inner service.
@@ -42,18 +42,18 @@ impl<S, J, O> Bulkhead<S, J, O> {
         self.inner
     }
 
-    /// A permit, where the inner service is ready and there is room.
+    /// A permit, if the inner service is ready and there is room.
     #[inline]
     fn take_permit(&mut self) -> Option<Permit> {
         if !self.is_ready {
             return None;
         }
-        let permit = Permit::try_acquire(&self.shared.room)?;
+        let permit = Permit::try_acquire(&self.state.limiter)?;
         self.is_ready = false;
         Some(permit)
     }
 
-    /// For when there is no permit, or the inner service isn't ready.
+    /// Called without a permit, or if the inner service isn't ready.
     #[cold]
     fn enter<Req>(&mut self, request: Req) -> BulkheadFuture<S, Req, J, O>
     where
@@ -62,11 +62,10 @@ impl<S, J, O> Bulkhead<S, J, O> {
     {
         let service = self.inner.clone();
         if mem::take(&mut self.is_ready) {
-            // The room has gone since. The service that is ready must not stay so until it is: others may need what
-            // it has reserved.
+            // The last permit was taken since. Don't keep the ready service: others may need what it has reserved.
             self.inner = service.clone();
         }
-        BulkheadFuture::entering(service, request, Arc::clone(&self.shared))
+        BulkheadFuture::entering(service, request, Arc::clone(&self.state))
     }
 }
 
@@ -80,16 +79,16 @@ where
     type Error = S::Error;
     type Future = BulkheadFuture<S, Req, J, O>;
 
-    /// Always ready, unless the inner service fails: whoever has to wait, for room or for the inner service, does so in
-    /// the call, where that is bounded.
+    /// Always ready, unless the inner service fails. Waiting for a permit or for the inner service happens in the
+    /// response future, where it is bounded.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        // Also where the inner service fails.
+        // Also if the inner service fails.
         self.is_ready = false;
-        if self.shared.room.permits().has_room() {
+        if self.state.limiter.permits().has_room() {
             self.is_ready = self.inner.poll_ready(cx)?.is_ready();
             if !self.is_ready {
-                // It may stand in a line of its own now, without a permit of ours. A clone doesn't.
+                // It may hold a place in a queue of its own now, without a permit of ours. A clone doesn't.
                 self.inner = self.inner.clone();
             }
         }
@@ -108,12 +107,15 @@ where
 /// A clone asks for readiness itself.
 impl<S: Clone, J, O> Clone for Bulkhead<S, J, O> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        Self::new(self.inner.clone(), Arc::clone(&self.state))
     }
 }
 
 impl<S: fmt::Debug, J, O> fmt::Debug for Bulkhead<S, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bulkhead").field("inner", &self.inner).field("room", &self.shared.room).finish_non_exhaustive()
+        f.debug_struct("Bulkhead")
+            .field("inner", &self.inner)
+            .field("limiter", &self.state.limiter)
+            .finish_non_exhaustive()
     }
 }

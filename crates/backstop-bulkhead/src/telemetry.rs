@@ -1,4 +1,4 @@
-//! What the layer tells an operator. Nothing of a request is in it.
+//! Events of the layer. Nothing of a request is in them.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use backstop_core::{Name, SetBy};
 
 use crate::metrics;
 
-/// Why there was no room for a call.
+/// Why a call was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
-    /// As many wait as may.
+    /// The line is full.
     Full,
-    /// It has waited as long as it may.
+    /// `max_wait` has passed.
     Waited,
     /// The request's deadline has passed.
     Deadline(SetBy),

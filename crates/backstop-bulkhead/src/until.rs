@@ -4,7 +4,7 @@ use std::mem;
 
 use backstop_core::AbortBody;
 
-use crate::{body::HeldBody, held::Permit};
+use crate::{body::HeldBody, permit::Permit};
 
 /// A call holds its permit until its response body has ended, or `max_hold` has passed. The default.
 ///

@@ -11,29 +11,25 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{
-    failure::Failure,
-    held::{Held, Link},
-    state::Nanos,
-};
+use crate::{call_guard::CallGuard, failure::Failure, layer_state::CircuitRef, state::Nanos};
 
 /// A body with the permit of its call. Frames, size hint, end and errors are the inner body's.
 ///
 /// # Cancellation
 /// Dropping it before its end drops the call, as dropping the response future does.
-pub(crate) struct WatchedBody<B, C, J, L: Link<C, J>> {
+pub(crate) struct WatchedBody<B, C, J, L: CircuitRef<C, J>> {
     inner: B,
     /// `None` once the call has ended.
-    held: Option<Held<C, J, L>>,
+    guard: Option<CallGuard<C, J, L>>,
     /// gRPC's status comes in the trailers, and without one the call has failed.
     status_to_come: bool,
     /// When the body was first pending.
     pending_first: Option<NonZero<Nanos>>,
 }
 
-impl<B, C, J, L: Link<C, J>> WatchedBody<B, C, J, L> {
-    pub(crate) const fn new(inner: B, held: Held<C, J, L>, status_to_come: bool) -> Self {
-        Self { inner, held: Some(held), status_to_come, pending_first: None }
+impl<B, C, J, L: CircuitRef<C, J>> WatchedBody<B, C, J, L> {
+    pub(crate) const fn new(inner: B, guard: CallGuard<C, J, L>, status_to_come: bool) -> Self {
+        Self { inner, guard: Some(guard), status_to_come, pending_first: None }
     }
 }
 
@@ -41,7 +37,7 @@ impl<B, C, J, L> Body for WatchedBody<B, C, J, L>
 where
     B: WrapBody,
     C: Classify<http::Response<B>>,
-    L: Link<C, J>,
+    L: CircuitRef<C, J>,
     // Whoever asks for `Unpin` of the body asks it of these, which are never pinned.
     Self: Unpin,
 {
@@ -49,8 +45,8 @@ where
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Self { inner, held, status_to_come, pending_first } = self.get_mut();
-        let Some(call) = held else {
+        let Self { inner, guard, status_to_come, pending_first } = self.get_mut();
+        let Some(call) = guard else {
             return Pin::new(inner).poll_frame(cx);
         };
         let polled = call.run(|| Pin::new(&mut *inner).poll_frame(cx));
@@ -61,10 +57,10 @@ where
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = ErrorRef::new(error);
-                (broken(judge_error(call.link().classify(), error)), Failure::Body(error))
+                (broken(judge_error(call.circuit().classify(), error)), Failure::Body(error))
             }
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
-                Some(trailers) if *status_to_come => judge(call.link().classify(), trailers),
+                Some(trailers) if *status_to_come => judge(call.circuit().classify(), trailers),
                 Some(_) => (Outcome::success(), Failure::Slow),
                 // Who knows that by this frame may not ask again.
                 None if inner.is_end_stream() => ended(*status_to_come),
@@ -76,7 +72,7 @@ where
             Poll::Ready(None) => ended(*status_to_come),
         };
         call.finish(outcome, failure);
-        *held = None;
+        *guard = None;
         polled
     }
 

@@ -1,33 +1,27 @@
-//! What a circuit breaker can be told.
+//! What a circuit breaker can be told, as plain data and as a builder.
 
-use std::{borrow::Cow, num::NonZero, ops::RangeInclusive, sync::OnceLock, thread, time::Duration};
+mod check;
+mod choices;
+mod preset;
 
-use backstop_core::{ConfigError, Name};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
-use crate::{
-    OnDrop, Preset, SlowCalls, Wait, Window,
-    common::nanos,
-    state::{self, Last, MAX_CALLS, Share, SlowRate, Trip, WaitRule},
+use backstop_core::{
+    ClassifyFn, ErrorRef, ErrorText, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
 };
 
-const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
-const DEFAULT_WINDOW_CALLS: u32 = 100;
-const DEFAULT_MIN_CALLS: u32 = 20;
+use crate::UntilHeaders;
+
+pub(crate) use check::{Settings, check_max_keys};
+pub use choices::{OnDrop, SlowCalls, Wait, Window};
+pub use preset::Preset;
+
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-const DEFAULT_GROWING_JITTER: f64 = 0.1;
 const DEFAULT_RETRY_AFTER_JITTER: f64 = 0.1;
 const DEFAULT_SUCCESS_THRESHOLD: u32 = 2;
 const DEFAULT_MAX_CONCURRENT_PROBES: u32 = 1;
 const DEFAULT_PROBE_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
-
-const MAX_STRIPES: usize = 8;
-
-const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-const TIMES: &str = "1 ms to 24 h";
-const CALLS: &str = "1 to 65536";
 
 /// A circuit breaker as plain data, for [`CircuitBreakerLayer::from_config`](crate::CircuitBreakerLayer::from_config).
 ///
@@ -91,169 +85,228 @@ impl CircuitBreakerConfig {
             on_drop: DEFAULT_ON_DROP,
         }
     }
+}
 
-    /// Sets the knobs that a [`Preset`] speaks of. Those that are set afterwards are kept.
-    #[must_use]
-    pub const fn preset(self, preset: Preset) -> Self {
-        preset.apply(self)
+/// Builds a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), or a keyed one: see
+/// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder).
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
+    pub(crate) config: CircuitBreakerConfig,
+    pub(crate) error_text: ErrorText,
+    pub(crate) classify: C,
+    pub(crate) reject: J,
+    observe: PhantomData<fn() -> O>,
+}
+
+impl CircuitBreakerBuilder {
+    pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
+        Self {
+            config,
+            error_text: ErrorText::default(),
+            classify: HttpClassify::new(),
+            reject: HttpReject::default(),
+            observe: PhantomData,
+        }
     }
 }
 
-impl Settings {
-    /// For one circuit of many, which are small and rarely called by many threads at once.
-    pub(crate) const fn keyed(mut self) -> Self {
-        self.circuit.stripes = 1;
+impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+    /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
+    ///
+    /// For dependencies that are up or down, and few calls: *n* failures in a row come by chance once in
+    /// 1 / (*pⁿ* (1 − *p*)) calls where a share *p* of them fails. With 5 in a row, 10 % failing and 1,000 calls a second
+    /// that is every 111 s, with 30 % failing every 0.6 s: see the [table](crate#failures-in-a-row-by-chance). Not beside
+    /// [`failure_rate`](Self::failure_rate).
+    pub const fn consecutive_failures(mut self, failures: u32) -> Self {
+        self.config.consecutive_failures = Some(failures);
         self
     }
-}
 
-/// A configuration that was checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) circuit: state::Settings,
-    pub(crate) on_drop: OnDrop,
-    pub(crate) slow_after: Option<state::Nanos>,
-    pub(crate) respects: Option<Duration>,
-    pub(crate) retry_after_jitter: f64,
-}
+    /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
+    ///
+    /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares are
+    /// compared in whole calls: `2.0 / 3.0` opens at 2 of 3.
+    pub const fn failure_rate(mut self, share: f64) -> Self {
+        self.config.failure_rate = Some(share);
+        self
+    }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            circuit: state::Settings {
-                trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
-                slow: None,
-                window: Last::Calls(DEFAULT_WINDOW_CALLS),
-                wait: WaitRule::fixed(nanos(DEFAULT_WAIT)),
-                success_threshold: DEFAULT_SUCCESS_THRESHOLD,
-                max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
-                probe_lease: nanos(DEFAULT_PROBE_LEASE),
-                stripes: stripes(),
-            },
-            on_drop: DEFAULT_ON_DROP,
-            slow_after: None,
-            respects: None,
-            retry_after_jitter: DEFAULT_RETRY_AFTER_JITTER,
-        }
+    /// Opens the circuit, too, when this share of the last calls took `threshold` or longer: 1 ms to 24 h, and 0.000001
+    /// to 1. Off unless set.
+    ///
+    /// For dependencies that drown instead of failing. Beside either way to count failures, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it
+    /// was first pending to its response head or its error; one that is ready at once isn't slow. Neutral calls aren't
+    /// counted. A probe that is slow opens the circuit again, whatever it answers.
+    pub const fn slow_calls(mut self, threshold: Duration, share: f64) -> Self {
+        self.config.slow_calls = Some(SlowCalls::new(threshold, share));
+        self
+    }
+
+    /// How far [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) look back: 1 to 65,536 calls,
+    /// or 1 s to 24 h. The last 100 calls unless set. A number of calls, a [`Duration`], or a [`Window`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Window};
+    ///
+    /// let breaker = || CircuitBreakerLayer::builder("ml_service").failure_rate(0.5);
+    /// let last_calls = breaker().window(Window::Calls(200)).build()?;
+    /// let last_minute = breaker().window(Window::Time(Duration::from_secs(60))).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn window(mut self, window: impl Into<Window>) -> Self {
+        self.config.window = Some(window.into());
+        self
+    }
+
+    /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) need before they say
+    /// anything: 1 to the calls in the [`window`](Self::window), or to 65,536 in a window of time. 20 unless set, or the
+    /// window where that is less.
+    pub const fn min_calls(mut self, calls: u32) -> Self {
+        self.config.min_calls = Some(calls);
+        self
+    }
+
+    /// How long the circuit stays open before it lets a probe through: 1 ms to 24 h, 60 s unless set. A [`Duration`], or
+    /// a [`Wait`] that grows with each recovery that failed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Wait};
+    ///
+    /// let wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(120) };
+    /// let breaker = CircuitBreakerLayer::builder("ml_service").wait(wait).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn wait(mut self, wait: impl Into<Wait>) -> Self {
+        self.config.wait = wait.into();
+        self
+    }
+
+    /// Stretches each wait at random by up to this share of it, so that many instances don't probe at once: 0 to 1. 0.1
+    /// unless set where the wait grows, else 0.
+    pub const fn wait_jitter(mut self, share: f64) -> Self {
+        self.config.wait_jitter = Some(share);
+        self
+    }
+
+    /// Waits as long as the dependency asked for (`Retry-After`, `grpc-retry-pushback-ms`) in the answer that opened the
+    /// circuit, where that is longer than its own wait, up to `at_most`: 1 ms to 24 h. Off unless set.
+    ///
+    /// For dependencies that you trust to know.
+    pub const fn respect_retry_after(mut self, at_most: Duration) -> Self {
+        self.config.respect_retry_after = Some(at_most);
+        self
+    }
+
+    /// Stretches the wait that refused callers are told at random by up to this share of it, so that they don't all
+    /// come back at once: 0 to 1. 0.1 unless set. It only adds, and leaves the circuit's own wait as it is.
+    pub const fn retry_after_jitter(mut self, share: f64) -> Self {
+        self.config.retry_after_jitter = share;
+        self
+    }
+
+    /// Makes what is random the same every time, for tests.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = Some(seed);
+        self
+    }
+
+    /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
+    pub const fn success_threshold(mut self, successes: u32) -> Self {
+        self.config.success_threshold = successes;
+        self
+    }
+
+    /// How many probes may run at once: 1 to 1000, 1 unless set. More only where [every caller leaves](crate#callers-who-leave)
+    /// before there is a result, for a whole wait.
+    pub const fn max_concurrent_probes(mut self, probes: u32) -> Self {
+        self.config.max_concurrent_probes = probes;
+        self
+    }
+
+    /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
+    ///
+    /// Longer than a call may take, or a slow service gets more probes than
+    /// [`max_concurrent_probes`](Self::max_concurrent_probes). A body that is observed
+    /// [to its end](crate::UntilBodyEnd), and is still coming after so long, counts as a success by its head.
+    pub const fn probe_lease(mut self, lease: Duration) -> Self {
+        self.config.probe_lease = lease;
+        self
+    }
+
+    /// How a call that its caller drops is counted: [`OnDrop::FailureAfter`] 5 s unless set.
+    pub const fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.config.on_drop = on_drop;
+        self
+    }
+
+    /// What the log shows of the error that opened the circuit: unless set, its text and that of its causes, cut to 256
+    /// bytes, with control characters escaped and without the user information, query and fragment of URLs.
+    ///
+    /// `None` shows nothing. The closure's text is cut and escaped in the same way. A call that failed without an error
+    /// shows why instead, such as `status 503`.
+    pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.error_text = ErrorText::new(text);
+        self
+    }
+
+    /// Judges results with `classify`.
+    pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J, O> {
+        let Self { config, error_text, reject, .. } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
+    }
+
+    /// Judges results with a closure.
+    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<ClassifyFn<F>, J, O>
+    where
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError, O> {
+        self.reject(RejectAsError::new())
+    }
+
+    /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
+    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>, O>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
+        self.reject(RejectWith::new(make))
+    }
+
+    fn reject<J2>(self, reject: J2) -> CircuitBreakerBuilder<C, J2, O> {
+        let Self { config, error_text, classify, .. } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
+    }
+
+    /// Until when a call is watched: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
+    /// that may break off and gRPC statuses in trailers.
+    ///
+    /// ```
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, UntilBodyEnd};
+    ///
+    /// let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
+    pub fn observe<O2>(self, until: O2) -> CircuitBreakerBuilder<C, J, O2> {
+        _ = until;
+        let Self { config, error_text, classify, reject, observe: _ } = self;
+        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
     }
 }
 
-impl CircuitBreakerConfig {
-    pub(crate) fn check(self) -> Result<(Name, Settings), ConfigError> {
-        let (window, min_calls) = self.looks_back()?;
-        let circuit = state::Settings {
-            trip: self.trip(min_calls)?,
-            slow: self.slow_rate(min_calls)?,
-            window,
-            wait: self.wait_rule()?,
-            success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
-            max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
-            probe_lease: time("probe_lease", self.probe_lease)?,
-            stripes: stripes(),
-        };
-        if let OnDrop::FailureAfter(limit) = self.on_drop {
-            time("on_drop", limit)?;
-        }
-        let slow_after = self.slow_calls.map(|slow| nanos(slow.threshold));
-        if let Some(longest) = self.respect_retry_after {
-            time("respect_retry_after", longest)?;
-        }
-        let retry_after_jitter = part("retry_after_jitter", self.retry_after_jitter)?;
-        let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
-        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter }))
-    }
-
-    fn wait_rule(&self) -> Result<WaitRule, ConfigError> {
-        let (first, max, jitter) = match self.wait {
-            Wait::Fixed(wait) => (wait, wait, 0.0),
-            Wait::Growing { first, max } => (first, max, DEFAULT_GROWING_JITTER),
-        };
-        let (nanos, max_nanos) = (time("wait", first)?, time("wait", max)?);
-        if max < first {
-            return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max that isn't below first"));
-        }
-        let jitter = part("wait_jitter", self.wait_jitter.unwrap_or(jitter))?;
-        Ok(WaitRule { first: nanos, max: max_nanos, jitter, seed: self.seed })
-    }
-
-    /// The window, and how many calls must be in it.
-    fn looks_back(&self) -> Result<(Last, u32), ConfigError> {
-        if self.failure_rate.is_none() && self.slow_calls.is_none() {
-            let allowed = "only beside failure_rate or slow_calls";
-            if let Some(window) = self.window {
-                return Err(ConfigError::new("window", format!("{window:?}"), allowed));
-            }
-            if let Some(min_calls) = self.min_calls {
-                return Err(ConfigError::new("min_calls", min_calls.to_string(), allowed));
-            }
-        }
-        let (window, most, allowed) = match self.window.unwrap_or(Window::Calls(DEFAULT_WINDOW_CALLS)) {
-            Window::Calls(calls) => {
-                let calls = number("window", calls, 1..=MAX_CALLS, CALLS)?;
-                (Last::Calls(calls), calls, "1 to window")
-            }
-            Window::Time(time) if (SHORTEST_WINDOW..=LONGEST).contains(&time) => {
-                (Last::Time(nanos(time)), MAX_CALLS, CALLS)
-            }
-            Window::Time(time) => return Err(ConfigError::new("window", format!("{time:?}"), "1 s to 24 h")),
-        };
-        let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(most));
-        Ok((window, number("min_calls", min_calls, 1..=most, allowed)?))
-    }
-
-    fn trip(&self, min_calls: u32) -> Result<Trip, ConfigError> {
-        match (self.failure_rate, self.consecutive_failures) {
-            (Some(_), Some(failures)) => {
-                Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
-            }
-            (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, min_calls }),
-            (None, failures) => {
-                let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
-                Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? })
-            }
-        }
-    }
-
-    fn slow_rate(&self, min_calls: u32) -> Result<Option<SlowRate>, ConfigError> {
-        let Some(SlowCalls { threshold, share: of_calls }) = self.slow_calls else {
-            return Ok(None);
-        };
-        time("slow_calls", threshold)?;
-        Ok(Some(SlowRate { share: share("slow_calls", of_calls)?, min_calls }))
-    }
-}
-
-/// As many as threads that run at once, but no more than a kilobyte's.
-fn stripes() -> usize {
-    static THREADS: OnceLock<usize> = OnceLock::new();
-    *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_STRIPES))
-}
-
-fn part(field: &'static str, part: f64) -> Result<f64, ConfigError> {
-    if (0.0..=1.0).contains(&part) { Ok(part) } else { Err(ConfigError::new(field, part.to_string(), "0 to 1")) }
-}
-
-fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
-    // False for NaN as well.
-    if (Share::SMALLEST..=1.0).contains(&share) {
-        Ok(Share::new(share))
-    } else {
-        Err(ConfigError::new(field, share.to_string(), "0.000001 to 1"))
-    }
-}
-
-pub(crate) fn check_max_keys(keys: u32) -> Result<u32, ConfigError> {
-    number("max_keys", keys, 1..=1 << 24, "1 to 16777216")
-}
-
-fn number(field: &'static str, n: u32, range: RangeInclusive<u32>, allowed: &'static str) -> Result<u32, ConfigError> {
-    if range.contains(&n) { Ok(n) } else { Err(ConfigError::new(field, n.to_string(), allowed)) }
-}
-
-fn time(field: &'static str, time: Duration) -> Result<state::Nanos, ConfigError> {
-    if (SHORTEST..=LONGEST).contains(&time) {
-        Ok(nanos(time))
-    } else {
-        Err(ConfigError::new(field, format!("{time:?}"), TIMES))
+impl<C, J, O> fmt::Debug for CircuitBreakerBuilder<C, J, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreakerBuilder").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -19,13 +19,14 @@ use tower_service::Service;
 
 use crate::{
     Observe, UntilHeaders,
-    breaker::{Breaker, Permit},
+    breaker::Breaker,
+    call_guard::CallGuard,
     failure::Failure,
-    held::{Held, Link},
-    layer::Shared,
-    probing,
+    layer_state::{CircuitRef, LayerState},
+    probe_scope,
     state::Refused,
     telemetry,
+    tracked_call::TrackedCall,
 };
 
 /// What a caller is told to wait where a probe is under way, whose result nobody knows.
@@ -41,11 +42,11 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders, L = Arc<Shared<C, J>>>
+    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders, L = Arc<LayerState<C, J>>>
     where
         S: Service<Req>,
         J: Reject<Req, S::Response, S::Error>,
-        L: Link<C, J>,
+        L: CircuitRef<C, J>,
     {
         #[pin]
         state: State<S::Future, J::Context, C, J, L>,
@@ -55,10 +56,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProject]
-    enum State<F, X, C, J, L> where L: Link<C, J> {
-        Called { #[pin] future: F, held: Held<C, J, L>, context: X },
+    enum State<F, X, C, J, L> where L: CircuitRef<C, J> {
+        Called { #[pin] future: F, guard: CallGuard<C, J, L>, context: X },
         // The context is `None` once it was given to the strategy.
-        Refused { refused: Refused, context: Option<X>, link: L, entered: Entered },
+        Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },
     }
 }
 
@@ -66,25 +67,25 @@ impl<S, Req, C, J, O, L> CircuitBreakerFuture<S, Req, C, J, O, L>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
-    L: Link<C, J>,
+    L: CircuitRef<C, J>,
 {
     #[inline]
     pub(crate) fn called(
-        permit: Permit,
+        call: TrackedCall,
         context: J::Context,
-        link: L,
+        circuit: L,
         mut request: Req,
-        call: impl FnOnce(Req) -> S::Future,
+        start: impl FnOnce(Req) -> S::Future,
     ) -> Self {
         // Made before the call, which may panic.
-        let mut held = Held::new(permit, link);
-        held.watch(&mut request);
-        let future = held.run(|| call(request));
-        Self { state: State::Called { future, held, context }, observe: PhantomData }
+        let mut guard = CallGuard::new(call, circuit);
+        guard.watch(&mut request);
+        let future = guard.run(|| start(request));
+        Self { state: State::Called { future, guard, context }, observe: PhantomData }
     }
 
-    pub(crate) const fn refused(refused: Refused, context: J::Context, link: L, entered: Entered) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), link, entered }, observe: PhantomData }
+    pub(crate) const fn refused(refused: Refused, context: J::Context, circuit: L, entered: Entered) -> Self {
+        Self { state: State::Refused { refused, context: Some(context), circuit, entered }, observe: PhantomData }
     }
 }
 
@@ -95,19 +96,19 @@ where
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
     O: Observe<S::Response, C, J, L>,
-    L: Link<C, J>,
+    L: CircuitRef<C, J>,
 {
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Called { future, held, context } => {
-                let Poll::Ready(result) = held.run(|| future.poll(cx)) else {
-                    held.start_waiting();
+            StateProject::Called { future, guard, context } => {
+                let Poll::Ready(result) = guard.run(|| future.poll(cx)) else {
+                    guard.start_waiting();
                     return Poll::Pending;
                 };
-                let (classify, reject) = (held.link().classify(), held.link().reject());
+                let (classify, reject) = (guard.circuit().classify(), guard.circuit().reject());
                 let mut outcome = match &result {
                     Ok(response) => reject.judge(context, classify, response),
                     Err(error) => judge_error(classify, ErrorRef::new(error)),
@@ -115,13 +116,13 @@ where
                 match outcome.verdict {
                     Verdict::Success => {}
                     Verdict::Failure => {
-                        outcome = held.judge_upload(outcome, is_unanswered(classify, &result));
+                        outcome = guard.judge_upload(outcome, is_unanswered(classify, &result));
                         if outcome.verdict == Verdict::Failure {
                             let failure = match &result {
                                 Ok(response) => Failure::Response(reject.reason(context, classify, response)),
                                 Err(error) => Failure::Error(ErrorRef::new(error)),
                             };
-                            held.finish(outcome, failure);
+                            guard.finish(outcome, failure);
                             return Poll::Ready(result);
                         }
                     }
@@ -134,16 +135,16 @@ where
                     }
                 }
                 Poll::Ready(match result {
-                    Ok(response) => Ok(O::hand_over(held, outcome, response)),
+                    Ok(response) => Ok(O::hand_over(guard, outcome, response)),
                     Err(error) => {
-                        held.finish_well(outcome);
+                        guard.finish_well(outcome);
                         Err(error)
                     }
                 })
             }
-            StateProject::Refused { refused, context, link, entered } => {
+            StateProject::Refused { refused, context, circuit, entered } => {
                 let Some(context) = context.take() else { polled_again("CircuitBreakerFuture") };
-                let answer = link.reject().reject(context, rejection(*refused, link.breaker()));
+                let answer = circuit.reject().reject(context, rejection(*refused, circuit.breaker()));
                 entered.prove();
                 Poll::Ready(answer)
             }
@@ -178,7 +179,10 @@ fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
         _ => None,
     };
     telemetry::refused(name, state, retry_after);
-    if state == CircuitState::HalfOpen && probing::is_inside(breaker) && breaker.common().is_first_nesting() {
+    if state == CircuitState::HalfOpen
+        && probe_scope::is_inside(breaker)
+        && breaker.group().is_first_report_of_nesting()
+    {
         telemetry::nested(name);
     }
     Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
@@ -188,15 +192,15 @@ impl<S, Req, C, J, O, L> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O, L>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
-    L: Link<C, J>,
+    L: CircuitRef<C, J>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");
         match &self.state {
-            State::Called { held, .. } => held.link().breaker().debug(f),
-            State::Refused { refused, link, .. } => {
+            State::Called { guard, .. } => guard.circuit().breaker().debug(f),
+            State::Refused { refused, circuit, .. } => {
                 f.field("refused", &refused.state);
-                link.breaker().debug(f)
+                circuit.breaker().debug(f)
             }
         }
     }

@@ -218,11 +218,11 @@ impl CircuitBreakerHandle {
     /// the circuit of a key, which has its settings in common with all others: see
     /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). Then all stays as it was.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        let common = self.breaker().common();
-        if common.is_keyed() {
+        let group = self.breaker().group();
+        if group.is_keyed() {
             return Err(ConfigError::new("name", config.name.into_owned(), "that of a layer without keys"));
         }
-        self.breaker().reload(&common.check(config)?);
+        self.breaker().reload(&group.check(config)?);
         Ok(())
     }
 

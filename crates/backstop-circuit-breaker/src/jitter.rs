@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::nanos;
+use crate::state::nanos;
 
 /// Shares and draws are fixed-point numbers of 32 bits behind the point.
 const UNIT: f64 = (1_u64 << 32) as f64;

@@ -1,15 +1,16 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::Deref, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, ErrorText, HttpClassify, HttpReject, Name};
 use tower_layer::Layer;
 
 use crate::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders,
-    breaker::{Breaker, HasBreaker},
-    common::Common,
+    breaker::Breaker,
+    circuit_group::CircuitGroup,
     config::Settings,
+    layer_state::{CircuitRef, LayerState},
 };
 
 /// Stops calling a service that fails. See the [crate docs](crate).
@@ -20,36 +21,8 @@ use crate::{
 /// The circuit belongs to the layer: all its clones and all services that it is applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
-    shared: Arc<Shared<C, J>>,
+    state: Arc<LayerState<C, J>>,
     observe: PhantomData<fn() -> O>,
-}
-
-/// What all services of a layer share.
-#[expect(unnameable_types, reason = "the default of parameters that nobody else needs to name")]
-pub struct Shared<C, J> {
-    pub(crate) breaker: Arc<Alone>,
-    pub(crate) classify: C,
-    pub(crate) reject: J,
-}
-
-/// Shares a cache line with nothing that healthy calls write, such as reference counts.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Alone(Breaker);
-
-impl Deref for Alone {
-    type Target = Breaker;
-
-    #[inline]
-    fn deref(&self) -> &Breaker {
-        &self.0
-    }
-}
-
-impl HasBreaker for Alone {
-    fn breaker(&self) -> &Breaker {
-        &self.0
-    }
 }
 
 impl CircuitBreakerLayer {
@@ -81,34 +54,28 @@ impl CircuitBreakerLayer {
 
 impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     pub(crate) fn with(name: Name, settings: &Settings, error_text: ErrorText, classify: C, reject: J) -> Self {
-        let common = Common::new(name, settings, error_text, false);
-        let breaker = Arc::new(Alone(Breaker::new(Arc::new(common), &settings.circuit)));
+        let group = CircuitGroup::new(name, settings, error_text, false);
+        let breaker = Breaker::new(Arc::new(group), &settings.circuit);
         breaker.show_state();
-        Self { shared: Arc::new(Shared { breaker, classify, reject }), observe: PhantomData }
+        Self { state: Arc::new(LayerState::new(breaker, classify, reject)), observe: PhantomData }
     }
 
     /// Looks at the circuit and acts on it.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
-        CircuitBreakerHandle::new(self.shared.breaker.clone())
+        CircuitBreakerHandle::new(self.state.breaker.clone())
     }
 }
 
 impl<C, J, O> Clone for CircuitBreakerLayer<C, J, O> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), observe: PhantomData }
+        Self { state: Arc::clone(&self.state), observe: PhantomData }
     }
 }
 
 impl<C, J, O> fmt::Debug for CircuitBreakerLayer<C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.breaker.debug(f.debug_struct("CircuitBreakerLayer"))
-    }
-}
-
-impl<C, J> fmt::Debug for Shared<C, J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.breaker.debug(f.debug_struct("Shared"))
+        self.state.breaker().debug(f.debug_struct("CircuitBreakerLayer"))
     }
 }
 
@@ -117,7 +84,20 @@ impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
 
     fn layer(&self, inner: S) -> Self::Service {
         // The recorder may have been installed since.
-        self.shared.breaker.show_state();
-        CircuitBreaker::new(inner, Arc::clone(&self.shared))
+        self.state.breaker().show_state();
+        CircuitBreaker::new(inner, Arc::clone(&self.state))
+    }
+}
+
+impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+    /// The layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings
+    /// that contradict one another.
+    pub fn build(self) -> Result<CircuitBreakerLayer<C, J, O>, ConfigError> {
+        let Self { config, error_text, classify, reject, .. } = self;
+        let (name, settings) = config.check()?;
+        Ok(CircuitBreakerLayer::with(name, &settings, error_text, classify, reject))
     }
 }

@@ -2,22 +2,24 @@
 //!
 //! # Why
 //!
-//! A dependency that is down doesn't get well by being called, and every call of it costs: a request that waits, a
-//! connection that is held, a timeout that passes. A circuit breaker counts, and when calls fail as often as it was
-//! told it opens: calls are refused at once, without touching the dependency, so that a fallback can answer while the
-//! caller still waits, and the dependency has room to recover. After a while single calls, the *probes*, find out
-//! whether it is well.
+//! Calling a dependency that is down doesn't help it, and every call costs: a request waits, a connection is held, a timeout
+//! passes. A circuit breaker counts failures. When there are too many, it opens: calls are refused at once, without
+//! touching the dependency. So a fallback can answer while the caller still waits, and the dependency can recover. After a
+//! while single calls, the *probes*, find out whether it is well again.
 //!
-//! Use one around each dependency that can fail by itself: one layer, shared by all routes and clients that call it.
-//! Put it inside retries, so that it sees every attempt, and around timeouts. Don't use one for a dependency without
-//! which nothing works and which answers its own overload well (a 503 with `Retry-After`); around your own service as a
-//! whole, where it would turn the failure of one route into that of all; or around calls of many hosts, where one
-//! failing host would cut off the others: for those there is a [`KeyedCircuitBreakerLayer`].
+//! Use one layer for each dependency that can fail by itself, shared by all routes and clients that call it. Put it inside
+//! retries, so that it sees every attempt, and around timeouts.
 //!
-//! Don't put one layer, or its clones, on both sides of the same request, around a server and around a client that the
-//! server calls. Each failure would count twice, and once the circuit has opened it never closes: its only probe calls
-//! the client, which is refused because a probe is under way. Give each side a layer of its own. The layer
-//! logs one `WARN` when it finds this.
+//! # When not to use it
+//!
+//! - For a dependency without which nothing works, and which answers its own overload well (a 503 with `Retry-After`).
+//! - Around your own service as a whole: it would turn the failure of one route into the failure of all.
+//! - Around calls of many hosts, where one failing host would cut off the others: use a [`KeyedCircuitBreakerLayer`].
+//! - On both sides of the same request.
+//!
+//! The last point means one layer, or its clones, around a server and around a client that the server calls. Each failure
+//! would count twice, and an open circuit would never close: its only probe calls the client, which is refused because a
+//! probe is running. Give each side a layer of its own. The layer logs one `WARN` when it finds this.
 //!
 //! # Example
 //!
@@ -71,11 +73,11 @@
 //! | any | [`reload`](CircuitBreakerHandle::reload) of anything else | the same, counts kept |
 //!
 //! Every transition starts a *generation*. A result counts in the generation that admitted its call, or not at all: a
-//! call that was made before the circuit opened neither closes nor reopens it later. Nothing has to run for any of
-//! this; a circuit whose wait has passed stays open until somebody calls. Where nobody may, spawn a
+//! call that was made before the circuit opened neither closes nor reopens it later. No background task is needed. A
+//! circuit whose wait has passed stays open until the next call. If there may be none, spawn a
 //! [prober](CircuitBreakerHandle::prober), which makes the calls itself.
 //!
-//! # Knobs
+//! # Settings
 //!
 //! | knob | default | allowed |
 //! |---|---|---|
@@ -99,8 +101,8 @@
 //!
 //! # Defaults and presets
 //!
-//! The defaults fit a dependency that is up or down, whatever its traffic. For others there are [`Preset`]s, which set
-//! these knobs and leave the rest; what is set [after](CircuitBreakerBuilder::preset) one is kept:
+//! The defaults fit a dependency that is either up or down, whatever its traffic. [`Preset`]s fit others. They set these
+//! knobs and leave the rest; knobs that are set [after](CircuitBreakerBuilder::preset) a preset are kept:
 //!
 //! | knob | default | [`LatencyCritical`](Preset::LatencyCritical) | [`Batch`](Preset::Batch) | [`HighVolume`](Preset::HighVolume) |
 //! |---|---|---|---|---|
@@ -150,20 +152,20 @@
 //!
 //! # What counts
 //!
-//! The [classifier](backstop_core::Classify) judges what came of a call when its response head or its error is there.
+//! The [classifier](backstop_core::Classify) judges a call by its response head or its error.
 //! The default, [`HttpClassify`]:
 //!
 //! | result | counts as |
 //! |---|---|
 //! | 1xx to 3xx; 4xx other than those below; gRPC codes that blame the caller | success: the service is well |
-//! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | nothing |
+//! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | neutral |
 //! | 5xx; other gRPC codes that the headers tell; to a gRPC call, an answer that isn't gRPC's and [maps](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md) to one of them | failure |
 //! | an error, also one of `poll_ready` | failure |
-//! | a refusal of a layer further in (an open circuit, a full bulkhead), whatever the classifier or a closure would say | nothing |
+//! | a refusal of a layer further in (an open circuit, a full bulkhead), whatever the classifier or a closure would say | neutral |
 //! | a timeout of ours further in | failure |
-//! | a timeout further in, by the caller's own and earlier deadline | nothing |
-//! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | nothing |
-//! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | nothing |
+//! | a timeout further in, by the caller's own and earlier deadline | neutral |
+//! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | neutral |
+//! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | neutral |
 //!
 //! The last two rows need a request body that the layer can [watch](backstop_core::Upload::of_any), and the layer's own
 //! refusals ([`HttpReject`]). Other layers judge by the client's error, which says that a body failed where the client is
@@ -173,9 +175,9 @@
 //! [`ResultClassify`] is for functions: every `Ok` is a success, and every error a failure, unless it says otherwise
 //! (a refusal of ours, a gRPC code that blames the caller).
 //!
-//! A body that breaks off later is not seen, nor is a gRPC status in the trailers, unless the breaker
-//! [observes](CircuitBreakerBuilder::observe) calls [`UntilBodyEnd`]. Then a success at the head goes on with the body,
-//! and the permit with it:
+//! By default the breaker doesn't see a body that breaks off later, or a gRPC status in the trailers. With
+//! [`observe(UntilBodyEnd)`](CircuitBreakerBuilder::observe) a call whose head is a success goes on with its body, and keeps
+//! its permit:
 //!
 //! | the body | counts as |
 //! |---|---|
@@ -223,16 +225,17 @@
 //!
 //! # Cancellation
 //!
-//! Dropping a call, or the body that it is observed in, gives its permit back at once. What it counts as depends on who dropped it:
+//! Dropping a call, or the body that it is observed in, gives its permit back at once. How it is counted depends on who
+//! dropped it:
 //!
 //! | a call is dropped, unfinished | counts as |
 //! |---|---|
 //! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `Us`) | failure |
-//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `Caller`) | nothing |
+//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `Caller`) | neutral |
 //! | after it panicked, whoever caught the panic | failure |
-//! | after its request body failed, or it waited for that most of the time | nothing |
+//! | after its request body failed, or it waited for that most of the time | neutral |
 //! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |
-//! | by anybody else, before that | nothing |
+//! | by anybody else, before that | neutral |
 //!
 //! A probe that is neither dropped nor ended holds its permit for the length of its lease at most. Where bodies are
 //! observed and the head was good, the probe is a success then, which the next call finds. So a circuit whose
@@ -241,8 +244,8 @@
 //!
 //! # Callers who leave
 //!
-//! A probe whose caller leaves too soon says nothing, and meanwhile others were refused. So that strangers can't keep a
-//! circuit from closing:
+//! A probe whose caller leaves early has no result, and others were refused meanwhile. Two rules keep such callers from
+//! delaying recovery:
 //!
 //! - A caller's [deadline](backstop_core::scope::deadline) that ended a probe is known to be too short. Callers with less
 //!   than twice that time left become probes only when nobody else did for a wait and a quarter. A probe that succeeds
@@ -268,16 +271,17 @@
 //! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
 //! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs.
 //!
-//! A breaker takes some 400 bytes, and some 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85 beside the key. A
+//! A breaker takes about 400 bytes, and 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85 beside
+//! its key. A
 //! window of *n* calls takes *n* / 4 bytes, or *n* / 2 with slow calls. One of time takes 128 for each thread that may run at once, up to 1024, so that
 //! threads don't wait for one another there, or 128 for each key; and each call reads the clock once, however many calls are
 //! in it; slow calls take a second one. With slow calls, a call that isn't ready at once reads the clock twice.
 //!
 //! # Telemetry
 //!
-//! Target `backstop::circuit_breaker`, with the field `name`. Opening is `WARN`, other transitions `INFO`, with `from`,
-//! `to`, `reason` and `generation`; the circuit that opens also has `error`, the [text](CircuitBreakerBuilder::error_text) of
-//! the error that opened it. A refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
+//! Target `backstop::circuit_breaker`, with the field `name`. A transition has `from`, `to`, `reason` and `generation`. It is
+//! `WARN` for a circuit that opens, with `error`, the [text](CircuitBreakerBuilder::error_text) of the error that opened it;
+//! else `INFO`. A refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
 //! of a request is one `WARN`.
 //!
 //! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
@@ -309,41 +313,39 @@
 
 mod body;
 mod breaker;
-mod builder;
-mod choices;
-mod common;
+mod call_guard;
+mod circuit_group;
 mod config;
+mod events;
 mod failure;
 mod future;
 mod handle;
-mod held;
 mod jitter;
 mod keyed;
 mod layer;
+mod layer_state;
 mod metrics;
 mod observe;
-mod preset;
+mod probe_scope;
 mod prober;
-mod probing;
 mod service;
 mod state;
 mod status;
 mod telemetry;
+mod tracked_call;
 mod transition;
 
 pub use backstop_core::{
     CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, ResultClassify, name,
 };
-pub use builder::CircuitBreakerBuilder;
-pub use choices::{OnDrop, SlowCalls, Wait, Window};
-pub use config::CircuitBreakerConfig;
+pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
+pub use events::Events;
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};
 pub use layer::CircuitBreakerLayer;
 pub use observe::{Observe, UntilBodyEnd, UntilHeaders};
-pub use preset::Preset;
 pub use prober::Prober;
 pub use service::CircuitBreaker;
 pub use status::CircuitStatus;
-pub use transition::{Events, Transition, TransitionReason};
+pub use transition::{Transition, TransitionReason};

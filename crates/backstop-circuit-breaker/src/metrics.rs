@@ -1,8 +1,8 @@
-//! What the layer counts for a dashboard: with the feature `metrics` through the facade of that name, else nothing.
+//! Metrics of the layer, with the feature `metrics`.
 //!
-//! Every handle is taken when it is used, so that a recorder that is installed later counts from then on. None is taken
-//! for a call that succeeds. The state is shown with each transition, and when a layer is applied under a recorder that
-//! hasn't been shown it: axum applies one per connection, where it is to cost next to nothing.
+//! Handles are looked up on each use, so that a recorder that is installed later counts from then on. A call that succeeds
+//! looks up none. The state is shown with each transition, and when a layer is applied under a recorder that hasn't been
+//! shown it. axum applies a layer per connection, so that must cost next to nothing.
 
 use backstop_core::{CircuitState, Name};
 
@@ -67,12 +67,12 @@ mod recorder {
             .increment(1);
     }
 
-    /// Who recorded when somebody last looked.
+    /// The recorder seen last.
     #[derive(Debug, Default)]
     pub(crate) struct LastRecorder(AtomicUsize);
 
     impl LastRecorder {
-        /// Whether somebody else records since then.
+        /// Whether another recorder is installed now.
         pub(crate) fn is_another(&self) -> bool {
             let recorder = metrics::with_recorder(|recorder| std::ptr::from_ref(recorder).addr());
             self.0.load(Relaxed) != recorder && self.0.swap(recorder, Relaxed) != recorder

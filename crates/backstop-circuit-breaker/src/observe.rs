@@ -6,9 +6,9 @@ use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
 
 use crate::{
     body::WatchedBody,
+    call_guard::CallGuard,
     failure::Failure,
-    held::{Held, Link},
-    layer::Shared,
+    layer_state::{CircuitRef, LayerState},
 };
 
 /// A call has ended when its response head is there. The default, for responses of any type.
@@ -33,24 +33,24 @@ pub struct UntilBodyEnd;
     note = "and a classifier and a way to reject that are `Send + Sync + 'static`",
     note = "for other bodies map the response body below the layer"
 )]
-pub trait Observe<Res, C, J, L: Link<C, J> = Arc<Shared<C, J>>>: sealed::HandOver<Res, C, J, L> {}
+pub trait Observe<Res, C, J, L: CircuitRef<C, J> = Arc<LayerState<C, J>>>: sealed::HandOver<Res, C, J, L> {}
 
 mod sealed {
-    use super::{Held, Link, Outcome};
+    use super::{CallGuard, CircuitRef, Outcome};
 
     #[expect(unnameable_types, reason = "sealed")]
-    pub trait HandOver<Res, C, J, L: Link<C, J>> {
+    pub trait HandOver<Res, C, J, L: CircuitRef<C, J>> {
         /// Gives the permit back, or gives it to the response. The call hasn't failed so far.
-        fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res;
+        fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: Res) -> Res;
     }
 }
 
-impl<Res, C, J, L: Link<C, J>> Observe<Res, C, J, L> for UntilHeaders {}
+impl<Res, C, J, L: CircuitRef<C, J>> Observe<Res, C, J, L> for UntilHeaders {}
 
-impl<Res, C, J, L: Link<C, J>> sealed::HandOver<Res, C, J, L> for UntilHeaders {
+impl<Res, C, J, L: CircuitRef<C, J>> sealed::HandOver<Res, C, J, L> for UntilHeaders {
     #[inline]
-    fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: Res) -> Res {
-        held.finish_well(outcome);
+    fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: Res) -> Res {
+        guard.finish_well(outcome);
         response
     }
 }
@@ -61,7 +61,7 @@ where
     B: WrapBody,
     C: Classify<http::Response<B>> + Send + Sync + 'static,
     J: Send + Sync + 'static,
-    L: Link<C, J> + Send + 'static,
+    L: CircuitRef<C, J> + Send + 'static,
 {
 }
 
@@ -71,25 +71,25 @@ where
     B: WrapBody,
     C: Classify<http::Response<B>> + Send + Sync + 'static,
     J: Send + Sync + 'static,
-    L: Link<C, J> + Send + 'static,
+    L: CircuitRef<C, J> + Send + 'static,
 {
-    fn hand_over(held: &mut Held<C, J, L>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
+    fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
         let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         if outcome.verdict != Verdict::Success {
-            held.finish_well(outcome);
+            guard.finish_well(outcome);
             return response;
         }
         if response.body().is_end_stream() {
             if status_to_come {
-                held.finish(Outcome::failure(), Failure::NoBody);
+                guard.finish(Outcome::failure(), Failure::NoBody);
             } else {
-                held.finish_well(outcome);
+                guard.finish_well(outcome);
             }
             return response;
         }
-        if !held.go_on_with_body() {
+        if !guard.go_on_with_body() {
             return response;
         }
-        response.map(|body| B::wrap(WatchedBody::new(body, held.take(), status_to_come)))
+        response.map(|body| B::wrap(WatchedBody::new(body, guard.take(), status_to_come)))
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     future::poll_fn,
-    mem,
     pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll},
@@ -18,21 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    breaker::{Breaker, HasBreaker, Permit},
+    breaker::{Breaker, HasBreaker},
     failure::Failure,
-    keyed::Keyed,
     state::{Admission, Nanos, Turn},
+    tracked_call::TrackedCall,
 };
-
-/// How many keys are probed at once.
-const MAX_KEYS: usize = 16;
-
-/// How many keys of a shard are looked at more closely at a time.
-const CANDIDATES: usize = 1024;
-
-/// How often circuits with keys are looked for that may be tried, at the most and at the least.
-const SOONEST: Duration = Duration::from_millis(50);
-const LATEST: Duration = Duration::from_secs(5);
 
 pin_project! {
     /// A future that makes probe calls: see [`CircuitBreakerHandle::prober`](crate::CircuitBreakerHandle::prober) and
@@ -94,7 +83,7 @@ where
         };
         let longest = match has.breaker().circuit.turn(has.breaker().now()) {
             Turn::Probe { admission, lease } => {
-                let mut under_way = Probe::new(has, admission);
+                let mut under_way = ProbeCall::new(has, admission);
                 let call = under_way.run(&mut probe);
                 under_way.ends(call, lease).await;
                 continue;
@@ -119,32 +108,32 @@ fn subscribe(breaker: &Breaker) -> watch::Receiver<CircuitState> {
 }
 
 /// The permit of a probe that is under way.
-struct Probe {
-    permit: Permit,
+pub(crate) struct ProbeCall {
+    call: TrackedCall,
     has: Arc<dyn HasBreaker>,
 }
 
-impl Probe {
-    const fn new(has: Arc<dyn HasBreaker>, admission: Admission) -> Self {
-        Self { permit: Permit::new(admission), has }
+impl ProbeCall {
+    pub(crate) const fn new(has: Arc<dyn HasBreaker>, admission: Admission) -> Self {
+        Self { call: TrackedCall::new(admission), has }
     }
 
     /// Runs code of the user's, which may panic.
-    fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        self.permit.enter();
+    pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
+        self.call.enter();
         let result = code();
-        self.permit.leave();
+        self.call.leave();
         result
     }
 
     /// Waits for the call to end, and gives the permit back with what came of it. When the lease has passed, it has failed.
-    async fn ends<E: 'static>(mut self, call: impl Future<Output = Result<(), E>>, lease: Nanos) {
+    pub(crate) async fn ends<E: 'static>(mut self, call: impl Future<Output = Result<(), E>>, lease: Nanos) {
         let (mut call, mut lease) = (pin!(call), pin!(sleep(Duration::from_nanos(lease))));
         let result = poll_fn(|cx| {
             if let Poll::Ready(result) = self.run(|| call.as_mut().poll(cx)) {
                 return Poll::Ready(Some(result));
             }
-            self.permit.start_waiting(self.has.breaker());
+            self.call.start_waiting(self.has.breaker());
             lease.as_mut().poll(cx).map(|()| None)
         })
         .await;
@@ -156,89 +145,16 @@ impl Probe {
             }
             None => (Outcome::failure(), Failure::ProbeTimeout),
         };
-        self.permit.finish(self.has.breaker(), outcome, failure);
+        self.call.finish(self.has.breaker(), outcome, failure);
     }
 }
 
-impl Drop for Probe {
+impl Drop for ProbeCall {
     fn drop(&mut self) {
-        if !self.permit.has_ended() {
+        if !self.call.has_ended() {
             // That the prober was stopped says nothing of the service.
-            let outcome = if self.permit.is_running() { Outcome::failure() } else { Outcome::neutral() };
-            self.permit.finish(self.has.breaker(), outcome, Failure::Panic);
+            let outcome = if self.call.is_running() { Outcome::failure() } else { Outcome::neutral() };
+            self.call.finish(self.has.breaker(), outcome, Failure::Panic);
         }
     }
-}
-
-/// Probes the circuits of all keys for as long as they exist.
-pub(crate) async fn probe_keys<K, C, J, F, Fut, E>(keys: Weak<Keyed<K, C, J>>, mut probe: F)
-where
-    K: Clone,
-    C: Send + Sync + 'static,
-    J: Send + Sync + 'static,
-    F: FnMut(K) -> Fut,
-    Fut: Future<Output = Result<(), E>>,
-    E: 'static,
-{
-    // Boxed, so that they may end in any order.
-    let mut running = Vec::new();
-    // How many transitions there had been when none of the circuits was open.
-    let mut all_closed_at = None;
-    let mut first = 0;
-    loop {
-        let Some(keyed) = keys.upgrade() else {
-            return;
-        };
-        let transitions = keyed.common().transitions();
-        if all_closed_at != Some(transitions) {
-            let (mut found, mut has_room) = (false, true);
-            for shard in keyed.shards_from(first) {
-                for (key, has) in keyed.open_in(shard, CANDIDATES) {
-                    found = true;
-                    has_room = running.len() < MAX_KEYS;
-                    if !has_room {
-                        // They come first when others have ended.
-                        first = shard;
-                        break;
-                    }
-                    let breaker = has.breaker();
-                    if breaker.circuit.may_be_tried(breaker.now())
-                        && let Turn::Probe { admission, lease } = breaker.circuit.turn(breaker.now())
-                    {
-                        let mut under_way = Probe::new(has, admission);
-                        let call = under_way.run(|| probe(key));
-                        running.push(Box::pin(under_way.ends(call, lease)));
-                    }
-                }
-                if !has_room {
-                    break;
-                }
-                yield_now().await;
-            }
-            all_closed_at = (!found).then_some(transitions);
-        }
-        let pace = (keyed.common().first_wait() / 4).clamp(SOONEST, LATEST);
-        drop(keyed);
-        let mut next = pin!(sleep(pace));
-        poll_fn(|cx| {
-            let before = running.len();
-            running.retain_mut(|probe| probe.as_mut().poll(cx).is_pending());
-            let made_room = before == MAX_KEYS && running.len() < before;
-            if made_room { Poll::Ready(()) } else { next.as_mut().poll(cx) }
-        })
-        .await;
-    }
-}
-
-/// A look at very many keys must not keep others from this thread.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

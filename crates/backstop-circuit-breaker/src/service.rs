@@ -15,26 +15,26 @@ use tower_service::Service;
 
 use crate::{
     CircuitBreakerFuture, Observe, UntilHeaders,
-    breaker::{Permit, time_left},
-    held::Link,
-    layer::Shared,
+    breaker::time_left,
+    layer_state::{CircuitRef, LayerState},
     state::Refused,
+    tracked_call::TrackedCall,
 };
 
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
-pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders, L = Arc<Shared<C, J>>> {
+pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders, L = Arc<LayerState<C, J>>> {
     inner: S,
     /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
     /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
     refused: Option<Refused>,
-    link: L,
+    circuit: L,
     strategies: PhantomData<fn() -> (C, J)>,
     observe: PhantomData<fn() -> O>,
 }
 
 impl<S, C, J, O, L> CircuitBreaker<S, C, J, O, L> {
-    pub(crate) const fn new(inner: S, link: L) -> Self {
-        Self { inner, refused: None, link, strategies: PhantomData, observe: PhantomData }
+    pub(crate) const fn new(inner: S, circuit: L) -> Self {
+        Self { inner, refused: None, circuit, strategies: PhantomData, observe: PhantomData }
     }
 
     /// The inner service.
@@ -60,7 +60,7 @@ where
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
     O: Observe<S::Response, C, J, L>,
-    L: Link<C, J>,
+    L: CircuitRef<C, J>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -68,7 +68,7 @@ where
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        let breaker = self.link.breaker();
+        let breaker = self.circuit.breaker();
         self.refused = breaker.would_refuse();
         if self.refused.is_some() {
             return Poll::Ready(Ok(()));
@@ -76,15 +76,15 @@ where
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
             let error = ErrorRef::new(error);
-            breaker.record_without_call(judge_error(self.link.classify(), error), error);
+            breaker.record_without_call(judge_error(self.circuit.classify(), error), error);
         }
         Poll::Ready(ready)
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let link = self.link.clone();
-        let breaker = link.breaker();
+        let circuit = self.circuit.clone();
+        let breaker = circuit.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
         // last probe's permit.
         let admitted = match self.refused.take() {
@@ -93,13 +93,13 @@ where
         };
         match admitted {
             Ok(admission) => {
-                let context = link.reject().context(&request);
+                let context = circuit.reject().context(&request);
                 let call = |request| proof::pass_through(|| self.inner.call(request));
-                CircuitBreakerFuture::called(Permit::new(admission), context, link, request, call)
+                CircuitBreakerFuture::called(TrackedCall::new(admission), context, circuit, request, call)
             }
             Err(refused) => {
-                let context = link.reject().context(&request);
-                CircuitBreakerFuture::refused(refused, context, link, Entered::now())
+                let context = circuit.reject().context(&request);
+                CircuitBreakerFuture::refused(refused, context, circuit, Entered::now())
             }
         }
     }
@@ -108,14 +108,14 @@ where
 /// A clone asks for readiness itself.
 impl<S: Clone, C, J, O, L: Clone> Clone for CircuitBreaker<S, C, J, O, L> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.link.clone())
+        Self::new(self.inner.clone(), self.circuit.clone())
     }
 }
 
-impl<S: fmt::Debug, C, J, O, L: Link<C, J>> fmt::Debug for CircuitBreaker<S, C, J, O, L> {
+impl<S: fmt::Debug, C, J, O, L: CircuitRef<C, J>> fmt::Debug for CircuitBreaker<S, C, J, O, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreaker");
         f.field("inner", &self.inner);
-        self.link.breaker().debug(f)
+        self.circuit.breaker().debug(f)
     }
 }

@@ -1,4 +1,4 @@
-//! What the layer tells an operator, and its subscribers.
+//! Events of the layer, and its subscribers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,18 +10,18 @@ use tokio::sync::watch;
 
 use crate::{
     Transition, TransitionReason,
-    common::Common,
+    circuit_group::CircuitGroup,
     metrics,
-    state::{Circuit, ErrorOf, Knobs, Nanos, Observer},
+    state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},
 };
 
-/// Tells of one circuit, by the name that it has in common with others.
+/// Reports the transitions of one circuit.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    common: Arc<Common>,
+    group: Arc<CircuitGroup>,
 }
 
-/// Each is made on first use.
+/// Subscribers. Each sender is made on first use.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners(Mutex<Senders>);
 
@@ -33,26 +33,26 @@ struct Senders {
 }
 
 impl Telemetry {
-    pub(crate) const fn new(common: Arc<Common>) -> Self {
-        Self { common }
+    pub(crate) const fn new(group: Arc<CircuitGroup>) -> Self {
+        Self { group }
     }
 
-    pub(crate) fn common(&self) -> &Common {
-        &self.common
+    pub(crate) fn group(&self) -> &CircuitGroup {
+        &self.group
     }
 
-    /// To whoever records metrics.
+    /// Sets the gauges of the state.
     pub(crate) fn show_state(&self, circuit: &Circuit<Self>) {
         // No gauge could show the states of many circuits of one name.
-        if !self.common.is_keyed() {
-            let left = |until: Nanos| Duration::from_nanos(until.saturating_sub(self.common.now().get()));
-            metrics::show_state(self.common.name(), || (circuit.state(), circuit.open_until()), left);
+        if !self.group.is_keyed() {
+            let left = |until: Nanos| Duration::from_nanos(until.saturating_sub(self.group.now().get()));
+            metrics::show_state(self.group.name(), || (circuit.state(), circuit.open_until()), left);
         }
     }
 }
 
 impl Listeners {
-    /// Tells the state that `now` tells, and every later one.
+    /// Subscribes to the state, which is `now()` at first.
     pub(crate) fn subscribe(&self, now: impl FnOnce() -> CircuitState) -> watch::Receiver<CircuitState> {
         // The state is read under the lock. A transition that it doesn't show yet takes the lock later, and finds the
         // sender.
@@ -91,14 +91,14 @@ impl Listeners {
 impl Observer for Telemetry {
     type Listeners = Listeners;
 
-    fn knobs(&self) -> &Knobs {
-        self.common.knobs()
+    fn settings(&self) -> &LiveSettings {
+        self.group.settings()
     }
 
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>) {
-        self.common.count_transition();
-        log(self.common.name(), transition, error);
-        metrics::entered(self.common.name(), transition.to);
+        self.group.count_transition();
+        log(self.group.name(), transition, error);
+        metrics::entered(self.group.name(), transition.to);
         self.show_state(circuit);
         circuit.listeners().wake(transition, circuit);
     }
@@ -135,7 +135,7 @@ pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Dura
     tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
 }
 
-/// Once for a layer: it is a mistake in how the app was put together.
+/// Logged once for a layer: it is a mistake in how the stack was built.
 pub(crate) fn nested(name: &Name) {
     tracing::warn!(
         target: "backstop::circuit_breaker",

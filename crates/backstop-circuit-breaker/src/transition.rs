@@ -1,23 +1,18 @@
-//! What subscribers are told.
-
-use std::{fmt, sync::Arc};
+//! A change of state.
 
 use backstop_core::CircuitState;
-use tokio::sync::watch;
-
-use crate::breaker::HasBreaker;
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
-    /// How many there have been, with this one: without gaps, so that a gap tells how many a reader has missed.
+    /// The number of this transition, counted from 1 without gaps. A reader that sees a gap has missed some.
     pub seq: u64,
     /// The state before.
     pub from: CircuitState,
     /// The state after.
     pub to: CircuitState,
-    /// Why.
+    /// Why it changed.
     pub reason: TransitionReason,
     /// The generation that it starts.
     pub generation: u64,
@@ -49,7 +44,7 @@ pub enum TransitionReason {
     ProbeSlow,
     /// Enough probes succeeded.
     ProbesSucceeded,
-    /// Somebody used the handle.
+    /// An operator used the handle.
     Manual,
 }
 
@@ -67,55 +62,5 @@ impl TransitionReason {
             Self::ProbesSucceeded => "probes-succeeded",
             Self::Manual => "manual",
         }
-    }
-}
-
-/// The transitions of a circuit, in order: see [`CircuitBreakerHandle::events`](crate::CircuitBreakerHandle::events).
-pub struct Events {
-    has: Arc<dyn HasBreaker>,
-    /// The last transition that was read.
-    seen: u64,
-    latest: watch::Receiver<u64>,
-}
-
-impl Events {
-    pub(crate) fn new(has: Arc<dyn HasBreaker>) -> Self {
-        let circuit = &has.breaker().circuit;
-        let latest = circuit.listeners().latest();
-        let seen = circuit.keep_history();
-        Self { has, seen, latest }
-    }
-
-    /// The next transition, as soon as there is one.
-    ///
-    /// The last 64 are kept. Whoever reads more slowly misses the oldest, and sees the gap in
-    /// [`seq`](Transition::seq).
-    ///
-    /// # Cancellation
-    /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Transition {
-        loop {
-            if let Some(transition) = self.try_next() {
-                return transition;
-            }
-            // Told outside the lock, after the transition was kept: either it was found above, or it is still to be
-            // told. It fails only where the circuit is gone, and this holds it.
-            if self.latest.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// The next transition, if there has been one.
-    pub fn try_next(&mut self) -> Option<Transition> {
-        let transition = self.has.breaker().circuit.transition_after(self.seen)?;
-        self.seen = transition.seq;
-        Some(transition)
-    }
-}
-
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.has.breaker().debug(f.debug_struct("Events"))
     }
 }

@@ -43,12 +43,12 @@ fn come_and_go(permits: &Permits) -> Option<(Ticket, Arc<Wakes>)> {
     }
     let wakes = Arc::new(Wakes::default());
     match permits.acquire(&Arc::clone(&wakes).into()) {
-        Asked::Admitted => {
+        Acquired::Admitted => {
             permits.release();
             None
         }
-        Asked::Queued(ticket) => Some((ticket, wakes)),
-        Asked::Full => None,
+        Acquired::Queued(ticket) => Some((ticket, wakes)),
+        Acquired::Full => None,
     }
 }
 
@@ -57,7 +57,7 @@ fn all_come_in(permits: &Permits, in_line: impl IntoIterator<Item = Option<(Tick
     let mut in_line: Vec<_> = in_line.into_iter().flatten().collect();
     in_line.sort_by_key(|(ticket, _)| *ticket);
     for (ticket, wakes) in in_line {
-        assert_eq!(permits.poll(ticket, Waker::noop()), Queued::Admitted);
+        assert_eq!(permits.poll(ticket, Waker::noop()), TicketState::Admitted);
         assert!(wakes.0.load(SeqCst) > 0, "a lost wake-up");
         permits.release();
     }
@@ -84,7 +84,7 @@ fn a_place_in_line_that_is_given_up_while_it_is_served_loses_no_permit() {
     check(|| {
         let permits = Arc::new(Permits::new(1, 2));
         assert!(permits.try_acquire());
-        let Asked::Queued(leaves) = permits.acquire(Waker::noop()) else { unreachable!() };
+        let Acquired::Queued(leaves) = permits.acquire(Waker::noop()) else { unreachable!() };
         let ends = {
             let permits = Arc::clone(&permits);
             thread::spawn(move || permits.release())
@@ -125,13 +125,13 @@ fn the_room_that_a_larger_limit_makes_is_the_lines() {
         let permits = Arc::new(Permits::new(1, 2));
         assert!(permits.try_acquire());
         let wakes = Arc::new(Wakes::default());
-        let Asked::Queued(waits) = permits.acquire(&Arc::clone(&wakes).into()) else { unreachable!() };
+        let Acquired::Queued(waits) = permits.acquire(&Arc::clone(&wakes).into()) else { unreachable!() };
         let newcomer = {
             let permits = Arc::clone(&permits);
             thread::spawn(move || permits.try_acquire())
         };
         permits.set_limit(2);
-        assert_eq!(permits.poll(waits, Waker::noop()), Queued::Admitted);
+        assert_eq!(permits.poll(waits, Waker::noop()), TicketState::Admitted);
         assert_eq!(wakes.0.load(SeqCst), 1);
         assert!(!newcomer.join().unwrap(), "it passed by who waited, or the limit");
         assert_eq!((permits.in_use(), permits.waiting()), (2, 0));

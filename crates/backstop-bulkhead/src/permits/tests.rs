@@ -37,17 +37,17 @@ impl Caller {
 
     fn queue(&self, permits: &Permits) -> Ticket {
         match permits.acquire(&self.waker()) {
-            Asked::Queued(ticket) => ticket,
+            Acquired::Queued(ticket) => ticket,
             other => panic!("{other:?}"),
         }
     }
 
-    fn poll(&self, permits: &Permits, ticket: Ticket) -> Queued {
+    fn poll(&self, permits: &Permits, ticket: Ticket) -> TicketState {
         permits.poll(ticket, &self.waker())
     }
 }
 
-const WAITING: Queued = Queued::Waiting { look_again: None };
+const WAITING: TicketState = TicketState::Waiting { look_again: None };
 
 fn in_seconds(seconds: u64) -> Instant {
     // Far from the clock's start, which may be close.
@@ -60,14 +60,14 @@ fn a_permit_that_comes_back_goes_to_the_first_in_line_and_to_nobody_else() {
     assert!(permits.try_acquire());
     let (first, second) = (Caller::default(), Caller::default());
     let (one, two) = (first.queue(&permits), second.queue(&permits));
-    assert_eq!(permits.acquire(Waker::noop()), Asked::Full);
+    assert_eq!(permits.acquire(Waker::noop()), Acquired::Full);
 
     permits.release();
     assert_eq!((first.woken(), second.woken(), permits.in_use()), (1, 0, 1));
     assert!(!permits.try_acquire(), "it is taken, though nobody has come for it yet");
-    assert_eq!((first.poll(&permits, one), second.poll(&permits, two)), (Queued::Admitted, WAITING));
+    assert_eq!((first.poll(&permits, one), second.poll(&permits, two)), (TicketState::Admitted, WAITING));
     permits.release();
-    assert_eq!(second.poll(&permits, two), Queued::Admitted);
+    assert_eq!(second.poll(&permits, two), TicketState::Admitted);
     permits.release();
     assert_eq!((permits.in_use(), permits.waiting()), (0, 0));
     assert!(permits.try_acquire(), "nobody waits any more");
@@ -111,7 +111,7 @@ fn a_smaller_limit_throws_nobody_out_and_a_larger_one_lets_the_line_in() {
     permits.set_limit(9);
     assert_eq!((permits.in_use(), permits.waiting(), permits.limit()), (3, 0, 9));
     for (caller, ticket) in callers.iter().zip(tickets) {
-        assert_eq!(caller.poll(&permits, ticket), Queued::Admitted);
+        assert_eq!(caller.poll(&permits, ticket), TicketState::Admitted);
     }
     assert!(permits.try_acquire(), "nobody waits any more");
 }
@@ -125,7 +125,7 @@ fn a_permit_that_has_expired_is_taken_back_once() {
     let caller = Caller::default();
     let ticket = caller.queue(&permits);
     assert_eq!(permits.take_back_expired(in_seconds(2)), 1);
-    assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (1, Queued::Admitted));
+    assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (1, TicketState::Admitted));
     assert_eq!(permits.take_back_expired(in_seconds(3)), 0);
     assert!(!permits.end_body(body), "it is another's by now");
     assert_eq!(permits.in_use(), 1);
@@ -142,16 +142,16 @@ fn the_first_in_line_looks_after_the_permits_that_expire() {
     let (soon, later) = (in_seconds(1), in_seconds(2));
     let body = permits.start_body(soon);
     assert_eq!((first.woken(), second.woken()), (1, 0), "it must learn of the first such permit");
-    assert_eq!(first.poll(&permits, one), Queued::Waiting { look_again: Some(soon) });
+    assert_eq!(first.poll(&permits, one), TicketState::Waiting { look_again: Some(soon) });
     assert_eq!(second.poll(&permits, two), WAITING);
     permits.start_body(later);
     assert_eq!((first.woken(), second.woken()), (0, 0), "it looks at the first, and then at the next");
 
     assert!(permits.leave(one));
     assert_eq!(second.woken(), 1, "it is the first in line now");
-    assert_eq!(second.poll(&permits, two), Queued::Waiting { look_again: Some(soon) });
+    assert_eq!(second.poll(&permits, two), TicketState::Waiting { look_again: Some(soon) });
     assert!(permits.end_body(body));
-    assert_eq!((second.woken(), second.poll(&permits, two)), (1, Queued::Admitted));
+    assert_eq!((second.woken(), second.poll(&permits, two)), (1, TicketState::Admitted));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn the_first_in_line_learns_again_of_such_permits_after_there_were_none() {
     let body = permits.start_body(in_seconds(1));
     let caller = Caller::default();
     let ticket = caller.queue(&permits);
-    assert!(matches!(caller.poll(&permits, ticket), Queued::Waiting { look_again: Some(_) }));
+    assert!(matches!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(_) }));
     permits.set_limit(1);
     assert!(permits.end_body(body));
     assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (0, WAITING));
@@ -188,11 +188,11 @@ fn a_waker_that_is_replaced_may_come_back_to_the_permits_when_it_is_dropped() {
     let permits = Arc::new(Permits::new(1, 2));
     let waker = || Waker::from(Arc::new(Reenters(Arc::clone(&permits))));
     assert!(permits.try_acquire());
-    let Asked::Queued(one) = permits.acquire(&waker()) else { panic!("there is room in line") };
-    let Asked::Queued(two) = permits.acquire(&waker()) else { panic!("there is room in line") };
-    assert_eq!(permits.acquire(&waker()), Asked::Full);
+    let Acquired::Queued(one) = permits.acquire(&waker()) else { panic!("there is room in line") };
+    let Acquired::Queued(two) = permits.acquire(&waker()) else { panic!("there is room in line") };
+    assert_eq!(permits.acquire(&waker()), Acquired::Full);
     assert_eq!(permits.poll(one, &waker()), WAITING);
     assert!(permits.leave(one));
     permits.release();
-    assert_eq!(permits.poll(two, &waker()), Queued::Admitted);
+    assert_eq!(permits.poll(two, &waker()), TicketState::Admitted);
 }

@@ -11,10 +11,10 @@ use backstop_core::{Call, Progress, Reject, ServiceCall};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::OfKey;
+use super::KeyedBreaker;
 use crate::{CircuitBreaker, UntilHeaders};
 
-type Guarded<S, C, J, O> = CircuitBreaker<S, C, J, O, Arc<OfKey<C, J>>>;
+type Guarded<S, C, J, O> = CircuitBreaker<S, C, J, O, Arc<KeyedBreaker<C, J>>>;
 
 pin_project! {
     /// The response future of [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker).

@@ -4,29 +4,29 @@ use std::{fmt, hash::Hash, sync::Arc};
 
 use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
 
-use super::map::Keyed;
-use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, prober::probe_keys};
+use super::{breaker_map::BreakerMap, prober::probe_keys};
+use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober};
 
 /// Looks at circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
-    keyed: Arc<Keyed<K, C, J>>,
+    circuits: Arc<BreakerMap<K, C, J>>,
 }
 
 impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
-    pub(super) const fn new(keyed: Arc<Keyed<K, C, J>>) -> Self {
-        Self { keyed }
+    pub(super) const fn new(circuits: Arc<BreakerMap<K, C, J>>) -> Self {
+        Self { circuits }
     }
 
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.keyed.common().name()
+        self.circuits.group().name()
     }
 
     /// How many circuits there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keyed.len()
+        self.circuits.len()
     }
 
     /// Whether there is none.
@@ -38,7 +38,7 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     /// How many calls were let through without a circuit, because there was no room for their keys.
     #[must_use]
     pub fn unguarded(&self) -> u64 {
-        self.keyed.unguarded()
+        self.circuits.unguarded()
     }
 
     /// Takes over other settings while calls run, as [`CircuitBreakerHandle::reload`] does, for all circuits and those that are
@@ -49,7 +49,7 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
     /// stays as it was.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        self.keyed.reload(self.keyed.common().check(config)?.keyed());
+        self.circuits.reload(self.circuits.group().check(config)?.keyed());
         Ok(())
     }
 }
@@ -65,7 +65,7 @@ where
     where
         K: Eq + Hash,
     {
-        Some(CircuitBreakerHandle::new(self.keyed.find(key)?))
+        Some(CircuitBreakerHandle::new(self.circuits.find(key)?))
     }
 
     /// A future that makes probe calls itself, so that circuits close though nobody calls with their keys: spawn it.
@@ -84,7 +84,7 @@ where
         Fut: Future<Output = Result<(), E>>,
         E: 'static,
     {
-        Prober::new(probe_keys(Arc::downgrade(&self.keyed), probe))
+        Prober::new(probe_keys(Arc::downgrade(&self.circuits), probe))
     }
 
     /// All keys with their circuits, in no order. While the handles are kept, the circuits make no room for others.
@@ -93,19 +93,18 @@ where
     where
         K: Clone,
     {
-        self.keyed.all().into_iter().map(|(key, of_key)| (key, CircuitBreakerHandle::new(of_key))).collect()
+        self.circuits.all().into_iter().map(|(key, breaker)| (key, CircuitBreakerHandle::new(breaker))).collect()
     }
 }
 
 impl<K, C, J> Clone for KeyedCircuitBreakerHandle<K, C, J> {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.keyed))
+        Self::new(Arc::clone(&self.circuits))
     }
 }
 
 impl<K, C, J> fmt::Debug for KeyedCircuitBreakerHandle<K, C, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("KeyedCircuitBreakerHandle");
-        f.field("name", self.name()).field("keys", &self.len()).finish_non_exhaustive()
+        self.circuits.debug(f.debug_struct("KeyedCircuitBreakerHandle"))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use backstop_core::{HttpClassify, HttpReject};
+use backstop_core::{ConfigError, HttpClassify, HttpReject};
 use tower_layer::Layer;
 
-use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, map::Keyed};
-use crate::UntilHeaders;
+use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, breaker_map::BreakerMap};
+use crate::{CircuitBreakerBuilder, UntilHeaders, config::check_max_keys};
 
 /// One circuit for each key (a host, a tenant, a gRPC method), which a closure takes from the request.
 ///
@@ -65,33 +65,32 @@ use crate::UntilHeaders;
 /// ```
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
-    pub(super) keyed: Arc<Keyed<K, C, J>>,
-    pub(super) key: Arc<F>,
+    circuits: Arc<BreakerMap<K, C, J>>,
+    key: Arc<F>,
     observe: PhantomData<fn() -> O>,
 }
 
 impl<K, F, C, J, O> KeyedCircuitBreakerLayer<K, F, C, J, O> {
-    pub(crate) fn new(keyed: Keyed<K, C, J>, key: F) -> Self {
-        Self { keyed: Arc::new(keyed), key: Arc::new(key), observe: PhantomData }
+    pub(crate) fn new(circuits: BreakerMap<K, C, J>, key: F) -> Self {
+        Self { circuits: Arc::new(circuits), key: Arc::new(key), observe: PhantomData }
     }
 
     /// Looks at the circuits and acts on them.
     #[must_use]
     pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, C, J> {
-        KeyedCircuitBreakerHandle::new(Arc::clone(&self.keyed))
+        KeyedCircuitBreakerHandle::new(Arc::clone(&self.circuits))
     }
 }
 
 impl<K, F, C, J, O> Clone for KeyedCircuitBreakerLayer<K, F, C, J, O> {
     fn clone(&self) -> Self {
-        Self { keyed: Arc::clone(&self.keyed), key: Arc::clone(&self.key), observe: PhantomData }
+        Self { circuits: Arc::clone(&self.circuits), key: Arc::clone(&self.key), observe: PhantomData }
     }
 }
 
 impl<K, F, C, J, O> fmt::Debug for KeyedCircuitBreakerLayer<K, F, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("KeyedCircuitBreakerLayer");
-        f.field("name", self.keyed.common().name()).field("keys", &self.keyed.len()).finish_non_exhaustive()
+        self.circuits.debug(f.debug_struct("KeyedCircuitBreakerLayer"))
     }
 }
 
@@ -99,6 +98,28 @@ impl<S, K, F, C, J, O> Layer<S> for KeyedCircuitBreakerLayer<K, F, C, J, O> {
     type Service = KeyedCircuitBreaker<S, K, F, C, J, O>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        KeyedCircuitBreaker::new(inner, self.clone())
+        KeyedCircuitBreaker::new(inner, Arc::clone(&self.circuits), Arc::clone(&self.key))
+    }
+}
+
+impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+    /// A layer with a circuit for each key that `key` takes from a request, and at most `max_keys` of them: 1 to
+    /// 16,777,216. See [`KeyedCircuitBreakerLayer`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and for `max_keys` outside its range.
+    pub fn build_keyed<Req, K, F>(
+        self,
+        max_keys: u32,
+        key: F,
+    ) -> Result<KeyedCircuitBreakerLayer<K, F, C, J, O>, ConfigError>
+    where
+        F: Fn(&Req) -> K,
+    {
+        let Self { config, error_text, classify, reject, .. } = self;
+        let (name, settings) = config.check()?;
+        let max_keys = check_max_keys(max_keys)?;
+        let keyed = BreakerMap::new(name, settings.keyed(), max_keys, error_text, (classify, reject));
+        Ok(KeyedCircuitBreakerLayer::new(keyed, key))
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::Hash,
+    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,18 +11,20 @@ use std::{
 use backstop_core::{Classify, HttpClassify, HttpReject, Reject};
 use tower_service::Service;
 
-use super::{KeyedCircuitBreakerFuture, KeyedCircuitBreakerLayer, OfKey};
+use super::{KeyedBreaker, KeyedCircuitBreakerFuture, breaker_map::BreakerMap};
 use crate::{CircuitBreaker, Observe, UntilHeaders, telemetry};
 
-/// The service that [`KeyedCircuitBreakerLayer`] makes.
+/// The service that [`KeyedCircuitBreakerLayer`](crate::KeyedCircuitBreakerLayer) makes.
 pub struct KeyedCircuitBreaker<S, K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
     inner: S,
-    layer: KeyedCircuitBreakerLayer<K, F, C, J, O>,
+    circuits: Arc<BreakerMap<K, C, J>>,
+    key: Arc<F>,
+    observe: PhantomData<fn() -> O>,
 }
 
 impl<S, K, F, C, J, O> KeyedCircuitBreaker<S, K, F, C, J, O> {
-    pub(super) const fn new(inner: S, layer: KeyedCircuitBreakerLayer<K, F, C, J, O>) -> Self {
-        Self { inner, layer }
+    pub(super) const fn new(inner: S, circuits: Arc<BreakerMap<K, C, J>>, key: Arc<F>) -> Self {
+        Self { inner, circuits, key, observe: PhantomData }
     }
 
     /// The inner service.
@@ -48,7 +51,7 @@ where
     F: Fn(&Req) -> K,
     C: Classify<S::Response>,
     J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J, Arc<OfKey<C, J>>>,
+    O: Observe<S::Response, C, J, Arc<KeyedBreaker<C, J>>>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -62,10 +65,10 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         // A clone, made ready by its own future: nobody has made the one that is kept ready.
         let service = self.inner.clone();
-        match self.layer.keyed.circuit((self.layer.key)(&request)) {
-            Some(of_key) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, of_key), request),
+        match self.circuits.circuit((self.key)(&request)) {
+            Some(breaker) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, breaker), request),
             None => {
-                telemetry::unguarded(self.layer.keyed.common().name());
+                telemetry::unguarded(self.circuits.group().name());
                 KeyedCircuitBreakerFuture::unguarded(service, request)
             }
         }
@@ -74,13 +77,13 @@ where
 
 impl<S: Clone, K, F, C, J, O> Clone for KeyedCircuitBreaker<S, K, F, C, J, O> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.layer.clone())
+        Self::new(self.inner.clone(), Arc::clone(&self.circuits), Arc::clone(&self.key))
     }
 }
 
 impl<S: fmt::Debug, K, F, C, J, O> fmt::Debug for KeyedCircuitBreaker<S, K, F, C, J, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("KeyedCircuitBreaker");
-        f.field("inner", &self.inner).field("layer", &self.layer).finish()
+        f.field("inner", &self.inner).field("circuits", &self.circuits).finish()
     }
 }

@@ -1,7 +1,7 @@
 //! Values by their keys: bounded in number, in shards that are locked for as long as a lookup takes.
 //!
-//! To make room, values are dropped that nobody would miss. A value is looked at only when nobody else has it: whoever has
-//! it may still change it, and under the shard's lock nobody can come to have it.
+//! To make room, values are evicted. A value is considered only if nobody else holds it: a holder may still change it, and
+//! under the shard's lock nobody can become one.
 //!
 //! A call that needs room looks at a bounded number of places, and the next one goes on from there: however many keys there
 //! are, no call waits for all of them to be looked at.
@@ -18,7 +18,7 @@ const SHARDS: usize = if cfg!(backstop_loom) { 1 } else { 16 };
 /// How many places of the tables are looked at to make room for one key: some microseconds.
 const PLACES: usize = 256;
 
-/// For how long nothing is looked at after all places were, in vain: a storm of new keys must not look at each.
+/// How long to pause after all places were looked at in vain: a storm of new keys must not look at all of them again.
 const REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Shards<K, P> {
@@ -41,17 +41,17 @@ struct Sweep {
     rests: Option<Instant>,
 }
 
-/// A pointer to a value that others may have, too.
+/// A shared pointer to a value.
 pub(super) trait Pointer: Clone {
-    type Value: Spare;
+    type Value: Evictable;
 
-    /// The value, if nobody else has it.
-    fn alone(&mut self) -> Option<&Self::Value>;
+    /// The value, if nobody else holds it.
+    fn get_exclusive(&mut self) -> Option<&Self::Value>;
 }
 
-pub(super) trait Spare {
-    /// Whether nothing would be forgotten with it.
-    fn is_spare(&self) -> bool;
+pub(super) trait Evictable {
+    /// Whether nothing worth keeping would be lost with it.
+    fn is_evictable(&self) -> bool;
 }
 
 impl<K, P> Shards<K, P> {
@@ -107,10 +107,10 @@ impl<K, P: Pointer> Shards<K, P> {
             let places = shard.num_buckets();
             while left > 0 && sweep.place < places {
                 left -= 1;
-                let is_spare = shard
+                let is_evictable = shard
                     .get_bucket_mut(sweep.place)
-                    .is_some_and(|(_, value)| value.alone().is_some_and(Spare::is_spare));
-                if is_spare && let Ok(entry) = shard.get_bucket_entry(sweep.place) {
+                    .is_some_and(|(_, value)| value.get_exclusive().is_some_and(Evictable::is_evictable));
+                if is_evictable && let Ok(entry) = shard.get_bucket_entry(sweep.place) {
                     drop(entry.remove());
                     self.len.fetch_sub(1, Relaxed);
                     made_room = true;
@@ -187,8 +187,8 @@ mod interleavings {
     #[derive(Default)]
     struct Failures(AtomicU64);
 
-    impl Spare for Failures {
-        fn is_spare(&self) -> bool {
+    impl Evictable for Failures {
+        fn is_evictable(&self) -> bool {
             self.0.load(Relaxed) == 0
         }
     }
@@ -196,7 +196,7 @@ mod interleavings {
     impl Pointer for Arc<Failures> {
         type Value = Failures;
 
-        fn alone(&mut self) -> Option<&Failures> {
+        fn get_exclusive(&mut self) -> Option<&Failures> {
             Self::get_mut(self).map(|failures| &*failures)
         }
     }
@@ -231,8 +231,8 @@ mod interleavings {
         new: AtomicU64,
     }
 
-    impl Spare for Aged {
-        fn is_spare(&self) -> bool {
+    impl Evictable for Aged {
+        fn is_evictable(&self) -> bool {
             self.new.load(Relaxed) == 0
         }
     }
@@ -240,7 +240,7 @@ mod interleavings {
     impl Pointer for Arc<Aged> {
         type Value = Aged;
 
-        fn alone(&mut self) -> Option<&Aged> {
+        fn get_exclusive(&mut self) -> Option<&Aged> {
             Self::get_mut(self).map(|aged| &*aged)
         }
     }
@@ -291,32 +291,32 @@ mod tests {
     /// Counts how often it was looked at.
     #[derive(Default)]
     struct Counting {
-        is_spare: bool,
+        is_evictable: bool,
         looks: Arc<AtomicU64>,
     }
 
-    impl Spare for Counting {
-        fn is_spare(&self) -> bool {
+    impl Evictable for Counting {
+        fn is_evictable(&self) -> bool {
             self.looks.fetch_add(1, Relaxed);
-            self.is_spare
+            self.is_evictable
         }
     }
 
     impl Pointer for Arc<Counting> {
         type Value = Counting;
 
-        fn alone(&mut self) -> Option<&Counting> {
+        fn get_exclusive(&mut self) -> Option<&Counting> {
             Self::get_mut(self).map(|counting| &*counting)
         }
     }
 
     const KEYS: u32 = 100_000;
 
-    /// A full table. `is_spare` says which keys may be dropped.
-    fn full(is_spare: impl Fn(u32) -> bool) -> (Shards<u32, Arc<Counting>>, Arc<AtomicU64>) {
+    /// A full table. `is_evictable` says which keys may be dropped.
+    fn full(is_evictable: impl Fn(u32) -> bool) -> (Shards<u32, Arc<Counting>>, Arc<AtomicU64>) {
         let (shards, looks) = (Shards::new(KEYS), Arc::<AtomicU64>::default());
         for key in 0..KEYS {
-            let make = || Arc::new(Counting { is_spare: is_spare(key), looks: Arc::clone(&looks) });
+            let make = || Arc::new(Counting { is_evictable: is_evictable(key), looks: Arc::clone(&looks) });
             assert!(shards.find_or_make(key, make).is_some());
         }
         (shards, looks)

@@ -28,8 +28,8 @@
 
 use super::{
     Nanos,
+    packed_state::Generation,
     sync::{AtomicU64, Ordering, fence, thread_number},
-    word::Generation,
 };
 
 /// How many buckets a window has: a power of two. Fewer under the model checker, which tries all orders of reading them.

@@ -1,12 +1,14 @@
 //! Counting in a closed circuit, without a lock, up to the failure that opens it.
 
 use super::{
-    Circuit, CircuitState, ErrorOf, Finished, Nanos, Observer, Transition, TransitionReason,
-    recovery::Recovery,
+    CircuitState, Nanos, Transition, TransitionReason,
+    call::Finished,
+    circuit::{Circuit, ErrorOf, Observer},
+    packed_state::{Generation, Mark, PackedState, Phase},
+    recovery_state::Recovery,
     ring::{CallResult, Ring},
     slow::SlowCalls,
-    windows::{Failures, Windows, failures},
-    word::{Generation, Mark, Phase, Word},
+    windows::{Failures, Windows},
 };
 
 impl<O: Observer> Circuit<O> {
@@ -22,8 +24,12 @@ impl<O: Observer> Circuit<O> {
         let result = CallResult { failed: false, slow };
         let delta = windows.ring.as_ref().and_then(|ring| self.exchange(windows, ring, generation, result));
         match (&windows.failures, delta) {
-            (Failures::InARow, _) if self.load().count() != 0 => _ = self.update(generation, Word::without_count),
-            (Failures::LastCalls, Some(delta)) if delta != 0 => _ = self.update(generation, |word| word.plus(delta)),
+            (Failures::InARow, _) if self.load().count() != 0 => {
+                self.update(generation, PackedState::without_count);
+            }
+            (Failures::LastCalls, Some(delta)) if delta != 0 => {
+                self.update(generation, |word| word.plus(delta));
+            }
             _ => {}
         }
     }
@@ -55,7 +61,7 @@ impl<O: Observer> Circuit<O> {
                 let now = now();
                 buckets.add(generation, now, true);
                 let (failures, calls) = buckets.sum(generation, now);
-                if self.observer.knobs().failures.is_reached(failures, calls) {
+                if self.observer.settings().failures.is_reached(failures, calls) {
                     let transition =
                         self.trip_by_time(generation, now, asked, TransitionReason::Failures { failures, calls });
                     self.report(transition, error);
@@ -81,8 +87,8 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Whether a circuit whose latest failure is already counted in `word` opens.
-    fn trips(&self, windows: &Windows, word: Word) -> bool {
-        self.observer.knobs().failures.is_reached(failures(word), windows.calls(word))
+    fn trips(&self, windows: &Windows, word: PackedState) -> bool {
+        self.observer.settings().failures.is_reached(word.failures(), windows.calls(word))
     }
 
     /// Claims a position of the ring, puts a result there, and counts whether it was slow. Returns what it adds to the
@@ -97,7 +103,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.
-    fn update(&self, generation: Generation, change: impl Fn(Word) -> Word) -> Option<Word> {
+    fn update(&self, generation: Generation, change: impl Fn(PackedState) -> PackedState) -> Option<PackedState> {
         let mut word = self.load();
         loop {
             if word.generation() != generation {
@@ -128,11 +134,11 @@ impl<O: Observer> Circuit<O> {
             }
             let counted = mark.map_or(word, |mark| word.failed_at(mark)).plus(delta);
             let trips = self.trips(windows, counted);
-            let next = if trips { Word::new(Phase::Open, generation.next()) } else { counted };
+            let next = if trips { PackedState::new(Phase::Open, generation.next()) } else { counted };
             match self.replace(word, next) {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
-                    let (failures, calls) = (failures(counted), windows.calls(counted));
+                    let (failures, calls) = (counted.failures(), windows.calls(counted));
                     return Some(self.tripped(
                         &mut recovery,
                         now,
@@ -156,7 +162,7 @@ impl<O: Observer> Circuit<O> {
     ) -> Option<Transition> {
         let mut recovery = self.lock();
         let (slow, calls) = windows.counted_slow(self.load(), now);
-        if !self.observer.knobs().slow.is_reached(slow, calls) {
+        if !self.observer.settings().slow.is_reached(slow, calls) {
             return None;
         }
         self.open(&mut recovery, generation, now, asked, TransitionReason::SlowCalls { slow, calls })
@@ -183,7 +189,7 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         reason: TransitionReason,
     ) -> Option<Transition> {
-        self.update(generation, |_| Word::new(Phase::Open, generation.next()))?;
+        self.update(generation, |_| PackedState::new(Phase::Open, generation.next()))?;
         Some(self.tripped(recovery, now, asked, reason))
     }
 
@@ -195,7 +201,7 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         reason: TransitionReason,
     ) -> Transition {
-        self.set_deadline(recovery.opened_until(now, &self.observer.knobs().recovery(), asked));
+        self.set_deadline(recovery.opened_until(now, &self.observer.settings().recovery(), asked));
         recovery.start_generation();
         self.renew_ring(recovery);
         recovery.transition(CircuitState::Closed, CircuitState::Open, reason)

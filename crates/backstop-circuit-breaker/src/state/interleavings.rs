@@ -21,14 +21,14 @@ use CircuitState::{Closed, HalfOpen, Isolated, Open};
 #[derive(Debug)]
 struct Log {
     transitions: StdMutex<Vec<Transition>>,
-    knobs: Knobs,
+    settings: LiveSettings,
 }
 
 impl Observer for Log {
     type Listeners = ();
 
-    fn knobs(&self) -> &Knobs {
-        &self.knobs
+    fn settings(&self) -> &LiveSettings {
+        &self.settings
     }
 
     fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
@@ -42,7 +42,7 @@ const LEASE: Nanos = 30;
 const CONSECUTIVE: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
-    window: Last::Calls(1),
+    window: WindowSize::Calls(1),
     wait: WaitRule::fixed(WAIT),
     success_threshold: 1,
     max_concurrent_probes: 1,
@@ -53,7 +53,7 @@ const CONSECUTIVE: Settings = Settings {
 const fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
         trip: Trip::FailureRate { share: Share::new(share), min_calls },
-        window: Last::Calls(window),
+        window: WindowSize::Calls(window),
         ..CONSECUTIVE
     }
 }
@@ -66,12 +66,12 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
     builder.check(test);
 }
 
-fn circuit(settings: Settings) -> Shared {
-    Arc::new(Circuit::new(&settings, Log { transitions: StdMutex::default(), knobs: Knobs::new(&settings) }))
+fn circuit(settings: Settings) -> LayerState {
+    Arc::new(Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: LiveSettings::new(&settings) }))
 }
 
 /// A circuit that opened at 0.
-fn opened(settings: Settings) -> Shared {
+fn opened(settings: Settings) -> LayerState {
     let circuit = circuit(settings);
     while circuit.state() == Closed {
         circuit.call(Verdict::Failure, 0);
@@ -478,7 +478,11 @@ fn no_failure_is_lost() {
 
 /// Ticks of 10.
 const fn timed(share: f64, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share: Share::new(share), min_calls }, window: Last::Time(20), ..CONSECUTIVE }
+    Settings {
+        trip: Trip::FailureRate { share: Share::new(share), min_calls },
+        window: WindowSize::Time(20),
+        ..CONSECUTIVE
+    }
 }
 
 fn fails_at(now: Nanos) -> Step<()> {
@@ -531,7 +535,7 @@ const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: 
 const fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
         slow: Some(SlowRate { share: Share::new(share), min_calls }),
-        window: Last::Calls(window),
+        window: WindowSize::Calls(window),
         ..CONSECUTIVE
     }
 }
@@ -639,7 +643,7 @@ const NEW: Settings = rate(1.0, 3, 3);
 const OTHERS: [Settings; 4] = [CONSECUTIVE, rate(1.0, 2, 2), timed(1.0, 2), slow_rate(1.0, 2, 2)];
 
 fn reloads(circuit: &Circuit<Log>, settings: &Settings) {
-    circuit.observer.knobs.set(settings);
+    circuit.observer.settings.set(settings);
     circuit.reload(settings);
 }
 

@@ -15,12 +15,10 @@
 //! - Of callers who hang up nothing is known before. Where a whole wait passed, and they left nothing but that, each
 //!   further one makes room for one probe more, until the circuit closes or opens: so one who stays gets in.
 
-use std::num::NonZeroU64;
-
-use super::{Finished, Nanos, Verdict};
-
-/// Names a lease for ever.
-pub(crate) type LeaseId = NonZeroU64;
+use super::{
+    Nanos, Verdict,
+    call::{Finished, LeaseId},
+};
 
 /// How many probes more than are configured callers who leave can make room for.
 pub(super) const MOST_EXTRA: u32 = 1000;

@@ -1,84 +1,20 @@
 //! From open to closed again, and whatever else only the holder of the lock may do.
 
 use super::{
-    Admission, Circuit, CircuitState, Finished, Nanos, Observer, Refused, Settings, Transition, TransitionReason, Turn,
-    Verdict,
-    history::History,
-    knobs::RecoveryRule,
-    probes::{Caller, LeaseId, Probes},
-    refused, state,
+    CircuitState, Nanos, Settings, Transition, TransitionReason, Verdict,
+    call::{Admission, Finished, LeaseId, Refused, Turn},
+    circuit::{Circuit, Observer, refused, state},
+    live_settings::RecoveryRule,
+    packed_state::{PackedState, Phase},
+    probes::Caller,
+    recovery_state::Recovery,
     sync::Ordering,
-    wait::Waits,
     windows::Windows,
-    word::{Generation, Phase, Word},
 };
 
 /// A prober that gets no permit asks again after a part of the wait, within these bounds.
 const SOONEST: Nanos = 1_000_000;
 const LATEST: Nanos = 1_000_000_000;
-
-/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
-#[derive(Debug)]
-pub(super) struct Recovery {
-    /// The generation in full; the word has its lower bits.
-    generation: u64,
-    probes: Probes,
-    waits: Waits,
-    /// How many transitions there have been.
-    transitions: u64,
-    history: Option<Box<History>>,
-}
-
-impl Recovery {
-    pub(super) fn new(seed: Option<u64>) -> Self {
-        Self { generation: 0, probes: Probes::new(), waits: Waits::new(seed), transitions: 0, history: None }
-    }
-
-    pub(super) const fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    pub(super) const fn probes(&self) -> &Probes {
-        &self.probes
-    }
-
-    /// When a circuit that opens now takes its first probe.
-    pub(super) fn opened_until(&mut self, now: Nanos, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
-        now.saturating_add(self.waits.next(rule, asked))
-    }
-
-    /// Numbers a change of state. Who holds the lock does this in the order of the changes.
-    pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
-        let change = u64::from(from != to);
-        self.transitions += change;
-        let transition = Transition { seq: self.transitions, from, to, reason, generation: self.generation };
-        if let Some(history) = self.history.as_mut().filter(|_| change > 0) {
-            history.push(transition);
-        }
-        transition
-    }
-
-    pub(super) fn keep_history(&mut self) -> u64 {
-        self.history.get_or_insert_default();
-        self.transitions
-    }
-
-    pub(super) fn transition_after(&self, seq: u64) -> Option<Transition> {
-        self.history.as_ref()?.after(seq)
-    }
-
-    pub(super) fn head_of_probe_is_good(&mut self, generation: Generation, lease: LeaseId) -> bool {
-        self.generation_bits() == generation && self.probes.head_is_good(lease)
-    }
-
-    pub(super) const fn start_generation(&mut self) {
-        self.generation += 1;
-    }
-
-    const fn generation_bits(&self) -> Generation {
-        Generation::from_bits(self.generation as u32)
-    }
-}
 
 impl<O: Observer> Circuit<O> {
     /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit,
@@ -90,7 +26,7 @@ impl<O: Observer> Circuit<O> {
     ) -> (Result<Admission, Refused>, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
-        let rule = self.observer.knobs().recovery();
+        let rule = self.observer.settings().recovery();
         let wait = recovery.waits.latest();
         let mut transition = None;
         let tried_since = match word.phase() {
@@ -132,7 +68,7 @@ impl<O: Observer> Circuit<O> {
     pub(super) fn turn_locked(&self, now: Nanos) -> (Turn, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
-        let rule = self.observer.knobs().recovery();
+        let rule = self.observer.settings().recovery();
         let wait = recovery.waits.latest();
         let soon = Turn::After((wait / 8).clamp(SOONEST, LATEST));
         let mut transition = None;
@@ -196,7 +132,7 @@ impl<O: Observer> Circuit<O> {
         }
         let wait = recovery.waits.latest();
         let was_out = recovery.probes.give_back(lease, &finished, now, wait);
-        let rule = self.observer.knobs().recovery();
+        let rule = self.observer.settings().recovery();
         let failed = match finished {
             Finished { verdict: Verdict::Failure, .. } => Some(TransitionReason::ProbeFailed),
             Finished { verdict: Verdict::Success, slow: true, .. } => Some(TransitionReason::ProbeSlow),
@@ -263,7 +199,7 @@ impl<O: Observer> Circuit<O> {
             }
         }
         if matches!(self.load().phase(), Phase::Probing | Phase::Saturated) {
-            self.publish_probes(&recovery, &self.observer.knobs().recovery());
+            self.publish_probes(&recovery, &self.observer.settings().recovery());
         }
     }
 
@@ -284,8 +220,9 @@ impl<O: Observer> Circuit<O> {
         }
         // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
         // it.
-        let word = if phase == Phase::Closed { windows.first_word(generation) } else { Word::new(phase, generation) };
-        let before = Word::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
+        let word =
+            if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };
+        let before = PackedState::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
         recovery.transition(state(before.phase()), state(phase), reason)
     }
 
@@ -295,7 +232,7 @@ impl<O: Observer> Circuit<O> {
         let phase = if free_at.is_some() { Phase::Saturated } else { Phase::Probing };
         self.set_deadline(0);
         // A plain store: only the holder of the lock writes the word of a half-open circuit.
-        self.word.store(Word::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
+        self.word.store(PackedState::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
         self.set_deadline(free_at.unwrap_or(0));
     }
 

@@ -9,8 +9,8 @@
 //! replaced" to the count. To read the replaced bit before claiming its position would let two writers subtract the
 //! same failure.
 
+use super::packed_state::Generation;
 use super::sync::{AtomicU64, Ordering};
-use super::word::Generation;
 
 const BITS: u32 = 32;
 const RESULTS: u64 = u32::MAX as u64;

@@ -5,19 +5,11 @@
 //! opens the circuit under the lock, if that is still of its generation and the window still says so.
 
 use super::{
-    Nanos, Share,
+    Nanos,
     buckets::Buckets,
+    packed_state::{Generation, PackedState, Phase},
     sync::{AtomicU64, Ordering},
-    windows::failures,
-    word::{Generation, Phase, Word},
 };
-
-/// When slow calls open the circuit.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SlowRate {
-    pub(crate) share: Share,
-    pub(crate) min_calls: u32,
-}
 
 #[derive(Debug)]
 pub(super) enum SlowCalls {
@@ -46,25 +38,25 @@ impl SlowCalls {
     /// Starts a generation. Called under the lock, before the circuit's own word is published.
     pub(super) fn renew(&self, generation: Generation) {
         if let Self::LastCalls(SlowCount(word)) = self {
-            word.swap(Word::new(Phase::Closed, generation).bits(), Ordering::AcqRel);
+            word.swap(PackedState::new(Phase::Closed, generation).bits(), Ordering::AcqRel);
         }
     }
 }
 
-/// A [`Word`] of which only count and generation mean anything. The generation is the circuit's latest, or one that lasts
+/// A [`PackedState`] of which only count and generation mean anything. The generation is the circuit's latest, or one that lasts
 /// no longer.
 #[derive(Debug)]
 pub(super) struct SlowCount(AtomicU64);
 
 impl SlowCount {
     pub(super) fn new(generation: Generation) -> Self {
-        Self(AtomicU64::new(Word::new(Phase::Closed, generation).bits()))
+        Self(AtomicU64::new(PackedState::new(Phase::Closed, generation).bits()))
     }
 
     /// Nothing where another generation has begun.
     pub(super) fn of(&self, generation: Generation) -> u32 {
         let word = self.load();
-        if word.generation() == generation { failures(word) } else { 0 }
+        if word.generation() == generation { word.failures() } else { 0 }
     }
 
     pub(super) fn add(&self, generation: Generation, delta: i32) {
@@ -73,12 +65,12 @@ impl SlowCount {
             let next = word.plus(delta).bits();
             match self.0.compare_exchange_weak(word.bits(), next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return,
-                Err(seen) => word = Word::from_bits(seen),
+                Err(seen) => word = PackedState::from_bits(seen),
             }
         }
     }
 
-    fn load(&self) -> Word {
-        Word::from_bits(self.0.load(Ordering::Acquire))
+    fn load(&self) -> PackedState {
+        PackedState::from_bits(self.0.load(Ordering::Acquire))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Mutex as StdMutex;
 
-use super::*;
+use super::{windows::Windows, *};
 
 mod model;
 
@@ -14,14 +14,14 @@ pub(super) const SECOND: Nanos = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Log {
     transitions: StdMutex<Vec<Transition>>,
-    knobs: Knobs,
+    settings: LiveSettings,
 }
 
 impl Observer for Log {
     type Listeners = ();
 
-    fn knobs(&self) -> &Knobs {
-        &self.knobs
+    fn settings(&self) -> &LiveSettings {
+        &self.settings
     }
 
     fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
@@ -38,7 +38,7 @@ impl Log {
 const SETTINGS: Settings = Settings {
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
-    window: Last::Calls(1),
+    window: WindowSize::Calls(1),
     wait: WaitRule::fixed(60 * SECOND),
     success_threshold: 2,
     max_concurrent_probes: 1,
@@ -47,13 +47,13 @@ const SETTINGS: Settings = Settings {
 };
 
 fn circuit(settings: Settings) -> Circuit<Log> {
-    Circuit::new(&settings, Log { transitions: StdMutex::default(), knobs: Knobs::new(&settings) })
+    Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: LiveSettings::new(&settings) })
 }
 
 fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
     Settings {
         trip: Trip::FailureRate { share: Share::new(share), min_calls },
-        window: Last::Calls(window),
+        window: WindowSize::Calls(window),
         ..SETTINGS
     }
 }
@@ -223,7 +223,7 @@ fn a_lease_that_has_expired_is_no_probe_any_more_also_where_nobody_asks_for_one(
     let _first = circuit.admit(|| 60 * SECOND, || None).unwrap();
     let _second = circuit.admit(|| 65 * SECOND, || None).unwrap();
     let one = Settings { max_concurrent_probes: 1, ..two };
-    circuit.observer().knobs().set(&one);
+    circuit.observer().settings().set(&one);
     circuit.reload(&one);
     let probes = |at| circuit.counted(at).probes;
     assert_eq!((probes(69 * SECOND), probes(70 * SECOND), probes(75 * SECOND)), (2, 1, 0));
@@ -308,7 +308,11 @@ fn close_leaves_a_closed_circuits_counts_and_reset_clears_them() {
 }
 
 fn timed(share: f64, window: Nanos, min_calls: u32) -> Settings {
-    Settings { trip: Trip::FailureRate { share: Share::new(share), min_calls }, window: Last::Time(window), ..SETTINGS }
+    Settings {
+        trip: Trip::FailureRate { share: Share::new(share), min_calls },
+        window: WindowSize::Time(window),
+        ..SETTINGS
+    }
 }
 
 #[test]
@@ -372,7 +376,7 @@ fn however_many_calls_are_in_a_window_of_time_it_keeps_its_size() {
 
 #[test]
 fn slow_calls_are_counted_over_a_window_of_time_too() {
-    let window = Last::Time(16 * SECOND);
+    let window = WindowSize::Time(16 * SECOND);
     let circuit =
         circuit(Settings { slow: Some(SlowRate { share: Share::new(1.0), min_calls: 2 }), window, ..SETTINGS });
     circuit.slow(0);
@@ -383,7 +387,11 @@ fn slow_calls_are_counted_over_a_window_of_time_too() {
 }
 
 fn slow_rate(share: f64, window: u32, min_calls: u32) -> Settings {
-    Settings { slow: Some(SlowRate { share: Share::new(share), min_calls }), window: Last::Calls(window), ..SETTINGS }
+    Settings {
+        slow: Some(SlowRate { share: Share::new(share), min_calls }),
+        window: WindowSize::Calls(window),
+        ..SETTINGS
+    }
 }
 
 const SLOW: Finished = Finished { verdict: Verdict::Success, slow: true, asked: None, abandoned: false };
@@ -480,7 +488,7 @@ fn a_circuit_is_small() {
 impl Observer for () {
     type Listeners = ();
 
-    fn knobs(&self) -> &Knobs {
+    fn settings(&self) -> &LiveSettings {
         unreachable!()
     }
 
@@ -494,8 +502,8 @@ fn however_often_the_window_changes_only_the_latest_is_kept() {
     for calls in (2..=10_001).map(|reload| reload % 100 + 2) {
         circuit.reload(&rate(0.5, calls, 1));
         match circuit.windows() {
-            rare::Current::Replaced(windows) => replaced.push(std::sync::Arc::downgrade(&windows)),
-            rare::Current::First(_) => panic!("the window changed"),
+            transition_state::Current::Replaced(windows) => replaced.push(std::sync::Arc::downgrade(&windows)),
+            transition_state::Current::First(_) => panic!("the window changed"),
         }
     }
     assert_eq!(replaced.len(), 10_000);

@@ -1,23 +1,6 @@
 //! How long an open circuit stays open.
 
-use super::{Nanos, knobs::RecoveryRule};
-
-/// A wait that doubles with every failed recovery, up to a most; and by how much it is stretched at random.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WaitRule {
-    pub(crate) first: Nanos,
-    /// The same as `first` where the wait is fixed.
-    pub(crate) max: Nanos,
-    /// The share of a wait that it may be stretched by, 0 to 1.
-    pub(crate) jitter: f64,
-    pub(crate) seed: Option<u64>,
-}
-
-impl WaitRule {
-    pub(crate) const fn fixed(wait: Nanos) -> Self {
-        Self { first: wait, max: wait, jitter: 0.0, seed: None }
-    }
-}
+use super::{Nanos, live_settings::RecoveryRule};
 
 /// The waits of one circuit.
 #[derive(Debug)]

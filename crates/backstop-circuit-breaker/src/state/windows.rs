@@ -4,28 +4,14 @@
 //! completes `min_calls`, and then the next failure decides.
 
 use super::{
-    Nanos, Settings, Share,
+    Nanos,
     buckets::Buckets,
+    packed_state::{Generation, PackedState, Phase},
     ring::Ring,
+    settings::{Settings, Trip, WindowSize},
     slow::{SlowCalls, SlowCount},
     sync::Ordering,
-    word::{Generation, Phase, Word},
 };
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Trip {
-    /// That many failures without a success between them.
-    Consecutive { failures: u32 },
-    /// A share of the calls in the window, once there were `min_calls`.
-    FailureRate { share: Share, min_calls: u32 },
-}
-
-/// What a window holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Last {
-    Calls(u32),
-    Time(Nanos),
-}
 
 /// What a circuit keeps of its calls beside the count in its word.
 #[derive(Debug)]
@@ -56,18 +42,18 @@ impl Windows {
         let buckets = |time| Box::new(Buckets::new(time, settings.stripes, generation));
         let failures = match (settings.trip, settings.window) {
             (Trip::Consecutive { .. }, _) => Failures::InARow,
-            (Trip::FailureRate { .. }, Last::Calls(_)) => Failures::LastCalls,
-            (Trip::FailureRate { .. }, Last::Time(time)) => Failures::LastTime(buckets(time)),
+            (Trip::FailureRate { .. }, WindowSize::Calls(_)) => Failures::LastCalls,
+            (Trip::FailureRate { .. }, WindowSize::Time(time)) => Failures::LastTime(buckets(time)),
         };
         let slow = settings.slow.map(|_| match settings.window {
-            Last::Calls(_) => SlowCalls::LastCalls(SlowCount::new(generation)),
-            Last::Time(time) => SlowCalls::LastTime(buckets(time)),
+            WindowSize::Calls(_) => SlowCalls::LastCalls(SlowCount::new(generation)),
+            WindowSize::Time(time) => SlowCalls::LastTime(buckets(time)),
         });
         let ring = match settings.window {
-            Last::Calls(calls) if matches!(failures, Failures::LastCalls) || slow.is_some() => {
+            WindowSize::Calls(calls) if matches!(failures, Failures::LastCalls) || slow.is_some() => {
                 Some(Ring::new(calls, slow.is_some(), generation))
             }
-            Last::Calls(_) | Last::Time(_) => None,
+            WindowSize::Calls(_) | WindowSize::Time(_) => None,
         };
         Self { ring, failures, slow, latest: std::sync::atomic::AtomicU64::new(0) }
     }
@@ -78,8 +64,8 @@ impl Windows {
 
     /// Whether these are of the kinds and sizes that are asked for.
     pub(super) fn are_of(&self, settings: &Settings) -> bool {
-        let has = |buckets: &Buckets| matches!(settings.window, Last::Time(time) if buckets.are_of(time));
-        let has_ring = || matches!(settings.window, Last::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
+        let has = |buckets: &Buckets| matches!(settings.window, WindowSize::Time(time) if buckets.are_of(time));
+        let has_ring = || matches!(settings.window, WindowSize::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
         let failures = match (settings.trip, &self.failures) {
             (Trip::Consecutive { .. }, Failures::InARow) => true,
             (Trip::FailureRate { .. }, Failures::LastCalls) => has_ring(),
@@ -96,8 +82,8 @@ impl Windows {
     }
 
     /// The word of a circuit that closes with nothing counted.
-    pub(super) const fn first_word(&self, generation: Generation) -> Word {
-        let word = Word::new(Phase::Closed, generation);
+    pub(super) const fn first_word(&self, generation: Generation) -> PackedState {
+        let word = PackedState::new(Phase::Closed, generation);
         let word = if matches!(self.failures, Failures::InARow) && self.ring.is_none() { word.full() } else { word };
         if self.slow.is_some() { word.counting_slow() } else { word }
     }
@@ -109,15 +95,15 @@ impl Windows {
     }
 
     /// How many calls the count of failures in `word` is out of.
-    pub(super) fn calls(&self, word: Word) -> u32 {
+    pub(super) fn calls(&self, word: PackedState) -> u32 {
         match &self.failures {
-            Failures::InARow => failures(word),
+            Failures::InARow => word.failures(),
             Failures::LastCalls => self.calls_in_ring(word),
             Failures::LastTime(_) => 0,
         }
     }
 
-    fn calls_in_ring(&self, word: Word) -> u32 {
+    fn calls_in_ring(&self, word: PackedState) -> u32 {
         match &self.ring {
             Some(ring) if word.is_full() => ring.len(),
             _ => word.position(),
@@ -125,15 +111,15 @@ impl Windows {
     }
 
     /// The failures that were counted, and the calls that they are out of.
-    pub(super) fn counted(&self, word: Word, now: Nanos) -> (u32, u32) {
+    pub(super) fn counted(&self, word: PackedState, now: Nanos) -> (u32, u32) {
         match &self.failures {
-            Failures::InARow | Failures::LastCalls => (failures(word), self.calls(word)),
+            Failures::InARow | Failures::LastCalls => (word.failures(), self.calls(word)),
             Failures::LastTime(buckets) => buckets.sum(word.generation(), now),
         }
     }
 
     /// The slow calls in the window, and all calls in it.
-    pub(super) fn counted_slow(&self, word: Word, now: Nanos) -> (u32, u32) {
+    pub(super) fn counted_slow(&self, word: PackedState, now: Nanos) -> (u32, u32) {
         match &self.slow {
             None => (0, 0),
             Some(SlowCalls::LastCalls(count)) => (count.of(word.generation()), self.calls_in_ring(word)),
@@ -147,17 +133,12 @@ impl Windows {
     }
 
     /// Whether what was counted against the service was counted at least so much time ago.
-    pub(super) fn are_older_than(&self, time: Nanos, word: Word, now: Nanos) -> bool {
+    pub(super) fn are_older_than(&self, time: Nanos, word: PackedState, now: Nanos) -> bool {
         let failures_are = match &self.failures {
-            Failures::InARow if self.ring.is_none() => failures(word) == 0 || word.mark().is_older_than(time, now),
+            Failures::InARow if self.ring.is_none() => word.failures() == 0 || word.mark().is_older_than(time, now),
             // A ring's last failure is in `latest`. One in a window of time leaves that by itself.
             Failures::InARow | Failures::LastCalls | Failures::LastTime(_) => true,
         };
         failures_are && self.latest.load(Ordering::Relaxed).saturating_add(time) <= now
     }
-}
-
-/// The failures counted; below zero, for the moment that this lasts, is none.
-pub(super) fn failures(word: Word) -> u32 {
-    word.count().max(0).cast_unsigned()
 }

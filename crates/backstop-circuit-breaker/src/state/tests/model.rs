@@ -57,9 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A window, and two numbers of calls that fit it.
-fn window() -> impl Strategy<Value = (Last, u32, u32)> {
-    let calls = (1..70u32).prop_flat_map(|calls| (Just(Last::Calls(calls)), 1..=calls, 1..=calls));
-    let time = (1..200u64).prop_map(|time| Last::Time(time * SECOND));
+fn window() -> impl Strategy<Value = (WindowSize, u32, u32)> {
+    let calls = (1..70u32).prop_flat_map(|calls| (Just(WindowSize::Calls(calls)), 1..=calls, 1..=calls));
+    let time = (1..200u64).prop_map(|time| WindowSize::Time(time * SECOND));
     prop_oneof![calls, (time, 1..20u32, 1..20u32)]
 }
 
@@ -129,10 +129,10 @@ struct Call {
 type Results = VecDeque<(Nanos, bool)>;
 
 /// What is left in the window.
-fn left(results: &Results, window: Last, now: Nanos) -> impl Iterator<Item = bool> + '_ {
+fn left(results: &Results, window: WindowSize, now: Nanos) -> impl Iterator<Item = bool> + '_ {
     let skipped = match window {
-        Last::Calls(calls) => results.len().saturating_sub(calls as usize),
-        Last::Time(time) => {
+        WindowSize::Calls(calls) => results.len().saturating_sub(calls as usize),
+        WindowSize::Time(time) => {
             let tick = time.div_ceil(16);
             results.iter().take_while(|(at, _)| now / tick - at / tick >= 16).count()
         }
@@ -141,7 +141,7 @@ fn left(results: &Results, window: Last, now: Nanos) -> impl Iterator<Item = boo
 }
 
 /// Whether those in the window that are true are at least `share`.
-fn is_tripped(results: &Results, share: Share, window: Last, min_calls: u32, now: Nanos) -> bool {
+fn is_tripped(results: &Results, share: Share, window: WindowSize, min_calls: u32, now: Nanos) -> bool {
     let results: Vec<_> = left(results, window, now).collect();
     let hits = results.iter().filter(|hit| **hit).count();
     results.len() >= min_calls as usize
@@ -452,7 +452,7 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 model.close();
             }
             Step::Reload(settings) => {
-                circuit.observer().knobs().set(&settings);
+                circuit.observer().settings().set(&settings);
                 circuit.reload(&settings);
                 model.reload(settings);
             }

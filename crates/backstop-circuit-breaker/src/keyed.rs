@@ -1,14 +1,15 @@
 //! One circuit for each key.
 
+mod breaker_map;
 mod future;
 mod handle;
 mod layer;
-mod map;
+mod prober;
 mod service;
 mod shards;
 
+pub(crate) use breaker_map::KeyedBreaker;
 pub use future::KeyedCircuitBreakerFuture;
 pub use handle::KeyedCircuitBreakerHandle;
 pub use layer::KeyedCircuitBreakerLayer;
-pub(crate) use map::{Keyed, OfKey};
 pub use service::KeyedCircuitBreaker;

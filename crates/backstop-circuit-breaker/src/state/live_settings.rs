@@ -8,11 +8,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{MAX_CALLS, Nanos, Settings, Share, Trip};
+use super::{
+    Nanos, Share,
+    packed_state::MAX_CALLS,
+    settings::{Settings, Trip},
+};
 
 /// Shared by all circuits of a layer. What isn't here, windows, each circuit has for itself.
 #[derive(Debug)]
-pub(crate) struct Knobs {
+pub(crate) struct LiveSettings {
     /// When failures open a circuit.
     pub(super) failures: Limit,
     /// When slow calls do.
@@ -35,7 +39,7 @@ pub(super) struct RecoveryRule {
     pub(super) max_concurrent_probes: u32,
 }
 
-impl Knobs {
+impl LiveSettings {
     pub(crate) fn new(settings: &Settings) -> Self {
         let (failures, slow) = limits(settings);
         Self {

@@ -1,18 +1,18 @@
-//! What a configuration chooses among.
+//! The choices of a configuration.
 
 use std::time::Duration;
 
-/// How a dropped call is counted, where neither a time limit nor a panic explains the drop.
+/// How a dropped call is counted, if neither a time limit nor a panic explains the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// A failure where it had been pending for so long, 1 ms to 24 h, and nothing otherwise.
+    /// As a failure if it was pending for this long, 1 ms to 24 h; else as neutral.
     ///
-    /// A caller that gives up early says nothing of the service; one that gives up on a hang says a lot.
+    /// A caller that leaves early says nothing about the service; one that leaves a call that hangs says a lot.
     FailureAfter(Duration),
-    /// Nothing.
+    /// As neutral.
     Ignore,
-    /// A failure.
+    /// As a failure.
     Failure,
 }
 
@@ -20,11 +20,11 @@ pub enum OnDrop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Window {
-    /// Over exactly the last so many calls, whatever came before and however long ago: 1 to 65,536.
+    /// Exactly this many of the last calls, however long ago they were: 1 to 65,536.
     ///
-    /// For traffic that comes and goes. A rare call is remembered until enough others have come.
+    /// For traffic that comes and goes: a call is remembered until enough others have come.
     Calls(u32),
-    /// Over the calls that ended in the last so much time: 1 s to 24 h.
+    /// The calls that ended in the last so much time: 1 s to 24 h.
     ///
     /// For steady traffic, and where an old failure shall be forgotten. Counted in sixteenths: a result counts for at
     /// least 15/16 of the time, and at most the whole. Beyond 65,535 successes or failures of one thread in a
@@ -50,7 +50,7 @@ impl From<Duration> for Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Always so long: 1 ms to 24 h.
+    /// Always this long: 1 ms to 24 h.
     Fixed(Duration),
     /// Twice as long after each recovery that failed, that is, after each probe that opened the circuit again. A circuit
     /// that closes starts over.
@@ -73,7 +73,7 @@ impl From<Duration> for Wait {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SlowCalls {
-    /// How long a call takes that is slow: 1 ms to 24 h.
+    /// A call that takes this long or longer is slow: 1 ms to 24 h.
     pub threshold: Duration,
     /// The share of slow calls that opens the circuit: 0.000001 to 1.
     pub share: f64,

@@ -1,4 +1,4 @@
-//! The permits that expire.
+//! The permits that expire, those of response bodies.
 
 use std::collections::VecDeque;
 
@@ -6,19 +6,18 @@ use tokio::time::Instant;
 
 use super::Ticket;
 
-/// In the order in which they expire: as all last equally long, that is the order in which they began.
+/// Sorted by expiry. All last equally long, so that is the order in which they began.
 ///
-/// Nearly always the one that ends is among the last that began, or all that began before it have ended, too. A tree
-/// would cost more for that.
+/// A permit that ends is nearly always among the newest, or the oldest. A tree would cost more.
 #[derive(Debug, Default)]
-pub(super) struct Bodies {
-    /// By their tickets, which rise. One that has ended before others that began earlier leaves a gap.
+pub(super) struct ExpiringPermits {
+    /// By ticket, rising. A permit that ends before older ones leaves a gap.
     queue: VecDeque<(Ticket, Option<Instant>)>,
-    /// How many those are: never the first, and at most half of all.
+    /// The number of gaps. Never the first entry, and at most half of all.
     gaps: usize,
 }
 
-impl Bodies {
+impl ExpiringPermits {
     pub(super) fn push(&mut self, ticket: Ticket, until: Instant) {
         self.queue.push_back((ticket, Some(until)));
     }
@@ -94,7 +93,7 @@ mod tests {
         fn they_are_what_a_sorted_map_is_and_at_most_half_of_them_are_gaps(steps in steps()) {
             let start = Instant::now();
             let at = |ticket: Ticket| start + Duration::from_secs(ticket);
-            let (mut bodies, mut model, mut last) = (Bodies::default(), BTreeMap::new(), 0);
+            let (mut bodies, mut model, mut last) = (ExpiringPermits::default(), BTreeMap::new(), 0);
             for step in steps {
                 match step {
                     Step::Begin => {

@@ -19,9 +19,9 @@ pub(crate) fn is_inside(breaker: &Breaker) -> bool {
 }
 
 /// That code of a probe's own runs. Left when it is dropped, also by a panic.
-pub(crate) struct Probe;
+pub(crate) struct ProbeScope;
 
-impl Probe {
+impl ProbeScope {
     #[cold]
     pub(crate) fn enter(breaker: &Breaker) -> Self {
         _ = PROBES.try_with(|probes| probes.borrow_mut().push(address(breaker)));
@@ -29,7 +29,7 @@ impl Probe {
     }
 }
 
-impl Drop for Probe {
+impl Drop for ProbeScope {
     fn drop(&mut self) {
         _ = PROBES.try_with(|probes| probes.borrow_mut().pop());
     }

@@ -11,19 +11,19 @@ use std::{
 
 use backstop_core::{CircuitState, ErrorText, Name};
 
-use super::shards::{Pointer, Shards, Spare};
+use super::shards::{Evictable, Pointer, Shards};
 use crate::{
     breaker::{Breaker, HasBreaker},
-    common::Common,
+    circuit_group::CircuitGroup,
     config::Settings,
-    held::Link,
+    layer_state::CircuitRef,
 };
 
-pub(crate) struct Keyed<K, C, J> {
-    common: Arc<Common>,
+pub(crate) struct BreakerMap<K, C, J> {
+    group: Arc<CircuitGroup>,
     strategies: Arc<Strategies<C, J>>,
     settings: Mutex<Arc<Settings>>,
-    circuits: Shards<K, Arc<OfKey<C, J>>>,
+    circuits: Shards<K, Arc<KeyedBreaker<C, J>>>,
     /// How many calls were let through without a circuit.
     unguarded: AtomicU64,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Keyed<K, C, J> {
 /// The circuit of a key. Small: there may be millions.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "nobody else needs to name it")]
-pub struct OfKey<C, J> {
+pub struct KeyedBreaker<C, J> {
     breaker: Breaker,
     strategies: Arc<Strategies<C, J>>,
 }
@@ -41,7 +41,7 @@ struct Strategies<C, J> {
     reject: J,
 }
 
-impl<K, C, J> Keyed<K, C, J> {
+impl<K, C, J> BreakerMap<K, C, J> {
     pub(crate) fn new(
         name: Name,
         settings: Settings,
@@ -50,7 +50,7 @@ impl<K, C, J> Keyed<K, C, J> {
         (classify, reject): (C, J),
     ) -> Self {
         Self {
-            common: Arc::new(Common::new(name, &settings, error_text, true)),
+            group: Arc::new(CircuitGroup::new(name, &settings, error_text, true)),
             strategies: Arc::new(Strategies { classify, reject }),
             settings: Mutex::new(Arc::new(settings)),
             circuits: Shards::new(max_keys),
@@ -58,8 +58,12 @@ impl<K, C, J> Keyed<K, C, J> {
         }
     }
 
-    pub(crate) fn common(&self) -> &Common {
-        &self.common
+    pub(crate) fn group(&self) -> &CircuitGroup {
+        &self.group
+    }
+
+    pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("name", self.group.name()).field("keys", &self.len()).finish_non_exhaustive()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -77,15 +81,15 @@ impl<K, C, J> Keyed<K, C, J> {
     /// Tells all circuits, and those that are yet to come.
     pub(crate) fn reload(&self, settings: Settings) {
         let settings = Arc::new(settings);
-        self.common.reload(&settings, || {
+        self.group.reload(&settings, || {
             *self.settings() = Arc::clone(&settings);
-            self.circuits.for_each(|_, of_key| of_key.breaker.circuit.reload(&settings.circuit));
+            self.circuits.for_each(|_, breaker| breaker.breaker.circuit.reload(&settings.circuit));
         });
     }
 
     /// Each shard once, from the one that is asked for on.
     pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, C, J> {
-        Shards::<K, Arc<OfKey<C, J>>>::indexes_from(first)
+        Shards::<K, Arc<KeyedBreaker<C, J>>>::indexes_from(first)
     }
 
     /// So many circuits of a shard, at most, that are open or half-open.
@@ -96,34 +100,34 @@ impl<K, C, J> Keyed<K, C, J> {
         J: Send + Sync + 'static,
     {
         let mut open: Vec<(K, Arc<dyn HasBreaker>)> = Vec::new();
-        self.circuits.for_each_in(shard, |key, of_key| {
-            let is_open = matches!(of_key.breaker.circuit.state(), CircuitState::Open | CircuitState::HalfOpen);
+        self.circuits.for_each_in(shard, |key, breaker| {
+            let is_open = matches!(breaker.breaker.circuit.state(), CircuitState::Open | CircuitState::HalfOpen);
             if is_open && open.len() < most {
-                open.push((key.clone(), Arc::clone(of_key) as Arc<dyn HasBreaker>));
+                open.push((key.clone(), Arc::clone(breaker) as Arc<dyn HasBreaker>));
             }
         });
         open
     }
 
-    pub(crate) fn all(&self) -> Vec<(K, Arc<OfKey<C, J>>)>
+    pub(crate) fn all(&self) -> Vec<(K, Arc<KeyedBreaker<C, J>>)>
     where
         K: Clone,
     {
         let mut all = Vec::with_capacity(self.len());
-        self.circuits.for_each(|key, of_key| all.push((key.clone(), Arc::clone(of_key))));
+        self.circuits.for_each(|key, breaker| all.push((key.clone(), Arc::clone(breaker))));
         all
     }
 }
 
-impl<K: Eq + Hash, C, J> Keyed<K, C, J> {
+impl<K: Eq + Hash, C, J> BreakerMap<K, C, J> {
     /// The circuit of a key, or `None` where there is no room for it.
-    pub(crate) fn circuit(&self, key: K) -> Option<Arc<OfKey<C, J>>> {
+    pub(crate) fn circuit(&self, key: K) -> Option<Arc<KeyedBreaker<C, J>>> {
         let mut made_by = None;
         let circuit = self.circuits.find_or_make(key, || {
             let settings = Arc::clone(&*self.settings());
-            let breaker = Breaker::new(Arc::clone(&self.common), &settings.circuit);
+            let breaker = Breaker::new(Arc::clone(&self.group), &settings.circuit);
             made_by = Some(settings);
-            Arc::new(OfKey { breaker, strategies: Arc::clone(&self.strategies) })
+            Arc::new(KeyedBreaker { breaker, strategies: Arc::clone(&self.strategies) })
         });
         let Some(circuit) = circuit else {
             self.unguarded.fetch_add(1, Relaxed);
@@ -140,32 +144,32 @@ impl<K: Eq + Hash, C, J> Keyed<K, C, J> {
         Some(circuit)
     }
 
-    pub(crate) fn find(&self, key: &K) -> Option<Arc<OfKey<C, J>>> {
+    pub(crate) fn find(&self, key: &K) -> Option<Arc<KeyedBreaker<C, J>>> {
         self.circuits.find(key)
     }
 }
 
-impl<C, J> Pointer for Arc<OfKey<C, J>> {
-    type Value = OfKey<C, J>;
+impl<C, J> Pointer for Arc<KeyedBreaker<C, J>> {
+    type Value = KeyedBreaker<C, J>;
 
-    fn alone(&mut self) -> Option<&OfKey<C, J>> {
-        Self::get_mut(self).map(|of_key| &*of_key)
+    fn get_exclusive(&mut self) -> Option<&KeyedBreaker<C, J>> {
+        Self::get_mut(self).map(|breaker| &*breaker)
     }
 }
 
-impl<C, J> Spare for OfKey<C, J> {
-    fn is_spare(&self) -> bool {
-        self.breaker.is_spare()
+impl<C, J> Evictable for KeyedBreaker<C, J> {
+    fn is_evictable(&self) -> bool {
+        self.breaker.is_evictable()
     }
 }
 
-impl<C: Send + Sync, J: Send + Sync> HasBreaker for OfKey<C, J> {
+impl<C: Send + Sync, J: Send + Sync> HasBreaker for KeyedBreaker<C, J> {
     fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 }
 
-impl<C, J> Link<C, J> for Arc<OfKey<C, J>> {
+impl<C, J> CircuitRef<C, J> for Arc<KeyedBreaker<C, J>> {
     fn breaker(&self) -> &Breaker {
         &self.breaker
     }
@@ -176,6 +180,12 @@ impl<C, J> Link<C, J> for Arc<OfKey<C, J>> {
 
     fn reject(&self) -> &J {
         &self.strategies.reject
+    }
+}
+
+impl<K, C, J> fmt::Debug for BreakerMap<K, C, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.debug(f.debug_struct("BreakerMap"))
     }
 }
 
@@ -194,6 +204,6 @@ mod tests {
     #[test]
     fn a_circuit_that_never_opened_takes_64_bytes() {
         let reference_counts = 2 * size_of::<usize>();
-        assert!(reference_counts + size_of::<OfKey<HttpClassify, HttpReject>>() <= 64);
+        assert!(reference_counts + size_of::<KeyedBreaker<HttpClassify, HttpReject>>() <= 64);
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Bit 2 of a closed circuit's phase tells that slow calls are counted, too, in a word of their own. And the word of a
 //! circuit without a ring that counts failures in a row is full from the start: there is nothing to fill. So where the
-//! lowest four bits and the count are those of [`Word::is_unchanged_by_success`], that is all there is to know.
+//! lowest four bits and the count are those of [`PackedState::is_unchanged_by_success`], that is all there is to know.
 //!
 //! Where there is no ring, the position of a circuit that counts failures in a row says about when the latest failure was.
 //!
@@ -97,9 +97,9 @@ impl Mark {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Word(u64);
+pub(crate) struct PackedState(u64);
 
-impl Word {
+impl PackedState {
     /// The word at the start of a generation: nothing counted.
     pub(crate) const fn new(phase: Phase, generation: Generation) -> Self {
         Self(phase as u64 | (generation.0 as u64) << GENERATION_SHIFT)
@@ -149,6 +149,11 @@ impl Word {
     pub(crate) const fn count(self) -> i32 {
         // The topmost field: an arithmetic shift brings its sign along.
         (self.0.cast_signed() >> COUNT_SHIFT) as i32
+    }
+
+    /// The failures counted. A count below zero, which lasts a moment, is none.
+    pub(crate) fn failures(self) -> u32 {
+        self.count().max(0).cast_unsigned()
     }
 
     /// The count is the topmost field, so that a carry out of it is lost instead of spilling.
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn fields_do_not_spill_into_one_another() {
         let last = Generation::from_bits(u32::MAX);
-        let word = Word::new(Phase::Forced, last).plus(-1).advanced(MAX_CALLS);
+        let word = PackedState::new(Phase::Forced, last).plus(-1).advanced(MAX_CALLS);
         assert_eq!(word.count(), -1);
         assert_eq!(word.position(), 1);
         assert_eq!(word.generation(), last);
@@ -216,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_longest_ring_comes_round_to_its_start() {
-        let mut word = Word::new(Phase::Closed, Generation::FIRST);
+        let mut word = PackedState::new(Phase::Closed, Generation::FIRST);
         for position in 0..MAX_CALLS {
             assert_eq!(word.position(), position);
             assert!(!word.is_full());
@@ -231,7 +236,7 @@ mod tests {
         const SECOND: u64 = 1_000_000_000;
         let week = 7 * 24 * 3600;
         for failed in [0, 1, 16, 17, 18, 3_600, week] {
-            let word = Word::new(Phase::Closed, Generation::FIRST).failed_at(Mark::at(failed * SECOND));
+            let word = PackedState::new(Phase::Closed, Generation::FIRST).failed_at(Mark::at(failed * SECOND));
             for (time, later) in [(60, 59), (600, 600), (week, week - 1), (week, 0)] {
                 assert!(
                     !word.mark().is_older_than(time * SECOND, (failed + later) * SECOND),

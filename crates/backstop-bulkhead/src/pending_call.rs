@@ -1,13 +1,13 @@
-//! How a call comes in that wasn't made at once.
+//! A call that waits for its permit, or for the inner service.
 //!
 //! | from | on | to |
 //! |---|---|---|
 //! | – | it is first polled | asking |
 //! | asking | there is room | admitted |
-//! | asking | there is no room, but in line | waiting |
-//! | asking | there is none in line either, or the request's deadline has passed | rejected |
+//! | asking | there is no permit, but a place in line | waiting |
+//! | asking | the line is full, or the request's deadline has passed | rejected |
 //! | waiting | it is its turn | admitted |
-//! | waiting | it has waited for too long, or the request's deadline has passed | rejected |
+//! | waiting | `max_wait` or the request's deadline has passed | rejected |
 //! | admitted | the inner service is ready | called |
 
 use std::{
@@ -27,35 +27,35 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use crate::{
-    held::{Entry, InLine, Permit, Place},
-    layer::Shared,
+    layer_state::LayerState,
+    permit::{Acquire, Permit, Waiter, WaiterState},
     telemetry::Refusal,
 };
 
 pin_project! {
     /// Gets a permit, then makes the service ready, and calls it.
-    pub(crate) struct Entering<S, Req, J, C> {
+    pub(crate) struct PendingCall<S, Req, J, C> {
         service: S,
         // `None` once the service was called with it.
         request: Option<Req>,
         // `None` once it was given to the strategy.
         context: Option<C>,
-        shared: Arc<Shared<J>>,
+        state: Arc<LayerState<J>>,
         entered: Entered,
         #[pin]
         waiting: Option<Waiting>,
-        // Given back after all else is gone.
+        // Last, to be given back after everything else was dropped.
         permit: Permit,
     }
 }
 
-impl<S, Req, J, C> Entering<S, Req, J, C> {
-    pub(crate) fn new(service: S, request: Req, context: C, shared: Arc<Shared<J>>) -> Self {
+impl<S, Req, J, C> PendingCall<S, Req, J, C> {
+    pub(crate) fn new(service: S, request: Req, context: C, state: Arc<LayerState<J>>) -> Self {
         Self {
             service,
             request: Some(request),
             context: Some(context),
-            shared,
+            state,
             entered: Entered::now(),
             waiting: None,
             permit: Permit::NONE,
@@ -79,10 +79,10 @@ impl<S, Req, J, C> Entering<S, Req, J, C> {
             if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {
                 break ready!(waiting.poll(cx));
             }
-            match Entry::ask(&this.shared.room, cx.waker()) {
-                Entry::Admitted(permit) => break Ok(permit),
-                Entry::Queued(place) => this.waiting.set(Some(Waiting::new(place))),
-                Entry::Full => break Err(Refusal::Full),
+            match Acquire::ask(&this.state.limiter, cx.waker()) {
+                Acquire::Admitted(permit) => break Ok(permit),
+                Acquire::Queued(waiter) => this.waiting.set(Some(Waiting::new(waiter))),
+                Acquire::Full => break Err(Refusal::Full),
             }
         };
         this.waiting.set(None);
@@ -94,12 +94,12 @@ impl<S, Req, J, C> Entering<S, Req, J, C> {
     }
 }
 
-impl<S, Req, J> Future for Entering<S, Req, J, J::Context>
+impl<S, Req, J> Future for PendingCall<S, Req, J, J::Context>
 where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
-    /// The call with its permit, or what there is to answer instead: then the inner service wasn't called.
+    /// The call with its permit, or the answer if the inner service wasn't called.
     type Output = Result<(S::Future, Permit, IsBelieved), Result<S::Response, S::Error>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -108,7 +108,7 @@ where
         let this = self.project();
         if let Err(refusal) = admitted {
             let Some(context) = this.context.take() else { polled_again("BulkheadFuture") };
-            let answer = this.shared.reject.reject(context, this.shared.room.refuse(refusal));
+            let answer = this.state.reject.reject(context, this.state.limiter.refuse(refusal));
             this.entered.prove();
             return Poll::Ready(Err(answer));
         }
@@ -123,25 +123,25 @@ where
 }
 
 pin_project! {
-    /// A call that waits in line, for so long and no longer.
+    /// A call that waits in line, with a limit.
     struct Waiting {
-        place: Place,
+        waiter: Waiter,
         limit: Instant,
         refusal: Refusal,
-        // Until the limit, or until a permit expires that it must look after.
+        // Fires at the limit, or when the next permit expires.
         #[pin]
         timer: Sleep,
     }
 }
 
 impl Waiting {
-    fn new(place: Place) -> Self {
-        let limit = Instant::now() + place.room().max_wait();
+    fn new(waiter: Waiter) -> Self {
+        let limit = Instant::now() + waiter.limiter().max_wait();
         let (limit, refusal) = match scope::deadline() {
             Some(deadline) if deadline.instant() <= limit => (deadline.instant(), Refusal::Deadline(deadline.set_by())),
             _ => (limit, Refusal::Waited),
         };
-        Self { place, limit, refusal, timer: sleep_until(limit) }
+        Self { waiter, limit, refusal, timer: sleep_until(limit) }
     }
 }
 
@@ -151,9 +151,9 @@ impl Future for Waiting {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let look_again = match this.place.poll(cx.waker()) {
-                InLine::Admitted(permit) => return Poll::Ready(Ok(permit)),
-                InLine::Waiting { look_again } => look_again.map_or(*this.limit, |at| at.min(*this.limit)),
+            let look_again = match this.waiter.poll(cx.waker()) {
+                WaiterState::Admitted(permit) => return Poll::Ready(Ok(permit)),
+                WaiterState::Waiting { look_again } => look_again.map_or(*this.limit, |at| at.min(*this.limit)),
             };
             if this.timer.deadline() != look_again {
                 this.timer.as_mut().reset(look_again);

@@ -1,4 +1,4 @@
-//! A bulkhead's permits, limits and name: what its services, bodies and handles share.
+//! A bulkhead's permits, limits and name, shared by its services, bodies and handles.
 
 use std::{fmt, time::Duration};
 
@@ -12,17 +12,17 @@ use crate::{
     telemetry::{self, Refusal},
 };
 
-/// What a caller who is turned away is told to wait at least: `Retry-After` knows no less.
+/// Minimum `Retry-After` of a refusal: the header has no smaller unit.
 const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(crate) struct Room {
+pub(crate) struct Limiter {
     name: Name,
     permits: Permits,
     max_wait: Duration,
     max_hold: Duration,
 }
 
-impl Room {
+impl Limiter {
     pub(crate) fn new(name: Name, settings: &Settings) -> Self {
         let Settings { max_concurrent, max_waiting, max_wait, max_hold } = *settings;
         Self { name, permits: Permits::new(max_concurrent, max_waiting), max_wait, max_hold }
@@ -54,7 +54,7 @@ impl Room {
         self.show_in_use();
     }
 
-    /// Takes back the permits of bodies whose time is up, though nobody reads them.
+    /// Takes back the permits of bodies whose time is up, even if nobody reads them.
     pub(crate) fn take_back_expired(&self) {
         let expired = self.permits.take_back_expired(Instant::now());
         for _ in 0..expired {
@@ -69,12 +69,12 @@ impl Room {
         metrics::show_in_use(&self.name, || self.permits.in_use());
     }
 
-    /// What a call is told for which there was no room.
+    /// The rejection of a call that found no room.
     pub(crate) fn refuse(&self, refusal: Refusal) -> Rejection {
         telemetry::refused(&self.name, refusal, self.permits.limit());
         match refusal {
             Refusal::Full | Refusal::Waited => {
-                // By then whoever waits now has come in or has gone.
+                // By then every call that waits now runs or has given up.
                 let wait = self.max_wait.max(SHORTEST_RETRY_AFTER);
                 Rejection::new(self.name.clone(), RejectionKind::BulkheadFull).with_retry_after(Some(wait))
             }
@@ -87,9 +87,9 @@ impl Room {
     }
 }
 
-impl fmt::Debug for Room {
+impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Room")
+        f.debug_struct("Limiter")
             .field("name", &self.name)
             .field("in_use", &self.permits.in_use())
             .field("max_concurrent", &self.permits.limit())

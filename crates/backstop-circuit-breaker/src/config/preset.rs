@@ -1,10 +1,13 @@
-//! Sets of knobs that fit kinds of dependencies.
+//! Settings that fit kinds of dependencies.
 
 use std::time::Duration;
 
-use crate::{CircuitBreakerConfig, OnDrop, SlowCalls, Wait, Window};
+use super::{
+    CircuitBreakerBuilder, CircuitBreakerConfig,
+    choices::{OnDrop, SlowCalls, Wait, Window},
+};
 
-/// Knobs that fit a kind of dependency, where the defaults don't: see [`preset`](crate::CircuitBreakerBuilder::preset).
+/// Settings that fit a kind of dependency, where the defaults don't: see [`preset`](crate::CircuitBreakerBuilder::preset).
 ///
 /// The [table](crate#defaults-and-presets) has their values, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +54,34 @@ impl Preset {
             }
         }
         config
+    }
+}
+
+impl CircuitBreakerConfig {
+    /// Sets the knobs that a [`Preset`] speaks of. Those that are set afterwards are kept.
+    #[must_use]
+    pub const fn preset(self, preset: Preset) -> Self {
+        preset.apply(self)
+    }
+}
+
+impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+    /// Sets the knobs that a [`Preset`] speaks of, and leaves the others as they are. Those that are set afterwards are
+    /// kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_circuit_breaker::{CircuitBreakerLayer, Preset};
+    ///
+    /// let breaker = CircuitBreakerLayer::builder("search")
+    ///     .preset(Preset::LatencyCritical)
+    ///     .slow_calls(Duration::from_millis(200), 0.5) // instead of the preset's 500 ms
+    ///     .build()?;
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn preset(mut self, preset: Preset) -> Self {
+        self.config = self.config.preset(preset);
+        self
     }
 }

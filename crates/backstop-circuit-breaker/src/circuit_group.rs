@@ -1,4 +1,4 @@
-//! What all circuits of a layer have in common: their name, their clock, and what they are told.
+//! What all circuits of a layer share: name, clock and settings.
 
 use std::{
     num::NonZero,
@@ -17,18 +17,18 @@ use crate::{
     config::Settings,
     jitter::Jitter,
     metrics::LastRecorder,
-    state::{Finished, Knobs, Nanos},
+    state::{Finished, LiveSettings, Nanos, nanos},
 };
 
 /// A time that never comes.
 const NEVER: Nanos = Nanos::MAX;
 
-/// The numbers are told anew by a reload, each by itself: calls that see some of them before and some after it are no harm.
+/// A reload sets the numbers one by one. A call that sees some before and some after it does no harm.
 #[derive(Debug)]
-pub(crate) struct Common {
+pub(crate) struct CircuitGroup {
     name: Name,
     epoch: Instant,
-    knobs: Knobs,
+    settings: LiveSettings,
     /// After how long a dropped call is a failure: zero where it always is.
     dropped_after: AtomicU64,
     /// How long a slow call takes.
@@ -39,22 +39,22 @@ pub(crate) struct Common {
     respects: AtomicU64,
     refusals: Jitter,
     error_text: ErrorText,
-    /// Whether they are many, of one name.
+    /// Whether there is a circuit for each key.
     is_keyed: bool,
     reloading: Mutex<()>,
-    /// Whether it was told that a circuit is asked inside its own probe.
-    told_of_nesting: AtomicBool,
+    /// Whether the `WARN` about a layer on both sides of a request was logged.
+    nesting_was_reported: AtomicBool,
     /// How many transitions there have been, of all circuits.
     transitions: AtomicU64,
     shown_to: LastRecorder,
 }
 
-impl Common {
+impl CircuitGroup {
     pub(crate) fn new(name: Name, settings: &Settings, error_text: ErrorText, is_keyed: bool) -> Self {
-        let common = Self {
+        let group = Self {
             name,
             epoch: Instant::now(),
-            knobs: Knobs::new(&settings.circuit),
+            settings: LiveSettings::new(&settings.circuit),
             dropped_after: AtomicU64::new(NEVER),
             slow_after: AtomicU64::new(NEVER),
             watched_for: AtomicU64::new(NEVER),
@@ -63,18 +63,18 @@ impl Common {
             error_text,
             is_keyed,
             reloading: Mutex::default(),
-            told_of_nesting: AtomicBool::new(false),
+            nesting_was_reported: AtomicBool::new(false),
             transitions: AtomicU64::new(0),
             shown_to: LastRecorder::default(),
         };
-        common.set_times(settings);
-        common
+        group.set_times(settings);
+        group
     }
 
-    /// Changes all but the name and the seed, and then has the circuits told, one such change after another.
+    /// Changes everything except name and seed, then calls `tell_circuits`. Reloads run one after another.
     pub(crate) fn reload(&self, settings: &Settings, tell_circuits: impl FnOnce()) {
         let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.knobs.set(&settings.circuit);
+        self.settings.set(&settings.circuit);
         self.set_times(settings);
         tell_circuits();
     }
@@ -96,8 +96,8 @@ impl Common {
         &self.name
     }
 
-    pub(crate) const fn knobs(&self) -> &Knobs {
-        &self.knobs
+    pub(crate) const fn settings(&self) -> &LiveSettings {
+        &self.settings
     }
 
     pub(crate) const fn error_text(&self) -> &ErrorText {
@@ -109,8 +109,8 @@ impl Common {
     }
 
     /// Whether this is the first time that a circuit is asked inside its own probe.
-    pub(crate) fn is_first_nesting(&self) -> bool {
-        !self.told_of_nesting.swap(true, Relaxed)
+    pub(crate) fn is_first_report_of_nesting(&self) -> bool {
+        !self.nesting_was_reported.swap(true, Relaxed)
     }
 
     pub(crate) fn transitions(&self) -> u64 {
@@ -123,18 +123,15 @@ impl Common {
 
     /// The wait of a circuit that opens for the first time.
     pub(crate) fn first_wait(&self) -> Duration {
-        Duration::from_nanos(self.knobs.first_wait())
+        Duration::from_nanos(self.settings.first_wait())
     }
 
-    /// Whether nobody has been shown a state who records metrics now.
+    /// Whether the state was never shown to the metrics recorder that is installed now.
     pub(crate) fn has_another_recorder(&self) -> bool {
         self.shown_to.is_another()
     }
 
-    /// What `config` says, if it can be taken over.
-    ///
-    /// # Errors
-    /// Where it can't.
+    /// Checks `config`, which must have the layer's name.
     pub(crate) fn check(&self, config: CircuitBreakerConfig) -> Result<Settings, ConfigError> {
         let (name, settings) = config.check()?;
         if &name == self.name() {
@@ -149,7 +146,7 @@ impl Common {
         NonZero::<Nanos>::MIN.saturating_add(nanos(self.epoch.elapsed()))
     }
 
-    /// Whether it matters since when a call has been pending.
+    /// Whether the time at which a call was first pending is needed.
     pub(crate) fn asks_for_times(&self) -> bool {
         !matches!(self.dropped_after.load(Relaxed), 0 | NEVER) || self.slow_after.load(Relaxed) != NEVER
     }
@@ -159,12 +156,12 @@ impl Common {
         now.get().saturating_sub(since.get()) >= self.watched_for.load(Relaxed)
     }
 
-    /// Whether a call is slow that has been pending since then, and spent this much of that waiting for its caller.
+    /// Whether a call is slow that is pending since `since`, and spent `waited` of that waiting for its caller.
     pub(crate) fn is_slow(&self, since: Option<NonZero<Nanos>>, waited: Nanos) -> bool {
         self.has_passed(&self.slow_after, since.map(|since| since.saturating_add(waited)))
     }
 
-    /// Whether a dropped call is a failure that has been pending since then.
+    /// Whether a dropped call that is pending since `since` is a failure.
     pub(crate) fn is_failure_when_dropped(&self, since: Option<NonZero<Nanos>>) -> bool {
         self.dropped_after.load(Relaxed) == 0 || self.has_passed(&self.dropped_after, since)
     }
@@ -186,13 +183,9 @@ impl Common {
         Finished { verdict: outcome.verdict, slow, asked, abandoned }
     }
 
-    /// What a refused caller is told to wait where the circuit stays open for `wait`.
+    /// `Retry-After` of a refusal while the circuit stays open for `wait`.
     pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
         let wait = Duration::from_nanos(wait);
         wait + self.refusals.of(wait)
     }
-}
-
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

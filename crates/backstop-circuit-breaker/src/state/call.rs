@@ -1,24 +1,13 @@
-//! What goes into a circuit and comes out of it.
+//! Calls, as a circuit sees them.
 
-use std::{borrow::Cow, fmt};
+use std::num::NonZeroU64;
 
 use backstop_core::{CircuitState, Verdict};
 
-use super::{Circuit, Knobs, Last, Nanos, SlowRate, Transition, Trip, WaitRule, probes::LeaseId, word::Generation};
+use super::{Nanos, packed_state::Generation};
 
-/// What is around a circuit: what it is told, and who it tells.
-pub(crate) trait Observer: Sized {
-    /// Kept with the circuit.
-    type Listeners: Default + fmt::Debug;
-
-    fn knobs(&self) -> &Knobs;
-
-    /// Told of each transition once, outside any lock. `error` writes the text of what opened the circuit.
-    fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
-}
-
-/// Writes the text of the error that a call failed with. Called only if that opens the circuit.
-pub(crate) type ErrorOf<'a> = &'a dyn Fn() -> Option<Cow<'static, str>>;
+/// Names a lease for ever.
+pub(crate) type LeaseId = NonZeroU64;
 
 /// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
 #[derive(Clone, Copy, Debug)]
@@ -85,18 +74,4 @@ pub(crate) struct Counted {
     pub(crate) slow: u32,
     pub(crate) probes: u32,
     pub(crate) probe_successes: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) trip: Trip,
-    pub(crate) slow: Option<SlowRate>,
-    /// What a share of failures and one of slow calls look back on.
-    pub(crate) window: Last,
-    pub(crate) wait: WaitRule,
-    pub(crate) success_threshold: u32,
-    pub(crate) max_concurrent_probes: u32,
-    pub(crate) probe_lease: Nanos,
-    /// How many threads shall be able to count in a window of time without waiting for one another.
-    pub(crate) stripes: usize,
 }

@@ -1,0 +1,107 @@
+//! A tracked call that gives its permit back when it is dropped.
+
+use std::{fmt, marker::PhantomData, num::NonZero};
+
+use backstop_core::{Outcome, Reject};
+
+use crate::{
+    failure::Failure, layer_state::CircuitRef, probe_scope::ProbeScope, state::Nanos, tracked_call::TrackedCall,
+};
+
+/// A call wherever it is: in its future, or in the body of its response.
+#[expect(unnameable_types, reason = "only our own strategies get one")]
+pub struct CallGuard<C, J, L: CircuitRef<C, J>> {
+    call: TrackedCall,
+    circuit: L,
+    strategies: PhantomData<fn() -> (C, J)>,
+}
+
+impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
+    #[inline]
+    pub(crate) const fn new(call: TrackedCall, circuit: L) -> Self {
+        Self { call, circuit, strategies: PhantomData }
+    }
+
+    #[inline]
+    pub(crate) const fn circuit(&self) -> &L {
+        &self.circuit
+    }
+
+    /// Takes the call along, to where it goes on. What is left has ended.
+    pub(crate) fn take(&mut self) -> Self {
+        Self::new(self.call.take(), self.circuit.clone())
+    }
+
+    /// Watches the request's body, if it has one.
+    #[inline]
+    pub(crate) fn watch<Req, Res, E>(&mut self, request: &mut Req)
+    where
+        J: Reject<Req, Res, E>,
+    {
+        if let Some(upload) = self.circuit.reject().watch(request) {
+            self.call.watch(upload);
+        }
+    }
+
+    /// Runs the call's own code. If that panics, the call is a failure, whoever catches the panic.
+    #[inline]
+    pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
+        self.call.enter();
+        let probe = if self.call.is_probe() { Some(ProbeScope::enter(self.circuit.breaker())) } else { None };
+        let result = code();
+        drop(probe);
+        self.call.leave();
+        result
+    }
+
+    /// The response is pending.
+    pub(crate) fn start_waiting(&mut self) {
+        self.call.start_waiting(self.circuit.breaker());
+    }
+
+    /// The response head is a success, and the body is still to come. Whether the call goes on with it.
+    pub(crate) fn go_on_with_body(&mut self) -> bool {
+        self.call.go_on_with_body(self.circuit.breaker())
+    }
+
+    /// The body is pending; `since` is when it first was.
+    pub(crate) fn wait_for_body(&mut self, since: &mut Option<NonZero<Nanos>>) {
+        self.call.wait_for_body(self.circuit.breaker(), since);
+    }
+
+    /// A frame of the body is there.
+    pub(crate) const fn has_got_on(&mut self) {
+        self.call.has_got_on();
+    }
+
+    /// Makes a failure neutral if the request's body caused it. `is_unanswered` if the service didn't answer.
+    #[cold]
+    pub(crate) fn judge_upload(&self, outcome: Outcome, is_unanswered: bool) -> Outcome {
+        self.call.judge_upload(self.circuit.breaker(), outcome, is_unanswered)
+    }
+
+    /// The call has ended. `failure` is how, if it failed.
+    #[inline]
+    pub(crate) fn finish(&mut self, outcome: Outcome, failure: Failure<'_>) {
+        self.call.finish(self.circuit.breaker(), outcome, failure);
+    }
+
+    /// The call has ended well, unless it was slow.
+    #[inline]
+    pub(crate) fn finish_well(&mut self, outcome: Outcome) {
+        self.finish(outcome, Failure::Slow);
+    }
+}
+
+impl<C, J, L: CircuitRef<C, J>> Drop for CallGuard<C, J, L> {
+    #[inline]
+    fn drop(&mut self) {
+        self.call.drop(self.circuit.breaker());
+    }
+}
+
+impl<C, J, L: CircuitRef<C, J>> fmt::Debug for CallGuard<C, J, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallGuard").field("name", self.circuit.breaker().name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! Probe calls for the circuits of all keys.
+
+use std::{future::poll_fn, mem, pin::pin, sync::Weak, task::Poll, time::Duration};
+
+use tokio::time::sleep;
+
+use super::breaker_map::BreakerMap;
+use crate::{prober::ProbeCall, state::Turn};
+
+/// How many keys are probed at once.
+const MAX_KEYS: usize = 16;
+
+/// How often circuits with keys are looked for that may be tried, at the most and at the least.
+const SOONEST: Duration = Duration::from_millis(50);
+const LATEST: Duration = Duration::from_secs(5);
+
+/// How many keys of a shard are looked at more closely at a time.
+const CANDIDATES: usize = 1024;
+
+/// Probes the circuits of all keys for as long as they exist.
+pub(crate) async fn probe_keys<K, C, J, F, Fut, E>(keys: Weak<BreakerMap<K, C, J>>, mut probe: F)
+where
+    K: Clone,
+    C: Send + Sync + 'static,
+    J: Send + Sync + 'static,
+    F: FnMut(K) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: 'static,
+{
+    // Boxed, so that they may end in any order.
+    let mut running = Vec::new();
+    // How many transitions there had been when none of the circuits was open.
+    let mut all_closed_at = None;
+    let mut first = 0;
+    loop {
+        let Some(keyed) = keys.upgrade() else {
+            return;
+        };
+        let transitions = keyed.group().transitions();
+        if all_closed_at != Some(transitions) {
+            let (mut found, mut has_room) = (false, true);
+            for shard in keyed.shards_from(first) {
+                for (key, has) in keyed.open_in(shard, CANDIDATES) {
+                    found = true;
+                    has_room = running.len() < MAX_KEYS;
+                    if !has_room {
+                        // They come first when others have ended.
+                        first = shard;
+                        break;
+                    }
+                    let breaker = has.breaker();
+                    if breaker.circuit.may_be_tried(breaker.now())
+                        && let Turn::Probe { admission, lease } = breaker.circuit.turn(breaker.now())
+                    {
+                        let mut under_way = ProbeCall::new(has, admission);
+                        let call = under_way.run(|| probe(key));
+                        running.push(Box::pin(under_way.ends(call, lease)));
+                    }
+                }
+                if !has_room {
+                    break;
+                }
+                yield_now().await;
+            }
+            all_closed_at = (!found).then_some(transitions);
+        }
+        let pace = (keyed.group().first_wait() / 4).clamp(SOONEST, LATEST);
+        drop(keyed);
+        let mut next = pin!(sleep(pace));
+        poll_fn(|cx| {
+            let before = running.len();
+            running.retain_mut(|probe| probe.as_mut().poll(cx).is_pending());
+            let made_room = before == MAX_KEYS && running.len() < before;
+            if made_room { Poll::Ready(()) } else { next.as_mut().poll(cx) }
+        })
+        .await;
+    }
+}
+
+/// A look at very many keys must not keep others from this thread.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

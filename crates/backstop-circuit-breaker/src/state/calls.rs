@@ -1,0 +1,148 @@
+//! From admission to result.
+
+use super::{
+    Nanos, Verdict,
+    call::{Admission, Finished, Refused, Turn},
+    circuit::{Circuit, ErrorOf, Observer, refused},
+    packed_state::{PackedState, Phase},
+};
+
+impl<O: Observer> Circuit<O> {
+    /// How a call that came now would be refused, if it would be. Changes nothing.
+    #[inline]
+    pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> Option<Refused> {
+        let word = self.load();
+        if word.is_closed() {
+            return None;
+        }
+        self.refusal(word, now)
+    }
+
+    #[cold]
+    pub(super) fn refusal(&self, word: PackedState, now: impl FnOnce() -> Nanos) -> Option<Refused> {
+        match word.phase() {
+            Phase::Closed | Phase::Probing => None,
+            Phase::Open | Phase::Saturated => {
+                let (deadline, now) = (self.deadline(), now());
+                (now < deadline).then(|| refused(word.phase(), deadline, now))
+            }
+            Phase::Forced => Some(refused(Phase::Forced, 0, 0)),
+        }
+    }
+
+    /// Lets a call through, or refuses it. How much time its caller has left is asked only where it may be a probe.
+    #[inline]
+    pub(crate) fn admit(
+        &self,
+        now: impl FnOnce() -> Nanos,
+        time_left: impl FnOnce() -> Option<Nanos>,
+    ) -> Result<Admission, Refused> {
+        let word = self.load();
+        if word.is_closed() {
+            return Ok(Admission::new(word.generation(), None));
+        }
+        self.admit_unless_refused(word, now(), time_left)
+    }
+
+    #[cold]
+    pub(super) fn admit_unless_refused(
+        &self,
+        word: PackedState,
+        now: Nanos,
+        time_left: impl FnOnce() -> Option<Nanos>,
+    ) -> Result<Admission, Refused> {
+        if let Some(refused) = self.refusal(word, || now) {
+            return Err(refused);
+        }
+        let (result, transition) = self.admit_locked(now, time_left());
+        self.report(transition, &|| None);
+        result
+    }
+
+    /// What a prober may do now.
+    pub(crate) fn turn(&self, now: Nanos) -> Turn {
+        if matches!(self.load().phase(), Phase::Closed | Phase::Forced) {
+            return Turn::Idle;
+        }
+        let (turn, transition) = self.turn_locked(now);
+        self.report(transition, &|| None);
+        turn
+    }
+
+    /// Whether the circuit is open or half-open, and a call that came now might be a probe.
+    pub(crate) fn may_be_tried(&self, now: Nanos) -> bool {
+        let word = self.load();
+        !word.is_closed() && self.refusal(word, || now).is_none()
+    }
+
+    /// Whether a success, quick enough, would leave the circuit as it is. Then there is nothing to record.
+    #[inline]
+    pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
+        // Where the word is of a later generation, the success wouldn't count at all.
+        let word = self.load();
+        admission.lease.is_none()
+            && word.is_unchanged_by_success()
+            && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
+    }
+
+    /// Takes an admission back, after a success that was quick.
+    #[inline]
+    pub(crate) fn record_quick_success(&self, admission: Admission, now: impl Fn() -> Nanos) {
+        let Admission { generation, lease: None, .. } = admission else {
+            return self.record(admission, Verdict::Success, now);
+        };
+        let windows = self.windows();
+        self.count_success(&windows, generation, false, &now);
+        if let Some(slow) = &windows.slow {
+            slow.add_by_time(generation, false, now);
+        }
+    }
+
+    /// Takes an admission back, with what came of the call.
+    pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
+        self.record_failed(admission, finished, now, &|| None);
+    }
+
+    /// The same, with the error that the call failed with.
+    pub(crate) fn record_failed(
+        &self,
+        admission: Admission,
+        finished: impl Into<Finished>,
+        now: impl Fn() -> Nanos,
+        error: ErrorOf<'_>,
+    ) {
+        let Admission { generation, lease, .. } = admission;
+        let finished = finished.into();
+        if let Some(lease) = lease {
+            let transition = self.end_probe(&admission, lease, finished, now());
+            return self.report(transition, error);
+        }
+        let windows = self.windows();
+        match finished.verdict {
+            Verdict::Success => self.count_success(&windows, generation, finished.slow, &now),
+            Verdict::Failure => self.count_failure(&windows, generation, &finished, &now, error),
+            Verdict::Neutral => return,
+        }
+        let Some(slow) = &windows.slow else { return };
+        slow.add_by_time(generation, finished.slow, &now);
+        if finished.slow {
+            let now = now();
+            windows.note(now);
+            let (slow, calls) = windows.counted_slow(self.load(), now);
+            if self.observer.settings().slow.is_reached(slow, calls) {
+                let transition = self.trip_by_slow_calls(generation, &windows, now, finished.asked);
+                self.report(transition, error);
+            }
+        }
+    }
+
+    /// The head of a call's response is good, and its body is still to come.
+    ///
+    /// Should nobody learn how that ends, the probe is a success when its lease expires.
+    pub(crate) fn head_is_good(&self, admission: &mut Admission) {
+        if let Some(lease) = admission.lease {
+            let mut recovery = self.lock();
+            admission.counts_while_leased |= recovery.head_of_probe_is_good(admission.generation, lease);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A circuit, who is told of its transitions, and how its parts are reached.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use super::{
+    CircuitState, Nanos, Settings, Transition,
+    call::Refused,
+    live_settings::LiveSettings,
+    packed_state::{Generation, PackedState, Phase},
+    recovery_state::Recovery,
+    sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Swap},
+    transition_state::{Current, TransitionState},
+    windows::{self, Windows},
+};
+
+/// What is around a circuit: what it is told, and who it tells.
+pub(crate) trait Observer: Sized {
+    /// Kept with the circuit.
+    type Listeners: Default + fmt::Debug;
+
+    fn settings(&self) -> &LiveSettings;
+
+    /// Told of each transition once, outside any lock. `error` writes the text of what opened the circuit.
+    fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
+}
+
+/// Writes the text of the error that a call failed with. Called only if that opens the circuit.
+pub(crate) type ErrorOf<'a> = &'a dyn Fn() -> Option<Cow<'static, str>>;
+
+/// A circuit.
+#[derive(Debug)]
+pub(crate) struct Circuit<O: Observer> {
+    /// A [`PackedState`].
+    pub(super) word: AtomicU64,
+    transition_state: OnceLock<Box<TransitionState<O::Listeners>>>,
+    /// Those that it was made with, where there are any.
+    windows: Option<Box<Windows>>,
+    pub(super) observer: O,
+}
+
+impl<O: Observer> Circuit<O> {
+    pub(crate) fn new(settings: &Settings, observer: O) -> Self {
+        let windows = Windows::new(settings, Generation::FIRST);
+        let word = windows.first_word(Generation::FIRST);
+        let circuit = Self {
+            word: AtomicU64::new(word.bits()),
+            transition_state: OnceLock::new(),
+            windows: (!windows.are_none()).then(|| Box::new(windows)),
+            observer,
+        };
+        if cfg!(backstop_loom) {
+            // That it is made once is what the standard library promises. So the model checker needn't try that.
+            circuit.transition_state();
+        }
+        circuit
+    }
+
+    pub(crate) const fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    pub(super) fn load(&self) -> PackedState {
+        // Acquire: a deadline read after this is none from before this word.
+        PackedState::from_bits(self.word.load(Ordering::Acquire))
+    }
+
+    pub(super) fn replace(&self, current: PackedState, next: PackedState) -> Result<(), PackedState> {
+        // Release, like every write of the word: the failure that opens the circuit publishes the zero deadline by it.
+        self.word
+            .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
+            .map(drop)
+            .map_err(PackedState::from_bits)
+    }
+
+    pub(super) fn report(&self, transition: Option<Transition>, error: ErrorOf<'_>) {
+        if let Some(transition) = &transition {
+            self.observer.transition(transition, error, self);
+        }
+    }
+
+    pub(super) fn transition_state(&self) -> &TransitionState<O::Listeners> {
+        self.transition_state.get_or_init(|| {
+            Box::new(TransitionState {
+                deadline: AtomicU64::new(0),
+                recovery: Mutex::new(Recovery::new(self.observer.settings().seed())),
+                replaced: OnceLock::new(),
+                listeners: O::Listeners::default(),
+            })
+        })
+    }
+
+    pub(crate) fn listeners(&self) -> &O::Listeners {
+        &self.transition_state().listeners
+    }
+
+    pub(super) fn deadline(&self) -> Nanos {
+        // Relaxed: ordered by the word, or by the lock.
+        self.transition_state.get().map_or(0, |state| state.deadline.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Nanos) {
+        self.transition_state().deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Recovery> {
+        // Nothing that could panic runs under it, and nothing is left half done.
+        self.transition_state().recovery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, where there ever was a transition.
+    pub(super) fn lock_if_made(&self) -> Option<MutexGuard<'_, Recovery>> {
+        self.transition_state.get().map(|state| state.recovery.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    #[inline]
+    pub(super) fn windows(&self) -> Current<'_> {
+        match self.transition_state.get().and_then(|state| state.replaced.get()) {
+            None => Current::First(self.windows.as_deref().unwrap_or(&windows::NONE)),
+            Some(replaced) => Current::Replaced(replaced.load()),
+        }
+    }
+
+    /// Called under the lock, so that there is one after another.
+    pub(super) fn replace_windows(&self, windows: Windows) {
+        let (replaced, windows) = (&self.transition_state().replaced, Arc::new(windows));
+        match replaced.get() {
+            Some(replaced) => replaced.store(windows),
+            None => _ = replaced.get_or_init(|| Swap::new(windows)),
+        }
+    }
+}
+
+pub(super) fn refused(phase: Phase, deadline: Nanos, now: Nanos) -> Refused {
+    let wait = if phase == Phase::Open { deadline.saturating_sub(now) } else { 0 };
+    Refused { state: state(phase), wait }
+}
+
+pub(super) const fn state(phase: Phase) -> CircuitState {
+    match phase {
+        Phase::Closed => CircuitState::Closed,
+        Phase::Open => CircuitState::Open,
+        Phase::Probing | Phase::Saturated => CircuitState::HalfOpen,
+        Phase::Forced => CircuitState::Isolated,
+    }
+}

@@ -1,0 +1,89 @@
+//! What a circuit shows of itself.
+
+use super::{
+    CircuitState, Nanos, Transition,
+    call::Counted,
+    circuit::{Circuit, Observer, state},
+    packed_state::Phase,
+};
+
+/// After how many of its longest waits what a circuit knows of its dependency means nothing any more. Even an open circuit
+/// lets a call through after one.
+const MEANINGLESS_AFTER: u64 = 10;
+
+impl<O: Observer> Circuit<O> {
+    /// Keeps transitions from now on, to be read one by one. Returns how many there have been.
+    pub(crate) fn keep_history(&self) -> u64 {
+        self.lock().keep_history()
+    }
+
+    /// The first transition that is kept after that one.
+    pub(crate) fn transition_after(&self, seq: u64) -> Option<Transition> {
+        self.lock_if_made()?.transition_after(seq)
+    }
+
+    pub(crate) fn state(&self) -> CircuitState {
+        state(self.load().phase())
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock_if_made().map_or(0, |recovery| recovery.generation())
+    }
+
+    /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
+    pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
+        self.open_until().map(|until| until.saturating_sub(now))
+    }
+
+    /// When the wait of an open circuit ends.
+    pub(crate) fn open_until(&self) -> Option<Nanos> {
+        // Under the lock, so that word and deadline belong together.
+        let _recovery = self.lock_if_made()?;
+        (self.load().phase() == Phase::Open).then(|| self.deadline())
+    }
+
+    pub(crate) fn counted(&self, now: Nanos) -> Counted {
+        let recovery = self.lock_if_made();
+        let word = self.load();
+        match (word.phase(), recovery) {
+            (Phase::Closed, _) => {
+                let windows = self.windows();
+                let (failures, calls) = windows.counted(word, now);
+                let (slow, _) = windows.counted_slow(word, now);
+                Counted { calls, failures, slow, ..Counted::default() }
+            }
+            (Phase::Probing | Phase::Saturated, Some(recovery)) => Counted {
+                probes: recovery.probes().in_flight(now),
+                probe_successes: recovery.probes().successes(),
+                ..Counted::default()
+            },
+            _ => Counted::default(),
+        }
+    }
+
+    /// Whether nothing worth keeping would be lost with the circuit. It is closed and has nothing counted; or what it knows
+    /// is so old that it means nothing any more: a failure, the end of its wait, or its last probe's lease.
+    ///
+    /// Only somebody who has the circuit alone may act on that.
+    pub(crate) fn is_evictable(&self, now: Nanos) -> bool {
+        let recovery = self.lock_if_made();
+        let word = self.load();
+        let rule = self.observer.settings().recovery();
+        let long = rule.max_wait.saturating_mul(MEANINGLESS_AFTER);
+        let is_long_ago = |then: Nanos| then.saturating_add(long) <= now;
+        match (word.phase(), recovery) {
+            (Phase::Closed, _) => {
+                let windows = self.windows();
+                let (failures, _) = windows.counted(word, now);
+                let (slow, _) = windows.counted_slow(word, now);
+                failures == 0 && slow == 0 || windows.are_older_than(long, word, now)
+            }
+            // A call after the wait would have made it half-open.
+            (Phase::Open, _) => is_long_ago(self.deadline()),
+            (Phase::Probing | Phase::Saturated, Some(recovery)) => {
+                is_long_ago(recovery.probes().leased_at().saturating_add(rule.probe_lease))
+            }
+            (Phase::Probing | Phase::Saturated | Phase::Forced, _) => false,
+        }
+    }
+}

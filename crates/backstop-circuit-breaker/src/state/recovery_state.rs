@@ -1,0 +1,69 @@
+//! What only transitions and half-open circuits need, under a lock.
+
+use super::{
+    CircuitState, Nanos, Transition, TransitionReason, call::LeaseId, history::History, live_settings::RecoveryRule,
+    packed_state::Generation, probes::Probes, wait::Waits,
+};
+
+/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    /// The generation in full; the word has its lower bits.
+    pub(super) generation: u64,
+    pub(super) probes: Probes,
+    pub(super) waits: Waits,
+    /// How many transitions there have been.
+    transitions: u64,
+    history: Option<Box<History>>,
+}
+
+impl Recovery {
+    pub(super) fn new(seed: Option<u64>) -> Self {
+        Self { generation: 0, probes: Probes::new(), waits: Waits::new(seed), transitions: 0, history: None }
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) const fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// When a circuit that opens now takes its first probe.
+    pub(super) fn opened_until(&mut self, now: Nanos, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
+        now.saturating_add(self.waits.next(rule, asked))
+    }
+
+    /// Numbers a change of state. Who holds the lock does this in the order of the changes.
+    pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
+        let change = u64::from(from != to);
+        self.transitions += change;
+        let transition = Transition { seq: self.transitions, from, to, reason, generation: self.generation };
+        if let Some(history) = self.history.as_mut().filter(|_| change > 0) {
+            history.push(transition);
+        }
+        transition
+    }
+
+    pub(super) fn keep_history(&mut self) -> u64 {
+        self.history.get_or_insert_default();
+        self.transitions
+    }
+
+    pub(super) fn transition_after(&self, seq: u64) -> Option<Transition> {
+        self.history.as_ref()?.after(seq)
+    }
+
+    pub(super) fn head_of_probe_is_good(&mut self, generation: Generation, lease: LeaseId) -> bool {
+        self.generation_bits() == generation && self.probes.head_is_good(lease)
+    }
+
+    pub(super) const fn start_generation(&mut self) {
+        self.generation += 1;
+    }
+
+    pub(super) const fn generation_bits(&self) -> Generation {
+        Generation::from_bits(self.generation as u32)
+    }
+}

@@ -1,0 +1,56 @@
+//! What a circuit is told, already checked.
+
+use super::{Nanos, Share};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) trip: Trip,
+    pub(crate) slow: Option<SlowRate>,
+    /// What a share of failures and one of slow calls look back on.
+    pub(crate) window: WindowSize,
+    pub(crate) wait: WaitRule,
+    pub(crate) success_threshold: u32,
+    pub(crate) max_concurrent_probes: u32,
+    pub(crate) probe_lease: Nanos,
+    /// How many threads shall be able to count in a window of time without waiting for one another.
+    pub(crate) stripes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trip {
+    /// That many failures without a success between them.
+    Consecutive { failures: u32 },
+    /// A share of the calls in the window, once there were `min_calls`.
+    FailureRate { share: Share, min_calls: u32 },
+}
+
+/// What a window holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowSize {
+    Calls(u32),
+    Time(Nanos),
+}
+
+/// When slow calls open the circuit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlowRate {
+    pub(crate) share: Share,
+    pub(crate) min_calls: u32,
+}
+
+/// A wait that doubles with every failed recovery, up to a most; and by how much it is stretched at random.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitRule {
+    pub(crate) first: Nanos,
+    /// The same as `first` where the wait is fixed.
+    pub(crate) max: Nanos,
+    /// The share of a wait that it may be stretched by, 0 to 1.
+    pub(crate) jitter: f64,
+    pub(crate) seed: Option<u64>,
+}
+
+impl WaitRule {
+    pub(crate) const fn fixed(wait: Nanos) -> Self {
+        Self { first: wait, max: wait, jitter: 0.0, seed: None }
+    }
+}

@@ -1,0 +1,235 @@
+//! A call that was admitted, and what is known of it so far.
+
+use std::{mem, num::NonZero, time::Duration};
+
+use backstop_core::{Blame, Outcome, SetBy, Upload, Verdict, scope};
+
+use crate::{
+    breaker::Breaker,
+    failure::Failure,
+    metrics,
+    state::{Admission, Nanos, nanos},
+};
+
+/// An admission, and what is known of its call so far. Small, because it moves with the call's future.
+///
+/// The holder calls [`finish`](Self::finish) when the call has ended, or [`drop`](Self::drop) if it never will.
+#[derive(Debug)]
+pub(crate) struct TrackedCall {
+    admission: Admission,
+    /// When the call became pending; in its body, when that became pending after its last frame. A call that is ready at
+    /// once reads no clock.
+    pending_since: Option<NonZero<Nanos>>,
+    stage: Stage,
+    /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
+    running: bool,
+    /// Whether the admission was given back.
+    ended: bool,
+    /// The request's body, if it has one.
+    upload: Option<Upload>,
+}
+
+/// How far a call got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits for the response head.
+    Head,
+    /// The response head is a success. The body is followed.
+    Body { slow: bool },
+    /// The same, and the call was counted as a success already, because its body takes long.
+    Counted,
+}
+
+impl TrackedCall {
+    #[inline]
+    pub(crate) const fn new(admission: Admission) -> Self {
+        Self { admission, pending_since: None, stage: Stage::Head, running: false, ended: false, upload: None }
+    }
+
+    /// The request has a body.
+    #[inline]
+    pub(crate) fn watch(&mut self, upload: Upload) {
+        self.upload = Some(upload);
+    }
+
+    /// Whether the admission was given back.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the call's own code is running, or panicked.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// Leaves one that has ended in its place.
+    pub(crate) fn take(&mut self) -> Self {
+        let Self { admission, pending_since, stage, running, ended, .. } = *self;
+        self.ended = true;
+        Self { admission, pending_since, stage, running, ended, upload: self.upload.take() }
+    }
+
+    #[inline]
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.admission.is_probe()
+    }
+
+    /// The call's own code is about to run.
+    #[inline]
+    pub(crate) const fn enter(&mut self) {
+        self.running = true;
+    }
+
+    /// The call's own code has come back.
+    #[inline]
+    pub(crate) const fn leave(&mut self) {
+        self.running = false;
+    }
+
+    /// The call is pending. Reads the clock once, and only if the time is needed.
+    pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
+        if self.pending_since.is_none() && (breaker.group().asks_for_times() || self.upload.is_some()) {
+            self.pending_since = Some(breaker.group().now());
+        }
+    }
+
+    /// The response head is a success, and the body is watched. How long that takes is its reader's matter, too.
+    ///
+    /// A slow probe ends here instead: whatever the body does, it opens the circuit again. Whether the call goes on.
+    pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
+        let slow = self.is_slow(breaker);
+        if slow && self.admission.is_probe() {
+            self.record(breaker, Outcome::success(), Failure::Slow);
+            return false;
+        }
+        self.stage = Stage::Body { slow };
+        self.pending_since = None;
+        // What comes now is between the service and the body's reader.
+        self.upload = None;
+        breaker.circuit.head_is_good(&mut self.admission);
+        true
+    }
+
+    /// The body is pending; `since` is when it first was. One that is still coming after the length of a probe's lease
+    /// counts as a success then, since nobody may ever learn how it ends.
+    pub(crate) fn wait_for_body(&mut self, breaker: &Breaker, since: &mut Option<NonZero<Nanos>>) {
+        if self.pending_since.is_some() {
+            return;
+        }
+        let now = breaker.group().now();
+        self.pending_since = Some(now);
+        let since = *since.get_or_insert(now);
+        if let Stage::Body { slow } = self.stage
+            && breaker.group().counts_by_head(since, now)
+        {
+            self.stage = Stage::Counted;
+            self.count(breaker, Outcome::success(), Failure::Slow, slow);
+        }
+    }
+
+    /// A frame of the body is there.
+    pub(crate) const fn has_got_on(&mut self) {
+        self.pending_since = None;
+    }
+
+    #[inline]
+    pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
+        let at_once = self.pending_since.is_none() && matches!(self.stage, Stage::Head | Stage::Body { slow: false });
+        if !at_once || outcome.verdict != Verdict::Success {
+            self.record(breaker, outcome, failure);
+        } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
+            self.ended = true;
+        } else {
+            self.record_quick_success(breaker);
+        }
+    }
+
+    #[inline(never)]
+    fn record_quick_success(&mut self, breaker: &Breaker) {
+        if !self.ended {
+            self.ended = true;
+            breaker.circuit.record_quick_success(self.admission, || breaker.now());
+        }
+    }
+
+    #[inline(never)]
+    fn record(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
+        if mem::replace(&mut self.ended, true) {
+            return;
+        }
+        match self.stage {
+            Stage::Head => self.count(breaker, outcome, failure, self.is_slow(breaker)),
+            Stage::Body { slow } => self.count(breaker, outcome, failure, slow),
+            // A stream that breaks speaks against the service, however long it has lasted.
+            Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, failure, false),
+            Stage::Counted => {}
+        }
+    }
+
+    fn count(&self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>, slow: bool) {
+        let finished = breaker.group().finished(outcome, slow);
+        let failure = match outcome.verdict {
+            Verdict::Failure => failure,
+            Verdict::Success if slow => Failure::Slow,
+            Verdict::Success | Verdict::Neutral => {
+                return breaker.circuit.record(self.admission, finished, || breaker.now());
+            }
+        };
+        metrics::failed(breaker.name(), failure);
+        let error = || breaker.error_text(failure);
+        breaker.circuit.record_failed(self.admission, finished, || breaker.now(), &error);
+    }
+
+    /// The call never ends, unless it has ended already.
+    #[inline]
+    pub(crate) fn drop(&mut self, breaker: &Breaker) {
+        if !self.ended {
+            self.drop_unfinished(breaker);
+        }
+    }
+
+    #[cold]
+    fn drop_unfinished(&mut self, breaker: &Breaker) {
+        let failure = if self.running { Failure::Panic } else { Failure::Dropped };
+        self.record(breaker, self.outcome_of_drop(breaker), failure);
+    }
+
+    /// Whether the call has been slow so far, without the time in which it waited for the request's body.
+    fn is_slow(&self, breaker: &Breaker) -> bool {
+        let waited = self.upload.as_ref().map_or(Duration::ZERO, Upload::waited);
+        breaker.group().is_slow(self.pending_since, nanos(waited))
+    }
+
+    /// What a failure counts as once the request's body is looked at: nothing where that failed, or where the call
+    /// ended `unanswered` and had spent most of its time waiting for the body.
+    pub(crate) fn judge_upload(&self, breaker: &Breaker, outcome: Outcome, is_unanswered: bool) -> Outcome {
+        match &self.upload {
+            Some(upload) if outcome.verdict == Verdict::Failure => {
+                let is_callers = upload.failure().is_some() || (is_unanswered && self.is_held_up(breaker, upload));
+                if is_callers { Outcome::neutral().blaming(Blame::Request) } else { outcome }
+            }
+            _ => outcome,
+        }
+    }
+
+    fn is_held_up(&self, breaker: &Breaker, upload: &Upload) -> bool {
+        let since = self.pending_since.map_or_else(|| breaker.now(), NonZero::get);
+        upload.held_up(Duration::from_nanos(breaker.now().saturating_sub(since)))
+    }
+
+    fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
+        let failed = match (self.running, scope::ended_by()) {
+            (true, _) | (false, Some(SetBy::Us)) => true,
+            (false, Some(SetBy::Caller)) => false,
+            (false, None) => breaker.group().is_failure_when_dropped(self.pending_since),
+        };
+        let outcome = match self.stage {
+            _ if failed => Outcome::failure(),
+            Stage::Head => Outcome::neutral(),
+            // Nobody will learn how the body ends. So what is known of the call counts: its head.
+            Stage::Body { .. } | Stage::Counted => Outcome::success(),
+        };
+        // A panic is the call's own, whatever it waited for.
+        if self.running { outcome } else { self.judge_upload(breaker, outcome, true) }
+    }
+}
