@@ -1,4 +1,4 @@
-//! Headers that tell how long a caller waits: read and written strictly.
+//! Headers that say how long a caller waits. Reads and writes them strictly.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 static ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
-/// A request header that tells how long the caller waits.
+/// A request header that says how long the caller waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadlineHeader {
     /// `grpc-timeout`: 1 to 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n`.
     ///
-    /// On gRPC requests it counts unasked. A layer that is told of it minds it on all others as well, such as gRPC-Web's.
+    /// It always counts on gRPC requests. A layer that is configured with it uses it on all other requests as well, such as
+    /// gRPC-Web's.
     ///
     /// Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), "Timeout".
     GrpcTimeout,
-    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it sends on. 0 is no limit,
+    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it forwards. 0 is no limit,
     /// as it is [for a route of Envoy's](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction).
     ///
     /// Source: [Envoy's router](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-expected-rq-timeout-ms).
@@ -28,16 +29,16 @@ pub enum DeadlineHeader {
     Milliseconds(HeaderName),
 }
 
-/// Why a header wasn't believed.
+/// Why a header can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     Malformed,
-    /// It came more than once, with more than one value.
+    /// Several values that differ.
     Contradictory,
 }
 
 impl DeadlineHeader {
-    /// Its name.
+    /// The header's name.
     #[must_use]
     pub fn name(&self) -> &HeaderName {
         match self {
@@ -47,7 +48,7 @@ impl DeadlineHeader {
         }
     }
 
-    /// What a message says in this header, if anything.
+    /// The time in this header, if there is one.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Result<Option<Duration>, Unreadable> {
         let mut values = headers.get_all(self.name()).iter();
         let Some(value) = values.next() else {
@@ -70,7 +71,7 @@ impl DeadlineHeader {
         }
     }
 
-    /// The longest time not above `left` that this header can tell, and how it does; `None` where that is no time at all.
+    /// The longest time up to `left` that this header can express, and its value. `None` if that is no time at all.
     pub(crate) fn write(&self, left: Duration) -> Option<(Duration, HeaderValue)> {
         let (told, value) = match self {
             Self::GrpcTimeout => write_grpc_timeout(left)?,
@@ -83,7 +84,7 @@ impl DeadlineHeader {
     }
 }
 
-/// The headers that count for a request: the configured ones, and gRPC's own where that is what it speaks.
+/// The headers that count for a request: the configured ones, and `grpc-timeout` for a gRPC request.
 pub(crate) fn of<'a, B>(
     request: &Request<B>,
     configured: &'a [DeadlineHeader],
@@ -92,7 +93,7 @@ pub(crate) fn of<'a, B>(
     grpc.into_iter().chain(configured.iter().filter(move |header| grpc != Some(*header)))
 }
 
-/// A header that is named twice, perhaps for two forms of value, is a mistake.
+/// Checks that no header is there twice, even with two formats.
 pub(crate) fn check_each_once(field: &'static str, headers: &[DeadlineHeader]) -> Result<(), ConfigError> {
     let is_repeated = |(i, header): (usize, &DeadlineHeader)| headers[..i].iter().any(|h| h.name() == header.name());
     match headers.iter().enumerate().find(|it| is_repeated(*it)) {
@@ -101,7 +102,7 @@ pub(crate) fn check_each_once(field: &'static str, headers: &[DeadlineHeader]) -
     }
 }
 
-/// As many digits as the largest `u64` has.
+/// The largest `u64` has this many digits.
 const LONGEST_NUMBER: usize = 20;
 
 /// Digits alone: no sign, no space.
@@ -137,7 +138,7 @@ fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
     Some(Duration::from_nanos(*nanos).saturating_mul(u32::try_from(number).ok()?))
 }
 
-/// In the finest unit that has room for it. What not even hours have room for is as many hours as there may be.
+/// Writes `left` in the finest unit that fits 8 digits, or as the largest number of hours.
 fn write_grpc_timeout(left: Duration) -> Option<(Duration, HeaderValue)> {
     let left = left.as_nanos();
     let hours = GRPC_UNITS.last()?;

@@ -1,17 +1,17 @@
-//! Tower layers that limit how long things take, in a way that breakers, retries and fallbacks understand.
+//! Tower layers that limit how long calls take. Circuit breakers, retries and fallbacks understand their rejections.
 //!
 //! # Why
 //!
-//! A dependency that hangs is worse than one that fails: every request waits, and holds its connection and its memory
-//! while it waits. A time limit turns the hang into a failure. These turn it into a failure *that the other layers can
-//! judge*: the answer is a typed [`Rejection`] that tells whose limit passed and how far the call had come, so that a
-//! circuit breaker counts a call that hung, and doesn't count one whose caller was in a greater hurry than we are.
+//! A dependency that hangs is worse than one that fails: every request waits, and holds a connection and memory while it
+//! waits. A time limit turns the hang into a failure *that the other layers can judge*: a typed [`Rejection`] says whose
+//! limit passed and how far the call got. So a circuit breaker counts a call that hung, and doesn't count a call whose
+//! caller waits for less time than our limit.
 //!
 //! | layer | stands | limits |
 //! |---|---|---|
-//! | [`DeadlineLayer`] | outermost, in a server | a request, by our limit or its caller's; all that is done for it knows how much time is left |
-//! | [`TimeoutLayer`] | innermost, around a client | one attempt of a call, by its own limit or by what is left of the deadline |
-//! | [`PropagateDeadlineLayer`] | between the timeout and the client | nothing here: it tells the next service how much time it has |
+//! | [`DeadlineLayer`] | outermost, in a server | a request, by our limit or its caller's; everything inside knows how much time is left |
+//! | [`TimeoutLayer`] | innermost, around a client | one attempt of a call, by its own limit or by the time left until the deadline |
+//! | [`PropagateDeadlineLayer`] | between the timeout and the client | nothing here: it tells the next service how much time is left |
 //!
 //! ```text
 //! caller → Deadline → your handler → [ Retry → CircuitBreaker → Timeout → PropagateDeadline → client ] → next service
@@ -43,15 +43,14 @@
 //! ```
 //!
 //! Put it innermost, around the client, inside retries and circuit breakers: each attempt then has its own limit. Don't
-//! use it to limit a request as a whole (that is what the deadline is for, and a chain or a retry has a total), and not
-//! around calls that are slow by nature, such as long polls. For uploads that are streamed choose
-//! [`after_upload`](TimeoutBuilder::after_upload): the limit then begins at the end of the request's body.
+//! use it to limit a whole request: the deadline does that, and a chain or a retry has a total. Don't put it around calls
+//! that are slow by nature, such as long polls. For streamed uploads, choose
+//! [`after_upload`](TimeoutBuilder::after_upload): the limit then starts at the end of the request's body.
 //!
-//! What binds is the earlier of the layer's limit and the deadline of the [scope](backstop_core::scope) that the request
-//! is served in. The limit begins with the call's first wait: what a call does before that, without giving its thread
-//! back, no timer could end, and a call that is answered at once needs none
-//! ([when time begins](backstop_core::scope#when-time-begins)). Time that the caller spent waiting in `poll_ready` counts
-//! into it.
+//! A call ends at the layer's limit, or at the deadline of the request's [scope](backstop_core::scope) if that is earlier.
+//! The limit starts when the call is first pending: until then no timer could end it, and a call that is ready at once
+//! needs no timer ([when time begins](backstop_core::scope#when-time-begins)). Time that the caller waited in
+//! `poll_ready` counts towards the limit.
 //!
 //! | when | the inner service | what the rejection says | counts as |
 //! |---|---|---|---|
@@ -60,24 +59,24 @@
 //! | it isn't ready by the caller's earlier deadline | the same | [`NotReady`](Progress::NotReady), by the [caller](SetBy::Caller) | neutral, not processed |
 //! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `Us` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
 //! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
-//! | our limit passes, and the call waited for the request's body most of the time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_core::RequestFailure::TooSlow): a 408 | neutral |
-//! | it fails in time, because the request's body failed | | [`Broken`](backstop_core::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_core::RequestFailure::TooLarge), a 413, instead of the error | neutral |
+//! | our limit passes, and the call waited for the request's body for most of that time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_core::RequestFailure::TooSlow): a 408 | neutral |
+//! | it fails in time because the request's body failed | | [`Broken`](backstop_core::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_core::RequestFailure::TooLarge), a 413, instead of the error | neutral |
 //! | it answers or fails in time otherwise | | – | – |
 //!
-//! The limit [covers](TimeoutBuilder::cover) the head of the answer. If asked, it covers more:
+//! The limit [covers](TimeoutBuilder::cover) the head of the response. On request it covers more:
 //!
-//! | | the answer is given | what the limit ends then | what is seen of that |
+//! | | the response is returned | the limit ends | the caller sees |
 //! |---|---|---|---|
-//! | [`UntilHeaders`] | with its head | | |
-//! | [`UntilFirstFrame`] | when its first frame is there | the call, with the body | a rejection instead of the answer |
-//! | [`UntilBodyEnd`] | with its head | the body, which is dropped | an error of the body, in which the rejection is found |
+//! | [`UntilHeaders`] | with its head | the call | a rejection |
+//! | [`UntilFirstFrame`] | with its first frame | the call, with the body | a rejection |
+//! | [`UntilBodyEnd`] | with its head | the call, later the body | a rejection, later an error of the body that holds the rejection |
 //!
-//! Choose the first frame for upstreams that send a head at once and then hang, so that a retry or a fallback can still
-//! answer. Choose the end for small answers, and not for streams that are meant to last.
+//! Choose the first frame for upstreams that send a head at once and then hang: a retry or a fallback can still
+//! answer. Choose the end for small responses, and not for long-lived streams.
 //!
-//! A body that the limit ends is the service's failure if head and body were waited for at least half of the time. If
-//! the body waited for its reader for longer than that, the rejection says that it was the [caller's](SetBy::Caller) limit:
-//! slow readers trip no circuit.
+//! If the limit ends a body, that is the service's failure if we waited for head and body for at least half of the time. If
+//! the body waited for its reader for longer than that, the rejection blames the [caller](SetBy::Caller): slow readers
+//! trip no circuit.
 //!
 //! # The deadline
 //!
@@ -107,30 +106,30 @@
 //! # }
 //! ```
 //!
-//! A request's deadline is the smaller of [our limit](DeadlineBuilder::limit) and what its caller is believed to wait:
+//! A request's deadline is the shorter of [our limit](DeadlineBuilder::limit) and the time that its caller waits:
 //!
-//! | the caller says it in | and is believed |
+//! | the caller's header | is believed |
 //! |---|---|
 //! | `grpc-timeout`, on a gRPC request | always |
-//! | [`x-envoy-expected-rq-timeout-ms`](DeadlineHeader::EnvoyExpectedRqTimeoutMs), [another header](DeadlineHeader::Milliseconds), or [`grpc-timeout`](DeadlineHeader::GrpcTimeout) on other requests | where the layer was told to [trust](DeadlineBuilder::trust) it |
+//! | [`x-envoy-expected-rq-timeout-ms`](DeadlineHeader::EnvoyExpectedRqTimeoutMs), [another header](DeadlineHeader::Milliseconds), or [`grpc-timeout`](DeadlineHeader::GrpcTimeout) on other requests | if the layer [trusts](DeadlineBuilder::trust) it |
 //!
-//! What can't be read (no number, a sign, a number too long, several values that differ) is ignored, with an event. 0 is no
-//! time at all, but in Envoy's header, where it is no limit. Where there is a deadline further out already, the earlier one
-//! counts. It stands in the [scope](backstop_core::scope): the layers further in keep to it, also those that know nothing of
-//! HTTP, and a handler asks for [`time_left`]. A limit of the caller that is shorter than ours is remembered to be the
-//! caller's: however many calls it ends, no circuit of ours opens for it.
+//! A malformed header (not a number, a sign, too many digits, several different values) is ignored, with an event. 0 is no
+//! time at all, except in Envoy's header, where it is no limit. If an outer layer has set an earlier deadline, that one
+//! counts. The deadline is kept in the [scope](backstop_core::scope): inner layers keep to it, including those for
+//! functions, and a handler reads [`time_left`]. The scope knows whose deadline it is: calls that a caller's shorter limit
+//! ends never open a circuit.
 //!
 //! | when | the inner service | what the rejection says |
 //! |---|---|---|
-//! | no time is left when the request comes | isn't called | [`NotAsked`](Progress::NotAsked) |
+//! | no time is left when the request arrives | isn't called | [`NotAsked`](Progress::NotAsked) |
 //! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
-//! | it hasn't answered by the deadline | its future is dropped, under the mark of [`ended_by`](backstop_core::scope::ended_by) | [`Called`](Progress::Called) |
+//! | it hasn't answered by the deadline | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says whose deadline it was | [`Called`](Progress::Called) |
 //!
-//! Only the request tells what its limit is, so that counts from the call's first wait, as [the timeout's](#the-timeout)
-//! does, and the layer is always ready, unless the inner service fails in `poll_ready`: a wait for that service goes on in the response future, and is limited there. So
-//! what sheds load by readiness belongs inside. A body that is streamed after the head is not limited. Don't put it around
-//! connections that are meant to last, such as server-sent events that come with their head late; and don't use it in
-//! a client, where there is no caller to believe.
+//! The limit comes with the request. It starts when the call is first pending, as [the timeout's](#the-timeout). The layer is
+//! always ready, unless the inner service's `poll_ready` fails: the wait for that service goes on in the response future,
+//! where the deadline ends it. So layers that shed load by readiness belong inside. The deadline doesn't limit a body that is
+//! streamed after the head. Don't put the layer around responses whose head comes late by design, such as long polls, and
+//! don't use it in a client, which has no caller to believe.
 //!
 //! # Sending it on
 //!
@@ -157,27 +156,26 @@
 //! # }
 //! ```
 //!
-//! What is left of the deadline, less a [margin](PropagateDeadlineBuilder::margin), goes with each request: in
-//! `grpc-timeout` on gRPC requests, and in the headers that the layer was told to [send](PropagateDeadlineBuilder::send).
-//! It is rounded down, and a shorter time that the request says already stays, so that a deadline only ever shrinks.
-//! Where no more than the margin is left, the service isn't called: [`NotAsked`](Progress::NotAsked). Without a deadline
-//! the layer does nothing.
+//! The layer sends the time that is left, less a [margin](PropagateDeadlineBuilder::margin), with each request: in
+//! `grpc-timeout` on gRPC requests, and in the headers that the layer is configured to
+//! [send](PropagateDeadlineBuilder::send). It rounds down, and keeps a shorter time that the request has already, so that a
+//! deadline only ever shrinks. If no more than the margin is left, the service isn't called:
+//! [`NotAsked`](Progress::NotAsked). Without a deadline the layer does nothing.
 //!
-//! Told how long the caller waits, the next service gives up when the caller does, and before we do. Its 504 or
-//! `DEADLINE_EXCEEDED`, or its client's error, is then the caller's doing, and becomes a rejection that says so
-//! ([`SetBy::Caller`]): nobody's failure.
+//! If the caller set the deadline, the next service gives up when the caller does, before we do. Its 504, its
+//! `DEADLINE_EXCEEDED` or the client's error then becomes a rejection by [`SetBy::Caller`], which is nobody's failure.
 //!
 //! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the layer
 //! around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a [`TimeoutLayer`]'s, and
 //! sends no deadline where there is none.
-//! Don't use it towards services of others: how little time you have is none of their business.
+//! Don't use it towards services of other companies: your deadlines are none of their business.
 //!
 //! # What holds for all of them
 //!
-//! A call that is ready in the same poll in which its time is up is answered. Degradations that were reported inside an
-//! answered call move up to the scope outside; those of a call that was ended are lost with it.
+//! A call that is ready in the poll in which its time is up is answered. Degradations that were reported inside an
+//! answered call move to the outer scope. Those of a call that was ended are dropped.
 //!
-//! A rejection becomes a 504 with `Cache-Control: no-store`, on gRPC a Trailers-Only answer with `grpc-status` 4, see
+//! A rejection becomes a 504 with `Cache-Control: no-store`, or for gRPC a Trailers-Only response with `grpc-status` 4: see
 //! [`HttpReject`]. Services whose response body has no `Default`, and services that don't speak HTTP, choose
 //! [`reject_as_error`](TimeoutBuilder::reject_as_error) or [`reject_with`](TimeoutBuilder::reject_with).
 //!
@@ -186,7 +184,7 @@
 //! | knob | default | allowed |
 //! |---|---|---|
 //! | [`TimeoutBuilder::limit`] | 1 s | 1 ms to 1 h |
-//! | [`TimeoutBuilder::after_upload`] | not | |
+//! | [`TimeoutBuilder::after_upload`] | off | |
 //! | [`TimeoutBuilder::cover`] | [`UntilHeaders`] | [`UntilFirstFrame`], [`UntilBodyEnd`] |
 //! | [`DeadlineBuilder::limit`] | 15 s, as Envoy's for a route | 1 ms to 24 h |
 //! | [`DeadlineBuilder::trust`] | nothing | each header once |
@@ -195,20 +193,20 @@
 //!
 //! # Cost
 //!
-//! A call that is ready at once reads no clock, makes no timer, counts no references and allocates nothing. One that isn't
-//! costs a timer, and a reading of the clock for all limits of a stack together. A request with a body costs an allocation,
-//! and two more to [watch](backstop_core::Upload) it where no layer further out does. A service that isn't ready at once
-//! costs one allocation, under the timeout and under the deadline; covering the body costs one for each response with a
-//! body. A header that is sent on is an allocation.
+//! A call that is ready at once reads no clock, makes no timer and allocates nothing. A call that is pending costs a timer,
+//! and one reading of the clock for all limits of a stack together. A request with a body costs an allocation, and two more
+//! to [watch](backstop_core::Upload) the body if no outer layer does. A service that isn't ready at once costs one
+//! allocation, under the timeout and under the deadline. Covering the body costs one allocation for each response with a
+//! body, and sending a deadline one for each header.
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call with all that it holds, and counts for nothing; so does dropping a body.
+//! Dropping the future drops the call and counts as nothing. So does dropping a body.
 //!
-//! Under the timeout a caller that gives up in `poll_ready` drops its clone of the service, and the wait with it. Where it
-//! keeps the service instead, its wait goes on for the next caller, at most until the limit has passed twice: from then
-//! on the wait counts as given up. Behind a `Buffer`, which makes one service ready for everyone, each call has the limit
-//! to itself and those behind it queue. Put the timeout around the `Buffer` to limit the time in the queue too.
+//! Under the timeout, a caller that gives up in `poll_ready` drops its clone of the service, and the wait with it. If it
+//! keeps the service, its wait goes on for the next caller, until twice the limit has passed. Inside a `Buffer`, which makes
+//! one service ready for all callers, each call has the whole limit, and the calls behind it queue. Put the timeout around
+//! the `Buffer` to limit the time in the queue too.
 //!
 //! # Telemetry
 //!
@@ -232,6 +230,7 @@
 mod deadline;
 mod header;
 mod limited;
+mod macros;
 mod propagate;
 mod settings;
 mod telemetry;

@@ -1,4 +1,4 @@
-//! What both time limits are: a call that is ended when its time is up, or isn't begun.
+//! A call with a time limit: what the timeout and the deadline have in common.
 
 use std::{
     fmt,
@@ -14,30 +14,30 @@ pin_project! {
     pub(crate) struct Limited<C> {
         #[pin]
         attempt: Attempt<C>,
-        // Why there is none. Beside it, not instead of it: in the place of the call, its few bytes would have the compiler
-        // move every call in pieces around them.
+        // Why there is no call. A field, not a variant beside the call: as a variant, it would have the compiler move every
+        // call in pieces.
         refused: Option<(Elapsed, Entered)>,
     }
 }
 
 impl<C: Call> Limited<C> {
-    /// A call that was begun in `scope`, until that one's deadline.
+    /// A call that was started in `scope`, until the scope's deadline.
     #[inline]
     pub(crate) const fn called(call: C, scope: Scope) -> Self {
         Self { attempt: Attempt::begun(call, scope), refused: None }
     }
 
-    /// No call, since its time was up before it.
+    /// No call, since no time was left.
     pub(crate) fn refused(elapsed: Elapsed) -> Self {
         Self { attempt: Attempt::none(), refused: Some((elapsed, Entered::now())) }
     }
 
-    /// When its time is up, where it has been begun.
+    /// When its time is up.
     pub(crate) fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {
         self.project().attempt.deadline()
     }
 
-    /// Polls the call, where it was begun. Its output is handed on as it is.
+    /// Polls the call, if there is one. Hands its output on as it is.
     #[inline]
     pub(crate) fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut attempt = self.project().attempt;
@@ -48,12 +48,12 @@ impl<C: Call> Limited<C> {
         polled
     }
 
-    /// Ends a call that was begun, because a limit of ours passed.
+    /// Ends the call because our limit passed.
     pub(crate) fn end(self: Pin<&mut Self>) -> Elapsed {
         self.project().attempt.end(SetBy::Us)
     }
 
-    /// Ready when the time of a call is up that is pending. What wasn't called by then is proved not to be.
+    /// Ready when the time of a pending call is up. Proves that the service wasn't called, if so.
     pub(crate) fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let this = self.project();
         match this.refused {

@@ -1,13 +1,13 @@
-//! What both time limits were told.
+//! The settings that both time limits have.
 
-use std::{fmt::DebugStruct, time::Duration};
+use std::{borrow::Cow, fmt::DebugStruct, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{Elapsed, Name, Rejection};
+use backstop_core::{ConfigError, Elapsed, Name, Reject, Rejection, polled_again};
 
 use crate::telemetry;
 
-/// A layer's settings. Every service and every future has its own: they are small, and to count references to shared ones
-/// would be most of what a call costs.
+/// A layer's settings. Every service and every future has a copy: they are small, and counting references would be most of
+/// the cost of a call.
 #[derive(Clone)]
 pub(crate) struct Settings<J> {
     pub(crate) name: Name,
@@ -16,12 +16,39 @@ pub(crate) struct Settings<J> {
 }
 
 impl<J> Settings<J> {
-    /// The rejection of a call whose time was up, told to whoever listens.
+    /// Checks the name, and that the limit is in `range`, which `allowed` describes.
+    pub(crate) fn checked(
+        name: Cow<'static, str>,
+        limit: Duration,
+        (range, allowed): (RangeInclusive<Duration>, &'static str),
+        reject: J,
+    ) -> Result<Self, ConfigError> {
+        if !range.contains(&limit) {
+            return Err(ConfigError::new("limit", format!("{limit:?}"), allowed));
+        }
+        Ok(Self { name: Name::new(name)?, limit, reject })
+    }
+
+    /// The rejection of a call that `elapsed` ended. Records it.
     pub(crate) fn rejection(&self, elapsed: Elapsed) -> Rejection {
         telemetry::rejection(&self.name, Some(self.limit), elapsed)
     }
 
-    /// Strategies may be closures, which have nothing to show.
+    /// The answer to a call that is rejected. Panics if `future` has given its answer already.
+    pub(crate) fn reject<Req, Res, E>(
+        &self,
+        context: &mut Option<J::Context>,
+        rejection: Rejection,
+        future: &'static str,
+    ) -> Result<Res, E>
+    where
+        J: Reject<Req, Res, E>,
+    {
+        let Some(context) = context.take() else { polled_again(future) };
+        self.reject.reject(context, rejection)
+    }
+
+    /// Leaves out the strategy, which may be a closure.
     pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
         f.field("name", &self.name).field("limit", &self.limit)
     }

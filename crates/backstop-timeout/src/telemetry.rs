@@ -1,4 +1,4 @@
-//! What the layers tell an operator. Nothing of a request is in it.
+//! Events and the metric. They contain nothing of a request.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use backstop_core::{Elapsed, Name, Progress, Rejection, RejectionKind, RequestFa
 
 use crate::header::{DeadlineHeader, Unreadable};
 
-/// The rejection of a call whose time was up, told to whoever listens. `limit` is the layer's own, where it has one.
+/// Makes the rejection of a call whose time was up, and records it. `limit` is the layer's own, if it has one.
 pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) -> Rejection {
     let Elapsed { set_by, progress, .. } = elapsed;
     let limit = limit.map(tracing::field::debug);
@@ -27,13 +27,13 @@ pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) 
     Rejection::new(name.clone(), RejectionKind::DeadlinePassed { set_by, progress })
 }
 
-/// The call of a request whose body failed.
+/// Records that the body of a request failed.
 pub(crate) fn upload_failed(name: &Name, failure: RequestFailure) {
     let reason = if failure == RequestFailure::TooLarge { "too-large" } else { "broken" };
     tracing::debug!(target: "backstop::timeout", %name, reason, "a request body failed");
 }
 
-/// What a caller sent in `header` can't be read, and isn't believed.
+/// Records that a caller's `header` can't be read.
 pub(crate) fn ignored(name: &Name, header: &DeadlineHeader, why: Unreadable) {
     let reason = match why {
         Unreadable::Malformed => "malformed",
@@ -48,8 +48,8 @@ mod recorder {
     pub(super) const fn exceeded(_: &super::Name) {}
 }
 
-/// Counts through the facade `metrics`. The handle is taken when it is used, so that a recorder that is installed later
-/// counts from then on. None is taken for a call that is in time.
+/// Counts through the facade `metrics`. The handle is looked up on each use, so that a recorder that is installed later
+/// counts from then on.
 #[cfg(feature = "metrics")]
 mod recorder {
     pub(super) fn exceeded(name: &super::Name) {

@@ -1,17 +1,21 @@
-//! What a deadline can be told.
+//! The settings of a deadline.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
 use super::layer::DeadlineLayer;
-use crate::header::{self, DeadlineHeader};
+use crate::{
+    header::{self, DeadlineHeader},
+    macros::define_reject_methods,
+    settings::Settings,
+};
 
 /// Envoy's for a route: "If not specified, the default is 15s" (`config.route.v3.RouteAction.timeout`).
-pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(15);
+const DEFAULT_LIMIT: Duration = Duration::from_secs(15);
 
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const ALLOWED: (RangeInclusive<Duration>, &str) =
+    (Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60), "1 ms to 24 h");
 
 /// A deadline as plain data, for [`DeadlineLayer::from_config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +23,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct DeadlineConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How long a request may take at most: 1 ms to 24 h, 15 s unless set.
+    /// See [`DeadlineBuilder::limit`].
     pub limit: Duration,
-    /// Which headers callers are believed in, besides `grpc-timeout` on gRPC requests: each once, none unless set.
+    /// See [`DeadlineBuilder::trust`]. Each header once.
     pub trust: Vec<DeadlineHeader>,
 }
 
@@ -30,6 +34,38 @@ impl DeadlineConfig {
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), limit: DEFAULT_LIMIT, trust: Vec::new() }
+    }
+}
+
+impl DeadlineLayer {
+    /// Limits each request to 15 s, or to a shorter `grpc-timeout` of a gRPC request.
+    pub fn new(name: Name) -> Self {
+        Self::with(Settings { name, limit: DEFAULT_LIMIT, reject: HttpReject::default() }, Vec::new())
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_timeout::{DeadlineHeader, DeadlineLayer};
+    ///
+    /// let deadline = DeadlineLayer::builder("edge")
+    ///     .limit(Duration::from_secs(5))
+    ///     .trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
+    ///     .build()?;
+    /// # Ok::<(), backstop_timeout::ConfigError>(())
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> DeadlineBuilder {
+        DeadlineBuilder::of(DeadlineConfig::new(name))
+    }
+
+    /// Builds the layer from plain data.
+    ///
+    /// # Errors
+    /// As [`DeadlineBuilder::build`].
+    pub fn from_config(config: DeadlineConfig) -> Result<Self, ConfigError> {
+        DeadlineBuilder::of(config).build()
     }
 }
 
@@ -42,52 +78,38 @@ pub struct DeadlineBuilder<J = HttpReject> {
 }
 
 impl DeadlineBuilder {
-    pub(crate) fn new(config: DeadlineConfig) -> Self {
+    fn of(config: DeadlineConfig) -> Self {
         Self { config, reject: HttpReject::default() }
     }
 }
 
 impl<J> DeadlineBuilder<J> {
-    /// How long a request may take at most: 1 ms to 24 h, 15 s unless set, which is Envoy's default for a route.
+    /// How long a request may take at most: 1 ms to 24 h. The default is 15 s, as Envoy's for a route.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
         self
     }
 
-    /// Believes callers in this header, too. Of all that is believed the smallest counts.
+    /// Believes callers in this header, too. The default is `grpc-timeout` on gRPC requests alone. The shortest time counts.
     ///
-    /// Trust what only your own proxies and services can set. A caller who may choose can have its requests given up
-    /// early, which is its own harm alone; but each costs work that comes to nothing.
+    /// Trust a header that only your own proxies and services can set. A caller that sets it freely can have its own
+    /// requests given up early, and each of those costs work in vain.
     pub fn trust(mut self, header: DeadlineHeader) -> Self {
         self.config.trust.push(header);
         self
     }
 
-    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> DeadlineBuilder<RejectAsError> {
-        DeadlineBuilder { config: self.config, reject: RejectAsError::new() }
-    }
+    define_reject_methods!(DeadlineBuilder<J> { config });
 
-    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F, Res, E>(self, make: F) -> DeadlineBuilder<RejectWith<F>>
-    where
-        F: Fn(Rejection) -> Result<Res, E>,
-    {
-        DeadlineBuilder { config: self.config, reject: RejectWith::new(make) }
-    }
-
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` where it is no [`Name`], for `limit` where it isn't 1 ms to 24 h, and for `trust`
-    /// where a header is in it twice.
+    /// [`ConfigError`] if `name` isn't a [`Name`], `limit` isn't 1 ms to 24 h, or `trust` has a header twice.
     pub fn build(self) -> Result<DeadlineLayer<J>, ConfigError> {
         let Self { config: DeadlineConfig { name, limit, trust }, reject } = self;
-        if !(SHORTEST..=LONGEST).contains(&limit) {
-            return Err(ConfigError::new("limit", format!("{limit:?}"), "1 ms to 24 h"));
-        }
+        let settings = Settings::checked(name, limit, ALLOWED, reject)?;
         header::check_each_once("trust", &trust)?;
-        Ok(DeadlineLayer::with(Name::new(name)?, limit, trust, reject))
+        Ok(DeadlineLayer::with(settings, trust))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{EagerCall, Elapsed, Reject, Scope, polled_again};
+use backstop_core::{EagerCall, Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -28,7 +28,7 @@ pin_project! {
     {
         #[pin]
         call: Limited<EagerCall<S, Req>>,
-        // `None` once it was given to the strategy.
+        // `None` once the call was rejected.
         context: Option<J::Context>,
         settings: Settings<J>,
     }
@@ -69,8 +69,8 @@ where
             return polled;
         }
         let elapsed = ready!(this.call.poll_limit(cx));
-        let Some(context) = this.context.take() else { polled_again("DeadlineFuture") };
-        Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)))
+        let rejection = this.settings.rejection(elapsed);
+        Poll::Ready(this.settings.reject(this.context, rejection, "DeadlineFuture"))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The service.
 //!
-//! Only the request tells what its limit is. So that a wait for the inner service is limited by it too, that wait goes on in the response future:
+//! The limit comes with the request. So that it also covers the wait for the inner service, that wait goes on in the
+//! response future:
 //!
 //! | the inner service is | `poll_ready` | `call` |
 //! |---|---|---|
 //! | ready | ready | calls it |
-//! | not ready | ready | gives it to the future, which makes it ready and then calls it; a clone takes its place |
+//! | not ready | ready | moves it into the future, which makes it ready and then calls it; a clone takes its place |
 //! | failing | fails, as it does | |
 
 use std::{
@@ -17,36 +18,23 @@ use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Sco
 use http::Request;
 use tower_service::Service;
 
-use super::{future::DeadlineFuture, layer::Trust};
-use crate::settings::Settings;
+use super::{future::DeadlineFuture, trusted::TrustedHeaders};
+use crate::{macros::define_inner_accessors, settings::Settings};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, J = HttpReject> {
     inner: S,
     is_ready: bool,
     settings: Settings<J>,
-    trust: Trust,
+    trust: TrustedHeaders,
 }
 
 impl<S, J> DeadlineService<S, J> {
-    pub(crate) const fn new(inner: S, settings: Settings<J>, trust: Trust) -> Self {
+    pub(crate) const fn new(inner: S, settings: Settings<J>, trust: TrustedHeaders) -> Self {
         Self { inner, is_ready: false, settings, trust }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    define_inner_accessors!();
 }
 
 impl<S, J, B> Service<Request<B>> for DeadlineService<S, J>

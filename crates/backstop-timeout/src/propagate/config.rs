@@ -1,27 +1,30 @@
-//! What the sending on of a deadline can be told.
+//! The settings of deadline propagation.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
-use super::layer::PropagateDeadlineLayer;
-use crate::header::{self, DeadlineHeader};
+use super::{layer::PropagateDeadlineLayer, propagation::Propagation};
+use crate::{
+    header::{self, DeadlineHeader},
+    macros::define_reject_methods,
+};
 
-/// What a service further away may use less than is left here: so that its answer, also one that tells of a deadline,
-/// still arrives in time. A round trip within a region takes a few milliseconds, and a busy scheduler as many.
-pub(crate) const DEFAULT_MARGIN: Duration = Duration::from_millis(10);
+/// Time for the response of the next service to arrive, an error included. A round trip within a region takes a few
+/// milliseconds, and a busy scheduler as many.
+const DEFAULT_MARGIN: Duration = Duration::from_millis(10);
 
 const LARGEST: Duration = Duration::from_secs(10);
 
-/// The sending on of a deadline as plain data, for [`PropagateDeadlineLayer::from_config`].
+/// Deadline propagation as plain data, for [`PropagateDeadlineLayer::from_config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PropagateDeadlineConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How much less than what is left is sent on: 0 to 10 s, 10 ms unless set.
+    /// See [`PropagateDeadlineBuilder::margin`].
     pub margin: Duration,
-    /// Which headers it is sent in, besides `grpc-timeout` on gRPC requests: each once, none unless set.
+    /// See [`PropagateDeadlineBuilder::send`]. Each header once.
     pub send: Vec<DeadlineHeader>,
 }
 
@@ -30,6 +33,38 @@ impl PropagateDeadlineConfig {
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), margin: DEFAULT_MARGIN, send: Vec::new() }
+    }
+}
+
+impl PropagateDeadlineLayer {
+    /// Sends the time that is left less 10 ms, in `grpc-timeout`, with gRPC requests only.
+    pub fn new(name: Name) -> Self {
+        Self::with(Propagation { name, margin: DEFAULT_MARGIN, send: Vec::new(), reject: HttpReject::default() })
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_timeout::{DeadlineHeader, PropagateDeadlineLayer};
+    ///
+    /// let propagate = PropagateDeadlineLayer::builder("ml_service")
+    ///     .margin(Duration::from_millis(5))
+    ///     .send(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
+    ///     .build()?;
+    /// # Ok::<(), backstop_timeout::ConfigError>(())
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> PropagateDeadlineBuilder {
+        PropagateDeadlineBuilder::of(PropagateDeadlineConfig::new(name))
+    }
+
+    /// Builds the layer from plain data.
+    ///
+    /// # Errors
+    /// As [`PropagateDeadlineBuilder::build`].
+    pub fn from_config(config: PropagateDeadlineConfig) -> Result<Self, ConfigError> {
+        PropagateDeadlineBuilder::of(config).build()
     }
 }
 
@@ -42,53 +77,41 @@ pub struct PropagateDeadlineBuilder<J = HttpReject> {
 }
 
 impl PropagateDeadlineBuilder {
-    pub(crate) fn new(config: PropagateDeadlineConfig) -> Self {
+    fn of(config: PropagateDeadlineConfig) -> Self {
         Self { config, reject: HttpReject::default() }
     }
 }
 
 impl<J> PropagateDeadlineBuilder<J> {
-    /// How much less than what is left is sent on: 0 to 10 s, 10 ms unless set.
+    /// How much is taken off the time that is left: 0 to 10 s. The default is 10 ms.
     ///
-    /// It is the time for the way back, so that the other service's answer still arrives in time. A call that has no more
-    /// left than this is refused.
+    /// The margin is for the way back, so that the other service's response arrives in time. A call with no more time left
+    /// than the margin is rejected.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.config.margin = margin;
         self
     }
 
-    /// Sends it in this header, too, on every request. None unless set: a header of this kind is for a service that
-    /// knows it.
+    /// Sends it in this header, too, with every request. The default is `grpc-timeout` with gRPC requests alone. The next
+    /// service must know the header.
     pub fn send(mut self, header: DeadlineHeader) -> Self {
         self.config.send.push(header);
         self
     }
 
-    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> PropagateDeadlineBuilder<RejectAsError> {
-        PropagateDeadlineBuilder { config: self.config, reject: RejectAsError::new() }
-    }
+    define_reject_methods!(PropagateDeadlineBuilder<J> { config });
 
-    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F, Res, E>(self, make: F) -> PropagateDeadlineBuilder<RejectWith<F>>
-    where
-        F: Fn(Rejection) -> Result<Res, E>,
-    {
-        PropagateDeadlineBuilder { config: self.config, reject: RejectWith::new(make) }
-    }
-
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` where it is no [`Name`], for `margin` where it is over 10 s, and for `send` where a
-    /// header is in it twice.
+    /// [`ConfigError`] if `name` isn't a [`Name`], `margin` is over 10 s, or `send` has a header twice.
     pub fn build(self) -> Result<PropagateDeadlineLayer<J>, ConfigError> {
         let Self { config: PropagateDeadlineConfig { name, margin, send }, reject } = self;
         if margin > LARGEST {
             return Err(ConfigError::new("margin", format!("{margin:?}"), "0 to 10 s"));
         }
         header::check_each_once("send", &send)?;
-        Ok(PropagateDeadlineLayer::with(Name::new(name)?, margin, send, reject))
+        Ok(PropagateDeadlineLayer::with(Propagation { name: Name::new(name)?, margin, send, reject }))
     }
 }
 

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::layer::Shared;
+use super::propagation::Propagation;
 use crate::telemetry;
 
 pin_project! {
@@ -37,8 +37,8 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future>,
-        // `None` where there is nothing to reject, or once that was done.
-        rejects: Option<(J::Context, Arc<Shared<J>>)>,
+        // `None` if there is nothing to reject, or once the call was rejected.
+        rejects: Option<(J::Context, Arc<Propagation<J>>)>,
     }
 }
 
@@ -48,7 +48,7 @@ pin_project! {
         Called {
             #[pin]
             future: F,
-            // When the other service gives up, where that is the caller's doing.
+            // When the other service gives up, if the caller set the deadline.
             callers_limit: Option<Instant>,
         },
         Refused { set_by: SetBy, entered: Entered },
@@ -65,19 +65,19 @@ where
         Self { state: State::Called { future, callers_limit: None }, rejects: None }
     }
 
-    /// A call whose receiver was told how long it has. Where that is the caller's doing, it gives up at `callers_limit`.
-    pub(crate) const fn told(
+    /// A call whose receiver knows how long it has. It gives up at `callers_limit`, if the caller set the deadline.
+    pub(crate) const fn limited(
         callers_limit: Option<Instant>,
         future: S::Future,
         context: J::Context,
-        shared: Arc<Shared<J>>,
+        propagation: Arc<Propagation<J>>,
     ) -> Self {
-        Self { state: State::Called { future, callers_limit }, rejects: Some((context, shared)) }
+        Self { state: State::Called { future, callers_limit }, rejects: Some((context, propagation)) }
     }
 
-    /// No call: too little is left for it.
-    pub(crate) fn refused(set_by: SetBy, context: J::Context, shared: Arc<Shared<J>>) -> Self {
-        Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some((context, shared)) }
+    /// No call: too little time is left.
+    pub(crate) fn refused(set_by: SetBy, context: J::Context, propagation: Arc<Propagation<J>>) -> Self {
+        Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some((context, propagation)) }
     }
 }
 
@@ -94,23 +94,23 @@ where
             StateProject::Called { future, callers_limit } => {
                 let result = ready!(future.poll(cx));
                 match callers_limit {
-                    // The service, or the client, gave up because it was told to: a failure of neither.
+                    // The service or the client gave up because the caller's time was up: neither has failed.
                     Some(limit) if gave_up(&result) && *limit <= Instant::now() => (SetBy::Caller, None),
                     _ => return Poll::Ready(result),
                 }
             }
             StateProject::Refused { set_by, entered } => (*set_by, Some(entered)),
         };
-        let Some((context, shared)) = this.rejects.take() else { polled_again("PropagateDeadlineFuture") };
+        let Some((context, propagation)) = this.rejects.take() else { polled_again("PropagateDeadlineFuture") };
         let progress = if refused.is_some() { Progress::NotAsked } else { Progress::Called };
-        let rejection = telemetry::rejection(&shared.name, None, Elapsed::new(set_by, progress));
-        let answer = shared.reject.reject(context, rejection);
+        let rejection = telemetry::rejection(&propagation.name, None, Elapsed::new(set_by, progress));
+        let answer = propagation.reject.reject(context, rejection);
         refused.inspect(|entered| entered.prove());
         Poll::Ready(answer)
     }
 }
 
-/// Whether a call ended as one does whose time is up: with an error, or with an answer that says so.
+/// Whether a call ended as if its time was up: with an error, or with a response that says so.
 fn gave_up<B, E>(result: &Result<Response<B>, E>) -> bool {
     result.as_ref().map_or(true, |response| {
         response.status() == StatusCode::GATEWAY_TIMEOUT
@@ -126,7 +126,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("PropagateDeadlineFuture");
         match &self.rejects {
-            Some((_, shared)) => shared.debug(&mut f),
+            Some((_, propagation)) => propagation.debug(&mut f),
             None => f.finish_non_exhaustive(),
         }
     }

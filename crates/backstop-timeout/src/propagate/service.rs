@@ -11,33 +11,21 @@ use http::{Request, Response};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{future::PropagateDeadlineFuture, layer::Shared};
+use super::{future::PropagateDeadlineFuture, propagation::Propagation};
+use crate::macros::define_inner_accessors;
 
 /// The service that [`PropagateDeadlineLayer`](crate::PropagateDeadlineLayer) makes.
 pub struct PropagateDeadline<S, J = HttpReject> {
     inner: S,
-    shared: Arc<Shared<J>>,
+    propagation: Arc<Propagation<J>>,
 }
 
 impl<S, J> PropagateDeadline<S, J> {
-    pub(crate) const fn new(inner: S, shared: Arc<Shared<J>>) -> Self {
-        Self { inner, shared }
+    pub(crate) const fn new(inner: S, propagation: Arc<Propagation<J>>) -> Self {
+        Self { inner, propagation }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    define_inner_accessors!();
 }
 
 impl<S, J, B, ResBody> Service<Request<B>> for PropagateDeadline<S, J>
@@ -57,26 +45,26 @@ where
         let Some(deadline) = scope::deadline() else {
             return PropagateDeadlineFuture::unlimited(proof::pass_through(|| self.inner.call(request)));
         };
-        let shared = Arc::clone(&self.shared);
-        let context = shared.reject.context(&request);
-        let Some(told) = shared.tell(&mut request, deadline.left()) else {
-            return PropagateDeadlineFuture::refused(deadline.set_by(), context, shared);
+        let propagation = Arc::clone(&self.propagation);
+        let context = propagation.reject.context(&request);
+        let Some(sent) = propagation.write(&mut request, deadline.left()) else {
+            return PropagateDeadlineFuture::refused(deadline.set_by(), context, propagation);
         };
-        // Before the call: whoever was told counts from then on at the earliest.
-        let callers_limit = (deadline.set_by() == SetBy::Caller).then(|| Instant::now() + told);
+        // Before the call: the next service can't start counting any earlier.
+        let callers_limit = (deadline.set_by() == SetBy::Caller).then(|| Instant::now() + sent);
         let call = proof::pass_through(|| self.inner.call(request));
-        PropagateDeadlineFuture::told(callers_limit, call, context, shared)
+        PropagateDeadlineFuture::limited(callers_limit, call, context, propagation)
     }
 }
 
 impl<S: Clone, J> Clone for PropagateDeadline<S, J> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.shared))
+        Self::new(self.inner.clone(), Arc::clone(&self.propagation))
     }
 }
 
 impl<S: fmt::Debug, J> fmt::Debug for PropagateDeadline<S, J> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.debug(f.debug_struct("PropagateDeadline").field("inner", &self.inner))
+        self.propagation.debug(f.debug_struct("PropagateDeadline").field("inner", &self.inner))
     }
 }

@@ -1,4 +1,4 @@
-//! The response body that has a time limit.
+//! A response body with a time limit.
 
 use std::{
     pin::Pin,
@@ -16,15 +16,15 @@ use super::cover::BodyLimit;
 use crate::telemetry;
 
 pin_project! {
-    /// A body until its deadline. Frames, size hint, end and errors are the inner body's; the timer is made when that is
-    /// first pending.
+    /// A body until its deadline. Frames, size hint, end and errors are the inner body's. The timer is made when the inner
+    /// body is first pending.
     pub(crate) struct LimitedBody<B> {
         // `None` once its time was up.
         inner: Option<B>,
-        // When the limit began, of head and body.
+        // When the limit of head and body started.
         began: Instant,
         deadline: Deadline,
-        // How long head and body were waited for. The rest of the time the body waited for its reader.
+        // How long we waited for head and body. For the rest of the time the body waited for its reader.
         wait: WaitTime,
         timer: Timer,
         name: Name,
@@ -53,7 +53,7 @@ impl<B: AbortBody> Body for LimitedBody<B> {
         let Some(inner) = this.inner else {
             return Poll::Ready(None);
         };
-        // The clock is read for a body that is or was pending, not for one that is read as fast as it comes.
+        // A body that is never pending reads no clock.
         if let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) {
             if this.wait.is_waiting() {
                 this.wait.stop(Instant::now());
@@ -65,7 +65,7 @@ impl<B: AbortBody> Body for LimitedBody<B> {
         }
         let until = this.deadline.instant();
         ready!(this.timer.poll_until(until, cx));
-        // A reader that was away for most of the time is no fault of the service's.
+        // If the body waited for its reader for most of the time, the service isn't to blame.
         let set_by = if this.wait.is_most_of(*this.began, until) { this.deadline.set_by() } else { SetBy::Caller };
         scope::end(set_by, || *this.inner = None);
         let rejection = telemetry::rejection(this.name, Some(*this.limit), Elapsed::new(set_by, Progress::Called));

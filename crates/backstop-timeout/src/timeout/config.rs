@@ -1,15 +1,16 @@
-//! What a timeout can be told.
+//! The settings of a timeout.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
 
 use super::{cover::UntilHeaders, layer::TimeoutLayer, upload::Begins};
+use crate::{macros::define_reject_methods, settings::Settings};
 
-pub(crate) const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
+const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
 
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const ALLOWED: (RangeInclusive<Duration>, &str) =
+    (Duration::from_millis(1)..=Duration::from_secs(60 * 60), "1 ms to 1 h");
 
 /// A timeout as plain data, for [`TimeoutLayer::from_config`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +18,9 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 pub struct TimeoutConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How long readiness, call and what else is [covered](TimeoutBuilder::cover) may take together: 1 ms to 1 h, 1 s
-    /// unless set.
+    /// See [`TimeoutBuilder::limit`].
     pub limit: Duration,
-    /// Whether the limit of a request with a body begins [after the upload](TimeoutBuilder::after_upload): not unless set.
+    /// See [`TimeoutBuilder::after_upload`].
     pub after_upload: bool,
 }
 
@@ -29,6 +29,35 @@ impl TimeoutConfig {
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), limit: DEFAULT_LIMIT, after_upload: false }
+    }
+}
+
+impl TimeoutLayer {
+    /// Ends calls after 1 s.
+    pub fn new(name: Name) -> Self {
+        Self::with(Settings { name, limit: DEFAULT_LIMIT, reject: HttpReject::default() }, Begins::default())
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_timeout::TimeoutLayer;
+    ///
+    /// let error = TimeoutLayer::builder("ml_service").limit(Duration::ZERO).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "limit is 0ns, allowed is: 1 ms to 1 h");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> TimeoutBuilder {
+        TimeoutBuilder::of(TimeoutConfig::new(name))
+    }
+
+    /// Builds the layer from plain data.
+    ///
+    /// # Errors
+    /// As [`TimeoutBuilder::build`].
+    pub fn from_config(config: TimeoutConfig) -> Result<Self, ConfigError> {
+        TimeoutBuilder::of(config).build()
     }
 }
 
@@ -42,27 +71,27 @@ pub struct TimeoutBuilder<J = HttpReject, O = UntilHeaders> {
 }
 
 impl TimeoutBuilder {
-    pub(crate) fn new(config: TimeoutConfig) -> Self {
+    fn of(config: TimeoutConfig) -> Self {
         Self { config, reject: HttpReject::default(), cover: PhantomData }
     }
 }
 
 impl<J, O> TimeoutBuilder<J, O> {
-    /// How long readiness, call and what else is [covered](TimeoutBuilder::cover) may take together: 1 ms to 1 h, 1 s
-    /// unless set.
+    /// How long a call may take, from the wait for readiness to the part of the response that is
+    /// [covered](TimeoutBuilder::cover): 1 ms to 1 h. The default is 1 s.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
         self
     }
 
-    /// The limit of a request with a body begins when the body has been sent to its end: for uploads that are streamed.
+    /// Starts the limit of a request with a body when the body has been sent to its end. For streamed uploads.
     ///
-    /// Until then it only ends a call whose service takes nothing more of the body for so long, although there is more.
-    /// It never ends a wait for the caller, however long: bound those by a [`DeadlineLayer`](crate::DeadlineLayer) at the
-    /// edge, or by the server's own timeouts. This is what Envoy's route timeout does.
+    /// Until then the limit ends a call only if the service reads nothing of the body for that long although there is
+    /// more to read. It never ends a wait for the caller: limit those with a [`DeadlineLayer`](crate::DeadlineLayer) at the
+    /// edge, or with the server's own timeouts. Envoy's route timeout does the same.
     ///
-    /// It needs an `http::Request` with a body that this layer can [watch](backstop_core::Upload::of_any), and the layer's
-    /// own answers ([`HttpReject`]). For all others the limit begins with the call.
+    /// This needs an `http::Request` with a body that the layer can [watch](backstop_core::Upload::of_any), and
+    /// [`HttpReject`]. Otherwise the limit starts with the call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -77,7 +106,7 @@ impl<J, O> TimeoutBuilder<J, O> {
         self
     }
 
-    /// How much of an answer the limit covers: [`UntilHeaders`], the default, [`UntilFirstFrame`](crate::UntilFirstFrame)
+    /// How much of the response the limit covers: [`UntilHeaders`], the default, [`UntilFirstFrame`](crate::UntilFirstFrame)
     /// or [`UntilBodyEnd`](crate::UntilBodyEnd).
     ///
     /// ```
@@ -86,36 +115,22 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// let timeout = TimeoutLayer::builder("ml_service").cover(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_timeout::ConfigError>(())
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
+    #[expect(clippy::needless_pass_by_value, reason = "only its type matters")]
     pub fn cover<O2>(self, until: O2) -> TimeoutBuilder<J, O2> {
         _ = until;
         TimeoutBuilder { config: self.config, reject: self.reject, cover: PhantomData }
     }
 
-    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> TimeoutBuilder<RejectAsError, O> {
-        TimeoutBuilder { config: self.config, reject: RejectAsError::new(), cover: PhantomData }
-    }
+    define_reject_methods!(TimeoutBuilder<J, O> { config, cover });
 
-    /// Rejects with what `make` makes of the [`Rejection`](crate::Rejection): a `Result` of the service's own types.
-    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<RejectWith<F>, O>
-    where
-        F: Fn(Rejection) -> Result<Res, E>,
-    {
-        TimeoutBuilder { config: self.config, reject: RejectWith::new(make), cover: PhantomData }
-    }
-
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` where it is no [`Name`], and for `limit` where it isn't 1 ms to 1 h.
+    /// [`ConfigError`] if `name` isn't a [`Name`] or `limit` isn't 1 ms to 1 h.
     pub fn build(self) -> Result<TimeoutLayer<J, O>, ConfigError> {
         let Self { config: TimeoutConfig { name, limit, after_upload }, reject, cover: _ } = self;
-        if !(SHORTEST..=LONGEST).contains(&limit) {
-            return Err(ConfigError::new("limit", format!("{limit:?}"), "1 ms to 1 h"));
-        }
         let begins = if after_upload { Begins::AfterUpload } else { Begins::WithCall };
-        Ok(TimeoutLayer::with(Name::new(name)?, limit, begins, reject))
+        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, reject)?, begins))
     }
 }
 

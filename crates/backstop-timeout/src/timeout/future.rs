@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Elapsed, Reject, Scope, polled_again};
+use backstop_core::{Elapsed, Reject, Scope};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -33,10 +33,10 @@ pin_project! {
     {
         #[pin]
         call: Limited<Covered<S::Future, O, S::Response>>,
-        // `None` once it was given to the strategy.
+        // `None` once the call was rejected.
         context: Option<J::Context>,
         began: O::Began,
-        // Of a request with a body. Boxed, for all others.
+        // Set for a request with a body. Boxed, so that other requests carry no room for it.
         uploading: Option<Box<Uploading>>,
         settings: Settings<J>,
     }
@@ -78,15 +78,14 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // Changed where it is: moving a response costs more than all the rest.
+        // Changed in place: moving a response costs more than everything else here.
         let mut polled = this.call.as_mut().poll_call(cx);
         if let Poll::Ready(result) = &mut polled {
             if let (Err(_), Some(uploading)) = (&result, &this.uploading)
                 && let Some(rejection) = uploading.failed(&this.settings.name)
-                && let Some(context) = this.context.take()
             {
-                // No error of the service's: the caller gets an answer that says so.
-                return Poll::Ready(this.settings.reject.reject(context, rejection));
+                // The caller's failure, not the service's: the answer says so.
+                return Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"));
             }
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
@@ -99,8 +98,8 @@ where
         O::begin(this.began);
         let Some(uploading) = this.uploading else {
             let elapsed = ready!(this.call.poll_limit(cx));
-            let Some(context) = this.context.take() else { polled_again("TimeoutFuture") };
-            return Poll::Ready(this.settings.reject.reject(context, this.settings.rejection(elapsed)));
+            let rejection = this.settings.rejection(elapsed);
+            return Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"));
         };
         uploading.start();
         let rejection = match this.call.as_mut().poll_limit(cx) {
@@ -110,13 +109,12 @@ where
             }
             Poll::Pending if uploading.begins == Begins::AfterUpload => {
                 ready!(uploading.poll_idle(this.settings.limit, cx));
-                // No wait for the caller is in that.
+                // This time includes no wait for the caller.
                 this.settings.rejection(this.call.end())
             }
             Poll::Pending => return Poll::Pending,
         };
-        let Some(context) = this.context.take() else { polled_again("TimeoutFuture") };
-        Poll::Ready(this.settings.reject.reject(context, rejection))
+        Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"))
     }
 }
 

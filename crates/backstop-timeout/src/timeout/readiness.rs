@@ -1,4 +1,4 @@
-//! How long a caller has waited for the inner service to be ready.
+//! How long a caller has waited for the inner service to become ready.
 //!
 //! | from | the inner service is | to |
 //! |---|---|---|
@@ -7,12 +7,11 @@
 //! | waiting | ready | ready after a wait |
 //! | waiting, twice the limit has passed | ready | ready at once |
 //! | waiting, the limit or the scope's deadline has passed | not ready | the same; the layer is ready, to refuse |
-//! | any | called, or spared a call that is refused | ready at once |
+//! | any | called, or not called because the call is rejected | ready at once |
 //!
-//! A wait ends at the first poll after its limit, however late that poll comes: a service that is polled rarely, or on a
-//! runtime that lags, would otherwise wait for ever. A caller that gave up its wait, but kept the service, leaves that wait
-//! behind. If the inner service is ready when it is next asked, that is all; if it isn't, one call is refused without a
-//! wait of its own.
+//! A wait ends at the first poll after its limit, however late that poll comes: otherwise a service that is polled rarely, or
+//! on a slow runtime, would wait for ever. A caller that gives up but keeps the service leaves its wait behind. Then, unless
+//! the inner service is ready at the next poll, one call is rejected without a wait of its own.
 
 use std::{
     mem,
@@ -28,9 +27,9 @@ pub(crate) enum Readiness {
     /// The inner service is ready, or was not asked yet.
     #[default]
     Ready,
-    /// It is ready, and was waited for.
+    /// The inner service is ready after a wait of this long.
     ReadyAfter(Duration),
-    /// It was not ready when it was asked. Boxed, because it is rare, and large.
+    /// The inner service was not ready. Boxed, because it is rare and large.
     Waiting(Box<Wait>),
 }
 
@@ -51,7 +50,7 @@ impl Readiness {
         }
     }
 
-    /// The inner service isn't ready. Ready once that has lasted for the limit, or the scope's deadline has passed.
+    /// The inner service isn't ready. This is ready once the wait has lasted for the limit or the scope's deadline has passed.
     pub(crate) fn poll_too_late(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Waiting(wait) => wait.poll(limit, cx),
@@ -65,8 +64,7 @@ impl Readiness {
         }
     }
 
-    /// What the call that comes now has left of its limit. Where the inner service wasn't ready in time: whose limit that
-    /// was.
+    /// How much of its limit the next call has left, or whose limit passed before the inner service was ready.
     #[inline]
     pub(crate) fn take(&mut self, limit: Duration) -> Result<Duration, SetBy> {
         match self {
@@ -90,19 +88,19 @@ impl Wait {
     #[cold]
     fn ended(&self, limit: Duration) -> Readiness {
         let waited = self.since.elapsed();
-        // Whoever waits is woken when the limit has passed. Who comes back after as long again didn't wait, and a service
-        // that is ready costs no time.
+        // A caller that waits is woken when the limit passes. After twice the limit this is another caller, which didn't
+        // wait.
         if waited >= limit * 2 { Readiness::Ready } else { Readiness::ReadyAfter(waited) }
     }
 
-    /// When it is over, and by whom.
+    /// When the wait ends, and who set that limit.
     fn limit(&self, limit: Duration) -> Deadline {
         Deadline::at(self.since + limit, SetBy::Us).narrowed_by(scope::deadline())
     }
 
     fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let until = self.limit(limit).instant();
-        // By the clock: a runtime that lags hasn't let the timer run yet.
+        // By the clock: on a slow runtime the timer may not have fired yet.
         if Instant::now() >= until {
             return Poll::Ready(());
         }

@@ -15,7 +15,7 @@ use super::{
     readiness::Readiness,
     upload::{Begins, Uploading},
 };
-use crate::settings::Settings;
+use crate::{macros::define_inner_accessors, settings::Settings};
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
 pub struct Timeout<S, J = HttpReject, O = UntilHeaders> {
@@ -31,20 +31,7 @@ impl<S, J, O> Timeout<S, J, O> {
         Self { inner, readiness: Readiness::default(), settings, begins, cover: PhantomData }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    define_inner_accessors!();
 }
 
 impl<S, J, O, Req> Service<Req> for Timeout<S, J, O>
@@ -82,7 +69,7 @@ where
         }
         let uploading = settings.reject.watch(&mut request).map(|upload| Uploading::boxed(upload, self.begins));
         let mut scope = match &uploading {
-            // The layers further in would keep to an end of this scope, which isn't known yet.
+            // Not yet: inner layers would keep to a limit that starts only after the upload.
             Some(uploading) if uploading.begins == Begins::AfterUpload => Scope::new(),
             _ => Scope::limited(Limit::new(left, SetBy::Us)),
         };

@@ -1,4 +1,4 @@
-//! A call whose request has a body: who is to blame if it fails or takes too long.
+//! A call whose request has a body: whose fault it is if the call fails or takes too long.
 
 use std::{
     task::{Context, Poll, ready},
@@ -10,17 +10,17 @@ use tokio::time::Instant;
 
 use crate::telemetry;
 
-/// From when on the limit counts where the request has a body.
+/// When the limit of a request with a body starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Begins {
-    /// From the call's first wait.
+    /// When the call is first pending.
     #[default]
     WithCall,
-    /// From the end of the body.
+    /// At the end of the body.
     AfterUpload,
 }
 
-/// The request's body, and when the call began to wait.
+/// The request's body, and when the call was first pending.
 #[derive(Debug)]
 pub(crate) struct Uploading {
     upload: Upload,
@@ -41,9 +41,9 @@ impl Uploading {
         self.began.get_or_insert_with(Instant::now);
     }
 
-    /// Ready when nothing has been read of the body for `limit`, although nobody waits for more of it.
+    /// Ready when nothing has been read of the body for `limit`, although there was more to read, or it has ended.
     ///
-    /// Looked at once in `limit`, at the earliest moment at which that may be so.
+    /// The timer fires at most once in each `limit`.
     pub(crate) fn poll_idle(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let left = limit.saturating_sub(self.upload.idle());
@@ -57,13 +57,13 @@ impl Uploading {
         }
     }
 
-    /// The rejection of a call that a limit ended, where the caller is to blame for that.
+    /// The rejection of a call that a limit ended, if that is the caller's fault.
     pub(crate) fn too_slow(&self, name: &Name, limit: Duration, elapsed: Elapsed) -> Option<Rejection> {
         let whole = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         if !self.upload.held_up(whole) {
             return None;
         }
-        // It is an elapsed limit all the same, and shows as one.
+        // Recorded as an elapsed limit, too.
         telemetry::rejection(name, Some(limit), Elapsed::new(SetBy::Caller, elapsed.progress));
         Some(Rejection::new(name.clone(), RejectionKind::RequestBody(RequestFailure::TooSlow)))
     }

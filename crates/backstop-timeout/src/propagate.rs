@@ -1,8 +1,9 @@
-//! On the way out: the next service learns how much time is left.
+//! Sends the time that is left to the next service.
 
 mod config;
 mod future;
 mod layer;
+mod propagation;
 mod service;
 
 pub use config::{PropagateDeadlineBuilder, PropagateDeadlineConfig};

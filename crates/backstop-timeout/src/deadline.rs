@@ -1,9 +1,10 @@
-//! The outermost limit: of a request as a whole, at the edge.
+//! The outermost limit, of a whole request, at the edge.
 
 mod config;
 mod future;
 mod layer;
 mod service;
+mod trusted;
 
 pub use config::{DeadlineBuilder, DeadlineConfig};
 pub use future::DeadlineFuture;

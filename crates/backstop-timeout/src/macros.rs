@@ -1,0 +1,41 @@
+//! The methods that the three layers have in common.
+
+/// The accessors of a service's field `inner`.
+macro_rules! define_inner_accessors {
+    () => {
+        /// Borrows the inner service.
+        pub const fn get_ref(&self) -> &S {
+            &self.inner
+        }
+
+        /// Borrows the inner service mutably.
+        pub const fn get_mut(&mut self) -> &mut S {
+            &mut self.inner
+        }
+
+        /// Returns the inner service.
+        pub fn into_inner(self) -> S {
+            self.inner
+        }
+    };
+}
+
+/// The methods of a builder that choose how its layer rejects, beside which it has these fields.
+macro_rules! define_reject_methods {
+    ($builder:ident<J $(, $param:ident)?> { $($field:ident),+ }) => {
+        /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+        pub fn reject_as_error(self) -> $builder<RejectAsError $(, $param)?> {
+            $builder { $($field: self.$field,)+ reject: RejectAsError::new() }
+        }
+
+        /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`](crate::Rejection).
+        pub fn reject_with<F, Res, E>(self, make: F) -> $builder<RejectWith<F> $(, $param)?>
+        where
+            F: Fn(Rejection) -> Result<Res, E>,
+        {
+            $builder { $($field: self.$field,)+ reject: RejectWith::new(make) }
+        }
+    };
+}
+
+pub(crate) use {define_inner_accessors, define_reject_methods};
