@@ -3,6 +3,7 @@
 #![cfg(not(backstop_loom))]
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+#[path = "it/support.rs"]
 mod support;
 
 use std::{

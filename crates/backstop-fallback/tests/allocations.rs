@@ -1,6 +1,7 @@
 //! What a healthy request allocates. One test, since the count is the process's.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+#[path = "it/common.rs"]
 mod common;
 
 use std::{

@@ -1,6 +1,7 @@
 //! What a log tells.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+#[path = "it/common.rs"]
 mod common;
 
 use std::{

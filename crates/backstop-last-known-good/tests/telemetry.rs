@@ -15,6 +15,7 @@ use tower::{Layer, Service, service_fn};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
+#[path = "it/support.rs"]
 mod support;
 
 use support::{Behaves, TestStore, get, request, response, send, stored};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+#[path = "it/support.rs"]
 mod support;
 
 use std::{

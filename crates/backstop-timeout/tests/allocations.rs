@@ -18,6 +18,7 @@ use http::{Request, Response, Version};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
 
+#[path = "it/scripted.rs"]
 mod scripted;
 
 use scripted::{Act, Scripted};

@@ -36,8 +36,6 @@ fn a_body_is_replayed_whole_or_not_at_all() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn retry_after_is_read_whatever_the_bytes(input in prop::collection::vec(any::<u8>(), 0..80)) {
         retry_after::holds_for(&input);

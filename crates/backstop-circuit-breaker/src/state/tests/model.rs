@@ -468,8 +468,6 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn it_does_what_a_sequential_model_does(
         settings in settings(),

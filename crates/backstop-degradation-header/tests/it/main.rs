@@ -1,0 +1,73 @@
+//! What must hold of the labels.
+//!
+//! `telemetry` is a binary of its own: while just one subscriber exists, tracing asks only the current thread's
+//! subscriber whether a new event is wanted, so a test that doesn't listen would silence one that does.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+
+use std::{convert::Infallible, time::Duration};
+
+use backstop_core::{Degradation, Freshness, Name, Reason, name, scope};
+use backstop_degradation_header::DegradationHeaderLayer;
+use http::{HeaderMap, Request, Response};
+use tower::{Layer, ServiceExt, service_fn};
+
+mod caching;
+mod inner_headers;
+mod labels;
+mod nesting;
+mod stacks;
+
+const UNKNOWN: Freshness = Freshness::Stale { age: None };
+
+fn stale(age: u64) -> Freshness {
+    Freshness::stale(Duration::from_secs(age))
+}
+
+fn from(source: Name, freshness: Freshness) -> Degradation {
+    Degradation::new(name!("items"), source, 1, Reason::CircuitOpen, freshness)
+}
+
+fn response(headers: &[(&'static str, &'static str)]) -> Response<String> {
+    let mut response = Response::builder();
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    response.body("body".to_owned()).unwrap()
+}
+
+/// What leaves `layer` when these are reported inside and the handler answers so.
+async fn answer(
+    layer: &DegradationHeaderLayer,
+    reports: &[Degradation],
+    response: Response<String>,
+) -> Response<String> {
+    let service = service_fn(|response: Response<String>| async {
+        reports.iter().cloned().for_each(scope::report);
+        Ok::<_, Infallible>(response)
+    });
+    layer.layer(service).oneshot(response).await.unwrap()
+}
+
+/// As [`answer`], with the default layer, and of an answer without headers of its own.
+async fn labelled(reports: &[Degradation]) -> HeaderMap {
+    answer(&DegradationHeaderLayer::new(), reports, response(&[])).await.into_parts().0.headers
+}
+
+/// All fields of a name, as one list.
+fn field(headers: &HeaderMap, name: &str) -> Option<String> {
+    let fields: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+    (!fields.is_empty()).then(|| fields.join(" | "))
+}
+
+fn source(headers: &HeaderMap) -> Option<String> {
+    field(headers, "x-fallback-source")
+}
+
+fn freshness(headers: &HeaderMap) -> Option<String> {
+    field(headers, "x-data-freshness")
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}

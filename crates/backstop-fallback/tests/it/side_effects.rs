@@ -1,0 +1,198 @@
+//! What isn't done twice by accident.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::{future::pending, io, time::Duration};
+
+use crate::common::*;
+use axum::{body::Body, response::Response};
+use backstop_core::{
+    CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, client, name, proof::Entered,
+};
+use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use http::{Request, request::Parts};
+use tower::{Layer, ServiceExt, service_fn};
+
+/// An amount.
+type Payment = u32;
+
+fn refused() -> BoxError {
+    io::Error::from(io::ErrorKind::ConnectionRefused).into()
+}
+
+fn lost() -> BoxError {
+    io::Error::from(io::ErrorKind::ConnectionReset).into()
+}
+
+/// Charges at a first acquirer, whose client fails of that; else at a second one; else queues.
+fn payments(failing: fn() -> BoxError) -> FallbackChainBuilder<Payment, &'static str> {
+    FallbackChain::builder("payments")
+        .total(TOTAL)
+        .provider(Provider::service(name!("acquirer"), client(service_fn(move |_| async move { Err(failing()) }))))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .provider(Provider::from_fn(name!("queue"), |_| async { "queued" }).even_if_processed())
+}
+
+#[tokio::test]
+async fn a_handlers_payment_is_charged_else_queued_and_never_charged_twice() {
+    for (failing, expected) in [(lost as fn() -> BoxError, "queued"), (refused, "charged elsewhere")] {
+        let chain = payments(failing).repeat_only_if(|_| false).build().unwrap();
+        assert_eq!(chain.execute(999).await.unwrap().value, expected);
+    }
+    // Unless told otherwise a chain in a handler takes its requests for safe to repeat.
+    assert_eq!(payments(lost).build().unwrap().execute(999).await.unwrap().value, "charged elsewhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handlers_payment_whose_time_is_up_may_have_been_made() {
+    let chain = FallbackChain::<Payment, &str>::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_| pending::<&str>()))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .repeat_only_if(|_| false)
+        .build()
+        .unwrap();
+    let failed = chain.execute(999).await.unwrap_err().to_string();
+    assert_eq!(failed, "all providers of payments failed: acquirer (timeout), second_acquirer (not-eligible)");
+}
+
+#[tokio::test]
+async fn a_default_is_given_though_a_payment_may_have_been_made() {
+    let chain = payments(lost).repeat_only_if(|_| false).fail_safe("ask us tomorrow").build().unwrap();
+    assert_eq!(chain.execute(999).await.value, "queued");
+    let chain = FallbackChain::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_: Payment| async { Err::<&str, _>(lost()) }))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        .repeat_only_if(|_| false)
+        .fail_safe("ask us tomorrow");
+    assert_eq!(chain.build().unwrap().execute(999).await.value, "ask us tomorrow");
+}
+
+#[tokio::test]
+async fn a_handlers_payment_is_never_forced_to_another_provider() {
+    let chain = FallbackChain::builder("payments")
+        .provider(Provider::from_fn(name!("acquirer"), |_: Payment| async { "charged" }))
+        .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+        // Without an amount, nothing is charged.
+        .repeat_only_if(|payment| *payment == 0)
+        .build()
+        .unwrap();
+    chain.handle().forced("second_acquirer", 1.0).unwrap();
+    assert_eq!(chain.execute(999).await.unwrap().value, "charged");
+    assert_eq!(chain.execute(0).await.unwrap().value, "charged elsewhere");
+}
+
+#[tokio::test]
+async fn http_requests_in_a_handler_are_judged_by_their_method_where_that_is_asked_for() {
+    let chain = FallbackChain::<Request<()>, &str>::builder("payments")
+        .provider(Provider::from_fn(name!("live"), |_| async { Err::<&str, _>(lost()) }))
+        .provider(Provider::from_fn(name!("replica"), |_| async { "replica" }))
+        .repeat_only_if(|request| RequestFacts::of(request).is_idempotent())
+        .build()
+        .unwrap();
+    assert_eq!(chain.execute(Request::get("/").body(()).unwrap()).await.unwrap().value, "replica");
+    let failed = chain.execute(Request::post("/").body(()).unwrap()).await.unwrap_err();
+    assert_eq!(failed.failures()[1].reason, Reason::NotEligible);
+}
+
+#[tokio::test]
+async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
+    let chain = payments(lost).repeat_only_if(|_| false).build().unwrap();
+    let layer = FallbackLayer::builder("primary", chain)
+        .classify_fn(|result: Result<&&str, _>| if result.is_ok() { Outcome::success() } else { Outcome::failure() })
+        .clone_requests()
+        .discard_replaced()
+        .reject_as_error()
+        .build()
+        .unwrap();
+    layer.handle().forced("second_acquirer", 1.0).unwrap();
+    let well = layer.layer(service_fn(|_: Payment| async { Ok::<_, BoxError>("charged") }));
+    assert_eq!(well.oneshot(999).await.unwrap(), "charged");
+    let broken = layer.layer(service_fn(|_: Payment| async { Err::<&str, _>(lost()) }));
+    assert_eq!(broken.oneshot(999).await.unwrap(), "queued");
+}
+
+fn open() -> BoxError {
+    let kind = RejectionKind::CircuitOpen(CircuitState::Open);
+    Rejection::new(name!("acquirer"), kind).with_retry_after(Some(Duration::from_secs(7))).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_proves_counts_in_a_handler_too_and_what_a_function_gives_does_not() {
+    let refusing = service_fn(|_: Payment| {
+        let entered = Entered::now();
+        async move {
+            entered.prove();
+            Err::<&str, _>(open())
+        }
+    });
+    let acquire = move |_| async move { Err::<&str, _>(open()) };
+    let acquire_by_service = move |payment| refusing.oneshot(payment);
+    for (acquirer, expected) in [
+        (Provider::service(name!("acquirer"), refusing), "charged elsewhere"),
+        (Provider::from_fn(name!("acquirer"), acquire), "queued"),
+        (Provider::from_fn(name!("acquirer"), acquire_by_service), "queued"),
+    ] {
+        let chain = FallbackChain::builder("payments")
+            .provider(acquirer)
+            .provider(Provider::from_fn(name!("second_acquirer"), |_| async { "charged elsewhere" }))
+            .provider(Provider::from_fn(name!("queue"), |_| async { "queued" }).even_if_processed())
+            .repeat_only_if(|_| false)
+            .build()
+            .unwrap();
+        assert_eq!(chain.execute(999).await.unwrap().value, expected);
+    }
+    let chain =
+        FallbackChain::<Payment, &str>::builder("payments").provider(Provider::from_fn(name!("acquirer"), acquire));
+    let failed = chain.build().unwrap().execute(999).await.unwrap_err();
+    assert_eq!(failed.retry_after(), Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_request_that_is_never_to_be_repeated_is_made_nowhere_else_whatever_its_method() {
+    let ask = |method: &'static str, failing: fn() -> BoxError| {
+        let other = Provider::from_fn(name!("other"), |_: Req| async { Response::new(Body::from("made elsewhere")) });
+        let queue = Provider::from_fn(name!("queue"), |_: Req| async { Response::new(Body::from("queued")) });
+        let chain =
+            FallbackChain::builder("chain").provider(other).provider(queue.even_if_processed()).build().unwrap();
+        let broken = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
+        let request = Request::builder().method(method).extension(Repeat::Never).body(Body::from("a body")).unwrap();
+        async move { text(FallbackLayer::new(name!("primary"), chain).layer(broken).oneshot(request).await.unwrap()).await }
+    };
+    for method in ["GET", "PUT", "POST"] {
+        assert_eq!(ask(method, lost).await, "queued", "{method}");
+        assert_eq!(ask(method, refused).await, "made elsewhere", "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_only_reads_leaves_what_may_have_been_processed_as_it_was() {
+    let missing = || Provider::head(name!("stored"), |_: Parts| async { Err::<Response, _>("nothing is stored") });
+    let hung = || Provider::head(name!("stored"), |_: Parts| pending::<Response>());
+    let broken = || Provider::from_fn(name!("search"), |_: Req| async { status(503) });
+    let ask = |stored: Provider<Req, Response>, failing: fn() -> BoxError| {
+        let other = Provider::from_fn(name!("other"), |_: Req| async { Response::new(Body::from("made elsewhere")) });
+        let queue = says(name!("queue")).even_if_processed();
+        let chain = FallbackChain::builder("chain").provider(stored).provider(other).provider(queue).build().unwrap();
+        let primary = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
+        async move {
+            text(FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay")).await.unwrap()).await
+        }
+    };
+    for stored in [missing, hung, broken] {
+        assert_eq!(ask(stored().only_reads(), refused).await, "made elsewhere", "nothing has processed it");
+        // A head may be all there is of a request, so who has it may process it.
+        assert_eq!(ask(stored(), refused).await, "queue", "who knows what the first one did");
+        assert_eq!(ask(stored().only_reads().even_if_processed(), lost).await, "queue", "the primary may have");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_only_reads_is_asked_after_what_may_have_been_processed_only_if_it_is_for_that() {
+    let ask = |stored: Provider<Req, Response>| {
+        let chain = FallbackChain::builder("chain").provider(stored).build().unwrap();
+        let primary = service_fn(|_: Req| async { Err::<Response, _>(lost()) });
+        FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay"))
+    };
+    // Its answer would be about something else than what was asked for.
+    assert!(ask(says(name!("stored")).only_reads()).await.is_err());
+    assert!(ask(says(name!("stored")).only_reads().even_if_processed()).await.is_ok());
+}

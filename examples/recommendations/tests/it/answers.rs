@@ -1,0 +1,204 @@
+//! What a caller of the app gets, while all is well and while it isn't.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
+
+use crate::common::{App, until, upstream};
+use axum::Router;
+use http::{HeaderMap, Method, StatusCode};
+use recommendations::Config;
+use serde_json::json;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn a_healthy_answer_is_ten_items_from_the_ml_service_without_labels() {
+    let app = App::start().await;
+    let answer = app.recommend("ada").await;
+    answer.assert_from("ml_service");
+    let body = answer.json();
+    let items = body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 10);
+    for item in items {
+        assert!(item["id"].is_string() && item["name"].is_string() && item["score"].is_f64(), "{item}");
+    }
+    assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+}
+
+#[tokio::test]
+async fn recommendations_are_the_users_own() {
+    let app = App::start().await;
+    let [ada, grace] = [app.recommend("ada").await.json(), app.recommend("grace").await.json()];
+    assert_ne!(ada["items"], grace["items"]);
+    assert_eq!(ada["items"], app.recommend("ada").await.json()["items"]);
+}
+
+#[tokio::test]
+async fn head_answers_as_get_does_but_for_the_body() {
+    let app = App::start().await;
+    app.recommend("ada").await.assert_from("ml_service");
+    app.fail("ml").await;
+    for path in ["/api/recommendations/ada", "/api/recommendations/grace", "/health", "/livez"] {
+        let (get, head) = (app.get(path).await, app.method(Method::HEAD, path).await);
+        assert_eq!(head.status, StatusCode::OK);
+        assert!(head.body.is_empty());
+        for name in ["content-type", "cache-control", "x-fallback-source", "x-data-freshness"] {
+            assert_eq!(head.header(name), get.header(name), "{name} of {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_user_served_before_gets_the_last_good_answer_when_ml_fails() {
+    let app = App::start().await;
+    let good = app.recommend("ada").await;
+    app.fail("ml").await;
+    let old = app.recommend("ada").await;
+    old.assert_from("cached");
+    assert_eq!(old.json()["items"], good.json()["items"]);
+}
+
+#[tokio::test]
+async fn a_stale_answer_tells_its_true_age() {
+    let app = App::start().await;
+    let before = Instant::now();
+    app.recommend("ada").await.assert_from("ml_service");
+    let after = Instant::now();
+    app.fail("ml").await;
+    // It was remembered between `before` and `after`, and is asked for until its age can't be mistaken for a constant.
+    until("an age of 2 s", || async {
+        let at_least = after.elapsed().as_secs();
+        let answer = app.recommend("ada").await;
+        let at_most = before.elapsed().as_secs();
+        answer.assert_from("cached");
+        let age = answer.age().unwrap();
+        assert!((at_least..=at_most).contains(&age), "{age} is not in {at_least}..={at_most}");
+        (age >= 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_good_answer_makes_what_is_remembered_young_again() {
+    let app = App::start().await;
+    app.recommend("ada").await.assert_from("ml_service");
+    app.fail("ml").await;
+    until("an age of 1 s", || async { (app.recommend("ada").await.age()? >= 1).then_some(()) }).await;
+    app.mend("ml").await;
+    let refreshed = until("ml is asked again", || async {
+        let before = Instant::now();
+        (app.recommend("ada").await.source() == "ml_service").then_some(before)
+    })
+    .await;
+    app.fail("ml").await;
+    let answer = app.recommend("ada").await;
+    answer.assert_from("cached");
+    assert!(answer.age().unwrap() <= refreshed.elapsed().as_secs());
+}
+
+#[tokio::test]
+async fn a_new_user_gets_what_is_popular_when_ml_fails() {
+    let app = App::start().await;
+    app.fail("ml").await;
+    let answer = app.recommend("grace").await;
+    answer.assert_from("popular_items");
+    assert_eq!(answer.json()["items"].as_array().unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn a_new_user_gets_bestsellers_when_the_catalog_fails_too() {
+    let app = App::start().await;
+    app.recommend("ada").await.assert_from("ml_service");
+    app.fail("ml").await;
+    app.fail("catalog").await;
+    app.recommend("grace").await.assert_from("static_bestsellers");
+    app.recommend("ada").await.assert_from("cached");
+}
+
+#[tokio::test]
+async fn a_failing_catalog_alone_shows_nowhere() {
+    let app = App::start().await;
+    app.fail("catalog").await;
+    app.recommend("ada").await.assert_from("ml_service");
+}
+
+#[tokio::test]
+async fn one_users_remembered_answer_never_goes_to_another() {
+    let app = App::start().await;
+    let ada = app.recommend("ada").await.json()["items"].clone();
+    app.fail("ml").await;
+    // Names that a key could be mistaken for, or normalised to.
+    for other in ["Ada", "ADA", "ada-", "ad", "adaa", "_ada", "grace"] {
+        let answer = app.recommend(other).await;
+        answer.assert_from("popular_items");
+        assert_ne!(answer.json()["items"], ada, "{other}");
+    }
+    app.recommend("ada").await.assert_from("cached");
+}
+
+#[tokio::test]
+async fn less_than_the_best_answer_is_never_remembered() {
+    let app = App::start().await;
+    app.fail("ml").await;
+    for _ in 0..3 {
+        app.recommend("grace").await.assert_from("popular_items");
+    }
+}
+
+#[tokio::test]
+async fn any_answer_of_an_upstream_that_is_no_recommendation_is_a_failure_of_it() {
+    for wrong in [
+        json!({ "items": [] }),
+        json!({ "items": null }),
+        json!({ "items": [{ "id": 1, "name": "x", "score": 0.5 }] }),
+        json!({}),
+        json!([]),
+    ] {
+        let ml = upstream(Router::new().fallback({
+            let wrong = wrong.clone();
+            async move || axum::Json(wrong)
+        }))
+        .await;
+        let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
+        let answer = app.recommend("ada").await;
+        assert_eq!(answer.source(), "popular_items", "{wrong}");
+        answer.assert_honest();
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_ten_items_are_shown() {
+    let many: Vec<_> =
+        (0..25).map(|n| json!({ "id": format!("p{n}"), "name": "thing", "score": 0.5, "extra": n })).collect();
+    let ml = upstream(Router::new().fallback(async move || axum::Json(json!({ "items": many })))).await;
+    let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
+    let body = app.recommend("ada").await.json();
+    assert_eq!(body["source"], "ml_service");
+    assert_eq!(body["items"].as_array().unwrap().len(), 10);
+    assert_eq!(body["items"][0], json!({ "id": "p0", "name": "thing", "score": 0.5 }));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_a_failure() {
+    let mut long = json!({ "items": [{ "id": "p1", "name": "thing", "score": 0.5 }] }).to_string();
+    long.push_str(&" ".repeat(1024 * 1024));
+    let ml = upstream(Router::new().fallback(async move || long)).await;
+    let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
+    app.recommend("ada").await.assert_from("popular_items");
+}
+
+#[tokio::test]
+async fn an_upstream_is_told_how_long_its_answer_is_waited_for() {
+    let told = async |headers: HeaderMap| {
+        let wait = headers["x-envoy-expected-rq-timeout-ms"].to_str().unwrap().to_owned();
+        axum::Json(json!({ "items": [{ "id": "p1", "name": wait, "score": 0.5 }] }))
+    };
+    let ml = upstream(Router::new().fallback(told)).await;
+    let app = App::with(Config { ml_url: Some(ml.parse().unwrap()), ..Config::on_free_ports() }).await;
+    let answer = app.recommend("ada").await;
+    answer.assert_from("ml_service");
+    let wait: u64 = answer.json()["items"][0]["name"].as_str().unwrap().parse().unwrap();
+    assert!((1..=80).contains(&wait), "an attempt has 90 ms, less 10 for the way back: {wait}");
+}

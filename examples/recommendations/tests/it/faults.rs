@@ -1,0 +1,218 @@
+//! Every kind of fault, on either or both upstreams: each request is answered in time and labelled right, and service
+//! returns when the fault goes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::common::{ATTEMPT, App, WAIT, until};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval};
+
+const BOTH: [&str; 2] = ["ml", "catalog"];
+
+/// A user that nobody has heard of.
+fn somebody_new() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("new-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What a new user gets, and one who was served before.
+fn best_left(failing: &[&str]) -> [&'static str; 2] {
+    match (failing.contains(&"ml"), failing.contains(&"catalog")) {
+        (false, _) => ["ml_service", "ml_service"],
+        (true, false) => ["popular_items", "cached"],
+        (true, true) => ["static_bestsellers", "cached"],
+    }
+}
+
+/// Lets every request to these upstreams fail, and shows that all is as promised, then and afterwards.
+#[expect(clippy::print_stdout, reason = "`--nocapture` shows how fast it was")]
+async fn withstands(fault: Value) {
+    for failing in [&["ml"][..], &["catalog"], &BOTH] {
+        let app = App::start().await;
+        app.recommend("known").await.assert_from("ml_service");
+        for upstream in failing {
+            app.set_fault(upstream, fault.clone()).await;
+        }
+
+        // First while the circuits are closed, then while they are open, and while they probe in vain.
+        let [new, known] = best_left(failing);
+        let mut slowest = Duration::ZERO;
+        let until_probed_twice = Instant::now() + 2 * (WAIT + ATTEMPT);
+        while Instant::now() < until_probed_twice {
+            for (user, source) in [(somebody_new().as_str(), new), ("known", known)] {
+                let answer = app.recommend(user).await;
+                answer.assert_from(source);
+                slowest = slowest.max(answer.took);
+            }
+        }
+        println!("{fault} on {failing:?}: the slowest answer took {slowest:?}");
+
+        // The catalog first, so that it is seen to be back.
+        if failing == BOTH {
+            app.mend("catalog").await;
+            recovers(&app, "popular_items").await;
+        }
+        for upstream in failing {
+            app.mend(upstream).await;
+        }
+        recovers(&app, "ml_service").await;
+    }
+}
+
+/// Whoever asks later than an attempt and the circuit's wait from now is answered by `source`, at the second probe at the
+/// latest. Nothing but traffic is needed for that.
+async fn recovers(app: &App, source: &str) {
+    let latest = Instant::now() + ATTEMPT + WAIT;
+    let mut misses = 0;
+    loop {
+        let begun = Instant::now();
+        let answer = app.recommend(&somebody_new()).await;
+        answer.assert_honest();
+        if answer.source() == source {
+            break;
+        }
+        misses += usize::from(begun > latest);
+        assert!(misses < 2, "not back {:?} after it should have been", latest.elapsed());
+    }
+    // And stays, with a closed circuit.
+    until("the circuit closes", || async {
+        app.recommend(&somebody_new()).await.assert_honest();
+        (app.circuit(source).await["state"] == "closed").then_some(())
+    })
+    .await;
+    app.recommend(&somebody_new()).await.assert_from(source);
+}
+
+#[tokio::test]
+async fn an_error_status_is_withstood() {
+    withstands(json!({ "fault": "status" })).await;
+    withstands(json!({ "fault": "status", "status": 500 })).await;
+}
+
+#[tokio::test]
+async fn a_client_error_status_is_withstood() {
+    withstands(json!({ "fault": "status", "status": 404 })).await;
+}
+
+#[tokio::test]
+async fn latency_is_withstood() {
+    withstands(json!({ "fault": "latency" })).await;
+    withstands(json!({ "fault": "latency", "latency_ms": 5000 })).await;
+}
+
+#[tokio::test]
+async fn latency_that_an_attempt_has_time_for_is_no_fault() {
+    let app = App::start().await;
+    app.set_fault("ml", json!({ "fault": "latency", "latency_ms": 20 })).await;
+    let answer = app.recommend("ada").await;
+    answer.assert_from("ml_service");
+    assert!(answer.took >= Duration::from_millis(20));
+}
+
+#[tokio::test]
+async fn a_hang_is_withstood() {
+    withstands(json!({ "fault": "hang" })).await;
+}
+
+#[tokio::test]
+async fn a_reset_is_withstood() {
+    withstands(json!({ "fault": "reset" })).await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_withstood() {
+    withstands(json!({ "fault": "refuse" })).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_withstood() {
+    withstands(json!({ "fault": "truncate" })).await;
+}
+
+/// Not every request fails, so nothing is known of a single one but that its answer is honest and in time.
+#[tokio::test]
+async fn faults_that_come_and_go_are_withstood() {
+    for fault in ["status", "latency", "hang", "reset", "refuse", "truncate"] {
+        let app = App::start().await;
+        for upstream in BOTH {
+            app.set_fault(upstream, json!({ "fault": fault, "rate": 0.5 })).await;
+        }
+        for _ in 0..20 {
+            app.recommend(&somebody_new()).await.assert_honest();
+            app.recommend("known").await.assert_honest();
+        }
+        for upstream in BOTH {
+            app.mend(upstream).await;
+        }
+        recovers(&app, "ml_service").await;
+    }
+}
+
+/// A crowd that comes at once waits no longer than one caller does, and wears nothing out.
+#[tokio::test]
+async fn a_crowd_is_served_in_time_while_both_upstreams_hang() {
+    let app = std::sync::Arc::new(App::start().await);
+    for upstream in BOTH {
+        app.set_fault(upstream, json!({ "fault": "hang" })).await;
+    }
+    let mut crowd = JoinSet::new();
+    for _ in 0..50 {
+        let app = app.clone();
+        crowd.spawn(async move { app.recommend(&somebody_new()).await });
+    }
+    while let Some(answer) = crowd.join_next().await {
+        answer.unwrap().assert_from("static_bestsellers");
+    }
+    for upstream in BOTH {
+        app.mend(upstream).await;
+    }
+    recovers(&app, "ml_service").await;
+}
+
+/// Callers who leave while an upstream hangs leave nothing behind that keeps service from returning.
+#[tokio::test]
+async fn callers_who_give_up_wedge_nothing() {
+    let app = App::start().await;
+    app.set_fault("ml", json!({ "fault": "hang" })).await;
+    let began = Instant::now();
+    let mut pace = interval(Duration::from_millis(10));
+    while began.elapsed() < 2 * WAIT {
+        // Sooner than the first attempt's end, also when the call is a probe.
+        let patience = Duration::from_millis(30);
+        let _ = tokio::time::timeout(patience, app.recommend(&somebody_new())).await;
+        pace.tick().await;
+    }
+    app.mend("ml").await;
+    recovers(&app, "ml_service").await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_nobody_asks_is_found_well_again() {
+    let app = App::start().await;
+    for upstream in BOTH {
+        app.fail(upstream).await;
+    }
+    until("both circuits open", || async {
+        app.recommend(&somebody_new()).await.assert_from("static_bestsellers");
+        let states = [app.circuit("ml_service").await, app.circuit("popular_items").await];
+        states.iter().all(|circuit| circuit["state"] != "closed").then_some(())
+    })
+    .await;
+    for upstream in BOTH {
+        app.mend(upstream).await;
+    }
+    // The traffic goes to `ml` only, and yet both are reported to be well.
+    until("healthy", || async {
+        app.recommend(&somebody_new()).await.assert_honest();
+        (app.health().await["status"] == "healthy").then_some(())
+    })
+    .await;
+}

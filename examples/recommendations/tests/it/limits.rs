@@ -1,0 +1,63 @@
+//! What bounds a request: how long its caller waits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of a test may fail it, as the test itself may"
+)]
+
+use crate::common::{Answer, App, WAIT, body, until};
+use backstop::DeadlineHeader;
+use http::Request;
+use recommendations::Config;
+use serde_json::json;
+
+/// Asks as a proxy does that tells how long its caller waits.
+async fn ask_within(app: &App, millis: &str) -> Answer {
+    let uri = format!("http://{}/api/recommendations/ada", app.running.app());
+    let request = Request::get(uri).header("x-envoy-expected-rq-timeout-ms", millis);
+    app.send(request.body(body("")).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_caller_in_a_hurry_has_the_best_that_there_is_time_for_and_opens_no_circuit() {
+    let trusted_deadline = Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
+    let app = App::with(Config { trusted_deadline, circuit_wait: WAIT, ..Config::on_free_ports() }).await;
+    for upstream in ["ml", "catalog"] {
+        app.set_fault(upstream, json!({ "fault": "hang" })).await;
+    }
+    // Two attempts each: more failures than open a circuit.
+    for _ in 0..8 {
+        ask_within(&app, "40").await.assert_from("static_bestsellers");
+    }
+    for circuit in ["ml_service", "popular_items"] {
+        let circuit = app.circuit(circuit).await;
+        assert_eq!((&circuit["state"], &circuit["counts"]["failures"]), (&json!("closed"), &json!(0)), "{circuit}");
+    }
+    // An attempt alone takes longer, while the circuits are closed, and the chain has one at each upstream.
+    until("it takes no longer than that", || async {
+        (ask_within(&app, "40").await.json()["latency_ms"].as_f64().unwrap() <= 40.0).then_some(())
+    })
+    .await;
+
+    // Of who is in no hurry, or tells no time, the same calls count.
+    for millis in ["15000", "0", "soon"] {
+        app.act("ml_service", "reset").await;
+        for _ in 0..5 {
+            ask_within(&app, millis).await.assert_from("static_bestsellers");
+        }
+        assert_eq!(app.circuit("ml_service").await["state"], "open", "{millis}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_tells_a_time_is_not_believed_unless_the_operator_says_so() {
+    let app = App::start().await;
+    app.set_fault("ml", json!({ "fault": "hang" })).await;
+    // Believed, it would leave no time for the second source, and its calls would count as nothing.
+    for _ in 0..3 {
+        ask_within(&app, "1").await.assert_from("popular_items");
+    }
+    let circuit = app.circuit("ml_service").await;
+    assert!(circuit["counts"]["failures"].as_u64().unwrap() > 0, "{circuit}");
+}

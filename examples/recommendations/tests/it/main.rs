@@ -1,0 +1,13 @@
+//! What the app promises.
+
+mod admin_chaos;
+mod admin_guard;
+mod answers;
+mod binary;
+mod circuits;
+mod common;
+mod faults;
+mod limits;
+mod requests;
+mod shutdown;
+mod upstream;

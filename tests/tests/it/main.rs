@@ -1,0 +1,38 @@
+//! The layers together.
+//!
+//! Two binaries are their own. `hostile_input` starts itself under valgrind, which counts its instructions.
+//! `unread_reports` listens to tracing, which asks only the current thread's subscriber whether a new event is wanted while
+//! just one exists: a test that doesn't listen would silence one that does.
+
+mod axum_connections;
+mod axum_surroundings;
+mod bulkhead_composition;
+mod bulkhead_sockets;
+mod composition;
+mod composition_labels;
+mod composition_recovery;
+mod composition_time;
+mod deadline_bodies;
+mod deadline_hurry;
+mod deadline_travels;
+mod fault_matrix;
+mod grpc_web;
+mod healing;
+mod hung_calls;
+mod hyper_client;
+mod last_known_good_chain;
+mod last_known_good_isolation;
+mod last_known_good_sockets;
+mod last_known_values;
+mod many_callers;
+mod polled_again;
+mod proof;
+mod proof_stacks;
+mod retry_http1;
+mod retry_http2;
+mod tonic_channel;
+mod tonic_channel_shapes;
+mod tonic_server;
+mod tower_readiness;
+mod tower_surroundings;
+mod uploads;
