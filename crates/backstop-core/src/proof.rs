@@ -173,17 +173,20 @@ impl Current {
 ///
 /// The call in between is made outside of any access to the thread-local: what passes through one is moved, and moving a
 /// future costs more than all of this.
+#[derive(Debug)]
 struct Opened {
     outer: u64,
     entered: u32,
 }
 
 impl Opened {
+    #[inline]
     fn frame(frame: u64) -> Self {
         CURRENT.with(|current| current.open(frame))
     }
 
     /// How many things of ours have been entered in the frame.
+    #[inline]
     fn has_entered(&self) -> u32 {
         CURRENT.with(|current| current.entered.get())
     }
@@ -371,29 +374,20 @@ impl Frame {
     /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
     #[inline]
     pub fn call<R>(&mut self, call: impl FnOnce() -> R) -> R {
-        /// Gives up the number where not exactly one thing was entered.
-        struct OnlyOne<'a> {
-            call: &'a mut u64,
-            opened: Opened,
-        }
+        let _calling = self.calling();
+        call()
+    }
 
-        impl Drop for OnlyOne<'_> {
-            #[inline]
-            fn drop(&mut self) {
-                if self.opened.has_entered() != 1 {
-                    *self.call = NONE;
-                }
-            }
-        }
-
+    /// As [`call`](Self::call), from here until the guard is dropped: a request that is moved into a closure is copied.
+    #[inline]
+    pub fn calling(&mut self) -> Calling<'_> {
         self.begin();
         let (number, opened) = CURRENT.with(|current| {
             let number = current.next_frame();
             (number, current.open(number))
         });
         self.call = number;
-        let _only_one = OnlyOne { call: &mut self.call, opened };
-        call()
+        Calling { call: &mut self.call, opened }
     }
 
     /// Runs `call`, of which nothing is believed, instead of [`call`](Self::call).
@@ -448,6 +442,24 @@ impl Frame {
     pub fn pass_on(&self) {
         if !self.may_be_processed && !self.is_running {
             self.entered.prove();
+        }
+    }
+}
+
+/// A frame's call that is being made, see [`Frame::calling`].
+#[derive(Debug)]
+#[must_use = "the inner service is called before this is dropped"]
+pub struct Calling<'a> {
+    call: &'a mut u64,
+    opened: Opened,
+}
+
+/// Gives up the number if not exactly one thing was entered.
+impl Drop for Calling<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.opened.has_entered() != 1 {
+            *self.call = NONE;
         }
     }
 }

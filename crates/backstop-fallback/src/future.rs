@@ -24,7 +24,7 @@ use std::{
 use backstop_core::{
     Attempt, Classify, CopyRequest, Degradation, EagerCall, Elapsed, KeepAnswer, Limit, Reject, Rejection,
     RejectionKind, Scope, SetBy, polled_again,
-    proof::{self, Frame},
+    proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -126,7 +126,11 @@ where
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
             let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
-            let call = scope.enter(|| proof::pass_through(|| EagerCall::begin(primary, is_ready, request)));
+            let call = {
+                let _entered = scope.entered();
+                let _pass = PassThrough::begin();
+                EagerCall::begin(primary, is_ready, request)
+            };
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
         }
@@ -152,8 +156,11 @@ where
             };
         }
         let mut scope = spare.scope();
-        let begin = || EagerCall::begin(primary, is_ready, request);
-        let call = scope.enter(|| spare.frame.call(begin));
+        let call = {
+            let _entered = scope.entered();
+            let _calling = spare.frame.calling();
+            EagerCall::begin(primary, is_ready, request)
+        };
         Self { state: State::Primary { attempt: Attempt::begun(call, scope), spare: Some(spare) } }
     }
 }

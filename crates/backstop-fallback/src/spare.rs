@@ -44,6 +44,7 @@ where
 pub(crate) struct Around(Option<Option<Limit>>);
 
 impl Around {
+    #[inline]
     pub(crate) fn now() -> Self {
         Self(scope::limit())
     }
@@ -75,7 +76,7 @@ where
     }
 
     /// A scope with the primary's share of the time, of which nothing was used yet.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scope(&mut self) -> Scope {
         let around = Around::now();
         self.around = Some(around);
@@ -92,7 +93,12 @@ where
     #[inline]
     pub(crate) fn scope_at_first_poll(&mut self) -> Option<Scope> {
         let around = self.around.take()?;
-        let scope = (around != Around::now()).then(|| self.scope());
+        if around == Around::now() { None } else { Some(self.scope_of_another_time()) }
+    }
+
+    #[cold]
+    fn scope_of_another_time(&mut self) -> Scope {
+        let scope = self.scope();
         self.around = None;
         scope
     }

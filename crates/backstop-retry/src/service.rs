@@ -8,7 +8,7 @@ use std::{
 
 use backstop_core::{
     Classify, CopyRequest, HttpClassify, HttpCopy, Keep, KeepAnswer, KeepReplaced, Limit, Scope, SetBy,
-    proof::{self, Frame},
+    proof::{Frame, PassThrough},
 };
 use tower_service::Service;
 
@@ -64,9 +64,14 @@ where
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let Policy { settings, copy, budget, .. } = &*self.policy;
+        if settings.max_attempts == 1 {
+            let _pass = PassThrough::begin();
+            return RetryFuture::passing(self.inner.call(request));
+        }
         let mut facts = copy.glance(&request);
-        if settings.max_attempts == 1 || facts.is_never_repeated() {
-            return RetryFuture::passing(proof::pass_through(|| self.inner.call(request)));
+        if facts.is_never_repeated() {
+            let _pass = PassThrough::begin();
+            return RetryFuture::passing(self.inner.call(request));
         }
         let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
         let again = if facts.is_upgrade() {
@@ -90,7 +95,11 @@ where
         }
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let mut frame = Frame::open();
-        let future = scope.enter(|| frame.call(|| self.inner.call(request)));
+        let future = {
+            let _entered = scope.entered();
+            let _calling = frame.calling();
+            self.inner.call(request)
+        };
         RetryFuture::first(future, scope, frame, Spare { policy: Arc::clone(&self.policy), facts, again })
     }
 }

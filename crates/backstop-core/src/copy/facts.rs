@@ -175,7 +175,7 @@ impl Fields {
     }
 
     /// `facts`, with what the field of this name, in lower case, tells beside those before it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tell(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
         // Lengths first: most names have another one, and a look-up in the map would cost more for each of them. What is read
         // of a value stays out of line, so that all names are looked at in one small loop.

@@ -30,14 +30,17 @@ pub struct HttpCopy {
 impl HttpCopy {
     #[inline]
     fn keep_body<B: ReplayableBody>(self, head: HeadSnapshot, request: &mut Request<B>, keep: Keep) -> HttpKept<B> {
+        // The common case, without taking the body out.
+        if request.body().is_end_stream() {
+            let body = (keep == Keep::Whole).then(Replay::ended);
+            return HttpKept { head, body, had_body: false };
+        }
         // Of other methods most have content, and polling a body lets its sender begin.
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        let had_body = !request.body().is_end_stream() && (!reads || has_content(request));
+        let had_body = !reads || has_content(request);
         // Each is made where it is returned: moved into its place once more it would cost as much again.
         match keep {
             Keep::Head => HttpKept { head, body: None, had_body },
-            // The common case, without taking the body out.
-            Keep::Whole if request.body().is_end_stream() => HttpKept { head, body: Some(Replay::ended()), had_body },
             Keep::Whole => {
                 let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
                 *request.body_mut() = body;
