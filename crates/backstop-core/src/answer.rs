@@ -41,6 +41,11 @@ impl<T> Answer<T> {
     }
 
     /// The value itself.
+    pub const fn value_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+
+    /// The value itself.
     pub fn into_value(self) -> T {
         self.value
     }

@@ -27,7 +27,7 @@ pub trait Classify<Res> {
 /// A classifier made of a closure.
 ///
 /// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own; for a response a retry or a
-/// chain then takes that one's, see [`KeepAnswer::reason`](crate::KeepAnswer::reason). A closure for HTTP does well to
+/// chain then takes that one's, see [`HttpJudge`](crate::HttpJudge). A closure for HTTP does well to
 /// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says, and one for functions
 /// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, gRPC's codes, and which failures pass.
 ///
@@ -93,5 +93,16 @@ where
 impl<F> fmt::Debug for ClassifyFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClassifyFn(..)")
+    }
+}
+
+/// A classifier behind a pointer, such as one whose type is erased.
+impl<C: Classify<Res> + ?Sized, Res> Classify<Res> for Box<C> {
+    fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        (**self).classify(result)
+    }
+
+    fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
+        (**self).reason(result)
     }
 }

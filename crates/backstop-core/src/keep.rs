@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use http::{Response, StatusCode, response};
+use http::{Response, response};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    Classify, ConfigError, Degradation, Outcome, Reason, RequestFacts,
+    ConfigError, Degradation,
     body::{ReadAhead, WrapBody},
-    judge::{judge_response, response_reason},
     polled_again,
     reject::label_http,
 };
@@ -57,27 +56,6 @@ pub trait KeepAnswer<Res> {
     /// Marks an answer as degraded, as [`Reject::label`](crate::Reject::label) does: for strategies of rejecting that know
     /// nothing of the answer's type.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
-
-    /// Whether such an answer means nothing to a caller who didn't ask for it, in types that tell.
-    ///
-    /// HTTP's 1xx, 206 and 304 are answers to an upgrade, a range and a condition. Copies for providers
-    /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
-    fn is_unasked(&self, _answer: &Res) -> bool {
-        false
-    }
-
-    /// What an answer to a request of which `facts` are known counts as: by what the types tell of themselves, and else by
-    /// `classify`. As [`Reject::judge`](crate::Reject::judge), for layers that reject nothing themselves.
-    fn judge<C: Classify<Res> + ?Sized>(&self, _facts: RequestFacts, classify: &C, answer: &Res) -> Outcome {
-        classify.classify(Ok(answer))
-    }
-
-    /// In a word, why such an answer isn't one: by what the types tell, and else by `classify`.
-    ///
-    /// A closure that [judges](crate::ClassifyFn) has no word but [`Reason::Error`].
-    fn reason<C: Classify<Res> + ?Sized>(&self, _facts: RequestFacts, classify: &C, answer: &Res) -> Reason {
-        classify.reason(Ok(answer))
-    }
 }
 
 /// Keeps an HTTP response by reading its body into memory. The default.
@@ -165,30 +143,6 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
 
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
         label_http(answer, degradation);
-    }
-
-    fn is_unasked(&self, answer: &Response<B>) -> bool {
-        let status = answer.status();
-        status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-    }
-
-    #[inline]
-    fn judge<C: Classify<Response<B>> + ?Sized>(
-        &self,
-        facts: RequestFacts,
-        classify: &C,
-        answer: &Response<B>,
-    ) -> Outcome {
-        judge_response(facts.is_grpc(), classify, answer)
-    }
-
-    fn reason<C: Classify<Response<B>> + ?Sized>(
-        &self,
-        facts: RequestFacts,
-        classify: &C,
-        answer: &Response<B>,
-    ) -> Reason {
-        response_reason(facts.is_grpc(), classify, answer)
     }
 }
 

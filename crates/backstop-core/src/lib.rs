@@ -77,6 +77,7 @@ mod judge;
 mod keep;
 mod name;
 mod outcome;
+mod protocol;
 mod reject;
 mod rejection;
 mod retry_after;
@@ -97,13 +98,14 @@ pub use degradation::{Degradation, Freshness, Reason, X_DATA_FRESHNESS, X_FALLBA
 pub use eager_call::EagerCall;
 pub use error_ref::ErrorRef;
 pub use error_text::ErrorText;
-pub use grpc::Protocol;
+pub use grpc::WireProtocol;
 pub use http_classify::HttpClassify;
 pub use http_date::http_date;
-pub use judge::{ResultClassify, judge_error};
+pub use judge::{HttpJudge, Judge, PlainJudge, ResultClassify, WithClassifier, judge_error};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};
+pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith};
 pub use rejection::{
     AllProvidersFailed, CircuitState, Progress, ProviderFailure, Rejection, RejectionKind, RequestFailure,

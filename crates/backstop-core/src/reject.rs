@@ -9,7 +9,7 @@ use http::{
 
 use crate::{
     Classify, Degradation, Outcome, Reason, Rejection, RejectionKind, RequestFailure, Upload, caching,
-    grpc::{GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode, Protocol},
+    grpc::{GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode, WireProtocol},
     judge::{judge_response, response_reason},
 };
 
@@ -47,17 +47,19 @@ pub trait Reject<Req, Res, E> {
     /// The service's own error, where that is how this strategy rejects.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
 
-    /// What an answer counts as: by what the types tell of themselves, and else by `classify`.
-    ///
-    /// Unless a strategy knows better, `classify` is asked. Those for HTTP first look for a [`Rejection`] of a layer further
-    /// in, and judge an answer to a gRPC call that isn't gRPC's by the status that its HTTP status maps to.
+    /// What an answer counts as, where the layer has no [`Judge`](crate::Judge).
     fn judge<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Outcome {
         classify.classify(Ok(answer))
     }
 
-    /// In a word, why an answer isn't one.
+    /// In a word, why such an answer isn't one.
     fn reason<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Reason {
         classify.reason(Ok(answer))
+    }
+
+    /// Whether a request with this context is a gRPC call.
+    fn is_grpc(&self, _context: &Self::Context) -> bool {
+        false
     }
 
     /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
@@ -78,10 +80,10 @@ pub struct HttpReject;
 
 #[diagnostic::do_not_recommend]
 impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
-    type Context = Protocol;
+    type Context = WireProtocol;
 
-    fn context(&self, request: &http::Request<ReqBody>) -> Protocol {
-        Protocol::of(request)
+    fn context(&self, request: &http::Request<ReqBody>) -> WireProtocol {
+        WireProtocol::of(request)
     }
 
     #[inline]
@@ -89,14 +91,14 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
         Upload::of_any(request.body_mut())
     }
 
-    fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
+    fn reject(&self, protocol: WireProtocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
         Ok(http_response(protocol, rejection))
     }
 
     #[inline]
     fn judge<C: Classify<http::Response<ResBody>> + ?Sized>(
         &self,
-        protocol: &Protocol,
+        protocol: &WireProtocol,
         classify: &C,
         answer: &http::Response<ResBody>,
     ) -> Outcome {
@@ -105,11 +107,15 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
 
     fn reason<C: Classify<http::Response<ResBody>> + ?Sized>(
         &self,
-        protocol: &Protocol,
+        protocol: &WireProtocol,
         classify: &C,
         answer: &http::Response<ResBody>,
     ) -> Reason {
         response_reason(protocol.is_grpc(), classify, answer)
+    }
+
+    fn is_grpc(&self, protocol: &WireProtocol) -> bool {
+        protocol.is_grpc()
     }
 
     fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
@@ -123,10 +129,10 @@ pub(crate) fn label_http<B>(answer: &mut http::Response<B>, degradation: &Degrad
     answer.extensions_mut().insert(degradation.clone());
 }
 
-fn http_response<B: Default>(protocol: Protocol, rejection: Rejection) -> http::Response<B> {
+fn http_response<B: Default>(protocol: WireProtocol, rejection: Rejection) -> http::Response<B> {
     let mut response = http::Response::new(B::default());
     match protocol {
-        Protocol::Http => write_http(&rejection, &mut response),
+        WireProtocol::Http => write_http(&rejection, &mut response),
         grpc => write_grpc(grpc, &rejection, response.headers_mut()),
     }
     response.extensions_mut().insert(rejection);
@@ -154,7 +160,7 @@ fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
-fn write_grpc(protocol: Protocol, rejection: &Rejection, headers: &mut http::HeaderMap) {
+fn write_grpc(protocol: WireProtocol, rejection: &Rejection, headers: &mut http::HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(protocol.grpc_content_type()));
     let code = match rejection.kind() {
         RejectionKind::DeadlinePassed { .. } | RejectionKind::RequestBody(RequestFailure::TooSlow) => {

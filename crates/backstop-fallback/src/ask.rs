@@ -14,8 +14,8 @@ use std::{
 };
 
 use backstop_core::{
-    Answer, Attempt, Classify, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, NotCopied, Outcome, Reason, Scope,
-    polled_again, proof::Frame,
+    Answer, Attempt, Blame, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, Judge, NotCopied, Outcome, Reason,
+    RequestFacts, Scope, polled_again, proof::Frame,
 };
 
 use crate::{
@@ -70,22 +70,23 @@ impl<T> Ask<T> {
     }
 
     /// The answer, which `accepts` takes for one and whose reports have moved up; or why there is none.
-    pub(crate) fn poll<C: Classify<T> + ?Sized>(
+    pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
-        judge: &C,
+        judge: &J,
+        request: RequestFacts,
         accepts: fn(&Outcome) -> bool,
         committer: Option<&Committer<T>>,
         error_text: &ErrorText,
     ) -> Poll<Result<Answer<T>, Failed>> {
         if let Phase::Running(attempt) = &mut self.phase {
             let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
-            let answer = result.map_err(|error| {
+            let mut answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
-                let text = error_text.of(error).map(Cow::Owned);
-                Failed { reason: judge.reason(Err(error)), outcome: judge.classify(Err(error)), error: text }
+                let (reason, outcome) = (judge.reason(request, Err(error)), judge.outcome(request, Err(error)));
+                Failed { reason, outcome, error: error_text.of(error).map(Cow::Owned) }
             })?;
-            accept(answer.value(), judge, accepts)?;
+            accept(answer.value_mut(), judge, request, accepts)?;
             let Some(committer) = committer else {
                 attempt.as_mut().commit();
                 return Poll::Ready(Ok(answer));
@@ -97,8 +98,8 @@ impl<T> Ask<T> {
         let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("Ask") };
         let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
         let Committed { answer, to_judge } = committed.ok_or(BROKE_OFF)?;
-        if let Some(answer) = &to_judge {
-            accept(answer, judge, accepts)?;
+        if let Some(mut answer) = to_judge {
+            accept(&mut answer, judge, request, accepts)?;
         }
         attempt.as_mut().commit();
         Poll::Ready(Ok(match *freshness {
@@ -108,9 +109,18 @@ impl<T> Ask<T> {
     }
 }
 
-fn accept<T, C: Classify<T> + ?Sized>(answer: &T, judge: &C, accepts: fn(&Outcome) -> bool) -> Result<(), Failed> {
-    let outcome = judge.classify(Ok(answer));
-    if accepts(&outcome) { Ok(()) } else { Err(Failed::new(judge.reason(Ok(answer)), outcome)) }
+fn accept<T, J: Judge<T>>(
+    answer: &mut T,
+    judge: &J,
+    request: RequestFacts,
+    accepts: fn(&Outcome) -> bool,
+) -> Result<(), Failed> {
+    let mut outcome = judge.outcome(request, Ok(answer));
+    if judge.is_unasked(answer) {
+        // A miss, whatever the classifier makes of it.
+        outcome = outcome.blaming(Blame::Request);
+    }
+    if accepts(&outcome) { Ok(()) } else { Err(Failed::new(judge.reason(request, Ok(answer)), outcome)) }
 }
 
 const TIMED_OUT: Failed = Failed::new(Reason::Timeout, Outcome::failure());

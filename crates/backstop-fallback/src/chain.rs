@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, ErrorText, Freshness, Keep, Name, ProviderFailure,
-    RequestFacts, SetBy, proof::Frame, scope,
+    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, ErrorText, Freshness, Keep, Name, PlainJudge,
+    ProviderFailure, RequestFacts, SetBy, proof::Frame, scope,
 };
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) providers: Vec<Provider<Req, T>>,
     /// What of a request must be kept for the providers.
     pub(crate) needs: Option<Keep>,
-    pub(crate) judge: Judge<T>,
+    pub(crate) judge: HandlerJudge<T>,
     pub(crate) repeatable: Repeatable<Req>,
     pub(crate) control: Arc<Control>,
     /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
@@ -56,7 +56,7 @@ pub(crate) struct Chain<Req, T> {
 }
 
 /// What judges the answers in a handler.
-pub(crate) type Judge<T> = Box<dyn Classify<T> + Send + Sync>;
+pub(crate) type HandlerJudge<T> = PlainJudge<Box<dyn Classify<T> + Send + Sync>>;
 
 /// Which requests may be repeated; `None` where a chain leaves that to what is known of them anyway.
 pub(crate) type Repeatable<Req> = Option<Box<dyn Fn(&Req) -> bool + Send + Sync>>;
@@ -159,7 +159,7 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
             let copy = |copy| CloneCopy.copy(&mut kept, copy);
             let forced = Forced::start(chain, provider, others, started, limit, &mut frame, copy);
             if let Some(mut forced) = forced
-                && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &*chain.judge)).await
+                && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &chain.judge, facts)).await
             {
                 return Ok(found.result);
             }
@@ -167,7 +167,7 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         let mut frame = Frame::detached();
         let found =
-            std::future::poll_fn(|cx| walk.poll(cx, &*chain.judge, &mut frame, |copy| CloneCopy.copy(&mut kept, copy)))
+            std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |copy| CloneCopy.copy(&mut kept, copy)))
                 .await;
         found.map(|found| found.result).ok_or(walk)
     }

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{
-    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, ResultClassify, WrapBody,
+    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, PlainJudge, ResultClassify, WrapBody,
 };
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
-    chain::{Chain, Judge, Repeatable},
+    chain::{Chain, HandlerJudge, Repeatable},
     commit::Committer,
     handle::Control,
 };
@@ -22,7 +22,7 @@ pub struct FallbackChainBuilder<Req, T> {
     name: Cow<'static, str>,
     total: Duration,
     providers: Vec<Provider<Req, T>>,
-    judge: Judge<T>,
+    judge: HandlerJudge<T>,
     repeatable: Repeatable<Req>,
     commit: Commit,
     committer: Option<Committer<T>>,
@@ -36,7 +36,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             name,
             total: DEFAULT_TOTAL,
             providers: Vec::new(),
-            judge: Box::new(ResultClassify::new()),
+            judge: PlainJudge { classify: Box::new(ResultClassify::new()) },
             repeatable: None,
             commit: Commit::Headers,
             committer: None,
@@ -113,7 +113,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     where
         C: Classify<T> + Send + Sync + 'static,
     {
-        self.judge = Box::new(classify);
+        self.judge.classify = Box::new(classify);
         self
     }
 

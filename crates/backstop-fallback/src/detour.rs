@@ -2,41 +2,44 @@
 
 use std::task::{Context, Poll, ready};
 
-use backstop_core::{Classify, CopyRequest, Held, Keep, KeepAnswer, Reject};
+use backstop_core::{CopyRequest, Held, Judge, Keep, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{forced::Forced, spare::Spare};
 
 /// The request as it came, while a provider that an operator wants exercised has a copy of it.
-pub(crate) struct Detour<S, Req, C, J, K, A>
+pub(crate) struct Detour<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
 {
     provider: usize,
     /// `None` until it has started.
     forced: Option<Forced<Req, S::Response>>,
     pub(crate) primary: S,
     pub(crate) request: Req,
-    pub(crate) spare: Spare<S, Req, C, J, K, A>,
+    pub(crate) spare: Spare<S, Req, P>,
 }
 
-impl<S, Req, C, J, K, A> Detour<S, Req, C, J, K, A>
+impl<S, Req, P> Detour<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
 {
-    pub(crate) const fn new(provider: usize, primary: S, request: Req, spare: Spare<S, Req, C, J, K, A>) -> Self {
+    pub(crate) const fn new(provider: usize, primary: S, request: Req, spare: Spare<S, Req, P>) -> Self {
         Self { provider, forced: None, primary, request, spare }
     }
 
     /// The forced provider's answer; `None` where it has none.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Response>>
     where
-        C: Classify<S::Response>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Judge: Judge<S::Response>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         let Self { provider, forced, spare, .. } = self;
         let started = spare.start();
@@ -56,24 +59,24 @@ where
                 }
             }
         };
-        let judge = policy.judge::<S::Error>(spare.facts, &spare.context);
-        let found = ready!(forced.poll(cx, &judge));
+        let found = ready!(forced.poll(cx, policy.protocol.judge(), spare.facts));
         Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
     }
 }
 
-impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
+impl<S, Req, P> Spare<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
 {
     /// The provider that this request goes to first, if it is to be forced and can be.
     pub(crate) fn draw(&self) -> Option<usize> {
         let chain = self.policy.chain.shared();
         let provider = chain.control.draw()?;
         // Else a copy might read what the primary is to read.
-        let is_held = || self.kept.as_ref().is_some_and(|kept| self.policy.copy.held(kept) == Held::Whole);
+        let is_held = || self.kept.as_ref().is_some_and(|kept| self.policy.protocol.copy().held(kept) == Held::Whole);
         let can_be_copied = chain.providers[provider].needs() != Some(Keep::Whole) || is_held();
         (self.facts.may_be_repeated() && can_be_copied).then_some(provider)
     }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyAs, Deadline, NotCopied, Outcome, Reason, proof::Frame};
+use backstop_core::{CopyAs, Deadline, Judge, NotCopied, Outcome, Reason, RequestFacts, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
@@ -53,10 +53,15 @@ impl<Req, T> Forced<Req, T> {
     }
 
     /// The provider's answer; `None` where it has none.
-    pub(crate) fn poll<C: Classify<T> + ?Sized>(&mut self, cx: &mut Context<'_>, judge: &C) -> Poll<Option<Found<T>>> {
+    pub(crate) fn poll<J: Judge<T>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        judge: &J,
+        request: RequestFacts,
+    ) -> Poll<Option<Found<T>>> {
         let provider = &self.chain.providers[self.provider];
         let Chain { control, committer, error_text, .. } = &*self.chain;
-        let polled = self.ask.poll(cx, judge, Outcome::answers_for_another, committer.as_ref(), error_text);
+        let polled = self.ask.poll(cx, judge, request, Outcome::answers_for_another, committer.as_ref(), error_text);
         let answer = match ready!(polled) {
             Ok(answer) => answer,
             Err(failed) => {

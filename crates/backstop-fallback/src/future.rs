@@ -22,7 +22,7 @@ use std::{
 };
 
 use backstop_core::{
-    Attempt, Classify, CopyRequest, Degradation, EagerCall, Elapsed, KeepAnswer, Limit, Reject, Rejection,
+    Attempt, CopyRequest, Degradation, EagerCall, Elapsed, Judge, KeepAnswer, Limit, Protocol, Reject, Rejection,
     RejectionKind, Scope, SetBy, polled_again,
     proof::{Frame, PassThrough},
 };
@@ -34,7 +34,7 @@ use crate::{
     detour::Detour,
     layer::Policy,
     rest::Rest,
-    spare::{Failure, Spare, TIMED_OUT},
+    spare::{ContextOf, Failure, Spare, TIMED_OUT},
     telemetry::{self, Called},
 };
 
@@ -47,69 +47,73 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct FallbackFuture<S, Req, C, J, K, A>
+    pub struct FallbackFuture<S, Req, P>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         #[pin]
-        state: State<S, Req, C, J, K, A>,
+        state: State<S, Req, P>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, C, J, K, A>
+    enum State<S, Req, P>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         Passing {
             #[pin]
             attempt: Attempt<EagerCall<S, Req>>,
-            policy: PolicyOf<S, Req, C, J, K, A>,
+            policy: PolicyOf<S, Req, P>,
             // Taken when the rejection is made.
-            context: Option<J::Context>,
+            context: Option<ContextOf<S, Req, P>>,
         },
         // Boxed: it is rare, and large. Taken when the primary is asked.
-        Detour { detour: Option<Box<Detour<S, Req, C, J, K, A>>> },
+        Detour { detour: Option<Box<Detour<S, Req, P>>> },
         Primary {
             #[pin]
             attempt: Attempt<EagerCall<S, Req>>,
             // Taken when the primary fails.
-            spare: Option<Spare<S, Req, C, J, K, A>>,
+            spare: Option<Spare<S, Req, P>>,
         },
         Committing {
             #[pin]
             attempt: Attempt<Committing<S::Response>>,
             // Taken in the end.
-            spare: Option<Spare<S, Req, C, J, K, A>>,
+            spare: Option<Spare<S, Req, P>>,
         },
         // Boxed, for the same.
-        Rest { rest: Pin<Box<Rest<S, Req, C, J, K, A>>> },
+        Rest { rest: Pin<Box<Rest<S, Req, P>>> },
     }
 }
 
 /// What the layer was told, as the future of a service `S` sees it.
-pub(crate) type PolicyOf<S, Req, C, J, K, A> = Arc<Policy<Req, <S as Service<Req>>::Response, C, J, K, A>>;
+pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Response, P>>;
 
-impl<S, Req, C, J, K, A> FallbackFuture<S, Req, C, J, K, A>
+impl<S, Req, P> FallbackFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     #[inline]
-    pub(crate) fn new(policy: &PolicyOf<S, Req, C, J, K, A>, primary: &mut S, is_ready: bool, mut request: Req) -> Self
+    pub(crate) fn new(policy: &PolicyOf<S, Req, P>, primary: &mut S, is_ready: bool, mut request: Req) -> Self
     where
         S: Clone,
     {
-        let Policy { copy, reject, chain, .. } = &**policy;
+        let Policy { protocol, chain, .. } = &**policy;
+        let (copy, reject) = (protocol.copy(), protocol.reject());
         let mut facts;
         let kept = match chain.shared().needs {
             Some(keep) => {
@@ -123,6 +127,9 @@ where
         };
         facts = chain.shared().narrowed(facts, &request);
         let context = reject.context(&request);
+        if reject.is_grpc(&context) {
+            facts = facts.grpc();
+        }
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
             let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
@@ -165,30 +172,33 @@ where
     }
 }
 
-impl<S, Req, C, J, K, A> State<S, Req, C, J, K, A>
+impl<S, Req, P> State<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
-    fn rest(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
+    fn rest(spare: Spare<S, Req, P>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
     where
         S::Error: 'static,
-        C: Classify<S::Response>,
+        P: Protocol,
+        P::Judge: Judge<S::Response>,
     {
         Self::Rest { rest: Box::pin(Rest::new(spare, failure, reports)) }
     }
 }
 
-impl<S, Req, C, J, K, A> Future for FallbackFuture<S, Req, C, J, K, A>
+impl<S, Req, P> Future for FallbackFuture<S, Req, P>
 where
     S: Service<Req>,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -207,7 +217,7 @@ where
                     let Some(context) = context.take() else { polled_again("FallbackFuture") };
                     let kind = RejectionKind::DeadlinePassed { set_by, progress };
                     let late = Rejection::new(policy.chain.name().clone(), kind);
-                    return Poll::Ready(policy.reject.reject(context, late));
+                    return Poll::Ready(policy.protocol.reject().reject(context, late));
                 }
                 StateProj::Rest { rest } => return rest.as_mut().poll(cx),
                 StateProj::Detour { detour: slot } => {
@@ -229,7 +239,7 @@ where
                         attempt.as_mut().narrow(&scope);
                     }
                     spare.frame.listen();
-                    let polled = attempt.as_mut().poll_call(cx);
+                    let mut polled = attempt.as_mut().poll_call(cx);
                     let elapsed = match &polled {
                         Poll::Ready(_) => None,
                         Poll::Pending => {
@@ -243,13 +253,13 @@ where
                                 let Some(Spare { policy, context, .. }) = slot.take() else {
                                     polled_again("FallbackFuture")
                                 };
-                                return Poll::Ready(policy.reject.reject(context, too_slow));
+                                return Poll::Ready(policy.protocol.reject().reject(context, too_slow));
                             }
                             Some(elapsed)
                         }
                     };
                     let is_unprocessed = spare.frame.ended();
-                    let why_not = match (&polled, elapsed) {
+                    let why_not = match (&mut polled, elapsed) {
                         (Poll::Ready(result), _) => spare.why_not(result),
                         (Poll::Pending, elapsed) => elapsed.map(|_elapsed| TIMED_OUT),
                     };
@@ -304,12 +314,13 @@ where
     }
 }
 
-impl<S, Req, C, J, K, A> fmt::Debug for FallbackFuture<S, Req, C, J, K, A>
+impl<S, Req, P> fmt::Debug for FallbackFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {

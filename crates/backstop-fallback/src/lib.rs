@@ -342,9 +342,9 @@ mod walk;
 struct Readme;
 
 pub use backstop_core::{
-    AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, HttpClassify,
-    HttpCopy, HttpReject, KeepReplaced, Name, ProblemDetails, ProviderFailure, Reason, Rejection, Repeat, RequestFacts,
-    name,
+    AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, Http, HttpClassify,
+    HttpCopy, HttpReject, KeepReplaced, Name, Plain, ProblemDetails, ProviderFailure, Reason, Rejection, Repeat,
+    RequestFacts, name,
 };
 
 pub use answer::{BoxError, IntoAnswer};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Classify, CopyRequest, Degradation, ErrorRef, KeepAnswer, Reject, RequestFacts, polled_again,
+    AllProvidersFailed, CopyRequest, Degradation, ErrorRef, Judge, KeepAnswer, Protocol, Reject, polled_again,
     proof::Frame, scope,
 };
 use pin_project_lite::pin_project;
@@ -19,30 +19,30 @@ use tower_service::Service;
 use crate::{
     ask::Failed,
     future::PolicyOf,
-    spare::{Failure, Spare},
+    spare::{ContextOf, Failure, Spare},
     walk::Walk,
 };
 
 pin_project! {
     /// The request, once the primary has failed.
-    pub(crate) struct Rest<S, Req, C, J, K, A>
+    pub(crate) struct Rest<S, Req, P>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
-        policy: PolicyOf<S, Req, C, J, K, A>,
+        policy: PolicyOf<S, Req, P>,
         // Taken when no provider is left.
         walk: Option<Walk<Req, S::Response>>,
         failed: Option<AllProvidersFailed>,
         frame: Frame,
-        facts: RequestFacts,
-        kept: Option<K::Kept>,
+        kept: Option<<P::Copy as CopyRequest<Req>>::Kept>,
         // Taken when the rejection is made.
-        context: Option<J::Context>,
+        context: Option<ContextOf<S, Req, P>>,
         #[pin]
-        last_resort: LastResort<A::Keeping, S::Response, S::Error>,
+        last_resort: LastResort<<P::Keep as KeepAnswer<S::Response>>::Keeping, S::Response, S::Error>,
         // What was reported while the primary made it.
         reports: Vec<Degradation>,
     }
@@ -57,16 +57,17 @@ pin_project! {
     }
 }
 
-impl<S, Req, C, J, K, A> Rest<S, Req, C, J, K, A>
+impl<S, Req, P> Rest<S, Req, P>
 where
     S: Service<Req>,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
-    pub(crate) fn new(spare: Spare<S, Req, C, J, K, A>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
+    pub(crate) fn new(spare: Spare<S, Req, P>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
         let Spare { policy, started, facts, frame, kept, context, .. } = spare;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
@@ -77,20 +78,12 @@ where
         walk.passed(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
         let last_resort = match failure.result {
             // No longer than the providers have, of whom the last one may be done at once.
-            Some(Ok(response)) => LastResort::Keeping { keeping: policy.keep.keep(response, limit.instant()) },
+            Some(Ok(response)) => {
+                LastResort::Keeping { keeping: policy.protocol.keep().keep(response, limit.instant()) }
+            }
             other => LastResort::Kept { result: other },
         };
-        Self {
-            policy,
-            walk: Some(walk),
-            failed: None,
-            frame,
-            facts,
-            kept,
-            context: Some(context),
-            last_resort,
-            reports,
-        }
+        Self { policy, walk: Some(walk), failed: None, frame, kept, context: Some(context), last_resort, reports }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
@@ -100,9 +93,8 @@ where
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
-            let Some(context) = this.context.as_ref() else { polled_again("FallbackFuture") };
-            let judge = policy.judge::<S::Error>(*this.facts, context);
-            let found = ready!(walk.poll(cx, &judge, frame, |copy| policy.copied(kept, copy)));
+            let judge = policy.protocol.judge();
+            let found = ready!(walk.poll(cx, judge, frame, |copy| policy.copied(kept, copy)));
             if let Some(found) = found {
                 return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }
@@ -119,7 +111,7 @@ where
         let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {
             polled_again("FallbackFuture")
         };
-        let answer = policy.reject.reject(context, failed.into());
+        let answer = policy.protocol.reject().reject(context, failed.into());
         this.frame.pass_on();
         Poll::Ready(answer)
     }

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, CopyRequest, HttpClassify, HttpCopy, HttpReject, KeepAnswer, KeepReplaced, Reject};
+use backstop_core::{CopyRequest, Http, Judge, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{FallbackFuture, layer::Policy};
@@ -14,15 +14,15 @@ use crate::{FallbackFuture, layer::Policy};
 /// The service that [`FallbackLayer`](crate::FallbackLayer) makes.
 ///
 /// It is always ready: a primary that isn't is one more failure for the chain to answer, within its time.
-pub struct Fallback<S, Req, Res, C = HttpClassify, J = HttpReject, K = HttpCopy, A = KeepReplaced> {
+pub struct Fallback<S, Req, Res, P = Http> {
     inner: S,
     /// The primary was ready when it was asked, and the next call is its.
     is_ready: bool,
-    policy: Arc<Policy<Req, Res, C, J, K, A>>,
+    policy: Arc<Policy<Req, Res, P>>,
 }
 
-impl<S, Req, Res, C, J, K, A> Fallback<S, Req, Res, C, J, K, A> {
-    pub(crate) const fn new(inner: S, policy: Arc<Policy<Req, Res, C, J, K, A>>) -> Self {
+impl<S, Req, Res, P> Fallback<S, Req, Res, P> {
+    pub(crate) const fn new(inner: S, policy: Arc<Policy<Req, Res, P>>) -> Self {
         Self { inner, is_ready: false, policy }
     }
 
@@ -42,18 +42,19 @@ impl<S, Req, Res, C, J, K, A> Fallback<S, Req, Res, C, J, K, A> {
     }
 }
 
-impl<S, Req, C, J, K, A> Service<Req> for Fallback<S, Req, S::Response, C, J, K, A>
+impl<S, Req, P> Service<Req> for Fallback<S, Req, S::Response, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = FallbackFuture<S, Req, C, J, K, A>;
+    type Future = FallbackFuture<S, Req, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.is_ready = matches!(self.inner.poll_ready(cx), Poll::Ready(Ok(())));
@@ -72,13 +73,13 @@ where
     }
 }
 
-impl<S: Clone, Req, Res, C, J, K, A> Clone for Fallback<S, Req, Res, C, J, K, A> {
+impl<S: Clone, Req, Res, P> Clone for Fallback<S, Req, Res, P> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.policy))
     }
 }
 
-impl<S: fmt::Debug, Req, Res, C, J, K, A> fmt::Debug for Fallback<S, Req, Res, C, J, K, A> {
+impl<S: fmt::Debug, Req, Res, P> fmt::Debug for Fallback<S, Req, Res, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Fallback");
         f.field("inner", &self.inner);

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use backstop_core::{
-    Blame, Classify, CopyRequest, Elapsed, ErrorRef, KeepAnswer, Limit, Outcome, Reason, Reject, Rejection,
+    Blame, CopyRequest, Elapsed, ErrorRef, Judge, KeepAnswer, Limit, Outcome, Protocol, Reason, Reject, Rejection,
     RejectionKind, RequestFacts, RequestFailure, Scope, SetBy, Upload, Verdict, proof::Frame, scope,
 };
 use tokio::time::Instant;
@@ -17,13 +17,14 @@ use crate::{
 };
 
 /// What is needed only if the primary fails.
-pub(crate) struct Spare<S, Req, C, J, K, A>
+pub(crate) struct Spare<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
 {
-    pub(crate) policy: PolicyOf<S, Req, C, J, K, A>,
+    pub(crate) policy: PolicyOf<S, Req, P>,
     pub(crate) called: Called,
     /// When its time began. `None` until somebody has to wait: an answer that is there at once needs no clock.
     pub(crate) started: Option<Instant>,
@@ -33,8 +34,8 @@ where
     /// Of the primary's call, and of the providers' after it.
     pub(crate) frame: Frame,
     /// `None` where no provider needs the request.
-    pub(crate) kept: Option<K::Kept>,
-    pub(crate) context: J::Context,
+    pub(crate) kept: Option<<P::Copy as CopyRequest<Req>>::Kept>,
+    pub(crate) context: ContextOf<S, Req, P>,
     /// Of a request with a body.
     pub(crate) upload: Option<Upload>,
 }
@@ -50,6 +51,10 @@ impl Around {
     }
 }
 
+/// What the protocol must know of a request to reject it.
+pub(crate) type ContextOf<S, Req, P> =
+    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
+
 /// What a service gives.
 pub(crate) type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
@@ -64,11 +69,12 @@ pub(crate) struct Failure<S: Service<Req>, Req> {
     pub(crate) outcome: Outcome,
 }
 
-impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
+impl<S, Req, P> Spare<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
 {
     /// When the request's time began: now, if it hasn't.
     pub(crate) fn start(&mut self) -> Instant {
@@ -116,14 +122,15 @@ where
     }
 }
 
-impl<S, Req, C, J, K, A> Spare<S, Req, C, J, K, A>
+impl<S, Req, P> Spare<S, Req, P>
 where
     S: Service<Req>,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     /// What waits for answers' bodies.
     pub(crate) fn committer(&self) -> Option<&Committer<S::Response>> {
@@ -145,7 +152,7 @@ where
         let committed = result.map_err(|_elapsed| nothing(TIMED_OUT))?;
         let broke_off = (Reason::Body, Outcome::failure());
         let Committed { answer, to_judge } = committed.ok_or(broke_off).map_err(nothing)?;
-        match to_judge.and_then(|answer| self.why_not(&Ok(answer))) {
+        match to_judge.and_then(|answer| self.why_not(&mut Ok(answer))) {
             None => Ok(answer),
             Some((reason, outcome)) => Err(Failure { result: Some(Ok(answer)), reason, outcome }),
         }
@@ -170,16 +177,16 @@ where
 
     /// Why this isn't an answer; `None` if it is.
     #[inline]
-    pub(crate) fn why_not(&self, result: &Given<S, Req>) -> Option<WhyNot> {
-        let result = result.as_ref().map_err(ErrorRef::new);
-        let judge = self.policy.judge::<S::Error>(self.facts, &self.context);
-        let outcome = judge.outcome(result);
+    pub(crate) fn why_not(&self, result: &mut Given<S, Req>) -> Option<WhyNot> {
+        let judge = self.policy.protocol.judge();
+        let outcome = judge.outcome(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
         // RFC 8470 §5.2: where our caller used early data, a 425 is for the caller to act upon.
         let too_early_for_caller = outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data();
         if outcome.answers() || too_early_for_caller || self.is_uploads_failure(&outcome) {
             return None;
         }
-        Some((judge.reason(result), outcome))
+        let reason = judge.reason(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
+        Some((reason, outcome))
     }
 }
 

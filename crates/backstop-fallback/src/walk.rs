@@ -21,7 +21,7 @@ use std::{
 };
 
 use backstop_core::{
-    AllProvidersFailed, Answer, Classify, CopyAs, Deadline, Freshness, Name, NotCopied, Outcome, ProviderFailure,
+    AllProvidersFailed, Answer, CopyAs, Deadline, Freshness, Judge, Name, NotCopied, Outcome, ProviderFailure,
     Pushback, Reason, RequestFacts, proof, proof::Frame,
 };
 use tokio::time::Instant;
@@ -97,10 +97,10 @@ impl<Req, T> Walk<Req, T> {
     }
 
     /// Goes on until there is an answer, or none left to ask (`None`). The providers' calls are made in `frame`.
-    pub(crate) fn poll<C: Classify<T> + ?Sized>(
+    pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
-        judge: &C,
+        judge: &J,
         frame: &mut Frame,
         mut copy: impl FnMut(CopyAs) -> Result<Req, NotCopied>,
     ) -> Poll<Option<Found<T>>> {
@@ -118,7 +118,7 @@ impl<Req, T> Walk<Req, T> {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
                     let Chain { providers, committer, error_text, .. } = &*self.chain;
-                    let mut poll = || ask.poll(cx, judge, accepts, committer.as_ref(), error_text);
+                    let mut poll = || ask.poll(cx, judge, self.request, accepts, committer.as_ref(), error_text);
                     frame.listen();
                     // What processes nothing may call what it likes.
                     let polled =

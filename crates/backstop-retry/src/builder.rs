@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use backstop_core::{
-    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, HttpClassify, HttpCopy, KeepReplaced, Outcome,
-    RequestFacts,
+    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, Http, HttpClassify, HttpCopy, HttpJudge,
+    KeepReplaced, Outcome, Plain, RequestFacts, Strategies, WithClassifier,
 };
 use http::{HeaderName, StatusCode};
 
@@ -13,14 +13,15 @@ use crate::{
     layer::Policy,
 };
 
+/// The same strategies with a judge that asks `C`.
+type Judging<J, C, R, K, A> = Strategies<<J as WithClassifier>::With<C>, R, K, A>;
+
 /// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct RetryBuilder<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
+pub struct RetryBuilder<P = Http> {
     config: RetryConfig,
-    classify: C,
-    copy: K,
-    keep: A,
+    protocol: P,
     /// Limits that must fit into the total.
     keep_within: Option<KeepReplaced>,
     /// A knob that is checked where it is turned.
@@ -30,12 +31,11 @@ pub struct RetryBuilder<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
 impl RetryBuilder {
     pub(crate) fn new(config: RetryConfig) -> Self {
         let max_body = config.max_body;
-        let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
-        Self { config, classify, copy, keep, keep_within: None, refused: None }.max_body(max_body)
+        Self { config, protocol: Http::default(), keep_within: None, refused: None }.max_body(max_body)
     }
 }
 
-impl<C, K, A> RetryBuilder<C, K, A> {
+impl<P> RetryBuilder<P> {
     /// How often a request is sent at most, the first time included: 1 to 1000, 3 unless set.
     ///
     /// With 1 the layer does nothing: requests pass straight through.
@@ -151,29 +151,6 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         self
     }
 
-    /// Treats requests that match `predicate` as idempotent, whatever their method.
-    ///
-    /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
-    /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_core::Repeat).
-    ///
-    /// ```
-    /// use backstop_retry::RetryLayer;
-    /// use axum::{body::Body, http::Request};
-    ///
-    /// // A search is a POST because it is long, not because it changes anything.
-    /// let retry = RetryLayer::builder("search")
-    ///     .repeat_if(|request: &Request<Body>| request.uri().path() == "/search")
-    ///     .build()?;
-    /// # let _ = retry;
-    /// # Ok::<(), backstop_retry::ConfigError>(())
-    /// ```
-    pub fn repeat_if<Req, P>(self, predicate: P) -> RetryBuilder<C, RepeatIf<K, P>, A>
-    where
-        P: Fn(&Req) -> bool,
-    {
-        self.map_copy(|copy| RepeatIf::new(copy, predicate))
-    }
-
     /// Repeats what `rule` says may be repeated, instead of the layer's own rule.
     ///
     /// It is asked after an attempt whose result [may do better in a moment](Outcome::transient), and gets what is known of
@@ -213,72 +190,29 @@ impl<C, K, A> RetryBuilder<C, K, A> {
         self
     }
 
-    /// Judges results with `classify`.
-    pub fn classify<C2>(self, classify: C2) -> RetryBuilder<C2, K, A> {
-        let Self { config, copy, keep, keep_within, refused, .. } = self;
-        RetryBuilder { config, classify, copy, keep, keep_within, refused }
-    }
-
-    /// Judges results with a closure. What it calls transient is worth repeating.
-    ///
-    /// Have it ask [`HttpClassify`] first and change what that says, as the [crate docs](crate#what-is-repeated) show: the
-    /// server's `Retry-After`, and whether another attempt may help, are in its outcome. What layers of
-    /// ours refuse (circuit open, bulkhead full, all providers failed) isn't repeated, whatever a closure says of its
-    /// status.
-    ///
-    /// With [`discard_replaced`](Self::discard_replaced) nothing is known of a response but what the closure says: a refusal
-    /// is then repeated where that calls it transient, and every reason is `error`.
-    pub fn classify_fn<Res, F>(self, judge: F) -> RetryBuilder<ClassifyFn<F>, K, A>
-    where
-        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
-    {
-        self.classify(ClassifyFn::new(judge))
-    }
-
-    /// Copies requests by `copy`, a strategy of your own, instead of [`HttpCopy`].
-    pub fn copy_requests<K2>(self, copy: K2) -> RetryBuilder<C, K2, A> {
-        self.map_copy(|_| copy)
-    }
-
-    /// Clones requests, of whatever type: for services that don't speak HTTP. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> RetryBuilder<C, CloneCopy, A> {
-        self.copy_requests(CloneCopy)
-    }
-
-    /// Keeps answers that may be replaced within other limits than the default [`KeepReplaced`]'s.
-    pub fn keep_replaced(self, keep: KeepReplaced) -> RetryBuilder<C, K, KeepReplaced> {
-        RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
-    }
-
-    /// Keeps answers that may be replaced by `keep`, a strategy of your own.
-    pub fn keep_replaced_by<A2>(self, keep: A2) -> RetryBuilder<C, K, A2> {
-        let Self { config, classify, copy, refused, .. } = self;
-        RetryBuilder { config, classify, copy, keep, keep_within: None, refused }
-    }
-
-    /// Drops an answer that may be replaced, instead of keeping it as the answer of last resort: for answers that can't
-    /// be kept, such as `Response<Incoming>`.
-    pub fn discard_replaced(self) -> RetryBuilder<C, K, DiscardReplaced> {
-        self.keep_replaced_by(DiscardReplaced)
+    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first, since it replaces every
+    /// strategy.
+    pub fn plain(self) -> RetryBuilder<Plain> {
+        RetryBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
     }
 
     /// The layer.
     ///
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
-    pub fn build(self) -> Result<RetryLayer<C, K, A>, ConfigError> {
-        let Self { config, classify, copy, keep, keep_within, refused } = self;
+    pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
+        let Self { config, protocol, keep_within, refused } = self;
         if let Some(error) = refused {
             return Err(error);
         }
         keep_within.map_or(Ok(()), |keep| keep.check_within(config.total))?;
         let (seed, budget) = (config.seed, config.budget.clone());
-        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, classify, copy, keep)))
+        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, protocol)))
     }
 
-    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<C, K2, A> {
-        let Self { config, classify, copy, keep, keep_within, refused } = self;
-        RetryBuilder { config, classify, copy: f(copy), keep, keep_within, refused }
+    fn map<P2>(self, f: impl FnOnce(P) -> P2) -> RetryBuilder<P2> {
+        let Self { config, protocol, keep_within, refused } = self;
+        RetryBuilder { config, protocol: f(protocol), keep_within, refused }
     }
 
     fn set_max_body(&mut self, bytes: usize) -> HttpCopy {
@@ -293,26 +227,103 @@ impl<C, K, A> RetryBuilder<C, K, A> {
     }
 }
 
-impl<K, A> RetryBuilder<HttpClassify, K, A> {
+impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
+    /// Treats requests that match `predicate` as idempotent, whatever their method.
+    ///
+    /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
+    /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_core::Repeat).
+    ///
+    /// ```
+    /// use backstop_retry::RetryLayer;
+    /// use axum::{body::Body, http::Request};
+    ///
+    /// // A search is a POST because it is long, not because it changes anything.
+    /// let retry = RetryLayer::builder("search")
+    ///     .repeat_if(|request: &Request<Body>| request.uri().path() == "/search")
+    ///     .build()?;
+    /// # let _ = retry;
+    /// # Ok::<(), backstop_retry::ConfigError>(())
+    /// ```
+    pub fn repeat_if<Req, F>(self, predicate: F) -> RetryBuilder<Strategies<J, R, RepeatIf<K, F>, A>>
+    where
+        F: Fn(&Req) -> bool,
+    {
+        self.map_copy(|copy| RepeatIf::new(copy, predicate))
+    }
+
+    /// Judges results with `classify`.
+    pub fn classify<C>(self, classify: C) -> RetryBuilder<Judging<J, C, R, K, A>>
+    where
+        J: WithClassifier,
+    {
+        self.map(|protocol| protocol.with_judge(J::with_classifier(classify)))
+    }
+
+    /// Judges results with a closure. What it calls transient is worth repeating.
+    ///
+    /// Have it ask [`HttpClassify`] first and change what that says, as the [crate docs](crate#what-is-repeated) show: the
+    /// server's `Retry-After`, and whether another attempt may help, are in its outcome. What layers of
+    /// ours refuse (circuit open, bulkhead full, all providers failed) isn't repeated, whatever a closure says of its
+    /// status.
+    pub fn classify_fn<Res, F>(self, judge: F) -> RetryBuilder<Judging<J, ClassifyFn<F>, R, K, A>>
+    where
+        J: WithClassifier,
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Copies requests by `copy`, a strategy of your own, instead of [`HttpCopy`].
+    pub fn copy_requests<K2>(self, copy: K2) -> RetryBuilder<Strategies<J, R, K2, A>> {
+        self.map_copy(|_| copy)
+    }
+
+    /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
+    pub fn clone_requests(self) -> RetryBuilder<Strategies<J, R, CloneCopy, A>> {
+        self.copy_requests(CloneCopy)
+    }
+
+    /// Keeps answers that may be replaced within other limits than the default [`KeepReplaced`]'s.
+    pub fn keep_replaced(self, keep: KeepReplaced) -> RetryBuilder<Strategies<J, R, K, KeepReplaced>> {
+        RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
+    }
+
+    /// Keeps answers that may be replaced by `keep`, a strategy of your own.
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> RetryBuilder<Strategies<J, R, K, A2>> {
+        RetryBuilder { keep_within: None, ..self.map(|protocol| protocol.with_keep(keep)) }
+    }
+
+    /// Drops an answer that may be replaced, instead of keeping it as the answer of last resort: for answers that can't
+    /// be kept, such as `Response<Incoming>`.
+    pub fn discard_replaced(self) -> RetryBuilder<Strategies<J, R, K, DiscardReplaced>> {
+        self.keep_replaced_by(DiscardReplaced)
+    }
+
+    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<Strategies<J, R, K2, A>> {
+        self.map(|Strategies { judge, reject, copy, keep }| Strategies { judge, reject, copy: f(copy), keep })
+    }
+}
+
+impl<R, K, A> RetryBuilder<Strategies<HttpJudge<HttpClassify>, R, K, A>> {
     /// Takes `status` for worth repeating, beside 408, 425, 429, 502, 503 and 504:
     /// [`HttpClassify::transient`], which a classifier given by [`classify`](Self::classify) has too.
     pub fn retry_on(mut self, status: StatusCode) -> Self {
-        self.classify = self.classify.transient(status);
+        self.protocol.judge.classify = self.protocol.judge.classify.transient(status);
         self
     }
 }
 
-impl<C, A> RetryBuilder<C, HttpCopy, A> {
+impl<J, R, A> RetryBuilder<Strategies<J, R, HttpCopy, A>> {
     /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
     ///
     /// A longer one is sent as it comes, once. With 0, only requests without a body are repeated.
     pub fn max_body(mut self, bytes: usize) -> Self {
-        self.copy = self.set_max_body(bytes);
+        self.protocol.copy = self.set_max_body(bytes);
         self
     }
 }
 
-impl<C, P, A> RetryBuilder<C, RepeatIf<HttpCopy, P>, A> {
+impl<J, R, F, A> RetryBuilder<Strategies<J, R, RepeatIf<HttpCopy, F>, A>> {
     /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
     ///
     /// A longer one is sent as it comes, once. With 0, only requests without a body are repeated.
@@ -322,7 +333,7 @@ impl<C, P, A> RetryBuilder<C, RepeatIf<HttpCopy, P>, A> {
     }
 }
 
-impl<C, K, A> fmt::Debug for RetryBuilder<C, K, A> {
+impl<P> fmt::Debug for RetryBuilder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -16,7 +16,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, CopyRequest, Deadline, KeepAnswer, Scope, SetBy, Verdict, polled_again, proof::Frame};
+use backstop_core::{
+    CopyRequest, Deadline, Judge, KeepAnswer, Protocol, Scope, SetBy, Verdict, polled_again, proof::Frame,
+};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -24,7 +26,7 @@ use crate::{
     config::Settings,
     repeats::{Answer, Repeats},
     rest::Rest,
-    spare::Spare,
+    spare::{KeptBy, Spare},
     telemetry,
 };
 
@@ -38,21 +40,23 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct RetryFuture<S, Req, C, K, A>
+    pub struct RetryFuture<S, Req, P>
     where
         S: Service<Req>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         #[pin]
-        state: State<S, Req, C, K, A>,
+        state: State<S, Req, P>,
     }
 
-    impl<S, Req, C, K, A> PinnedDrop for RetryFuture<S, Req, C, K, A>
+    impl<S, Req, P> PinnedDrop for RetryFuture<S, Req, P>
     where
         S: Service<Req>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         fn drop(this: Pin<&mut Self>) {
             // A first attempt that ended has left this state.
@@ -68,11 +72,12 @@ pin_project! {
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, Req, C, K, A>
+    enum State<S, Req, P>
     where
         S: Service<Req>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response>,
+        P: Protocol,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response>,
     {
         Passing { #[pin] future: S::Future },
         // Ended by nobody but itself: there is no earlier answer.
@@ -82,19 +87,20 @@ pin_project! {
             scope: Scope,
             frame: Frame,
             // Taken when it has failed.
-            spare: Option<Spare<S, K::Kept, C, K, A>>,
+            spare: Option<Spare<S, KeptBy<P, Req>, P>>,
         },
         // Boxed: it is rare, and large.
-        Rest { rest: Box<Rest<S, Req, C, K, A>> },
+        Rest { rest: Box<Rest<S, Req, P>> },
         Done,
     }
 }
 
-impl<S, Req, C, K, A> RetryFuture<S, Req, C, K, A>
+impl<S, Req, P> RetryFuture<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     /// The call of a request that is never repeated.
     #[inline]
@@ -108,7 +114,7 @@ where
         future: S::Future,
         scope: Scope,
         frame: Frame,
-        spare: Spare<S, K::Kept, C, K, A>,
+        spare: Spare<S, KeptBy<P, Req>, P>,
     ) -> Self {
         Self { state: State::First { future, scope, frame, spare: Some(spare) } }
     }
@@ -119,13 +125,14 @@ fn is_ours_and_passed(deadline: Deadline) -> bool {
     deadline.set_by() == SetBy::Us && deadline.has_passed()
 }
 
-impl<S, Req, C, K, A> Future for RetryFuture<S, Req, C, K, A>
+impl<S, Req, P> Future for RetryFuture<S, Req, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -137,8 +144,8 @@ where
             StateProj::First { future, scope, frame, spare } => {
                 let Some(kept) = spare.as_ref() else { polled_again("RetryFuture") };
                 frame.listen();
-                let polled = scope.enter(|| future.poll(cx));
-                let Poll::Ready(result) = &polled else {
+                let mut polled = scope.enter(|| future.poll(cx));
+                let Poll::Ready(result) = &mut polled else {
                     frame.waits();
                     // The time of all attempts begins with the wait for the first one.
                     scope.begin();
@@ -185,11 +192,12 @@ where
     }
 }
 
-impl<S, Req, C, K, A> fmt::Debug for RetryFuture<S, Req, C, K, A>
+impl<S, Req, P> fmt::Debug for RetryFuture<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, HttpClassify, HttpCopy, KeepReplaced, Name, Outcome};
+use backstop_core::{ConfigError, Http, Name, Outcome};
 use tower_layer::Layer;
 
 use crate::{
@@ -13,30 +13,25 @@ use crate::{
 
 /// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
 ///
-/// `C` judges results ([`Classify`](backstop_core::Classify)), `K` copies requests
-/// ([`CopyRequest`](backstop_core::CopyRequest)), and `A` keeps the answer of last resort
-/// ([`KeepAnswer`](backstop_core::KeepAnswer)).
+/// `P` is how it deals with requests and answers: see [`Protocol`](backstop_core::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct RetryLayer<C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
-    policy: Arc<Policy<C, K, A>>,
+pub struct RetryLayer<P = Http> {
+    policy: Arc<Policy<P>>,
 }
 
 /// What all services of a layer share.
-pub(crate) struct Policy<C, K, A> {
+pub(crate) struct Policy<P> {
     pub(crate) settings: Settings,
     /// `None` where retries aren't counted.
     pub(crate) budget: Option<RetryBudget>,
-    pub(crate) classify: C,
-    pub(crate) copy: K,
-    pub(crate) keep: A,
+    pub(crate) protocol: P,
     jitter: Jitter,
 }
 
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
     pub fn new(name: Name) -> Self {
-        let (classify, copy, keep) = (HttpClassify::new(), HttpCopy::default(), KeepReplaced::default());
-        Self::with(Policy::new(Settings::new(name), Budget::Own, None, classify, copy, keep))
+        Self::with(Policy::new(Settings::new(name), Budget::Own, None, Http::default()))
     }
 
     /// Builds a layer with other settings.
@@ -60,8 +55,8 @@ impl RetryLayer {
     }
 }
 
-impl<C, K, A> RetryLayer<C, K, A> {
-    pub(crate) fn with(policy: Policy<C, K, A>) -> Self {
+impl<P> RetryLayer<P> {
+    pub(crate) fn with(policy: Policy<P>) -> Self {
         Self { policy: Arc::new(policy) }
     }
 
@@ -79,14 +74,14 @@ impl<C, K, A> RetryLayer<C, K, A> {
     }
 }
 
-impl<C, K, A> Policy<C, K, A> {
-    pub(crate) fn new(settings: Settings, budget: Budget, seed: Option<u64>, classify: C, copy: K, keep: A) -> Self {
+impl<P> Policy<P> {
+    pub(crate) fn new(settings: Settings, budget: Budget, seed: Option<u64>, protocol: P) -> Self {
         let budget = match budget {
             Budget::Own => Some(RetryBudget::default()),
             Budget::Shared(budget) => Some(budget),
             Budget::Unlimited => None,
         };
-        Self { settings, budget, classify, copy, keep, jitter: Jitter::new(seed) }
+        Self { settings, budget, protocol, jitter: Jitter::new(seed) }
     }
 
     /// The wait after `attempts` attempts, where the server has named none.
@@ -94,26 +89,26 @@ impl<C, K, A> Policy<C, K, A> {
         self.settings.waits.wait(attempts, grown, outcome, &self.jitter)
     }
 
-    /// Strategies may be closures, which have nothing to show.
+    /// The protocol may hold closures, which have nothing to show.
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("settings", &self.settings).field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 
-impl<C, K, A> Clone for RetryLayer<C, K, A> {
+impl<P> Clone for RetryLayer<P> {
     fn clone(&self) -> Self {
         Self { policy: Arc::clone(&self.policy) }
     }
 }
 
-impl<C, K, A> fmt::Debug for RetryLayer<C, K, A> {
+impl<P> fmt::Debug for RetryLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.policy.debug(f.debug_struct("RetryLayer"))
     }
 }
 
-impl<S, C, K, A> Layer<S> for RetryLayer<C, K, A> {
-    type Service = Retry<S, C, K, A>;
+impl<S, P> Layer<S> for RetryLayer<P> {
+    type Service = Retry<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Retry::new(inner, Arc::clone(&self.policy))

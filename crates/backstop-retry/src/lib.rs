@@ -75,7 +75,7 @@
 //! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |
 //! | any, with the extension [`Repeat::Safe`] | yes; beside [`repeat_when`](RetryBuilder::repeat_when), which sees it as idempotent, what that says |
 //! | any, with the extension [`Repeat::Never`] | never |
-//! | of any type, with [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
+//! | of any type, with [`plain`](RetryBuilder::plain) or [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
 //! | CONNECT, an [upgrade](backstop_core::RequestFacts::is_upgrade) | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
@@ -119,19 +119,16 @@
 //!
 //! Functions that don't speak HTTP are judged by [`ResultClassify`]: every `Ok` is an answer, and every error is worth another
 //! attempt, unless it says otherwise (a refusal of ours, a gRPC code). A closure of your own says so by [`transient`](backstop_core::Outcome::transient):
-//! `Outcome::failure()` alone is never repeated. Such a layer also needs [`clone_requests`](RetryBuilder::clone_requests), and
-//! [`discard_replaced`](RetryBuilder::discard_replaced), since the defaults copy and keep only what is HTTP's.
+//! `Outcome::failure()` alone is never repeated. [`plain`](RetryBuilder::plain) chooses all that such a layer needs:
 //!
 //! ```
-//! use backstop_retry::{ResultClassify, RetryLayer};
+//! use backstop_retry::RetryLayer;
 //! use tower::{BoxError, Layer, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
 //! let retry = RetryLayer::builder("database")
-//!     .classify(ResultClassify::new())
-//!     .clone_requests()
-//!     .discard_replaced()
+//!     .plain()
 //!     .build()?;
 //! # let tries = std::sync::atomic::AtomicU32::new(0);
 //! # let query = |id: u32| {
@@ -199,6 +196,7 @@
 //! | [`attempt_header`](RetryBuilder::attempt_header) | none | any name |
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
 //! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if), [`repeat_when`](RetryBuilder::repeat_when) | not set | |
+//! | [`plain`](RetryBuilder::plain) | [`Http`] | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
 //! | [`keep_replaced`](RetryBuilder::keep_replaced), [`keep_replaced_by`](RetryBuilder::keep_replaced_by), [`discard_replaced`](RetryBuilder::discard_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | 0 to 1 GiB; up to 60 s and to the total |
 //! | [`seed`](RetryBuilder::seed) | random | |
@@ -294,7 +292,8 @@ mod telemetry;
 struct Readme;
 
 pub use backstop_core::{
-    CloneCopy, ConfigError, DiscardReplaced, HttpClassify, HttpCopy, KeepReplaced, Name, Repeat, ResultClassify, name,
+    CloneCopy, ConfigError, DiscardReplaced, Http, HttpClassify, HttpCopy, KeepReplaced, Name, Plain, Repeat,
+    ResultClassify, name,
 };
 
 pub use backoff::{Backoff, BackoffFn};

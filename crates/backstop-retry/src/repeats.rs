@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{
-    Attempt, Blame, Classify, CopyAs, CopyRequest, Deadline, Degradation, Held, KeepAnswer, Outcome, Pushback, Reason,
-    Scope, ServiceCall, Verdict, proof::Frame, scope,
+    Attempt, Blame, CopyAs, CopyRequest, Deadline, Degradation, Held, Judge, KeepAnswer, Outcome, Protocol, Pushback,
+    Reason, Scope, ServiceCall, Verdict, proof::Frame, scope,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -13,7 +13,7 @@ use crate::{
     Retried, StopReason,
     backoff::Grown,
     layer::Policy,
-    spare::{Again, Spare, is_refusal},
+    spare::{Again, KeptBy, Spare, is_refusal},
     telemetry,
 };
 
@@ -38,12 +38,13 @@ pub(crate) enum Step<Res, E> {
 }
 
 /// A request whose first attempt has failed.
-pub(crate) struct Repeats<S, Req, C, K, A>
+pub(crate) struct Repeats<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
 {
-    spare: Spare<S, K::Kept, C, K, A>,
+    spare: Spare<S, KeptBy<P, Req>, P>,
     deadline: Deadline,
     pub(crate) frame: Frame,
     /// The number of the attempt that is made, or that is waited for.
@@ -64,13 +65,14 @@ struct Next<S, Req> {
     at: Instant,
 }
 
-impl<S, Req, C, K, A> Repeats<S, Req, C, K, A>
+impl<S, Req, P> Repeats<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
 {
     /// After the first attempt, of which all must be over at `deadline`.
-    pub(crate) const fn new(spare: Spare<S, K::Kept, C, K, A>, deadline: Deadline, frame: Frame) -> Self {
+    pub(crate) const fn new(spare: Spare<S, KeptBy<P, Req>, P>, deadline: Deadline, frame: Frame) -> Self {
         Self { spare, deadline, frame, attempt: 1, grown: Grown::NONE, stop: None, next: None, last: None }
     }
 
@@ -120,16 +122,17 @@ where
     }
 }
 
-impl<S, Req, C, K, A> Repeats<S, Req, C, K, A>
+impl<S, Req, P> Repeats<S, Req, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
-    pub(crate) fn keep(&self, response: S::Response) -> A::Keeping {
-        self.spare.policy.keep.keep(response, self.deadline_now().instant())
+    pub(crate) fn keep(&self, response: S::Response) -> <P::Keep as KeepAnswer<S::Response>>::Keeping {
+        self.spare.policy.protocol.keep().keep(response, self.deadline_now().instant())
     }
 
     /// Gives this answer, with what was reported while it was made, and with a note how it came to be.
@@ -139,7 +142,7 @@ where
             // One that is still waited for has not begun.
             let begun = self.attempt - u32::from(self.next.is_some());
             if begun > 1 || self.stop.is_some() {
-                self.spare.policy.keep.note(&mut response, Retried::new(begun, self.stop));
+                self.spare.policy.protocol.keep().note(&mut response, Retried::new(begun, self.stop));
             }
             response
         });
@@ -148,7 +151,7 @@ where
     }
 
     /// What an attempt's result counts as.
-    pub(crate) fn judge(&self, result: &Result<S::Response, S::Error>) -> Outcome {
+    pub(crate) fn judge(&self, result: &mut Result<S::Response, S::Error>) -> Outcome {
         self.spare.judge(result)
     }
 
@@ -156,10 +159,10 @@ where
     pub(crate) fn after(
         &mut self,
         outcome: Outcome,
-        answer: Answer<S::Response, S::Error>,
+        mut answer: Answer<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
         let policy = Arc::clone(&self.spare.policy);
-        let reason = self.spare.reason(&answer.result);
+        let reason = self.spare.reason(&mut answer.result);
         let is_refusal = is_refusal(&outcome, reason);
         if self.has_last() {
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
@@ -178,7 +181,7 @@ where
         // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
         if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
             if outcome.verdict != Verdict::Success {
-                self.spare.say_not_worth_it(self.attempt, &outcome, &answer.result);
+                self.spare.say_not_worth_it(self.attempt, &outcome, &mut answer.result);
             }
             return Step::Finish(answer);
         }
@@ -213,7 +216,8 @@ where
     /// there still is an answer that can be returned without it.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
         let Spare { policy, facts, again } = &mut self.spare;
-        let Policy { settings, copy, budget, .. } = &**policy;
+        let Policy { settings, budget, protocol, .. } = &**policy;
+        let copy = protocol.copy();
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }

@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, Classify, CopyRequest, Degradation, KeepAnswer, ServiceCall, Timer, polled_again};
+use backstop_core::{Attempt, CopyRequest, Degradation, Judge, KeepAnswer, Protocol, ServiceCall, Timer, polled_again};
 use tower_service::Service;
 
 use crate::{
@@ -26,20 +26,24 @@ use crate::{
 };
 
 /// A request that is being repeated.
-pub(crate) struct Rest<S, Req, C, K, A>
+pub(crate) struct Rest<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
-    phase: Phase<S, Req, A::Keeping>,
-    repeats: Repeats<S, Req, C, K, A>,
+    phase: Phase<S, Req, KeepingBy<P, S::Response>>,
+    repeats: Repeats<S, Req, P>,
 }
 
-enum Phase<S: Service<Req>, Req, P> {
+/// The future in which the protocol keeps an answer.
+type KeepingBy<P, Res> = <<P as Protocol>::Keep as KeepAnswer<Res>>::Keeping;
+
+enum Phase<S: Service<Req>, Req, F> {
     /// With the reports that belong to the response.
     Keeping {
-        keeping: Pin<Box<P>>,
+        keeping: Pin<Box<F>>,
         reports: Vec<Degradation>,
     },
     Waiting {
@@ -52,19 +56,17 @@ enum Phase<S: Service<Req>, Req, P> {
 
 type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
-impl<S, Req, C, K, A> Rest<S, Req, C, K, A>
+impl<S, Req, P> Rest<S, Req, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     /// What follows the first attempt; the answer, where nothing does.
-    pub(crate) fn begin(
-        repeats: Repeats<S, Req, C, K, A>,
-        step: Step<S::Response, S::Error>,
-    ) -> Result<Self, Given<S, Req>> {
+    pub(crate) fn begin(repeats: Repeats<S, Req, P>, step: Step<S::Response, S::Error>) -> Result<Self, Given<S, Req>> {
         match Phase::after(step, &repeats) {
             Ok(phase) => Ok(Self { phase, repeats }),
             Err(answer) => Err(repeats.give(answer)),
@@ -102,11 +104,12 @@ where
     }
 }
 
-impl<S, Req, C, K, A> Rest<S, Req, C, K, A>
+impl<S, Req, P> Rest<S, Req, P>
 where
     S: Service<Req>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     pub(crate) const fn phase(&self) -> &'static str {
         match &self.phase {
@@ -117,18 +120,19 @@ where
     }
 }
 
-impl<S: Service<Req>, Req, P> Phase<S, Req, P> {
+impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
     /// What follows an attempt, or the answer, where nothing does.
-    fn after<C, K, A>(
+    fn after<P>(
         step: Step<S::Response, S::Error>,
-        repeats: &Repeats<S, Req, C, K, A>,
+        repeats: &Repeats<S, Req, P>,
     ) -> Result<Self, Answer<S::Response, S::Error>>
     where
         S: Clone,
         S::Error: 'static,
-        C: Classify<S::Response>,
-        K: CopyRequest<Req>,
-        A: KeepAnswer<S::Response, Keeping = P>,
+        P: Protocol,
+        P::Judge: Judge<S::Response>,
+        P::Copy: CopyRequest<Req>,
+        P::Keep: KeepAnswer<S::Response, Keeping = F>,
     {
         match step {
             Step::Finish(answer) => Err(answer),
@@ -144,21 +148,22 @@ type Polled<S, Req> = Poll<Step<<S as Service<Req>>::Response, <S as Service<Req
 
 /// Polls a later attempt, and ends it when the time is up, if there is something to return instead: without that there is
 /// nothing that this layer could say in the service's own types.
-fn poll_attempt<S, Req, C, K, A>(
+fn poll_attempt<S, Req, P>(
     mut attempt: Pin<&mut Attempt<ServiceCall<S, Req>>>,
-    repeats: &mut Repeats<S, Req, C, K, A>,
+    repeats: &mut Repeats<S, Req, P>,
     cx: &mut Context<'_>,
 ) -> Polled<S, Req>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     repeats.frame.listen();
     let polled = if repeats.has_last() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) };
-    let result = match polled {
+    let mut result = match polled {
         Poll::Pending => {
             repeats.frame.waits();
             return Poll::Pending;
@@ -172,6 +177,6 @@ where
     };
     let is_unprocessed = repeats.frame.ended();
     let reports = attempt.take_reports();
-    let outcome = repeats.judge(&result).or_unprocessed(is_unprocessed);
+    let outcome = repeats.judge(&mut result).or_unprocessed(is_unprocessed);
     Poll::Ready(repeats.after(outcome, Answer { result, reports }))
 }

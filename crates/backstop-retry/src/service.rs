@@ -7,7 +7,7 @@ use std::{
 };
 
 use backstop_core::{
-    Classify, CopyRequest, HttpClassify, HttpCopy, Keep, KeepAnswer, KeepReplaced, Limit, Scope, SetBy,
+    CopyRequest, Http, Judge, Keep, KeepAnswer, Limit, Protocol, Scope, SetBy,
     proof::{Frame, PassThrough},
 };
 use tower_service::Service;
@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
-pub struct Retry<S, C = HttpClassify, K = HttpCopy, A = KeepReplaced> {
+pub struct Retry<S, P = Http> {
     inner: S,
-    policy: Arc<Policy<C, K, A>>,
+    policy: Arc<Policy<P>>,
 }
 
-impl<S, C, K, A> Retry<S, C, K, A> {
-    pub(crate) const fn new(inner: S, policy: Arc<Policy<C, K, A>>) -> Self {
+impl<S, P> Retry<S, P> {
+    pub(crate) const fn new(inner: S, policy: Arc<Policy<P>>) -> Self {
         Self { inner, policy }
     }
 
@@ -45,17 +45,18 @@ impl<S, C, K, A> Retry<S, C, K, A> {
     }
 }
 
-impl<S, C, K, A, Req> Service<Req> for Retry<S, C, K, A>
+impl<S, P, Req> Service<Req> for Retry<S, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    K: CopyRequest<Req>,
-    A: KeepAnswer<S::Response>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Copy: CopyRequest<Req>,
+    P::Keep: KeepAnswer<S::Response>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = RetryFuture<S, Req, C, K, A>;
+    type Future = RetryFuture<S, Req, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -63,7 +64,8 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let Policy { settings, copy, budget, .. } = &*self.policy;
+        let Policy { settings, budget, protocol, .. } = &*self.policy;
+        let copy = protocol.copy();
         if settings.max_attempts == 1 {
             let _pass = PassThrough::begin();
             return RetryFuture::passing(self.inner.call(request));
@@ -104,13 +106,13 @@ where
     }
 }
 
-impl<S: Clone, C, K, A> Clone for Retry<S, C, K, A> {
+impl<S: Clone, P> Clone for Retry<S, P> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.policy))
     }
 }
 
-impl<S: fmt::Debug, C, K, A> fmt::Debug for Retry<S, C, K, A> {
+impl<S: fmt::Debug, P> fmt::Debug for Retry<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Retry");
         f.field("inner", &self.inner);

@@ -3,62 +3,63 @@
 
 use std::sync::Arc;
 
-use backstop_core::{Classify, ErrorRef, KeepAnswer, Outcome, Reason, RequestFacts, Verdict, judge_error};
+use backstop_core::{CopyRequest, ErrorRef, Judge, Outcome, Protocol, Reason, RequestFacts, Verdict};
 
 use crate::{StopReason, layer::Policy, telemetry};
 
 /// What is needed for other attempts.
-pub(crate) struct Spare<S, Kept, C, K, A> {
-    pub(crate) policy: Arc<Policy<C, K, A>>,
+pub(crate) struct Spare<S, Kept, P> {
+    pub(crate) policy: Arc<Policy<P>>,
     pub(crate) facts: RequestFacts,
     /// Or why there is none: then nothing is kept or recorded for nothing.
     pub(crate) again: Result<Again<S, Kept>, StopReason>,
 }
+
+/// What the protocol keeps of a request.
+pub(crate) type KeptBy<P, Req> = <<P as Protocol>::Copy as CopyRequest<Req>>::Kept;
 
 pub(crate) struct Again<S, Kept> {
     pub(crate) service: S,
     pub(crate) kept: Kept,
 }
 
-impl<S, Kept, C, K, A> Spare<S, Kept, C, K, A> {
+impl<S, Kept, P> Spare<S, Kept, P> {
     /// What an attempt's result counts as.
     #[inline]
-    pub(crate) fn judge<Res, E: 'static>(&self, result: &Result<Res, E>) -> Outcome
+    pub(crate) fn judge<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Outcome
     where
-        C: Classify<Res>,
-        A: KeepAnswer<Res>,
+        P: Protocol,
+        P::Judge: Judge<Res>,
     {
-        let Policy { classify, keep, .. } = &*self.policy;
-        match result {
-            Ok(answer) => keep.judge(self.facts, classify, answer),
-            Err(error) => judge_error(classify, ErrorRef::new(error)),
-        }
+        self.policy.protocol.judge().outcome(self.facts, seen(result))
     }
 
     /// In a word, why this result isn't an answer.
-    pub(crate) fn reason<Res, E: 'static>(&self, result: &Result<Res, E>) -> Reason
+    pub(crate) fn reason<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Reason
     where
-        C: Classify<Res>,
-        A: KeepAnswer<Res>,
+        P: Protocol,
+        P::Judge: Judge<Res>,
     {
-        let Policy { classify, keep, .. } = &*self.policy;
-        match result {
-            Ok(answer) => keep.reason(self.facts, classify, answer),
-            Err(error) => classify.reason(Err(ErrorRef::new(error))),
-        }
+        self.policy.protocol.judge().reason(self.facts, seen(result))
     }
 
     /// Says that attempt number `attempt` has come to no answer, and isn't worth another one.
     #[cold]
-    pub(crate) fn say_not_worth_it<Res, E: 'static>(&self, attempt: u32, outcome: &Outcome, result: &Result<Res, E>)
+    pub(crate) fn say_not_worth_it<Res, E: 'static>(&self, attempt: u32, outcome: &Outcome, result: &mut Result<Res, E>)
     where
-        C: Classify<Res>,
-        A: KeepAnswer<Res>,
+        P: Protocol,
+        P::Judge: Judge<Res>,
     {
         let is_refusal = is_refusal(outcome, self.reason(result));
         let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
         telemetry::stopped(&self.policy.settings.name, attempt, stop);
     }
+}
+
+/// As judges see it.
+#[inline]
+fn seen<Res, E: 'static>(result: &mut Result<Res, E>) -> Result<&mut Res, ErrorRef<'_>> {
+    result.as_mut().map_err(|error| ErrorRef::new(error))
 }
 
 /// Whether a layer further in didn't pass the request on: by the reason of its refusal, or by a neutral result that is

@@ -13,7 +13,7 @@ use std::{
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, CircuitState, DeadlineLayer, DegradationHeaderLayer, FallbackChain,
     FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
-    core::{HttpCopy, KeepReplaced},
+    core::{Http, HttpClassify, HttpCopy, HttpReject},
     name, standard,
     timeout::{UntilBodyEnd, UntilFirstFrame},
 };
@@ -153,7 +153,7 @@ fn retry() -> RetryBuilder {
 type Always = fn(&Request<Body>) -> bool;
 
 /// Every gRPC call is a POST, so the user has to say which may be repeated.
-fn retry_all() -> RetryLayer<backstop::HttpClassify, RepeatIf<HttpCopy, Always>, KeepReplaced> {
+fn retry_all() -> RetryLayer<Http<HttpClassify, HttpReject, RepeatIf<HttpCopy, Always>>> {
     retry().repeat_if((|_| true) as Always).build().unwrap()
 }
 

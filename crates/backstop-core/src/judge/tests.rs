@@ -1,10 +1,7 @@
 use std::{error::Error, io};
 
 use super::*;
-use crate::{
-    ClassifyFn, HttpReject, KeepAnswer, KeepReplaced, Protocol, Reject, RejectionKind, RequestFacts, grpc::GrpcCode,
-    name,
-};
+use crate::{ClassifyFn, HttpReject, Reject, RejectionKind, RequestFacts, WireProtocol, grpc::GrpcCode, name};
 
 type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, std::convert::Infallible>;
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -13,7 +10,7 @@ fn full() -> Rejection {
     Rejection::new(name!("ml"), RejectionKind::BulkheadFull)
 }
 
-fn refusal(protocol: Protocol) -> Response<Body> {
+fn refusal(protocol: WireProtocol) -> Response<Body> {
     let refused: Result<_, io::Error> = Reject::<http::Request<()>, _, _>::reject(&HttpReject, protocol, full());
     refused.unwrap()
 }
@@ -28,18 +25,17 @@ fn harsh<Res>() -> ClassifyFn<Closure<Res>> {
     ClassifyFn::new(failure::<Res> as Closure<Res>)
 }
 
-fn by_reject(protocol: Protocol, answer: &Response<Body>) -> Outcome {
-    Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &protocol, &harsh(), answer)
+fn harshly(answer: &mut Response<Body>) -> Outcome {
+    HttpJudge { classify: harsh() }.outcome(RequestFacts::none(), Ok(answer))
 }
 
 #[test]
 fn a_refusal_of_ours_is_judged_before_any_closure() {
-    for protocol in [Protocol::Http, Protocol::Grpc, Protocol::GrpcWeb, Protocol::GrpcWebText] {
-        let refused = refusal(protocol);
-        assert_eq!(by_reject(protocol, &refused), full().outcome());
-        let kept = KeepReplaced::default();
-        assert_eq!(kept.judge(RequestFacts::none(), &harsh(), &refused), full().outcome());
-        assert_eq!(kept.reason(RequestFacts::none(), &harsh(), &refused), Reason::BulkheadFull);
+    for protocol in [WireProtocol::Http, WireProtocol::Grpc, WireProtocol::GrpcWeb, WireProtocol::GrpcWebText] {
+        let mut refused = refusal(protocol);
+        assert_eq!(harshly(&mut refused), full().outcome());
+        let judge = HttpJudge { classify: harsh() };
+        assert_eq!(judge.reason(RequestFacts::none(), Ok(&mut refused)), Reason::BulkheadFull);
     }
     let errors: [BoxError; 3] =
         [full().into(), io::Error::other(full()).into(), Box::new(io::Error::other(io::Error::other(full())))];
@@ -55,10 +51,9 @@ fn a_refusal_of_ours_is_judged_before_any_closure() {
 
 #[test]
 fn a_refusal_that_was_turned_into_a_good_answer_is_judged_as_that() {
-    let mut turned = refusal(Protocol::Http);
-    *turned.status_mut() = http::StatusCode::OK;
-    let judged = |answer| by_reject(Protocol::Http, answer);
-    assert_eq!(judged(&turned), Outcome::failure(), "the closure's word");
+    let mut turned = refusal(WireProtocol::Http);
+    *turned.status_mut() = StatusCode::OK;
+    assert_eq!(harshly(&mut turned), Outcome::failure(), "the closure's word");
     assert!(Rejection::in_response(&turned).is_none());
 }
 
@@ -87,6 +82,29 @@ fn a_refusal_in_an_error_of_ones_own_is_found_where_the_type_is_named() {
     assert_eq!(Classify::<()>::classify(&judge, Err(ErrorRef::new(&own))), full().outcome());
 }
 
+/// A classifier with one word.
+struct Says(Reason);
+
+impl<Res> Classify<Res> for Says {
+    fn classify(&self, _: Result<&Res, ErrorRef<'_>>) -> Outcome {
+        Outcome::failure()
+    }
+
+    fn reason(&self, _: Result<&Res, ErrorRef<'_>>) -> Reason {
+        self.0
+    }
+}
+
+#[test]
+fn an_answer_tells_why_it_is_none_where_the_classifier_has_no_word_for_it() {
+    let unavailable = &mut Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(()).unwrap();
+    let (facts, http) = (RequestFacts::none(), |word| HttpJudge { classify: Says(word) });
+    let status = Reason::Status(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(http(Reason::Error).reason(facts, Ok(unavailable)), status);
+    assert_eq!(http(Reason::Body).reason(facts, Ok(unavailable)), Reason::Body, "the classifier's word");
+    assert_eq!(PlainJudge { classify: Says(Reason::Error) }.reason(facts, Ok(unavailable)), Reason::Error);
+}
+
 #[test]
 fn for_functions_every_ok_is_a_success_and_errors_are_transient() {
     let judge = ResultClassify::new();
@@ -99,28 +117,24 @@ fn for_functions_every_ok_is_a_success_and_errors_are_transient() {
 
 #[test]
 fn an_answer_to_a_grpc_call_that_is_not_grpcs_is_judged_by_the_status_that_it_maps_to() {
-    let judge = HttpClassify::new();
-    let kept = KeepReplaced::default();
+    let classify = HttpClassify::new();
+    let judge = HttpJudge { classify: classify.clone() };
+    let call = RequestFacts::none().grpc();
     for (status, code) in
         [(200, 2), (302, 2), (400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14)]
     {
-        let page =
+        let mut page =
             Response::builder().status(status).header("content-type", "text/html").body(Body::default()).unwrap();
         let code = GrpcCode::from_number(code);
         let trailers_only = Response::builder()
             .header("content-type", "application/grpc")
             .header("grpc-status", code.number().to_string());
-        let expected = judge.classify(Ok(&trailers_only.body(()).unwrap()));
-        for outcome in [
-            kept.judge(RequestFacts::none().grpc(), &judge, &page),
-            Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &Protocol::Grpc, &judge, &page),
-            Reject::<http::Request<()>, _, io::Error>::judge(&HttpReject, &Protocol::GrpcWeb, &judge, &page),
-        ] {
-            assert_eq!(outcome, expected, "{status}");
-        }
-        assert_eq!(kept.reason(RequestFacts::none().grpc(), &judge, &page), Reason::Grpc(code));
-        assert_eq!(kept.reason(RequestFacts::none().grpc(), &harsh(), &page), Reason::Grpc(code));
+        let expected = classify.classify(Ok(&trailers_only.body(()).unwrap()));
+        assert_eq!(judge.outcome(call, Ok(&mut page)), expected, "{status}");
+        assert_eq!(judge.reason(call, Ok(&mut page)), Reason::Grpc(code));
+        assert_eq!(HttpJudge { classify: harsh() }.reason(call, Ok(&mut page)), Reason::Grpc(code));
+        assert_eq!(page.headers()["content-type"], "text/html", "it is as it was");
         // To any other request it is what it says.
-        assert_eq!(kept.judge(RequestFacts::none(), &judge, &page), judge.classify(Ok(&page)));
+        assert_eq!(judge.outcome(RequestFacts::none(), Ok(&mut page)), classify.classify(Ok(&page)));
     }
 }

@@ -17,7 +17,6 @@ use tokio::time::{Instant, advance};
 use tokio_test::task::spawn;
 
 use super::*;
-use crate::ErrorRef;
 use crate::body::tests::script::{Act, Erased, Length, Script, counted_chunk, data, read_all, trailers};
 
 fn answer(body: Erased) -> Response<Erased> {
@@ -221,30 +220,6 @@ fn limits_that_can_t_work_are_refused() {
     assert_eq!(minute.check_within(Duration::from_secs(59)).unwrap_err().field, "max_wait");
     assert!(minute.check_within(Duration::from_secs(60)).is_ok());
     assert!(keep.check_within(Duration::from_millis(1)).is_ok(), "what isn't set contradicts nothing");
-}
-
-/// A judge with one word.
-struct Says(Reason);
-
-impl<Res> Classify<Res> for Says {
-    fn classify(&self, _: Result<&Res, ErrorRef<'_>>) -> Outcome {
-        Outcome::failure()
-    }
-
-    fn reason(&self, _: Result<&Res, ErrorRef<'_>>) -> Reason {
-        self.0
-    }
-}
-
-#[test]
-fn an_answer_tells_why_it_is_none_where_the_judge_has_no_word_for_it() {
-    let (config, unavailable, facts) = (KeepReplaced::default(), answer(Erased::default()), RequestFacts::none());
-    assert_eq!(
-        config.reason(facts, &Says(Reason::Error), &unavailable),
-        Reason::Status(StatusCode::SERVICE_UNAVAILABLE)
-    );
-    assert_eq!(config.reason(facts, &Says(Reason::Body), &unavailable), Reason::Body, "the judge's word");
-    assert_eq!(DiscardReplaced.reason(facts, &Says(Reason::Error), &unavailable), Reason::Error);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use super::{Reject, http_response, label_http};
 use crate::{
     AllProvidersFailed, Classify, Degradation, Outcome, Reason, Rejection, RejectionKind, Upload, WrapBody,
-    grpc::Protocol,
+    grpc::WireProtocol,
     judge::{judge_response, response_reason},
 };
 
@@ -45,10 +45,10 @@ impl ProblemDetails {
 
 #[diagnostic::do_not_recommend]
 impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<ResBody>, E> for ProblemDetails {
-    type Context = Protocol;
+    type Context = WireProtocol;
 
-    fn context(&self, request: &Request<ReqBody>) -> Protocol {
-        Protocol::of(request)
+    fn context(&self, request: &Request<ReqBody>) -> WireProtocol {
+        WireProtocol::of(request)
     }
 
     #[inline]
@@ -56,9 +56,9 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
         Upload::of_any(request.body_mut())
     }
 
-    fn reject(&self, protocol: Protocol, rejection: Rejection) -> Result<Response<ResBody>, E> {
+    fn reject(&self, protocol: WireProtocol, rejection: Rejection) -> Result<Response<ResBody>, E> {
         Ok(match rejection.kind() {
-            RejectionKind::AllProvidersFailed(failed) if protocol == Protocol::Http => {
+            RejectionKind::AllProvidersFailed(failed) if protocol == WireProtocol::Http => {
                 let document = document(failed);
                 respond(rejection, document)
             }
@@ -69,7 +69,7 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
     #[inline]
     fn judge<C: Classify<Response<ResBody>> + ?Sized>(
         &self,
-        protocol: &Protocol,
+        protocol: &WireProtocol,
         classify: &C,
         answer: &Response<ResBody>,
     ) -> Outcome {
@@ -78,11 +78,15 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
 
     fn reason<C: Classify<Response<ResBody>> + ?Sized>(
         &self,
-        protocol: &Protocol,
+        protocol: &WireProtocol,
         classify: &C,
         answer: &Response<ResBody>,
     ) -> Reason {
         response_reason(protocol.is_grpc(), classify, answer)
+    }
+
+    fn is_grpc(&self, protocol: &WireProtocol) -> bool {
+        protocol.is_grpc()
     }
 
     fn label(&self, answer: &mut Response<ResBody>, degradation: &Degradation) {
@@ -101,7 +105,7 @@ impl axum_core::response::IntoResponse for AllProvidersFailed {
 }
 
 fn respond<B: WrapBody>(rejection: Rejection, document: String) -> Response<B> {
-    let mut response = http_response(Protocol::Http, rejection);
+    let mut response = http_response(WireProtocol::Http, rejection);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     *response.body_mut() = B::wrap(Full::<Bytes>::from(document).map_err(|never| match never {}));
     response
@@ -142,7 +146,7 @@ mod tests {
         AllProvidersFailed::new(name!("recommendations"), failures, Some(Duration::from_millis(6_500)))
     }
 
-    fn reject(protocol: Protocol, rejection: Rejection) -> Response<Body> {
+    fn reject(protocol: WireProtocol, rejection: Rejection) -> Response<Body> {
         let rejected: Result<_, Infallible> =
             Reject::<Request<()>, _, _>::reject(&ProblemDetails::new(), protocol, rejection);
         rejected.unwrap()
@@ -152,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_document_names_the_providers_and_their_reasons() {
-        let response = reject(Protocol::Http, failed().into());
+        let response = reject(WireProtocol::Http, failed().into());
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -164,10 +168,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_grpc_call_and_another_rejection_have_none() {
-        let grpc = reject(Protocol::Grpc, failed().into());
+        let grpc = reject(WireProtocol::Grpc, failed().into());
         assert_eq!((grpc.status().as_u16(), &grpc.headers()[GRPC_STATUS]), (200, &HeaderValue::from_static("14")));
         assert_eq!(grpc.headers()["content-type"], "application/grpc");
-        let full = reject(Protocol::Http, Rejection::new(name!("bulkhead"), RejectionKind::BulkheadFull));
+        let full = reject(WireProtocol::Http, Rejection::new(name!("bulkhead"), RejectionKind::BulkheadFull));
         assert!(!full.headers().contains_key(CONTENT_TYPE));
         for response in [grpc, full] {
             assert!(http_body::Body::is_end_stream(response.body()));
@@ -179,7 +183,7 @@ mod tests {
     async fn a_handlers_error_is_the_same_answer() {
         use axum_core::response::IntoResponse;
 
-        let (handlers, layers) = (failed().into_response(), reject(Protocol::Http, failed().into()));
+        let (handlers, layers) = (failed().into_response(), reject(WireProtocol::Http, failed().into()));
         assert_eq!(handlers.status(), layers.status());
         assert_eq!(handlers.headers(), layers.headers());
         assert_eq!(handlers.extensions().get(), Some(&Rejection::from(failed())));

@@ -124,7 +124,7 @@ async fn a_service_without_default_responses_rejects_as_error_or_as_told() {
         Ok(_) => backstop_core::Outcome::success(),
         Err(_) => backstop_core::Outcome::failure(),
     };
-    let builder = || FallbackLayer::builder("primary", chain()).classify_fn(judge).clone_requests().discard_replaced();
+    let builder = || FallbackLayer::builder("primary", chain()).plain().classify_fn(judge);
 
     let as_error = builder().reject_as_error().build().unwrap();
     let error = as_error.layer(hangs).oneshot("request").await.unwrap_err();

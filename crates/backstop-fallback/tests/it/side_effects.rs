@@ -97,10 +97,8 @@ async fn http_requests_in_a_handler_are_judged_by_their_method_where_that_is_ask
 async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
     let chain = payments(lost).repeat_only_if(|_| false).build().unwrap();
     let layer = FallbackLayer::builder("primary", chain)
+        .plain()
         .classify_fn(|result: Result<&&str, _>| if result.is_ok() { Outcome::success() } else { Outcome::failure() })
-        .clone_requests()
-        .discard_replaced()
-        .reject_as_error()
         .build()
         .unwrap();
     layer.handle().forced("second_acquirer", 1.0).unwrap();

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::support::{BoxError, Upstream, circuit_open, get, rejected, text, timed_out, with_body};
 use axum::body::Body;
-use backstop_core::{
-    AllProvidersFailed, ClassifyFn, ErrorRef, HttpCopy, KeepReplaced, Outcome, Rejection, RejectionKind, name, scope,
-};
+use backstop_core::{AllProvidersFailed, ClassifyFn, ErrorRef, Http, Outcome, Rejection, RejectionKind, name, scope};
 use backstop_retry::{Retried, RetryBuilder, RetryLayer, StopReason};
 use http::Response;
 use tokio::time::sleep_until;
@@ -17,7 +15,7 @@ use tower::{Layer, ServiceExt};
 type Judge = fn(Result<&Response<Body>, ErrorRef<'_>>) -> Outcome;
 
 /// By the status alone.
-fn by_status() -> RetryBuilder<ClassifyFn<Judge>, HttpCopy, KeepReplaced> {
+fn by_status() -> RetryBuilder<Http<ClassifyFn<Judge>>> {
     let judge: Judge = |result| match result {
         Ok(answer) if answer.status().as_u16() < 500 => Outcome::success(),
         _ => Outcome::failure().transient(),
