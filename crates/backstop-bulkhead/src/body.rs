@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{AbortBody, SetBy, Timer, WaitTime, scope};
+use backstop_core::{SetBy, scope};
+use backstop_kit::{AbortBody, Timer, WaitTime};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
+use backstop_kit::{
     Reject, polled_again,
     proof::{self, IsBelieved},
 };

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
-use backstop_core::{ConfigError, HttpReject, Name};
+use backstop_core::{ConfigError, Name};
+use backstop_kit::HttpReject;
 use tower_layer::Layer;
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 
 /// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).
 ///
-/// `J` makes the answer of a refusal ([`Reject`](backstop_core::Reject)); `O` says until when a call holds its permit
+/// `J` makes the answer of a refusal ([`Reject`](backstop_kit::Reject)); `O` says until when a call holds its permit
 /// ([`Until`](crate::Until)).
 ///
 /// The permits belong to the layer: all its clones and all services that it is applied to share them.

@@ -57,9 +57,9 @@
 //! | finds a permit, and nobody waits | runs: the inner service is made ready, and called |
 //! | finds no permit, but a place in line | waits behind the calls that came before it |
 //! | is first in line, and a permit comes back | runs |
-//! | finds no place in line | is refused: [`BulkheadFull`](RejectionKind::BulkheadFull) |
-//! | has waited for `max_wait` | is refused: [`BulkheadFull`](RejectionKind::BulkheadFull) |
-//! | still waits when the deadline of its [scope](backstop_core::scope) passes | is refused: [`DeadlinePassed`](RejectionKind::DeadlinePassed), [`NotAsked`](backstop_core::Progress::NotAsked) |
+//! | finds no place in line | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
+//! | has waited for `max_wait` | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
+//! | still waits when the deadline of its [scope](backstop_core::scope) passes | is refused: [`timeout`](backstop_kit::Elapsed), [`NotAsked`](backstop_kit::Progress::NotAsked) |
 //! | has answered | holds its permit until its response body has ended |
 //! | has answered without a body, or failed, or is dropped | gives its permit back at once |
 //! | has a body that has lasted for `max_hold` | loses its permit; the body ends with an error |
@@ -87,13 +87,13 @@
 //!
 //! | the body's time is up, and from the head on | the rejection says | counts as |
 //! |---|---|---|
-//! | its reader waited for the dependency at least half of the time | [`DeadlinePassed`](RejectionKind::DeadlinePassed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_core::Progress::Called) | failure, possibly processed |
+//! | its reader waited for the dependency at least half of the time | [`timeout`](backstop_kit::Elapsed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_kit::Progress::Called) | failure, possibly processed |
 //! | its reader was away for most of the time, whatever it does in the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
 //!
 //! A reader waits from a poll that is pending to its next poll. A reader that comes back after the time is up, and finds
 //! a frame there, counts as away since its last poll.
 //!
-//! The response body's type stays what it was. It must be one that can be broken off ([`AbortBody`](backstop_core::AbortBody)):
+//! The response body's type stays what it was. It must be one that can be broken off ([`AbortBody`](backstop_kit::AbortBody)):
 //! `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose
 //! error implements `From<Rejection>`, as `BoxError` does. For other responses there is
 //! [`until_headers`](BulkheadBuilder::until_headers). A connection that was upgraded holds no permit.
@@ -189,7 +189,8 @@ mod until;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection, RejectionKind, name};
+pub use backstop_core::{ConfigError, Name, Rejection, name};
+pub use backstop_kit::{HttpReject, RejectAsError, RejectWith};
 
 pub use config::{BulkheadBuilder, BulkheadConfig};
 pub use future::BulkheadFuture;

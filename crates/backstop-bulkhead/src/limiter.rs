@@ -2,7 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use backstop_core::{Name, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{Name, Reason, Rejection, RejectionDetail, SetBy};
+use backstop_kit::{Elapsed, Progress};
 use tokio::time::Instant;
 
 use crate::{
@@ -76,14 +77,26 @@ impl Limiter {
             Refusal::Full | Refusal::Waited => {
                 // By then every call that waits now runs or has given up.
                 let wait = self.max_wait.max(SHORTEST_RETRY_AFTER);
-                Rejection::new(self.name.clone(), RejectionKind::BulkheadFull).with_retry_after(Some(wait))
+                Rejection::refused(self.name.clone(), Reason::BULKHEAD_FULL)
+                    .with_retry_after(Some(wait))
+                    .with_static_detail(&Full)
             }
             Refusal::Deadline(set_by) => self.too_late(set_by, Progress::NotAsked),
         }
     }
 
     pub(crate) fn too_late(&self, set_by: SetBy, progress: Progress) -> Rejection {
-        Rejection::new(self.name.clone(), RejectionKind::DeadlinePassed { set_by, progress })
+        Elapsed::new(set_by, progress).rejection(self.name.clone())
+    }
+}
+
+/// The detail of a refusal: there is no more to say.
+#[derive(Debug)]
+struct Full;
+
+impl RejectionDetail for Full {
+    fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bulkhead {by} is full")
     }
 }
 

@@ -17,10 +17,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
+use backstop_core::scope;
+use backstop_kit::{
     Reject, polled_again,
     proof::{Entered, IsBelieved},
-    scope,
 };
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};

@@ -3,7 +3,8 @@
 
 use std::{fmt, sync::Arc, task::Waker};
 
-use backstop_core::{Progress, Rejection, SetBy};
+use backstop_core::{Rejection, SetBy};
+use backstop_kit::Progress;
 use tokio::time::Instant;
 
 use crate::{

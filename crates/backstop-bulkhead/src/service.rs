@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject, proof};
+use backstop_kit::{HttpReject, Reject, proof};
 use tower_service::Service;
 
 use crate::{BulkheadFuture, Until, UntilBodyEnd, layer_state::LayerState, permit::Permit};

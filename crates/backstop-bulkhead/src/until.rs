@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use backstop_core::AbortBody;
+use backstop_kit::AbortBody;
 
 use crate::{body::HeldBody, permit::Permit};
 

@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, ErrorRef, Outcome, Verdict, WrapBody, grpc, judge_error};
+use backstop_core::{Classify, ErrorRef, Outcome, Verdict, grpc, judge_error};
+use backstop_kit::WrapBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};

@@ -2,7 +2,8 @@
 
 use std::{fmt, marker::PhantomData, num::NonZero};
 
-use backstop_core::{Outcome, Reject};
+use backstop_core::Outcome;
+use backstop_kit::Reject;
 
 use crate::{
     failure::Failure, layer_state::CircuitRef, probe_scope::ProbeScope, state::Nanos, tracked_call::TrackedCall,

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, ErrorText, Name, Outcome, Pushback, Verdict};
+use backstop_core::{ConfigError, Name, Outcome, Pushback, Verdict};
+use backstop_kit::ErrorText;
 use tokio::time::Instant;
 
 use crate::{

@@ -6,9 +6,8 @@ mod preset;
 
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
-use backstop_core::{
-    ClassifyFn, ErrorRef, ErrorText, HttpClassify, HttpReject, Outcome, RejectAsError, RejectWith, Rejection,
-};
+use backstop_core::{ClassifyFn, ErrorRef, HttpClassify, Outcome, Rejection};
+use backstop_kit::{ErrorText, HttpReject, RejectAsError, RejectWith};
 
 use crate::UntilHeaders;
 

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use backstop_core::{ErrorRef, ErrorText, Reason};
+use backstop_core::{ErrorRef, Reason};
+use backstop_kit::ErrorText;
 
 /// How a call failed, or would have failed if it counts as a failure.
 #[derive(Clone, Copy)]

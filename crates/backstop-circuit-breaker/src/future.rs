@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{
-    CircuitState, Classify, ErrorRef, Reason, Reject, Rejection, RejectionKind, Verdict, grpc::GrpcCode, judge_error,
-    polled_again, proof::Entered,
-};
+use crate::CircuitState;
+use backstop_core::{Classify, ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode, judge_error};
+use backstop_kit::{Reject, polled_again, proof::Entered};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -126,13 +125,8 @@ where
                             return Poll::Ready(result);
                         }
                     }
-                    Verdict::Neutral => {
-                        let reason = match &result {
-                            Ok(response) => reject.reason(context, classify, response),
-                            Err(error) => classify.reason(Err(ErrorRef::new(error))),
-                        };
-                        outcome = outcome.or_unprocessed(is_refusal(reason));
-                    }
+                    // The service wasn't asked, and the caller hasn't left.
+                    Verdict::Neutral => outcome = outcome.or_unprocessed(outcome.refused),
                 }
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(guard, outcome, response)),
@@ -152,19 +146,13 @@ where
     }
 }
 
-/// Whether a layer further in refused the call. Then the service wasn't asked, and the caller hasn't left.
-#[cold]
-fn is_refusal(reason: Reason) -> bool {
-    matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull)
-}
-
 /// Whether the service gave no answer of its own: an error, or a time limit that passed further in. Limits of ours have
 /// looked at the request's body themselves.
 fn is_unanswered<Res, E: 'static, C: Classify<Res>>(classify: &C, result: &Result<Res, E>) -> bool {
     match classify.reason(result.as_ref().map_err(ErrorRef::new)) {
-        Reason::Timeout => false,
-        Reason::Status(status) => status == StatusCode::GATEWAY_TIMEOUT,
-        Reason::Grpc(code) => code == GrpcCode::DEADLINE_EXCEEDED,
+        Reason::TIMEOUT => false,
+        reason if reason == Reason::status(StatusCode::GATEWAY_TIMEOUT) => true,
+        reason if reason == Reason::grpc(GrpcCode::DEADLINE_EXCEEDED) => true,
         _ => result.is_err(),
     }
 }
@@ -185,7 +173,9 @@ fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
     {
         telemetry::nested(name);
     }
-    Rejection::new(name.clone(), RejectionKind::CircuitOpen(state)).with_retry_after(retry_after)
+    Rejection::refused(name.clone(), Reason::CIRCUIT_OPEN)
+        .with_retry_after(retry_after)
+        .with_static_detail(state.as_static())
 }
 
 impl<S, Req, C, J, O, L> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O, L>

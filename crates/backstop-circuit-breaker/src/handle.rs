@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{CircuitState, ConfigError, Name};
+use crate::CircuitState;
+use backstop_core::{ConfigError, Name};
 use tokio::sync::watch;
 
 use crate::{

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
-use backstop_core::{ConfigError, ErrorText, HttpClassify, HttpReject, Name};
+use backstop_core::{ConfigError, HttpClassify, Name};
+use backstop_kit::{ErrorText, HttpReject};
 use tower_layer::Layer;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
 /// Stops calling a service that fails. See the [crate docs](crate).
 ///
 /// `C` judges results ([`Classify`](backstop_core::Classify)), and `J` is how it answers while the circuit is open
-/// ([`Reject`](backstop_core::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)).
+/// ([`Reject`](backstop_kit::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)).
 ///
 /// The circuit belongs to the layer: all its clones and all services that it is applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]

@@ -167,7 +167,7 @@
 //! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | neutral |
 //! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | neutral |
 //!
-//! The last two rows need a request body that the layer can [watch](backstop_core::Upload::of_any), and the layer's own
+//! The last two rows need a request body that the layer can [watch](backstop_kit::Upload::of_any), and the layer's own
 //! refusals ([`HttpReject`]). Other layers judge by the client's error, which says that a body failed where the client is
 //! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
 //! request body is waited for as long as the caller keeps it open.
@@ -315,6 +315,7 @@ mod body;
 mod breaker;
 mod call_guard;
 mod circuit_group;
+mod circuit_state;
 mod config;
 mod events;
 mod failure;
@@ -335,9 +336,9 @@ mod telemetry;
 mod tracked_call;
 mod transition;
 
-pub use backstop_core::{
-    CircuitState, ConfigError, HttpClassify, HttpReject, Name, Rejection, RejectionKind, ResultClassify, name,
-};
+pub use backstop_core::{ConfigError, HttpClassify, Name, Rejection, ResultClassify, name};
+pub use backstop_kit::HttpReject;
+pub use circuit_state::CircuitState;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
 pub use events::Events;
 pub use future::CircuitBreakerFuture;

@@ -4,7 +4,9 @@
 //! looks up none. The state is shown with each transition, and when a layer is applied under a recorder that hasn't been
 //! shown it. axum applies a layer per connection, so that must cost next to nothing.
 
-use backstop_core::{CircuitState, Name};
+use backstop_core::Name;
+
+use crate::CircuitState;
 
 use crate::{failure::Failure, state::Nanos};
 

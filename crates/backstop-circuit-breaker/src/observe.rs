@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use backstop_core::{Classify, Outcome, Verdict, WrapBody, grpc};
+use backstop_core::{Classify, Outcome, Verdict, grpc};
+use backstop_kit::WrapBody;
 
 use crate::{
     body::WatchedBody,

@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{CircuitState, Classify, ErrorRef, Outcome, ResultClassify};
+use crate::CircuitState;
+use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};
 use pin_project_lite::pin_project;
 use tokio::{
     sync::watch,

@@ -7,8 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    Classify, ErrorRef, HttpClassify, HttpReject, Reject, judge_error,
+use backstop_core::{Classify, ErrorRef, HttpClassify, judge_error};
+use backstop_kit::{
+    HttpReject, Reject,
     proof::{self, Entered},
 };
 use tower_service::Service;

@@ -63,9 +63,12 @@ mod tests;
 
 use std::time::Duration;
 
-use backstop_core::{CircuitState, Verdict};
+use backstop_core::Verdict;
 
-use crate::transition::{Transition, TransitionReason};
+use crate::{
+    CircuitState,
+    transition::{Transition, TransitionReason},
+};
 
 pub(crate) use call::{Admission, Counted, Finished, Refused, Turn};
 pub(crate) use circuit::{Circuit, ErrorOf, Observer};

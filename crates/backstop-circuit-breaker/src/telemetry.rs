@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{CircuitState, Name};
+use crate::CircuitState;
+use backstop_core::Name;
 use tokio::sync::watch;
 
 use crate::{

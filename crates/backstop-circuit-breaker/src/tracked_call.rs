@@ -2,7 +2,8 @@
 
 use std::{mem, num::NonZero, time::Duration};
 
-use backstop_core::{Blame, Outcome, SetBy, Upload, Verdict, scope};
+use backstop_core::{Blame, Outcome, SetBy, Verdict, scope};
+use backstop_kit::Upload;
 
 use crate::{
     breaker::Breaker,

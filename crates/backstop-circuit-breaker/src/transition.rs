@@ -1,6 +1,6 @@
 //! A change of state.
 
-use backstop_core::CircuitState;
+use crate::CircuitState;
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,14 +20,14 @@ pub trait Classify<Res> {
 
     /// In a word, why this result isn't an answer; asked only of results that aren't.
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
-        result.err().and_then(Rejection::in_error).map_or(Reason::Error, |rejection| rejection.reason())
+        result.err().and_then(Rejection::in_error).map_or(Reason::ERROR, |rejection| rejection.reason())
     }
 }
 
 /// A classifier made of a closure.
 ///
-/// It has no word for why a result isn't an answer but [`Reason::Error`], or a rejection's own; for a response a retry or a
-/// chain then takes that one's, see [`HttpJudge`](crate::HttpJudge). A closure for HTTP does well to
+/// It has no word for why a result isn't an answer but [`Reason::ERROR`], or a rejection's own; for a response a retry or a
+/// chain then takes that one's, see the crate `backstop-kit`. A closure for HTTP does well to
 /// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says, and one for functions
 /// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, gRPC's codes, and which failures pass.
 ///
@@ -86,7 +86,7 @@ where
 
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
         let rejection = result.err().and_then(|error| Rejection::in_error(self.views.see(error)));
-        rejection.map_or(Reason::Error, |rejection| rejection.reason())
+        rejection.map_or(Reason::ERROR, |rejection| rejection.reason())
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderName, StatusCode};
+use http::HeaderName;
 
-use crate::{Name, grpc::GrpcCode};
+use crate::{Name, Reason};
 
 /// Which providers answered instead of the primary: `x-fallback-source`.
 pub const X_FALLBACK_SOURCE: HeaderName = HeaderName::from_static("x-fallback-source");
@@ -147,59 +147,6 @@ impl fmt::Display for Freshness {
     }
 }
 
-/// Why a provider didn't answer. Its text is a token that fits headers, logs and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// `circuit-open`
-    CircuitOpen,
-    /// `bulkhead-full`
-    BulkheadFull,
-    /// `timeout`: its time was up.
-    Timeout,
-    /// `status-503`: it answered with an HTTP status that isn't an answer here.
-    Status(StatusCode),
-    /// `grpc-14`: it answered with a gRPC status that isn't an answer here.
-    Grpc(GrpcCode),
-    /// `error`: it failed otherwise.
-    Error,
-    /// `body`: its answer began well, and its body broke off or was too long.
-    Body,
-    /// `forced`: it wasn't asked, because an operator had another provider tried.
-    Forced,
-    /// `all-providers-failed`: it is a chain, and none of its own providers had an answer.
-    AllProvidersFailed,
-    /// `not-eligible`: it wasn't asked, because it isn't for a request that may already have been processed, or for
-    /// what the primary failed of.
-    NotEligible,
-    /// `not-replayable`: the request could not be sent again.
-    NotReplayable,
-    /// `request-body`: the request's own body failed or came too slowly.
-    RequestBody,
-    /// `revalidating`: it is being asked in the background, while a stored copy answers.
-    Revalidating,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CircuitOpen => "circuit-open",
-            Self::BulkheadFull => "bulkhead-full",
-            Self::Timeout => "timeout",
-            Self::Status(status) => return write!(f, "status-{}", status.as_u16()),
-            Self::Grpc(code) => return write!(f, "grpc-{}", code.number()),
-            Self::Error => "error",
-            Self::Body => "body",
-            Self::Forced => "forced",
-            Self::AllProvidersFailed => "all-providers-failed",
-            Self::NotEligible => "not-eligible",
-            Self::NotReplayable => "not-replayable",
-            Self::RequestBody => "request-body",
-            Self::Revalidating => "revalidating",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_clones_are_the_same_record() {
-        let record = || Degradation::new(crate::name!("c"), crate::name!("s"), 1, Reason::Error, Freshness::Fresh);
+        let record = || Degradation::new(crate::name!("c"), crate::name!("s"), 1, Reason::ERROR, Freshness::Fresh);
         let one = record();
         assert!(one.is(&one.clone()));
         assert!(!one.is(&record()));

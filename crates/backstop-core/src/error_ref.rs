@@ -4,7 +4,10 @@ use std::{
     any::{Any, TypeId},
     error::Error,
     fmt, io,
+    sync::{PoisonError, RwLock},
 };
+
+use crate::transport;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type LocalBoxError = Box<dyn Error>;
@@ -28,6 +31,22 @@ pub struct ErrorRef<'a> {
     value: &'a dyn Any,
     error: Option<&'a (dyn Error + 'static)>,
 }
+
+/// Makes `E` known to every [`ErrorRef`] of this process: its causes are followed wherever it comes out of a service.
+///
+/// For the error types of layers, which call this when they are built. For a type of your own there is
+/// [`HttpClassify::see_through`](crate::HttpClassify::see_through).
+pub fn see_through<E: Error + 'static>() {
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    let id = TypeId::of::<E>();
+    if known.iter().all(|(other, _)| *other != id) {
+        known.push((id, view::<E>));
+    }
+}
+
+/// The error types of layers. Only read where a call failed with an error of a type that isn't one of [the
+/// field's](as_known_error).
+static KNOWN: RwLock<Vec<(TypeId, View)>> = RwLock::new(Vec::new());
 
 /// Turns a value into an error where it is one of a certain type.
 type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
@@ -61,6 +80,15 @@ impl<'a> ErrorRef<'a> {
             Some(cause)
         });
         causes.take(DEEPEST)
+    }
+
+    /// Whether this error of a client proves that the request was certainly never processed: the connection was refused, or
+    /// could not be made; the request was cancelled before it was sent; HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+    ///
+    /// That is proof only beside the client itself, before anything else can have passed the error on.
+    #[must_use]
+    pub fn proves_unprocessed(self) -> bool {
+        transport::is_unprocessed(self)
     }
 
     /// The same, where the value may be an error of a type that only the user knows.
@@ -111,7 +139,6 @@ fn as_known_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
         view::<io::Error>,
         view::<http::Error>,
         view::<crate::Rejection>,
-        view::<crate::AllProvidersFailed>,
         #[cfg(feature = "axum")]
         view::<axum_core::Error>,
         #[cfg(feature = "hyper-util")]
@@ -125,7 +152,10 @@ fn as_known_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
         #[cfg(feature = "tonic-transport")]
         view::<tonic::transport::Error>,
     ];
-    VIEWS.iter().find_map(|view| view(value))
+    VIEWS.iter().find_map(|view| view(value)).or_else(|| {
+        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(of, _)| *of == id).and_then(|(_, view)| view(value))
+    })
 }
 
 impl fmt::Debug for ErrorRef<'_> {
@@ -174,7 +204,7 @@ mod tests {
         let error = io::Error::other(io::Error::other(wrapper()));
         let causes: Vec<_> = ErrorRef::new(&error).causes().map(ToString::to_string).collect();
         assert_eq!(causes, ["wrapped", "wrapped", "wrapped", "cause", "cause"]);
-        let full = crate::Rejection::new(crate::name!("ml"), crate::RejectionKind::BulkheadFull);
+        let full = crate::Rejection::refused(crate::name!("ml"), crate::Reason::BULKHEAD_FULL);
         assert!(crate::Rejection::in_error(ErrorRef::new(&io::Error::other(full))).is_some());
     }
 
@@ -184,6 +214,27 @@ mod tests {
         let error = ErrorRef::new(&error);
         assert!(error.find::<io::Error>().is_none());
         assert!(error.seen_by(&[view::<Wrapper>]).find::<io::Error>().is_some());
+    }
+
+    #[test]
+    fn a_layers_error_is_followed_everywhere_once_it_is_known() {
+        #[derive(Debug)]
+        struct OfALayer(Wrapper);
+        impl fmt::Display for OfALayer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("of a layer")
+            }
+        }
+        impl Error for OfALayer {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let error = OfALayer(wrapper());
+        assert!(ErrorRef::new(&error).find::<io::Error>().is_none());
+        see_through::<OfALayer>();
+        see_through::<OfALayer>();
+        assert!(ErrorRef::new(&error).find::<io::Error>().is_some());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
 /// | a [`Rejection`] of a layer further in | [what it says](Rejection::outcome) | what it says |
 ///
 /// It never says "certainly not processed": a result may have been passed on by something that did more than this one
-/// call. Retries and chains get [proof](crate::proof) in another way. `Retry-After` and
+/// call. Retries and chains get proof in another way. `Retry-After` and
 /// `grpc-retry-pushback-ms` travel with the outcome. A gRPC status is read where the headers tell it (a Trailers-Only
 /// answer). Where a layer knows that the request was gRPC's, it shows this judge an answer that isn't (an HTML page, a 429 of
 /// a proxy) with the status that
@@ -150,9 +150,9 @@ impl HttpClassify {
         let error = self.views.see(error);
         match (Rejection::in_error(error), transport::status(error)) {
             (Some(rejection), _) => rejection.reason(),
-            (None, _) if transport::is_request_body(error) => Reason::RequestBody,
-            (None, Some((code, _))) => Reason::Grpc(code),
-            (None, None) => Reason::Error,
+            (None, _) if transport::is_request_body(error) => Reason::REQUEST_BODY,
+            (None, Some((code, _))) => Reason::grpc(code),
+            (None, None) => Reason::ERROR,
         }
     }
 }
@@ -171,7 +171,8 @@ impl<B> Classify<http::Response<B>> for HttpClassify {
                 if let Some(rejection) = response.extensions().get::<Rejection>() {
                     return rejection.reason();
                 }
-                grpc::status_in_headers(response.headers()).map_or(Reason::Status(response.status()), Reason::Grpc)
+                grpc::status_in_headers(response.headers())
+                    .map_or_else(|| Reason::status(response.status()), Reason::grpc)
             }
             Err(error) => self.error_reason(error),
         }

@@ -21,12 +21,14 @@ pub struct Outcome {
     /// Whether the request was certainly not processed, so that repeating it is safe whatever its method.
     ///
     /// In what a classifier says, it is your own word, and believed. [`HttpClassify`](crate::HttpClassify) never says it:
-    /// results prove nothing, and layers get [proof](crate::proof) in another way.
+    /// results prove nothing, and layers get proof in another way.
     pub unprocessed: bool,
     /// What the server said of when to come again.
     pub pushback: Option<Pushback>,
     /// Whether it is the caller who is to blame.
     pub blame: Option<Blame>,
+    /// Whether a layer refused the call before it asked the service.
+    pub refused: bool,
 }
 
 /// Whether an attempt speaks for or against the health of the service.
@@ -61,7 +63,7 @@ pub enum Blame {
 
 impl Outcome {
     const fn new(verdict: Verdict) -> Self {
-        Self { verdict, transient: false, unprocessed: false, pushback: None, blame: None }
+        Self { verdict, transient: false, unprocessed: false, pushback: None, blame: None, refused: false }
     }
 
     /// The service is well.
@@ -86,6 +88,13 @@ impl Outcome {
     #[must_use]
     pub const fn callers_fault() -> Self {
         Self::success().blaming(Blame::Request)
+    }
+
+    /// A layer refused the call before it asked the service: that says nothing of the service's health, and asking again at
+    /// once is no better.
+    #[must_use]
+    pub const fn refusal() -> Self {
+        Self { refused: true, ..Self::neutral() }
     }
 
     /// The same request may do better in a moment.

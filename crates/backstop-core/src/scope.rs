@@ -20,7 +20,7 @@
 //! let task = tokio::spawn(
 //!     async {
 //!         let (chain, source) = (name!("prices"), name!("cached"));
-//!         scope::report(Degradation::new(chain, source, 1, Reason::Timeout, Freshness::Degraded));
+//!         scope::report(Degradation::new(chain, source, 1, Reason::TIMEOUT, Freshness::Degraded));
 //!     }
 //!     .in_scope(handle),
 //! );
@@ -347,7 +347,7 @@ pub fn limit() -> Option<Option<Limit>> {
 /// Reports a degradation in the current scope. Where [nobody reads it](self#who-reads-reports), that is a `WARN`, once for
 /// each chain, and nothing else happens.
 ///
-/// Call it while a future is polled, not in [`Service::call`](tower_service::Service::call): a buffer further out runs
+/// Call it while a future is polled, not in a service's `call`: a buffer further out runs
 /// that elsewhere.
 pub fn report(degradation: Degradation) {
     _ = CURRENT.try_with(|current| {

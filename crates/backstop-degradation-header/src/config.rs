@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use backstop_core::{ConfigError, Name, caching};
+use backstop_core::{ConfigError, Name};
+use backstop_kit::caching;
 use http::HeaderName;
 
 use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, registered::is_registered};

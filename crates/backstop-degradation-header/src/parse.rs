@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use backstop_core::{Freshness, caching::seconds};
+use backstop_core::Freshness;
+use backstop_kit::caching::seconds;
 use http::HeaderValue;
 
 /// More than anybody has to say; what is longer is somebody's mistake, or malice.

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::proof;
+use backstop_kit::proof;
 use http::Response;
 use tower_service::Service;
 

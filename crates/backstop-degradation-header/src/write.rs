@@ -3,9 +3,10 @@
 use std::{borrow::Cow, collections::HashSet, hash::Hash};
 
 use backstop_core::{
-    Degradation, Freshness, Name, Rejection, caching,
+    Degradation, Freshness, Name, Rejection,
     grpc::{self, GrpcCode},
 };
+use backstop_kit::caching;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::{

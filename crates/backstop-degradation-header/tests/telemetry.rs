@@ -44,7 +44,7 @@ async fn a_label_that_does_not_parse_is_an_event_without_its_value_and_nothing_e
     {
         let degraded = service_fn(|()| async {
             let source = name!("cached");
-            scope::report(Degradation::new(name!("items"), source, 1, Reason::CircuitOpen, Freshness::Degraded));
+            scope::report(Degradation::new(name!("items"), source, 1, Reason::CIRCUIT_OPEN, Freshness::Degraded));
             Ok::<_, Infallible>(Response::builder().header(header, value).body("body".to_owned()).unwrap())
         });
         layer.layer(degraded).oneshot(()).await.unwrap();

@@ -1,6 +1,6 @@
 //! What providers may return.
 
-use backstop_core::Answer;
+use backstop_kit::Answer;
 
 /// What can go wrong in a provider.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -13,10 +13,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    Answer, Attempt, Blame, CopyAs, Deadline, ErrorRef, ErrorText, Freshness, Judge, NotCopied, Outcome, Reason,
-    RequestFacts, Scope, polled_again, proof::Frame,
-};
+use backstop_core::{Blame, Deadline, ErrorRef, Freshness, Outcome, Reason, Scope};
+use backstop_kit::{Answer, Attempt, CopyAs, ErrorText, Judge, NotCopied, RequestFacts, polled_again, proof::Frame};
 
 use crate::{
     Provider,
@@ -65,7 +63,7 @@ impl<T> Ask<T> {
     ) -> Result<Self, Reason> {
         let permit = provider.admit()?;
         let mut scope = Scope::narrowed(deadline);
-        let run = scope.enter(|| provider.start(copy, frame)).map_err(|_| Reason::NotReplayable)?;
+        let run = scope.enter(|| provider.start(copy, frame)).map_err(|_| Reason::NOT_REPLAYABLE)?;
         Ok(Self { phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
     }
 
@@ -123,5 +121,5 @@ fn accept<T, J: Judge<T>>(
     if accepts(&outcome) { Ok(()) } else { Err(Failed::new(judge.reason(request, Ok(answer)), outcome)) }
 }
 
-const TIMED_OUT: Failed = Failed::new(Reason::Timeout, Outcome::failure());
-const BROKE_OFF: Failed = Failed::new(Reason::Body, Outcome::failure());
+const TIMED_OUT: Failed = Failed::new(Reason::TIMEOUT, Outcome::failure());
+const BROKE_OFF: Failed = Failed::new(Reason::BODY, Outcome::failure());

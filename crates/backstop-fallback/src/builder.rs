@@ -2,9 +2,11 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{
-    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, Http, HttpClassify, HttpJudge, KeepReplaced, Name,
-    Outcome, Plain, ProblemDetails, RejectAsError, RejectWith, Rejection, Strategies, WithClassifier,
+use crate::ProblemDetails;
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Name, Outcome, Rejection};
+use backstop_kit::{
+    CloneCopy, DiscardReplaced, Http, HttpJudge, KeepReplaced, Plain, RejectAsError, RejectWith, Strategies,
+    WithClassifier,
 };
 use http::StatusCode;
 
@@ -92,7 +94,7 @@ impl<Req, Res, J, R, K, A> FallbackBuilder<Req, Res, Strategies<J, R, K, A>> {
     /// Answers with a problem document (RFC 9457) when nobody answered: [`ProblemDetails`] shows it. Unless set, that
     /// answer has no body.
     ///
-    /// For response bodies that are [`WrapBody`](backstop_core::WrapBody).
+    /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
     pub fn problem_details(self) -> FallbackBuilder<Req, Res, Strategies<J, ProblemDetails, K, A>> {
         self.reject(ProblemDetails::new())
     }

@@ -2,10 +2,9 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{
-    AllProvidersFailed, Classify, CloneCopy, CopyRequest, Deadline, ErrorText, Freshness, Keep, Name, PlainJudge,
-    ProviderFailure, RequestFacts, SetBy, proof::Frame, scope,
-};
+use crate::{AllProvidersFailed, ProviderFailure};
+use backstop_core::{Classify, Deadline, Freshness, Name, SetBy, scope};
+use backstop_kit::{CloneCopy, CopyRequest, ErrorText, Keep, PlainJudge, RequestFacts, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{

@@ -2,9 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{
-    Classify, ClassifyFn, ConfigError, ErrorRef, ErrorText, Keep, Name, Outcome, PlainJudge, ResultClassify, WrapBody,
-};
+use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
+use backstop_kit::{ErrorText, Keep, PlainJudge, WrapBody};
 
 use crate::{
     Commit, FailSafeBuilder, FallbackChain, Provider,
@@ -223,7 +222,7 @@ impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {
     ///
     /// An upstream that sends 200 and then dies has failed, though its head looked well. With [`Commit::FirstFrame`] or
     /// [`Commit::Complete`] the chain waits for the body's begin or end, within the provider's time, and holds that much
-    /// of it back: a body that breaks off is a failure, with [`Reason::Body`](backstop_core::Reason::Body), and the next
+    /// of it back: a body that breaks off is a failure, with [`Reason::BODY`](backstop_core::Reason::BODY), and the next
     /// provider is asked. A gRPC status that comes in trailers by then is judged as one in the headers is, and a body
     /// that ends without one has failed.
     ///

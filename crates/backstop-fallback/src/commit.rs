@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 
-use backstop_core::{ConfigError, ReadAhead, WrapBody, grpc};
+use backstop_core::{ConfigError, grpc};
+use backstop_kit::{ReadAhead, WrapBody};
 use http::Response;
 
 const LARGEST_MAX_BYTES: usize = 1024 * 1024 * 1024;

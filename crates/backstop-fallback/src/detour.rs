@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use backstop_core::{CopyRequest, Held, Judge, Keep, KeepAnswer, Protocol, Reject};
+use backstop_kit::{CopyRequest, Held, Judge, Keep, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{forced::Forced, spare::Spare};

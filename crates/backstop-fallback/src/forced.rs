@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{CopyAs, Deadline, Judge, NotCopied, Outcome, Reason, RequestFacts, proof::Frame};
+use backstop_core::{Deadline, Outcome, Reason};
+use backstop_kit::{CopyAs, Judge, NotCopied, RequestFacts, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
@@ -78,7 +79,7 @@ impl<Req, T> Forced<Req, T> {
             freshness,
             failures: Vec::new(),
         };
-        let instead = Instead { position: self.position, reason: Reason::Forced };
+        let instead = Instead { position: self.position, reason: Reason::FORCED };
         Poll::Ready(Some(Found::publish(&self.chain.control, result, Some(instead))))
     }
 }

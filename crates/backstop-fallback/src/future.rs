@@ -21,9 +21,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    Attempt, CopyRequest, Degradation, EagerCall, Elapsed, Judge, KeepAnswer, Limit, Protocol, Reject, Rejection,
-    RejectionKind, Scope, SetBy, polled_again,
+use backstop_core::{Degradation, Limit, Scope, SetBy};
+use backstop_kit::{
+    Attempt, CopyRequest, EagerCall, Judge, KeepAnswer, Protocol, Reject, polled_again,
     proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
@@ -213,10 +213,9 @@ where
                         attempt.commit();
                         return polled;
                     }
-                    let Elapsed { set_by, progress, .. } = ready!(attempt.poll_limit(cx));
+                    let elapsed = ready!(attempt.poll_limit(cx));
                     let Some(context) = context.take() else { polled_again("FallbackFuture") };
-                    let kind = RejectionKind::DeadlinePassed { set_by, progress };
-                    let late = Rejection::new(policy.chain.name().clone(), kind);
+                    let late = elapsed.rejection(policy.chain.name().clone());
                     return Poll::Ready(policy.protocol.reject().reject(context, late));
                 }
                 StateProj::Rest { rest } => return rest.as_mut().poll(cx),

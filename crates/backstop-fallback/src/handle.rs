@@ -11,7 +11,7 @@ use std::{
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{eligibility::Eligibility, episode::Episodes, telemetry};
+use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, telemetry};
 
 /// Looks at a chain's forced provider, and sets it. Clones, and the handles of the chain's clones and of its layers, act on
 /// the same.
@@ -48,7 +48,7 @@ use crate::{eligibility::Eligibility, episode::Episodes, telemetry};
 /// The provider has a share of the time as if it stood before the primary, and its
 /// [`concurrency`](crate::Provider::concurrency) holds; [`only_when`](crate::Provider::only_when) doesn't, since nothing
 /// has failed. If it has no answer, the request goes to the primary as it came, and on along the chain as if nothing had
-/// happened, but for a `WARN` event. Its answers are degradations of the reason [`Forced`](backstop_core::Reason::Forced).
+/// happened, but for a `WARN` event. Its answers are degradations of the reason [`Forced`](backstop_core::Reason::FORCED).
 #[derive(Clone)]
 pub struct FallbackHandle(Arc<Control>);
 
@@ -200,6 +200,7 @@ impl Word {
 
 impl Control {
     pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
+        backstop_core::see_through::<AllProvidersFailed>();
         let next_seed = AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..)));
         Self {
             chain,

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{CopyAs, CopyRequest, Http, KeepAnswer, Name, NotCopied, Protocol, Reject};
+use backstop_core::Name;
+use backstop_kit::{CopyAs, CopyRequest, Http, KeepAnswer, NotCopied, Protocol, Reject};
 use tower_layer::Layer;
 
 use crate::{Fallback, FallbackBuilder, FallbackChain, FallbackHandle, found::Found};
@@ -10,7 +11,7 @@ use crate::{Fallback, FallbackBuilder, FallbackChain, FallbackHandle, found::Fou
 /// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
 ///
 /// The wrapped service is the chain's primary, its provider 0. `P` is how the layer deals with requests and answers: see
-/// [`Protocol`](backstop_core::Protocol).
+/// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<Req, Res, P = Http> {
     policy: Arc<Policy<Req, Res, P>>,

@@ -107,10 +107,10 @@
 //! | behind one with [`clone_requests`](FallbackBuilder::clone_requests) | **all** | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
 //! | in a [handler](FallbackChain::execute) | **all**, an `http::Request` of any method too | [`repeat_only_if`](FallbackChainBuilder::repeat_only_if) |
 //!
-//! An open circuit, a full bulkhead, or a refused connection of what [`client`](backstop_core::client) marks as a client proves
+//! An open circuit, a full bulkhead, or a refused connection of what [`client`](backstop_kit::client) marks as a client proves
 //! that nothing was processed, where it comes from the very call that was made: from a stack of layers around a client, and
 //! never from a handler, a function, a spawned task, behind a `Buffer`, or after another step.
-//! [This table](backstop_core::proof#which-stacks-are-believed) says of each stack whether it is believed. Being given nothing of
+//! [This table](backstop_kit::proof#which-stacks-are-believed) says of each stack whether it is believed. Being given nothing of
 //! the request is proof as well, as [`Provider::value`] is, and your word that a provider [`only_reads`](Provider::only_reads). A time limit that passed, a
 //! 5xx, a lost connection, a body that broke off and an error of your own prove nothing. Nor does being given the head alone,
 //! as [`Provider::head`] is: of a `DELETE` that is all there is.
@@ -154,7 +154,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::io;
 //! use axum::{body::Body, http::{Request, Response, StatusCode}, response::IntoResponse};
-//! use backstop_core::client;
+//! use backstop_kit::client;
 //! use backstop_fallback::{FallbackChain, FallbackLayer, Provider, name};
 //! use tower::{Layer, ServiceExt, service_fn};
 //!
@@ -186,7 +186,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::io;
-//! use backstop_core::client;
+//! use backstop_kit::client;
 //! use backstop_fallback::{FallbackChain, Provider, name};
 //! use tower::service_fn;
 //!
@@ -214,7 +214,7 @@
 //! Give such providers the payment by the request, as here: a [`Provider::value`] that has it from elsewhere counts as having
 //! done nothing with it.
 //!
-//! `CONNECT` and [upgrades](backstop_core::RequestFacts::is_upgrade) pass by the chain: they are about their connection. The
+//! `CONNECT` and [upgrades](backstop_kit::RequestFacts::is_upgrade) pass by the chain: they are about their connection. The
 //! total holds for the head of their answers too, and ends them with a 504. Each is a `DEBUG` event with the `reason`
 //! `upgrade`. `Connection: upgrade` alone, or `Upgrade: h2c`, asks for nothing that a server could switch to: such requests are
 //! as any other.
@@ -321,12 +321,14 @@ mod concurrency;
 mod detour;
 mod eligibility;
 mod episode;
+mod exhausted;
 mod fail_safe;
 mod forced;
 mod found;
 mod future;
 mod handle;
 mod layer;
+mod problem_details;
 mod provider;
 mod rest;
 #[cfg(feature = "axum")]
@@ -341,10 +343,9 @@ mod walk;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{
-    AllProvidersFailed, Answer, CloneCopy, ConfigError, Degradation, DiscardReplaced, Freshness, Http, HttpClassify,
-    HttpCopy, HttpReject, KeepReplaced, Name, Plain, ProblemDetails, ProviderFailure, Reason, Rejection, Repeat,
-    RequestFacts, name,
+pub use backstop_core::{ConfigError, Degradation, Freshness, HttpClassify, Name, Reason, Rejection, name};
+pub use backstop_kit::{
+    Answer, CloneCopy, DiscardReplaced, Http, HttpCopy, HttpReject, KeepReplaced, Plain, Repeat, RequestFacts,
 };
 
 pub use answer::{BoxError, IntoAnswer};
@@ -352,9 +353,11 @@ pub use builder::FallbackBuilder;
 pub use chain::{FallbackChain, FallbackResult};
 pub use chain_builder::FallbackChainBuilder;
 pub use commit::Commit;
+pub use exhausted::{AllProvidersFailed, ProviderFailure};
 pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
 pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, Forcing};
 pub use layer::FallbackLayer;
+pub use problem_details::ProblemDetails;
 pub use provider::Provider;
 pub use service::Fallback;

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Answer, CopyAs, Freshness, Keep, Name, NotCopied, Reason, ServiceCall, proof::Frame};
+use backstop_core::{Freshness, Name, Reason};
+use backstop_kit::{Answer, CopyAs, Keep, NotCopied, ServiceCall, proof::Frame};
 use tower_service::Service;
 
 #[cfg(feature = "axum")]
@@ -131,7 +132,7 @@ impl<Req, T> Provider<Req, T> {
     ///
     /// When a primary fails, all of its traffic falls on the next provider at once. Bound those that were sized for less:
     /// what is beyond the bound goes on to the next provider without a wait, with the reason
-    /// [`Reason::BulkheadFull`]. A request is in the provider from its start until it has answered, failed, or been
+    /// [`Reason::BULKHEAD_FULL`]. A request is in the provider from its start until it has answered, failed, or been
     /// dropped; the streaming of its answer's body doesn't count. All clones of the chain share the bound.
     #[must_use]
     pub fn concurrency(mut self, requests: usize) -> Self {
@@ -141,7 +142,7 @@ impl<Req, T> Provider<Req, T> {
 
     /// Asks this provider only where `condition` holds of the reason why the primary failed; asked always unless set.
     ///
-    /// Else the chain goes on to the next provider, with the reason [`Reason::NotEligible`]. A chain's first provider in
+    /// Else the chain goes on to the next provider, with the reason [`Reason::NOT_ELIGIBLE`]. A chain's first provider in
     /// a [handler](crate::FallbackChain::execute) is the primary itself, and always asked.
     ///
     /// ```
@@ -149,7 +150,7 @@ impl<Req, T> Provider<Req, T> {
     ///
     /// // A full copy of the primary doesn't help against what all copies are too slow for.
     /// let replica: Provider<u32, &str> = Provider::from_fn(name!("replica"), |_item| async { "9.99" })
-    ///     .only_when(|reason| reason != Reason::Timeout);
+    ///     .only_when(|reason| reason != Reason::TIMEOUT);
     /// ```
     #[must_use]
     pub fn only_when(mut self, condition: impl Fn(Reason) -> bool + Send + Sync + 'static) -> Self {
@@ -187,7 +188,7 @@ impl<Req, T> Provider<Req, T> {
 
     /// Says that this provider changes nothing, as a store or a search: when it has no answer, it has not processed the
     /// request. Unless set, a provider that was given the request or its head may have processed it, unless its
-    /// failure is [proof](backstop_core::proof) that it did not.
+    /// failure is [proof](backstop_kit::proof) that it did not.
     ///
     /// Mark stores that stand before a provider that does process requests: after a refused connection that one is then
     /// asked for a `POST` too. The mark doesn't make this provider one to ask once the request may have been processed,
@@ -237,7 +238,7 @@ impl<Req, T> Provider<Req, T> {
 
     /// Room for one more request.
     pub(crate) fn admit(&self) -> Result<Option<Permit>, Reason> {
-        self.concurrency.as_ref().map(|bound| bound.try_acquire().ok_or(Reason::BulkheadFull)).transpose()
+        self.concurrency.as_ref().map(|bound| bound.try_acquire().ok_or(Reason::BULKHEAD_FULL)).transpose()
     }
 
     /// Whether it is asked when the primary has failed of that.

@@ -8,10 +8,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    AllProvidersFailed, CopyRequest, Degradation, ErrorRef, Judge, KeepAnswer, Protocol, Reject, polled_again,
-    proof::Frame, scope,
-};
+use crate::AllProvidersFailed;
+use backstop_core::{Degradation, ErrorRef, scope};
+use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, Reject, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{CopyRequest, Http, Judge, KeepAnswer, Protocol, Reject};
+use backstop_kit::{CopyRequest, Http, Judge, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{FallbackFuture, layer::Policy};

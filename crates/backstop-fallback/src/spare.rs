@@ -2,9 +2,9 @@
 
 use std::task::Poll;
 
-use backstop_core::{
-    Blame, CopyRequest, Elapsed, ErrorRef, Judge, KeepAnswer, Limit, Outcome, Protocol, Reason, Reject, Rejection,
-    RejectionKind, RequestFacts, RequestFailure, Scope, SetBy, Upload, Verdict, proof::Frame, scope,
+use backstop_core::{Blame, ErrorRef, Limit, Outcome, Reason, Rejection, Scope, SetBy, Verdict, scope};
+use backstop_kit::{
+    CopyRequest, Elapsed, Judge, KeepAnswer, Protocol, Reject, RequestFacts, RequestFailure, Upload, proof::Frame,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -150,7 +150,7 @@ where
     ) -> Result<S::Response, Failure<S, Req>> {
         let nothing = |(reason, outcome)| Failure { result: None, reason, outcome };
         let committed = result.map_err(|_elapsed| nothing(TIMED_OUT))?;
-        let broke_off = (Reason::Body, Outcome::failure());
+        let broke_off = (Reason::BODY, Outcome::failure());
         let Committed { answer, to_judge } = committed.ok_or(broke_off).map_err(nothing)?;
         match to_judge.and_then(|answer| self.why_not(&mut Ok(answer))) {
             None => Ok(answer),
@@ -171,8 +171,8 @@ where
     /// The rejection of a request whose primary had no more time, and spent most of it waiting for the request's body.
     pub(crate) fn too_slow(&self) -> Option<Rejection> {
         let (upload, started) = (self.upload.as_ref()?, self.started?);
-        let kind = RejectionKind::RequestBody(RequestFailure::TooSlow);
-        upload.held_up(started.elapsed()).then(|| Rejection::new(self.policy.chain.name().clone(), kind))
+        let by = self.policy.chain.name();
+        upload.held_up(started.elapsed()).then(|| RequestFailure::TooSlow.rejection(by.clone()))
     }
 
     /// Why this isn't an answer; `None` if it is.
@@ -191,4 +191,4 @@ where
 }
 
 /// The primary's time was up.
-pub(crate) const TIMED_OUT: WhyNot = (Reason::Timeout, Outcome::failure());
+pub(crate) const TIMED_OUT: WhyNot = (Reason::TIMEOUT, Outcome::failure());

@@ -2,7 +2,8 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use backstop_core::{AllProvidersFailed, Degradation, Name, Reason};
+use crate::AllProvidersFailed;
+use backstop_core::{Degradation, Name, Reason};
 use tokio::time::Instant;
 
 use crate::{
@@ -51,7 +52,7 @@ pub(crate) fn fresh(chain: &Control) {
 pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
     recorder::activated(chain.name(), degradation.source());
     // What an operator forces is no outage.
-    let line = if degradation.reason() == Reason::Forced { None } else { chain.episodes.degraded() };
+    let line = if degradation.reason() == Reason::FORCED { None } else { chain.episodes.degraded() };
     let chain = chain.name();
     macro_rules! event {
         ($level:ident, $text:literal) => {
@@ -84,7 +85,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     recorder::exhausted(chain.name());
     let line = chain.episodes.exhausted();
     let chain = chain.name();
-    let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NotEligible);
+    let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NOT_ELIGIBLE);
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(

@@ -20,10 +20,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{
-    AllProvidersFailed, Answer, CopyAs, Deadline, Freshness, Judge, Name, NotCopied, Outcome, ProviderFailure,
-    Pushback, Reason, RequestFacts, proof, proof::Frame,
-};
+use crate::{AllProvidersFailed, ProviderFailure};
+use backstop_core::{Deadline, Freshness, Name, Outcome, Pushback, Reason};
+use backstop_kit::{Answer, CopyAs, Judge, NotCopied, RequestFacts, proof, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
@@ -169,10 +168,10 @@ impl<Req, T> Walk<Req, T> {
         if !repeatable && provider.side_effects() != SideEffects::Allowed {
             self.barred += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
-            return Err(Failed { error, ..not_asked(Reason::NotEligible) });
+            return Err(Failed { error, ..not_asked(Reason::NOT_ELIGIBLE) });
         }
         if !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
-            return Err(not_asked(Reason::NotEligible));
+            return Err(not_asked(Reason::NOT_ELIGIBLE));
         }
         self.chain.control.eligibility.asked();
         let left = (self.chain.providers.len() - self.next) as u32;

@@ -18,7 +18,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::WrapBody;
+use backstop_kit::WrapBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 

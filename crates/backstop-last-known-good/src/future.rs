@@ -7,7 +7,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Scope, WrapBody, polled_again};
+use backstop_core::Scope;
+use backstop_kit::{WrapBody, polled_again};
 use http::Response;
 use pin_project_lite::pin_project;
 

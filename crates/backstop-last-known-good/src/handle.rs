@@ -2,7 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Answer, LeftOut, Name, WrapBody};
+use backstop_core::Name;
+use backstop_kit::{Answer, LeftOut, WrapBody};
 use bytes::Bytes;
 use http::{
     HeaderMap, Method, Response, StatusCode, Uri,
@@ -40,7 +41,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     ///
     /// The head must be what the layer saw of the same request, so give this to `Provider::head` of a chain that stands
     /// directly around the layer. What such a chain leaves out of the head counts too, by its extension
-    /// [`LeftOut`](backstop_core::LeftOut). A head that you took off its request yourself doesn't tell whether there was a
+    /// [`LeftOut`](backstop_kit::LeftOut). A head that you took off its request yourself doesn't tell whether there was a
     /// body: give it only where there was none.
     ///
     /// # Errors

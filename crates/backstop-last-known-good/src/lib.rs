@@ -61,7 +61,7 @@
 //! |---|---|
 //! | answers to `GET` are stored; they serve `HEAD`, too, with the length of the `GET`'s | RFC 9111 §3, RFC 9110 §8.6, §9.3.2 |
 //! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
-//! | … not if the request has content, which the key doesn't tell: by `Content-Length` or `Transfer-Encoding`, or by a body that holds anything or is still pending when the request comes (see [`has_content`](backstop_core::has_content)) | RFC 9110 §9.3.1, RFC 9112 §6 |
+//! | … not if the request has content, which the key doesn't tell: by `Content-Length` or `Transfer-Encoding`, or by a body that holds anything or is still pending when the request comes (see [`has_content`](backstop_kit::has_content)) | RFC 9110 §9.3.1, RFC 9112 §6 |
 //! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
 //! | … not if the request's authority doesn't parse: userinfo, a port that is no number, several `Host` | RFC 9110 §4.2.4, §7.2, RFC 9112 §3.2 |
 //! | … not if they set cookies | ours: a cookie is meant for one caller, once |
@@ -246,7 +246,8 @@ mod watch;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{Answer, ConfigError, Freshness, Name, WrapBody, name};
+pub use backstop_core::{ConfigError, Freshness, Name, name};
+pub use backstop_kit::{Answer, WrapBody};
 
 pub use config::{LastKnownGoodBuilder, LastKnownGoodConfig};
 pub use future::LastKnownGoodFuture;

@@ -39,7 +39,7 @@ const MOST_REFRESHES: usize = 1_000_000;
 /// that a `stale-while-revalidate` beside them has no meaning. Say `max-age=60, stale-while-revalidate=600`.
 ///
 /// So is any request answered by the service that isn't a `GET` without a body, has a `Range`, a condition (`If-…`), or an
-/// opinion on caches (`Cache-Control`, `Pragma`), or is an [upgrade](backstop_core::RequestFacts::is_upgrade). A stale answer is a [degradation](backstop_core::Degradation), with the
+/// opinion on caches (`Cache-Control`, `Pragma`), or is an [upgrade](backstop_kit::RequestFacts::is_upgrade). A stale answer is a [degradation](backstop_core::Degradation), with the
 /// reason `revalidating`, that names the layer: `backstop-degradation-header` labels it.
 ///
 /// Of each stored answer one refresh runs at a time: the request itself, sent to the service, its answer read to the end, so

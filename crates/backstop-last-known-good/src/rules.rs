@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use backstop_core::has_content;
+use backstop_kit::has_content;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode,
     header::{CONTENT_LENGTH, RANGE, SET_COOKIE, TRANSFER_ENCODING},

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{WrapBody, proof};
+use backstop_kit::{WrapBody, proof};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;

@@ -2,7 +2,8 @@
 
 use std::{fmt, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use backstop_core::{Deadline, Timer};
+use backstop_core::Deadline;
+use backstop_kit::Timer;
 use tokio::time::Instant;
 
 use crate::StoreError;

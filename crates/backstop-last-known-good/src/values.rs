@@ -13,7 +13,8 @@ use std::{
     },
 };
 
-use backstop_core::{Answer, ConfigError, Name};
+use backstop_core::{ConfigError, Name};
+use backstop_kit::Answer;
 use moka::sync::Cache;
 
 use crate::{

@@ -10,7 +10,8 @@
 
 use std::{iter, mem, pin::Pin, sync::Arc};
 
-use backstop_core::{Scope, WrapBody};
+use backstop_core::Scope;
+use backstop_kit::WrapBody;
 use http::{
     HeaderMap, Method, Request, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_LOCATION, LOCATION},

@@ -2,9 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use backstop_core::{
-    ClassifyFn, CloneCopy, ConfigError, DiscardReplaced, ErrorRef, Http, HttpClassify, HttpCopy, HttpJudge,
-    KeepReplaced, Outcome, Plain, RequestFacts, Strategies, WithClassifier,
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Outcome};
+use backstop_kit::{
+    CloneCopy, DiscardReplaced, Http, HttpCopy, HttpJudge, KeepReplaced, Plain, RequestFacts, Strategies,
+    WithClassifier,
 };
 use http::{HeaderName, StatusCode};
 
@@ -156,12 +157,12 @@ impl<P> RetryBuilder<P> {
     /// It is asked after an attempt whose result [may do better in a moment](Outcome::transient), and gets what is known of
     /// the request and what the attempt counts as. The layer's own rule, without
     /// [`trust_idempotency_key`](Self::trust_idempotency_key), is
-    /// `|request, outcome| request.is_idempotent() || outcome.unprocessed`. [`Repeat::Never`](backstop_core::Repeat::Never)
+    /// `|request, outcome| request.is_idempotent() || outcome.unprocessed`. [`Repeat::Never`](backstop_kit::Repeat::Never)
     /// and upgrades stay as they are.
     ///
     /// The request itself is gone by then. What depends on its path, its headers or its body is for
     /// [`repeat_if`](Self::repeat_if), which sees it whole before it is sent: what that says yes to, and what has
-    /// [`Repeat::Safe`](backstop_core::Repeat::Safe), `is_idempotent` here.
+    /// [`Repeat::Safe`](backstop_kit::Repeat::Safe), `is_idempotent` here.
     ///
     /// ```
     /// use backstop_retry::RetryLayer;
@@ -231,7 +232,7 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
     /// Treats requests that match `predicate` as idempotent, whatever their method.
     ///
     /// It only adds: those that may be repeated anyway still are. It is asked before the request is sent, and only of
-    /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_core::Repeat).
+    /// requests that nothing else has decided: neither their method nor a [`Repeat`](backstop_kit::Repeat).
     ///
     /// ```
     /// use backstop_retry::RetryLayer;

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use backstop_core::{ConfigError, Name, Outcome, RequestFacts};
+use backstop_core::{ConfigError, Name, Outcome};
+use backstop_kit::RequestFacts;
 use http::HeaderName;
 
 use crate::{Backoff, RepeatWhen, RetryBudget, backoff::Waits};

@@ -16,9 +16,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{
-    CopyRequest, Deadline, Judge, KeepAnswer, Protocol, Scope, SetBy, Verdict, polled_again, proof::Frame,
-};
+use backstop_core::{Deadline, Scope, SetBy, Verdict};
+use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -155,7 +154,7 @@ where
                 let outcome = kept.judge(result);
                 if !outcome.transient {
                     if outcome.verdict != Verdict::Success {
-                        kept.say_not_worth_it(1, &outcome.or_unprocessed(is_unprocessed), result);
+                        kept.say_not_worth_it(1, &outcome.or_unprocessed(is_unprocessed));
                     }
                     // How most requests end. The answer is handed on as it is: moving a response costs more than all the
                     // rest.

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, Http, Name, Outcome};
+use backstop_core::{ConfigError, Name, Outcome};
+use backstop_kit::Http;
 use tower_layer::Layer;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 
 /// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
 ///
-/// `P` is how it deals with requests and answers: see [`Protocol`](backstop_core::Protocol).
+/// `P` is how it deals with requests and answers: see [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RetryLayer<P = Http> {
     policy: Arc<Policy<P>>,

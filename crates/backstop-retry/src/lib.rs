@@ -69,7 +69,7 @@
 //! | request | may it be sent again? |
 //! |---|---|
 //! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes: idempotent by RFC 9110 §9.2.2 |
-//! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_core::client) [proves](backstop_core::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, never sent |
+//! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_kit::client) [proves](backstop_kit::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, never sent |
 //! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
 //! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
 //! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |
@@ -77,7 +77,7 @@
 //! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`plain`](RetryBuilder::plain) or [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
-//! | CONNECT, an [upgrade](backstop_core::RequestFacts::is_upgrade) | never |
+//! | CONNECT, an [upgrade](backstop_kit::RequestFacts::is_upgrade) | never |
 //! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
 //! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself, or a timeout of ours ended the call: yes |
 //!
@@ -85,7 +85,7 @@
 //! comes in the trailers, after a message or after nothing, isn't waited for: the answer is the caller's by then.
 //!
 //! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
-//! answer was lost. That holds after a timeout too. Behind [`client`](backstop_core::client), which errors prove the contrary
+//! answer was lost. That holds after a timeout too. Behind [`client`](backstop_kit::client), which errors prove the contrary
 //! depends on the client in use, see [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe, or say it of each request:
 //!
 //! ```
@@ -247,7 +247,7 @@
 //! |---|---|
 //! | `axum` | requests and responses with `axum::body::Body` |
 //! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
-//! | `hyper-util` | behind [`client`](backstop_core::client), proof from the errors of hyper and of its client that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
+//! | `hyper-util` | behind [`client`](backstop_kit::client), proof from the errors of hyper and of its client that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
 //! | `metrics` | the metrics below |
 //!
@@ -259,7 +259,7 @@
 //! | event | further fields |
 //! |---|---|
 //! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_core::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | the total passed while the first attempt was under way, told when that failed or was dropped | `total` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
@@ -291,10 +291,8 @@ mod telemetry;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{
-    CloneCopy, ConfigError, DiscardReplaced, Http, HttpClassify, HttpCopy, KeepReplaced, Name, Plain, Repeat,
-    ResultClassify, name,
-};
+pub use backstop_core::{ConfigError, HttpClassify, Name, ResultClassify, name};
+pub use backstop_kit::{CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat};
 
 pub use backoff::{Backoff, BackoffFn};
 pub use budget::{RetryBudget, RetryBudgetBuilder};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstop_core::{CopyAs, CopyRequest, Held, Keep, NotCopied, RequestFacts};
+use backstop_kit::{CopyAs, CopyRequest, Held, Keep, NotCopied, RequestFacts};
 use http::HeaderName;
 
 /// Copies requests as `K` does, and takes those for idempotent of which a predicate says so.

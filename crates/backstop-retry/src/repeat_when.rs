@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::{Outcome, RequestFacts};
+use backstop_core::Outcome;
+use backstop_kit::RequestFacts;
 
 /// A closure that says whether a request may be sent again after an attempt that came to this.
 ///

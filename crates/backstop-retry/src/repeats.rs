@@ -2,10 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_core::{
-    Attempt, Blame, CopyAs, CopyRequest, Deadline, Degradation, Held, Judge, KeepAnswer, Outcome, Protocol, Pushback,
-    Reason, Scope, ServiceCall, Verdict, proof::Frame, scope,
-};
+use backstop_core::{Blame, Deadline, Degradation, Outcome, Pushback, Reason, Scope, Verdict, scope};
+use backstop_kit::{Attempt, CopyAs, CopyRequest, Held, Judge, KeepAnswer, Protocol, ServiceCall, proof::Frame};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -163,13 +161,13 @@ where
     ) -> Step<S::Response, S::Error> {
         let policy = Arc::clone(&self.spare.policy);
         let reason = self.spare.reason(&mut answer.result);
-        let is_refusal = is_refusal(&outcome, reason);
+        let is_refusal = is_refusal(&outcome);
         if self.has_last() {
             // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
             // Upstream's own word is worth more than that.
             let came_to_nothing = if is_refusal {
                 Some(StopReason::Refused)
-            } else if self.deadline_now().has_passed() && reason == Reason::Timeout {
+            } else if self.deadline_now().has_passed() && reason == Reason::TIMEOUT {
                 Some(StopReason::TotalPassed)
             } else {
                 None
@@ -179,16 +177,16 @@ where
             }
         }
         // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
-        if !outcome.transient || is_refusal || reason == Reason::AllProvidersFailed {
+        if !outcome.transient || is_refusal || reason == Reason::ALL_PROVIDERS_FAILED {
             if outcome.verdict != Verdict::Success {
-                self.spare.say_not_worth_it(self.attempt, &outcome, &mut answer.result);
+                self.spare.say_not_worth_it(self.attempt, &outcome);
             }
             return Step::Finish(answer);
         }
         // It was never sent, so there is a better word as long as there is any.
-        let is_no_news = self.has_last() && reason == Reason::Timeout && outcome.unprocessed;
+        let is_no_news = self.has_last() && reason == Reason::TIMEOUT && outcome.unprocessed;
         // A time limit of ours is no answer of the server's, though it comes as a response.
-        match self.plan(&outcome, answer.result.is_err() || reason == Reason::Timeout) {
+        match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
                 telemetry::retrying(&policy.settings.name, self.attempt, delay, reason);
                 self.attempt += 1;

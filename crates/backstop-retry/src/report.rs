@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstop_core::NotCopied;
+use backstop_kit::NotCopied;
 
 /// How many attempts an answer took, and why there were no more: an extension of the response.
 ///

@@ -17,7 +17,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Attempt, CopyRequest, Degradation, Judge, KeepAnswer, Protocol, ServiceCall, Timer, polled_again};
+use backstop_core::Degradation;
+use backstop_kit::{Attempt, CopyRequest, Judge, KeepAnswer, Protocol, ServiceCall, Timer, polled_again};
 use tower_service::Service;
 
 use crate::{

@@ -6,8 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{
-    CopyRequest, Http, Judge, Keep, KeepAnswer, Limit, Protocol, Scope, SetBy,
+use backstop_core::{Limit, Scope, SetBy};
+use backstop_kit::{
+    CopyRequest, Http, Judge, Keep, KeepAnswer, Protocol,
     proof::{Frame, PassThrough},
 };
 use tower_service::Service;

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use backstop_core::{CopyRequest, ErrorRef, Judge, Outcome, Protocol, Reason, RequestFacts, Verdict};
+use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
+use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts};
 
 use crate::{StopReason, layer::Policy, telemetry};
 
@@ -45,12 +46,8 @@ impl<S, Kept, P> Spare<S, Kept, P> {
 
     /// Says that attempt number `attempt` has come to no answer, and isn't worth another one.
     #[cold]
-    pub(crate) fn say_not_worth_it<Res, E: 'static>(&self, attempt: u32, outcome: &Outcome, result: &mut Result<Res, E>)
-    where
-        P: Protocol,
-        P::Judge: Judge<Res>,
-    {
-        let is_refusal = is_refusal(outcome, self.reason(result));
+    pub(crate) fn say_not_worth_it(&self, attempt: u32, outcome: &Outcome) {
+        let is_refusal = is_refusal(outcome);
         let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
         telemetry::stopped(&self.policy.settings.name, attempt, stop);
     }
@@ -62,9 +59,8 @@ fn seen<Res, E: 'static>(result: &mut Result<Res, E>) -> Result<&mut Res, ErrorR
     result.as_mut().map_err(|error| ErrorRef::new(error))
 }
 
-/// Whether a layer further in didn't pass the request on: by the reason of its refusal, or by a neutral result that is
-/// proved or said to be unprocessed.
-pub(crate) fn is_refusal(outcome: &Outcome, reason: Reason) -> bool {
-    let shape = outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient;
-    shape || matches!(reason, Reason::CircuitOpen | Reason::BulkheadFull)
+/// Whether a layer further in didn't pass the request on: it refused it, or the result is neutral, and proved or said to be
+/// unprocessed.
+pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
+    outcome.refused || outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient
 }

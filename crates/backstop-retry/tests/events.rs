@@ -12,12 +12,13 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{ErrorRef, Outcome, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{ErrorRef, Outcome, Rejection, SetBy};
+use backstop_kit::Progress;
 use backstop_retry::{Repeat, RetryBudget, RetryLayer};
 use http::{HeaderName, Method, Request, Response};
 use support::{
-    BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, rejected, response, text, timed_out, with_header,
-    with_method,
+    BoxError, Chunks, Then, Upstream, circuit_open, elapsed, get, grpc, rejected, response, text, timed_out,
+    with_header, with_method,
 };
 use tower::{Layer, Service, ServiceExt};
 use tracing::{
@@ -214,7 +215,7 @@ async fn an_earlier_answer_that_is_returned_says_why() {
     assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=total-passed"]);
     let never_ready = Upstream::<BoxError>::new(|n, _| async move {
         let progress = Progress::NotReady;
-        let not_ready = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress };
+        let not_ready = elapsed(SetBy::Us, progress);
         Ok(if n == 1 { response(503) } else { rejected(not_ready) })
     });
     let told = events(&layer, never_ready, get()).await;

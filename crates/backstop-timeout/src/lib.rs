@@ -59,8 +59,8 @@
 //! | it isn't ready by the caller's earlier deadline | the same | [`NotReady`](Progress::NotReady), by the [caller](SetBy::Caller) | neutral, not processed |
 //! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `Us` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
 //! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
-//! | our limit passes, and the call waited for the request's body for most of that time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_core::RequestFailure::TooSlow): a 408 | neutral |
-//! | it fails in time because the request's body failed | | [`Broken`](backstop_core::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_core::RequestFailure::TooLarge), a 413, instead of the error | neutral |
+//! | our limit passes, and the call waited for the request's body for most of that time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_kit::RequestFailure::TooSlow): a 408 | neutral |
+//! | it fails in time because the request's body failed | | [`Broken`](backstop_kit::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_kit::RequestFailure::TooLarge), a 413, instead of the error | neutral |
 //! | it answers or fails in time otherwise | | – | – |
 //!
 //! The limit [covers](TimeoutBuilder::cover) the head of the response. On request it covers more:
@@ -195,7 +195,7 @@
 //!
 //! A call that is ready at once reads no clock, makes no timer and allocates nothing. A call that is pending costs a timer,
 //! and one reading of the clock for all limits of a stack together. A request with a body costs an allocation, and two more
-//! to [watch](backstop_core::Upload) the body if no outer layer does. A service that isn't ready at once costs one
+//! to [watch](backstop_kit::Upload) the body if no outer layer does. A service that isn't ready at once costs one
 //! allocation, under the timeout and under the deadline. Covering the body costs one allocation for each response with a
 //! body, and sending a deadline one for each header.
 //!
@@ -242,7 +242,8 @@ struct Readme;
 
 #[doc(inline)]
 pub use backstop_core::scope::time_left;
-pub use backstop_core::{ConfigError, HttpReject, Name, Progress, RejectAsError, RejectWith, Rejection, SetBy, name};
+pub use backstop_core::{ConfigError, Name, Rejection, SetBy, name};
+pub use backstop_kit::{Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure};
 
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use header::DeadlineHeader;

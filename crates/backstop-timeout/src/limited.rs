@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Attempt, Call, Deadline, Elapsed, Scope, SetBy, proof::Entered};
+use backstop_core::{Deadline, Scope, SetBy};
+use backstop_kit::{Attempt, Call, Elapsed, proof::Entered};
 use pin_project_lite::pin_project;
 
 pin_project! {

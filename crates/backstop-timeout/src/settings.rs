@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt::DebugStruct, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{ConfigError, Elapsed, Name, Reject, Rejection, polled_again};
+use backstop_core::{ConfigError, Name, Rejection};
+use backstop_kit::{Elapsed, Reject, polled_again};
 
 use crate::telemetry;
 

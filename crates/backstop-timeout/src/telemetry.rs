@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use backstop_core::{Elapsed, Name, Progress, Rejection, RejectionKind, RequestFailure, SetBy};
+use backstop_core::{Name, Rejection, SetBy};
+use backstop_kit::{Elapsed, Progress, RequestFailure};
 
 use crate::header::{DeadlineHeader, Unreadable};
 
@@ -24,7 +25,7 @@ pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) 
         %name, limit, set_by = whose, progress = how_far, "a call took too long"
     );
     recorder::exceeded(name);
-    Rejection::new(name.clone(), RejectionKind::DeadlinePassed { set_by, progress })
+    elapsed.rejection(name.clone())
 }
 
 /// Records that the body of a request failed.

@@ -51,7 +51,7 @@
 //!
 //! Around the client itself stands the mark [`client`], so that its refused connections prove that a request was not processed,
 //! and a `POST` may be made again or elsewhere; `standard(name)` sets it. Handlers and services of several steps are never
-//! believed to have processed nothing: [this table](core::proof#which-stacks-are-believed) tells which stacks are.
+//! believed to have processed nothing: [this table](kit::proof#which-stacks-are-believed) tells which stacks are.
 //!
 //! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
 //! client. The bracket with its defaults, without `LastKnownGoodLayer`, is `standard(name)`. Each provider that calls out has a
@@ -201,10 +201,12 @@ struct Readme;
 #[doc(inline)]
 pub use backstop_core as core;
 pub use backstop_core::{
-    AllProvidersFailed, CircuitState, Classify, Client, ConfigError, Deadline, Degradation, ErrorRef, Freshness,
-    HttpClassify, Name, Outcome, Progress, Reason, Rejection, RejectionKind, ResultClassify, SetBy, Verdict, client,
-    name, scope,
+    Classify, ConfigError, Deadline, Degradation, ErrorRef, Freshness, HttpClassify, Name, Outcome, Reason, Rejection,
+    RejectionDetail, ResultClassify, SetBy, Verdict, name, scope,
 };
+#[doc(inline)]
+pub use backstop_kit as kit;
+pub use backstop_kit::{Client, Elapsed, Progress, RequestFailure, client};
 
 #[cfg(feature = "bulkhead")]
 #[doc(no_inline)]
@@ -217,7 +219,8 @@ pub use backstop_circuit_breaker as circuit_breaker;
 #[cfg(feature = "circuit-breaker")]
 pub use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer,
-    CircuitStatus, Counts, KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer, OnDrop, Prober,
+    CircuitState, CircuitStatus, Counts, KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer,
+    OnDrop, Prober,
 };
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]
@@ -232,8 +235,8 @@ pub use backstop_degradation_header::{
 pub use backstop_fallback as fallback;
 #[cfg(feature = "fallback")]
 pub use backstop_fallback::{
-    Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain, FallbackChainBuilder,
-    FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
+    AllProvidersFailed, Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain,
+    FallbackChainBuilder, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider, ProviderFailure,
 };
 #[cfg(feature = "last-known-good")]
 #[doc(no_inline)]

@@ -2,7 +2,8 @@
 
 use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, UntilBodyEnd, UntilHeaders};
 use backstop_circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::{Client, HttpReject, Name, client};
+use backstop_core::Name;
+use backstop_kit::{Client, HttpReject, client};
 use backstop_retry::{Retry, RetryLayer};
 use backstop_timeout::{Timeout, TimeoutLayer};
 use tower_layer::Layer;
@@ -25,7 +26,7 @@ use tower_layer::Layer;
 /// The bulkhead counts a call until its response body was read, for up to 60 s. That fits a service that reads its
 /// dependency's answers itself. Where a body is passed on to a client, at an edge or in a proxy, that client sets the pace:
 /// 100 clients that don't read keep everybody else out, with 503s, until their 60 s have passed. There, for answers that
-/// are streamed for longer, and for response bodies that can't be [broken off](backstop_core::AbortBody), use
+/// are streamed for longer, and for response bodies that can't be [broken off](backstop_kit::AbortBody), use
 /// [`until_headers`](Standard::until_headers): a call then counts until its response head is there. What bounds slow readers
 /// is the server's own limits of connections and of time.
 ///

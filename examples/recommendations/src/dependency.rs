@@ -141,7 +141,7 @@ impl<T> Classify<T> for ClassifyCall {
 
     fn reason(&self, result: Result<&T, ErrorRef<'_>>) -> Reason {
         let status = result.err().and_then(ErrorRef::find::<UnexpectedStatus>);
-        status.map_or_else(|| self.0.reason(result), |UnexpectedStatus(status)| Reason::Status(*status))
+        status.map_or_else(|| self.0.reason(result), |UnexpectedStatus(status)| Reason::status(*status))
     }
 }
 

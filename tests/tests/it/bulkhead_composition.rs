@@ -18,8 +18,7 @@ use axum::{
 };
 use backstop::{
     BulkheadHandle, BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain,
-    FallbackLayer, Provider, Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, circuit_breaker::UntilBodyEnd,
-    name,
+    FallbackLayer, Provider, Reason, Rejection, RetryLayer, TimeoutLayer, circuit_breaker::UntilBodyEnd, name,
 };
 use backstop_tests::http::{get, header, read};
 use bytes::Bytes;
@@ -64,7 +63,7 @@ async fn a_full_bulkhead_opens_no_circuit_and_is_not_asked_again() {
         .service(answers("well"));
     let started = Instant::now();
     let refused = stack.oneshot(get("/")).await.unwrap();
-    assert_eq!(refused.extensions().get::<Rejection>().unwrap().kind(), &RejectionKind::BulkheadFull);
+    assert_eq!(refused.extensions().get::<Rejection>().unwrap().reason(), Reason::BULKHEAD_FULL);
     assert_eq!(
         (refused.status(), &refused.headers()["retry-after"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
@@ -120,7 +119,7 @@ async fn a_full_bulkhead_around_a_primary_is_answered_for_with_its_reason() {
     let instead = FallbackChain::builder("recommendations")
         .provider(
             Provider::service(name!("replica"), answers("from the replica"))
-                .only_when(|reason| reason == Reason::BulkheadFull),
+                .only_when(|reason| reason == Reason::BULKHEAD_FULL),
         )
         .build()
         .unwrap();

@@ -42,8 +42,7 @@ fn hung() -> impl Service<Request, Response = Response, Error = Infallible, Futu
 }
 
 fn breaker()
--> (CircuitBreakerLayer<backstop::HttpClassify, backstop::core::HttpReject, WatchedUntilBodyEnd>, CircuitBreakerHandle)
-{
+-> (CircuitBreakerLayer<backstop::HttpClassify, backstop::kit::HttpReject, WatchedUntilBodyEnd>, CircuitBreakerHandle) {
     let breaker = CircuitBreakerLayer::builder(name!("upstream")).observe(WatchedUntilBodyEnd).build().unwrap();
     let circuit = breaker.handle();
     (breaker, circuit)

@@ -1,5 +1,5 @@
 //! Which stacks are believed when they say that a request was certainly not processed: each row of the table in
-//! `backstop::core::proof`, and payments that must not be made twice.
+//! `backstop::kit::proof`, and payments that must not be made twice.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{

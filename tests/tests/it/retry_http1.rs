@@ -10,7 +10,7 @@ use axum::{
     extract::DefaultBodyLimit,
 };
 use backstop::{
-    CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, TimeoutLayer, core::KeepReplaced, retry::StopReason,
+    CircuitBreakerLayer, Retried, RetryBuilder, RetryLayer, TimeoutLayer, kit::KeepReplaced, retry::StopReason,
 };
 use backstop_tests::{
     http::{Server, client, get, post, read},

@@ -13,7 +13,8 @@ use std::{
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, CircuitState, DeadlineLayer, DegradationHeaderLayer, FallbackChain,
     FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
-    core::{Http, HttpClassify, HttpCopy, HttpReject},
+    core::HttpClassify,
+    kit::{Http, HttpCopy, HttpReject},
     name, standard,
     timeout::{UntilBodyEnd, UntilFirstFrame},
 };

@@ -18,8 +18,9 @@ use std::{
 
 use crate::support::{self, room_for};
 use axum::body::Body;
-use backstop_bulkhead::{BulkheadLayer, Rejection, RejectionKind, Until, UntilBodyEnd};
-use backstop_core::{ErrorRef, Outcome, Progress, Reject, SetBy};
+use backstop_bulkhead::{BulkheadLayer, Rejection, Until, UntilBodyEnd};
+use backstop_core::{ErrorRef, Outcome, SetBy};
+use backstop_kit::{Elapsed, Progress, Reject};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame};
@@ -100,13 +101,13 @@ impl Reader {
 
 fn rejected(polled: Polled) -> Rejection {
     match polled {
-        Poll::Ready(Some(Err(error))) => Rejection::in_error(ErrorRef::new(&error)).unwrap(),
+        Poll::Ready(Some(Err(error))) => Rejection::in_error(ErrorRef::new(&error)).unwrap().clone(),
         other => panic!("{other:?}"),
     }
 }
 
-fn too_long(kept_by: SetBy) -> RejectionKind {
-    RejectionKind::DeadlinePassed { set_by: kept_by, progress: Progress::Called }
+fn too_long(kept_by: SetBy) -> Elapsed {
+    Elapsed::new(kept_by, Progress::Called)
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,7 +179,7 @@ async fn a_body_whose_dependency_hangs_is_broken_off_and_is_a_failure() {
     advance(MS).await;
     assert!(reader.0.is_woken());
     let rejection = rejected(reader.read());
-    assert_eq!((rejection.by().as_str(), rejection.kind()), ("ml_service", &too_long(SetBy::Us)));
+    assert_eq!((rejection.by().as_str(), rejection.detail::<Elapsed>()), ("ml_service", Some(&too_long(SetBy::Us))));
     assert_eq!(rejection.outcome(), Outcome::failure().transient());
     assert!(dropped.load(Relaxed), "the connection is free");
     assert_eq!(layer.handle().in_use(), 0);
@@ -200,7 +201,7 @@ async fn a_permit_whose_body_nobody_reads_goes_to_the_next_newcomer_and_trips_no
     advance(MS).await;
     let newcomer = answered(&layer, hangs([]).0);
     let rejection = rejected(unread.read());
-    assert_eq!(rejection.kind(), &too_long(SetBy::Caller));
+    assert_eq!(rejection.detail::<Elapsed>(), Some(&too_long(SetBy::Caller)));
     assert_eq!(rejection.outcome(), Outcome::neutral());
     drop(unread);
     assert_eq!(layer.handle().in_use(), 1, "the newcomer's permit is its own");
@@ -231,14 +232,14 @@ impl http_body::Body for Slow {
 }
 
 /// What the body of this dependency ends with, read at these moments after the head.
-async fn kept_by(waits: &[Duration], reads_at: &[Duration]) -> RejectionKind {
+async fn kept_by(waits: &[Duration], reads_at: &[Duration]) -> Elapsed {
     let layer = room_for(1, 0);
     let body = Body::new(Slow { waits: waits.iter().copied().collect(), sleep: None });
     let (began, mut reader) = (Instant::now(), Reader::new(answered(&layer, body)));
     for at in reads_at {
         advance(*at - began.elapsed()).await;
         match reader.read() {
-            read @ Poll::Ready(Some(Err(_))) => return rejected(read).kind().clone(),
+            read @ Poll::Ready(Some(Err(_))) => return rejected(read).detail::<Elapsed>().copied().unwrap(),
             read => assert!(began.elapsed() < MAX_HOLD, "{read:?}"),
         }
     }
@@ -347,7 +348,7 @@ async fn a_body_that_is_always_read_and_always_has_more_ends_too() {
         assert_eq!(assert_ready!(reader.read()).unwrap().unwrap(), "more");
     }
     advance(Duration::from_secs(1)).await;
-    assert_eq!(rejected(reader.read()).kind(), &too_long(SetBy::Caller));
+    assert_eq!(rejected(reader.read()).detail::<Elapsed>(), Some(&too_long(SetBy::Caller)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,7 +357,7 @@ async fn boxed_bodies_are_broken_off_in_their_own_type() {
     let script = Script { frames: VecDeque::new(), hangs: true, dropped: Arc::default() };
     let body = answered(&layer, UnsyncBoxBody::<Bytes, BoxError>::new(script));
     let error = body.collect().await.unwrap_err();
-    assert_eq!(error.downcast_ref::<Rejection>().unwrap().kind(), &too_long(SetBy::Us));
+    assert_eq!(error.downcast_ref::<Rejection>().unwrap().detail::<Elapsed>(), Some(&too_long(SetBy::Us)));
     assert_eq!(error.to_string(), "ml_service took too long");
 }
 

@@ -15,8 +15,9 @@ use std::{
 
 use crate::support::{call, is_full, none_reached, reached, rejection, room_for, upstream, within};
 use axum::body::Body;
-use backstop_bulkhead::{BulkheadLayer, RejectionKind};
-use backstop_core::{Deadline, Progress, Rejection, SetBy};
+use backstop_bulkhead::BulkheadLayer;
+use backstop_core::{Deadline, Reason, Rejection, SetBy};
+use backstop_kit::{Elapsed, Progress};
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
@@ -92,7 +93,7 @@ async fn where_the_line_is_full_a_call_is_refused_at_once() {
     assert_eq!(refused.headers()[header::CACHE_CONTROL], "no-store");
     assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
     let rejection = rejection(&refused).unwrap();
-    assert_eq!((rejection.by().as_str(), rejection.kind()), ("ml_service", &RejectionKind::BulkheadFull));
+    assert_eq!((rejection.by().as_str(), rejection.reason()), ("ml_service", Reason::BULKHEAD_FULL));
     assert_eq!(rejection.to_string(), "bulkhead ml_service is full");
     assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (1, 1));
     reached(&mut calls).await;
@@ -159,8 +160,8 @@ async fn a_deadline_that_passes_in_line_refuses_with_whose_it_was() {
             within(deadline, layer.layer(upstream.clone()).oneshot(Request::new(Body::empty()))).await.unwrap();
         assert_eq!(started.elapsed(), limit);
         assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT);
-        let expected = RejectionKind::DeadlinePassed { set_by, progress: Progress::NotAsked };
-        assert_eq!(rejection(&refused).map(Rejection::kind), Some(&expected));
+        let expected = Elapsed::new(set_by, Progress::NotAsked);
+        assert_eq!(rejection(&refused).and_then(Rejection::detail), Some(&expected));
         assert!(!refused.headers().contains_key(header::RETRY_AFTER));
     }
     assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (1, 0));

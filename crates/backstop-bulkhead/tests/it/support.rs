@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "not every test needs all of it")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+use backstop_core::{Deadline, Reason, Scope};
 use std::task::{Context, Waker};
 
 use axum::body::Body;
-use backstop_bulkhead::{BulkheadFuture, BulkheadLayer, Rejection, RejectionKind, Until, UntilBodyEnd};
-use backstop_core::{Deadline, HttpReject, Scope};
+use backstop_bulkhead::{BulkheadFuture, BulkheadLayer, Rejection, Until, UntilBodyEnd};
+use backstop_kit::HttpReject;
 use http::{Request, Response};
 use tokio_test::task::{self, Spawn};
 use tower::{Layer, Service};
@@ -54,7 +55,7 @@ pub(crate) fn rejection(response: &Response<Body>) -> Option<&Rejection> {
 }
 
 pub(crate) fn is_full(response: &Response<Body>) -> bool {
-    rejection(response).is_some_and(|rejection| *rejection.kind() == RejectionKind::BulkheadFull)
+    rejection(response).is_some_and(|rejection| rejection.reason() == Reason::BULKHEAD_FULL)
 }
 
 /// A layer with room for `running` calls and `waiting` more.

@@ -9,7 +9,9 @@ use std::{
     },
 };
 
-use backstop_core::{CircuitState, ErrorText, Name};
+use crate::CircuitState;
+use backstop_core::Name;
+use backstop_kit::ErrorText;
 
 use super::shards::{Evictable, Pointer, Shards};
 use crate::{
@@ -197,7 +199,8 @@ impl<C, J> fmt::Debug for Strategies<C, J> {
 
 #[cfg(all(test, not(backstop_loom)))]
 mod tests {
-    use backstop_core::{HttpClassify, HttpReject};
+    use backstop_core::HttpClassify;
+    use backstop_kit::HttpReject;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Call, Progress, Reject, ServiceCall};
+use backstop_kit::{Call, Progress, Reject, ServiceCall};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 

@@ -2,7 +2,8 @@
 
 use std::{fmt, hash::Hash, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify, HttpReject, Name};
+use backstop_core::{ConfigError, HttpClassify, Name};
+use backstop_kit::HttpReject;
 
 use super::{breaker_map::BreakerMap, prober::probe_keys};
 use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober};

@@ -2,7 +2,8 @@
 
 use std::{fmt, marker::PhantomData, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify, HttpReject};
+use backstop_core::{ConfigError, HttpClassify};
+use backstop_kit::HttpReject;
 use tower_layer::Layer;
 
 use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, breaker_map::BreakerMap};

@@ -8,7 +8,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, HttpClassify, HttpReject, Reject};
+use backstop_core::{Classify, HttpClassify};
+use backstop_kit::{HttpReject, Reject};
 use tower_service::Service;
 
 use super::{KeyedBreaker, KeyedCircuitBreakerFuture, breaker_map::BreakerMap};

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU64;
 
-use backstop_core::{CircuitState, Verdict};
+use backstop_core::Verdict;
+
+use crate::CircuitState;
 
 use super::{Nanos, packed_state::Generation};
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress};
 use std::{
     collections::VecDeque,
     convert::Infallible,
@@ -15,7 +16,7 @@ use axum::{Router, body::Body, routing::get};
 use backstop_circuit_breaker::{
     CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, OnDrop, UntilBodyEnd,
 };
-use backstop_core::{Name, Progress, Rejection, RejectionKind, SetBy, scope};
+use backstop_core::{Name, Rejection, SetBy, scope};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
@@ -78,8 +79,7 @@ fn reset() -> Step {
 }
 
 fn deadline(set_by: SetBy) -> Step {
-    let kind = RejectionKind::DeadlinePassed { set_by, progress: Progress::Called };
-    Breaks(Box::new(Rejection::new(Name::new("timeout").unwrap(), kind)))
+    Breaks(Box::new(Elapsed::new(set_by, Progress::Called).rejection(Name::new("timeout").unwrap())))
 }
 
 fn layer() -> Bodies {

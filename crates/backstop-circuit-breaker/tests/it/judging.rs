@@ -13,10 +13,10 @@ use std::{
 
 use axum::body::Body;
 use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpReject, Rejection, RejectionKind, ResultClassify,
-    UntilBodyEnd, name,
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpReject, Rejection, ResultClassify, UntilBodyEnd, name,
 };
-use backstop_core::{ErrorRef, Outcome, Progress, Reject, SetBy};
+use backstop_core::{ErrorRef, Outcome, Reason, SetBy};
+use backstop_kit::{Elapsed, Progress, Reject};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
@@ -29,8 +29,8 @@ fn builder() -> CircuitBreakerBuilder {
 
 /// What a layer of ours further in says of a call that it never passed on, or that its caller had no time for.
 fn refusals() -> [Rejection; 2] {
-    let late = RejectionKind::DeadlinePassed { set_by: SetBy::Caller, progress: Progress::Called };
-    [RejectionKind::BulkheadFull, late].map(|kind| Rejection::new(name!("inner"), kind))
+    let late = Elapsed::new(SetBy::Caller, Progress::Called).rejection(name!("inner"));
+    [Rejection::refused(name!("inner"), Reason::BULKHEAD_FULL), late]
 }
 
 fn every_error_is_a_failure<Res>(result: Result<&Res, ErrorRef<'_>>) -> Outcome {

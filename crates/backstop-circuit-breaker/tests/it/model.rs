@@ -13,7 +13,7 @@ use std::{
 };
 
 use backstop_circuit_breaker::{
-    CircuitBreakerLayer, HttpClassify, HttpReject, OnDrop, Rejection, RejectionKind, UntilBodyEnd, Wait, Window,
+    CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, OnDrop, Rejection, UntilBodyEnd, Wait, Window,
 };
 use backstop_core::{SetBy, Verdict, scope};
 use bytes::Bytes;
@@ -229,7 +229,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                     (Err((state, wait)), Poll::Ready(Ok(refused))) => {
                         let rejection = refused.extensions().get::<Rejection>();
                         let rejection = rejection.ok_or_else(|| TestCaseError::fail("should have been refused"))?;
-                        prop_assert_eq!(rejection.kind(), &RejectionKind::CircuitOpen(state));
+                        prop_assert_eq!(rejection.detail::<CircuitState>(), Some(&state));
                         prop_assert_eq!(rejection.retry_after(), wait);
                     }
                     (Ok(mut admitted), Poll::Pending) => {
@@ -299,13 +299,13 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
             }
             Step::Isolate => {
                 handle.isolate();
-                if model.state() != backstop_circuit_breaker::CircuitState::Isolated {
+                if model.state() != CircuitState::Isolated {
                     model.isolate();
                 }
             }
             Step::Close => {
                 handle.close();
-                if model.state() != backstop_circuit_breaker::CircuitState::Closed {
+                if model.state() != CircuitState::Closed {
                     model.close();
                 }
             }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 #![expect(clippy::disallowed_methods, reason = "a prober is spawned, and so are callers")]
 
+use backstop_core::{Name, Reason};
 use std::{
     convert::Infallible,
     future::{pending, ready},
@@ -15,9 +16,7 @@ use std::{
 
 use backstop_circuit_breaker::{
     CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, CircuitStatus, OnDrop, Rejection,
-    RejectionKind,
 };
-use backstop_core::Name;
 use http::{Request, Response, StatusCode};
 use tokio::{
     sync::oneshot,
@@ -224,7 +223,7 @@ async fn a_probe_that_a_layer_of_ours_refuses_says_nothing() {
     let counted = Arc::clone(&calls);
     tokio::spawn(handle.prober(move || {
         let call = counted.fetch_add(1, Relaxed);
-        let full = Rejection::new(Name::new("bulkhead").unwrap(), RejectionKind::BulkheadFull);
+        let full = Rejection::refused(Name::new("bulkhead").unwrap(), Reason::BULKHEAD_FULL);
         ready(if call < 3 { Err(full) } else { Ok(()) })
     }));
     pass(WAIT + SECOND).await;

@@ -12,9 +12,10 @@ use axum::{
 };
 use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerFuture, CircuitBreakerHandle, CircuitBreakerLayer,
-    CircuitState, HttpClassify, HttpReject, Rejection, RejectionKind, name,
+    CircuitState, HttpClassify, HttpReject, Rejection, name,
 };
-use backstop_core::{ErrorRef, Outcome, RejectAsError};
+use backstop_core::{ErrorRef, Outcome};
+use backstop_kit::RejectAsError;
 use http::{Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -92,17 +93,17 @@ struct _Named<S: Service<Request<Body>, Response = Response<Body>>>(
 #[derive(Debug, PartialEq)]
 enum Failure {
     Down,
-    Refused(RejectionKind, Option<Duration>),
+    Refused(Option<CircuitState>, Option<Duration>),
 }
 
 impl From<Rejection> for Failure {
     fn from(rejection: Rejection) -> Self {
-        Self::Refused(rejection.kind().clone(), rejection.retry_after())
+        Self::Refused(rejection.detail().copied(), rejection.retry_after())
     }
 }
 
 fn refused() -> Failure {
-    Failure::Refused(RejectionKind::CircuitOpen(CircuitState::Open), Some(Duration::from_secs(60)))
+    Failure::Refused(Some(CircuitState::Open), Some(Duration::from_secs(60)))
 }
 
 fn judge(result: Result<&u32, ErrorRef<'_>>) -> Outcome {

@@ -13,7 +13,7 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, Rejection, RejectionKind, name,
+    CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, Rejection, name,
 };
 use backstop_core::Verdict;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header::CONTENT_TYPE};
@@ -113,7 +113,7 @@ async fn an_open_circuit_refuses_without_touching_the_service() {
     assert_eq!(refused.headers()["cache-control"], "no-store");
     let rejection = rejection(&refused).unwrap();
     assert_eq!(rejection.by(), "upstream");
-    assert_eq!(rejection.kind(), &RejectionKind::CircuitOpen(Open));
+    assert_eq!(rejection.detail::<CircuitState>(), Some(&Open));
     assert_eq!(rejection.retry_after(), Some(Duration::from_millis(59_500)));
     assert_eq!(rejection.outcome().verdict, Verdict::Neutral);
     assert_eq!(upstream.calls(), 1);
@@ -276,7 +276,7 @@ async fn racing_callers_at_the_end_of_the_wait_get_exactly_the_allowed_probes() 
         let refused: Vec<_> = refused.collect();
         assert_eq!((refused.len(), calls.running()), (50 - allowed as usize, allowed as usize));
         let rejection = rejection(&refused[0]).unwrap();
-        assert_eq!(rejection.kind(), &RejectionKind::CircuitOpen(HalfOpen));
+        assert_eq!(rejection.detail::<CircuitState>(), Some(&HalfOpen));
         assert_eq!(refused[0].headers()["retry-after"], "1");
         assert_eq!(handle.counts().probes, allowed);
     }
@@ -328,7 +328,7 @@ async fn an_operator_isolates_closes_and_resets() {
     handle.isolate();
     advance(WAIT * 1000).await;
     let refused = succeed(&layer).await;
-    assert_eq!(rejection(&refused).unwrap().kind(), &RejectionKind::CircuitOpen(Isolated));
+    assert_eq!(rejection(&refused).unwrap().detail::<CircuitState>(), Some(&Isolated));
     assert!(!refused.headers().contains_key("retry-after"));
     assert_eq!((handle.state(), handle.remaining_wait()), (Isolated, None));
 

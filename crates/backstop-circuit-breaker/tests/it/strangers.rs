@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 #![expect(clippy::disallowed_methods, reason = "callers are tasks of their own")]
 
+use backstop_core::{
+    Deadline, Reason, SetBy,
+    scope::{self, Scope},
+};
 use std::{
     convert::Infallible,
     future::{poll_fn, ready},
@@ -15,13 +19,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, Rejection, RejectionKind, name,
-};
-use backstop_core::{
-    Deadline, SetBy,
-    scope::{self, Scope},
-};
+use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, Rejection, name};
 use http::{Request, Response, StatusCode};
 use tokio::{
     task::JoinSet,
@@ -197,7 +195,7 @@ async fn a_probe_that_a_layer_further_in_refuses_is_no_caller_who_left() {
         advance(wait / 10).await;
         let full = service_fn(|_: Request<()>| {
             let mut response = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(()).unwrap();
-            response.extensions_mut().insert(Rejection::new(name!("upstream"), RejectionKind::BulkheadFull));
+            response.extensions_mut().insert(Rejection::refused(name!("upstream"), Reason::BULKHEAD_FULL));
             ready(Ok::<_, Infallible>(response))
         });
         layer.layer(full).oneshot(Request::new(())).await.unwrap();

@@ -66,8 +66,4 @@ impl Moment {
     pub(crate) fn now() -> Self {
         Self { nanos: since_origin(Instant::now()) }
     }
-
-    pub(crate) const fn nanos(self) -> u64 {
-        self.nanos
-    }
 }

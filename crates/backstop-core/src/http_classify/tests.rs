@@ -3,7 +3,7 @@ use std::{io, time::Duration};
 use http::{Response, header::CONTENT_TYPE};
 
 use super::*;
-use crate::{AllProvidersFailed, CircuitState, Progress, RejectionKind, RequestFailure, SetBy, name};
+use crate::name;
 
 fn response(status: u16) -> Response<()> {
     Response::builder().status(status).body(()).unwrap()
@@ -91,21 +91,16 @@ fn no_error_proves_that_nothing_was_processed() {
 
 #[test]
 fn rejections_count_the_same_as_responses_and_as_errors() {
-    let passed = |set_by, progress| RejectionKind::DeadlinePassed { set_by, progress };
-    let all = AllProvidersFailed::new(name!("c"), Vec::new(), None);
-    for (kind, expected) in [
-        (RejectionKind::CircuitOpen(CircuitState::Open), Outcome::neutral()),
-        (RejectionKind::BulkheadFull, Outcome::neutral()),
-        (passed(SetBy::Us, Progress::Called), Outcome::failure().transient()),
-        (passed(SetBy::Us, Progress::NotReady), Outcome::failure().transient()),
-        (passed(SetBy::Us, Progress::NotAsked), Outcome::neutral()),
-        (passed(SetBy::Caller, Progress::Called), Outcome::neutral()),
-        (passed(SetBy::Caller, Progress::NotReady), Outcome::neutral()),
-        (RejectionKind::AllProvidersFailed(all), Outcome::failure()),
-        (RejectionKind::RequestBody(RequestFailure::TooSlow), Outcome::neutral().blaming(Blame::Request)),
+    for expected in [
+        Outcome::refusal(),
+        Outcome::neutral(),
+        Outcome::failure(),
+        Outcome::failure().transient(),
+        Outcome::callers_fault(),
+        Outcome::neutral().blaming(Blame::Request),
     ] {
         let wait = Duration::from_secs(3);
-        let rejection = Rejection::new(name!("ml"), kind).with_retry_after(Some(wait));
+        let rejection = Rejection::new(name!("ml"), Reason::new("anyones-own"), expected).with_retry_after(Some(wait));
         let expected = expected.pushback(Some(Pushback::After(wait)));
         let mut response = response(503);
         response.extensions_mut().insert(rejection.clone());
@@ -113,14 +108,6 @@ fn rejections_count_the_same_as_responses_and_as_errors() {
         let boxed: Box<dyn Error + Send + Sync> = Box::new(rejection);
         assert_eq!(judge_error(&boxed), expected);
     }
-}
-
-#[test]
-fn an_exhausted_chain_is_known_as_the_error_that_a_handler_got() {
-    let failed: Box<dyn Error + Send + Sync> = AllProvidersFailed::new(name!("c"), Vec::new(), None).into();
-    assert_eq!(judge_error(&failed), Outcome::failure());
-    let error = Err(ErrorRef::new(&failed));
-    assert_eq!(Classify::<Response<()>>::reason(&HttpClassify::new(), error), Reason::AllProvidersFailed);
 }
 
 #[test]
@@ -144,8 +131,8 @@ fn the_reason_names_the_status_or_the_rejection() {
     assert_eq!(judge.reason(Ok(&response(503))).to_string(), "status-503");
     assert_eq!(judge.reason(Ok(&grpc("14"))).to_string(), "grpc-14");
     let mut refused = response(503);
-    refused.extensions_mut().insert(Rejection::new(name!("ml"), RejectionKind::CircuitOpen(CircuitState::Open)));
-    assert_eq!(judge.reason(Ok(&refused)), Reason::CircuitOpen);
+    refused.extensions_mut().insert(Rejection::refused(name!("ml"), Reason::CIRCUIT_OPEN));
+    assert_eq!(judge.reason(Ok(&refused)), Reason::CIRCUIT_OPEN);
     let error = io::Error::other("x");
-    assert_eq!(Classify::<Response<()>>::reason(&judge, Err(ErrorRef::new(&error))), Reason::Error);
+    assert_eq!(Classify::<Response<()>>::reason(&judge, Err(ErrorRef::new(&error))), Reason::ERROR);
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::{Freshness, Name, Reason, name};
 
 fn degradation() -> Degradation {
-    Degradation::new(name!("chain"), name!("source"), 1, Reason::Error, Freshness::Degraded)
+    Degradation::new(name!("chain"), name!("source"), 1, Reason::ERROR, Freshness::Degraded)
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn unread(f: impl FnOnce()) -> Vec<String> {
 }
 
 fn report_of(chain: Name) {
-    report(Degradation::new(chain, name!("source"), 1, Reason::Error, Freshness::Degraded));
+    report(Degradation::new(chain, name!("source"), 1, Reason::ERROR, Freshness::Degraded));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is written.
 
-use backstop_core::{Rejection, RejectionKind, grpc::GRPC_STATUS};
+use backstop_core::{Reason, Rejection, grpc::GRPC_STATUS};
 use backstop_degradation_header::{
     DegradationHeaderConfig, DegradationHeaderLayer, Details, Report, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
 };
@@ -71,7 +71,7 @@ async fn an_extension_counts_where_it_was_not_reported_and_not_twice_where_it_wa
 #[tokio::test]
 async fn parameters_tell_position_reason_and_age() {
     let layer = DegradationHeaderLayer::builder().details(Details::Parameters).build().unwrap();
-    let reason = Reason::Status(StatusCode::SERVICE_UNAVAILABLE);
+    let reason = Reason::status(StatusCode::SERVICE_UNAVAILABLE);
     let cached = Degradation::new(name!("items"), name!("cached"), 2, reason, stale(912));
     let headers = answer(&layer, &[cached], response(&[])).await.into_parts().0.headers;
     assert_eq!(source(&headers), some("cached;index=2;reason=status-503"));
@@ -104,7 +104,7 @@ async fn the_primarys_answers_are_called_fresh_where_that_is_asked_for_and_its_f
     grpc.headers_mut().insert(GRPC_STATUS, HeaderValue::from_static("14"));
     assert_eq!(fresh(grpc).await, None);
     let mut rejected = response(&[]);
-    rejected.extensions_mut().insert(Rejection::new(name!("bulkhead"), RejectionKind::BulkheadFull));
+    rejected.extensions_mut().insert(Rejection::refused(name!("bulkhead"), Reason::BULKHEAD_FULL));
     assert_eq!(fresh(rejected).await, None);
     let degraded = answer(&layer, &[from(name!("a"), Freshness::Degraded)], response(&[])).await;
     assert_eq!(freshness(degraded.headers()), some("degraded"));

@@ -25,7 +25,7 @@ fn stale(age: u64) -> Freshness {
 }
 
 fn from(source: Name, freshness: Freshness) -> Degradation {
-    Degradation::new(name!("items"), source, 1, Reason::CircuitOpen, freshness)
+    Degradation::new(name!("items"), source, 1, Reason::CIRCUIT_OPEN, freshness)
 }
 
 fn response(headers: &[(&'static str, &'static str)]) -> Response<String> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
-use backstop_core::{Answer, Degradation, Freshness, Rejection, name};
-use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_core::{Degradation, Freshness, Rejection, name};
+use backstop_fallback::{Answer, FallbackChain, FallbackLayer, Provider};
 use http::HeaderMap;
 use tower::{Layer, Service, ServiceExt, service_fn};
 

@@ -14,7 +14,8 @@ use crate::{
     },
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{Degradation, Reason, Rejection, RejectionKind, SetBy, name, scope};
+use backstop_core::{Degradation, Reason, Rejection, SetBy, name, scope};
+use backstop_fallback::AllProvidersFailed;
 use backstop_fallback::{Commit, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -63,13 +64,13 @@ fn reason(response: &Response) -> Reason {
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_sends_a_head_and_then_dies_or_hangs_has_failed() {
     for (commit, acts, why) in [
-        (Commit::FirstFrame, &[Break][..], Reason::Body),
-        (Commit::FirstFrame, &[Hang], Reason::Timeout),
-        (COMPLETE, &[Break], Reason::Body),
-        (COMPLETE, &[Data("half"), Break], Reason::Body),
-        (COMPLETE, &[Data("half"), Wait(10), Break], Reason::Body),
-        (COMPLETE, &[Data("half"), Hang], Reason::Timeout),
-        (COMPLETE, &[Data("half"), Wait(500), Data("too late")], Reason::Timeout),
+        (Commit::FirstFrame, &[Break][..], Reason::BODY),
+        (Commit::FirstFrame, &[Hang], Reason::TIMEOUT),
+        (COMPLETE, &[Break], Reason::BODY),
+        (COMPLETE, &[Data("half"), Break], Reason::BODY),
+        (COMPLETE, &[Data("half"), Wait(10), Break], Reason::BODY),
+        (COMPLETE, &[Data("half"), Hang], Reason::TIMEOUT),
+        (COMPLETE, &[Data("half"), Wait(500), Data("too late")], Reason::TIMEOUT),
     ] {
         let of_primary = primary(commit, || acting(acts)).await;
         assert_eq!(reason(&of_primary), why);
@@ -200,9 +201,8 @@ async fn without_anybody_else_a_whole_answer_is_given_and_a_broken_one_is_not() 
     assert_eq!(body.to_bytes(), "message");
 
     let broken = failing(&[Data("message"), Break]).await.unwrap();
-    let RejectionKind::AllProvidersFailed(failed) = broken.extensions().get::<Rejection>().unwrap().kind() else {
-        panic!("another rejection")
-    };
+    let rejection = broken.extensions().get::<Rejection>().unwrap();
+    let failed = AllProvidersFailed::in_rejection(rejection).unwrap();
     assert_eq!(failed.to_string(), "all providers of chain failed: primary (body), broken (error)");
 }
 
@@ -236,7 +236,8 @@ async fn a_providers_broken_body_may_have_been_processed_too() {
 
 #[tokio::test]
 async fn an_answer_that_tells_its_age_still_does() {
-    use backstop_core::{Answer, Freshness};
+    use backstop_core::Freshness;
+    use backstop_kit::Answer;
 
     let age = Duration::from_secs(912);
     let cached = Provider::value(name!("cached"), move || async move { Answer::stale(acting(&[Data("all")]), age) });
@@ -252,7 +253,7 @@ async fn reports_of_an_answer_that_broke_off_are_lost_and_of_one_that_is_given_m
 
     for (acts, expected) in [(&[Data("all")][..], "inner"), (&[Break], "chain")] {
         let noisy = service_fn(move |_: Req| async move {
-            let inner = Degradation::new(name!("inner"), name!("source"), 1, Reason::Error, Freshness::Degraded);
+            let inner = Degradation::new(name!("inner"), name!("source"), 1, Reason::ERROR, Freshness::Degraded);
             scope::report(inner);
             infallible(acting(acts))
         });

@@ -3,10 +3,8 @@
 
 use std::{future::pending, time::Duration};
 
-use backstop_core::{
-    AllProvidersFailed, Classify, ErrorRef, Freshness, Outcome, Reason, Rejection, RejectionKind, ResultClassify,
-    Scope, name,
-};
+use backstop_core::{Classify, ErrorRef, Freshness, Outcome, Reason, Rejection, ResultClassify, Scope, name};
+use backstop_fallback::AllProvidersFailed;
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, Provider};
 use tokio::time::Instant;
 
@@ -47,9 +45,8 @@ async fn a_chain_in_a_handler_that_fails_names_everyone() {
         .build()
         .unwrap();
     let failed = outer.execute(()).await.unwrap_err();
-    assert_eq!(failed.failures()[0].reason, Reason::AllProvidersFailed);
-    let kind = RejectionKind::AllProvidersFailed(failed);
-    assert!(Rejection::new(name!("outer"), kind).outcome().verdict == backstop_core::Verdict::Failure);
+    assert_eq!(failed.failures()[0].reason, Reason::ALL_PROVIDERS_FAILED);
+    assert_eq!(failed.rejection().outcome(), Outcome::failure());
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,7 +123,7 @@ async fn an_error_that_blames_the_request_is_a_400_where_the_handler_makes_nothi
 
 #[tokio::test]
 async fn a_refusal_in_a_handlers_chain_is_judged_before_any_closure() {
-    let refusal = || Rejection::new(name!("inner"), RejectionKind::BulkheadFull);
+    let refusal = || Rejection::refused(name!("inner"), Reason::BULKHEAD_FULL);
     let chain = FallbackChain::<(), u32>::builder("payments")
         .provider(Provider::from_fn(name!("acquirer"), move |()| async move {
             Err::<u32, _>(std::io::Error::other(refusal()))
@@ -136,20 +133,20 @@ async fn a_refusal_in_a_handlers_chain_is_judged_before_any_closure() {
         .build()
         .unwrap();
     let found = chain.execute(()).await.unwrap();
-    assert_eq!((found.value, found.failures[0].reason), (9, Reason::BulkheadFull));
+    assert_eq!((found.value, found.failures[0].reason), (9, Reason::BULKHEAD_FULL));
 }
 
 #[tokio::test]
 async fn the_failures_on_the_way_are_told() {
     let chain = FallbackChain::<(), u32>::builder("prices")
         .provider(Provider::value(name!("live"), || async { Err::<u32, _>("closed") }))
-        .provider(Provider::value(name!("replica"), || async { 8 }).only_when(|reason| reason == Reason::Timeout))
+        .provider(Provider::value(name!("replica"), || async { 8 }).only_when(|reason| reason == Reason::TIMEOUT))
         .provider(Provider::value(name!("list"), || async { 9 }))
         .build()
         .unwrap();
     let found = chain.execute(()).await.unwrap();
     let failures: Vec<_> = found.failures.iter().map(|it| (it.provider.as_str(), it.reason)).collect();
-    assert_eq!(failures, [("live", Reason::Error), ("replica", Reason::NotEligible)]);
+    assert_eq!(failures, [("live", Reason::ERROR), ("replica", Reason::NOT_ELIGIBLE)]);
 
     let live = FallbackChain::<(), u32>::builder("prices").provider(Provider::value(name!("live"), || async { 7 }));
     assert!(live.build().unwrap().execute(()).await.unwrap().failures.is_empty());
@@ -176,7 +173,7 @@ async fn a_chain_with_a_default_cannot_fail_and_tells_that_it_was_the_default() 
 
     let reports = scope.take_reports();
     assert_eq!((reports[0].source().as_str(), reports[0].position()), ("default", 2));
-    assert_eq!(reports[0].reason(), Reason::Timeout);
+    assert_eq!(reports[0].reason(), Reason::TIMEOUT);
 }
 
 #[tokio::test]

@@ -14,8 +14,9 @@ use crate::{
     script::{Act, Ends, Script},
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{Deadline, Degradation, KeepReplaced, Reason, Rejection, RejectionKind, Scope, SetBy, name};
-use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_core::{Deadline, Degradation, Reason, Rejection, Scope, SetBy, name};
+use backstop_fallback::{AllProvidersFailed, FallbackChain, FallbackLayer, Provider};
+use backstop_kit::KeepReplaced;
 use http::StatusCode;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
@@ -105,9 +106,8 @@ async fn a_primary_that_gave_nothing_leaves_a_rejection_that_names_everyone() {
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["cache-control"], "no-store");
-    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
-        panic!("another rejection")
-    };
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    let failed = AllProvidersFailed::in_rejection(rejection).unwrap();
     let told: Vec<_> = failed.failures().iter().map(|it| (it.provider.as_str(), it.reason.to_string())).collect();
     let expected = [("primary", "timeout"), ("broken", "error"), ("busy", "status-503"), ("hangs", "timeout")];
     assert_eq!(told, expected.map(|(provider, reason)| (provider, reason.to_owned())));
@@ -241,8 +241,7 @@ async fn a_slow_body_of_a_failed_answer_delays_no_provider() {
     let response =
         layer.layer(service_fn(move |_: Req| async move { infallible(slow()) })).oneshot(get()).await.unwrap();
     assert!(response.extensions().get::<Rejection>().is_some());
-    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
-        panic!("another rejection")
-    };
-    assert_eq!(failed.failures()[0].reason, Reason::Status(StatusCode::INTERNAL_SERVER_ERROR));
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    let failed = AllProvidersFailed::in_rejection(rejection).unwrap();
+    assert_eq!(failed.failures()[0].reason, Reason::status(StatusCode::INTERNAL_SERVER_ERROR));
 }

@@ -5,8 +5,9 @@ use std::{future::pending, pin::Pin, time::Duration};
 
 use crate::common::*;
 use axum::body::Body;
-use backstop_core::{Degradation, Reason, Repeat, name};
+use backstop_core::{Degradation, Reason, name};
 use backstop_fallback::{FallbackChain, FallbackHandle, FallbackLayer, Provider};
+use backstop_kit::Repeat;
 use bytes::Bytes;
 use http::{Request, request::Parts};
 use http_body_util::{BodyExt, Full};
@@ -34,7 +35,7 @@ fn over(
 }
 
 fn is_forced(response: &Response) -> bool {
-    response.extensions().get::<Degradation>().is_some_and(|it| it.reason() == Reason::Forced)
+    response.extensions().get::<Degradation>().is_some_and(|it| it.reason() == Reason::FORCED)
 }
 
 fn broken() -> Provider<Req, Response> {
@@ -183,7 +184,7 @@ async fn when_the_primary_is_down_as_well_the_chain_goes_its_usual_way_in_its_us
     let down = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
     let response = down.oneshot(get()).await.unwrap();
     let degradation = response.extensions().get::<Degradation>().unwrap();
-    assert_eq!((degradation.source().as_str(), degradation.reason()), ("static", Reason::Timeout));
+    assert_eq!((degradation.source().as_str(), degradation.reason()), ("static", Reason::TIMEOUT));
     // A quarter for the forced one of four, then a third of the rest for the primary.
     assert_eq!(begun.elapsed(), TOTAL / 4 + TOTAL * 3 / 4 / 3);
 }
@@ -217,7 +218,7 @@ async fn a_forced_provider_that_is_full_is_not_asked() {
 
 #[tokio::test]
 async fn what_a_provider_is_for_does_not_matter_when_it_is_forced() {
-    let (service, handle) = over(says(name!("static")).only_when(|reason| reason == Reason::Timeout));
+    let (service, handle) = over(says(name!("static")).only_when(|reason| reason == Reason::TIMEOUT));
     handle.forced("static", 1.0).unwrap();
     assert!(is_forced(&service.oneshot(get()).await.unwrap()));
 }
@@ -258,5 +259,5 @@ async fn the_report_of_a_forced_answer_has_its_place_in_the_chain() {
     let mut call = std::pin::pin!(chain.execute(7));
     std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await.unwrap();
     let reports = scope.take_reports();
-    assert_eq!((reports[0].position(), reports[0].reason()), (1, Reason::Forced));
+    assert_eq!((reports[0].position(), reports[0].reason()), (1, Reason::FORCED));
 }

@@ -10,10 +10,8 @@ use std::{
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
-use backstop_core::{
-    CircuitState, Degradation, ErrorRef, Freshness, Outcome, Reason, Rejection, RejectionKind, Scope, name,
-};
-use backstop_fallback::{Answer, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use backstop_core::{Degradation, ErrorRef, Freshness, Outcome, Reason, Rejection, Scope, name};
+use backstop_fallback::{AllProvidersFailed, Answer, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -55,26 +53,25 @@ async fn the_reasons_are_the_same_where_a_closure_judges() {
     };
     let refused = || {
         let mut response = status(503);
-        response.extensions_mut().insert(Rejection::new(name!("ml"), RejectionKind::CircuitOpen(CircuitState::Open)));
+        response.extensions_mut().insert(Rejection::refused(name!("ml"), Reason::CIRCUIT_OPEN));
         response
     };
     let chain = || {
         FallbackChain::builder("chain")
             .provider(Provider::value(name!("busy"), || async { status(502) }))
-            .provider(says(name!("static")).only_when(|reason| reason == Reason::CircuitOpen))
+            .provider(says(name!("static")).only_when(|reason| reason == Reason::CIRCUIT_OPEN))
     };
     let layer = |chain: FallbackChainBuilder<Req, Response>| {
         FallbackLayer::builder("primary", chain.build().unwrap()).classify_fn(by_status).build().unwrap()
     };
     let response = layer(chain()).layer(service_fn(|_| async { infallible(refused()) })).oneshot(get()).await.unwrap();
-    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::CircuitOpen);
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::CIRCUIT_OPEN);
     assert_eq!(text(response).await, "static", "it is for that");
 
     let hangs = service_fn(|_| pending::<Result<Response, BoxError>>());
     let response = layer(chain()).layer(hangs).oneshot(get()).await.unwrap();
-    let RejectionKind::AllProvidersFailed(failed) = response.extensions().get::<Rejection>().unwrap().kind() else {
-        panic!("another rejection")
-    };
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    let failed = AllProvidersFailed::in_rejection(rejection).unwrap();
     let reasons: Vec<_> = failed.failures().iter().map(|it| it.reason.to_string()).collect();
     assert_eq!(reasons, ["timeout", "status-502", "not-eligible"]);
 }
@@ -89,12 +86,11 @@ async fn an_error_is_replaced_in_a_stack_that_stays_infallible_or_boxed() {
 async fn a_refusal_by_an_open_circuit_is_its_own_reason() {
     let refused = |_: Req| async {
         let mut response = status(503);
-        let kind = RejectionKind::CircuitOpen(CircuitState::Open);
-        response.extensions_mut().insert(Rejection::new(name!("ml"), kind));
+        response.extensions_mut().insert(Rejection::refused(name!("ml"), Reason::CIRCUIT_OPEN));
         infallible(response)
     };
     let response = layer().layer(service_fn(refused)).oneshot(get()).await.unwrap();
-    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::CircuitOpen);
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::CIRCUIT_OPEN);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +99,7 @@ async fn a_primary_that_hangs_is_ended_at_its_share() {
     let begun = Instant::now();
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!(begun.elapsed(), TOTAL / 2, "two providers share the total");
-    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::Timeout);
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::TIMEOUT);
 }
 
 /// A service whose readiness is what it is told to be.
@@ -214,7 +210,7 @@ async fn a_too_early_is_the_callers_where_the_caller_sent_early_data() {
 #[tokio::test]
 async fn a_refusal_is_judged_before_any_closure() {
     let pleased = |_: Result<&Response, ErrorRef<'_>>| Outcome::success();
-    let full = || Rejection::new(name!("ml"), RejectionKind::BulkheadFull);
+    let full = || Rejection::refused(name!("ml"), Reason::BULKHEAD_FULL);
     let build = || FallbackLayer::builder("primary", behind()).classify_fn(pleased).build().unwrap();
     let as_response = service_fn(move |_: Req| {
         let mut refused = status(503);
@@ -237,13 +233,13 @@ async fn a_page_of_an_intermediary_to_a_grpc_call_is_answered_for_where_the_stat
         })
     };
     let chain = || FallbackChain::builder("chain").provider(says(name!("static"))).build().unwrap();
-    let unavailable = Reason::Grpc(backstop_core::grpc::GrpcCode::UNAVAILABLE);
+    let unavailable = Reason::grpc(backstop_core::grpc::GrpcCode::UNAVAILABLE);
     for (code, is_answered_for) in
         [(200, true), (302, true), (400, true), (401, false), (404, false), (429, true), (503, true)]
     {
         let mut call = with_headers(&[("content-type", "application/grpc")]);
         *call.method_mut() = http::Method::POST;
-        call.extensions_mut().insert(backstop_core::Repeat::Safe);
+        call.extensions_mut().insert(backstop_kit::Repeat::Safe);
         // What stands in must be gRPC's as well: nobody else has an answer, and the primary's is given.
         let layer = FallbackLayer::new(name!("primary"), chain());
         assert_eq!(layer.layer(page(code)).oneshot(call_again(&call)).await.unwrap().status().as_u16(), code);
@@ -312,13 +308,13 @@ async fn the_total_holds_for_the_head_of_an_upgrade_too() {
         let begun = Instant::now();
         let answer = hangs.clone().oneshot(request).await.unwrap();
         assert_eq!((answer.status(), begun.elapsed()), (StatusCode::GATEWAY_TIMEOUT, total));
-        assert!(answer.extensions().get::<Rejection>().unwrap().is_deadline());
+        assert!(answer.extensions().get::<Rejection>().unwrap().reason() == Reason::TIMEOUT);
     }
 }
 
 #[tokio::test]
 async fn only_the_chosen_answers_reports_move_up() {
-    let noisy = |source| Degradation::new(name!("inner"), source, 1, Reason::Error, Freshness::Degraded);
+    let noisy = |source| Degradation::new(name!("inner"), source, 1, Reason::ERROR, Freshness::Degraded);
     let service = layer().layer(service_fn(move |_: Req| async move {
         backstop_core::scope::report(noisy(name!("lost")));
         infallible(status(503))
@@ -431,7 +427,7 @@ async fn a_primary_that_is_ready_is_the_one_that_is_called_and_none_stays_reserv
     // With no room it waits for its share of the time, and the chain answers.
     let taken = room.clone().try_acquire_owned().unwrap();
     let response = service.ready().await.unwrap().call(get()).await.unwrap();
-    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::Timeout);
+    assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::TIMEOUT);
     drop(taken);
     assert_eq!(room.available_permits(), 1, "nothing of the call that gave up is left in line");
 }

@@ -5,8 +5,9 @@ use std::convert::Infallible;
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
-use backstop_core::{Reason, client, name};
+use backstop_core::{Reason, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_kit::client;
 use http::{Request, StatusCode, request::Parts};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
@@ -126,10 +127,10 @@ async fn a_provider_is_asked_only_for_what_it_is_for() {
     let chain = FallbackChain::<Req, Response>::builder("chain")
         .provider(
             Provider::value(name!("for_503"), || async { status(404) })
-                .only_when(|reason| reason == Reason::Status(StatusCode::SERVICE_UNAVAILABLE)),
+                .only_when(|reason| reason == Reason::status(StatusCode::SERVICE_UNAVAILABLE)),
         )
         // Asked by why the primary failed, not by why the one before did.
-        .provider(says(name!("for_errors")).only_when(|reason| reason == Reason::Error))
+        .provider(says(name!("for_errors")).only_when(|reason| reason == Reason::ERROR))
         .provider(says(name!("static")))
         .build()
         .unwrap();
@@ -152,7 +153,7 @@ async fn a_provider_that_is_for_something_else_is_not_asked_and_the_first_one_al
                 counted.add();
                 async { 9 }
             })
-            .only_when(|reason| reason == Reason::Timeout),
+            .only_when(|reason| reason == Reason::TIMEOUT),
         )
         .build()
         .unwrap();

@@ -14,10 +14,10 @@ use crate::{
     script::{Act, Ends, Script},
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{
-    AllProvidersFailed, Deadline, KeepReplaced, Limit, Name, Rejection, RejectionKind, Scope, SetBy, name, scope,
-};
+use backstop_core::{Deadline, Limit, Name, Scope, SetBy, name, scope};
+use backstop_fallback::AllProvidersFailed;
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use backstop_kit::KeepReplaced;
 use proptest::prelude::*;
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, Service, ServiceExt, buffer::Buffer, service_fn};
@@ -208,9 +208,9 @@ async fn behind_a_layer(plays: &[Plays], total: u64, log: &Log) -> Told {
     let everyone = Err((0..plays.len()).map(name).collect());
     match result {
         Ok(answer) => answer.extensions().get().cloned().map_or(everyone, Ok),
-        Err(error) => match error.downcast_ref::<Rejection>().map(Rejection::kind) {
-            Some(RejectionKind::AllProvidersFailed(failed)) => told_by(failed),
-            _ => everyone,
+        Err(error) => match error.downcast_ref().and_then(AllProvidersFailed::in_rejection) {
+            Some(failed) => told_by(&failed),
+            None => everyone,
         },
     }
 }

@@ -5,10 +5,9 @@ use std::{future::pending, io, time::Duration};
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
-use backstop_core::{
-    CircuitState, Outcome, Reason, Rejection, RejectionKind, Repeat, RequestFacts, client, name, proof::Entered,
-};
+use backstop_core::{Outcome, Reason, Rejection, name};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use backstop_kit::{Repeat, RequestFacts, client, proof::Entered};
 use http::{Request, request::Parts};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -90,7 +89,7 @@ async fn http_requests_in_a_handler_are_judged_by_their_method_where_that_is_ask
         .unwrap();
     assert_eq!(chain.execute(Request::get("/").body(()).unwrap()).await.unwrap().value, "replica");
     let failed = chain.execute(Request::post("/").body(()).unwrap()).await.unwrap_err();
-    assert_eq!(failed.failures()[1].reason, Reason::NotEligible);
+    assert_eq!(failed.failures()[1].reason, Reason::NOT_ELIGIBLE);
 }
 
 #[tokio::test]
@@ -109,8 +108,8 @@ async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
 }
 
 fn open() -> BoxError {
-    let kind = RejectionKind::CircuitOpen(CircuitState::Open);
-    Rejection::new(name!("acquirer"), kind).with_retry_after(Some(Duration::from_secs(7))).into()
+    let wait = Duration::from_secs(7);
+    Rejection::refused(name!("acquirer"), Reason::CIRCUIT_OPEN).with_retry_after(Some(wait)).into()
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,8 +12,9 @@ use std::{
 
 use crate::common::*;
 use axum::response::Response;
-use backstop_core::{Reason, client, name};
+use backstop_core::{Reason, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_kit::client;
 use tokio::{task::JoinSet, time::sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -120,7 +121,7 @@ async fn a_provider_that_fails_or_hangs_makes_room() {
         .unwrap();
     for _ in 0..3 {
         let failed = chain.clone().execute(()).await.unwrap_err();
-        assert_eq!(failed.failures().iter().map(|it| it.reason).collect::<Vec<_>>(), [Reason::Error, Reason::Timeout]);
+        assert_eq!(failed.failures().iter().map(|it| it.reason).collect::<Vec<_>>(), [Reason::ERROR, Reason::TIMEOUT]);
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
-use backstop_core::{Degradation, Rejection, RejectionKind, RequestFailure, name};
+use backstop_core::{Degradation, Rejection, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_kit::RequestFailure;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
@@ -71,7 +72,7 @@ async fn a_primary_that_waits_for_the_body_until_its_time_is_up_ends_the_chain()
     let answer = waits.oneshot(put(Upload::Hangs)).await.unwrap();
     assert_eq!((answer.status(), began.elapsed()), (StatusCode::REQUEST_TIMEOUT, Duration::from_secs(1)));
     let rejection = answer.extensions().get::<Rejection>().unwrap();
-    assert_eq!(rejection.kind(), &RejectionKind::RequestBody(RequestFailure::TooSlow));
+    assert_eq!(rejection.detail(), Some(&RequestFailure::TooSlow));
 
     // One that doesn't read it hangs.
     let hung = layer().layer(service_fn(|_: Req| std::future::pending::<Result<Response, BoxError>>()));

@@ -15,9 +15,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{
-    Degradation, Freshness, Reason, Scope, ServiceCall, WrapBody, polled_again, proof::Entered, scope,
-};
+use backstop_core::{Degradation, Freshness, Reason, Scope, scope};
+use backstop_kit::{ServiceCall, WrapBody, polled_again, proof::Entered};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -97,7 +96,7 @@ where
     if window == Window::Stale {
         let name = shared.known.name();
         telemetry::served(name, age);
-        let record = Degradation::new(name.clone(), name.clone(), 1, Reason::Revalidating, Freshness::stale(age));
+        let record = Degradation::new(name.clone(), name.clone(), 1, Reason::REVALIDATING, Freshness::stale(age));
         scope::report(record.clone());
         response.extensions_mut().insert(record);
         if let Some(flight) = shared.flights.take_off(key) {

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{RequestFacts, WrapBody, has_content};
+use backstop_kit::{RequestFacts, WrapBody, has_content};
 use http::{
     HeaderMap, Method, Request, Response,
     header::{CACHE_CONTROL, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, PRAGMA, RANGE},

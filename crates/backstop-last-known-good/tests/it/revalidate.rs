@@ -136,7 +136,7 @@ async fn a_stale_answer_is_reported_with_its_age_and_a_fresh_one_is_not() {
         if let (Some(record), [report]) = (record, &reports[..]) {
             assert!(record.is(report));
             assert!(matches!(record.freshness(), Freshness::Stale { .. }));
-            assert_eq!((record.source(), record.reason()), (&name!("shop"), Reason::Revalidating));
+            assert_eq!((record.source(), record.reason()), (&name!("shop"), Reason::REVALIDATING));
         }
         assert_eq!(answer.headers()["age"], expected.unwrap_or(30).to_string());
     }

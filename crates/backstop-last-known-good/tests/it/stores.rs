@@ -9,7 +9,8 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{Attempt, Deadline, Scope, SetBy};
+use backstop_core::{Deadline, Scope, SetBy};
+use backstop_kit::Attempt;
 use backstop_last_known_good::{LastKnownGoodLayer, NotStored};
 use http_body::Body as _;
 use http_body_util::BodyExt;

@@ -180,7 +180,7 @@ async fn only_answers_to_get_are_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_itself_degraded_is_not_stored_as_good() {
-    let degraded = |freshness| Degradation::new(name!("c"), name!("s"), 1, Reason::Error, freshness);
+    let degraded = |freshness| Degradation::new(name!("c"), name!("s"), 1, Reason::ERROR, freshness);
     for (freshness, stored) in
         [(Freshness::Degraded, false), (Freshness::Stale { age: None }, false), (Freshness::Fresh, true)]
     {
@@ -233,7 +233,7 @@ fn reporting_body(at: usize, report: impl Fn() + Unpin + Send + 'static) -> Body
 
 #[tokio::test(start_paused = true)]
 async fn a_part_that_is_degraded_while_the_body_streams_is_not_stored_as_good() {
-    let of = |freshness| Degradation::new(name!("c"), name!("s"), 1, Reason::Error, freshness);
+    let of = |freshness| Degradation::new(name!("c"), name!("s"), 1, Reason::ERROR, freshness);
     for at in 0..3 {
         for (freshness, is_good) in [(Freshness::Degraded, false), (Freshness::Fresh, true)] {
             for elsewhere in [false, true] {

@@ -171,7 +171,7 @@ async fn what_is_degraded_says_nothing_of_what_is_stored() {
     let layer = known(&[("etag", "\"a\"")]).await;
     for status in [200, 304] {
         let mut answer = response(status, &[("cache-control", "no-store")], "");
-        let record = Degradation::new(name!("c"), name!("s"), 1, Reason::Error, Freshness::Degraded);
+        let record = Degradation::new(name!("c"), name!("s"), 1, Reason::ERROR, Freshness::Degraded);
         answer.extensions_mut().insert(record);
         send(&layer, if_none_match("\"a\""), answer).await;
         assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "body", "{status}");

@@ -136,7 +136,7 @@ async fn what_something_degraded_is_made_of_is_passed_on_with_its_report_and_not
     prices.remember(7, 98);
     let degraded = prices.keep(7, async {
         tokio::task::yield_now().await;
-        scope::report(Degradation::new(name!("rates"), name!("cached"), 1, Reason::Timeout, Freshness::Degraded));
+        scope::report(Degradation::new(name!("rates"), name!("cached"), 1, Reason::TIMEOUT, Freshness::Degraded));
         price(99).await
     });
     let mut outer = Scope::new();
@@ -150,7 +150,7 @@ async fn what_something_degraded_is_made_of_is_passed_on_with_its_report_and_not
 #[tokio::test(start_paused = true)]
 async fn what_a_replica_gave_is_as_good_and_remembered() {
     let prices = prices();
-    let fresh = || Degradation::new(name!("rates"), name!("replica"), 1, Reason::Timeout, Freshness::Fresh);
+    let fresh = || Degradation::new(name!("rates"), name!("replica"), 1, Reason::TIMEOUT, Freshness::Fresh);
     let mut outer = Scope::new();
     let mut kept = task::spawn(prices.keep(7, async {
         scope::report(fresh());

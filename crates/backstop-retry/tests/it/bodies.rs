@@ -8,9 +8,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use crate::support::{BoxError, Chunks, Then, Upstream, ml, rejected, response, text, with_body};
+use crate::support::{BoxError, Chunks, Then, Upstream, elapsed, ml, rejected, response, text, with_body};
 use axum::{Router, body::Body, http::StatusCode, routing::put};
-use backstop_core::{Progress, RejectionKind, SetBy};
+use backstop_core::SetBy;
+use backstop_kit::Progress;
 use backstop_retry::RetryLayer;
 use bytes::Bytes;
 use http::Request;
@@ -134,7 +135,7 @@ async fn an_upload_that_still_runs_when_a_timeout_of_ours_ends_the_call_is_sent_
             }
             request.body_mut().frame().await.unwrap().unwrap();
             *connection.lock().unwrap() = Some(request.into_body());
-            Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called }))
+            Ok(rejected(elapsed(SetBy::Us, Progress::Called)))
         }
     });
     let body = Chunks::body(["hello ", "wide ", "world"], Then::End);

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
-use crate::support::{BoxError, Upstream, circuit_open, get, rejected, text, timed_out, with_body};
+use crate::support::{BoxError, Upstream, bulkhead_full, circuit_open, get, rejected, text, timed_out, with_body};
 use axum::body::Body;
-use backstop_core::{AllProvidersFailed, ClassifyFn, ErrorRef, Http, Outcome, Rejection, RejectionKind, name, scope};
+use backstop_core::{ClassifyFn, ErrorRef, Outcome, Reason, Rejection, name, scope};
+
+use backstop_kit::Http;
 use backstop_retry::{Retried, RetryBuilder, RetryLayer, StopReason};
 use http::Response;
 use tokio::time::sleep_until;
@@ -55,8 +57,8 @@ async fn a_refused_attempt_gives_way_too() {
 
 #[tokio::test(start_paused = true)]
 async fn what_layers_of_ours_refuse_is_not_repeated_whatever_it_looks_like() {
-    let exhausted = || rejected(RejectionKind::AllProvidersFailed(AllProvidersFailed::new(name!("c"), vec![], None)));
-    for refused in [circuit_open, || rejected(RejectionKind::BulkheadFull), exhausted] {
+    let exhausted = || rejected(Rejection::new(name!("c"), Reason::ALL_PROVIDERS_FAILED, Outcome::failure()));
+    for refused in [circuit_open, || rejected(bulkhead_full()), exhausted] {
         let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(refused()) });
         assert!(answered(&upstream).await.extensions().get::<Rejection>().is_some());
         assert_eq!(upstream.calls(), 1);

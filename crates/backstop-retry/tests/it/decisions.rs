@@ -5,13 +5,13 @@
 use std::io;
 
 use crate::support::{
-    BoxError, Refusing, Upstream, circuit_open, get, grpc, ml, rejected, response, with_header, with_method,
+    BoxError, Refusing, Upstream, bulkhead_full, circuit_open, elapsed, get, grpc, ml, rejected, response, with_header,
+    with_method,
 };
 use axum::body::Body;
-use backstop_core::{
-    Classify, Client, ErrorRef, HttpClassify, Outcome, Progress, Rejection, RejectionKind, SetBy, Verdict, client,
-};
-use backstop_retry::{Repeat, RetryLayer, name};
+use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, SetBy, Verdict};
+use backstop_kit::{Client, Progress, client};
+use backstop_retry::{Repeat, RetryLayer};
 use http::{Method, Request, Response, StatusCode, Version};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -78,11 +78,8 @@ async fn idempotent_methods_are_repeated_and_a_post_never_is() {
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_timed_out_is_not_repeated_since_it_may_have_been_done() {
-    let timed_out = |progress| {
-        Upstream::<BoxError>::new(move |_, _| async move {
-            Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress }))
-        })
-    };
+    let timed_out =
+        |progress| Upstream::<BoxError>::new(move |_, _| async move { Ok(rejected(elapsed(SetBy::Us, progress))) });
     let layer = RetryLayer::new(ml());
     assert_eq!(calls(&layer, timed_out(Progress::Called), with_method(Method::POST)).await, 1);
     assert_eq!(calls(&layer, timed_out(Progress::Called), get()).await, 3);
@@ -218,7 +215,7 @@ async fn a_425_is_the_callers_own_where_the_caller_sent_early_data() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_our_own_breaker_is_not_repeated() {
-    for kind in [|| circuit_open(), || rejected(RejectionKind::BulkheadFull)] {
+    for kind in [|| circuit_open(), || rejected(bulkhead_full())] {
         let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(kind()) });
         assert_eq!(calls(&RetryLayer::new(ml()), upstream, get()).await, 1);
     }
@@ -226,9 +223,7 @@ async fn a_refusal_of_our_own_breaker_is_not_repeated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_callers_own_deadline_is_not_repeated() {
-    let upstream = Upstream::<BoxError>::new(|_, _| async {
-        Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Caller, progress: Progress::Called }))
-    });
+    let upstream = Upstream::<BoxError>::new(|_, _| async { Ok(rejected(elapsed(SetBy::Caller, Progress::Called))) });
     assert_eq!(calls(&RetryLayer::new(ml()), upstream, get()).await, 1);
 }
 
@@ -302,8 +297,7 @@ async fn any_service_of_clonable_requests_is_repeated_with_a_closure_as_judge() 
 
 #[test]
 fn a_rule_for_refusals_is_what_rejections_say_of_themselves() {
-    let outcome = Rejection::new(name!("inner"), RejectionKind::BulkheadFull).outcome();
-    assert_eq!(outcome, Outcome::neutral());
+    assert_eq!(bulkhead_full().outcome(), Outcome::refusal());
 }
 
 #[tokio::test(start_paused = true)]
@@ -330,23 +324,21 @@ async fn a_response_type_that_is_not_http_needs_no_body() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_judged_before_any_closure() {
     let eager = |_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure().transient();
-    let late = RejectionKind::DeadlinePassed { set_by: SetBy::Caller, progress: Progress::Called };
-    for kind in [RejectionKind::BulkheadFull, late] {
+    for refusal in [bulkhead_full(), elapsed(SetBy::Caller, Progress::Called)] {
         let layer = RetryLayer::builder("ml").classify_fn(eager).build().unwrap();
-        let refusal = Rejection::new(name!("inner"), kind.clone());
         let as_response = {
-            let kind = kind.clone();
+            let refusal = refusal.clone();
             Upstream::<BoxError>::new(move |_, _| {
-                let refused = rejected(kind.clone());
+                let refused = rejected(refusal.clone());
                 async { Ok(refused) }
             })
         };
-        assert_eq!(calls(&layer, as_response, get()).await, 1, "{kind:?}");
+        assert_eq!(calls(&layer, as_response, get()).await, 1, "{refusal:?}");
         let as_error = Upstream::<BoxError>::new(move |_, _| {
             let error = io::Error::other(refusal.clone());
             async { Err(error.into()) }
         });
-        assert_eq!(calls(&layer, as_error, get()).await, 1, "{kind:?}");
+        assert_eq!(calls(&layer, as_error, get()).await, 1);
     }
 }
 

@@ -16,12 +16,11 @@ use std::{
 };
 
 use crate::support::{
-    BoxError, Chunks, Refusing, Then, Upstream, circuit_open, get, ml, ms, rejected, response, text, with_body,
+    BoxError, Chunks, Refusing, Then, Upstream, circuit_open, elapsed, get, ml, ms, rejected, response, text, with_body,
 };
 use axum::body::Body;
-use backstop_core::{
-    CircuitState, Degradation, Freshness, Progress, Reason, Rejection, RejectionKind, Scope, SetBy, name, scope,
-};
+use backstop_core::{Degradation, Freshness, Reason, Rejection, Scope, SetBy, name, scope};
+use backstop_kit::Progress;
 use backstop_retry::{Retried, RetryBudget, RetryLayer, StopReason};
 use bytes::Bytes;
 use http::StatusCode;
@@ -56,7 +55,7 @@ async fn when_attempts_run_out_the_last_error_is_returned_as_it_was() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_attempt_gives_way_to_the_upstreams_last_response() {
-    let refused_as_error = || Err(Rejection::new(name!("b"), RejectionKind::CircuitOpen(CircuitState::Open)).into());
+    let refused_as_error = || Err(Rejection::refused(name!("b"), Reason::CIRCUIT_OPEN).into());
     for as_error in [false, true] {
         let upstream = Upstream::<BoxError>::new(move |n, _| async move {
             match n {
@@ -135,7 +134,7 @@ async fn an_attempt_that_a_timeout_further_in_ends_at_the_total_gives_way_too() 
             return Ok(with_body(503, "upstream's own"));
         }
         sleep_until(scope::deadline().unwrap().instant()).await;
-        Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called }))
+        Ok(rejected(elapsed(SetBy::Us, Progress::Called)))
     });
     let layer = RetryLayer::builder("ml").total(Duration::from_secs(3)).build().unwrap();
     let answer = layer.layer(upstream).oneshot(get()).await.unwrap();
@@ -144,12 +143,12 @@ async fn an_attempt_that_a_timeout_further_in_ends_at_the_total_gives_way_too() 
 
 /// The upstream's own answer, and then what a layer says whose service was not ready in time.
 fn then_not_ready(as_error: bool) -> Refusing<BoxError> {
-    let kind = || RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::NotReady };
+    let refusal = || elapsed(SetBy::Us, Progress::NotReady);
     Refusing(Upstream::new(move |n, _| async move {
         match n {
             1 => Ok(with_body(503, "upstream's own")),
-            _ if as_error => Err(Rejection::new(name!("inner"), kind()).into()),
-            _ => Ok(rejected(kind())),
+            _ if as_error => Err(refusal().into()),
+            _ => Ok(rejected(refusal())),
         }
     }))
 }
@@ -193,7 +192,7 @@ async fn an_attempt_that_its_own_timeout_ends_is_an_attempt_as_any_other() {
             return Ok(response(503));
         }
         tokio::time::sleep(ms(100)).await;
-        Ok(rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called }))
+        Ok(rejected(elapsed(SetBy::Us, Progress::Called)))
     });
     let answer = RetryLayer::new(ml()).layer(upstream.clone()).oneshot(get()).await.unwrap();
     assert!(answer.extensions().get::<Rejection>().is_some(), "the last of three");
@@ -244,7 +243,7 @@ async fn reports_of(upstream: Upstream<BoxError>) -> Vec<usize> {
 }
 
 fn report(attempt: usize) {
-    scope::report(Degradation::new(name!("chain"), name!("source"), attempt, Reason::Error, Freshness::Degraded));
+    scope::report(Degradation::new(name!("chain"), name!("source"), attempt, Reason::ERROR, Freshness::Degraded));
 }
 
 #[tokio::test(start_paused = true)]

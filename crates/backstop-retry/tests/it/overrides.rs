@@ -12,7 +12,7 @@ use std::{
 
 use crate::support::{BoxError, Upstream, get, ml, with_method};
 use axum::body::Body;
-use backstop_core::{Client, CopyAs, CopyRequest, HttpKept, Keep, NotCopied, RequestFacts, client};
+use backstop_kit::{Client, CopyAs, CopyRequest, HttpKept, Keep, NotCopied, RequestFacts, client};
 use backstop_retry::{HttpCopy, Repeat, RetryLayer};
 use http::{Method, Request};
 use tower::{Layer, Service, ServiceExt};

@@ -6,7 +6,7 @@ use crate::support::{
     BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, ms, response, text, with_header, with_method,
 };
 use axum::body::Body;
-use backstop_core::NotCopied;
+use backstop_kit::NotCopied;
 use backstop_retry::{Repeat, Retried, RetryBuilder, RetryLayer, StopReason};
 use http::{Method, Request};
 use tower::{Layer, ServiceExt};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::support::{Chunks, Drips, Then, Upstream, get, ms, text, with_body};
 use axum::body::Body;
-use backstop_core::{Deadline, KeepReplaced, Scope, SetBy};
+use backstop_core::{Deadline, Scope, SetBy};
+use backstop_kit::KeepReplaced;
 use backstop_retry::{Backoff, Retried, RetryBuilder, RetryLayer, StopReason};
 use http::Response;
 use http_body_util::BodyExt;

@@ -18,7 +18,8 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{CircuitState, Name, Progress, Rejection, RejectionKind, SetBy, name, proof::Entered};
+use backstop_core::{Name, Reason, Rejection, SetBy, name};
+use backstop_kit::{Elapsed, Progress, proof::Entered};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -158,18 +159,27 @@ pub fn grpc(code: &str, pushback: Option<&str>) -> Response<Body> {
 
 /// As a time limit of ours answers that has ended a call.
 pub fn timed_out() -> Response<Body> {
-    rejected(RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called })
+    rejected(elapsed(SetBy::Us, Progress::Called))
 }
 
 /// As a circuit breaker that is open, or another layer, answers.
-pub fn rejected(kind: RejectionKind) -> Response<Body> {
+pub fn rejected(rejection: Rejection) -> Response<Body> {
     let mut refusal = response(503);
-    refusal.extensions_mut().insert(Rejection::new(name!("inner"), kind));
+    refusal.extensions_mut().insert(rejection);
     refusal
 }
 
+/// What a time limit says that has ended a call.
+pub fn elapsed(set_by: SetBy, progress: Progress) -> Rejection {
+    Elapsed::new(set_by, progress).rejection(name!("inner"))
+}
+
+pub fn bulkhead_full() -> Rejection {
+    Rejection::refused(name!("inner"), Reason::BULKHEAD_FULL)
+}
+
 pub fn circuit_open() -> Response<Body> {
-    rejected(RejectionKind::CircuitOpen(CircuitState::Open))
+    rejected(Rejection::refused(name!("inner"), Reason::CIRCUIT_OPEN))
 }
 
 pub async fn text(body: Body) -> String {

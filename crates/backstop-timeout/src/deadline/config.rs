@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
+use backstop_core::{ConfigError, Name, Rejection};
+use backstop_kit::{HttpReject, RejectAsError, RejectWith};
 
 use super::layer::DeadlineLayer;
 use crate::{

@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{EagerCall, Elapsed, Reject, Scope};
+use backstop_core::Scope;
+use backstop_kit::{EagerCall, Elapsed, Reject};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use backstop_core::HttpReject;
+use backstop_kit::HttpReject;
 use tower_layer::Layer;
 
 use super::{service::DeadlineService, trusted::TrustedHeaders};
@@ -10,7 +10,7 @@ use crate::{header::DeadlineHeader, settings::Settings};
 
 /// Gives each request a deadline. See the [crate docs](crate#the-deadline).
 ///
-/// `J` is how it rejects a request at its deadline, see [`Reject`](backstop_core::Reject).
+/// `J` is how it rejects a request at its deadline, see [`Reject`](backstop_kit::Reject).
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DeadlineLayer<J = HttpReject> {

@@ -14,7 +14,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{EagerCall, Elapsed, HttpReject, Limit, Progress, Reject, Scope, proof::PassThrough, scope};
+use backstop_core::{Limit, Scope, scope};
+use backstop_kit::{EagerCall, Elapsed, HttpReject, Progress, Reject, proof::PassThrough};
 use http::Request;
 use tower_service::Service;
 

@@ -8,11 +8,10 @@ use std::{
 };
 
 use backstop_core::{
-    Elapsed, Progress, Reject, SetBy,
+    SetBy,
     grpc::{self, GrpcCode},
-    polled_again,
-    proof::Entered,
 };
+use backstop_kit::{Elapsed, Progress, Reject, polled_again, proof::Entered};
 use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::HttpReject;
+use backstop_kit::HttpReject;
 use tower_layer::Layer;
 
 use super::{propagation::Propagation, service::PropagateDeadline};
@@ -11,7 +11,7 @@ use super::{propagation::Propagation, service::PropagateDeadline};
 ///
 /// Put it around a `Buffer`, not inside: inside, it doesn't know the caller's deadline and doesn't send it.
 ///
-/// `J` is how it rejects a call for which too little time is left, see [`Reject`](backstop_core::Reject).
+/// `J` is how it rejects a call for which too little time is left, see [`Reject`](backstop_kit::Reject).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct PropagateDeadlineLayer<J = HttpReject> {
     propagation: Arc<Propagation<J>>,

@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{HttpReject, Reject, SetBy, proof, scope};
+use backstop_core::{SetBy, scope};
+use backstop_kit::{HttpReject, Reject, proof};
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower_service::Service;

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Deadline, Elapsed, Name, Progress, SetBy, Timer, WaitTime, scope};
+use backstop_core::{Deadline, Name, SetBy, scope};
+use backstop_kit::{AbortBody, Elapsed, Progress, Timer, WaitTime};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;

@@ -2,7 +2,8 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{ConfigError, HttpReject, Name, RejectAsError, RejectWith, Rejection};
+use backstop_core::{ConfigError, Name, Rejection};
+use backstop_kit::{HttpReject, RejectAsError, RejectWith};
 
 use super::{cover::UntilHeaders, layer::TimeoutLayer, upload::Begins};
 use crate::{macros::define_reject_methods, settings::Settings};
@@ -90,7 +91,7 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// more to read. It never ends a wait for the caller: limit those with a [`DeadlineLayer`](crate::DeadlineLayer) at the
     /// edge, or with the server's own timeouts. Envoy's route timeout does the same.
     ///
-    /// This needs an `http::Request` with a body that the layer can [watch](backstop_core::Upload::of_any), and
+    /// This needs an `http::Request` with a body that the layer can [watch](backstop_kit::Upload::of_any), and
     /// [`HttpReject`]. Otherwise the limit starts with the call.
     ///
     /// ```

@@ -14,7 +14,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{AbortBody, Call, Deadline, Name, ReadAhead, WrapBody, polled_again};
+use backstop_core::{Deadline, Name};
+use backstop_kit::{AbortBody, Call, ReadAhead, WrapBody, polled_again};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;

@@ -2,7 +2,8 @@
 
 use std::{fmt, marker::PhantomData};
 
-use backstop_core::{HttpReject, RejectAsError, RejectWith, Rejection};
+use backstop_core::Rejection;
+use backstop_kit::{HttpReject, RejectAsError, RejectWith};
 use tower_layer::Layer;
 
 use super::{cover::UntilHeaders, service::Timeout, upload::Begins};
@@ -10,7 +11,7 @@ use crate::settings::Settings;
 
 /// Ends calls that take too long. See the [crate docs](crate#the-timeout).
 ///
-/// `J` is how it rejects such a call, see [`Reject`](backstop_core::Reject); `O` is how much of a response it
+/// `J` is how it rejects such a call, see [`Reject`](backstop_kit::Reject); `O` is how much of a response it
 /// [covers](crate::Cover).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TimeoutLayer<J = HttpReject, O = UntilHeaders> {

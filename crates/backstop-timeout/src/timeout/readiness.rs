@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Deadline, SetBy, Timer, scope};
+use backstop_core::{Deadline, SetBy, scope};
+use backstop_kit::Timer;
 use tokio::time::Instant;
 
 #[derive(Debug, Default)]

@@ -6,7 +6,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{Elapsed, HttpReject, Limit, Progress, Reject, Scope, SetBy, proof::PassThrough, scope};
+use backstop_core::{Limit, Scope, SetBy, scope};
+use backstop_kit::{Elapsed, HttpReject, Progress, Reject, proof::PassThrough};
 use tower_service::Service;
 
 use super::{

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Elapsed, Name, Rejection, RejectionKind, RequestFailure, SetBy, Timer, Upload};
+use backstop_core::{Name, Rejection, SetBy};
+use backstop_kit::{Elapsed, RequestFailure, Timer, Upload};
 use tokio::time::Instant;
 
 use crate::telemetry;
@@ -65,13 +66,13 @@ impl Uploading {
         }
         // Recorded as an elapsed limit, too.
         telemetry::rejection(name, Some(limit), Elapsed::new(SetBy::Caller, elapsed.progress));
-        Some(Rejection::new(name.clone(), RejectionKind::RequestBody(RequestFailure::TooSlow)))
+        Some(RequestFailure::TooSlow.rejection(name.clone()))
     }
 
     /// The rejection of a call that ended in an error because the body failed.
     pub(crate) fn failed(&self, name: &Name) -> Option<Rejection> {
         let failure = self.upload.failure()?;
         telemetry::upload_failed(name, failure);
-        Some(Rejection::new(name.clone(), RejectionKind::RequestBody(failure)))
+        Some(failure.rejection(name.clone()))
     }
 }

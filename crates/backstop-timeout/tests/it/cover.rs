@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress};
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
 use backstop_core::{
-    Deadline, ErrorRef, Outcome, Progress, Rejection, RejectionKind, Scope, SetBy,
+    Deadline, ErrorRef, Outcome, Rejection, Scope, SetBy,
     scope::{self, InScope},
 };
 use backstop_timeout::{Cover, TimeoutLayer, UntilBodyEnd, UntilFirstFrame, UntilHeaders};
@@ -46,14 +47,14 @@ async fn read(response: Response<Body>) -> (String, Option<Rejection>) {
                 Ok(data) => text.push_str(std::str::from_utf8(&data).unwrap()),
                 Err(frame) => text.push_str(frame.into_trailers().unwrap()["x-checksum"].to_str().unwrap()),
             },
-            Err(error) => return (text, Some(Rejection::in_error(ErrorRef::new(&error)).unwrap())),
+            Err(error) => return (text, Some(Rejection::in_error(ErrorRef::new(&error)).unwrap().clone())),
         }
     }
     (text, None)
 }
 
-fn ended(set_by: SetBy) -> RejectionKind {
-    RejectionKind::DeadlinePassed { set_by, progress: Progress::Called }
+fn ended(set_by: SetBy) -> Elapsed {
+    Elapsed::new(set_by, Progress::Called)
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +95,7 @@ async fn until_the_first_frame_a_head_alone_is_no_answer() {
     let response = ask(UntilFirstFrame, EARLY, &[Act::Hang], &drops).await;
     assert_eq!(begun.elapsed(), LIMIT);
     assert_eq!(response.status(), 504);
-    assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), &ended(SetBy::Us));
+    assert_eq!(response.extensions().get::<Rejection>().unwrap().detail::<Elapsed>(), Some(&ended(SetBy::Us)));
     assert_eq!(drops.take(), [Some(SetBy::Us)], "who is dropped with the body knows why");
 
     // A frame that holds nothing is none.
@@ -133,7 +134,7 @@ async fn until_the_bodys_end_a_body_that_takes_too_long_ends_with_the_rejection(
     let (text, rejection) = read(response).await;
     assert_eq!((begun.elapsed(), text.as_str()), (LIMIT, "onetwo"));
     let rejection = rejection.unwrap();
-    assert_eq!((rejection.by().as_str(), rejection.kind()), ("upstream", &ended(SetBy::Us)));
+    assert_eq!((rejection.by().as_str(), rejection.detail::<Elapsed>()), ("upstream", Some(&ended(SetBy::Us))));
     assert_eq!(rejection.outcome(), Outcome::failure().transient());
     assert_eq!(drops.take(), [Some(SetBy::Us)]);
 }
@@ -159,7 +160,7 @@ async fn a_callers_earlier_deadline_ends_the_body_as_the_callers() {
     let begun = Instant::now();
     let (_, rejection) = read(response).await;
     let rejection = rejection.unwrap();
-    assert_eq!((begun.elapsed(), rejection.kind()), (EARLY, &ended(SetBy::Caller)));
+    assert_eq!((begun.elapsed(), rejection.detail::<Elapsed>()), (EARLY, Some(&ended(SetBy::Caller))));
     assert_eq!(rejection.outcome(), Outcome::neutral());
     assert_eq!(drops.take(), [Some(SetBy::Caller)]);
 }
@@ -173,7 +174,7 @@ async fn a_slow_reader_is_no_slow_upstream() {
 }
 
 /// Reads a frame at each of these moments after the request, and then to the end: who is to blame for that.
-async fn blamed(head: Duration, acts: &[Act], reads_at: &[Duration]) -> RejectionKind {
+async fn blamed(head: Duration, acts: &[Act], reads_at: &[Duration]) -> Elapsed {
     let drops = Drops::default();
     let begun = Instant::now();
     let mut body = ask(UntilBodyEnd, head, acts, &drops).await.into_body();
@@ -183,9 +184,9 @@ async fn blamed(head: Duration, acts: &[Act], reads_at: &[Duration]) -> Rejectio
     }
     let error = body.frame().await.unwrap().unwrap_err();
     let rejection = Rejection::in_error(ErrorRef::new(&error)).unwrap();
-    let RejectionKind::DeadlinePassed { set_by, .. } = rejection.kind() else { unreachable!("{rejection:?}") };
+    let Elapsed { set_by, .. } = rejection.detail().unwrap();
     assert_eq!(drops.take(), [Some(*set_by)], "who is dropped with the body knows it, too");
-    rejection.kind().clone()
+    rejection.detail::<Elapsed>().copied().unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Outcome, Progress, Rejection, RejectionKind, SetBy, scope};
+use backstop_core::{Outcome, Reason, Rejection, SetBy, scope};
+use backstop_kit::{Elapsed, Progress};
 use backstop_timeout::{DeadlineBuilder, DeadlineConfig, DeadlineHeader, DeadlineLayer, name, time_left};
 use http::{HeaderName, Request, Response, StatusCode, Version};
 use proptest::prelude::*;
@@ -49,10 +50,8 @@ async fn ends(layer: &DeadlineLayer, request: Request<()>) -> (Duration, Respons
 
 fn rejection<B>(response: &Response<B>) -> (&str, SetBy, Progress) {
     let rejection: &Rejection = response.extensions().get().unwrap();
-    match rejection.kind() {
-        RejectionKind::DeadlinePassed { set_by, progress } => (rejection.by().as_str(), *set_by, *progress),
-        other => panic!("{other:?}"),
-    }
+    let elapsed: &Elapsed = rejection.detail().unwrap();
+    (rejection.by().as_str(), elapsed.set_by, elapsed.progress)
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +212,7 @@ async fn services_that_cannot_hold_a_response_of_ours_are_rejected_in_their_own_
     struct NoDefault;
     let hung = service_fn(|_: Request<()>| std::future::pending::<Result<Response<NoDefault>, BoxError>>());
     let error = builder().reject_as_error().build().unwrap().layer(hung).oneshot(get(&[])).await.map(drop).unwrap_err();
-    assert!(error.downcast::<Rejection>().unwrap().is_deadline());
+    assert!(error.downcast::<Rejection>().unwrap().reason() == Reason::TIMEOUT);
     let with = builder().reject_with(|r: Rejection| Err(r.to_string())).build().unwrap();
     let hung = service_fn(|_: Request<()>| std::future::pending::<Result<Response<NoDefault>, String>>());
     assert_eq!(with.layer(hung).oneshot(get(&[])).await.map(drop).unwrap_err(), "edge took too long");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress};
 use std::{
     mem,
     pin::Pin,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Outcome, Progress, Rejection, RejectionKind, SetBy};
+use backstop_core::{Outcome, Rejection, SetBy};
 use backstop_timeout::{DeadlineLayer, DeadlineService};
 use http::{Request, Response, Version};
 use tokio::time::{Instant, advance, sleep};
@@ -46,10 +47,8 @@ fn poll_ready(stack: &mut task::Spawn<Stack>) -> Poll<Result<(), BoxError>> {
 }
 
 fn ended(response: &Response<String>) -> (SetBy, Progress) {
-    match response.extensions().get::<Rejection>().unwrap().kind() {
-        RejectionKind::DeadlinePassed { set_by, progress } => (*set_by, *progress),
-        other => panic!("{other:?}"),
-    }
+    let elapsed: &Elapsed = response.extensions().get::<Rejection>().unwrap().detail().unwrap();
+    (elapsed.set_by, elapsed.progress)
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress};
 use std::{
     convert::Infallible,
     future::pending,
@@ -9,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{
-    Deadline, Degradation, Freshness, Outcome, Progress, Reason, Rejection, RejectionKind, Scope, SetBy, name, scope,
-};
+use backstop_core::{Deadline, Degradation, Freshness, Outcome, Reason, Rejection, Scope, SetBy, name, scope};
 use backstop_timeout::{TimeoutConfig, TimeoutLayer};
 use http::{Request, Response, StatusCode, Version};
 use tokio::time::{Instant, advance, sleep};
@@ -32,8 +31,8 @@ async fn after(answer: Duration) -> Result<Response<String>, Infallible> {
     Ok(Response::new("answer".to_owned()))
 }
 
-fn passed(set_by: SetBy, progress: Progress) -> RejectionKind {
-    RejectionKind::DeadlinePassed { set_by, progress }
+fn passed(set_by: SetBy, progress: Progress) -> Elapsed {
+    Elapsed::new(set_by, progress)
 }
 
 fn rejection<B>(response: &Response<B>) -> &Rejection {
@@ -66,7 +65,7 @@ async fn a_hung_call_is_ended_at_the_limit_and_counts_as_a_failure_that_may_have
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(response.headers()["cache-control"], "no-store");
     assert_eq!(rejection(&response).by(), "upstream");
-    assert_eq!(rejection(&response).kind(), &passed(SetBy::Us, Progress::Called));
+    assert_eq!(rejection(&response).detail::<Elapsed>(), Some(&passed(SetBy::Us, Progress::Called)));
     assert_eq!(rejection(&response).outcome(), Outcome::failure().transient());
 }
 
@@ -87,7 +86,7 @@ async fn a_callers_shorter_deadline_ends_the_call_and_counts_for_nothing() {
     let (response, _) = within(deadline, || hung.oneshot(Request::new(()))).await;
     assert_eq!(begun.elapsed(), ms(3));
     let response = response.unwrap();
-    assert_eq!(rejection(&response).kind(), &passed(SetBy::Caller, Progress::Called));
+    assert_eq!(rejection(&response).detail::<Elapsed>(), Some(&passed(SetBy::Caller, Progress::Called)));
     assert_eq!(rejection(&response).outcome(), Outcome::neutral());
 }
 
@@ -99,7 +98,7 @@ async fn a_callers_longer_deadline_excuses_nothing() {
         let deadline = Deadline::after(deadline, SetBy::Caller);
         let (response, _) = within(deadline, || hung.oneshot(Request::new(()))).await;
         assert_eq!(begun.elapsed(), LIMIT);
-        assert_eq!(rejection(&response.unwrap()).kind(), &passed(SetBy::Us, Progress::Called));
+        assert_eq!(rejection(&response.unwrap()).detail::<Elapsed>(), Some(&passed(SetBy::Us, Progress::Called)));
     }
 }
 
@@ -116,7 +115,7 @@ async fn past_its_deadline_a_request_is_refused_without_calling_the_service() {
         let (response, _) = within(deadline, || service.oneshot(Request::new(()))).await;
         let response = response.unwrap();
         assert_eq!(calls.load(Relaxed), 0);
-        assert_eq!(rejection(&response).kind(), &passed(set_by, Progress::NotAsked));
+        assert_eq!(rejection(&response).detail::<Elapsed>(), Some(&passed(set_by, Progress::NotAsked)));
         assert_eq!(rejection(&response).outcome(), Outcome::neutral());
     }
 }
@@ -139,7 +138,7 @@ async fn what_an_answered_call_reported_moves_up_and_what_an_ended_one_reported_
     for (takes, expected) in [(ms(20), 1), (ms(200), 0)] {
         let service = layer().layer(service_fn(move |_: Request<()>| async move {
             let (chain, source) = (name!("prices"), name!("cached"));
-            scope::report(Degradation::new(chain, source, 1, Reason::Timeout, Freshness::Degraded));
+            scope::report(Degradation::new(chain, source, 1, Reason::TIMEOUT, Freshness::Degraded));
             after(takes).await
         }));
         let deadline = Deadline::after(ms(5000), SetBy::Us);
@@ -167,7 +166,7 @@ async fn a_service_that_speaks_no_http_is_rejected_with_its_own_error_or_value()
     });
     let error = layer().reject_as_error().layer(hung).oneshot(1).await.unwrap_err();
     let rejection = error.downcast::<Rejection>().unwrap();
-    assert_eq!(rejection.kind(), &passed(SetBy::Us, Progress::Called));
+    assert_eq!(rejection.detail::<Elapsed>(), Some(&passed(SetBy::Us, Progress::Called)));
 
     let hung = service_fn(|_: &'static str| pending::<Result<String, Infallible>>());
     let with = TimeoutLayer::builder("upstream").limit(LIMIT).reject_with(|r: Rejection| Ok(r.to_string()));

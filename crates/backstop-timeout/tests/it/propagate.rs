@@ -5,9 +5,10 @@
 use std::{convert::Infallible, time::Duration};
 
 use backstop_core::{
-    Classify, Deadline, ErrorRef, HttpClassify, Outcome, Progress, Rejection, RejectionKind, Scope, SetBy, Verdict,
+    Classify, Deadline, ErrorRef, HttpClassify, Outcome, Reason, Rejection, Scope, SetBy, Verdict,
     scope::{self, InScope, ScopeHandle},
 };
+use backstop_kit::{Elapsed, Progress};
 use backstop_timeout::{
     DeadlineHeader, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, TimeoutLayer, name,
 };
@@ -152,7 +153,7 @@ async fn where_no_more_than_the_margin_is_left_the_service_is_not_called() {
             let scope = Some(within(left, set_by));
             let rejection = told(&layer(), request, "grpc-timeout", scope).await.unwrap_err();
             assert_eq!(rejection.by(), "ml_service");
-            assert_eq!(rejection.kind(), &RejectionKind::DeadlinePassed { set_by, progress: Progress::NotAsked });
+            assert_eq!(rejection.detail::<Elapsed>(), Some(&Elapsed::new(set_by, Progress::NotAsked)));
             assert_eq!(rejection.outcome(), Outcome::neutral());
         }
     }
@@ -165,7 +166,7 @@ async fn where_no_more_than_the_margin_is_left_the_service_is_not_called() {
 type Ends = Result<Response<String>, BoxError>;
 
 /// How a call counts that ends so, after so long, with so much of a deadline.
-async fn counts(ends: Ends, takes: Duration, limit: Duration, set_by: SetBy) -> (Verdict, Option<RejectionKind>) {
+async fn counts(ends: Ends, takes: Duration, limit: Duration, set_by: SetBy) -> (Verdict, Option<Elapsed>) {
     counts_under(&layer(), ends, takes, limit, set_by).await
 }
 
@@ -175,7 +176,7 @@ async fn counts_under(
     takes: Duration,
     limit: Duration,
     set_by: SetBy,
-) -> (Verdict, Option<RejectionKind>) {
+) -> (Verdict, Option<Elapsed>) {
     let ends = std::sync::Mutex::new(Some(ends));
     let service = service_fn(|_: Request<()>| async {
         sleep(takes).await;
@@ -183,7 +184,9 @@ async fn counts_under(
     });
     let result = layer.layer(service).oneshot(grpc()).in_scope(within(limit, set_by)).await;
     let outcome = HttpClassify::new().classify(result.as_ref().map_err(ErrorRef::new));
-    let kind = result.ok().and_then(|r| r.extensions().get::<Rejection>().map(|rejection| rejection.kind().clone()));
+    let kind = result
+        .ok()
+        .and_then(|r| r.extensions().get::<Rejection>().and_then(|rejection| rejection.detail::<Elapsed>().copied()));
     (outcome.verdict, kind)
 }
 
@@ -200,7 +203,7 @@ fn code(code: &'static str) -> Ends {
 /// our own deadline at 100 ms.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
-    let callers = Some(RejectionKind::DeadlinePassed { set_by: SetBy::Caller, progress: Progress::Called });
+    let callers = Some(Elapsed::new(SetBy::Caller, Progress::Called));
     let ends: [fn() -> Ends; 3] =
         [|| status(StatusCode::GATEWAY_TIMEOUT), || code("4"), || Err("timeout expired".into())];
     for ends in ends {
@@ -244,7 +247,7 @@ async fn services_that_cannot_hold_a_response_of_ours_are_rejected_in_their_own_
     let late = || within(ms(5), SetBy::Caller);
     let as_error = builder().reject_as_error().build().unwrap().layer(service());
     let error = as_error.oneshot(get()).in_scope(late()).await.map(drop).unwrap_err();
-    assert!(error.downcast::<Rejection>().unwrap().is_deadline());
+    assert!(error.downcast::<Rejection>().unwrap().reason() == Reason::TIMEOUT);
     let with = builder().reject_with(|r: Rejection| Err(r.to_string().into())).build().unwrap().layer(service());
     let error = with.oneshot(get()).in_scope(late()).await.map(drop).unwrap_err();
     assert_eq!(error.to_string(), "ml_service took too long");

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress};
 use std::{
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use backstop_core::{Deadline, Outcome, Progress, Rejection, RejectionKind, Scope, SetBy};
+use backstop_core::{Deadline, Outcome, Rejection, Scope, SetBy};
 use backstop_timeout::{Timeout, TimeoutLayer};
 use http::{Request, Response};
 use tokio::time::{Instant, Sleep, advance, sleep};
@@ -43,8 +44,8 @@ fn poll_ready(stack: &mut task::Spawn<Stack>) -> Poll<Result<(), BoxError>> {
 
 fn not_ready(response: &Response<String>) {
     let rejection: &Rejection = response.extensions().get().unwrap();
-    let kind = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::NotReady };
-    assert_eq!(rejection.kind(), &kind);
+    let kind = Elapsed::new(SetBy::Us, Progress::NotReady);
+    assert_eq!(rejection.detail(), Some(&kind));
     assert_eq!(rejection.outcome(), Outcome::failure().transient());
 }
 
@@ -83,8 +84,8 @@ async fn an_earlier_deadline_of_the_scope_ends_the_wait_by_whoever_set_it() {
         assert_ready_ok!(poll_ready_within(&mut scope, &mut stack));
         let call = scope.enter(|| stack.call(Request::new(())));
         let response = call.await.unwrap();
-        let kind = RejectionKind::DeadlinePassed { set_by, progress: Progress::NotReady };
-        assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), &kind);
+        let kind = Elapsed::new(set_by, Progress::NotReady);
+        assert_eq!(response.extensions().get::<Rejection>().unwrap().detail(), Some(&kind));
         assert_pending!(task::spawn(handle.next_request()).poll());
     }
 }
@@ -137,8 +138,8 @@ async fn a_service_that_turns_ready_before_the_refusal_is_due_is_called() {
     assert_pending!(call.poll());
     advance(ms(2)).await;
     let response = assert_ready_ok!(call.poll());
-    let kind = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called };
-    assert_eq!(response.extensions().get::<Rejection>().unwrap().kind(), &kind);
+    let kind = Elapsed::new(SetBy::Us, Progress::Called);
+    assert_eq!(response.extensions().get::<Rejection>().unwrap().detail(), Some(&kind));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_core::{ErrorRef, Reason, Rejection};
 use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
 use axum::{
@@ -10,7 +11,7 @@ use axum::{
     handler::Handler,
     routing::{get, get_service},
 };
-use backstop_core::{ErrorRef, HttpReject, RejectAsError, Rejection};
+use backstop_kit::{HttpReject, RejectAsError};
 use backstop_timeout::{
     DeadlineBuilder, DeadlineLayer, DeadlineService, PropagateDeadline, PropagateDeadlineBuilder,
     PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutFuture, TimeoutLayer, UntilBodyEnd, UntilFirstFrame, name,
@@ -122,7 +123,7 @@ async fn a_covered_body_stays_axums() {
     let whole = get("/whole").await.unwrap();
     assert_eq!(whole.status(), StatusCode::OK);
     let error = axum::body::to_bytes(whole.into_body(), 10).await.unwrap_err();
-    assert!(Rejection::in_error(ErrorRef::new(&error)).is_some_and(|rejection| rejection.is_deadline()));
+    assert!(Rejection::in_error(ErrorRef::new(&error)).is_some_and(|rejection| rejection.reason() == Reason::TIMEOUT));
 }
 
 #[tokio::test(start_paused = true)]

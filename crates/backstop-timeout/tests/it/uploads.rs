@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
+use backstop_kit::{Elapsed, Progress, RequestFailure};
 use std::{future::pending, time::Duration};
 
 use axum::body::Body;
-use backstop_core::{Outcome, Progress, Rejection, RejectionKind, RequestFailure, SetBy};
+use backstop_core::{Outcome, Rejection, SetBy};
 use backstop_timeout::{TimeoutBuilder, TimeoutLayer};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -52,8 +53,8 @@ async fn ask(timeout: TimeoutBuilder, acts: &[Act], frames: usize, then: Then) -
     (answer, began.elapsed())
 }
 
-fn kind(answer: &Response<Body>) -> &RejectionKind {
-    answer.extensions().get::<Rejection>().unwrap().kind()
+fn failure(answer: &Response<Body>) -> Option<&RequestFailure> {
+    answer.extensions().get::<Rejection>().unwrap().detail()
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +63,7 @@ async fn a_call_that_waits_for_its_callers_body_most_of_the_time_is_the_callers(
     for (frames, then) in [(1, Then::Hangs), (9, Then::Hangs)] {
         let (answer, after) = ask(limit(), &slow, frames, then).await;
         assert_eq!((answer.status(), after), (StatusCode::REQUEST_TIMEOUT, LIMIT));
-        assert_eq!(kind(&answer), &RejectionKind::RequestBody(RequestFailure::TooSlow));
+        assert_eq!(failure(&answer), Some(&RequestFailure::TooSlow));
         let outcome = answer.extensions().get::<Rejection>().unwrap().outcome();
         assert_eq!((outcome.verdict, outcome.transient), (Outcome::neutral().verdict, false));
         assert!(outcome.answers());
@@ -71,13 +72,13 @@ async fn a_call_that_waits_for_its_callers_body_most_of_the_time_is_the_callers(
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_has_what_it_needs_or_does_not_read_it_is_to_blame() {
-    let ended = RejectionKind::DeadlinePassed { set_by: SetBy::Us, progress: Progress::Called };
+    let ended = Elapsed::new(SetBy::Us, Progress::Called);
     let cases: [(&[Act], usize); 4] =
         [(&[Act::Wait(ms(40)), Act::Data("a")], 9), (&[Act::Data("a"), Act::Hang], 1), (&[Act::Hang], 0), (&[], 1)];
     for (acts, frames) in cases {
         let (answer, after) = ask(limit(), acts, frames, Then::Hangs).await;
         assert_eq!((answer.status(), after), (StatusCode::GATEWAY_TIMEOUT, LIMIT), "{acts:?}");
-        assert_eq!(kind(&answer), &ended, "{acts:?}");
+        assert_eq!(answer.extensions().get::<Rejection>().unwrap().detail(), Some(&ended), "{acts:?}");
     }
 }
 
@@ -85,7 +86,7 @@ async fn a_service_that_has_what_it_needs_or_does_not_read_it_is_to_blame() {
 async fn an_error_that_a_failed_body_caused_is_an_answer_to_the_caller() {
     let (answer, _) = ask(limit(), &[Act::Data("a"), Act::Fail("gone")], 9, Then::Hangs).await;
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(kind(&answer), &RejectionKind::RequestBody(RequestFailure::Broken));
+    assert_eq!(failure(&answer), Some(&RequestFailure::Broken));
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use backstop::{RejectionKind, name};
+use backstop::{Reason, name};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -40,5 +40,5 @@ async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_aft
 }
 
 fn is_full(error: &BoxError) -> bool {
-    error.downcast_ref().is_some_and(|rejection: &Rejection| matches!(rejection.kind(), RejectionKind::BulkheadFull))
+    error.downcast_ref().is_some_and(|rejection: &Rejection| rejection.reason() == Reason::BULKHEAD_FULL)
 }

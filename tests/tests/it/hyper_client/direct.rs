@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 use axum::{Router, body::Body, routing::get};
 use backstop::{
     CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, HttpClassify, Provider,
-    Reason, Rejection, RejectionKind, RetryLayer, TimeoutLayer, name, sealed,
+    Reason, Rejection, RetryLayer, TimeoutLayer, name, sealed,
 };
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -150,7 +150,7 @@ async fn failures_open_the_circuit_which_refuses_by_an_error() {
     stack.clone().oneshot(upstream.get()).await.unwrap();
     assert_eq!(circuit.state(), CircuitState::Open);
     let refused = stack.oneshot(upstream.get()).await.unwrap_err().downcast::<Rejection>().unwrap();
-    assert_eq!(refused.kind(), &RejectionKind::CircuitOpen(CircuitState::Open));
+    assert_eq!(refused.detail::<CircuitState>(), Some(&CircuitState::Open));
     assert_eq!(upstream.asked().len(), 3);
 }
 
@@ -224,7 +224,7 @@ async fn a_timeout_ends_a_hang_and_the_circuit_counts_it() {
 
     upstream.next([Misdeed::Hang]);
     let ended = stack.oneshot(upstream.get()).await.unwrap_err().downcast::<Rejection>().unwrap();
-    assert_eq!(ended.reason(), Reason::Timeout);
+    assert_eq!(ended.reason(), Reason::TIMEOUT);
     assert_eq!(circuit.state(), CircuitState::Open);
 }
 
@@ -253,5 +253,5 @@ async fn a_fallback_answers_for_failures_and_refusals() {
 
     spare.next([Misdeed::Fail]);
     let refused = stack.oneshot(upstream.get()).await.unwrap_err().downcast::<Rejection>().unwrap();
-    assert_eq!(refused.reason(), Reason::CircuitOpen, "what the primary gave");
+    assert_eq!(refused.reason(), Reason::CIRCUIT_OPEN, "what the primary gave");
 }

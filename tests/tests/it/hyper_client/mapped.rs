@@ -79,7 +79,7 @@ async fn failures_open_the_circuit_which_answers_503() {
     let refused = stack.oneshot(upstream.get()).await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "60");
-    assert_eq!(refused.extensions().get::<Rejection>().unwrap().reason(), Reason::CircuitOpen);
+    assert_eq!(refused.extensions().get::<Rejection>().unwrap().reason(), Reason::CIRCUIT_OPEN);
     assert_eq!(upstream.asked().len(), 2);
 }
 

@@ -1,0 +1,54 @@
+//! The state of a circuit, which is also what a refusal has to say.
+
+use std::fmt;
+
+use backstop_core::{Name, RejectionDetail};
+
+/// The state of a circuit: the detail of a circuit breaker's [`Rejection`](backstop_core::Rejection).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CircuitState {
+    /// Calls pass and are counted.
+    Closed,
+    /// Calls are refused.
+    Open,
+    /// Probes pass, other calls are refused.
+    HalfOpen,
+    /// Calls are refused until an operator says otherwise.
+    Isolated,
+}
+
+impl CircuitState {
+    /// As it is written in logs, metrics and answers: `closed`, `open`, `half-open`, `isolated`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::Isolated => "isolated",
+        }
+    }
+
+    /// The same, for a rejection that allocates nothing.
+    pub(crate) const fn as_static(self) -> &'static Self {
+        match self {
+            Self::Closed => &Self::Closed,
+            Self::Open => &Self::Open,
+            Self::HalfOpen => &Self::HalfOpen,
+            Self::Isolated => &Self::Isolated,
+        }
+    }
+}
+
+impl fmt::Display for CircuitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl RejectionDetail for CircuitState {
+    fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "circuit {by} is {self}")
+    }
+}

@@ -1,0 +1,178 @@
+//! What a chain says when none of its providers had an answer.
+
+use std::{borrow::Cow, error::Error, fmt, time::Duration};
+
+use backstop_core::{Name, Outcome, Reason, Rejection, RejectionDetail, grpc::GrpcCode};
+use http::StatusCode;
+
+/// No provider of a chain had an answer: each with the reason why.
+///
+/// It is a [`Rejection`], and is [found in one](Self::in_rejection) again.
+#[derive(Clone, Debug)]
+pub struct AllProvidersFailed(Rejection);
+
+/// The detail of that rejection.
+#[derive(Debug)]
+struct Exhaustion {
+    failures: Vec<ProviderFailure>,
+    is_callers_fault: bool,
+}
+
+/// Why one provider didn't answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProviderFailure {
+    /// The provider.
+    pub provider: Name,
+    /// Why it didn't answer.
+    pub reason: Reason,
+    /// The text of its error, or what would have let it answer. For logs and handlers: no response carries it.
+    pub error: Option<Cow<'static, str>>,
+}
+
+impl ProviderFailure {
+    /// A provider, and why it didn't answer.
+    #[must_use]
+    pub const fn new(provider: Name, reason: Reason) -> Self {
+        Self { provider, reason, error: None }
+    }
+
+    /// With the text of its error.
+    #[must_use]
+    pub fn with_error(mut self, error: Option<impl Into<Cow<'static, str>>>) -> Self {
+        self.error = error.map(Into::into);
+        self
+    }
+}
+
+impl AllProvidersFailed {
+    /// The exhaustion of `chain`; `retry_after` is the smallest wait known of its providers.
+    #[must_use]
+    pub fn new(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
+        let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::failure());
+        let detail = Exhaustion { failures, is_callers_fault: false };
+        Self(rejection.with_retry_after(retry_after).with_detail(detail))
+    }
+
+    /// The answer of a chain whose first provider failed with an error that blames the request: `failures` holds that alone.
+    #[must_use]
+    pub fn of_callers_fault(chain: Name, failures: Vec<ProviderFailure>) -> Self {
+        let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::callers_fault());
+        let answered = rejection.with_status(StatusCode::BAD_REQUEST, GrpcCode::INVALID_ARGUMENT);
+        Self(answered.with_detail(Exhaustion { failures, is_callers_fault: true }))
+    }
+
+    /// The exhaustion that a rejection is about, if it is a chain's.
+    #[must_use]
+    pub fn in_rejection(rejection: &Rejection) -> Option<Self> {
+        rejection.detail::<Exhaustion>().map(|_| Self(rejection.clone()))
+    }
+
+    /// Whether the request is to blame, as the first provider's error says: that error is the answer, and nobody else was
+    /// asked. A handler makes a 404 of it, or whatever fits; as a response of its own it is a 400.
+    #[must_use]
+    pub fn is_callers_fault(&self) -> bool {
+        self.0.detail::<Exhaustion>().is_some_and(|detail| detail.is_callers_fault)
+    }
+
+    /// The name of the chain.
+    #[must_use]
+    pub const fn chain(&self) -> &Name {
+        self.0.by()
+    }
+
+    /// Each provider in order, and why it didn't answer.
+    #[must_use]
+    pub fn failures(&self) -> &[ProviderFailure] {
+        self.0.detail::<Exhaustion>().map_or(&[], |detail| &detail.failures)
+    }
+
+    /// The smallest wait known of the providers.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after()
+    }
+
+    /// This as a [`Rejection`].
+    #[must_use]
+    pub const fn rejection(&self) -> &Rejection {
+        &self.0
+    }
+}
+
+impl RejectionDetail for Exhaustion {
+    fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_callers_fault {
+            write!(f, "the request to {by} is to blame:")?;
+        } else {
+            write!(f, "all providers of {by} failed:")?;
+        }
+        for (i, ProviderFailure { provider, reason, .. }) in self.failures.iter().enumerate() {
+            write!(f, "{} {provider} ({reason})", if i == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for AllProvidersFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Its source is its [`Rejection`], so that layers further out know it for one.
+impl Error for AllProvidersFailed {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl From<AllProvidersFailed> for Rejection {
+    fn from(failed: AllProvidersFailed) -> Self {
+        failed.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstop_core::{Classify, ErrorRef, HttpClassify, name};
+
+    use super::*;
+
+    fn failed() -> AllProvidersFailed {
+        let failures = vec![
+            ProviderFailure::new(name!("ml"), Reason::CIRCUIT_OPEN),
+            ProviderFailure::new(name!("catalog"), Reason::status(StatusCode::BAD_GATEWAY)),
+        ];
+        AllProvidersFailed::new(name!("recommendations"), failures, None)
+    }
+
+    #[test]
+    fn an_exhausted_chain_names_each_provider_and_its_reason() {
+        let text = "all providers of recommendations failed: ml (circuit-open), catalog (status-502)";
+        assert_eq!(failed().to_string(), text);
+        assert_eq!(failed().rejection().to_string(), text);
+    }
+
+    #[test]
+    fn an_exhausted_chain_is_known_as_the_error_that_a_handler_got() {
+        backstop_core::see_through::<AllProvidersFailed>();
+        let boxed: Box<dyn Error + Send + Sync> = failed().into();
+        let failed = failed();
+        for error in [ErrorRef::new(&failed), ErrorRef::new(&boxed)] {
+            let judge = HttpClassify::new();
+            assert_eq!(Classify::<http::Response<()>>::classify(&judge, Err(error)), Outcome::failure());
+            assert_eq!(Classify::<http::Response<()>>::reason(&judge, Err(error)), Reason::ALL_PROVIDERS_FAILED);
+            let found = Rejection::in_error(error).and_then(AllProvidersFailed::in_rejection).unwrap();
+            assert_eq!(found.failures(), failed.failures());
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_to_blame_is_no_failure_of_the_chain() {
+        let failed = AllProvidersFailed::of_callers_fault(name!("recommendations"), Vec::new());
+        assert!(failed.is_callers_fault());
+        assert_eq!(failed.rejection().outcome(), Outcome::callers_fault());
+        assert_eq!(failed.rejection().status(), StatusCode::BAD_REQUEST);
+    }
+}

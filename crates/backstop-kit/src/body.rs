@@ -1,0 +1,28 @@
+//! Bodies: wrapped without changing their type, replayed, and held.
+
+mod abort;
+mod ahead;
+mod buffered;
+mod content;
+mod erased;
+mod pieces;
+mod recording;
+mod replay;
+mod replay_impls;
+mod request_failure;
+#[cfg(test)]
+pub(crate) mod tests;
+mod upload;
+mod wait_time;
+mod wrap;
+
+pub use abort::AbortBody;
+pub use ahead::{Ahead, ReadAhead};
+pub(crate) use buffered::BufferedBody;
+pub use content::has_content;
+pub(crate) use pieces::{Piece, Pieces};
+pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
+pub use request_failure::RequestFailure;
+pub use upload::Upload;
+pub use wait_time::WaitTime;
+pub use wrap::WrapBody;

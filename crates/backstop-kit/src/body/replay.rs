@@ -1,0 +1,242 @@
+//! Sending a request's body again.
+
+use std::{error::Error, fmt, sync::Arc};
+
+use bytes::Bytes;
+use http_body::Body;
+
+use super::{
+    WrapBody,
+    recording::{Reader, Recording, Shared},
+};
+
+/// A body that can be sent more than once, at no cost until it has to be.
+///
+/// [`split`](Self::split) gives the body to send now and a handle that makes copies. Implemented for
+/// `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), the boxed bodies of `http-body-util` whose
+/// error is made from a [`ReplayError`] (`BoxError` is), `Full<Bytes>` and `Empty<Bytes>`. For a body type of your own that
+/// is [`WrapBody`], [`split_by_recording`] does it in one line.
+#[diagnostic::on_unimplemented(
+    message = "a request with the body `{Self}` can't be sent again",
+    label = "this body can't be replayed",
+    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
+    note = "for `hyper::body::Incoming` and other concrete bodies, map the body above the layer, for example to \
+            `axum::body::Body`, or to `UnsyncBoxBody<Bytes, BoxError>` of `http-body-util`",
+    note = "a boxed body needs an error that implements `From<ReplayError>`, as `BoxError` does",
+    note = "for a body type of your own, implement `WrapBody`, and `ReplayableBody` by `split_by_recording`"
+)]
+pub trait ReplayableBody: Body + Default + Sized + 'static {
+    /// Splits the body into the one to send now and the handle that makes copies of it.
+    ///
+    /// Nothing is read ahead. What the current reader reads is buffered, and only up to `cap` bytes (of data, and of the
+    /// names and values of trailers).
+    ///
+    /// - A body that declares more than `cap` is returned untouched, and copies are [`NotReplayable::TooLarge`].
+    /// - A body that proves longer than `cap` goes on streaming, what was buffered is released, and later copies are
+    ///   [`NotReplayable::TooLarge`].
+    /// - A body that is already at its end is returned untouched, and copies are its `Default`. Neither allocates.
+    fn split(self, cap: usize) -> (Self, Replay<Self>);
+}
+
+/// Makes copies of a body that is being sent.
+///
+/// Dropping it ends the recording: what has been read is released, and what is still to be read passes straight through.
+pub struct Replay<B> {
+    /// `None` for a body that was at its end, and for one that can't be replayed.
+    // Side by side, not an enum: the small one in the place of the other would have the compiler move every replay in pieces.
+    recording: Option<Arc<dyn Recording<B> + Send + Sync>>,
+    refused: Option<NotReplayable>,
+}
+
+/// A body that is in memory: nothing of it is ever read away.
+struct InMemory<B> {
+    bytes: Bytes,
+    make: fn(Bytes) -> B,
+}
+
+impl<B> Recording<B> for InMemory<B> {
+    fn copy(self: Arc<Self>) -> Result<B, NotReplayable> {
+        Ok((self.make)(self.bytes.clone()))
+    }
+
+    fn held(&self) -> Held {
+        Held::Whole
+    }
+
+    fn close(&self) {}
+}
+
+/// How much of a body its [`Replay`] holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Held {
+    /// All of it: a copy needs nothing more from the original, and takes nothing away from a reader of it.
+    Whole,
+    /// What has been read so far. A copy goes on from the original, and whoever still reads the earlier body gets
+    /// [`ReplayError::Superseded`].
+    Partly,
+    /// What has been read so far, and nobody reads on: a copy goes on from the original, and takes nothing from anybody.
+    Abandoned,
+    /// Not enough: there will be no copy.
+    Nothing(NotReplayable),
+}
+
+impl<B> Replay<B> {
+    /// For a body that is at its end: each copy is `B::default()`.
+    #[must_use]
+    pub const fn ended() -> Self {
+        Self { recording: None, refused: None }
+    }
+
+    /// For a body that is in memory already: each copy is made from the same bytes, which are shared, not copied.
+    #[must_use]
+    pub fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self
+    where
+        B: 'static,
+    {
+        Self { recording: Some(Arc::new(InMemory { bytes, make })), refused: None }
+    }
+
+    /// For a body that can't be replayed.
+    #[must_use]
+    pub const fn refused(reason: NotReplayable) -> Self {
+        Self { recording: None, refused: Some(reason) }
+    }
+
+    /// How much of the body is held, without disturbing whoever reads it.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        match (&self.recording, self.refused) {
+            (Some(recording), _) => recording.held(),
+            (None, Some(reason)) => Held::Nothing(reason),
+            (None, None) => Held::Whole,
+        }
+    }
+}
+
+impl<B: Default> Replay<B> {
+    /// The body again, from its first byte to its trailers.
+    ///
+    /// It gives what was buffered and then goes on from the original body. An earlier reader that has not finished gets
+    /// [`ReplayError::Superseded`] when it is polled again: never an end that would look like a complete body.
+    ///
+    /// # Errors
+    /// [`NotReplayable`] says why there is no copy.
+    pub fn copy(&mut self) -> Result<B, NotReplayable> {
+        match (&self.recording, self.refused) {
+            (Some(recording), _) => Arc::clone(recording).copy(),
+            (None, Some(reason)) => Err(reason),
+            (None, None) => Ok(B::default()),
+        }
+    }
+}
+
+impl<B> Drop for Replay<B> {
+    fn drop(&mut self) {
+        if let Some(recording) = &self.recording {
+            recording.close();
+        }
+    }
+}
+
+impl<B> fmt::Debug for Replay<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("held", &self.held()).finish()
+    }
+}
+
+/// Implements [`ReplayableBody::split`] for a type-erased body of your own.
+///
+/// `error` puts a [`ReplayError`] into the body's error type.
+///
+/// ```
+/// # use backstop_kit::{Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
+/// # use bytes::Bytes;
+/// # use http_body::{Body, Frame, SizeHint};
+/// # use http_body_util::combinators::UnsyncBoxBody;
+/// # use std::{io, pin::Pin, task::{Context, Poll}};
+/// #[derive(Default)]
+/// struct MyBody(UnsyncBoxBody<Bytes, io::Error>);
+///
+/// impl ReplayableBody for MyBody {
+///     fn split(self, cap: usize) -> (Self, Replay<Self>) {
+///         split_by_recording(self, cap, io::Error::other)
+///     }
+/// }
+/// # impl Body for MyBody {
+/// #     type Data = Bytes;
+/// #     type Error = io::Error;
+/// #     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+/// #         Pin::new(&mut self.0).poll_frame(cx)
+/// #     }
+/// #     fn is_end_stream(&self) -> bool { self.0.is_end_stream() }
+/// #     fn size_hint(&self) -> SizeHint { self.0.size_hint() }
+/// # }
+/// # impl WrapBody for MyBody {
+/// #     fn wrap<W: Body<Data = Bytes, Error = io::Error> + Send + 'static>(body: W) -> Self {
+/// #         Self(UnsyncBoxBody::new(body))
+/// #     }
+/// # }
+/// ```
+pub fn split_by_recording<B, F>(body: B, cap: usize, error: F) -> (B, Replay<B>)
+where
+    B: WrapBody,
+    B::Error: Send,
+    F: Fn(ReplayError) -> B::Error + Send + Sync + 'static,
+{
+    if body.is_end_stream() {
+        return (body, Replay::ended());
+    }
+    let hint = body.size_hint();
+    if hint.lower() > cap as u64 {
+        return (body, Replay::refused(NotReplayable::TooLarge));
+    }
+    let shared = Arc::new(Shared::new(body, hint, cap, error));
+    let first = B::wrap(Reader::first(Arc::clone(&shared)));
+    (first, Replay { recording: Some(shared), refused: None })
+}
+
+/// Why there is no copy of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotReplayable {
+    /// It is larger than the cap.
+    TooLarge,
+    /// Reading the original body failed, so that there is no whole body to be had.
+    SourceFailed,
+    /// It holds a kind of frame that is neither data nor trailers.
+    UnknownFrame,
+}
+
+impl fmt::Display for NotReplayable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the body is larger than what is buffered of it",
+            Self::SourceFailed => "reading the body failed",
+            Self::UnknownFrame => "the body holds a frame that is neither data nor trailers",
+        })
+    }
+}
+
+impl Error for NotReplayable {}
+
+/// What the reader of a body sees when that body is no longer its to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// A newer copy of the body has taken over.
+    Superseded,
+    /// The original body was lost while another reader read from it: it panicked.
+    SourceLost,
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Superseded => "a newer copy of this body has taken over",
+            Self::SourceLost => "the original body was lost while another reader read from it",
+        })
+    }
+}
+
+impl Error for ReplayError {}

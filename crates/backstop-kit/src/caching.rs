@@ -1,0 +1,98 @@
+//! What caches are told of a degraded answer.
+
+use std::time::Duration;
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AGE, CACHE_CONTROL, ETAG, EXPIRES, LAST_MODIFIED},
+};
+
+use backstop_core::Freshness;
+
+/// With one of these a cache could store the answer in spite of `no-store` (RFC 9213 §2.2: a targeted field wins over
+/// `Cache-Control`; Akamai's and nginx's own do too), or later take it for the real one (RFC 9111 §4.3).
+const REMOVED: [HeaderName; 7] = [
+    AGE,
+    ETAG,
+    EXPIRES,
+    LAST_MODIFIED,
+    HeaderName::from_static("edge-control"),
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("x-accel-expires"),
+];
+
+/// Targeted fields are named so, after the caches that they are for: `CDN-Cache-Control` is for all shared ones.
+const TARGETED: &str = "-cache-control";
+
+/// As old as can be said (RFC 9111 §1.2.2).
+const MOST_SECONDS: u64 = 1 << 31;
+
+/// Tells caches, by the headers of an answer, how good it is.
+///
+/// | the answer is | the headers |
+/// |---|---|
+/// | fresh | stay as they are |
+/// | stale, of known age | tell the age, or the greater one that they told already; else they stay as they are |
+/// | stale, of unknown age; degraded | say `Cache-Control: no-store`, and nothing else [for caches](governs) |
+pub fn tell(headers: &mut HeaderMap, freshness: Freshness) {
+    match freshness {
+        Freshness::Fresh => {}
+        Freshness::Stale { age: Some(known) } => {
+            let age = age(headers).map_or(known, |told| told.max(known));
+            headers.insert(AGE, whole_seconds(age).into());
+        }
+        Freshness::Stale { age: None } | Freshness::Degraded => forbid(headers),
+    }
+}
+
+/// Whether a field of this name may go when an answer is kept out of caches: it could make one store the answer all the
+/// same, or take it for the real one later.
+#[must_use]
+pub fn governs(name: &HeaderName) -> bool {
+    REMOVED.contains(name) || name.as_str().ends_with(TARGETED)
+}
+
+/// An answer's `Age`: the greatest, where there are several. A cache would take the first (RFC 9111 §5.1), which may be too
+/// young.
+#[must_use]
+pub fn age(headers: &HeaderMap) -> Option<Duration> {
+    let fields = headers.get_all(AGE).iter().filter_map(|field| field.to_str().ok());
+    fields.flat_map(|field| field.split(',')).filter_map(|text| seconds(text.trim())).max()
+}
+
+/// A number of seconds as HTTP writes it (RFC 9111 §1.2.2), however large.
+#[must_use]
+pub fn seconds(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| Duration::from_secs(text.parse().unwrap_or(MOST_SECONDS)))
+}
+
+/// An age as HTTP writes it. Rounded down: it counts seconds that have passed (RFC 9111 §5.1).
+#[must_use]
+pub fn whole_seconds(age: Duration) -> u64 {
+    age.as_secs().min(MOST_SECONDS)
+}
+
+fn forbid(headers: &mut HeaderMap) {
+    let removed: Vec<_> = headers.keys().filter(|name| governs(name)).cloned().collect();
+    for name in removed {
+        headers.remove(name);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_a_number_of_seconds_and_of_several_the_greatest() {
+        let read = |text: &'static str| age(&HeaderMap::from_iter([(AGE, HeaderValue::from_static(text))]));
+        assert_eq!(read("912"), Some(Duration::from_secs(912)));
+        assert_eq!(read("5, 912"), Some(Duration::from_secs(912)));
+        assert!(read("99999999999999999999999").is_some());
+        for bad in ["", "-1", "+1", "1.5", "x"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! How layers judge a result before they ask the classifier.
+
+use std::mem;
+
+use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Reason, Rejection, ResultClassify, grpc, judge_error};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::RequestFacts;
+
+/// Says what a result counts as: by what the types tell of themselves, and else by a classifier.
+///
+/// The one judge of a layer. [`HttpJudge`] knows HTTP's answers, [`PlainJudge`] knows nothing of an answer's type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't judge a `{Res}`",
+    note = "the default, `Http`, judges an `http::Response` of any body",
+    note = "for functions and other services choose `.plain()`: every `Ok` is a success",
+    note = "for anything else give the layer a closure by `.classify_fn(|result| …)`"
+)]
+pub trait Judge<Res> {
+    /// What this result of a request counts as.
+    ///
+    /// The answer is the same afterwards. It is mutable so that a judge can show it to its classifier in another form.
+    fn outcome(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Outcome;
+
+    /// In a word, why this result isn't an answer; asked only of results that aren't.
+    fn reason(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Reason;
+
+    /// Whether such an answer means nothing to a caller who didn't ask for it, in types that tell.
+    ///
+    /// HTTP's 1xx, 206 and 304 are answers to an upgrade, a range and a condition. Copies for providers
+    /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
+    fn is_unasked(&self, _answer: &Res) -> bool {
+        false
+    }
+}
+
+/// A judge whose classifier can be replaced.
+pub trait WithClassifier {
+    /// The same judge with the classifier `C`.
+    type With<C>;
+
+    /// The judge that asks `classify`.
+    fn with_classifier<C>(classify: C) -> Self::With<C>;
+}
+
+/// Judges HTTP responses by the classifier `C`.
+///
+/// It isn't asked of a [`Rejection`] of a layer further in, which counts as it says itself. An answer to a gRPC call that
+/// isn't gRPC's is judged by the gRPC status that its HTTP status maps to.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct HttpJudge<C = HttpClassify> {
+    /// Judges what isn't a rejection.
+    pub classify: C,
+}
+
+impl<C> WithClassifier for HttpJudge<C> {
+    type With<C2> = HttpJudge<C2>;
+
+    fn with_classifier<C2>(classify: C2) -> HttpJudge<C2> {
+        HttpJudge { classify }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
+    #[inline]
+    fn outcome(&self, request: RequestFacts, result: Result<&mut Response<B>, ErrorRef<'_>>) -> Outcome {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => return judge_error(&self.classify, error),
+        };
+        if let Some(rejection) = Rejection::in_response(answer) {
+            return rejection.outcome();
+        }
+        if request.is_grpc()
+            && let Some(mapped) = grpc::mapped_from_http(answer)
+        {
+            return with_headers(answer, mapped, |answer| self.classify.classify(Ok(answer)));
+        }
+        self.classify.classify(Ok(answer))
+    }
+
+    fn reason(&self, request: RequestFacts, result: Result<&mut Response<B>, ErrorRef<'_>>) -> Reason {
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => return self.classify.reason(Err(error)),
+        };
+        if let Some(rejection) = Rejection::in_response(answer) {
+            return rejection.reason();
+        }
+        match grpc::mapped_from_http(answer).filter(|_| request.is_grpc()) {
+            Some(mapped) => with_headers(answer, mapped, |answer| reason_of(&self.classify, answer)),
+            None => reason_of(&self.classify, answer),
+        }
+    }
+
+    fn is_unasked(&self, answer: &Response<B>) -> bool {
+        let status = answer.status();
+        status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+    }
+}
+
+/// As [`HttpJudge`], of an answer that is only lent.
+#[inline]
+pub fn judge_response<B: Default, C: Classify<Response<B>> + ?Sized>(
+    is_grpc: bool,
+    classify: &C,
+    answer: &Response<B>,
+) -> Outcome {
+    if let Some(rejection) = Rejection::in_response(answer) {
+        return rejection.outcome();
+    }
+    match mapped(is_grpc, answer) {
+        Some(mapped) => classify.classify(Ok(&mapped)),
+        None => classify.classify(Ok(answer)),
+    }
+}
+
+/// The reason that belongs to [`judge_response`].
+pub fn response_reason<B: Default, C: Classify<Response<B>> + ?Sized>(
+    is_grpc: bool,
+    classify: &C,
+    answer: &Response<B>,
+) -> Reason {
+    if let Some(rejection) = Rejection::in_response(answer) {
+        return rejection.reason();
+    }
+    let mapped = mapped(is_grpc, answer);
+    reason_of(classify, mapped.as_ref().unwrap_or(answer))
+}
+
+fn mapped<B: Default>(is_grpc: bool, answer: &Response<B>) -> Option<Response<B>> {
+    let headers = if is_grpc { grpc::mapped_from_http(answer) } else { None }?;
+    let mut mapped = Response::new(B::default());
+    *mapped.status_mut() = answer.status();
+    *mapped.headers_mut() = headers;
+    Some(mapped)
+}
+
+/// The classifier's reason. A closure has no word but `error`: the status has one.
+fn reason_of<B, C: Classify<Response<B>> + ?Sized>(classify: &C, answer: &Response<B>) -> Reason {
+    match classify.reason(Ok(answer)) {
+        Reason::ERROR => HttpClassify::new().reason(Ok(answer)),
+        reason => reason,
+    }
+}
+
+/// Shows an answer with other headers to `f`.
+#[cold]
+fn with_headers<B, R>(answer: &mut Response<B>, headers: HeaderMap, f: impl FnOnce(&Response<B>) -> R) -> R {
+    let own = mem::replace(answer.headers_mut(), headers);
+    let result = f(answer);
+    *answer.headers_mut() = own;
+    result
+}
+
+/// Judges answers of any type by the classifier `C` alone.
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct PlainJudge<C = ResultClassify> {
+    /// Judges all but errors that hold a [`Rejection`].
+    pub classify: C,
+}
+
+impl<C> WithClassifier for PlainJudge<C> {
+    type With<C2> = PlainJudge<C2>;
+
+    fn with_classifier<C2>(classify: C2) -> PlainJudge<C2> {
+        PlainJudge { classify }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Res, C: Classify<Res>> Judge<Res> for PlainJudge<C> {
+    #[inline]
+    fn outcome(&self, _: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Outcome {
+        match result {
+            Ok(answer) => self.classify.classify(Ok(answer)),
+            Err(error) => judge_error(&self.classify, error),
+        }
+    }
+
+    fn reason(&self, _: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Reason {
+        self.classify.reason(result.map(|answer| &*answer))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The toolbox for writing layers like Backstop's.
+//!
+//! You need this crate to write a layer of your own, or a body that Backstop can [replay](ReplayableBody) or
+//! [wrap](WrapBody). It is 0.x on purpose, and changes more often than [`backstop_core`], the vocabulary that it is built
+//! on. To use the layers, the crate `backstop` re-exports all that is needed.
+//!
+//! | to | use |
+//! |---|---|
+//! | call a service once it is ready | [`EagerCall`], [`ServiceCall`] |
+//! | end a call when its time is up | [`Attempt`] |
+//! | know that a request was certainly not processed | [`proof`], [`client`] |
+//! | send a request again | [`CopyRequest`], [`RequestFacts`], [`ReplayableBody`] |
+//! | keep the answer of last resort | [`KeepAnswer`] |
+//! | give an answer of the layer's own | [`Reject`] |
+//! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
+//! | deal with HTTP or with plain functions, in one type parameter | [`Protocol`] |
+//! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`] |
+//! | tell caches how good an answer is | [`caching`] |
+//! | log the text of an error | [`ErrorText`] |
+//!
+//! # Features
+//!
+//! None is on by default. A feature adds support for a body type, and the feature of the same name of `backstop-core`.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | `axum::body::Body` can be wrapped and replayed |
+//! | `hyper-util` | behind [`client`], the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
+//! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
+//! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
+
+pub mod caching;
+pub mod proof;
+
+mod answer;
+mod attempt;
+mod body;
+mod client;
+mod copy;
+mod eager_call;
+mod error_text;
+mod judge;
+mod keep;
+mod protocol;
+mod reject;
+
+pub use answer::Answer;
+pub use attempt::{Attempt, Call, Elapsed, Progress, ServiceCall, Timer, polled_again};
+pub use body::{
+    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, RequestFailure, Upload,
+    WaitTime, WrapBody, has_content, split_by_recording,
+};
+pub use client::{Client, ClientFuture, client};
+pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
+pub use eager_call::EagerCall;
+pub use error_text::ErrorText;
+pub use judge::{HttpJudge, Judge, PlainJudge, WithClassifier, judge_response, response_reason};
+pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
+pub use protocol::{Http, Plain, Protocol, Strategies};
+pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response, label_http};

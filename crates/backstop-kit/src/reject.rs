@@ -1,0 +1,246 @@
+//! How a layer speaks for itself: the strategies that turn a [`Rejection`] into a response or an error.
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use backstop_core::{
+    Classify, Degradation, Outcome, Reason, Rejection,
+    grpc::{GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode, WireProtocol},
+};
+use http::{
+    HeaderValue,
+    header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
+};
+
+use crate::{
+    Upload, caching,
+    judge::{judge_response, response_reason},
+};
+
+/// How a layer gives an answer of its own in the wrapped service's types.
+///
+/// The default of every layer is [`HttpReject`], which needs a response body that has a `Default`. For other services
+/// choose `.reject_as_error()` ([`RejectAsError`]) or `.reject_with(…)` ([`RejectWith`]) on the layer.
+#[diagnostic::on_unimplemented(
+    message = "this layer can't make a response of its own for this service",
+    label = "no way to answer with `{Res}` or `{E}`",
+    note = "by default a layer answers with an `http::Response` whose body has a `Default`",
+    note = "for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`",
+    note = "or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)",
+    note = "or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`"
+)]
+pub trait Reject<Req, Res, E> {
+    /// What must be known of the request, which is gone when the rejection is made.
+    type Context;
+
+    /// Takes the context from a request.
+    fn context(&self, request: &Req) -> Self::Context;
+
+    /// Watches the request's body while it is sent, in types that have one.
+    fn watch(&self, _request: &mut Req) -> Option<Upload> {
+        None
+    }
+
+    /// Makes the answer.
+    ///
+    /// # Errors
+    /// The service's own error, where that is how this strategy rejects.
+    fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
+
+    /// What an answer counts as, where the layer has no [`Judge`](crate::Judge).
+    fn judge<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Outcome {
+        classify.classify(Ok(answer))
+    }
+
+    /// In a word, why such an answer isn't one.
+    fn reason<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Reason {
+        classify.reason(Ok(answer))
+    }
+
+    /// Whether a request with this context is a gRPC call.
+    fn is_grpc(&self, _context: &Self::Context) -> bool {
+        false
+    }
+
+    /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
+    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
+}
+
+/// Rejects with an HTTP response, or with a Trailers-Only answer where the request was gRPC's. The default.
+///
+/// | request | status | headers |
+/// |---|---|---|
+/// | HTTP | [the rejection's](Rejection::status): 503; 504 for a deadline; 400, 413 or 408 for a request body that broke off, was too large or too slow | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
+/// | gRPC | 200, `grpc-status` [the rejection's](Rejection::code): 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; with 14 `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1 |
+///
+/// The response carries the [`Rejection`] as an extension.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HttpReject;
+
+#[diagnostic::do_not_recommend]
+impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http::Response<ResBody>, E> for HttpReject {
+    type Context = WireProtocol;
+
+    fn context(&self, request: &http::Request<ReqBody>) -> WireProtocol {
+        WireProtocol::of(request)
+    }
+
+    #[inline]
+    fn watch(&self, request: &mut http::Request<ReqBody>) -> Option<Upload> {
+        Upload::of_any(request.body_mut())
+    }
+
+    fn reject(&self, protocol: WireProtocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
+        Ok(http_response(protocol, rejection))
+    }
+
+    #[inline]
+    fn judge<C: Classify<http::Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &WireProtocol,
+        classify: &C,
+        answer: &http::Response<ResBody>,
+    ) -> Outcome {
+        judge_response(protocol.is_grpc(), classify, answer)
+    }
+
+    fn reason<C: Classify<http::Response<ResBody>> + ?Sized>(
+        &self,
+        protocol: &WireProtocol,
+        classify: &C,
+        answer: &http::Response<ResBody>,
+    ) -> Reason {
+        response_reason(protocol.is_grpc(), classify, answer)
+    }
+
+    fn is_grpc(&self, protocol: &WireProtocol) -> bool {
+        protocol.is_grpc()
+    }
+
+    fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
+        label_http(answer, degradation);
+    }
+}
+
+/// Marks an HTTP answer for whoever labels it further out, and tells caches how good it is, in case nobody does.
+pub fn label_http<B>(answer: &mut http::Response<B>, degradation: &Degradation) {
+    caching::tell(answer.headers_mut(), degradation.freshness());
+    answer.extensions_mut().insert(degradation.clone());
+}
+
+/// The answer that [`HttpReject`] gives, for a strategy that adds to it.
+pub fn http_response<B: Default>(protocol: WireProtocol, rejection: Rejection) -> http::Response<B> {
+    let mut response = http::Response::new(B::default());
+    match protocol {
+        WireProtocol::Http => write_http(&rejection, &mut response),
+        grpc => write_grpc(grpc, &rejection, response.headers_mut()),
+    }
+    response.extensions_mut().insert(rejection);
+    response
+}
+
+fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
+    *response.status_mut() = rejection.status();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = rejection.retry_after() {
+        headers.insert(RETRY_AFTER, whole_seconds(wait).into());
+    }
+}
+
+/// Rounded up, and at least 1, so that nobody comes back early.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+fn write_grpc(protocol: WireProtocol, rejection: &Rejection, headers: &mut http::HeaderMap) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(protocol.grpc_content_type()));
+    headers.insert(GRPC_STATUS, u16::from(rejection.code().number()).into());
+    if let Ok(message) = HeaderValue::try_from(percent_encoded(&rejection.to_string())) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    // A pushback says when to try again what was unavailable.
+    if rejection.code() == GrpcCode::UNAVAILABLE {
+        let millis = match rejection.retry_after() {
+            Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
+            _ => -1,
+        };
+        headers.insert(GRPC_RETRY_PUSHBACK_MS, millis.into());
+    }
+}
+
+/// As gRPC wants its messages: printable ASCII, and the rest percent-encoded.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(byte.into()),
+            // Writing to a string can't fail.
+            _ => _ = write!(encoded, "%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+/// Rejects with the service's error: for errors that implement `From<Rejection>`, as `BoxError` does.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RejectAsError;
+
+impl RejectAsError {
+    /// The strategy; layers choose it by `.reject_as_error()`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<Req, Res, E: From<Rejection>> Reject<Req, Res, E> for RejectAsError {
+    type Context = ();
+
+    fn context(&self, _request: &Req) {}
+
+    fn reject(&self, (): (), rejection: Rejection) -> Result<Res, E> {
+        Err(rejection.into())
+    }
+}
+
+/// Rejects with what a closure makes of the [`Rejection`].
+#[derive(Debug)]
+pub struct RejectWith<F>(Arc<F>);
+
+impl<F> RejectWith<F> {
+    /// The strategy; layers choose it by `.reject_with(…)`.
+    #[must_use]
+    pub fn new<Res, E>(make: F) -> Self
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
+        Self(Arc::new(make))
+    }
+}
+
+/// Of any closure: layers clone their strategy.
+impl<F> Clone for RejectWith<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F, Req, Res, E> Reject<Req, Res, E> for RejectWith<F>
+where
+    F: Fn(Rejection) -> Result<Res, E>,
+{
+    type Context = ();
+
+    fn context(&self, _request: &Req) {}
+
+    fn reject(&self, (): (), rejection: Rejection) -> Result<Res, E> {
+        (self.0)(rejection)
+    }
+}
+
+#[cfg(test)]
+mod tests;
