@@ -1,73 +1,70 @@
-//! What the layer can be told.
+//! The configuration and the builder.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::borrow::Cow;
 
 use backstop_core::{ConfigError, Name};
 use backstop_kit::caching;
 use http::HeaderName;
 
-use crate::{DegradationHeaderLayer, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, registered::is_registered};
+use crate::{
+    DegradationHeaderLayer,
+    registered::is_registered,
+    settings::{CacheSafety, Details, InnerHeaders, PublicNames, Report, Settings},
+};
 
-/// How much the headers tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Details {
-    /// `cached`, `stale`. The default.
-    #[default]
-    Plain,
-    /// With RFC 9651 parameters: `cached;index=1;reason=circuit-open`, `stale;age=912`.
-    Parameters,
+impl DegradationHeaderLayer {
+    /// A layer with the default settings. It takes no name, since it counts nothing and never responds itself.
+    pub fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A builder, for other settings.
+    ///
+    /// ```
+    /// use backstop_degradation_header::{DegradationHeaderLayer, Details, Report};
+    ///
+    /// # fn main() -> Result<(), backstop_degradation_header::ConfigError> {
+    /// let layer = DegradationHeaderLayer::builder().details(Details::Parameters).report(Report::Always).build()?;
+    /// # _ = layer;
+    /// let error = DegradationHeaderLayer::builder().source_header("cache-control").build().unwrap_err();
+    /// assert_eq!(error.field, "source_header");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> DegradationHeaderBuilder {
+        DegradationHeaderBuilder::default()
+    }
+
+    /// Builds a layer from a configuration.
+    ///
+    /// # Errors
+    /// As [`DegradationHeaderBuilder::build`].
+    pub fn from_config(config: DegradationHeaderConfig) -> Result<Self, ConfigError> {
+        DegradationHeaderBuilder::new(config).build()
+    }
 }
 
-/// Which answers are labelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Report {
-    /// Those that something degraded. The default.
-    #[default]
-    Degraded,
-    /// The primary's fresh ones as well, by `X-Data-Freshness: fresh`: whoever looks can tell "not degraded" from
-    /// "not labelled". Not on 5xx, bad gRPC statuses and rejections: there the primary gave no answer.
-    Always,
+impl Default for DegradationHeaderLayer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
-/// What becomes of labels that the response has already, from a handler or an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InnerHeaders {
-    /// They are kept where they parse, after our own. The default.
-    #[default]
-    Keep,
-    /// They are removed, for proxies of untrusted upstreams.
-    Remove,
-}
-
-/// What caches are told of a degraded answer, and of a stale one of unknown age.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CacheSafety {
-    /// Not to store it. The default.
-    #[default]
-    Enforce,
-    /// Whatever the response says itself. A fallback layer's own degraded answers say `no-store`.
-    LeaveAlone,
-}
-
-/// The layer's settings as plain data, for [`DegradationHeaderLayer::from_config`]. Its `Default` is the layer's.
+/// The layer's settings as plain data, for [`DegradationHeaderLayer::from_config`]. `Default` has the layer's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DegradationHeaderConfig {
-    /// The header that lists the sources.
+    /// See [`source_header`](DegradationHeaderBuilder::source_header).
     pub source_header: Cow<'static, str>,
-    /// The header that tells the freshness.
+    /// See [`freshness_header`](DegradationHeaderBuilder::freshness_header).
     pub freshness_header: Cow<'static, str>,
-    /// How much the headers tell.
+    /// See [`details`](DegradationHeaderBuilder::details).
     pub details: Details,
-    /// Which answers are labelled.
+    /// See [`report`](DegradationHeaderBuilder::report).
     pub report: Report,
-    /// What becomes of labels that the response has already.
+    /// See [`inner_headers`](DegradationHeaderBuilder::inner_headers).
     pub inner_headers: InnerHeaders,
-    /// What caches are told.
+    /// See [`cache_safety`](DegradationHeaderBuilder::cache_safety).
     pub cache_safety: CacheSafety,
 }
 
@@ -97,59 +94,59 @@ impl DegradationHeaderBuilder {
         Self { config, public_names: PublicNames::default() }
     }
 
-    /// The header that lists the sources: `X-Fallback-Source` unless set.
+    /// The header that lists the sources. Default: `X-Fallback-Source`.
     pub fn source_header(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.config.source_header = name.into();
         self
     }
 
-    /// The header that tells the freshness: `X-Data-Freshness` unless set.
+    /// The header with the freshness. Default: `X-Data-Freshness`.
     pub fn freshness_header(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.config.freshness_header = name.into();
         self
     }
 
-    /// How much the headers tell: [`Details::Plain`] unless set.
+    /// The detail in the headers. Default: [`Details::Plain`].
     pub fn details(mut self, details: Details) -> Self {
         self.config.details = details;
         self
     }
 
-    /// Which answers are labelled: [`Report::Degraded`] unless set.
+    /// Which responses are labelled. Default: [`Report::Degraded`].
     pub fn report(mut self, report: Report) -> Self {
         self.config.report = report;
         self
     }
 
-    /// What becomes of labels that the response has already: [`InnerHeaders::Keep`] unless set.
+    /// What happens to labels that a handler or an upstream set. Default: [`InnerHeaders::Keep`].
     pub fn inner_headers(mut self, inner_headers: InnerHeaders) -> Self {
         self.config.inner_headers = inner_headers;
         self
     }
 
-    /// What caches are told: [`CacheSafety::Enforce`] unless set.
+    /// Caching of degraded responses. Default: [`CacheSafety::Enforce`].
     pub fn cache_safety(mut self, cache_safety: CacheSafety) -> Self {
         self.config.cache_safety = cache_safety;
         self
     }
 
-    /// As [`DegradationHeaderLayer::public_names`].
+    /// See [`DegradationHeaderLayer::public_names`].
     pub fn public_names(mut self, names: impl Fn(&Name) -> Option<Name> + Send + Sync + 'static) -> Self {
         self.public_names = PublicNames::new(names);
         self
     }
 
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `source_header` or `freshness_header` where it is no header name, or one that has a meaning
-    /// already: IANA's [registered fields], those of gRPC, and a few more in wide use; or where both are the same.
+    /// [`ConfigError`] if `source_header` or `freshness_header` isn't a header name, or has a meaning already: IANA's
+    /// [registered fields], those of gRPC, and a few more in wide use. Also if both are the same.
     ///
     /// [registered fields]: https://www.iana.org/assignments/http-fields/
     pub fn build(self) -> Result<DegradationHeaderLayer, ConfigError> {
         let Self { config, public_names } = self;
-        let source_header = own_header("source_header", config.source_header)?;
-        let freshness_header = own_header("freshness_header", config.freshness_header)?;
+        let source_header = label_header("source_header", config.source_header)?;
+        let freshness_header = label_header("freshness_header", config.freshness_header)?;
         if source_header == freshness_header {
             let value = freshness_header.as_str().to_owned();
             return Err(ConfigError::new("freshness_header", value, "another name than source_header's"));
@@ -166,79 +163,15 @@ impl DegradationHeaderBuilder {
     }
 }
 
-/// A label under a name that has a meaning already would be taken for that, or be undone by our own cache safety.
-fn own_header(field: &'static str, value: Cow<'static, str>) -> Result<HeaderName, ConfigError> {
+/// Checks a label's name. A name with a meaning in HTTP would be misread, or removed by our own cache safety.
+fn label_header(field: &'static str, value: Cow<'static, str>) -> Result<HeaderName, ConfigError> {
     match HeaderName::from_bytes(value.as_bytes()) {
         Ok(name) if !is_registered(name.as_str()) && !caching::governs(&name) && !is_grpc(name.as_str()) => Ok(name),
         _ => Err(ConfigError::new(field, value, "a header name that has no meaning in HTTP or gRPC yet")),
     }
 }
 
-/// Metadata that ends so holds base64.
+/// `-bin` metadata contains base64.
 fn is_grpc(name: &str) -> bool {
     name.starts_with("grpc-") || name.ends_with("-bin")
-}
-
-/// The checked settings, as the layer's services share them.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) source_header: HeaderName,
-    pub(crate) freshness_header: HeaderName,
-    pub(crate) details: Details,
-    pub(crate) report: Report,
-    pub(crate) inner_headers: InnerHeaders,
-    pub(crate) cache_safety: CacheSafety,
-    pub(crate) public_names: PublicNames,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            source_header: X_FALLBACK_SOURCE,
-            freshness_header: X_DATA_FRESHNESS,
-            details: Details::default(),
-            report: Report::default(),
-            inner_headers: InnerHeaders::default(),
-            cache_safety: CacheSafety::default(),
-            public_names: PublicNames::default(),
-        }
-    }
-}
-
-/// What sources are called outside.
-#[derive(Clone, Default)]
-pub(crate) struct PublicNames(Option<Arc<Map>>);
-
-type Map = dyn Fn(&Name) -> Option<Name> + Send + Sync;
-
-impl PublicNames {
-    pub(crate) fn new(names: impl Fn(&Name) -> Option<Name> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(names)))
-    }
-
-    /// What this source of ours is called.
-    pub(crate) fn of(&self, source: &Name) -> Option<Name> {
-        match &self.0 {
-            Some(names) => names(source),
-            None => Some(source.clone()),
-        }
-    }
-
-    /// Whether sources may be called something else outside.
-    pub(crate) const fn are_mapped(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// What a source is called that somebody else listed, perhaps one of ours: each name of its path is mapped.
-    pub(crate) fn of_token(&self, token: &str) -> Option<String> {
-        let public = |name: &str| self.of(&Name::new(name.to_owned()).ok()?).map(|name| name.to_string());
-        let path: Option<Vec<_>> = token.split('/').map(public).collect();
-        path.map(|path| path.join("/"))
-    }
-}
-
-impl fmt::Debug for PublicNames {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "mapped" } else { "as they are" })
-    }
 }

@@ -10,13 +10,13 @@ use backstop_core::{Scope, scope};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::{config::Settings, write};
+use crate::{settings::Settings, write};
 
 pin_project! {
     /// The response future of [`DegradationHeader`](crate::DegradationHeader).
     ///
     /// # Cancellation
-    /// Dropping it drops the call, and what was reported in it.
+    /// Dropping it drops the call and its reports.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct DegradationHeaderFuture<F> {
@@ -44,7 +44,7 @@ where
         let this = self.project();
         let mut result = ready!(this.scope.enter_as_reader(|| this.inner.poll(cx)));
         let reports = this.scope.take_reports();
-        // Whoever listens further out must hear of it too, also where this response doesn't get there.
+        // Outer layers need the reports too, even if this response doesn't reach them.
         scope::pass_on(reports.clone());
         if let Ok(response) = &mut result {
             write::label(this.settings, reports, response);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::Name;
 use tower_layer::Layer;
 
 use crate::{
-    DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig,
-    config::{PublicNames, Settings},
+    DegradationHeader,
+    settings::{PublicNames, Settings},
 };
 
 /// Labels degraded answers. See the [crate docs](crate).
@@ -18,42 +18,12 @@ pub struct DegradationHeaderLayer {
 }
 
 impl DegradationHeaderLayer {
-    /// The defaults. It takes no name: there is nothing that it counts, and it never answers itself.
-    pub fn new() -> Self {
-        Self::with(Settings::default())
-    }
-
-    /// Builds a layer with other settings.
+    /// Maps sources to public names. A source for which `names` returns `None` isn't listed; the response then has only its
+    /// freshness.
     ///
-    /// ```
-    /// use backstop_degradation_header::{DegradationHeaderLayer, Details, Report};
-    ///
-    /// # fn main() -> Result<(), backstop_degradation_header::ConfigError> {
-    /// let layer = DegradationHeaderLayer::builder().details(Details::Parameters).report(Report::Always).build()?;
-    /// # _ = layer;
-    /// let error = DegradationHeaderLayer::builder().source_header("cache-control").build().unwrap_err();
-    /// assert_eq!(error.field, "source_header");
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn builder() -> DegradationHeaderBuilder {
-        DegradationHeaderBuilder::default()
-    }
-
-    /// The layer that `config` describes.
-    ///
-    /// # Errors
-    /// As [`DegradationHeaderBuilder::build`].
-    pub fn from_config(config: DegradationHeaderConfig) -> Result<Self, ConfigError> {
-        DegradationHeaderBuilder::new(config).build()
-    }
-
-    /// What sources are called outside. A source for which `names` has none isn't listed, and the answer is labelled
-    /// by its freshness alone.
-    ///
-    /// That holds for what handlers and upstreams listed as well, without its parameters: a name that one of our own layers
-    /// wrote further in can't be told from theirs once a response was built anew. Name those that are public already, too.
-    /// Of a path such as `recs/cached` each name is looked up.
+    /// Names that handlers and upstreams list are mapped too, and lose their parameters: once a response was rebuilt, they can't
+    /// be distinguished from names that an inner layer wrote. So map names that are public already, too. Each name of a path
+    /// such as `recs/cached` is mapped.
     ///
     /// ```
     /// use backstop_degradation_header::{DegradationHeaderLayer, name};
@@ -71,12 +41,6 @@ impl DegradationHeaderLayer {
 
     pub(crate) fn with(settings: Settings) -> Self {
         Self { settings: Arc::new(settings) }
-    }
-}
-
-impl Default for DegradationHeaderLayer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -2,29 +2,25 @@
 //!
 //! # Why
 //!
-//! A fallback that nobody can see hides an outage for weeks, and a degraded answer that looks like any other is stored
-//! by a cache and served long after recovery. This layer makes degradation visible at the edge, without a word from
-//! your handlers: whatever reports a [`Degradation`] while a request is served, however deep in a handler's own
-//! outbound calls, shows in the headers of the answer; and what is less than was asked for leaves with `Cache-Control:
-//! no-store`.
+//! A fallback that nobody sees can hide an outage for weeks. A degraded answer that looks like any other may be stored by a
+//! cache and served long after recovery. This layer makes degradation visible at the edge, and your handlers need no code for
+//! it. Every [`Degradation`] that is reported while a request is served shows in the response headers, however deep in a
+//! handler's outbound calls it happens. Degraded answers get `Cache-Control: no-store`.
 //!
-//! Put it outermost, outside anything that sets `Cache-Control`. It needs nothing of the request and of the bodies, so
-//! it stands around axum and tonic servers alike; on gRPC the same facts go as response metadata.
+//! Put it outermost, outside anything that sets `Cache-Control`. It doesn't look at requests and bodies, so it works around
+//! axum and tonic servers alike. On gRPC the labels are response metadata.
 //!
 //! # When not to use it
 //!
-//! - On the client side, where its labels would end with the response: what was reported reaches the caller's own labels
-//!   without it.
-//! - Inside a layer that stores responses or sets `Cache-Control`: a degraded answer would be stored, or leave as
-//!   cacheable all the same.
-//! - For what is found out while the body streams: the headers have gone by then.
-//! - With its defaults where the names of your providers are nobody's business, or where upstreams that you don't trust
-//!   may send headers of these names: see [`public_names`](DegradationHeaderBuilder::public_names) and
+//! - On the client side: the labels would end with the response, and reports reach the server's layer without it.
+//! - Inside a layer that stores responses or sets `Cache-Control`: a degraded answer would be stored, or become cacheable again.
+//! - For degradations that show up while the body streams: the headers are already sent.
+//! - With its defaults, if the names of your providers are secret, or if untrusted upstreams may send headers of these names: see [`public_names`](DegradationHeaderBuilder::public_names) and
 //!   [`InnerHeaders::Remove`].
 //!
-//! It finds nothing out by itself: it tells what a chain, a store or a handler reports. Where it is forgotten, or a chain is
-//! asked in a task that was spawned without a [handle](backstop_core::scope::handle), the report finds no reader: that is a
-//! `WARN`, once for each chain, and a fallback layer keeps its own degraded answers out of caches all the same.
+//! The layer detects nothing itself: it labels what a chain, a store or a handler reports. Without it, or if a chain is called in
+//! a task that was spawned without a [handle](backstop_core::scope::handle), nobody reads the report. That is a `WARN`, once for
+//! each chain. A fallback layer still keeps its own degraded answers out of caches.
 //!
 //! # Example
 //!
@@ -55,70 +51,68 @@
 //!
 //! # Semantics
 //!
-//! Several degradations may stand behind one answer. `X-Fallback-Source` lists the sources in the order in which they
-//! were reported, each once; `X-Data-Freshness` tells the worst. Both are lists of tokens after [RFC 9651].
+//! One answer may have several degradations. `X-Fallback-Source` lists the sources in the order of the reports, each once.
+//! `X-Data-Freshness` has the worst freshness. Both are lists of tokens as in [RFC 9651].
 //!
-//! | the worst is | `X-Data-Freshness` | `Age` | caching |
+//! | worst freshness | `X-Data-Freshness` | `Age` | caching |
 //! |---|---|---|---|
-//! | nothing was reported: the primary's fresh answer | none | untouched | untouched |
+//! | no report: the primary's fresh answer | none | untouched | untouched |
 //! | [`Fresh`](Freshness::Fresh): another source, as good | `fresh` | untouched | untouched |
-//! | [`Stale`](Freshness::Stale) of known age | `stale` | the true age in whole seconds, rounded down ([RFC 9111 §5.1]) | keeps its own `Cache-Control`, `Date` and validators: with the true `Age`, caches judge it rightly |
+//! | [`Stale`](Freshness::Stale) of known age | `stale` | the true age in whole seconds, rounded down ([RFC 9111 §5.1]) | `Cache-Control`, `Date` and validators are kept: with the true `Age`, caches handle it correctly |
 //! | `Stale` of unknown age | `stale` | removed | `Cache-Control: no-store`; validators removed |
 //! | [`Degraded`](Freshness::Degraded) | `degraded` | removed | `Cache-Control: no-store`; validators removed |
 //!
-//! No age is made smaller: where the response has an `Age` already, the greater of the two is written.
+//! If the response already has an `Age`, the greater of the two is written.
 //!
-//! A 304 (Not Modified) carries no label, since a client's cache would keep it with its copy long after recovery
-//! ([RFC 9111 §3.2]). The rest of the table holds for it too.
+//! A 304 (Not Modified) gets no label, since a client's cache would keep it with its copy long after recovery
+//! ([RFC 9111 §3.2]). The rest of the table applies to it too.
 //!
 //! The last two rows are the [cache safety](CacheSafety): `ETag`, `Last-Modified`, `Expires`, `Surrogate-Control`,
-//! `CDN-Cache-Control` and the other [targeted] fields (`…-Cache-Control`), `Edge-Control` and `X-Accel-Expires` go, as
-//! each of them could make a cache store the answer, or take it for the real one later. `Warning` is obsolete
-//! ([RFC 9111 §5.5]) and never written. All this holds whatever the status: an error may be degraded as well.
+//! `CDN-Cache-Control` and the other [targeted] fields (`…-Cache-Control`), `Edge-Control` and `X-Accel-Expires` are
+//! removed. Each of them could make a cache store the answer, or later take it for the real one. `Warning` is obsolete
+//! ([RFC 9111 §5.5]) and never written. This applies to every status: an error may be degraded, too.
 //!
 //! ## Where degradations come from
 //!
-//! | from | counts |
+//! | origin | effect |
 //! |---|---|
-//! | what was reported in the [scope](backstop_core::scope) of the request | once, in the order reported |
-//! | the response's [`Degradation`] extension, as after a `Buffer` or a spawned task, which the scope doesn't reach | unless it [is](Degradation::is) a record that was reported |
-//! | headers of these names that the handler set | after ours: see [`InnerHeaders`] |
+//! | reports in the [scope](backstop_core::scope) of the request | each once, in the order reported |
+//! | the response's [`Degradation`] extension, for example after a `Buffer` or a spawned task, which the scope doesn't reach | as a report, unless it [is](Degradation::is) one of the reports |
+//! | headers of these names that the handler set | after our labels: see [`InnerHeaders`] |
 //!
-//! The handler's headers are its word and are kept where they parse, after all of ours: a source that we list already
-//! isn't repeated, and the worse freshness wins. Sources without a freshness count as `degraded`; `stale` has the age
-//! of the parameter `age`, or that of the response's `Age`, whichever is greater. They have the same cache safety. The
-//! three words are known in upper and lower case, and **any other word counts as `degraded`**: whoever wrote it didn't
-//! mean that all is well. So does what doesn't parse as a list of at most 16 tokens in 1 KiB, which is removed. Both are
-//! events at `DEBUG`.
+//! The handler's headers are kept after our own if they parse. A source that we list already isn't repeated, and the worse
+//! freshness wins. Sources without a freshness count as `degraded`. The age of `stale` is the parameter `age` or the response's
+//! `Age`, whichever is greater. The cache safety applies to them too. The three words are accepted in upper and lower case, and
+//! **any other word counts as `degraded`**: whoever wrote it didn't mean that all is well. A header that isn't a list of at most
+//! 16 tokens in 1 KiB also counts as `degraded`, and is removed. Both are events at `DEBUG`.
 //!
 //! ## One layer inside another
 //!
-//! What an inner layer wrote is written anew by the outer one, by its own settings, and counts once: the records travel
-//! with the response. Where a response is built anew between the two, they don't, and what the inner layer wrote counts as
-//! the handler's word. [`public_names`](DegradationHeaderBuilder::public_names) therefore names every source that leaves,
-//! whoever listed it. Reports move up to the scope outside, too, so that a layer further out knows of them even when
-//! the response itself went elsewhere.
+//! The outer layer rewrites the labels of the inner one by its own settings, and counts each report once: the records travel with
+//! the response. If the response is rebuilt between the two, the records are lost, and the inner layer's labels count as the
+//! handler's. So [`public_names`](DegradationHeaderBuilder::public_names) maps every listed source, whoever listed it. Reports
+//! are also passed to the outer scope, so an outer layer knows of them even if the response goes elsewhere.
 //!
 //! # Knobs
 //!
 //! | knob | default | else |
 //! |---|---|---|
-//! | [`source_header`](DegradationHeaderBuilder::source_header) | `X-Fallback-Source` | any name that has no meaning in HTTP or gRPC yet |
+//! | [`source_header`](DegradationHeaderBuilder::source_header) | `X-Fallback-Source` | any name without a meaning in HTTP or gRPC |
 //! | [`freshness_header`](DegradationHeaderBuilder::freshness_header) | `X-Data-Freshness` | the same |
 //! | [`details`](DegradationHeaderBuilder::details) | [`Details::Plain`] | `Parameters`: `cached;index=1;reason=circuit-open`, `stale;age=912` |
-//! | [`report`](DegradationHeaderBuilder::report) | [`Report::Degraded`] | `Always`: `fresh` for the primary's own answers too |
+//! | [`report`](DegradationHeaderBuilder::report) | [`Report::Degraded`] | `Always`: also `fresh` for the primary's answers |
 //! | [`inner_headers`](DegradationHeaderBuilder::inner_headers) | [`InnerHeaders::Keep`] | `Remove`, for proxies of untrusted upstreams |
 //! | [`cache_safety`](DegradationHeaderBuilder::cache_safety) | [`CacheSafety::Enforce`] | `LeaveAlone` |
-//! | [`public_names`](DegradationHeaderBuilder::public_names) | sources as they are named | names for the outside |
+//! | [`public_names`](DegradationHeaderBuilder::public_names) | no mapping | a mapping to public names |
 //!
 //! # Cost
 //!
-//! An answer that nothing degraded costs no allocation and no lock. A degraded one allocates for its labels.
+//! A response without degradation costs no allocation and no lock. A degraded one allocates for its labels.
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call; what it had reported is lost with it. A response body that is streamed after the
-//! headers can't be labelled any more.
+//! Dropping the future drops the call and its reports. The headers are sent before the body, so what happens while the body
+//! streams can't be labelled.
 //!
 //! [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651
 //! [RFC 9111 §3.2]: https://www.rfc-editor.org/rfc/rfc9111#section-3.2
@@ -132,6 +126,7 @@ mod layer;
 mod parse;
 mod registered;
 mod service;
+mod settings;
 mod telemetry;
 mod write;
 
@@ -141,7 +136,8 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, Degradation, Freshness, Name, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, name};
 
-pub use config::{CacheSafety, DegradationHeaderBuilder, DegradationHeaderConfig, Details, InnerHeaders, Report};
+pub use config::{DegradationHeaderBuilder, DegradationHeaderConfig};
 pub use future::DegradationHeaderFuture;
 pub use layer::DegradationHeaderLayer;
 pub use service::DegradationHeader;
+pub use settings::{CacheSafety, Details, InnerHeaders, Report};

@@ -1,4 +1,4 @@
-//! Reads labels that are there already: lists of tokens with parameters, of [RFC 9651] what such lists need.
+//! Parses existing labels: lists of tokens with parameters, a subset of [RFC 9651].
 //!
 //! [RFC 9651]: https://www.rfc-editor.org/rfc/rfc9651
 
@@ -8,11 +8,11 @@ use backstop_core::Freshness;
 use backstop_kit::caching::seconds;
 use http::HeaderValue;
 
-/// More than anybody has to say; what is longer is somebody's mistake, or malice.
+/// Longer lists aren't parsed. Nobody needs them, so they are a mistake or an attack.
 const MAX_MEMBERS: usize = 16;
 const MAX_BYTES: usize = 1024;
 
-/// A token as it was written, with its parameters.
+/// A token with its parameters, as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     text: String,
@@ -30,7 +30,7 @@ impl Member {
     }
 }
 
-/// The list that these fields make together (RFC 9651 §4.2); `None` where it doesn't parse.
+/// Parses the fields as one list (RFC 9651 §4.2). `None` if they don't parse.
 pub(crate) fn list(fields: &[&HeaderValue]) -> Option<Vec<Member>> {
     let mut members = Vec::new();
     let mut bytes = 0;
@@ -56,10 +56,10 @@ pub(crate) fn list(fields: &[&HeaderValue]) -> Option<Vec<Member>> {
     (members.len() <= MAX_MEMBERS).then_some(members)
 }
 
-/// What a word of `X-Data-Freshness` says; `None` where it isn't one of ours.
-pub(crate) fn freshness(word: &Member) -> Option<Freshness> {
-    let is = |known: Freshness| word.token().eq_ignore_ascii_case(known.as_str());
-    [Freshness::Fresh, Freshness::Stale { age: word.age }, Freshness::Degraded].into_iter().find(|known| is(*known))
+/// The freshness of a member of `X-Data-Freshness`. `None` if the token is unknown.
+pub(crate) fn freshness(member: &Member) -> Option<Freshness> {
+    let is = |known: Freshness| member.token().eq_ignore_ascii_case(known.as_str());
+    [Freshness::Fresh, Freshness::Stale { age: member.age }, Freshness::Degraded].into_iter().find(|known| is(*known))
 }
 
 fn member(text: &str) -> Option<(Member, &str)> {
@@ -81,18 +81,18 @@ fn member(text: &str) -> Option<(Member, &str)> {
 }
 
 fn token(text: &str) -> Option<(&str, &str)> {
-    let begins = |c: char| c.is_ascii_alphabetic() || c == '*';
-    let goes_on = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
-    run(text, begins, goes_on)
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '*';
+    let is_next = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+    run(text, is_first, is_next)
 }
 
 fn key(text: &str) -> Option<(&str, &str)> {
-    let begins = |c: char| c.is_ascii_lowercase() || c == '*';
-    let goes_on = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c);
-    run(text, begins, goes_on)
+    let is_first = |c: char| c.is_ascii_lowercase() || c == '*';
+    let is_next = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c);
+    run(text, is_first, is_next)
 }
 
-/// Tokens, numbers, booleans and strings. Nobody labels an answer with bytes or dates.
+/// Tokens, numbers, booleans and strings. Labels don't use bytes or dates.
 fn bare_item(text: &str) -> Option<(&str, &str)> {
     match text.chars().next()? {
         '"' => string(text),
@@ -129,11 +129,11 @@ fn string(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn run(text: &str, begins: impl Fn(char) -> bool, goes_on: impl Fn(char) -> bool) -> Option<(&str, &str)> {
-    if !text.starts_with(begins) {
+fn run(text: &str, is_first: impl Fn(char) -> bool, is_next: impl Fn(char) -> bool) -> Option<(&str, &str)> {
+    if !text.starts_with(is_first) {
         return None;
     }
-    let end = text.char_indices().find(|&(_, c)| !goes_on(c)).map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().find(|&(_, c)| !is_next(c)).map_or(text.len(), |(at, _)| at);
     Some(text.split_at(end))
 }
 

@@ -1,13 +1,13 @@
-//! The field names that are taken.
+//! Field names that are already in use.
 
-/// Whether HTTP, or everybody who speaks it, has a meaning for the field of this name, in lower case.
+/// Whether the field with this lower-case name is registered, or in wide use.
 pub(crate) fn is_registered(name: &str) -> bool {
     let taken = || REGISTERED.split_ascii_whitespace().chain(IN_USE.split_ascii_whitespace());
     taken().any(|taken| taken == name)
 }
 
-/// [IANA's registry](https://www.iana.org/assignments/http-fields/) as of August 2026, whatever the status of a name: those
-/// that are obsolete are still read by somebody.
+/// [IANA's registry](https://www.iana.org/assignments/http-fields/) as of August 2026, including obsolete names: some software
+/// still reads them.
 const REGISTERED: &str = "
     a-im accept accept-additions accept-ch accept-charset accept-datetime accept-encoding accept-features accept-language
     accept-patch accept-post accept-query accept-ranges accept-signature access-control access-control-allow-credentials

@@ -9,7 +9,7 @@ use backstop_kit::proof;
 use http::Response;
 use tower_service::Service;
 
-use crate::{DegradationHeaderFuture, config::Settings};
+use crate::{DegradationHeaderFuture, settings::Settings};
 
 /// The service that [`DegradationHeaderLayer`](crate::DegradationHeaderLayer) makes.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! What the layer tells an operator: only what the chains, which report each degradation, don't.
+//! Events. Degradations have none here, since the chains that report them log them.
 
 use http::HeaderName;
 

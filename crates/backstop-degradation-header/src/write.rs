@@ -1,4 +1,4 @@
-//! Writes the labels.
+//! Labels responses.
 
 use std::{borrow::Cow, collections::HashSet, hash::Hash};
 
@@ -10,35 +10,35 @@ use backstop_kit::caching;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::{
-    config::{CacheSafety, Details, InnerHeaders, Report, Settings},
     parse::{self, Member},
+    settings::{CacheSafety, Details, InnerHeaders, Report, Settings},
     telemetry,
 };
 
-/// What a handler said of its answer itself.
+/// Labels that a handler or an upstream set.
 #[derive(Clone, Debug, Default)]
-struct Word {
+struct InnerLabels {
     sources: Vec<Member>,
     freshness: Option<Freshness>,
 }
 
-/// Left on a labelled response for a layer of this kind further out, which then knows what of it is ours.
+/// An extension of a labelled response. It shows an outer layer of this kind which labels are ours.
 #[derive(Clone, Debug)]
-struct Labelled {
+struct WrittenLabels {
     reports: Vec<Degradation>,
-    word: Word,
-    /// What the reported sources were called.
+    inner: InnerLabels,
+    /// The public names of the reported sources.
     names: Vec<Name>,
     source: Option<HeaderValue>,
     freshness: HeaderValue,
 }
 
-/// Labels `response`, in whose making `reports` were made.
+/// Labels `response`. `reports` were made while it was.
 pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
     let (headers, extensions) = (response.headers(), response.extensions());
     let untouched = reports.is_empty()
         && extensions.get::<Degradation>().is_none()
-        && extensions.get::<Labelled>().is_none()
+        && extensions.get::<WrittenLabels>().is_none()
         && !headers.contains_key(&settings.source_header)
         && !headers.contains_key(&settings.freshness_header);
     if !untouched {
@@ -48,7 +48,7 @@ pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response:
     }
 }
 
-/// Only what is an answer can be a fresh one; a 304 is labelled with nothing.
+/// Labels a response as fresh, unless it is a failure or a 304.
 fn label_fresh<B>(settings: &Settings, response: &mut Response<B>) {
     let failed = response.status().is_server_error()
         || response.status() == StatusCode::NOT_MODIFIED
@@ -60,28 +60,28 @@ fn label_fresh<B>(settings: &Settings, response: &mut Response<B>) {
 }
 
 fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
-    let labelled = response.extensions_mut().remove::<Labelled>();
-    let elsewhere = labelled.iter().flat_map(|labelled| &labelled.reports);
-    // The extension may be one that was reported in another task, where this scope doesn't reach.
+    let written = response.extensions_mut().remove::<WrittenLabels>();
+    let elsewhere = written.iter().flat_map(|written| &written.reports);
+    // The extension may have been reported in another task, which this scope doesn't reach.
     let elsewhere = elsewhere.chain(response.extensions().get::<Degradation>()).cloned();
-    let reports = each_once(reports.into_iter().chain(elsewhere), Degradation::id);
+    let reports = dedup_by_key(reports.into_iter().chain(elsewhere), Degradation::id);
 
-    // A cache adds what a 304 holds to the copy that it has, and keeps it there (RFC 9111 §3.2).
+    // A cache adds the fields of a 304 to its copy, and keeps them (RFC 9111 §3.2).
     let takes_labels = response.status() != StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
-    let word = match settings.inner_headers {
-        InnerHeaders::Keep => Word::read(settings, headers, labelled.as_ref()),
-        InnerHeaders::Remove => Word::default(),
+    let inner = match settings.inner_headers {
+        InnerHeaders::Keep => InnerLabels::read(settings, headers, written.as_ref()),
+        InnerHeaders::Remove => InnerLabels::default(),
     };
     headers.remove(&settings.source_header);
     headers.remove(&settings.freshness_header);
-    let Some(worst) = reports.iter().map(|report| Some(report.freshness())).fold(word.freshness, Ord::max) else {
+    let Some(worst) = reports.iter().map(|report| Some(report.freshness())).fold(inner.freshness, Ord::max) else {
         if settings.report == Report::Always {
             label_fresh(settings, response);
         }
         return;
     };
-    // It is as old as the oldest thing known of it.
+    // The greater age counts.
     let worst = match worst {
         Freshness::Stale { age: Some(age) } => {
             Freshness::stale(caching::age(headers).map_or(age, |known| known.max(age)))
@@ -90,7 +90,7 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     };
 
     let names = names(settings, &reports);
-    let source = sources(settings, &names, &word);
+    let source = sources(settings, &names, &inner);
     let freshness = freshness(settings, worst);
     if takes_labels {
         if let Some(source) = &source {
@@ -102,69 +102,71 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
         caching::tell(headers, worst);
     }
     let names = names.into_iter().map(|(name, _)| name).collect();
-    response.extensions_mut().insert(Labelled { reports, word, names, source, freshness });
+    response.extensions_mut().insert(WrittenLabels { reports, inner, names, source, freshness });
 }
 
-impl Word {
-    /// What the headers say, without what a layer further in wrote of its own.
-    fn read(settings: &Settings, headers: &HeaderMap, labelled: Option<&Labelled>) -> Self {
+impl InnerLabels {
+    /// Reads the labels in `headers`, except those that an inner layer of this kind wrote.
+    fn read(settings: &Settings, headers: &HeaderMap, written: Option<&WrittenLabels>) -> Self {
         let (source_header, freshness_header) = (&settings.source_header, &settings.freshness_header);
-        let mut word = Self::default();
-        match parse::list(&without(headers, freshness_header, labelled.map(|labelled| &labelled.freshness))) {
+        let mut labels = Self::default();
+        match parse::list(&without(headers, freshness_header, written.map(|written| &written.freshness))) {
             None => {
                 telemetry::unreadable(freshness_header);
-                word.freshness = Some(Freshness::Degraded);
+                labels.freshness = Some(Freshness::Degraded);
             }
-            Some(words) => word.freshness = words.iter().map(|word| read_freshness(freshness_header, word)).max(),
+            Some(members) => {
+                labels.freshness = members.iter().map(|member| read_freshness(freshness_header, member)).max();
+            }
         }
-        if let Some(Freshness::Stale { age }) = &mut word.freshness {
+        if let Some(Freshness::Stale { age }) = &mut labels.freshness {
             *age = age.or_else(|| caching::age(headers));
         }
         let sources =
-            parse::list(&without(headers, source_header, labelled.and_then(|labelled| labelled.source.as_ref())));
+            parse::list(&without(headers, source_header, written.and_then(|written| written.source.as_ref())));
         if sources.is_none() {
             telemetry::unreadable(source_header);
         }
-        let are_others = sources.is_none();
-        word.sources = sources.unwrap_or_default();
-        if let Some(Labelled { names, .. }) = labelled {
-            // Somebody added to what we wrote.
-            word.sources.retain(|member| !names.iter().any(|name| name == member.token()));
+        let is_unreadable = sources.is_none();
+        labels.sources = sources.unwrap_or_default();
+        if let Some(WrittenLabels { names, .. }) = written {
+            // Somebody appended to a label that we wrote.
+            labels.sources.retain(|member| !names.iter().any(|name| name == member.token()));
         }
-        // Somebody else than the primary answered, and nobody said that it is as good.
-        if are_others || !word.sources.is_empty() {
-            word.freshness.get_or_insert_default();
+        // A source other than the primary, without a freshness, counts as degraded.
+        if is_unreadable || !labels.sources.is_empty() {
+            labels.freshness.get_or_insert_default();
         }
-        if let Some(Labelled { word: inner, .. }) = labelled {
-            word.sources.extend(inner.sources.iter().cloned());
-            word.freshness = word.freshness.max(inner.freshness);
+        if let Some(WrittenLabels { inner: inner_labels, .. }) = written {
+            labels.sources.extend(inner_labels.sources.iter().cloned());
+            labels.freshness = labels.freshness.max(inner_labels.freshness);
         }
-        word
+        labels
     }
 }
 
-/// The fields of this name, without the one that a layer further in wrote.
+/// The fields with this name, except the one that an inner layer of this kind wrote.
 fn without<'a>(headers: &'a HeaderMap, name: &HeaderName, written: Option<&HeaderValue>) -> Vec<&'a HeaderValue> {
     let mut written = written;
     headers.get_all(name).iter().filter(|field| written.take_if(|written| written == field).is_none()).collect()
 }
 
-/// A word that we don't know says that something is wrong: else there would be none.
-fn read_freshness(header: &HeaderName, word: &Member) -> Freshness {
-    parse::freshness(word).unwrap_or_else(|| {
+/// An unknown word counts as degraded: whoever set it didn't mean that all is well.
+fn read_freshness(header: &HeaderName, member: &Member) -> Freshness {
+    parse::freshness(member).unwrap_or_else(|| {
         telemetry::unknown(header);
         Freshness::Degraded
     })
 }
 
-/// What the reported sources are called.
+/// The public names of the reported sources, each once.
 fn names<'a>(settings: &Settings, reports: &'a [Degradation]) -> Vec<(Name, &'a Degradation)> {
     let named = |report: &'a Degradation| Some((settings.public_names.of(report.source())?, report));
-    each_once(reports.iter().filter_map(named), |(name, _)| name.clone())
+    dedup_by_key(reports.iter().filter_map(named), |(name, _)| name.clone())
 }
 
-/// The list of sources, each once: what was reported, then what the handler said.
-fn sources(settings: &Settings, names: &[(Name, &Degradation)], word: &Word) -> Option<HeaderValue> {
+/// The list of sources, each once: reported sources first, then those of the handler.
+fn sources(settings: &Settings, names: &[(Name, &Degradation)], inner: &InnerLabels) -> Option<HeaderValue> {
     let reported = names.iter().map(|(name, report)| {
         let parameters = || format!("{name};index={};reason={}", report.position(), report.reason());
         let text = match settings.details {
@@ -173,21 +175,23 @@ fn sources(settings: &Settings, names: &[(Name, &Degradation)], word: &Word) -> 
         };
         (Cow::Borrowed(name.as_str()), text)
     });
-    let said = word.sources.iter().filter_map(|member| {
+    let labelled = inner.sources.iter().filter_map(|member| {
         if !settings.public_names.are_mapped() {
             return Some((Cow::Borrowed(member.token()), Cow::Borrowed(member.text())));
         }
         let name = Cow::Owned(settings.public_names.of_token(member.token())?);
         Some((Cow::clone(&name), name))
     });
-    let texts: Vec<_> =
-        each_once(reported.chain(said), |(token, _)| Cow::clone(token)).into_iter().map(|(_, text)| text).collect();
-    // Tokens and their parameters are printable ASCII: this can't fail but on an empty list.
+    let texts: Vec<_> = dedup_by_key(reported.chain(labelled), |(token, _)| Cow::clone(token))
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    // Tokens and their parameters are printable ASCII, so only an empty list isn't a label.
     HeaderValue::try_from(texts.join(", ")).ok().filter(|list| !list.is_empty())
 }
 
-/// The items in order, each once: in linear time, since nobody bounds how many there are.
-fn each_once<T, K: Hash + Eq>(items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
+/// The items in order, each key once. Takes linear time, since the number of reports is unbounded.
+fn dedup_by_key<T, K: Hash + Eq>(items: impl IntoIterator<Item = T>, key: impl Fn(&T) -> K) -> Vec<T> {
     let mut seen = HashSet::new();
     items.into_iter().filter(|item| seen.insert(key(item))).collect()
 }
@@ -232,7 +236,7 @@ mod tests {
         for times in [1, 2, 4] {
             let (n, compared) = (1_000 * times, Cell::new(0));
             let twice = (0..n).chain(0..n);
-            let once = each_once(twice, |item| Counting(*item, &compared));
+            let once = dedup_by_key(twice, |item| Counting(*item, &compared));
             assert!(once.into_iter().eq(0..n), "{times}");
             // One for each that comes again, and now and then one for hashes that are much alike.
             assert!((n..2 * n).contains(&compared.get()), "{times}: {}", compared.get());

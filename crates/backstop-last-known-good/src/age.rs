@@ -17,14 +17,14 @@ use crate::{
     headers::IndexedHeaders,
 };
 
-#[expect(clippy::disallowed_types, reason = "ages are told in wall-clock time, and stores outlive a process")]
+#[expect(clippy::disallowed_types, reason = "dates are in wall-clock time, and stores outlive a process")]
 type Wall = std::time::SystemTime;
 
-/// A moment, in milliseconds since 1970.
+/// Milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(pub(crate) u64);
+pub(crate) struct Timestamp(pub(crate) u64);
 
-impl Moment {
+impl Timestamp {
     fn of(wall: Wall) -> Self {
         Self(millis(wall.duration_since(Wall::UNIX_EPOCH).unwrap_or_default()))
     }
@@ -37,7 +37,7 @@ impl Moment {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// As a `Date` has it.
+    /// The time as a `Date` field.
     pub(crate) fn http_date(self) -> Option<HeaderValue> {
         // `httpdate` knows no year beyond 9999.
         const LAST: u64 = 253_402_300_799_000;
@@ -50,29 +50,29 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// When an answer came.
+/// When a response arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrival {
-    pub(crate) at: Moment,
-    /// By the wall clock, as dates have it.
-    pub(crate) date: Moment,
+    pub(crate) at: Timestamp,
+    /// By the wall clock, to compare with `Date`.
+    pub(crate) date: Timestamp,
 }
 
-/// So far, in milliseconds, two clocks may be apart though neither was put forward: they aren't read at once, and one of them
-/// is slewed. Ages are in whole seconds.
-const DRIFT: u64 = 1000;
+/// Differences between the two clocks up to this many milliseconds are ignored: they aren't read at the same instant, and the
+/// wall clock is slewed. Ages are in whole seconds.
+const MAX_DRIFT: u64 = 1000;
 
-/// Tells moments by a clock that never goes back, and never stands still.
+/// A clock that never goes back and doesn't stop while the machine sleeps.
 ///
-/// The wall clock may be set back, and the steady one may stand still while a machine sleeps. So this is the steady one, put
-/// forward whenever the wall clock is ahead of it: what lies between two moments may come out too long by that, and too short
-/// by no more than [`DRIFT`].
+/// The wall clock may be set back, and the monotonic clock may stop during sleep. This clock follows the monotonic one, and is
+/// advanced whenever the wall clock is ahead of it. So the time between two readings may be too long if the wall clock was
+/// set forward, and is too short by at most [`MAX_DRIFT`].
 #[derive(Debug)]
 pub(crate) struct Clock {
     steady: Instant,
-    /// What the wall clock showed at that instant.
-    wall: Moment,
-    /// By how much it was put forward, in milliseconds.
+    /// The wall clock at that instant.
+    wall: Timestamp,
+    /// How far this clock was advanced, in milliseconds.
     ahead: AtomicU64,
 }
 
@@ -81,15 +81,15 @@ impl Clock {
         Self { steady: Instant::now(), wall: wall_clock(), ahead: AtomicU64::new(0) }
     }
 
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Timestamp {
         self.moment(wall_clock())
     }
 
-    /// Now, or earlier, where the wall clock was put forward since it was last looked at: it isn't looked at here. For when a
-    /// request begins: its answer is taken for older then, never for younger.
-    pub(crate) fn now_or_earlier(&self) -> Moment {
+    /// A cheaper reading, without the wall clock. It may lag behind a step of the wall clock. For the start of a request: the
+    /// answer then counts as older, never as younger.
+    pub(crate) fn now_estimate(&self) -> Timestamp {
         let steady = self.wall.0.saturating_add(millis(self.steady.elapsed()));
-        Moment(steady.saturating_add(self.ahead.load(Ordering::Relaxed)))
+        Timestamp(steady.saturating_add(self.ahead.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn arrival(&self) -> Arrival {
@@ -97,28 +97,28 @@ impl Clock {
         Arrival { at: self.moment(date), date }
     }
 
-    fn moment(&self, wall: Moment) -> Moment {
+    fn moment(&self, wall: Timestamp) -> Timestamp {
         let steady = self.wall.0.saturating_add(millis(self.steady.elapsed()));
         let ahead = wall.0.saturating_sub(steady);
-        // Most often it isn't, and nothing is written.
+        // Usually the clocks agree, and nothing is written.
         let known = self.ahead.load(Ordering::Relaxed);
-        let ahead = if ahead > known.saturating_add(DRIFT) {
+        let ahead = if ahead > known.saturating_add(MAX_DRIFT) {
             self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead)
         } else {
             known
         };
-        Moment(steady.saturating_add(ahead))
+        Timestamp(steady.saturating_add(ahead))
     }
 }
 
-fn wall_clock() -> Moment {
+fn wall_clock() -> Timestamp {
     #[cfg(test)]
-    return Moment(Moment::of(Wall::now()).0 + machine::SLEPT.get());
+    return Timestamp(Timestamp::of(Wall::now()).0 + machine::SLEPT.get());
     #[cfg(not(test))]
-    Moment::of(Wall::now())
+    Timestamp::of(Wall::now())
 }
 
-/// A machine that sleeps, for tests: the wall clock of this thread goes on, and the steady one doesn't.
+/// Simulates a sleeping machine in tests: this thread's wall clock advances, the monotonic clock doesn't.
 #[cfg(test)]
 pub(crate) mod machine {
     use std::{cell::Cell, time::Duration};
@@ -132,35 +132,34 @@ pub(crate) mod machine {
     }
 }
 
-/// When an answer to a request sent at `asked` was made: so long before it came as its age then was.
-pub(crate) fn made_at(headers: &IndexedHeaders<'_>, asked: Moment, answered: Arrival) -> Moment {
+/// When the answer to a request sent at `requested_at` was made: its arrival minus its age at that time (RFC 9111 §4.2.3).
+pub(crate) fn created_at(headers: &IndexedHeaders<'_>, requested_at: Timestamp, answered: Arrival) -> Timestamp {
     let apparent = headers.get(&DATE).and_then(date).map_or(Duration::ZERO, |date| answered.date.since(date));
-    let delay = answered.at.since(asked);
+    let delay = answered.at.since(requested_at);
     answered.at.before(apparent.max(age_value(headers).saturating_add(delay)))
 }
 
-/// Of a list the first member counts, and what is no number doesn't (RFC 9111 §5.1).
+/// The first member of `Age` counts; an invalid value doesn't (RFC 9111 §5.1).
 fn age_value(headers: &IndexedHeaders<'_>) -> Duration {
     let first = headers.get(&AGE).and_then(|value| value.as_bytes().split(|byte| *byte == b',').next());
     let seconds = first.and_then(|first| delta_seconds(first.trim_ascii()));
     Duration::from_secs(seconds.unwrap_or(0).into())
 }
 
-/// How long an answer is fresh, in seconds of its age, by what it says itself (RFC 9111 §4.2.1). Nothing is guessed: a
-/// heuristic (§4.2.2) would only shorten what is stale by it.
+/// How long an answer is fresh by its own fields, in seconds (RFC 9111 §4.2.1). Heuristic freshness (§4.2.2) isn't used.
 pub(crate) fn fresh_for(headers: &IndexedHeaders<'_>, control: &CacheControl, shared: bool, answered: Arrival) -> u32 {
     let limit = control.s_maxage.filter(|_| shared).or(control.max_age);
     limit.unwrap_or_else(|| {
         let base = headers.get(&DATE).and_then(date).unwrap_or(answered.date);
-        // An invalid date is one in the past (§5.3).
+        // An invalid date counts as one in the past (§5.3).
         let left = headers.get(&EXPIRES).and_then(date).map_or(Duration::ZERO, |expires| expires.since(base));
-        u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MOST_SECONDS)
+        u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(crate::cache_control::MAX_SECONDS)
     })
 }
 
-/// A date, as lenient as RFC 9110 §5.6.7 asks.
-pub(crate) fn date(value: &HeaderValue) -> Option<Moment> {
-    http_date(value.as_bytes()).map(Moment::of)
+/// Parses a date as leniently as RFC 9110 §5.6.7 asks.
+pub(crate) fn date(value: &HeaderValue) -> Option<Timestamp> {
+    http_date(value.as_bytes()).map(Timestamp::of)
 }
 
 #[cfg(test)]
@@ -170,14 +169,14 @@ mod tests {
     use super::*;
 
     const NOON: &str = "Sun, 06 Nov 1994 12:00:00 GMT";
-    const NOON_AT: Moment = Moment(784_123_200_000);
+    const NOON_AT: Timestamp = Timestamp(784_123_200_000);
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
-    fn after_noon(seconds: u64) -> Moment {
-        Moment(NOON_AT.0 + seconds * 1000)
+    fn after_noon(seconds: u64) -> Timestamp {
+        Timestamp(NOON_AT.0 + seconds * 1000)
     }
 
     /// At that date; our own clock is an hour ahead.
@@ -188,7 +187,10 @@ mod tests {
     /// The age that an answer had when it came, 30 s after noon.
     fn age(fields: &[(&'static str, &str)], delay: u64) -> u64 {
         let answered = arrival(30);
-        answered.at.since(made_at(&IndexedHeaders::new(&headers(fields)), after_noon(3630 - delay), answered)).as_secs()
+        answered
+            .at
+            .since(created_at(&IndexedHeaders::new(&headers(fields)), after_noon(3630 - delay), answered))
+            .as_secs()
     }
 
     #[test]
@@ -239,31 +241,31 @@ mod tests {
     #[test]
     fn a_moment_beyond_all_dates_is_still_one() {
         assert_eq!(NOON_AT.http_date().unwrap(), NOON);
-        assert!(Moment(u64::MAX).http_date().is_some());
+        assert!(Timestamp(u64::MAX).http_date().is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clock_goes_on_while_the_wall_clock_stands_or_is_set_back() {
         let clock = Clock::start();
-        let second = |seconds: u64| Moment(clock.wall.0 + seconds * 1000);
+        let second = |seconds: u64| Timestamp(clock.wall.0 + seconds * 1000);
         assert_eq!(clock.moment(second(0)), second(0));
         tokio::time::advance(Duration::from_secs(90)).await;
         assert_eq!(clock.moment(second(0)), second(90));
         assert_eq!(clock.moment(second(91)), second(90), "the two aren't read at once");
         assert_eq!(clock.moment(second(95)), second(95), "the machine has slept");
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(clock.moment(Moment(0)), second(105), "no time is lost");
+        assert_eq!(clock.moment(Timestamp(0)), second(105), "no time is lost");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_moment_without_a_look_at_the_wall_clock_is_never_too_late() {
         let clock = Clock::start();
-        let second = |seconds: u64| Moment(clock.wall.0 + seconds * 1000);
+        let second = |seconds: u64| Timestamp(clock.wall.0 + seconds * 1000);
         tokio::time::advance(Duration::from_secs(90)).await;
-        assert_eq!(clock.now_or_earlier(), second(90));
+        assert_eq!(clock.now_estimate(), second(90));
         clock.moment(second(95));
-        assert_eq!(clock.now_or_earlier(), second(95), "what is known of the wall clock counts");
-        let earlier = clock.now_or_earlier();
+        assert_eq!(clock.now_estimate(), second(95), "what is known of the wall clock counts");
+        let earlier = clock.now_estimate();
         assert!(earlier < clock.moment(second(97)));
     }
 }

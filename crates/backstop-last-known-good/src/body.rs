@@ -1,16 +1,15 @@
-//! A body that is copied aside while it streams on.
+//! A body that is copied while it streams.
 //!
-//! | state | on | to |
+//! | state | event | next state |
 //! |---|---|---|
-//! | copying | a piece | copying; passing, where it is too long |
-//! | copying | a report, or a trailer, that says that a part is less than good | passing |
-//! | copying | the end, all there | storing, with the last piece in hand |
-//! | copying | the end, not all there; an error | passing |
-//! | storing | stored, failed, or its time is up | passing: the last piece goes out |
+//! | copying | a piece | copying; passing, if the body is too long |
+//! | copying | a report or a trailer says that a part is degraded | passing |
+//! | copying | the end of a complete body | storing, with the last piece held back |
+//! | copying | the end of an incomplete body; an error | passing |
+//! | storing | stored, failed, or timed out | passing: the last piece is returned |
 //!
-//! Each piece goes out in the poll in which it came. With a store that is ready at once so does the last; with any other it
-//! waits for the store, at most the store's time: a server doesn't ask again for what comes after the last piece of a body
-//! of known length.
+//! Each piece is returned in the poll that produced it. The last piece waits for the store, at most `store_timeout`, unless the
+//! store is ready at once: a server doesn't poll a body of known length again after its last piece.
 
 use std::{
     mem,
@@ -24,8 +23,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{
     Store,
+    body_copy::{BodyCopy, StoreTask},
     quality::Quality,
-    watch::{Copying, Task},
 };
 
 /// # Cancellation
@@ -36,43 +35,43 @@ pub(crate) struct StoringBody<B, St> {
 }
 
 enum State<St> {
-    Copying(Copying<St>),
-    Storing { task: Task, last: Option<Frame<Bytes>> },
+    BodyCopy(BodyCopy<St>),
+    Storing { task: StoreTask, last: Option<Frame<Bytes>> },
     Passing,
 }
 
 impl<B, St> StoringBody<B, St> {
-    pub(crate) fn new(inner: B, copying: Copying<St>) -> Self {
-        Self { inner, state: State::Copying(copying) }
+    pub(crate) fn new(inner: B, copy: BodyCopy<St>) -> Self {
+        Self { inner, state: State::BodyCopy(copy) }
     }
 }
 
 impl<B, St> Drop for StoringBody<B, St> {
     fn drop(&mut self) {
-        if let State::Copying(copying) = &self.state {
-            copying.is_dropped();
+        if let State::BodyCopy(copy) = &self.state {
+            copy.on_drop();
         }
     }
 }
 
-/// What a frame means for what is being copied.
-enum Seen {
-    More,
+/// What a frame means for the copy.
+enum FrameEffect {
+    Continue,
     End,
-    /// It can't be stored.
-    TooMuch,
+    /// The answer can't be stored.
+    Stop,
 }
 
 impl<B: WrapBody, St: Store> StoringBody<B, St> {
-    fn copy(inner: &B, copying: &mut Copying<St>, frame: Option<&Frame<Bytes>>) -> Seen {
-        let Some(frame) = frame else { return Seen::End };
+    fn copy(inner: &B, copy: &mut BodyCopy<St>, frame: Option<&Frame<Bytes>>) -> FrameEffect {
+        let Some(frame) = frame else { return FrameEffect::End };
         match frame.data_ref() {
-            Some(data) if copying.push(data).is_none() => Seen::TooMuch,
-            Some(_) if copying.has_all() || inner.is_end_stream() => Seen::End,
-            Some(_) => Seen::More,
-            None if frame.is_trailers() => Seen::End,
-            // Of a kind that isn't known yet.
-            None => Seen::TooMuch,
+            Some(data) if copy.push(data).is_none() => FrameEffect::Stop,
+            Some(_) if copy.has_all() || inner.is_end_stream() => FrameEffect::End,
+            Some(_) => FrameEffect::Continue,
+            None if frame.is_trailers() => FrameEffect::End,
+            // An unknown kind of frame.
+            None => FrameEffect::Stop,
         }
     }
 }
@@ -83,33 +82,31 @@ impl<B: WrapBody, St: Store> Body for StoringBody<B, St> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
-        if let State::Copying(copying) = &mut this.state {
-            let (polled, quality) = copying.poll(|| Pin::new(&mut this.inner).poll_frame(cx));
+        if let State::BodyCopy(copy) = &mut this.state {
+            let (polled, quality) = copy.poll(|| Pin::new(&mut this.inner).poll_frame(cx));
             if quality == Quality::Degraded {
-                copying.is_degraded();
+                copy.on_degraded();
                 this.state = State::Passing;
                 return polled;
             }
             let frame = ready!(polled).transpose();
             let seen = match &frame {
-                Ok(Some(frame))
-                    if frame.trailers_ref().is_some_and(|it| Quality::told_by_trailers(it) != Quality::Good) =>
-                {
-                    copying.is_degraded();
-                    Seen::TooMuch
+                Ok(Some(frame)) if frame.trailers_ref().is_some_and(|it| Quality::of_trailers(it) != Quality::Good) => {
+                    copy.on_degraded();
+                    FrameEffect::Stop
                 }
-                Ok(frame) => Self::copy(&this.inner, copying, frame.as_ref()),
+                Ok(frame) => Self::copy(&this.inner, copy, frame.as_ref()),
                 Err(_) => {
-                    copying.fail();
-                    Seen::TooMuch
+                    copy.fail();
+                    FrameEffect::Stop
                 }
             };
-            if let Seen::More = seen {
+            if let FrameEffect::Continue = seen {
                 return Poll::Ready(frame.transpose());
             }
             let state = mem::replace(&mut this.state, State::Passing);
             match (seen, state, frame) {
-                (Seen::End, State::Copying(copying), Ok(last)) => match copying.complete() {
+                (FrameEffect::End, State::BodyCopy(copy), Ok(last)) => match copy.complete() {
                     Some(task) => this.state = State::Storing { task, last },
                     None => return Poll::Ready(last.map(Ok)),
                 },
@@ -128,7 +125,7 @@ impl<B: WrapBody, St: Store> Body for StoringBody<B, St> {
     fn is_end_stream(&self) -> bool {
         match self.state {
             State::Storing { .. } => false,
-            State::Copying(_) | State::Passing => self.inner.is_end_stream(),
+            State::BodyCopy(_) | State::Passing => self.inner.is_end_stream(),
         }
     }
 
@@ -138,7 +135,7 @@ impl<B: WrapBody, St: Store> Body for StoringBody<B, St> {
                 let data = last.as_ref().and_then(Frame::data_ref);
                 SizeHint::with_exact(data.map_or(0, |data| data.len() as u64))
             }
-            State::Copying(_) | State::Passing => self.inner.size_hint(),
+            State::BodyCopy(_) | State::Passing => self.inner.size_hint(),
         }
     }
 }

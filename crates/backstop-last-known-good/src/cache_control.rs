@@ -1,6 +1,5 @@
-//! Reading `Cache-Control` (RFC 9111 §5.2) as cautiously as can be: what forbids is seen in any spelling, what allows more
-//! is believed only where it is well formed. The time is linear in the length, and what is longer than anybody needs counts
-//! as `no-store`.
+//! Parses `Cache-Control` (RFC 9111 §5.2) cautiously. Directives that forbid count in any spelling; directives that allow more
+//! count only if they are well formed. Parsing takes linear time, and an overlong field counts as `no-store`.
 
 use http::{
     HeaderMap,
@@ -10,13 +9,13 @@ use http::{
 use crate::headers::IndexedHeaders;
 
 /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
-pub(crate) const MOST_SECONDS: u32 = 1 << 31;
+pub(crate) const MAX_SECONDS: u32 = 1 << 31;
 
-/// The most bytes that are read of a message's `Cache-Control`, or of its `Pragma`. Real ones have a hundred or two.
-const MOST_BYTES: usize = 1024;
+/// Longer values of `Cache-Control` or `Pragma` count as the strictest reading. Real ones have 100 or 200 bytes.
+const MAX_BYTES: usize = 1024;
 
-/// The directives that matter here. A `no-cache` or `private` that names fields counts as one that doesn't, as RFC 9111
-/// §5.2.2.4 and §5.2.2.7 allow.
+/// The directives that the rules use. `no-cache` and `private` with field names count as without, as RFC 9111 §5.2.2.4 and
+/// §5.2.2.7 allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheControl {
     pub(crate) no_store: bool,
@@ -44,21 +43,21 @@ impl CacheControl {
             let no_cache = headers.get_all(&PRAGMA).any(|value| {
                 bytes += value.len();
                 let mut all = value.as_bytes().split(|byte| *byte == b',');
-                bytes > MOST_BYTES || all.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+                bytes > MAX_BYTES || all.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
             });
             Self { no_cache, ..Self::default() }
         })
     }
 
-    /// `None` without any value.
+    /// `None` if there is no value.
     fn parse(values: impl IntoIterator<Item: AsRef<[u8]>>) -> Option<Self> {
         let mut all = None;
         let mut bytes = 0;
-        // Bytes, not text: a directive counts also beside one that isn't text.
+        // Bytes rather than text, so that a directive also counts next to one that isn't text.
         for value in values {
             let value = value.as_ref();
             bytes += value.len();
-            if bytes > MOST_BYTES {
+            if bytes > MAX_BYTES {
                 return Some(Self { no_store: true, ..Self::default() });
             }
             let all: &mut Self = all.get_or_insert_default();
@@ -72,7 +71,7 @@ impl CacheControl {
         let equals = directive.iter().position(|byte| *byte == b'=');
         let written = &directive[..equals.unwrap_or(directive.len())];
         let name = written.trim_ascii_end();
-        // No space may stand beside the `=`, and what is written otherwise is no argument.
+        // A space next to `=` isn't allowed, and makes the argument invalid.
         let is_well_formed = name.len() == written.len();
         let argument = equals.map(|at| &directive[at + 1..]).filter(|_| is_well_formed);
         let flag = |flag: &mut bool| *flag = true;
@@ -94,8 +93,7 @@ impl CacheControl {
     }
 }
 
-/// Of several values the smallest counts, and one that is no number is 0: who contradicts himself, or can't be read, has
-/// no claim to be fresh for long (RFC 9111 §4.2.1).
+/// The smallest of several values counts, and an invalid one counts as 0 (RFC 9111 §4.2.1).
 fn set(seconds: &mut Option<u32>, argument: Option<&[u8]>) {
     let argument = argument.unwrap_or_default();
     let unquoted = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(argument);
@@ -110,12 +108,12 @@ pub(crate) fn delta_seconds(digits: &[u8]) -> Option<u32> {
     }
     digits.iter().try_fold(0_u32, |sum, digit| {
         let digit = char::from(*digit).to_digit(10)?;
-        Some(sum.saturating_mul(10).saturating_add(digit).min(MOST_SECONDS))
+        Some(sum.saturating_mul(10).saturating_add(digit).min(MAX_SECONDS))
     })
 }
 
-/// What stands between commas that aren't in a quoted string. A quote that is never closed is none, so that it can't hide
-/// what follows; neither is one after it, which is looked for only once.
+/// Splits at commas outside quoted strings. A quote that is never closed doesn't start a quoted string, so it can't hide later
+/// directives. After one such quote, later quotes aren't tried, so that parsing stays linear.
 fn directives(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     let mut may_quote = true;
@@ -140,7 +138,7 @@ fn directives(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The length of the quoted string that `text` begins with, where it ends at all.
+/// The length of the quoted string at the start of `text`. `None` if it isn't closed.
 fn quoted(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
@@ -202,12 +200,12 @@ mod tests {
     #[test]
     fn what_is_longer_than_anybody_needs_forbids() {
         let strictest = CacheControl { no_store: true, ..CacheControl::default() };
-        let padding = "x".repeat(MOST_BYTES - "public,".len());
+        let padding = "x".repeat(MAX_BYTES - "public,".len());
         assert!(read(&[&format!("public,{padding}")]).public);
         assert_eq!(read(&[&format!("public,{padding}x")]), strictest);
         assert_eq!(read(&["public", &padding, "xx"]), strictest, "the lines together");
         assert_eq!(read(&[&"\"".repeat(390_001)]), strictest);
-        let pragma = HeaderValue::from_bytes("x,".repeat(MOST_BYTES).as_bytes()).unwrap();
+        let pragma = HeaderValue::from_bytes("x,".repeat(MAX_BYTES).as_bytes()).unwrap();
         assert!(of(&HeaderMap::from_iter([(PRAGMA, pragma)])).no_cache);
     }
 
@@ -230,7 +228,7 @@ mod tests {
             ("max-age", 0),
             ("max-age=-1", 0),
             ("max-age=6.5", 0),
-            ("max-age=99999999999999999999", MOST_SECONDS),
+            ("max-age=99999999999999999999", MAX_SECONDS),
         ] {
             assert_eq!(read(&[text]).max_age, Some(expected), "{text}");
         }

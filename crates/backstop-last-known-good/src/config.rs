@@ -1,4 +1,4 @@
-//! What a layer can be told.
+//! The configuration and the builder.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -7,9 +7,9 @@ use http::{HeaderName, request};
 
 use crate::{
     LastKnownGoodLayer, MokaStore, Store,
-    layer::{Principal, Shared},
+    entry_store::EntryStore,
     moka_store::{DEFAULT_MAX_BYTES, DEFAULT_MAX_ENTRIES},
-    shelf::Shelf,
+    shared::{Principal, Shared},
 };
 
 const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,17 +27,17 @@ const LONGEST_STORE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct LastKnownGoodConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// The age up to which an answer is served: 1 s to 365 days, 24 h unless set.
+    /// See [`max_stale`](LastKnownGoodBuilder::max_stale).
     pub max_stale: Duration,
-    /// The longest body that is stored, in bytes: 0 to 1 GiB, 256 KiB unless set.
+    /// See [`max_body`](LastKnownGoodBuilder::max_body).
     pub max_body: usize,
-    /// How long the store may take for one answer: 1 ms to 10 s, 50 ms unless set.
+    /// See [`store_timeout`](LastKnownGoodBuilder::store_timeout).
     pub store_timeout: Duration,
-    /// Fields that say who asks, beside those that are [known to](LastKnownGoodBuilder::credentials).
+    /// See [`credentials`](LastKnownGoodBuilder::credentials).
     pub credentials: Vec<HeaderName>,
-    /// The most bytes that the embedded store holds: 1 to 1 TiB, 64 MiB unless set.
+    /// See [`max_bytes`](LastKnownGoodBuilder::max_bytes).
     pub max_bytes: u64,
-    /// The most entries that the embedded store holds: 1 to `max_bytes`, 65,536 unless set.
+    /// See [`max_entries`](LastKnownGoodBuilder::max_entries).
     pub max_entries: u64,
 }
 
@@ -56,7 +56,7 @@ impl LastKnownGoodConfig {
         }
     }
 
-    /// The layer with these settings, which are right.
+    /// The layer with these settings, which are valid.
     pub(crate) fn layer<St: Store>(
         self,
         name: Name,
@@ -64,11 +64,41 @@ impl LastKnownGoodConfig {
         principal: Option<Principal>,
     ) -> LastKnownGoodLayer<St> {
         LastKnownGoodLayer::with(Shared {
-            shelf: Shelf::new(name, store, self.max_stale, self.store_timeout),
+            entries: EntryStore::new(name, store, self.max_stale, self.store_timeout),
             max_body: self.max_body,
             credentials: self.credentials,
             principal,
         })
+    }
+}
+
+impl LastKnownGoodLayer {
+    /// Stores shared answers in memory, up to 64 MiB, and serves them up to an age of 24 h.
+    pub fn new(name: Name) -> Self {
+        let store = MokaStore::within(DEFAULT_MAX_BYTES, DEFAULT_MAX_ENTRIES);
+        LastKnownGoodConfig::new(name.clone()).layer(name, store, None)
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_last_known_good::LastKnownGoodLayer;
+    ///
+    /// let error = LastKnownGoodLayer::builder("catalogue").max_stale(Duration::ZERO).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_stale is 0ns, allowed is: 1 s to 365 days");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> LastKnownGoodBuilder {
+        LastKnownGoodBuilder::new(LastKnownGoodConfig::new(name))
+    }
+
+    /// The layer that `config` describes.
+    ///
+    /// # Errors
+    /// As [`LastKnownGoodBuilder::build`].
+    pub fn from_config(config: LastKnownGoodConfig) -> Result<Self, ConfigError> {
+        LastKnownGoodBuilder::new(config).build()
     }
 }
 
@@ -81,67 +111,66 @@ pub struct LastKnownGoodBuilder<St = MokaStore> {
     principal: Option<Principal>,
 }
 
-/// Where the store comes from.
+/// The source of the store.
 #[derive(Clone)]
 enum Source<St> {
-    Made(fn(&LastKnownGoodConfig) -> Result<St, ConfigError>),
-    Given(St),
+    Embedded(fn(&LastKnownGoodConfig) -> Result<St, ConfigError>),
+    Provided(St),
 }
 
 impl LastKnownGoodBuilder {
     pub(crate) fn new(config: LastKnownGoodConfig) -> Self {
-        Self { config, store: Source::Made(embedded), principal: None }
+        Self { config, store: Source::Embedded(embedded), principal: None }
     }
 
-    /// The most bytes that are stored, keys included: 1 to 1 TiB, 64 MiB unless set.
+    /// The capacity of the embedded store in bytes, keys included: 1 to 1 TiB. Default: 64 MiB.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.config.max_bytes = bytes;
         self
     }
 
-    /// The most entries that are stored, see [`MokaStore::new`]: 1 to `max_bytes`, 65,536 unless set.
+    /// The capacity of the embedded store in entries, see [`MokaStore::new`]: 1 to `max_bytes`. Default: 65,536.
     pub fn max_entries(mut self, entries: u64) -> Self {
         self.config.max_entries = entries;
         self
     }
 
-    /// Stores in `store`, in place of memory.
+    /// Uses `store` instead of the embedded one.
     pub fn store<St: Store>(self, store: St) -> LastKnownGoodBuilder<St> {
-        LastKnownGoodBuilder { config: self.config, store: Source::Given(store), principal: self.principal }
+        LastKnownGoodBuilder { config: self.config, store: Source::Provided(store), principal: self.principal }
     }
 }
 
 impl<St: Store> LastKnownGoodBuilder<St> {
-    /// The age up to which an answer is served: 1 s to 365 days, 24 h unless set.
+    /// The age up to which an answer is served: 1 s to 365 days. Default: 24 h.
     ///
-    /// It bounds all else, what an answer says of itself included: a day bridges a night's outage, and nobody is shown
-    /// what is older than yesterday. Where what you serve changes faster, so that an old answer is worse than none, set
-    /// less.
+    /// It bounds everything else, also what an answer says about itself. A day bridges a night's outage, and shows nobody
+    /// anything older than yesterday. Set less if your answers change faster and an old one is worse than none.
     pub fn max_stale(mut self, age: Duration) -> Self {
         self.config.max_stale = age;
         self
     }
 
-    /// The longest body that is stored, in bytes: 0 to 1 GiB, 256 KiB unless set. A longer one streams on, unstored.
+    /// The longest body that is stored, in bytes: 0 to 1 GiB. Default: 256 KiB. A longer body streams on and isn't stored.
     ///
-    /// So much memory may be held for each answer that is being streamed.
+    /// Each answer that is streaming may hold this much memory.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.config.max_body = bytes;
         self
     }
 
-    /// How long the store may take to find, to store or to remove an answer: 1 ms to 10 s, 50 ms unless set.
+    /// How long the store may take to find, store or remove an answer: 1 ms to 10 s. Default: 50 ms.
     ///
-    /// So long an answer may be held back by a store that isn't ready at once, unless its request's deadline comes first. The
-    /// embedded one always is.
+    /// A store that isn't ready at once may delay an answer by this much, but not beyond the request's deadline. The embedded
+    /// store is always ready.
     pub fn store_timeout(mut self, timeout: Duration) -> Self {
         self.config.store_timeout = timeout;
         self
     }
 
-    /// Fields that say who asks, beside those that are taken for credentials anyway.
+    /// Further request fields that contain credentials. Default: none.
     ///
-    /// An answer to a request with one of them is shared only if it is `public`. These are taken for credentials:
+    /// The answer to a request with credentials is shared only if it is `public`. These fields always count as credentials:
     ///
     /// - `Authorization`, `Proxy-Authorization`, `Cookie`, `DPoP`, `Client-Cert`;
     /// - names that end in `-Key`, `_Key`, `Token`, `-Secret`, `-JWT` or `-Assertion`, as `X-Api-Key` and `X-Csrf-Token` do;
@@ -156,14 +185,14 @@ impl<St: Store> LastKnownGoodBuilder<St> {
         self
     }
 
-    /// Tells who asks: each principal's answers are stored for that principal alone.
+    /// Identifies the caller, so that each principal's answers are stored for that principal alone. Default: none.
     ///
-    /// Unless set, nothing personal is stored. With it, what is `private` is stored for the principal whom it answers, and
-    /// answers to requests with credentials are, too. Requests of which it tells `None` share what may be shared.
+    /// Without it, no personal answer is stored. With it, `private` answers and answers to requests with credentials are stored
+    /// for their principal. Requests for which it returns `None` use the shared answers.
     ///
-    /// Take it from what was *verified* further out, as an extension that your authentication leaves on the request: with
-    /// what a caller merely claims, anyone is served anyone's answers. The value becomes part of the store's keys, so give
-    /// an id of the user rather than a token.
+    /// Use a *verified* identity, such as an extension that your authentication sets on the request. With an identity that a
+    /// caller only claims, anyone gets anyone's answers. The value becomes part of the store's keys, so return a user id rather
+    /// than a token.
     ///
     /// ```
     /// use backstop_last_known_good::LastKnownGoodLayer;
@@ -189,10 +218,10 @@ impl<St: Store> LastKnownGoodBuilder<St> {
         self
     }
 
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` where it is no [`Name`], and for each field that isn't within what it allows.
+    /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
     pub fn build(self) -> Result<LastKnownGoodLayer<St>, ConfigError> {
         let Self { config, store, principal } = self;
         let name = Name::new(config.name.clone())?;
@@ -206,8 +235,8 @@ impl<St: Store> LastKnownGoodBuilder<St> {
             return Err(ConfigError::new("store_timeout", format!("{:?}", config.store_timeout), "1 ms to 10 s"));
         }
         let store = match store {
-            Source::Made(make) => make(&config)?,
-            Source::Given(store) => store,
+            Source::Embedded(make) => make(&config)?,
+            Source::Provided(store) => store,
         };
         Ok(config.layer(name, store, principal))
     }

@@ -1,17 +1,17 @@
-//! Which fields of a request say who asks.
+//! Recognises request fields that contain credentials.
 
 use http::HeaderName;
 
 use crate::fields;
 
-/// Whether any of a request's [fields] is a credential, by its name or as `configured`.
+/// Whether any of a request's [fields] is a credential, by its name or by configuration.
 pub(crate) fn any(request: &[u8], configured: &[HeaderName]) -> bool {
     let is_configured = |name| configured.iter().any(|one| one.as_str().as_bytes() == name);
-    fields::iter(request).any(|(name, _)| is_one(name) || is_configured(name))
+    fields::iter(request).any(|(name, _)| is_credential(name) || is_configured(name))
 }
 
-/// Whether a field of this name, in lower case, is taken for a credential though nobody said so.
-fn is_one(name: &[u8]) -> bool {
+/// Whether a field with this lower-case name counts as a credential by default.
+fn is_credential(name: &[u8]) -> bool {
     // `X-Api-Key`, `Api-Key`, `Ocp-Apim-Subscription-Key`, `X-Amz-Security-Token`, `Cf-Access-Jwt-Assertion`, …
     let ends_so = name.ends_with(b"-key")
         || name.ends_with(b"_key")
@@ -21,7 +21,7 @@ fn is_one(name: &[u8]) -> bool {
         || name.ends_with(b"-assertion");
     // `X-Auth-Token`, `X-Auth-Request-User`, `X-Authenticated-User`, …
     let begins_so = name.starts_with(b"x-auth");
-    // Those that are registered, or that proxies set in front of a service that believes them.
+    // Registered fields, and those that authenticating proxies set.
     ends_so
         || begins_so
         || matches!(
@@ -101,7 +101,7 @@ mod tests {
             "x-goog-iap-jwt-assertion",
             "x-jwt",
         ] {
-            assert!(is_one(name.as_bytes()), "{name}");
+            assert!(is_credential(name.as_bytes()), "{name}");
         }
     }
 
@@ -145,7 +145,7 @@ mod tests {
             "x-request-id",
             "x-requested-with",
         ] {
-            assert!(!is_one(name.as_bytes()), "{name}");
+            assert!(!is_credential(name.as_bytes()), "{name}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! What is stored, as bytes: an answer, or a node that leads to answers (see [`key`](crate::key)).
+//! The format of stored values: an answer, or a node that leads to answers (see [`key`](crate::key)).
 //!
 //! | part of an answer | bytes |
 //! |---|---|
 //! | kind and version | 2 |
 //! | status | 2 |
-//! | when it was made | 8 |
-//! | its [terms](crate::rules::Terms), in seconds | 4 × 3 |
-//! | lengths of head, body and what its request selected it by | 4 × 3 |
+//! | creation time | 8 |
+//! | ages of its [lifetime](crate::rules::Lifetime), in seconds | 4 × 3 |
+//! | lengths of head, body and variant | 4 × 3 |
 //! | head, as [fields](crate::fields) | |
 //! | body | |
-//! | what its request selected it by | |
-//! | what its request had in the fields that it may have been [negotiated](crate::negotiation) by | the rest |
+//! | variant: its request's values of the [selecting fields](crate::vary) | |
+//! | its request's values of the [negotiation](crate::negotiation) fields | the rest |
 //!
-//! Numbers are little-endian. Reading never panics: what isn't exactly this is garbage, and so is another version.
+//! Numbers are little-endian. Decoding never panics. Anything else, and another version, is malformed.
 
 use std::mem;
 
@@ -20,66 +20,65 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
-    age::{Arrival, Moment},
+    age::{Arrival, Timestamp},
     fields,
     headers::IndexedHeaders,
-    negotiation::{self, negotiators},
-    rules::Terms,
-    vary::Selectors,
+    negotiation::{self, negotiation_fields},
+    rules::Lifetime,
+    vary::SelectingFields,
 };
 
 const ANSWER: [u8; 2] = [b'a', 2];
 const NODE: [u8; 2] = [b'n', 1];
-/// The parts of an answer that have a length of their own.
+/// The size of the parts before the head.
 const FIXED: usize = 2 + 2 + 8 + 4 * 3 + 4 * 3;
-/// Where the length of the body stands, and the one after it.
+/// The offsets of the body's and the variant's length.
 const BODY_LEN: usize = FIXED - 8;
 const SELECTED_LEN: usize = FIXED - 4;
 
-/// The largest head that is stored, in bytes.
-const MOST_HEAD: usize = 64 * 1024;
+/// Larger heads aren't stored, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
 
-/// The longest `Connection` of an answer that is stored, in bytes.
-const MOST_CONNECTION: usize = 256;
+/// Answers with a longer `Connection` aren't stored, in bytes.
+const MAX_CONNECTION: usize = 256;
 
-/// Room for a date, and for what most requests select an answer by, without which the whole would be moved.
-const SLACK: usize = 256;
+/// Extra capacity for a date and a typical variant, to avoid a reallocation.
+const EXTRA_CAPACITY: usize = 256;
 
-/// An answer that is being written while its body comes.
-pub(crate) struct Draft {
+/// Encodes an answer while its body streams.
+pub(crate) struct EntryWriter {
     bytes: Vec<u8>,
     body_from: usize,
-    /// The fields of its request by which it may have been negotiated.
-    negotiators: Selectors,
-    pub(crate) terms: Terms,
-    /// When its head came.
-    pub(crate) arrived: Moment,
+    /// The request fields by which the answer may have been negotiated.
+    negotiation_fields: SelectingFields,
+    pub(crate) lifetime: Lifetime,
+    /// When its head arrived.
+    pub(crate) arrived: Timestamp,
 }
 
-impl Draft {
-    /// Begins with the head, and room for a body of `room` bytes. `None` where the head is too large, or its
-    /// `Connection` is.
+impl EntryWriter {
+    /// Writes the head, and reserves `body_len` bytes for the body. `None` if the head or its `Connection` is too large.
     pub(crate) fn begin(
         status: StatusCode,
         headers: &IndexedHeaders<'_>,
-        terms: Terms,
+        lifetime: Lifetime,
         arrival: Arrival,
-        room: usize,
+        body_len: usize,
     ) -> Option<Self> {
         let options = connection_options(headers)?;
         let mut is_dated = false;
-        // A little more, where some aren't kept.
+        // A little too much if some fields aren't stored.
         let size = fields::size(headers.map().iter());
-        let mut bytes = Vec::with_capacity(FIXED + size + room + SLACK);
+        let mut bytes = Vec::with_capacity(FIXED + size + body_len + EXTRA_CAPACITY);
         bytes.extend_from_slice(&[0; FIXED]);
-        for (name, value) in headers.map().iter().filter(|(name, _)| is_kept(name, &options)) {
+        for (name, value) in headers.map().iter().filter(|(name, _)| is_stored(name, &options)) {
             is_dated |= *name == header::DATE;
             fields::put(&mut bytes, name, value)?;
         }
-        if bytes.len() - FIXED > MOST_HEAD {
+        if bytes.len() - FIXED > MAX_HEAD {
             return None;
         }
-        // Whoever stores an answer without a date adds the one when it came (RFC 9110 §6.6.1).
+        // A cache adds a missing `Date` (RFC 9110 §6.6.1).
         if !is_dated {
             fields::put(&mut bytes, &header::DATE, &arrival.date.http_date()?)?;
         }
@@ -88,38 +87,38 @@ impl Draft {
         let fixed: &mut [u8; FIXED] = bytes.first_chunk_mut()?;
         fixed[..2].copy_from_slice(&ANSWER);
         fixed[2..4].copy_from_slice(&status.as_u16().to_le_bytes());
-        fixed[4..12].copy_from_slice(&terms.made.0.to_le_bytes());
-        fixed[12..16].copy_from_slice(&terms.fresh.to_le_bytes());
-        fixed[16..20].copy_from_slice(&terms.until.to_le_bytes());
-        fixed[20..24].copy_from_slice(&terms.revalidate_until.to_le_bytes());
+        fixed[4..12].copy_from_slice(&lifetime.created.0.to_le_bytes());
+        fixed[12..16].copy_from_slice(&lifetime.fresh_until.to_le_bytes());
+        fixed[16..20].copy_from_slice(&lifetime.serve_until.to_le_bytes());
+        fixed[20..24].copy_from_slice(&lifetime.revalidate_until.to_le_bytes());
         fixed[24..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
-        Some(Self { bytes, body_from, negotiators: negotiators(headers), terms, arrived: arrival.at })
+        Some(Self { bytes, body_from, negotiation_fields: negotiation_fields(headers), lifetime, arrived: arrival.at })
     }
 
     pub(crate) fn push(&mut self, data: &[u8]) {
         self.bytes.extend_from_slice(data);
     }
 
-    /// How long its body is so far.
+    /// The length of the body so far.
     pub(crate) fn body_len(&self) -> usize {
         self.bytes.len() - self.body_from
     }
 
-    /// The whole, for requests that select the same; `request` is the one it answers, as [fields](crate::fields). `None` where
-    /// the body is longer than 4 GiB. Nothing is left here.
-    pub(crate) fn finish(&mut self, selected: &[u8], request: &[u8]) -> Option<Bytes> {
-        let (body_len, selected_len) = (u32::try_from(self.body_len()).ok()?, u32::try_from(selected.len()).ok()?);
+    /// Completes the entry with its variant and its request's negotiation fields. `request` is [flattened](crate::fields).
+    /// `None` if the body is longer than 4 GiB. Empties the writer.
+    pub(crate) fn finish(&mut self, variant: &[u8], request: &[u8]) -> Option<Bytes> {
+        let (body_len, selected_len) = (u32::try_from(self.body_len()).ok()?, u32::try_from(variant.len()).ok()?);
         self.bytes[BODY_LEN..SELECTED_LEN].copy_from_slice(&body_len.to_le_bytes());
         self.bytes[SELECTED_LEN..FIXED].copy_from_slice(&selected_len.to_le_bytes());
-        self.bytes.extend_from_slice(selected);
-        self.bytes.extend_from_slice(&self.negotiators.select(request));
+        self.bytes.extend_from_slice(variant);
+        self.bytes.extend_from_slice(&self.negotiation_fields.variant_in(request));
         Some(mem::take(&mut self.bytes).into())
     }
 }
 
-/// Whether a field belongs into what is stored: not those that are about a connection, nor `Age`, which is told anew
-/// (RFC 9111 §3.1). `options` are the fields that the answer's `Connection` names.
-fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
+/// Whether a field is stored. Connection fields aren't (RFC 9111 §3.1), nor is `Age`, which is computed when the answer is
+/// served. `options` are the fields that the answer's `Connection` names.
+fn is_stored(name: &HeaderName, options: &[&[u8]]) -> bool {
     let name = name.as_str();
     let dropped = matches!(
         name,
@@ -138,10 +137,10 @@ fn is_kept(name: &HeaderName, options: &[&[u8]]) -> bool {
     !dropped && !options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// `None` where `Connection` is longer than anybody needs: each field is compared with each of its options.
+/// The fields that `Connection` names. `None` if it is too long: each field is compared with each of them.
 fn connection_options<'a>(headers: &IndexedHeaders<'a>) -> Option<Vec<&'a [u8]>> {
     let values = || headers.get_all(&header::CONNECTION).map(HeaderValue::as_bytes);
-    if values().map(<[u8]>::len).sum::<usize>() > MOST_CONNECTION {
+    if values().map(<[u8]>::len).sum::<usize>() > MAX_CONNECTION {
         return None;
     }
     Some(values().flat_map(|value| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect())
@@ -150,9 +149,9 @@ fn connection_options<'a>(headers: &IndexedHeaders<'a>) -> Option<Vec<&'a [u8]>>
 /// A stored answer.
 pub(crate) struct Entry {
     pub(crate) status: StatusCode,
-    pub(crate) terms: Terms,
+    pub(crate) lifetime: Lifetime,
     bytes: Bytes,
-    /// Where the head, the body, and what its request selected it by end.
+    /// The ends of the head, the body and the variant.
     head_end: usize,
     body_end: usize,
     selected_end: usize,
@@ -162,46 +161,46 @@ impl Entry {
     pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
         let mut fixed: &[u8] = bytes.get(..FIXED)?.strip_prefix(&ANSWER)?;
         let status = StatusCode::from_u16(fixed.get_u16_le()).ok()?;
-        let terms = Terms {
-            made: Moment(fixed.get_u64_le()),
-            fresh: fixed.get_u32_le(),
-            until: fixed.get_u32_le(),
+        let lifetime = Lifetime {
+            created: Timestamp(fixed.get_u64_le()),
+            fresh_until: fixed.get_u32_le(),
+            serve_until: fixed.get_u32_le(),
             revalidate_until: fixed.get_u32_le(),
         };
         let mut end_after = |start: usize| start.checked_add(usize::try_from(fixed.get_u32_le()).ok()?);
         let head_end = end_after(FIXED)?;
         let body_end = end_after(head_end)?;
         let selected_end = end_after(body_end)?;
-        (selected_end <= bytes.len()).then_some(Self { status, terms, bytes, head_end, body_end, selected_end })
+        (selected_end <= bytes.len()).then_some(Self { status, lifetime, bytes, head_end, body_end, selected_end })
     }
 
     pub(crate) fn body(&self) -> Bytes {
         self.bytes.slice(self.head_end..self.body_end)
     }
 
-    /// What its request selected it by.
-    pub(crate) fn selected(&self) -> &[u8] {
+    /// The request's values of the selecting fields.
+    pub(crate) fn variant(&self) -> &[u8] {
         &self.bytes[self.body_end..self.selected_end]
     }
 
-    /// Whether a request of these fields accepts its coding and its language.
+    /// Whether a request with these fields accepts the answer's coding and language.
     pub(crate) fn is_accepted_by(&self, request: &[&HeaderMap]) -> bool {
         negotiation::accepts(&self.bytes[FIXED..self.head_end], &self.bytes[self.selected_end..], request)
     }
 
-    /// Its headers, with room for one more. `None` where they are garbage.
+    /// The headers, with capacity for one more. `None` if they are malformed.
     pub(crate) fn headers(&self) -> Option<HeaderMap> {
         fields::to_map(&self.bytes.slice(FIXED..self.head_end), 1)
     }
 }
 
-/// What leads to answers.
+/// A node that leads to answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Part of the keys of all below it.
+    /// Part of the keys of everything below the node.
     pub(crate) generation: u64,
-    pub(crate) written: Moment,
-    pub(crate) selectors: Selectors,
+    pub(crate) written: Timestamp,
+    pub(crate) selecting: SelectingFields,
 }
 
 impl Node {
@@ -210,17 +209,17 @@ impl Node {
         bytes.extend_from_slice(&NODE);
         bytes.extend_from_slice(&self.generation.to_le_bytes());
         bytes.extend_from_slice(&self.written.0.to_le_bytes());
-        self.selectors.encode(&mut bytes);
+        self.selecting.encode(&mut bytes);
         bytes.into()
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (generation, bytes) = bytes.strip_prefix(&NODE)?.split_first_chunk()?;
-        let (written, selectors) = bytes.split_first_chunk()?;
+        let (written, selecting) = bytes.split_first_chunk()?;
         Some(Self {
             generation: u64::from_le_bytes(*generation),
-            written: Moment(u64::from_le_bytes(*written)),
-            selectors: Selectors::decode(selectors)?,
+            written: Timestamp(u64::from_le_bytes(*written)),
+            selecting: SelectingFields::decode(selecting)?,
         })
     }
 }

@@ -1,7 +1,7 @@
-//! Header fields as bytes: for each, in order, the lengths of its name and value and its sensitive flag, then the name and
-//! the value.
+//! Header fields in one buffer. Each field, in order, is the lengths of its name and value and its sensitive flag, then the
+//! name and the value.
 //!
-//! Reading never panics, whatever the bytes are.
+//! Decoding never panics, whatever the bytes are.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const PREFIX: usize = 7;
 
-/// Appends a field. One that is too long for the format (a name is at most 64 KiB, a value 4 GiB) is `None`.
+/// Appends a field. `None` if it is too long for the format: 64 KiB for a name, 4 GiB for a value.
 #[inline(always)]
 pub(crate) fn put(to: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) -> Option<()> {
     let (name, sensitive, value) = (name.as_str().as_bytes(), value.is_sensitive(), value.as_bytes());
@@ -23,45 +23,45 @@ pub(crate) fn put(to: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) -> O
     Some(())
 }
 
-/// How many bytes these fields take.
+/// The size of these fields in bytes.
 pub(crate) fn size<'a>(fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> usize {
     fields.map(|(name, value)| PREFIX + name.as_str().len() + value.len()).sum()
 }
 
-/// Where a field's name and value stand.
-struct Place {
+/// Where a field's name and value are.
+struct FieldRange {
     name: Range<usize>,
     value: Range<usize>,
     sensitive: bool,
 }
 
-/// The field that begins at `at`.
-fn place(bytes: &[u8], at: usize) -> Option<Place> {
+/// The field that starts at `at`.
+fn field_at(bytes: &[u8], at: usize) -> Option<FieldRange> {
     let prefix: &[u8; PREFIX] = bytes.get(at..)?.first_chunk()?;
     let name = at + PREFIX;
     let value = name.checked_add(u16::from_le_bytes([prefix[0], prefix[1]]).into())?;
     let value_len = u32::from_le_bytes([prefix[3], prefix[4], prefix[5], prefix[6]]);
     let end = value.checked_add(usize::try_from(value_len).ok()?)?;
-    (end <= bytes.len()).then_some(Place { name: name..value, value: value..end, sensitive: prefix[2] != 0 })
+    (end <= bytes.len()).then_some(FieldRange { name: name..value, value: value..end, sensitive: prefix[2] != 0 })
 }
 
-/// The fields' names and values, in order, up to where the bytes are none any more.
+/// Names and values in order, up to the first malformed field.
 pub(crate) fn iter(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     let mut at = 0;
     std::iter::from_fn(move || {
-        let place = place(bytes, at)?;
-        at = place.value.end;
-        Some((&bytes[place.name], &bytes[place.value]))
+        let field_at = field_at(bytes, at)?;
+        at = field_at.value.end;
+        Some((&bytes[field_at.name], &bytes[field_at.value]))
     })
 }
 
-/// The fields as a map, with `room` for that many more, if the bytes are fields from beginning to end. The values share the
-/// memory of `bytes`.
-pub(crate) fn to_map(bytes: &Bytes, room: usize) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::try_with_capacity(iter(bytes).count() + room).ok()?;
+/// The fields as a map, with capacity for `additional` more. `None` if any field is malformed. The values share the memory of
+/// `bytes`.
+pub(crate) fn to_map(bytes: &Bytes, additional: usize) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::try_with_capacity(iter(bytes).count() + additional).ok()?;
     let mut at = 0;
     while at < bytes.len() {
-        let Place { name, value, sensitive } = place(bytes, at)?;
+        let FieldRange { name, value, sensitive } = field_at(bytes, at)?;
         at = value.end;
         let name = HeaderName::from_bytes(&bytes[name]).ok()?;
         let mut value = HeaderValue::from_maybe_shared(bytes.slice(value)).ok()?;

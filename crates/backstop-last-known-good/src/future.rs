@@ -12,12 +12,7 @@ use backstop_kit::{WrapBody, polled_again};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::{
-    Store,
-    layer::Shared,
-    quality::Quality,
-    watch::{Task, Watch},
-};
+use crate::{Store, body_copy::StoreTask, exchange::Exchange, quality::Quality, shared::Shared};
 
 pin_project! {
     /// The response future of [`LastKnownGood`](crate::LastKnownGood).
@@ -34,30 +29,29 @@ pin_project! {
     {
         #[pin]
         inner: F,
-        // `None` for a request that has nothing to do with what is stored.
-        watching: Option<Watching<St>>,
-        // The store is still at work before the answer may be given. Boxed, so that what needs no such work carries no room
-        // for it.
-        finishing: Option<Box<(Task, F::Output)>>,
+        // `None` if the request can't affect the store.
+        in_flight: Option<InFlight<St>>,
+        // The response, while it waits for the store. Boxed, since few responses wait.
+        storing: Option<Box<(StoreTask, F::Output)>>,
     }
 }
 
-struct Watching<St> {
-    watch: Watch,
-    /// What is reported while the answer is made tells whether it is a good one.
+struct InFlight<St> {
+    exchange: Exchange,
+    /// Reports in this scope show whether the answer is degraded.
     scope: Scope,
     shared: Arc<Shared<St>>,
 }
 
 impl<F: Future, St> LastKnownGoodFuture<F, St> {
-    pub(crate) fn unwatched(inner: F) -> Self {
-        Self { inner, watching: None, finishing: None }
+    pub(crate) fn bypass(inner: F) -> Self {
+        Self { inner, in_flight: None, storing: None }
     }
 
-    pub(crate) fn watched(call: impl FnOnce() -> F, watch: Watch, shared: Arc<Shared<St>>) -> Self {
+    pub(crate) fn observe(call: impl FnOnce() -> F, exchange: Exchange, shared: Arc<Shared<St>>) -> Self {
         let mut scope = Scope::new();
         let inner = scope.enter(call);
-        Self { inner, watching: Some(Watching { watch, scope, shared }), finishing: None }
+        Self { inner, in_flight: Some(InFlight { exchange, scope, shared }), storing: None }
     }
 }
 
@@ -71,25 +65,25 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if this.finishing.is_none() {
-            let Some(watching) = this.watching else {
+        if this.storing.is_none() {
+            let Some(in_flight) = this.in_flight else {
                 return this.inner.poll(cx);
             };
-            let mut result = ready!(watching.scope.enter(|| this.inner.poll(cx)));
-            let Some(Watching { watch, mut scope, shared }) = this.watching.take() else {
+            let mut result = ready!(in_flight.scope.enter(|| this.inner.poll(cx)));
+            let Some(InFlight { exchange, mut scope, shared }) = this.in_flight.take() else {
                 return Poll::Ready(result);
             };
             let quality = Quality::reported_in(&mut scope);
-            let task = result.as_mut().ok().and_then(|response| watch.answered(response, quality, scope, shared));
+            let task = result.as_mut().ok().and_then(|response| exchange.on_response(response, quality, scope, shared));
             match task {
-                Some(task) => *this.finishing = Some(Box::new((task, result))),
+                Some(task) => *this.storing = Some(Box::new((task, result))),
                 None => return Poll::Ready(result),
             }
         }
-        if let Some(finishing) = this.finishing {
-            ready!(finishing.0.as_mut().poll(cx));
+        if let Some(storing) = this.storing {
+            ready!(storing.0.as_mut().poll(cx));
         }
-        match this.finishing.take() {
+        match this.storing.take() {
             Some(finished) => Poll::Ready(finished.1),
             None => polled_again("LastKnownGoodFuture"),
         }
@@ -98,7 +92,10 @@ where
 
 impl<F: Future + fmt::Debug, St> fmt::Debug for LastKnownGoodFuture<F, St> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let watch = self.watching.as_ref().map(|watching| &watching.watch);
-        f.debug_struct("LastKnownGoodFuture").field("inner", &self.inner).field("watch", &watch).finish_non_exhaustive()
+        let exchange = self.in_flight.as_ref().map(|in_flight| &in_flight.exchange);
+        f.debug_struct("LastKnownGoodFuture")
+            .field("inner", &self.inner)
+            .field("exchange", &exchange)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
-//! The handle: what is stored, as answers.
+//! The handle.
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::Name;
 use backstop_kit::{Answer, LeftOut, WrapBody};
@@ -13,17 +13,17 @@ use http::{
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, Store,
+    MokaStore, NotStored, Store,
     cache_control::CacheControl,
     entry::Entry,
-    layer::Shared,
-    rules::tells_of_content,
-    shelf::Place,
-    target::{Root, Target},
+    entry_store::Partition,
+    rules::announces_content,
+    shared::Shared,
+    target::{Target, TargetKey},
     telemetry,
 };
 
-/// Gives stored answers, and forgets them: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
+/// Finds and removes stored answers: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
 pub struct LastKnownGoodHandle<St = MokaStore> {
     shared: Arc<Shared<St>>,
 }
@@ -33,22 +33,21 @@ impl<St: Store> LastKnownGoodHandle<St> {
         Self { shared }
     }
 
-    /// The stored answer to a request of this head, as a provider of a chain gives it.
+    /// The stored answer to a request with this head, for a provider of a fallback chain.
     ///
-    /// It is [stale](backstop_core::Freshness::Stale) by its true age, has an `Age` that tells the same, and otherwise the
-    /// fields that it was stored with: its own `Date`, `Cache-Control` and validators. To a HEAD it is a stored GET's,
-    /// without the body, and with the length of that.
+    /// It is [stale](backstop_core::Freshness::Stale) by its true age. `Age` has the same value; all other fields are as stored,
+    /// with the answer's own `Date`, `Cache-Control` and validators. A HEAD gets the stored GET's answer without its body, with
+    /// the body's length.
     ///
-    /// The head must be what the layer saw of the same request, so give this to `Provider::head` of a chain that stands
-    /// directly around the layer. What such a chain leaves out of the head counts too, by its extension
-    /// [`LeftOut`](backstop_kit::LeftOut). A head that you took off its request yourself doesn't tell whether there was a
-    /// body: give it only where there was none.
+    /// Pass the head that the layer saw: use this in `Provider::head` of a chain directly around the layer. Fields that such a
+    /// chain leaves out of the head are found in its extension [`LeftOut`](backstop_kit::LeftOut). A head that you took from
+    /// a request yourself doesn't show whether there was a body: pass it only if there was none.
     ///
     /// # Errors
-    /// [`NotStored`] says why there is none.
+    /// [`NotStored`] says why no answer is served.
     ///
     /// # Cancellation
-    /// Dropping the future does no harm.
+    /// Dropping the future is safe.
     pub fn answer<B: WrapBody>(
         &self,
         head: request::Parts,
@@ -57,74 +56,74 @@ impl<St: Store> LastKnownGoodHandle<St> {
         async move {
             let answer = shared.answer(&head).await;
             match &answer {
-                Ok((_, age)) => telemetry::served(&shared.shelf.name, *age),
-                Err(reason) => telemetry::not_served(&shared.shelf.name, *reason),
+                Ok((_, age)) => telemetry::served(&shared.entries.name, *age),
+                Err(reason) => telemetry::not_served(&shared.entries.name, *reason),
             }
             answer.map(|(response, age)| Answer::stale(response, age))
         }
     }
 
-    /// The stored answer that may be given in place of the service's, though that is well.
-    pub(crate) async fn servable<B: WrapBody>(&self, head: &request::Parts) -> Option<Servable<B>> {
+    /// The stored answer that may be served although the service works.
+    pub(crate) async fn servable<B: WrapBody>(&self, head: &request::Parts) -> Option<ServableAnswer<B>> {
         let shared = &self.shared;
         let (key, entry) = shared.find(head).await.ok()?;
-        let age = shared.shelf.clock.now().since(entry.terms.made);
+        let age = shared.entries.clock.now().since(entry.lifetime.created);
         let within = |seconds: u32| age < Duration::from_secs(seconds.into());
-        if !within(entry.terms.revalidate_until) || age >= shared.shelf.max_stale {
+        if !within(entry.lifetime.revalidate_until) || age >= shared.entries.max_stale {
             return None;
         }
-        let window = if within(entry.terms.fresh) { Window::Fresh } else { Window::Stale };
-        Some(Servable { key, response: shared.response(&entry, age, &Method::GET).ok()?, age, window })
+        let window = if within(entry.lifetime.fresh_until) { Window::Fresh } else { Window::Stale };
+        Some(ServableAnswer { key, response: shared.response(&entry, age, &Method::GET).ok()?, age, window })
     }
 
     pub(crate) fn name(&self) -> &Name {
-        &self.shared.shelf.name
+        &self.shared.entries.name
     }
 
-    /// Forgets what is stored of this URI, whosever it is.
+    /// Removes everything stored for this URI, for all principals.
     ///
-    /// It has the authority that requests have in theirs or in `Host`, if they have one: `http://shop.example/list`.
+    /// Include the authority that requests have in their URI or in `Host`, if any: `http://shop.example/list`.
     pub async fn invalidate(&self, uri: &Uri) {
-        let roots = Target::of(uri, &HeaderMap::new()).roots_to_forget(self.name());
-        self.shared.shelf.forget_targets(&roots, "asked").await;
+        let target_keys = Target::of(uri, &HeaderMap::new()).keys_to_remove(self.name());
+        self.shared.entries.remove_targets(&target_keys, "asked").await;
     }
 
     /// The store.
     #[must_use]
     pub fn store(&self) -> &St {
-        self.shared.shelf.store()
+        self.shared.entries.store()
     }
 }
 
 impl LastKnownGoodHandle {
-    /// Forgets everything. What is on its way when this is called isn't stored.
+    /// Removes everything. Answers that are still streaming aren't stored.
     pub fn clear(&self) {
-        self.shared.shelf.removals.count_all();
+        self.shared.entries.removals.record_all();
         self.store().clear();
     }
 
-    /// How many entries are stored: answers, and what leads to them.
+    /// The number of stored entries: answers, and the nodes that lead to them.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.store().len()
     }
 
-    /// Whether nothing is stored.
+    /// Whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.store().is_empty()
     }
 }
 
-/// A stored answer, and the key that it is stored under.
-pub(crate) struct Servable<B> {
+/// A stored answer and its key.
+pub(crate) struct ServableAnswer<B> {
     pub(crate) key: Vec<u8>,
     pub(crate) response: Response<B>,
     pub(crate) age: Duration,
     pub(crate) window: Window,
 }
 
-/// How an answer stands by its own `stale-while-revalidate`.
+/// Where an answer's age is in its `stale-while-revalidate` window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
     Fresh,
@@ -133,16 +132,16 @@ pub(crate) enum Window {
 
 impl<St: Store> Shared<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
-        // What a chain has left out of the head was said of the request all the same.
+        // Fields that a chain left out of the head were part of the request.
         let left_out: Option<&LeftOut> = head.extensions.get();
         let none = HeaderMap::new();
         let fields = [&head.headers, left_out.map_or(&none, LeftOut::headers)];
-        if left_out.is_some_and(LeftOut::has_body) || fields.iter().any(|fields| tells_of_content(fields)) {
+        if left_out.is_some_and(LeftOut::has_body) || fields.iter().any(|fields| announces_content(fields)) {
             return Err(NotStored::Missing);
         }
-        let root = Root::of(&self.shelf.name, &head.uri, &head.headers).ok_or(NotStored::Missing)?;
-        let place = Place { root, owner: self.owner(head) };
-        self.shelf.find(place, &fields).await
+        let target = TargetKey::of(&self.entries.name, &head.uri, &head.headers).ok_or(NotStored::Missing)?;
+        let partition = Partition { target, owner: self.owner(head) };
+        self.entries.find(partition, &fields).await
     }
 
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {
@@ -150,34 +149,33 @@ impl<St: Store> Shared<St> {
             return Err(NotStored::Method);
         }
         let (_, entry) = self.find(head).await?;
-        let age = self.shelf.clock.now().since(entry.terms.made);
-        if age >= self.longest(&entry, &head.headers) {
+        let age = self.entries.clock.now().since(entry.lifetime.created);
+        if age >= self.max_age(&entry, &head.headers) {
             return Err(NotStored::TooStale);
         }
         Ok((self.response(&entry, age, &head.method)?, age))
     }
 
     fn response<B: WrapBody>(&self, entry: &Entry, age: Duration, method: &Method) -> Result<Response<B>, NotStored> {
-        response(entry, age, method).ok_or_else(|| self.shelf.garbage())
+        response(entry, age, method).ok_or_else(|| self.entries.malformed_entry())
     }
 
-    /// The age up to which an answer may be given. A request's own `stale-if-error` counts too (RFC 5861 §4); its other
-    /// directives ask for the primary to be asked, which it was.
-    fn longest(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
+    /// The age up to which an answer may be served. The request's `stale-if-error` counts too (RFC 5861 §4). Its other directives
+    /// ask for a request to the primary, which was made.
+    fn max_age(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
         let asked = CacheControl::of_request(headers).stale_if_error;
-        let asked = asked.map_or(u32::MAX, |longer| entry.terms.fresh.saturating_add(longer));
-        Duration::from_secs(entry.terms.until.min(asked).into()).min(self.shelf.max_stale)
+        let asked = asked.map_or(u32::MAX, |longer| entry.lifetime.fresh_until.saturating_add(longer));
+        Duration::from_secs(entry.lifetime.serve_until.min(asked).into()).min(self.entries.max_stale)
     }
 }
 
-/// The answer that is stored as `entry`, to GET or HEAD. `None` where its head is garbage.
+/// The response from a stored entry, to GET or HEAD. `None` if its head is malformed.
 fn response<B: WrapBody>(entry: &Entry, age: Duration, method: &Method) -> Option<Response<B>> {
     let mut headers = entry.headers()?;
     headers.insert(AGE, age.as_secs().into());
     let mut body = entry.body();
     if *method == Method::HEAD {
-        // A server takes the length of the body that it is given, which is empty, unless it is told that of the GET's (RFC
-        // 9110 §8.6).
+        // Otherwise the server sends the length of the empty body rather than that of the GET's (RFC 9110 §8.6).
         if !headers.contains_key(CONTENT_LENGTH) && entry.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, body.len().into());
         }
@@ -189,33 +187,6 @@ fn response<B: WrapBody>(entry: &Entry, age: Duration, method: &Method) -> Optio
     *response.headers_mut() = headers;
     Some(response)
 }
-
-/// Why there is no stored answer. It tells nothing of the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NotStored {
-    /// None is stored that fits the request.
-    Missing,
-    /// The one that is stored is too old to be served.
-    TooStale,
-    /// Answers to requests of this method aren't stored: only those to GET, which serve HEAD too.
-    Method,
-    /// The store failed, took too long, or gave back garbage.
-    StoreFailed,
-}
-
-impl fmt::Display for NotStored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "no answer is stored for this request",
-            Self::TooStale => "the stored answer is too old",
-            Self::Method => "answers to requests of this method aren't stored",
-            Self::StoreFailed => "the store failed",
-        })
-    }
-}
-
-impl Error for NotStored {}
 
 impl<St> Clone for LastKnownGoodHandle<St> {
     fn clone(&self) -> Self {

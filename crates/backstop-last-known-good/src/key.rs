@@ -1,50 +1,58 @@
-//! Under which key an answer is stored.
+//! The keys of the store.
 //!
-//! A key is built as it is walked, each part with its length, so that no two paths make the same key:
+//! A lookup goes through one or two nodes to the answer. Each part of a key carries its length, so no two paths give the same
+//! key:
 //!
 //! ```text
-//! name, authority, path and query                 → node: generation, selectors
-//!   generation, principal (where one is asked for) → node: generation, selectors
-//!     generation, place of the variant             → answer
+//! name, authority, path and query            → node: generation, selecting fields
+//!   generation, principal (if configured)     → node: generation, selecting fields
+//!     generation, slot of the variant         → answer
 //! ```
 //!
-//! Removing a node makes all below it unreachable: its generation never comes again. Neither is a node ever changed.
+//! Removing a node makes everything below it unreachable, since its generation is never used again. A node is never changed.
 
 use std::fmt;
 
-use crate::rules::Sharing;
-
-/// Appends `text` so that where it ends can't be mistaken.
+/// Appends `text` with its length, so that its end is unambiguous.
 pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {
-    // No field and no target is that long; one that were would make a key that nothing else has, too.
+    // No field and no target is longer than this. If one were, its key would still be unique.
     let [l0, l1, l2, l3] = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
     to.extend_from_slice(&[tag, l0, l1, l2, l3]);
     to.extend_from_slice(text);
 }
 
-/// Whose an answer is.
+/// Who may get a stored answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Every caller.
+    Shared,
+    /// One principal.
+    Personal,
+}
+
+/// Whom an answer is stored for.
 #[derive(Clone)]
 pub(crate) enum Owner {
-    /// Nobody is asked for who they are.
-    Everyone,
-    /// This request came from nobody in particular.
-    Nobody,
+    /// No principal is configured.
+    Unpartitioned,
+    /// The request has no principal.
+    Anonymous,
     Principal(Box<[u8]>),
 }
 
 impl Owner {
     pub(crate) const fn sharing(&self) -> Sharing {
         match self {
-            Self::Everyone | Self::Nobody => Sharing::Shared,
+            Self::Unpartitioned | Self::Anonymous => Sharing::Shared,
             Self::Principal(_) => Sharing::Personal,
         }
     }
 
-    /// Appends it to a key. Whether there is a node for it.
+    /// Appends the owner to a key. Returns whether it has a node of its own.
     pub(crate) fn add_to(&self, key: &mut Vec<u8>) -> bool {
         match self {
-            Self::Everyone => return false,
-            Self::Nobody => push(key, b'e', &[]),
+            Self::Unpartitioned => return false,
+            Self::Anonymous => push(key, b'e', &[]),
             Self::Principal(principal) => push(key, b'p', principal),
         }
         true
@@ -54,8 +62,8 @@ impl Owner {
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Everyone => "Everyone",
-            Self::Nobody => "Nobody",
+            Self::Unpartitioned => "Everyone",
+            Self::Anonymous => "Nobody",
             Self::Principal(_) => "Principal(..)",
         })
     }

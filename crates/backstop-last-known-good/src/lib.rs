@@ -2,18 +2,18 @@
 //!
 //! # Why
 //!
-//! Yesterday's prices, clearly marked, are better than an error page. Around a service stands this layer, which copies its
-//! good answers aside as they stream to the caller. When the service fails, a chain asks the layer's handle for the last
-//! one it knew: it comes as `stale`, with its true age.
+//! Yesterday's prices, clearly marked, are better than an error page. This layer stands around a service and copies its good
+//! answers into a store while they stream to the caller. When the service fails, a fallback chain asks the layer's handle for
+//! the last good answer. The handle returns it as `stale`, with its true age.
 //!
-//! Storing what one caller was told, to tell it another, is how caches leak. So the rules of HTTP caching decide what may
-//! be stored and for whom ([RFC 9111](https://www.rfc-editor.org/rfc/rfc9111)), and how stale it may be served ([RFC
-//! 5861](https://www.rfc-editor.org/rfc/rfc5861)); where they leave a choice, this layer stores less.
+//! A cache that gives one caller's answer to another leaks data. The rules of HTTP caching decide what may be stored and who
+//! may get it ([RFC 9111](https://www.rfc-editor.org/rfc/rfc9111)), and how stale it may be ([RFC
+//! 5861](https://www.rfc-editor.org/rfc/rfc5861)). Where they leave a choice, this layer stores less.
 //!
-//! **When not to use it**: for what an old answer makes wrong rather than old (a balance before a payment, stock before an
-//! order, permissions, feature switches that guard something), and for anything personal without a
-//! [`principal`](LastKnownGoodBuilder::principal). Let such answers say `no-store`, or leave the layer out. It is no cache
-//! either: while the service is well, every request goes to it, unless you add a [`StaleWhileRevalidateLayer`].
+//! **When not to use it**: for answers that become wrong, not merely old: a balance before a payment, stock before an order,
+//! permissions, feature switches that guard something. Also for personal answers without a
+//! [`principal`](LastKnownGoodBuilder::principal). Send `no-store` with such answers, or leave the layer out. The layer is not
+//! a cache: while the service works, every request goes to it, unless you add a [`StaleWhileRevalidateLayer`].
 //!
 //! # Example
 //!
@@ -45,89 +45,88 @@
 //! # }
 //! ```
 //!
-//! For functions rather than services that speak HTTP there is [`LastKnownValues`].
+//! For functions rather than HTTP services there is [`LastKnownValues`].
 //!
-//! In a chain of `backstop-fallback` the handle is a provider, and its freshness needs no telling:
-//! `Provider::head(name!("cached"), move |head| known.answer(head)).only_reads()`, which tells the chain that a miss has
-//! processed nothing. Put the layer outermost around the primary, directly inside the fallback: a request must look the same
-//! to both, or nothing that is stored is found.
+//! In a chain of `backstop-fallback` the handle is a provider:
+//! `Provider::head(name!("cached"), move |head| known.answer(head)).only_reads()`. The answer carries its freshness, and
+//! `only_reads` tells the chain that a miss has processed nothing. Put the layer outermost around the primary, directly inside
+//! the fallback. Both must see the same request, or the handle finds nothing.
 //!
-//! # What is stored, and served
+//! # What is stored and served
 //!
-//! A *shared* answer is for whoever asks; a *personal* one, by [`principal`](LastKnownGoodBuilder::principal), for one
-//! principal alone. A store that knows no principals, and requests that have none, share.
+//! A *shared* answer is for every caller. A *personal* answer is for one [`principal`](LastKnownGoodBuilder::principal). If no
+//! principal is configured, or a request has none, its answers are shared.
 //!
 //! | rule | source |
 //! |---|---|
-//! | answers to `GET` are stored; they serve `HEAD`, too, with the length of the `GET`'s | RFC 9111 §3, RFC 9110 §8.6, §9.3.2 |
-//! | … with status 200, 203 or 204; only whole ones, as long as they said they would be, up to `max_body` | RFC 9111 §3, §3.3 |
-//! | … not if the request has content, which the key doesn't tell: by `Content-Length` or `Transfer-Encoding`, or by a body that holds anything or is still pending when the request comes (see [`has_content`](backstop_kit::has_content)) | RFC 9110 §9.3.1, RFC 9112 §6 |
-//! | … not if the request has `Range`, or the request or the answer `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
-//! | … not if the request's authority doesn't parse: userinfo, a port that is no number, several `Host` | RFC 9110 §4.2.4, §7.2, RFC 9112 §3.2 |
-//! | … not if they set cookies | ours: a cookie is meant for one caller, once |
-//! | … shared, not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
-//! | … shared, in answer to `Authorization`, `Cookie`, [what else looks like a credential](LastKnownGoodBuilder::credentials) or is configured as one, only if `public` | RFC 9111 §3.5, here also of `s-maxage` and `must-revalidate` |
-//! | … not if they, or a part that they are made of, were degraded or stale themselves: as reported in this process, while the body streams too, or told by `X-Data-Freshness` and `X-Fallback-Source`, in trailers too | ours |
-//! | … not in place of one that was made more than a second later, and may be served: a body may end late, and another cache answer with an older copy | RFC 9111 §4 |
-//! | fields about a connection are left out, trailers too | RFC 9111 §3.1 |
-//! | a `Cache-Control` of more than 1,024 bytes is `no-store`, a `Vary` of more is `*`; an answer whose `Connection` has more than 256 isn't stored | ours: nobody needs more |
-//! | what allows more is believed only where it is well formed: `max-age = 60` is `max-age=0`, and `public=1` nothing | RFC 9111 §5.2, §4.2.1 |
-//! | `no-cache`: not stored, since nothing is revalidated; so is `Pragma: no-cache` alone | RFC 9111 §5.2.2.4, §5.4 |
-//! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served while fresh only | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
-//! | `stale-if-error` of the answer: served so long after it was fresh; of the request: no longer than that | RFC 5861 §4 |
-//! | else: served up to the age of `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
-//! | dates are read as leniently as RFC 9110 §5.6.7 asks; an `Expires` that is none is one in the past | RFC 9111 §4.2, §5.3 |
-//! | the age is the greatest that `Age`, `Date` and the time it took allow, and goes on from there | RFC 9111 §4.2.3 |
-//! | the request's fields that `Vary` names must be the same, all values in order; never with `Vary: *` | RFC 9111 §4.1 |
-//! | without `Vary` too, the request must accept the answer's `Content-Encoding` and `Content-Language`, or have the same `Accept-Encoding` and `Accept-Language` as the one that it answers; without `Accept-Encoding` only what isn't coded is accepted | RFC 9110 §12.5.3, §12.5.4 |
-//! | `stale-while-revalidate`: served by a [`StaleWhileRevalidateLayer`] though the service is well | RFC 5861 §3 |
-//! | `no-cache` and `max-age` of a request don't matter: it was sent to the service, which failed | RFC 9111 §5.2.1: advisory |
+//! | answers to `GET` are stored; they also serve `HEAD`, with the length of the `GET`'s body | RFC 9111 §3, RFC 9110 §8.6, §9.3.2 |
+//! | … with status 200, 203 or 204, if the whole body arrived, as long as announced, up to `max_body` | RFC 9111 §3, §3.3 |
+//! | … not if the request has content, since the key doesn't cover it: a `Content-Length` or `Transfer-Encoding`, or a body that holds bytes or is still pending when the request arrives (see [`has_content`](backstop_kit::has_content)) | RFC 9110 §9.3.1, RFC 9112 §6 |
+//! | … not if the request has `Range`, or the request or the answer has `no-store`, in any spelling | RFC 9111 §5.2.1.5, §5.2.2.5 |
+//! | … not if the request's authority doesn't parse: userinfo, a port that isn't a number, several `Host` | RFC 9110 §4.2.4, §7.2, RFC 9112 §3.2 |
+//! | … not if they set cookies | ours: a cookie is for one caller, once |
+//! | … shared: not if they are `private`, even for some fields only | RFC 9111 §5.2.2.7 |
+//! | … shared: if the request has `Authorization`, `Cookie`, [another field that looks like a credential](LastKnownGoodBuilder::credentials) or one that is configured as such, only if the answer is `public` | RFC 9111 §3.5, here also for `s-maxage` and `must-revalidate` |
+//! | … not if they or a part of them were degraded or stale: reported in this process, also while the body streams, or labelled by `X-Data-Freshness` and `X-Fallback-Source`, also in trailers | ours |
+//! | … not if the stored answer was made more than a second later and may be served: a body may end late, and an upstream cache may return an older copy | RFC 9111 §4 |
+//! | fields about a connection are left out, and so are trailers | RFC 9111 §3.1 |
+//! | a `Cache-Control` of more than 1,024 bytes counts as `no-store`, a longer `Vary` as `*`; an answer with more than 256 bytes of `Connection` isn't stored | ours: nobody needs more |
+//! | directives that allow more count only if they are well formed: `max-age = 60` counts as `max-age=0`, and `public=1` as nothing | RFC 9111 §5.2, §4.2.1 |
+//! | `no-cache`: not stored, since nothing is revalidated; the same for `Pragma: no-cache` without `Cache-Control` | RFC 9111 §5.2.2.4, §5.4 |
+//! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served only while fresh | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
+//! | `stale-if-error` of the answer: served for that long after it was fresh; of the request: no longer than that | RFC 5861 §4 |
+//! | otherwise: served up to the age `max_stale`, which bounds all of the above | RFC 9111 §4.2.4: by configuration |
+//! | dates are parsed as leniently as RFC 9110 §5.6.7 asks; an invalid `Expires` counts as a date in the past | RFC 9111 §4.2, §5.3 |
+//! | the age is the greatest that `Age`, `Date` and the response time allow, and grows from there | RFC 9111 §4.2.3 |
+//! | the request fields that `Vary` names must match, all values in order; `Vary: *` never matches | RFC 9111 §4.1 |
+//! | also without `Vary`, the request must accept the answer's `Content-Encoding` and `Content-Language`, or have the same `Accept-Encoding` and `Accept-Language` as the original request; without `Accept-Encoding` only an answer without a coding is accepted | RFC 9110 §12.5.3, §12.5.4 |
+//! | `stale-while-revalidate`: served by a [`StaleWhileRevalidateLayer`] although the service works | RFC 5861 §3 |
+//! | `no-cache` and `max-age` of a request are ignored: the request was sent to the service, which failed | RFC 9111 §5.2.1: advisory |
 //!
-//! And forgotten:
+//! Stored answers are removed:
 //!
 //! | when | what | source |
 //! |---|---|---|
-//! | a method that isn't safe succeeds (2xx, 3xx) | all that is stored of its URI, and of `Location` and `Content-Location` on the same authority, for anybody | RFC 9111 §4.4 |
-//! | the service answers 404, 410 or 451 | the same variant, by every field that any stored answer of this target varies by (in every coding, if it varies by nothing else), for this principal, or shared: it is gone for whoever asks | RFC 9110 §15.5.5, §15.5.11; RFC 7725 |
-//! | … to a request with credentials and no principal | the same only if the answer is `public`, else nothing: it may be hidden from this caller alone | as RFC 9111 §3.5 |
-//! | 401, 403 | all variants of this principal's; nothing shared: it says who may not see it, and that may be a robot | RFC 9110 §15.5.2, §15.5.4 |
-//! | 3xx (but 304) | the same variant of this principal's; nothing shared: where one is sent often depends on the scheme, the session or the region of one caller | RFC 9110 §15.4 |
-//! | a good answer may no longer be stored, as it would be: `no-store`, `no-cache`, `private`, … | the same variant, for this principal, or shared; nothing shared by a request with credentials, unless the answer is `public` | ours |
-//! | a 304, or a good answer to HEAD, has another `ETag` or `Last-Modified`, or HEAD another `Content-Length` | the same variant | RFC 9111 §4.3.4, §4.3.5 |
-//! | an answer from before any of these ends only after it | that isn't stored, in the process that saw them. It remembers the last 4,096 URIs at least; while more than that change, an answer to any is taken for one of them | ours |
+//! | an unsafe method succeeds (2xx, 3xx) | everything stored for its URI, and for `Location` and `Content-Location` on the same authority, for all callers | RFC 9111 §4.4 |
+//! | the service answers 404, 410 or 451 | the same variant, by all fields that any stored answer of this target varies by (in every coding, if they vary by nothing else), for this principal, or shared: it is gone for everybody | RFC 9110 §15.5.5, §15.5.11; RFC 7725 |
+//! | … to a request with credentials and no principal | the same, but only if the answer is `public`: it may be hidden from this caller alone | as RFC 9111 §3.5 |
+//! | 401, 403 | all variants of this principal; nothing shared: the status says who may not see the answer, and that may be a robot | RFC 9110 §15.5.2, §15.5.4 |
+//! | 3xx (except 304) | the same variant of this principal; nothing shared: a redirect often depends on one caller's scheme, session or region | RFC 9110 §15.4 |
+//! | a good answer may no longer be stored the same way: `no-store`, `no-cache`, `private`, … | the same variant, for this principal, or shared; a request with credentials removes nothing shared unless the answer is `public` | ours |
+//! | a 304, or a good answer to HEAD, has another `ETag` or `Last-Modified`, or HEAD has another `Content-Length` | the same variant | RFC 9111 §4.3.4, §4.3.5 |
+//! | an answer that began before one of these removals ends after it | that answer isn't stored by the process that saw the removal. It remembers the last 4,096 URIs at least; if more change meanwhile, an answer for any URI counts as removed | ours |
 //!
-//! And updated: a 304 whose request has the validator of what is stored as its condition, and an answer to HEAD with the same
-//! `ETag` or `Last-Modified`, show that it is still good. Its fields are replaced by those that they have, and its age begins
-//! anew (RFC 9111 §3.2, §4.3.4, §4.3.5). A 304 about another answer changes nothing.
+//! Stored answers are updated by a 304 if the request's condition has the validator of the stored answer, and by an answer to
+//! HEAD with the same `ETag` or `Last-Modified`. Its fields replace the stored ones, and the age starts again (RFC 9111 §3.2,
+//! §4.3.4, §4.3.5). A 304 about another answer changes nothing.
 //!
-//! What is degraded or stale itself updates nothing, and withdraws nothing but by its status: what is gone is gone.
+//! A degraded or stale answer updates nothing. It removes something only by its status.
 //!
-//! A store that fails to forget is remembered: this process then serves nothing that was made before.
+//! If the store fails to remove an answer, this process remembers that, and serves nothing that was made before.
 //!
-//! Both are known to this process alone. Where several share a store, one of them may store an answer from before a write
-//! that another one saw, and serve what another one failed to remove, up to `max_stale`: what may never outlive a write says
-//! so by `no-store`, or by `must-revalidate` with a short `max-age`. Their clocks should agree: an age is wrong by as much as
-//! they don't, and what was made more than 10 s ahead of a process's own clock isn't served by it.
+//! Removals are known to one process only. If several processes share a store, one may store an answer that began before a
+//! write another process saw, and serve what another one failed to remove, up to `max_stale`. An answer that must never
+//! outlive a write says `no-store`, or `must-revalidate` with a short `max-age`. Their clocks should agree: ages are wrong by
+//! the difference. An answer made more than 10 s ahead of a process's own clock isn't served by it.
 //!
-//! A URI is known by its authority, path and query; `http` and `https` of one authority are the same. The authority is that
-//! of the request's target (or `:authority`), and that of `Host`: where they differ, which of them the service goes by isn't
-//! known, so both count. It is normalised (RFC 3986 §6.2): a host in lower case, an IPv6 address in one form, a port without
-//! leading zeros, none that is empty or its scheme's own. The scheme of `GET /path` isn't known, so a `Host` with `:80` or
-//! `:443` is stored apart from one without, and a write forgets all three. Up to 64 variants by `Vary` are kept of each URI,
-//! for each principal.
+//! A URI is its authority, path and query; `http` and `https` of one authority are the same. The authority comes from the
+//! request target (or `:authority`) and from `Host`. If they differ, both become part of the key, since the layer doesn't know
+//! which one the service uses. The authority is normalised (RFC 3986 §6.2): the host in lower case, an IPv6 address in one
+//! form, a port without leading zeros, and no port if it is empty or the scheme's default. The scheme of `GET /path` is
+//! unknown, so `Host` with `:80` or `:443` has a key of its own, and a write removes all three. Up to 64 variants by `Vary` are
+//! kept for each URI and principal.
 //!
-//! So **one layer is for one space of URIs**, each with a name of its own where they share a store. Of one layer around two
-//! services that are sent the path alone, each is answered with what the other said of the same path; so are routers that
-//! axum nests, since inside of `nest("/a", …)` the URI begins after `/a`. Put one layer around all of the app instead, or
-//! another around each.
+//! **Use one layer for one space of URIs**, and give each a name of its own if they share a store. If one layer stands around
+//! two services that see only the path, each gets the other's answers for the same path. The same happens with nested axum
+//! routers: inside `nest("/a", …)` the URI starts after `/a`. Put one layer around the whole app, or a layer of its own around
+//! each.
 //!
-//! Whatever else of a request an answer depends on, it must name in `Vary`: a service that heeds `X-Forwarded-Host` without
-//! saying so lets a caller choose what others are served. And a body that is ended by the close of its HTTP/1 connection
-//! can't be told from one that broke off.
+//! Whatever else an answer depends on, it must name in `Vary`. A service that uses `X-Forwarded-Host` without saying so lets
+//! one caller choose what others get. A body that ends with the close of its HTTP/1 connection can't be told from a truncated
+//! one.
 //!
-//! The answer itself is what was stored: status, fields in order, its own `Date`, `Cache-Control` and validators. `Age` is
-//! added. What a cache below makes of that, RFC 9111 tells; `backstop-degradation-header` writes the same age, and the
-//! label.
+//! The served answer is the stored one: status, fields in order, its own `Date`, `Cache-Control` and validators, plus `Age`.
+//! RFC 9111 says what a cache downstream makes of it. `backstop-degradation-header` writes the same age, and the label.
 //!
 //! # Knobs
 //!
@@ -135,8 +134,8 @@
 //! |---|---|---|
 //! | [`max_stale`](LastKnownGoodBuilder::max_stale) | 24 h | 1 s to 365 days |
 //! | [`max_body`](LastKnownGoodBuilder::max_body) | 256 KiB | 0 to 1 GiB, less than `max_bytes` |
-//! | [`principal`](LastKnownGoodBuilder::principal) | none: everything is shared | a closure |
-//! | [`credentials`](LastKnownGoodBuilder::credentials) | what looks like one | more of them |
+//! | [`principal`](LastKnownGoodBuilder::principal) | none: every answer is shared | a closure |
+//! | [`credentials`](LastKnownGoodBuilder::credentials) | fields that look like credentials | further fields |
 //! | [`max_bytes`](LastKnownGoodBuilder::max_bytes) | 64 MiB | 1 to 1 TiB |
 //! | [`max_entries`](LastKnownGoodBuilder::max_entries) | 65,536 | 1 to `max_bytes` |
 //! | [`store`](LastKnownGoodBuilder::store) | [`MokaStore`], in memory | any [`Store`] |
@@ -144,62 +143,62 @@
 //!
 //! # Stores
 //!
-//! A [`Store`] keeps bytes under keys; what the bytes mean is versioned, and what can't be read is a miss. A store that
-//! fails, or takes longer than `store_timeout`, is a miss too. The first failure is a warning in the log, see
-//! [Telemetry](#telemetry).
+//! A [`Store`] keeps bytes under keys. The format of the bytes is versioned; bytes that don't parse are a miss. A store that
+//! fails, or takes longer than `store_timeout`, is a miss too. The first failure is a warning, see [Telemetry](#telemetry).
 //!
-//! Nothing is spawned. A body streams on piece by piece, without delay; where the store isn't ready at once, the last piece
-//! waits until the answer is stored, at most `store_timeout`, and not beyond the request's deadline. An answer after which
-//! something is forgotten waits as long; a 304, or an answer to HEAD, at most twice as long: what is stored is looked for
+//! The layer spawns nothing. A body streams on piece by piece, without delay. If the store isn't ready at once, the last piece
+//! waits until the answer is stored: at most `store_timeout`, and not beyond the request's deadline. An answer that removes
+//! something waits as long. A 304, or an answer to HEAD, waits at most twice as long, because it looks up the stored answer
 //! first.
 //!
 //! # Cost
 //!
-//! A request of another safe method costs nothing; one that isn't safe allocates when it succeeds. A `GET` that may be stored is copied
-//! as it streams, into one buffer; its key and its request's fields are kept flat until then, as `Vary` may name any of them. A `GET`
-//! whose request says that it may not be stored, and a HEAD, are kept so too, and not copied.
+//! Requests with other safe methods cost nothing. Requests with unsafe methods allocate when they succeed. For a `GET` whose
+//! answer may be stored, the answer is copied into one buffer while it streams. Its key and its request's fields are kept in
+//! one buffer each until then, since `Vary` may name any field. A `HEAD`, and a `GET` whose request forbids storing, keep the
+//! same and copy nothing.
 //!
 //! # Cancellation
 //!
-//! Dropping the future or the body stores nothing. Dropping either while the store is at work leaves the answer stored whole
-//! or not at all, and what was to be forgotten isn't served.
+//! Dropping the future or the body stores nothing. If either is dropped while the store is at work, the answer is stored
+//! completely or not at all, and an answer that was to be removed isn't served.
 //!
 //! # Telemetry
 //!
-//! Each decision is one `tracing` event, target `backstop::last_known_good`, with the field `name`; nothing of a request is
-//! in it.
+//! Each decision is one `tracing` event with the target `backstop::last_known_good` and the field `name`. Events contain
+//! nothing of a request.
 //!
 //! | event | level | fields |
 //! |---|---|---|
 //! | an answer was stored | `DEBUG` | `body_bytes` |
 //! | an answer isn't stored | `DEBUG` | `reason` |
 //! | what was stored is removed | `DEBUG` | `reason` |
-//! | what is stored is updated | `DEBUG` | `body_bytes` |
+//! | what was stored is updated | `DEBUG` | `body_bytes` |
 //! | a stored answer is served | `DEBUG` | `age`, in seconds |
 //! | no stored answer is served | `DEBUG` | `reason` |
 //! | a request passes by what is stored | `DEBUG` | `reason`: `upgrade` |
-//! | the store fails | `WARN` at the first failure, `DEBUG` at those after it | `operation`, `trouble` |
+//! | the store fails | `WARN` at the first failure, `DEBUG` at later ones | `operation`, `error` |
 //! | the store works again, 1 min after its last failure | `INFO` | |
 //!
-//! With the feature `metrics`, `stale_served_total{name}` counts the answers that were served, and
-//! `stale_store_total{name,result}` what became of each answer that was seen. `result` is the `reason` of the event:
+//! With the feature `metrics`, `stale_served_total{name}` counts the answers served from the store, and
+//! `stale_store_total{name,result}` counts what happened to each answer the layer saw. `result` is the `reason` of the event:
 //!
-//! | `result` | why |
+//! | `result` | meaning |
 //! |---|---|
-//! | `stored`, `updated` | it was stored; what is stored was updated |
-//! | `content`, `range`, `request-no-store`, `method` | the request has content, `Range` or `no-store`, or isn't `GET` |
-//! | `status` | its status says nothing of what is stored |
+//! | `stored`, `updated` | the answer was stored; the stored answer was updated |
+//! | `content`, `range`, `request-no-store`, `method` | the request has content, `Range` or `no-store`, or isn't a `GET` |
+//! | `status` | the status says nothing about the stored answer |
 //! | `host` | the request's authority doesn't parse |
 //! | `credentials` | the request has credentials, and the answer isn't `public` |
-//! | `degraded` | it, or a part of it, is degraded or stale |
-//! | `set-cookie` | it sets a cookie |
-//! | `no-store`, `no-cache`, `private`, `vary`, `never-stale` | it says that it may not be stored, or not be served when it would be; `vary` also: by too much |
+//! | `degraded` | the answer, or a part of it, is degraded or stale |
+//! | `set-cookie` | the answer sets a cookie |
+//! | `no-store`, `no-cache`, `private`, `vary`, `never-stale` | the answer may not be stored, or not be served stale; `vary` also: it varies by too many fields |
 //! | `gone`, `forbidden`, `moved` | 404, 410, 451; 401, 403 to a principal; 3xx to a principal |
-//! | `changed` | what is stored isn't what the service would answer now |
-//! | `length`, `too-long`, `head`, `incomplete` | its `Content-Length` can't be read; its body is too long; the fields of it or its request are too large; its body broke off, or wasn't read to its end |
-//! | `older`, `too-old` | what is stored was made later; it was too old once it was read |
-//! | `removed` | what it would replace was removed meanwhile |
-//! | `write`, `asked` | a write, or the handle, removed what is stored |
+//! | `changed` | the service would now answer something else |
+//! | `length`, `too-long`, `head`, `incomplete` | `Content-Length` doesn't parse; the body is too long; the fields of the request or the answer are too large; the body broke off, or wasn't read to its end |
+//! | `older`, `too-old` | the stored answer was made later; the answer was too old when its body ended |
+//! | `removed` | the answer it would replace was removed meanwhile |
+//! | `write`, `asked` | a write, or the handle, removed the stored answer |
 //! | `store-failed` | the store failed to store or to remove |
 //!
 //! # Features
@@ -214,10 +213,13 @@
 
 mod age;
 mod body;
+mod body_copy;
 mod cache_control;
 mod config;
 mod credentials;
 mod entry;
+mod entry_store;
+mod exchange;
 mod fields;
 mod future;
 mod handle;
@@ -226,21 +228,21 @@ mod key;
 mod layer;
 mod moka_store;
 mod negotiation;
+mod not_stored;
 mod outage;
 mod quality;
 mod removals;
 mod revalidate;
 mod rules;
 mod service;
-mod shelf;
+mod shared;
 mod store;
+mod store_failure;
 mod target;
 mod telemetry;
-mod trouble;
 mod validation;
 mod values;
 mod vary;
-mod watch;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -251,12 +253,13 @@ pub use backstop_kit::{Answer, WrapBody};
 
 pub use config::{LastKnownGoodBuilder, LastKnownGoodConfig};
 pub use future::LastKnownGoodFuture;
-pub use handle::{LastKnownGoodHandle, NotStored};
+pub use handle::LastKnownGoodHandle;
 pub use layer::LastKnownGoodLayer;
 pub use moka_store::MokaStore;
+pub use not_stored::NotStored;
 pub use revalidate::{
     Refresh, StaleWhileRevalidate, StaleWhileRevalidateBuilder, StaleWhileRevalidateFuture, StaleWhileRevalidateLayer,
 };
 pub use service::LastKnownGood;
 pub use store::{Store, StoreError};
-pub use values::{KeepValue, LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig};
+pub use values::{LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig, RememberResult};

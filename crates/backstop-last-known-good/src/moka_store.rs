@@ -12,9 +12,9 @@ pub(crate) const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub(crate) const DEFAULT_MAX_ENTRIES: u64 = 65_536;
 const LARGEST_MAX: u64 = 1 << 40;
 
-/// Stores in memory, by the crate `moka`: bounded in bytes and in number, shared by all threads, and at once. The default.
+/// The default store, in memory, based on the crate `moka`. It is bounded in bytes and entries, and always ready.
 ///
-/// When it is full, what nobody has stored or asked for in the longest time makes room. Clones share what is stored.
+/// When it is full, the least recently used entries are evicted. Clones share their entries.
 #[derive(Clone)]
 pub struct MokaStore {
     cache: Cache<Bytes, Record>,
@@ -30,12 +30,11 @@ struct Record {
 impl MokaStore {
     /// Holds at most `max_bytes` (keys and values) and `max_entries`.
     ///
-    /// Each entry counts as at least `max_bytes / max_entries`, which bounds their number. For each answer, its URI has an
-    /// entry too, and where there are principals, each principal under it.
+    /// Each entry counts as at least `max_bytes / max_entries` bytes, which bounds their number. Each URI of an answer has an
+    /// entry too, and so has each principal of a URI.
     ///
     /// # Errors
-    /// [`ConfigError`] for `max_bytes` and `max_entries` where they aren't 1 to 2^40, or there is less than a byte for each
-    /// entry.
+    /// [`ConfigError`] if `max_bytes` isn't 1 to 2^40, or `max_entries` isn't 1 to `max_bytes`.
     pub fn new(max_bytes: u64, max_entries: u64) -> Result<Self, ConfigError> {
         if !(1..=LARGEST_MAX).contains(&max_bytes) {
             return Err(ConfigError::new("max_bytes", max_bytes.to_string(), "1 to 1099511627776 (1 TiB)"));
@@ -46,46 +45,46 @@ impl MokaStore {
         Ok(Self::within(max_bytes, max_entries))
     }
 
-    /// Neither of them zero.
+    /// Both are above 0.
     pub(crate) fn within(max_bytes: u64, max_entries: u64) -> Self {
         let least = u32::try_from(max_bytes.div_ceil(max_entries)).unwrap_or(u32::MAX);
         let weigh = move |key: &Bytes, record: &Record| {
             u32::try_from(key.len() + record.value.len()).unwrap_or(u32::MAX).max(least)
         };
-        // What is the newest is the best to have. By moka's own policy only what is read is popular enough to come in, and
-        // while the service is well nobody reads an answer, but all read what leads to one.
+        // The newest answers are the best. moka's default policy admits only entries that are read often, but while the
+        // service works nobody reads answers, only the nodes that lead to them.
         let cache = Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(max_bytes);
         let cache = cache.weigher(weigh).expire_after(ByRecord).build();
         Self { cache, max_bytes }
     }
 
-    /// How many entries there are: answers, and what leads to them.
+    /// The number of entries: answers, and the nodes that lead to them.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the store is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many bytes the entries count as.
+    /// The size of the entries in bytes, as they are counted.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.weighted_size()
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub fn clear(&self) {
         self.cache.invalidate_all();
     }
 }
 
-/// What is too old isn't served in any case: this only gives the memory back.
+/// Only frees memory: an answer that is too old isn't served anyway.
 struct ByRecord;
 
 #[expect(clippy::disallowed_types, reason = "moka has a clock of its own")]

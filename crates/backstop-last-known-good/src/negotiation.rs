@@ -1,27 +1,27 @@
 //! Whether a request accepts the content coding and the language of a stored answer (RFC 9110 §12.5.3, §12.5.4).
 //!
-//! Servers that negotiate should say so by `Vary`. Some don't, so what is stored is checked anyway.
+//! Servers that negotiate should send `Vary`. Some don't, so this is checked anyway.
 //!
-//! Each field is read in linear time. A quality that can't be read counts as 0, and so does each answer with more codings
-//! or languages than anybody sends.
+//! Each field is parsed in linear time. An invalid quality counts as 0. An answer with more than [`MAX_MEMBERS`] codings isn't
+//! accepted, and of its languages only that many are read.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE},
 };
 
-use crate::{fields, headers::IndexedHeaders, vary::Selectors};
+use crate::{fields, headers::IndexedHeaders, vary::SelectingFields};
 
-/// The most codings or languages of one answer.
-const MOST_MEMBERS: usize = 8;
+/// The number of codings or languages of one answer that are read.
+const MAX_MEMBERS: usize = 8;
 
-/// The fields of a request by which its answer may have been negotiated, though its `Vary` may not say so.
-pub(crate) fn negotiators(headers: &IndexedHeaders<'_>) -> Selectors {
-    selectors(headers.contains(&CONTENT_ENCODING), headers.contains(&CONTENT_LANGUAGE))
+/// The request fields by which an answer may have been negotiated, even if its `Vary` doesn't name them.
+pub(crate) fn negotiation_fields(headers: &IndexedHeaders<'_>) -> SelectingFields {
+    selecting(headers.contains(&CONTENT_ENCODING), headers.contains(&CONTENT_LANGUAGE))
 }
 
-fn selectors(coding: bool, language: bool) -> Selectors {
-    let mut names = Selectors::default();
+fn selecting(coding: bool, language: bool) -> SelectingFields {
+    let mut names = SelectingFields::default();
     for (is_there, name) in [(coding, ACCEPT_ENCODING), (language, ACCEPT_LANGUAGE)] {
         if is_there {
             names.insert(name);
@@ -30,15 +30,15 @@ fn selectors(coding: bool, language: bool) -> Selectors {
     names
 }
 
-/// Whether an answer with this head, to a request that had `negotiated` in its [`negotiators`], may be given to a request of
-/// these fields.
+/// Whether an answer with this head may be served to a request with these fields. `negotiated` holds the original request's
+/// [`negotiation_fields`].
 ///
-/// A request that has the same in them always may: it gets what the server gave to one like it.
+/// A request with the same values is always served: the server gave this answer to the same preferences.
 pub(crate) fn accepts(head: &[u8], negotiated: &[u8], request: &[&HeaderMap]) -> bool {
     let all = |name| request.iter().flat_map(move |headers| headers.get_all(name)).map(HeaderValue::as_bytes);
     let encodings = || all(&ACCEPT_ENCODING);
     if negotiated.is_empty() {
-        // Most answers. Only a weight can refuse what isn't coded.
+        // Most answers. Only a weight can refuse an answer without a coding.
         return !encodings().any(|value| value.contains(&b';')) || accepts_coding(b"identity", encodings());
     }
     let values = |name: HeaderName| values(head, name);
@@ -50,20 +50,20 @@ pub(crate) fn accepts(head: &[u8], negotiated: &[u8], request: &[&HeaderMap]) ->
         return true;
     }
     let (mut codings, mut languages) = (codings, languages);
-    let names = selectors(codings.next().is_some(), languages.next().is_some());
-    names.select_from_maps(request) == negotiated
+    let names = selecting(codings.next().is_some(), languages.next().is_some());
+    names.variant_in_maps(request) == negotiated
 }
 
 fn values(head: &[u8], name: HeaderName) -> impl Iterator<Item = &[u8]> + Clone {
     fields::iter(head).filter(move |(field, _)| *field == name.as_str().as_bytes()).map(|(_, value)| value)
 }
 
-/// The members of a list that aren't empty.
+/// The non-empty members of a list.
 fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// What comes before the parameters of a member, and whether its quality isn't 0.
+/// A member without its parameters, and whether its quality is above 0.
 fn weighted(member: &[u8]) -> (&[u8], bool) {
     let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().unwrap_or_default();
@@ -91,8 +91,8 @@ fn is_above_zero(quality: &[u8]) -> bool {
     }
 }
 
-/// Whether all codings of an answer are accepted. Without `Accept-Encoding` only an answer that isn't coded is: such a
-/// request may be anything's, and who can't decode an answer has none (RFC 9110 §12.5.3 leaves the choice).
+/// Whether all codings of an answer are accepted. Without `Accept-Encoding` only an answer without a coding is, since the
+/// client may not be able to decode any (RFC 9110 §12.5.3 leaves the choice).
 fn accepts_codings<'a, I: Iterator<Item = &'a [u8]>>(
     codings: impl Iterator<Item = &'a [u8]>,
     accept: impl Fn() -> I,
@@ -101,7 +101,7 @@ fn accepts_codings<'a, I: Iterator<Item = &'a [u8]>>(
     for coding in codings {
         seen += 1;
         coded |= !coding.eq_ignore_ascii_case(b"identity");
-        if seen > MOST_MEMBERS || !accepts_coding(coding, accept()) {
+        if seen > MAX_MEMBERS || !accepts_coding(coding, accept()) {
             return false;
         }
     }
@@ -118,7 +118,7 @@ fn accepts_coding<'a>(coding: &'a [u8], accept: impl Iterator<Item = &'a [u8]>) 
         } else {
             continue;
         };
-        // Of several the strictest counts.
+        // The strictest of several counts.
         *said = Some(said.unwrap_or(true) && is_accepted);
     }
     named.or(any).unwrap_or(coding.eq_ignore_ascii_case(b"identity"))
@@ -136,14 +136,14 @@ fn canonical(coding: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether one of the languages of an answer is accepted: it is for all of their audiences (RFC 9110 §8.5). Without ranges in
-/// `Accept-Language` any is (§12.5.4).
+/// Whether one of an answer's languages is accepted: the answer is meant for the audiences of all of them (RFC 9110 §8.5).
+/// Without ranges in `Accept-Language` every language is accepted (§12.5.4).
 fn accepts_a_language<'a, I: Iterator<Item = &'a [u8]>>(
     languages: impl Iterator<Item = &'a [u8]>,
     accept: impl Fn() -> I,
 ) -> bool {
     let mut has_any = false;
-    for language in languages.take(MOST_MEMBERS) {
+    for language in languages.take(MAX_MEMBERS) {
         has_any = true;
         if accepts_language(language, accept()) {
             return true;
@@ -152,7 +152,7 @@ fn accepts_a_language<'a, I: Iterator<Item = &'a [u8]>>(
     !has_any
 }
 
-/// The range that fits best decides: by filtering (RFC 4647 §3.3.1), or else by lookup (§3.4), or else `*`.
+/// The best matching range decides: by filtering (RFC 4647 §3.3.1), otherwise by lookup (§3.4), otherwise `*`.
 fn accepts_language<'a>(language: &'a [u8], accept: impl Iterator<Item = &'a [u8]>) -> bool {
     let (mut has_ranges, mut best) = (false, None);
     for (range, is_accepted) in accept.flat_map(members).map(weighted) {
@@ -175,7 +175,7 @@ fn accepts_language<'a>(language: &'a [u8], accept: impl Iterator<Item = &'a [u8
     best.map_or(!has_ranges, |(_, is_accepted)| is_accepted)
 }
 
-/// Whether a language is this one, or one of its subtags.
+/// Whether a language is the range, or extends it by subtags.
 fn is_within(language: &[u8], range: &[u8]) -> bool {
     let Some((start, rest)) = language.split_at_checked(range.len()) else { return false };
     start.eq_ignore_ascii_case(range) && matches!(rest, [] | [b'-', ..])

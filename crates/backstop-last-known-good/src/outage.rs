@@ -1,4 +1,4 @@
-//! When a store begins to fail, and when it works again: two lines of log, however many calls fail in between.
+//! Detects the start and the end of a store outage, so that each is logged once, however many calls fail in between.
 
 use std::{
     sync::{
@@ -10,32 +10,32 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long a store must not have failed to count as working again: one that fails now and then is one outage.
+/// An outage ends after this long without a failure, so that a store that fails now and then has one outage.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Whether a store fails.
+/// Whether the store is in an outage.
 #[derive(Debug, Default)]
 pub(crate) struct Outage {
-    /// Written under the lock. Without an outage a call reads this alone.
-    runs: AtomicBool,
+    /// Written under the lock. Outside an outage, only this is read.
+    ongoing: AtomicBool,
     last_failure: Mutex<Option<Instant>>,
 }
 
 impl Outage {
-    /// The store failed. Whether that begins an outage.
+    /// Records a failure. Returns whether it starts an outage.
     pub(crate) fn failed(&self) -> bool {
         let mut last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
         *last_failure = Some(Instant::now());
-        !self.runs.swap(true, Relaxed)
+        !self.ongoing.swap(true, Relaxed)
     }
 
-    /// The store worked. Whether that ends an outage.
+    /// Records a success. Returns whether it ends an outage.
     pub(crate) fn worked(&self) -> bool {
-        if !self.runs.load(Relaxed) {
+        if !self.ongoing.load(Relaxed) {
             return false;
         }
         let last_failure = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        last_failure.is_none_or(|last| last.elapsed() >= QUIET) && self.runs.swap(false, Relaxed)
+        last_failure.is_none_or(|last| last.elapsed() >= QUIET) && self.ongoing.swap(false, Relaxed)
     }
 }
 

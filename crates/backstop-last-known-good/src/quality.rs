@@ -1,4 +1,4 @@
-//! How good an answer is, by what is said of it.
+//! Whether an answer is good or degraded, by reports and labels.
 
 use backstop_core::{
     Degradation, Freshness, Rejection, Scope, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, scope as reporting,
@@ -10,46 +10,45 @@ use crate::headers::IndexedHeaders;
 /// How good an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quality {
-    /// As good as its source can make it.
+    /// Fresh from its source.
     Good,
-    /// Made of less: stale, degraded, or no answer at all.
+    /// Stale, degraded, or a rejection.
     Degraded,
 }
 
 impl Quality {
-    /// By what was reported in this scope since this was asked last, which moves on to the scope around it.
+    /// By the reports in this scope since the last call. The reports are passed on to the outer scope.
     pub(crate) fn reported_in(scope: &mut Scope) -> Self {
         let reports = scope.take_reports();
-        let quality = if reports.iter().any(is_less) { Self::Degraded } else { Self::Good };
+        let quality = if reports.iter().any(is_degraded_record) { Self::Degraded } else { Self::Good };
         reporting::pass_on(reports);
         quality
     }
 
-    /// By its trailers.
-    pub(crate) fn told_by_trailers(trailers: &HeaderMap) -> Self {
-        if is_labelled_as_less(&IndexedHeaders::new(trailers)) { Self::Degraded } else { Self::Good }
+    /// By the labels in trailers.
+    pub(crate) fn of_trailers(trailers: &HeaderMap) -> Self {
+        if has_degraded_label(&IndexedHeaders::new(trailers)) { Self::Degraded } else { Self::Good }
     }
 
-    /// This, or less, by what the answer says of itself.
-    pub(crate) fn and_told_by(self, extensions: &Extensions, headers: &IndexedHeaders<'_>) -> Self {
-        let is_degraded = extensions.get().is_some_and(is_less)
+    /// The worse of `self` and what the response says about itself.
+    pub(crate) fn and_of_response(self, extensions: &Extensions, headers: &IndexedHeaders<'_>) -> Self {
+        let is_degraded = extensions.get().is_some_and(is_degraded_record)
             || extensions.get::<Rejection>().is_some()
-            || is_labelled_as_less(headers);
+            || has_degraded_label(headers);
         if is_degraded { Self::Degraded } else { self }
     }
 }
 
-fn is_less(record: &Degradation) -> bool {
+fn is_degraded_record(record: &Degradation) -> bool {
     record.freshness() != Freshness::Fresh
 }
 
-/// By the labels of a service further in, which come over the network. What is neither `fresh` nor readable is less, and so
-/// is what comes from elsewhere and doesn't say that it is as good.
-fn is_labelled_as_less<'a>(headers: &IndexedHeaders<'a>) -> bool {
+/// By the labels of an upstream service. Anything but `fresh` counts as degraded, and so does a source without a freshness.
+fn has_degraded_label<'a>(headers: &IndexedHeaders<'a>) -> bool {
     if !headers.contains(&X_DATA_FRESHNESS) {
         return headers.contains(&X_FALLBACK_SOURCE);
     }
     let mut labels = headers.get_all(&X_DATA_FRESHNESS).flat_map(|label| label.as_bytes().split(|byte| *byte == b','));
-    let word = |label: &'a [u8]| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    labels.any(|label| !word(label).eq_ignore_ascii_case(b"fresh"))
+    let token = |label: &'a [u8]| label.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    labels.any(|label| !token(label).eq_ignore_ascii_case(b"fresh"))
 }

@@ -1,7 +1,7 @@
-//! What may be stored, and up to which age it may be served.
+//! Decides what may be stored, and up to which age it may be served.
 //!
-//! All of it is decided when an answer comes, and what is decided is stored with it: serving it compares two numbers. The
-//! crate's docs have the rules as a table.
+//! Everything is decided when the response arrives, and the decision is stored with the answer: serving it only compares two
+//! numbers. The crate docs list the rules in a table.
 
 use std::time::Duration;
 
@@ -13,37 +13,29 @@ use http::{
 use http_body::Body;
 
 use crate::{
-    age::{Arrival, Moment, fresh_for, made_at},
+    age::{Arrival, Timestamp, created_at, fresh_for},
     cache_control::CacheControl,
     headers::IndexedHeaders,
+    key::Sharing,
     quality::Quality,
     vary,
 };
 
-/// Who may be given what is stored.
+/// What a request says about storing its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sharing {
-    /// Whoever asks.
-    Shared,
-    /// One principal alone.
-    Personal,
-}
-
-/// What of a request bears on whether its answer may be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// When, where its answer may be stored.
-    pub(crate) at: Moment,
+pub(crate) struct RequestPolicy {
+    /// When the request began, if its answer may be stored.
+    pub(crate) began_at: Timestamp,
     pub(crate) sharing: Sharing,
-    /// Why no answer to this request may be stored, as far as the request tells.
+    /// Why the request forbids storing its answer.
     pub(crate) refused: Option<&'static str>,
 }
 
-impl Asked {
-    pub(crate) fn by<B: Body + 'static>(
+impl RequestPolicy {
+    pub(crate) fn of<B: Body + 'static>(
         request: &mut Request<B>,
         sharing: Sharing,
-        now: impl FnOnce() -> Moment,
+        now: impl FnOnce() -> Timestamp,
     ) -> Self {
         let headers = request.headers();
         let is_get = *request.method() == Method::GET;
@@ -54,120 +46,118 @@ impl Asked {
         } else {
             (!is_get).then_some("method")
         };
-        // Most bodies know that they are empty.
-        if tells_of_content(headers) || !request.body().is_end_stream() && has_content(request) {
+        // Most empty bodies say so. Only the others are polled.
+        if announces_content(headers) || !request.body().is_end_stream() && has_content(request) {
             refused = Some(CONTENT);
         }
-        let mut asked = Self { at: Moment(0), sharing, refused };
-        if asked.validates() {
-            asked.at = now();
+        let mut policy = Self { began_at: Timestamp(0), sharing, refused };
+        if policy.validates() {
+            policy.began_at = now();
         }
-        asked
+        policy
     }
 
-    /// The same, of a GET: what is validated was one.
-    pub(crate) const fn regardless_of_method(&self) -> Self {
+    /// The same request as a GET: a stored answer, which this one may validate, answered a GET.
+    pub(crate) const fn as_get(&self) -> Self {
         Self { refused: None, ..*self }
     }
 
-    /// Whether its answer may tell whether what is stored is still good, though it may not be stored itself.
+    /// Whether the response may validate the stored answer, although it may not be stored itself.
     pub(crate) fn validates(&self) -> bool {
         matches!(self.refused, None | Some("method"))
     }
 }
 
-/// Why no answer to a request with content is stored, nor says anything about what is: the target alone doesn't tell what it
-/// answers.
+/// The answer to a request with content is neither stored nor does it affect stored answers, since the key doesn't cover the
+/// content.
 const CONTENT: &str = "content";
 
-/// Whether a request's fields say that it has content (RFC 9112 §6). Since HTTP/2 they need not, so its body is asked, too
-/// ([`has_content`]). A `Content-Type` alone is none.
+/// Whether a request's fields announce content (RFC 9112 §6). `Content-Type` alone doesn't. In HTTP/2 content needs no such
+/// field, so the body is checked too ([`has_content`]).
 ///
-/// On a GET content has no meaning (RFC 9110 §9.3.1), but there are services that heed it, so that the target alone doesn't
-/// tell what was asked for.
-pub(crate) fn tells_of_content(headers: &HeaderMap) -> bool {
+/// Content has no meaning on a GET (RFC 9110 §9.3.1), but some services use it.
+pub(crate) fn announces_content(headers: &HeaderMap) -> bool {
     let is_empty = |length: &HeaderValue| length.as_bytes() == b"0";
     headers.contains_key(TRANSFER_ENCODING) || !headers.get_all(CONTENT_LENGTH).iter().all(is_empty)
 }
 
-/// What is to be done about an answer.
+/// What to do with a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is stored, in place of what was.
-    Store(Terms, Arrival),
-    /// It isn't stored, and what was may not be served any more.
-    Forget(&'static str, Reach),
-    /// It isn't stored, and says nothing of what is.
-    Leave(&'static str),
+pub(crate) enum Decision {
+    /// Store it, in place of the stored answer.
+    Store(Lifetime, Arrival),
+    /// Don't store it, and remove the stored answer.
+    Remove(&'static str, Extent),
+    /// Don't store it, and keep the stored answer.
+    Ignore(&'static str),
 }
 
-/// How much an answer withdraws of what is stored for its owner.
+/// Which of an owner's stored answers are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// What its request selects.
+pub(crate) enum Extent {
+    /// The variant that the request selects.
     Variant,
     /// Every variant.
     All,
 }
 
-/// On which terms an answer is stored.
+/// When an answer was made, and up to which ages it may be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Terms {
-    pub(crate) made: Moment,
-    /// It is fresh up to this age, in seconds.
-    pub(crate) fresh: u32,
-    /// It may be served up to this age, in seconds.
-    pub(crate) until: u32,
-    /// It may be served while a newer one is fetched up to this age, in seconds.
+pub(crate) struct Lifetime {
+    pub(crate) created: Timestamp,
+    /// Fresh up to this age, in seconds.
+    pub(crate) fresh_until: u32,
+    /// Served up to this age, in seconds.
+    pub(crate) serve_until: u32,
+    /// Served while a newer answer is fetched, up to this age, in seconds.
     pub(crate) revalidate_until: u32,
 }
 
-/// Judges an answer. `names_caller` says whether the request has credentials. That and when the answer came are asked only
-/// where they matter.
-pub(crate) fn judge(
-    asked: &Asked,
+/// Decides about a response. `has_credentials`, and `answered`, which says when it arrived, are called only if they matter.
+pub(crate) fn decide(
+    policy: &RequestPolicy,
     status: StatusCode,
     headers: &IndexedHeaders<'_>,
     quality: Quality,
-    names_caller: impl Fn() -> bool,
+    has_credentials: impl Fn() -> bool,
     answered: impl FnOnce() -> Arrival,
     max_stale: u32,
-) -> Verdict {
-    if asked.refused == Some(CONTENT) {
-        return Verdict::Leave(CONTENT);
+) -> Decision {
+    if policy.refused == Some(CONTENT) {
+        return Decision::Ignore(CONTENT);
     }
     let control = CacheControl::of_response(headers);
-    // Who asks matters only where what is stored is for all.
-    let shared = asked.sharing == Sharing::Shared;
-    let is_for_caller_alone = || shared && !control.public && names_caller();
-    if let Some(verdict) = judge_status(status, shared, is_for_caller_alone) {
-        return verdict;
+    // Credentials matter only if stored answers are shared.
+    let shared = policy.sharing == Sharing::Shared;
+    let is_for_caller_only = || shared && !control.public && has_credentials();
+    if let Some(decision) = decide_by_status(status, shared, is_for_caller_only) {
+        return decision;
     }
-    if let Some(reason) = asked.refused {
-        return Verdict::Leave(reason);
+    if let Some(reason) = policy.refused {
+        return Decision::Ignore(reason);
     }
-    // Before all that such an answer says of caches: less than was asked for leaves with `no-store`, which says nothing of
-    // the good one, and just now is when that is needed.
+    // Before any directive of the response: a degraded answer carries `no-store`, but the stored answer is still good, and now
+    // is when it is needed.
     if quality == Quality::Degraded {
-        return Verdict::Leave("degraded");
+        return Decision::Ignore("degraded");
     }
-    if is_for_caller_alone() {
-        return Verdict::Leave("credentials");
+    if is_for_caller_only() {
+        return Decision::Ignore("credentials");
     }
     if control.no_store {
-        return Verdict::Forget("no-store", Reach::Variant);
+        return Decision::Remove("no-store", Extent::Variant);
     }
     if control.no_cache {
-        return Verdict::Forget("no-cache", Reach::Variant);
+        return Decision::Remove("no-cache", Extent::Variant);
     }
     if control.private && shared {
-        return Verdict::Forget("private", Reach::Variant);
+        return Decision::Remove("private", Extent::Variant);
     }
     if headers.contains(&SET_COOKIE) {
-        return Verdict::Leave("set-cookie");
+        return Decision::Ignore("set-cookie");
     }
     if vary::by_anything(headers) {
-        return Verdict::Forget("vary", Reach::Variant);
+        return Decision::Remove("vary", Extent::Variant);
     }
 
     let answered = answered();
@@ -180,50 +170,50 @@ pub(crate) fn judge(
     };
     let revalidating = control.stale_while_revalidate.filter(|_| !never_stale);
     let until = bound.min(max_stale);
-    let terms = Terms {
-        made: made_at(headers, asked.at, answered),
-        fresh,
-        until,
+    let lifetime = Lifetime {
+        created: created_at(headers, policy.began_at, answered),
+        fresh_until: fresh,
+        serve_until: until,
         revalidate_until: revalidating.map_or(0, |longer| fresh.saturating_add(longer)).min(until),
     };
-    if terms.left(answered.at).is_none() {
-        Verdict::Forget("never-stale", Reach::Variant)
+    if lifetime.left(answered.at).is_none() {
+        Decision::Remove("never-stale", Extent::Variant)
     } else {
-        Verdict::Store(terms, answered)
+        Decision::Store(lifetime, answered)
     }
 }
 
-/// What a status says by itself, but for those of answers that may be stored.
+/// What a status alone decides. `None` for those whose answers may be stored.
 ///
-/// One caller must not take from all what is stored for all. So that is withdrawn only by what is said to anybody: that it is
-/// gone. A refusal is about who asks, and a redirection often about how: by which scheme, from where, logged in or not.
-fn judge_status(status: StatusCode, shared: bool, is_for_caller_alone: impl Fn() -> bool) -> Option<Verdict> {
+/// One caller must not remove what all others share. So only a status that is the same for everybody removes a shared answer:
+/// the resource is gone. A refusal depends on the caller, and a redirect often on the scheme, the region or the session.
+fn decide_by_status(status: StatusCode, shared: bool, is_for_caller_only: impl Fn() -> bool) -> Option<Decision> {
     match status.as_u16() {
         200 | 203 | 204 => None,
-        // What one caller isn't shown may be hidden from that caller alone.
-        404 | 410 | 451 if is_for_caller_alone() => Some(Verdict::Leave("credentials")),
-        404 | 410 | 451 => Some(Verdict::Forget("gone", Reach::Variant)),
-        // Not for this principal (any more), in any variant.
-        401 | 403 if !shared => Some(Verdict::Forget("forbidden", Reach::All)),
-        300..=303 | 305..=308 if !shared => Some(Verdict::Forget("moved", Reach::Variant)),
-        // Failures, parts, and what is about this one request.
-        _ => Some(Verdict::Leave("status")),
+        // It may be hidden from this caller alone.
+        404 | 410 | 451 if is_for_caller_only() => Some(Decision::Ignore("credentials")),
+        404 | 410 | 451 => Some(Decision::Remove("gone", Extent::Variant)),
+        // This principal may not see any variant.
+        401 | 403 if !shared => Some(Decision::Remove("forbidden", Extent::All)),
+        300..=303 | 305..=308 if !shared => Some(Decision::Remove("moved", Extent::Variant)),
+        // Failures, partial content, and statuses about this one request.
+        _ => Some(Decision::Ignore("status")),
     }
 }
 
-/// So far the clocks of processes with the same store are believed to differ.
-const SKEW: Duration = Duration::from_secs(10);
+/// Clocks of processes that share a store may differ by this much.
+const MAX_SKEW: Duration = Duration::from_secs(10);
 
-impl Terms {
-    /// Whether it was made by a clock so far ahead of ours that its age can't be told.
-    pub(crate) fn are_ahead(&self, now: Moment) -> bool {
-        self.made.since(now) > SKEW
+impl Lifetime {
+    /// Whether the answer was made by a clock too far ahead of ours to know its age.
+    pub(crate) fn is_ahead(&self, now: Timestamp) -> bool {
+        self.created.since(now) > MAX_SKEW
     }
 
-    /// How much longer it may be served.
-    pub(crate) fn left(&self, now: Moment) -> Option<Duration> {
-        let until = Duration::from_secs(self.until.into());
-        until.checked_sub(now.since(self.made)).filter(|left| !left.is_zero())
+    /// How much longer the answer may be served.
+    pub(crate) fn left(&self, now: Timestamp) -> Option<Duration> {
+        let until = Duration::from_secs(self.serve_until.into());
+        until.checked_sub(now.since(self.created)).filter(|left| !left.is_zero())
     }
 }
 

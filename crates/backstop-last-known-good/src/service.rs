@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{LastKnownGoodFuture, MokaStore, Store, layer::Shared, watch::Watch};
+use crate::{LastKnownGoodFuture, MokaStore, Store, exchange::Exchange, shared::Shared};
 
 /// The service that [`LastKnownGoodLayer`](crate::LastKnownGoodLayer) makes.
 pub struct LastKnownGood<S, St = MokaStore> {
@@ -56,11 +56,11 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (watch, request) = Watch::of(request, &self.shared);
+        let (exchange, request) = Exchange::of(request, &self.shared);
         let call = || proof::pass_through(|| self.inner.call(request));
-        match watch {
-            None => LastKnownGoodFuture::unwatched(call()),
-            Some(watch) => LastKnownGoodFuture::watched(call, watch, Arc::clone(&self.shared)),
+        match exchange {
+            None => LastKnownGoodFuture::bypass(call()),
+            Some(exchange) => LastKnownGoodFuture::observe(call, exchange, Arc::clone(&self.shared)),
         }
     }
 }

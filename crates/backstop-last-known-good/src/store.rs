@@ -1,21 +1,19 @@
-//! Where answers are stored.
+//! The trait of stores.
 
 use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 
-/// Why a store could not do what it was asked. Its text is written to the log, so it must hold no key and no value.
+/// A store's error. Its text is logged, so it must not contain keys or values.
 pub type StoreError = Box<dyn Error + Send + Sync>;
 
-/// A place to store bytes under keys: [`MokaStore`](crate::MokaStore) in memory, or a store of your own, outside of the
-/// process.
+/// Stores bytes under keys: [`MokaStore`](crate::MokaStore) in memory, or your own store outside the process.
 ///
-/// The layer asks little of it, and believes nothing. A store that fails, takes longer than
-/// [`store_timeout`](crate::LastKnownGoodBuilder::store_timeout), loses what it was given, or gives back something else, is
-/// a miss and an event in the log, never an error. It may forget anything at any time. What it may not do is give one key's
-/// value for another.
+/// The layer tolerates a store that fails, takes longer than
+/// [`store_timeout`](crate::LastKnownGoodBuilder::store_timeout), loses entries at any time, or returns malformed bytes. Each
+/// of these is a miss and an event, never an error. A store must not return the value of another key.
 ///
-/// Keys and values hold what your users asked for and were given: keep them as safe as you keep that.
+/// Keys and values contain your users' requests and answers. Protect them as you protect those.
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Mutex, time::Duration};
@@ -23,7 +21,7 @@ pub type StoreError = Box<dyn Error + Send + Sync>;
 /// use backstop_last_known_good::{Store, StoreError};
 /// use bytes::Bytes;
 ///
-/// /// Never forgets, so it is for tests alone.
+/// /// Never evicts, so it is for tests only.
 /// #[derive(Default)]
 /// struct Map(Mutex<HashMap<Vec<u8>, Bytes>>);
 ///
@@ -45,23 +43,23 @@ pub type StoreError = Box<dyn Error + Send + Sync>;
 /// ```
 ///
 /// # Cancellation
-/// Each future may be dropped at any time. What was asked for may then have happened or not.
+/// Each future may be dropped at any time. The operation may then have happened or not.
 pub trait Store: Send + Sync + 'static {
-    /// What was last put under `key`, if it is still there.
+    /// Returns the value last put under `key`, if it is still there.
     ///
     /// # Errors
-    /// [`StoreError`] where the store can't tell.
+    /// [`StoreError`] if the store can't tell.
     fn get(&self, key: &[u8]) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Puts `value` under `key`, in place of what was there. It isn't asked for any more after `ttl`.
+    /// Puts `value` under `key`, replacing the value there. The store may drop it after `ttl`.
     ///
     /// # Errors
-    /// [`StoreError`] where it may not have been stored.
+    /// [`StoreError`] if the value may not have been stored.
     fn put(&self, key: &[u8], value: Bytes, ttl: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes what is under `key`, if there is anything.
+    /// Removes the value under `key`, if there is one.
     ///
     /// # Errors
-    /// [`StoreError`] where it may still be there.
+    /// [`StoreError`] if the value may still be there.
     fn remove(&self, key: &[u8]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! What a request is about.
+//! The target of a request: its authority, path and query.
 
 use std::{fmt, net::Ipv6Addr};
 
@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 
 use crate::key::push;
 
-/// What a request is about: its authority, path and query. Clones share the memory.
+/// The authority, path and query of a request. Clones share memory.
 #[derive(Clone)]
 pub(crate) struct Target {
     uri: Uri,
     host: Option<HeaderValue>,
-    /// There should be one.
+    /// Normally empty.
     more_hosts: Vec<HeaderValue>,
 }
 
@@ -22,8 +22,8 @@ impl Target {
         Self { uri: uri.clone(), host: hosts.next(), more_hosts: hosts.collect() }
     }
 
-    /// What `location` refers to, where it is of the same origin (RFC 9111 §4.4).
-    pub(crate) fn refer(&self, location: &HeaderValue) -> Option<Self> {
+    /// The target that `location` refers to, if it has the same origin (RFC 9111 §4.4).
+    pub(crate) fn resolve_reference(&self, location: &HeaderValue) -> Option<Self> {
         let text = location.to_str().ok()?.trim();
         let text = text.split('#').next().unwrap_or_default();
         let uri: Uri = if text.starts_with("//") {
@@ -34,11 +34,11 @@ impl Target {
             format!("{}{text}", self.uri.path()).parse().ok()?
         } else {
             let absolute = text.parse().ok().filter(|uri: &Uri| uri.scheme().is_some());
-            absolute.or_else(|| self.resolve(text))?
+            absolute.or_else(|| self.resolve_path(text))?
         };
         if let Some(authority) = uri.authority() {
             let same_scheme = self.uri.scheme().is_none() || self.uri.scheme() == uri.scheme();
-            // Where our own scheme isn't known, either is taken for the same: to forget too much is safe.
+            // If our scheme is unknown, any scheme counts as the same: removing too much is safe.
             let named = |text| Authority::named(text, uri.scheme());
             let theirs = named(authority.as_str().as_bytes())?;
             if !same_scheme || !self.texts().any(|ours| named(ours) == Some(theirs)) {
@@ -51,13 +51,13 @@ impl Target {
     }
 
     /// A path relative to ours (RFC 3986 §5.2.3, §5.2.4).
-    fn resolve(&self, relative: &str) -> Option<Uri> {
+    fn resolve_path(&self, relative: &str) -> Option<Uri> {
         let (path, query) = relative.split_once('?').map_or((relative, None), |(path, query)| (path, Some(query)));
         let mut segments: Vec<&str> = self.uri.path().split('/').collect();
         segments.pop();
         for segment in path.split('/') {
             match segment {
-                // The first one is the empty text before the root.
+                // The first segment is the empty text before the root.
                 ".." if segments.len() > 1 => _ = segments.pop(),
                 "." | ".." => {}
                 segment => segments.push(segment),
@@ -71,44 +71,43 @@ impl Target {
         query.map_or_else(|| path.clone(), |query| format!("{path}?{query}")).parse().ok()
     }
 
-    /// The authority of the URI, and those of `Host`.
+    /// The authorities of the URI and of `Host`.
     fn texts(&self) -> impl Iterator<Item = &[u8]> {
         let of_uri = self.uri.authority().map(|authority| authority.as_str().as_bytes());
         of_uri.into_iter().chain(self.host.iter().chain(&self.more_hosts).map(HeaderValue::as_bytes))
     }
 
-    /// Where it is stored: see [`Root::of`].
+    /// The key of the target, see [`TargetKey::of`].
     #[cfg(test)]
-    pub(crate) fn root(&self, name: &Name) -> Option<Root> {
-        Some(Root::new(name, &self.authorities()?, &self.uri))
+    pub(crate) fn root(&self, name: &Name) -> Option<TargetKey> {
+        Some(TargetKey::new(name, &self.authorities()?, &self.uri))
     }
 
     fn authorities(&self) -> Option<[Option<Authority<'_>>; 2]> {
         authorities(&self.uri, self.host.iter().chain(&self.more_hosts))
     }
 
-    /// All that is to be removed where it changes. To forget too much is safe.
-    pub(crate) fn roots_to_forget(&self, name: &Name) -> Vec<Root> {
+    /// The keys to remove when the target changes. Removing too much is safe.
+    pub(crate) fn keys_to_remove(&self, name: &Name) -> Vec<TargetKey> {
         match self.authorities() {
             Some([Some(one), None]) => {
-                one.spellings().map(|one| Root::new(name, &[Some(one), None], &self.uri)).collect()
+                one.spellings().map(|one| TargetKey::new(name, &[Some(one), None], &self.uri)).collect()
             }
-            Some(authorities) => vec![Root::new(name, &authorities, &self.uri)],
-            // Nothing is stored of what doesn't parse, but a service that heeds it knows it by a name that may be.
+            Some(authorities) => vec![TargetKey::new(name, &authorities, &self.uri)],
+            // Nothing is stored under an authority that doesn't parse, but the service may take it for one that does.
             None => {
                 let named = self.texts().filter_map(|text| Authority::named(text, self.uri.scheme()));
                 let all = named.flat_map(Authority::spellings);
-                all.map(|one| Root::new(name, &[Some(one), None], &self.uri)).collect()
+                all.map(|one| TargetKey::new(name, &[Some(one), None], &self.uri)).collect()
             }
         }
     }
 }
 
-/// The authority of a URI (RFC 9112 §3.2.2, RFC 9113 §8.3.1) and that of `Host`, if it is another one. Where they differ, which
-/// of them the service goes by isn't known, so that both count: else one caller could have stored for one host what another
-/// host answers.
+/// The authority of a URI (RFC 9112 §3.2.2, RFC 9113 §8.3.1), and that of `Host` if it differs. Then the layer doesn't know which
+/// one the service uses, so both are part of the key. Otherwise a caller could store one host's answer for another host.
 ///
-/// `None` where one of them doesn't parse, or there are several `Host` (RFC 9112 §3.2).
+/// `None` if one of them doesn't parse, or there are several `Host` (RFC 9112 §3.2).
 fn authorities<'a>(
     uri: &'a Uri,
     mut hosts: impl Iterator<Item = &'a HeaderValue>,
@@ -128,7 +127,7 @@ fn authorities<'a>(
     Some(if of_uri.is_none() { [host, None] } else { [of_uri, host.filter(|_| host != of_uri)] })
 }
 
-/// A host and its port, if that isn't the default one (RFC 3986 §6.2.3).
+/// A host, and its port unless it is the default (RFC 3986 §6.2.3).
 #[derive(Clone, Copy)]
 struct Authority<'a> {
     host: Host<'a>,
@@ -141,8 +140,8 @@ enum Host<'a> {
     Ipv6(Ipv6Addr),
 }
 
-/// Which bytes a host's name may have: unreserved characters and delimiters (RFC 3986 §3.2.2). Percent-encoded ones, which
-/// nobody sends, could spell a name in many ways.
+/// The bytes of a host name: unreserved characters and delimiters (RFC 3986 §3.2.2). Percent-encoding isn't accepted: nobody uses
+/// it, and it allows many spellings of one name.
 const IN_NAME: [bool; 256] = {
     let mut in_name = [false; 256];
     let mut byte = 0;
@@ -154,11 +153,11 @@ const IN_NAME: [bool; 256] = {
     in_name
 };
 
-/// The longest name of a host (RFC 1035 §2.3.4).
-const MOST_NAME: usize = 255;
+/// The longest host name (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 255;
 
 impl<'a> Authority<'a> {
-    /// By RFC 9110 §7.2 and RFC 3986 §3.2.2. What has userinfo is none (RFC 9110 §4.2.4).
+    /// Parses an authority (RFC 9110 §7.2, RFC 3986 §3.2.2). Userinfo isn't allowed (RFC 9110 §4.2.4).
     fn parse(text: &'a [u8], scheme: Option<&Scheme>) -> Option<Self> {
         let text = text.trim_ascii();
         let (host, rest) = if let Some(bracketed) = text.strip_prefix(b"[") {
@@ -167,7 +166,7 @@ impl<'a> Authority<'a> {
         } else {
             let end = text.iter().position(|byte| !IN_NAME[usize::from(*byte)]).unwrap_or(text.len());
             let (name, rest) = text.split_at(end);
-            if !(1..=MOST_NAME).contains(&name.len()) {
+            if !(1..=MAX_NAME).contains(&name.len()) {
                 return None;
             }
             (Host::Name(name), rest)
@@ -179,7 +178,7 @@ impl<'a> Authority<'a> {
             }
             _ => return None,
         };
-        // Where the scheme isn't known, neither is its port.
+        // Without a scheme, the default port is unknown.
         let default = match scheme {
             Some(scheme) if *scheme == Scheme::HTTP => Some(80),
             Some(scheme) if *scheme == Scheme::HTTPS => Some(443),
@@ -188,12 +187,12 @@ impl<'a> Authority<'a> {
         Some(Self { host, port: port.filter(|_| port != default) })
     }
 
-    /// Whom it names, though it has userinfo, too.
+    /// Parses an authority after its userinfo.
     fn named(text: &'a [u8], scheme: Option<&Scheme>) -> Option<Self> {
         Self::parse(text.rsplit(|byte| *byte == b'@').next()?, scheme)
     }
 
-    /// All that may be the same: of a request whose scheme isn't known, the port is told though it is the default one.
+    /// All authorities that may be the same: without a scheme, a default port is kept.
     fn spellings(self) -> impl Iterator<Item = Self> {
         let defaults = [None, Some(80), Some(443)];
         let ports = if defaults.contains(&self.port) { defaults.to_vec() } else { vec![self.port] };
@@ -226,21 +225,21 @@ impl PartialEq for Authority<'_> {
     }
 }
 
-/// Where all that is stored of a target begins.
+/// The key of a target's first node.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Root {
-    /// The key of its first node.
+pub(crate) struct TargetKey {
+    /// The bytes of the key.
     pub(crate) key: Vec<u8>,
 }
 
-impl Root {
-    /// That of the [target](Target::of), which needn't be kept for it. `None` where the authority doesn't parse.
+impl TargetKey {
+    /// The key of a request's [target](Target::of). `None` if the authority doesn't parse.
     pub(crate) fn of(name: &Name, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         Some(Self::new(name, &authorities(uri, headers.get_all(HOST).iter())?, uri))
     }
 
     fn new(name: &Name, authorities: &[Option<Authority<'_>>; 2], uri: &Uri) -> Self {
-        // Enough for most, what is below the node included.
+        // Enough for most answers, including the parts below the first node.
         let mut key = Vec::with_capacity(256);
         push(&mut key, b'n', name.as_str().as_bytes());
         authorities.iter().flatten().for_each(|authority| authority.add_to(&mut key));
@@ -250,14 +249,14 @@ impl Root {
     }
 }
 
-/// A target may hold what is nobody's business, as a token in its query.
+/// A target may contain secrets, such as a token in its query.
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target").finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Root {
+impl fmt::Debug for TargetKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Root").finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! What the layer tells an operator. Nothing of a request is in it.
+//! Events and metrics. They contain nothing of a request.
 
 use std::{fmt::Display, time::Duration};
 
@@ -13,25 +13,25 @@ pub(crate) fn stored(name: &Name, body_bytes: usize) {
     recorder::result(name, "stored");
 }
 
-/// The service says that what is stored is still good.
+/// The service validated the stored answer.
 pub(crate) fn updated(name: &Name, body_bytes: usize) {
     tracing::debug!(target: TARGET, %name, body_bytes, "what was stored is updated");
     recorder::result(name, "updated");
 }
 
-/// `reason` is one of those that the crate's docs list.
+/// `reason` is one of those listed in the crate docs.
 pub(crate) fn not_stored(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "an answer isn't stored");
     recorder::result(name, reason);
 }
 
-/// Whatever was stored, there is nothing any more.
+/// A stored answer was removed, if there was one.
 pub(crate) fn removed(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "what was stored is removed");
     recorder::result(name, reason);
 }
 
-/// A stored answer is given in place of the primary's.
+/// A stored answer is served instead of the primary's.
 pub(crate) fn served(name: &Name, age: Duration) {
     tracing::debug!(target: TARGET, %name, age = age.as_secs(), "a stored answer is served");
     recorder::served(name);
@@ -41,22 +41,22 @@ pub(crate) fn not_served(name: &Name, reason: NotStored) {
     tracing::debug!(target: TARGET, %name, %reason, "no stored answer is served");
 }
 
-/// A request is about its connection, and goes to the service without a look at what is stored.
-pub(crate) fn passed_by(name: &Name) {
+/// The request is an upgrade, and goes to the service without a look at the store.
+pub(crate) fn bypassed(name: &Name) {
     tracing::debug!(target: TARGET, %name, reason = %"upgrade", "a request passes by what is stored");
 }
 
-/// The store has not failed for a while.
+/// The store outage ended.
 pub(crate) fn store_works(name: &Name) {
     tracing::info!(target: TARGET, %name, "the store works again");
 }
 
-/// The store failed, which counts as a miss. The first failure of an outage is a warning.
-pub(crate) fn store_failed(name: &Name, operation: &'static str, trouble: &impl Display, begins_outage: bool) {
+/// The store failed. The first failure of an outage is a warning.
+pub(crate) fn store_failed(name: &Name, operation: &'static str, failure: &impl Display, begins_outage: bool) {
     if begins_outage {
-        tracing::warn!(target: TARGET, %name, operation, %trouble, "the store fails");
+        tracing::warn!(target: TARGET, %name, operation, error = %failure, "the store fails");
     } else {
-        tracing::debug!(target: TARGET, %name, operation, %trouble, "the store failed");
+        tracing::debug!(target: TARGET, %name, operation, error = %failure, "the store failed");
     }
     if operation != "get" {
         recorder::result(name, "store-failed");
@@ -70,8 +70,7 @@ mod recorder {
     pub(super) const fn result(_: &super::Name, _: &'static str) {}
 }
 
-/// Counts through the facade `metrics`. The handle is taken when it is used, so that a recorder that is installed later
-/// counts from then on.
+/// Counts through the facade `metrics`. The counter is looked up on each use, so that a recorder may be installed later.
 #[cfg(feature = "metrics")]
 mod recorder {
     pub(super) fn served(name: &super::Name) {

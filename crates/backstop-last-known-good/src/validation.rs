@@ -1,7 +1,7 @@
-//! What a 304, or an answer to HEAD, says about a stored answer (RFC 9111 §4.3.4, §4.3.5).
+//! What a 304, or an answer to HEAD, says about the stored answer (RFC 9111 §4.3.4, §4.3.5).
 //!
-//! A 304 tells the caller that the caller's own copy is still good. That says the same of what is stored only if the caller
-//! asked about that: its condition has the validator of the stored answer, and the 304 none that differs.
+//! A 304 says that the caller's own copy is still current. It says the same about the stored answer only if the request's
+//! condition has the validator of the stored answer, and the 304 has no other.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -11,52 +11,52 @@ use http::{
     },
 };
 
-use crate::age::{Moment, date};
+use crate::age::{Timestamp, date};
 
-/// How a stored answer stands.
+/// The state of the stored answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validation {
-    /// It is what the service would answer now.
+    /// The service would answer the same now.
     Current,
     /// The service would answer something else now.
     Changed,
     Unknown,
 }
 
-/// By a 304 with the fields `told` to a request with the fields `asked`.
-pub(crate) fn by_not_modified(asked: &HeaderMap, told: &HeaderMap, stored: &HeaderMap) -> Validation {
+/// By a 304 with the fields `response` to a request with the fields `request`.
+pub(crate) fn by_not_modified(request: &HeaderMap, response: &HeaderMap, stored: &HeaderMap) -> Validation {
     let known = entity_tag(stored);
-    let same_tag = same(entity_tag(told), known, equal_tags);
-    let same_date = same(last_modified(told), last_modified(stored), |one, other| one == other);
+    let same_tag = same(entity_tag(response), known, equal_tags);
+    let same_date = same(last_modified(response), last_modified(stored), |one, other| one == other);
     match (same_tag, same_date) {
         (Some(false), _) | (None, Some(false)) => return Validation::Changed,
         _ => {}
     }
-    let mut conditions = asked.get_all(IF_NONE_MATCH).iter().flat_map(|value| tags(value.as_bytes())).peekable();
-    let is_asked = if conditions.peek().is_some() || asked.contains_key(IF_NONE_MATCH) {
+    let mut conditions = request.get_all(IF_NONE_MATCH).iter().flat_map(|value| tags(value.as_bytes())).peekable();
+    let is_requested = if conditions.peek().is_some() || request.contains_key(IF_NONE_MATCH) {
         let (mut of_stored, mut of_others) = (false, false);
         for tag in conditions {
             let is_known = known.is_some_and(|known| equal_tags(tag, known));
             of_stored |= is_known;
             of_others |= !is_known;
         }
-        // Of several it may be any, unless the 304 says which.
+        // If the condition has several tags, the 304 must say which one matches.
         of_stored && (!of_others || same_tag == Some(true))
     } else {
-        let since = date_of(asked, &IF_MODIFIED_SINCE);
+        let since = date_of(request, &IF_MODIFIED_SINCE);
         since.is_some() && since == last_modified(stored)
     };
-    if is_asked { Validation::Current } else { Validation::Unknown }
+    if is_requested { Validation::Current } else { Validation::Unknown }
 }
 
-/// By a good answer to HEAD with the fields `told`, where the stored body is `len` bytes long.
-pub(crate) fn by_head(told: &HeaderMap, stored: &HeaderMap, len: usize) -> Validation {
-    if told.get(CONTENT_ENCODING) != stored.get(CONTENT_ENCODING) {
+/// By a good answer to HEAD with the fields `response`. The stored body is `len` bytes long.
+pub(crate) fn by_head(response: &HeaderMap, stored: &HeaderMap, len: usize) -> Validation {
+    if response.get(CONTENT_ENCODING) != stored.get(CONTENT_ENCODING) {
         return Validation::Unknown;
     }
-    let same_tag = same(entity_tag(told), entity_tag(stored), equal_tags);
-    let same_date = same(last_modified(told), last_modified(stored), |one, other| one == other);
-    let length = told.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let same_tag = same(entity_tag(response), entity_tag(stored), equal_tags);
+    let same_date = same(last_modified(response), last_modified(stored), |one, other| one == other);
+    let length = response.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let same_length = length.map(|length| length == len as u64);
     match (same_tag, same_date, same_length) {
         (Some(false), ..) | (_, Some(false), _) | (.., Some(false)) => Validation::Changed,
@@ -66,22 +66,21 @@ pub(crate) fn by_head(told: &HeaderMap, stored: &HeaderMap, len: usize) -> Valid
     }
 }
 
-/// The fields of a stored answer with those of one that says that it is current (RFC 9111 §3.2). What is about the body is
-/// the stored one's.
-pub(crate) fn updated(mut stored: HeaderMap, told: &HeaderMap) -> HeaderMap {
-    // Else its age would be told by the old one.
+/// Updates the stored fields from a validating response (RFC 9111 §3.2). Fields about the body keep their stored values.
+pub(crate) fn updated(mut stored: HeaderMap, response: &HeaderMap) -> HeaderMap {
+    // Otherwise the age would be computed from the old date.
     stored.remove(DATE);
     let is_taken = |name: &&HeaderName| {
         ![CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, SET_COOKIE, TRANSFER_ENCODING].contains(*name)
     };
-    for name in told.keys().filter(is_taken) {
+    for name in response.keys().filter(is_taken) {
         stored.remove(name);
-        told.get_all(name).iter().for_each(|value| _ = stored.append(name.clone(), value.clone()));
+        response.get_all(name).iter().for_each(|value| _ = stored.append(name.clone(), value.clone()));
     }
     stored
 }
 
-/// Whether two validators are the same, where both are there.
+/// Whether two validators are equal, if both are present.
 fn same<T>(one: Option<T>, other: Option<T>, equal: impl FnOnce(T, T) -> bool) -> Option<bool> {
     Some(equal(one?, other?))
 }
@@ -90,11 +89,11 @@ fn entity_tag(headers: &HeaderMap) -> Option<&[u8]> {
     headers.get(ETAG).map(HeaderValue::as_bytes).map(<[u8]>::trim_ascii)
 }
 
-fn last_modified(headers: &HeaderMap) -> Option<Moment> {
+fn last_modified(headers: &HeaderMap) -> Option<Timestamp> {
     date_of(headers, &LAST_MODIFIED)
 }
 
-fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<Moment> {
+fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     headers.get(name).and_then(date)
 }
 
@@ -107,7 +106,7 @@ fn equal_tags(one: &[u8], other: &[u8]) -> bool {
     opaque(one) == opaque(other)
 }
 
-/// The members of a list of entity tags, in which a comma may be part of one. What is no tag, as `*`, is a member, too.
+/// The members of a list of entity tags. A tag may contain a comma. Other members, such as `*`, are returned too.
 fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = list;
     std::iter::from_fn(move || {

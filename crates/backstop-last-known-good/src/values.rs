@@ -1,38 +1,37 @@
 //! The last good values of a function, by key.
 
-mod builder;
-mod keep;
+mod config;
+mod remember;
 
 use std::{
-    borrow::{Borrow, Cow},
+    borrow::Borrow,
     fmt, future,
     hash::Hash,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::Name;
 use backstop_kit::Answer;
 use moka::sync::Cache;
 
 use crate::{
     NotStored,
-    age::{Clock, Moment},
+    age::{Clock, Timestamp},
     telemetry,
 };
 
-pub use builder::{LastKnownValuesBuilder, LastKnownValuesConfig};
-pub use keep::KeepValue;
-
-use builder::Settings;
+pub use config::{LastKnownValuesBuilder, LastKnownValuesConfig};
+pub use remember::RememberResult;
 
 /// Remembers the last good value of a function for each key, for when the function fails.
 ///
-/// For handlers that call their dependencies by functions, where [`LastKnownGoodLayer`](crate::LastKnownGoodLayer) is for
-/// services that speak HTTP. [`keep`](Self::keep) runs a call and remembers what it gives; [`get`](Self::get), or a
-/// [`provider`](Self::provider) in a chain, gives that again, as [stale](backstop_core::Freshness::Stale) by its true age.
+/// For handlers that call their dependencies by functions; [`LastKnownGoodLayer`](crate::LastKnownGoodLayer) is for HTTP
+/// services. [`remember_result`](Self::remember_result) runs a call and remembers its value. [`get`](Self::get), or a
+/// [`provider`](Self::provider) in a chain, returns that value as [stale](backstop_core::Freshness::Stale), with its true age.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,8 +45,8 @@ use builder::Settings;
 /// }
 ///
 /// let prices: LastKnownValues<u32, u32> = LastKnownValues::new(name!("prices"));
-/// assert_eq!(prices.keep(7, price(7)).await, Ok(999));
-/// assert_eq!(prices.keep(8, price(8)).await, Err("no such item"));
+/// assert_eq!(prices.remember_result(7, price(7)).await, Ok(999));
+/// assert_eq!(prices.remember_result(8, price(8)).await, Err("no such item"));
 ///
 /// tokio::time::advance(Duration::from_secs(60)).await;
 /// let known = prices.get(&7).unwrap();
@@ -58,21 +57,20 @@ use builder::Settings;
 ///
 /// # When not to use it
 ///
-/// For what an old value makes wrong rather than old (balances, stock at the till, permissions), and as a cache: while
-/// the function is well, each call is made. What is for one user only belongs under a key with that user's verified id in
-/// it, or one is shown what was another's.
+/// For values that become wrong, not merely old: balances, stock at the till, permissions. It isn't a cache: while the function
+/// works, every call is made. A value for one user needs a key with that user's verified id, or another user gets it.
 ///
 /// # What is remembered
 ///
-/// | when | then |
+/// | event | what is remembered |
 /// |---|---|
-/// | a call that was [kept](Self::keep) succeeds | its value, as of the moment at which the call began |
-/// | … and something further in was stale or degraded while it ran | nothing: it isn't the best there is |
-/// | … and a later call, or [`remember`](Self::remember), was there before it | the later value stays |
-/// | … and the key was [forgotten](Self::forget), or all was [cleared](Self::clear), meanwhile | nothing: it may be what was to be forgotten |
-/// | a call fails, or is dropped | what was remembered before |
-/// | a value is as old as `max_stale` allows | nothing from then on |
-/// | there are too many | those that nobody has remembered or asked for in the longest time make room |
+/// | a call in [`remember_result`](Self::remember_result) succeeds | its value, as of the start of the call |
+/// | … and a stale or degraded answer was reported while it ran | the previous value |
+/// | … and the value of a later call, or of [`remember`](Self::remember), was there first | the later value |
+/// | … and the key was [forgotten](Self::forget), or everything was [cleared](Self::clear), meanwhile | nothing: the value may be from before |
+/// | a call fails, or is dropped | the previous value |
+/// | a value is older than `max_stale` | nothing |
+/// | there are too many values | the least recently used ones are evicted |
 ///
 /// # Knobs
 ///
@@ -80,49 +78,50 @@ use builder::Settings;
 /// |---|---|---|
 /// | [`max_stale`](LastKnownValuesBuilder::max_stale) | 24 h | 1 s to 365 days |
 /// | [`max_entries`](LastKnownValuesBuilder::max_entries) | 10,000 | 1 to 16,777,216 |
-/// | [`max_bytes`](LastKnownValuesBuilder::max_bytes) | not bounded | 1 to 1 TiB |
+/// | [`max_bytes`](LastKnownValuesBuilder::max_bytes) | unbounded | 1 to 1 TiB |
 ///
 /// # Cost
 ///
-/// Values are cloned when they are remembered and when they are given: put large ones into an [`Arc`]. Clones of this
-/// share what is remembered. It is kept in memory, by the crate `moka`, and nothing is spawned.
+/// Values are cloned when they are remembered and when they are returned: put large ones into an [`Arc`]. Clones of
+/// `LastKnownValues` share their values. They are kept in memory, by the crate `moka`. Nothing is spawned.
 ///
 /// # Telemetry
 ///
-/// As of [the layer](crate#telemetry): what is served, and what isn't and why, and the metric `stale_served_total`.
+/// As for [the layer](crate#telemetry): an event for each value that is served, or isn't, with the reason, and the metric
+/// `stale_served_total`.
 pub struct LastKnownValues<K, V> {
     inner: Arc<Inner<K, V>>,
 }
 
 struct Inner<K, V> {
     name: Name,
-    settings: Settings,
-    values: Cache<K, Known<V>>,
+    max_stale: Duration,
+    values: Cache<K, Record<V>>,
     clock: Clock,
-    /// How many calls and changes have begun.
-    begun: AtomicU64,
-    /// What began before this one isn't given, whenever it came.
+    /// The number of the next revision.
+    next: AtomicU64,
+    /// Older revisions aren't returned.
     cleared: AtomicU64,
 }
 
-/// When something began: of two the later one has the higher number, also within a tick of the clock.
+/// When a call or a change began. The later of two has the higher number, even within one tick of the clock.
 #[derive(Clone, Copy)]
-struct Begun {
+struct Revision {
     number: u64,
-    at: Moment,
+    at: Timestamp,
 }
 
 impl<K, V> Inner<K, V> {
-    fn begin(&self) -> Begun {
-        Begun { number: self.begun.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
+    fn next_revision(&self) -> Revision {
+        Revision { number: self.next.fetch_add(1, Ordering::SeqCst), at: self.clock.now() }
     }
 }
 
-/// What is known of a key, and as of when.
+/// The last revision of a key.
 #[derive(Clone)]
-struct Known<V> {
-    as_of: Begun,
-    // `None` where it was forgotten then: nothing from before may come back.
+struct Record<V> {
+    revision: Revision,
+    // `None` if the key was forgotten. An earlier value must not come back.
     value: Option<V>,
 }
 
@@ -131,58 +130,12 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Up to 10,000 values, each for 24 h.
-    #[must_use]
-    pub fn new(name: Name) -> Self {
-        Self::with(name, Settings::default(), None)
-    }
-
-    /// Builds one with other settings.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use backstop_last_known_good::LastKnownValues;
-    ///
-    /// let pages: LastKnownValues<String, String> = LastKnownValues::builder("pages")
-    ///     .max_stale(Duration::from_secs(3600))
-    ///     .max_bytes(64 << 20, |path: &String, page: &String| path.len() + page.len())
-    ///     .build()?;
-    /// # let _ = pages;
-    /// # Ok::<(), backstop_last_known_good::ConfigError>(())
-    /// ```
-    pub fn builder(name: impl Into<Cow<'static, str>>) -> LastKnownValuesBuilder<K, V> {
-        LastKnownValuesBuilder::new(LastKnownValuesConfig::new(name))
-    }
-
-    /// What `config` describes.
-    ///
-    /// # Errors
-    /// As [`LastKnownValuesBuilder::build`].
-    pub fn from_config(config: LastKnownValuesConfig) -> Result<Self, ConfigError> {
-        LastKnownValuesBuilder::new(config).build()
-    }
-
-    /// Runs `call`, and remembers what it gives for `key`. Its result is passed on as it is.
-    ///
-    /// The value counts as from now on, when it may not have been made yet: so its age is never told too low. What the
-    /// call reports in the [scope](backstop_core::scope) goes on outward.
-    ///
-    /// # Cancellation
-    /// Dropping the future drops the call. Nothing is remembered then, and what was before stays.
-    pub fn keep<F, E>(&self, key: K, call: F) -> KeepValue<K, V, F>
-    where
-        F: Future<Output = Result<V, E>>,
-    {
-        KeepValue::new(self.clone(), key, call)
-    }
-
     /// Remembers `value` for `key`, as of now.
     pub fn remember(&self, key: K, value: V) {
-        self.learn(key, Known { as_of: self.inner.begin(), value: Some(value) });
+        self.update(key, Record { revision: self.inner.next_revision(), value: Some(value) });
     }
 
-    /// The last good value for `key`, with its age.
+    /// The remembered value of `key`, with its age.
     #[must_use]
     pub fn get<Q>(&self, key: &Q) -> Option<Answer<V>>
     where
@@ -192,9 +145,9 @@ where
         self.find(key).ok()
     }
 
-    /// A function that gives what [`get`](Self::get) does, for a chain's `Provider::from_fn`.
+    /// [`get`](Self::get) as a function for a chain's `Provider::from_fn`.
     ///
-    /// For a chain whose requests are the keys. Where they aren't, write the function yourself:
+    /// The chain's requests must be the keys. Otherwise write the function yourself:
     /// `move |request: Request| ready(known.get(&request.user).ok_or(NotStored::Missing))`.
     pub fn provider(
         &self,
@@ -203,22 +156,22 @@ where
         move |key| future::ready(known.find(&key))
     }
 
-    /// Forgets what is remembered for `key`: it was revoked, say, or was changed.
+    /// Forgets the value of `key`, for example because it changed or was revoked.
     ///
-    /// What a call that runs by now gives later isn't remembered either.
+    /// Values of calls that are already running aren't remembered either.
     pub fn forget(&self, key: K) {
-        self.learn(key, Known { as_of: self.inner.begin(), value: None });
+        self.update(key, Record { revision: self.inner.next_revision(), value: None });
         telemetry::removed(&self.inner.name, "asked");
     }
 
-    /// Forgets everything, also what calls that run by now give later.
+    /// Forgets everything, also the values of calls that are already running.
     pub fn clear(&self) {
-        self.inner.cleared.fetch_max(self.inner.begin().number, Ordering::SeqCst);
+        self.inner.cleared.fetch_max(self.inner.next_revision().number, Ordering::SeqCst);
         self.inner.values.invalidate_all();
         telemetry::removed(&self.inner.name, "asked");
     }
 
-    /// How many keys there are, those included that were forgotten of late.
+    /// The number of keys, including recently forgotten ones.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.inner.values.run_pending_tasks();
@@ -236,14 +189,14 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let Inner { name, settings, values, clock, cleared, .. } = &*self.inner;
+        let Inner { name, max_stale, values, clock, cleared, .. } = &*self.inner;
         let cleared = cleared.load(Ordering::SeqCst);
-        let found = match values.get(key).filter(|known| known.as_of.number >= cleared) {
-            Some(Known { as_of, value: Some(value) }) => {
-                let age = clock.now().since(as_of.at);
-                if age <= settings.max_stale { Ok((value, age)) } else { Err(NotStored::TooStale) }
+        let found = match values.get(key).filter(|known| known.revision.number >= cleared) {
+            Some(Record { revision, value: Some(value) }) => {
+                let age = clock.now().since(revision.at);
+                if age <= *max_stale { Ok((value, age)) } else { Err(NotStored::TooStale) }
             }
-            Some(Known { value: None, .. }) | None => Err(NotStored::Missing),
+            Some(Record { value: None, .. }) | None => Err(NotStored::Missing),
         };
         match &found {
             Ok((_, age)) => telemetry::served(name, *age),
@@ -252,10 +205,10 @@ where
         found.map(|(value, age)| Answer::stale(value, age))
     }
 
-    /// The newest is known, whichever comes last.
-    fn learn(&self, key: K, new: Known<V>) {
+    /// Keeps the newer revision, whichever arrives last.
+    fn update(&self, key: K, new: Record<V>) {
         self.inner.values.entry(key).and_upsert_with(|known| match known.map(moka::Entry::into_value) {
-            Some(known) if known.as_of.number > new.as_of.number => known,
+            Some(known) if known.revision.number > new.revision.number => known,
             _ => new,
         });
     }
@@ -269,8 +222,8 @@ impl<K, V> Clone for LastKnownValues<K, V> {
 
 impl<K, V> fmt::Debug for LastKnownValues<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { name, settings, .. } = &*self.inner;
-        f.debug_struct("LastKnownValues").field("name", name).field("settings", settings).finish_non_exhaustive()
+        let Inner { name, max_stale, .. } = &*self.inner;
+        f.debug_struct("LastKnownValues").field("name", name).field("max_stale", max_stale).finish_non_exhaustive()
     }
 }
 

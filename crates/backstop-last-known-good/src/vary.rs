@@ -1,4 +1,4 @@
-//! Which request an answer fits (RFC 9111 §4.1).
+//! Selects the variant of an answer by the request's fields (RFC 9111 §4.1).
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -9,32 +9,31 @@ use http::{
 
 use crate::{fields, headers::IndexedHeaders, key::push};
 
-/// How many variants of one answer are kept, for each principal. Each has a place, by a hash of the fields that it was
-/// selected by; two that fall on one place displace each other. So no caller can fill the store with variants.
-const PLACES: u64 = 64;
+/// How many variants of one answer are kept for each principal. A hash of the variant determines its slot, and two variants in
+/// one slot replace each other. So no caller can fill the store with variants.
+const SLOTS: u64 = 64;
 
-/// More names than this nobody sends, and an answer with more isn't stored.
-const MOST_NAMES: usize = 32;
+/// An answer that varies by more fields isn't stored. Nobody sends that many.
+const MAX_NAMES: usize = 32;
 
-/// The most bytes that are read of an answer's `Vary`. What is longer varies by anything.
-const MOST_BYTES: usize = 1024;
+/// A longer `Vary` counts as `*`, in bytes.
+const MAX_BYTES: usize = 1024;
 
-/// Whether an answer varies by what can't be told of a request (RFC 9111 §4.1).
+/// Whether an answer varies by something other than request fields: `Vary: *` (RFC 9111 §4.1).
 pub(crate) fn by_anything(headers: &IndexedHeaders<'_>) -> bool {
     let mut bytes = 0;
     headers.get_all(&VARY).any(|value| {
         bytes += value.len();
-        bytes > MOST_BYTES || value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*")
+        bytes > MAX_BYTES || value.as_bytes().split(|byte| *byte == b',').any(|one| one.trim_ascii() == b"*")
     })
 }
 
-/// The names of the fields by which answers are selected, sorted.
+/// The names of the request fields that select a variant, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Selectors(Vec<HeaderName>);
+pub(crate) struct SelectingFields(Vec<HeaderName>);
 
-impl Selectors {
-    /// The names that an answer's `Vary` lists. `None` for what can't be respected: [anything](by_anything), what is no
-    /// name, or too many.
+impl SelectingFields {
+    /// The names in an answer's `Vary`. `None` for [`*`](by_anything), an invalid name, or too many names.
     pub(crate) fn of(headers: &IndexedHeaders<'_>) -> Option<Self> {
         if by_anything(headers) {
             return None;
@@ -47,7 +46,7 @@ impl Selectors {
                 }
             }
         }
-        (all.0.len() <= MOST_NAMES).then_some(all)
+        (all.0.len() <= MAX_NAMES).then_some(all)
     }
 
     pub(crate) fn insert(&mut self, name: HeaderName) -> bool {
@@ -58,50 +57,50 @@ impl Selectors {
         true
     }
 
-    /// Whether all that these select by is the coding of an answer.
+    /// Whether the variants differ only by their coding.
     pub(crate) fn only_by_coding(&self) -> bool {
         self.0.iter().all(|name| *name == ACCEPT_ENCODING)
     }
 
-    /// Whether those of `other` are among these.
+    /// Whether these include all names of `other`.
     pub(crate) fn cover(&self, other: &Self) -> bool {
         other.0.iter().all(|name| self.0.contains(name))
     }
 
-    /// With those of `other`, too. Servers tell `Vary` with some answers and not with others: what is selected by more
-    /// fields than need be is still right.
+    /// Adds the names of `other`. Some servers send `Vary` with some answers only. Selecting by more fields than necessary is
+    /// still correct.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         other.0.iter().for_each(|name| _ = self.insert(name.clone()));
         self
     }
 
-    /// Whether there are more names than are kept.
-    pub(crate) fn too_many(&self) -> bool {
-        self.0.len() > MOST_NAMES
+    /// Whether there are too many names.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.0.len() > MAX_NAMES
     }
 
-    /// What a request of these fields selects.
-    pub(crate) fn select(&self, request: &[u8]) -> Vec<u8> {
+    /// The variant that a request with these [flattened](fields) fields selects.
+    pub(crate) fn variant_in(&self, request: &[u8]) -> Vec<u8> {
         let values = |name| fields::iter(request).filter(move |(field, _)| *field == name).map(|(_, value)| value);
-        self.select_from(|name| values(name.as_str().as_bytes()))
+        self.variant_from(|name| values(name.as_str().as_bytes()))
     }
 
-    /// The same, where they are in maps, one after another.
-    pub(crate) fn select_from_maps(&self, request: &[&HeaderMap]) -> Vec<u8> {
-        self.select_from(|name| {
+    /// The same for a request whose fields are in several maps.
+    pub(crate) fn variant_in_maps(&self, request: &[&HeaderMap]) -> Vec<u8> {
+        self.variant_from(|name| {
             request.iter().flat_map(move |headers| headers.get_all(name)).map(HeaderValue::as_bytes)
         })
     }
 
-    /// The values of these fields, in order, with the names.
-    fn select_from<'a, I: Iterator<Item = &'a [u8]>>(&'a self, values: impl Fn(&'a HeaderName) -> I) -> Vec<u8> {
-        let mut selected = Vec::with_capacity(64 * self.0.len());
+    /// The values of the selecting fields, in order, with their names.
+    fn variant_from<'a, I: Iterator<Item = &'a [u8]>>(&'a self, values: impl Fn(&'a HeaderName) -> I) -> Vec<u8> {
+        let mut variant = Vec::with_capacity(64 * self.0.len());
         for name in &self.0 {
-            values(name).for_each(|value| push(&mut selected, b'=', value));
-            // After the values, so that a field that isn't there is told from one that is empty.
-            push(&mut selected, b':', name.as_str().as_bytes());
+            values(name).for_each(|value| push(&mut variant, b'=', value));
+            // After the values, so that an absent field differs from an empty one.
+            push(&mut variant, b':', name.as_str().as_bytes());
         }
-        selected
+        variant
     }
 
     pub(crate) fn encode(&self, to: &mut Vec<u8>) {
@@ -115,7 +114,7 @@ impl Selectors {
         while let Some((tag, after)) = rest.split_first() {
             let (len, after) = after.split_first_chunk::<4>()?;
             let (name, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-            if *tag != b':' || !all.insert(HeaderName::from_bytes(name).ok()?) || all.too_many() {
+            if *tag != b':' || !all.insert(HeaderName::from_bytes(name).ok()?) || all.is_too_long() {
                 return None;
             }
             rest = after;
@@ -124,15 +123,15 @@ impl Selectors {
     }
 }
 
-/// The place of what a request selected: the same in every process that was built by the same Rust. Another one may have
-/// another place for it, and then has to store it once more.
-pub(crate) fn place(selected: &[u8]) -> u8 {
-    if selected.is_empty() {
+/// The slot of a variant. It is the same in every process built with the same Rust version. Another version may use another
+/// slot, and then stores the answer again.
+pub(crate) fn slot(variant: &[u8]) -> u8 {
+    if variant.is_empty() {
         return 0;
     }
     let mut hasher = DefaultHasher::new();
-    hasher.write(selected);
-    (hasher.finish() % PLACES) as u8
+    hasher.write(variant);
+    (hasher.finish() % SLOTS) as u8
 }
 
 #[cfg(test)]
@@ -141,11 +140,11 @@ mod tests {
 
     #[test]
     fn variants_that_are_alike_spread_evenly() {
-        let mut counts = [0_u32; PLACES as usize];
+        let mut counts = [0_u32; SLOTS as usize];
         for (one, other) in (b'a'..=b'z').flat_map(|one| (b'a'..=b'z').map(move |other| (one, other))) {
             let request = HeaderMap::from_iter([(VARY, HeaderValue::from_bytes(&[b'x', b'-', one, other]).unwrap())]);
-            let selected = Selectors(vec![VARY]).select_from_maps(&[&request]);
-            counts[usize::from(place(&selected))] += 1;
+            let variant = SelectingFields(vec![VARY]).variant_in_maps(&[&request]);
+            counts[usize::from(slot(&variant))] += 1;
         }
         // 10.6 in each on average.
         assert!(counts.iter().all(|count| (1..30).contains(count)), "{counts:?}");

@@ -103,7 +103,7 @@ async fn a_store_that_fails_is_one_warning_and_one_line_when_it_works_again() {
     let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
     log.lines();
-    for (event, behaves, trouble) in [
+    for (event, behaves, error) in [
         ("WARN the store fails", Behaves::Fails, "the store is down"),
         ("DEBUG the store failed", Behaves::Hangs, "it took too long"),
         ("DEBUG the store failed", Behaves::Corrupts, "it gave back what isn't ours, or of another version"),
@@ -111,7 +111,7 @@ async fn a_store_that_fails_is_one_warning_and_one_line_when_it_works_again() {
         store.now(behaves);
         stored(&layer, get("/", &[])).await.unwrap_err();
         let lines = log.lines();
-        assert_eq!(lines[0], format!("{event} name=shop operation=\"get\" trouble={trouble}"));
+        assert_eq!(lines[0], format!("{event} name=shop operation=\"get\" error={error}"));
     }
     store.now(Behaves::Fails);
     send(&layer, get("/", &[]), response(200, &[], "x")).await;

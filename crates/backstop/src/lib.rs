@@ -158,7 +158,7 @@
 //! let known = LastKnownValues::new(name!("prices"));
 //! let cached = known.provider();
 //! let prices = FallbackChain::<u32, u32>::builder("prices")
-//!     .provider(Provider::from_fn(name!("live"), move |item| known.keep(item, price(item))))
+//!     .provider(Provider::from_fn(name!("live"), move |item| known.remember_result(item, price(item))))
 //!     .provider(Provider::from_fn(name!("cached"), cached))
 //!     .build()?;
 //! assert_eq!(prices.execute(7).await?.value, 999);

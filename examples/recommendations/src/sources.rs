@@ -41,7 +41,7 @@ impl Ml {
 
     pub(crate) async fn recommend(self, user: UserId) -> Result<Vec<Item>, BoxError> {
         let uri = self.url.at(&["v1", "recommendations", user.as_str()]);
-        self.remembered.keep(user, fetch(&self.service, uri)).await
+        self.remembered.remember_result(user, fetch(&self.service, uri)).await
     }
 }
 

@@ -33,7 +33,7 @@ fn app() -> (Router, Arc<AtomicU32>) {
     let cached = known.provider();
     let live = move |user: String| {
         let counted = Arc::clone(&counted);
-        known.keep(user.clone(), async move {
+        known.remember_result(user.clone(), async move {
             sleep(Duration::from_secs(1)).await;
             match counted.load(Relaxed) {
                 OUT_OF_ORDER => Err("out of order"),

@@ -3,19 +3,20 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TERMS: Terms = Terms { made: Moment(7_000), fresh: 1, until: 2, revalidate_until: 3 };
-const NOON: Moment = Moment(784_123_200_000);
-const ARRIVAL: Arrival = Arrival { at: Moment(8_000), date: NOON };
+const LIFETIME: Lifetime = Lifetime { created: Timestamp(7_000), fresh_until: 1, serve_until: 2, revalidate_until: 3 };
+const NOON: Timestamp = Timestamp(784_123_200_000);
+const ARRIVAL: Arrival = Arrival { at: Timestamp(8_000), date: NOON };
 
 fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
 }
 
-fn written(headers: &HeaderMap, body: &[u8], selected: &[u8]) -> Bytes {
-    let mut draft = Draft::begin(StatusCode::NO_CONTENT, &IndexedHeaders::new(headers), TERMS, ARRIVAL, 0).unwrap();
-    body.chunks(3).for_each(|piece| draft.push(piece));
-    assert_eq!(draft.body_len(), body.len());
-    draft.finish(selected, b"").unwrap()
+fn written(headers: &HeaderMap, body: &[u8], variant: &[u8]) -> Bytes {
+    let mut writer =
+        EntryWriter::begin(StatusCode::NO_CONTENT, &IndexedHeaders::new(headers), LIFETIME, ARRIVAL, 0).unwrap();
+    body.chunks(3).for_each(|piece| writer.push(piece));
+    assert_eq!(writer.body_len(), body.len());
+    writer.finish(variant, b"").unwrap()
 }
 
 #[test]
@@ -24,8 +25,8 @@ fn an_answer_comes_out_as_it_went_in() {
         headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("via", "a"), ("etag", "\"x\""), ("via", "b")]);
     headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
     let entry = Entry::decode(written(&headers, b"a body", b"chosen")).unwrap();
-    assert_eq!((entry.status, entry.terms), (StatusCode::NO_CONTENT, TERMS));
-    assert_eq!((&entry.body()[..], entry.selected()), (&b"a body"[..], &b"chosen"[..]));
+    assert_eq!((entry.status, entry.lifetime), (StatusCode::NO_CONTENT, LIFETIME));
+    assert_eq!((&entry.body()[..], entry.variant()), (&b"a body"[..], &b"chosen"[..]));
     assert_eq!(entry.headers().unwrap(), headers);
 }
 
@@ -52,12 +53,12 @@ fn what_is_about_a_connection_is_left_out() {
 
 #[test]
 fn an_answer_with_more_connection_options_than_anybody_needs_is_not_stored() {
-    let begun = |options: usize| {
+    let began = |options: usize| {
         let all = headers(&[("connection", &"x,".repeat(options)), ("date", "x")]);
-        Draft::begin(StatusCode::OK, &IndexedHeaders::new(&all), TERMS, ARRIVAL, 0).is_some()
+        EntryWriter::begin(StatusCode::OK, &IndexedHeaders::new(&all), LIFETIME, ARRIVAL, 0).is_some()
     };
-    assert!(begun(MOST_CONNECTION / 2));
-    assert!(!begun(MOST_CONNECTION / 2 + 1));
+    assert!(began(MAX_CONNECTION / 2));
+    assert!(!began(MAX_CONNECTION / 2 + 1));
 }
 
 #[test]
@@ -68,8 +69,8 @@ fn an_answer_without_a_date_gets_the_one_when_it_came() {
 
 #[test]
 fn a_head_that_is_too_large_is_not_stored() {
-    let large = headers(&[("x-large", &"x".repeat(MOST_HEAD))]);
-    assert!(Draft::begin(StatusCode::OK, &IndexedHeaders::new(&large), TERMS, ARRIVAL, 0).is_none());
+    let large = headers(&[("x-large", &"x".repeat(MAX_HEAD))]);
+    assert!(EntryWriter::begin(StatusCode::OK, &IndexedHeaders::new(&large), LIFETIME, ARRIVAL, 0).is_none());
 }
 
 #[test]
@@ -85,9 +86,9 @@ fn what_breaks_off_or_is_of_another_version_is_garbage() {
 
 #[test]
 fn a_node_comes_out_as_it_went_in_and_is_no_answer() {
-    let selectors =
-        Selectors::of(&IndexedHeaders::new(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
-    let node = Node { generation: u64::MAX, written: NOON, selectors };
+    let selecting =
+        SelectingFields::of(&IndexedHeaders::new(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
+    let node = Node { generation: u64::MAX, written: NOON, selecting };
     let bytes = node.encode();
     assert_eq!(Node::decode(&bytes), Some(node));
     assert!(Entry::decode(bytes.clone()).is_none());

@@ -1,10 +1,10 @@
 //! The response future.
 //!
-//! | state | on | to |
+//! | state | event | next state |
 //! |---|---|---|
-//! | looking | an answer is stored that may be served | answered; where it is stale, a refresh is handed to the executor |
-//! | looking | none is | calling |
-//! | calling | the service's answer | answered |
+//! | finding | a stored answer may be served | done; if it is stale, a refresh goes to the executor |
+//! | finding | no stored answer may be served | calling |
+//! | calling | the service responds | done |
 
 use std::{
     fmt,
@@ -22,10 +22,10 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{Shared, flights::Flight};
+use super::{refreshes::RefreshPermit, shared::Shared};
 use crate::{
     Store,
-    handle::{Servable, Window},
+    handle::{ServableAnswer, Window},
     telemetry,
 };
 
@@ -47,18 +47,17 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Looking {
-            looking: Looking<S, ReqBody, ResBody>,
-            // Taken for the call.
+        Finding {
+            finding: Find<S, ReqBody, ResBody>,
+            // Taken when the call starts.
             entered: Option<Entered>,
         },
         Calling { #[pin] call: ServiceCall<S, Request<ReqBody>> },
     }
 }
 
-/// Gives the stored answer, or the service and the request back, if there is none.
-type Looking<S, ReqBody, ResBody> =
-    Pin<Box<dyn Future<Output = Result<Response<ResBody>, (S, Request<ReqBody>)>> + Send>>;
+/// Returns the stored answer; without one, returns the service and the request.
+type Find<S, ReqBody, ResBody> = Pin<Box<dyn Future<Output = Result<Response<ResBody>, (S, Request<ReqBody>)>> + Send>>;
 
 impl<S, ReqBody, ResBody> StaleWhileRevalidateFuture<S, ReqBody, ResBody>
 where
@@ -70,13 +69,13 @@ where
         Self { state: State::Calling { call: ServiceCall::when_ready(inner, request) } }
     }
 
-    pub(super) fn looking<St: Store>(inner: S, request: Request<ReqBody>, shared: Arc<Shared<St>>) -> Self {
-        let looking = Box::pin(look(inner, request, shared));
-        Self { state: State::Looking { looking, entered: Some(Entered::now()) } }
+    pub(super) fn finding<St: Store>(inner: S, request: Request<ReqBody>, shared: Arc<Shared<St>>) -> Self {
+        let finding = Box::pin(find(inner, request, shared));
+        Self { state: State::Finding { finding, entered: Some(Entered::now()) } }
     }
 }
 
-async fn look<S, St, ReqBody, ResBody>(
+async fn find<S, St, ReqBody, ResBody>(
     inner: S,
     request: Request<ReqBody>,
     shared: Arc<Shared<St>>,
@@ -90,7 +89,7 @@ where
     let (head, body) = request.into_parts();
     let found = shared.known.servable::<ResBody>(&head).await;
     let request = Request::from_parts(head, body);
-    let Some(Servable { key, mut response, age, window }) = found else {
+    let Some(ServableAnswer { key, mut response, age, window }) = found else {
         return Err((inner, request));
     };
     if window == Window::Stale {
@@ -99,19 +98,19 @@ where
         let record = Degradation::new(name.clone(), name.clone(), 1, Reason::REVALIDATING, Freshness::stale(age));
         scope::report(record.clone());
         response.extensions_mut().insert(record);
-        if let Some(flight) = shared.flights.take_off(key) {
+        if let Some(permit) = shared.refreshes.try_start(key) {
             (shared.execute)(Box::pin(refresh(
                 ServiceCall::when_ready(inner, request),
                 shared.refresh_timeout,
-                flight,
+                permit,
             )));
         }
     }
     Ok(response)
 }
 
-/// Has the layer inside store a newer answer.
-async fn refresh<S, ReqBody, ResBody>(call: ServiceCall<S, Request<ReqBody>>, limit: Duration, flight: Flight)
+/// Calls the service and reads the response, so that the layer inside stores it.
+async fn refresh<S, ReqBody, ResBody>(call: ServiceCall<S, Request<ReqBody>>, limit: Duration, permit: RefreshPermit)
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: WrapBody,
@@ -122,12 +121,12 @@ where
             while let Some(Ok(_)) = body.frame().await {}
         }
     };
-    // Nobody gets this answer. The layer inside, which stores it, reads what is reported of it.
+    // No caller gets this response. The layer inside reads its reports.
     let (mut scope, mut refreshing) = (Scope::new(), pin!(refreshing));
     let refreshing = poll_fn(|cx| scope.enter_as_reader(|| refreshing.as_mut().poll(cx)));
-    // What became of it, the layer inside tells.
+    // The layer inside logs the result.
     _ = tokio::time::timeout(limit, refreshing).await;
-    drop(flight);
+    drop(permit);
 }
 
 impl<S, ReqBody, ResBody> Future for StaleWhileRevalidateFuture<S, ReqBody, ResBody>
@@ -140,9 +139,9 @@ where
         loop {
             let (entered, (inner, request)) = match self.as_mut().project().state.project() {
                 StateProject::Calling { call } => return call.poll(cx),
-                StateProject::Looking { looking, entered } => {
+                StateProject::Finding { finding, entered } => {
                     entered.as_mut().map(Entered::polled);
-                    match ready!(looking.as_mut().poll(cx)) {
+                    match ready!(finding.as_mut().poll(cx)) {
                         Ok(response) => return Poll::Ready(Ok(response)),
                         Err(call) => {
                             let Some(entered) = entered.take() else { polled_again("StaleWhileRevalidateFuture") };
@@ -163,7 +162,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Looking { .. } => "looking",
+            State::Finding { .. } => "finding",
             State::Calling { .. } => "calling",
         };
         f.debug_struct("StaleWhileRevalidateFuture").field("state", &state).finish_non_exhaustive()

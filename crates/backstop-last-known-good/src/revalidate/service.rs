@@ -14,12 +14,13 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Shared, StaleWhileRevalidateFuture};
+use super::{future::StaleWhileRevalidateFuture, shared::Shared};
 use crate::{MokaStore, Store, telemetry};
 
 /// The service that [`StaleWhileRevalidateLayer`](crate::StaleWhileRevalidateLayer) makes.
 ///
-/// It is always ready, and makes the inner service ready where it needs it: what is stored is served though that isn't.
+/// It is always ready. It waits for the inner service only before a call, so stored answers are served even while that isn't
+/// ready.
 pub struct StaleWhileRevalidate<S, St = MokaStore> {
     inner: S,
     shared: Arc<Shared<St>>,
@@ -63,23 +64,23 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let inner = self.inner.clone();
-        if asks_for_nothing_else(&request) {
+        if may_use_stored(&request) {
             if RequestFacts::of(&request).is_upgrade() {
-                telemetry::passed_by(self.shared.known.name());
+                telemetry::bypassed(self.shared.known.name());
             } else if !has_content(&mut request) {
-                return StaleWhileRevalidateFuture::looking(inner, request, Arc::clone(&self.shared));
+                return StaleWhileRevalidateFuture::finding(inner, request, Arc::clone(&self.shared));
             }
         }
         StaleWhileRevalidateFuture::calling(inner, request)
     }
 }
 
-/// Whether a request leaves it to us where its answer comes from, by its method and fields.
-fn asks_for_nothing_else<B>(request: &Request<B>) -> bool {
-    const OPINIONS: [http::HeaderName; 8] =
+/// Whether a request's method and fields allow a stored answer.
+fn may_use_stored<B>(request: &Request<B>) -> bool {
+    const PREFERENCES: [http::HeaderName; 8] =
         [CACHE_CONTROL, PRAGMA, RANGE, IF_RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
-    let has_opinion = |headers: &HeaderMap| OPINIONS.iter().any(|name| headers.contains_key(name));
-    *request.method() == Method::GET && !has_opinion(request.headers())
+    let has_preference = |headers: &HeaderMap| PREFERENCES.iter().any(|name| headers.contains_key(name));
+    *request.method() == Method::GET && !has_preference(request.headers())
 }
 
 impl<S: Clone, St> Clone for StaleWhileRevalidate<S, St> {

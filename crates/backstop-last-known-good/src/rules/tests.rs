@@ -3,13 +3,13 @@ use http::{HeaderMap, HeaderName, Response};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 
 use super::*;
-use crate::{credentials, vary::Selectors, watch::flat};
+use crate::{credentials, exchange::flatten, vary::SelectingFields};
 
 /// Up to which age an answer may be served, or why it isn't stored.
 type Until = Result<u32, &'static str>;
 type Fields = &'static [(&'static str, &'static str)];
 
-const NOW: Moment = Moment(784_123_200_000);
+const NOW: Timestamp = Timestamp(784_123_200_000);
 const ARRIVAL: Arrival = Arrival { at: NOW, date: NOW };
 const DAY: u32 = 24 * 60 * 60;
 /// Never too old but for `max_stale`.
@@ -22,22 +22,22 @@ fn headers(fields: &[(&str, &str)]) -> HeaderMap {
     fields.iter().map(field).collect()
 }
 
-fn asked(sharing: Sharing, request: &[(&str, &str)]) -> Asked {
+fn asked(sharing: Sharing, request: &[(&str, &str)]) -> RequestPolicy {
     let mut get = Request::new(Body::empty());
     *get.headers_mut() = headers(request);
-    Asked::by(&mut get, sharing, || NOW)
+    RequestPolicy::of(&mut get, sharing, || NOW)
 }
 
-fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Verdict {
+fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Decision {
     let status = StatusCode::from_u16(status).unwrap();
-    let fields = flat(&headers(request)).unwrap();
-    let names_caller = || credentials::any(&fields, &[HeaderName::from_static("x-shop-customer")]);
-    judge(
+    let fields = flatten(&headers(request)).unwrap();
+    let has_credentials = || credentials::any(&fields, &[HeaderName::from_static("x-shop-customer")]);
+    decide(
         &asked(sharing, request),
         status,
         &IndexedHeaders::new(&headers(response)),
         Quality::Good,
-        names_caller,
+        has_credentials,
         || ARRIVAL,
         DAY,
     )
@@ -45,8 +45,8 @@ fn verdict(sharing: Sharing, request: &[(&str, &str)], status: u16, response: &[
 
 fn until(sharing: Sharing, request: &[(&str, &str)], response: &[(&str, &str)]) -> Until {
     match verdict(sharing, request, 200, response) {
-        Verdict::Store(terms, _) => Ok(terms.until),
-        Verdict::Forget(reason, _) | Verdict::Leave(reason) => Err(reason),
+        Decision::Store(lifetime, _) => Ok(lifetime.serve_until),
+        Decision::Remove(reason, _) | Decision::Ignore(reason) => Err(reason),
     }
 }
 
@@ -134,10 +134,10 @@ fn only_good_answers_are_stored_and_only_what_speaks_for_everybody_withdraws_wha
         status,
         &[("cache-control", control)],
     ) {
-        Verdict::Store(..) => 's',
-        Verdict::Forget(_, Reach::Variant) => 'v',
-        Verdict::Forget(_, Reach::All) => 'a',
-        Verdict::Leave(_) => 'l',
+        Decision::Store(..) => 's',
+        Decision::Remove(_, Extent::Variant) => 'v',
+        Decision::Remove(_, Extent::All) => 'a',
+        Decision::Ignore(_) => 'l',
     };
     let auth = &[("authorization", "Bearer s")][..];
     for (statuses, shared, by_one_of_all, personal) in [
@@ -167,11 +167,11 @@ fn what_answers_content_withdraws_nothing_and_what_is_degraded_only_what_is_gone
     for status in [200, 404, 410] {
         let status = StatusCode::from_u16(status).unwrap();
         let by =
-            |asked, quality| judge(asked, status, &IndexedHeaders::new(&no_store), quality, || false, || ARRIVAL, DAY);
-        let gone = Verdict::Forget("gone", Reach::Variant);
-        let expected = if status == StatusCode::OK { Verdict::Leave("degraded") } else { gone };
+            |asked, quality| decide(asked, status, &IndexedHeaders::new(&no_store), quality, || false, || ARRIVAL, DAY);
+        let gone = Decision::Remove("gone", Extent::Variant);
+        let expected = if status == StatusCode::OK { Decision::Ignore("degraded") } else { gone };
         assert_eq!(by(&plain, Quality::Degraded), expected);
-        assert_eq!(by(&search, Quality::Good), Verdict::Leave("content"));
+        assert_eq!(by(&search, Quality::Good), Decision::Ignore("content"));
     }
 }
 
@@ -179,8 +179,8 @@ fn what_answers_content_withdraws_nothing_and_what_is_degraded_only_what_is_gone
 fn what_is_withdrawn_from_one_caller_is_not_withdrawn_from_all() {
     let asked = [("authorization", "Bearer s")];
     let response = [("cache-control", "private")];
-    assert_eq!(verdict(Sharing::Shared, &asked, 200, &response), Verdict::Leave("credentials"));
-    assert_eq!(verdict(Sharing::Shared, &[], 200, &response), Verdict::Forget("private", Reach::Variant));
+    assert_eq!(verdict(Sharing::Shared, &asked, 200, &response), Decision::Ignore("credentials"));
+    assert_eq!(verdict(Sharing::Shared, &[], 200, &response), Decision::Remove("private", Extent::Variant));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn what_was_too_old_when_it_came_is_not_stored() {
 #[test]
 fn it_may_be_revalidated_in_the_background_only_where_it_may_be_stale() {
     let window = |control| match verdict(Sharing::Shared, &[], 200, &[("cache-control", control)]) {
-        Verdict::Store(terms, _) => (terms.fresh, terms.revalidate_until),
+        Decision::Store(lifetime, _) => (lifetime.fresh_until, lifetime.revalidate_until),
         other => panic!("{other:?}"),
     };
     assert_eq!(window("max-age=60, stale-while-revalidate=30"), (60, 90));
@@ -205,8 +205,8 @@ fn it_may_be_revalidated_in_the_background_only_where_it_may_be_stale() {
 
 #[test]
 fn the_terms_end_with_the_age() {
-    let terms = Terms { made: NOW, fresh: 0, until: 60, revalidate_until: 0 };
-    let at = |seconds: u64| terms.left(Moment(NOW.0 + seconds * 1000));
+    let lifetime = Lifetime { created: NOW, fresh_until: 0, serve_until: 60, revalidate_until: 0 };
+    let at = |seconds: u64| lifetime.left(Timestamp(NOW.0 + seconds * 1000));
     assert_eq!(at(0), Some(Duration::from_secs(60)));
     assert_eq!(at(59), Some(Duration::from_secs(1)));
     assert_eq!(at(60), None);
@@ -266,7 +266,7 @@ fn nothing_is_stored_that_http_cache_semantics_would_not() {
             for control in controls {
                 for status in [200, 203, 204, 206, 301, 302, 404, 410, 500, 503] {
                     let response = [("cache-control", control)];
-                    if let Verdict::Store(..) = verdict(sharing, request, status, &response) {
+                    if let Decision::Store(..) = verdict(sharing, request, status, &response) {
                         assert!(theirs(sharing, request, status, &response), "{request:?} {status} {control}");
                         stored += 1;
                     }
@@ -307,7 +307,7 @@ fn what_http_cache_semantics_would_store_and_we_do_not() {
         let response = &[*response];
         assert!(theirs(Sharing::Shared, request, *status, response), "{request:?} {status} {response:?}");
         let ours = verdict(Sharing::Shared, request, *status, response);
-        assert!(!matches!(ours, Verdict::Store(..)), "{request:?} {status} {response:?}");
+        assert!(!matches!(ours, Decision::Store(..)), "{request:?} {status} {response:?}");
     }
 }
 
@@ -322,9 +322,9 @@ fn ages_and_variants_that_http_cache_semantics_does_not_tell_apart() {
     assert_eq!(theirs.age(wall), Duration::ZERO);
     assert!(theirs.before_request(&request(&other), wall).satisfies_without_revalidation());
 
-    let Verdict::Store(terms, _) = verdict(Sharing::Shared, &one, 200, &answer) else { panic!("it isn't stored") };
-    assert_eq!(NOW.since(terms.made), Duration::from_secs(30));
-    let selectors = Selectors::of(&IndexedHeaders::new(&headers(&answer))).unwrap();
-    let selected = |fields| selectors.select(&flat(&headers(fields)).unwrap());
-    assert_ne!(selected(&one), selected(&other));
+    let Decision::Store(lifetime, _) = verdict(Sharing::Shared, &one, 200, &answer) else { panic!("it isn't stored") };
+    assert_eq!(NOW.since(lifetime.created), Duration::from_secs(30));
+    let selecting = SelectingFields::of(&IndexedHeaders::new(&headers(&answer))).unwrap();
+    let variant = |fields| selecting.variant_in(&flatten(&headers(fields)).unwrap());
+    assert_ne!(variant(&one), variant(&other));
 }

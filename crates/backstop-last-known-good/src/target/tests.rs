@@ -70,10 +70,10 @@ fn what_does_not_parse_is_no_authority() {
         let host = |host: &&'static [u8]| (HOST, HeaderValue::from_bytes(host).unwrap());
         let (name, uri, headers) = (name!("shop"), Uri::from_static(uri), hosts.iter().map(host).collect());
         let kept = Target::of(&uri, &headers).root(&name);
-        assert!(kept == Root::of(&name, &uri, &headers), "one root, whether the target is kept or not: {hosts:?}");
+        assert!(kept == TargetKey::of(&name, &uri, &headers), "one root, whether the target is kept or not: {hosts:?}");
         kept
     };
-    let long: &'static [u8] = vec![b'a'; MOST_NAME + 1].leak();
+    let long: &'static [u8] = vec![b'a'; MAX_NAME + 1].leak();
     for host in [
         &b""[..],
         b":80",
@@ -110,7 +110,7 @@ fn what_does_not_parse_is_no_authority() {
 #[test]
 fn a_write_forgets_its_target_however_that_is_written() {
     let written = |uri, host| -> Vec<_> {
-        target(uri, host).roots_to_forget(&name!("shop")).into_iter().map(|root| root.key).collect()
+        target(uri, host).keys_to_remove(&name!("shop")).into_iter().map(|root| root.key).collect()
     };
     let plain = [None, Some(":80"), Some(":443")];
     let plain = plain.map(|port| key("/a", Some(format!("shop.example{}", port.unwrap_or_default()).leak())));
@@ -135,14 +135,20 @@ fn a_write_forgets_its_target_however_that_is_written() {
 
 #[test]
 fn no_two_paths_of_parts_make_one_key() {
-    let made = |generation: u64, owner: Owner| {
+    let created = |generation: u64, owner: Owner| {
         let mut key = key("/", None);
         key.extend_from_slice(&generation.to_le_bytes());
         owner.add_to(&mut key);
         key
     };
     let of = |text: &str| Owner::Principal(text.as_bytes().into());
-    let all = [made(1, of("")), made(1, Owner::Nobody), made(1, of("a")), made(1, of("ab")), made(2, of("a"))];
+    let all = [
+        created(1, of("")),
+        created(1, Owner::Anonymous),
+        created(1, of("a")),
+        created(1, of("ab")),
+        created(2, of("a")),
+    ];
     for (i, one) in all.iter().enumerate() {
         assert!(!all[..i].contains(one), "{i}");
     }
@@ -168,13 +174,14 @@ fn a_location_of_the_same_origin_is_found() {
         ("http://other.example/x", None),
         ("//other.example/x", None),
     ] {
-        let key =
-            base().refer(&HeaderValue::from_static(location)).map(|target| target.root(&name!("shop")).unwrap().key);
+        let key = base()
+            .resolve_reference(&HeaderValue::from_static(location))
+            .map(|target| target.root(&name!("shop")).unwrap().key);
         assert_eq!(key, found.map(|uri| self::key(uri, None)), "{location}");
     }
     let both = target("http://10.0.0.1/a", Some("shop.example"));
     for location in ["http://10.0.0.1/x", "http://shop.example/x", "/x"] {
-        let found = both.refer(&HeaderValue::from_static(location)).unwrap();
+        let found = both.resolve_reference(&HeaderValue::from_static(location)).unwrap();
         assert_eq!(
             found.root(&name!("shop")).unwrap().key,
             key("http://10.0.0.1/x", Some("shop.example")),
@@ -182,7 +189,7 @@ fn a_location_of_the_same_origin_is_found() {
         );
     }
     let of_host = target("/a", Some("shop.example"));
-    let found = of_host.refer(&HeaderValue::from_static("https://shop.example/x")).unwrap();
+    let found = of_host.resolve_reference(&HeaderValue::from_static("https://shop.example/x")).unwrap();
     assert_eq!(found.root(&name!("shop")).unwrap().key, key("/x", Some("shop.example")));
 }
 

@@ -29,7 +29,7 @@ async fn the_time_that_the_machine_sleeps_counts_into_the_age() {
 #[tokio::test(start_paused = true)]
 async fn a_call_during_which_the_machine_sleeps_gives_an_old_value() {
     let values = LastKnownValues::new(name!("values"));
-    let call = values.keep("a", async { Ok::<_, ()>(1) });
+    let call = values.remember_result("a", async { Ok::<_, ()>(1) });
     machine::sleep(Duration::from_secs(3600));
     assert_eq!(call.await, Ok(1));
     assert_eq!(age(&values), Some(3600));

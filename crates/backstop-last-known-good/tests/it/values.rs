@@ -38,7 +38,7 @@ async fn price(value: u32) -> Result<u32, &'static str> {
 async fn what_a_call_gives_is_passed_on_and_given_again_with_its_true_age() {
     let prices = prices();
     assert_eq!(known(&prices), None);
-    assert_eq!(prices.keep(7, price(99)).await, Ok(99));
+    assert_eq!(prices.remember_result(7, price(99)).await, Ok(99));
     assert_eq!(known(&prices), Some((99, 0)));
     advance(90 * S).await;
     assert_eq!(known(&prices), Some((99, 90)));
@@ -51,7 +51,7 @@ async fn a_failure_is_passed_on_and_leaves_what_was_known() {
     let prices = prices();
     prices.remember(7, 99);
     advance(S).await;
-    assert_eq!(prices.keep(7, ready(Err("closed"))).await, Err("closed"));
+    assert_eq!(prices.remember_result(7, ready(Err("closed"))).await, Err("closed"));
     assert_eq!(known(&prices), Some((99, 1)));
 }
 
@@ -62,19 +62,19 @@ async fn a_value_counts_as_from_when_its_call_began() {
         sleep(5 * S).await;
         price(99).await
     };
-    prices.keep(7, slow).await.unwrap();
+    prices.remember_result(7, slow).await.unwrap();
     assert_eq!(known(&prices), Some((99, 5)), "it may have been read at the very beginning");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_earlier_call_that_ends_later_does_not_replace_a_later_value() {
     let prices = prices();
-    let slow = prices.keep(7, async {
+    let slow = prices.remember_result(7, async {
         sleep(5 * S).await;
         price(1).await
     });
     advance(S).await;
-    let quick = prices.keep(7, price(2));
+    let quick = prices.remember_result(7, price(2));
     assert_eq!(quick.await, Ok(2));
     assert_eq!(slow.await, Ok(1), "its caller has it");
     assert_eq!(known(&prices), Some((2, 5)));
@@ -88,7 +88,7 @@ async fn an_earlier_call_that_ends_later_does_not_replace_a_later_value() {
 async fn what_was_forgotten_does_not_come_back_by_a_call_that_ran_then() {
     let prices = prices();
     prices.remember(7, 98);
-    let mut runs = task::spawn(prices.keep(7, async {
+    let mut runs = task::spawn(prices.remember_result(7, async {
         sleep(5 * S).await;
         price(99).await
     }));
@@ -98,7 +98,7 @@ async fn what_was_forgotten_does_not_come_back_by_a_call_that_ran_then() {
     assert_eq!(known(&prices), None);
     assert_eq!(runs.await, Ok(99));
     assert_eq!(known(&prices), None, "it may have been read before");
-    prices.keep(7, price(100)).await.unwrap();
+    prices.remember_result(7, price(100)).await.unwrap();
     assert_eq!(known(&prices), Some((100, 0)));
 }
 
@@ -106,7 +106,7 @@ async fn what_was_forgotten_does_not_come_back_by_a_call_that_ran_then() {
 async fn what_was_cleared_does_not_come_back_either() {
     let prices = prices();
     prices.remember(7, 98);
-    let slow = prices.keep(7, async {
+    let slow = prices.remember_result(7, async {
         sleep(5 * S).await;
         price(99).await
     });
@@ -123,7 +123,7 @@ async fn what_was_cleared_does_not_come_back_either() {
 async fn a_call_that_is_dropped_leaves_what_was_known() {
     let prices = prices();
     prices.remember(7, 98);
-    let mut call = task::spawn(prices.keep(7, std::future::pending::<Result<u32, &str>>()));
+    let mut call = task::spawn(prices.remember_result(7, std::future::pending::<Result<u32, &str>>()));
     assert_pending!(call.poll());
     advance(S).await;
     drop(call);
@@ -134,7 +134,7 @@ async fn a_call_that_is_dropped_leaves_what_was_known() {
 async fn what_something_degraded_is_made_of_is_passed_on_with_its_report_and_not_remembered() {
     let prices = prices();
     prices.remember(7, 98);
-    let degraded = prices.keep(7, async {
+    let degraded = prices.remember_result(7, async {
         tokio::task::yield_now().await;
         scope::report(Degradation::new(name!("rates"), name!("cached"), 1, Reason::TIMEOUT, Freshness::Degraded));
         price(99).await
@@ -152,7 +152,7 @@ async fn what_a_replica_gave_is_as_good_and_remembered() {
     let prices = prices();
     let fresh = || Degradation::new(name!("rates"), name!("replica"), 1, Reason::TIMEOUT, Freshness::Fresh);
     let mut outer = Scope::new();
-    let mut kept = task::spawn(prices.keep(7, async {
+    let mut kept = task::spawn(prices.remember_result(7, async {
         scope::report(fresh());
         price(99).await
     }));
@@ -165,7 +165,8 @@ async fn what_a_replica_gave_is_as_good_and_remembered() {
 async fn the_call_sees_the_deadline_that_it_runs_under() {
     let deadline = Deadline::after(S, SetBy::Caller);
     let mut outer = Scope::narrowed(deadline);
-    let mut seen = task::spawn(prices().keep(7, async { Ok::<_, ()>(scope::time_left().unwrap().as_millis() as u32) }));
+    let mut seen =
+        task::spawn(prices().remember_result(7, async { Ok::<_, ()>(scope::time_left().unwrap().as_millis() as u32) }));
     assert_eq!(outer.enter(|| assert_ready!(seen.poll())), Ok(1_000));
 }
 

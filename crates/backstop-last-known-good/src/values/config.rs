@@ -1,4 +1,4 @@
-//! What it can be told.
+//! The configuration and the builder.
 
 use std::{
     borrow::Cow,
@@ -11,7 +11,7 @@ use std::{
 use backstop_core::{ConfigError, Name};
 use moka::{policy::EvictionPolicy, sync::Cache};
 
-use super::{Inner, Known, LastKnownValues};
+use super::{Inner, LastKnownValues, Record};
 use crate::age::Clock;
 
 const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -27,9 +27,9 @@ const LARGEST_MAX_BYTES: u64 = 1 << 40;
 pub struct LastKnownValuesConfig {
     /// The [name](Name) in logs and metrics.
     pub name: Cow<'static, str>,
-    /// The age up to which a value is given: 1 s to 365 days, 24 h unless set.
+    /// See [`max_stale`](LastKnownValuesBuilder::max_stale).
     pub max_stale: Duration,
-    /// How many values are remembered at most: 1 to 16,777,216, 10,000 unless set.
+    /// See [`max_entries`](LastKnownValuesBuilder::max_entries).
     pub max_entries: u64,
 }
 
@@ -41,21 +41,8 @@ impl LastKnownValuesConfig {
     }
 }
 
-/// Settings that were checked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) max_stale: Duration,
-    max_entries: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { max_stale: DEFAULT_MAX_STALE, max_entries: DEFAULT_MAX_ENTRIES }
-    }
-}
-
-/// How many bytes there may be, and how many a key and its value have.
-pub(super) struct Bytes<K, V> {
+/// The capacity in bytes, and the size of a key and its value.
+struct ByteLimit<K, V> {
     max: u64,
     of: BytesOf<K, V>,
 }
@@ -66,7 +53,7 @@ type BytesOf<K, V> = Box<dyn Fn(&K, &V) -> usize + Send + Sync>;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct LastKnownValuesBuilder<K, V> {
     config: LastKnownValuesConfig,
-    bytes: Option<Bytes<K, V>>,
+    bytes: Option<ByteLimit<K, V>>,
 }
 
 impl<K, V> LastKnownValuesBuilder<K, V>
@@ -74,35 +61,34 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) const fn new(config: LastKnownValuesConfig) -> Self {
+    const fn new(config: LastKnownValuesConfig) -> Self {
         Self { config, bytes: None }
     }
 
-    /// The age up to which a value is given: 1 s to 365 days, 24 h unless set.
+    /// The age up to which a value is returned: 1 s to 365 days. Default: 24 h.
     pub const fn max_stale(mut self, age: Duration) -> Self {
         self.config.max_stale = age;
         self
     }
 
-    /// How many values are remembered at most: 1 to 16,777,216, 10,000 unless set.
+    /// The maximum number of values: 1 to 16,777,216. Default: 10,000.
     pub const fn max_entries(mut self, values: u64) -> Self {
         self.config.max_entries = values;
         self
     }
 
-    /// How many bytes the values take at most, too: 1 to 1 TiB; `bytes_of` says how many a key and its value have. Not
-    /// bounded unless set.
+    /// The capacity in bytes: 1 to 1 TiB. `bytes_of` returns the size of a key and its value. Default: unbounded.
     ///
-    /// Each value counts as at least `max_bytes / max_entries`, which bounds their number.
+    /// Each value counts as at least `max_bytes / max_entries` bytes, which bounds their number.
     pub fn max_bytes(mut self, max_bytes: u64, bytes_of: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
-        self.bytes = Some(Bytes { max: max_bytes, of: Box::new(bytes_of) });
+        self.bytes = Some(ByteLimit { max: max_bytes, of: Box::new(bytes_of) });
         self
     }
 
-    /// What remembers.
+    /// Builds the values.
     ///
     /// # Errors
-    /// [`ConfigError`] for `name` where it is no [`Name`], and for each value outside its range.
+    /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
     pub fn build(self) -> Result<LastKnownValues<K, V>, ConfigError> {
         let Self { config: LastKnownValuesConfig { name, max_stale, max_entries }, bytes } = self;
         if !(SHORTEST_MAX_STALE..=LONGEST_MAX_STALE).contains(&max_stale) {
@@ -111,10 +97,12 @@ where
         if !(1..=LARGEST_MAX_ENTRIES).contains(&max_entries) {
             return Err(ConfigError::new("max_entries", max_entries.to_string(), "1 to 16777216"));
         }
-        if let Some(Bytes { max, .. }) = bytes.as_ref().filter(|bytes| !(1..=LARGEST_MAX_BYTES).contains(&bytes.max)) {
+        if let Some(ByteLimit { max, .. }) =
+            bytes.as_ref().filter(|bytes| !(1..=LARGEST_MAX_BYTES).contains(&bytes.max))
+        {
             return Err(ConfigError::new("max_bytes", max.to_string(), "1 to 1099511627776 (1 TiB)"));
         }
-        Ok(LastKnownValues::with(Name::new(name)?, Settings { max_stale, max_entries }, bytes))
+        Ok(LastKnownValues::with_settings(Name::new(name)?, max_stale, max_entries, bytes))
     }
 }
 
@@ -129,23 +117,55 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) fn with(name: Name, settings: Settings, bytes: Option<Bytes<K, V>>) -> Self {
-        // What is the newest is the best to have: moka's own policy would turn away a new key for a popular one.
+    /// Remembers up to 10,000 values, each for 24 h.
+    #[must_use]
+    pub fn new(name: Name) -> Self {
+        Self::with_settings(name, DEFAULT_MAX_STALE, DEFAULT_MAX_ENTRIES, None)
+    }
+
+    /// A builder, for other settings.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use backstop_last_known_good::LastKnownValues;
+    ///
+    /// let pages: LastKnownValues<String, String> = LastKnownValues::builder("pages")
+    ///     .max_stale(Duration::from_secs(3600))
+    ///     .max_bytes(64 << 20, |path: &String, page: &String| path.len() + page.len())
+    ///     .build()?;
+    /// # let _ = pages;
+    /// # Ok::<(), backstop_last_known_good::ConfigError>(())
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> LastKnownValuesBuilder<K, V> {
+        LastKnownValuesBuilder::new(LastKnownValuesConfig::new(name))
+    }
+
+    /// Builds from a configuration.
+    ///
+    /// # Errors
+    /// As [`LastKnownValuesBuilder::build`].
+    pub fn from_config(config: LastKnownValuesConfig) -> Result<Self, ConfigError> {
+        LastKnownValuesBuilder::new(config).build()
+    }
+
+    fn with_settings(name: Name, max_stale: Duration, max_entries: u64, bytes: Option<ByteLimit<K, V>>) -> Self {
+        // The newest values are the best. moka's default policy would reject a new key in favour of a popular one.
         let cache = Cache::builder().eviction_policy(EvictionPolicy::lru());
-        // By the clock of moka, which only gives memory back: what is too old isn't given in any case.
-        let cache = cache.time_to_live(settings.max_stale);
+        // Only frees memory: a value that is too old isn't returned anyway.
+        let cache = cache.time_to_live(max_stale);
         let values = match bytes {
-            None => cache.max_capacity(settings.max_entries).build(),
-            Some(Bytes { max, of }) => {
-                let least = max.div_ceil(settings.max_entries);
-                let weigh = move |key: &K, known: &Known<V>| {
+            None => cache.max_capacity(max_entries).build(),
+            Some(ByteLimit { max, of }) => {
+                let least = max.div_ceil(max_entries);
+                let weigh = move |key: &K, known: &Record<V>| {
                     let bytes = known.value.as_ref().map_or(0, |value| of(key, value));
                     u32::try_from(least.max(bytes as u64)).unwrap_or(u32::MAX)
                 };
                 cache.max_capacity(max).weigher(weigh).build()
             }
         };
-        let (begun, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { name, settings, values, clock: Clock::start(), begun, cleared }) }
+        let (next, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { name, max_stale, values, clock: Clock::start(), next, cleared }) }
     }
 }

@@ -10,34 +10,49 @@ use std::{
 use backstop_core::Scope;
 use pin_project_lite::pin_project;
 
-use super::{Begun, Known, LastKnownValues};
+use super::{LastKnownValues, Record, Revision};
 use crate::{quality::Quality, telemetry};
 
 pin_project! {
-    /// The future of [`LastKnownValues::keep`].
+    /// The future of [`LastKnownValues::remember_result`].
     ///
     /// # Cancellation
     /// Dropping it drops the call, and remembers nothing.
     #[must_use = "futures do nothing unless polled"]
-    pub struct KeepValue<K, V, F> {
+    pub struct RememberResult<K, V, F> {
         #[pin]
         call: F,
-        // Of its own, to see what the call reports.
+        // Collects what the call reports.
         scope: Scope,
-        // `None` once the call has ended.
+        // `None` after the call has ended.
         key: Option<K>,
-        begun: Begun,
+        revision: Revision,
         values: LastKnownValues<K, V>,
     }
 }
 
-impl<K, V, F> KeepValue<K, V, F> {
-    pub(super) fn new(values: LastKnownValues<K, V>, key: K, call: F) -> Self {
-        Self { call, scope: Scope::new(), key: Some(key), begun: values.inner.begin(), values }
+impl<K, V> LastKnownValues<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Runs `call`, and remembers its value for `key`. Returns the result of `call` unchanged.
+    ///
+    /// The value's age counts from the moment this method is called, so it is never too low. Degradations that `call`
+    /// reports still reach the [scope](backstop_core::scope) outside.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops `call`. The value remembered before stays.
+    pub fn remember_result<F, E>(&self, key: K, call: F) -> RememberResult<K, V, F>
+    where
+        F: Future<Output = Result<V, E>>,
+    {
+        let values = self.clone();
+        RememberResult { call, scope: Scope::new(), key: Some(key), revision: values.inner.next_revision(), values }
     }
 }
 
-impl<K, V, E, F> Future for KeepValue<K, V, F>
+impl<K, V, E, F> Future for RememberResult<K, V, F>
 where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
@@ -53,14 +68,14 @@ where
             if quality == Quality::Degraded {
                 telemetry::not_stored(&this.values.inner.name, "degraded");
             } else {
-                this.values.learn(key, Known { as_of: *this.begun, value: Some(value.clone()) });
+                this.values.update(key, Record { revision: *this.revision, value: Some(value.clone()) });
             }
         }
         Poll::Ready(result)
     }
 }
 
-impl<K, V, F> fmt::Debug for KeepValue<K, V, F> {
+impl<K, V, F> fmt::Debug for RememberResult<K, V, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeepValue").field("values", &self.values).finish_non_exhaustive()
     }

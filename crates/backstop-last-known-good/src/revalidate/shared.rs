@@ -1,0 +1,24 @@
+//! What the services of a layer share.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use super::refreshes::RunningRefreshes;
+use crate::LastKnownGoodHandle;
+
+/// A refresh, to be run on your executor.
+pub type Refresh = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub(super) struct Shared<St> {
+    pub(super) known: LastKnownGoodHandle<St>,
+    pub(super) execute: Execute,
+    pub(super) refreshes: RunningRefreshes,
+    pub(super) refresh_timeout: Duration,
+}
+
+pub(super) type Execute = Arc<dyn Fn(Refresh) + Send + Sync>;
+
+impl<St> Shared<St> {
+    pub(super) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("known", &self.known).field("refresh_timeout", &self.refresh_timeout).finish_non_exhaustive()
+    }
+}
