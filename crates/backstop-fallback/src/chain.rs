@@ -1,15 +1,19 @@
 //! The chain: providers in order of preference.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use crate::{AllProvidersFailed, ProviderFailure};
-use backstop_core::{Classify, Deadline, Freshness, Name, SetBy, scope};
-use backstop_kit::{CloneCopy, CopyRequest, ErrorText, Keep, PlainJudge, RequestFacts, proof::Frame};
+use backstop_core::Name;
+use backstop_kit::{CloneCopy, CopyRequest, proof::Frame};
 use tokio::time::Instant;
 
-use crate::{
-    FallbackChainBuilder, FallbackHandle, Provider, commit::Committer, forced::Forced, handle::Control, walk::Walk,
-};
+use crate::{AllProvidersFailed, FallbackHandle, FallbackResult, Provider, forced::Forced, walk::Walk};
+
+mod config;
+pub(crate) mod shared;
+
+pub use config::FallbackChainBuilder;
+pub(crate) use config::check_timeout;
+use shared::Chain;
 
 /// Providers in order of preference, and the time they have together.
 ///
@@ -38,65 +42,6 @@ use crate::{
 /// ```
 pub struct FallbackChain<Req, T> {
     shared: Arc<Chain<Req, T>>,
-}
-
-pub(crate) struct Chain<Req, T> {
-    pub(crate) name: Name,
-    pub(crate) total: Duration,
-    pub(crate) providers: Vec<Provider<Req, T>>,
-    /// What of a request must be kept for the providers.
-    pub(crate) needs: Option<Keep>,
-    pub(crate) judge: HandlerJudge<T>,
-    pub(crate) repeatable: Repeatable<Req>,
-    pub(crate) control: Arc<Control>,
-    /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
-    pub(crate) committer: Option<Committer<T>>,
-    pub(crate) error_text: ErrorText,
-}
-
-/// What judges the answers in a handler.
-pub(crate) type HandlerJudge<T> = PlainJudge<Box<dyn Classify<T> + Send + Sync>>;
-
-/// Which requests may be repeated; `None` where a chain leaves that to what is known of them anyway.
-pub(crate) type Repeatable<Req> = Option<Box<dyn Fn(&Req) -> bool + Send + Sync>>;
-
-impl<Req, T> Chain<Req, T> {
-    /// When the time is up of a request that came at `started`: after the total, or at the scope's deadline.
-    pub(crate) fn limit(&self, started: Instant) -> Deadline {
-        Deadline::at(started + self.total, SetBy::Us).narrowed_by(scope::deadline())
-    }
-
-    /// What is known of `request`: these facts, and what the chain was told of such requests.
-    #[inline]
-    pub(crate) fn narrowed(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
-        let is_repeatable = self.repeatable.as_ref().is_none_or(|holds| holds(request));
-        if is_repeatable { facts } else { facts.never_repeated() }
-    }
-}
-
-/// What [`FallbackChain::execute`] found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FallbackResult<T> {
-    /// The answer.
-    pub value: T,
-    /// The provider that gave it.
-    pub source: Name,
-    /// How long the chain as a whole took.
-    pub latency: Duration,
-    /// Whether it is another provider's answer than the first one's.
-    pub is_fallback: bool,
-    /// How good it is. The first provider's answer is [`Freshness::Fresh`], unless it says otherwise.
-    pub freshness: Freshness,
-    /// The providers that were passed before it, in order, and why. Empty where the first one answered.
-    pub failures: Vec<ProviderFailure>,
-}
-
-impl<Req, T: 'static> FallbackChain<Req, T> {
-    /// Builds a chain. It needs at least one [provider](FallbackChainBuilder::provider).
-    pub fn builder(name: impl Into<Cow<'static, str>>) -> FallbackChainBuilder<Req, T> {
-        FallbackChainBuilder::new(name.into())
-    }
 }
 
 impl<Req, T> FallbackChain<Req, T> {

@@ -2,10 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use backstop_core::Name;
-
-use crate::telemetry;
-
 /// After this many requests in a row for which no provider was eligible, that is logged, once.
 const LOGGED_AFTER: u32 = 10;
 /// A provider was asked.
@@ -27,12 +23,9 @@ impl Eligibility {
         }
     }
 
-    /// A request that may have been processed found no provider that may be asked all the same.
-    pub(crate) fn none_eligible(&self, chain: &Name) {
+    /// A request that may have been processed found no provider that may be asked all the same. Returns whether to log that.
+    pub(crate) fn none_eligible(&self) -> bool {
         let next = |count: u32| (count < LOGGED_AFTER).then(|| count + 1);
-        match self.0.fetch_update(Relaxed, Relaxed, next) {
-            Ok(count) if count + 1 == LOGGED_AFTER => telemetry::never_eligible(chain),
-            _ => {}
-        }
+        self.0.fetch_update(Relaxed, Relaxed, next).is_ok_and(|count| count + 1 == LOGGED_AFTER)
     }
 }

@@ -82,6 +82,22 @@ pub struct FailSafeBuilder<Req, T> {
     default: Box<dyn Fn() -> T + Send + Sync>,
 }
 
+impl<Req, T> FallbackChainBuilder<Req, T> {
+    /// Ends the chain with `default`, so that it can't fail: [`FailSafeChain::execute`](crate::FailSafeChain::execute)
+    /// has no error.
+    pub fn fail_safe(self, default: T) -> FailSafeBuilder<Req, T>
+    where
+        T: Clone + Send + Sync + 'static,
+    {
+        self.fail_safe_with(move || default.clone())
+    }
+
+    /// Ends the chain with what `default` makes, so that it can't fail.
+    pub fn fail_safe_with(self, default: impl Fn() -> T + Send + Sync + 'static) -> FailSafeBuilder<Req, T> {
+        FailSafeBuilder::new(self, Box::new(default))
+    }
+}
+
 impl<Req, T> FailSafeBuilder<Req, T> {
     pub(crate) fn new(chain: FallbackChainBuilder<Req, T>, default: Box<dyn Fn() -> T + Send + Sync>) -> Self {
         Self { chain, default }

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
-    ask::{Ask, Failed},
-    chain::Chain,
-    found::{Found, Instead},
+    chain::shared::Chain,
+    found::{Found, Substitution},
+    provider_call::{Failed, ProviderCall},
     share::next_deadline,
     telemetry,
 };
@@ -27,7 +27,7 @@ pub(crate) struct Forced<Req, T> {
     /// The provider's position, as the rest of the chain counts.
     position: usize,
     started: Instant,
-    ask: Ask<T>,
+    ask: ProviderCall<T>,
 }
 
 impl<Req, T> Forced<Req, T> {
@@ -43,10 +43,10 @@ impl<Req, T> Forced<Req, T> {
     ) -> Option<Self> {
         let source = &chain.providers[provider];
         let deadline = next_deadline(Instant::now(), limit, others as u32 + 1, source.own_timeout());
-        let ask = Ask::start(source, deadline, frame, copy)
+        let ask = ProviderCall::start(source, deadline, frame, copy)
             .inspect_err(|reason| {
                 let failed = Failed::new(*reason, Outcome::neutral().unprocessed());
-                telemetry::forced_in_vain(&chain.control, source.name(), &failed);
+                telemetry::forced_provider_failed(&chain.control, source.name(), &failed);
             })
             .ok()?;
         let position = provider + others - chain.providers.len();
@@ -66,7 +66,7 @@ impl<Req, T> Forced<Req, T> {
         let answer = match ready!(polled) {
             Ok(answer) => answer,
             Err(failed) => {
-                telemetry::forced_in_vain(control, provider.name(), &failed);
+                telemetry::forced_provider_failed(control, provider.name(), &failed);
                 return Poll::Ready(None);
             }
         };
@@ -79,7 +79,7 @@ impl<Req, T> Forced<Req, T> {
             freshness,
             failures: Vec::new(),
         };
-        let instead = Instead { position: self.position, reason: Reason::FORCED };
+        let instead = Substitution { position: self.position, reason: Reason::FORCED };
         Poll::Ready(Some(Found::publish(&self.chain.control, result, Some(instead))))
     }
 }

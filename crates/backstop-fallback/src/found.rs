@@ -2,7 +2,7 @@
 
 use backstop_core::{Degradation, Reason, scope};
 
-use crate::{FallbackResult, handle::Control, telemetry};
+use crate::{FallbackResult, control::Control, telemetry};
 
 /// An answer.
 pub(crate) struct Found<T> {
@@ -12,19 +12,19 @@ pub(crate) struct Found<T> {
 }
 
 /// That another provider answered than the first one.
-pub(crate) struct Instead {
+pub(crate) struct Substitution {
     pub(crate) position: usize,
     pub(crate) reason: Reason,
 }
 
 impl<T> Found<T> {
     /// Reports this answer to the scope, the log and the metrics.
-    pub(crate) fn publish(chain: &Control, result: FallbackResult<T>, instead: Option<Instead>) -> Self {
+    pub(crate) fn publish(chain: &Control, result: FallbackResult<T>, instead: Option<Substitution>) -> Self {
         telemetry::answered(chain.name(), &result.source, || result.latency);
         if instead.is_none() {
             telemetry::fresh(chain);
         }
-        let degradation = instead.map(|Instead { position, reason }| {
+        let degradation = instead.map(|Substitution { position, reason }| {
             let degradation =
                 Degradation::new(chain.name().clone(), result.source.clone(), position, reason, result.freshness);
             scope::report(degradation.clone());

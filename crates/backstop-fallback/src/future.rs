@@ -2,15 +2,15 @@
 //!
 //! | in | on | goes to |
 //! |---|---|---|
-//! | detour (a forced provider) | its answer | the end |
-//! | detour (a forced provider) | anything else | primary |
+//! | forced provider first | its answer | the end |
+//! | forced provider first | anything else | primary |
 //! | primary | an answer, of whose body nothing is waited for | the end |
 //! | primary | an answer otherwise | committing |
-//! | primary | a failure, or its share of the time is up | rest |
+//! | primary | a failure, or its share of the time is up | after the primary |
 //! | committing | enough of the body, and a gRPC status that is good where it came | the end |
-//! | committing | a failure, or the primary's share of the time is up | rest |
-//! | rest | a provider's answer | the end |
-//! | rest | no provider left | the end: what the primary gave, or a rejection |
+//! | committing | a failure, or the primary's share of the time is up | after the primary |
+//! | after the primary | a provider's answer | the end |
+//! | after the primary | no provider left | the end: what the primary gave, or a rejection |
 //! | passing (an upgrade) | the primary's answer, whatever it is | the end |
 //! | passing (an upgrade) | the total is up | the end: a rejection |
 
@@ -30,12 +30,12 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
+    after_primary::AfterPrimary,
     commit::Committing,
-    detour::Detour,
-    layer::Policy,
-    rest::Rest,
-    spare::{ContextOf, Failure, Spare, TIMED_OUT},
-    telemetry::{self, Called},
+    forced_first::ForcedFirst,
+    policy::{Policy, PolicyOf},
+    request_state::{ContextOf, Failure, RequestState, TIMED_OUT},
+    telemetry::{self, CallStart},
 };
 
 pin_project! {
@@ -78,26 +78,23 @@ pin_project! {
             context: Option<ContextOf<S, Req, P>>,
         },
         // Boxed: it is rare, and large. Taken when the primary is asked.
-        Detour { detour: Option<Box<Detour<S, Req, P>>> },
+        ForcedFirst { forced_first: Option<Box<ForcedFirst<S, Req, P>>> },
         Primary {
             #[pin]
             attempt: Attempt<EagerCall<S, Req>>,
             // Taken when the primary fails.
-            spare: Option<Spare<S, Req, P>>,
+            request_state: Option<RequestState<S, Req, P>>,
         },
         Committing {
             #[pin]
             attempt: Attempt<Committing<S::Response>>,
             // Taken in the end.
-            spare: Option<Spare<S, Req, P>>,
+            request_state: Option<RequestState<S, Req, P>>,
         },
         // Boxed, for the same.
-        Rest { rest: Pin<Box<Rest<S, Req, P>>> },
+        AfterPrimary { after_primary: Pin<Box<AfterPrimary<S, Req, P>>> },
     }
 }
-
-/// What the layer was told, as the future of a service `S` sees it.
-pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Response, P>>;
 
 impl<S, Req, P> FallbackFuture<S, Req, P>
 where
@@ -143,32 +140,34 @@ where
         }
         // After the request was kept, which watches its body as well.
         let upload = reject.watch(&mut request);
-        let mut spare = Spare {
+        let mut request_state = RequestState {
             policy: Arc::clone(policy),
-            called: Called::now(),
+            called: CallStart::now(),
             started: None,
-            around: None,
+            outer_limit: None,
             facts,
             frame: Frame::open(),
             kept,
             context,
             upload,
         };
-        if let Some(provider) = spare.draw() {
+        if let Some(provider) = request_state.draw() {
             // One that is ready holds what others may need meanwhile.
             let later = primary.clone();
             *primary = later.clone();
             return Self {
-                state: State::Detour { detour: Some(Box::new(Detour::new(provider, later, request, spare))) },
+                state: State::ForcedFirst {
+                    forced_first: Some(Box::new(ForcedFirst::new(provider, later, request, request_state))),
+                },
             };
         }
-        let mut scope = spare.scope();
+        let mut scope = request_state.scope();
         let call = {
             let _entered = scope.entered();
-            let _calling = spare.frame.calling();
+            let _calling = request_state.frame.calling();
             EagerCall::begin(primary, is_ready, request)
         };
-        Self { state: State::Primary { attempt: Attempt::begun(call, scope), spare: Some(spare) } }
+        Self { state: State::Primary { attempt: Attempt::begun(call, scope), request_state: Some(request_state) } }
     }
 }
 
@@ -180,13 +179,17 @@ where
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    fn rest(spare: Spare<S, Req, P>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self
+    fn after_primary(
+        request_state: RequestState<S, Req, P>,
+        failure: Failure<S, Req>,
+        reports: Vec<Degradation>,
+    ) -> Self
     where
         S::Error: 'static,
         P: Protocol,
         P::Judge: Judge<S::Response>,
     {
-        Self::Rest { rest: Box::pin(Rest::new(spare, failure, reports)) }
+        Self::AfterPrimary { after_primary: Box::pin(AfterPrimary::new(request_state, failure, reports)) }
     }
 }
 
@@ -218,38 +221,38 @@ where
                     let late = elapsed.rejection(policy.chain.name().clone());
                     return Poll::Ready(policy.protocol.reject().reject(context, late));
                 }
-                StateProj::Rest { rest } => return rest.as_mut().poll(cx),
-                StateProj::Detour { detour: slot } => {
-                    let Some(detour) = slot else { polled_again("FallbackFuture") };
-                    let answer = ready!(detour.poll(cx));
-                    let Some(detour) = slot.take() else { polled_again("FallbackFuture") };
+                StateProj::AfterPrimary { after_primary } => return after_primary.as_mut().poll(cx),
+                StateProj::ForcedFirst { forced_first: slot } => {
+                    let Some(forced_first) = slot else { polled_again("FallbackFuture") };
+                    let answer = ready!(forced_first.poll(cx));
+                    let Some(forced_first) = slot.take() else { polled_again("FallbackFuture") };
                     if let Some(answer) = answer {
                         return Poll::Ready(Ok(answer));
                     }
-                    let Detour { primary, request, mut spare, .. } = *detour;
-                    let scope = spare.scope_of_the_rest();
-                    let begin = || spare.frame.call(|| EagerCall::when_ready(primary, request));
+                    let ForcedFirst { primary, request, mut request_state, .. } = *forced_first;
+                    let scope = request_state.remaining_scope();
+                    let begin = || request_state.frame.call(|| EagerCall::when_ready(primary, request));
                     let attempt = Attempt::start(scope, begin);
-                    State::Primary { attempt, spare: Some(spare) }
+                    State::Primary { attempt, request_state: Some(request_state) }
                 }
-                StateProj::Primary { mut attempt, spare: slot } => {
-                    let Some(spare) = slot else { polled_again("FallbackFuture") };
-                    if let Some(scope) = spare.scope_at_first_poll() {
+                StateProj::Primary { mut attempt, request_state: slot } => {
+                    let Some(request_state) = slot else { polled_again("FallbackFuture") };
+                    if let Some(scope) = request_state.scope_at_first_poll() {
                         attempt.as_mut().narrow(&scope);
                     }
-                    spare.frame.listen();
+                    request_state.frame.listen();
                     let mut polled = attempt.as_mut().poll_call(cx);
                     let elapsed = match &polled {
                         Poll::Ready(_) => None,
                         Poll::Pending => {
-                            spare.start();
+                            request_state.start();
                             let Poll::Ready(elapsed) = attempt.as_mut().poll_limit(cx) else {
-                                spare.frame.waits();
+                                request_state.frame.waits();
                                 return Poll::Pending;
                             };
-                            if let Some(too_slow) = spare.too_slow() {
+                            if let Some(too_slow) = request_state.too_slow() {
                                 // No provider could be faster.
-                                let Some(Spare { policy, context, .. }) = slot.take() else {
+                                let Some(RequestState { policy, context, .. }) = slot.take() else {
                                     polled_again("FallbackFuture")
                                 };
                                 return Poll::Ready(policy.protocol.reject().reject(context, too_slow));
@@ -257,53 +260,53 @@ where
                             Some(elapsed)
                         }
                     };
-                    let is_unprocessed = spare.frame.ended();
+                    let is_unprocessed = request_state.frame.ended();
                     let why_not = match (&mut polled, elapsed) {
-                        (Poll::Ready(result), _) => spare.why_not(result),
+                        (Poll::Ready(result), _) => request_state.why_not(result),
                         (Poll::Pending, elapsed) => elapsed.map(|_elapsed| TIMED_OUT),
                     };
-                    if why_not.is_none() && spare.is_final(&polled) {
-                        spare.tell();
+                    if why_not.is_none() && request_state.is_final(&polled) {
+                        request_state.record_answer();
                         attempt.commit();
-                        spare.frame.pass_on();
+                        request_state.frame.pass_on();
                         // As it is: moving a response costs more than all the rest.
                         return polled;
                     }
                     // Taken only here: it is large.
-                    let Some(spare) = slot.take() else { polled_again("FallbackFuture") };
+                    let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
                     let result = match polled {
                         Poll::Ready(result) => Some(result),
                         Poll::Pending => None,
                     };
-                    match (result, why_not, spare.committer()) {
+                    match (result, why_not, request_state.committer()) {
                         (result, Some((reason, outcome)), _) => {
                             let outcome = outcome.or_unprocessed(is_unprocessed);
                             let failure = Failure { result, reason, outcome };
-                            State::rest(spare, failure, attempt.take_reports())
+                            State::after_primary(request_state, failure, attempt.take_reports())
                         }
                         (Some(Ok(answer)), None, Some(committer)) => {
                             let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
-                            State::Committing { attempt, spare: Some(spare) }
+                            State::Committing { attempt, request_state: Some(request_state) }
                         }
                         (Some(result), None, _) => return Poll::Ready(result),
                         // Without a result there is a reason.
                         (None, None, _) => polled_again("FallbackFuture"),
                     }
                 }
-                StateProj::Committing { mut attempt, spare: slot } => {
-                    let Some(spare) = slot else { polled_again("FallbackFuture") };
+                StateProj::Committing { mut attempt, request_state: slot } => {
+                    let Some(request_state) = slot else { polled_again("FallbackFuture") };
                     let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
-                        spare.start();
+                        request_state.start();
                         return Poll::Pending;
                     };
-                    let Some(spare) = slot.take() else { polled_again("FallbackFuture") };
-                    match spare.committed(result) {
+                    let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
+                    match request_state.committed(result) {
                         Ok(answer) => {
-                            spare.tell();
+                            request_state.record_answer();
                             attempt.commit();
                             return Poll::Ready(Ok(answer));
                         }
-                        Err(failure) => State::rest(spare, failure, attempt.take_reports()),
+                        Err(failure) => State::after_primary(request_state, failure, attempt.take_reports()),
                     }
                 }
             };
@@ -324,10 +327,10 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Passing { .. } => "passing",
-            State::Detour { .. } => "detour",
+            State::ForcedFirst { .. } => "forced provider",
             State::Primary { .. } => "primary",
             State::Committing { .. } => "committing",
-            State::Rest { .. } => "rest",
+            State::AfterPrimary { .. } => "after the primary",
         };
         f.debug_struct("FallbackFuture").field("state", &state).finish_non_exhaustive()
     }

@@ -1,17 +1,10 @@
 //! Exercising a fallback in production.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, telemetry};
+use crate::{Forcing, control::Control, telemetry};
 
 /// Looks at a chain's forced provider, and sets it. Clones, and the handles of the chain's clones and of its layers, act on
 /// the same.
@@ -29,10 +22,10 @@ use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, tel
 ///     .build()?;
 ///
 /// let handle = prices.handle();
-/// handle.forced("list", 0.01)?;
+/// handle.force("list", 0.01)?;
 /// assert_eq!(handle.forcing().map(|it| it.provider), Some(name!("list")));
-/// assert_eq!(handle.forced("lits", 0.01).unwrap_err().allowed, "live, list");
-/// handle.unforced();
+/// assert_eq!(handle.force("lits", 0.01).unwrap_err().allowed, "live, list");
+/// handle.stop_forcing();
 /// # Ok(())
 /// # }
 /// ```
@@ -51,16 +44,6 @@ use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, tel
 /// happened, but for a `WARN` event. Its answers are degradations of the reason [`Forced`](backstop_core::Reason::FORCED).
 #[derive(Clone)]
 pub struct FallbackHandle(Arc<Control>);
-
-/// A provider that some requests go to first: see [`FallbackHandle::forced`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Forcing {
-    /// The provider.
-    pub provider: Name,
-    /// The share of the requests, more than 0, up to 1.
-    pub share: f64,
-}
 
 /// How a chain does now: see [`FallbackHandle::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +77,7 @@ impl FallbackHandle {
     /// The name of the chain.
     #[must_use]
     pub fn name(&self) -> &Name {
-        &self.0.chain
+        self.0.name()
     }
 
     /// The names of the chain's providers, in order.
@@ -111,7 +94,7 @@ impl FallbackHandle {
     /// # Errors
     /// [`ConfigError`] with the field `share` where it isn't from 0 to 1, or `provider` where the chain has none of that
     /// name; it lists those that it has.
-    pub fn forced(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
+    pub fn force(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
         if !(0.0..=1.0).contains(&share) {
             return Err(ConfigError::new("share", share.to_string(), "0 to 1"));
         }
@@ -119,13 +102,13 @@ impl FallbackHandle {
             let names: Vec<_> = self.providers().map(Name::as_str).collect();
             return Err(ConfigError::new("provider", provider.to_owned(), names.join(", ")));
         };
-        self.0.set(Word::new(index, share));
+        self.set(index, share);
         Ok(())
     }
 
-    /// Ends what [`forced`](Self::forced) began.
-    pub fn unforced(&self) {
-        self.0.set(Word::NOBODY);
+    /// Ends what [`force`](Self::force) began.
+    pub fn stop_forcing(&self) {
+        self.set(0, 0.0);
     }
 
     /// Whether the chain's answers are degraded, and since when.
@@ -144,103 +127,18 @@ impl FallbackHandle {
     /// What is forced, if anything.
     #[must_use]
     pub fn forcing(&self) -> Option<Forcing> {
-        self.0.forcing(Word(self.0.word.load(Relaxed)))
+        self.0.forcing()
+    }
+
+    fn set(&self, provider: usize, share: f64) {
+        self.0.force(provider, share);
+        telemetry::forcing(self.name(), self.forcing().as_ref());
     }
 }
 
 impl fmt::Debug for FallbackHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackHandle").field("name", self.name()).field("forcing", &self.forcing()).finish()
-    }
-}
-
-/// What a chain and its handles share.
-#[derive(Debug)]
-pub(crate) struct Control {
-    chain: Name,
-    providers: Vec<Name>,
-    /// Alone in what it tells, so `Relaxed` is enough.
-    word: AtomicU64,
-    next_seed: AtomicU64,
-    /// Whether it was logged that the provider forced now had no answer.
-    pub(crate) forced_failure_logged: AtomicBool,
-    pub(crate) episodes: Episodes,
-    pub(crate) eligibility: Eligibility,
-}
-
-/// A provider's index, and above it, in the low 33 bits, the share in 2⁻³² of the requests. Without a share, nobody is
-/// forced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word(u64);
-
-const SHARE_BITS: u32 = 33;
-const ALL: u64 = 1 << 32;
-
-/// 2⁶⁴ divided by the golden ratio, made odd: seeds that are this far apart never repeat, and share no pattern
-/// (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
-const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
-
-impl Word {
-    const NOBODY: Self = Self(0);
-
-    /// A share above 0 stays above 0, however small.
-    fn new(index: usize, share: f64) -> Self {
-        let share = (share * ALL as f64).ceil() as u64;
-        if share == 0 { Self::NOBODY } else { Self((index as u64) << SHARE_BITS | share) }
-    }
-
-    const fn index(self) -> usize {
-        (self.0 >> SHARE_BITS) as usize
-    }
-
-    const fn share(self) -> u64 {
-        self.0 & ((1 << SHARE_BITS) - 1)
-    }
-}
-
-impl Control {
-    pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
-        backstop_core::see_through::<AllProvidersFailed>();
-        let next_seed = AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..)));
-        Self {
-            chain,
-            providers,
-            word: AtomicU64::new(Word::NOBODY.0),
-            next_seed,
-            forced_failure_logged: AtomicBool::new(false),
-            episodes: Episodes::new(),
-            eligibility: Eligibility::new(),
-        }
-    }
-
-    pub(crate) const fn name(&self) -> &Name {
-        &self.chain
-    }
-
-    /// The provider that the next request goes to first, if it is to be forced.
-    pub(crate) fn draw(&self) -> Option<usize> {
-        let word = Word(self.word.load(Relaxed));
-        // The path of every request while nobody is forced.
-        if word == Word::NOBODY {
-            return None;
-        }
-        let seed = self.next_seed.fetch_add(GAMMA, Relaxed);
-        let drawn = fastrand::Rng::with_seed(seed).u64(..ALL);
-        (drawn < word.share()).then(|| word.index())
-    }
-
-    fn set(&self, word: Word) {
-        self.word.store(word.0, Relaxed);
-        self.forced_failure_logged.store(false, Relaxed);
-        telemetry::forcing(&self.chain, self.forcing(word).as_ref());
-    }
-
-    fn forcing(&self, word: Word) -> Option<Forcing> {
-        if word == Word::NOBODY {
-            return None;
-        }
-        let provider = self.providers.get(word.index())?.clone();
-        Some(Forcing { provider, share: word.share() as f64 / ALL as f64 })
     }
 }
 
@@ -258,7 +156,7 @@ mod tests {
     fn the_share_of_the_draws_is_the_share_that_was_asked_for() {
         for share in [0.0, 1e-12, 0.01, 0.1, 0.5, 0.99, 1.0] {
             let control = control(4);
-            FallbackHandle::new(Arc::clone(&control)).forced("three", share).unwrap();
+            FallbackHandle::new(Arc::clone(&control)).force("three", share).unwrap();
             let drawn: Vec<_> = (0..100_000).filter_map(|_| control.draw()).collect();
             assert!(drawn.iter().all(|index| *index == 2));
             let off = drawn.len() as f64 / 100_000.0 - share;
@@ -273,26 +171,26 @@ mod tests {
         let handle = FallbackHandle::new(control(4));
         assert_eq!(handle.forcing(), None);
         for share in [1.0, 0.5, 0.01, f64::MIN_POSITIVE] {
-            handle.forced("two", share).unwrap();
+            handle.force("two", share).unwrap();
             let forcing = handle.forcing().unwrap();
             assert_eq!(forcing.provider, "two");
             assert!(forcing.share > 0.0 && (forcing.share - share).abs() < 1e-9);
         }
-        handle.forced("one", 0.0).unwrap();
-        assert_eq!(handle.forcing(), None, "a share of nothing ends it, as `unforced` does");
-        handle.forced("one", 1.0).unwrap();
-        handle.unforced();
+        handle.force("one", 0.0).unwrap();
+        assert_eq!(handle.forcing(), None, "a share of nothing ends it, as `stop_forcing` does");
+        handle.force("one", 1.0).unwrap();
+        handle.stop_forcing();
         assert_eq!(handle.forcing(), None);
     }
 
     #[test]
     fn what_can_t_be_forced_is_refused_and_changes_nothing() {
         let handle = FallbackHandle::new(control(4));
-        handle.forced("two", 0.5).unwrap();
+        handle.force("two", 0.5).unwrap();
         for share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            assert_eq!(handle.forced("two", share).unwrap_err().field, "share");
+            assert_eq!(handle.force("two", share).unwrap_err().field, "share");
         }
-        let unknown = handle.forced("primary", 0.5).unwrap_err();
+        let unknown = handle.force("primary", 0.5).unwrap_err();
         assert_eq!(unknown.to_string(), "provider is primary, allowed is: one, two, three");
         assert_eq!(handle.forcing().map(|it| it.provider), Some(name!("two")));
     }
@@ -301,7 +199,7 @@ mod tests {
     fn the_same_seed_draws_the_same() {
         let draws = |seed| {
             let control = control(seed);
-            FallbackHandle::new(Arc::clone(&control)).forced("two", 0.5).unwrap();
+            FallbackHandle::new(Arc::clone(&control)).force("two", 0.5).unwrap();
             (0..64).map(|_| control.draw()).collect::<Vec<_>>()
         };
         assert_eq!(draws(4), draws(4));

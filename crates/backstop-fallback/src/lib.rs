@@ -233,7 +233,7 @@
 //!
 //! # Exercising it
 //!
-//! [`FallbackHandle::forced`] sends a share of the traffic to a provider though the primary is well, so that a fallback
+//! [`FallbackHandle::force`] sends a share of the traffic to a provider though the primary is well, so that a fallback
 //! which doesn't work is known before it is needed. Requests that aren't [safe to repeat](#side-effects) are never forced.
 //!
 //! # In a stack
@@ -267,7 +267,7 @@
 //! | [`FallbackBuilder::copy_requests`] | [`HttpCopy`]: bodies up to 64 KiB | 0 to 1 GiB |
 //! | [`FallbackBuilder::keep_replaced`], [`FallbackBuilder::keep_replaced_by`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s and to the chain's total |
 //! | [`FallbackBuilder::problem_details`] | a 503 without a body | |
-//! | [`FallbackHandle::forced`] | nobody | a share of 0 to 1 |
+//! | [`FallbackHandle::force`] | nobody | a share of 0 to 1 |
 //!
 //! # What an operator sees
 //!
@@ -311,31 +311,33 @@
 //! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
 //! | `metrics` | the metrics above, through the facade of that name |
 
+mod after_primary;
 mod answer;
-mod ask;
-mod builder;
 mod chain;
-mod chain_builder;
 mod commit;
 mod concurrency;
-mod detour;
+mod config;
+mod control;
 mod eligibility;
 mod episode;
 mod exhausted;
 mod fail_safe;
 mod forced;
+mod forced_first;
 mod found;
 mod future;
 mod handle;
 mod layer;
+mod policy;
 mod problem_details;
 mod provider;
-mod rest;
+mod provider_call;
+mod request_state;
+mod result;
 #[cfg(feature = "axum")]
 mod routed;
 mod service;
 mod share;
-mod spare;
 mod telemetry;
 mod walk;
 
@@ -349,15 +351,16 @@ pub use backstop_kit::{
 };
 
 pub use answer::{BoxError, IntoAnswer};
-pub use builder::FallbackBuilder;
-pub use chain::{FallbackChain, FallbackResult};
-pub use chain_builder::FallbackChainBuilder;
+pub use chain::{FallbackChain, FallbackChainBuilder};
 pub use commit::Commit;
+pub use config::FallbackBuilder;
+pub use control::Forcing;
 pub use exhausted::{AllProvidersFailed, ProviderFailure};
 pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
-pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, Forcing};
+pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus};
 pub use layer::FallbackLayer;
 pub use problem_details::ProblemDetails;
 pub use provider::Provider;
+pub use result::FallbackResult;
 pub use service::Fallback;

@@ -9,7 +9,7 @@ use std::{
 use backstop_kit::{CopyRequest, Http, Judge, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
-use crate::{FallbackFuture, layer::Policy};
+use crate::{FallbackFuture, policy::Policy};
 
 /// The service that [`FallbackLayer`](crate::FallbackLayer) makes.
 ///

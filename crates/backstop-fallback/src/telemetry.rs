@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult, Forcing,
-    ask::Failed,
+    control::Control,
     episode::{Line, Summary},
-    handle::Control,
+    provider_call::Failed,
 };
 
 /// When a request came, where the latency of every answer is told: else there is nothing to know.
-pub(crate) use recorder::Called;
+pub(crate) use recorder::CallStart;
 
 /// The primary answered.
-pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: Called) {
+pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: CallStart) {
     recorder::answered(chain.name(), primary, || called.elapsed());
     fresh(chain);
 }
@@ -146,7 +146,7 @@ pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
 }
 
 /// A provider that is being exercised has no answer. The first time is worth a warning.
-pub(crate) fn forced_in_vain(chain: &Control, provider: &Name, failed: &Failed) {
+pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &Failed) {
     let Failed { reason, error, .. } = failed;
     let is_first = !chain.forced_failure_logged.swap(true, Relaxed);
     let chain = chain.name();
@@ -170,9 +170,9 @@ mod recorder {
     use super::{Duration, Name};
 
     #[derive(Clone, Copy)]
-    pub(crate) struct Called;
+    pub(crate) struct CallStart;
 
-    impl Called {
+    impl CallStart {
         pub(crate) const fn now() -> Self {
             Self
         }
@@ -198,9 +198,9 @@ mod recorder {
     use super::{Duration, Name};
 
     #[derive(Clone, Copy)]
-    pub(crate) struct Called(Instant);
+    pub(crate) struct CallStart(Instant);
 
-    impl Called {
+    impl CallStart {
         pub(crate) fn now() -> Self {
             Self(Instant::now())
         }

@@ -27,10 +27,10 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
-    ask::{Ask, Failed},
-    chain::Chain,
-    found::{Found, Instead},
+    chain::shared::Chain,
+    found::{Found, Substitution},
     provider::SideEffects,
+    provider_call::{Failed, ProviderCall},
     share::next_deadline,
     telemetry,
 };
@@ -52,12 +52,12 @@ pub(crate) struct Walk<Req, T> {
     again_at: Option<Instant>,
     may_be_processed: bool,
     /// How many providers weren't asked because of that.
-    barred: usize,
+    not_eligible: usize,
     /// The first provider's error blames the request: that is its answer, and nobody else is asked.
     is_callers_fault: bool,
     /// The next of the chain's own providers, or the one that is running.
     next: usize,
-    running: Option<Ask<T>>,
+    running: Option<ProviderCall<T>>,
 }
 
 impl<Req, T> Walk<Req, T> {
@@ -76,7 +76,7 @@ impl<Req, T> Walk<Req, T> {
             failures: Vec::new(),
             again_at: None,
             may_be_processed: false,
-            barred: 0,
+            not_eligible: 0,
             is_callers_fault: false,
             next: 0,
             running: None,
@@ -84,7 +84,7 @@ impl<Req, T> Walk<Req, T> {
     }
 
     /// Notes that `provider` gave no answer.
-    pub(crate) fn passed(&mut self, provider: Name, failed: Failed) {
+    pub(crate) fn record_failure(&mut self, provider: Name, failed: Failed) {
         let Failed { reason, outcome, error } = failed;
         self.failures.push(ProviderFailure::new(provider, reason).with_error(error));
         if let Some(Pushback::After(wait)) = outcome.pushback {
@@ -133,7 +133,7 @@ impl<Req, T> Walk<Req, T> {
                         }
                         Err(failed) if is_first && failed.outcome.answers() => {
                             self.running = None;
-                            self.passed(self.chain.providers[self.next].name().clone(), failed);
+                            self.record_failure(self.chain.providers[self.next].name().clone(), failed);
                             self.is_callers_fault = true;
                             self.next = self.chain.providers.len();
                             break;
@@ -150,7 +150,7 @@ impl<Req, T> Walk<Req, T> {
             if provider.processes_nothing() {
                 failed.outcome = failed.outcome.unprocessed();
             }
-            self.passed(provider.name().clone(), failed);
+            self.record_failure(provider.name().clone(), failed);
             self.next += 1;
         }
         Poll::Ready(None)
@@ -160,13 +160,13 @@ impl<Req, T> Walk<Req, T> {
         &mut self,
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
-    ) -> Result<Ask<T>, Failed> {
+    ) -> Result<ProviderCall<T>, Failed> {
         // A provider that isn't asked processes nothing.
         let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
         let repeatable = self.request.may_be_repeated() || !self.may_be_processed;
         if !repeatable && provider.side_effects() != SideEffects::Allowed {
-            self.barred += 1;
+            self.not_eligible += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
             return Err(Failed { error, ..not_asked(Reason::NOT_ELIGIBLE) });
         }
@@ -178,7 +178,7 @@ impl<Req, T> Walk<Req, T> {
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
         // What processes nothing has nothing to prove.
         let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
-        Ask::start(provider, deadline, frame, copy).map_err(not_asked)
+        ProviderCall::start(provider, deadline, frame, copy).map_err(not_asked)
     }
 
     fn found(&mut self, answer: Answer<T>) -> Found<T> {
@@ -193,7 +193,7 @@ impl<Req, T> Walk<Req, T> {
     /// Notes that `source` gave the answer.
     pub(crate) fn answered(&mut self, source: Name, value: T, freshness: Freshness) -> Found<T> {
         let failures = mem::take(&mut self.failures);
-        let instead = failures.first().map(|first| Instead { position: failures.len(), reason: first.reason });
+        let instead = failures.first().map(|first| Substitution { position: failures.len(), reason: first.reason });
         let latency = self.started.elapsed();
         let is_fallback = instead.is_some();
         let result = FallbackResult { value, source, latency, is_fallback, freshness, failures };
@@ -208,8 +208,8 @@ impl<Req, T> Walk<Req, T> {
             }
             return AllProvidersFailed::of_callers_fault(self.chain.name.clone(), self.failures);
         }
-        if self.barred == self.chain.providers.len() {
-            self.chain.control.eligibility.none_eligible(&self.chain.name);
+        if self.not_eligible == self.chain.providers.len() && self.chain.control.eligibility.none_eligible() {
+            telemetry::never_eligible(&self.chain.name);
         }
         let retry_after = self.again_at.map(|at| at.saturating_duration_since(Instant::now()));
         let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, retry_after);

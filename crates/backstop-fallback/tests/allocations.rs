@@ -73,7 +73,7 @@ fn a_healthy_request_allocates_only_what_its_providers_need() {
     assert!(over_bare(&layer(whole)) <= 2 + recorded);
 
     let exercised = layer(value());
-    exercised.handle().forced("static", f64::MIN_POSITIVE).unwrap();
+    exercised.handle().force("static", f64::MIN_POSITIVE).unwrap();
     assert!(over_bare(&exercised) <= recorded, "for those that aren't forced");
 
     let chain = FallbackChain::builder("chain").commit_on(Commit::FirstFrame).provider(value()).build().unwrap();

@@ -235,13 +235,13 @@ async fn a_forced_provider_begins_no_episode_and_tells_once_that_it_does_not_ans
         .build()
         .unwrap();
     let layer = FallbackLayer::new(name!("primary"), chain);
-    layer.handle().forced("static", 1.0).unwrap();
+    layer.handle().force("static", 1.0).unwrap();
     ask(&layer, Some(200)).await;
-    layer.handle().forced("broken", 1.0).unwrap();
+    layer.handle().force("broken", 1.0).unwrap();
     for _ in 0..3 {
         ask(&layer, Some(200)).await;
     }
-    layer.handle().unforced();
+    layer.handle().stop_forcing();
     assert_eq!(
         lines.take(),
         [

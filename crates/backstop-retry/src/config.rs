@@ -8,6 +8,10 @@ use http::HeaderName;
 
 use crate::{Backoff, RepeatWhen, RetryBudget, backoff::Waits};
 
+mod builder;
+
+pub use builder::RetryBuilder;
+
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 const DEFAULT_BACKOFF_BASE: Duration = Duration::from_millis(100);
 const DEFAULT_BACKOFF_CAP: Duration = Duration::from_secs(10);

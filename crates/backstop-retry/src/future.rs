@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | passing | the call ends | passing: its answer |
 //! | first attempt | an answer that isn't to be replaced | done: that answer |
-//! | first attempt | a response or an error that is to be replaced | [the rest](crate::rest) |
-//! | the rest | whatever it comes to | done |
+//! | first attempt | a response or an error that is to be replaced | [repeating](crate::retry_loop) |
+//! | repeating | the end of the retry loop | done |
 //!
 //! Most requests end with their first attempt, and every future is moved a few times before it is polled. So what is needed
 //! after that is boxed.
@@ -23,9 +23,9 @@ use tower_service::Service;
 
 use crate::{
     config::Settings,
-    repeats::{Answer, Repeats},
-    rest::Rest,
-    spare::{KeptBy, Spare},
+    planner::{AttemptResult, RetryPlanner},
+    request_state::{KeptBy, RequestState},
+    retry_loop::RetryLoop,
     telemetry,
 };
 
@@ -59,10 +59,10 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             // A first attempt that ended has left this state.
-            if let StateProj::First { scope, spare: Some(spare), .. } = this.project().state.project()
+            if let StateProj::First { scope, request_state: Some(request_state), .. } = this.project().state.project()
                 && scope.deadline_if_begun().is_some_and(is_ours_and_passed)
             {
-                let Settings { name, total, .. } = &spare.policy.settings;
+                let Settings { name, total, .. } = &request_state.policy.settings;
                 telemetry::first_attempt_outlasted_total(name, *total);
             }
         }
@@ -86,10 +86,10 @@ pin_project! {
             scope: Scope,
             frame: Frame,
             // Taken when it has failed.
-            spare: Option<Spare<S, KeptBy<P, Req>, P>>,
+            request_state: Option<RequestState<S, KeptBy<P, Req>, P>>,
         },
         // Boxed: it is rare, and large.
-        Rest { rest: Box<Rest<S, Req, P>> },
+        Repeating { retry_loop: Box<RetryLoop<S, Req, P>> },
         Done,
     }
 }
@@ -113,9 +113,9 @@ where
         future: S::Future,
         scope: Scope,
         frame: Frame,
-        spare: Spare<S, KeptBy<P, Req>, P>,
+        request_state: RequestState<S, KeptBy<P, Req>, P>,
     ) -> Self {
-        Self { state: State::First { future, scope, frame, spare: Some(spare) } }
+        Self { state: State::First { future, scope, frame, request_state: Some(request_state) } }
     }
 }
 
@@ -140,8 +140,8 @@ where
         let mut state = self.project().state;
         match state.as_mut().project() {
             StateProj::Passing { future } => return future.poll(cx),
-            StateProj::First { future, scope, frame, spare } => {
-                let Some(kept) = spare.as_ref() else { polled_again("RetryFuture") };
+            StateProj::First { future, scope, frame, request_state } => {
+                let Some(kept) = request_state.as_ref() else { polled_again("RetryFuture") };
                 frame.listen();
                 let mut polled = scope.enter(|| future.poll(cx));
                 let Poll::Ready(result) = &mut polled else {
@@ -154,7 +154,7 @@ where
                 let outcome = kept.judge(result);
                 if !outcome.transient {
                     if outcome.verdict != Verdict::Success {
-                        kept.say_not_worth_it(1, &outcome.or_unprocessed(is_unprocessed));
+                        kept.log_not_worth_repeating(1, &outcome.or_unprocessed(is_unprocessed), result);
                     }
                     // How most requests end. The answer is handed on as it is: moving a response costs more than all the
                     // rest.
@@ -164,28 +164,30 @@ where
                     state.set(State::Done);
                     return polled;
                 }
-                let (Poll::Ready(result), Some(spare)) = (polled, spare.take()) else { polled_again("RetryFuture") };
-                let total = spare.policy.settings.total;
+                let (Poll::Ready(result), Some(request_state)) = (polled, request_state.take()) else {
+                    polled_again("RetryFuture")
+                };
+                let total = request_state.policy.settings.total;
                 let deadline = scope.begin().unwrap_or_else(|| Deadline::after(total, SetBy::Us));
                 if is_ours_and_passed(deadline) {
-                    telemetry::first_attempt_outlasted_total(&spare.policy.settings.name, total);
+                    telemetry::first_attempt_outlasted_total(&request_state.policy.settings.name, total);
                 }
-                let answer = Answer { result, reports: scope.take_reports() };
+                let answer = AttemptResult { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());
-                let mut repeats = Repeats::new(spare, deadline, frame);
-                let step = repeats.after(outcome.or_unprocessed(is_unprocessed), answer);
+                let mut planner = RetryPlanner::new(request_state, deadline, frame);
+                let step = planner.after(outcome.or_unprocessed(is_unprocessed), answer);
                 // Whatever the attempt still held is dropped before the wait.
                 state.set(State::Done);
-                match Rest::begin(repeats, step) {
-                    Ok(rest) => state.set(State::Rest { rest: Box::new(rest) }),
+                match RetryLoop::begin(planner, step) {
+                    Ok(retry_loop) => state.set(State::Repeating { retry_loop: Box::new(retry_loop) }),
                     Err(result) => return Poll::Ready(result),
                 }
             }
-            StateProj::Rest { .. } => {}
+            StateProj::Repeating { .. } => {}
             StateProj::Done => polled_again("RetryFuture"),
         }
-        let StateProj::Rest { rest } = state.as_mut().project() else { polled_again("RetryFuture") };
-        let result = ready!(rest.poll(cx));
+        let StateProj::Repeating { retry_loop } = state.as_mut().project() else { polled_again("RetryFuture") };
+        let result = ready!(retry_loop.poll(cx));
         state.set(State::Done);
         Poll::Ready(result)
     }
@@ -202,7 +204,7 @@ where
         let state = match &self.state {
             State::Passing { .. } => "Passing",
             State::First { .. } => "First",
-            State::Rest { rest } => rest.phase(),
+            State::Repeating { retry_loop } => retry_loop.phase(),
             State::Done => "Done",
         };
         f.debug_struct("RetryFuture").field("state", &state).finish_non_exhaustive()

@@ -199,6 +199,7 @@
 //! | [`plain`](RetryBuilder::plain) | [`Http`] | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
 //! | [`keep_replaced`](RetryBuilder::keep_replaced), [`keep_replaced_by`](RetryBuilder::keep_replaced_by), [`discard_replaced`](RetryBuilder::discard_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | 0 to 1 GiB; up to 60 s and to the total |
+//! | [`error_text`](RetryBuilder::error_text) | the text of the error and its causes | |
 //! | [`seed`](RetryBuilder::seed) | random | |
 //!
 //! # Where it stands in a stack
@@ -253,13 +254,13 @@
 //!
 //! # Telemetry
 //!
-//! `tracing` events at `DEBUG`, target `backstop::retry`, with the layer's `name` and the number of the `attempt`; nothing
-//! of the request:
+//! `tracing` events at `DEBUG`, target `backstop::retry`, with the layer's `name` and the number of the `attempt`. The
+//! text of an error is cut to 256 bytes, escaped, and without secrets in URLs; nothing else of the request is logged:
 //!
 //! | event | further fields |
 //! |---|---|
-//! | the request will be sent again | `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again | `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the request will be sent again | `error`, the text of the error if there was one, `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
+//! | the request won't be sent again | `error`, and as `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
 //! | the total passed while the first attempt was under way, told when that failed or was dropped | `total` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
 //!
@@ -273,18 +274,18 @@
 
 mod backoff;
 mod budget;
-mod builder;
 mod config;
 mod future;
 mod handle;
 mod layer;
+mod planner;
+mod policy;
 mod repeat_if;
 mod repeat_when;
-mod repeats;
 mod report;
-mod rest;
+mod request_state;
+mod retry_loop;
 mod service;
-mod spare;
 mod telemetry;
 
 #[cfg(doctest)]
@@ -296,8 +297,7 @@ pub use backstop_kit::{CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced,
 
 pub use backoff::{Backoff, BackoffFn};
 pub use budget::{RetryBudget, RetryBudgetBuilder};
-pub use builder::RetryBuilder;
-pub use config::{Budget, RetryConfig};
+pub use config::{Budget, RetryBuilder, RetryConfig};
 pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;

@@ -15,8 +15,8 @@ use tower_service::Service;
 
 use crate::{
     RetryBudget, RetryFuture, StopReason,
-    layer::Policy,
-    spare::{Again, Spare},
+    policy::Policy,
+    request_state::{ReplaySource, RequestState},
 };
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
@@ -77,7 +77,7 @@ where
             return RetryFuture::passing(self.inner.call(request));
         }
         let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
-        let again = if facts.is_upgrade() {
+        let replay = if facts.is_upgrade() {
             Err(StopReason::Upgrade)
         } else if settings.attempt_header.as_ref().is_some_and(is_of_outer_tier) {
             Err(StopReason::OuterTier)
@@ -90,10 +90,10 @@ where
                 Err(StopReason::Upgrade)
             } else {
                 // The service that was ready is called now; later attempts make the clone ready.
-                Ok(Again { service: self.inner.clone(), kept })
+                Ok(ReplaySource { service: self.inner.clone(), kept })
             }
         };
-        if matches!(again, Ok(_) | Err(StopReason::Budget)) {
+        if matches!(replay, Ok(_) | Err(StopReason::Budget)) {
             budget.as_ref().inspect(|budget| budget.deposit());
         }
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
@@ -103,7 +103,7 @@ where
             let _calling = frame.calling();
             self.inner.call(request)
         };
-        RetryFuture::first(future, scope, frame, Spare { policy: Arc::clone(&self.policy), facts, again })
+        RetryFuture::first(future, scope, frame, RequestState { policy: Arc::clone(&self.policy), facts, replay })
     }
 }
 

@@ -2,23 +2,43 @@
 
 use std::time::Duration;
 
-use backstop_core::{Name, Reason};
+use backstop_core::{ErrorRef, Name, Reason};
+use backstop_kit::ErrorText;
 
 use crate::StopReason;
 
+/// The error that an event is about, and how its text is made: only if somebody reads the event.
+#[derive(Clone, Copy)]
+pub(crate) struct LoggedError<'a> {
+    pub(crate) error: Option<ErrorRef<'a>>,
+    pub(crate) text: &'a ErrorText,
+}
+
+impl LoggedError<'_> {
+    fn text(self) -> Option<String> {
+        self.error.and_then(|error| self.text.of(error))
+    }
+}
+
 /// Another attempt will be made, because of `reason`.
-pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reason) {
-    tracing::debug!(target: "backstop::retry", %name, attempt, ?delay, %reason, "the request will be sent again");
+pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reason, error: LoggedError<'_>) {
+    tracing::debug!(
+        target: "backstop::retry",
+        %name, attempt, ?delay, %reason, error = error.text(), "the request will be sent again"
+    );
     recorder::retrying(name, reason);
 }
 
 /// No other attempt will be made, though the result is no success.
-pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason) {
+pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason, error: LoggedError<'_>) {
     let detail = match stop {
         StopReason::NotReplayable(why) => Some(tracing::field::display(why)),
         _ => None,
     };
-    tracing::debug!(target: "backstop::retry", %name, attempt, reason = %stop, detail, "the request won't be sent again");
+    tracing::debug!(
+        target: "backstop::retry",
+        %name, attempt, reason = %stop, detail, error = error.text(), "the request won't be sent again"
+    );
     recorder::stopped(name, stop);
 }
 
@@ -28,7 +48,7 @@ pub(crate) fn first_attempt_outlasted_total(name: &Name, total: Duration) {
 }
 
 /// The last attempt came to nothing: an earlier attempt's answer is returned.
-pub(crate) fn gave_last_answer(name: &Name, attempt: u32, reason: StopReason) {
+pub(crate) fn returned_earlier_answer(name: &Name, attempt: u32, reason: StopReason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, %reason, "an earlier attempt's answer is returned");
     recorder::stopped(name, reason);
 }

@@ -103,7 +103,7 @@ async fn a_failure_that_is_not_worth_repeating_says_so() {
     };
     let layer = RetryLayer::builder("ml").classify_fn(harsh).build().unwrap();
     let lost = || Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
-    assert_eq!(events(&layer, lost(), get()).await, not_transient);
+    assert_eq!(events(&layer, lost(), get()).await, ["name=ml attempt=1 reason=not-transient error=\"lost\""]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +113,7 @@ async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
     let refused =
         Upstream::<BoxError>::new(|n, _| async move { if n == 1 { Err("lost".into()) } else { Ok(circuit_open()) } });
     let told = events(&layer(), refused, get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=error", "name=ml attempt=2 reason=refused"]);
+    assert_eq!(told, ["name=ml attempt=1 delay reason=error error=\"lost\"", "name=ml attempt=2 reason=refused"]);
 }
 
 async fn every_reason_is_told<L>(layer: &L)
@@ -134,7 +134,8 @@ async fn each_retry_tells_what_went_wrong() {
     every_reason_is_told(&layer()).await;
     let rejection = || timed_out().extensions().get::<Rejection>().cloned().unwrap();
     let as_error = Upstream::<BoxError>::new(move |_, _| async move { Err(rejection().into()) });
-    assert_eq!(events(&layer(), as_error, get()).await[0], "name=ml attempt=1 delay reason=timeout");
+    let expected = format!("name=ml attempt=1 delay reason=timeout error={:?}", rejection().to_string());
+    assert_eq!(events(&layer(), as_error, get()).await[0], expected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +146,7 @@ async fn the_reasons_are_the_same_where_a_closure_judges() {
     let layer = layer.build().unwrap();
     every_reason_is_told(&layer).await;
     let lost = Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
-    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error");
+    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error error=\"lost\"");
 }
 
 #[tokio::test(start_paused = true)]
@@ -245,4 +246,29 @@ async fn a_first_attempt_that_outlasts_the_total_is_told_of_when_it_fails_and_wh
         assert_eq!(lines.0.lock().unwrap().len(), usize::from(patience > 3));
     }
     assert_eq!(*lines.0.lock().unwrap(), [told]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_told_without_secrets_and_as_the_user_says() {
+    let lost = || Upstream::<BoxError>::new(|_, _| async { Err("GET https://bob:secret@ml/?key=1 failed".into()) });
+    let shown = events(&layer(), lost(), get()).await;
+    let error = "error=\"GET https://ml/ failed\"";
+    assert_eq!(shown[0], format!("name=ml attempt=1 delay reason=error {error}"));
+    assert_eq!(shown[1], format!("name=ml attempt=2 reason=max-attempts {error}"));
+
+    let silent = RetryLayer::builder("ml").max_attempts(2).error_text(|_| None).build().unwrap();
+    assert_eq!(events(&silent, lost(), get()).await[0], "name=ml attempt=1 delay reason=error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_known_where_answers_are_discarded_whatever_a_closure_says() {
+    let layer = RetryLayer::builder("ml")
+        .discard_replaced()
+        .classify_fn(|_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure().transient())
+        .build()
+        .unwrap();
+    let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
+    assert_eq!(events(&layer, refused, get()).await, ["name=ml attempt=1 reason=refused"]);
+    let unavailable = Upstream::<BoxError>::new(|_, _| async { Ok(response(503)) });
+    assert_eq!(events(&layer, unavailable, get()).await[0], "name=ml attempt=1 delay reason=status-503");
 }

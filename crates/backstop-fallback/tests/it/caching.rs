@@ -64,7 +64,7 @@ async fn whatever_it_does_when_nobody_answers() {
 #[tokio::test(start_paused = true)]
 async fn a_forced_providers_answer_too() {
     let layer = FallbackLayer::new(name!("primary"), chain(Freshness::Degraded));
-    layer.handle().forced("cached", 1.0).unwrap();
+    layer.handle().force("cached", 1.0).unwrap();
     assert!(is_kept_out_of_caches(&leaves(layer).await));
 }
 

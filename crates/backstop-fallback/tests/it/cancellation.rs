@@ -180,7 +180,7 @@ async fn wherever_a_caller_leaves_nothing_stays_behind() {
     ] {
         let stage = Stage::new(code, acts);
         if forced {
-            stage.layer.handle().forced("one", 1.0).unwrap();
+            stage.layer.handle().force("one", 1.0).unwrap();
         }
         let request = || if forced { get() } else { stage.request() };
         let mut leaves_after = 0;

@@ -46,7 +46,7 @@ fn broken() -> Provider<Req, Response> {
 async fn a_share_of_the_requests_goes_to_the_forced_provider_and_says_so() {
     let (service, handle) = over(says(name!("static")));
     for (share, expected) in [(0.0, 0..1), (0.25, 200..300), (1.0, 1000..1001)] {
-        handle.forced("static", share).unwrap();
+        handle.force("static", share).unwrap();
         let mut forced = 0;
         for _ in 0..1000 {
             forced += usize::from(is_forced(&service.clone().oneshot(get()).await.unwrap()));
@@ -58,7 +58,7 @@ async fn a_share_of_the_requests_goes_to_the_forced_provider_and_says_so() {
     assert_eq!((degradation.source().as_str(), degradation.position()), ("static", 1));
     assert_eq!(text(response).await, "static");
 
-    handle.unforced();
+    handle.stop_forcing();
     assert!(!is_forced(&service.oneshot(get()).await.unwrap()));
 }
 
@@ -69,7 +69,7 @@ async fn a_forced_provider_without_an_answer_leaves_the_request_to_the_primary_a
     for provider in [broken(), misses, hangs] {
         let forced = provider.name().clone();
         let (service, handle) = over(provider);
-        handle.forced(forced.as_str(), 1.0).unwrap();
+        handle.force(forced.as_str(), 1.0).unwrap();
         let mut request = get();
         request.headers_mut().insert("range", "bytes=0-1".parse().unwrap());
         request.headers_mut().insert("if-none-match", "\"1\"".parse().unwrap());
@@ -83,7 +83,7 @@ async fn a_forced_provider_without_an_answer_leaves_the_request_to_the_primary_a
 #[tokio::test]
 async fn only_requests_that_may_be_repeated_are_forced() {
     let (service, handle) = over(says(name!("static")));
-    handle.forced("static", 1.0).unwrap();
+    handle.force("static", 1.0).unwrap();
     let marked = |mut request: Req, repeat: Repeat| {
         request.extensions_mut().insert(repeat);
         request
@@ -112,7 +112,7 @@ async fn a_body_that_is_streamed_stays_the_primarys() {
     };
     // A provider that would need it isn't asked, since it could read what the primary is to read.
     let (service, handle) = over(Provider::from_fn(name!("echo"), |_: Req| async { status(200) }));
-    handle.forced("echo", 1.0).unwrap();
+    handle.force("echo", 1.0).unwrap();
     // What is in memory in an axum body isn't known to be.
     for request in [put(), Request::put("/").body(Body::from("a body")).unwrap()] {
         let response = service.clone().oneshot(request).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_body_that_is_streamed_stays_the_primarys() {
         .build()
         .unwrap();
     let layer = FallbackLayer::new(name!("primary"), chain);
-    layer.handle().forced("head", 1.0).unwrap();
+    layer.handle().force("head", 1.0).unwrap();
     let response = layer.layer(service_fn(echo)).oneshot(put()).await.unwrap();
     assert_eq!(calls.count(), 1);
     assert_eq!(text(response).await, "a body");
@@ -161,7 +161,7 @@ async fn a_body_in_memory_is_the_primarys_too_whatever_a_forced_provider_did_wit
         });
         let chain = FallbackChain::builder("chain").total(TOTAL).provider(forced).build().unwrap();
         let layer = FallbackLayer::builder("primary", chain).discard_replaced().build().unwrap();
-        layer.handle().forced("forced", 1.0).unwrap();
+        layer.handle().force("forced", 1.0).unwrap();
         let echo = service_fn(|request: Request<InMemory>| async { infallible(Response::new(request.into_body())) });
         let response = layer.layer(echo).oneshot(Request::put("/").body("a body".into()).unwrap()).await.unwrap();
         assert!(response.extensions().get::<Degradation>().is_none(), "the primary's own answer");
@@ -179,7 +179,7 @@ async fn when_the_primary_is_down_as_well_the_chain_goes_its_usual_way_in_its_us
         .build()
         .unwrap();
     let layer = FallbackLayer::new(name!("primary"), chain);
-    layer.handle().forced("hangs", 1.0).unwrap();
+    layer.handle().force("hangs", 1.0).unwrap();
     let begun = Instant::now();
     let down = layer.layer(service_fn(|_: Req| pending::<Result<Response, BoxError>>()));
     let response = down.oneshot(get()).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_forced_provider_that_is_full_is_not_asked() {
         }
     });
     let (service, handle) = over(slow.concurrency(1));
-    handle.forced("slow", 1.0).unwrap();
+    handle.force("slow", 1.0).unwrap();
     let (one, two) = tokio::join!(service.clone().oneshot(get()), service.clone().oneshot(get()));
     assert_eq!((is_forced(&one.unwrap()), is_forced(&two.unwrap())), (true, false));
     assert_eq!(calls.count(), 1);
@@ -219,7 +219,7 @@ async fn a_forced_provider_that_is_full_is_not_asked() {
 #[tokio::test]
 async fn what_a_provider_is_for_does_not_matter_when_it_is_forced() {
     let (service, handle) = over(says(name!("static")).only_when(|reason| reason == Reason::TIMEOUT));
-    handle.forced("static", 1.0).unwrap();
+    handle.force("static", 1.0).unwrap();
     assert!(is_forced(&service.oneshot(get()).await.unwrap()));
 }
 
@@ -236,7 +236,7 @@ fn prices() -> FallbackChain<u32, u32> {
 #[tokio::test]
 async fn a_chain_in_a_handler_is_exercised_too() {
     let chain = prices();
-    chain.clone().handle().forced("replica", 1.0).unwrap();
+    chain.clone().handle().force("replica", 1.0).unwrap();
     let found = chain.execute(7).await.unwrap();
     assert_eq!((found.value, found.source.as_str(), found.is_fallback), (8, "replica", true));
     assert!(found.failures.is_empty());
@@ -245,7 +245,7 @@ async fn a_chain_in_a_handler_is_exercised_too() {
     assert_eq!((live.value, live.source.as_str(), live.is_fallback), (0, "live", false));
     assert!(live.failures.is_empty(), "nothing failed that would have been asked");
 
-    chain.handle().forced("live", 1.0).unwrap();
+    chain.handle().force("live", 1.0).unwrap();
     assert!(!chain.execute(7).await.unwrap().is_fallback, "the first one is asked first anyway");
 }
 
@@ -254,7 +254,7 @@ async fn the_report_of_a_forced_answer_has_its_place_in_the_chain() {
     use backstop_core::Scope;
 
     let chain = prices();
-    chain.handle().forced("replica", 1.0).unwrap();
+    chain.handle().force("replica", 1.0).unwrap();
     let mut scope = Scope::new();
     let mut call = std::pin::pin!(chain.execute(7));
     std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await.unwrap();

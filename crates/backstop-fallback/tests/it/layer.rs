@@ -465,7 +465,7 @@ async fn after(request: Req, first: u16, forced: bool) -> StatusCode {
         .build()
         .unwrap();
     if forced {
-        layer.handle().forced("first", 1.0).unwrap();
+        layer.handle().force("first", 1.0).unwrap();
     }
     let fails = service_fn(|_: Req| async { infallible(status(503)) });
     layer.layer(fails).oneshot(request).await.unwrap().status()
@@ -493,4 +493,24 @@ async fn a_primarys_304_and_206_are_its_answers() {
         let asked = service_fn(move |_: Req| async move { infallible(status(answer)) });
         assert_eq!(layer().layer(asked).oneshot(get()).await.unwrap().status().as_u16(), answer);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_providers_304_is_a_miss_where_answers_are_discarded_too() {
+    let chain = FallbackChain::builder("chain")
+        .total(TOTAL)
+        .provider(Provider::value(name!("revalidated"), || async { status(304) }))
+        .provider(says(name!("static")))
+        .build()
+        .unwrap();
+    let layer = FallbackLayer::builder("primary", chain)
+        .classify_fn(|result: Result<&Response, _>| match result {
+            Ok(response) if response.status() != 503 => Outcome::success(),
+            _ => Outcome::failure(),
+        })
+        .discard_replaced()
+        .build()
+        .unwrap();
+    let fails = service_fn(|_: Req| async { infallible(status(503)) });
+    assert_eq!(layer.layer(fails).oneshot(get()).await.unwrap().status(), StatusCode::OK);
 }

@@ -74,7 +74,7 @@ async fn a_handlers_payment_is_never_forced_to_another_provider() {
         .repeat_only_if(|payment| *payment == 0)
         .build()
         .unwrap();
-    chain.handle().forced("second_acquirer", 1.0).unwrap();
+    chain.handle().force("second_acquirer", 1.0).unwrap();
     assert_eq!(chain.execute(999).await.unwrap().value, "charged");
     assert_eq!(chain.execute(0).await.unwrap().value, "charged elsewhere");
 }
@@ -100,7 +100,7 @@ async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
         .classify_fn(|result: Result<&&str, _>| if result.is_ok() { Outcome::success() } else { Outcome::failure() })
         .build()
         .unwrap();
-    layer.handle().forced("second_acquirer", 1.0).unwrap();
+    layer.handle().force("second_acquirer", 1.0).unwrap();
     let well = layer.layer(service_fn(|_: Payment| async { Ok::<_, BoxError>("charged") }));
     assert_eq!(well.oneshot(999).await.unwrap(), "charged");
     let broken = layer.layer(service_fn(|_: Payment| async { Err::<&str, _>(lost()) }));

@@ -66,13 +66,13 @@ pub(super) struct Account {
     /// What must be deposited before there is another whole retry, the reserve left out of account: set by who found none,
     /// so that requests needn't read a clock to know that they can't pay. Only a hint, and races may leave a wrong one:
     /// what is spent isn't decided by it.
-    enough: AtomicU64,
+    empty_until_deposited: AtomicU64,
 }
 
 impl Account {
     pub(super) fn new(ratio: Ratio, reserve: u32, burst: u32) -> Self {
-        let [deposited, spent, enough] = [(); 3].map(|()| AtomicU64::new(0));
-        Self { ratio, reserve, burst, born: Instant::now(), deposited, spent, enough }
+        let [deposited, spent, empty_until_deposited] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { ratio, reserve, burst, born: Instant::now(), deposited, spent, empty_until_deposited }
     }
 
     /// What one retry costs.
@@ -98,7 +98,8 @@ impl Account {
     /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough, with one more share.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.deposited.load(Ordering::Relaxed) + u64::from(self.ratio.paid) < self.enough.load(Ordering::Relaxed)
+        self.deposited.load(Ordering::Relaxed) + u64::from(self.ratio.paid)
+            < self.empty_until_deposited.load(Ordering::Relaxed)
     }
 
     /// The same with the reserve, which only a look at the clock can tell. Where it has grown enough, those that come after
@@ -108,7 +109,7 @@ impl Account {
         let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
         let is_empty = left < self.retry();
         if !is_empty {
-            self.enough.store(0, Ordering::Relaxed);
+            self.empty_until_deposited.store(0, Ordering::Relaxed);
         }
         is_empty
     }
@@ -137,7 +138,7 @@ impl Account {
             Err(spent) => {
                 let lacking = self.spent(spent, earned).saturating_add(self.retry()).saturating_sub(earned);
                 let deposited = self.deposited.load(Ordering::Relaxed);
-                self.enough.store(deposited.saturating_add(lacking), Ordering::Relaxed);
+                self.empty_until_deposited.store(deposited.saturating_add(lacking), Ordering::Relaxed);
                 false
             }
         }
@@ -146,7 +147,7 @@ impl Account {
     pub(super) fn give_back(&self) {
         // What was withdrawn is in there: it can't run under.
         self.spent.fetch_sub(self.retry(), Ordering::Relaxed);
-        self.enough.store(0, Ordering::Relaxed);
+        self.empty_until_deposited.store(0, Ordering::Relaxed);
     }
 
     pub(super) fn available(&self, age: Duration) -> u32 {

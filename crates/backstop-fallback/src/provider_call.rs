@@ -27,7 +27,7 @@ use crate::{
 ///
 /// # Cancellation
 /// Dropping it drops the run, then gives its permit back.
-pub(crate) struct Ask<T> {
+pub(crate) struct ProviderCall<T> {
     // Before the permit, to be dropped first.
     phase: Phase<T>,
     _permit: Option<Permit>,
@@ -53,7 +53,7 @@ impl Failed {
     }
 }
 
-impl<T> Ask<T> {
+impl<T> ProviderCall<T> {
     /// Starts `provider` in `frame`, if it has room, with a copy of the request where it needs one.
     pub(crate) fn start<Req>(
         provider: &Provider<Req, T>,
@@ -93,7 +93,7 @@ impl<T> Ask<T> {
             let attempt = Attempt::start(scope, || committer(answer.into_value()));
             self.phase = Phase::Committing(Box::pin(attempt), freshness);
         }
-        let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("Ask") };
+        let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("ProviderCall") };
         let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
         let Committed { answer, to_judge } = committed.ok_or(BROKE_OFF)?;
         if let Some(mut answer) = to_judge {

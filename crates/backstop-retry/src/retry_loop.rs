@@ -1,4 +1,4 @@
-//! What goes on once the first attempt has failed.
+//! The retry loop: what follows a failed first attempt.
 //!
 //! | phase | on | to |
 //! |---|---|---|
@@ -23,11 +23,11 @@ use tower_service::Service;
 
 use crate::{
     StopReason,
-    repeats::{Answer, Repeats, Step},
+    planner::{AttemptResult, RetryPlanner, Step},
 };
 
 /// A request that is being repeated.
-pub(crate) struct Rest<S, Req, P>
+pub(crate) struct RetryLoop<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
@@ -35,7 +35,7 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     phase: Phase<S, Req, KeepingBy<P, S::Response>>,
-    repeats: Repeats<S, Req, P>,
+    planner: RetryPlanner<S, Req, P>,
 }
 
 /// The future in which the protocol keeps an answer.
@@ -57,7 +57,7 @@ enum Phase<S: Service<Req>, Req, F> {
 
 type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
-impl<S, Req, P> Rest<S, Req, P>
+impl<S, Req, P> RetryLoop<S, Req, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
@@ -67,45 +67,48 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     /// What follows the first attempt; the answer, where nothing does.
-    pub(crate) fn begin(repeats: Repeats<S, Req, P>, step: Step<S::Response, S::Error>) -> Result<Self, Given<S, Req>> {
-        match Phase::after(step, &repeats) {
-            Ok(phase) => Ok(Self { phase, repeats }),
-            Err(answer) => Err(repeats.give(answer)),
+    pub(crate) fn begin(
+        planner: RetryPlanner<S, Req, P>,
+        step: Step<S::Response, S::Error>,
+    ) -> Result<Self, Given<S, Req>> {
+        match Phase::after(step, &planner) {
+            Ok(phase) => Ok(Self { phase, planner }),
+            Err(answer) => Err(planner.finish(answer)),
         }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Given<S, Req>> {
-        let Self { phase, repeats } = self;
+        let Self { phase, planner } = self;
         loop {
             let step = match phase {
                 Phase::Keeping { keeping, reports } => {
                     let response = ready!(keeping.as_mut().poll(cx));
-                    repeats.kept(response, mem::take(reports));
+                    planner.kept(response, mem::take(reports));
                     Step::Wait
                 }
                 Phase::Waiting { timer } => {
-                    if let Some(at) = repeats.next_at() {
+                    if let Some(at) = planner.next_at() {
                         ready!(timer.poll_until(at, cx));
                     }
-                    if let Some(last) = repeats.take_last_if_late() {
-                        return Poll::Ready(repeats.give(last));
+                    if let Some(earlier) = planner.take_earlier_if_late() {
+                        return Poll::Ready(planner.finish(earlier));
                     }
-                    let Some(attempt) = repeats.begin_next() else { polled_again("RetryFuture") };
+                    let Some(attempt) = planner.begin_next() else { polled_again("RetryFuture") };
                     *phase = Phase::Attempt { attempt: Box::pin(attempt) };
                     continue;
                 }
-                Phase::Attempt { attempt } => ready!(poll_attempt(attempt.as_mut(), repeats, cx)),
+                Phase::Attempt { attempt } => ready!(poll_attempt(attempt.as_mut(), planner, cx)),
             };
-            match Phase::after(step, repeats) {
+            match Phase::after(step, planner) {
                 // Whatever the attempt still held is dropped before the wait.
                 Ok(next) => *phase = next,
-                Err(answer) => return Poll::Ready(repeats.give(answer)),
+                Err(answer) => return Poll::Ready(planner.finish(answer)),
             }
         }
     }
 }
 
-impl<S, Req, P> Rest<S, Req, P>
+impl<S, Req, P> RetryLoop<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
@@ -125,8 +128,8 @@ impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
     /// What follows an attempt, or the answer, where nothing does.
     fn after<P>(
         step: Step<S::Response, S::Error>,
-        repeats: &Repeats<S, Req, P>,
-    ) -> Result<Self, Answer<S::Response, S::Error>>
+        planner: &RetryPlanner<S, Req, P>,
+    ) -> Result<Self, AttemptResult<S::Response, S::Error>>
     where
         S: Clone,
         S::Error: 'static,
@@ -138,7 +141,7 @@ impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
         match step {
             Step::Finish(answer) => Err(answer),
             Step::Keep { response, reports } => {
-                Ok(Self::Keeping { keeping: Box::pin(repeats.keep(response)), reports })
+                Ok(Self::Keeping { keeping: Box::pin(planner.keep(response)), reports })
             }
             Step::Wait => Ok(Self::Waiting { timer: Timer::new() }),
         }
@@ -151,7 +154,7 @@ type Polled<S, Req> = Poll<Step<<S as Service<Req>>::Response, <S as Service<Req
 /// nothing that this layer could say in the service's own types.
 fn poll_attempt<S, Req, P>(
     mut attempt: Pin<&mut Attempt<ServiceCall<S, Req>>>,
-    repeats: &mut Repeats<S, Req, P>,
+    planner: &mut RetryPlanner<S, Req, P>,
     cx: &mut Context<'_>,
 ) -> Polled<S, Req>
 where
@@ -162,22 +165,22 @@ where
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    repeats.frame.listen();
-    let polled = if repeats.has_last() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) };
+    planner.frame.listen();
+    let polled = if planner.has_earlier() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) };
     let mut result = match polled {
         Poll::Pending => {
-            repeats.frame.waits();
+            planner.frame.waits();
             return Poll::Pending;
         }
         Poll::Ready(Ok(result)) => result,
         Poll::Ready(Err(_)) => {
-            repeats.frame.ended();
-            let last = repeats.take_last(StopReason::TotalPassed);
-            return Poll::Ready(Step::Finish(last.unwrap_or_else(|| polled_again("RetryFuture"))));
+            planner.frame.ended();
+            let earlier = planner.take_earlier(StopReason::TotalPassed);
+            return Poll::Ready(Step::Finish(earlier.unwrap_or_else(|| polled_again("RetryFuture"))));
         }
     };
-    let is_unprocessed = repeats.frame.ended();
+    let is_unprocessed = planner.frame.ended();
     let reports = attempt.take_reports();
-    let outcome = repeats.judge(&mut result).or_unprocessed(is_unprocessed);
-    Poll::Ready(repeats.after(outcome, Answer { result, reports }))
+    let outcome = planner.judge(&mut result).or_unprocessed(is_unprocessed);
+    Poll::Ready(planner.after(outcome, AttemptResult { result, reports }))
 }

@@ -10,10 +10,22 @@ use backstop_kit::{
 };
 use http::StatusCode;
 
-use crate::{FallbackChain, FallbackLayer, chain_builder::check_timeout, layer::Policy};
+use crate::{FallbackChain, FallbackLayer, chain::check_timeout, policy::Policy};
 
 /// A builder whose judge asks `C`.
 type Judging<Req, Res, C, J, R, K, A> = FallbackBuilder<Req, Res, Strategies<<J as WithClassifier>::With<C>, R, K, A>>;
+
+impl<Req, Res> FallbackLayer<Req, Res> {
+    /// Puts `chain` behind the service, which the chain knows as `primary`.
+    pub fn new(primary: Name, chain: FallbackChain<Req, Res>) -> Self {
+        FallbackBuilder::new(primary.clone().into(), chain).named(primary)
+    }
+
+    /// Builds a layer with other settings.
+    pub fn builder(primary: impl Into<Cow<'static, str>>, chain: FallbackChain<Req, Res>) -> FallbackBuilder<Req, Res> {
+        FallbackBuilder::new(primary.into(), chain)
+    }
+}
 
 /// Builds a [`FallbackLayer`]: see [`FallbackLayer::builder`].
 #[must_use = "a builder does nothing until `build` is called"]

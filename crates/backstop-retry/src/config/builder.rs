@@ -1,21 +1,48 @@
 //! The builder.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Outcome};
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Name, Outcome};
 use backstop_kit::{
-    CloneCopy, DiscardReplaced, Http, HttpCopy, HttpJudge, KeepReplaced, Plain, RequestFacts, Strategies,
+    CloneCopy, DiscardReplaced, ErrorText, Http, HttpCopy, HttpJudge, KeepReplaced, Plain, RequestFacts, Strategies,
     WithClassifier,
 };
 use http::{HeaderName, StatusCode};
 
 use crate::{
     Backoff, BackoffFn, Budget, RepeatIf, RepeatWhen, RetryBudget, RetryConfig, RetryLayer, config::Settings,
-    layer::Policy,
+    policy::Policy,
 };
 
 /// The same strategies with a judge that asks `C`.
 type Judging<J, C, R, K, A> = Strategies<<J as WithClassifier>::With<C>, R, K, A>;
+
+impl RetryLayer {
+    /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
+    pub fn new(name: Name) -> Self {
+        Self::with(Policy::new(Settings::new(name), Budget::Own, None, Http::default(), ErrorText::default()))
+    }
+
+    /// Builds a layer with other settings.
+    ///
+    /// ```
+    /// use backstop_retry::RetryLayer;
+    ///
+    /// let error = RetryLayer::builder("ml_service").max_attempts(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_attempts is 0, allowed is: 1 to 1000");
+    /// ```
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> RetryBuilder {
+        RetryBuilder::new(RetryConfig::new(name))
+    }
+
+    /// The layer that `config` describes.
+    ///
+    /// # Errors
+    /// As [`RetryBuilder::build`].
+    pub fn from_config(config: RetryConfig) -> Result<Self, ConfigError> {
+        RetryBuilder::new(config).build()
+    }
+}
 
 /// Builds a [`RetryLayer`]: see [`RetryLayer::builder`].
 #[derive(Clone)]
@@ -23,6 +50,7 @@ type Judging<J, C, R, K, A> = Strategies<<J as WithClassifier>::With<C>, R, K, A
 pub struct RetryBuilder<P = Http> {
     config: RetryConfig,
     protocol: P,
+    error_text: ErrorText,
     /// Limits that must fit into the total.
     keep_within: Option<KeepReplaced>,
     /// A knob that is checked where it is turned.
@@ -32,7 +60,8 @@ pub struct RetryBuilder<P = Http> {
 impl RetryBuilder {
     pub(crate) fn new(config: RetryConfig) -> Self {
         let max_body = config.max_body;
-        Self { config, protocol: Http::default(), keep_within: None, refused: None }.max_body(max_body)
+        Self { config, protocol: Http::default(), error_text: ErrorText::default(), keep_within: None, refused: None }
+            .max_body(max_body)
     }
 }
 
@@ -191,6 +220,13 @@ impl<P> RetryBuilder<P> {
         self
     }
 
+    /// Logs of an error what `text` says: in the field `error` of events, cut and escaped as
+    /// [`ErrorText`] has it. `None` logs nothing. Unless set, the text of the error and its causes.
+    pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
+        self.error_text = ErrorText::new(text);
+        self
+    }
+
     /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first, since it replaces every
     /// strategy.
     pub fn plain(self) -> RetryBuilder<Plain> {
@@ -202,18 +238,18 @@ impl<P> RetryBuilder<P> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
-        let Self { config, protocol, keep_within, refused } = self;
+        let Self { config, protocol, error_text, keep_within, refused } = self;
         if let Some(error) = refused {
             return Err(error);
         }
         keep_within.map_or(Ok(()), |keep| keep.check_within(config.total))?;
         let (seed, budget) = (config.seed, config.budget.clone());
-        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, protocol)))
+        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, protocol, error_text)))
     }
 
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> RetryBuilder<P2> {
-        let Self { config, protocol, keep_within, refused } = self;
-        RetryBuilder { config, protocol: f(protocol), keep_within, refused }
+        let Self { config, protocol, error_text, keep_within, refused } = self;
+        RetryBuilder { config, protocol: f(protocol), error_text, keep_within, refused }
     }
 
     fn set_max_body(&mut self, bytes: usize) -> HttpCopy {

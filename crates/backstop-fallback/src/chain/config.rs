@@ -5,15 +5,19 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
 use backstop_kit::{ErrorText, Keep, PlainJudge, WrapBody};
 
-use crate::{
-    Commit, FailSafeBuilder, FallbackChain, Provider,
-    chain::{Chain, HandlerJudge, Repeatable},
-    commit::Committer,
-    handle::Control,
-};
+use crate::{Commit, FallbackChain, Provider, commit::Committer, control::Control};
+
+use super::shared::{Chain, HandlerJudge, Repeatable};
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
 const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl<Req, T: 'static> FallbackChain<Req, T> {
+    /// Builds a chain. It needs at least one [provider](FallbackChainBuilder::provider).
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> FallbackChainBuilder<Req, T> {
+        FallbackChainBuilder::new(name.into())
+    }
+}
 
 /// Builds a [`FallbackChain`].
 #[must_use = "a builder does nothing until `build` is called"]
@@ -121,7 +125,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// In a handler's chain **every request is safe to repeat unless this says otherwise**, an `http::Request` of any method
     /// too: the chain doesn't know what its providers do. Behind a [`FallbackLayer`](crate::FallbackLayer) it narrows what
     /// the layer finds out itself, which for HTTP is the method's word. A request of which it doesn't hold isn't given to
-    /// another provider once it may have been processed, and is never [forced](crate::FallbackHandle::forced).
+    /// another provider once it may have been processed, and is never [forced](crate::FallbackHandle::force).
     ///
     /// ```
     /// use backstop_fallback::{FallbackChain, Provider, RequestFacts, name};
@@ -146,7 +150,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
-    /// Starts the draws of who is [forced](crate::FallbackHandle::forced) at `seed`, for tests that want the same ones each
+    /// Starts the draws of who is [forced](crate::FallbackHandle::force) at `seed`, for tests that want the same ones each
     /// time. Random unless set.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -161,20 +165,6 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.error_text = ErrorText::new(text);
         self
-    }
-
-    /// Ends the chain with `default`, so that it can't fail: [`FailSafeChain::execute`](crate::FailSafeChain::execute)
-    /// has no error.
-    pub fn fail_safe(self, default: T) -> FailSafeBuilder<Req, T>
-    where
-        T: Clone + Send + Sync + 'static,
-    {
-        self.fail_safe_with(move || default.clone())
-    }
-
-    /// Ends the chain with what `default` makes, so that it can't fail.
-    pub fn fail_safe_with(self, default: impl Fn() -> T + Send + Sync + 'static) -> FailSafeBuilder<Req, T> {
-        FailSafeBuilder::new(self, Box::new(default))
     }
 
     /// The chain.

@@ -1,30 +1,30 @@
-//! What the future of a request has with it in case its first attempt fails. Small, since it is moved with every future, and
-//! most requests never need it.
+//! What is known of a request while its first attempt runs, in case that fails. Small, since it moves with every future.
 
 use std::sync::Arc;
 
 use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
 use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts};
 
-use crate::{StopReason, layer::Policy, telemetry};
+use crate::{StopReason, policy::Policy, telemetry};
 
-/// What is needed for other attempts.
-pub(crate) struct Spare<S, Kept, P> {
+/// What later attempts need.
+pub(crate) struct RequestState<S, Kept, P> {
     pub(crate) policy: Arc<Policy<P>>,
     pub(crate) facts: RequestFacts,
-    /// Or why there is none: then nothing is kept or recorded for nothing.
-    pub(crate) again: Result<Again<S, Kept>, StopReason>,
+    /// What later attempts are made from, or why there are none.
+    pub(crate) replay: Result<ReplaySource<S, Kept>, StopReason>,
 }
 
 /// What the protocol keeps of a request.
 pub(crate) type KeptBy<P, Req> = <<P as Protocol>::Copy as CopyRequest<Req>>::Kept;
 
-pub(crate) struct Again<S, Kept> {
+/// What a later attempt is made from.
+pub(crate) struct ReplaySource<S, Kept> {
     pub(crate) service: S,
     pub(crate) kept: Kept,
 }
 
-impl<S, Kept, P> Spare<S, Kept, P> {
+impl<S, Kept, P> RequestState<S, Kept, P> {
     /// What an attempt's result counts as.
     #[inline]
     pub(crate) fn judge<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Outcome
@@ -44,12 +44,17 @@ impl<S, Kept, P> Spare<S, Kept, P> {
         self.policy.protocol.judge().reason(self.facts, seen(result))
     }
 
-    /// Says that attempt number `attempt` has come to no answer, and isn't worth another one.
+    /// Logs that attempt number `attempt` failed, and isn't worth repeating.
     #[cold]
-    pub(crate) fn say_not_worth_it(&self, attempt: u32, outcome: &Outcome) {
+    pub(crate) fn log_not_worth_repeating<Res, E: 'static>(
+        &self,
+        attempt: u32,
+        outcome: &Outcome,
+        result: &Result<Res, E>,
+    ) {
         let is_refusal = is_refusal(outcome);
         let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
-        telemetry::stopped(&self.policy.settings.name, attempt, stop);
+        telemetry::stopped(&self.policy.settings.name, attempt, stop, self.policy.logged(result));
     }
 }
 

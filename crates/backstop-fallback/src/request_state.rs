@@ -1,4 +1,4 @@
-//! What the future of a request has with it in case the primary fails.
+//! What is known of a request while the primary runs, in case that fails.
 
 use std::task::Poll;
 
@@ -11,13 +11,13 @@ use tower_service::Service;
 
 use crate::{
     commit::{Committed, Committer},
-    future::PolicyOf,
+    policy::PolicyOf,
     share,
-    telemetry::{self, Called},
+    telemetry::{self, CallStart},
 };
 
-/// What is needed only if the primary fails.
-pub(crate) struct Spare<S, Req, P>
+/// What the providers need if the primary fails.
+pub(crate) struct RequestState<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
@@ -25,11 +25,11 @@ where
     P::Copy: CopyRequest<Req>,
 {
     pub(crate) policy: PolicyOf<S, Req, P>,
-    pub(crate) called: Called,
+    pub(crate) called: CallStart,
     /// When its time began. `None` until somebody has to wait: an answer that is there at once needs no clock.
     pub(crate) started: Option<Instant>,
     /// The time around the call, as it was known when the call was made. Taken when that is known for certain.
-    pub(crate) around: Option<Around>,
+    pub(crate) outer_limit: Option<OuterLimit>,
     pub(crate) facts: RequestFacts,
     /// Of the primary's call, and of the providers' after it.
     pub(crate) frame: Frame,
@@ -40,11 +40,11 @@ where
     pub(crate) upload: Option<Upload>,
 }
 
-/// What [`scope::limit`] said.
+/// What limited the time around the call: a [`scope::limit`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Around(Option<Option<Limit>>);
+pub(crate) struct OuterLimit(Option<Option<Limit>>);
 
-impl Around {
+impl OuterLimit {
     #[inline]
     pub(crate) fn now() -> Self {
         Self(scope::limit())
@@ -55,10 +55,10 @@ impl Around {
 pub(crate) type ContextOf<S, Req, P> =
     <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
-/// What a service gives.
+/// A service's result.
 pub(crate) type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
-/// Why that isn't an answer.
+/// Why a result isn't an answer.
 pub(crate) type WhyNot = (Reason, Outcome);
 
 /// How the primary failed.
@@ -69,7 +69,7 @@ pub(crate) struct Failure<S: Service<Req>, Req> {
     pub(crate) outcome: Outcome,
 }
 
-impl<S, Req, P> Spare<S, Req, P>
+impl<S, Req, P> RequestState<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
@@ -84,10 +84,10 @@ where
     /// A scope with the primary's share of the time, of which nothing was used yet.
     #[inline(always)]
     pub(crate) fn scope(&mut self) -> Scope {
-        let around = Around::now();
-        self.around = Some(around);
-        let Some(outer) = around.0 else {
-            return self.scope_of_the_rest();
+        let outer_limit = OuterLimit::now();
+        self.outer_limit = Some(outer_limit);
+        let Some(outer) = outer_limit.0 else {
+            return self.remaining_scope();
         };
         let chain = self.policy.chain.shared();
         let limit = Limit::new(chain.total, SetBy::Us).narrowed_by(outer);
@@ -98,19 +98,19 @@ where
     /// further out makes calls in a task of its own, which knows nothing of the caller's deadline. Asked at the first poll.
     #[inline]
     pub(crate) fn scope_at_first_poll(&mut self) -> Option<Scope> {
-        let around = self.around.take()?;
-        if around == Around::now() { None } else { Some(self.scope_of_another_time()) }
+        let outer_limit = self.outer_limit.take()?;
+        if outer_limit == OuterLimit::now() { None } else { Some(self.scope_of_another_time()) }
     }
 
     #[cold]
     fn scope_of_another_time(&mut self) -> Scope {
         let scope = self.scope();
-        self.around = None;
+        self.outer_limit = None;
         scope
     }
 
     /// A scope with the primary's share of what is left of the time.
-    pub(crate) fn scope_of_the_rest(&mut self) -> Scope {
+    pub(crate) fn remaining_scope(&mut self) -> Scope {
         let started = self.start();
         let limit = self.policy.chain.shared().limit(started);
         Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.policy.primary_timeout))
@@ -122,7 +122,7 @@ where
     }
 }
 
-impl<S, Req, P> Spare<S, Req, P>
+impl<S, Req, P> RequestState<S, Req, P>
 where
     S: Service<Req>,
     S::Error: 'static,
@@ -158,8 +158,8 @@ where
         }
     }
 
-    /// Tells that the primary answered.
-    pub(crate) fn tell(&self) {
+    /// Logs and counts that the primary answered.
+    pub(crate) fn record_answer(&self) {
         telemetry::primary_answered(&self.policy.chain.shared().control, &self.policy.primary, self.called);
     }
 

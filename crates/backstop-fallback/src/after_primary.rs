@@ -16,15 +16,15 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
-    ask::Failed,
-    future::PolicyOf,
-    spare::{ContextOf, Failure, Spare},
+    policy::PolicyOf,
+    provider_call::Failed,
+    request_state::{ContextOf, Failure, RequestState},
     walk::Walk,
 };
 
 pin_project! {
     /// The request, once the primary has failed.
-    pub(crate) struct Rest<S, Req, P>
+    pub(crate) struct AfterPrimary<S, Req, P>
     where
         S: Service<Req>,
         P: Protocol,
@@ -56,7 +56,7 @@ pin_project! {
     }
 }
 
-impl<S, Req, P> Rest<S, Req, P>
+impl<S, Req, P> AfterPrimary<S, Req, P>
 where
     S: Service<Req>,
     S::Error: 'static,
@@ -66,15 +66,19 @@ where
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    pub(crate) fn new(spare: Spare<S, Req, P>, failure: Failure<S, Req>, reports: Vec<Degradation>) -> Self {
-        let Spare { policy, started, facts, frame, kept, context, .. } = spare;
+    pub(crate) fn new(
+        request_state: RequestState<S, Req, P>,
+        failure: Failure<S, Req>,
+        reports: Vec<Degradation>,
+    ) -> Self {
+        let RequestState { policy, started, facts, frame, kept, context, .. } = request_state;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
         let limit = chain.limit(started);
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
         let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
-        walk.passed(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
+        walk.record_failure(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
         let last_resort = match failure.result {
             // No longer than the providers have, of whom the last one may be done at once.
             Some(Ok(response)) => {

@@ -1,4 +1,4 @@
-//! What is decided between two attempts.
+//! Decides what follows each attempt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,16 +10,16 @@ use tower_service::Service;
 use crate::{
     Retried, StopReason,
     backoff::Grown,
-    layer::Policy,
-    spare::{Again, KeptBy, Spare, is_refusal},
+    policy::Policy,
+    request_state::{KeptBy, ReplaySource, RequestState, is_refusal},
     telemetry,
 };
 
-/// The timer's grain. What is due within the last one before a deadline would come too late.
+/// Timer granularity: a wake-up this near the deadline is too late.
 const TICK: Duration = Duration::from_millis(1);
 
 /// What an attempt came to.
-pub(crate) struct Answer<Res, E> {
+pub(crate) struct AttemptResult<Res, E> {
     pub(crate) result: Result<Res, E>,
     /// What was reported while it was made.
     pub(crate) reports: Vec<Degradation>,
@@ -28,7 +28,7 @@ pub(crate) struct Answer<Res, E> {
 /// What is to be done after an attempt.
 pub(crate) enum Step<Res, E> {
     /// Return this.
-    Finish(Answer<Res, E>),
+    Finish(AttemptResult<Res, E>),
     /// Keep this response, then wait.
     Keep { response: Res, reports: Vec<Degradation> },
     /// Wait.
@@ -36,13 +36,13 @@ pub(crate) enum Step<Res, E> {
 }
 
 /// A request whose first attempt has failed.
-pub(crate) struct Repeats<S, Req, P>
+pub(crate) struct RetryPlanner<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
     P::Copy: CopyRequest<Req>,
 {
-    spare: Spare<S, KeptBy<P, Req>, P>,
+    request_state: RequestState<S, KeptBy<P, Req>, P>,
     deadline: Deadline,
     pub(crate) frame: Frame,
     /// The number of the attempt that is made, or that is waited for.
@@ -52,44 +52,52 @@ where
     /// Why there are no more.
     stop: Option<StopReason>,
     /// The next attempt, while it is waited for.
-    next: Option<Next<S, Req>>,
-    /// The answer of last resort.
-    last: Option<Answer<S::Response, S::Error>>,
+    next: Option<NextAttempt<S, Req>>,
+    /// The last answer that was kept: the answer of last resort.
+    earlier: Option<AttemptResult<S::Response, S::Error>>,
 }
 
-struct Next<S, Req> {
+struct NextAttempt<S, Req> {
     service: S,
     request: Req,
     at: Instant,
 }
 
-impl<S, Req, P> Repeats<S, Req, P>
+impl<S, Req, P> RetryPlanner<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
     P::Copy: CopyRequest<Req>,
 {
     /// After the first attempt, of which all must be over at `deadline`.
-    pub(crate) const fn new(spare: Spare<S, KeptBy<P, Req>, P>, deadline: Deadline, frame: Frame) -> Self {
-        Self { spare, deadline, frame, attempt: 1, grown: Grown::NONE, stop: None, next: None, last: None }
+    pub(crate) const fn new(
+        request_state: RequestState<S, KeptBy<P, Req>, P>,
+        deadline: Deadline,
+        frame: Frame,
+    ) -> Self {
+        Self { request_state, deadline, frame, attempt: 1, grown: Grown::NONE, stop: None, next: None, earlier: None }
     }
 
     /// Whether there is something to return if the time is up.
-    pub(crate) const fn has_last(&self) -> bool {
-        self.last.is_some()
+    pub(crate) const fn has_earlier(&self) -> bool {
+        self.earlier.is_some()
     }
 
-    /// The answer of last resort, because the attempt that was to better it came to nothing.
-    pub(crate) fn take_last(&mut self, reason: StopReason) -> Option<Answer<S::Response, S::Error>> {
-        let last = self.last.take()?;
+    /// Takes the earlier answer, because the attempt that should have improved on it gave none.
+    pub(crate) fn take_earlier(&mut self, reason: StopReason) -> Option<AttemptResult<S::Response, S::Error>> {
+        let earlier = self.earlier.take()?;
         self.stop = Some(reason);
-        telemetry::gave_last_answer(&self.spare.policy.settings.name, self.attempt, reason);
-        Some(last)
+        telemetry::returned_earlier_answer(&self.request_state.policy.settings.name, self.attempt, reason);
+        Some(earlier)
     }
 
     /// The same, if the time was up before the next attempt could begin.
-    pub(crate) fn take_last_if_late(&mut self) -> Option<Answer<S::Response, S::Error>> {
-        if self.has_last() && self.deadline_now().has_passed() { self.take_last(StopReason::TotalPassed) } else { None }
+    pub(crate) fn take_earlier_if_late(&mut self) -> Option<AttemptResult<S::Response, S::Error>> {
+        if self.has_earlier() && self.deadline_now().has_passed() {
+            self.take_earlier(StopReason::TotalPassed)
+        } else {
+            None
+        }
     }
 
     /// When the next attempt begins.
@@ -99,17 +107,16 @@ where
 
     /// Begins it.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
-        let Next { service, request, .. } = self.next.take()?;
+        let NextAttempt { service, request, .. } = self.next.take()?;
         let begin = || self.frame.call(|| ServiceCall::when_ready(service, request));
         Some(Attempt::start(Scope::narrowed(self.deadline), begin))
     }
 
-    /// Takes the response that was kept. One that couldn't be leaves the one before it in place, as does one that may
-    /// still be coming, since the time was up.
+    /// Takes the response that was kept. If keeping failed, or the deadline passed, the previous answer stays.
     pub(crate) fn kept(&mut self, response: Option<S::Response>, reports: Vec<Degradation>) {
-        let may_be_coming = self.has_last() && self.deadline_now().has_passed();
+        let may_be_coming = self.has_earlier() && self.deadline_now().has_passed();
         if let (Some(response), false) = (response, may_be_coming) {
-            self.last = Some(Answer { result: Ok(response), reports });
+            self.earlier = Some(AttemptResult { result: Ok(response), reports });
         }
     }
 
@@ -120,7 +127,7 @@ where
     }
 }
 
-impl<S, Req, P> Repeats<S, Req, P>
+impl<S, Req, P> RetryPlanner<S, Req, P>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
@@ -130,17 +137,17 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     pub(crate) fn keep(&self, response: S::Response) -> <P::Keep as KeepAnswer<S::Response>>::Keeping {
-        self.spare.policy.protocol.keep().keep(response, self.deadline_now().instant())
+        self.request_state.policy.protocol.keep().keep(response, self.deadline_now().instant())
     }
 
-    /// Gives this answer, with what was reported while it was made, and with a note how it came to be.
-    pub(crate) fn give(&self, answer: Answer<S::Response, S::Error>) -> Result<S::Response, S::Error> {
+    /// Returns this answer, with its reports, and notes how many attempts it took.
+    pub(crate) fn finish(&self, answer: AttemptResult<S::Response, S::Error>) -> Result<S::Response, S::Error> {
         scope::pass_on(answer.reports);
         let result = answer.result.map(|mut response| {
-            // One that is still waited for has not begun.
+            // Don't count the planned attempt.
             let begun = self.attempt - u32::from(self.next.is_some());
             if begun > 1 || self.stop.is_some() {
-                self.spare.policy.protocol.keep().note(&mut response, Retried::new(begun, self.stop));
+                self.request_state.policy.protocol.keep().note(&mut response, Retried::new(begun, self.stop));
             }
             response
         });
@@ -150,21 +157,20 @@ where
 
     /// What an attempt's result counts as.
     pub(crate) fn judge(&self, result: &mut Result<S::Response, S::Error>) -> Outcome {
-        self.spare.judge(result)
+        self.request_state.judge(result)
     }
 
     /// Decides what follows an attempt.
     pub(crate) fn after(
         &mut self,
         outcome: Outcome,
-        mut answer: Answer<S::Response, S::Error>,
+        mut answer: AttemptResult<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
-        let policy = Arc::clone(&self.spare.policy);
-        let reason = self.spare.reason(&mut answer.result);
+        let policy = Arc::clone(&self.request_state.policy);
+        let reason = self.request_state.reason(&mut answer.result);
         let is_refusal = is_refusal(&outcome);
-        if self.has_last() {
-            // A layer of ours said that this attempt was not even begun, or ended it at the moment at which we would have.
-            // Upstream's own word is worth more than that.
+        if self.has_earlier() {
+            // A layer of ours refused this attempt, or ended it when we would have: the upstream's earlier answer says more.
             let came_to_nothing = if is_refusal {
                 Some(StopReason::Refused)
             } else if self.deadline_now().has_passed() && reason == Reason::TIMEOUT {
@@ -172,54 +178,54 @@ where
             } else {
                 None
             };
-            if let Some(last) = came_to_nothing.and_then(|reason| self.take_last(reason)) {
-                return Step::Finish(last);
+            if let Some(earlier) = came_to_nothing.and_then(|reason| self.take_earlier(reason)) {
+                return Step::Finish(earlier);
             }
         }
         // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
         if !outcome.transient || is_refusal || reason == Reason::ALL_PROVIDERS_FAILED {
             if outcome.verdict != Verdict::Success {
-                self.spare.say_not_worth_it(self.attempt, &outcome);
+                self.request_state.log_not_worth_repeating(self.attempt, &outcome, &answer.result);
             }
             return Step::Finish(answer);
         }
-        // It was never sent, so there is a better word as long as there is any.
-        let is_no_news = self.has_last() && reason == Reason::TIMEOUT && outcome.unprocessed;
+        // It was never sent: an earlier answer says more.
+        let never_sent_but_have_earlier = self.has_earlier() && reason == Reason::TIMEOUT && outcome.unprocessed;
         // A time limit of ours is no answer of the server's, though it comes as a response.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
-                telemetry::retrying(&policy.settings.name, self.attempt, delay, reason);
+                telemetry::retrying(&policy.settings.name, self.attempt, delay, reason, policy.logged(&answer.result));
                 self.attempt += 1;
                 match answer {
-                    _ if is_no_news => Step::Wait,
-                    Answer { result: Ok(response), reports } => Step::Keep { response, reports },
-                    failed @ Answer { result: Err(_), .. } => {
-                        self.last = Some(failed);
+                    _ if never_sent_but_have_earlier => Step::Wait,
+                    AttemptResult { result: Ok(response), reports } => Step::Keep { response, reports },
+                    failed @ AttemptResult { result: Err(_), .. } => {
+                        self.earlier = Some(failed);
                         Step::Wait
                     }
                 }
             }
             Err(stop) => {
-                if let Some(last) = is_no_news.then(|| self.take_last(stop)).flatten() {
-                    return Step::Finish(last);
+                if let Some(earlier) = never_sent_but_have_earlier.then(|| self.take_earlier(stop)).flatten() {
+                    return Step::Finish(earlier);
                 }
                 self.stop = Some(stop);
-                telemetry::stopped(&policy.settings.name, self.attempt, stop);
+                telemetry::stopped(&policy.settings.name, self.attempt, stop, policy.logged(&answer.result));
                 Step::Finish(answer)
             }
         }
     }
 
-    /// Plans the next attempt, and says how long it is waited for. Everything that it needs is taken now, as long as
-    /// there still is an answer that can be returned without it.
+    /// Plans the next attempt, and returns the delay before it. Takes all that it needs now, while this answer can still be
+    /// returned instead.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
-        let Spare { policy, facts, again } = &mut self.spare;
+        let RequestState { policy, facts, replay } = &mut self.request_state;
         let Policy { settings, budget, protocol, .. } = &**policy;
         let copy = protocol.copy();
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
-        if let Err(stop) = again
+        if let Err(stop) = replay
             && *stop != StopReason::Budget
         {
             return Err(*stop);
@@ -246,7 +252,7 @@ where
         if delay.saturating_add(TICK) > deadline.saturating_duration_since(now) {
             return Err(StopReason::NoTimeLeft);
         }
-        let Again { service, kept } = again.as_mut().map_err(|stop| *stop)?;
+        let ReplaySource { service, kept } = replay.as_mut().map_err(|stop| *stop)?;
         // An answer that came early leaves the upload running, and a copy would break that off.
         if !failed && copy.held(kept) == Held::Partly {
             return Err(StopReason::Uploading);
@@ -264,10 +270,10 @@ where
         copy.tell_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
         let service = service.clone();
         if self.attempt + 1 == settings.max_attempts {
-            *again = Err(StopReason::MaxAttempts);
+            *replay = Err(StopReason::MaxAttempts);
         }
         self.grown = if outcome.pushback.is_some() { Grown::NONE } else { grown.by(backoff) };
-        self.next = Some(Next { service, request, at: now + delay });
+        self.next = Some(NextAttempt { service, request, at: now + delay });
         Ok(delay)
     }
 }

@@ -5,10 +5,10 @@ use std::task::{Context, Poll, ready};
 use backstop_kit::{CopyRequest, Held, Judge, Keep, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
-use crate::{forced::Forced, spare::Spare};
+use crate::{forced::Forced, request_state::RequestState};
 
 /// The request as it came, while a provider that an operator wants exercised has a copy of it.
-pub(crate) struct Detour<S, Req, P>
+pub(crate) struct ForcedFirst<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
@@ -20,18 +20,18 @@ where
     forced: Option<Forced<Req, S::Response>>,
     pub(crate) primary: S,
     pub(crate) request: Req,
-    pub(crate) spare: Spare<S, Req, P>,
+    pub(crate) request_state: RequestState<S, Req, P>,
 }
 
-impl<S, Req, P> Detour<S, Req, P>
+impl<S, Req, P> ForcedFirst<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
 {
-    pub(crate) const fn new(provider: usize, primary: S, request: Req, spare: Spare<S, Req, P>) -> Self {
-        Self { provider, forced: None, primary, request, spare }
+    pub(crate) const fn new(provider: usize, primary: S, request: Req, request_state: RequestState<S, Req, P>) -> Self {
+        Self { provider, forced: None, primary, request, request_state }
     }
 
     /// The forced provider's answer; `None` where it has none.
@@ -41,30 +41,30 @@ where
         P::Judge: Judge<S::Response>,
         P::Keep: KeepAnswer<S::Response>,
     {
-        let Self { provider, forced, spare, .. } = self;
-        let started = spare.start();
-        let policy = &spare.policy;
+        let Self { provider, forced, request_state, .. } = self;
+        let started = request_state.start();
+        let policy = &request_state.policy;
         let forced = match forced {
             Some(started) => started,
             None => {
                 let chain = policy.chain.shared();
                 let others = chain.providers.len() + 1;
-                let kept = &mut spare.kept;
+                let kept = &mut request_state.kept;
                 let copied = |copy| policy.copied(kept, copy);
                 let limit = chain.limit(started);
                 // Never ended in there: the primary's call then finds that something may have been processed.
-                match Forced::start(chain, *provider, others, started, limit, &mut spare.frame, copied) {
+                match Forced::start(chain, *provider, others, started, limit, &mut request_state.frame, copied) {
                     Some(started) => forced.insert(started),
                     None => return Poll::Ready(None),
                 }
             }
         };
-        let found = ready!(forced.poll(cx, policy.protocol.judge(), spare.facts));
+        let found = ready!(forced.poll(cx, policy.protocol.judge(), request_state.facts));
         Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
     }
 }
 
-impl<S, Req, P> Spare<S, Req, P>
+impl<S, Req, P> RequestState<S, Req, P>
 where
     S: Service<Req>,
     P: Protocol,

@@ -1,0 +1,55 @@
+//! What all services of a layer share.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use backstop_core::Name;
+use backstop_kit::{CopyAs, CopyRequest, KeepAnswer, NotCopied, Protocol, Reject};
+use tower_service::Service;
+
+use crate::{FallbackChain, found::Found};
+
+/// What all services of a layer share.
+pub(crate) struct Policy<Req, Res, P> {
+    pub(crate) primary: Name,
+    pub(crate) primary_timeout: Option<Duration>,
+    pub(crate) chain: FallbackChain<Req, Res>,
+    pub(crate) protocol: P,
+}
+
+/// What the layer was told, as the future of a service `S` sees it.
+pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Response, P>>;
+
+impl<Req, Res, P> Policy<Req, Res, P> {
+    pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
+        f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
+    }
+
+    /// The request again, of what was kept of it.
+    pub(crate) fn copied(
+        &self,
+        kept: &mut Option<<P::Copy as CopyRequest<Req>>::Kept>,
+        copy: CopyAs,
+    ) -> Result<Req, NotCopied>
+    where
+        P: Protocol,
+        P::Copy: CopyRequest<Req>,
+    {
+        // Where nothing was kept, no provider asks.
+        self.protocol.copy().copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
+    }
+
+    /// The answer, marked where it isn't the primary's.
+    pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
+    where
+        P: Protocol,
+        P::Reject: Reject<Req, Res, E>,
+        P::Keep: KeepAnswer<Res>,
+    {
+        if let Some(degradation) = &found.degradation {
+            // Twice says the same: with `reject_as_error` the one knows nothing of answers, with `discard_replaced` the other.
+            self.protocol.reject().label(&mut found.result.value, degradation);
+            self.protocol.keep().label(&mut found.result.value, degradation);
+        }
+        found.result.value
+    }
+}
