@@ -126,7 +126,7 @@ where
                         }
                     }
                     // The service wasn't asked, and the caller hasn't left.
-                    Verdict::Neutral => outcome = outcome.or_unprocessed(outcome.refused),
+                    _ => outcome = outcome.or_unprocessed(outcome.refused),
                 }
                 Poll::Ready(match result {
                     Ok(response) => Ok(O::hand_over(guard, outcome, response)),

@@ -4,10 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::CircuitState;
 use backstop_core::{ConfigError, Name};
-use tokio::sync::watch;
 
 use crate::{
-    CircuitBreakerConfig, CircuitStatus, Events, Prober,
+    CircuitBreakerConfig, CircuitStatus, Events, Prober, StateSubscription,
     breaker::{Breaker, HasBreaker},
     prober::probe_circuit,
     state::{Counted, Nanos},
@@ -94,14 +93,13 @@ impl CircuitBreakerHandle {
         self.breaker().circuit.generation()
     }
 
-    /// The state, and each change of it.
+    /// Watches the state.
     ///
-    /// Only the latest is shown: who looks seldom may miss a state that didn't last, see [`events`](Self::events). Made on
-    /// first use. Whoever keeps a [`borrow`](watch::Receiver::borrow) for long holds up the call that changes the
-    /// state, and no other.
+    /// A subscription shows the latest state only: a reader that looks rarely may miss a short state, see
+    /// [`events`](Self::events).
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<CircuitState> {
-        self.breaker().circuit.listeners().subscribe(|| self.state())
+    pub fn subscribe(&self) -> StateSubscription {
+        StateSubscription::new(self.breaker().circuit.listeners().subscribe(|| self.state()))
     }
 
     /// Each change of the state from now on, in order.
@@ -161,7 +159,7 @@ impl CircuitBreakerHandle {
     /// #     Ok::<_, std::io::Error>(http::Response::builder().status(502).body(String::new()).unwrap())
     /// # })).oneshot(http::Request::new(())).await?;
     /// # assert_eq!(circuit.state(), CircuitState::Open);
-    /// # circuit.subscribe().wait_for(|state| *state == CircuitState::Closed).await?;
+    /// # circuit.subscribe().wait_for(|state| state == CircuitState::Closed).await.unwrap();
     /// # Ok(())
     /// # }
     /// ```

@@ -172,7 +172,7 @@ impl TrackedCall {
         let failure = match outcome.verdict {
             Verdict::Failure => failure,
             Verdict::Success if slow => Failure::Slow,
-            Verdict::Success | Verdict::Neutral => {
+            _ => {
                 return breaker.circuit.record(self.admission, finished, || breaker.now());
             }
         };
@@ -221,7 +221,7 @@ impl TrackedCall {
     fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
         let failed = match (self.running, scope::ended_by()) {
             (true, _) | (false, Some(SetBy::Us)) => true,
-            (false, Some(SetBy::Caller)) => false,
+            (false, Some(_)) => false,
             (false, None) => breaker.group().is_failure_when_dropped(self.pending_since),
         };
         let outcome = match self.stage {

@@ -23,11 +23,29 @@ pub struct Deadline {
 /// A call that our own limit ends is a failure of the service. A call that the caller's limit ends, where that is the
 /// shorter one, says nothing of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SetBy {
     /// A layer's, by its configuration.
     Us,
     /// The caller's, sent with the request.
     Caller,
+}
+
+impl SetBy {
+    /// `us` or `caller`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Us => "us",
+            Self::Caller => "caller",
+        }
+    }
+}
+
+impl fmt::Display for SetBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// Stands for "never" where an instant that far can't be expressed.

@@ -80,6 +80,7 @@ impl Degradation {
 
 /// How good an answer is that another source gave. Ordered: the greater is the worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Freshness {
     /// Another source, as good: a replica.
     Fresh,

@@ -33,6 +33,7 @@ pub struct Outcome {
 
 /// Whether an attempt speaks for or against the health of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// The service is well.
     Success,
@@ -44,6 +45,7 @@ pub enum Verdict {
 
 /// What a server said of when to come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Pushback {
     /// Not before this has passed.
     After(Duration),

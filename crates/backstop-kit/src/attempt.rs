@@ -93,6 +93,7 @@ impl RejectionDetail for Elapsed {
 
 /// How far a call had come when it was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Progress {
     /// The inner service was not asked for anything.
     NotAsked,
@@ -100,6 +101,24 @@ pub enum Progress {
     NotReady,
     /// The inner service had the request.
     Called,
+}
+
+impl Progress {
+    /// `not-asked`, `not-ready` or `called`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAsked => "not-asked",
+            Self::NotReady => "not-ready",
+            Self::Called => "called",
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 impl<F: Call> Attempt<F> {

@@ -41,7 +41,7 @@ pub fn tell(headers: &mut HeaderMap, freshness: Freshness) {
             let age = age(headers).map_or(known, |told| told.max(known));
             headers.insert(AGE, whole_seconds(age).into());
         }
-        Freshness::Stale { age: None } | Freshness::Degraded => forbid(headers),
+        _ => forbid(headers),
     }
 }
 

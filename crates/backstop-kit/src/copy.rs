@@ -113,6 +113,7 @@ pub enum Keep {
 ///
 /// A head-only copy tells by the extension [`LeftOut`] what of a body it leaves out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CopyAs {
     /// As it was: the same request to the same service.
     Same,

@@ -237,9 +237,9 @@ where
             return Err(StopReason::NotIdempotent);
         }
         let at_least = match outcome.pushback {
-            Some(Pushback::Stop) => return Err(StopReason::ServerSaidStop),
             Some(Pushback::After(delay)) if delay > settings.max_retry_after => return Err(StopReason::ServerDelay),
             Some(Pushback::After(delay)) => delay,
+            Some(_) => return Err(StopReason::ServerSaidStop),
             None => Duration::ZERO,
         };
         // A6: the server's own word starts the backoff anew.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use backstop_core::{Name, Rejection, SetBy};
-use backstop_kit::{Elapsed, Progress, RequestFailure};
+use backstop_core::{Name, Rejection};
+use backstop_kit::{Elapsed, RequestFailure};
 
 use crate::header::{DeadlineHeader, Unreadable};
 
@@ -11,18 +11,9 @@ use crate::header::{DeadlineHeader, Unreadable};
 pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) -> Rejection {
     let Elapsed { set_by, progress, .. } = elapsed;
     let limit = limit.map(tracing::field::debug);
-    let whose = match set_by {
-        SetBy::Us => "us",
-        SetBy::Caller => "caller",
-    };
-    let how_far = match progress {
-        Progress::NotAsked => "not-asked",
-        Progress::NotReady => "not-ready",
-        Progress::Called => "called",
-    };
     tracing::debug!(
         target: "backstop::timeout",
-        %name, limit, set_by = whose, progress = how_far, "a call took too long"
+        %name, limit, set_by = set_by.as_str(), progress = progress.as_str(), "a call took too long"
     );
     recorder::exceeded(name);
     elapsed.rejection(name.clone())

@@ -220,7 +220,7 @@ pub use backstop_circuit_breaker as circuit_breaker;
 pub use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, CircuitBreakerLayer,
     CircuitState, CircuitStatus, Counts, KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer,
-    OnDrop, Prober,
+    OnDrop, Prober, StateSubscription,
 };
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]

@@ -121,7 +121,7 @@ impl<O: Observer> Circuit<O> {
         match finished.verdict {
             Verdict::Success => self.count_success(&windows, generation, finished.slow, &now),
             Verdict::Failure => self.count_failure(&windows, generation, &finished, &now, error),
-            Verdict::Neutral => return,
+            _ => return,
         }
         let Some(slow) = &windows.slow else { return };
         slow.add_by_time(generation, finished.slow, &now);

@@ -151,7 +151,7 @@ impl<O: Observer> Circuit<O> {
             Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
                 return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
             }
-            Verdict::Success | Verdict::Neutral | Verdict::Failure => {}
+            _ => {}
         }
         self.publish_probes(&recovery, &rule);
         None

@@ -88,7 +88,7 @@ async fn an_idle_circuit_closes_by_the_probers_calls_alone() {
     // All but the last success at once, and that one after a whole wait without a call.
     pass(2 * SECOND).await;
     assert_eq!((handle.state(), dependency.calls(), handle.counts().probe_successes), (HalfOpen, 2, 2));
-    handle.subscribe().wait_for(|state| *state == Closed).await.unwrap();
+    handle.subscribe().wait_for(|state| state == Closed).await.unwrap();
     assert_eq!((dependency.calls(), began.elapsed().as_secs()), (3, 2 * WAIT.as_secs()));
     // And then it rests.
     pass(100 * WAIT).await;

@@ -121,7 +121,7 @@ fn watch(handle: CircuitBreakerHandle, stop: Arc<AtomicBool>) -> std::thread::Jo
 async fn becomes(handle: &CircuitBreakerHandle, is: impl Fn(CircuitState) -> bool) -> Duration {
     let started = Instant::now();
     let mut state = handle.subscribe();
-    timeout(PATIENCE, state.wait_for(|state| is(*state))).await.expect("the circuit is wedged").unwrap();
+    timeout(PATIENCE, state.wait_for(is)).await.expect("the circuit is wedged").unwrap();
     started.elapsed()
 }
 

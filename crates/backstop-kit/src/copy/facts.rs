@@ -27,6 +27,7 @@ pub struct RequestFacts {
 /// # Ok::<(), http::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Repeat {
     /// Not once it may have been processed, whatever else allows it: by no retry, which keeps nothing of it, and by no
     /// provider of a fallback that isn't marked `even_if_processed`.

@@ -271,9 +271,9 @@ impl Model {
         let opens = match &mut self.state {
             ModelState::Closed(results, slow_calls) => {
                 match verdict {
-                    Verdict::Neutral => return,
                     Verdict::Success => results.push_back((now, false)),
                     Verdict::Failure => results.push_back((now, true)),
+                    _ => return,
                 }
                 let window = self.settings.window;
                 let by_slow_calls = self.settings.slow.is_some_and(|SlowRate { share, min_calls }| {
