@@ -116,7 +116,7 @@ async fn past_its_deadline_a_request_is_refused_without_calling_the_service() {
         let response = response.unwrap();
         assert_eq!(calls.load(Relaxed), 0);
         assert_eq!(rejection(&response).detail::<Elapsed>(), Some(&passed(set_by, Progress::NotAsked)));
-        assert_eq!(rejection(&response).outcome(), Outcome::neutral());
+        assert_eq!(rejection(&response).outcome(), Outcome::refusal());
     }
 }
 

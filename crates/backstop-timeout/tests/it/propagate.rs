@@ -154,7 +154,7 @@ async fn where_no_more_than_the_margin_is_left_the_service_is_not_called() {
             let rejection = told(&layer(), request, "grpc-timeout", scope).await.unwrap_err();
             assert_eq!(rejection.by(), "ml_service");
             assert_eq!(rejection.detail::<Elapsed>(), Some(&Elapsed::new(set_by, Progress::NotAsked)));
-            assert_eq!(rejection.outcome(), Outcome::neutral());
+            assert_eq!(rejection.outcome(), Outcome::refusal());
         }
     }
     // Envoy takes 0 for no limit at all.
@@ -208,7 +208,7 @@ async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
         [|| status(StatusCode::GATEWAY_TIMEOUT), || code("4"), || Err("timeout expired".into())];
     for ends in ends {
         let given_up = counts(ends(), ms(90), ms(100), SetBy::Caller).await;
-        assert_eq!(given_up, (Verdict::Neutral, callers.clone()));
+        assert_eq!(given_up, (Verdict::Neutral, callers));
         let earlier = counts(ends(), ms(89), ms(100), SetBy::Caller).await;
         assert_eq!(earlier, (Verdict::Failure, None), "before it had to");
         let ours = counts(ends(), ms(90), ms(100), SetBy::Us).await;
