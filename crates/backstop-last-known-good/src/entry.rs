@@ -7,10 +7,10 @@
 //! | creation time | 8 |
 //! | ages of its [lifetime](crate::rules::Lifetime), in seconds | 4 × 3 |
 //! | lengths of head, body and variant | 4 × 3 |
-//! | head, as [fields](crate::fields) | |
+//! | head, as [fields] | |
 //! | body | |
 //! | variant: its request's values of the [selecting fields](crate::vary) | |
-//! | its request's values of the [negotiation](crate::negotiation) fields | the rest |
+//! | its request's values of the [negotiation] fields | the rest |
 //!
 //! Numbers are little-endian. Decoding never panics. Anything else, and another version, is malformed.
 

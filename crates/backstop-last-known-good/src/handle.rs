@@ -40,7 +40,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// the body's length.
     ///
     /// Pass the head that the layer saw: use this in `Provider::head` of a chain directly around the layer. Fields that such a
-    /// chain leaves out of the head are found in its extension [`LeftOut`](backstop_kit::LeftOut). A head that you took from
+    /// chain leaves out of the head are found in its extension [`LeftOut`]. A head that you took from
     /// a request yourself doesn't show whether there was a body: pass it only if there was none.
     ///
     /// # Errors
