@@ -3,9 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{HttpReject, RejectAsError, RejectWith};
-
-use crate::{UntilBodyEnd, UntilHeaders};
+use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 // The minimum that RFC 9113 (§6.5.2) recommends for the streams of an HTTP/2 connection.
 const DEFAULT_MAX_CONCURRENT: u32 = 100;
@@ -24,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadConfig {
-    /// The layer's [name](Name).
+    /// The layer's [name](crate::Name).
     pub name: Cow<'static, str>,
     /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
     pub max_concurrent: u32,

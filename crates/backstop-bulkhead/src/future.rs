@@ -17,13 +17,13 @@ use std::{
 };
 
 use backstop_kit::{
-    Reject, polled_again,
+    Reject, UntilBodyEnd, polled_again,
     proof::{self, IsBelieved},
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{Until, UntilBodyEnd, layer_state::LayerState, pending_call::PendingCall, permit::Permit};
+use crate::{Until, layer_state::LayerState, pending_call::PendingCall, permit::Permit};
 
 pin_project! {
     /// The response future of [`Bulkhead`](crate::Bulkhead).

@@ -3,12 +3,12 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, Name};
-use backstop_kit::HttpReject;
+use backstop_kit::{HttpReject, UntilBodyEnd, UntilHeaders};
 use tower_layer::Layer;
 
 use crate::{
-    Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, UntilBodyEnd, UntilHeaders, config::Settings,
-    layer_state::LayerState, limiter::Limiter, until::sealed::Marker,
+    Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, config::Settings, layer_state::LayerState,
+    limiter::Limiter, until::sealed::Marker,
 };
 
 /// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).

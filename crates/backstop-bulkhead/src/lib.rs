@@ -190,11 +190,11 @@ mod until;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Name, Rejection, name};
-pub use backstop_kit::{HttpReject, RejectAsError, RejectWith};
+pub use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 pub use config::{BulkheadBuilder, BulkheadConfig};
 pub use future::BulkheadFuture;
 pub use handle::BulkheadHandle;
 pub use layer::BulkheadLayer;
 pub use service::Bulkhead;
-pub use until::{Until, UntilBodyEnd, UntilHeaders};
+pub use until::Until;

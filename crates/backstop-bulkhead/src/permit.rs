@@ -121,7 +121,7 @@ impl Permit {
         let since = Instant::now();
         let until = since + limiter.max_hold();
         let ticket = limiter.permits().start_body(until);
-        Some(BodyPermit { limiter, ticket, since, until })
+        Some(BodyPermit { limiter, ticket, since, until, has_expired: false })
     }
 }
 
@@ -147,6 +147,7 @@ pub(crate) struct BodyPermit {
     ticket: Ticket,
     since: Instant,
     until: Instant,
+    has_expired: bool,
 }
 
 impl BodyPermit {
@@ -160,16 +161,19 @@ impl BodyPermit {
         self.until
     }
 
-    /// Gives it back because it has expired, unless a newcomer has taken it. `kept_by` is who held up the body for most of
-    /// the time.
-    pub(crate) fn expire(self, kept_by: SetBy) -> Rejection {
-        self.limiter.take_back_expired();
+    /// The permit has expired. It is given back when it is dropped, unless a newcomer has taken it. `kept_by` is who held up
+    /// the body for most of the time.
+    pub(crate) fn expire(&mut self, kept_by: SetBy) -> Rejection {
+        self.has_expired = true;
         self.limiter.too_late(kept_by, Progress::Called)
     }
 }
 
 impl Drop for BodyPermit {
     fn drop(&mut self) {
+        if self.has_expired {
+            self.limiter.take_back_expired();
+        }
         if self.limiter.permits().end_body(self.ticket) {
             self.limiter.show_in_use();
         }

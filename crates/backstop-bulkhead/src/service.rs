@@ -8,10 +8,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::{HttpReject, Reject, proof};
+use backstop_kit::{HttpReject, Reject, UntilBodyEnd, proof};
 use tower_service::Service;
 
-use crate::{BulkheadFuture, Until, UntilBodyEnd, layer_state::LayerState, permit::Permit};
+use crate::{BulkheadFuture, Until, layer_state::LayerState, permit::Permit};
 
 /// The service that [`BulkheadLayer`](crate::BulkheadLayer) makes.
 pub struct Bulkhead<S, J = HttpReject, O = UntilBodyEnd> {

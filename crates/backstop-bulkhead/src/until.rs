@@ -2,22 +2,18 @@
 
 use std::mem;
 
-use backstop_kit::AbortBody;
+use backstop_kit::{AbortBody, GuardedBody, UntilBodyEnd, UntilHeaders};
 
-use crate::{body::HeldBody, permit::Permit};
+use crate::{body::PermitInBody, permit::Permit};
 
-/// A call holds its permit until its response body has ended, or `max_hold` has passed. The default.
+/// Until when a call holds its permit: see [`until_headers`](crate::BulkheadBuilder::until_headers).
 ///
-/// A dependency works until its answer is out, and so does the connection that carries it. Costs one allocation for each
-/// response with a body, which keeps its type: that must be one that can be [broken off](AbortBody).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilBodyEnd;
-
-/// A call holds its permit until its response head is there: for responses of any type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilHeaders;
-
-/// [`UntilBodyEnd`] or [`UntilHeaders`], see [`until_headers`](crate::BulkheadBuilder::until_headers).
+/// | | a call holds its permit until | needs |
+/// |---|---|---|
+/// | [`UntilBodyEnd`], the default | its response body has ended, or `max_hold` has passed | a response whose body can be [broken off](AbortBody) |
+/// | [`UntilHeaders`] | its response head is there | nothing |
+///
+/// A dependency works until its answer is out, and so does the connection that carries it.
 #[diagnostic::on_unimplemented(
     message = "the bulkhead can't hold a permit to the end of a `{Res}`",
     label = "no response whose body can be broken off",
@@ -70,7 +66,7 @@ impl<B: AbortBody> sealed::HandOver<http::Response<B>> for UntilBodyEnd {
         if !body.is_end_stream()
             && let Some(permit) = permit.go_on_with_body()
         {
-            *body = B::wrap(HeldBody::new(mem::take(body), permit));
+            *body = GuardedBody::wrap(mem::take(body), PermitInBody::new(permit));
         }
     }
 }

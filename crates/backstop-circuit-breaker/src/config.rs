@@ -1,4 +1,4 @@
-//! What a circuit breaker can be told, as plain data and as a builder.
+//! The configuration of a circuit breaker, as plain data and as a builder.
 
 mod check;
 mod choices;
@@ -7,9 +7,7 @@ mod preset;
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ClassifyFn, ErrorRef, HttpClassify, Outcome, Rejection};
-use backstop_kit::{ErrorText, HttpReject, RejectAsError, RejectWith};
-
-use crate::UntilHeaders;
+use backstop_kit::{ErrorText, HttpReject, RejectAsError, RejectWith, UntilHeaders};
 
 pub(crate) use check::{Settings, check_max_keys};
 pub use choices::{OnDrop, SlowCalls, Wait, Window};
@@ -28,7 +26,7 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitBreakerConfig {
-    /// The layer's [name](Name).
+    /// The layer's [name](crate::Name).
     pub name: Cow<'static, str>,
     /// How many failures in a row open the circuit: 1 to 65,536. 5 unless set, or unless `failure_rate` is set.
     pub consecutive_failures: Option<u32>,
@@ -113,7 +111,7 @@ impl CircuitBreakerBuilder {
 impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
     ///
-    /// For dependencies that are up or down, and few calls: *n* failures in a row come by chance once in
+    /// For dependencies that are either up or down, and few calls: *n* failures in a row come by chance once in
     /// 1 / (*pⁿ* (1 − *p*)) calls where a share *p* of them fails. With 5 in a row, 10 % failing and 1,000 calls a second
     /// that is every 111 s, with 30 % failing every 0.6 s: see the [table](crate#failures-in-a-row-by-chance). Not beside
     /// [`failure_rate`](Self::failure_rate).
@@ -124,21 +122,21 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
 
     /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
     ///
-    /// For dependencies that fail in part, and for much traffic. It is asked at each failure, over the
-    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares are
-    /// compared in whole calls: `2.0 / 3.0` opens at 2 of 3.
+    /// For dependencies that fail in part, and for much traffic. Checked at each failure, over the [`window`](Self::window),
+    /// once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares are exact: `2.0 / 3.0` opens at 2 of
+    /// 3.
     pub const fn failure_rate(mut self, share: f64) -> Self {
         self.config.failure_rate = Some(share);
         self
     }
 
-    /// Opens the circuit, too, when this share of the last calls took `threshold` or longer: 1 ms to 24 h, and 0.000001
-    /// to 1. Off unless set.
+    /// Also opens the circuit when this share of the calls in the window took `threshold` or longer: 1 ms to 24 h, and
+    /// 0.000001 to 1. Off unless set.
     ///
-    /// For dependencies that drown instead of failing. Beside either way to count failures, over the
-    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it
-    /// was first pending to its response head or its error; one that is ready at once isn't slow. Neutral calls aren't
-    /// counted. A probe that is slow opens the circuit again, whatever it answers.
+    /// For dependencies that get slow instead of failing. Works beside either way to count failures, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it is first
+    /// pending to its response head or its error; a call that is ready at once isn't slow. Neutral calls aren't counted. A
+    /// slow probe opens the circuit again, whatever it answers.
     pub const fn slow_calls(mut self, threshold: Duration, share: f64) -> Self {
         self.config.slow_calls = Some(SlowCalls::new(threshold, share));
         self
@@ -162,9 +160,9 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
-    /// How many calls [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls) need before they say
-    /// anything: 1 to the calls in the [`window`](Self::window), or to 65,536 in a window of time. 20 unless set, or the
-    /// window where that is less.
+    /// How many calls must be in the window before [`failure_rate`](Self::failure_rate) and [`slow_calls`](Self::slow_calls)
+    /// open the circuit: 1 to the size of the [`window`](Self::window), or to 65,536 in a window of time. 20 unless set, or
+    /// the window if that is smaller.
     pub const fn min_calls(mut self, calls: u32) -> Self {
         self.config.min_calls = Some(calls);
         self
@@ -187,24 +185,24 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
-    /// Stretches each wait at random by up to this share of it, so that many instances don't probe at once: 0 to 1. 0.1
-    /// unless set where the wait grows, else 0.
+    /// Lengthens each wait at random by up to this share, so that many instances don't probe at once: 0 to 1. Unless set, 0.1
+    /// for a growing wait, else 0.
     pub const fn wait_jitter(mut self, share: f64) -> Self {
         self.config.wait_jitter = Some(share);
         self
     }
 
-    /// Waits as long as the dependency asked for (`Retry-After`, `grpc-retry-pushback-ms`) in the answer that opened the
-    /// circuit, where that is longer than its own wait, up to `at_most`: 1 ms to 24 h. Off unless set.
+    /// Waits as long as the answer that opened the circuit asked for (`Retry-After`, `grpc-retry-pushback-ms`), if that is
+    /// longer than the circuit's own wait, up to `at_most`: 1 ms to 24 h. Off unless set.
     ///
-    /// For dependencies that you trust to know.
+    /// For dependencies whose answer you trust.
     pub const fn respect_retry_after(mut self, at_most: Duration) -> Self {
         self.config.respect_retry_after = Some(at_most);
         self
     }
 
-    /// Stretches the wait that refused callers are told at random by up to this share of it, so that they don't all
-    /// come back at once: 0 to 1. 0.1 unless set. It only adds, and leaves the circuit's own wait as it is.
+    /// Lengthens the `Retry-After` of each refusal at random by up to this share, so that callers don't all come back at once:
+    /// 0 to 1, 0.1 unless set. The circuit's own wait stays as it is.
     pub const fn retry_after_jitter(mut self, share: f64) -> Self {
         self.config.retry_after_jitter = share;
         self
@@ -222,8 +220,8 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
-    /// How many probes may run at once: 1 to 1000, 1 unless set. More only where [every caller leaves](crate#callers-who-leave)
-    /// before there is a result, for a whole wait.
+    /// How many probes may run at once: 1 to 1000, 1 unless set. More run only if
+    /// [every caller leaves](crate#callers-who-leave) for a whole wait.
     pub const fn max_concurrent_probes(mut self, probes: u32) -> Self {
         self.config.max_concurrent_probes = probes;
         self
@@ -287,7 +285,7 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
     }
 
-    /// Until when a call is watched: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
+    /// Until when a call is observed: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
     /// that may break off and gRPC statuses in trailers.
     ///
     /// ```

@@ -11,13 +11,13 @@ use std::{
 
 use crate::CircuitState;
 use backstop_core::{Classify, ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode, judge_error};
-use backstop_kit::{Reject, polled_again, proof::Entered};
+use backstop_kit::{Reject, UntilHeaders, polled_again, proof::Entered};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Observe, UntilHeaders,
+    Observe,
     breaker::Breaker,
     call_guard::CallGuard,
     failure::Failure,

@@ -12,7 +12,7 @@ use crate::{
     state::{Counted, Nanos},
 };
 
-/// Looks at a circuit and acts on it: see [`CircuitBreakerLayer::handle`](crate::CircuitBreakerLayer::handle).
+/// Shows and controls a circuit: see [`CircuitBreakerLayer::handle`](crate::CircuitBreakerLayer::handle).
 ///
 /// All clones, and all services of the layer, share the circuit.
 #[derive(Clone)]
@@ -53,14 +53,14 @@ impl CircuitBreakerHandle {
 
     /// The state.
     ///
-    /// A circuit whose wait has passed is open until a call comes, which is then the first probe: [`status`](Self::status)
-    /// tells the two apart.
+    /// A circuit whose wait has passed stays open until the next call, which is the first probe. [`status`](Self::status) tells
+    /// whether the wait has passed.
     #[must_use]
     pub fn state(&self) -> CircuitState {
         self.breaker().circuit.state()
     }
 
-    /// The state, with an open circuit that waits told from one that the next call may try.
+    /// The state, and for an open circuit whether its wait has passed.
     #[must_use]
     pub fn status(&self) -> CircuitStatus {
         match (self.breaker().circuit.remaining_wait(self.now()), self.state()) {
@@ -80,8 +80,7 @@ impl CircuitBreakerHandle {
         Counts { calls, failures, slow, probes, probe_successes }
     }
 
-    /// How much longer an open circuit refuses calls: zero where the next one is a probe, `None` where the circuit
-    /// isn't open.
+    /// How much longer an open circuit refuses calls: zero if the next call is a probe, `None` if the circuit isn't open.
     #[must_use]
     pub fn remaining_wait(&self) -> Option<Duration> {
         self.breaker().circuit.remaining_wait(self.now()).map(Duration::from_nanos)
@@ -122,15 +121,14 @@ impl CircuitBreakerHandle {
         Events::new(Arc::clone(&self.has))
     }
 
-    /// A future that makes probe calls itself, so that a circuit closes though nobody calls: spawn it.
+    /// A future that makes probe calls, so that a circuit closes without traffic: spawn it.
     ///
-    /// Without traffic an open circuit stays open: only calls can find out that the dependency is well. Use a prober where
-    /// there may be none, as for a fallback, or where a report should tell the truth of a dependency that nobody needs
-    /// just now.
+    /// Without traffic an open circuit stays open, because only calls find out that the dependency is well. Use a prober for
+    /// a dependency that may have no traffic, such as a fallback, or whose health is reported.
     ///
-    /// `probe` makes one call of the dependency, past the circuit: `Ok` where it is well. An error that tells of a refusal of
-    /// ours, such as a full bulkhead, says nothing; any other is a failure, as is a call that takes longer than a probe's
-    /// [lease](crate::CircuitBreakerBuilder::probe_lease). A response with a bad status is for `probe` to turn into an error.
+    /// `probe` calls the dependency once, past the circuit, and returns `Ok` if it is well. An error that holds a refusal of
+    /// ours, such as a full bulkhead, is neutral. Any other error is a failure, and so is a call that takes longer than a
+    /// probe's [lease](crate::CircuitBreakerBuilder::probe_lease). `probe` must turn a bad status into an error.
     ///
     /// - It is called whenever the circuit has waited long enough, one call at a time, and takes one of the
     ///   [permits](crate::CircuitBreakerBuilder::max_concurrent_probes) that real calls take.
@@ -139,8 +137,8 @@ impl CircuitBreakerHandle {
     ///   none is running: a health check that asks for little mustn't close a circuit whose real calls fail.
     /// - It never probes a circuit that is isolated.
     ///
-    /// It ends with the circuit, that is when the layer, its services and its handles are gone, and keeps none of them.
-    /// Before that, drop it or give it a signal: [`Prober::until`]. A panic in `probe` is a failure, and ends the prober.
+    /// It ends when the layer, its services and its handles are gone, and keeps none of them alive. To end it earlier, drop it
+    /// or give it a signal: [`Prober::until`]. A panic in `probe` is a failure, and ends the prober.
     ///
     /// ```
     /// use std::time::Duration;
@@ -182,15 +180,15 @@ impl CircuitBreakerHandle {
         self.breaker().circuit.close();
     }
 
-    /// Makes the circuit as new: closed, with nothing counted, also where it was closed already.
+    /// Makes the circuit as new: closed, with nothing counted, even if it was closed already.
     pub fn reset(&self) {
         self.breaker().circuit.reset();
     }
 
-    /// Takes over other settings while calls run. Costs the calls nothing.
+    /// Changes the settings while calls run. Costs the calls nothing.
     ///
-    /// Numbers and times change in place, and what was counted stays: a limit that is reached already opens the circuit
-    /// with the next failure. A wait or a lease that has begun ends when it was to end. A [`Window`](crate::Window) of
+    /// Numbers and times change in place, and counts stay: if a new limit is already reached, the next failure opens the
+    /// circuit. A wait or a lease that has begun keeps its end. A [`Window`](crate::Window) of
     /// another kind or size, or a way to count that has another one, starts a generation in a closed circuit, with nothing
     /// counted; in any other, it begins to count when the circuit closes. The window before it is freed; the
     /// one that the layer was built with keeps its memory. The seed stays as it was, and so do classifier, rejections, and

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, HttpClassify, Name};
-use backstop_kit::{ErrorText, HttpReject};
+use backstop_kit::{ErrorText, HttpReject, UntilHeaders};
 use tower_layer::Layer;
 
 use crate::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, UntilHeaders,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle,
     breaker::Breaker,
     circuit_group::CircuitGroup,
     config::Settings,
@@ -16,8 +16,8 @@ use crate::{
 
 /// Stops calling a service that fails. See the [crate docs](crate).
 ///
-/// `C` judges results ([`Classify`](backstop_core::Classify)), and `J` is how it answers while the circuit is open
-/// ([`Reject`](backstop_kit::Reject)); `O` is until when it watches a call ([`Observe`](crate::Observe)).
+/// `C` judges results ([`Classify`](backstop_core::Classify)), `J` makes the answer of a refusal
+/// ([`Reject`](backstop_kit::Reject)), and `O` says until when a call is observed ([`Observe`](crate::Observe)).
 ///
 /// The circuit belongs to the layer: all its clones and all services that it is applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]
@@ -61,7 +61,7 @@ impl<C, J, O> CircuitBreakerLayer<C, J, O> {
         Self { state: Arc::new(LayerState::new(breaker, classify, reject)), observe: PhantomData }
     }
 
-    /// Looks at the circuit and acts on it.
+    /// Shows and controls the circuit.
     #[must_use]
     pub fn handle(&self) -> CircuitBreakerHandle {
         CircuitBreakerHandle::new(self.state.breaker.clone())

@@ -338,7 +338,7 @@ mod tracked_call;
 mod transition;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, Rejection, ResultClassify, name};
-pub use backstop_kit::HttpReject;
+pub use backstop_kit::{HttpReject, UntilBodyEnd, UntilHeaders};
 pub use circuit_state::CircuitState;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
 pub use events::Events;
@@ -346,7 +346,7 @@ pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};
 pub use layer::CircuitBreakerLayer;
-pub use observe::{Observe, UntilBodyEnd, UntilHeaders};
+pub use observe::Observe;
 pub use prober::Prober;
 pub use service::CircuitBreaker;
 pub use state_subscription::StateSubscription;

@@ -1,32 +1,28 @@
-//! Until when a call is watched: to the head of its response, or to the end of its body.
+//! Until when a call is observed: until the head of its response is there, or until its body has ended.
 
 use std::sync::Arc;
 
 use backstop_core::{Classify, Outcome, Verdict, grpc};
-use backstop_kit::WrapBody;
+use backstop_kit::{GuardedBody, UntilBodyEnd, UntilHeaders, WrapBody};
 
 use crate::{
-    body::WatchedBody,
+    body::CallInBody,
     call_guard::CallGuard,
     failure::Failure,
     layer_state::{CircuitRef, LayerState},
 };
 
-/// A call has ended when its response head is there. The default, for responses of any type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilHeaders;
-
-/// A call has ended when its response body has.
+/// Until when a call is observed: see [`observe`](crate::CircuitBreakerBuilder::observe).
 ///
-/// A body that breaks off, and gRPC trailers with a bad status, are failures; the permit goes with the body. A body that
-/// is dropped follows [`OnDrop`](crate::OnDrop); where that is no failure, the call counts by its head, which was good.
-/// So does a body that is still coming after the length of a probe's [lease](crate::CircuitBreakerBuilder::probe_lease);
-/// if it breaks off later, that is a failure as well. Costs one allocation for each response with a body, which keeps its
-/// type: that must be one that [wraps others](WrapBody).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilBodyEnd;
-
-/// [`UntilHeaders`] or [`UntilBodyEnd`], see [`observe`](crate::CircuitBreakerBuilder::observe).
+/// | | a call has ended when | needs |
+/// |---|---|---|
+/// | [`UntilHeaders`], the default | its response head is there | nothing |
+/// | [`UntilBodyEnd`] | its response body has ended | a response whose body can [wrap others](WrapBody) |
+///
+/// Until the end of the body, one that breaks off is a failure, and so are gRPC trailers with a bad status; the permit goes
+/// with the body. A body that is dropped follows [`OnDrop`](crate::OnDrop); where that is no failure, the call counts by
+/// its head, which was good. So does a body that is still coming after the length of a probe's
+/// [lease](crate::CircuitBreakerBuilder::probe_lease); if it breaks off later, that is a failure as well.
 #[diagnostic::on_unimplemented(
     message = "the circuit breaker can't watch the body of a `{Res}`",
     note = "`UntilBodyEnd` needs an `http::Response` whose body can wrap others: `axum::body::Body` (feature `axum`), \
@@ -91,6 +87,6 @@ where
         if !guard.go_on_with_body() {
             return response;
         }
-        response.map(|body| B::wrap(WatchedBody::new(body, guard.take(), status_to_come)))
+        response.map(|body| GuardedBody::wrap(body, CallInBody::new(guard.take(), status_to_come)))
     }
 }

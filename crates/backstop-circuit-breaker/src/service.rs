@@ -9,13 +9,13 @@ use std::{
 
 use backstop_core::{Classify, ErrorRef, HttpClassify, judge_error};
 use backstop_kit::{
-    HttpReject, Reject,
+    HttpReject, Reject, UntilHeaders,
     proof::{self, Entered},
 };
 use tower_service::Service;
 
 use crate::{
-    CircuitBreakerFuture, Observe, UntilHeaders,
+    CircuitBreakerFuture, Observe,
     breaker::time_left,
     layer_state::{CircuitRef, LayerState},
     state::Refused,

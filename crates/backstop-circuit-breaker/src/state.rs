@@ -18,22 +18,22 @@
 //! Every transition starts a generation. An admission carries the generation that it was given in, and its result
 //! counts in that generation or not at all.
 //!
-//! # Who may write what
+//! # Who writes what
 //!
-//! - A closed circuit's count and position: anybody, by compare-and-swap on the [`PackedState`]. A success that changes
-//!   nothing writes nothing.
-//! - The phase and the generation: only who holds the lock of [`Recovery`]. So what was read under it stays true under
-//!   it. The failure that trips takes the lock too, but is still counted by the compare-and-swap that opens.
-//! - The deadline, after which a refusal must ask again: under that lock as well. And which windows there are. A
-//!   result looks for them once. If it finds new ones just before their generation begins, it counts in the one that is
-//!   about to be forgotten; and if that trips, the lock comes first, and under it the generation is another one.
-//! - The [`LiveSettings`]: anybody, at any time. Each counts from when it is next looked at.
+//! - A closed circuit's count and position: every call, by compare-and-swap on the
+//!   [`PackedState`](packed_state::PackedState). A success that changes nothing writes nothing.
+//! - The phase and the generation: the holder of the lock of [`Recovery`](recovery_state::Recovery) alone. So what is read
+//!   under the lock stays true under it. The failure that trips takes the lock too, but is still counted by the
+//!   compare-and-swap that opens.
+//! - The deadline, after which a refusal must look again, and the windows: under that lock, too. A result loads the windows
+//!   once. If it finds new ones before their generation begins, it counts in the generation that is about to end. If it
+//!   trips there, it takes the lock first, and finds another generation under it.
+//! - The [`LiveSettings`]: a reload, at any time. Each setting counts from when it is next read.
 //!
-//! A refusal reads the word, the deadline and the clock, and nothing else. So that it never pairs a word with a
-//! deadline that doesn't refuse for it, a deadline is zero before the word that it belongs to is published, and after
-//! that word has gone: zero has always passed, and sends the caller to the lock, under which both are looked at again.
-//! A deadline in the future that a slow reader pairs with an older word belongs to a later time of refusing, so that
-//! the refusal is right all the same.
+//! A refusal reads the word, the deadline and the clock, and nothing else. It must not pair a word with the deadline of
+//! another one. So the deadline is zero before its word is published, and zero again when that word is replaced. Zero has
+//! always passed, and sends the caller to the lock, under which both are read again. If a slow reader pairs an older word
+//! with a later deadline, the circuit refuses at that time too, so the refusal is right.
 
 mod buckets;
 mod call;

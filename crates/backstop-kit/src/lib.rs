@@ -43,12 +43,13 @@ mod judge;
 mod keep;
 mod protocol;
 mod reject;
+mod until;
 
 pub use answer::Answer;
 pub use attempt::{Attempt, Call, Elapsed, Progress, ServiceCall, Timer, polled_again};
 pub use body::{
-    AbortBody, Ahead, Held, NotReplayable, ReadAhead, Replay, ReplayError, ReplayableBody, RequestFailure, Upload,
-    WaitTime, WrapBody, has_content, split_by_recording,
+    AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, Held, NotReplayable, ReadAhead, Replay,
+    ReplayError, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
 };
 pub use client::{Client, ClientFuture, client};
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
@@ -58,3 +59,4 @@ pub use judge::{HttpJudge, Judge, PlainJudge, WithClassifier, judge_response, re
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response, label_http};
+pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -243,7 +243,10 @@ struct Readme;
 #[doc(inline)]
 pub use backstop_core::scope::time_left;
 pub use backstop_core::{ConfigError, Name, Rejection, SetBy, name};
-pub use backstop_kit::{Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure};
+pub use backstop_kit::{
+    Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure, UntilBodyEnd, UntilFirstFrame,
+    UntilHeaders,
+};
 
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use header::DeadlineHeader;
@@ -251,7 +254,4 @@ pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
     PropagateDeadlineLayer,
 };
-pub use timeout::{
-    Cover, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer, UntilBodyEnd, UntilFirstFrame,
-    UntilHeaders,
-};
+pub use timeout::{Cover, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer};

@@ -10,7 +10,7 @@ mod service;
 mod upload;
 
 pub use config::{TimeoutBuilder, TimeoutConfig};
-pub use cover::{Cover, UntilBodyEnd, UntilFirstFrame, UntilHeaders};
+pub use cover::Cover;
 pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;

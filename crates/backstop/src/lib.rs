@@ -206,7 +206,9 @@ pub use backstop_core::{
 };
 #[doc(inline)]
 pub use backstop_kit as kit;
-pub use backstop_kit::{Client, Elapsed, Progress, RequestFailure, client};
+pub use backstop_kit::{
+    Client, Elapsed, Progress, RequestFailure, UntilBodyEnd, UntilFirstFrame, UntilHeaders, client,
+};
 
 #[cfg(feature = "bulkhead")]
 #[doc(no_inline)]

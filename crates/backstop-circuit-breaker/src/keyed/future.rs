@@ -7,12 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::{Call, Progress, Reject, ServiceCall};
+use backstop_kit::{Call, Progress, Reject, ServiceCall, UntilHeaders};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::KeyedBreaker;
-use crate::{CircuitBreaker, UntilHeaders};
+use crate::CircuitBreaker;
 
 type Guarded<S, C, J, O> = CircuitBreaker<S, C, J, O, Arc<KeyedBreaker<C, J>>>;
 

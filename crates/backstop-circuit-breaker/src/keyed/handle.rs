@@ -8,7 +8,7 @@ use backstop_kit::HttpReject;
 use super::{breaker_map::BreakerMap, prober::probe_keys};
 use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober};
 
-/// Looks at circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
+/// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
     circuits: Arc<BreakerMap<K, C, J>>,
 }
@@ -42,9 +42,9 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
         self.circuits.unguarded()
     }
 
-    /// Takes over other settings while calls run, as [`CircuitBreakerHandle::reload`] does, for all circuits and those that are
-    /// yet to come. It looks at each of them, a sixteenth at a time: a call whose key is among those waits for that long, some
-    /// milliseconds where there are a million keys.
+    /// Changes the settings of all circuits while calls run, as [`CircuitBreakerHandle::reload`] does, and of those that are made
+    /// later. It visits a sixteenth of the circuits at a time; calls of their keys wait meanwhile, some milliseconds if there
+    /// are a million keys.
     ///
     /// # Errors
     /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
@@ -69,7 +69,7 @@ where
         Some(CircuitBreakerHandle::new(self.circuits.find(key)?))
     }
 
-    /// A future that makes probe calls itself, so that circuits close though nobody calls with their keys: spawn it.
+    /// A future that makes probe calls, so that circuits close without traffic for their keys: spawn it.
     ///
     /// As [`CircuitBreakerHandle::prober`], for the circuits of all keys: at most 16 keys are probed at once, the others
     /// when one of those has ended. It looks for circuits that may be tried every quarter of a [wait](crate::Wait), and at

@@ -3,19 +3,19 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, HttpClassify};
-use backstop_kit::HttpReject;
+use backstop_kit::{HttpReject, UntilHeaders};
 use tower_layer::Layer;
 
 use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, breaker_map::BreakerMap};
-use crate::{CircuitBreakerBuilder, UntilHeaders, config::check_max_keys};
+use crate::{CircuitBreakerBuilder, config::check_max_keys};
 
 /// One circuit for each key (a host, a tenant, a gRPC method), which a closure takes from the request.
 ///
-/// Made by [`CircuitBreakerBuilder::build_keyed`](crate::CircuitBreakerBuilder::build_keyed), with the settings that
-/// each circuit has. For services that call many dependencies through one client, where one that fails must not cut off
-/// the others; for one dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+/// Made by [`CircuitBreakerBuilder::build_keyed`](crate::CircuitBreakerBuilder::build_keyed). All circuits have the same
+/// settings. Use it for a client that calls many dependencies, so that one that fails doesn't cut off the others. For one
+/// dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
-/// The number of circuits is bounded. To make room for a new key, circuits are dropped that aren't in use and know nothing
+/// The number of circuits is bounded. To make room for a new key, circuits are dropped that aren't in use and hold nothing
 /// worth keeping:
 ///
 /// | a circuit that is | makes room once |
@@ -25,8 +25,8 @@ use crate::{CircuitBreakerBuilder, UntilHeaders, config::check_max_keys};
 /// | half-open | its last probe's lease ended ten waits ago |
 /// | isolated | never: an operator said so |
 ///
-/// A wait is the longest that is configured, 60 s unless set. A call that needs room looks at 256 places at most, and the
-/// next one goes on from there. Where there is no room, calls with new keys pass without a circuit, and are
+/// A wait here is the longest one configured, 60 s unless set. A call that needs room looks at 256 places at most, and the
+/// next one goes on from there. Without room, calls with new keys pass without a circuit, and are
 /// [counted](KeyedCircuitBreakerHandle::unguarded).
 ///
 /// A circuit that counts failures in a row takes 64 bytes, and a place in a table that is full to between 7/16 and 7/8: the key,
@@ -34,8 +34,8 @@ use crate::{CircuitBreakerBuilder, UntilHeaders, config::check_max_keys};
 /// 150 more, and one with a window that window. To find a circuit takes one hash of the key and a lock, of a sixteenth
 /// of the keys, that is held for so long.
 ///
-/// The key is known only when a call comes. So the service is always ready, and makes the inner one, of which it takes
-/// a clone, ready in its future. Logs and metrics name the layer and no key; there is no gauge of the state.
+/// The key is known only in `call`. So the service is always ready, and its future makes a clone of the inner service
+/// ready. Logs and metrics name the layer and no key; there is no gauge of the state.
 ///
 /// ```
 /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};
@@ -76,7 +76,7 @@ impl<K, F, C, J, O> KeyedCircuitBreakerLayer<K, F, C, J, O> {
         Self { circuits: Arc::new(circuits), key: Arc::new(key), observe: PhantomData }
     }
 
-    /// Looks at the circuits and acts on them.
+    /// Shows and controls the circuits.
     #[must_use]
     pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, C, J> {
         KeyedCircuitBreakerHandle::new(Arc::clone(&self.circuits))

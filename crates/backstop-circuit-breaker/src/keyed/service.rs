@@ -9,11 +9,11 @@ use std::{
 };
 
 use backstop_core::{Classify, HttpClassify};
-use backstop_kit::{HttpReject, Reject};
+use backstop_kit::{HttpReject, Reject, UntilHeaders};
 use tower_service::Service;
 
 use super::{KeyedBreaker, KeyedCircuitBreakerFuture, breaker_map::BreakerMap};
-use crate::{CircuitBreaker, Observe, UntilHeaders, telemetry};
+use crate::{CircuitBreaker, Observe, telemetry};
 
 /// The service that [`KeyedCircuitBreakerLayer`](crate::KeyedCircuitBreakerLayer) makes.
 pub struct KeyedCircuitBreaker<S, K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {

@@ -1,4 +1,4 @@
-//! Calls, as a circuit sees them.
+//! Admissions, results, and what a circuit answers.
 
 use std::num::NonZeroU64;
 
@@ -8,17 +8,17 @@ use crate::CircuitState;
 
 use super::{Nanos, packed_state::Generation};
 
-/// Names a lease for ever.
+/// Identifies a lease. Never used again.
 pub(crate) type LeaseId = NonZeroU64;
 
-/// Leave to make one call. Whoever has it gives it back by [`Circuit::record`], once.
+/// Permission to make one call. It is given back once, by [`Circuit::record`](super::Circuit::record).
 #[derive(Clone, Copy, Debug)]
 #[must_use = "an admission that isn't recorded counts as a call that never ends"]
 pub(crate) struct Admission {
     pub(super) generation: Generation,
-    /// Of a probe.
+    /// The lease of a probe.
     pub(super) lease: Option<LeaseId>,
-    /// Whether its success counts only while its lease is out: later, it was counted when that expired, or isn't to be.
+    /// Whether a success counts only before the lease expires. After that it was counted already, or must not be.
     pub(super) counts_while_leased: bool,
 }
 
@@ -33,23 +33,23 @@ impl Admission {
     }
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) slow: bool,
-    /// How long the dependency asked to be left alone, where that is respected.
+    /// The wait that the dependency asked for, if that is respected.
     pub(crate) asked: Option<Nanos>,
-    /// Whether nobody learned how it would have ended, because its caller left or broke it.
+    /// Whether the caller left or broke the call, so that nobody knows how it would have ended.
     pub(crate) abandoned: bool,
 }
 
-/// What a prober may do.
+/// What a prober may do next.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// Make a call, and end it when this has passed.
+    /// Make a call, and end it after `lease`.
     Probe { admission: Admission, lease: Nanos },
-    /// Ask again when this has passed, or when the state has changed.
+    /// Ask again after this time, or when the state has changed.
     After(Nanos),
     /// Ask again when the state has changed.
     Idle,
@@ -64,7 +64,7 @@ impl From<Verdict> for Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) state: CircuitState,
-    /// How long the circuit stays open; zero where that isn't known.
+    /// How long the circuit stays open; zero if unknown.
     pub(crate) wait: Nanos,
 }
 

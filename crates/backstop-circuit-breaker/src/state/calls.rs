@@ -30,7 +30,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Lets a call through, or refuses it. How much time its caller has left is asked only where it may be a probe.
+    /// Admits a call, or refuses it. Asks for the time that the caller has left only if the call may be a probe.
     #[inline]
     pub(crate) fn admit(
         &self,
@@ -59,7 +59,7 @@ impl<O: Observer> Circuit<O> {
         result
     }
 
-    /// What a prober may do now.
+    /// What a prober may do next.
     pub(crate) fn turn(&self, now: Nanos) -> Turn {
         if matches!(self.load().phase(), Phase::Closed | Phase::Forced) {
             return Turn::Idle;
@@ -69,13 +69,13 @@ impl<O: Observer> Circuit<O> {
         turn
     }
 
-    /// Whether the circuit is open or half-open, and a call that came now might be a probe.
+    /// Whether the circuit isn't closed, and a call might become a probe now.
     pub(crate) fn may_be_tried(&self, now: Nanos) -> bool {
         let word = self.load();
         !word.is_closed() && self.refusal(word, || now).is_none()
     }
 
-    /// Whether a success, quick enough, would leave the circuit as it is. Then there is nothing to record.
+    /// Whether a success that isn't slow leaves the circuit as it is. Then there is nothing to record.
     #[inline]
     pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
         // Where the word is of a later generation, the success wouldn't count at all.
@@ -85,7 +85,7 @@ impl<O: Observer> Circuit<O> {
             && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
     }
 
-    /// Takes an admission back, after a success that was quick.
+    /// Takes an admission back after a success that wasn't slow.
     #[inline]
     pub(crate) fn record_quick_success(&self, admission: Admission, now: impl Fn() -> Nanos) {
         let Admission { generation, lease: None, .. } = admission else {
@@ -98,12 +98,12 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Takes an admission back, with what came of the call.
+    /// Takes an admission back, with the call's result.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
         self.record_failed(admission, finished, now, &|| None);
     }
 
-    /// The same, with the error that the call failed with.
+    /// The same, with the text of the error that the call failed with.
     pub(crate) fn record_failed(
         &self,
         admission: Admission,
@@ -138,7 +138,7 @@ impl<O: Observer> Circuit<O> {
 
     /// The head of a call's response is good, and its body is still to come.
     ///
-    /// Should nobody learn how that ends, the probe is a success when its lease expires.
+    /// If the lease of a probe expires before its body ends, the probe is a success.
     pub(crate) fn head_is_good(&self, admission: &mut Admission) {
         if let Some(lease) = admission.lease {
             let mut recovery = self.lock();

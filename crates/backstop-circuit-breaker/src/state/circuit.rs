@@ -13,14 +13,14 @@ use super::{
     windows::{self, Windows},
 };
 
-/// What is around a circuit: what it is told, and who it tells.
+/// Gives a circuit its settings, and is told of its transitions.
 pub(crate) trait Observer: Sized {
     /// Kept with the circuit.
     type Listeners: Default + fmt::Debug;
 
     fn settings(&self) -> &LiveSettings;
 
-    /// Told of each transition once, outside any lock. `error` writes the text of what opened the circuit.
+    /// Called once for each transition, outside any lock. `error` writes the text of the error that opened the circuit.
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Circuit<O: Observer> {
     /// A [`PackedState`].
     pub(super) word: AtomicU64,
     transition_state: OnceLock<Box<TransitionState<O::Listeners>>>,
-    /// Those that it was made with, where there are any.
+    /// The windows that it was made with, if any.
     windows: Option<Box<Windows>>,
     pub(super) observer: O,
 }
@@ -49,7 +49,7 @@ impl<O: Observer> Circuit<O> {
             observer,
         };
         if cfg!(backstop_loom) {
-            // That it is made once is what the standard library promises. So the model checker needn't try that.
+            // The standard library promises that it is made once. The model checker needn't try that.
             circuit.transition_state();
         }
         circuit
@@ -107,7 +107,7 @@ impl<O: Observer> Circuit<O> {
         self.transition_state().recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, where there ever was a transition.
+    /// The same, if there ever was a transition.
     pub(super) fn lock_if_made(&self) -> Option<MutexGuard<'_, Recovery>> {
         self.transition_state.get().map(|state| state.recovery.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -120,7 +120,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Called under the lock, so that there is one after another.
+    /// Called under the lock, so that replacements happen one after another.
     pub(super) fn replace_windows(&self, windows: Windows) {
         let (replaced, windows) = (&self.transition_state().replaced, Arc::new(windows));
         match replaced.get() {

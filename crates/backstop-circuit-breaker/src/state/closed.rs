@@ -86,7 +86,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Whether a circuit whose latest failure is already counted in `word` opens.
+    /// Whether the failures counted in `word` open the circuit.
     fn trips(&self, windows: &Windows, word: PackedState) -> bool {
         self.observer.settings().failures.is_reached(word.failures(), windows.calls(word))
     }
@@ -151,7 +151,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Opens the circuit for a slow call that is counted already, unless that no longer trips.
+    /// Opens the circuit for a slow call that is counted already, unless the window no longer says so.
     #[cold]
     pub(super) fn trip_by_slow_calls(
         &self,
@@ -179,8 +179,8 @@ impl<O: Observer> Circuit<O> {
         self.open(&mut self.lock(), generation, now, asked, reason)
     }
 
-    /// Opens the circuit, if it is still of that generation: who holds the lock decides on the generation, others only
-    /// count failures in it meanwhile.
+    /// Opens the circuit, if it is still of that generation. Only the holder of the lock changes the generation; others count
+    /// failures in it meanwhile.
     fn open(
         &self,
         recovery: &mut Recovery,
@@ -193,7 +193,7 @@ impl<O: Observer> Circuit<O> {
         Some(self.tripped(recovery, now, asked, reason))
     }
 
-    /// What is left to do when the word says that the circuit opened.
+    /// Finishes a transition to open, after the word was published.
     fn tripped(
         &self,
         recovery: &mut Recovery,

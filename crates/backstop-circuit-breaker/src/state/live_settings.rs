@@ -1,7 +1,7 @@
-//! What circuits are told, and may be told anew while calls run.
+//! The settings that a reload changes while calls run.
 //!
-//! None of this is part of the protocol, so it uses the standard library's atomics and lock under the model checker, too:
-//! whatever a result finds here was true a moment ago.
+//! They are no part of the protocol: whatever a result finds here was true a moment ago. So they use the standard library's
+//! atomics and lock under the model checker, too.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -14,7 +14,7 @@ use super::{
     settings::{Settings, Trip},
 };
 
-/// Shared by all circuits of a layer. What isn't here, windows, each circuit has for itself.
+/// Shared by all circuits of a layer. Windows aren't here: each circuit has its own.
 #[derive(Debug)]
 pub(crate) struct LiveSettings {
     /// When failures open a circuit.
@@ -26,7 +26,7 @@ pub(crate) struct LiveSettings {
     seed: Option<u64>,
 }
 
-/// How a circuit gets from open to closed again. Only transitions and probes ask.
+/// How a circuit gets from open to closed again. Read by transitions and probes alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecoveryRule {
     pub(super) first_wait: Nanos,
@@ -92,12 +92,12 @@ impl From<&Settings> for RecoveryRule {
     }
 }
 
-/// From which share of how many calls on a circuit opens. One word, so that both change at once.
+/// The share of failed or slow calls that opens a circuit, and the minimum of calls. One word, so that both change at once.
 #[derive(Debug)]
 pub(super) struct Limit(AtomicU64);
 
 impl Limit {
-    /// Whether `part` of `calls` are enough.
+    /// Whether `part` of `calls` opens the circuit.
     pub(super) fn is_reached(&self, part: u32, calls: u32) -> bool {
         let limit = self.0.load(Relaxed);
         let (share, min_calls) = (Share::from_bits(limit >> MIN_CALLS_BITS), (limit & MIN_CALLS) + 1);
@@ -113,7 +113,7 @@ fn limit(share: Share, min_calls: u32) -> u64 {
     share.bits() << MIN_CALLS_BITS | u64::from(min_calls - 1)
 }
 
-/// Those of failures, and of slow calls where they count.
+/// The limits of failures, and of slow calls if they count.
 fn limits(settings: &Settings) -> (u64, Option<u64>) {
     let failures = match settings.trip {
         // All of so many.

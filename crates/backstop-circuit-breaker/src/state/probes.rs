@@ -1,19 +1,18 @@
 //! The probes of one half-open episode.
 //!
-//! A probe holds a lease, with an id and a deadline. It is given back by its id: with a bare counter, a holder that
-//! comes back after its lease expired, and was given to somebody else, would give back the other's, and one probe too
-//! many would be let in. An expired lease is taken back only when somebody asks for one, so that nothing has to run
-//! meanwhile.
+//! A probe holds a lease, with an id and a deadline, and gives it back by its id. With a bare counter, a late holder whose
+//! lease expired and went to another probe would give back that one's, and one probe too many would be admitted. Expired
+//! leases are taken back when a call asks for one, so that no background task is needed.
 //!
 //! # Callers who leave
 //!
-//! A probe whose caller leaves before it has a result says nothing, and has kept everybody else out meanwhile. So many
-//! such callers must not keep a circuit from closing:
+//! A probe whose caller leaves has no result, and kept everybody else out meanwhile. Two rules keep such callers from
+//! delaying recovery:
 //!
 //! - A caller's deadline that ended a probe is known to be too short. Until a shorter one proves long enough, callers
 //!   with less than twice that time left become probes only when nobody else did for a wait and a quarter.
-//! - Of callers who hang up nothing is known before. Where a whole wait passed, and they left nothing but that, each
-//!   further one makes room for one probe more, until the circuit closes or opens: so one who stays gets in.
+//! - Callers who hang up can't be told beforehand. Once a whole wait has passed without a result, each further one makes
+//!   room for one more probe, until the circuit closes or opens. So a caller who stays gets in.
 
 use super::{
     Nanos, Verdict,
@@ -29,15 +28,15 @@ pub(crate) struct Probes {
     next_id: LeaseId,
     successes: u32,
     leased_at: Nanos,
-    /// How many of the successes are a prober's.
+    /// The successes of probers.
     supplied: u32,
     /// When the wait ended, or a call was last let in.
     last_admitted: Nanos,
     /// When the wait ended, or a call last had a result.
     last_result: Nanos,
-    /// For how many probes more than are configured there is room.
+    /// How many probes more than configured are allowed.
     extra: u32,
-    /// With less time left than this, a caller is likely to leave before the end. Since the circuit last closed.
+    /// A caller with less time left than this is likely to leave before the end. Forgotten when the circuit closes.
     too_short: Nanos,
 }
 

@@ -7,17 +7,17 @@ use super::{
     packed_state::Phase,
 };
 
-/// After how many of its longest waits what a circuit knows of its dependency means nothing any more. Even an open circuit
-/// lets a call through after one.
+/// After this many of its longest waits, what a circuit knows of its dependency is out of date. Even an open circuit lets a
+/// call through after one wait.
 const MEANINGLESS_AFTER: u64 = 10;
 
 impl<O: Observer> Circuit<O> {
-    /// Keeps transitions from now on, to be read one by one. Returns how many there have been.
+    /// Keeps transitions from now on, to be read one by one. Returns how many there were so far.
     pub(crate) fn keep_history(&self) -> u64 {
         self.lock().keep_history()
     }
 
-    /// The first transition that is kept after that one.
+    /// The first kept transition after number `seq`.
     pub(crate) fn transition_after(&self, seq: u64) -> Option<Transition> {
         self.lock_if_made()?.transition_after(seq)
     }
@@ -30,7 +30,7 @@ impl<O: Observer> Circuit<O> {
         self.lock_if_made().map_or(0, |recovery| recovery.generation())
     }
 
-    /// How much longer an open circuit refuses every call; zero where its wait has passed, `None` where it isn't open.
+    /// How much longer an open circuit refuses every call: zero once its wait has passed, `None` if it isn't open.
     pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
         self.open_until().map(|until| until.saturating_sub(now))
     }
@@ -61,10 +61,10 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Whether nothing worth keeping would be lost with the circuit. It is closed and has nothing counted; or what it knows
-    /// is so old that it means nothing any more: a failure, the end of its wait, or its last probe's lease.
+    /// Whether nothing worth keeping would be lost with the circuit: it is closed with nothing counted, or what it knows (its
+    /// last failure, the end of its wait, its last probe's lease) is out of date.
     ///
-    /// Only somebody who has the circuit alone may act on that.
+    /// The caller must hold the circuit exclusively to act on that.
     pub(crate) fn is_evictable(&self, now: Nanos) -> bool {
         let recovery = self.lock_if_made();
         let word = self.load();

@@ -17,8 +17,8 @@ const SOONEST: Nanos = 1_000_000;
 const LATEST: Nanos = 1_000_000_000;
 
 impl<O: Observer> Circuit<O> {
-    /// Looks at everything again: while this caller waited for the lock, another one may have taken the probe's permit,
-    /// or that probe may even have failed and the next wait have begun.
+    /// Reads everything again under the lock: meanwhile another caller may have taken the probe's permit, or that probe may
+    /// even have failed and the next wait have begun.
     pub(super) fn admit_locked(
         &self,
         now: Nanos,
@@ -63,8 +63,8 @@ impl<O: Observer> Circuit<O> {
         (lease.ok_or_else(|| refused(Phase::Saturated, 0, now)), transition)
     }
 
-    /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes but the last, and that one only
-    /// where no call had a result for a whole wait: what it asks of the dependency may be less than calls do.
+    /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes but the last one, and that one only if
+    /// no call had a result for a whole wait: a prober may ask less of the dependency than calls do.
     pub(super) fn turn_locked(&self, now: Nanos) -> (Turn, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
@@ -107,7 +107,7 @@ impl<O: Observer> Circuit<O> {
         (turn, transition)
     }
 
-    /// Takes back what has expired, and closes a circuit for which that was enough.
+    /// Takes back expired leases, and closes the circuit if that gave enough successes.
     fn expire(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Option<Transition> {
         let enough = recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold;
         enough.then(|| self.close_locked(recovery, TransitionReason::ProbesSucceeded))
@@ -178,13 +178,13 @@ impl<O: Observer> Circuit<O> {
         self.report(transition, &|| None);
     }
 
-    /// Makes the circuit as new: closed, with nothing counted, whatever it was.
+    /// Makes the circuit as new: closed, with nothing counted.
     pub(crate) fn reset(&self) {
         let transition = self.close_locked(&mut self.lock(), TransitionReason::Manual);
         self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed), &|| None);
     }
 
-    /// Takes over what the [knobs](Observer::knobs) were set to, and windows of other kinds or sizes.
+    /// Takes over windows of another kind or size. All other settings are [live](Observer::settings).
     pub(crate) fn reload(&self, settings: &Settings) {
         if self.windows().are_of(settings) && self.load().is_closed() {
             return;
@@ -193,7 +193,7 @@ impl<O: Observer> Circuit<O> {
         let is_closed = self.load().is_closed();
         if !self.windows().are_of(settings) {
             self.replace_windows(Windows::new(settings, recovery.generation_bits()));
-            // Another one starts a generation when it closes.
+            // An open circuit starts a generation when it closes.
             if is_closed {
                 self.publish(&mut recovery, Phase::Closed, TransitionReason::Manual);
             }
@@ -210,7 +210,7 @@ impl<O: Observer> Circuit<O> {
         self.publish(recovery, Phase::Closed, reason)
     }
 
-    /// Starts a generation. Unlike a trip this can't fail, so that the ring may be renewed for it first.
+    /// Starts a generation. Unlike a trip this can't fail, so the ring may be renewed for it first.
     fn publish(&self, recovery: &mut Recovery, phase: Phase, reason: TransitionReason) -> Transition {
         recovery.start_generation();
         let (generation, windows) = (recovery.generation_bits(), self.windows());
@@ -218,8 +218,7 @@ impl<O: Observer> Circuit<O> {
         if let Some(slow) = &windows.slow {
             slow.renew(generation);
         }
-        // Release: whoever acquires this word sees the ring's tags, and no deadline older than the zero stored before
-        // it.
+        // Release: a thread that acquires this word sees the ring's tags, and no deadline older than the zero before it.
         let word =
             if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };
         let before = PackedState::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));

@@ -5,7 +5,7 @@ use super::{
     packed_state::Generation, probes::Probes, wait::Waits,
 };
 
-/// What only transitions and half-open circuits need. Never locked while anybody else's code runs.
+/// What only transitions and half-open circuits need. Never locked while foreign code runs.
 #[derive(Debug)]
 pub(super) struct Recovery {
     /// The generation in full; the word has its lower bits.
@@ -30,12 +30,12 @@ impl Recovery {
         &self.probes
     }
 
-    /// When a circuit that opens now takes its first probe.
+    /// When a circuit that opens now admits its first probe.
     pub(super) fn opened_until(&mut self, now: Nanos, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
         now.saturating_add(self.waits.next(rule, asked))
     }
 
-    /// Numbers a change of state. Who holds the lock does this in the order of the changes.
+    /// Numbers a change of state, under the lock and so in the order of the changes.
     pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
         let change = u64::from(from != to);
         self.transitions += change;

@@ -78,13 +78,13 @@ impl Ring {
 
     /// Brings one word up to `generation`, which must not take results yet.
     ///
-    /// Called once a transition with a running `turn`, so that no tag ever grows old enough to be taken for a later one
-    /// when generations wrap.
+    /// Called once a transition with a running `turn`, so that no tag gets old enough to be taken for a later one when
+    /// generations wrap.
     pub(crate) fn renew(&self, turn: u64, generation: Generation) {
         let index = turn % self.words.len() as u64;
         if let Some(word) = self.words.get(index as usize) {
-            // An exchange, though nobody looks at what was there: it takes its turn among those of late writers, which either
-            // came before it, or see the newer tag.
+            // An exchange, not a store: it is ordered among those of late writers, which either came before it or see the
+            // newer tag.
             word.swap(tagged(generation, 0), Ordering::AcqRel);
         }
     }

@@ -1,4 +1,4 @@
-//! What a circuit is told, already checked.
+//! The settings of a circuit, already checked.
 
 use super::{Nanos, Share};
 
@@ -12,7 +12,7 @@ pub(crate) struct Settings {
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,
     pub(crate) probe_lease: Nanos,
-    /// How many threads shall be able to count in a window of time without waiting for one another.
+    /// How many threads can count in a window of time without waiting for one another.
     pub(crate) stripes: usize,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Trip {
     FailureRate { share: Share, min_calls: u32 },
 }
 
-/// What a window holds.
+/// The size of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowSize {
     Calls(u32),

@@ -21,7 +21,7 @@ pub(crate) use swap::{Loaded, Swap};
 
 pub(crate) use std::sync::{PoisonError, atomic::Ordering};
 
-/// Hashes keys, which come from requests, so that nobody can choose those that collide.
+/// Hashes keys with a seed: they come from requests, and nobody may choose keys that collide.
 #[cfg(not(backstop_loom))]
 pub(crate) type BuildKeyHasher = std::hash::RandomState;
 /// The same in each of the model checker's runs.
@@ -45,11 +45,11 @@ pub(crate) fn thread_number() -> usize {
     id.chars().filter_map(|char| char.to_digit(10)).fold(0, |number, digit| number * 10 + digit as usize)
 }
 
-/// What a [`Swap`] held when it was looked at. It isn't freed while somebody has it.
+/// What a [`Swap`] held when it was loaded. It isn't freed while it is held.
 #[cfg(not(backstop_loom))]
 pub(crate) type Loaded<T> = arc_swap::Guard<std::sync::Arc<T>>;
 
-/// That it loads what was last stored is what `arc-swap` promises. The model checker tries when that happens.
+/// `arc-swap` promises that it loads what was last stored. The model checker tries when that happens.
 #[cfg(backstop_loom)]
 mod swap {
     use std::sync::Arc;

@@ -1,5 +1,4 @@
-//! What only a circuit needs that isn't simply closed. Made with the first transition, so that thousands of circuits that
-//! never had one are small.
+//! What a circuit needs for transitions. Made with the first one, so that the many circuits that never had one are small.
 
 use std::ops::Deref;
 
@@ -14,15 +13,15 @@ pub(super) struct TransitionState<L> {
     /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
     pub(super) deadline: AtomicU64,
     pub(super) recovery: Mutex<Recovery>,
-    /// Windows of another kind or size than those that the circuit was made with, once there were any. Set and replaced
-    /// under the lock. The windows before are freed when no result is on its way into them any more.
+    /// The windows of the last reload that changed their kind or size. Set and replaced under the lock. The windows before
+    /// are freed once no result is being counted in them.
     pub(super) replaced: OnceLock<Swap<Windows>>,
     pub(super) listeners: L,
 }
 
-/// The windows that were there when somebody looked.
+/// The windows at the time of the look-up.
 pub(super) enum Current<'a> {
-    /// Those that the circuit was made with. To look at them costs no more than a reference.
+    /// Those that the circuit was made with. They cost no more than a reference.
     First(&'a Windows),
     Replaced(Loaded<Windows>),
 }

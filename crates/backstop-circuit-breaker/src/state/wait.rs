@@ -26,8 +26,7 @@ impl Waits {
         self.failed = 0;
     }
 
-    /// The wait of a circuit that opens now: its own, or what the dependency asked for where that is longer. Jitter only
-    /// adds, so that nobody comes before either has passed.
+    /// The wait of a circuit that opens now: its own, or what the dependency asked for if that is longer. Jitter only adds.
     pub(super) fn next(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
         self.latest = self.draw(rule, asked);
         self.latest

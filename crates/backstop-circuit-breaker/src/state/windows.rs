@@ -1,7 +1,7 @@
-//! What a closed circuit counts in, and so what makes it open.
+//! What a closed circuit counts in.
 //!
-//! Only a failure, or a slow call, is ever asked whether it trips. A success can't raise the share of failures; at most it
-//! completes `min_calls`, and then the next failure decides.
+//! Only a failure or a slow call can trip the circuit. A success can't raise the share of failures; at most it completes
+//! `min_calls`, and then the next failure decides.
 
 use super::{
     Nanos,
@@ -16,16 +16,16 @@ use super::{
 /// What a circuit keeps of its calls beside the count in its word.
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// Where something is counted over the last calls.
+    /// The results of the last calls, if anything is counted over them.
     pub(super) ring: Option<Ring>,
     pub(super) failures: Failures,
     pub(super) slow: Option<SlowCalls>,
-    /// When a failure in a ring, or a slow call, was counted last. No part of the protocol, so it is the standard library's
-    /// under the model checker, too.
+    /// When a failure in the ring, or a slow call, was counted last. No part of the protocol, so it is a standard atomic under
+    /// the model checker, too.
     latest: std::sync::atomic::AtomicU64,
 }
 
-/// Those of a circuit that counts failures in a row: the word is enough.
+/// Those of a circuit that only counts failures in a row, for which the packed state is enough.
 pub(super) static NONE: Windows =
     Windows { ring: None, failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
 
@@ -37,7 +37,7 @@ pub(super) enum Failures {
 }
 
 impl Windows {
-    /// Windows whose results belong to `generation` or a later one, and to none before it.
+    /// Takes results of `generation` and later ones.
     pub(super) fn new(settings: &Settings, generation: Generation) -> Self {
         let buckets = |time| Box::new(Buckets::new(time, settings.stripes, generation));
         let failures = match (settings.trip, settings.window) {
@@ -62,7 +62,7 @@ impl Windows {
         matches!(self, Self { failures: Failures::InARow, slow: None, .. })
     }
 
-    /// Whether these are of the kinds and sizes that are asked for.
+    /// Whether these have the kinds and sizes that `settings` asks for.
     pub(super) fn are_of(&self, settings: &Settings) -> bool {
         let has = |buckets: &Buckets| matches!(settings.window, WindowSize::Time(time) if buckets.are_of(time));
         let has_ring = || matches!(settings.window, WindowSize::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
@@ -94,7 +94,7 @@ impl Windows {
         self.slow.as_ref().is_none_or(SlowCalls::is_unchanged_by_quick_call)
     }
 
-    /// How many calls the count of failures in `word` is out of.
+    /// The number of calls that the count of failures in `word` is out of.
     pub(super) fn calls(&self, word: PackedState) -> u32 {
         match &self.failures {
             Failures::InARow => word.failures(),
@@ -132,7 +132,7 @@ impl Windows {
         self.latest.store(now, Ordering::Relaxed);
     }
 
-    /// Whether what was counted against the service was counted at least so much time ago.
+    /// Whether the last failure or slow call was counted at least `time` ago.
     pub(super) fn are_older_than(&self, time: Nanos, word: PackedState, now: Nanos) -> bool {
         let failures_are = match &self.failures {
             Failures::InARow if self.ring.is_none() => word.failures() == 0 || word.mark().is_older_than(time, now),

@@ -5,13 +5,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use backstop_core::{SetBy, scope};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::WrapBody;
-use backstop_core::{SetBy, scope};
 
 /// What a body did when it was polled.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pin_project! {
     /// ```
     /// use std::{convert::Infallible, sync::mpsc, task::Context};
     ///
-    /// use backstop_core::{BodyAction, BodyStep};
+    /// use backstop_kit::{BodyAction, BodyStep};
     /// use crate::{BodyGuard, GuardedBody};
     /// use bytes::Bytes;
     /// use http_body::Body;

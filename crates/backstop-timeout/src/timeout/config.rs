@@ -3,9 +3,9 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{HttpReject, RejectAsError, RejectWith};
+use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilHeaders};
 
-use super::{cover::UntilHeaders, layer::TimeoutLayer, upload::Begins};
+use super::{layer::TimeoutLayer, upload::Begins};
 use crate::{macros::define_reject_methods, settings::Settings};
 
 const DEFAULT_LIMIT: Duration = Duration::from_secs(1);

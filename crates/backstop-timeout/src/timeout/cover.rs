@@ -15,37 +15,30 @@ use std::{
 };
 
 use backstop_core::{Deadline, Name};
-use backstop_kit::{AbortBody, Call, ReadAhead, WrapBody, polled_again};
+use backstop_kit::{
+    AbortBody, Call, GuardedBody, ReadAhead, UntilBodyEnd, UntilFirstFrame, UntilHeaders, WrapBody, polled_again,
+};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::body::LimitedBody;
+use super::body::LimitInBody;
 
-/// The limit covers the head of the response. The default, for responses of any type.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilHeaders;
-
-/// The limit covers the first frame of the response body that holds anything, too: the response is given when that frame
-/// is there.
+/// How much of a response the limit covers: see [`cover`](crate::TimeoutBuilder::cover).
 ///
-/// For upstreams that send their head at once and then hang: such a call still ends in a typed rejection, which a
-/// breaker counts and a retry may repeat. Costs one allocation for each response with a body, which keeps its type:
-/// that must be one that [wraps others](WrapBody).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilFirstFrame;
-
-/// The limit covers the whole response body.
+/// | | the limit covers | needs |
+/// |---|---|---|
+/// | [`UntilHeaders`], the default | the response head | nothing |
+/// | [`UntilFirstFrame`] | the first frame of the body that holds anything, too: the response is given when that is there | a response whose body can [wrap others](WrapBody) |
+/// | [`UntilBodyEnd`] | the whole body: the response is given with its head | a response whose body can be [broken off](AbortBody) |
 ///
-/// The response is given with its head. A body that isn't at its end in time is dropped, and ends with an error in
-/// which the [`Rejection`](crate::Rejection) is found. The limit ends the wait for a frame: one that is there is given,
-/// however late the reader comes for it. Costs one allocation for each response with a body, which keeps its type: that
-/// must be one that [may be broken off](AbortBody).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UntilBodyEnd;
-
-/// [`UntilHeaders`], [`UntilFirstFrame`] or [`UntilBodyEnd`], see [`cover`](crate::TimeoutBuilder::cover).
+/// Until the first frame: for upstreams that send their head at once and then hang. Such a call still ends in a typed
+/// rejection, which a breaker counts and a retry may repeat.
+///
+/// Until the end of the body: a body that isn't at its end in time is dropped, and ends with an error in which the
+/// [`Rejection`](crate::Rejection) is found. The limit ends the wait for a frame: one that is there is given, however late
+/// the reader comes for it.
 #[diagnostic::on_unimplemented(
     message = "the timeout can't cover the body of a `{Res}`",
     note = "`UntilFirstFrame` and `UntilBodyEnd` need an `http::Response` whose body can wrap others: `axum::body::Body` \
@@ -195,7 +188,7 @@ impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
         if !body.is_end_stream()
             && let Some(limit) = limit()
         {
-            *body = B::wrap(LimitedBody::new(mem::take(body), *began, limit));
+            *body = GuardedBody::wrap(mem::take(body), LimitInBody::new(*began, limit));
         }
     }
 }

@@ -7,12 +7,12 @@ use std::{
 };
 
 use backstop_core::Scope;
-use backstop_kit::{Elapsed, Reject};
+use backstop_kit::{Elapsed, Reject, UntilHeaders};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    cover::{BodyLimit, Cover, Covered, UntilHeaders},
+    cover::{BodyLimit, Cover, Covered},
     upload::{Begins, Uploading},
 };
 use crate::{limited::Limited, settings::Settings};

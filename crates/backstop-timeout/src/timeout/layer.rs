@@ -3,10 +3,10 @@
 use std::{fmt, marker::PhantomData};
 
 use backstop_core::Rejection;
-use backstop_kit::{HttpReject, RejectAsError, RejectWith};
+use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilHeaders};
 use tower_layer::Layer;
 
-use super::{cover::UntilHeaders, service::Timeout, upload::Begins};
+use super::{service::Timeout, upload::Begins};
 use crate::settings::Settings;
 
 /// Ends calls that take too long. See the [crate docs](crate#the-timeout).

@@ -7,11 +7,11 @@ use std::{
 };
 
 use backstop_core::{Limit, Scope, SetBy, scope};
-use backstop_kit::{Elapsed, HttpReject, Progress, Reject, proof::PassThrough};
+use backstop_kit::{Elapsed, HttpReject, Progress, Reject, UntilHeaders, proof::PassThrough};
 use tower_service::Service;
 
 use super::{
-    cover::{Cover, UntilHeaders},
+    cover::Cover,
     future::TimeoutFuture,
     readiness::Readiness,
     upload::{Begins, Uploading},
