@@ -19,7 +19,7 @@
 //! | [`client`](crate::client) around a client | yes, for a connection refused, `REFUSED_STREAM`, and what was cancelled before it was sent | it sees the client's own error |
 //! | the same client without `client(…)` | no | an error alone doesn't tell whose it is |
 //! | synchronous middleware (`map_request`, `map_response`, `map_err`, a concurrency limit) | yes | it calls inward in its own `call` |
-//! | boxed services (`BoxCloneService`, `backstop::sealed`) | yes | the same |
+//! | boxed services (`BoxCloneService`, `backstop::opaque`) | yes | the same |
 //! | retries, fallbacks and their `Provider::service` | if every call that they made was unprocessed | each call has a frame of its own |
 //! | `Buffer` | no | another task makes the call |
 //! | a handler, axum's `from_fn`, an async block | no | it makes its calls when it is polled |

@@ -87,9 +87,11 @@
 //! With the feature `hyper-util`, this stack makes a `POST` again only when it was certainly not processed, such as after a
 //! refused connection. For other limits than the defaults, put the layers together yourself, and [`client`] around the client.
 //!
+//! # If a stack doesn't compile
+//!
 //! If the compiler says of a method such as `oneshot` that "its trait bounds were not satisfied", a layer doesn't fit. Call it
-//! as `ServiceExt::oneshot(stack, request)`, or pass the stack through [`sealed`]: then the compiler says which layer, and
-//! what to do.
+//! as `ServiceExt::oneshot(stack, request)`, or pass the stack through [`opaque`]: then the compiler says which layer, and
+//! what to do. If it says "higher-ranked lifetime error" or "is not general enough", [`opaque`] cures that.
 //!
 //! # The last known good answer
 //!
@@ -266,11 +268,11 @@ pub use backstop_timeout::{
 };
 
 mod builder_ext;
-mod sealed;
+mod opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 mod standard;
 
 pub use builder_ext::ServiceBuilderExt;
-pub use sealed::sealed;
+pub use opaque::opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use standard::{Standard, standard};

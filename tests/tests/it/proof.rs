@@ -21,7 +21,7 @@ use axum::{
 };
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
-    TimeoutLayer, client, name, sealed,
+    TimeoutLayer, client, name, opaque,
 };
 use backstop_tests::http::{Does, Nobody, Upstream, client as http_client};
 use http::{Request, StatusCode};
@@ -140,7 +140,7 @@ async fn synchronous_middleware_and_boxes_are_believed() {
             .map_err(|error: BoxError| error)
             .concurrency_limit(1)
             .service(inner);
-        assert!(is_believed(sealed::<_, Req>(stack)).await);
+        assert!(is_believed(opaque::<_, Req>(stack)).await);
     }
 }
 

@@ -5,7 +5,7 @@
 use axum::{Router, extract::State, routing::get};
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, Rejection,
-    RetryLayer, TimeoutLayer, name, sealed, standard,
+    RetryLayer, TimeoutLayer, name, opaque, standard,
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
 use http::{Request, Response};
@@ -87,7 +87,7 @@ asks_anywhere! {
         .buffer(4)
         .service(channel);
     a_stack_that_spells_box_error: |channel| spelling_box_error(channel);
-    a_stack_that_spells_box_error_over_a_buffer: |channel| sealed(ServiceBuilder::new()
+    a_stack_that_spells_box_error_over_a_buffer: |channel| opaque(ServiceBuilder::new()
         .layer(RetryLayer::new(name!("health")))
         .layer(CircuitBreakerLayer::builder("health").reject_as_error().build().unwrap())
         .layer(TimeoutLayer::new(name!("health")).reject_as_error())
@@ -96,7 +96,7 @@ asks_anywhere! {
 }
 
 /// The bounds of tonic's generated clients trip the compiler over a boxed error even without a layer of ours, and
-/// `sealed`, being generic, can't cure that. A function that isn't generic does. (Nothing but this test needs it: leave a
+/// `opaque`, being generic, can't cure that. A function that isn't generic does. (Nothing but this test needs it: leave a
 /// channel's own error as it is.)
 fn spelling_box_error(
     channel: Channel,
@@ -112,14 +112,14 @@ fn spelling_box_error(
         .service(channel)
 }
 
-/// Without a client's bounds in the way, `sealed` does.
+/// Without a client's bounds in the way, `opaque` does.
 #[tokio::test]
 async fn a_sealed_stack_that_spells_box_error_without_a_client() {
     let health = Scripted::new().await;
     let server = serve(&health).await;
     let layer = CircuitBreakerLayer::builder("health").reject_as_error().build().unwrap();
     layer.handle().isolate();
-    let stack = sealed(ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(server.channel()));
+    let stack = opaque(ServiceBuilder::new().layer(layer).map_err(BoxError::from).service(server.channel()));
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { stack.oneshot(Request::new(Body::empty())).await.unwrap_err() });
     let error = tasks.join_next().await.unwrap().unwrap();

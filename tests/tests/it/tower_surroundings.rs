@@ -6,7 +6,7 @@ use std::{convert::Infallible, io::Error};
 use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::get as on_get};
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
-    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, sealed, standard,
+    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, opaque, standard,
 };
 use backstop_tests::{
     http::{Server, get},
@@ -130,10 +130,10 @@ macro_rules! shapes {
         (
             ServiceBuilder::new().layer($layer).concurrency_limit(1).service(Strict::<Infallible>::new([])),
             // These spell `BoxError`, or a boxed future, in their own types.
-            sealed(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<Infallible>::new([]))),
-            sealed(ServiceBuilder::new().layer($layer).concurrency_limit(1).service(Strict::<BoxError>::new([]))),
-            sealed(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<BoxError>::new([]))),
-            sealed(ServiceBuilder::new().layer($layer).map_err(BoxError::from).service(Strict::<Error>::new([]))),
+            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<Infallible>::new([]))),
+            opaque(ServiceBuilder::new().layer($layer).concurrency_limit(1).service(Strict::<BoxError>::new([]))),
+            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<BoxError>::new([]))),
+            opaque(ServiceBuilder::new().layer($layer).map_err(BoxError::from).service(Strict::<Error>::new([]))),
         )
     };
 }

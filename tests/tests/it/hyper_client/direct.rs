@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 use axum::{Router, body::Body, routing::get};
 use backstop::{
     CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, HttpClassify, Provider,
-    Reason, Rejection, RetryLayer, TimeoutLayer, name, sealed,
+    Reason, Rejection, RetryLayer, TimeoutLayer, name, opaque,
 };
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -45,19 +45,19 @@ asks_anywhere! {
         .layer(RetryLayer::builder("upstream").discard_replaced().build().unwrap())
         .service(client);
     a_degradation_header: |client| ServiceBuilder::new().layer(DegradationHeaderLayer::new()).service(client);
-    a_circuit_breaker: |client| sealed(ServiceBuilder::new()
+    a_circuit_breaker: |client| opaque(ServiceBuilder::new()
         .layer(CircuitBreakerLayer::builder("upstream").reject_as_error().build().unwrap())
         .map_err(BoxError::from)
         .service(client));
-    a_circuit_breaker_that_rejects_with_a_closure: |client| sealed(ServiceBuilder::new()
+    a_circuit_breaker_that_rejects_with_a_closure: |client| opaque(ServiceBuilder::new()
         .layer(CircuitBreakerLayer::builder("upstream").reject_with(|no| Err(BoxError::from(no))).build().unwrap())
         .map_err(BoxError::from)
         .service(client));
-    a_timeout: |client| sealed(ServiceBuilder::new()
+    a_timeout: |client| opaque(ServiceBuilder::new()
         .layer(TimeoutLayer::new(name!("upstream")).reject_as_error())
         .map_err(BoxError::from)
         .service(client));
-    a_fallback: |client| sealed(ServiceBuilder::new()
+    a_fallback: |client| opaque(ServiceBuilder::new()
         .layer(FallbackLayer::builder("upstream", replica(&client))
             .discard_replaced()
             .reject_as_error()
@@ -65,7 +65,7 @@ asks_anywhere! {
             .unwrap())
         .map_err(BoxError::from)
         .service(client));
-    the_whole_stack: |client| sealed(ServiceBuilder::new()
+    the_whole_stack: |client| opaque(ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::builder("upstream", replica(&client))
             .discard_replaced()

@@ -22,7 +22,7 @@ macro_rules! mapped {
     };
 }
 
-/// Asks through these layers in a spawned task, and in an axum handler. Nothing is sealed.
+/// Asks through these layers in a spawned task, and in an axum handler. Nothing is passed through `opaque`.
 macro_rules! asks_anywhere {
     ($($test:ident: $layers:expr;)*) => { $(
         #[tokio::test]

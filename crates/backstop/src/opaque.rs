@@ -1,8 +1,10 @@
-//! A cure for stacks that the compiler can't see through, or says too little of.
+//! Help for stacks that don't compile, or whose compiler errors say too little.
 
 use tower_service::Service;
 
-/// Hides the type of a stack, at no cost.
+/// Erases the type of a stack: returns it as an opaque `impl Service`, at no cost at run time.
+///
+/// Use it when a stack doesn't compile and should, and to learn which layer doesn't fit.
 ///
 /// A stack whose own type spells `BoxError` (by a `map_err(BoxError::from)`, or a boxed service inside) may trip the
 /// compiler where it is used inside an async block that must be `Send`: in an axum handler, in `tokio::spawn`. It then
@@ -11,12 +13,12 @@ use tower_service::Service;
 ///
 /// ```
 /// use std::convert::Infallible;
-/// use backstop::sealed;
+/// use backstop::opaque;
 /// use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let stack = sealed(
+/// let stack = opaque(
 ///     ServiceBuilder::new()
 ///         .map_err(|error: Infallible| -> BoxError { match error {} })
 ///         .service(service_fn(|n: u32| async move { Ok::<_, Infallible>(n + 1) })),
@@ -37,7 +39,7 @@ use tower_service::Service;
 ///
 /// A method such as `oneshot` says of a stack that is no service only that "its trait bounds were not satisfied". This
 /// function lets the compiler say why. Around a hyper client, whose response bodies a layer can't make itself,
-/// `sealed::<_, Request<Body>>(stack)` says:
+/// `opaque::<_, Request<Body>>(stack)` says:
 ///
 /// ```text
 /// error[E0277]: this layer can't make a response of its own for this service
@@ -46,7 +48,7 @@ use tower_service::Service;
 ///   = note: or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)
 ///   = note: or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`
 /// ```
-pub fn sealed<S, Req>(
+pub fn opaque<S, Req>(
     stack: S,
 ) -> impl Service<Req, Response = S::Response, Error = S::Error, Future: Send + 'static> + Clone + Send + Sync + 'static
 where
