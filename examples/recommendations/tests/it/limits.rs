@@ -6,7 +6,9 @@
     reason = "the helpers of a test may fail it, as the test itself may"
 )]
 
-use crate::common::{Answer, App, WAIT, body, until};
+use std::time::Duration;
+
+use crate::common::{Answer, App, body, until};
 use backstop::DeadlineHeader;
 use http::Request;
 use recommendations::Config;
@@ -22,7 +24,9 @@ async fn ask_within(app: &App, millis: &str) -> Answer {
 #[tokio::test]
 async fn a_caller_in_a_hurry_has_the_best_that_there_is_time_for_and_opens_no_circuit() {
     let trusted_deadline = Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
-    let app = App::with(Config { trusted_deadline, circuit_wait: WAIT, ..Config::on_free_ports() }).await;
+    // An open circuit stays open until the test has looked.
+    let circuit_wait = Duration::from_secs(60);
+    let app = App::with(Config { trusted_deadline, circuit_wait, ..Config::on_free_ports() }).await;
     for upstream in ["ml", "catalog"] {
         app.set_fault(upstream, json!({ "fault": "hang" })).await;
     }
