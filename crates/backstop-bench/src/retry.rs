@@ -96,7 +96,7 @@ impl tower::retry::Policy<Request<Body>, Response<Body>, Infallible> for CloneRe
     }
 }
 
-/// Its requests must be clonable, so that it can't have axum's body.
+/// Its requests must be cloneable, so that it can't have axum's body.
 fn tower_resilience(
     upstream: Upstream<Full<Bytes>>,
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>> + Send {

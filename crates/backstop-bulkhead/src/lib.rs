@@ -170,6 +170,8 @@
 //! | `metrics` | the metrics above |
 //! | `tonic` | permits to the end of a `tonic::body::Body` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod config;
 mod future;

@@ -311,6 +311,8 @@
 //! | `metrics` | the metrics above |
 //! | `tonic` | [`UntilBodyEnd`] for `tonic::body::Body` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod breaker;
 mod call_guard;

@@ -51,6 +51,8 @@
 //! | `tonic` | a `tonic::Status` that came as an error is judged by its code |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod grpc;
 pub mod scope;
 

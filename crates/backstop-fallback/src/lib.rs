@@ -311,6 +311,8 @@
 //! | `axum` | [`Provider::handler`], the copying and keeping of axum's bodies, and `IntoResponse` for [`AllProvidersFailed`] |
 //! | `metrics` | the metrics above, through the facade of that name |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod after_primary;
 mod answer;
 mod chain;

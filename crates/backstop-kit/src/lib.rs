@@ -29,6 +29,8 @@
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod caching;
 pub mod proof;
 

@@ -211,6 +211,8 @@
 //! | `tonic` | answers with `tonic::body::Body` |
 //! | `metrics` | the metric, through the `metrics` facade |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod age;
 mod body;
 mod body_copy;

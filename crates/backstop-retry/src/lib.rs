@@ -272,6 +272,8 @@
 //! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are decided on |
 //! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | results that are no success and were returned all the same |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod backoff;
 mod budget;
 mod config;

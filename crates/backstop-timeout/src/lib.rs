@@ -227,6 +227,8 @@
 //! | `axum`, `tonic` | `axum::body::Body`, `tonic::body::Body` can be covered |
 //! | `metrics` | the metric |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod deadline;
 mod header;
 mod limited;

@@ -196,6 +196,8 @@
 //! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
 //! `retry`, and documented there; what they share is in [`core`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(all(doctest, feature = "axum", feature = "degradation-header", feature = "fallback"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -278,7 +278,7 @@ async fn the_number_of_attempts_is_the_configured_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_service_of_clonable_requests_is_repeated_with_a_closure_as_judge() {
+async fn any_service_of_cloneable_requests_is_repeated_with_a_closure_as_judge() {
     let layer = RetryLayer::builder("numbers")
         .plain()
         .classify_fn(|result: Result<&u32, _>| match result {
