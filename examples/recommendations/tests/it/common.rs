@@ -8,6 +8,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use recommendations::{Config, Running, start};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// What the chain may take as a whole.
 pub(crate) const TOTAL: Duration = Duration::from_millis(800);
@@ -27,6 +28,9 @@ pub(crate) const TOTAL: Duration = Duration::from_millis(800);
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(90);
 /// What a busy machine may add. That each limit ends to the millisecond is tested in paused time, with the layers.
 pub(crate) const MARGIN: Duration = Duration::from_secs(5);
+/// An attempt has `ATTEMPT` of real time. Where the test's own thread was kept from running for longer than this meanwhile, a
+/// healthy upstream may have been too slow, and the next best source is as right.
+const LAG: Duration = Duration::from_millis(20);
 /// How long the tests' circuits stay open.
 pub(crate) const WAIT: Duration = Duration::from_millis(200);
 /// Where nothing is promised about time, when a test gives up.
@@ -51,15 +55,26 @@ impl App {
         Self { running, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// Sends a request, reads the whole answer, and measures how long that took.
+    /// Sends a request, reads the whole answer, and measures how long that took, and how busy the machine was.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let began = Instant::now();
         let answering = async {
             let (head, body) = self.client.request(request).await.unwrap().into_parts();
             (head, body.collect().await.unwrap().to_bytes())
         };
-        let (head, body) = timeout(PATIENCE, answering).await.expect("no answer");
-        Answer { status: head.status, headers: head.headers, body, took: began.elapsed() }
+        let mut answering = pin!(timeout(PATIENCE, answering));
+        let mut lag = Duration::ZERO;
+        let (head, body) = loop {
+            let tick = Instant::now() + Duration::from_millis(5);
+            tokio::select! {
+                biased;
+                answer = &mut answering => break answer.expect("no answer"),
+                () = sleep_until(tick) => {}
+            }
+            // A timer is up to 2 ms late on an idle machine.
+            lag += tick.elapsed().saturating_sub(Duration::from_millis(2));
+        };
+        Answer { status: head.status, headers: head.headers, body, took: began.elapsed(), lag }
     }
 
     async fn ask(&self, server: SocketAddr, method: Method, path: &str, body: Option<Value>) -> Answer {
@@ -131,6 +146,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// From before the request was sent until the body was read.
     pub(crate) took: Duration,
+    /// How long the test's thread was kept from running meanwhile.
+    pub(crate) lag: Duration,
 }
 
 impl Answer {
@@ -183,8 +200,13 @@ impl Answer {
     /// The same, and which source it must be from.
     #[track_caller]
     pub(crate) fn assert_from(&self, source: &str) {
-        assert_eq!(self.source(), source, "{self:?}");
         self.assert_honest();
+        assert!(self.source() == source || self.is_delayed(), "expected {source}: {self:?}");
+    }
+
+    /// Whether the machine was too busy for the app to do its best.
+    pub(crate) fn is_delayed(&self) -> bool {
+        self.lag > LAG
     }
 
     pub(crate) fn age(&self) -> Option<u64> {
