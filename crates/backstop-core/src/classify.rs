@@ -20,7 +20,7 @@ pub trait Classify<Res> {
 
     /// In a word, why this result isn't an answer; asked only of results that aren't.
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
-        result.err().and_then(Rejection::in_error).map_or(Reason::ERROR, |rejection| rejection.reason())
+        result.err().and_then(Rejection::in_error).map_or(Reason::ERROR, Rejection::reason)
     }
 }
 
@@ -79,14 +79,14 @@ where
             Err(error) => {
                 let error = self.views.see(error);
                 let rejection = Rejection::in_error(error);
-                rejection.map_or_else(|| (self.judge)(Err(error)), |rejection| rejection.outcome())
+                rejection.map_or_else(|| (self.judge)(Err(error)), Rejection::outcome)
             }
         }
     }
 
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
         let rejection = result.err().and_then(|error| Rejection::in_error(self.views.see(error)));
-        rejection.map_or(Reason::ERROR, |rejection| rejection.reason())
+        rejection.map_or(Reason::ERROR, Rejection::reason)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Classify, ErrorRef, HttpClassify, Outcome, Reason, Rejection};
 ///
 /// For layers of your own: a closure that counts every error as a failure would count a full bulkhead as one too.
 pub fn judge_error<Res, C: Classify<Res> + ?Sized>(classify: &C, error: ErrorRef<'_>) -> Outcome {
-    Rejection::in_error(error).map_or_else(|| classify.classify(Err(error)), |rejection| rejection.outcome())
+    Rejection::in_error(error).map_or_else(|| classify.classify(Err(error)), Rejection::outcome)
 }
 
 /// Judges what functions return: every `Ok` is a success, and an error counts as [`HttpClassify`] has it: a transient

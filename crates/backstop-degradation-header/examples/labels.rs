@@ -14,7 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ServiceBuilder::new().layer(DegradationHeaderLayer::new()).service(service_fn(|_: Request<()>| async {
             // A fallback chain reports this when `cached` answers instead of the primary.
             let freshness = Freshness::stale(Duration::from_secs(912));
-            scope::report(Degradation::new(name!("items"), name!("cached"), 1, Reason::CircuitOpen, freshness));
+            scope::report(Degradation::new(name!("items"), name!("cached"), 1, Reason::CIRCUIT_OPEN, freshness));
             Ok::<_, Infallible>(Response::new("[1,2,3]"))
         }));
 

@@ -129,6 +129,7 @@ pub fn label_http<B>(answer: &mut http::Response<B>, degradation: &Degradation) 
 }
 
 /// The answer that [`HttpReject`] gives, for a strategy that adds to it.
+#[must_use]
 pub fn http_response<B: Default>(protocol: WireProtocol, rejection: Rejection) -> http::Response<B> {
     let mut response = http::Response::new(B::default());
     match protocol {
