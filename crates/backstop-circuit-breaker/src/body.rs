@@ -56,7 +56,11 @@ where
                 return BodyAction::Continue;
             }
         };
-        self.call.finish(outcome, failure);
+        if outcome.verdict == Verdict::Failure {
+            self.call.finish(outcome, failure);
+        } else {
+            self.call.finish_well(outcome);
+        }
         BodyAction::Finish
     }
 }

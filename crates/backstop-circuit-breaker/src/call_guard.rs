@@ -82,7 +82,6 @@ impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
     }
 
     /// The call has ended. `failure` is how, if it failed.
-    #[inline]
     pub(crate) fn finish(&mut self, outcome: Outcome, failure: Failure<'_>) {
         self.call.finish(self.circuit.breaker(), outcome, failure);
     }
@@ -90,7 +89,7 @@ impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
     /// The call has ended well, unless it was slow.
     #[inline]
     pub(crate) fn finish_well(&mut self, outcome: Outcome) {
-        self.finish(outcome, Failure::Slow);
+        self.call.finish_well(self.circuit.breaker(), outcome);
     }
 }
 

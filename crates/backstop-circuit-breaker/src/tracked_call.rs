@@ -133,16 +133,27 @@ impl TrackedCall {
         self.pending_since = None;
     }
 
-    #[inline]
+    /// The call has ended. `failure` is how, if it failed.
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
+        self.record(breaker, outcome, failure);
+    }
+
+    /// The call has ended and didn't fail.
+    #[inline]
+    pub(crate) fn finish_well(&mut self, breaker: &Breaker, outcome: Outcome) {
         let at_once = self.pending_since.is_none() && matches!(self.stage, Stage::Head | Stage::Body { slow: false });
         if !at_once || outcome.verdict != Verdict::Success {
-            self.record(breaker, outcome, failure);
+            self.record_slowly(breaker, outcome);
         } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
             self.ended = true;
         } else {
             self.record_quick_success(breaker);
         }
+    }
+
+    #[inline(never)]
+    fn record_slowly(&mut self, breaker: &Breaker, outcome: Outcome) {
+        self.record(breaker, outcome, Failure::Slow);
     }
 
     #[inline(never)]

@@ -20,17 +20,16 @@ impl<O: Observer> Circuit<O> {
         if self.load().is_unchanged_by_success() && !slow && windows.is_unchanged_by_quick_call() {
             return;
         }
-        // A success in the place of a success or of a failure: nothing that could trip.
-        let result = CallResult { failed: false, slow };
-        let delta = windows.ring.as_ref().and_then(|ring| self.exchange(windows, ring, generation, result));
-        match (&windows.failures, delta) {
-            (Failures::InARow, _) if self.load().count() != 0 => {
-                self.update(generation, PackedState::without_count);
-            }
-            (Failures::LastCalls, Some(delta)) if delta != 0 => {
+        let counts_in_ring = matches!(windows.failures, Failures::LastCalls);
+        if let Some(ring) = &windows.ring {
+            // A success in the place of a success or of a failure: nothing that could trip.
+            let delta = self.exchange(windows, ring, generation, CallResult::new(false, slow));
+            if let Some(delta) = delta.filter(|delta| counts_in_ring && *delta != 0) {
                 self.update(generation, |word| word.plus(delta));
             }
-            _ => {}
+        }
+        if !counts_in_ring && self.load().count() != 0 {
+            self.update(generation, PackedState::without_count);
         }
     }
 
@@ -48,7 +47,7 @@ impl<O: Observer> Circuit<O> {
             None => None,
             Some(ring) => {
                 windows.note(now());
-                let Some(delta) = self.exchange(windows, ring, generation, CallResult { failed: true, slow }) else {
+                let Some(delta) = self.exchange(windows, ring, generation, CallResult::new(true, slow)) else {
                     return;
                 };
                 Some(delta)
@@ -93,13 +92,14 @@ impl<O: Observer> Circuit<O> {
 
     /// Claims a position of the ring, puts a result there, and counts whether it was slow. Returns what it adds to the
     /// failures in the ring.
+    #[inline]
     fn exchange(&self, windows: &Windows, ring: &Ring, generation: Generation, result: CallResult) -> Option<i32> {
         let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
         let replaced = ring.put(claimed.position(), generation, result)?;
         if let Some(SlowCalls::LastCalls(count)) = &windows.slow {
-            count.add(generation, i32::from(result.slow) - i32::from(replaced.slow));
+            count.add(generation, result.slow() - replaced.slow());
         }
-        Some(i32::from(result.failed) - i32::from(replaced.failed))
+        Some(result.failed() - replaced.failed())
     }
 
     /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.

@@ -15,27 +15,42 @@ use super::sync::{AtomicU64, Ordering};
 const BITS: u32 = 32;
 const RESULTS: u64 = u32::MAX as u64;
 
-/// What a ring keeps of a call.
+/// What a ring keeps of a call: bit 0 says whether it failed, bit 1 whether it was slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CallResult {
-    pub(crate) failed: bool,
-    pub(crate) slow: bool,
+pub(crate) struct CallResult(u64);
+
+impl CallResult {
+    #[inline]
+    pub(crate) fn new(failed: bool, slow: bool) -> Self {
+        Self(u64::from(failed) | u64::from(slow) << 1)
+    }
+
+    #[inline]
+    pub(crate) const fn failed(self) -> i32 {
+        (self.0 & 1) as i32
+    }
+
+    #[inline]
+    pub(crate) const fn slow(self) -> i32 {
+        (self.0 >> 1) as i32
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Ring {
     words: Box<[AtomicU64]>,
     len: u32,
-    bits_per_call: u32,
+    /// 0 for one bit per call, 1 for two.
+    log2_bits: u32,
 }
 
 impl Ring {
     /// Takes results of `generation` and later ones. Without `slow` it keeps only whether calls failed.
     pub(crate) fn new(len: u32, slow: bool, generation: Generation) -> Self {
-        let bits_per_call = if slow { 2 } else { 1 };
-        let words = (len * bits_per_call).div_ceil(BITS);
+        let log2_bits = u32::from(slow);
+        let words = (len << log2_bits).div_ceil(BITS);
         let words = (0..words).map(|_| AtomicU64::new(tagged(generation, 0)));
-        Self { words: words.collect(), len, bits_per_call }
+        Self { words: words.collect(), len, log2_bits }
     }
 
     pub(crate) const fn len(&self) -> u32 {
@@ -45,12 +60,14 @@ impl Ring {
     /// Puts a result at a claimed position and returns what it replaced.
     ///
     /// `None` where a later generation has the word already; then the result belongs nowhere any more.
+    #[inline]
     pub(crate) fn put(&self, position: u32, generation: Generation, result: CallResult) -> Option<CallResult> {
-        let first_bit = position * self.bits_per_call;
+        let first_bit = position << self.log2_bits;
         let word = self.words.get((first_bit / BITS) as usize)?;
         let shift = first_bit % BITS;
-        let mask = ((1 << self.bits_per_call) - 1) << shift;
-        let bits = (u64::from(result.failed) | u64::from(result.slow) << 1) << shift & mask;
+        // 1 or 3.
+        let mask = u64::from(1 | self.log2_bits << 1) << shift;
+        let bits = result.0 << shift & mask;
         // Acquire and release: what another writer exchanged is added to the count once by its own thread, and the two
         // must see each other's bit in the order of their exchanges.
         let mut current = word.load(Ordering::Acquire);
@@ -64,8 +81,7 @@ impl Ring {
                 0
             };
             let next = tagged(generation, results & !mask | bits);
-            let replaced = (results & mask) >> shift;
-            let replaced = CallResult { failed: replaced & 1 != 0, slow: replaced & 2 != 0 };
+            let replaced = CallResult((results & mask) >> shift);
             if next == current {
                 return Some(replaced);
             }
@@ -102,7 +118,7 @@ mod tests {
 
     /// Whether the call that it replaced had failed.
     fn put(ring: &Ring, position: u32, generation: Generation, failed: bool) -> Option<bool> {
-        Some(ring.put(position, generation, CallResult { failed, slow: false })?.failed)
+        Some(ring.put(position, generation, CallResult::new(failed, false))?.failed() == 1)
     }
 
     #[test]
@@ -118,7 +134,7 @@ mod tests {
     #[test]
     fn failed_and_slow_are_kept_apart_and_apart_from_their_neighbours() {
         let results = [(false, true), (true, false), (true, true), (false, false)];
-        let results = results.map(|(failed, slow)| CallResult { failed, slow });
+        let results = results.map(|(failed, slow)| CallResult::new(failed, slow));
         let ring = Ring::new(40, true, Generation::FIRST);
         for position in 0..40 {
             let result = results[position as usize % 4];
