@@ -66,12 +66,12 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
     builder.check(test);
 }
 
-fn circuit(settings: Settings) -> LayerState {
+fn circuit(settings: Settings) -> Shared {
     Arc::new(Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: LiveSettings::new(&settings) }))
 }
 
 /// A circuit that opened at 0.
-fn opened(settings: Settings) -> LayerState {
+fn opened(settings: Settings) -> Shared {
     let circuit = circuit(settings);
     while circuit.state() == Closed {
         circuit.call(Verdict::Failure, 0);
