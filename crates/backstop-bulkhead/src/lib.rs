@@ -176,6 +176,7 @@ mod body;
 mod config;
 mod future;
 mod handle;
+mod inspect;
 mod layer;
 mod layer_state;
 mod limiter;

@@ -3,13 +3,13 @@
 use std::{
     num::NonZero,
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Name, Outcome, Pushback, Verdict};
+use backstop_core::{ConfigError, EventLog, Name, Outcome, Pushback, Verdict};
 use backstop_kit::ErrorText;
 use tokio::time::Instant;
 
@@ -42,7 +42,10 @@ pub(crate) struct CircuitGroup {
     error_text: ErrorText,
     /// Whether there is a circuit for each key.
     is_keyed: bool,
-    reloading: Mutex<()>,
+    /// What was configured last.
+    checked: Mutex<Settings>,
+    /// Where an inventory wants transitions to be recorded.
+    event_log: OnceLock<EventLog>,
     /// Whether the `WARN` about a layer on both sides of a request was logged.
     nesting_was_reported: AtomicBool,
     /// How many transitions there have been, of all circuits.
@@ -63,7 +66,8 @@ impl CircuitGroup {
             refusals: Jitter::new(settings.circuit.wait.seed),
             error_text,
             is_keyed,
-            reloading: Mutex::default(),
+            checked: Mutex::new(settings.clone()),
+            event_log: OnceLock::new(),
             nesting_was_reported: AtomicBool::new(false),
             transitions: AtomicU64::new(0),
             shown_to: LastRecorder::default(),
@@ -74,7 +78,8 @@ impl CircuitGroup {
 
     /// Changes everything except name and seed, then calls `tell_circuits`. Reloads run one after another.
     pub(crate) fn reload(&self, settings: &Settings, tell_circuits: impl FnOnce()) {
-        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        checked.clone_from(settings);
         self.settings.set(&settings.circuit);
         self.set_times(settings);
         tell_circuits();
@@ -91,6 +96,19 @@ impl CircuitGroup {
         self.watched_for.store(settings.circuit.probe_lease, Relaxed);
         self.respects.store(settings.respects.map_or(0, nanos), Relaxed);
         self.refusals.set(settings.retry_after_jitter);
+    }
+
+    /// What was configured last.
+    pub(crate) fn checked(&self) -> Settings {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn report_to(&self, log: &EventLog) {
+        _ = self.event_log.set(log.clone());
+    }
+
+    pub(crate) fn event_log(&self) -> Option<&EventLog> {
+        self.event_log.get()
     }
 
     pub(crate) const fn name(&self) -> &Name {

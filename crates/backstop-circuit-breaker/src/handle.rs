@@ -8,6 +8,7 @@ use backstop_core::{ConfigError, Name};
 use crate::{
     CircuitBreakerConfig, CircuitStatus, Events, Prober, StateSubscription,
     breaker::{Breaker, HasBreaker},
+    circuit_group::CircuitGroup,
     prober::probe_circuit,
     state::{Counted, Nanos},
 };
@@ -43,6 +44,10 @@ impl CircuitBreakerHandle {
 
     fn breaker(&self) -> &Breaker {
         self.has.breaker()
+    }
+
+    pub(crate) fn group(&self) -> &CircuitGroup {
+        self.breaker().group()
     }
 
     /// The layer's name.
@@ -215,7 +220,7 @@ impl CircuitBreakerHandle {
     /// the circuit of a key, which has its settings in common with all others: see
     /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). Then all stays as it was.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        let group = self.breaker().group();
+        let group = self.group();
         if group.is_keyed() {
             return Err(ConfigError::new("name", config.name.into_owned(), "that of a layer without keys"));
         }

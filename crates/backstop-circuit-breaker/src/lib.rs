@@ -323,6 +323,7 @@ mod events;
 mod failure;
 mod future;
 mod handle;
+mod inspect;
 mod jitter;
 mod keyed;
 mod layer;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::{
     Transition, TransitionReason,
     circuit_group::CircuitGroup,
-    metrics,
+    inspect, metrics,
     state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},
 };
 
@@ -100,6 +100,9 @@ impl Observer for Telemetry {
         self.group.count_transition();
         log(self.group.name(), transition, error);
         metrics::entered(self.group.name(), transition.to);
+        if let Some(log) = self.group.event_log() {
+            inspect::report(log, self.group.name(), transition);
+        }
         self.show_state(circuit);
         circuit.listeners().wake(transition, circuit);
     }

@@ -13,6 +13,7 @@
 //! | [`Degradation`] | an answer that isn't the primary's fresh one | a chain | the degradation headers, your handlers |
 //! | [`Deadline`] | when nobody waits any more, and who set it | the edge, retries, chains | everything further in |
 //! | [`Scope`] | deadline and degradations of the request being served | the edge, every attempt | everything further in |
+//! | [`Inspect`] | what a layer is, and what it does just now | every layer's handle | inventories, operators |
 //!
 //! All of it is open: a layer of your own brings its own reasons and rejections, and nothing here has to change.
 //!
@@ -63,6 +64,7 @@ mod degradation;
 mod error_ref;
 mod http_classify;
 mod http_date;
+mod inspect;
 mod judge;
 mod name;
 mod outcome;
@@ -78,6 +80,7 @@ pub use degradation::{Degradation, Freshness, X_DATA_FRESHNESS, X_FALLBACK_SOURC
 pub use error_ref::{ErrorRef, see_through};
 pub use http_classify::HttpClassify;
 pub use http_date::http_date;
+pub use inspect::{Event, EventLog, Inspect, Level, Value};
 pub use judge::{ResultClassify, judge_error};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};

@@ -329,6 +329,7 @@ mod forced_first;
 mod found;
 mod future;
 mod handle;
+mod inspect;
 mod layer;
 mod policy;
 mod problem_details;

@@ -33,6 +33,12 @@ impl<St: Store> LastKnownGoodHandle<St> {
         Self { shared }
     }
 
+    /// The layer's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.shared.entries.name
+    }
+
     /// The stored answer to a request with this head, for a provider of a fallback chain.
     ///
     /// It is [stale](backstop_core::Freshness::Stale) by its true age. `Age` has the same value; all other fields are as stored,
@@ -76,10 +82,6 @@ impl<St: Store> LastKnownGoodHandle<St> {
         Some(ServableAnswer { key, response: shared.response(&entry, age, &Method::GET).ok()?, age, window })
     }
 
-    pub(crate) fn name(&self) -> &Name {
-        &self.shared.entries.name
-    }
-
     /// Removes everything stored for this URI, for all principals.
     ///
     /// Include the authority that requests have in their URI or in `Host`, if any: `http://shop.example/list`.
@@ -96,6 +98,12 @@ impl<St: Store> LastKnownGoodHandle<St> {
 }
 
 impl LastKnownGoodHandle {
+    /// The greatest age that an answer is served at.
+    #[must_use]
+    pub fn max_stale(&self) -> Duration {
+        self.shared.entries.max_stale
+    }
+
     /// Removes everything. Answers that are still streaming aren't stored.
     pub fn clear(&self) {
         self.shared.entries.removals.record_all();

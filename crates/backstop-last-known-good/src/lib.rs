@@ -226,6 +226,7 @@ mod fields;
 mod future;
 mod handle;
 mod headers;
+mod inspect;
 mod key;
 mod layer;
 mod moka_store;

@@ -279,6 +279,7 @@ mod budget;
 mod config;
 mod future;
 mod handle;
+mod inspect;
 mod layer;
 mod planner;
 mod policy;

@@ -205,8 +205,8 @@ struct Readme;
 #[doc(inline)]
 pub use backstop_core as core;
 pub use backstop_core::{
-    Classify, ConfigError, Deadline, Degradation, ErrorRef, Freshness, HttpClassify, Name, Outcome, Reason, Rejection,
-    RejectionDetail, ResultClassify, SetBy, Verdict, name, scope,
+    Classify, ConfigError, Deadline, Degradation, ErrorRef, Event, EventLog, Freshness, HttpClassify, Inspect, Level,
+    Name, Outcome, Reason, Rejection, RejectionDetail, ResultClassify, SetBy, Value, Verdict, name, scope,
 };
 #[doc(inline)]
 pub use backstop_kit as kit;

@@ -6,7 +6,7 @@ use backstop_core::{ConfigError, HttpClassify, Name};
 use backstop_kit::HttpReject;
 
 use super::{breaker_map::BreakerMap, prober::probe_keys};
-use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober};
+use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, circuit_group::CircuitGroup};
 
 /// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
@@ -18,10 +18,14 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
         Self { circuits }
     }
 
+    pub(crate) fn group(&self) -> &CircuitGroup {
+        self.circuits.group()
+    }
+
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        self.circuits.group().name()
+        self.group().name()
     }
 
     /// How many circuits there are.

@@ -18,6 +18,11 @@ impl Share {
         Self(((share * (1_u64 << Self::BITS) as f64) as u64).saturating_sub(1))
     }
 
+    /// The share, as near as it is kept.
+    pub(crate) const fn get(self) -> f64 {
+        (self.0 + 1) as f64 / (1_u64 << Self::BITS) as f64
+    }
+
     /// Fits into [`BITS`](Self::BITS).
     pub(super) const fn bits(self) -> u64 {
         self.0

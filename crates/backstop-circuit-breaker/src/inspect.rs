@@ -1,0 +1,153 @@
+//! What an operator's inventory shows of circuits.
+
+use std::time::Duration;
+
+use backstop_core::{ConfigError, EventLog, Inspect, Name, Value};
+
+use crate::{
+    CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition,
+    circuit_group::CircuitGroup,
+    config::Settings,
+    state::{Trip, WindowSize},
+};
+
+const KIND: &str = "circuit-breaker";
+const OPERATIONS: &[&str] = &["isolate", "close", "reset"];
+
+impl Inspect for CircuitBreakerHandle {
+    fn name(&self) -> &Name {
+        self.name()
+    }
+
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        settings(self.group())
+    }
+
+    fn state(&self) -> Vec<(&'static str, Value)> {
+        let counts = self.counts();
+        vec![
+            ("state", self.status().as_str().into()),
+            ("calls", counts.calls.into()),
+            ("failures", counts.failures.into()),
+            ("slow", counts.slow.into()),
+            ("remaining_wait", self.remaining_wait().into()),
+            ("generation", self.generation().into()),
+        ]
+    }
+
+    fn operations(&self) -> &'static [&'static str] {
+        OPERATIONS
+    }
+
+    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
+        match operation {
+            "isolate" => self.isolate(),
+            "close" => self.close(),
+            "reset" => self.reset(),
+            _ => return Err(ConfigError::new("operation", operation.to_owned(), OPERATIONS.join(", "))),
+        }
+        Ok(())
+    }
+
+    fn report_to(&self, log: &EventLog) {
+        self.group().report_to(log);
+    }
+}
+
+impl<K: Send + Sync, C: Send + Sync, J: Send + Sync> Inspect for KeyedCircuitBreakerHandle<K, C, J> {
+    fn name(&self) -> &Name {
+        self.name()
+    }
+
+    fn kind(&self) -> &'static str {
+        "keyed-circuit-breaker"
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        settings(self.group())
+    }
+
+    fn state(&self) -> Vec<(&'static str, Value)> {
+        vec![("circuits", self.len().into()), ("unguarded", self.unguarded().into())]
+    }
+
+    fn report_to(&self, log: &EventLog) {
+        self.group().report_to(log);
+    }
+}
+
+fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
+    let Settings { circuit, slow_after, .. } = group.checked();
+    let mut settings = match circuit.trip {
+        Trip::Consecutive { failures } => vec![("consecutive_failures", failures.into())],
+        Trip::FailureRate { share, min_calls } => {
+            vec![("failure_rate", share.get().into()), ("min_calls", min_calls.into())]
+        }
+    };
+    settings.push(match circuit.window {
+        WindowSize::Calls(calls) => ("window_calls", calls.into()),
+        WindowSize::Time(nanos) => ("window_time", Duration::from_nanos(nanos).into()),
+    });
+    settings.extend([
+        ("slow_after", slow_after.map(Duration::from_nanos).into()),
+        ("slow_rate", circuit.slow.map(|slow| slow.share.get()).into()),
+        ("wait", Duration::from_nanos(circuit.wait.first).into()),
+        ("max_wait", Duration::from_nanos(circuit.wait.max).into()),
+        ("success_threshold", circuit.success_threshold.into()),
+        ("max_concurrent_probes", circuit.max_concurrent_probes.into()),
+        ("probe_lease", Duration::from_nanos(circuit.probe_lease).into()),
+    ]);
+    settings
+}
+
+/// Records a transition.
+#[cold]
+pub(crate) fn report(log: &EventLog, name: &Name, transition: &Transition) {
+    let fields = vec![
+        ("from", transition.from.as_str().into()),
+        ("to", transition.to.as_str().into()),
+        ("reason", transition.reason.as_str().into()),
+        ("generation", transition.generation.into()),
+    ];
+    log.push(name.clone(), KIND, fields);
+}
+
+#[cfg(all(test, not(backstop_loom)))]
+mod tests {
+    use backstop_core::name;
+
+    use super::*;
+    use crate::{CircuitBreakerConfig, CircuitBreakerLayer};
+
+    fn shown(of: &dyn Inspect, field: &str) -> Value {
+        let all = of.settings().into_iter().chain(of.state());
+        all.into_iter().find(|(name, _)| *name == field).unwrap().1
+    }
+
+    #[tokio::test]
+    async fn a_circuit_shows_what_it_is_and_does_what_an_operator_asks_for() {
+        let circuit = CircuitBreakerLayer::new(name!("ml")).handle();
+        let of: &dyn Inspect = &circuit;
+        assert_eq!((of.name().as_str(), of.kind(), of.dependency().as_str()), ("ml", "circuit-breaker", "ml"));
+        assert_eq!(shown(of, "consecutive_failures"), Value::Integer(5));
+        assert_eq!(shown(of, "state"), "closed".into());
+        let log = EventLog::new(8);
+        of.report_to(&log);
+        of.report_to(&EventLog::new(1));
+        for operation in of.operations() {
+            of.operate(operation).unwrap();
+        }
+        let error = of.operate("explode").unwrap_err();
+        assert_eq!((error.field, error.value.as_str()), ("operation", "explode"));
+        let to: Vec<_> = log.after(0).into_iter().map(|event| event.fields[1].clone()).collect();
+        assert_eq!(to, [("to", "isolated".into()), ("to", "closed".into())], "the first log stays");
+        let mut config = CircuitBreakerConfig::new("ml");
+        config.consecutive_failures = Some(7);
+        circuit.reload(config).unwrap();
+        assert_eq!(shown(of, "consecutive_failures"), Value::Integer(7));
+    }
+}

@@ -1,0 +1,194 @@
+//! What a layer shows of itself to operators, whoever wrote it.
+
+use std::{borrow::Cow, fmt, time::Duration};
+
+use crate::{ConfigError, Name};
+
+mod event_log;
+
+pub use event_log::{Event, EventLog};
+
+/// How well a component, or a whole service, does. Ordered: the greater is the worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Level {
+    /// All is well.
+    #[default]
+    Healthy,
+    /// It serves less than it should.
+    Degraded,
+    /// It can't do what it is there for.
+    Critical,
+}
+
+impl Level {
+    /// As it is written in logs, metrics and answers: `healthy`, `degraded`, `critical`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Shows what a layer is, and what it does just now: every handle of a layer implements it.
+///
+/// An inventory lists trait objects of it. Reading takes no lock that a call waits for.
+///
+/// ```
+/// use backstop_core::{Inspect, Name, Value, name};
+///
+/// struct Quota {
+///     name: Name,
+///     used: u64,
+/// }
+///
+/// impl Inspect for Quota {
+///     fn name(&self) -> &Name {
+///         &self.name
+///     }
+///
+///     fn kind(&self) -> &'static str {
+///         "quota"
+///     }
+///
+///     fn state(&self) -> Vec<(&'static str, Value)> {
+///         vec![("used", self.used.into())]
+///     }
+/// }
+///
+/// let listed: Vec<Box<dyn Inspect>> = vec![Box::new(Quota { name: name!("search"), used: 7 })];
+/// assert_eq!(listed[0].state(), [("used", Value::Integer(7))]);
+/// ```
+pub trait Inspect: Send + Sync {
+    /// The layer's name.
+    fn name(&self) -> &Name;
+
+    /// What kind of layer it is, as a lower-case token: `circuit-breaker`.
+    fn kind(&self) -> &'static str;
+
+    /// The dependency that it protects. Its own name unless it knows better.
+    fn dependency(&self) -> &Name {
+        self.name()
+    }
+
+    /// What it was configured with, in the terms of its configuration.
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// What it does just now.
+    fn state(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
+
+    /// What an operator may do with it: the tokens that [`operate`](Self::operate) takes.
+    fn operations(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Does what an operator asks for.
+    ///
+    /// # Errors
+    /// For what is none of its [`operations`](Self::operations).
+    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
+        Err(ConfigError::new("operation", operation.to_owned(), "one of the operations that it lists"))
+    }
+
+    /// Records its changes of state in `log` from now on. A second log replaces none: the first one stays.
+    fn report_to(&self, _log: &EventLog) {}
+}
+
+/// A value that is shown to operators.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// There is none, or it isn't limited.
+    None,
+    /// Yes or no.
+    Bool(bool),
+    /// A count.
+    Integer(u64),
+    /// A share, a rate.
+    Number(f64),
+    /// A token or a name.
+    Text(Cow<'static, str>),
+    /// A time.
+    Duration(Duration),
+    /// Several.
+    List(Vec<Self>),
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, Into::into)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<u64> for Value {
+    fn from(value: u64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(value: u32) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl From<usize> for Value {
+    fn from(value: usize) -> Self {
+        Self::Integer(value as u64)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<Duration> for Value {
+    fn from(value: Duration) -> Self {
+        Self::Duration(value)
+    }
+}
+
+impl From<&'static str> for Value {
+    fn from(value: &'static str) -> Self {
+        Self::Text(value.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value.into())
+    }
+}
+
+impl From<&Name> for Value {
+    fn from(value: &Name) -> Self {
+        Self::Text(value.as_str().to_owned().into())
+    }
+}
+
+impl<T: Into<Self>> FromIterator<T> for Value {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        Self::List(values.into_iter().map(Into::into).collect())
+    }
+}
