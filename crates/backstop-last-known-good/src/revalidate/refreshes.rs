@@ -45,6 +45,6 @@ impl Drop for RefreshPermit {
 /// Without the keys, which contain requests.
 impl fmt::Debug for RunningRefreshes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").field("max", &self.max).finish_non_exhaustive()
+        f.debug_struct("RunningRefreshes").field("max", &self.max).finish_non_exhaustive()
     }
 }

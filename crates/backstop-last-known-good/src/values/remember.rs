@@ -77,6 +77,6 @@ where
 
 impl<K, V, F> fmt::Debug for RememberResult<K, V, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeepValue").field("values", &self.values).finish_non_exhaustive()
+        f.debug_struct("RememberResult").field("values", &self.values).finish_non_exhaustive()
     }
 }
