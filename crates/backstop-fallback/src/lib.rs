@@ -61,7 +61,10 @@
 //! | any failure, because the request's body failed | answer: no other provider could do better | next provider |
 //! | no answer in its time, most of which it waited for the request's body | the chain ends with a 408 of its own | next provider |
 //!
-//! That is [`HttpClassify`]'s judgement. Another one is chosen by
+//! The last row has a limit: in a gRPC call that streams both ways, a client that waits for the server's next message sends
+//! nothing either. A server that hangs in such a call looks like a caller that is slow, and no provider is asked.
+//!
+//! The table is [`HttpClassify`]'s judgement. Another one is chosen by
 //! [`classify_fn`](FallbackBuilder::classify_fn). In a handler's chain every `Ok` is an answer, and errors are judged as above,
 //! unless it has a [`classify_fn`](FallbackChainBuilder::classify_fn) of its own: that is
 //! [`ResultClassify`](backstop_core::ResultClassify). A refusal of a layer further in is judged before any closure is asked.
@@ -264,6 +267,7 @@
 //! | [`Provider::freshness`], [`Provider::freshness_of`] | [`Freshness::Degraded`] | |
 //! | [`FallbackBuilder::fall_back_on`] | no status but the failures | |
 //! | [`FallbackBuilder::classify`] | [`HttpClassify`] | |
+//! | [`FallbackBuilder::plain`] | [`Http`] | |
 //! | [`FallbackBuilder::copy_requests`] | [`HttpCopy`]: bodies up to 64 KiB | 0 to 1 GiB |
 //! | [`FallbackBuilder::keep_replaced`], [`FallbackBuilder::keep_replaced_by`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s and to the chain's total |
 //! | [`FallbackBuilder::problem_details`] | a 503 without a body | |

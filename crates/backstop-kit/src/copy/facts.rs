@@ -1,9 +1,6 @@
 //! What is known of a request once it has been given away.
 
-use http::{
-    HeaderName, HeaderValue, Method, Request, Version,
-    header::{self, CONNECTION, CONTENT_TYPE},
-};
+use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 use backstop_core::grpc;
 
@@ -36,9 +33,6 @@ pub enum Repeat {
     Safe,
 }
 
-static EARLY_DATA: HeaderName = HeaderName::from_static("early-data");
-static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
 const IDEMPOTENT: u8 = 1;
 const KEYED: u8 = 1 << 1;
 const UPGRADE: u8 = 1 << 2;
@@ -54,24 +48,9 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
-        let (headers, mut fields) = (request.headers(), Fields::of(request));
-        let mut facts = Self::at_a_glance(request);
-        // Four look-ups take half the instructions of a walk over ten headers.
-        let mut tell = |name: &HeaderName| {
-            for value in headers.get_all(name) {
-                facts = fields.tell(facts, name.as_str(), value);
-            }
-        };
-        if headers.contains_key(header::UPGRADE) {
-            tell(&header::UPGRADE);
-            tell(&CONNECTION);
-        }
-        if *request.method() == Method::POST {
-            tell(&CONTENT_TYPE);
-        }
-        tell(&EARLY_DATA);
-        tell(&IDEMPOTENCY_KEY);
-        facts
+        let mut fields = Fields::of(request);
+        let tell = |facts, (name, value): (&HeaderName, _)| fields.tell(facts, name.as_str(), value);
+        request.headers().iter().fold(Self::at_a_glance(request), tell)
     }
 
     /// What is known without a look at the headers: by method and extensions.
