@@ -8,6 +8,7 @@
 //! |---|---|
 //! | call a service once it is ready | [`EagerCall`], [`ServiceCall`] |
 //! | end a call when its time is up | [`Attempt`] |
+//! | bound how much load retries and hedges add | [`RetryBudget`] |
 //! | know that a request was certainly not processed | [`proof`], [`client`] |
 //! | send a request again | [`CopyRequest`], [`RequestFacts`], [`ReplayableBody`] |
 //! | keep the answer of last resort | [`KeepAnswer`] |
@@ -37,6 +38,7 @@ pub mod proof;
 mod answer;
 mod attempt;
 mod body;
+mod budget;
 mod client;
 mod copy;
 mod eager_call;
@@ -53,6 +55,7 @@ pub use body::{
     AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, Held, NotReplayable, ReadAhead, Replay,
     ReplayError, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
 };
+pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use client::{Client, ClientFuture, client};
 pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
 pub use eager_call::EagerCall;

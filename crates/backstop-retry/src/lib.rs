@@ -275,7 +275,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
-mod budget;
 mod config;
 mod future;
 mod handle;
@@ -296,10 +295,11 @@ mod telemetry;
 struct Readme;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, ResultClassify, name};
-pub use backstop_kit::{CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat};
+pub use backstop_kit::{
+    CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RetryBudget, RetryBudgetBuilder,
+};
 
 pub use backoff::{Backoff, BackoffFn};
-pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use config::{Budget, RetryBuilder, RetryConfig};
 pub use future::RetryFuture;
 pub use handle::RetryHandle;

@@ -161,6 +161,16 @@ impl<P> RetryBuilder<P> {
 
     /// Pays the retries from `budget`, which other layers may share: see [`RetryBudget`]. Unless set, the layer has one of
     /// its own, with the [defaults](RetryBudget::default).
+    ///
+    /// ```
+    /// use backstop_retry::{RetryBudget, RetryLayer};
+    ///
+    /// let budget = RetryBudget::builder().ratio(0.1).reserve_per_second(5).build()?;
+    /// let reads = RetryLayer::builder("reads").budget(budget.clone()).build()?;
+    /// let writes = RetryLayer::builder("writes").budget(budget).build()?;
+    /// # let _ = (reads, writes);
+    /// # Ok::<(), backstop_retry::ConfigError>(())
+    /// ```
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.config.budget = Budget::Shared(budget);
         self

@@ -25,6 +25,9 @@ const LARGEST: u32 = 1_000_000;
 
 /// How many retries the requests pay for: a share of them, and a few per second.
 ///
+/// For layers that send requests again: they [`deposit`](Self::deposit) for each request, and [`withdraw`](Self::withdraw)
+/// before each further attempt, be it a retry or a hedge.
+///
 /// # Why
 ///
 /// A number of attempts bounds what one request can cost, and says nothing of all of them together. While a dependency
@@ -40,7 +43,7 @@ const LARGEST: u32 = 1_000_000;
 /// In any time of *t* seconds at most *ratio · requests + reserve · t + burst* retries are made: the burst comes once, when
 /// failures begin. Each further budget adds a reserve and a burst of its own, each further process has at least one.
 /// 1,000 clients with a request per second each, a dependency that fails whatever it is asked for a minute, up to 3
-/// attempts, simulated by `tests/storm.rs`:
+/// attempts, simulated by `tests/it/storm.rs` of `backstop-retry`:
 ///
 /// | calls of the dependency | while it fails | in its worst second | once 10 s have passed, in a second |
 /// |---|---|---|---|
@@ -54,18 +57,17 @@ const LARGEST: u32 = 1_000_000;
 ///
 /// # Sharing
 ///
-/// A layer has a budget of its own unless it is given one. Clones are one and the same budget. Give it to several layers
-/// ([`RetryBuilder::budget`](crate::RetryBuilder::budget)) where they call the same dependency: it is the dependency that
-/// must bear the load.
+/// Clones are one and the same budget. Give it to several layers where they call the same dependency: it is the dependency
+/// that must bear the load.
 ///
 /// ```
-/// use backstop_retry::{RetryBudget, RetryLayer};
+/// use backstop_kit::RetryBudget;
 ///
-/// let budget = RetryBudget::builder().ratio(0.1).reserve_per_second(5).build()?;
-/// let reads = RetryLayer::builder("reads").budget(budget.clone()).build()?;
-/// let writes = RetryLayer::builder("writes").budget(budget).build()?;
-/// # let _ = (reads, writes);
-/// # Ok::<(), backstop_retry::ConfigError>(())
+/// let reads = RetryBudget::builder().ratio(0.1).reserve_per_second(5).burst(1).build()?;
+/// let writes = reads.clone();
+/// assert!(reads.withdraw());
+/// assert!(!writes.withdraw());
+/// # Ok::<(), backstop_core::ConfigError>(())
 /// ```
 ///
 /// # Exactly
@@ -92,7 +94,7 @@ impl RetryBudget {
     /// Builds a budget.
     ///
     /// ```
-    /// use backstop_retry::RetryBudget;
+    /// use backstop_kit::RetryBudget;
     ///
     /// let error = RetryBudget::builder().ratio(f64::NAN).build().unwrap_err();
     /// assert_eq!(error.to_string(), "ratio is NaN, allowed is: 0 to 10");
@@ -112,26 +114,30 @@ impl RetryBudget {
         self.account.available(self.account.age())
     }
 
-    /// A request pays its share.
+    /// A request pays its share. To be done once for each request that the layer could send again, when it is sent.
     #[inline]
-    pub(crate) fn deposit(&self) {
+    pub fn deposit(&self) {
         self.account.deposit();
     }
 
     /// Whether a request that is sent now can't pay for a retry with its own share. The clock is read only while a request
     /// before it found none left.
+    ///
+    /// For layers that then keep nothing of the request.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.account.is_empty() && (self.account.reserve == 0 || self.account.is_empty_at(self.account.age()))
     }
 
-    /// Takes a retry out, if there is a whole one.
-    pub(crate) fn withdraw(&self) -> bool {
+    /// Takes a retry out, if there is a whole one. If not, the request must not be sent again.
+    #[must_use]
+    pub fn withdraw(&self) -> bool {
         self.account.withdraw(self.account.age())
     }
 
-    /// Gives back a retry that couldn't be made.
-    pub(crate) fn give_back(&self) {
+    /// Gives back a retry that was [withdrawn](Self::withdraw) and couldn't be made. No other may be given back.
+    pub fn give_back(&self) {
         self.account.give_back();
     }
 }
