@@ -230,8 +230,9 @@
 //!
 //! | a call is dropped, unfinished | counts as |
 //! |---|---|
-//! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `Us`) | failure |
-//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `Caller`) | neutral |
+//! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `OurLimit`) | failure |
+//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `CallersLimit`) | neutral |
+//! | because another call for the same request was answered first, as a hedge is (`ended_by` says `Replaced`) | neutral |
 //! | after it panicked, whoever caught the panic | failure |
 //! | after its request body failed, or it waited for that most of the time | neutral |
 //! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |

@@ -2,7 +2,7 @@
 
 use std::{mem, num::NonZero, time::Duration};
 
-use backstop_core::{Blame, Outcome, SetBy, Verdict, scope};
+use backstop_core::{Blame, Outcome, Verdict, scope};
 use backstop_kit::Upload;
 
 use crate::{
@@ -231,8 +231,8 @@ impl TrackedCall {
 
     fn outcome_of_drop(&self, breaker: &Breaker) -> Outcome {
         let failed = match (self.running, scope::ended_by()) {
-            (true, _) | (false, Some(SetBy::Us)) => true,
-            (false, Some(_)) => false,
+            (true, _) => true,
+            (false, Some(ended_by)) => ended_by.is_failure(),
             (false, None) => breaker.group().is_failure_when_dropped(self.pending_since),
         };
         let outcome = match self.stage {

@@ -63,7 +63,7 @@ mod unread;
 
 thread_local! {
     static CURRENT: Current = const { Current::none() };
-    static ENDED_BY: Cell<Option<SetBy>> = const { Cell::new(None) };
+    static ENDED_BY: Cell<Option<EndedBy>> = const { Cell::new(None) };
 }
 
 /// The scope that this thread is in. Small, since every poll of every layer puts another one here and takes it out again.
@@ -428,12 +428,41 @@ impl<F: Future> Future for InScopeFuture<F> {
     }
 }
 
-/// Runs `drop_it`, which drops a future because a time limit passed, and lets whatever is dropped know whose limit it
-/// was: see [`ended_by`].
+/// Why a call was ended before it was over: what [`ended_by`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndedBy {
+    /// Our own limit passed.
+    OurLimit,
+    /// The caller's limit passed, and it was the shorter one.
+    CallersLimit,
+    /// Another call for the same request was answered first, as a hedge is.
+    Replaced,
+}
+
+impl EndedBy {
+    /// Whether the call counts as a failure of the service: only if our own limit ended it. Otherwise it is neutral.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::OurLimit)
+    }
+}
+
+/// A limit ended the call.
+impl From<SetBy> for EndedBy {
+    fn from(set_by: SetBy) -> Self {
+        match set_by {
+            SetBy::Us => Self::OurLimit,
+            SetBy::Caller => Self::CallersLimit,
+        }
+    }
+}
+
+/// Runs `drop_it`, which drops a call before it is over, and tells whatever is dropped why: see [`ended_by`].
 ///
-/// A timer that drops a call looks like any other cancellation from the inside, though it is proof of a call that hung.
-pub fn end<R>(set_by: SetBy, drop_it: impl FnOnce() -> R) -> R {
-    struct Restore(Option<SetBy>);
+/// Without it, a timer that drops a call looks like any other cancellation from the inside, though the call hung.
+pub fn end<R>(why: impl Into<EndedBy>, drop_it: impl FnOnce() -> R) -> R {
+    struct Restore(Option<EndedBy>);
 
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -441,13 +470,14 @@ pub fn end<R>(set_by: SetBy, drop_it: impl FnOnce() -> R) -> R {
         }
     }
 
-    let _restore = Restore(ENDED_BY.try_with(|ended_by| ended_by.replace(Some(set_by))).ok().flatten());
+    let why = Some(why.into());
+    let _restore = Restore(ENDED_BY.try_with(|ended_by| ended_by.replace(why)).ok().flatten());
     drop_it()
 }
 
-/// Asked in a `Drop`: whose time limit it is that drops this, if any.
+/// Asked in a `Drop`: why a layer ends this call. `None` if no layer does: the caller left, for example.
 #[must_use]
-pub fn ended_by() -> Option<SetBy> {
+pub fn ended_by() -> Option<EndedBy> {
     ENDED_BY.try_with(Cell::get).ok().flatten()
 }
 

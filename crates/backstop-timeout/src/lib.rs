@@ -57,9 +57,9 @@
 //! | the scope's deadline has passed before the call | isn't called | [`NotAsked`](Progress::NotAsked) | neutral, not processed |
 //! | it isn't ready within the limit | isn't called; the layer is ready, and refuses in `call` | [`NotReady`](Progress::NotReady), by [us](SetBy::Us) | failure, not processed |
 //! | it isn't ready by the caller's earlier deadline | the same | [`NotReady`](Progress::NotReady), by the [caller](SetBy::Caller) | neutral, not processed |
-//! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `Us` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
-//! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `Caller` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
-//! | our limit passes, and the call waited for the request's body for most of that time | its future is dropped, `ended_by` says `Us` | [`TooSlow`](backstop_kit::RequestFailure::TooSlow): a 408 | neutral |
+//! | our limit passes during the call | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says `OurLimit` | [`Called`](Progress::Called), by [us](SetBy::Us) | failure, possibly processed |
+//! | the caller's earlier deadline passes during the call | its future is dropped, `ended_by` says `CallersLimit` | [`Called`](Progress::Called), by the [caller](SetBy::Caller) | neutral |
+//! | our limit passes, and the call waited for the request's body for most of that time | its future is dropped, `ended_by` says `OurLimit` | [`TooSlow`](backstop_kit::RequestFailure::TooSlow): a 408 | neutral |
 //! | it fails in time because the request's body failed | | [`Broken`](backstop_kit::RequestFailure::Broken), a 400, or [`TooLarge`](backstop_kit::RequestFailure::TooLarge), a 413, instead of the error | neutral |
 //! | it answers or fails in time otherwise | | – | – |
 //!

@@ -12,7 +12,10 @@ use std::{
 use backstop_circuit_breaker::{
     CircuitBreakerBuilder, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, OnDrop, Rejection,
 };
-use backstop_core::{SetBy, scope};
+use backstop_core::{
+    SetBy,
+    scope::{self, EndedBy},
+};
 use http::{Request, Response};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -70,13 +73,15 @@ async fn a_hung_call_that_one_of_our_timers_ends_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_the_callers_own_deadline_ends_says_nothing() {
+async fn a_call_that_the_callers_own_deadline_ends_or_that_was_replaced_says_nothing() {
     for on_drop in [OnDrop::Ignore, OnDrop::Failure, OnDrop::FailureAfter(SECOND)] {
-        let layer = builder().on_drop(on_drop).build().unwrap();
-        let call = hung(&layer);
-        advance(WAIT).await;
-        scope::end(SetBy::Caller, || drop(call));
-        assert_eq!((layer.handle().state(), layer.handle().counts().failures), (Closed, 0));
+        for ended_by in [EndedBy::CallersLimit, EndedBy::Replaced] {
+            let layer = builder().on_drop(on_drop).build().unwrap();
+            let call = hung(&layer);
+            advance(WAIT).await;
+            scope::end(ended_by, || drop(call));
+            assert_eq!((layer.handle().state(), layer.handle().counts().failures), (Closed, 0));
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use std::{
 use backstop_circuit_breaker::{
     CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, OnDrop, Rejection, UntilBodyEnd, Wait, Window,
 };
-use backstop_core::{SetBy, Verdict, scope};
+use backstop_core::{
+    Verdict,
+    scope::{self, EndedBy},
+};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -51,9 +54,9 @@ enum Step {
     ReadyAtOnce(Ends),
     Start,
     Finish(usize, Ends),
-    Drop(usize, Option<SetBy>),
+    Drop(usize, Option<EndedBy>),
     Body(usize, BodyStep),
-    DropBody(usize, Option<SetBy>),
+    DropBody(usize, Option<EndedBy>),
     Pass(Duration),
     Isolate,
     Close,
@@ -70,8 +73,9 @@ fn ends() -> impl Strategy<Value = Ends> {
     ]
 }
 
-fn dropped_by() -> impl Strategy<Value = Option<SetBy>> {
-    prop_oneof![2 => Just(None), 1 => Just(Some(SetBy::Us)), 1 => Just(Some(SetBy::Caller))]
+fn dropped_by() -> impl Strategy<Value = Option<EndedBy>> {
+    prop_oneof![2 => Just(None), 1 => Just(Some(EndedBy::OurLimit)), 1 => Just(Some(EndedBy::CallersLimit)),
+        1 => Just(Some(EndedBy::Replaced))]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -193,10 +197,10 @@ fn counts(ends: Ends) -> Counts {
     }
 }
 
-fn drop_by<T>(by: Option<SetBy>, dropped: T) {
+fn drop_by<T>(by: Option<EndedBy>, dropped: T) {
     match by {
         None => drop(dropped),
-        Some(set_by) => scope::end(set_by, || drop(dropped)),
+        Some(ended_by) => scope::end(ended_by, || drop(dropped)),
     }
 }
 
@@ -284,7 +288,7 @@ async fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError
                 }
                 if matches!(body_step, BodyStep::Ends | BodyStep::Breaks) {
                     // Dropping it now counts nothing more.
-                    drop_by(Some(SetBy::Us), bodies.swap_remove(which));
+                    drop_by(Some(EndedBy::OurLimit), bodies.swap_remove(which));
                 }
             }
             Step::DropBody(which, by) if !bodies.is_empty() => {

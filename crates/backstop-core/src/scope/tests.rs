@@ -292,8 +292,8 @@ fn what_is_passed_on_was_reported_already() {
 }
 
 #[test]
-fn what_a_timer_drops_knows_whose_limit_it_was() {
-    struct Ask<'a>(&'a Cell<Option<SetBy>>);
+fn what_a_layer_drops_knows_why() {
+    struct Ask<'a>(&'a Cell<Option<EndedBy>>);
     impl Drop for Ask<'_> {
         fn drop(&mut self) {
             self.0.set(ended_by());
@@ -303,9 +303,11 @@ fn what_a_timer_drops_knows_whose_limit_it_was() {
     let seen = Cell::new(None);
     end(SetBy::Caller, || {
         end(SetBy::Us, || drop(Ask(&seen)));
-        assert_eq!(seen.get(), Some(SetBy::Us));
+        assert_eq!(seen.get(), Some(EndedBy::OurLimit));
         drop(Ask(&seen));
-        assert_eq!(seen.get(), Some(SetBy::Caller));
+        assert_eq!(seen.get(), Some(EndedBy::CallersLimit));
+        end(EndedBy::Replaced, || drop(Ask(&seen)));
+        assert_eq!(seen.get(), Some(EndedBy::Replaced));
     });
     drop(Ask(&seen));
     assert_eq!(seen.get(), None);

@@ -16,7 +16,10 @@ use crate::{
     },
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{Degradation, SetBy, name, scope};
+use backstop_core::{
+    Degradation, SetBy, name,
+    scope::{self, EndedBy},
+};
 use backstop_fallback::{Commit, FallbackChain, FallbackLayer, Provider};
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -28,7 +31,7 @@ use tower::{Layer, ServiceExt, limit::GlobalConcurrencyLimitLayer, service_fn};
 
 /// Notes, when it is dropped, whose time limit dropped it.
 #[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<Option<SetBy>>>>);
+struct Ends(Arc<Mutex<Vec<Option<EndedBy>>>>);
 
 struct Held(Ends);
 
@@ -44,7 +47,7 @@ impl Ends {
         pending().await
     }
 
-    fn seen(&self) -> Vec<Option<SetBy>> {
+    fn seen(&self) -> Vec<Option<EndedBy>> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -62,12 +65,12 @@ fn stack(ends: &Ends) -> impl tower::Service<Req, Response = Response, Error = B
 async fn calls_that_their_share_ends_are_dropped_by_us() {
     let ends = Ends::default();
     stack(&ends).oneshot(get()).await.unwrap();
-    assert_eq!(ends.seen(), [Some(SetBy::Us), Some(SetBy::Us)]);
+    assert_eq!(ends.seen(), [Some(EndedBy::OurLimit), Some(EndedBy::OurLimit)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_leaves_ends_what_is_running() {
-    for (patience, expected) in [(100, vec![None]), (500, vec![Some(SetBy::Us), None])] {
+    for (patience, expected) in [(100, vec![None]), (500, vec![Some(EndedBy::OurLimit), None])] {
         let ends = Ends::default();
         timeout(Duration::from_millis(patience), stack(&ends).oneshot(get())).await.unwrap_err();
         assert_eq!(ends.seen(), expected, "after {patience} ms");
@@ -82,7 +85,7 @@ async fn a_share_of_the_callers_shorter_time_is_the_callers() {
     let mut scope = Scope::narrowed(Deadline::after(Duration::from_millis(10), SetBy::Caller));
     let mut call = std::pin::pin!(stack(&ends).oneshot(get()));
     std::future::poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await.unwrap();
-    assert_eq!(ends.seen(), [Some(SetBy::Caller), Some(SetBy::Caller)]);
+    assert_eq!(ends.seen(), [Some(EndedBy::CallersLimit), Some(EndedBy::CallersLimit)]);
 }
 
 /// Counts what is alive.

@@ -14,7 +14,10 @@ use crate::{
     },
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{Degradation, Reason, Rejection, SetBy, name, scope};
+use backstop_core::{
+    Degradation, Reason, Rejection, name,
+    scope::{self, EndedBy},
+};
 use backstop_fallback::AllProvidersFailed;
 use backstop_fallback::{Commit, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use http::StatusCode;
@@ -155,7 +158,7 @@ async fn source_of(chain: &FallbackChain<Req, Response>) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_its_time_ends_is_dropped_by_us_and_one_that_the_caller_leaves_is_not() {
-    for (patience, expected) in [(1000, Some(SetBy::Us)), (10, None)] {
+    for (patience, expected) in [(1000, Some(EndedBy::OurLimit)), (10, None)] {
         let ends = Ends::default();
         let call = primary(COMPLETE, || scripted(&[Data("half"), Hang], &ends));
         _ = tokio::time::timeout(Duration::from_millis(patience), call).await;

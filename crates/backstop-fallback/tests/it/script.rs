@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{SetBy, scope};
+use backstop_core::scope::{self, EndedBy};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
@@ -29,7 +29,7 @@ pub(crate) enum Act {
 }
 
 /// Whose time limit dropped each of some bodies.
-pub(crate) type Ends = Arc<Mutex<Vec<Option<SetBy>>>>;
+pub(crate) type Ends = Arc<Mutex<Vec<Option<EndedBy>>>>;
 
 /// Plays its acts and then ends.
 pub(crate) struct Script {

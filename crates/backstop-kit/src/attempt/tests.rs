@@ -1,12 +1,12 @@
 use std::{cell::Cell, convert::Infallible, future::pending, rc::Rc, time::Duration};
 
-use backstop_core::{Deadline, Freshness, Limit, Reason, name};
+use backstop_core::{Deadline, Freshness, Limit, Reason, name, scope::EndedBy};
 use tokio::time::{advance, timeout};
 use tower::service_fn;
 
 use super::*;
 
-struct Asks(Rc<Cell<Option<SetBy>>>);
+struct Asks(Rc<Cell<Option<EndedBy>>>);
 
 impl Drop for Asks {
     fn drop(&mut self) {
@@ -57,8 +57,8 @@ async fn a_call_that_takes_too_long_is_ended_and_tells_how_far_it_came_and_whose
 
 #[tokio::test(start_paused = true)]
 async fn what_the_limit_drops_knows_of_it_and_what_the_caller_drops_does_not() {
-    for (patience, expected) in [(80, Some(SetBy::Us)), (20, None)] {
-        let seen = Rc::new(Cell::new(Some(SetBy::Caller)));
+    for (patience, expected) in [(80, Some(EndedBy::OurLimit)), (20, None)] {
+        let seen = Rc::new(Cell::new(Some(EndedBy::CallersLimit)));
         let asks = Asks(Rc::clone(&seen));
         let service = service_fn(|asks: Asks| async move {
             let _asks = asks;

@@ -13,7 +13,10 @@ use std::{
 
 use crate::support::{self, Chunks, Drips, Then, Upstream, get, ml, ms, response, with_header};
 use axum::body::Body;
-use backstop_core::{Deadline, Scope, SetBy, scope};
+use backstop_core::{
+    Deadline, Scope, SetBy,
+    scope::{self, EndedBy},
+};
 use backstop_retry::{Backoff, BackoffFn, RetryBuilder, RetryLayer};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -208,7 +211,7 @@ async fn a_wait_that_is_woken_too_late_ends_with_the_last_answer_and_no_further_
 
 #[tokio::test(start_paused = true)]
 async fn what_the_total_drops_knows_of_it() {
-    struct Asks(Arc<Mutex<Vec<Option<SetBy>>>>);
+    struct Asks(Arc<Mutex<Vec<Option<EndedBy>>>>);
     impl Drop for Asks {
         fn drop(&mut self) {
             self.0.lock().unwrap().push(scope::ended_by());
@@ -224,7 +227,7 @@ async fn what_the_total_drops_knows_of_it() {
         }
     });
     status(&builder().total(Duration::from_secs(3)).build().unwrap(), &upstream).await;
-    assert_eq!(*seen.lock().unwrap(), [None, Some(SetBy::Us)]);
+    assert_eq!(*seen.lock().unwrap(), [None, Some(EndedBy::OurLimit)]);
 }
 
 #[tokio::test(start_paused = true)]

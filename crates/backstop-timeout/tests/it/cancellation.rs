@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Deadline, Scope, SetBy, scope};
+use backstop_core::{
+    Deadline, Scope, SetBy,
+    scope::{self, EndedBy},
+};
 use backstop_timeout::TimeoutLayer;
 use http::{Request, Response};
 use tokio::time::advance;
@@ -22,7 +25,7 @@ fn layer() -> TimeoutLayer {
     TimeoutLayer::builder("upstream").limit(LIMIT).build().unwrap()
 }
 
-type Seen = Arc<Mutex<Vec<Option<SetBy>>>>;
+type Seen = Arc<Mutex<Vec<Option<EndedBy>>>>;
 
 /// Notes, when it is dropped, whose limit dropped it.
 struct Notes(Seen);
@@ -51,7 +54,7 @@ fn hung(
 async fn a_call_that_our_limit_ends_knows_that() {
     let seen = Seen::default();
     layer().layer(hung(&seen)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), [Some(SetBy::Us)]);
+    assert_eq!(*seen.lock().unwrap(), [Some(EndedBy::OurLimit)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -63,7 +66,7 @@ async fn a_call_that_the_callers_deadline_ends_knows_that() {
     advance(Duration::from_millis(11)).await;
     assert!(call.is_woken());
     assert!(assert_ready!(call.poll()).is_ok());
-    assert_eq!(*seen.lock().unwrap(), [Some(SetBy::Caller)]);
+    assert_eq!(*seen.lock().unwrap(), [Some(EndedBy::CallersLimit)]);
 }
 
 #[tokio::test(start_paused = true)]

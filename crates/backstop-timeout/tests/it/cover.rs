@@ -8,7 +8,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::body::Body;
 use backstop_core::{
     Deadline, ErrorRef, Outcome, Rejection, Scope, SetBy,
-    scope::{self, InScope},
+    scope::{self, EndedBy, InScope},
 };
 use backstop_timeout::{Cover, TimeoutLayer, UntilBodyEnd, UntilFirstFrame, UntilHeaders};
 use http::{Request, Response};
@@ -96,7 +96,7 @@ async fn until_the_first_frame_a_head_alone_is_no_answer() {
     assert_eq!(begun.elapsed(), LIMIT);
     assert_eq!(response.status(), 504);
     assert_eq!(response.extensions().get::<Rejection>().unwrap().detail::<Elapsed>(), Some(&ended(SetBy::Us)));
-    assert_eq!(drops.take(), [Some(SetBy::Us)], "who is dropped with the body knows why");
+    assert_eq!(drops.take(), [Some(EndedBy::OurLimit)], "who is dropped with the body knows why");
 
     // A frame that holds nothing is none.
     let response = ask(UntilFirstFrame, EARLY, &[Act::Data(""), Act::Hang], &drops).await;
@@ -136,7 +136,7 @@ async fn until_the_bodys_end_a_body_that_takes_too_long_ends_with_the_rejection(
     let rejection = rejection.unwrap();
     assert_eq!((rejection.by().as_str(), rejection.detail::<Elapsed>()), ("upstream", Some(&ended(SetBy::Us))));
     assert_eq!(rejection.outcome(), Outcome::failure().transient());
-    assert_eq!(drops.take(), [Some(SetBy::Us)]);
+    assert_eq!(drops.take(), [Some(EndedBy::OurLimit)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -162,7 +162,7 @@ async fn a_callers_earlier_deadline_ends_the_body_as_the_callers() {
     let rejection = rejection.unwrap();
     assert_eq!((begun.elapsed(), rejection.detail::<Elapsed>()), (EARLY, Some(&ended(SetBy::Caller))));
     assert_eq!(rejection.outcome(), Outcome::neutral());
-    assert_eq!(drops.take(), [Some(SetBy::Caller)]);
+    assert_eq!(drops.take(), [Some(EndedBy::CallersLimit)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +185,7 @@ async fn blamed(head: Duration, acts: &[Act], reads_at: &[Duration]) -> Elapsed 
     let error = body.frame().await.unwrap().unwrap_err();
     let rejection = Rejection::in_error(ErrorRef::new(&error)).unwrap();
     let Elapsed { set_by, .. } = rejection.detail().unwrap();
-    assert_eq!(drops.take(), [Some(*set_by)], "who is dropped with the body knows it, too");
+    assert_eq!(drops.take(), [Some(EndedBy::from(*set_by))], "who is dropped with the body knows it, too");
     rejection.detail::<Elapsed>().copied().unwrap()
 }
 

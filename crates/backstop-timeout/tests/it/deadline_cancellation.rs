@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{SetBy, scope};
+use backstop_core::scope::{self, EndedBy};
 use backstop_timeout::DeadlineLayer;
 use http::{Request, Response, Version};
 use tokio::time::advance;
@@ -22,7 +22,7 @@ fn layer() -> DeadlineLayer {
     DeadlineLayer::builder("edge").limit(LIMIT).build().unwrap()
 }
 
-type Seen = Arc<Mutex<Vec<Option<SetBy>>>>;
+type Seen = Arc<Mutex<Vec<Option<EndedBy>>>>;
 
 /// Notes, when it is dropped, whose limit dropped it.
 struct Notes(Seen);
@@ -47,7 +47,7 @@ fn hung(
     })
 }
 
-fn taken(seen: &Seen) -> Vec<Option<SetBy>> {
+fn taken(seen: &Seen) -> Vec<Option<EndedBy>> {
     std::mem::take(&mut *seen.lock().unwrap())
 }
 
@@ -60,10 +60,10 @@ fn grpc(timeout: &str) -> Request<()> {
 async fn what_the_deadline_drops_knows_whose_it_was() {
     let seen = Seen::default();
     layer().layer(hung(&seen)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(taken(&seen), [Some(SetBy::Us)]);
+    assert_eq!(taken(&seen), [Some(EndedBy::OurLimit)]);
     for timeout in ["1n", "99m"] {
         layer().layer(hung(&seen)).oneshot(grpc(timeout)).await.unwrap();
-        assert_eq!(taken(&seen), [Some(SetBy::Caller)], "{timeout}");
+        assert_eq!(taken(&seen), [Some(EndedBy::CallersLimit)], "{timeout}");
     }
 }
 

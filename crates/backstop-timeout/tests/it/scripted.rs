@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{SetBy, scope};
+use backstop_core::scope::{self, EndedBy};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
@@ -35,10 +35,10 @@ pub(crate) struct Scripted {
 
 /// Whose limit it was, of each body that was dropped before its end.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Drops(Arc<Mutex<Vec<Option<SetBy>>>>);
+pub(crate) struct Drops(Arc<Mutex<Vec<Option<EndedBy>>>>);
 
 impl Drops {
-    pub(crate) fn take(&self) -> Vec<Option<SetBy>> {
+    pub(crate) fn take(&self) -> Vec<Option<EndedBy>> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use backstop_circuit_breaker::{CircuitState, OnDrop, Wait, Window};
-use backstop_core::{SetBy, Verdict};
+use backstop_core::{Verdict, scope::EndedBy};
 
 use CircuitState::{Closed, HalfOpen, Isolated, Open};
 
@@ -217,9 +217,9 @@ impl Model {
         call.slow.unwrap_or_else(|| self.pending_for(call).is_some_and(|time| time >= threshold))
     }
 
-    pub(crate) fn dropped(&mut self, call: &mut Call, ended_by: Option<SetBy>) {
+    pub(crate) fn dropped(&mut self, call: &mut Call, ended_by: Option<EndedBy>) {
         let failed = match (ended_by, self.settings.on_drop) {
-            (Some(set_by), _) => set_by == SetBy::Us,
+            (Some(ended_by), _) => ended_by == EndedBy::OurLimit,
             (None, OnDrop::FailureAfter(limit)) => self.pending_for(call).is_some_and(|time| time >= limit),
             (None, on_drop) => on_drop == OnDrop::Failure,
         };
