@@ -1,8 +1,9 @@
 //! The toolbox for writing layers like Backstop's.
 //!
 //! You need this crate to write a layer of your own, or a body that Backstop can [replay](ReplayableBody) or
-//! [wrap](WrapBody). It is 0.x on purpose, and changes more often than [`backstop_core`], the vocabulary that it is built
-//! on. To use the layers, the crate `backstop` re-exports all that is needed.
+//! [wrap](WrapBody). [Writing a layer](writing_a_layer) walks through an example. The crate is 0.x on purpose, and changes
+//! more often than [`backstop_core`], the vocabulary that it is built on. To use the layers, the crate `backstop` re-exports
+//! all that is needed.
 //!
 //! | to | use |
 //! |---|---|
@@ -34,6 +35,8 @@
 
 pub mod caching;
 pub mod proof;
+#[doc = include_str!("writing_a_layer.md")]
+pub mod writing_a_layer {}
 
 mod answer;
 mod attempt;
