@@ -1,4 +1,5 @@
 //! The last changes of state of all layers, in order.
+#![expect(clippy::disallowed_types, reason = "operators read the time of day")]
 
 use std::{
     collections::VecDeque,
