@@ -128,7 +128,7 @@ impl<Req, Res, J, R, K, A> FallbackBuilder<Req, Res, Strategies<J, R, K, A>> {
         self.map(|protocol| protocol.with_reject(reject))
     }
 
-    /// Copies requests by `copy`: an [`HttpCopy`] with another limit, or a strategy of your own.
+    /// Copies requests by `copy`: an [`HttpCopy`](backstop_kit::HttpCopy) with another limit, or a strategy of your own.
     pub fn copy_requests<K2>(self, copy: K2) -> FallbackBuilder<Req, Res, Strategies<J, R, K2, A>> {
         self.map(|protocol| protocol.with_copy(copy))
     }

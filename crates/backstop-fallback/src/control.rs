@@ -6,7 +6,7 @@ use backstop_core::Name;
 
 use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes};
 
-/// A provider that some requests go to first: see [`FallbackHandle::force`].
+/// A provider that some requests go to first: see [`FallbackHandle::force`](crate::FallbackHandle::force).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Forcing {

@@ -6,7 +6,7 @@ use backstop_core::{Freshness, Name};
 
 use crate::ProviderFailure;
 
-/// What [`FallbackChain::execute`] found.
+/// What [`FallbackChain::execute`](crate::FallbackChain::execute) found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackResult<T> {
