@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, task::Context};
 
-use backstop_core::{Classify, ErrorRef, Outcome, Verdict, grpc, judge_error};
+use backstop_core::{Classify, ErrorRef, Outcome, Reason, Verdict, grpc, judge_error};
 use backstop_kit::{BodyAction, BodyGuard, BodyStep, WrapBody};
 use http::HeaderMap;
 
@@ -78,6 +78,12 @@ where
 {
     match grpc::trailers_only(trailers.clone()) {
         None => (Outcome::failure(), Failure::NoStatus),
-        Some(answer) => (classify.classify(Ok(&answer)), Failure::Trailers(classify.reason(Ok(&answer)))),
+        Some(answer) => {
+            let outcome = classify.classify(Ok(&answer));
+            // A reason is asked for only where something failed.
+            let failed = outcome.verdict == Verdict::Failure;
+            let reason = if failed { classify.reason(Ok(&answer)) } else { Reason::ERROR };
+            (outcome, Failure::Trailers(reason))
+        }
     }
 }

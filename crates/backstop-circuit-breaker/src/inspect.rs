@@ -11,7 +11,6 @@ use crate::{
     state::{Trip, WindowSize},
 };
 
-const KIND: &str = "circuit-breaker";
 const OPERATIONS: &[&str] = &["isolate", "close", "reset"];
 
 impl Inspect for CircuitBreakerHandle {
@@ -20,7 +19,7 @@ impl Inspect for CircuitBreakerHandle {
     }
 
     fn kind(&self) -> &'static str {
-        KIND
+        kind(self.group())
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
@@ -64,7 +63,7 @@ impl<K: Send + Sync, C: Send + Sync, J: Send + Sync> Inspect for KeyedCircuitBre
     }
 
     fn kind(&self) -> &'static str {
-        "keyed-circuit-breaker"
+        kind(self.group())
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
@@ -78,6 +77,10 @@ impl<K: Send + Sync, C: Send + Sync, J: Send + Sync> Inspect for KeyedCircuitBre
     fn report_to(&self, log: &EventLog) {
         self.group().report_to(log);
     }
+}
+
+const fn kind(group: &CircuitGroup) -> &'static str {
+    if group.is_keyed() { "keyed-circuit-breaker" } else { "circuit-breaker" }
 }
 
 fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
@@ -106,14 +109,14 @@ fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
 
 /// Records a transition.
 #[cold]
-pub(crate) fn report(log: &EventLog, name: &Name, transition: &Transition) {
+pub(crate) fn report(log: &EventLog, group: &CircuitGroup, transition: &Transition) {
     let fields = vec![
         ("from", transition.from.as_str().into()),
         ("to", transition.to.as_str().into()),
         ("reason", transition.reason.as_str().into()),
         ("generation", transition.generation.into()),
     ];
-    log.push(name.clone(), KIND, fields);
+    log.push(group.name().clone(), kind(group), fields);
 }
 
 #[cfg(all(test, not(backstop_loom)))]

@@ -101,7 +101,7 @@ impl Observer for Telemetry {
         log(self.group.name(), transition, error);
         metrics::entered(self.group.name(), transition.to);
         if let Some(log) = self.group.event_log() {
-            inspect::report(log, self.group.name(), transition);
+            inspect::report(log, &self.group, transition);
         }
         self.show_state(circuit);
         circuit.listeners().wake(transition, circuit);

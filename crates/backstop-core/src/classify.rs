@@ -18,7 +18,7 @@ pub trait Classify<Res> {
     /// What this result counts as.
     fn classify(&self, result: Result<&Res, ErrorRef<'_>>) -> Outcome;
 
-    /// In a word, why this result isn't an answer; asked only of results that aren't.
+    /// Why this result isn't an answer. Called only for results that aren't.
     fn reason(&self, result: Result<&Res, ErrorRef<'_>>) -> Reason {
         result.err().and_then(Rejection::in_error).map_or(Reason::ERROR, Rejection::reason)
     }

@@ -32,7 +32,7 @@ pub struct ErrorRef<'a> {
     error: Option<&'a (dyn Error + 'static)>,
 }
 
-/// Makes `E` known to every [`ErrorRef`] of this process: its causes are followed wherever it comes out of a service.
+/// Registers `E` for the whole process, so that every [`ErrorRef`] follows its causes.
 ///
 /// For the error types of layers, which call this when they are built. For a type of your own there is
 /// [`HttpClassify::see_through`](crate::HttpClassify::see_through).

@@ -65,42 +65,42 @@ impl HttpClassify {
         Self { statuses: Vec::new(), codes: Vec::new(), views: Views::new() }
     }
 
-    /// Takes `status` for worth repeating, whatever else it counts as.
+    /// Treats `status` as worth retrying.
     #[must_use]
     pub fn transient(mut self, status: StatusCode) -> Self {
         self.statuses.push((status, Override::Transient));
         self
     }
 
-    /// Takes `status` for not worth repeating, whatever else it counts as.
+    /// Treats `status` as not worth retrying.
     #[must_use]
     pub fn lasting(mut self, status: StatusCode) -> Self {
         self.statuses.push((status, Override::Lasting));
         self
     }
 
-    /// Takes `status` for no answer: a fallback goes on to the next provider. It says nothing of the service's health.
+    /// Treats `status` as no answer, so a fallback tries the next provider. It says nothing of the service's health.
     #[must_use]
     pub fn unanswered(mut self, status: StatusCode) -> Self {
         self.statuses.push((status, Override::Unanswered));
         self
     }
 
-    /// Takes a gRPC status for worth repeating, whatever else it counts as.
+    /// Treats a gRPC status as worth retrying.
     #[must_use]
     pub fn transient_code(mut self, code: GrpcCode) -> Self {
         self.codes.push((code, Override::Transient));
         self
     }
 
-    /// Takes a gRPC status for not worth repeating, whatever else it counts as.
+    /// Treats a gRPC status as not worth retrying.
     #[must_use]
     pub fn lasting_code(mut self, code: GrpcCode) -> Self {
         self.codes.push((code, Override::Lasting));
         self
     }
 
-    /// Takes a gRPC status for no answer: a fallback goes on to the next provider.
+    /// Treats a gRPC status as no answer, so a fallback tries the next provider.
     #[must_use]
     pub fn unanswered_code(mut self, code: GrpcCode) -> Self {
         self.codes.push((code, Override::Unanswered));
@@ -122,7 +122,7 @@ impl HttpClassify {
         if plain && self.statuses.is_empty() {
             return Outcome::success();
         }
-        if let Some(rejection) = response.extensions().get::<Rejection>() {
+        if let Some(rejection) = Rejection::in_response(response) {
             return rejection.outcome();
         }
         match code {
@@ -168,7 +168,7 @@ impl<B> Classify<http::Response<B>> for HttpClassify {
     fn reason(&self, result: Result<&http::Response<B>, ErrorRef<'_>>) -> Reason {
         match result {
             Ok(response) => {
-                if let Some(rejection) = response.extensions().get::<Rejection>() {
+                if let Some(rejection) = Rejection::in_response(response) {
                     return rejection.reason();
                 }
                 grpc::status_in_headers(response.headers())

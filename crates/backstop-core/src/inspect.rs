@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use crate::{ConfigError, Name};
+use crate::{ConfigError, Name, Reason};
 
 mod event_log;
 
@@ -39,7 +39,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// Shows what a layer is, and what it does just now: every handle of a layer implements it.
+/// Describes a layer and its current state. Every layer handle implements it.
 ///
 /// An inventory lists trait objects of it. Reading takes no lock that a call waits for.
 ///
@@ -98,12 +98,12 @@ pub trait Inspect: Send + Sync {
     /// Does what an operator asks for.
     ///
     /// # Errors
-    /// For what is none of its [`operations`](Self::operations).
+    /// If `operation` isn't one of its [`operations`](Self::operations).
     fn operate(&self, operation: &str) -> Result<(), ConfigError> {
         Err(ConfigError::new("operation", operation.to_owned(), "one of the operations that it lists"))
     }
 
-    /// Records its changes of state in `log` from now on. A second log replaces none: the first one stays.
+    /// Records its changes of state in `log` from now on. Only the first log is used; later calls have no effect.
     fn report_to(&self, _log: &EventLog) {}
 }
 
@@ -184,6 +184,24 @@ impl From<String> for Value {
 impl From<&Name> for Value {
     fn from(value: &Name) -> Self {
         Self::Text(value.as_str().to_owned().into())
+    }
+}
+
+impl From<Name> for Value {
+    fn from(value: Name) -> Self {
+        Self::from(&value)
+    }
+}
+
+impl From<Reason> for Value {
+    fn from(value: Reason) -> Self {
+        value.as_str().into()
+    }
+}
+
+impl From<Level> for Value {
+    fn from(value: Level) -> Self {
+        value.as_str().into()
     }
 }
 

@@ -15,11 +15,11 @@
 //! | [`Scope`] | deadline and degradations of the request being served | the edge, every attempt | everything further in |
 //! | [`Inspect`] | what a layer is, and what it does just now | every layer's handle | inventories, operators |
 //!
-//! All of it is open: a layer of your own brings its own reasons and rejections, and nothing here has to change.
+//! Everything here is open: your layer can define its own reasons and rejections without changing this crate.
 //!
 //! # Example
 //!
-//! What a layer or a handler of your own reports, all others understand:
+//! Other layers understand what your layer or handler reports:
 //!
 //! ```
 //! use backstop_core::{Classify, Degradation, Freshness, HttpClassify, Scope, Verdict, name, scope};
@@ -48,7 +48,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | `axum_core::Error` is seen through |
-//! | `hyper-util` | the errors of hyper, of hyper-util's client and of h2 prove what they can |
+//! | `hyper-util` | errors of hyper, hyper-util's client and h2 can prove that a request was not processed |
 //! | `tonic` | a `tonic::Status` that came as an error is judged by its code |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
 

@@ -20,10 +20,10 @@ pub struct Outcome {
     pub transient: bool,
     /// Whether the request was certainly not processed, so that repeating it is safe whatever its method.
     ///
-    /// In what a classifier says, it is your own word, and believed. [`HttpClassify`](crate::HttpClassify) never says it:
+    /// A classifier that sets this is believed. [`HttpClassify`](crate::HttpClassify) never says it:
     /// results prove nothing, and layers get proof in another way.
     pub unprocessed: bool,
-    /// What the server said of when to come again.
+    /// When the server asked to be called again.
     pub pushback: Option<Pushback>,
     /// Whether it is the caller who is to blame.
     pub blame: Option<Blame>,
@@ -43,7 +43,7 @@ pub enum Verdict {
     Failure,
 }
 
-/// What a server said of when to come again.
+/// When a server asks to be called again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Pushback {
@@ -74,7 +74,7 @@ impl Outcome {
         Self::new(Verdict::Success)
     }
 
-    /// Nothing is learnt of the service's health.
+    /// The result says nothing about the service's health.
     #[must_use]
     pub const fn neutral() -> Self {
         Self::new(Verdict::Neutral)
@@ -113,14 +113,14 @@ impl Outcome {
         self
     }
 
-    /// The request was certainly not processed, if that is so, or if that was said already.
+    /// Marks the outcome as unprocessed if `is_unprocessed` is true; never clears the mark.
     #[must_use]
     pub const fn or_unprocessed(mut self, is_unprocessed: bool) -> Self {
         self.unprocessed |= is_unprocessed;
         self
     }
 
-    /// With the server's own word on when to come again.
+    /// Sets when the server asked to be called again.
     #[must_use]
     pub const fn pushback(mut self, pushback: Option<Pushback>) -> Self {
         self.pushback = pushback;

@@ -31,15 +31,15 @@ impl Reason {
     pub const BULKHEAD_FULL: Self = Self::new("bulkhead-full");
     /// A time limit or a deadline passed.
     pub const TIMEOUT: Self = Self::new("timeout");
-    /// It failed with an error that has no better word.
+    /// It failed with an error that no other reason describes.
     pub const ERROR: Self = Self::new("error");
-    /// Its answer began well, then its body broke off or was too long.
+    /// The response head was good, but the body broke off or was too long.
     pub const BODY: Self = Self::new("body");
-    /// An operator had another provider tried instead.
+    /// An operator forced another provider to be tried first.
     pub const FORCED: Self = Self::new("forced");
     /// It is a chain, and none of its own providers had an answer.
     pub const ALL_PROVIDERS_FAILED: Self = Self::new("all-providers-failed");
-    /// It wasn't asked: it isn't meant for a request that may already have been processed, or for what the primary failed of.
+    /// It wasn't asked, because it doesn't accept requests that may already have been processed, or doesn't handle this kind of failure.
     pub const NOT_ELIGIBLE: Self = Self::new("not-eligible");
     /// The request could not be sent again.
     pub const NOT_REPLAYABLE: Self = Self::new("not-replayable");
@@ -54,7 +54,7 @@ impl Reason {
     /// A reason of your own: 1 to 64 lower-case letters, digits and hyphens, beginning with a letter.
     ///
     /// # Panics
-    /// If `token` is anything else. In a constant that is an error of the compiler.
+    /// If `token` is anything else. In a constant this is a compile error.
     #[must_use]
     pub const fn new(token: &'static str) -> Self {
         let bytes = token.as_bytes();

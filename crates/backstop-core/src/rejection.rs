@@ -13,7 +13,7 @@ use crate::{
 ///
 /// It travels as an extension of the response that was made from it, or as (the source of) an error, and tells the layers
 /// further out what really happened. All of it is data that the rejecting layer sets: its reason, what it counts as, and
-/// with which status it is answered. What else the layer has to say is a typed [detail](RejectionDetail).
+/// with which status it is answered. Anything else goes into a typed [detail](RejectionDetail).
 ///
 /// ```
 /// use std::fmt;
@@ -64,19 +64,22 @@ impl Detail {
     }
 }
 
-/// What a layer has to say of its [`Rejection`] beside the reason, in a type of its own.
+/// Layer-specific data attached to a [`Rejection`].
 pub trait RejectionDetail: Any + fmt::Debug + Send + Sync {
     /// Writes what happened, as the text of the rejection by the layer `by`.
     ///
     /// # Errors
-    /// Where writing fails.
+    /// If writing to `f` fails.
     fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
 impl Rejection {
     /// A rejection by the layer `by` that counts as `outcome`. It is answered with 503 and gRPC's `UNAVAILABLE`.
+    ///
+    /// `outcome` can't say that the request was not processed: see [`outcome`](Self::outcome).
     #[must_use]
-    pub const fn new(by: Name, reason: Reason, outcome: Outcome) -> Self {
+    pub const fn new(by: Name, reason: Reason, mut outcome: Outcome) -> Self {
+        outcome.unprocessed = false;
         Self {
             by,
             reason,
@@ -94,7 +97,7 @@ impl Rejection {
         Self::new(by, reason, Outcome::refusal())
     }
 
-    /// Sets the time after which another try makes sense.
+    /// Sets how long a caller should wait before retrying.
     #[must_use]
     pub const fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.retry_after = wait;
@@ -123,13 +126,13 @@ impl Rejection {
         self
     }
 
-    /// The rejection that an error is, or that caused it.
+    /// Finds a rejection in `error` or its causes.
     #[must_use]
     pub fn in_error<'a>(error: ErrorRef<'a>) -> Option<&'a Self> {
         error.find()
     }
 
-    /// The rejection that a response was made from: its extension, unless the response was turned into a good one since.
+    /// The rejection that a response was made from: its extension, unless the response has since been turned into a successful one.
     #[must_use]
     pub fn in_response<B>(response: &http::Response<B>) -> Option<&Self> {
         // Most responses have no extensions, and then this costs nothing.
@@ -145,7 +148,7 @@ impl Rejection {
         &self.by
     }
 
-    /// Why it did.
+    /// The reason for the rejection.
     #[must_use]
     pub const fn reason(&self) -> Reason {
         self.reason
@@ -157,10 +160,13 @@ impl Rejection {
     /// something that did more than the call that was rejected.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        self.outcome.pushback(self.retry_after.map(Pushback::After))
+        match self.retry_after {
+            Some(wait) => self.outcome.pushback(Some(Pushback::After(wait))),
+            None => self.outcome,
+        }
     }
 
-    /// The time after which another try makes sense, where it is known.
+    /// How long a caller should wait before retrying, if known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -220,3 +226,26 @@ impl PartialEq for Rejection {
 }
 
 impl Eq for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name;
+
+    #[test]
+    fn no_rejection_says_that_a_request_was_not_processed() {
+        let outcome = Outcome::neutral().unprocessed().transient();
+        let rejection = Rejection::new(name!("quota"), Reason::ERROR, outcome);
+        assert_eq!(rejection.outcome(), Outcome::neutral().transient());
+    }
+
+    #[test]
+    fn a_wait_replaces_what_the_outcome_says_of_when_to_retry_and_none_leaves_it() {
+        let stop = Outcome::failure().pushback(Some(Pushback::Stop));
+        let rejection = Rejection::new(name!("quota"), Reason::ERROR, stop);
+        assert_eq!(rejection.outcome(), stop);
+        let wait = Duration::from_secs(1);
+        let rejection = rejection.with_retry_after(Some(wait));
+        assert_eq!(rejection.outcome().pushback, Some(Pushback::After(wait)));
+    }
+}

@@ -35,7 +35,7 @@ pin_project! {
     }
 }
 
-/// A call whose progress can be told.
+/// A call that reports its progress.
 pub trait Call: Future {
     /// How far it has come.
     fn progress(&self) -> Progress {
@@ -46,10 +46,10 @@ pub trait Call: Future {
     fn prove_not_called(&self) {}
 }
 
-/// Calls that were erased run from the start.
+/// A boxed call counts as called from the start.
 impl<T> Call for Pin<Box<dyn Future<Output = T> + Send>> {}
 
-/// An attempt's time was up.
+/// An attempt timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Elapsed {
@@ -193,7 +193,7 @@ impl<F: Call> Attempt<F> {
         Elapsed { set_by, progress }
     }
 
-    /// When its time is up, which begins now if it hasn't begun.
+    /// The attempt's deadline. Starts its limit if it hasn't started.
     #[must_use]
     pub fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {
         self.project().scope.begin()
@@ -238,7 +238,6 @@ impl<F> fmt::Debug for Attempt<F> {
 ///
 /// # Panics
 /// Always.
-#[doc(hidden)]
 #[cold]
 #[track_caller]
 #[expect(clippy::panic, reason = "whoever polls a future again has a bug that must show")]

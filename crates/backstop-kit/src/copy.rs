@@ -38,7 +38,7 @@ pub trait CopyRequest<Req> {
     /// What must be known of a request before it is given away.
     fn facts(&self, request: &Req) -> RequestFacts;
 
-    /// As much of that as is known at one look, without going through the request: where nothing will be repeated, nobody
+    /// The facts that are known without reading the headers: where nothing will be repeated, nobody
     /// needs to know more.
     fn glance(&self, request: &Req) -> RequestFacts {
         self.facts(request)

@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::RequestFacts;
 
-/// Says what a result counts as: by what the types tell of themselves, and else by a classifier.
+/// Says what a result counts as: from the types where they say so, otherwise by a classifier.
 ///
 /// The one judge of a layer. [`HttpJudge`] knows HTTP's answers, [`PlainJudge`] knows nothing of an answer's type.
 #[diagnostic::on_unimplemented(
@@ -22,10 +22,10 @@ pub trait Judge<Res> {
     /// The answer is the same afterwards. It is mutable so that a judge can show it to its classifier in another form.
     fn outcome(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Outcome;
 
-    /// In a word, why this result isn't an answer; asked only of results that aren't.
+    /// Why this result isn't an answer. Called only for results that aren't.
     fn reason(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Reason;
 
-    /// Whether such an answer means nothing to a caller who didn't ask for it, in types that tell.
+    /// Whether this answer only makes sense if the caller asked for it.
     ///
     /// HTTP's 1xx, 206 and 304 are answers to an upgrade, a range and a condition. Copies for providers
     /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
@@ -101,7 +101,7 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
     }
 }
 
-/// As [`HttpJudge`], of an answer that is only lent.
+/// Like [`HttpJudge`], for a borrowed response.
 #[inline]
 pub fn judge_response<B: Default, C: Classify<Response<B>> + ?Sized>(
     is_grpc: bool,

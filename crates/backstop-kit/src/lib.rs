@@ -27,7 +27,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | `axum::body::Body` can be wrapped and replayed |
-//! | `hyper-util` | behind [`client`], the errors of hyper, of hyper-util's client and of h2 prove what they can; copies leave hyper's upgrade handle out |
+//! | `hyper-util` | behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
 

@@ -29,7 +29,7 @@ use crate::{
     note = "or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`"
 )]
 pub trait Reject<Req, Res, E> {
-    /// What must be known of the request, which is gone when the rejection is made.
+    /// What the rejection needs to know about the request, which has been consumed by then.
     type Context;
 
     /// Takes the context from a request.
@@ -51,7 +51,7 @@ pub trait Reject<Req, Res, E> {
         classify.classify(Ok(answer))
     }
 
-    /// In a word, why such an answer isn't one.
+    /// Why this response isn't an answer.
     fn reason<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Reason {
         classify.reason(Ok(answer))
     }
@@ -70,7 +70,7 @@ pub trait Reject<Req, Res, E> {
 /// | request | status | headers |
 /// |---|---|---|
 /// | HTTP | [the rejection's](Rejection::status): 503; 504 for a deadline; 400, 413 or 408 for a request body that broke off, was too large or too slow | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
-/// | gRPC | 200, `grpc-status` [the rejection's](Rejection::code): 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; with 14 `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1 |
+/// | gRPC | 200, `grpc-status` [the rejection's](Rejection::code): 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; with 14, or where a wait is known, `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1 |
 ///
 /// The response carries the [`Rejection`] as an extension.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,8 +160,8 @@ fn write_grpc(protocol: WireProtocol, rejection: &Rejection, headers: &mut http:
     if let Ok(message) = HeaderValue::try_from(percent_encoded(&rejection.to_string())) {
         headers.insert(GRPC_MESSAGE, message);
     }
-    // A pushback says when to try again what was unavailable.
-    if rejection.code() == GrpcCode::UNAVAILABLE {
+    // What is unavailable may be tried again, and so may what says when.
+    if rejection.code() == GrpcCode::UNAVAILABLE || rejection.retry_after().is_some() {
         let millis = match rejection.retry_after() {
             Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
             _ => -1,

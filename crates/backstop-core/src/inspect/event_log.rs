@@ -13,7 +13,7 @@ use crate::Name;
 
 /// The last changes of state of the layers that [report](super::Inspect::report_to) to it, numbered without gaps.
 ///
-/// It holds as many as it was made for, and forgets the oldest. A reader that falls behind sees the gap in
+/// It holds up to `capacity` events and drops the oldest. A reader that falls behind sees the gap in
 /// [`seq`](Event::seq). Clones share one log.
 ///
 /// ```

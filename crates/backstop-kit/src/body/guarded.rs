@@ -35,10 +35,11 @@ pub enum BodyStep<'a, E> {
 
 /// What a guard does after a step.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum BodyAction<E> {
     /// Follows the body further.
     Continue,
-    /// Lets the body go on alone. The guard is dropped.
+    /// Stops following the body and drops the guard.
     Finish,
     /// Breaks the body off because a limit has passed. The body is dropped, then the guard; the reader gets the error.
     Abort(SetBy, E),
@@ -61,8 +62,7 @@ pin_project! {
     /// ```
     /// use std::{convert::Infallible, sync::mpsc, task::Context};
     ///
-    /// use backstop_kit::{BodyAction, BodyStep};
-    /// use crate::{BodyGuard, GuardedBody};
+    /// use backstop_kit::{BodyAction, BodyGuard, BodyStep, GuardedBody};
     /// use bytes::Bytes;
     /// use http_body::Body;
     /// use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
