@@ -5,12 +5,13 @@
 use backstop::{CircuitBreakerLayer, DeadlineLayer, name};
 use backstop_tests::grpc::{GrpcServer, Scripted};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tonic::{Status, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_web::GrpcWebLayer;
+use tower::ServiceBuilder;
 
 /// A gRPC-Web server over HTTP/1.1 that has these layers under tonic-web's.
 macro_rules! serve {
@@ -25,14 +26,11 @@ macro_rules! serve {
 }
 
 /// `Check` of the whole server, as a browser asks it.
-async fn check(server: &GrpcServer, timeout: Option<&str>) -> Response<Bytes> {
+async fn check(server: &GrpcServer) -> Response<Bytes> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let mut request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", server.address()))
+    let request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", server.address()))
         .header(CONTENT_TYPE, "application/grpc-web+proto")
         .header("x-grpc-web", "1");
-    if let Some(timeout) = timeout {
-        request = request.header("grpc-timeout", timeout);
-    }
     // An empty message: its flag and its length.
     let answer = client.request(request.body(Full::from(&[0; 5][..])).unwrap()).await.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_11);
@@ -50,14 +48,14 @@ fn grpc_status(answer: &Response<Bytes>) -> &str {
 async fn an_open_circuit_is_unavailable_over_http_1_1_too() {
     let health = Scripted::new().await;
     let server = serve!(health, CircuitBreakerLayer::builder("health").consecutive_failures(2).build().unwrap());
-    let well = check(&server, None).await;
+    let well = check(&server).await;
     assert_eq!(grpc_status(&well), "none in the head");
     assert!(String::from_utf8_lossy(well.body()).contains("grpc-status:0"), "{:?}", well.body());
     health.refuse(2, &Status::unavailable("down for repairs"));
     for _ in 0..2 {
-        assert_eq!(grpc_status(&check(&server, None).await), "14");
+        assert_eq!(grpc_status(&check(&server).await), "14");
     }
-    let refused = check(&server, None).await;
+    let refused = check(&server).await;
     assert_eq!(grpc_status(&refused), "14");
     assert_eq!(refused.headers()["grpc-message"], "circuit health is open");
     assert_eq!(health.asked().len(), 3);
@@ -66,9 +64,15 @@ async fn an_open_circuit_is_unavailable_over_http_1_1_too() {
 #[tokio::test]
 async fn a_callers_grpc_timeout_counts_over_http_1_1_too() {
     let health = Scripted::new().await;
-    let server = serve!(health, DeadlineLayer::new(name!("edge")));
+    // Set under tonic's server, which would end the call itself by this field.
+    let timeout = |mut request: Request<tonic::body::Body>| {
+        request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("50m"));
+        request
+    };
+    let layers = ServiceBuilder::new().map_request(timeout).layer(DeadlineLayer::new(name!("edge"))).into_inner();
+    let server = serve!(health, layers);
     health.hang();
-    assert_eq!(grpc_status(&check(&server, Some("50m")).await), "4");
+    assert_eq!(grpc_status(&check(&server).await), "4");
 }
 
 #[tokio::test]
@@ -82,6 +86,6 @@ async fn outside_tonic_webs_layer_a_refusal_is_grpc_webs_own() {
         server.add_service(service).serve_with_incoming(incoming)
     })
     .await;
-    assert_eq!(grpc_status(&check(&server, None).await), "14");
+    assert_eq!(grpc_status(&check(&server).await), "14");
     assert_eq!(health.asked().len(), 0);
 }
