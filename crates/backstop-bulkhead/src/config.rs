@@ -75,7 +75,7 @@ impl<J, O> BulkheadBuilder<J, O> {
 
     /// The most calls that wait: 0 to 1,000,000, `max_concurrent` unless set.
     ///
-    /// With as many waiting as running, the last in line waits about as long as one call takes. With 0 nobody waits.
+    /// With as many waiting as running, the last in line waits about as long as one call takes. With 0, no call waits.
     pub const fn max_waiting(mut self, calls: u32) -> Self {
         self.config.max_waiting = Some(calls);
         self

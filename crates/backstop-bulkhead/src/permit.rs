@@ -98,7 +98,7 @@ impl Permit {
         Self { limiter: Some(limiter) }
     }
 
-    /// A permit, if there is room and nobody waits.
+    /// Takes a permit if one is free and no call waits.
     #[inline]
     pub(crate) fn try_acquire(limiter: &Arc<Limiter>) -> Option<Self> {
         limiter.permits().try_acquire().then(|| Self::new(Arc::clone(limiter)))

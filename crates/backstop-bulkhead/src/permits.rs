@@ -143,7 +143,7 @@ impl Permits {
         word.has_room() && !word.is_queued()
     }
 
-    /// Takes a permit, if there is room and nobody waits.
+    /// Takes a permit if one is free and no call waits.
     #[inline]
     pub(crate) fn try_acquire(&self) -> bool {
         self.change(|word| (word.has_room() && !word.is_queued()).then_some(word.0 + 1))

@@ -44,7 +44,7 @@ impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
         }
     }
 
-    /// Runs the call's own code. If that panics, the call is a failure, whoever catches the panic.
+    /// Runs the call's own code. If it panics, the call counts as a failure, even if the panic is caught.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
         self.call.enter();

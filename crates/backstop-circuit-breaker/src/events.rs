@@ -24,7 +24,7 @@ impl Events {
 
     /// The next transition, as soon as there is one.
     ///
-    /// The last 64 are kept. Whoever reads more slowly misses the oldest, and sees the gap in
+    /// The last 64 are kept. A slower reader misses the oldest and sees the gap in
     /// [`seq`](Transition::seq).
     ///
     /// # Cancellation

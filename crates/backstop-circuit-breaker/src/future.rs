@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use crate::CircuitState;
 use backstop_core::{Classify, ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode, judge_error};
 use backstop_kit::{Reject, UntilHeaders, polled_again, proof::Entered};
 use http::StatusCode;
@@ -17,7 +16,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    Observe,
+    CircuitState, Observe,
     breaker::Breaker,
     call_guard::CallGuard,
     failure::Failure,

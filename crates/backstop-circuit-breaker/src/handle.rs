@@ -2,11 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::CircuitState;
 use backstop_core::{ConfigError, Name};
 
 use crate::{
-    CircuitBreakerConfig, CircuitStatus, Events, Prober, StateSubscription,
+    CircuitBreakerConfig, CircuitState, CircuitStatus, Events, Prober, StateSubscription,
     breaker::{Breaker, HasBreaker},
     circuit_group::CircuitGroup,
     prober::probe_circuit,

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use crate::CircuitState;
 use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};
 use pin_project_lite::pin_project;
 use tokio::{
@@ -18,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    CircuitState,
     breaker::{Breaker, HasBreaker},
     failure::Failure,
     state::{Admission, Nanos, Turn},

@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use crate::CircuitState;
 use backstop_core::Name;
 use tokio::sync::watch;
 
 use crate::{
-    Transition, TransitionReason,
+    CircuitState, Transition, TransitionReason,
     circuit_group::CircuitGroup,
     inspect, metrics,
     state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},

@@ -22,7 +22,7 @@ pub(crate) struct TrackedCall {
     /// once reads no clock.
     pending_since: Option<NonZero<Nanos>>,
     stage: Stage,
-    /// Whether the call's own code is running. Still true where that code panicked, whoever caught the panic.
+    /// Whether the call's own code is running. Stays true if that code panicked, even if the panic was caught.
     running: bool,
     /// Whether the admission was given back.
     ended: bool,

@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use crate::AllProvidersFailed;
 use backstop_core::{Degradation, ErrorRef, scope};
 use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, Reject, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
@@ -16,6 +15,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
+    AllProvidersFailed,
     policy::PolicyOf,
     provider_call::Failed,
     request_state::{ContextOf, Failure, RequestState},

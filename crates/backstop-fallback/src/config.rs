@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use crate::ProblemDetails;
 use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Name, Outcome, Rejection};
 use backstop_kit::{
     CloneCopy, DiscardReplaced, Http, HttpJudge, KeepReplaced, Plain, RejectAsError, RejectWith, Strategies,
@@ -10,7 +9,7 @@ use backstop_kit::{
 };
 use http::StatusCode;
 
-use crate::{FallbackChain, FallbackLayer, chain::check_timeout, policy::Policy};
+use crate::{FallbackChain, FallbackLayer, ProblemDetails, chain::check_timeout, policy::Policy};
 
 /// A builder whose judge asks `C`.
 type Judging<Req, Res, C, J, R, K, A> = FallbackBuilder<Req, Res, Strategies<<J as WithClassifier>::With<C>, R, K, A>>;

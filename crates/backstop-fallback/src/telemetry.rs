@@ -2,12 +2,11 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use crate::AllProvidersFailed;
 use backstop_core::{Degradation, Name, Reason};
 use tokio::time::Instant;
 
 use crate::{
-    FallbackResult, Forcing,
+    AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
     episode::{Line, Summary},
     provider_call::Failed,

@@ -9,12 +9,12 @@ use std::{
 use backstop_core::{
     Deadline, Degradation, Name, Outcome, Reason, Rejection, RejectionDetail, Scope, SetBy, grpc::GrpcCode, scope,
 };
+use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use crate::proof::{self, Entered, IsBelieved};
-use http::StatusCode;
 
 pin_project! {
     /// One call, in a [scope](backstop_core::scope) of its own, ended when that scope's deadline passes.

@@ -9,9 +9,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::Progress;
 use crate::{
-    Call, polled_again,
+    Call, Progress, polled_again,
     proof::{self, Entered, IsBelieved},
 };
 

@@ -182,7 +182,7 @@ where
                 return Step::Finish(earlier);
             }
         }
-        // A judge that looks at the status alone takes what our own layers refuse for what it would repeat.
+        // A refusal isn't repeated, though it may call itself transient: the layer would refuse the next attempt, too.
         if !outcome.transient || is_refusal || reason == Reason::ALL_PROVIDERS_FAILED {
             if outcome.verdict != Verdict::Success {
                 self.request_state.log_not_worth_repeating(self.attempt, &outcome, &answer.result);

@@ -9,12 +9,12 @@ use std::{
     },
 };
 
-use crate::CircuitState;
 use backstop_core::Name;
 use backstop_kit::ErrorText;
 
 use super::shards::{Evictable, Pointer, Shards};
 use crate::{
+    CircuitState,
     breaker::{Breaker, HasBreaker},
     circuit_group::CircuitGroup,
     config::Settings,

@@ -1,4 +1,4 @@
-//! A circuit, who is told of its transitions, and how its parts are reached.
+//! A circuit, its observer, and access to its parts.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -13,7 +13,7 @@ use super::{
     windows::{self, Windows},
 };
 
-/// Gives a circuit its settings, and is told of its transitions.
+/// Supplies a circuit's settings and observes its transitions.
 pub(crate) trait Observer: Sized {
     /// Kept with the circuit.
     type Listeners: Default + fmt::Debug;
