@@ -4,7 +4,6 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -17,6 +16,7 @@ use backstop_circuit_breaker::{
 };
 use backstop_core::{ErrorRef, Outcome, Reason, SetBy};
 use backstop_kit::{Elapsed, Progress, Reject};
+use backstop_test::Scripted;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
@@ -84,26 +84,15 @@ async fn refusals_of_ours_open_no_circuit_whatever_a_closure_calls_them() {
 
 #[tokio::test]
 async fn a_refusal_that_comes_out_of_readiness_or_of_a_body_opens_no_circuit_either() {
-    struct Refuses(Rejection);
-    impl Service<()> for Refuses {
-        type Response = u64;
-        type Error = BoxError;
-        type Future = Ready<Result<u64, BoxError>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-            Poll::Ready(Err(self.0.clone().into()))
-        }
-
-        fn call(&mut self, (): ()) -> Self::Future {
-            ready(Ok(7))
-        }
-    }
     for refusal in refusals() {
         let breaker = builder().classify_fn(every_error_is_a_failure::<u64>).reject_as_error().build().unwrap();
         let watching = |result: Result<&Response<Body>, ErrorRef<'_>>| every_error_is_a_failure(result);
         let watching = builder().classify_fn(watching).observe(UntilBodyEnd).build().unwrap();
         for _ in 0..6 {
-            breaker.layer(Refuses(refusal.clone())).ready().await.map(drop).unwrap_err();
+            let unready = refusal.clone();
+            let refuses = Scripted::<(), u64, BoxError>::steps([]);
+            let refuses = refuses.readiness(move |_| Poll::Ready(Err(unready.clone().into())));
+            breaker.layer(refuses).ready().await.map(drop).unwrap_err();
             let refusal = refusal.clone();
             let streams = service_fn(move |_: Request<Body>| {
                 let body = Body::new(Breaks { half: Some("half".into()), with: refusal.clone() });

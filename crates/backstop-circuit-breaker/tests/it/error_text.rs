@@ -1,17 +1,16 @@
 //! The event of an opening circuit carries the text of the error that opened it.
 
-#![cfg(not(backstop_loom))]
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    future::{Ready, pending, ready},
+    future::{pending, ready},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -22,46 +21,19 @@ use axum::body::Body;
 use backstop_circuit_breaker::{
     CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, ResultClassify, UntilBodyEnd,
 };
+use backstop_test::{Logs, Scripted};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 use tokio_test::task;
-use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tracing_subscriber::filter::LevelFilter;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tracing::Level;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().push_str(std::str::from_utf8(text).unwrap());
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let writer = self.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::INFO)
-            .with_ansi(false)
-            .without_time()
-            .with_writer(move || writer.clone());
-        tracing::subscriber::set_default(subscriber.finish())
-    }
-
-    /// The fields `error` since the last look, quoted as they were written.
-    fn take(&self) -> Vec<String> {
-        let text = std::mem::take(&mut *self.0.lock().unwrap());
-        let error = |line: &str| Some(line.split_once(" error=\"")?.1.split_once("\" generation=")?.0.to_owned());
-        text.lines().filter_map(error).collect()
-    }
+/// The fields `error` of the events since the last look.
+fn errors(logs: &Logs) -> Vec<String> {
+    logs.take().iter().filter_map(|event| event.field("error").map(str::to_owned)).collect()
 }
 
 fn builder() -> CircuitBreakerBuilder {
@@ -72,8 +44,8 @@ fn unreachable() -> io::Error {
     io::Error::other("no route to http://bob:pw@upstream/users?token=1\nWARN forged")
 }
 
-/// That text, as a log shows it, which escapes what is escaped once more.
-const UNREACHABLE: &str = r"no route to http://upstream/users\\nWARN forged";
+/// That text, as an event has it.
+const UNREACHABLE: &str = r"no route to http://upstream/users\nWARN forged";
 
 async fn fails(_: Request<()>) -> Result<Response<()>, io::Error> {
     Err(unreachable())
@@ -81,22 +53,22 @@ async fn fails(_: Request<()>) -> Result<Response<()>, io::Error> {
 
 #[tokio::test]
 async fn an_opening_circuit_shows_the_text_of_the_error_without_secrets_and_on_one_line() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = builder().build().unwrap();
     layer.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
-    assert_eq!(log.take(), [UNREACHABLE]);
+    assert_eq!(errors(&logs), [UNREACHABLE]);
 
     let long = builder().build().unwrap();
     let fails = |_: Request<()>| async { Err::<Response<()>, _>(io::Error::other("x".repeat(1_000))) };
     long.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
-    assert_eq!(log.take(), ["x".repeat(256)]);
+    assert_eq!(errors(&logs), ["x".repeat(256)]);
 }
 
 #[tokio::test]
 async fn a_closure_chooses_the_text_and_is_asked_only_when_the_circuit_opens() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let layer = CircuitBreakerLayer::builder("upstream")
@@ -115,49 +87,49 @@ async fn a_closure_chooses_the_text_and_is_asked_only_when_the_circuit_opens() {
         layer.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
         assert_eq!(asked.load(Relaxed), usize::from(failure == 3));
     }
-    assert_eq!(log.take(), [r"Other\\n"]);
+    assert_eq!(errors(&logs), [r"Other\n"]);
 
     let hidden = builder().error_text(|_| None).build().unwrap();
     hidden.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
     assert_eq!(hidden.handle().state(), CircuitState::Open);
-    assert!(log.take().is_empty());
+    assert!(errors(&logs).is_empty());
 }
 
 #[tokio::test]
 async fn a_status_opens_the_circuit_with_that_status_for_a_text() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let unavailable = |_: Request<()>| async {
         Ok::<_, Infallible>(Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(()).unwrap())
     };
     builder().build().unwrap().layer(service_fn(unavailable)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(log.take(), ["status 503"]);
+    assert_eq!(errors(&logs), ["status 503"]);
 
     let grpc = |_: Request<()>| async {
         let response = Response::builder().header("content-type", "application/grpc").header("grpc-status", 14);
         Ok::<_, Infallible>(response.body(()).unwrap())
     };
     builder().build().unwrap().layer(service_fn(grpc)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(log.take(), ["grpc 14"]);
+    assert_eq!(errors(&logs), ["grpc 14"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_call_that_opens_the_circuit_says_so() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = builder().slow_calls(Duration::from_secs(1), 1.0).min_calls(1).build().unwrap();
     let slow = |_: Request<()>| async {
         sleep(Duration::from_secs(2)).await;
         Ok::<_, Infallible>(Response::new(()))
     };
     layer.layer(service_fn(slow)).oneshot(Request::new(())).await.unwrap();
-    assert_eq!(log.take(), ["the call was slow"]);
+    assert_eq!(errors(&logs), ["the call was slow"]);
 }
 
 #[tokio::test]
 async fn the_circuit_of_a_key_shows_its_own_error() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = builder()
         .classify(ResultClassify::new())
         .reject_as_error()
@@ -168,16 +140,16 @@ async fn the_circuit_of_a_key_shows_its_own_error() {
     for key in ["a", "b"] {
         layer.layer(service_fn(named)).oneshot(key).await.unwrap_err();
     }
-    assert_eq!(log.take(), ["seen: a", "seen: b"]);
+    assert_eq!(errors(&logs), ["seen: a", "seen: b"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_of_a_prober_that_fails_shows_its_error() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = builder().wait(Duration::from_secs(10)).probe_lease(Duration::from_secs(5)).build().unwrap();
     layer.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
-    log.take();
+    _ = logs.take();
 
     let mut probes = 0;
     let prober = layer.handle().prober(move || {
@@ -191,7 +163,7 @@ async fn a_probe_of_a_prober_that_fails_shows_its_error() {
         }
     });
     _ = prober.until(sleep(Duration::from_secs(29))).await;
-    assert_eq!(log.take(), [UNREACHABLE, "the probe outlived its lease"]);
+    assert_eq!(errors(&logs), [UNREACHABLE, "the probe outlived its lease"]);
 }
 
 struct Frames(VecDeque<io::Result<Frame<Bytes>>>);
@@ -215,49 +187,33 @@ async fn a_body_that_breaks_and_a_bad_status_in_trailers_show_theirs() {
         let response = layer.layer(answers).oneshot(Request::new(())).await.unwrap();
         _ = response.into_body().collect().await;
     }
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let data = || Ok(Frame::data(Bytes::from_static(b"..")));
     read([data(), Err(unreachable())]).await;
-    assert_eq!(log.take(), [UNREACHABLE]);
+    assert_eq!(errors(&logs), [UNREACHABLE]);
 
     let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "14".parse().unwrap())]);
     read([data(), Ok(Frame::trailers(trailers))]).await;
-    assert_eq!(log.take(), ["grpc 14"]);
+    assert_eq!(errors(&logs), ["grpc 14"]);
 
     read([data()]).await;
-    assert_eq!(log.take(), ["the response ended without a gRPC status"]);
+    assert_eq!(errors(&logs), ["the response ended without a gRPC status"]);
 }
 
 #[tokio::test]
 async fn a_service_that_fails_to_become_ready_shows_its_error() {
-    #[derive(Clone)]
-    struct NotReady;
-
-    impl Service<Request<()>> for NotReady {
-        type Response = Response<()>;
-        type Error = io::Error;
-        type Future = Ready<Result<Response<()>, io::Error>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Err(unreachable()))
-        }
-
-        fn call(&mut self, _: Request<()>) -> Self::Future {
-            unreachable!("it is never ready")
-        }
-    }
-
-    let log = Log::default();
-    let _guard = log.listen();
-    builder().build().unwrap().layer(NotReady).oneshot(Request::new(())).await.unwrap_err();
-    assert_eq!(log.take(), [UNREACHABLE]);
+    let broken = Scripted::<Request<()>, Response<()>, _>::steps([]).readiness(|_| Poll::Ready(Err(unreachable())));
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
+    builder().build().unwrap().layer(broken).oneshot(Request::new(())).await.unwrap_err();
+    assert_eq!(errors(&logs), [UNREACHABLE]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_panics_or_is_dropped_says_so() {
-    let log = Log::default();
-    let _guard = log.listen();
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = builder().build().unwrap();
     let panics = service_fn(|_: Request<()>| async {
         if true {
@@ -268,11 +224,11 @@ async fn a_call_that_panics_or_is_dropped_says_so() {
     let mut call = task::spawn(layer.layer(panics).oneshot(Request::new(())));
     catch_unwind(AssertUnwindSafe(|| call.poll())).unwrap_err();
     drop(call);
-    assert_eq!(log.take(), ["the call panicked"]);
+    assert_eq!(errors(&logs), ["the call panicked"]);
 
     let layer = builder().build().unwrap();
     let hangs = service_fn(|_: Request<()>| pending::<Result<Response<()>, Infallible>>());
     let call = layer.layer(hangs).oneshot(Request::new(()));
     timeout(Duration::from_secs(6), call).await.unwrap_err();
-    assert_eq!(log.take(), ["the call was dropped"]);
+    assert_eq!(errors(&logs), ["the call was dropped"]);
 }
