@@ -1,8 +1,6 @@
 //! What must hold of deadlines and timeouts.
 //!
-//! Two binaries are their own. `allocations` counts what its process allocates. `telemetry` listens to tracing, which asks
-//! only the current thread's subscriber whether a new event is wanted while just one exists: a test that doesn't listen
-//! would silence one that does.
+//! `allocations` is a binary of its own, since it counts what its process allocates.
 
 mod cancellation;
 mod cover;
@@ -15,4 +13,5 @@ mod propagate;
 mod readiness;
 mod scripted;
 mod stacks;
+mod telemetry;
 mod uploads;

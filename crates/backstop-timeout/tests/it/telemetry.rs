@@ -2,52 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
+use backstop_test::Logs;
 use backstop_timeout::{DeadlineHeader, DeadlineLayer, PropagateDeadlineLayer, TimeoutLayer};
 use http::{Request, Response, Version};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Level;
 
 const ENVOY: &str = "x-envoy-expected-rq-timeout-ms";
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What is logged from now on.
-fn logged() -> (Log, DefaultGuard) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::DEBUG)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone());
-    (log, tracing::subscriber::set_default(subscriber.finish()))
-}
-
-impl Log {
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
-}
 
 fn quick() -> impl Service<Request<()>, Response = Response<()>, Error = Infallible> + Clone {
     service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(())) })
@@ -59,7 +22,8 @@ fn hung() -> impl Service<Request<()>, Response = Response<()>, Error = Infallib
 
 #[tokio::test(start_paused = true)]
 async fn each_rejection_is_one_event_without_anything_of_the_request() {
-    let (log, _guard) = logged();
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
     let limit = Duration::from_millis(100);
     let layer = TimeoutLayer::builder("upstream").limit(limit).build().unwrap();
     layer.layer(quick()).oneshot(Request::new(())).await.unwrap();
@@ -78,12 +42,13 @@ async fn each_rejection_is_one_event_without_anything_of_the_request() {
         r#"DEBUG backstop::timeout: a call took too long name=edge limit=100ms set_by="caller" progress="called""#,
         r#"DEBUG backstop::timeout: a call took too long name=sends set_by="caller" progress="not-asked""#,
     ];
-    assert_eq!(log.lines(), expected);
+    assert_eq!(logs.events().lines(), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_header_that_is_ignored_is_one_event_without_its_value() {
-    let (log, _guard) = logged();
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
     let edge = DeadlineLayer::builder("edge").trust(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build().unwrap();
     let request = |values: &[&str]| {
         let request = values.iter().fold(Request::get("/users/7"), |request, value| request.header(ENVOY, *value));
@@ -100,5 +65,8 @@ async fn a_header_that_is_ignored_is_one_event_without_its_value() {
 
     let expected = [(ENVOY, "malformed"), (ENVOY, "contradictory"), ("grpc-timeout", "malformed")];
     let event = "DEBUG backstop::timeout: a caller's time limit was ignored name=edge";
-    assert_eq!(log.lines(), expected.map(|(header, why)| format!(r#"{event} header="{header}" reason="{why}""#)));
+    assert_eq!(
+        logs.events().lines(),
+        expected.map(|(header, why)| format!(r#"{event} header="{header}" reason="{why}""#))
+    );
 }
