@@ -18,7 +18,7 @@ use crate::{
     AllProvidersFailed,
     policy::PolicyOf,
     provider_call::Failed,
-    request_state::{ContextOf, Failure, RequestState},
+    request_state::{ContextOf, Failure, RequestState, copied},
     walk::Walk,
 };
 
@@ -78,6 +78,7 @@ where
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
         let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
+        walk.record_sent(&failure.outcome);
         walk.record_failure(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
         let last_resort = match failure.result {
             // No longer than the providers have, of whom the last one may be done at once.
@@ -97,7 +98,7 @@ where
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
             let judge = policy.protocol.judge();
-            let found = ready!(walk.poll(cx, judge, frame, |copy| policy.copied(kept, copy)));
+            let found = ready!(walk.poll(cx, judge, frame, |copy| copied(kept, copy)));
             if let Some(found) = found {
                 return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
             }

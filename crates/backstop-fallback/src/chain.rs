@@ -95,12 +95,12 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         let chain = &self.shared;
         let started = Instant::now();
         let limit = chain.limit(started);
-        let (facts, mut kept) = (chain.narrowed(CloneCopy.facts(&request), &request), request);
+        let (facts, kept) = (chain.marked(CloneCopy.facts(&request), &request), request);
         // The first one is asked first anyway.
-        if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && facts.may_be_repeated()) {
+        if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && chain.may_force(facts)) {
             let others = chain.providers.len();
             let mut frame = Frame::detached();
-            let copy = |copy| CloneCopy.copy(&mut kept, copy);
+            let copy = |_| Ok(kept.clone());
             let forced = Forced::start(chain, provider, others, started, limit, &mut frame, copy);
             if let Some(mut forced) = forced
                 && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &chain.judge, facts)).await
@@ -110,9 +110,7 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         }
         let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
         let mut frame = Frame::detached();
-        let found =
-            std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |copy| CloneCopy.copy(&mut kept, copy)))
-                .await;
+        let found = std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |_| Ok(kept.clone()))).await;
         found.map(|found| found.result).ok_or(walk)
     }
 }

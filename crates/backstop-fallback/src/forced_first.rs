@@ -2,10 +2,13 @@
 
 use std::task::{Context, Poll, ready};
 
-use backstop_kit::{CopyRequest, Held, Judge, Keep, KeepAnswer, Protocol, Reject};
+use backstop_kit::{CopyRequest, Held, Judge, Keep, KeepAnswer, KeptRequest, Protocol, Reject};
 use tower_service::Service;
 
-use crate::{forced::Forced, request_state::RequestState};
+use crate::{
+    forced::Forced,
+    request_state::{RequestState, copied},
+};
 
 /// The request as it came, while a provider that an operator wants exercised has a copy of it.
 pub(crate) struct ForcedFirst<S, Req, P>
@@ -50,7 +53,7 @@ where
                 let chain = policy.chain.shared();
                 let others = chain.providers.len() + 1;
                 let kept = &mut request_state.kept;
-                let copied = |copy| policy.copied(kept, copy);
+                let copied = |copy| copied(kept, copy);
                 let limit = chain.limit(started);
                 // Never ended in there: the primary's call then finds that something may have been processed.
                 match Forced::start(chain, *provider, others, started, limit, &mut request_state.frame, copied) {
@@ -75,9 +78,9 @@ where
     pub(crate) fn draw(&self) -> Option<usize> {
         let chain = self.policy.chain.shared();
         let provider = chain.control.draw()?;
-        // Else a copy might read what the primary is to read.
-        let is_held = || self.kept.as_ref().is_some_and(|kept| self.policy.protocol.copy().held(kept) == Held::Whole);
-        let can_be_copied = chain.providers[provider].needs() != Some(Keep::Whole) || is_held();
-        (self.facts.may_be_repeated() && can_be_copied).then_some(provider)
+        // Otherwise the copy might read what the primary must read.
+        let is_held = || self.kept.as_ref().is_some_and(|kept| kept.held() == Held::Whole);
+        let can_be_copied = chain.providers[provider].needs() < Keep::Whole || is_held();
+        (chain.may_force(self.facts) && can_be_copied).then_some(provider)
     }
 }

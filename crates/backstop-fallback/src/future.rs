@@ -111,18 +111,8 @@ where
     {
         let Policy { protocol, chain, .. } = &**policy;
         let (copy, reject) = (protocol.copy(), protocol.reject());
-        let mut facts;
-        let kept = match chain.shared().needs {
-            Some(keep) => {
-                facts = copy.glance(&request);
-                Some(copy.keep_and_note(&mut request, keep, &mut facts))
-            }
-            None => {
-                facts = copy.facts(&request);
-                None
-            }
-        };
-        facts = chain.shared().narrowed(facts, &request);
+        let mut facts = chain.shared().marked(copy.facts(&request), &request);
+        let kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
         let context = reject.context(&request);
         if reject.is_grpc(&context) {
             facts = facts.grpc();

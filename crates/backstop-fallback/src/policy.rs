@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::Name;
-use backstop_kit::{CopyAs, CopyRequest, KeepAnswer, NotCopied, Protocol, Reject};
+use backstop_kit::{KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{FallbackChain, found::Found};
@@ -22,20 +22,6 @@ pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Respo
 impl<Req, Res, P> Policy<Req, Res, P> {
     pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
-    }
-
-    /// The request again, of what was kept of it.
-    pub(crate) fn copied(
-        &self,
-        kept: &mut Option<<P::Copy as CopyRequest<Req>>::Kept>,
-        copy: CopyAs,
-    ) -> Result<Req, NotCopied>
-    where
-        P: Protocol,
-        P::Copy: CopyRequest<Req>,
-    {
-        // Where nothing was kept, no provider asks.
-        self.protocol.copy().copy(kept.as_mut().ok_or(NotCopied::HeadOnly)?, copy)
     }
 
     /// The answer, marked where it isn't the primary's.

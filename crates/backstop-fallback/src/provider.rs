@@ -33,7 +33,7 @@ pub struct Provider<Req, T> {
     source: Source<Req, T>,
     freshness: Assess<T>,
     timeout: Option<Duration>,
-    side_effects: SideEffects,
+    even_if_processed: bool,
     only_reads: bool,
     concurrency: Option<Concurrency>,
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
@@ -53,13 +53,6 @@ enum Source<Req, T> {
 enum Assess<T> {
     As(Freshness),
     By(Arc<dyn Fn(&T) -> Freshness + Send + Sync>),
-}
-
-/// Whether a provider may be tried once the request may have been processed, where repeating it isn't safe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SideEffects {
-    Forbidden,
-    Allowed,
 }
 
 impl<Req, T> Provider<Req, T> {
@@ -112,7 +105,7 @@ impl<Req, T> Provider<Req, T> {
             source,
             freshness: Assess::As(Freshness::Degraded),
             timeout: None,
-            side_effects: SideEffects::Forbidden,
+            even_if_processed: false,
             only_reads: false,
             concurrency: None,
             condition: None,
@@ -182,7 +175,7 @@ impl<Req, T> Provider<Req, T> {
     /// and this changes nothing, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
     #[must_use]
     pub fn even_if_processed(mut self) -> Self {
-        self.side_effects = SideEffects::Allowed;
+        self.even_if_processed = true;
         self
     }
 
@@ -223,13 +216,13 @@ impl<Req, T> Provider<Req, T> {
         self.timeout
     }
 
-    pub(crate) const fn side_effects(&self) -> SideEffects {
-        self.side_effects
+    pub(crate) const fn is_even_if_processed(&self) -> bool {
+        self.even_if_processed
     }
 
     /// Whether a request that it had no answer to is certainly not processed by it: it changes nothing, or was given nothing.
     pub(crate) const fn processes_nothing(&self) -> bool {
-        self.only_reads || self.needs().is_none()
+        self.only_reads || matches!(self.needs(), Keep::Nothing)
     }
 
     pub(crate) fn concurrency_limit(&self) -> Option<usize> {
@@ -246,12 +239,12 @@ impl<Req, T> Provider<Req, T> {
         self.condition.as_ref().is_none_or(|condition| condition(reason))
     }
 
-    /// What of the request must be kept for it.
-    pub(crate) const fn needs(&self) -> Option<Keep> {
+    /// What it needs of the request.
+    pub(crate) const fn needs(&self) -> Keep {
         match self.source {
-            Source::Service(_) | Source::Request(_) => Some(Keep::Whole),
-            Source::Head(_) => Some(Keep::Head),
-            Source::Nothing(_) => None,
+            Source::Service(_) | Source::Request(_) => Keep::Whole,
+            Source::Head(_) => Keep::Head,
+            Source::Nothing(_) => Keep::Nothing,
         }
     }
 
@@ -264,11 +257,11 @@ impl<Req, T> Provider<Req, T> {
     ) -> Result<Run<T>, NotCopied> {
         Ok(match &self.source {
             Source::Service(run) => {
-                let request = copy(CopyAs::ForProvider)?;
+                let request = copy(CopyAs::ForAnotherSource)?;
                 frame.call(|| run(request))
             }
             Source::Request(run) => {
-                let request = copy(CopyAs::ForProvider)?;
+                let request = copy(CopyAs::ForAnotherSource)?;
                 frame.call_unheard(|| run(request))
             }
             Source::Head(run) => {
@@ -332,7 +325,7 @@ impl<Req, T> fmt::Debug for Provider<Req, T> {
             .field("name", &self.name)
             .field("needs", &self.needs())
             .field("timeout", &self.timeout)
-            .field("side_effects", &self.side_effects)
+            .field("even_if_processed", &self.even_if_processed)
             .field("only_reads", &self.only_reads)
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()

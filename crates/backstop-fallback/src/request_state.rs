@@ -2,9 +2,10 @@
 
 use std::task::Poll;
 
-use backstop_core::{Blame, ErrorRef, Limit, Outcome, Reason, Rejection, Scope, SetBy, Verdict, scope};
+use backstop_core::{ErrorRef, Limit, Outcome, Reason, Rejection, Scope, SetBy, Verdict, scope};
 use backstop_kit::{
-    CopyRequest, Elapsed, Judge, KeepAnswer, Protocol, Reject, RequestFacts, RequestFailure, Upload, proof::Frame,
+    CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
+    RequestFailure, Upload, proof::Frame,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -57,6 +58,12 @@ pub(crate) type ContextOf<S, Req, P> =
 
 /// A service's result.
 pub(crate) type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+
+/// A copy of the request.
+pub(crate) fn copied<Req, K: KeptRequest<Req>>(kept: &mut Option<K>, copy: CopyAs) -> Result<Req, NotCopied> {
+    // If nothing was kept, no provider needs a copy.
+    kept.as_mut().ok_or(NotCopied::HeadOnly)?.copy(copy)
+}
 
 /// Why a result isn't an answer.
 pub(crate) type WhyNot = (Reason, Outcome);
@@ -180,9 +187,8 @@ where
     pub(crate) fn why_not(&self, result: &mut Given<S, Req>) -> Option<WhyNot> {
         let judge = self.policy.protocol.judge();
         let outcome = judge.outcome(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
-        // RFC 8470 §5.2: where our caller used early data, a 425 is for the caller to act upon.
-        let too_early_for_caller = outcome.blame == Some(Blame::EarlyData) && self.facts.is_early_data();
-        if outcome.answers() || too_early_for_caller || self.is_uploads_failure(&outcome) {
+        let is_for_caller = outcome.answers() || self.facts.is_too_early_for_caller(&outcome);
+        if is_for_caller || self.is_uploads_failure(&outcome) {
             return None;
         }
         let reason = judge.reason(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));

@@ -29,7 +29,6 @@ use crate::{
     FallbackResult,
     chain::shared::Chain,
     found::{Found, Substitution},
-    provider::SideEffects,
     provider_call::{Failed, ProviderCall},
     share::next_deadline,
     telemetry,
@@ -38,7 +37,7 @@ use crate::{
 /// Why a provider isn't asked once the request may have been processed, and what changes that.
 const POSSIBLY_PROCESSED: &str = "the request may have been processed (a refused connection proves the contrary only of \
     a client inside `client(…)`); mark this provider `even_if_processed`, mark those before it `only_reads` if they change \
-    nothing, or say that such requests are safe to repeat by `Repeat::Safe` or `repeat_only_if`";
+    nothing, or say that such requests are safe to repeat: by `Repeat::Safe`, `repeat_if` or `repeat_only_if`";
 
 /// Where a request stands in its chain.
 pub(crate) struct Walk<Req, T> {
@@ -50,7 +49,8 @@ pub(crate) struct Walk<Req, T> {
     failures: Vec<ProviderFailure>,
     /// The earliest moment that one of them asked to be tried again at.
     again_at: Option<Instant>,
-    may_be_processed: bool,
+    /// Whether the chain's rule allows to send the request again, after all that got it so far.
+    may_repeat: bool,
     /// How many providers weren't asked because of that.
     not_eligible: usize,
     /// The first provider's error blames the request: that is its answer, and nobody else is asked.
@@ -75,7 +75,7 @@ impl<Req, T> Walk<Req, T> {
             request,
             failures: Vec::new(),
             again_at: None,
-            may_be_processed: false,
+            may_repeat: true,
             not_eligible: 0,
             is_callers_fault: false,
             next: 0,
@@ -88,14 +88,18 @@ impl<Req, T> Walk<Req, T> {
         let Failed { reason, outcome, error } = failed;
         self.failures.push(ProviderFailure::new(provider, reason).with_error(error));
         if let Some(Pushback::After(wait)) = outcome.pushback {
-            // None for a wait that no clock can tell.
+            // `None` if the wait overflows the clock.
             let again_at = Instant::now().checked_add(wait);
             self.again_at = self.again_at.into_iter().chain(again_at).min();
         }
-        self.may_be_processed |= !outcome.unprocessed;
     }
 
-    /// Goes on until there is an answer, or none left to ask (`None`). The providers' calls are made in `frame`.
+    /// Notes that the request was sent, with this outcome.
+    pub(crate) fn record_sent(&mut self, outcome: &Outcome) {
+        self.may_repeat &= self.chain.repeat.allows(self.request, outcome);
+    }
+
+    /// Goes on until there is an answer, or no provider left (`None`). The providers' calls are made in `frame`.
     pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,24 +108,23 @@ impl<Req, T> Walk<Req, T> {
         mut copy: impl FnMut(CopyAs) -> Result<Req, NotCopied>,
     ) -> Poll<Option<Found<T>>> {
         while self.next < self.chain.providers.len() {
-            let mut failed = match &mut self.running {
+            let failed = match &mut self.running {
                 None => match self.start(frame, &mut copy) {
-                    Ok(ask) => {
-                        self.running = Some(ask);
+                    Ok(call) => {
+                        self.running = Some(call);
                         continue;
                     }
-                    // Not asked, so nothing of it was processed.
-                    Err(failed) => failed,
+                    Err(not_asked) => not_asked,
                 },
-                Some(ask) => {
+                Some(call) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
                     let Chain { providers, committer, error_text, .. } = &*self.chain;
-                    let mut poll = || ask.poll(cx, judge, self.request, accepts, committer.as_ref(), error_text);
+                    let processes_nothing = providers[self.next].processes_nothing();
+                    let mut poll = || call.poll(cx, judge, self.request, accepts, committer.as_ref(), error_text);
                     frame.listen();
                     // What processes nothing may call what it likes.
-                    let polled =
-                        if providers[self.next].processes_nothing() { proof::processing_nothing(poll) } else { poll() };
+                    let polled = if processes_nothing { proof::processing_nothing(poll) } else { poll() };
                     let Poll::Ready(result) = polled else {
                         frame.waits();
                         return Poll::Pending;
@@ -138,19 +141,18 @@ impl<Req, T> Walk<Req, T> {
                             self.next = self.chain.providers.len();
                             break;
                         }
-                        Err(mut failed) => {
-                            failed.outcome = failed.outcome.or_unprocessed(frame.ended());
+                        Err(failed) => {
+                            let outcome = failed.outcome.or_unprocessed(frame.ended());
+                            if !processes_nothing {
+                                self.record_sent(&outcome);
+                            }
                             failed
                         }
                     }
                 }
             };
             self.running = None;
-            let provider = &self.chain.providers[self.next];
-            if provider.processes_nothing() {
-                failed.outcome = failed.outcome.unprocessed();
-            }
-            self.record_failure(provider.name().clone(), failed);
+            self.record_failure(self.chain.providers[self.next].name().clone(), failed);
             self.next += 1;
         }
         Poll::Ready(None)
@@ -161,11 +163,9 @@ impl<Req, T> Walk<Req, T> {
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Result<ProviderCall<T>, Failed> {
-        // A provider that isn't asked processes nothing.
         let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
-        let repeatable = self.request.may_be_repeated() || !self.may_be_processed;
-        if !repeatable && provider.side_effects() != SideEffects::Allowed {
+        if !self.may_repeat && !provider.is_even_if_processed() {
             self.not_eligible += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
             return Err(Failed { error, ..not_asked(Reason::NOT_ELIGIBLE) });

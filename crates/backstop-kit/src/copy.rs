@@ -1,8 +1,6 @@
-//! The one way requests are copied: to be sent again, or to be sent somewhere else.
+//! Copies of requests: to send them again, or to another source.
 
 use std::{error::Error, fmt};
-
-use http::HeaderName;
 
 use crate::body::{Held, NotReplayable};
 
@@ -15,11 +13,11 @@ mod left_out;
 mod tests;
 
 pub use clone_copy::CloneCopy;
-pub use facts::{Repeat, RequestFacts};
+pub use facts::RequestFacts;
 pub use http_copy::{HttpCopy, HttpKept};
 pub use left_out::LeftOut;
 
-/// How a layer makes copies of requests.
+/// How a layer reads requests, and keeps what copies are made from.
 ///
 /// The default of every layer is [`HttpCopy`], for `http::Request` with a [`ReplayableBody`](crate::ReplayableBody). For
 /// other requests that are `Clone` there is [`CloneCopy`], by `.clone_requests()` on the layer.
@@ -33,64 +31,43 @@ pub use left_out::LeftOut;
 )]
 pub trait CopyRequest<Req> {
     /// What copies are made from.
-    type Kept;
+    type Kept: KeptRequest<Req>;
 
-    /// What must be known of a request before it is given away.
+    /// What is known without reading the headers. Enough where nothing will be sent again.
     fn facts(&self, request: &Req) -> RequestFacts;
 
-    /// The facts that are known without reading the headers: where nothing will be repeated, nobody
-    /// needs to know more.
-    fn glance(&self, request: &Req) -> RequestFacts {
-        self.facts(request)
-    }
-
-    /// Keeps what copies can be made from, before `request` is sent.
+    /// Keeps what copies are made from, before `request` is sent. Adds to [`facts`](Self::facts) what the headers say.
     ///
-    /// In place, since moving a request costs as much as a good part of keeping it. `request` stays the request to send:
-    /// only its body may have been wrapped.
-    fn keep(&self, request: &mut Req, keep: Keep) -> Self::Kept;
-
-    /// The same, and [what must be known](Self::facts), in case both together cost less: adds to `facts`, which holds what
-    /// was seen [at one look](Self::glance).
+    /// Both in one step, since a walk over the headers is a good part of the cost of keeping them. `request` stays the
+    /// request to send: only its body may have been wrapped.
     ///
-    /// If that tells of an [upgrade](RequestFacts::is_upgrade), the request is untouched, and there won't be copies.
-    fn keep_and_note(&self, request: &mut Req, keep: Keep, facts: &mut RequestFacts) -> Self::Kept {
-        *facts = self.facts(request);
-        self.keep(request, if facts.is_upgrade() { Keep::Head } else { keep })
-    }
+    /// `None` with [`Keep::Nothing`], and for an [upgrade](RequestFacts::is_upgrade), which is left untouched.
+    fn keep(&self, request: &mut Req, facts: &mut RequestFacts, keep: Keep) -> Option<Self::Kept>;
+}
 
+/// What [`CopyRequest::keep`] kept of a request.
+///
+/// A request that is `Clone` can be kept as it is.
+pub trait KeptRequest<Req> {
     /// Makes a copy.
     ///
-    /// An earlier copy of the request that is still being sent may fail by that: see [`held`](Self::held).
+    /// An earlier copy that is still being sent may fail by that: see [`held`](Self::held).
     ///
     /// # Errors
     /// [`NotCopied`] says why there is no copy.
-    fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Req, NotCopied>;
+    fn copy(&mut self, copy: CopyAs) -> Result<Req, NotCopied>;
 
-    /// How much of the request's body could be copied now, without disturbing whoever is still sending it.
-    ///
-    /// All of it, unless a strategy says otherwise.
-    fn held(&self, kept: &Self::Kept) -> Held {
-        let _ = kept;
+    /// How much of the body could be copied now. All of it, unless implemented otherwise.
+    fn held(&self) -> Held {
         Held::Whole
-    }
-
-    /// Tells in a copy how many attempts were made before it: in `header`, if there is one, and as the protocol has it.
-    ///
-    /// Nothing is told, unless a strategy does.
-    fn tell_attempts(&self, _request: &mut Req, _before: u32, _header: Option<&HeaderName>) {}
-
-    /// Whether a request tells in `header` that somebody further out has sent it before.
-    ///
-    /// It doesn't, unless a strategy says otherwise.
-    fn tells_of_attempts(&self, _request: &Req, _header: &HeaderName) -> bool {
-        false
     }
 }
 
-/// What is kept of a request that is given away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What to keep of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Keep {
+    /// Nothing: there will be no copies.
+    Nothing,
     /// The head alone: copies are [`CopyAs::HeadOnly`].
     Head,
     /// The head, and the body as it is read.
@@ -99,26 +76,26 @@ pub enum Keep {
 
 /// What a copy of a request is for, and so what it holds.
 ///
-/// | field | `Same` | `ForProvider` | `HeadOnly` |
+/// | field | `Same` | `ForAnotherSource` | `HeadOnly` |
 /// |---|---|---|---|
 /// | method, URI, version, extensions | yes | yes | yes |
 /// | `Range`, `If-Range`, `If-Modified-Since` | yes | no | no |
-/// | `If-Match`, `If-None-Match`, `If-Unmodified-Since` | yes | of unsafe methods | of unsafe methods |
+/// | `If-Match`, `If-None-Match`, `If-Unmodified-Since` | yes | with an unsafe method | with an unsafe method |
 /// | `Content-*`, `Transfer-Encoding`, `Trailer`, `Expect` | yes | yes | no |
 /// | any other header | yes | yes | yes |
 /// | body and trailers | yes | yes | no |
 ///
 /// Ranges and validators (RFC 9110 §13 and §14) name a representation of the source that the caller had in mind. Another
-/// source knows nothing of them. On a method that changes something they guard against a lost update, and stay.
+/// source knows nothing of them. With a method that changes something they guard against a lost update, and stay.
 ///
-/// A head-only copy tells by the extension [`LeftOut`] what of a body it leaves out.
+/// A head-only copy has the extension [`LeftOut`] if it leaves out any part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyAs {
-    /// As it was: the same request to the same service.
+    /// The same request, to the same service.
     Same,
     /// For another source of the same thing.
-    ForProvider,
+    ForAnotherSource,
     /// For another source that needs no body.
     HeadOnly,
 }
@@ -127,11 +104,11 @@ pub enum CopyAs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotCopied {
-    /// Its head alone was kept ([`Keep::Head`]).
+    /// Only its head was kept ([`Keep::Head`]).
     HeadOnly,
     /// Its body can't be replayed.
     Body(NotReplayable),
-    /// Its head holds a header that HTTP doesn't allow, made by unchecked means.
+    /// A header isn't valid in HTTP: it was made by unchecked means.
     InvalidHead,
 }
 

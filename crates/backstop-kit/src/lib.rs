@@ -11,7 +11,8 @@
 //! | end a call when its time is up | [`Attempt`] |
 //! | bound how much load retries and hedges add | [`RetryBudget`] |
 //! | know that a request was certainly not processed | [`proof`], [`client`] |
-//! | send a request again | [`CopyRequest`], [`RequestFacts`], [`ReplayableBody`] |
+//! | know whether a request [may be sent again](repeating) | [`RepeatRule`], [`RequestFacts`] |
+//! | send a request again | [`CopyRequest`], [`ReplayableBody`] |
 //! | keep the answer of last resort | [`KeepAnswer`] |
 //! | give an answer of the layer's own | [`Reject`] |
 //! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
@@ -35,6 +36,8 @@
 
 pub mod caching;
 pub mod proof;
+#[doc = include_str!("repeating.md")]
+pub mod repeating {}
 #[doc = include_str!("writing_a_layer.md")]
 pub mod writing_a_layer {}
 
@@ -50,6 +53,7 @@ mod judge;
 mod keep;
 mod protocol;
 mod reject;
+mod repeat;
 mod until;
 
 pub use answer::Answer;
@@ -60,11 +64,14 @@ pub use body::{
 };
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use client::{Client, ClientFuture, client};
-pub use copy::{CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, LeftOut, NotCopied, Repeat, RequestFacts};
+pub use copy::{
+    CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts,
+};
 pub use eager_call::EagerCall;
 pub use error_text::ErrorText;
 pub use judge::{HttpJudge, Judge, PlainJudge, WithClassifier, judge_response, response_reason};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response, label_http};
+pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

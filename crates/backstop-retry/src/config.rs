@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use backstop_core::{ConfigError, Name, Outcome};
-use backstop_kit::RequestFacts;
+use backstop_core::{ConfigError, Name};
+use backstop_kit::RepeatRule;
 use http::HeaderName;
 
-use crate::{Backoff, RepeatWhen, RetryBudget, backoff::Waits};
+use crate::{Backoff, RetryBudget, backoff::Waits};
 
 mod builder;
 
@@ -22,54 +22,34 @@ const DEFAULT_MAX_BODY: usize = 64 * 1024;
 const MOST_ATTEMPTS: u32 = 1000;
 const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A retry as plain data, for [`RetryLayer::from_config`](crate::RetryLayer::from_config).
-///
-/// A field that is `None` has a default that fits the others.
+/// A retry as plain data, for [`RetryLayer::from_config`](crate::RetryLayer::from_config). Each field is documented on the
+/// builder's method, with its default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// How often a request is sent at most, the first time included: 1 to 1000, 3 unless set.
-    ///
-    /// With 1 the layer does nothing: requests pass straight through.
+    /// See [`RetryBuilder::max_attempts`].
     pub max_attempts: u32,
-    /// How the waits are worked out: with full jitter unless set.
+    /// See [`RetryBuilder::backoff`].
     pub backoff: Backoff,
-    /// The longest wait before the second attempt, if the server names none: more than 0 s, up to `backoff_cap`. 100 ms
-    /// unless set, or `backoff_cap` where that is less.
-    ///
-    /// It doubles with each further attempt. How long is really waited is random: anything from nothing to that. Other
-    /// [backoffs](Backoff) make something else of it.
+    /// See [`RetryBuilder::backoff_base`]. If `None`: 100 ms, or `backoff_cap` if that is less.
     pub backoff_base: Option<Duration>,
-    /// What the doubling of `backoff_base` stops at: up to `total`. 10 s unless set, or `total` where that is less
-    /// or the backoff is constant.
+    /// See [`RetryBuilder::backoff_cap`]. If `None`: 10 s, or `total` if that is less or the backoff is constant.
     pub backoff_cap: Option<Duration>,
-    /// The longest delay that a server may ask for (`Retry-After`, `grpc-retry-pushback-ms`): up to `total`. 10 s unless
-    /// set, or `total` where that is less.
-    ///
-    /// A server that asks for more is obeyed: its answer is returned at once.
+    /// See [`RetryBuilder::max_retry_after`]. If `None`: 10 s, or `total` if that is less.
     pub max_retry_after: Option<Duration>,
-    /// The time that all attempts and waits may take together: more than 0 s, up to 24 h, 60 s unless set. It doesn't
-    /// end a first attempt that hangs: see [`RetryBuilder::total`](crate::RetryBuilder::total).
-    ///
-    /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds.
+    /// See [`RetryBuilder::total`].
     pub total: Duration,
-    /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
-    ///
-    /// A longer one is sent as it comes, once.
+    /// See [`RetryBuilder::max_body`].
     pub max_body: usize,
-    /// Whether a request with an `Idempotency-Key` may be repeated whatever its method. It may not unless set.
-    pub trust_idempotency_key: bool,
-    /// The rule for what may be sent again, instead of the layer's own. None unless set: see
-    /// [`RetryBuilder::repeat_when`](crate::RetryBuilder::repeat_when).
-    pub repeat_when: Option<RepeatWhen>,
-    /// The header that tells how many attempts were made before, in requests that are sent again and in those that come:
-    /// none unless set. See [`RetryBuilder::attempt_header`](crate::RetryBuilder::attempt_header).
+    /// See [`RetryBuilder::repeat_when`] and [`RetryBuilder::trust_idempotency_key`].
+    pub repeat: RepeatRule,
+    /// See [`RetryBuilder::attempt_header`].
     pub attempt_header: Option<HeaderName>,
-    /// What the retries are paid from: a budget of the layer's own unless set.
+    /// See [`RetryBuilder::budget`] and [`RetryBuilder::no_budget`].
     pub budget: Budget,
-    /// Where the jitter starts, for tests that want the same waits each time. Random unless set.
+    /// See [`RetryBuilder::seed`].
     pub seed: Option<u64>,
 }
 
@@ -86,8 +66,7 @@ impl RetryConfig {
             max_retry_after: None,
             total: DEFAULT_TOTAL,
             max_body: DEFAULT_MAX_BODY,
-            trust_idempotency_key: false,
-            repeat_when: None,
+            repeat: RepeatRule::new(),
             attempt_header: None,
             budget: Budget::Own,
             seed: None,
@@ -116,8 +95,7 @@ pub(crate) struct Settings {
     pub(crate) waits: Waits,
     pub(crate) max_retry_after: Duration,
     pub(crate) total: Duration,
-    trust_idempotency_key: bool,
-    repeat_when: Option<RepeatWhen>,
+    pub(crate) repeat: RepeatRule,
     pub(crate) attempt_header: Option<HeaderName>,
 }
 
@@ -130,8 +108,7 @@ impl Settings {
             waits: Waits::new(Backoff::FullJitter, DEFAULT_BACKOFF_BASE, DEFAULT_BACKOFF_CAP),
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             total: DEFAULT_TOTAL,
-            trust_idempotency_key: false,
-            repeat_when: None,
+            repeat: RepeatRule::new(),
             attempt_header: None,
         }
     }
@@ -169,21 +146,9 @@ impl Settings {
             waits: Waits::new(config.backoff, base, cap),
             max_retry_after,
             total,
-            trust_idempotency_key: config.trust_idempotency_key,
-            repeat_when: config.repeat_when,
+            repeat: config.repeat,
             attempt_header: config.attempt_header,
         })
-    }
-
-    /// Whether such a request may be sent again after an attempt that came to this.
-    pub(crate) fn may_repeat(&self, request: RequestFacts, outcome: &Outcome) -> bool {
-        match &self.repeat_when {
-            Some(rule) => rule.allows(request, outcome),
-            None => {
-                let by_key = self.trust_idempotency_key && request.has_idempotency_key();
-                outcome.unprocessed || request.is_idempotent() || by_key
-            }
-        }
     }
 }
 

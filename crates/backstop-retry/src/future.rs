@@ -22,6 +22,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
+    CountAttempts,
     config::Settings,
     planner::{AttemptResult, RetryPlanner},
     request_state::{KeptBy, RequestState},
@@ -130,7 +131,7 @@ where
     S::Error: 'static,
     P: Protocol,
     P::Judge: Judge<S::Response>,
-    P::Copy: CopyRequest<Req>,
+    P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
     type Output = Result<S::Response, S::Error>;

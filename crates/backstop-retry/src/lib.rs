@@ -2,21 +2,21 @@
 //!
 //! # Why
 //!
-//! Many failures last for a moment: a connection that was reset, an instance that restarts, a 503 with `Retry-After: 1`.
-//! Sending the request again then turns a failure into an answer. Done carelessly it also pays twice, triples the load on
-//! a service that is down for its load, and makes every caller come back in the same millisecond. This layer repeats only
-//! what may be repeated, waits as long as the server asks and never in step with others, keeps to one time limit for all
-//! attempts and to a share of all requests, and gives back the server's own last answer when nothing helped.
+//! Many failures last for a moment: a connection is reset, an instance restarts, a server answers 503 with `Retry-After: 1`.
+//! Sending the request again turns such a failure into an answer. Done carelessly it also pays twice, triples the load on a
+//! service that is overloaded, and makes all callers come back in the same millisecond. This layer repeats only what is safe
+//! to repeat, and only a share of all requests. It waits as long as the server asks, with jitter, and keeps one time limit for
+//! all attempts. If nothing helps, it returns the server's own last answer.
 //!
 //! Put it around the client of a dependency that fails for moments at a time.
 //!
 //! # When not to use it
 //!
 //! - Where another tier already repeats the same request: [attempts multiply](#how-many-calls-one-request-can-cost).
-//! - Around a dependency that is down or overloaded for hours: a circuit breaker and a fallback are for that.
+//! - Around a dependency that is down or overloaded for hours: use a circuit breaker and a fallback.
 //! - Around your own handlers: what fails there fails again.
-//! - For callers who can't wait: another attempt takes a wait and a call. A fallback that is at hand is quicker.
-//! - Against answers that break off in their bodies. What counts is the head; the body is the caller's by then.
+//! - For callers who can't wait: another attempt takes a wait and a call. A local fallback is quicker.
+//! - Against answers whose bodies break off. Only the head is judged; by then the body is the caller's.
 //!
 //! # Example
 //!
@@ -50,43 +50,41 @@
 //!
 //! # What is repeated
 //!
-//! A request is sent again when its result is worth it **and** the request may be sent again.
+//! A request is sent again if its result is worth it **and** the request may be sent again.
 //!
 //! | result | worth it? |
 //! |---|---|
-//! | 408, 425, 429, 502, 503, 504; gRPC `UNAVAILABLE` | yes, unless taken out: [`HttpClassify::lasting`], [`HttpClassify::lasting_code`] |
-//! | gRPC `RESOURCE_EXHAUSTED` | where the server said when to come again |
+//! | 408, 425, 429, 502, 503, 504; gRPC `UNAVAILABLE` | yes, unless excluded by [`HttpClassify::lasting`], [`HttpClassify::lasting_code`] |
+//! | gRPC `RESOURCE_EXHAUSTED` | if the server said when to come again |
 //! | an error of the transport | yes |
 //! | a timeout of our own that ended the call | yes |
 //! | 500, 501, 505 and other 5xx; other gRPC codes | only if asked for: [`retry_on`](RetryBuilder::retry_on), [`HttpClassify::transient_code`] |
 //! | other statuses | no |
-//! | to a gRPC call, an answer that isn't gRPC's | where the gRPC status is that its HTTP status [maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md): 429, 502, 503, 504 |
-//! | a refusal of our own: circuit open, bulkhead full; whatever the judge or a closure would say | no |
+//! | a response that isn't gRPC, to a gRPC call | by the gRPC status that its HTTP status [maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md): yes for 429, 502, 503, 504 |
+//! | a refusal of our own (circuit open, bulkhead full), whatever the judge or a closure says | no |
 //! | a request body that failed, or that a call of `TimeoutLayer` waited for most of its time | no |
-//! | a 425, where our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
+//! | a 425, if our own caller sent `Early-Data` | no: it is theirs to act upon (RFC 8470 §5.2) |
 //! | any, with a negative or unreadable `grpc-retry-pushback-ms`, or with several | no |
+//!
+//! A gRPC status counts if it is in the headers: a Trailers-Only answer, as servers send when they refuse a call. A status in
+//! the trailers isn't waited for: by then the answer is the caller's.
+//!
+//! [May a request be sent again?](backstop_kit::repeating) has the rule, which is the same in a fallback, and the knobs:
+//! [`repeat_if`](RetryBuilder::repeat_if), [`repeat_only_if`](RetryBuilder::repeat_only_if),
+//! [`repeat_when`](RetryBuilder::repeat_when), [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), and the request
+//! extension [`Repeat`]. In short:
 //!
 //! | request | may it be sent again? |
 //! |---|---|
-//! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes: idempotent by RFC 9110 §9.2.2 |
+//! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes |
 //! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_kit::client) [proves](backstop_kit::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, never sent |
-//! | the same with an `Idempotency-Key` | if [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) is set |
-//! | the same, where [`repeat_if`](RetryBuilder::repeat_if) says so | yes |
-//! | any, with [`repeat_when`](RetryBuilder::repeat_when) | what that says of the request and of what the attempt came to |
-//! | any, with the extension [`Repeat::Safe`] | yes; beside [`repeat_when`](RetryBuilder::repeat_when), which sees it as idempotent, what that says |
-//! | any, with the extension [`Repeat::Never`] | never |
 //! | of any type, with [`plain`](RetryBuilder::plain) or [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
-//! | one that somebody further out repeats, by [`attempt_header`](RetryBuilder::attempt_header) | no |
-//! | CONNECT, an [upgrade](backstop_kit::RequestFacts::is_upgrade) | never |
-//! | one whose body is longer than [`max_body`](RetryBuilder::max_body), or failed while it was read | no |
-//! | one whose body was still being sent when the server answered | no: another attempt would break the upload off. Where the server has done that itself, or a timeout of ours ended the call: yes |
+//! | CONNECT, an [upgrade](backstop_kit::RequestFacts::is_upgrade), [`Repeat::Never`] | never |
+//! | a retry of an outer tier, by [`attempt_header`](RetryBuilder::attempt_header) | no |
+//! | a body longer than [`max_body`](RetryBuilder::max_body), or one that failed while it was read | no |
+//! | a body that was still being sent when the server answered | no: another attempt would break the upload off. If the server did that itself, or a timeout of ours ended the call: yes |
 //!
-//! A gRPC status counts where the headers tell it, in a Trailers-Only answer, as servers send it that refuse a call. One that
-//! comes in the trailers, after a message or after nothing, isn't waited for: the answer is the caller's by then.
-//!
-//! Why not POST? A POST that came to no good answer may have been processed all the same: the payment was made, and its
-//! answer was lost. That holds after a timeout too. Behind [`client`](backstop_kit::client), which errors prove the contrary
-//! depends on the client in use, see [Features](#features). Every gRPC call is a POST, so say by `repeat_if` which methods are safe, or say it of each request:
+//! Every gRPC call is a POST, so say which methods are safe by `repeat_if`, or for each request:
 //!
 //! ```
 //! use axum::{body::Body, http::Request};
@@ -97,8 +95,8 @@
 //! # Ok::<(), axum::http::Error>(())
 //! ```
 //!
-//! What depends on the result is for the judge to say. A server that tells by its answer that it has done nothing may get
-//! any request again:
+//! The judge decides what depends on the result. If a server says in its answer that it has done nothing, any request may
+//! be sent again:
 //!
 //! ```
 //! use axum::{body::Body, http::Response};
@@ -118,8 +116,9 @@
 //! ```
 //!
 //! Functions that don't speak HTTP are judged by [`ResultClassify`]: every `Ok` is an answer, and every error is worth another
-//! attempt, unless it says otherwise (a refusal of ours, a gRPC code). A closure of your own says so by [`transient`](backstop_core::Outcome::transient):
-//! `Outcome::failure()` alone is never repeated. [`plain`](RetryBuilder::plain) chooses all that such a layer needs:
+//! attempt, unless it says otherwise (a refusal of ours, a gRPC code). A closure of your own says so by
+//! [`transient`](backstop_core::Outcome::transient): `Outcome::failure()` alone is never repeated.
+//! [`plain`](RetryBuilder::plain) chooses all that such a layer needs:
 //!
 //! ```
 //! use backstop_retry::RetryLayer;
@@ -143,43 +142,45 @@
 //! # Time
 //!
 //! All attempts and waits share one [total](RetryBuilder::total), which begins with
-//! [the first wait](backstop_core::scope#when-time-begins); an earlier deadline of the [scope](backstop_core::scope) binds
-//! instead. Each attempt runs in a scope of its own with that deadline, which a
-//! `TimeoutLayer` further in obeys, and of the degradations reported in it only those of the attempt that is returned move
-//! up.
+//! [the first wait](backstop_core::scope#when-time-begins). An earlier deadline of the [scope](backstop_core::scope) replaces
+//! it. Each attempt runs in a scope of its own with that deadline, which a `TimeoutLayer` inside obeys. Only the degradations
+//! reported in the returned attempt move up.
 //!
-//! | when the total passes | then |
+//! | if the total passes | then |
 //! |---|---|
-//! | in a later attempt, its readiness included | the attempt is dropped, and the earlier answer or error is returned |
-//! | in an attempt while there is no earlier answer | the attempt goes on: this layer can't make answers up, and `TimeoutLayer` can |
-//! | while an answer is [kept](#the-last-answer) for the wait | the earlier answer is returned, or else this one, as far as it came and with the rest as it comes |
-//! | in a wait, as on a machine that was asleep | the answer at hand is returned, and only where there is none another attempt is made |
-//! | the next wait doesn't fit into what is left | the answer at hand is returned at once |
+//! | in a later attempt or its readiness | the attempt is dropped, and the earlier answer or error is returned |
+//! | in an attempt without an earlier answer | the attempt goes on: this layer can't make an answer, but `TimeoutLayer` can |
+//! | while an answer is [kept](#the-last-answer) for the wait | the earlier answer is returned, or else this one, with the rest of its body as it comes |
+//! | in a wait, as on a machine that was asleep | the kept answer is returned; without one, another attempt is made |
+//! | before the end of the next wait | the answer is returned at once |
 //!
-//! There is no earlier answer in the first attempt, and where the earlier answers [were not kept](#the-last-answer). A limit
-//! for each attempt is the job of a `TimeoutLayer`, innermost.
+//! There is no earlier answer in the first attempt, nor if the earlier answers [were not kept](#the-last-answer). To limit each
+//! attempt, put a `TimeoutLayer` innermost.
 //!
 //! # Backoff
 //!
 //! Wait *n* is random, uniform from 0 to min(cap, base · 2ⁿ⁻¹): exponential backoff with full jitter
 //! (Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). [`Backoff`] has others: equal and
-//! decorrelated jitter, a constant wait, and a closure. A delay that the server asks for
-//! (`Retry-After` in both forms, `grpc-retry-pushback-ms`) is a minimum: the jitter is added to it. One that is longer
-//! than [`max_retry_after`](RetryBuilder::max_retry_after) or than the time left ends the retrying, with that response.
-//! Any other starts the backoff anew: the jitter that is added, and the next wait, are again those of *n* = 1
+//! decorrelated jitter, a constant wait, and a closure.
+//!
+//! A delay that the server asks for (`Retry-After` in both forms, `grpc-retry-pushback-ms`) is a minimum: the jitter is added
+//! to it. A delay longer than [`max_retry_after`](RetryBuilder::max_retry_after) or than the time left ends the retrying, with
+//! that response. Any other delay restarts the backoff: the jitter added to it, and the next wait, are those of *n* = 1
 //! ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md), which adds no jitter).
 //!
 //! # The last answer
 //!
-//! When attempts or time run out, the last response or error is returned as it was. A response that is to be replaced is
-//! read into memory before the wait (32 KiB, 100 ms, see [`KeepReplaced`]), which gives its connection and its permits
-//! back (hyper-util's client takes a connection back in a task of its own: an attempt that begins before that has run, after
-//! next to no wait, may open another one), and comes out byte for byte the same if nothing better does: when the next attempt is refused by a layer further in
-//! (an open circuit), isn't ready in time or is ended by the total. A longer one is dropped; the answer kept before it, if
-//! there is one, stays.
+//! When attempts or time run out, the last response or error is returned as it was. A response that is to be replaced is read
+//! into memory before the wait (32 KiB, 100 ms, see [`KeepReplaced`]), which releases its connection and its permits. It is
+//! returned byte for byte if no later attempt gives a better one: if a layer inside refuses the next attempt (an open
+//! circuit), if that isn't ready in time, or if the total ends it. A longer response is dropped, and the one kept before it, if
+//! any, stays.
 //!
-//! A response that took more than one attempt, or that would have been worth another one, tells so in the extension
-//! [`Retried`]: how many attempts there were, and why there were no more.
+//! hyper-util's client takes a connection back in a task of its own. An attempt that begins before that task has run, after
+//! almost no wait, may open another connection.
+//!
+//! A response that took more than one attempt, or that was worth another one, has the extension [`Retried`]: how many attempts
+//! there were, and why there were no more.
 //!
 //! # Knobs
 //!
@@ -195,7 +196,7 @@
 //! | [`retry_on`](RetryBuilder::retry_on), [`classify`](RetryBuilder::classify), [`classify_fn`](RetryBuilder::classify_fn) | [`HttpClassify`] | |
 //! | [`attempt_header`](RetryBuilder::attempt_header) | none | any name |
 //! | [`budget`](RetryBuilder::budget), [`no_budget`](RetryBuilder::no_budget) | 20 % and 10 a second, the layer's own | any [`RetryBudget`] |
-//! | [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key), [`repeat_if`](RetryBuilder::repeat_if), [`repeat_when`](RetryBuilder::repeat_when) | not set | |
+//! | [`repeat_if`](RetryBuilder::repeat_if), [`repeat_only_if`](RetryBuilder::repeat_only_if), [`repeat_when`](RetryBuilder::repeat_when), [`trust_idempotency_key`](RetryBuilder::trust_idempotency_key) | [the rule](backstop_kit::repeating) | |
 //! | [`plain`](RetryBuilder::plain) | [`Http`] | |
 //! | [`clone_requests`](RetryBuilder::clone_requests), [`copy_requests`](RetryBuilder::copy_requests) | [`HttpCopy`] | |
 //! | [`keep_replaced`](RetryBuilder::keep_replaced), [`keep_replaced_by`](RetryBuilder::keep_replaced_by), [`discard_replaced`](RetryBuilder::discard_replaced) | [`KeepReplaced`]: 32 KiB, 100 ms | 0 to 1 GiB; up to 60 s and to the total |
@@ -208,37 +209,36 @@
 //! caller → Deadline → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
 //! ```
 //!
-//! Outside the circuit breaker, which so sees every attempt and learns fast, and whose refusals aren't repeated. Outside
+//! Outside the circuit breaker, so that the circuit sees every attempt and learns fast; its refusals aren't repeated. Outside
 //! the bulkhead, so that a request that waits for its next attempt holds no permit. Outside the timeout, which ends each
-//! attempt. Inside the fallback, which gets what is left when no attempt helped.
+//! attempt. Inside the fallback, which gets the result when no attempt helped.
 //!
 //! # How many calls one request can cost
 //!
-//! At most `max_attempts`, 3 by default. Tiers multiply: where a gateway, this service and its client library each make 3
+//! At most `max_attempts`, 3 by default. Tiers multiply: if a gateway, this service and its client library each make 3
 //! attempts, one request costs 27 calls. Retry in one tier only, the one next to the failure, and keep a circuit breaker
-//! inside. Where that can't be had, an [`attempt_header`](RetryBuilder::attempt_header) that all tiers know leaves the
-//! repeating of a retry to the tier that made it: two tiers then make 3 + 1 + 1 calls, and not 9. gRPC calls that are sent again carry
-//! `grpc-previous-rpc-attempts` in any case ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md)).
+//! inside. If several tiers must retry, give all of them the same [`attempt_header`](RetryBuilder::attempt_header): a tier
+//! then doesn't repeat another tier's retry, and two tiers make 3 + 1 + 1 calls instead of 9. gRPC calls that are sent again
+//! always carry `grpc-previous-rpc-attempts` ([A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md)).
 //!
-//! All requests together are held to the [`RetryBudget`]: 20 % of them may be repeated, and 10 a second, unless set. So
-//! while everything fails the load on the dependency is the demand and a fifth, and not three times the demand; at first
-//! up to 200 retries more, which were saved. That holds for each budget: of each layer, in each process. With
-//! [`no_budget`](RetryBuilder::no_budget), it is the demand times `max_attempts` until the circuit opens.
+//! The [`RetryBudget`] bounds the retries of all requests together: 20 % of the requests, and 10 a second, unless set. While
+//! everything fails, the load on the dependency is 1.2 times the demand, not 3 times; at first there may be up to 200 more
+//! retries, which were saved. Each layer in each process has its own budget. With [`no_budget`](RetryBuilder::no_budget), the
+//! load is the demand times `max_attempts` until the circuit opens.
 //!
 //! # Cost
 //!
-//! A request whose first attempt is returned costs a clone of the inner service, and what [`HttpCopy`] keeps of it: one
-//! allocation for a request without body and extensions. A streamed body is wrapped, and recorded as it is read. The clock
-//! is read once, when the first attempt waits. Nothing is spawned, no future is boxed, no timer is made, and all that
-//! requests write in common is the budget's one counter, and a count of references to the layer. Nothing is kept while
-//! the budget is empty, for CONNECT and upgrades, with [`Repeat::Never`], and of another tier's retry. With
-//! `max_attempts(1)` the request passes straight through.
+//! A request whose first attempt is returned costs a clone of the inner service, and what [`HttpCopy`] keeps: one allocation for
+//! a request without a body and without extensions. A streamed body is wrapped, and recorded as it is read. The clock is read
+//! once, when the first attempt waits. Nothing is spawned, no future is boxed, and no timer is made. Requests share one
+//! counter, the budget's, and the reference count of the layer. Nothing is kept while the budget is empty, for CONNECT and
+//! upgrades, with [`Repeat::Never`], and for another tier's retry. With `max_attempts(1)` requests pass straight through.
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the attempt that is being made, and what was kept of request and answers. Nothing goes on
-//! behind the caller's back. An attempt that the total ends is dropped under
-//! [`ended_by`](backstop_core::scope::ended_by), so that a circuit breaker further in counts it as the hang that it was.
+//! Dropping the future drops the running attempt, and everything kept of request and answers. No work goes on. An attempt that
+//! the total ends is dropped under [`ended_by`](backstop_core::scope::ended_by), so that a circuit breaker inside counts it as
+//! a hang.
 //!
 //! # Features
 //!
@@ -247,43 +247,41 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | requests and responses with `axum::body::Body` |
-//! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` that came as an error is judged by its code |
-//! | `hyper-util` | behind [`client`](backstop_kit::client), proof from the errors of hyper and of its client that a request was never processed; hyper's upgrade handle, which stands for the first attempt's connection, is left out of what is sent again |
+//! | `tonic` | requests and responses with `tonic::body::Body`; a `tonic::Status` as an error is judged by its code |
+//! | `hyper-util` | behind [`client`](backstop_kit::client), errors of hyper and its client prove that a request was never processed; copies leave out hyper's upgrade handle, which belongs to the first attempt's connection |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
 //! | `metrics` | the metrics below |
 //!
 //! # Telemetry
 //!
 //! `tracing` events at `DEBUG`, target `backstop::retry`, with the layer's `name` and the number of the `attempt`. The
-//! text of an error is cut to 256 bytes, escaped, and without secrets in URLs; nothing else of the request is logged:
+//! text of an error is cut to 256 bytes, escaped, and stripped of secrets in URLs. Nothing else of the request is logged:
 //!
 //! | event | further fields |
 //! |---|---|
-//! | the request will be sent again | `error`, the text of the error if there was one, `delay`, and as `reason` what went wrong: `status-503`, `grpc-14`, `timeout`, `error` |
-//! | the request won't be sent again | `error`, and as `reason`: `not-transient`, or `refused` by a layer further in, where the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
-//! | the total passed while the first attempt was under way, told when that failed or was dropped | `total` |
-//! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above where the last attempt was never sent |
+//! | the request will be sent again | `error`: the text of the error, if any; `delay`; `reason`: what went wrong, such as `status-503`, `grpc-14`, `timeout`, `error` |
+//! | the request won't be sent again | `error`; `reason`: `not-transient`, or `refused` by a layer inside, if the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
+//! | the total passed during the first attempt, logged when that fails or is dropped | `total` |
+//! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above if the last attempt was never sent |
 //!
-//! With the feature `metrics`, through the facade of that name, whenever its recorder is installed, with the reasons of the
-//! events:
+//! With the feature `metrics`, through the facade of that name, with the reasons of the events:
 //!
 //! | counter | labels | counts |
 //! |---|---|---|
-//! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are decided on |
-//! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | results that are no success and were returned all the same |
+//! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are planned |
+//! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | returned results that are no success |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
 mod config;
+mod count_attempts;
 mod future;
 mod handle;
 mod inspect;
 mod layer;
 mod planner;
 mod policy;
-mod repeat_if;
-mod repeat_when;
 mod report;
 mod request_state;
 mod retry_loop;
@@ -296,15 +294,15 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, ResultClassify, name};
 pub use backstop_kit::{
-    CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RetryBudget, RetryBudgetBuilder,
+    CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RepeatIf, RepeatRule, RetryBudget,
+    RetryBudgetBuilder,
 };
 
 pub use backoff::{Backoff, BackoffFn};
 pub use config::{Budget, RetryBuilder, RetryConfig};
+pub use count_attempts::CountAttempts;
 pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;
-pub use repeat_if::RepeatIf;
-pub use repeat_when::RepeatWhen;
 pub use report::{Retried, StopReason};
 pub use service::Retry;

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_core::{Blame, Deadline, Degradation, Outcome, Pushback, Reason, Scope, Verdict, scope};
-use backstop_kit::{Attempt, CopyAs, CopyRequest, Held, Judge, KeepAnswer, Protocol, ServiceCall, proof::Frame};
+use backstop_core::{Deadline, Degradation, Outcome, Pushback, Reason, Scope, Verdict, scope};
+use backstop_kit::{
+    Attempt, CopyAs, CopyRequest, Held, Judge, KeepAnswer, KeptRequest, Protocol, ServiceCall, proof::Frame,
+};
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
-    Retried, StopReason,
+    CountAttempts, Retried, StopReason,
     backoff::Grown,
     policy::Policy,
     request_state::{KeptBy, ReplaySource, RequestState, is_refusal},
@@ -133,7 +135,7 @@ where
     S::Error: 'static,
     P: Protocol,
     P::Judge: Judge<S::Response>,
-    P::Copy: CopyRequest<Req>,
+    P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
     pub(crate) fn keep(&self, response: S::Response) -> <P::Keep as KeepAnswer<S::Response>>::Keeping {
@@ -220,8 +222,7 @@ where
     /// returned instead.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
         let RequestState { policy, facts, replay } = &mut self.request_state;
-        let Policy { settings, budget, protocol, .. } = &**policy;
-        let copy = protocol.copy();
+        let Policy { settings, budget, .. } = &**policy;
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
@@ -230,10 +231,10 @@ where
         {
             return Err(*stop);
         }
-        if outcome.blame == Some(Blame::EarlyData) && facts.is_early_data() {
+        if facts.is_too_early_for_caller(outcome) {
             return Err(StopReason::EarlyData);
         }
-        if !settings.may_repeat(*facts, outcome) {
+        if !settings.repeat.allows(*facts, outcome) {
             return Err(StopReason::NotIdempotent);
         }
         let at_least = match outcome.pushback {
@@ -254,20 +255,20 @@ where
         }
         let ReplaySource { service, kept } = replay.as_mut().map_err(|stop| *stop)?;
         // An answer that came early leaves the upload running, and a copy would break that off.
-        if !failed && copy.held(kept) == Held::Partly {
+        if !failed && kept.held() == Held::Partly {
             return Err(StopReason::Uploading);
         }
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return Err(StopReason::Budget);
         }
-        let mut request = match copy.copy(kept, CopyAs::Same) {
+        let mut request = match kept.copy(CopyAs::Same) {
             Ok(request) => request,
             Err(why) => {
                 budget.as_ref().inspect(|budget| budget.give_back());
                 return Err(StopReason::NotReplayable(why));
             }
         };
-        copy.tell_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
+        KeptBy::<P, Req>::set_attempts(&mut request, self.attempt, settings.attempt_header.as_ref());
         let service = service.clone();
         if self.attempt + 1 == settings.max_attempts {
             *replay = Err(StopReason::MaxAttempts);

@@ -22,7 +22,7 @@ use backstop_kit::{Attempt, CopyRequest, Judge, KeepAnswer, Protocol, ServiceCal
 use tower_service::Service;
 
 use crate::{
-    StopReason,
+    CountAttempts, StopReason,
     planner::{AttemptResult, RetryPlanner, Step},
 };
 
@@ -63,7 +63,7 @@ where
     S::Error: 'static,
     P: Protocol,
     P::Judge: Judge<S::Response>,
-    P::Copy: CopyRequest<Req>,
+    P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
     /// What follows the first attempt; the answer, where nothing does.
@@ -135,7 +135,7 @@ impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
         S::Error: 'static,
         P: Protocol,
         P::Judge: Judge<S::Response>,
-        P::Copy: CopyRequest<Req>,
+        P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
         P::Keep: KeepAnswer<S::Response, Keeping = F>,
     {
         match step {
@@ -162,7 +162,7 @@ where
     S::Error: 'static,
     P: Protocol,
     P::Judge: Judge<S::Response>,
-    P::Copy: CopyRequest<Req>,
+    P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
     planner.frame.listen();

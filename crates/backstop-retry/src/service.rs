@@ -8,15 +8,15 @@ use std::{
 
 use backstop_core::{Limit, Scope, SetBy};
 use backstop_kit::{
-    CopyRequest, Http, Judge, Keep, KeepAnswer, Protocol,
+    CopyRequest, Http, Judge, Keep, KeepAnswer, NotCopied, Protocol,
     proof::{Frame, PassThrough},
 };
 use tower_service::Service;
 
 use crate::{
-    RetryBudget, RetryFuture, StopReason,
+    CountAttempts, RetryBudget, RetryFuture, StopReason,
     policy::Policy,
-    request_state::{ReplaySource, RequestState},
+    request_state::{KeptBy, ReplaySource, RequestState},
 };
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
@@ -52,7 +52,7 @@ where
     S::Error: 'static,
     P: Protocol,
     P::Judge: Judge<S::Response>,
-    P::Copy: CopyRequest<Req>,
+    P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
     type Response = S::Response;
@@ -71,27 +71,25 @@ where
             let _pass = PassThrough::begin();
             return RetryFuture::passing(self.inner.call(request));
         }
-        let mut facts = copy.glance(&request);
+        let mut facts = copy.facts(&request);
         if facts.is_never_repeated() {
             let _pass = PassThrough::begin();
             return RetryFuture::passing(self.inner.call(request));
         }
-        let is_of_outer_tier = |header| copy.tells_of_attempts(&request, header);
-        let replay = if facts.is_upgrade() {
-            Err(StopReason::Upgrade)
-        } else if settings.attempt_header.as_ref().is_some_and(is_of_outer_tier) {
-            Err(StopReason::OuterTier)
-        } else if budget.as_ref().is_some_and(RetryBudget::is_empty) {
-            facts = copy.facts(&request);
-            if facts.is_upgrade() { Err(StopReason::Upgrade) } else { Err(StopReason::Budget) }
-        } else {
-            let kept = copy.keep_and_note(&mut request, Keep::Whole, &mut facts);
-            if facts.is_upgrade() {
-                Err(StopReason::Upgrade)
+        let stop =
+            if settings.attempt_header.as_ref().is_some_and(|header| KeptBy::<P, Req>::is_retry(&request, header)) {
+                Some(StopReason::OuterTier)
+            } else if budget.as_ref().is_some_and(RetryBudget::is_empty) {
+                Some(StopReason::Budget)
             } else {
-                // The service that was ready is called now; later attempts make the clone ready.
-                Ok(ReplaySource { service: self.inner.clone(), kept })
-            }
+                None
+            };
+        let keep = if stop.is_some() { Keep::Nothing } else { Keep::Whole };
+        let replay = match copy.keep(&mut request, &mut facts, keep) {
+            // The service that was ready is called now; later attempts make the clone ready.
+            Some(kept) => Ok(ReplaySource { service: self.inner.clone(), kept }),
+            None if facts.is_upgrade() => Err(StopReason::Upgrade),
+            None => Err(stop.unwrap_or(StopReason::NotReplayable(NotCopied::HeadOnly))),
         };
         if matches!(replay, Ok(_) | Err(StopReason::Budget)) {
             budget.as_ref().inspect(|budget| budget.deposit());

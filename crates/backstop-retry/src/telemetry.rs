@@ -1,4 +1,4 @@
-//! What the layer tells an operator. Nothing of a request is in it.
+//! Events and metrics. Nothing of a request is in them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use backstop_kit::ErrorText;
 
 use crate::StopReason;
 
-/// The error that an event is about, and how its text is made: only if somebody reads the event.
+/// An error in an event. Its text is made only if the event is enabled.
 #[derive(Clone, Copy)]
 pub(crate) struct LoggedError<'a> {
     pub(crate) error: Option<ErrorRef<'a>>,
@@ -20,7 +20,7 @@ impl LoggedError<'_> {
     }
 }
 
-/// Another attempt will be made, because of `reason`.
+/// Another attempt is planned, because of `reason`.
 pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reason, error: LoggedError<'_>) {
     tracing::debug!(
         target: "backstop::retry",
@@ -29,7 +29,7 @@ pub(crate) fn retrying(name: &Name, attempt: u32, delay: Duration, reason: Reaso
     recorder::retrying(name, reason);
 }
 
-/// No other attempt will be made, though the result is no success.
+/// No other attempt is made, though the result is no success.
 pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason, error: LoggedError<'_>) {
     let detail = match stop {
         StopReason::NotReplayable(why) => Some(tracing::field::display(why)),
@@ -42,12 +42,12 @@ pub(crate) fn stopped(name: &Name, attempt: u32, stop: StopReason, error: Logged
     recorder::stopped(name, stop);
 }
 
-/// The total passed while the first attempt was under way: nothing of ours ends that. Told when it ends or is dropped.
+/// The total passed during the first attempt, which this layer can't end. Logged when that attempt ends or is dropped.
 pub(crate) fn first_attempt_outlasted_total(name: &Name, total: Duration) {
-    tracing::debug!(target: "backstop::retry", %name, attempt = 1, ?total, "the total passed while the first attempt was under way");
+    tracing::debug!(target: "backstop::retry", %name, attempt = 1, ?total, "the total passed during the first attempt");
 }
 
-/// The last attempt came to nothing: an earlier attempt's answer is returned.
+/// The last attempt gave no answer: an earlier attempt's answer is returned.
 pub(crate) fn returned_earlier_answer(name: &Name, attempt: u32, reason: StopReason) {
     tracing::debug!(target: "backstop::retry", %name, attempt, %reason, "an earlier attempt's answer is returned");
     recorder::stopped(name, reason);
@@ -61,8 +61,8 @@ mod recorder {
     pub(super) const fn stopped(_: &Name, _: StopReason) {}
 }
 
-/// Counts through the facade `metrics`. Every handle is taken when it is used, so that a recorder that is installed later
-/// counts from then on. None is taken for a request that succeeds at once.
+/// Counts through the facade `metrics`. Handles are looked up at each use, so that a recorder installed later counts from then
+/// on. A request that succeeds at once looks up none.
 #[cfg(feature = "metrics")]
 mod recorder {
     use super::{Name, Reason, StopReason};

@@ -85,7 +85,8 @@
 //! ```
 //!
 //! With the feature `hyper-util`, this stack makes a `POST` again only when it was certainly not processed, such as after a
-//! refused connection. For other limits than the defaults, put the layers together yourself, and [`client`] around the client.
+//! refused connection. [May a request be sent again?](kit::repeating) has the whole rule, for retries and fallbacks, and the
+//! knobs. For other limits than the defaults, put the layers together yourself, and [`client`] around the client.
 //!
 //! # If a stack doesn't compile
 //!
@@ -211,7 +212,7 @@ pub use backstop_core::{
 #[doc(inline)]
 pub use backstop_kit as kit;
 pub use backstop_kit::{
-    Client, Elapsed, Progress, RequestFailure, UntilBodyEnd, UntilFirstFrame, UntilHeaders, client,
+    Client, Elapsed, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd, UntilFirstFrame, UntilHeaders, client,
 };
 
 #[cfg(feature = "bulkhead")]
@@ -256,9 +257,7 @@ pub use backstop_last_known_good::{
 #[doc(no_inline)]
 pub use backstop_retry as retry;
 #[cfg(feature = "retry")]
-pub use backstop_retry::{
-    Repeat, RepeatIf, Retried, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle, RetryLayer,
-};
+pub use backstop_retry::{RepeatIf, Retried, Retry, RetryBudget, RetryBuilder, RetryConfig, RetryHandle, RetryLayer};
 #[cfg(feature = "timeout")]
 #[doc(no_inline)]
 pub use backstop_timeout as timeout;

@@ -17,7 +17,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use backstop_core::scope::{self, EndedBy};
 use backstop_core::{Degradation, ErrorRef, Scope};
 use backstop_kit::{Attempt, EagerCall, Http, Judge, Protocol, RetryBudget, Timer, polled_again, proof::Frame};
-use backstop_kit::{CopyAs, CopyRequest, Held, Keep, NotCopied, RequestFacts};
+use backstop_kit::{CopyAs, CopyRequest, Held, Keep, KeptRequest, NotCopied, RequestFacts};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -91,16 +91,14 @@ where
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let policy = Arc::clone(&self.policy);
-        let mut facts = policy.protocol.copy().glance(&request);
-        let mut spare = None;
-        if facts.may_be_repeated() {
-            let kept = policy.protocol.copy().keep_and_note(&mut request, Keep::Whole, &mut facts);
-            if !facts.is_upgrade() {
-                policy.budget.deposit();
-                // The service that is ready is called now. The hedge waits until the clone is ready.
-                spare = Some((self.inner.clone(), kept));
-            }
-        }
+        let copy = policy.protocol.copy();
+        let mut facts = copy.facts(&request);
+        let keep = if facts.may_be_repeated() { Keep::Whole } else { Keep::Nothing };
+        let spare = copy.keep(&mut request, &mut facts, keep).map(|kept| {
+            policy.budget.deposit();
+            // The service that is ready is called now. The hedge waits until the clone is ready.
+            (self.inner.clone(), kept)
+        });
         let mut frame = Frame::open();
         let call = || frame.call(|| EagerCall::begin(&mut self.inner, true, request));
         let primary = Some(Attempt::start(Scope::new(), call));
@@ -204,15 +202,14 @@ impl<P: Protocol> Policy<P> {
     where
         P::Copy: CopyRequest<Req>,
     {
-        let copy = self.protocol.copy();
         let made = if scope::passed().is_some() {
             Err(HedgeEvent::NoTimeLeft)
-        } else if copy.held(&kept) == Held::Partly {
+        } else if kept.held() == Held::Partly {
             Err(HedgeEvent::StillUploading)
         } else if !self.budget.withdraw() {
             Err(HedgeEvent::BudgetEmpty)
         } else {
-            copy.copy(&mut kept, CopyAs::Same).map_err(|why| {
+            kept.copy(CopyAs::Same).map_err(|why| {
                 self.budget.give_back();
                 HedgeEvent::NotCopied(why)
             })

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
-use backstop_kit::{ErrorText, Keep, PlainJudge, WrapBody};
+use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts, WrapBody};
 
 use crate::{Commit, FallbackChain, Provider, commit::Committer, control::Control};
 
-use super::shared::{Chain, HandlerJudge, Repeatable};
+use super::shared::{Chain, HandlerJudge, Mark};
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
 const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,7 +26,8 @@ pub struct FallbackChainBuilder<Req, T> {
     total: Duration,
     providers: Vec<Provider<Req, T>>,
     judge: HandlerJudge<T>,
-    repeatable: Repeatable<Req>,
+    repeat: RepeatRule,
+    marks: Vec<Mark<Req>>,
     commit: Commit,
     committer: Option<Committer<T>>,
     seed: Option<u64>,
@@ -40,7 +41,8 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             total: DEFAULT_TOTAL,
             providers: Vec::new(),
             judge: PlainJudge { classify: Box::new(ResultClassify::new()) },
-            repeatable: None,
+            repeat: RepeatRule::new(),
+            marks: Vec::new(),
             commit: Commit::Headers,
             committer: None,
             seed: None,
@@ -120,25 +122,37 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
-    /// Takes a request for safe to repeat only if `predicate` holds of it: see [side effects](crate#side-effects).
+    /// Treats requests matching `predicate` as idempotent, whatever their method. See
+    /// [`repeating`](backstop_kit::repeating).
     ///
-    /// In a handler's chain **every request is safe to repeat unless this says otherwise**, an `http::Request` of any method
-    /// too: the chain doesn't know what its providers do. Behind a [`FallbackLayer`](crate::FallbackLayer) it narrows what
-    /// the layer finds out itself, which for HTTP is the method's word. A request of which it doesn't hold isn't given to
-    /// another provider once it may have been processed, and is never [forced](crate::FallbackHandle::force).
+    /// In a handler all requests are, unless [`repeat_only_if`](Self::repeat_only_if) is set.
+    pub fn repeat_if(mut self, predicate: impl Fn(&Req) -> bool + Send + Sync + 'static) -> Self {
+        self.marks.push(RepeatIf::safe_if((), Box::new(predicate)));
+        self
+    }
+
+    /// Never repeats requests that don't match `predicate`, as if they had [`Repeat::Never`](backstop_kit::Repeat::Never). See
+    /// [`repeating`](backstop_kit::repeating).
+    ///
+    /// Once such a request may have been processed, it is given only to providers marked
+    /// [`even_if_processed`](Provider::even_if_processed). It is never [forced](crate::FallbackHandle::force).
+    ///
+    /// Set it in handlers whose requests change something. **A handler's chain treats every request as safe to repeat unless
+    /// this says otherwise**, even an `http::Request` with the method `POST`: the chain doesn't know what its providers do.
+    /// Behind a [`FallbackLayer`](crate::FallbackLayer) it narrows what the layer finds out itself.
     ///
     /// ```
     /// use backstop_fallback::{FallbackChain, Provider, RequestFacts, name};
     /// # async fn charge(_: u32) -> Result<&'static str, std::io::Error> { Ok("charged") }
     ///
-    /// // No payment is.
+    /// // No payment is safe to repeat.
     /// let payments: FallbackChain<u32, &str> = FallbackChain::builder("payments")
     ///     .provider(Provider::from_fn(name!("acquirer"), charge))
     ///     .repeat_only_if(|_| false)
     ///     .build()?;
     ///
     /// # async fn fetch(_: http::Request<()>) -> Result<&'static str, std::io::Error> { Ok("fetched") }
-    /// // As a layer has it: by the method, and by what the request's `Repeat` says.
+    /// // As behind a layer: by the method, and by the request's `Repeat`.
     /// let proxied: FallbackChain<http::Request<()>, &str> = FallbackChain::builder("proxied")
     ///     .provider(Provider::from_fn(name!("upstream"), fetch))
     ///     .repeat_only_if(|request| RequestFacts::of(request).may_be_repeated())
@@ -146,7 +160,27 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Ok::<(), backstop_fallback::ConfigError>(())
     /// ```
     pub fn repeat_only_if(mut self, predicate: impl Fn(&Req) -> bool + Send + Sync + 'static) -> Self {
-        self.repeatable = Some(Box::new(predicate));
+        self.marks.push(RepeatIf::only_if((), Box::new(predicate)));
+        self
+    }
+
+    /// Decides by `rule` whether the next provider may be asked after one that failed. See
+    /// [`repeating`](backstop_kit::repeating).
+    ///
+    /// It replaces the default rule, which is `|request, outcome| request.is_idempotent() || outcome.unprocessed`, and
+    /// [`trust_idempotency_key`](Self::trust_idempotency_key). A request goes to the next provider if the rule allowed it
+    /// after every one before. It is [forced](crate::FallbackHandle::force) only if the rule allows it after an
+    /// [`Outcome::failure`].
+    pub fn repeat_when(mut self, rule: impl Fn(RequestFacts, &Outcome) -> bool + Send + Sync + 'static) -> Self {
+        self.repeat = self.repeat.repeat_when(rule);
+        self
+    }
+
+    /// Treats requests with an `Idempotency-Key` as safe to repeat. See [`repeating`](backstop_kit::repeating).
+    ///
+    /// Only if all providers honour that field and share their keys: otherwise another provider processes the request again.
+    pub fn trust_idempotency_key(mut self) -> Self {
+        self.repeat = self.repeat.trust_idempotency_key();
         self
     }
 
@@ -172,7 +206,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, repeatable, commit, committer, seed, error_text } = self;
+        let Self { name, total, providers, judge, repeat, marks, commit, committer, seed, error_text } = self;
         let name = Name::new(name)?;
         commit.check()?;
         if total.is_zero() || total > LONGEST_TOTAL {
@@ -190,7 +224,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
             }
         }
-        let needs = providers.iter().filter_map(Provider::needs).max_by_key(|keep| *keep == Keep::Whole);
+        let needs = providers.iter().map(Provider::needs).max().unwrap_or(Keep::Nothing);
         let names = providers.iter().map(Provider::name).cloned().collect();
         let control = Arc::new(Control::new(name.clone(), names, seed));
         Ok(FallbackChain::new(Chain {
@@ -199,7 +233,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             providers,
             needs,
             judge,
-            repeatable,
+            repeat,
+            marks,
             control,
             committer,
             error_text,

@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_core::{Classify, Deadline, Name, SetBy, scope};
-use backstop_kit::{ErrorText, Keep, PlainJudge, RequestFacts};
+use backstop_core::{Classify, Deadline, Name, Outcome, SetBy, scope};
+use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts};
 use tokio::time::Instant;
 
 use crate::{Provider, commit::Committer, control::Control};
@@ -13,12 +13,13 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) name: Name,
     pub(crate) total: Duration,
     pub(crate) providers: Vec<Provider<Req, T>>,
-    /// What of a request must be kept for the providers.
-    pub(crate) needs: Option<Keep>,
+    /// What the providers need of a request.
+    pub(crate) needs: Keep,
     pub(crate) judge: HandlerJudge<T>,
-    pub(crate) repeatable: Repeatable<Req>,
+    pub(crate) repeat: RepeatRule,
+    pub(crate) marks: Vec<Mark<Req>>,
     pub(crate) control: Arc<Control>,
-    /// Waits for answers' bodies; `None` where answers count as soon as their heads have come.
+    /// Waits for answers' bodies. `None` if the head of an answer is enough.
     pub(crate) committer: Option<Committer<T>>,
     pub(crate) error_text: ErrorText,
 }
@@ -26,19 +27,23 @@ pub(crate) struct Chain<Req, T> {
 /// What judges the answers in a handler.
 pub(crate) type HandlerJudge<T> = PlainJudge<Box<dyn Classify<T> + Send + Sync>>;
 
-/// Which requests may be repeated; `None` where a chain leaves that to what is known of them anyway.
-pub(crate) type Repeatable<Req> = Option<Box<dyn Fn(&Req) -> bool + Send + Sync>>;
+/// A predicate of `repeat_if` or `repeat_only_if`.
+pub(crate) type Mark<Req> = RepeatIf<(), Box<dyn Fn(&Req) -> bool + Send + Sync>>;
 
 impl<Req, T> Chain<Req, T> {
-    /// When the time is up of a request that came at `started`: after the total, or at the scope's deadline.
+    /// The deadline of a request that began at `started`: the total, or the scope's deadline if that is earlier.
     pub(crate) fn limit(&self, started: Instant) -> Deadline {
         Deadline::at(started + self.total, SetBy::Us).narrowed_by(scope::deadline())
     }
 
-    /// What is known of `request`: these facts, and what the chain was told of such requests.
+    /// `facts`, with what the chain's predicates say of `request`.
     #[inline]
-    pub(crate) fn narrowed(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
-        let is_repeatable = self.repeatable.as_ref().is_none_or(|holds| holds(request));
-        if is_repeatable { facts } else { facts.never_repeated() }
+    pub(crate) fn marked(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
+        self.marks.iter().fold(facts, |facts, mark| mark.mark(facts, request))
+    }
+
+    /// Whether a provider may be asked before the primary: then the request is sent again, whatever that provider does.
+    pub(crate) fn may_force(&self, facts: RequestFacts) -> bool {
+        self.repeat.allows(facts, &Outcome::failure())
     }
 }

@@ -1,7 +1,12 @@
 //! What isn't done twice by accident.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{future::pending, io, time::Duration};
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::common::*;
 use axum::{body::Body, response::Response};
@@ -105,6 +110,72 @@ async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
     assert_eq!(well.oneshot(999).await.unwrap(), "charged");
     let broken = layer.layer(service_fn(|_: Payment| async { Err::<&str, _>(lost()) }));
     assert_eq!(broken.oneshot(999).await.unwrap(), "queued");
+}
+
+/// What a layer with this chain answers to a `POST` with this header whose primary fails of that. Another provider may make it
+/// again, and `queue` is for any.
+async fn made_by(
+    knobs: impl FnOnce(FallbackChainBuilder<Req, Response>) -> FallbackChainBuilder<Req, Response>,
+    header: (&'static str, &'static str),
+    failing: fn() -> BoxError,
+) -> String {
+    let chain = FallbackChain::builder("chain").provider(says(name!("other")));
+    let chain = knobs(chain.provider(says(name!("queue")).even_if_processed())).build().unwrap();
+    let primary = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
+    let mut request = post("order");
+    request.headers_mut().insert(header.0, header.1.parse().unwrap());
+    text(FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(request).await.unwrap()).await
+}
+
+#[tokio::test]
+async fn the_knobs_of_a_retry_are_those_of_a_chain_behind_a_layer() {
+    let (keyed, plain) = (("idempotency-key", "7"), ("accept", "*/*"));
+    assert_eq!(made_by(|chain| chain, keyed, lost).await, "queue");
+    assert_eq!(made_by(FallbackChainBuilder::trust_idempotency_key, keyed, lost).await, "other");
+    assert_eq!(made_by(FallbackChainBuilder::trust_idempotency_key, plain, lost).await, "queue");
+    let reads = |request: &Req| request.headers().contains_key("accept");
+    assert_eq!(made_by(|chain| chain.repeat_if(reads), plain, lost).await, "other");
+    assert_eq!(made_by(|chain| chain.repeat_if(reads), keyed, lost).await, "queue");
+    assert_eq!(made_by(|chain| chain.repeat_if(reads).repeat_only_if(|_| false), plain, lost).await, "queue");
+}
+
+#[tokio::test]
+async fn a_rule_of_the_users_own_decides_after_each_provider_that_got_the_request() {
+    let plain = ("accept", "*/*");
+    assert_eq!(made_by(|chain| chain.repeat_when(|_, _| true), plain, lost).await, "other");
+    assert_eq!(made_by(|chain| chain.repeat_when(|_, _| false), plain, refused).await, "queue", "whatever is proved");
+
+    let asked_of = Arc::new(Mutex::new(Vec::new()));
+    let asks = Arc::clone(&asked_of);
+    let chain = FallbackChain::<u32, &str>::builder("chain")
+        .provider(Provider::from_fn(name!("live"), |_| async { Err::<&str, _>(lost()) }))
+        .provider(Provider::value(name!("nothing"), || async { Err::<&str, _>(refused()) }))
+        .provider(Provider::from_fn(name!("reads"), |_| async { Err::<&str, _>(lost()) }).only_reads())
+        .provider(Provider::from_fn(name!("second"), |_| async { Err::<&str, _>("broken") }))
+        .provider(Provider::from_fn(name!("third"), |_| async { "third" }))
+        .repeat_when(move |request, outcome| {
+            asks.lock().unwrap().push((request.is_idempotent(), outcome.unprocessed));
+            asks.lock().unwrap().len() < 2
+        })
+        .build()
+        .unwrap();
+    let failed = chain.execute(7).await.unwrap_err();
+    assert_eq!(failed.failures()[4].reason, Reason::NOT_ELIGIBLE);
+    assert_eq!(*asked_of.lock().unwrap(), [(true, false), (true, false)], "of the two that were given the request");
+}
+
+#[tokio::test]
+async fn a_request_is_forced_only_if_the_rule_would_repeat_it_after_any_failure() {
+    for (allows, expected) in [(true, "second"), (false, "live")] {
+        let chain = FallbackChain::<u32, &str>::builder("chain")
+            .provider(Provider::from_fn(name!("live"), |_| async { "live" }))
+            .provider(Provider::from_fn(name!("second"), |_| async { "second" }))
+            .repeat_when(move |_, outcome| allows || outcome.unprocessed)
+            .build()
+            .unwrap();
+        chain.handle().force("second", 1.0).unwrap();
+        assert_eq!(chain.execute(7).await.unwrap().value, expected);
+    }
 }
 
 fn open() -> BoxError {

@@ -66,18 +66,21 @@ impl<B> Recording<B> for InMemory<B> {
     fn close(&self) {}
 }
 
-/// How much of a body its [`Replay`] holds.
+/// How much of a body can be copied, and whether a copy ends an earlier reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Held {
-    /// All of it: a copy needs nothing more from the original, and takes nothing away from a reader of it.
+    /// All of it: a copy needs nothing more from the original.
+    ///
+    /// If the body is in memory or empty, earlier readers go on. If it was recorded, its last byte has been read, and a
+    /// reader that has not seen the end yet gets [`ReplayError::Superseded`], such as an earlier copy that is still being sent.
     Whole,
-    /// What has been read so far. A copy goes on from the original, and whoever still reads the earlier body gets
+    /// What has been read so far. A copy goes on from the original, and the earlier reader gets
     /// [`ReplayError::Superseded`].
     Partly,
-    /// What has been read so far, and nobody reads on: a copy goes on from the original, and takes nothing from anybody.
+    /// What has been read so far, and the earlier reader was dropped. A copy goes on from the original.
     Abandoned,
-    /// Not enough: there will be no copy.
+    /// Not enough: there can be no copy.
     Nothing(NotReplayable),
 }
 

@@ -1,12 +1,11 @@
 //! Copies of anything that can be cloned.
 
-use super::{CopyAs, CopyRequest, Keep, NotCopied, RequestFacts};
+use super::{CopyAs, CopyRequest, Keep, KeptRequest, NotCopied, RequestFacts};
 
 /// Copies requests of any `Clone` type, HTTP or not.
 ///
-/// Choosing it is your word that these requests may be sent more than once: their facts say that they are idempotent. Each
-/// request is cloned once when it is sent and once per copy, whole, whatever [`Keep`] and [`CopyAs`] say: this strategy
-/// doesn't know the type's parts.
+/// By choosing it you promise that these requests may be sent more than once: their facts say that they are idempotent. Each
+/// request is cloned once when it is sent and once per copy, as a whole, since this strategy doesn't know its parts.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct CloneCopy;
@@ -19,11 +18,14 @@ impl<Req: Clone> CopyRequest<Req> for CloneCopy {
         RequestFacts::none().idempotent()
     }
 
-    fn keep(&self, request: &mut Req, _: Keep) -> Req {
-        request.clone()
+    fn keep(&self, request: &mut Req, _: &mut RequestFacts, keep: Keep) -> Option<Req> {
+        (keep > Keep::Nothing).then(|| request.clone())
     }
+}
 
-    fn copy(&self, kept: &mut Req, _: CopyAs) -> Result<Req, NotCopied> {
-        Ok(kept.clone())
+#[diagnostic::do_not_recommend]
+impl<Req: Clone> KeptRequest<Req> for Req {
+    fn copy(&mut self, _: CopyAs) -> Result<Req, NotCopied> {
+        Ok(self.clone())
     }
 }

@@ -1,36 +1,17 @@
-//! What is known of a request once it has been given away.
+//! What is known of a request after it was sent.
 
+use backstop_core::{Blame, Outcome, grpc};
 use http::{HeaderName, HeaderValue, Method, Request, Version};
 
-use backstop_core::grpc;
+use crate::Repeat;
 
-/// What decides whether a request may be sent again, noted before it is given away.
+/// The facts that decide whether a request [may be sent again](crate::repeating), noted before it is sent.
 ///
-/// It costs no allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
+/// No allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct RequestFacts {
     bits: u8,
-}
-
-/// Your own word on whether one request may be sent again, as a request extension.
-///
-/// ```
-/// use backstop_kit::{Repeat, RequestFacts};
-///
-/// let mut search = http::Request::post("/search").body(())?;
-/// search.extensions_mut().insert(Repeat::Safe);
-/// assert!(RequestFacts::of(&search).is_idempotent());
-/// # Ok::<(), http::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Repeat {
-    /// Not once it may have been processed, whatever else allows it: by no retry, which keeps nothing of it, and by no
-    /// provider of a fallback that isn't marked `even_if_processed`.
-    Never,
-    /// As if it were idempotent, whatever its method: for retries, and for the providers of a fallback.
-    Safe,
 }
 
 const IDEMPOTENT: u8 = 1;
@@ -48,18 +29,16 @@ impl RequestFacts {
 
     /// The facts of an HTTP request.
     pub fn of<B>(request: &Request<B>) -> Self {
-        let mut fields = Fields::of(request);
-        let tell = |facts, (name, value): (&HeaderName, _)| fields.tell(facts, name.as_str(), value);
-        request.headers().iter().fold(Self::at_a_glance(request), tell)
+        Self::without_headers(request).with_headers(request)
     }
 
-    /// What is known without a look at the headers: by method and extensions.
-    pub fn at_a_glance<B>(request: &Request<B>) -> Self {
+    /// What the method and the extensions say.
+    pub(super) fn without_headers<B>(request: &Request<B>) -> Self {
         let mut facts = Self::none();
         if is_idempotent(request.method()) {
             facts = facts.idempotent();
         }
-        // Of an extended CONNECT (RFC 8441, RFC 9220) the method is CONNECT as well.
+        // The method of an extended CONNECT (RFC 8441, RFC 9220) is CONNECT, too.
         if *request.method() == Method::CONNECT {
             facts = facts.upgrade();
         }
@@ -68,6 +47,13 @@ impl RequestFacts {
             Some(Repeat::Safe) => facts.idempotent(),
             None => facts,
         }
+    }
+
+    /// With what the headers say.
+    pub(super) fn with_headers<B>(self, request: &Request<B>) -> Self {
+        let mut headers = HeaderFacts::of(request);
+        let read = |facts, (name, value): (&HeaderName, _)| headers.read(facts, name.as_str(), value);
+        request.headers().iter().fold(self, read)
     }
 
     /// With this: sending it twice has the effect of sending it once.
@@ -90,7 +76,7 @@ impl RequestFacts {
         self.with(EARLY)
     }
 
-    /// With this: no retry may send it again.
+    /// With this: it must not be repeated, as with [`Repeat::Never`].
     pub const fn never_repeated(self) -> Self {
         self.with(ONCE)
     }
@@ -100,7 +86,7 @@ impl RequestFacts {
         self.with(GRPC)
     }
 
-    /// Whether it is a gRPC call, so that an answer that isn't gRPC's is none: see
+    /// Whether it is a gRPC call, for which only a gRPC response is an answer: see
     /// [`is_grpc_request`](backstop_core::grpc::is_grpc_request).
     #[must_use]
     pub const fn is_grpc(self) -> bool {
@@ -108,44 +94,49 @@ impl RequestFacts {
     }
 
     /// Whether sending it twice has the effect of sending it once: by its method, which is GET, HEAD, OPTIONS, TRACE, PUT
-    /// or DELETE (RFC 9110 §9.2.2), or because [`Repeat::Safe`] says so.
+    /// or DELETE (RFC 9110 §9.2.2), or because [`Repeat::Safe`] or a predicate says so.
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
         self.has(IDEMPOTENT)
     }
 
-    /// Whether it carries an `Idempotency-Key` with a value. What that is worth, the server decides.
+    /// Whether it carries an `Idempotency-Key` with a value. Only the server knows whether it honours the key.
     #[must_use]
     pub const fn has_idempotency_key(self) -> bool {
         self.has(KEYED)
     }
 
     /// Whether it is CONNECT, or asks over HTTP/1.1 for a protocol that this hop could switch to: it has the connection
-    /// option `upgrade` **and** an `Upgrade` field that names one (RFC 9110 §7.8). `h2c` and `h2` are none (RFC 9113 §3.1,
-    /// RFC 7540 §3.2). Such a request is about its connection and must never be repeated or sent elsewhere.
+    /// option `upgrade` **and** an `Upgrade` field that names one (RFC 9110 §7.8). `h2c` and `h2` don't count (RFC 9113
+    /// §3.1, RFC 7540 §3.2). Such a request is about its connection and must never be repeated or sent elsewhere.
     #[must_use]
     pub const fn is_upgrade(self) -> bool {
         self.has(UPGRADE)
     }
 
-    /// Whether our own caller sent it in early data (`Early-Data`, RFC 8470 §5.1): a 425 is then for the caller to act
-    /// upon, not for us.
+    /// Whether our own caller sent it in early data (`Early-Data`, RFC 8470 §5.1): then a 425 is for the caller to act upon,
+    /// not for us.
     #[must_use]
     pub const fn is_early_data(self) -> bool {
         self.has(EARLY)
     }
 
-    /// Whether no retry may send it again, whatever else is known of it: [`Repeat::Never`].
+    /// Whether it must not be repeated, whatever else is known: [`Repeat::Never`], or a predicate.
     #[must_use]
     pub const fn is_never_repeated(self) -> bool {
         self.has(ONCE)
     }
 
-    /// Whether the request itself allows that it is sent again where it may have been processed: it is idempotent, and not
-    /// one that is never repeated.
+    /// Whether it may be sent again though it may have been processed: it is idempotent, and not one that is never repeated.
     #[must_use]
     pub const fn may_be_repeated(self) -> bool {
         self.is_idempotent() && !self.is_never_repeated()
+    }
+
+    /// Whether this outcome is a 425 for the caller to act upon, who sent the request in early data (RFC 8470 §5.2).
+    #[must_use]
+    pub fn is_too_early_for_caller(self, outcome: &Outcome) -> bool {
+        outcome.blame == Some(Blame::EarlyData) && self.is_early_data()
     }
 
     const fn with(self, bit: u8) -> Self {
@@ -157,10 +148,10 @@ impl RequestFacts {
     }
 }
 
-/// What the header fields of a request tell.
+/// Reads the facts out of headers, one after the other.
 #[derive(Clone, Copy)]
-pub(super) struct Fields {
-    /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2), and an `Upgrade` in HTTP/1.0 is to be ignored
+pub(super) struct HeaderFacts {
+    /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2), and an `Upgrade` in HTTP/1.0 must be ignored
     /// (RFC 9110 §7.8).
     may_upgrade: bool,
     is_post: bool,
@@ -168,58 +159,58 @@ pub(super) struct Fields {
     names_a_protocol: bool,
 }
 
-impl Fields {
+impl HeaderFacts {
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let may_upgrade = request.version() == Version::HTTP_11;
         let is_post = *request.method() == Method::POST;
         Self { may_upgrade, is_post, has_upgrade_option: false, names_a_protocol: false }
     }
 
-    /// `facts`, with what the field of this name, in lower case, tells beside those before it.
+    /// `facts` with what this header says, after those before it. `name` is in lower case.
     #[inline(always)]
-    pub(super) fn tell(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
-        // Lengths first: most names have another one, and a look-up in the map would cost more for each of them. What is read
-        // of a value stays out of line, so that all names are looked at in one small loop.
+    pub(super) fn read(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
+        // Lengths first: most names have another length, and a look-up in the map costs more for each name. Values are read
+        // out of line, so that the loop over all names stays small.
         match name.len() {
-            7 if name == "upgrade" => self.tell_upgrade(facts, value),
-            10 if name == "connection" => self.tell_connection(facts, value),
+            7 if name == "upgrade" => self.read_upgrade(facts, value),
+            10 if name == "connection" => self.read_connection(facts, value),
             // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
             10 if name == "early-data" => facts.early_data(),
-            12 if self.is_post && name == "content-type" => tell_content_type(facts, value),
+            12 if self.is_post && name == "content-type" => read_content_type(facts, value),
             15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
             _ => facts,
         }
     }
 
     #[inline(never)]
-    fn tell_upgrade(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+    fn read_upgrade(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
         self.names_a_protocol |= items(value).any(is_protocol);
-        self.told_of_upgrade(facts)
+        self.with_upgrade(facts)
     }
 
     #[inline(never)]
-    fn tell_connection(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+    fn read_connection(&mut self, facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
         self.has_upgrade_option |= items(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-        self.told_of_upgrade(facts)
+        self.with_upgrade(facts)
     }
 
     /// Either field alone asks for nothing: nginx often sends the option with every request.
-    const fn told_of_upgrade(self, facts: RequestFacts) -> RequestFacts {
+    const fn with_upgrade(self, facts: RequestFacts) -> RequestFacts {
         if self.may_upgrade && self.has_upgrade_option && self.names_a_protocol { facts.upgrade() } else { facts }
     }
 }
 
 #[inline(never)]
-fn tell_content_type(facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
+fn read_content_type(facts: RequestFacts, value: &HeaderValue) -> RequestFacts {
     if grpc::is_content_type(value) { facts.grpc() } else { facts }
 }
 
-/// RFC 9110 §9.2.2. A method that we don't know isn't.
+/// RFC 9110 §9.2.2. Unknown methods are not idempotent.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
-/// The members of a list. Bytes, not text: a value that isn't text may still hold one that is.
+/// The members of a list. As bytes: a value that isn't text may hold a member that is.
 fn items(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

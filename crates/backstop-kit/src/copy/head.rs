@@ -1,4 +1,4 @@
-//! The head of a request, copied as cheaply as can be for the case that it is never needed.
+//! The head of a request, copied cheaply, since most copies are never needed.
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, uri::PathAndQuery};
 
@@ -10,12 +10,11 @@ mod tests;
 
 use flat::{Flat, Line, To};
 
-/// A request's head. It is flat bytes until it is asked for: a clone of a header map costs several times as much, and most
-/// requests succeed.
+/// A request's head, as flat bytes. A clone of a header map costs several times as much, and most requests succeed.
 #[derive(Debug)]
 pub(crate) struct HeadSnapshot {
     flat: Flat,
-    /// The target, where it isn't part of the flat bytes. Boxed, since that is rare, and a target is large.
+    /// The target, if it isn't part of the flat bytes. Boxed: that is rare, and a target is large.
     uri: Option<Box<Uri>>,
     extensions: Extensions,
 }
@@ -34,7 +33,7 @@ impl HeadSnapshot {
         }
     }
 
-    /// A request with this head, as far as the copy wants it, and the headers that it leaves out for want of a body.
+    /// A request with the part of this head that belongs into `copy`, and the headers left out because it has no body.
     pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<(Request<B>, HeaderMap), NotCopied> {
         let head = self.flat.restore(|method, name| to(name, copy, method))?;
         let mut request = Request::new(body);
@@ -54,8 +53,8 @@ impl HeadSnapshot {
 /// The longest target that `http` reads.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
-/// Whether reading a target's text gives the same target again: so with those in origin form, and those of the web in
-/// absolute form (RFC 9112 §3.2). A clone of a target costs more than a copy of its text.
+/// Whether parsing a target's text gives the same target: in origin form, and for `http` and `https` in absolute form
+/// (RFC 9112 §3.2). A clone of a target costs more than a copy of its text.
 #[inline]
 fn is_its_text(uri: &Uri) -> bool {
     let Some(path) = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/')) else {
@@ -69,7 +68,7 @@ fn is_its_text(uri: &Uri) -> bool {
     before + path.len() <= LONGEST_TARGET
 }
 
-/// Removes what stands for the connection that the first copy came on: a second one must not act upon it.
+/// Removes the handle to the connection of the original request: a copy must not act upon it.
 fn remove_live(extensions: &mut Extensions) {
     #[cfg(feature = "hyper-util")]
     extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -77,13 +76,13 @@ fn remove_live(extensions: &mut Extensions) {
     let _ = extensions;
 }
 
-/// Whether the header of this name, in lower case, is part of such a copy.
+/// Where a header with this lower-case name goes in such a copy.
 fn to(name: &[u8], copy: CopyAs, method: &Method) -> To {
     let is_of_another = || !names_a_representation(name) && (!guards_a_change(name) || !method.is_safe());
     match copy {
         CopyAs::HeadOnly if describes_the_body(name) => To::LeftOut,
-        CopyAs::ForProvider | CopyAs::HeadOnly if !is_of_another() => To::Nowhere,
-        CopyAs::Same | CopyAs::ForProvider | CopyAs::HeadOnly => To::Headers,
+        CopyAs::ForAnotherSource | CopyAs::HeadOnly if !is_of_another() => To::Nowhere,
+        CopyAs::Same | CopyAs::ForAnotherSource | CopyAs::HeadOnly => To::Headers,
     }
 }
 
@@ -91,8 +90,8 @@ fn names_a_representation(name: &[u8]) -> bool {
     matches!(name, b"range" | b"if-range" | b"if-modified-since")
 }
 
-/// On a method that changes something, these are the guard against a lost update (RFC 9110 §13.1): without them the
-/// copy would ask for more than the original.
+/// With a method that changes something, these guard against a lost update (RFC 9110 §13.1): without them the copy would
+/// ask for more than the original.
 fn guards_a_change(name: &[u8]) -> bool {
     matches!(name, b"if-match" | b"if-none-match" | b"if-unmodified-since")
 }

@@ -2,13 +2,12 @@
 
 use std::{fmt, mem};
 
-use backstop_core::{
-    ConfigError,
-    grpc::{self, GRPC_PREVIOUS_RPC_ATTEMPTS},
-};
-use http::{HeaderName, Method, Request};
+use backstop_core::ConfigError;
+use http::{Method, Request};
 
-use super::{CopyAs, CopyRequest, Keep, LeftOut, NotCopied, RequestFacts, facts::Fields, head::HeadSnapshot};
+use super::{
+    CopyAs, CopyRequest, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts, facts::HeaderFacts, head::HeadSnapshot,
+};
 use crate::body::{Held, Replay, ReplayableBody, has_content};
 
 const DEFAULT_MAX_BODY: usize = 64 * 1024;
@@ -19,8 +18,8 @@ const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
 /// Copies hold the same method, URI, version, headers (in order, repeated ones too, with their sensitive flags) and
 /// extensions, but for the extension that stands for the live connection: hyper's `OnUpgrade` (feature `hyper-util`).
 ///
-/// Keeping a request whose body is at its end and that has no extensions costs one allocation: of as many bytes as its
-/// method, target and headers have, and eight for each header.
+/// Keeping a request without a body and without extensions costs one allocation: the bytes of its method, target and
+/// headers, and eight more for each header.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct HttpCopy {
@@ -35,12 +34,12 @@ impl HttpCopy {
             let body = (keep == Keep::Whole).then(Replay::ended);
             return HttpKept { head, body, had_body: false };
         }
-        // Of other methods most have content, and polling a body lets its sender begin.
+        // Most requests with other methods have content, and polling a body lets its sender begin.
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let had_body = !reads || has_content(request);
-        // Each is made where it is returned: moved into its place once more it would cost as much again.
+        // Each is made where it is returned: a move would cost as much again.
         match keep {
-            Keep::Head => HttpKept { head, body: None, had_body },
+            Keep::Nothing | Keep::Head => HttpKept { head, body: None, had_body },
             Keep::Whole => {
                 let (body, replay) = mem::take(request.body_mut()).split(self.max_body);
                 *request.body_mut() = body;
@@ -49,9 +48,9 @@ impl HttpCopy {
         }
     }
 
-    /// The most that is buffered of a body, in bytes: 64 KiB unless set, 0 to 1 GiB.
+    /// How much of a body is buffered at most, in bytes: 64 KiB unless set, 0 to 1 GiB.
     ///
-    /// A request with a longer body is sent all the same, but not again. With 0, only requests without a body are.
+    /// A request with a longer body is sent, but can't be copied. With 0, only requests without a body can.
     ///
     /// # Errors
     /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
@@ -70,10 +69,16 @@ impl Default for HttpCopy {
     }
 }
 
+impl AsMut<Self> for HttpCopy {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 /// What [`HttpCopy`] keeps of a request. Dropping it ends the buffering of the body.
 pub struct HttpKept<B> {
     head: HeadSnapshot,
-    /// `None` where the head alone was to be kept.
+    /// `None` where only the head was to be kept.
     body: Option<Replay<B>>,
     had_body: bool,
 }
@@ -90,57 +95,40 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
     type Kept = HttpKept<B>;
 
     fn facts(&self, request: &Request<B>) -> RequestFacts {
-        RequestFacts::of(request)
-    }
-
-    fn glance(&self, request: &Request<B>) -> RequestFacts {
-        RequestFacts::at_a_glance(request)
-    }
-
-    fn keep(&self, request: &mut Request<B>, keep: Keep) -> Self::Kept {
-        let head = HeadSnapshot::of(request, |_, _| ());
-        self.keep_body(head, request, keep)
+        RequestFacts::without_headers(request)
     }
 
     #[inline]
-    fn keep_and_note(&self, request: &mut Request<B>, keep: Keep, facts: &mut RequestFacts) -> Self::Kept {
-        let (mut fields, mut noted) = (Fields::of(request), *facts);
-        let head = HeadSnapshot::of(request, |name, value| noted = fields.tell(noted, name, value));
+    fn keep(&self, request: &mut Request<B>, facts: &mut RequestFacts, keep: Keep) -> Option<Self::Kept> {
+        if keep == Keep::Nothing || facts.is_upgrade() {
+            *facts = facts.with_headers(request);
+            return None;
+        }
+        let (mut headers, mut noted) = (HeaderFacts::of(request), *facts);
+        let head = HeadSnapshot::of(request, |name, value| noted = headers.read(noted, name, value));
         *facts = noted;
-        self.keep_body(head, request, if noted.is_upgrade() { Keep::Head } else { keep })
+        if noted.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) }
     }
+}
 
-    fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<B>, NotCopied> {
-        let body = match (copy, &mut kept.body) {
+impl<B: ReplayableBody> KeptRequest<Request<B>> for HttpKept<B> {
+    fn copy(&mut self, copy: CopyAs) -> Result<Request<B>, NotCopied> {
+        let body = match (copy, &mut self.body) {
             (CopyAs::HeadOnly, _) => B::default(),
-            (CopyAs::Same | CopyAs::ForProvider, Some(body)) => body.copy()?,
-            (CopyAs::Same | CopyAs::ForProvider, None) => return Err(NotCopied::HeadOnly),
+            (CopyAs::Same | CopyAs::ForAnotherSource, Some(body)) => body.copy()?,
+            (CopyAs::Same | CopyAs::ForAnotherSource, None) => return Err(NotCopied::HeadOnly),
         };
-        let (mut request, left_out) = kept.head.request(copy, body)?;
+        let (mut request, left_out) = self.head.request(copy, body)?;
         if copy == CopyAs::HeadOnly
-            && let Some(left_out) = LeftOut::of(left_out, kept.had_body)
+            && let Some(left_out) = LeftOut::of(left_out, self.had_body)
         {
             request.extensions_mut().insert(left_out);
         }
         Ok(request)
     }
 
-    fn held(&self, kept: &Self::Kept) -> Held {
-        // Of a head nothing more is wanted than there is.
-        kept.body.as_ref().map_or(Held::Whole, Replay::held)
-    }
-
-    fn tell_attempts(&self, request: &mut Request<B>, before: u32, header: Option<&HeaderName>) {
-        if grpc::is_grpc_request(request) {
-            request.headers_mut().insert(GRPC_PREVIOUS_RPC_ATTEMPTS, before.into());
-        }
-        if let Some(header) = header {
-            request.headers_mut().insert(header, before.into());
-        }
-    }
-
-    fn tells_of_attempts(&self, request: &Request<B>, header: &HeaderName) -> bool {
-        // What can't be read was meant to say something.
-        request.headers().get_all(header).iter().any(|before| before.as_bytes() != b"0")
+    fn held(&self) -> Held {
+        // Where only the head was kept, all that is wanted is there.
+        self.body.as_ref().map_or(Held::Whole, Replay::held)
     }
 }

@@ -1,13 +1,13 @@
 //! What copies of requests are.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Empty, Full};
 
 use super::*;
 use crate::{
-    ReplayableBody,
+    Repeat, ReplayableBody,
     body::tests::script::{Erased, Script, data, read_all, read_some},
 };
 
@@ -37,6 +37,11 @@ fn names<B>(request: &Request<B>) -> Vec<&str> {
     request.headers().keys().map(HeaderName::as_str).collect()
 }
 
+fn kept_of<B: ReplayableBody>(copying: HttpCopy, request: &mut Request<B>, keep: Keep) -> HttpKept<B> {
+    let mut facts = CopyRequest::facts(&copying, request);
+    copying.keep(request, &mut facts, keep).unwrap()
+}
+
 fn stream(chunks: &[&'static str]) -> Erased {
     Erased::new(Script::new(chunks.iter().map(|chunk| data(chunk.as_bytes()))))
 }
@@ -45,10 +50,10 @@ fn stream(chunks: &[&'static str]) -> Erased {
 async fn a_copy_as_the_same_is_the_same() {
     let copying = HttpCopy::default();
     let mut sent = request(stream(&["hello ", "world"]));
-    let mut kept = copying.keep(&mut sent, Keep::Whole);
+    let mut kept = kept_of(copying, &mut sent, Keep::Whole);
     drop(sent);
     for _ in 0..2 {
-        let copy = copying.copy(&mut kept, CopyAs::Same).unwrap();
+        let copy = kept.copy(CopyAs::Same).unwrap();
         let original = request(());
         assert_eq!(copy.method(), Method::PUT);
         assert_eq!(copy.uri(), original.uri());
@@ -63,7 +68,7 @@ async fn a_copy_as_the_same_is_the_same() {
 async fn the_request_that_is_sent_now_is_untouched() {
     for keep in [Keep::Head, Keep::Whole] {
         let mut sent = request(Full::new(Bytes::from("hello")));
-        let _kept = HttpCopy::default().keep(&mut sent, keep);
+        let _kept = kept_of(HttpCopy::default(), &mut sent, keep);
         assert_eq!(sent.headers(), request(()).headers());
         assert_eq!(sent.uri(), request(()).uri());
         assert_eq!(sent.extensions().get(), Some(&"an extension"));
@@ -75,8 +80,8 @@ async fn the_request_that_is_sent_now_is_untouched() {
 async fn a_provider_s_copy_names_no_representation() {
     let copying = HttpCopy::default();
     let mut sent = request(stream(&["hello"]));
-    let mut kept = copying.keep(&mut sent, Keep::Whole);
-    let copy = copying.copy(&mut kept, CopyAs::ForProvider).unwrap();
+    let mut kept = kept_of(copying, &mut sent, Keep::Whole);
+    let copy = kept.copy(CopyAs::ForAnotherSource).unwrap();
     assert_eq!(names(&copy), [&BODY[..], &OTHER[..]].concat());
     assert_eq!(copy.headers().get_all("accept").iter().collect::<Vec<_>>(), ["1", "2"]);
     assert_eq!(read_all(copy.into_body()).await.unwrap().0, b"hello");
@@ -87,8 +92,8 @@ fn a_head_only_copy_says_nothing_of_a_body() {
     let copying = HttpCopy::default();
     for keep in [Keep::Head, Keep::Whole] {
         let mut sent = request(stream(&["hello"]));
-        let mut kept = copying.keep(&mut sent, keep);
-        let copy = copying.copy(&mut kept, CopyAs::HeadOnly).unwrap();
+        let mut kept = kept_of(copying, &mut sent, keep);
+        let copy = kept.copy(CopyAs::HeadOnly).unwrap();
         assert_eq!(names(&copy), OTHER);
         assert!(copy.body().is_end_stream());
         assert_eq!(copy.uri(), request(()).uri());
@@ -101,7 +106,7 @@ fn a_head_only_copy_tells_what_of_a_body_it_leaves_out() {
     let (hello, empty) = (|| Full::new(Bytes::from("hello")), Full::<Bytes>::default);
     for keep in [Keep::Head, Keep::Whole] {
         let left_out = |mut sent| {
-            let copy = copying.copy(&mut copying.keep(&mut sent, keep), CopyAs::HeadOnly).unwrap();
+            let copy = kept_of(copying, &mut sent, keep).copy(CopyAs::HeadOnly).unwrap();
             copy.extensions().get::<LeftOut>().cloned()
         };
         let all = left_out(request(hello())).unwrap();
@@ -114,9 +119,9 @@ fn a_head_only_copy_tells_what_of_a_body_it_leaves_out() {
         assert!(left_out(Request::new(empty())).is_none());
 
         let mut sent = request(hello());
-        let mut kept = copying.keep(&mut sent, Keep::Whole);
-        for copy in [CopyAs::Same, CopyAs::ForProvider] {
-            assert!(copying.copy(&mut kept, copy).unwrap().extensions().get::<LeftOut>().is_none());
+        let mut kept = kept_of(copying, &mut sent, Keep::Whole);
+        for copy in [CopyAs::Same, CopyAs::ForAnotherSource] {
+            assert!(kept.copy(copy).unwrap().extensions().get::<LeftOut>().is_none());
         }
     }
 }
@@ -125,9 +130,9 @@ fn a_head_only_copy_tells_what_of_a_body_it_leaves_out() {
 async fn a_head_only_copy_doesn_t_disturb_the_body_being_sent() {
     let copying = HttpCopy::default();
     let mut sent = request(stream(&["hello ", "world"]));
-    let mut kept = copying.keep(&mut sent, Keep::Whole);
+    let mut kept = kept_of(copying, &mut sent, Keep::Whole);
     read_some(sent.body_mut(), 1).await.unwrap();
-    copying.copy(&mut kept, CopyAs::HeadOnly).unwrap();
+    kept.copy(CopyAs::HeadOnly).unwrap();
     assert_eq!(read_all(sent.into_body()).await.unwrap().0, b"world");
 }
 
@@ -135,9 +140,9 @@ async fn a_head_only_copy_doesn_t_disturb_the_body_being_sent() {
 fn of_a_head_there_is_no_whole_copy() {
     let copying = HttpCopy::default();
     let mut sent = request(Full::new(Bytes::from("hello")));
-    let mut kept = copying.keep(&mut sent, Keep::Head);
-    for copy in [CopyAs::Same, CopyAs::ForProvider] {
-        assert_eq!(copying.copy(&mut kept, copy).map(drop), Err(NotCopied::HeadOnly));
+    let mut kept = kept_of(copying, &mut sent, Keep::Head);
+    for copy in [CopyAs::Same, CopyAs::ForAnotherSource] {
+        assert_eq!(kept.copy(copy).map(drop), Err(NotCopied::HeadOnly));
     }
 }
 
@@ -145,22 +150,22 @@ fn of_a_head_there_is_no_whole_copy() {
 async fn a_body_over_the_cap_is_sent_once_and_the_reason_is_told() {
     let copying = HttpCopy::default().max_body(4).unwrap();
     let mut sent = request(stream(&["hello"]));
-    let mut kept = copying.keep(&mut sent, Keep::Whole);
-    assert_eq!(copying.held(&kept), Held::Partly);
+    let mut kept = kept_of(copying, &mut sent, Keep::Whole);
+    assert_eq!(kept.held(), Held::Partly);
     assert_eq!(read_all(sent.into_body()).await.unwrap().0, b"hello");
-    assert_eq!(copying.held(&kept), Held::Nothing(NotReplayable::TooLarge));
-    let refused = copying.copy(&mut kept, CopyAs::Same).map(drop);
+    assert_eq!(kept.held(), Held::Nothing(NotReplayable::TooLarge));
+    let refused = kept.copy(CopyAs::Same).map(drop);
     assert_eq!(refused, Err(NotCopied::Body(NotReplayable::TooLarge)));
-    assert!(copying.copy(&mut kept, CopyAs::HeadOnly).is_ok());
+    assert!(kept.copy(CopyAs::HeadOnly).is_ok());
 }
 
 #[test]
 fn a_body_at_its_end_is_held_whole() {
     let copying = HttpCopy::default().max_body(0).unwrap();
     let mut sent = request(Erased::default());
-    let mut kept = copying.keep(&mut sent, Keep::Whole);
-    assert_eq!(copying.held(&kept), Held::Whole);
-    assert!(copying.copy(&mut kept, CopyAs::Same).unwrap().body().is_end_stream());
+    let mut kept = kept_of(copying, &mut sent, Keep::Whole);
+    assert_eq!(kept.held(), Held::Whole);
+    assert!(kept.copy(CopyAs::Same).unwrap().body().is_end_stream());
 }
 
 #[test]
@@ -177,9 +182,9 @@ fn what_stands_for_the_live_connection_isn_t_copied() {
     let on_upgrade = hyper::upgrade::on(&mut original);
     original.extensions_mut().insert(on_upgrade);
     let copying = HttpCopy::default();
-    let mut kept = copying.keep(&mut original, Keep::Whole);
+    let mut kept = kept_of(copying, &mut original, Keep::Whole);
     assert!(original.extensions().get::<hyper::upgrade::OnUpgrade>().is_some());
-    let copy = copying.copy(&mut kept, CopyAs::Same).unwrap();
+    let copy = kept.copy(CopyAs::Same).unwrap();
     assert!(copy.extensions().get::<hyper::upgrade::OnUpgrade>().is_none());
     assert_eq!(copy.extensions().get(), Some(&"an extension"));
 }
@@ -188,10 +193,10 @@ fn what_stands_for_the_live_connection_isn_t_copied() {
 fn any_clone_request_is_copied_on_its_user_s_word() {
     let mut sent = String::from("SELECT 1");
     assert!(CopyRequest::<String>::facts(&CloneCopy, &sent).is_idempotent());
-    let mut kept = CloneCopy.keep(&mut sent, Keep::Whole);
+    let mut kept = CloneCopy.keep(&mut sent, &mut RequestFacts::none(), Keep::Whole).unwrap();
     assert_eq!(sent, "SELECT 1");
-    assert_eq!(CopyRequest::<String>::copy(&CloneCopy, &mut kept, CopyAs::Same).unwrap(), "SELECT 1");
-    assert_eq!(CopyRequest::<String>::held(&CloneCopy, &kept), Held::Whole);
+    assert_eq!(kept.copy(CopyAs::Same).unwrap(), "SELECT 1");
+    assert_eq!(kept.held(), Held::Whole);
 }
 
 #[test]
@@ -221,10 +226,9 @@ fn facts(version: Version, headers: &[(&'static str, &[u8])]) -> RequestFacts {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
     let facts = RequestFacts::of(&request);
-    let (copying, mut noted) = (HttpCopy::default(), RequestFacts::at_a_glance(&request));
-    let mut kept = copying.keep_and_note(&mut request, Keep::Whole, &mut noted);
-    let copied = copying.copy(&mut kept, CopyAs::Same);
-    assert_eq!((noted, copied.is_err()), (facts, facts.is_upgrade()));
+    let (copying, mut noted) = (HttpCopy::default(), RequestFacts::without_headers(&request));
+    let kept = copying.keep(&mut request, &mut noted, Keep::Whole);
+    assert_eq!((noted, kept.is_none()), (facts, facts.is_upgrade()));
     facts
 }
 
@@ -282,7 +286,7 @@ fn debug_output_shows_nothing_of_the_request() {
     headers.insert("authorization", HeaderValue::from_static("secret"));
     let mut request = Request::get("/secret").body(stream(&["secret"])).unwrap();
     *request.headers_mut() = headers;
-    let kept = HttpCopy::default().keep(&mut request, Keep::Whole);
+    let kept = kept_of(HttpCopy::default(), &mut request, Keep::Whole);
     assert!(!format!("{kept:?}").contains("secret"));
 }
 
@@ -301,9 +305,9 @@ fn a_guarded_change_stays_guarded_and_a_conditional_read_becomes_a_plain_one() {
         for guard in ["if-match", "if-none-match", "if-unmodified-since"] {
             sent.headers_mut().insert(guard, "x".parse().unwrap());
         }
-        let mut kept = HttpCopy::default().keep(&mut sent, Keep::Whole);
-        for copy in [CopyAs::ForProvider, CopyAs::HeadOnly] {
-            let copy = HttpCopy::default().copy(&mut kept, copy).unwrap();
+        let mut kept = kept_of(HttpCopy::default(), &mut sent, Keep::Whole);
+        for copy in [CopyAs::ForAnotherSource, CopyAs::HeadOnly] {
+            let copy = kept.copy(copy).unwrap();
             assert_eq!(copy.headers().len(), if kept_guards { 3 } else { 0 }, "{method}");
         }
     }
@@ -317,36 +321,4 @@ fn an_extension_overrides_what_the_method_says() {
     assert!(of("GET", Repeat::Never).is_never_repeated() && !of("POST", Repeat::Never).is_idempotent());
     assert!(of("CONNECT", Repeat::Safe).is_upgrade());
     assert!(of("POST", Repeat::Safe).may_be_repeated() && !of("GET", Repeat::Never).may_be_repeated());
-}
-
-#[test]
-fn the_number_of_attempts_is_told_in_the_configured_header_and_in_that_of_grpc() {
-    let strategy = HttpCopy::default();
-    let [ours, grpcs] = ["x-attempts", "grpc-previous-rpc-attempts"].map(HeaderName::from_static);
-    let mut http = request(Full::<Bytes>::default());
-    strategy.tell_attempts(&mut http, 1, None);
-    assert_eq!(*http.headers(), *request(()).headers());
-    strategy.tell_attempts(&mut http, 2, Some(&ours));
-    assert_eq!((&http.headers()[&ours], http.headers().get(&grpcs)), (&HeaderValue::from(2), None));
-
-    let mut call = Request::post("/health").version(Version::HTTP_2).header("content-type", "application/grpc");
-    call.headers_mut().unwrap().insert(&grpcs, HeaderValue::from_static("7"));
-    let mut call = call.body(Full::<Bytes>::default()).unwrap();
-    strategy.tell_attempts(&mut call, 1, None);
-    assert_eq!(call.headers().get_all(&grpcs).iter().collect::<Vec<_>>(), ["1"]);
-}
-
-#[test]
-fn a_request_tells_of_earlier_attempts_in_the_header_that_is_asked_for() {
-    let name = HeaderName::from_static("x-attempts");
-    let tells = |values: &[&'static str]| {
-        let mut request = request(Full::<Bytes>::default());
-        for value in values {
-            request.headers_mut().append(&name, HeaderValue::from_static(value));
-        }
-        HttpCopy::default().tells_of_attempts(&request, &name)
-    };
-    assert!(tells(&["1"]) && tells(&["0", "2"]) && tells(&["unreadable"]));
-    assert!(!tells(&[]) && !tells(&["0"]));
-    assert!(!CloneCopy.tells_of_attempts(&"1", &name));
 }

@@ -178,6 +178,26 @@ async fn a_predicate_adds_requests_and_takes_none_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_predicate_takes_requests_away_whatever_else_allows_them() {
+    let layer = RetryLayer::builder("ml")
+        .repeat_if(|_: &Request<Body>| true)
+        .repeat_only_if(|request: &Request<Body>| request.uri().path() == "/search")
+        .max_body(10)
+        .build()
+        .unwrap();
+    let to = |method, path: &str| {
+        let mut request = with_method(method);
+        *request.uri_mut() = path.parse().unwrap();
+        request
+    };
+    for method in [Method::GET, Method::POST] {
+        assert_eq!(calls(&layer, failing(), to(method.clone(), "/search")).await, 3, "{method}");
+        assert_eq!(calls(&layer, failing(), to(method.clone(), "/pay")).await, 1, "{method}");
+        assert_eq!(calls(&layer, refusing_connections(), to(method.clone(), "/pay")).await, 1, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connect_and_an_upgrade_are_never_repeated_nor_touched() {
     let layer = RetryLayer::new(ml());
     assert_eq!(calls(&layer, refusing_connections(), with_method(Method::CONNECT)).await, 1);

@@ -12,7 +12,7 @@ use std::{
 
 use crate::support::{BoxError, Upstream, get, ml, with_method};
 use axum::body::Body;
-use backstop_kit::{Client, CopyAs, CopyRequest, HttpKept, Keep, NotCopied, RequestFacts, client};
+use backstop_kit::{Client, CopyRequest, HttpKept, Keep, RequestFacts, client};
 use backstop_retry::{HttpCopy, Repeat, RetryLayer};
 use http::{Method, Request};
 use tower::{Layer, Service, ServiceExt};
@@ -69,13 +69,9 @@ impl CopyRequest<Request<Body>> for Counting {
         HttpCopy::default().facts(request)
     }
 
-    fn keep(&self, request: &mut Request<Body>, keep: Keep) -> Self::Kept {
+    fn keep(&self, request: &mut Request<Body>, facts: &mut RequestFacts, keep: Keep) -> Option<Self::Kept> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        HttpCopy::default().keep(request, keep)
-    }
-
-    fn copy(&self, kept: &mut Self::Kept, copy: CopyAs) -> Result<Request<Body>, NotCopied> {
-        HttpCopy::default().copy(kept, copy)
+        HttpCopy::default().keep(request, facts, keep)
     }
 }
 
