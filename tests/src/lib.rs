@@ -4,6 +4,7 @@ pub mod faults;
 pub mod grpc;
 pub mod http;
 pub mod http1;
+pub mod instructions;
 pub mod strict;
 pub mod upload;
 

@@ -1,42 +1,26 @@
-//! What it costs to read bytes from outside: counted in instructions at once, twice and four times the size.
+//! Reading bytes from outside takes linear time, in every layer.
 //!
-//! valgrind counts them, exactly and whatever else the machine does. This program starts itself under it, once; where it isn't
-//! on the PATH a line says so, and nothing is shown. `.ci/run` installs it.
+//! The test counts instructions, see [`backstop_tests::instructions`]. `.ci/run` installs the valgrind that it needs. The
+//! reference app has a test of its own for what it parses itself.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
     convert::Infallible,
-    env, fs,
-    path::PathBuf,
-    process::{Command, Stdio},
+    mem,
+    pin::Pin,
     sync::{Arc, Mutex},
 };
 
 use axum::body::Body;
 use backstop::{
     DeadlineHeader, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer,
-    PropagateDeadlineLayer, Provider, name, standard,
+    PropagateDeadlineLayer, Provider, StaleWhileRevalidateLayer, name, standard,
 };
+use backstop_tests::instructions::{Case, superlinear};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use tokio::runtime::{Builder, Runtime};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
-
-/// The smallest size of a field, in bytes. Real ones are far smaller.
-const SIZE: usize = 2 * 1024;
-
-/// So many instructions are no growth: what is made once, or when a table grows, is counted too. Quadratic time would take
-/// millions more.
-const NOISE: u64 = 1_000_000;
-
-/// Under valgrind this is set.
-const COUNTED: &str = "BACKSTOP_COUNTED";
-
-/// What is counted: valgrind counts from when it is entered, and writes the count down when it is left.
-#[inline(never)]
-fn counted_call(call: &mut dyn FnMut()) {
-    call();
-}
 
 /// Bytes that are bad to read for somebody.
 const PATTERNS: [fn(usize) -> Vec<u8>; 9] = [
@@ -114,10 +98,10 @@ const ANSWERED: [(Exchange, &str); 23] = [
     (Grpc, "grpc-status"),
 ];
 
-/// Requests and their answers, of a size.
-struct Case {
+/// Requests and their answers.
+struct Calls {
     name: String,
-    make: Box<dyn Fn(usize) -> Vec<Call>>,
+    of_size: Box<dyn Fn(usize) -> Vec<Call>>,
 }
 
 type Call = (Request<Body>, Answer);
@@ -154,15 +138,17 @@ fn field(name: &str, value: &[u8]) -> Field {
     (name.parse().unwrap(), HeaderValue::from_bytes(value).unwrap())
 }
 
-fn cases() -> Vec<Case> {
+/// Values for a field: one long line each, and many short lines. Not too many: with debug assertions, `HeaderMap` looks at all
+/// lines of a field for each line that it removes.
+fn values(name: &'static str, size: usize) -> impl Iterator<Item = Vec<Field>> {
+    let lines = PATTERNS.into_iter().map(move |bytes| vec![field(name, &bytes(size))]);
+    lines.chain([vec![field(name, &b"a, ".repeat(42)); size / 128]])
+}
+
+/// Calls for the stack of all layers.
+fn calls() -> Vec<Calls> {
     let mut all = Vec::new();
-    let mut case = |name: String, make: Box<dyn Fn(usize) -> Vec<Call>>| all.push(Case { name, make });
-    // In a long line, and in many. Not in too many: a build with debug assertions has `HeaderMap` look at all lines of a field
-    // for each one that it removes.
-    let values = |name: &'static str, size: usize| {
-        let lines = PATTERNS.into_iter().map(move |bytes| vec![field(name, &bytes(size))]);
-        lines.chain([vec![field(name, &b"a, ".repeat(42)); size / 128]])
-    };
+    let mut case = |name: String, of_size: Box<dyn Fn(usize) -> Vec<Call>>| all.push(Calls { name, of_size });
     for (kind, name) in ASKED {
         let make = move |size| values(name, size).map(|fields| exchange(kind, fields, vec![])).collect();
         case(format!("{name} of a request, {kind:?}"), Box::new(make));
@@ -199,8 +185,27 @@ fn cases() -> Vec<Case> {
     all
 }
 
-/// Has all layers read them.
-fn run(runtime: &Runtime, calls: Vec<Call>) {
+/// Calls for the stack that revalidates.
+fn revalidated_calls() -> Vec<Calls> {
+    let mut all = Vec::new();
+    let mut case = |name: String, of_size: Box<dyn Fn(usize) -> Vec<Call>>| all.push(Calls { name, of_size });
+    for (_, name) in ASKED.into_iter().filter(|(kind, _)| matches!(kind, Read | Failed)) {
+        let make = move |size| values(name, size).map(|fields| exchange(Read, fields, vec![])).collect();
+        case(format!("{name} of a request that a stored answer may serve"), Box::new(make));
+    }
+    for name in ["if-none-match", "if-range", "range"] {
+        let make = move |size| values(name, size).map(|fields| exchange(Read, fields, vec![])).collect();
+        case(format!("{name} of a request"), Box::new(make));
+    }
+    for (_, name) in ANSWERED.into_iter().filter(|(kind, _)| *kind == Read) {
+        let make = move |size| values(name, size).map(|fields| exchange(Read, vec![], fields)).collect();
+        case(format!("{name} of the answer to a refresh"), Box::new(make));
+    }
+    all
+}
+
+/// Prepares these calls of the stack of all layers.
+fn through_all_layers(runtime: &Runtime, calls: Vec<Call>) -> impl FnOnce() {
     let mut stack = runtime.block_on(Stack::start());
     let mut ready = Vec::new();
     for (request, answer) in calls {
@@ -210,19 +215,52 @@ fn run(runtime: &Runtime, calls: Vec<Call>) {
         }
         ready.push((stack.clone(), request, answer));
     }
-    counted_call(&mut || {
-        for (Stack { service, answer }, request, next) in ready.drain(..) {
+    move || {
+        for (Stack { service, answer }, request, next) in ready {
             *answer.lock().unwrap() = next;
-            runtime
-                .block_on(async { _ = service.oneshot(request).await.unwrap().into_body().collect().await.unwrap() });
+            runtime.block_on(send(service, request));
         }
-    });
+    }
+}
+
+/// Prepares these calls of the stack that revalidates.
+fn revalidated(runtime: &Runtime, calls: Vec<Call>) -> impl FnOnce() {
+    let stack = runtime.block_on(Revalidating::start());
+    move || {
+        for (request, mut next) in calls {
+            next.1.push(stale_at_once());
+            stack.answer.lock().unwrap().clone_from(&next);
+            // The second call reads what the refresh stored, if it did.
+            runtime.block_on(stack.call_and_refresh(request));
+            runtime.block_on(stack.call_and_refresh(exchange(Read, vec![], vec![]).0));
+        }
+    }
+}
+
+type Service = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+async fn send(service: Service, request: Request<Body>) {
+    service.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+}
+
+/// Answers as it is told.
+fn told(answer: &Arc<Mutex<Answer>>) -> Service {
+    let answer = Arc::clone(answer);
+    BoxCloneSyncService::new(service_fn(move |_: Request<Body>| {
+        let (status, fields) = &*answer.lock().unwrap();
+        let mut response = Response::new(Body::from("hello"));
+        *response.status_mut() = *status;
+        for (name, value) in fields {
+            response.headers_mut().append(name, value.clone());
+        }
+        async move { Ok(response) }
+    }))
 }
 
 /// All layers around a service that answers as it is told, with an answer that is stored.
 #[derive(Clone)]
 struct Stack {
-    service: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    service: Service,
     answer: Arc<Mutex<Answer>>,
 }
 
@@ -238,16 +276,6 @@ impl Stack {
         let stored = [("content-encoding", &b"gzip"[..]), ("content-language", b"en"), ("vary", b"x-other")];
         let stored = stored.map(|(name, value)| field(name, value)).to_vec();
         let answer = Arc::new(Mutex::new((StatusCode::OK, stored)));
-        let answers = Arc::clone(&answer);
-        let service = service_fn(move |_: Request<Body>| {
-            let (status, fields) = &*answers.lock().unwrap();
-            let mut response = Response::new(Body::from("hello"));
-            *response.status_mut() = *status;
-            for (name, value) in fields {
-                response.headers_mut().append(name, value.clone());
-            }
-            async move { Ok::<_, Infallible>(response) }
-        });
         let trusted = DeadlineHeader::EnvoyExpectedRqTimeoutMs;
         let stack = ServiceBuilder::new()
             .layer(DegradationHeaderLayer::new())
@@ -256,66 +284,67 @@ impl Stack {
             .layer(known)
             .layer(standard(name!("primary")))
             .layer(PropagateDeadlineLayer::builder("next").send(trusted).build().unwrap())
-            .service(service);
-        let (request, _) = exchange(Read, vec![], vec![]);
-        stack.clone().oneshot(request).await.unwrap().into_body().collect().await.unwrap();
-        Self { service: BoxCloneSyncService::new(stack), answer }
+            .service(told(&answer));
+        let service = BoxCloneSyncService::new(stack);
+        send(service.clone(), exchange(Read, vec![], vec![]).0).await;
+        Self { service, answer }
+    }
+}
+
+/// A stack that serves a stored answer, and refreshes it.
+struct Revalidating {
+    service: Service,
+    answer: Arc<Mutex<Answer>>,
+    refreshes: Arc<Mutex<Vec<Refresh>>>,
+}
+
+type Refresh = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An answer with this field may be served at once, but only with a refresh.
+fn stale_at_once() -> Field {
+    field("cache-control", b"max-age=0, stale-while-revalidate=600")
+}
+
+impl Revalidating {
+    async fn start() -> Self {
+        let answer = Arc::new(Mutex::new((StatusCode::OK, vec![stale_at_once(), field("vary", b"x-other")])));
+        let refreshes = Arc::new(Mutex::new(Vec::new()));
+        let known = LastKnownGoodLayer::new(name!("known"));
+        let queue = Arc::clone(&refreshes);
+        let revalidate =
+            StaleWhileRevalidateLayer::new(known.handle(), move |refresh| queue.lock().unwrap().push(refresh));
+        let stack = ServiceBuilder::new().layer(revalidate).layer(known).service(told(&answer));
+        let this = Self { service: BoxCloneSyncService::new(stack), answer, refreshes };
+        let plain = || exchange(Read, vec![], vec![]).0;
+        assert_eq!(this.call_and_refresh(plain()).await, 0, "nothing is stored yet");
+        assert_eq!(this.call_and_refresh(plain()).await, 1, "the stored answer is served, and refreshed");
+        this
+    }
+
+    /// Returns how many refreshes the call started.
+    async fn call_and_refresh(&self, request: Request<Body>) -> usize {
+        send(self.service.clone(), request).await;
+        let refreshes = mem::take(&mut *self.refreshes.lock().unwrap());
+        let started = refreshes.len();
+        for refresh in refreshes {
+            refresh.await;
+        }
+        started
     }
 }
 
 #[test]
 fn reading_what_comes_from_outside_takes_linear_time() {
-    let cases = cases();
-    if env::var_os(COUNTED).is_some() {
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        // What is made once is made by then.
-        run(&runtime, (cases[0].make)(SIZE));
-        for case in &cases {
-            [1, 2, 4].into_iter().for_each(|times| run(&runtime, (case.make)(times * SIZE)));
-        }
-        return;
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = &runtime;
+    let all_layers = calls()
+        .into_iter()
+        .map(|Calls { name, of_size }| Case::new(name, move |size| through_all_layers(runtime, of_size(size))));
+    let revalidating = revalidated_calls()
+        .into_iter()
+        .map(|Calls { name, of_size }| Case::new(name, move |size| revalidated(runtime, of_size(size))));
+    let cases: Vec<_> = all_layers.chain(revalidating).collect();
+    if let Some(slow) = superlinear("reading_what_comes_from_outside_takes_linear_time", &cases) {
+        assert!(slow.is_empty(), "{}", slow.join("\n"));
     }
-    let valgrind = Command::new("valgrind").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !valgrind.is_ok_and(|status| status.success()) {
-        println!("skipped: valgrind, which counts instructions, isn't on the PATH");
-        return;
-    }
-    let counts = count();
-    // Before them comes what is made once.
-    assert_eq!(counts.len(), 1 + 3 * cases.len(), "each call is counted");
-    let mut slow = Vec::new();
-    for (case, counts) in cases.iter().zip(counts[1..].chunks(3)) {
-        // Twice as much between the second and the third as between the first and the second; if quadratic, four times.
-        let (once, twice) = (counts[1].saturating_sub(counts[0]), counts[2].saturating_sub(counts[1]));
-        if twice > 3 * once + NOISE {
-            slow.push(format!("{}: {counts:?}", case.name));
-        }
-    }
-    assert!(slow.is_empty(), "instructions at 1, 2 and 4 times {SIZE} bytes:\n{}", slow.join("\n"));
-}
-
-/// The instructions of each counted call, in order.
-fn count() -> Vec<u64> {
-    let counted = concat!(module_path!(), "::counted_call");
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("counts-{}", std::process::id()));
-    fs::create_dir_all(&dir).unwrap();
-    let run = Command::new("valgrind")
-        .arg("--tool=callgrind")
-        .arg(format!("--toggle-collect={counted}"))
-        .arg(format!("--dump-after={counted}"))
-        .arg("--dump-line=no")
-        .arg(format!("--callgrind-out-file={}", dir.join("count").display()))
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "reading_what_comes_from_outside_takes_linear_time", "--nocapture", "--test-threads=1"])
-        .env(COUNTED, "1")
-        .output()
-        .unwrap();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    let summary = |number: usize| {
-        let text = fs::read_to_string(dir.join(format!("count.{number}"))).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("summary: ")?.parse().ok())
-    };
-    let counts = (1..).map_while(summary).collect();
-    fs::remove_dir_all(&dir).unwrap();
-    counts
 }

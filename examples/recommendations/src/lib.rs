@@ -29,6 +29,9 @@ mod sources;
 mod upstream;
 mod user_id;
 
+#[cfg(test)]
+mod hostile_input;
+
 pub use self::app::app;
 pub use self::chaos::{Chaos, Place};
 pub use self::circuits::Circuits;

@@ -76,7 +76,7 @@ struct Items {
     items: Vec<Item>,
 }
 
-async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
+pub(crate) async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
     let Items { mut items } = service.get(uri).await?;
     items.truncate(ITEMS);
     // Nothing is no recommendation: the next source has some.

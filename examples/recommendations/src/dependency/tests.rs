@@ -9,6 +9,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
+impl Dependency {
+    /// Calls `service` without any layer.
+    pub(crate) fn answered_by(service: Service) -> Self {
+        let circuit = CircuitBreakerLayer::new(name!("unused")).handle();
+        Self { past_circuit: service.clone(), service, circuit }
+    }
+}
+
 #[tokio::test]
 async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_after_a_short_wait() {
     // It takes connections, and never answers.

@@ -33,7 +33,7 @@ impl Upstream {
     }
 
     /// What this upstream answers at `path`, where it has something.
-    pub(super) fn answer(self, path: &str) -> Option<Value> {
+    pub(crate) fn answer(self, path: &str) -> Option<Value> {
         match self {
             Self::Ml => {
                 let user = path.strip_prefix("/v1/recommendations/")?;
