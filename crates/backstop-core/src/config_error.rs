@@ -1,6 +1,6 @@
 //! What a builder says of a configuration that can't work.
 
-use std::{borrow::Cow, error::Error, fmt};
+use std::{borrow::Cow, error::Error, fmt, ops::RangeBounds};
 
 /// A configuration that was refused: which field, the value it had, and what is allowed.
 ///
@@ -30,6 +30,28 @@ impl ConfigError {
         allowed: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self { field, value: value.into().into_owned(), allowed: allowed.into() }
+    }
+
+    /// `value`, if it is in `range`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_core::ConfigError;
+    ///
+    /// let range = Duration::from_millis(1)..=Duration::from_secs(60);
+    /// let error = ConfigError::in_range("timeout", Duration::ZERO, range, "1 ms to 60 s").unwrap_err();
+    /// assert_eq!(error.to_string(), "timeout is 0ns, allowed is: 1 ms to 60 s");
+    /// ```
+    ///
+    /// # Errors
+    /// The refusal of `field`, if it isn't.
+    pub fn in_range<T: PartialOrd + fmt::Debug>(
+        field: &'static str,
+        value: T,
+        range: impl RangeBounds<T>,
+        allowed: impl Into<Cow<'static, str>>,
+    ) -> Result<T, Self> {
+        if range.contains(&value) { Ok(value) } else { Err(Self::new(field, format!("{value:?}"), allowed)) }
     }
 }
 

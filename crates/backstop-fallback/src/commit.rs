@@ -40,12 +40,10 @@ pub enum Commit {
 
 impl Commit {
     pub(crate) fn check(self) -> Result<(), ConfigError> {
-        match self {
-            Self::Complete { max_bytes } if !(1..=LARGEST_MAX_BYTES).contains(&max_bytes) => {
-                Err(ConfigError::new("max_bytes", max_bytes.to_string(), "1 to 1073741824 (1 GiB)"))
-            }
-            _ => Ok(()),
+        if let Self::Complete { max_bytes } = self {
+            ConfigError::in_range("max_bytes", max_bytes, 1..=LARGEST_MAX_BYTES, "1 to 1073741824 (1 GiB)")?;
         }
+        Ok(())
     }
 
     /// What waits for it; `None` where there is nothing to wait for.

@@ -95,9 +95,7 @@ impl FallbackHandle {
     /// [`ConfigError`] with the field `share` where it isn't from 0 to 1, or `provider` where the chain has none of that
     /// name; it lists those that it has.
     pub fn force(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
-        if !(0.0..=1.0).contains(&share) {
-            return Err(ConfigError::new("share", share.to_string(), "0 to 1"));
-        }
+        ConfigError::in_range("share", share, 0.0..=1.0, "0 to 1")?;
         let Some(index) = self.providers().position(|name| name == provider) else {
             let names: Vec<_> = self.providers().map(Name::as_str).collect();
             return Err(ConfigError::new("provider", provider.to_owned(), names.join(", ")));

@@ -209,31 +209,21 @@ impl RetryBudgetBuilder {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let ratio = self.ratio.map_or(Ok(DEFAULT_RATIO), checked)?;
-        let reserve = self.reserve;
-        if reserve > LARGEST {
-            return Err(ConfigError::new("reserve_per_second", reserve.to_string(), "0 to 1000000"));
-        }
+        let ratio = match self.ratio {
+            Some(ratio) => Ratio::nearest(ConfigError::in_range("ratio", ratio, 0.0..=LARGEST_RATIO, "0 to 10")?),
+            None => DEFAULT_RATIO,
+        };
+        let reserve = ConfigError::in_range("reserve_per_second", self.reserve, ..=LARGEST, "0 to 1000000")?;
         if ratio.paid == 0 && reserve == 0 {
             let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
             return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
         }
         let burst = self.burst.unwrap_or_else(|| default_burst(reserve));
-        if !(1..=LARGEST).contains(&burst) {
-            return Err(ConfigError::new("burst", burst.to_string(), "1 to 1000000"));
-        }
+        ConfigError::in_range("burst", burst, 1..=LARGEST, "1 to 1000000")?;
         Ok(RetryBudget::of(ratio, reserve, burst))
     }
 }
 
 fn default_burst(reserve: u32) -> u32 {
     reserve.saturating_mul(SECONDS_SAVED).clamp(LEAST_SAVED, LARGEST)
-}
-
-fn checked(ratio: f64) -> Result<Ratio, ConfigError> {
-    if (0.0..=LARGEST_RATIO).contains(&ratio) {
-        Ok(Ratio::nearest(ratio))
-    } else {
-        Err(ConfigError::new("ratio", ratio.to_string(), "0 to 10"))
-    }
 }

@@ -225,15 +225,19 @@ impl<St: Store> LastKnownGoodBuilder<St> {
     pub fn build(self) -> Result<LastKnownGoodLayer<St>, ConfigError> {
         let Self { config, store, principal } = self;
         let name = Name::new(config.name.clone())?;
-        if !(SHORTEST_MAX_STALE..=LONGEST_MAX_STALE).contains(&config.max_stale) {
-            return Err(ConfigError::new("max_stale", format!("{:?}", config.max_stale), "1 s to 365 days"));
-        }
-        if config.max_body > LARGEST_MAX_BODY {
-            return Err(ConfigError::new("max_body", config.max_body.to_string(), "0 to 1073741824 (1 GiB)"));
-        }
-        if !(SHORTEST_STORE_TIMEOUT..=LONGEST_STORE_TIMEOUT).contains(&config.store_timeout) {
-            return Err(ConfigError::new("store_timeout", format!("{:?}", config.store_timeout), "1 ms to 10 s"));
-        }
+        ConfigError::in_range(
+            "max_stale",
+            config.max_stale,
+            SHORTEST_MAX_STALE..=LONGEST_MAX_STALE,
+            "1 s to 365 days",
+        )?;
+        ConfigError::in_range("max_body", config.max_body, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
+        ConfigError::in_range(
+            "store_timeout",
+            config.store_timeout,
+            SHORTEST_STORE_TIMEOUT..=LONGEST_STORE_TIMEOUT,
+            "1 ms to 10 s",
+        )?;
         let store = match store {
             Source::Embedded(make) => make(&config)?,
             Source::Provided(store) => store,

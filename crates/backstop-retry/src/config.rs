@@ -20,6 +20,8 @@ const DEFAULT_TOTAL: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_BODY: usize = 64 * 1024;
 
 const MOST_ATTEMPTS: u32 = 1000;
+/// More than 0 s.
+const MOMENT: Duration = Duration::from_nanos(1);
 const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A retry as plain data, for [`RetryLayer::from_config`](crate::RetryLayer::from_config). Each field is documented on the
@@ -115,31 +117,20 @@ impl Settings {
 
     pub(crate) fn check(config: RetryConfig) -> Result<Self, ConfigError> {
         let name = Name::new(config.name)?;
-        let max_attempts = config.max_attempts;
-        if !(1..=MOST_ATTEMPTS).contains(&max_attempts) {
-            return Err(ConfigError::new("max_attempts", max_attempts.to_string(), "1 to 1000"));
-        }
+        let max_attempts = ConfigError::in_range("max_attempts", config.max_attempts, 1..=MOST_ATTEMPTS, "1 to 1000")?;
         let total = config.total;
-        if total.is_zero() || total > LONGEST_TOTAL {
-            return Err(refused("total", total, "more than 0 s, up to 24 h"));
-        }
+        ConfigError::in_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         let default_cap = match config.backoff {
             // Nothing grows.
             Backoff::Constant => total,
             _ => DEFAULT_BACKOFF_CAP.min(total),
         };
         let cap = config.backoff_cap.unwrap_or(default_cap);
-        if cap.is_zero() || cap > total {
-            return Err(refused("backoff_cap", cap, "more than 0 s, up to the total"));
-        }
+        ConfigError::in_range("backoff_cap", cap, MOMENT..=total, "more than 0 s, up to the total")?;
         let base = config.backoff_base.unwrap_or(DEFAULT_BACKOFF_BASE.min(cap));
-        if base.is_zero() || base > cap {
-            return Err(refused("backoff_base", base, "more than 0 s, up to the backoff's cap"));
-        }
+        ConfigError::in_range("backoff_base", base, MOMENT..=cap, "more than 0 s, up to the backoff's cap")?;
         let max_retry_after = config.max_retry_after.unwrap_or(DEFAULT_MAX_RETRY_AFTER.min(total));
-        if max_retry_after > total {
-            return Err(refused("max_retry_after", max_retry_after, "0 s up to the total"));
-        }
+        ConfigError::in_range("max_retry_after", max_retry_after, ..=total, "0 s up to the total")?;
         Ok(Self {
             name,
             max_attempts,
@@ -150,10 +141,6 @@ impl Settings {
             attempt_header: config.attempt_header,
         })
     }
-}
-
-fn refused(field: &'static str, value: Duration, allowed: &'static str) -> ConfigError {
-    ConfigError::new(field, format!("{value:?}"), allowed)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use crate::{Commit, FallbackChain, Provider, commit::Committer, control::Control
 use super::shared::{Chain, HandlerJudge, Mark};
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
+/// More than 0 s.
+const MOMENT: Duration = Duration::from_nanos(1);
 const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<Req, T: 'static> FallbackChain<Req, T> {
@@ -209,16 +211,14 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         let Self { name, total, providers, judge, repeat, marks, commit, committer, seed, error_text } = self;
         let name = Name::new(name)?;
         commit.check()?;
-        if total.is_zero() || total > LONGEST_TOTAL {
-            return Err(ConfigError::new("total", format!("{total:?}"), "more than 0 s, up to 24 h"));
-        }
+        ConfigError::in_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         if providers.is_empty() {
             return Err(ConfigError::new("providers", "none", "at least one"));
         }
         for (i, provider) in providers.iter().enumerate() {
             check_timeout("timeout", provider.own_timeout(), total)?;
-            if provider.concurrency_limit() == Some(0) {
-                return Err(ConfigError::new("concurrency", "0", "1 or more"));
+            if let Some(limit) = provider.concurrency_limit() {
+                ConfigError::in_range("concurrency", limit, 1.., "1 or more")?;
             }
             if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
@@ -279,12 +279,8 @@ pub(crate) fn check_timeout(
     timeout: Option<Duration>,
     total: Duration,
 ) -> Result<(), ConfigError> {
-    match timeout {
-        Some(timeout) if timeout.is_zero() || timeout > total => {
-            Err(ConfigError::new(field, format!("{timeout:?}"), "more than 0 s, up to the chain's total"))
-        }
-        _ => Ok(()),
-    }
+    let allowed = "more than 0 s, up to the chain's total";
+    timeout.map_or(Ok(()), |timeout| ConfigError::in_range(field, timeout, MOMENT..=total, allowed).map(drop))
 }
 
 impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {

@@ -55,10 +55,7 @@ impl HttpCopy {
     /// # Errors
     /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        if bytes > LARGEST_MAX_BODY {
-            return Err(ConfigError::new("max_body", bytes.to_string(), "0 to 1073741824 (1 GiB)"));
-        }
-        self.max_body = bytes;
+        self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
     }
 }

@@ -66,12 +66,13 @@ impl<St> StaleWhileRevalidateBuilder<St> {
     /// # Errors
     /// [`ConfigError`] if a value is out of range.
     pub fn build(self) -> Result<StaleWhileRevalidateLayer<St>, ConfigError> {
-        if !(SHORTEST_REFRESH_TIMEOUT..=LONGEST_REFRESH_TIMEOUT).contains(&self.refresh_timeout) {
-            return Err(ConfigError::new("refresh_timeout", format!("{:?}", self.refresh_timeout), "1 ms to 1 h"));
-        }
-        if !(1..=MAX_REFRESHES).contains(&self.max_refreshes) {
-            return Err(ConfigError::new("max_refreshes", self.max_refreshes.to_string(), "1 to 1000000"));
-        }
+        ConfigError::in_range(
+            "refresh_timeout",
+            self.refresh_timeout,
+            SHORTEST_REFRESH_TIMEOUT..=LONGEST_REFRESH_TIMEOUT,
+            "1 ms to 1 h",
+        )?;
+        ConfigError::in_range("max_refreshes", self.max_refreshes, 1..=MAX_REFRESHES, "1 to 1000000")?;
         Ok(self.layer())
     }
 
