@@ -20,6 +20,7 @@
 //! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`] |
 //! | tell caches how good an answer is | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
+//! | wait or choose at random | [`Jitter`] |
 //!
 //! # Features
 //!
@@ -49,6 +50,7 @@ mod client;
 mod copy;
 mod eager_call;
 mod error_text;
+mod jitter;
 mod judge;
 mod keep;
 mod protocol;
@@ -69,6 +71,7 @@ pub use copy::{
 };
 pub use eager_call::EagerCall;
 pub use error_text::ErrorText;
+pub use jitter::Jitter;
 pub use judge::{HttpJudge, Judge, PlainJudge, WithClassifier, judge_response, response_reason};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};

@@ -3,14 +3,9 @@
 use std::{fmt, time::Duration};
 
 use backstop_core::{ErrorRef, Outcome};
-use backstop_kit::ErrorText;
+use backstop_kit::{ErrorText, Jitter};
 
-use crate::{
-    Budget, RetryBudget,
-    backoff::{Grown, Jitter},
-    config::Settings,
-    telemetry::LoggedError,
-};
+use crate::{Budget, RetryBudget, backoff::Grown, config::Settings, telemetry::LoggedError};
 
 /// What all services of a layer share.
 pub(crate) struct Policy<P> {
