@@ -3,12 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
-    future::{Ready, ready},
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -18,6 +13,7 @@ use axum::body::Body;
 use backstop_bulkhead::BulkheadLayer;
 use backstop_core::{Deadline, Reason, Rejection, SetBy};
 use backstop_kit::{Elapsed, Progress};
+use backstop_test::{Scripted, Step};
 use http::{Request, Response, StatusCode, header};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok};
@@ -167,39 +163,16 @@ async fn a_deadline_that_passes_in_line_refuses_with_whose_it_was() {
     assert_eq!((layer.handle().in_use(), layer.handle().waiting()), (1, 0));
 }
 
-/// Ready when it is asked, but for the second time, and called only by who was told so.
-struct Flaky {
-    asked: Arc<AtomicUsize>,
-    is_ready: bool,
-}
-
-impl Clone for Flaky {
-    fn clone(&self) -> Self {
-        Self { asked: Arc::clone(&self.asked), is_ready: false }
-    }
-}
-
-impl Service<Request<Body>> for Flaky {
-    type Response = Response<Body>;
-    type Error = &'static str;
-    type Future = Ready<Result<Response<Body>, &'static str>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
-        self.is_ready = self.asked.fetch_add(1, Ordering::Relaxed) != 1;
-        Poll::Ready(if self.is_ready { Ok(()) } else { Err("not now") })
-    }
-
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
-        assert!(mem::take(&mut self.is_ready), "called without having been ready");
-        ready(Ok(empty()))
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_service_that_has_failed_since_it_was_ready_is_asked_again() {
     let (upstream, _calls) = upstream();
     let layer = room_for(1, 1);
-    let mut service = layer.layer(Flaky { asked: Arc::default(), is_ready: false });
+    // Ready when it is asked, but for the second time.
+    let asked = AtomicUsize::new(0);
+    let flaky = Scripted::<_, _, &str>::steps([Step::answer(empty())]).readiness(move |_| {
+        Poll::Ready(if asked.fetch_add(1, Ordering::Relaxed) == 1 { Err("not now") } else { Ok(()) })
+    });
+    let mut service = layer.layer(flaky);
     let mut ask = || service.poll_ready(&mut Context::from_waker(Waker::noop()));
     assert_ready_ok!(ask());
     assert_ready_err!(ask());

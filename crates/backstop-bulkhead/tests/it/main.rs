@@ -1,7 +1,4 @@
 //! What must hold of the bulkhead.
-//!
-//! `telemetry` is a binary of its own: while just one subscriber exists, tracing asks only the current thread's
-//! subscriber whether a new event is wanted, so a test that doesn't listen would silence one that does.
 
 #![cfg(not(backstop_loom))]
 
@@ -15,3 +12,4 @@ mod resizing;
 mod stacks;
 mod stress;
 mod support;
+mod telemetry;

@@ -8,7 +8,7 @@ use std::{
     future::{pending, ready},
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use crate::support::{is_full, room_for};
@@ -22,6 +22,7 @@ use backstop_bulkhead::{
     Bulkhead, BulkheadBuilder, BulkheadFuture, BulkheadHandle, BulkheadLayer, HttpReject, RejectAsError, Rejection,
     UntilHeaders,
 };
+use backstop_test::{Scripted, Step};
 use http::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -120,42 +121,19 @@ async fn services_that_do_not_speak_http_reject_in_their_own_way() {
 
 #[tokio::test(start_paused = true)]
 async fn it_is_always_ready_and_asks_the_service_only_when_there_is_room() {
-    struct Asked(Rc<Cell<u32>>);
-
-    impl Service<Request<Body>> for Asked {
-        type Response = Response<Body>;
-        type Error = Infallible;
-        type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
-
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-            self.0.set(self.0.get() + 1);
-            Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Body>) -> Self::Future {
-            pending()
-        }
-    }
-
-    impl Clone for Asked {
-        fn clone(&self) -> Self {
-            Self(Rc::clone(&self.0))
-        }
-    }
-
-    let asked = Rc::new(Cell::new(0));
-    let mut service = room_for(1, 1).layer(Asked(Rc::clone(&asked)));
+    let inner = Scripted::<_, Response<Body>, Infallible>::steps([Step::hang()]);
+    let mut service = room_for(1, 1).layer(inner.clone());
     let mut futures: Vec<_> = std::iter::repeat_with(|| {
         assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
         task::spawn(service.call(Request::new(Body::empty())))
     })
     .take(3)
     .collect();
-    assert_eq!(asked.get(), 1, "the first was called at once");
+    assert_eq!(inner.readiness_polls(), 1, "the first was called at once");
     assert_pending!(futures[0].poll());
     assert_pending!(futures[1].poll());
     assert!(is_full(&assert_ready_ok!(futures[2].poll())));
-    assert_eq!(asked.get(), 1, "neither who waits nor who is refused has asked");
+    assert_eq!(inner.readiness_polls(), 1, "neither who waits nor who is refused has asked");
 }
 
 #[tokio::test(start_paused = true)]
