@@ -2,8 +2,6 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::sync::{Arc, Mutex};
-
 use crate::support::{Upstream, get, response, with_method};
 use axum::body::Body;
 use backstop_retry::{RetryBuilder, RetryConfig, RetryLayer};
@@ -15,16 +13,10 @@ const GRPC: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// What the upstream, which is down, finds in this header, call by call.
 async fn found(layer: RetryLayer, header: HeaderName, request: Request<Body>) -> Vec<Option<String>> {
-    let found = Arc::new(Mutex::new(Vec::new()));
-    let finds = Arc::clone(&found);
-    let upstream = Upstream::<std::convert::Infallible>::new(move |_, request: Request<Body>| {
-        let value = request.headers().get(&header).map(|value| value.to_str().unwrap().to_owned());
-        finds.lock().unwrap().push(value);
-        async { Ok(response(503)) }
-    });
-    _ = layer.layer(upstream).oneshot(request).await;
-    let found = found.lock().unwrap();
-    found.clone()
+    let upstream = Upstream::statuses([503])
+        .recording(move |request| request.headers().get(&header).map(|value| value.to_str().unwrap().to_owned()));
+    _ = layer.layer(upstream.clone()).oneshot(request).await;
+    upstream.requests()
 }
 
 fn counting() -> RetryBuilder {

@@ -102,7 +102,8 @@ async fn a_future_that_is_done_holds_nothing_though_it_lives_on() {
         drop(read(request).await?);
         Ok(if n == 1 { with_header(503, "retry-after", "0") } else { with_body(200, "well") })
     });
-    let mut call = std::pin::pin!(RetryLayer::new(ml()).layer(upstream).call(tracked(&token)));
+    let mut service = RetryLayer::new(ml()).layer(upstream);
+    let mut call = std::pin::pin!(service.ready().await.unwrap().call(tracked(&token)));
     call.as_mut().await.unwrap();
     assert_eq!(Arc::strong_count(&token), 1);
 }

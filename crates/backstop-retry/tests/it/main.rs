@@ -1,8 +1,6 @@
 //! What must hold of retries.
 //!
-//! Two binaries are their own. `allocations` counts what its process allocates. `events` listens to tracing, which asks
-//! only the current thread's subscriber whether a new event is wanted while just one exists: a test that doesn't listen
-//! would silence one that does.
+//! `allocations` is a binary of its own, since it counts what its process allocates.
 
 mod attempt_count;
 mod backoffs;
@@ -11,6 +9,7 @@ mod budget;
 mod cancellation;
 mod closures;
 mod decisions;
+mod events;
 mod judges;
 mod last_answer;
 mod metrics;

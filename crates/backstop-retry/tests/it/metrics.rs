@@ -3,61 +3,16 @@
 #![cfg(feature = "metrics")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::Mutex;
 
 use crate::support::{
     BoxError, Chunks, Then, Upstream, circuit_open, get, grpc, ms, response, text, timed_out, with_header, with_method,
 };
 use axum::body::Body;
 use backstop_retry::{RetryBudget, RetryLayer};
+use backstop_test::Metrics;
 use http::{Method, Request, Response};
-use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tower::{Layer, ServiceExt};
-
-type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
-
-#[derive(Clone, Default)]
-struct Recorded(Counts);
-
-struct One(Counts, String);
-
-impl CounterFn for One {
-    fn increment(&self, by: u64) {
-        *self.0.lock().unwrap().entry(self.1.clone()).or_default() += by;
-    }
-
-    fn absolute(&self, _: u64) {
-        unreachable!("a counter only counts");
-    }
-}
-
-impl Recorder for Recorded {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        Counter::from_arc(Arc::new(One(Arc::clone(&self.0), format!("{}{{{}}}", key.name(), labels.join(",")))))
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
-
-impl Recorded {
-    fn shown(&self) -> Vec<String> {
-        self.0.lock().unwrap().iter().map(|(name, count)| format!("{name} {count}")).collect()
-    }
-}
 
 async fn call<E: 'static>(layer: &RetryLayer, upstream: Upstream<E>, method: Method) {
     _ = layer.layer(upstream).oneshot(with_method(method)).await;
@@ -65,13 +20,13 @@ async fn call<E: 'static>(layer: &RetryLayer, upstream: Upstream<E>, method: Met
 
 #[tokio::test(start_paused = true)]
 async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
-    let recorded = Recorded::default();
-    let _here = metrics::set_default_local_recorder(&recorded);
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
     let layer = RetryLayer::builder("ml").build().unwrap();
     for status in [200, 404] {
         call(&layer, Upstream::statuses([status]), Method::GET).await;
     }
-    assert_eq!(recorded.shown(), Vec::<String>::new(), "nothing is counted where nothing was decided");
+    assert_eq!(metrics.lines(), Vec::<String>::new(), "nothing is counted where nothing was decided");
     call(&layer, Upstream::statuses([503, 502, 503]), Method::GET).await;
     call(&layer, Upstream::statuses([503, 200]), Method::GET).await;
     call(&layer, Upstream::statuses([503]), Method::POST).await;
@@ -84,7 +39,7 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
     call(&layer, refused, Method::GET).await;
     call(&layer, Upstream::statuses([500]), Method::GET).await;
     assert_eq!(
-        recorded.shown(),
+        metrics.lines(),
         [
             "retry_attempts_total{name=ml,reason=error} 1",
             "retry_attempts_total{name=ml,reason=status-502} 1",
@@ -99,8 +54,8 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn every_other_reason_has_a_counter_of_its_own() {
-    let recorded = Recorded::default();
-    let _here = metrics::set_default_local_recorder(&recorded);
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
     let answering = |answer: fn() -> Response<Body>| Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
     let layer = |total| RetryLayer::builder("ml").max_attempts(2).max_body(0).total(ms(total));
     let long = || layer(60_000).build().unwrap();
@@ -136,7 +91,7 @@ async fn every_other_reason_has_a_counter_of_its_own() {
     RetryLayer::builder("ml").build().unwrap().layer(uploading).oneshot(put).await.unwrap();
 
     assert_eq!(
-        recorded.shown(),
+        metrics.lines(),
         [
             "retry_attempts_total{name=ml,reason=grpc-14} 1",
             "retry_attempts_total{name=ml,reason=status-502} 1",
@@ -160,11 +115,11 @@ async fn a_recorder_that_is_installed_later_counts_from_then_on() {
     let layer = RetryLayer::builder("ml").max_attempts(2).build().unwrap();
     let service = layer.layer(Upstream::<BoxError>::new(|_, _| async { Ok(response(503)) }));
     service.clone().oneshot(get()).await.unwrap();
-    let recorded = Recorded::default();
-    let _here = metrics::set_default_local_recorder(&recorded);
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
     service.oneshot(get()).await.unwrap();
     assert_eq!(
-        recorded.shown(),
+        metrics.lines(),
         ["retry_attempts_total{name=ml,reason=status-503} 1", "retry_skipped_total{name=ml,reason=max-attempts} 1",]
     );
 }

@@ -25,7 +25,7 @@ async fn told<E: 'static>(
 }
 
 async fn told_by_default(statuses: &[u16], request: Request<Body>) -> Option<(u32, Option<StopReason>)> {
-    told(builder().build().unwrap(), Upstream::statuses(statuses), request).await
+    told(builder().build().unwrap(), Upstream::statuses(statuses.to_vec()), request).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,18 +1,11 @@
-//! An upstream that answers as a test tells it, and remembers when it was called.
+//! What the tests share.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test binary uses a part of it, and a helper of a test may fail it"
-)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    future::Future,
     pin::Pin,
-    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,78 +13,17 @@ use std::{
 use axum::body::Body;
 use backstop_core::{Name, Reason, Rejection, SetBy, name};
 use backstop_kit::{Elapsed, Progress, proof::Entered};
+use backstop_test::{Scripted, ScriptedFuture};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tower::Service;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-pub type Answer<E> = Result<Response<Body>, E>;
-type Script<E> = Arc<dyn Fn(usize, Request<Body>) -> Pin<Box<dyn Future<Output = Answer<E>> + Send>> + Send + Sync>;
-
-/// Its answers are those of a closure, which gets the number of the call, from 1.
-pub struct Upstream<E = Infallible> {
-    script: Script<E>,
-    calls: Arc<Mutex<Vec<Instant>>>,
-}
-
-impl<E> Upstream<E> {
-    pub fn new<F>(script: impl Fn(usize, Request<Body>) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = Answer<E>> + Send + 'static,
-    {
-        Self { script: Arc::new(move |n, request| Box::pin(script(n, request))), calls: Arc::default() }
-    }
-
-    pub fn calls(&self) -> usize {
-        self.calls.lock().unwrap().len()
-    }
-
-    /// When it was called last.
-    pub fn last_call(&self) -> Option<Instant> {
-        self.calls.lock().unwrap().last().copied()
-    }
-
-    /// The times from each call to the next.
-    pub fn gaps(&self) -> Vec<Duration> {
-        self.calls.lock().unwrap().windows(2).map(|pair| pair[1] - pair[0]).collect()
-    }
-}
-
-impl Upstream {
-    /// Answers with these statuses in turn, and with the last one from then on.
-    pub fn statuses(statuses: impl Into<Vec<u16>>) -> Self {
-        let statuses = statuses.into();
-        Self::new(move |n, _| {
-            let response = response(statuses[(n - 1).min(statuses.len() - 1)]);
-            async { Ok(response) }
-        })
-    }
-}
-
-impl<E> Clone for Upstream<E> {
-    fn clone(&self) -> Self {
-        Self { script: Arc::clone(&self.script), calls: Arc::clone(&self.calls) }
-    }
-}
-
-impl<E> Service<Request<Body>> for Upstream<E> {
-    type Response = Response<Body>;
-    type Error = E;
-    type Future = Pin<Box<dyn Future<Output = Answer<E>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut calls = self.calls.lock().unwrap();
-        calls.push(Instant::now());
-        (self.script)(calls.len(), request)
-    }
-}
+/// An upstream that answers as a test tells it.
+pub type Upstream<E = Infallible> = Scripted<Request<Body>, Response<Body>, E>;
 
 /// Never passes a request on, whatever it answers, and proves that.
 pub struct Refusing<E>(pub Upstream<E>);
@@ -105,10 +37,10 @@ impl<E> Clone for Refusing<E> {
 impl<E: Send + 'static> Service<Request<Body>> for Refusing<E> {
     type Response = Response<Body>;
     type Error = E;
-    type Future = Pin<Box<dyn Future<Output = Answer<E>> + Send>>;
+    type Future = ScriptedFuture<Response<Body>, E>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), E>> {
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {

@@ -2,68 +2,32 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-#[path = "it/support.rs"]
-mod support;
-
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use axum::body::Body;
 use backstop_core::{ErrorRef, Outcome, Rejection, SetBy};
 use backstop_kit::Progress;
 use backstop_retry::{Repeat, RetryBudget, RetryLayer};
+use backstop_test::{LogEvent, LogEvents, Logs};
 use http::{HeaderName, Method, Request, Response};
-use support::{
-    BoxError, Chunks, Then, Upstream, circuit_open, elapsed, get, grpc, rejected, response, text, timed_out,
+use tower::{Layer, Service, ServiceExt};
+use tracing::Level;
+
+use crate::support::{
+    self, BoxError, Chunks, Then, Upstream, circuit_open, elapsed, get, grpc, rejected, response, text, timed_out,
     with_header, with_method,
 };
-use tower::{Layer, Service, ServiceExt};
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
-/// Each event of the layer as one line.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "backstop::retry"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        assert_eq!(*event.metadata().level(), Level::DEBUG);
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0.trim_start().to_owned());
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // The message is prose, and the delay is random.
-        match field.name() {
-            "message" => {}
-            "delay" => self.0 += " delay",
-            name => self.0 += &format!(" {name}={value:?}"),
-        }
-    }
+/// The fields of each event of the layer. The message is prose, and the delay is random.
+fn fields(events: LogEvents) -> Vec<String> {
+    let events = events.with_target("backstop::retry").into_iter();
+    let fields = |event: LogEvent| {
+        assert_eq!(event.level(), Level::DEBUG);
+        let field =
+            |(name, value): (&str, &str)| if name == "delay" { name.to_owned() } else { format!("{name}={value}") };
+        event.fields().map(field).collect::<Vec<_>>().join(" ")
+    };
+    events.map(fields).collect()
 }
 
 async fn events<E: 'static, L>(layer: &L, upstream: Upstream<E>, request: Request<Body>) -> Vec<String>
@@ -71,10 +35,10 @@ where
     L: Layer<Upstream<E>>,
     L::Service: Service<Request<Body>>,
 {
-    let lines = Lines::default();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::new();
+    let _guard = logs.listen();
     _ = layer.layer(upstream).oneshot(request).await;
-    lines.0.lock().unwrap().clone()
+    fields(logs.events())
 }
 
 fn layer() -> RetryLayer {
@@ -103,7 +67,7 @@ async fn a_failure_that_is_not_worth_repeating_says_so() {
     };
     let layer = RetryLayer::builder("ml").classify_fn(harsh).build().unwrap();
     let lost = || Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
-    assert_eq!(events(&layer, lost(), get()).await, ["name=ml attempt=1 reason=not-transient error=\"lost\""]);
+    assert_eq!(events(&layer, lost(), get()).await, ["name=ml attempt=1 reason=not-transient error=lost"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,7 +77,7 @@ async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
     let refused =
         Upstream::<BoxError>::new(|n, _| async move { if n == 1 { Err("lost".into()) } else { Ok(circuit_open()) } });
     let told = events(&layer(), refused, get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=error error=\"lost\"", "name=ml attempt=2 reason=refused"]);
+    assert_eq!(told, ["name=ml attempt=1 delay reason=error error=lost", "name=ml attempt=2 reason=refused"]);
 }
 
 async fn every_reason_is_told<L>(layer: &L)
@@ -134,7 +98,7 @@ async fn each_retry_tells_what_went_wrong() {
     every_reason_is_told(&layer()).await;
     let rejection = || timed_out().extensions().get::<Rejection>().cloned().unwrap();
     let as_error = Upstream::<BoxError>::new(move |_, _| async move { Err(rejection().into()) });
-    let expected = format!("name=ml attempt=1 delay reason=timeout error={:?}", rejection().to_string());
+    let expected = format!("name=ml attempt=1 delay reason=timeout error={}", rejection());
     assert_eq!(events(&layer(), as_error, get()).await[0], expected);
 }
 
@@ -146,7 +110,7 @@ async fn the_reasons_are_the_same_where_a_closure_judges() {
     let layer = layer.build().unwrap();
     every_reason_is_told(&layer).await;
     let lost = Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
-    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error error=\"lost\"");
+    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error error=lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,8 +189,8 @@ async fn an_earlier_answer_that_is_returned_says_why() {
 
 #[tokio::test(start_paused = true)]
 async fn a_first_attempt_that_outlasts_the_total_is_told_of_when_it_fails_and_when_it_is_dropped() {
-    let lines = Lines::default();
-    let _guard = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let layer =
         RetryLayer::builder("ml").total(Duration::from_secs(3)).max_retry_after(Duration::ZERO).build().unwrap();
     let upstream = |takes: u64| {
@@ -237,22 +201,21 @@ async fn a_first_attempt_that_outlasts_the_total_is_told_of_when_it_fails_and_wh
     };
     layer.layer(upstream(4)).oneshot(get()).await.unwrap();
     let told = "name=ml attempt=1 total=3s";
-    assert_eq!(*lines.0.lock().unwrap(), [told, "name=ml attempt=1 reason=no-time-left"]);
+    assert_eq!(fields(logs.take()), [told, "name=ml attempt=1 reason=no-time-left"]);
 
-    lines.0.lock().unwrap().clear();
     for patience in [2, 5] {
         let call = layer.layer(upstream(60)).oneshot(get());
         assert!(tokio::time::timeout(Duration::from_secs(patience), call).await.is_err());
-        assert_eq!(lines.0.lock().unwrap().len(), usize::from(patience > 3));
+        assert_eq!(fields(logs.events()).len(), usize::from(patience > 3));
     }
-    assert_eq!(*lines.0.lock().unwrap(), [told]);
+    assert_eq!(fields(logs.events()), [told]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_is_told_without_secrets_and_as_the_user_says() {
     let lost = || Upstream::<BoxError>::new(|_, _| async { Err("GET https://bob:secret@ml/?key=1 failed".into()) });
     let shown = events(&layer(), lost(), get()).await;
-    let error = "error=\"GET https://ml/ failed\"";
+    let error = "error=GET https://ml/ failed";
     assert_eq!(shown[0], format!("name=ml attempt=1 delay reason=error {error}"));
     assert_eq!(shown[1], format!("name=ml attempt=2 reason=max-attempts {error}"));
 
