@@ -16,9 +16,11 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use backstop_core::{Name, name};
-use backstop_fallback::{FallbackChain, Provider};
+use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_test::{Scripted, Step};
 use http::Request;
 use http_body_util::BodyExt;
+use tower::{Layer, ServiceExt};
 
 pub(crate) type Req = Request<Body>;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -53,6 +55,13 @@ pub(crate) fn says(name: Name) -> Provider<Req, Response> {
 /// A chain of that one provider.
 pub(crate) fn behind() -> FallbackChain<Req, Response> {
     FallbackChain::builder("chain").total(TOTAL).provider(says(name!("static"))).build().unwrap()
+}
+
+/// Asks a layer around a primary that gives this after 50 ms: this status, or nothing at all.
+pub(crate) async fn ask(layer: &FallbackLayer<Req, Response>, code: Option<u16>) {
+    let step = code.map_or_else(Step::hang, |code| Step::answer(status(code)).after(Duration::from_millis(50)));
+    let primary = Scripted::<_, _, Infallible>::steps([step]);
+    layer.layer(primary).oneshot(get()).await.unwrap();
 }
 
 /// Counts how often it was called.

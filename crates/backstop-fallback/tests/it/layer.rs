@@ -12,6 +12,7 @@ use crate::common::*;
 use axum::{body::Body, response::Response};
 use backstop_core::{Degradation, ErrorRef, Freshness, Outcome, Reason, Rejection, Scope, name};
 use backstop_fallback::{AllProvidersFailed, Answer, FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
+use backstop_test::Scripted;
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -102,29 +103,12 @@ async fn a_primary_that_hangs_is_ended_at_its_share() {
     assert_eq!(response.extensions().get::<Degradation>().unwrap().reason(), Reason::TIMEOUT);
 }
 
-/// A service whose readiness is what it is told to be.
-#[derive(Clone)]
-struct Readiness(fn() -> Poll<Result<(), BoxError>>);
-
-impl Service<Req> for Readiness {
-    type Response = Response;
-    type Error = BoxError;
-    type Future = std::future::Ready<Result<Response, BoxError>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        (self.0)()
-    }
-
-    fn call(&mut self, _request: Req) -> Self::Future {
-        unreachable!("it was not ready")
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_primary_that_never_gets_ready_or_fails_to_is_one_more_failure() {
-    let never = layer().layer(Readiness(|| Poll::Pending));
+    let primary = || Scripted::<Req, Response, BoxError>::steps([]);
+    let never = layer().layer(primary().readiness(|_| Poll::Pending));
     assert_eq!(text(never.oneshot(get()).await.unwrap()).await, "static");
-    let failing = layer().layer(Readiness(|| Poll::Ready(Err("broken".into()))));
+    let failing = layer().layer(primary().readiness(|_| Poll::Ready(Err("broken".into()))));
     assert_eq!(text(failing.oneshot(get()).await.unwrap()).await, "static");
 }
 

@@ -1,13 +1,12 @@
 //! What must hold of the fallback layer and its chains.
 //!
-//! Two binaries are their own. `allocations` counts what its process allocates. `events` listens to tracing, which asks
-//! only the current thread's subscriber whether a new event is wanted while just one exists: a test that doesn't listen
-//! would silence one that does.
+//! `allocations` is a binary of its own, since it counts what its process allocates.
 
 mod caching;
 mod cancellation;
 mod commit;
 mod common;
+mod events;
 mod execute;
 mod exhaustion;
 mod forced;

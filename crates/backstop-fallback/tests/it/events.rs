@@ -1,137 +1,72 @@
 //! What a log tells.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-#[path = "it/common.rs"]
-mod common;
-
-use std::{
-    fmt,
-    future::pending,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::response::Response;
 use backstop_core::name;
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
-use common::*;
+use backstop_test::{LogEvent, Logs};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use tracing::Level;
 
-/// Each event of the layer as one line.
-#[derive(Clone)]
-struct Lines(Arc<Mutex<Vec<String>>>, Level);
+use crate::common::*;
 
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "backstop::fallback" && *metadata.level() <= self.1
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // The message is prose.
-        if field.name() != "message" {
-            self.0 += &format!(" {}={value:?}", field.name());
-        }
-    }
-}
-
-impl Lines {
-    /// Everything that isn't told for each request.
-    fn of_states() -> Self {
-        Self(Arc::default(), Level::INFO)
-    }
-
-    /// Everything.
-    fn of_requests() -> Self {
-        Self(Arc::default(), Level::DEBUG)
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-}
-
-/// What a primary gives after 50 ms: this status, or nothing at all.
-async fn ask(layer: &FallbackLayer<Req, Response>, code: Option<u16>) {
-    let primary = service_fn(move |_: Req| async move {
-        sleep(Duration::from_millis(50)).await;
-        match code {
-            Some(code) => infallible(status(code)),
-            None => pending().await,
-        }
-    });
-    layer.layer(primary).oneshot(get()).await.unwrap();
+/// The level and the fields of each event of the layer since the last look. The message is prose.
+fn take(logs: &Logs) -> Vec<String> {
+    let shown = |event: LogEvent| {
+        let fields = event.fields().map(|(name, value)| format!(" {name}={value}"));
+        format!("{}{}", event.level(), fields.collect::<String>())
+    };
+    logs.take().with_target("backstop::fallback").into_iter().map(shown).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_primary_that_answers_says_nothing() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     for code in [200, 404] {
         ask(&FallbackLayer::new(name!("primary"), behind()), Some(code)).await;
     }
-    assert_eq!(lines.take(), Vec::<String>::new());
+    assert_eq!(take(&logs), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = FallbackLayer::new(name!("primary"), behind());
     for _ in 0..100 {
         ask(&layer, Some(503)).await;
     }
     let began =
         "WARN chain=chain provider=static position=1 reason=status-503 freshness=degraded latency=50ms".to_owned();
-    assert_eq!(lines.take(), [began]);
+    assert_eq!(take(&logs), [began]);
     sleep(Duration::from_secs(60)).await;
     ask(&layer, None).await;
     let goes_on = "INFO chain=chain calls=100 degraded=100 exhausted=0 last_minute=1.0 duration=65.35s".to_owned();
-    assert_eq!(lines.take(), [goes_on]);
+    assert_eq!(take(&logs), [goes_on]);
     let episode = layer.handle().status().episode.unwrap();
     assert_eq!((episode.calls, episode.degraded, episode.exhausted), (101, 101, 0));
     sleep(Duration::from_secs(60)).await;
     ask(&layer, Some(200)).await;
     let ended = "INFO chain=chain calls=102 degraded=101 exhausted=0 last_minute=1.0 duration=125.4s".to_owned();
-    assert_eq!(lines.take(), [ended]);
+    assert_eq!(take(&logs), [ended]);
     assert_eq!(layer.handle().status().episode, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_degraded_answer_is_told_to_who_asks_for_that() {
-    let lines = Lines::of_requests();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
     let layer = FallbackLayer::new(name!("primary"), behind());
     ask(&layer, Some(503)).await;
-    lines.take();
+    take(&logs);
     ask(&layer, None).await;
     let line =
         "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency=400ms".to_owned();
-    assert_eq!(lines.take(), [line]);
+    assert_eq!(take(&logs), [line]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,17 +77,17 @@ async fn the_text_of_the_error_that_caused_it_is_in_the_event_and_in_the_failure
             .provider(Provider::from_fn(name!("db"), failing))
             .provider(Provider::value(name!("static"), || async { 7 }))
     };
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let result = chain("shown").build().unwrap().execute(1).await.unwrap();
     let text = r"no route to http://db/\nforged";
     assert_eq!(result.failures[0].error.as_deref(), Some(text));
     let line = "WARN chain=shown provider=static position=1 reason=error freshness=degraded latency=0ns";
-    assert_eq!(lines.take(), [format!("{line} error={text:?}")]);
+    assert_eq!(take(&logs), [format!("{line} error={text}")]);
 
     let hidden = chain("hidden").error_text(|_| None).build().unwrap();
     assert_eq!(hidden.execute(1).await.unwrap().failures[0].error, None);
-    assert_eq!(lines.take(), [line.replace("shown", "hidden")]);
+    assert_eq!(take(&logs), [line.replace("shown", "hidden")]);
 }
 
 /// A chain whose only provider isn't for what may have been processed.
@@ -167,10 +102,10 @@ async fn post_to(layer: &FallbackLayer<Req, Response>) -> Response {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_not_eligible_says_what_would_make_it_so() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     assert_eq!(post_to(&never_eligible("chain")).await.status(), 500);
-    let told = lines.take();
+    let told = take(&logs);
     let [line] = &*told else { panic!("{told:?}") };
     assert!(line.starts_with(
         "WARN chain=chain failed=all providers of chain failed: primary (status-500), replica (not-eligible)"
@@ -182,13 +117,13 @@ async fn a_provider_that_is_not_eligible_says_what_would_make_it_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_chain_whose_providers_are_never_eligible_says_so_once() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let layer = never_eligible("chain");
     let mut told = Vec::new();
     for _ in 0..30 {
         post_to(&layer).await;
-        told.append(&mut lines.take());
+        told.append(&mut take(&logs));
     }
     assert_eq!(told.iter().filter(|line| *line == "WARN chain=chain").count(), 1, "{told:?}");
 
@@ -198,37 +133,37 @@ async fn a_chain_whose_providers_are_never_eligible_says_so_once() {
     for _ in 0..30 {
         post_to(&layer).await;
     }
-    assert!(!lines.take().contains(&"WARN chain=helpful".to_owned()));
+    assert!(!take(&logs).contains(&"WARN chain=helpful".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_passes_by_the_chain_is_an_event() {
-    let lines = Lines::of_requests();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
     let layer = FallbackLayer::new(name!("primary"), behind());
     let primary = service_fn(|_: Req| async { infallible(status(101)) });
     let mut upgrade = get();
     upgrade.headers_mut().insert("connection", "upgrade".parse().unwrap());
     upgrade.headers_mut().insert("upgrade", "websocket".parse().unwrap());
     layer.layer(primary).oneshot(upgrade).await.unwrap();
-    assert_eq!(lines.take(), ["DEBUG chain=chain reason=upgrade"]);
+    assert_eq!(take(&logs), ["DEBUG chain=chain reason=upgrade"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_exhausted_chain_tells_of_everyone() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let broken = Provider::value(name!("broken"), || async { Err::<Response, _>("a secret") });
     let chain = FallbackChain::builder("chain").provider(broken).build().unwrap();
     ask(&FallbackLayer::new(name!("primary"), chain), Some(503)).await;
     let line = "WARN chain=chain failed=all providers of chain failed: primary (status-503), broken (error)".to_owned();
-    assert_eq!(lines.take(), [line]);
+    assert_eq!(take(&logs), [line]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_forced_provider_begins_no_episode_and_tells_once_that_it_does_not_answer() {
-    let lines = Lines::of_states();
-    let _here = tracing::subscriber::set_default(lines.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
     let chain = FallbackChain::builder("chain")
         .provider(says(name!("static")))
         .provider(Provider::value(name!("broken"), || async { Err::<Response, _>("a secret") }))
@@ -243,11 +178,11 @@ async fn a_forced_provider_begins_no_episode_and_tells_once_that_it_does_not_ans
     }
     layer.handle().stop_forcing();
     assert_eq!(
-        lines.take(),
+        take(&logs),
         [
             "INFO chain=chain provider=static share=1.0",
             "INFO chain=chain provider=broken share=1.0",
-            r#"WARN chain=chain provider=broken reason=error error="a secret""#,
+            "WARN chain=chain provider=broken reason=error error=a secret",
             "INFO chain=chain",
         ]
     );
