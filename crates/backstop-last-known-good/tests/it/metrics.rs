@@ -3,39 +3,10 @@
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
-};
-
 use backstop_last_known_good::{LastKnownGoodLayer, name};
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use backstop_test::Metrics;
 
 use crate::support::{self, get, request, response, send, stored};
-
-#[derive(Default)]
-struct Recorded(Mutex<Vec<(String, Arc<AtomicU64>)>>);
-
-impl Recorder for Recorded {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-        let value = Arc::new(AtomicU64::new(0));
-        self.0.lock().unwrap().push((format!("{}{labels:?}", key.name()), Arc::clone(&value)));
-        Counter::from_arc(value)
-    }
-
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn each_answer_that_is_served_counts_also_in_a_recorder_that_comes_later() {
@@ -43,22 +14,17 @@ async fn each_answer_that_is_served_counts_also_in_a_recorder_that_comes_later()
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
     stored(&layer, get("/", &[])).await.unwrap();
 
-    let recorded = Recorded::default();
-    let _guard = metrics::set_default_local_recorder(&recorded);
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
     stored(&layer, get("/", &[])).await.unwrap();
     stored(&layer, get("/none", &[])).await.unwrap_err();
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    let counted: Vec<_> =
-        recorded.0.lock().unwrap().iter().map(|(key, value)| (key.clone(), value.load(Ordering::Relaxed))).collect();
-    let stored = "stale_store_total[\"name=shop\", \"result=stored\"]".to_owned();
-    assert_eq!(counted, [("stale_served_total[\"name=shop\"]".to_owned(), 1), (stored, 1)]);
+    assert_eq!(metrics.lines(), ["stale_served_total{name=shop} 1", "stale_store_total{name=shop,result=stored} 1"]);
 }
 
 /// What isn't stored is never passed over in silence, and its reasons are those that the docs list.
 #[tokio::test(start_paused = true)]
 async fn each_answer_that_is_not_stored_counts_by_its_reason() {
-    let recorded = Recorded::default();
-    let _guard = metrics::set_default_local_recorder(&recorded);
     let by_user = LastKnownGoodLayer::builder("shop").principal(|head| head.headers.get("x-user").cloned());
     let layer = by_user.max_body(8).build().unwrap();
     let (none, etag) = (&[][..], ("etag", "\"a\""));
@@ -99,18 +65,18 @@ async fn each_answer_that_is_not_stored_counts_by_its_reason() {
         ("changed", "HEAD", none, 200, &[("etag", "\"b\"")]),
     ];
     for (result, method, asks, status, told) in table {
+        let metrics = Metrics::new();
+        let _guard = metrics.listen();
         send(&layer, request(method, "/", asks), response(*status, told, "x")).await;
-        let counted: Vec<_> =
-            std::mem::take(&mut *recorded.0.lock().unwrap()).into_iter().map(|(key, _)| key).collect();
-        let expected = format!("stale_store_total[\"name=shop\", \"result={result}\"]");
-        assert_eq!(counted, [expected], "{method} {asks:?} {status} {told:?}");
+        let expected = format!("stale_store_total{{name=shop,result={result}}} 1");
+        assert_eq!(metrics.lines(), [expected], "{method} {asks:?} {status} {told:?}");
         let docs = include_str!("../../src/lib.rs");
         assert!(docs.contains(&format!("`{result}`")), "`{result}` is listed");
     }
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
     drop(support::begin(&layer, get("/", &[]), response(200, &[], "never")).await);
     layer.handle().invalidate(&"/".parse().unwrap()).await;
-    let counted: Vec<_> = recorded.0.lock().unwrap().iter().map(|(key, _)| key.clone()).collect();
-    let results =
-        ["incomplete", "asked"].map(|result| format!("stale_store_total[\"name=shop\", \"result={result}\"]"));
-    assert_eq!(counted, results);
+    let results = ["asked", "incomplete"].map(|result| format!("stale_store_total{{name=shop,result={result}}} 1"));
+    assert_eq!(metrics.lines(), results);
 }

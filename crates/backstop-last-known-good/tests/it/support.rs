@@ -20,11 +20,12 @@ use std::{
 
 use axum::body::Body;
 use backstop_last_known_good::{Freshness, LastKnownGoodLayer, NotStored, Store, StoreError};
+use backstop_test::{Scripted, Step};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, request, response::Parts};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt};
 
 pub fn get(uri: &str, headers: &[(&str, &str)]) -> Request<Body> {
     request("GET", uri, headers)
@@ -46,11 +47,7 @@ pub async fn begin<St: Store>(
     request: Request<Body>,
     answer: Response<Body>,
 ) -> Response<Body> {
-    let answer = Arc::new(Mutex::new(Some(answer)));
-    let primary = service_fn(move |_: Request<Body>| {
-        let answer = answer.lock().unwrap().take().unwrap();
-        async move { Ok::<_, Infallible>(answer) }
-    });
+    let primary = Scripted::<_, _, Infallible>::steps([Step::answer(answer)]);
     layer.layer(primary).oneshot(request).await.unwrap()
 }
 

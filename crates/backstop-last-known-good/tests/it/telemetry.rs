@@ -2,107 +2,72 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{
-    convert::Infallible,
-    future::pending,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, future::pending, time::Duration};
 
 use backstop_last_known_good::{LastKnownGoodLayer, StaleWhileRevalidateLayer};
+use backstop_test::Logs;
 use tower::{Layer, Service, service_fn};
-use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::filter::LevelFilter;
 
-#[path = "it/support.rs"]
-mod support;
+use crate::support::{Behaves, TestStore, get, request, response, send, stored};
 
-use support::{Behaves, TestStore, get, request, response, send, stored};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What is logged from now on.
-fn logged() -> (Log, DefaultGuard) {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone());
-    (log, tracing::subscriber::set_default(subscriber.finish()))
-}
-
-impl Log {
-    /// What was logged since this was asked last.
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        text.lines().map(|line| line.trim().replace("backstop::last_known_good: ", "")).collect()
-    }
+/// What was logged since this was asked last.
+fn lines(logs: &Logs) -> Vec<String> {
+    logs.take().lines().into_iter().map(|line| line.replace("backstop::last_known_good: ", "")).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_decision_is_one_event_without_data_of_the_request() {
-    let (log, _guard) = logged();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let store = TestStore::new(Behaves::Well);
     let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
     let secret = || get("/secret", &[("x-note", "secret")]);
     let answer = |status, control| response(status, &[("cache-control", control), ("etag", "secret")], "secret");
 
     send(&layer, secret(), answer(200, "vary")).await;
-    assert_eq!(log.lines(), ["DEBUG an answer was stored name=shop body_bytes=6"]);
+    assert_eq!(lines(&logs), ["DEBUG an answer was stored name=shop body_bytes=6"]);
     tokio::time::advance(Duration::from_secs(7)).await;
     stored(&layer, secret()).await.unwrap();
-    assert_eq!(log.lines(), ["DEBUG a stored answer is served name=shop age=7"]);
+    assert_eq!(lines(&logs), ["DEBUG a stored answer is served name=shop age=7"]);
     stored(&layer, get("/secret/other", &[])).await.unwrap_err();
     let missing = "DEBUG no stored answer is served name=shop reason=no answer is stored for this request";
-    assert_eq!(log.lines(), [missing]);
+    assert_eq!(lines(&logs), [missing]);
 
     send(&layer, secret(), answer(503, "")).await;
-    assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"status\""]);
+    assert_eq!(lines(&logs), ["DEBUG an answer isn't stored name=shop reason=\"status\""]);
     send(&layer, secret(), answer(200, "no-store")).await;
-    assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"no-store\""]);
+    assert_eq!(lines(&logs), ["DEBUG what was stored is removed name=shop reason=\"no-store\""]);
     send(&layer, request("POST", "/secret", &[]), answer(200, "")).await;
-    assert_eq!(log.lines(), ["DEBUG what was stored is removed name=shop reason=\"write\""]);
+    assert_eq!(lines(&logs), ["DEBUG what was stored is removed name=shop reason=\"write\""]);
     send(&layer, get("/secret", &[("x-api-key", "secret")]), answer(200, "")).await;
-    assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"credentials\""]);
+    assert_eq!(lines(&logs), ["DEBUG an answer isn't stored name=shop reason=\"credentials\""]);
     for method in ["GET", "HEAD"] {
         send(&layer, request(method, "/secret", &[("host", "secret@secret")]), answer(404, "")).await;
-        assert_eq!(log.lines(), ["DEBUG an answer isn't stored name=shop reason=\"host\""], "{method}");
+        assert_eq!(lines(&logs), ["DEBUG an answer isn't stored name=shop reason=\"host\""], "{method}");
     }
     send(&layer, request("OPTIONS", "/secret", &[]), answer(200, "")).await;
-    assert_eq!(log.lines(), [""; 0]);
+    assert_eq!(lines(&logs), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_upgrade_that_passes_by_what_is_stored_is_an_event() {
-    let (log, _guard) = logged();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let known = LastKnownGoodLayer::builder("shop").store(TestStore::new(Behaves::Well)).build().unwrap();
     let refreshing = StaleWhileRevalidateLayer::new(known.handle(), drop);
     let mut service = refreshing.layer(service_fn(|_| async { Ok::<_, Infallible>(response(101, &[], "")) }));
     service.call(get("/", &[("connection", "upgrade"), ("upgrade", "websocket")])).await.unwrap();
-    assert_eq!(log.lines(), ["DEBUG a request passes by what is stored name=shop reason=upgrade"]);
+    assert_eq!(lines(&logs), ["DEBUG a request passes by what is stored name=shop reason=upgrade"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_one_warning_and_one_line_when_it_works_again() {
-    let (log, _guard) = logged();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let store = TestStore::new(Behaves::Well);
     let layer = LastKnownGoodLayer::builder("shop").store(store.clone()).build().unwrap();
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    log.lines();
+    _ = logs.take();
     for (event, behaves, error) in [
         ("WARN the store fails", Behaves::Fails, "the store is down"),
         ("DEBUG the store failed", Behaves::Hangs, "it took too long"),
@@ -110,25 +75,24 @@ async fn a_store_that_fails_is_one_warning_and_one_line_when_it_works_again() {
     ] {
         store.now(behaves);
         stored(&layer, get("/", &[])).await.unwrap_err();
-        let lines = log.lines();
-        assert_eq!(lines[0], format!("{event} name=shop operation=\"get\" error={error}"));
+        assert_eq!(lines(&logs)[0], format!("{event} name=shop operation=\"get\" error={error}"));
     }
     store.now(Behaves::Fails);
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    assert!(log.lines()[0].contains("operation=\"put\""));
+    assert!(lines(&logs)[0].contains("operation=\"put\""));
     send(&layer, get("/", &[]), response(404, &[], "")).await;
-    assert!(log.lines()[0].contains("operation=\"remove\""));
+    assert!(lines(&logs)[0].contains("operation=\"remove\""));
 
     store.now(Behaves::Well);
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    assert_eq!(log.lines(), ["DEBUG an answer was stored name=shop body_bytes=1"]);
+    assert_eq!(lines(&logs), ["DEBUG an answer was stored name=shop body_bytes=1"]);
     tokio::time::advance(Duration::from_secs(60)).await;
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    let lines = ["INFO the store works again name=shop", "DEBUG an answer was stored name=shop body_bytes=1"];
-    assert_eq!(log.lines(), lines);
+    let expected = ["INFO the store works again name=shop", "DEBUG an answer was stored name=shop body_bytes=1"];
+    assert_eq!(lines(&logs), expected);
     store.now(Behaves::Fails);
     stored(&layer, get("/", &[])).await.unwrap_err();
-    assert!(log.lines()[0].starts_with("WARN "));
+    assert!(lines(&logs)[0].starts_with("WARN "));
 }
 
 #[tokio::test]
