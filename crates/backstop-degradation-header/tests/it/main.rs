@@ -1,7 +1,4 @@
 //! What must hold of the labels.
-//!
-//! `telemetry` is a binary of its own: while just one subscriber exists, tracing asks only the current thread's
-//! subscriber whether a new event is wanted, so a test that doesn't listen would silence one that does.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
@@ -17,6 +14,7 @@ mod inner_headers;
 mod labels;
 mod nesting;
 mod stacks;
+mod telemetry;
 
 const UNKNOWN: Freshness = Freshness::Stale { age: None };
 

@@ -2,41 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{
-    convert::Infallible,
-    io,
-    sync::{Arc, Mutex},
-};
+use std::convert::Infallible;
 
 use backstop_core::{Degradation, Freshness, Reason, name, scope};
 use backstop_degradation_header::DegradationHeaderLayer;
+use backstop_test::Logs;
 use http::Response;
 use tower::{Layer, ServiceExt, service_fn};
-use tracing_subscriber::filter::LevelFilter;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(text)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use tracing::Level;
 
 #[tokio::test]
 async fn a_label_that_does_not_parse_is_an_event_without_its_value_and_nothing_else_is() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::DEBUG)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
 
     let layer = DegradationHeaderLayer::new();
     for (header, value) in
@@ -50,10 +28,9 @@ async fn a_label_that_does_not_parse_is_an_event_without_its_value_and_nothing_e
         layer.layer(degraded).oneshot(()).await.unwrap();
     }
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let expected = [
         "DEBUG backstop::degradation_header: removed a label that doesn't parse header=x-fallback-source",
         "DEBUG backstop::degradation_header: took a freshness that isn't known for `degraded` header=x-data-freshness",
     ];
-    assert_eq!(log.lines().map(str::trim).collect::<Vec<_>>(), expected);
+    assert_eq!(logs.events().lines(), expected);
 }
