@@ -1,4 +1,4 @@
-//! What a retry can be told.
+//! The configuration.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -76,20 +76,20 @@ impl RetryConfig {
     }
 }
 
-/// What a layer's retries are paid from.
+/// What pays for a layer's retries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Budget {
-    /// A budget of the layer's own, with the [defaults](RetryBudget::default). Each layer that is built has another one.
+    /// The layer's own budget, with the [defaults](RetryBudget::default). Each layer that is built gets a new one.
     #[default]
     Own,
     /// This one, which other layers may share.
     Shared(RetryBudget),
-    /// None: only the attempts of each request are bounded.
+    /// None: only the attempts of each request are limited.
     Unlimited,
 }
 
-/// A configuration that was checked.
+/// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) name: Name,
@@ -102,7 +102,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The defaults, which can't be wrong.
+    /// The defaults.
     pub(crate) const fn new(name: Name) -> Self {
         Self {
             name,

@@ -3,12 +3,12 @@
 //! | state | on | to |
 //! |---|---|---|
 //! | passing | the call ends | passing: its answer |
-//! | first attempt | an answer that isn't to be replaced | done: that answer |
-//! | first attempt | a response or an error that is to be replaced | [repeating](crate::retry_loop) |
+//! | first attempt | an answer that isn't repeated | done: that answer |
+//! | first attempt | a response or an error worth another attempt | [repeating](crate::retry_loop) |
 //! | repeating | the end of the retry loop | done |
 //!
-//! Most requests end with their first attempt, and every future is moved a few times before it is polled. So what is needed
-//! after that is boxed.
+//! Most requests end with their first attempt, and a future is moved a few times before it is polled. So everything needed later
+//! is boxed.
 
 use std::{
     fmt, mem,
@@ -34,8 +34,7 @@ pin_project! {
     /// The future of [`Retry`](crate::Retry).
     ///
     /// # Cancellation
-    /// Dropping it drops the attempt that is being made, the answer of last resort and what was kept of the request. No
-    /// other attempt is made.
+    /// Dropping it drops the running attempt, the kept answer, and what was kept of the request. No other attempt is made.
     ///
     /// # Panics
     /// If it is polled again after it has ended.
@@ -59,7 +58,7 @@ pin_project! {
         P::Keep: KeepAnswer<S::Response>,
     {
         fn drop(this: Pin<&mut Self>) {
-            // A first attempt that ended has left this state.
+            // The first attempt has not ended.
             if let StateProj::First { scope, request_state: Some(request_state), .. } = this.project().state.project()
                 && scope.deadline_if_begun().is_some_and(is_ours_and_passed)
             {
@@ -80,13 +79,13 @@ pin_project! {
         P::Keep: KeepAnswer<S::Response>,
     {
         Passing { #[pin] future: S::Future },
-        // Ended by nobody but itself: there is no earlier answer.
+        // It isn't ended when the total passes: there is no earlier answer.
         First {
             #[pin]
             future: S::Future,
             scope: Scope,
             frame: Frame,
-            // Taken when it has failed.
+            // Taken when it fails.
             request_state: Option<RequestState<S, KeptBy<P, Req>, P>>,
         },
         // Boxed: it is rare, and large.
@@ -120,7 +119,7 @@ where
     }
 }
 
-/// A deadline of the caller's that passes says nothing of the total.
+/// A deadline of the caller isn't the total.
 fn is_ours_and_passed(deadline: Deadline) -> bool {
     deadline.set_by() == SetBy::Us && deadline.has_passed()
 }
@@ -157,11 +156,10 @@ where
                     if outcome.verdict != Verdict::Success {
                         kept.log_not_worth_repeating(1, &outcome.or_unprocessed(is_unprocessed), result);
                     }
-                    // How most requests end. The answer is handed on as it is: moving a response costs more than all the
-                    // rest.
+                    // How most requests end. The answer isn't moved: that costs more than all the rest.
                     scope.commit();
                     frame.pass_on();
-                    // Now, and not when this future is dropped: it may live on in a `join!`.
+                    // Drops the attempt now: this future may live on in a `join!`.
                     state.set(State::Done);
                     return polled;
                 }
@@ -177,7 +175,7 @@ where
                 let frame = mem::replace(frame, Frame::detached());
                 let mut planner = RetryPlanner::new(request_state, deadline, frame);
                 let step = planner.after(outcome.or_unprocessed(is_unprocessed), answer);
-                // Whatever the attempt still held is dropped before the wait.
+                // Drops the attempt, and what it holds, before the wait.
                 state.set(State::Done);
                 match RetryLoop::begin(planner, step) {
                     Ok(retry_loop) => state.set(State::Repeating { retry_loop: Box::new(retry_loop) }),

@@ -1,10 +1,10 @@
-//! The operator's side of a retry.
+//! The handle.
 
 use backstop_core::Name;
 
 use crate::RetryBudget;
 
-/// Looks at what all services of a layer share: see [`RetryLayer::handle`](crate::RetryLayer::handle).
+/// Shows the shared state of a layer: see [`RetryLayer::handle`](crate::RetryLayer::handle).
 #[derive(Clone, Debug)]
 pub struct RetryHandle {
     name: Name,
@@ -22,8 +22,7 @@ impl RetryHandle {
         &self.name
     }
 
-    /// The budget that the layer draws on, its own or a shared one; `None` where it has
-    /// [none](crate::RetryBuilder::no_budget).
+    /// The layer's budget, its own or a shared one; `None` with [`no_budget`](crate::RetryBuilder::no_budget).
     #[must_use]
     pub const fn budget(&self) -> Option<&RetryBudget> {
         self.budget.as_ref()

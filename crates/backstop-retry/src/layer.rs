@@ -7,9 +7,9 @@ use tower_layer::Layer;
 
 use crate::{Retry, RetryHandle, policy::Policy};
 
-/// Repeats requests that failed, where repeating is safe. See the [crate docs](crate).
+/// Repeats failed requests where repeating is safe. See the [crate docs](crate).
 ///
-/// `P` is how it deals with requests and answers: see [`Protocol`](backstop_kit::Protocol).
+/// `P` is how it handles requests and answers: see [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RetryLayer<P = Http> {
     policy: Arc<Policy<P>>,
@@ -20,7 +20,7 @@ impl<P> RetryLayer<P> {
         Self { policy: Arc::new(policy) }
     }
 
-    /// Looks at what all services of this layer share.
+    /// A handle to what all services of this layer share.
     ///
     /// ```
     /// use backstop_retry::{RetryLayer, name};

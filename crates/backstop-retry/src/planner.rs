@@ -20,14 +20,14 @@ use crate::{
 /// Timer granularity: a wake-up this near the deadline is too late.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What an attempt came to.
+/// The result of an attempt.
 pub(crate) struct AttemptResult<Res, E> {
     pub(crate) result: Result<Res, E>,
-    /// What was reported while it was made.
+    /// Reported during the attempt.
     pub(crate) reports: Vec<Degradation>,
 }
 
-/// What is to be done after an attempt.
+/// What follows an attempt.
 pub(crate) enum Step<Res, E> {
     /// Return this.
     Finish(AttemptResult<Res, E>),
@@ -47,15 +47,15 @@ where
     request_state: RequestState<S, KeptBy<P, Req>, P>,
     deadline: Deadline,
     pub(crate) frame: Frame,
-    /// The number of the attempt that is made, or that is waited for.
+    /// The number of the running or planned attempt.
     attempt: u32,
     /// How far the backoff has grown.
     grown: Grown,
-    /// Why there are no more.
+    /// Why there are no more attempts.
     stop: Option<StopReason>,
-    /// The next attempt, while it is waited for.
+    /// The planned attempt, while its delay passes.
     next: Option<NextAttempt<S, Req>>,
-    /// The last answer that was kept: the answer of last resort.
+    /// The last answer that was kept, in case no better one comes.
     earlier: Option<AttemptResult<S::Response, S::Error>>,
 }
 
@@ -71,7 +71,7 @@ where
     P: Protocol,
     P::Copy: CopyRequest<Req>,
 {
-    /// After the first attempt, of which all must be over at `deadline`.
+    /// After the first attempt. All attempts end by `deadline`.
     pub(crate) const fn new(
         request_state: RequestState<S, KeptBy<P, Req>, P>,
         deadline: Deadline,
@@ -85,7 +85,7 @@ where
         self.earlier.is_some()
     }
 
-    /// Takes the earlier answer, because the attempt that should have improved on it gave none.
+    /// Takes the earlier answer, because the later attempt gave none.
     pub(crate) fn take_earlier(&mut self, reason: StopReason) -> Option<AttemptResult<S::Response, S::Error>> {
         let earlier = self.earlier.take()?;
         self.stop = Some(reason);
@@ -93,7 +93,7 @@ where
         Some(earlier)
     }
 
-    /// The same, if the time was up before the next attempt could begin.
+    /// The same, if the time is up before the next attempt begins.
     pub(crate) fn take_earlier_if_late(&mut self) -> Option<AttemptResult<S::Response, S::Error>> {
         if self.has_earlier() && self.deadline_now().has_passed() {
             self.take_earlier(StopReason::TotalPassed)
@@ -107,7 +107,7 @@ where
         self.next.as_ref().map(|next| next.at)
     }
 
-    /// Begins it.
+    /// Begins the next attempt.
     pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
         let NextAttempt { service, request, .. } = self.next.take()?;
         let begin = || self.frame.call(|| ServiceCall::when_ready(service, request));
@@ -122,8 +122,7 @@ where
         }
     }
 
-    /// Our own total, or what the scope allows where that is earlier. Asked for while polling: a buffer further out runs
-    /// `call` elsewhere.
+    /// The total, or the scope's deadline if that is earlier. Read at each poll: a buffer further out runs `call` elsewhere.
     fn deadline_now(&self) -> Deadline {
         self.deadline.narrowed_by(scope::deadline())
     }
@@ -142,7 +141,7 @@ where
         self.request_state.policy.protocol.keep().keep(response, self.deadline_now().instant())
     }
 
-    /// Returns this answer, with its reports, and notes how many attempts it took.
+    /// The answer, with its reports passed on and the number of attempts noted.
     pub(crate) fn finish(&self, answer: AttemptResult<S::Response, S::Error>) -> Result<S::Response, S::Error> {
         scope::pass_on(answer.reports);
         let result = answer.result.map(|mut response| {
@@ -172,7 +171,7 @@ where
         let reason = self.request_state.reason(&mut answer.result);
         let is_refusal = is_refusal(&outcome);
         if self.has_earlier() {
-            // A layer of ours refused this attempt, or ended it when we would have: the upstream's earlier answer says more.
+            // A layer of ours refused this attempt, or ended it at our deadline: the upstream's earlier answer says more.
             let came_to_nothing = if is_refusal {
                 Some(StopReason::Refused)
             } else if self.deadline_now().has_passed() && reason == Reason::TIMEOUT {
@@ -184,16 +183,16 @@ where
                 return Step::Finish(earlier);
             }
         }
-        // A refusal isn't repeated, though it may call itself transient: the layer would refuse the next attempt, too.
+        // Even a transient refusal isn't repeated: the layer would refuse the next attempt, too.
         if !outcome.transient || is_refusal || reason == Reason::ALL_PROVIDERS_FAILED {
             if outcome.verdict != Verdict::Success {
                 self.request_state.log_not_worth_repeating(self.attempt, &outcome, &answer.result);
             }
             return Step::Finish(answer);
         }
-        // It was never sent: an earlier answer says more.
+        // The attempt was never sent: an earlier answer says more.
         let never_sent_but_have_earlier = self.has_earlier() && reason == Reason::TIMEOUT && outcome.unprocessed;
-        // A time limit of ours is no answer of the server's, though it comes as a response.
+        // A timeout of ours is not the server's answer, though it is a response.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
                 telemetry::retrying(&policy.settings.name, self.attempt, delay, reason, policy.logged(&answer.result));
@@ -218,8 +217,7 @@ where
         }
     }
 
-    /// Plans the next attempt, and returns the delay before it. Takes all that it needs now, while this answer can still be
-    /// returned instead.
+    /// Plans the next attempt, and returns the delay before it. Takes all it needs now, while this answer can still be returned.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
         let RequestState { policy, facts, replay } = &mut self.request_state;
         let Policy { settings, budget, .. } = &**policy;
@@ -243,9 +241,9 @@ where
             Some(_) => return Err(StopReason::ServerSaidStop),
             None => Duration::ZERO,
         };
-        // A6: the server's own word starts the backoff anew.
+        // A6: a pushback restarts the backoff.
         let grown = if outcome.pushback.is_some() { Grown::NONE } else { self.grown };
-        // Added, so that callers who were all told the same don't come back all at once.
+        // Added, so that callers with the same pushback don't come back together.
         let backoff = policy.backoff(self.attempt, grown, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
@@ -254,7 +252,7 @@ where
             return Err(StopReason::NoTimeLeft);
         }
         let ReplaySource { service, kept } = replay.as_mut().map_err(|stop| *stop)?;
-        // An answer that came early leaves the upload running, and a copy would break that off.
+        // After an early answer the upload still runs, and a copy would break it off.
         if !failed && kept.held() == Held::Partly {
             return Err(StopReason::Uploading);
         }

@@ -10,7 +10,7 @@ use crate::{Budget, RetryBudget, backoff::Grown, config::Settings, telemetry::Lo
 /// What all services of a layer share.
 pub(crate) struct Policy<P> {
     pub(crate) settings: Settings,
-    /// `None` where retries aren't counted.
+    /// `None` if retries aren't bounded.
     pub(crate) budget: Option<RetryBudget>,
     pub(crate) protocol: P,
     error_text: ErrorText,
@@ -33,17 +33,17 @@ impl<P> Policy<P> {
         Self { settings, budget, protocol, error_text, jitter: Jitter::new(seed) }
     }
 
-    /// What events show of the error in `result`.
+    /// The error in `result`, for events.
     pub(crate) fn logged<'a, Res, E: 'static>(&'a self, result: &'a Result<Res, E>) -> LoggedError<'a> {
         LoggedError { error: result.as_ref().err().map(ErrorRef::new), text: &self.error_text }
     }
 
-    /// The wait after `attempts` attempts, where the server has named none.
+    /// The wait after `attempts` attempts, if the server asks for none.
     pub(crate) fn backoff(&self, attempts: u32, grown: Grown, outcome: &Outcome) -> Duration {
         self.settings.waits.wait(attempts, grown, outcome, &self.jitter)
     }
 
-    /// The protocol may hold closures, which have nothing to show.
+    /// Without the protocol, which may hold closures.
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("settings", &self.settings).field("budget", &self.budget).finish_non_exhaustive()
     }

@@ -1,17 +1,17 @@
-//! What a caller can know of the retrying.
+//! What a response says of its attempts.
 
 use std::fmt;
 
 use backstop_kit::NotCopied;
 
-/// How many attempts an answer took, and why there were no more: an extension of the response.
+/// How many attempts an answer took, and why there were no more. An extension of the response.
 ///
-/// A response has it where there was more than one attempt, or where another one would have been worth it and was not made.
-/// Of any other it would tell nothing, and cost an allocation. Of several layers it is the outermost one that had something to
-/// tell: where that was an inner one, its attempts are within the outer one's last.
+/// A response has it if there was more than one attempt, or if another one was worth it and was not made. Others don't, to save
+/// the allocation. With several retry layers it is from the outermost one that set it. If that is an inner layer, its attempts
+/// were all within the outer layer's last one.
 ///
-/// Errors and answers that aren't HTTP responses have no room for it, and with
-/// [`discard_replaced`](crate::RetryBuilder::discard_replaced) there is none.
+/// Errors and other types have no extensions. With [`discard_replaced`](crate::RetryBuilder::discard_replaced), responses don't
+/// have it either.
 ///
 /// ```
 /// use axum::{body::Body, http::Request};
@@ -46,7 +46,7 @@ impl Retried {
         self.attempts
     }
 
-    /// Why another attempt was not made, or came to nothing; `None` where the answer was not worth one.
+    /// Why another attempt was not made, or gave nothing better; `None` if the answer was not worth one.
     #[must_use]
     pub const fn stop(&self) -> Option<StopReason> {
         self.stop
@@ -57,36 +57,34 @@ impl Retried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// As many attempts were made as are allowed.
+    /// All allowed attempts were made.
     MaxAttempts,
     /// The request may have been processed, and nothing says that repeating it is safe.
     NotIdempotent,
     /// The result wasn't worth it: the [judge](backstop_core::Classify) calls it no success, and not
-    /// [transient](backstop_core::Outcome::transient). Events and metrics alone have this word.
+    /// [transient](backstop_core::Outcome::transient). Only in events and metrics.
     NotTransient,
     /// The request is CONNECT, or asks for another protocol on its connection.
     Upgrade,
-    /// The request says that somebody further out repeats it, by the
-    /// [`attempt_header`](crate::RetryBuilder::attempt_header).
+    /// The [`attempt_header`](crate::RetryBuilder::attempt_header) says that the request is a retry of an outer tier.
     OuterTier,
-    /// Our own caller sent it in early data: the 425 is theirs to act upon (RFC 8470 §5.2).
+    /// Our own caller sent it in early data: the 425 is for the caller to act upon (RFC 8470 §5.2).
     EarlyData,
-    /// The server said not to come again.
+    /// The server said not to retry.
     ServerSaidStop,
-    /// The server asked for a longer delay than is waited for.
+    /// The server asked for a delay longer than [`max_retry_after`](crate::RetryBuilder::max_retry_after).
     ServerDelay,
-    /// The delay doesn't fit into the time that is left.
+    /// The delay doesn't fit into the time left.
     NoTimeLeft,
-    /// The [budget](crate::RetryBudget) is empty, or was when the request was sent: so much fails that repeating it would
-    /// add to the trouble.
+    /// The [budget](crate::RetryBudget) is empty, or was when the request was sent: so much fails that retries would make it worse.
     Budget,
     /// The server answered while the body was still being sent.
     Uploading,
     /// There is no copy of the request.
     NotReplayable(NotCopied),
-    /// The last attempt was refused by a layer further in: this is the answer of before.
+    /// A layer inside refused the last attempt: this is the answer before it.
     Refused,
-    /// The time was up in the last attempt, or before it could begin: this is the answer of before.
+    /// The time was up during the last attempt, or before it began: this is the answer before it.
     TotalPassed,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of a request while its first attempt runs, in case that fails. Small, since it moves with every future.
+//! The state of a request while its first attempt runs, in case that fails. Small, since it moves with every future.
 
 use std::sync::Arc;
 
@@ -11,21 +11,21 @@ use crate::{StopReason, policy::Policy, telemetry};
 pub(crate) struct RequestState<S, Kept, P> {
     pub(crate) policy: Arc<Policy<P>>,
     pub(crate) facts: RequestFacts,
-    /// What later attempts are made from, or why there are none.
+    /// The source of later attempts, or why there are none.
     pub(crate) replay: Result<ReplaySource<S, Kept>, StopReason>,
 }
 
 /// What the protocol keeps of a request.
 pub(crate) type KeptBy<P, Req> = <<P as Protocol>::Copy as CopyRequest<Req>>::Kept;
 
-/// What a later attempt is made from.
+/// The source of a later attempt.
 pub(crate) struct ReplaySource<S, Kept> {
     pub(crate) service: S,
     pub(crate) kept: Kept,
 }
 
 impl<S, Kept, P> RequestState<S, Kept, P> {
-    /// What an attempt's result counts as.
+    /// The outcome of an attempt.
     #[inline]
     pub(crate) fn judge<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Outcome
     where
@@ -35,7 +35,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         self.policy.protocol.judge().outcome(self.facts, seen(result))
     }
 
-    /// In a word, why this result isn't an answer.
+    /// Why this result isn't an answer.
     pub(crate) fn reason<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Reason
     where
         P: Protocol,
@@ -44,7 +44,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         self.policy.protocol.judge().reason(self.facts, seen(result))
     }
 
-    /// Logs that attempt number `attempt` failed, and isn't worth repeating.
+    /// Logs that this attempt failed, and isn't worth repeating.
     #[cold]
     pub(crate) fn log_not_worth_repeating<Res, E: 'static>(
         &self,
@@ -58,14 +58,13 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
     }
 }
 
-/// As judges see it.
+/// As a judge takes it.
 #[inline]
 fn seen<Res, E: 'static>(result: &mut Result<Res, E>) -> Result<&mut Res, ErrorRef<'_>> {
     result.as_mut().map_err(|error| ErrorRef::new(error))
 }
 
-/// Whether a layer further in didn't pass the request on: it refused it, or the result is neutral, and proved or said to be
-/// unprocessed.
+/// Whether a layer inside didn't pass the request on: it refused it, or the result is neutral and unprocessed.
 pub(crate) fn is_refusal(outcome: &Outcome) -> bool {
     outcome.refused || outcome.verdict == Verdict::Neutral && outcome.unprocessed && !outcome.transient
 }

@@ -1,13 +1,13 @@
-//! The retry loop: what follows a failed first attempt.
+//! The retry loop, after a failed first attempt.
 //!
 //! | phase | on | to |
 //! |---|---|---|
-//! | keeping | the response is in memory, or given up, or the time is up | waiting |
+//! | keeping | the response is in memory or given up, or the time is up | waiting |
 //! | waiting | the delay has passed | attempt |
 //! | waiting | out of time, with an earlier answer at hand | the end: the earlier answer |
-//! | attempt | an answer that isn't to be replaced | the end: that answer |
-//! | attempt | a response that is to be replaced | keeping |
-//! | attempt | an error that is to be replaced | waiting |
+//! | attempt | an answer that isn't repeated | the end: that answer |
+//! | attempt | a response worth another attempt | keeping |
+//! | attempt | an error worth another attempt | waiting |
 //! | attempt | refused by a layer, or out of time, with an earlier answer at hand | the end: the earlier answer |
 //! | attempt | never sent, with an earlier answer at hand | waiting, or the end: the earlier answer |
 
@@ -42,7 +42,7 @@ where
 type KeepingBy<P, Res> = <<P as Protocol>::Keep as KeepAnswer<Res>>::Keeping;
 
 enum Phase<S: Service<Req>, Req, F> {
-    /// With the reports that belong to the response.
+    /// With the reports of the response's attempt.
     Keeping {
         keeping: Pin<Box<F>>,
         reports: Vec<Degradation>,
@@ -55,7 +55,7 @@ enum Phase<S: Service<Req>, Req, F> {
     },
 }
 
-type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+type ServiceResult<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
 impl<S, Req, P> RetryLoop<S, Req, P>
 where
@@ -66,18 +66,18 @@ where
     P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    /// What follows the first attempt; the answer, where nothing does.
+    /// Begins after the first attempt, or returns the answer if that is final.
     pub(crate) fn begin(
         planner: RetryPlanner<S, Req, P>,
         step: Step<S::Response, S::Error>,
-    ) -> Result<Self, Given<S, Req>> {
+    ) -> Result<Self, ServiceResult<S, Req>> {
         match Phase::after(step, &planner) {
             Ok(phase) => Ok(Self { phase, planner }),
             Err(answer) => Err(planner.finish(answer)),
         }
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Given<S, Req>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ServiceResult<S, Req>> {
         let Self { phase, planner } = self;
         loop {
             let step = match phase {
@@ -100,7 +100,7 @@ where
                 Phase::Attempt { attempt } => ready!(poll_attempt(attempt.as_mut(), planner, cx)),
             };
             match Phase::after(step, planner) {
-                // Whatever the attempt still held is dropped before the wait.
+                // Drops the attempt, and what it holds, before the wait.
                 Ok(next) => *phase = next,
                 Err(answer) => return Poll::Ready(planner.finish(answer)),
             }
@@ -125,7 +125,7 @@ where
 }
 
 impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
-    /// What follows an attempt, or the answer, where nothing does.
+    /// The phase after an attempt, or the final answer.
     fn after<P>(
         step: Step<S::Response, S::Error>,
         planner: &RetryPlanner<S, Req, P>,
@@ -150,8 +150,8 @@ impl<S: Service<Req>, Req, F> Phase<S, Req, F> {
 
 type Polled<S, Req> = Poll<Step<<S as Service<Req>>::Response, <S as Service<Req>>::Error>>;
 
-/// Polls a later attempt, and ends it when the time is up, if there is something to return instead: without that there is
-/// nothing that this layer could say in the service's own types.
+/// Polls a later attempt. If there is an earlier answer, ends the attempt when the time is up: without one, this layer has
+/// nothing to return in the service's own types.
 fn poll_attempt<S, Req, P>(
     mut attempt: Pin<&mut Attempt<ServiceCall<S, Req>>>,
     planner: &mut RetryPlanner<S, Req, P>,
