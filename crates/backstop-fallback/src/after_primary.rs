@@ -1,4 +1,4 @@
-//! What goes on once the primary has failed: the chain's providers are asked, while its failed answer is kept.
+//! After the primary has failed: the chain's providers are asked, while its failed answer is kept.
 
 use std::{
     borrow::Cow,
@@ -16,14 +16,14 @@ use tower_service::Service;
 
 use crate::{
     AllProvidersFailed,
+    failed::Failed,
     policy::PolicyOf,
-    provider_call::Failed,
     request_state::{ContextOf, Failure, RequestState, copied},
     walk::Walk,
 };
 
 pin_project! {
-    /// The request, once the primary has failed.
+    /// A request after the primary has failed.
     pub(crate) struct AfterPrimary<S, Req, P>
     where
         S: Service<Req>,
@@ -42,7 +42,7 @@ pin_project! {
         context: Option<ContextOf<S, Req, P>>,
         #[pin]
         last_resort: LastResort<<P::Keep as KeepAnswer<S::Response>>::Keeping, S::Response, S::Error>,
-        // What was reported while the primary made it.
+        // Reported during the primary's call.
         reports: Vec<Degradation>,
     }
 }
@@ -74,16 +74,15 @@ where
         let RequestState { policy, started, facts, frame, kept, context, .. } = request_state;
         let started = started.unwrap_or_else(Instant::now);
         let chain = policy.chain.shared();
-        let limit = chain.limit(started);
-        let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
+        let mut walk = Walk::new(Arc::clone(chain), started, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
         let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
-        walk.record_sent(&failure.outcome);
-        walk.record_failure(policy.primary.clone(), Failed { reason: failure.reason, outcome: failure.outcome, error });
+        walk.record_sent(&failure.why.outcome);
+        walk.record_failure(policy.primary.clone(), Failed { why: failure.why, error });
         let last_resort = match failure.result {
-            // No longer than the providers have, of whom the last one may be done at once.
+            // Until the providers' time is up: the last one may have failed at once.
             Some(Ok(response)) => {
-                LastResort::Keeping { keeping: policy.protocol.keep().keep(response, limit.instant()) }
+                LastResort::Keeping { keeping: policy.protocol.keep().keep(response, walk.limit().instant()) }
             }
             other => LastResort::Kept { result: other },
         };
@@ -93,7 +92,7 @@ where
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.project();
         let policy = this.policy;
-        // Beside the providers, so that none waits for it; before them, so that its connection is free for them.
+        // While the providers run, so that none waits for it; polled first, so that its connection is free for them.
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
@@ -106,7 +105,7 @@ where
         }
         ready!(keeping);
         if let Some(result) = this.last_resort.take() {
-            // Nothing else can be given any more.
+            // No rejection is needed any more.
             *this.context = None;
             scope::pass_on(mem::take(this.reports));
             this.frame.pass_on();

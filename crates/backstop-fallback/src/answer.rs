@@ -2,16 +2,16 @@
 
 use backstop_kit::Answer;
 
-/// What can go wrong in a provider.
+/// A provider's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a provider of `T` may return: `T`, an [`Answer`] of it, or a `Result` of either.
 ///
-/// An error says that this provider has no answer. Its type may be any that goes into a `Box<dyn Error + Send + Sync>`.
+/// An error means that this provider has no answer. Its type is any that converts into `Box<dyn Error + Send + Sync>`.
 #[diagnostic::on_unimplemented(
     message = "a provider of `{T}` can't return `{Self}`",
     label = "not an answer",
-    note = "it returns `{T}`, `Answer<{T}>`, or a `Result` of either, whose error goes into a `Box<dyn Error + Send + Sync>`"
+    note = "it returns `{T}`, `Answer<{T}>`, or a `Result` of either, whose error converts into `Box<dyn Error + Send + Sync>`"
 )]
 pub trait IntoAnswer<T> {
     /// The answer, or why there is none.

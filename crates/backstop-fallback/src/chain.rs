@@ -17,8 +17,8 @@ use shared::Chain;
 
 /// Providers in order of preference, and the time they have together.
 ///
-/// In an HTTP stack it stands behind the wrapped service: see [`FallbackLayer`](crate::FallbackLayer). In a handler, its
-/// first provider is the primary, and [`execute`](Self::execute) asks one after another:
+/// In an HTTP stack it stands behind the wrapped service: see [`FallbackLayer`](crate::FallbackLayer). In a handler, its first
+/// provider is the primary, and [`execute`](Self::execute) asks one provider after another:
 ///
 /// ```
 /// use std::time::Duration;
@@ -51,7 +51,7 @@ impl<Req, T> FallbackChain<Req, T> {
         &self.shared.name
     }
 
-    /// Looks at the chain, and has its providers exercised.
+    /// The chain's handle.
     #[must_use]
     pub fn handle(&self) -> FallbackHandle {
         FallbackHandle::new(Arc::clone(&self.shared.control))
@@ -74,12 +74,12 @@ impl<Req, T> FallbackChain<Req, T> {
 impl<Req: Clone, T> FallbackChain<Req, T> {
     /// Asks one provider after another until one answers.
     ///
-    /// An answer from another provider than the first is reported in the current [scope](backstop_core::scope), from
-    /// where the degradation headers take it.
+    /// An answer from another provider than the first is reported in the current [scope](backstop_core::scope), where the
+    /// degradation headers find it.
     ///
-    /// **Every request counts as safe to repeat**: after a time limit that passed or a connection that was lost, the next
-    /// provider gets it too. For payments, orders, mails and the like say
-    /// [`repeat_only_if`](FallbackChainBuilder::repeat_only_if): see [side effects](crate#side-effects).
+    /// **Every request counts as safe to repeat**: after a timeout or a lost connection, the next provider gets it, too. For
+    /// payments, orders, mails and the like set [`repeat_only_if`](FallbackChainBuilder::repeat_only_if): see
+    /// [side effects](crate#side-effects).
     ///
     /// # Errors
     /// [`AllProvidersFailed`] names each provider and why it had no answer.
@@ -90,25 +90,23 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
         self.walk(request).await.map_err(Walk::into_failed)
     }
 
-    /// The answer, or the whole way along which there was none.
+    /// The answer, or the walk without one.
     pub(crate) async fn walk(&self, request: Req) -> Result<FallbackResult<T>, Walk<Req, T>> {
         let chain = &self.shared;
         let started = Instant::now();
-        let limit = chain.limit(started);
         let (facts, kept) = (chain.marked(CloneCopy.facts(&request), &request), request);
         // The first one is asked first anyway.
         if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && chain.may_force(facts)) {
-            let others = chain.providers.len();
             let mut frame = Frame::detached();
             let copy = |_| Ok(kept.clone());
-            let forced = Forced::start(chain, provider, others, started, limit, &mut frame, copy);
+            let forced = Forced::start(chain, provider, 0, started, &mut frame, copy);
             if let Some(mut forced) = forced
                 && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &chain.judge, facts)).await
             {
                 return Ok(found.result);
             }
         }
-        let mut walk = Walk::new(Arc::clone(chain), started, limit, facts);
+        let mut walk = Walk::new(Arc::clone(chain), started, facts);
         let mut frame = Frame::detached();
         let found = std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |_| Ok(kept.clone()))).await;
         found.map(|found| found.result).ok_or(walk)

@@ -1,4 +1,4 @@
-//! When an answer is taken for one.
+//! How much of an answer must have come before the chain ends.
 
 use std::pin::Pin;
 
@@ -8,32 +8,31 @@ use http::Response;
 
 const LARGEST_MAX_BYTES: usize = 1024 * 1024 * 1024;
 
-/// When an answer is taken for one, and the chain ends: see [`FallbackChainBuilder::commit_on`].
+/// How much of an answer must have come before the chain ends: see [`FallbackChainBuilder::commit_on`].
 ///
-/// | choice | an answer is one when | what is held in memory |
+/// | choice | the chain ends when | what is held in memory |
 /// |---|---|---|
-/// | `Headers`, the default | its head has come | nothing |
-/// | `FirstFrame` | the first of its body has come, or its body has ended | one frame |
-/// | `Complete` | its body has ended, or is longer than `max_bytes` | up to `max_bytes`, and one frame |
+/// | `Headers`, the default | the head has come | nothing |
+/// | `FirstFrame` | the first frame of the body has come, or the body has ended | one frame |
+/// | `Complete` | the body has ended, or is longer than `max_bytes` | up to `max_bytes`, and one frame |
 ///
-/// What goes wrong after that goes wrong for the caller: the chain can't take back what has been sent.
+/// The caller sees what goes wrong after that: the chain can't take back what has been sent.
 ///
 /// [`FallbackChainBuilder::commit_on`]: crate::FallbackChainBuilder::commit_on
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Commit {
-    /// Its head has come.
+    /// The head has come.
     #[default]
     Headers,
-    /// The first frame of its body has come that holds anything: an upstream that sends a head and then dies or hangs has
-    /// failed.
+    /// The first frame of the body with any content has come: an upstream that sends a head and then dies or hangs has failed.
     FirstFrame,
-    /// All of its body has come: an upstream that dies or hangs halfway has failed, too.
+    /// All of the body has come: an upstream that dies or hangs halfway has failed, too.
     ///
-    /// For answers that are small. A longer one is passed on as it streams, once more than `max_bytes` have come. Don't
-    /// choose it for streams of events: one that is slower than its time, and shorter, would be taken for hung.
+    /// For small answers. A longer one is passed on as a stream, once more than `max_bytes` have come. Not for streams of events:
+    /// a slow and short one would look hung.
     Complete {
-        /// The longest body that is waited for, in bytes: 1 to 1 GiB.
+        /// The longest body to wait for, in bytes: 1 to 1 GiB.
         max_bytes: usize,
     },
 }
@@ -46,7 +45,7 @@ impl Commit {
         Ok(())
     }
 
-    /// What waits for it; `None` where there is nothing to wait for.
+    /// What waits for the body; `None` if nothing does.
     pub(crate) fn committer<B: WrapBody>(self) -> Option<Committer<Response<B>>> {
         let max_bytes = match self {
             Self::Headers => return None,
@@ -57,16 +56,16 @@ impl Commit {
     }
 }
 
-/// Waits for an answer's body. Erased, so that chains of anything else know nothing of bodies.
+/// Waits for an answer's body. Erased, since a chain may be of any type.
 pub(crate) type Committer<T> = Box<dyn Fn(T) -> Committing<T> + Send + Sync>;
 
-/// `None` where the body breaks off.
+/// `None` if the body breaks off.
 pub(crate) type Committing<T> = Pin<Box<dyn Future<Output = Option<Committed<T>>> + Send>>;
 
-/// An answer of whose body enough has come.
+/// An answer with enough of its body.
 pub(crate) struct Committed<T> {
     pub(crate) answer: T,
-    /// The same answer without its body, where what came in the body is still to be judged: gRPC's status.
+    /// The gRPC status that came in trailers, as an answer of its own: it is still to be judged.
     pub(crate) to_judge: Option<T>,
 }
 

@@ -1,22 +1,22 @@
-//! How many requests may be in a provider at once.
+//! How many requests a provider may have at a time.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// A provider's bound, and how much of it is in use. Shared by whoever shares the chain.
+/// A provider's limit, and how much of it is in use. Shared by all clones of the chain.
 #[derive(Clone, Debug)]
 pub(crate) struct Concurrency(Arc<Permits>);
 
 #[derive(Debug)]
 struct Permits {
     limit: usize,
-    // Counts and nothing else: no other memory hangs on it, so `Relaxed` is enough.
+    // No other memory depends on it, so `Relaxed` is enough.
     in_use: AtomicUsize,
 }
 
-/// One request's place in a provider, free again when it is dropped.
+/// One request's place in a provider, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<Permits>);
 
@@ -29,7 +29,7 @@ impl Concurrency {
         self.0.limit
     }
 
-    /// A permit, unless all are in use. Nobody waits for one: the chain has others to ask.
+    /// A permit, unless all are in use. There is no waiting: the chain has other providers.
     pub(crate) fn try_acquire(&self) -> Option<Permit> {
         let one_more = |in_use| (in_use < self.0.limit).then_some(in_use + 1);
         self.0.in_use.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Permit(Arc::clone(&self.0)))

@@ -33,7 +33,7 @@ pub struct FallbackBuilder<Req, Res, P = Http> {
     primary_timeout: Option<Duration>,
     chain: FallbackChain<Req, Res>,
     protocol: P,
-    /// Limits that must fit into the chain's total.
+    /// Checked against the chain's total by `build`.
     keep_within: Option<KeepReplaced>,
 }
 
@@ -44,15 +44,13 @@ impl<Req, Res> FallbackBuilder<Req, Res> {
 }
 
 impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
-    /// The longest time that the wrapped service may take, readiness included. Unless set it is its
-    /// [share](crate#time) of the chain's total.
+    /// The limit of the wrapped service, readiness included. Unless set, its [share](crate#time) of the chain's total.
     pub fn primary_timeout(mut self, timeout: Duration) -> Self {
         self.primary_timeout = Some(timeout);
         self
     }
 
-    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first, since it replaces every
-    /// strategy.
+    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first: it replaces every strategy.
     pub fn plain(self) -> FallbackBuilder<Req, Res, Plain> {
         FallbackBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
     }
@@ -72,7 +70,7 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
         Ok(self.named(primary))
     }
 
-    /// The layer, where nothing else can be wrong.
+    /// The layer, with a checked configuration.
     pub(crate) fn named(self, primary: Name) -> FallbackLayer<Req, Res, P> {
         let Self { primary_timeout, chain, protocol, .. } = self;
         FallbackLayer::with(Policy { primary, primary_timeout, chain, protocol })
@@ -102,20 +100,20 @@ impl<Req, Res, J, R, K, A> FallbackBuilder<Req, Res, Strategies<J, R, K, A>> {
         self.classify(ClassifyFn::new(judge))
     }
 
-    /// Answers with a problem document (RFC 9457) when nobody answered: [`ProblemDetails`] shows it. Unless set, that
-    /// answer has no body.
+    /// Answers with a problem document (RFC 9457) if no provider answered: [`ProblemDetails`] shows it. Unless set, that answer
+    /// has no body.
     ///
     /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
     pub fn problem_details(self) -> FallbackBuilder<Req, Res, Strategies<J, ProblemDetails, K, A>> {
         self.reject(ProblemDetails::new())
     }
 
-    /// Fails with the service's own error when nobody answered, for errors that implement `From<Rejection>`.
+    /// Fails with the service's own error if no provider answered. For errors that implement `From<Rejection>`.
     pub fn reject_as_error(self) -> FallbackBuilder<Req, Res, Strategies<J, RejectAsError, K, A>> {
         self.reject(RejectAsError::new())
     }
 
-    /// Answers with what `make` makes of the rejection when nobody answered.
+    /// Answers with the result of `make` if no provider answered.
     pub fn reject_with<F, E>(self, make: F) -> FallbackBuilder<Req, Res, Strategies<J, RejectWith<F>, K, A>>
     where
         F: Fn(Rejection) -> Result<Res, E>,
@@ -127,7 +125,7 @@ impl<Req, Res, J, R, K, A> FallbackBuilder<Req, Res, Strategies<J, R, K, A>> {
         self.map(|protocol| protocol.with_reject(reject))
     }
 
-    /// Copies requests by `copy`: an [`HttpCopy`](backstop_kit::HttpCopy) with another limit, or a strategy of your own.
+    /// Copies requests with `copy`: an [`HttpCopy`](backstop_kit::HttpCopy) with another limit, or a strategy of your own.
     pub fn copy_requests<K2>(self, copy: K2) -> FallbackBuilder<Req, Res, Strategies<J, R, K2, A>> {
         self.map(|protocol| protocol.with_copy(copy))
     }
@@ -137,26 +135,25 @@ impl<Req, Res, J, R, K, A> FallbackBuilder<Req, Res, Strategies<J, R, K, A>> {
         self.copy_requests(CloneCopy)
     }
 
-    /// Keeps the primary's failed answer within other limits than the default [`KeepReplaced`]'s.
+    /// Keeps the primary's failed answer with other limits than the default [`KeepReplaced`] has.
     pub fn keep_replaced(self, keep: KeepReplaced) -> FallbackBuilder<Req, Res, Strategies<J, R, K, KeepReplaced>> {
         FallbackBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
     }
 
-    /// Keeps the primary's failed answer by `keep`, a strategy of your own.
+    /// Keeps the primary's failed answer with `keep`, a strategy of your own.
     pub fn keep_replaced_by<A2>(self, keep: A2) -> FallbackBuilder<Req, Res, Strategies<J, R, K, A2>> {
         FallbackBuilder { keep_within: None, ..self.map(|protocol| protocol.with_keep(keep)) }
     }
 
-    /// Drops the primary's failed answer, instead of keeping it as the last resort: for answers that can't be kept, such
-    /// as `Response<Incoming>`.
+    /// Drops the primary's failed answer. For types that can't be kept, such as `Response<Incoming>`.
     pub fn discard_replaced(self) -> FallbackBuilder<Req, Res, Strategies<J, R, K, DiscardReplaced>> {
         self.keep_replaced_by(DiscardReplaced)
     }
 }
 
 impl<Req, Res, R, K, A> FallbackBuilder<Req, Res, Strategies<HttpJudge<HttpClassify>, R, K, A>> {
-    /// Goes on to the next provider when the primary answers with `status`, beside those that are failures anyway:
-    /// [`HttpClassify::unanswered`], which a classifier given by [`classify`](Self::classify) has too.
+    /// Also asks the next provider if the primary answers with `status`. The same as [`HttpClassify::unanswered`] on a classifier of
+    /// your own.
     pub fn fall_back_on(mut self, status: StatusCode) -> Self {
         self.protocol.judge.classify = self.protocol.judge.classify.unanswered(status);
         self

@@ -25,7 +25,7 @@ pub(crate) struct Control {
     /// A [`ForcedShare`]. No other memory depends on it, so `Relaxed` is enough.
     forced: AtomicU64,
     jitter: Jitter,
-    /// Whether it was logged that the provider forced now had no answer.
+    /// Whether the first failure of the forced provider was logged.
     pub(crate) forced_failure_logged: AtomicBool,
     pub(crate) episodes: Episodes,
     pub(crate) eligibility: Eligibility,
@@ -74,7 +74,7 @@ impl Control {
         &self.chain
     }
 
-    /// The provider that the next request goes to first, if it is to be forced.
+    /// Draws whether to force the next request, and to which provider.
     pub(crate) fn draw(&self) -> Option<usize> {
         let forced = ForcedShare(self.forced.load(Relaxed));
         // The path of every request while none is forced.
@@ -84,7 +84,7 @@ impl Control {
         (self.jitter.number(0..ALL) < forced.share()).then(|| forced.index())
     }
 
-    /// Sends this share of the requests to this provider first; with a share of 0, all go to the primary.
+    /// Forces this share of the requests to `provider`. With 0, none.
     pub(crate) fn force(&self, provider: usize, share: f64) {
         self.forced.store(ForcedShare::new(provider, share).0, Relaxed);
         self.forced_failure_logged.store(false, Relaxed);

@@ -1,13 +1,13 @@
-//! Finds chains that can't help: none of their providers may be asked, whatever request comes.
+//! Finds chains that can't help, because no provider was ever eligible.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// After this many requests in a row for which no provider was eligible, that is logged, once.
+/// Logged once, after this many requests in a row without an eligible provider.
 const LOGGED_AFTER: u32 = 10;
 /// A provider was asked.
 const SETTLED: u32 = u32::MAX;
 
-/// Counts the requests that no provider was eligible for, until one is asked.
+/// Counts requests without an eligible provider, until a provider is asked.
 #[derive(Debug)]
 pub(crate) struct Eligibility(AtomicU32);
 
@@ -23,7 +23,7 @@ impl Eligibility {
         }
     }
 
-    /// A request that may have been processed found no provider that may be asked all the same. Returns whether to log that.
+    /// Counts a request without an eligible provider. Returns whether to log.
     pub(crate) fn none_eligible(&self) -> bool {
         let next = |count: u32| (count < LOGGED_AFTER).then(|| count + 1);
         self.0.fetch_update(Relaxed, Relaxed, next).is_ok_and(|count| count + 1 == LOGGED_AFTER)

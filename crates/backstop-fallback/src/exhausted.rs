@@ -1,11 +1,11 @@
-//! What a chain says when none of its providers had an answer.
+//! The error of a chain in which no provider had an answer.
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
 use backstop_core::{Name, Outcome, Reason, Rejection, RejectionDetail, grpc::GrpcCode};
 use http::StatusCode;
 
-/// No provider of a chain had an answer: each with the reason why.
+/// No provider of a chain had an answer. Lists each provider and its reason.
 ///
 /// It is a [`Rejection`], and is [found in one](Self::in_rejection) again.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl ProviderFailure {
 }
 
 impl AllProvidersFailed {
-    /// The exhaustion of `chain`; `retry_after` is the smallest wait known of its providers.
+    /// No provider of `chain` answered. `retry_after` is the shortest wait that one asked for.
     #[must_use]
     pub fn new(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
         let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::failure());
@@ -54,7 +54,7 @@ impl AllProvidersFailed {
         Self(rejection.with_retry_after(retry_after).with_detail(detail))
     }
 
-    /// The answer of a chain whose first provider failed with an error that blames the request: `failures` holds that alone.
+    /// The first provider failed with an error that blames the request. `failures` holds only that.
     #[must_use]
     pub fn of_callers_fault(chain: Name, failures: Vec<ProviderFailure>) -> Self {
         let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::callers_fault());
@@ -62,14 +62,14 @@ impl AllProvidersFailed {
         Self(answered.with_detail(Exhaustion { failures, is_callers_fault: true }))
     }
 
-    /// The exhaustion that a rejection is about, if it is a chain's.
+    /// The same from its rejection, if that is a chain's.
     #[must_use]
     pub fn in_rejection(rejection: &Rejection) -> Option<Self> {
         rejection.detail::<Exhaustion>().map(|_| Self(rejection.clone()))
     }
 
-    /// Whether the request is to blame, as the first provider's error says: that error is the answer, and nobody else was
-    /// asked. A handler makes a 404 of it, or whatever fits; as a response of its own it is a 400.
+    /// Whether the first provider's error blames the request. Then that error is the answer, and no other provider was asked. A
+    /// handler turns it into a 404, for example; as a response it is a 400.
     #[must_use]
     pub fn is_callers_fault(&self) -> bool {
         self.0.detail::<Exhaustion>().is_some_and(|detail| detail.is_callers_fault)
@@ -87,7 +87,7 @@ impl AllProvidersFailed {
         self.0.detail::<Exhaustion>().map_or(&[], |detail| &detail.failures)
     }
 
-    /// The smallest wait known of the providers.
+    /// The shortest wait that a provider asked for.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after()
@@ -120,7 +120,7 @@ impl fmt::Display for AllProvidersFailed {
     }
 }
 
-/// Its source is its [`Rejection`], so that layers further out know it for one.
+/// Its source is its [`Rejection`], so that layers further out recognise it.
 impl Error for AllProvidersFailed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.0)

@@ -12,8 +12,8 @@ const DEFAULT: Name = name!("default");
 /// Providers in order of preference, and a default that is always there: made by
 /// [`FallbackChainBuilder::fail_safe`].
 ///
-/// The default is no provider: it takes nothing of the time that the providers share, no classifier judges it, and in
-/// results, headers and logs it is the source `default`, of the freshness [`Degraded`](Freshness::Degraded).
+/// The default isn't a provider: it has no share of the time, and no classifier judges it. In results, headers and logs it is the
+/// source `default` with the freshness [`Degraded`](Freshness::Degraded).
 ///
 /// ```
 /// use backstop_core::name;
@@ -48,7 +48,7 @@ impl<Req, T> FailSafeChain<Req, T> {
         self.chain.name()
     }
 
-    /// Looks at the chain, and has its providers exercised.
+    /// The chain's handle.
     #[must_use]
     pub fn handle(&self) -> FallbackHandle {
         self.chain.handle()
@@ -63,7 +63,7 @@ impl<Req, T> FailSafeChain<Req, T> {
 impl<Req: Clone, T> FailSafeChain<Req, T> {
     /// Asks one provider after another until one answers; if none does, the default is the answer.
     ///
-    /// As [`FallbackChain::execute`] otherwise, which also tells what is asked of requests that aren't safe to repeat.
+    /// Otherwise like [`FallbackChain::execute`], which also says what happens to requests that aren't safe to repeat.
     ///
     /// # Cancellation
     /// Dropping the future drops the provider that is running.
@@ -92,7 +92,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self.fail_safe_with(move || default.clone())
     }
 
-    /// Ends the chain with what `default` makes, so that it can't fail.
+    /// Ends the chain with the result of `default`, so that it can't fail.
     pub fn fail_safe_with(self, default: impl Fn() -> T + Send + Sync + 'static) -> FailSafeBuilder<Req, T> {
         FailSafeBuilder::new(self, Box::new(default))
     }

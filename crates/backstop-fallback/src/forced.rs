@@ -5,55 +5,55 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, Outcome, Reason};
+use backstop_core::{Outcome, Reason};
 use backstop_kit::{CopyAs, Judge, NotCopied, RequestFacts, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
     chain::shared::Chain,
+    failed::Failed,
     found::{Found, Substitution},
-    provider_call::{Failed, ProviderCall},
+    provider_call::ProviderCall,
     share::next_deadline,
     telemetry,
 };
 
-/// A request at the provider that it was forced to.
+/// A request at a provider that it was forced to.
 ///
-/// Whatever becomes of it, the request can still go its usual way: what the provider has is a copy.
+/// The provider has a copy: if it fails, the request goes its usual way.
 pub(crate) struct Forced<Req, T> {
     chain: Arc<Chain<Req, T>>,
     provider: usize,
-    /// The provider's position, as the rest of the chain counts.
+    /// Its position, the primary included.
     position: usize,
     started: Instant,
-    ask: ProviderCall<T>,
+    call: ProviderCall<T>,
 }
 
 impl<Req, T> Forced<Req, T> {
-    /// Starts the provider, if it has room; `others` can be asked after it.
+    /// Starts the provider, if it has room. `primaries` is 1 if the primary isn't one of the chain's own providers.
     pub(crate) fn start(
         chain: &Arc<Chain<Req, T>>,
         provider: usize,
-        others: usize,
+        primaries: usize,
         started: Instant,
-        limit: Deadline,
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Option<Self> {
         let source = &chain.providers[provider];
-        let deadline = next_deadline(Instant::now(), limit, others as u32 + 1, source.own_timeout());
-        let ask = ProviderCall::start(source, deadline, frame, copy)
+        // As if it stood before all the others.
+        let left = (chain.providers.len() + primaries + 1) as u32;
+        let deadline = next_deadline(Instant::now(), chain.limit(started), left, source.own_timeout());
+        let call = ProviderCall::start(source, deadline, frame, copy)
             .inspect_err(|reason| {
-                let failed = Failed::new(*reason, Outcome::neutral().unprocessed());
-                telemetry::forced_provider_failed(&chain.control, source.name(), &failed);
+                telemetry::forced_provider_failed(&chain.control, source.name(), &Failed::not_asked(*reason));
             })
             .ok()?;
-        let position = provider + others - chain.providers.len();
-        Some(Self { chain: Arc::clone(chain), provider, position, started, ask })
+        Some(Self { chain: Arc::clone(chain), provider, position: provider + primaries, started, call })
     }
 
-    /// The provider's answer; `None` where it has none.
+    /// The provider's answer, if it has one.
     pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -62,7 +62,7 @@ impl<Req, T> Forced<Req, T> {
     ) -> Poll<Option<Found<T>>> {
         let provider = &self.chain.providers[self.provider];
         let Chain { control, committer, error_text, .. } = &*self.chain;
-        let polled = self.ask.poll(cx, judge, request, Outcome::answers_for_another, committer.as_ref(), error_text);
+        let polled = self.call.poll(cx, judge, request, Outcome::answers_for_another, committer.as_ref(), error_text);
         let answer = match ready!(polled) {
             Ok(answer) => answer,
             Err(failed) => {

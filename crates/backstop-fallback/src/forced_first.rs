@@ -1,4 +1,4 @@
-//! A request that goes to a forced provider before it goes to the primary.
+//! A request that goes to a forced provider before the primary.
 
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +10,7 @@ use crate::{
     request_state::{RequestState, copied},
 };
 
-/// The request as it came, while a provider that an operator wants exercised has a copy of it.
+/// A request that waits for the primary while a forced provider has a copy of it.
 pub(crate) struct ForcedFirst<S, Req, P>
 where
     S: Service<Req>,
@@ -37,7 +37,7 @@ where
         Self { provider, forced: None, primary, request, request_state }
     }
 
-    /// The forced provider's answer; `None` where it has none.
+    /// The forced provider's answer, if it has one.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<S::Response>>
     where
         P: Protocol,
@@ -51,12 +51,10 @@ where
             Some(started) => started,
             None => {
                 let chain = policy.chain.shared();
-                let others = chain.providers.len() + 1;
                 let kept = &mut request_state.kept;
                 let copied = |copy| copied(kept, copy);
-                let limit = chain.limit(started);
-                // Never ended in there: the primary's call then finds that something may have been processed.
-                match Forced::start(chain, *provider, others, started, limit, &mut request_state.frame, copied) {
+                // The frame isn't ended: after this, the primary's call proves nothing.
+                match Forced::start(chain, *provider, 1, started, &mut request_state.frame, copied) {
                     Some(started) => forced.insert(started),
                     None => return Poll::Ready(None),
                 }
@@ -74,7 +72,7 @@ where
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
 {
-    /// The provider that this request goes to first, if it is to be forced and can be.
+    /// The provider to force this request to, if one was drawn and it is possible.
     pub(crate) fn draw(&self) -> Option<usize> {
         let chain = self.policy.chain.shared();
         let provider = chain.control.draw()?;

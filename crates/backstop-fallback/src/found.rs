@@ -1,4 +1,4 @@
-//! An answer, and who is told of it.
+//! An answer, and its publication.
 
 use backstop_core::{Degradation, Reason, scope};
 
@@ -7,11 +7,11 @@ use crate::{FallbackResult, control::Control, telemetry};
 /// An answer.
 pub(crate) struct Found<T> {
     pub(crate) result: FallbackResult<T>,
-    /// What was reported, where it isn't the first provider's.
+    /// What was reported, if it isn't the first provider's.
     pub(crate) degradation: Option<Degradation>,
 }
 
-/// That another provider answered than the first one.
+/// Another provider answered than the first one.
 pub(crate) struct Substitution {
     pub(crate) position: usize,
     pub(crate) reason: Reason,

@@ -4,13 +4,13 @@
 //! |---|---|---|
 //! | forced provider first | its answer | the end |
 //! | forced provider first | anything else | primary |
-//! | primary | an answer, of whose body nothing is waited for | the end |
-//! | primary | an answer otherwise | committing |
+//! | primary | an answer whose body isn't waited for | the end |
+//! | primary | any other answer | committing |
 //! | primary | a failure, or its share of the time is up | after the primary |
-//! | committing | enough of the body, and a gRPC status that is good where it came | the end |
+//! | committing | enough of the body, with a good gRPC status if that has come | the end |
 //! | committing | a failure, or the primary's share of the time is up | after the primary |
 //! | after the primary | a provider's answer | the end |
-//! | after the primary | no provider left | the end: what the primary gave, or a rejection |
+//! | after the primary | no provider left | the end: the primary's result, or a rejection |
 //! | passing (an upgrade) | the primary's answer, whatever it is | the end |
 //! | passing (an upgrade) | the total is up | the end: a rejection |
 
@@ -32,9 +32,10 @@ use tower_service::Service;
 use crate::{
     after_primary::AfterPrimary,
     commit::Committing,
+    failed::WhyNot,
     forced_first::ForcedFirst,
     policy::{Policy, PolicyOf},
-    request_state::{ContextOf, Failure, RequestState, TIMED_OUT},
+    request_state::{ContextOf, Failure, RequestState},
     telemetry::{self, CallStart},
 };
 
@@ -42,7 +43,7 @@ pin_project! {
     /// The response future of [`Fallback`](crate::Fallback).
     ///
     /// # Cancellation
-    /// Dropping it drops the primary's call, or the provider's that is running, and gives back what they held.
+    /// Dropping it drops the running call of the primary or a provider, with its permits.
     ///
     /// # Panics
     /// If it is polled again after it has ended.
@@ -142,7 +143,7 @@ where
             upload,
         };
         if let Some(provider) = request_state.draw() {
-            // One that is ready holds what others may need meanwhile.
+            // A ready service may hold a permit that others need meanwhile.
             let later = primary.clone();
             *primary = later.clone();
             return Self {
@@ -253,13 +254,13 @@ where
                     let is_unprocessed = request_state.frame.ended();
                     let why_not = match (&mut polled, elapsed) {
                         (Poll::Ready(result), _) => request_state.why_not(result),
-                        (Poll::Pending, elapsed) => elapsed.map(|_elapsed| TIMED_OUT),
+                        (Poll::Pending, elapsed) => elapsed.map(|_elapsed| WhyNot::TIMED_OUT),
                     };
                     if why_not.is_none() && request_state.is_final(&polled) {
                         request_state.record_answer();
                         attempt.commit();
                         request_state.frame.pass_on();
-                        // As it is: moving a response costs more than all the rest.
+                        // Not moved: moving a response costs more than all the rest.
                         return polled;
                     }
                     // Taken only here: it is large.
@@ -269,10 +270,9 @@ where
                         Poll::Pending => None,
                     };
                     match (result, why_not, request_state.committer()) {
-                        (result, Some((reason, outcome)), _) => {
-                            let outcome = outcome.or_unprocessed(is_unprocessed);
-                            let failure = Failure { result, reason, outcome };
-                            State::after_primary(request_state, failure, attempt.take_reports())
+                        (result, Some(mut why), _) => {
+                            why.outcome = why.outcome.or_unprocessed(is_unprocessed);
+                            State::after_primary(request_state, Failure { result, why }, attempt.take_reports())
                         }
                         (Some(Ok(answer)), None, Some(committer)) => {
                             let attempt = Attempt::start(attempt.take_scope(), || committer(answer));

@@ -6,11 +6,10 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{Forcing, control::Control, telemetry};
 
-/// Looks at a chain's forced provider, and sets it. Clones, and the handles of the chain's clones and of its layers, act on
-/// the same.
+/// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///
-/// A fallback that is never used is never known to work. With a small share of the traffic forced, it is used every day,
-/// and when it breaks, that is seen while the primary is well:
+/// A fallback that is never used may be broken without anyone noticing. With a small share of the traffic forced, it is used
+/// every day, and a failure shows while the primary is well:
 ///
 /// ```
 /// use backstop_fallback::{FallbackChain, Provider, name};
@@ -32,20 +31,20 @@ use crate::{Forcing, control::Control, telemetry};
 ///
 /// | request | is forced |
 /// |---|---|
-/// | [safe to repeat](crate#side-effects), as a `GET` is behind a layer | its share is |
-/// | in a [handler](crate::FallbackChain::execute) | its share is, **whatever it is**, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says that it isn't safe |
-/// | any other | never: the provider may do in part what the primary then does again |
-/// | with a body that may be streamed, where the provider needs it | never: the primary could find it read. Bodies that tell nothing of where their bytes are, as axum's and tonic's, may be; `Full`, and any that is at its end, isn't |
+/// | [safe to repeat](crate#side-effects), such as a `GET` behind a layer | its share |
+/// | in a [handler](crate::FallbackChain::execute) | its share, **whatever the request**, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says that it isn't safe |
+/// | any other | never: the provider may process a part of what the primary then processes again |
+/// | with a body that may be streamed, if the provider needs it | never: the primary might find it read. Axum's and tonic's bodies may be streamed; `Full` and empty bodies aren't |
 /// | an upgrade, `CONNECT` | never |
 ///
-/// The provider has a share of the time as if it stood before the primary, and its
-/// [`concurrency`](crate::Provider::concurrency) holds; [`only_when`](crate::Provider::only_when) doesn't, since nothing
-/// has failed. If it has no answer, the request goes to the primary as it came, and on along the chain as if nothing had
-/// happened, but for a `WARN` event. Its answers are degradations of the reason [`Forced`](backstop_core::Reason::FORCED).
+/// The provider has a share of the time as if it stood before the primary. Its [`concurrency`](crate::Provider::concurrency)
+/// applies; [`only_when`](crate::Provider::only_when) doesn't, since nothing has failed. If it has no answer, the request goes
+/// to the primary and along the chain as usual, and a `WARN` event says so. Its answers are degradations with the reason
+/// [`FORCED`](backstop_core::Reason::FORCED).
 #[derive(Clone)]
 pub struct FallbackHandle(Arc<Control>);
 
-/// How a chain does now: see [`FallbackHandle::status`].
+/// The state of a chain: see [`FallbackHandle::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackStatus {
@@ -61,11 +60,11 @@ pub struct DegradedEpisode {
     pub duration: Duration,
     /// How long ago the last answer was degraded, or missing.
     pub last_degraded: Duration,
-    /// All calls of the chain since it began.
+    /// All calls of the chain since then.
     pub calls: u64,
-    /// Those that another provider than the primary answered.
+    /// Calls that another provider than the primary answered.
     pub degraded: u64,
-    /// Those that nobody answered.
+    /// Calls that no provider answered.
     pub exhausted: u64,
 }
 
@@ -85,15 +84,15 @@ impl FallbackHandle {
         self.0.providers.iter()
     }
 
-    /// Sends `share` of the requests to `provider` first, though the primary is well: from 0, which sends none, to 1.
+    /// Sends a `share` of the requests, 0 to 1, to `provider` first, though the primary is well.
     ///
-    /// It replaces what was forced before. In a [handler](crate::FallbackChain::execute)'s chain the first provider comes
-    /// first anyway: forcing it changes nothing. There every request may be forced, a payment too, unless the chain was told
-    /// otherwise by [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if).
+    /// It replaces what was forced before. In a [handler](crate::FallbackChain::execute)'s chain, forcing the first provider
+    /// changes nothing, and every request may be forced, even a payment, unless
+    /// [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `share` where it isn't from 0 to 1, or `provider` where the chain has none of that
-    /// name; it lists those that it has.
+    /// [`ConfigError`] with the field `share` if it isn't from 0 to 1, or `provider` if the chain has none with that name; it
+    /// lists those that it has.
     pub fn force(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
         ConfigError::in_range("share", share, 0.0..=1.0, "0 to 1")?;
         let Some(index) = self.providers().position(|name| name == provider) else {

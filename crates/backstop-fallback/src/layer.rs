@@ -9,7 +9,7 @@ use crate::{Fallback, FallbackHandle, policy::Policy};
 
 /// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
 ///
-/// The wrapped service is the chain's primary, its provider 0. `P` is how the layer deals with requests and answers: see
+/// The wrapped service is the chain's primary, its provider 0. `P` is how the layer handles requests and answers: see
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<Req, Res, P = Http> {

@@ -328,6 +328,7 @@ mod eligibility;
 mod episode;
 mod exhausted;
 mod fail_safe;
+mod failed;
 mod forced;
 mod forced_first;
 mod found;

@@ -16,7 +16,7 @@ pub(crate) struct Policy<Req, Res, P> {
     pub(crate) protocol: P,
 }
 
-/// What the layer was told, as the future of a service `S` sees it.
+/// The policy of a layer around a service `S`.
 pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Response, P>>;
 
 impl<Req, Res, P> Policy<Req, Res, P> {
@@ -24,7 +24,7 @@ impl<Req, Res, P> Policy<Req, Res, P> {
         f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
     }
 
-    /// The answer, marked where it isn't the primary's.
+    /// The answer, labelled if it isn't the primary's.
     pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
     where
         P: Protocol,
@@ -32,7 +32,7 @@ impl<Req, Res, P> Policy<Req, Res, P> {
         P::Keep: KeepAnswer<Res>,
     {
         if let Some(degradation) = &found.degradation {
-            // Twice says the same: with `reject_as_error` the one knows nothing of answers, with `discard_replaced` the other.
+            // Both write the same: with `reject_as_error` the first knows no answers, with `discard_replaced` the second.
             self.protocol.reject().label(&mut found.result.value, degradation);
             self.protocol.keep().label(&mut found.result.value, degradation);
         }

@@ -26,8 +26,8 @@ use crate::{
 /// | [`head`](Self::head) | its head | head |
 /// | [`value`](Self::value) | nothing | nothing |
 ///
-/// A request given to a provider has no `Range` and no conditions of a read, and a head alone says nothing of a body:
-/// see [`CopyAs`].
+/// A request given to a provider has no `Range` and no conditions of a read, and a head has no headers about a body: see
+/// [`CopyAs`].
 pub struct Provider<Req, T> {
     name: Name,
     source: Source<Req, T>,
@@ -39,11 +39,11 @@ pub struct Provider<Req, T> {
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
 }
 
-/// A provider's run: erased, since a chain holds providers of many types, and boxed, since it is rarely needed.
+/// A provider's future. Erased, since a chain holds providers of many types.
 pub(crate) type Run<T> = Pin<Box<dyn Future<Output = Result<Answer<T>, BoxError>> + Send>>;
 
 enum Source<Req, T> {
-    /// Of a service, which may prove that it processed nothing.
+    /// A service, which may prove that it processed nothing.
     Service(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
     Request(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
     Head(Arc<dyn Fn(Req) -> Run<T> + Send + Sync>),
@@ -69,9 +69,9 @@ impl<Req, T> Provider<Req, T> {
     ///
     /// It is cloned for each call, and made ready within the provider's time.
     ///
-    /// An axum `Router` finds its route as if the request came from outside (feature `axum`): its handlers see the path
-    /// parameters of their own route, and not those of the route that the layer is on. Put what protects it on it by
-    /// `Router::layer`: around it, or in [`from_fn`](Self::from_fn), it is a service like any other, whose handlers see both.
+    /// An axum `Router` routes the request as if it came from outside (feature `axum`): its handlers see the path parameters of
+    /// their own route, but not those of the route that the layer is on. Add its layers by `Router::layer`. Inside another
+    /// service, or in [`from_fn`](Self::from_fn), it is a service like any other, whose handlers see both.
     pub fn service<S>(name: Name, service: S) -> Self
     where
         S: Service<Req, Response = T, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
@@ -151,41 +151,41 @@ impl<Req, T> Provider<Req, T> {
         self
     }
 
-    /// How good this provider's answers are: [`Freshness::Degraded`] unless set. An [`Answer`] that tells itself has the
-    /// last word.
+    /// How good this provider's answers are: [`Freshness::Degraded`] unless set. An [`Answer`] with a freshness of its own keeps
+    /// that.
     #[must_use]
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = Assess::As(freshness);
         self
     }
 
-    /// How good an answer of this provider is, told from the answer: for a service that says so in a header.
+    /// How good an answer of this provider is, read from the answer: for a service that says so in a header.
     #[must_use]
     pub fn freshness_of(mut self, assess: impl Fn(&T) -> Freshness + Send + Sync + 'static) -> Self {
         self.freshness = Assess::By(Arc::new(assess));
         self
     }
 
-    /// Tries this provider also for a request that may have been processed and isn't safe to repeat.
+    /// Tries this provider even for a request that isn't safe to repeat and may have been processed.
     ///
-    /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is
-    /// wrong; writing down that it must be looked at may be right. Only you know which this provider does.
+    /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is wrong; noting
+    /// that somebody must look at it may be right. Only you know which this provider does.
     ///
-    /// Which requests aren't safe to repeat, [side effects](crate#side-effects) tells. **In a handler's chain all are safe**,
-    /// and this changes nothing, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
+    /// [Side effects](crate#side-effects) says which requests aren't safe to repeat. **In a handler's chain all are safe**, and
+    /// this changes nothing, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
     #[must_use]
     pub fn even_if_processed(mut self) -> Self {
         self.even_if_processed = true;
         self
     }
 
-    /// Says that this provider changes nothing, as a store or a search: when it has no answer, it has not processed the
-    /// request. Unless set, a provider that was given the request or its head may have processed it, unless its
-    /// failure is [proof](backstop_kit::proof) that it did not.
+    /// This provider changes nothing, like a store or a search: if it has no answer, it has not processed the request. Unless set,
+    /// a provider that got the request or its head may have processed it, unless its failure is
+    /// [proof](backstop_kit::proof) that it did not.
     ///
-    /// Mark stores that stand before a provider that does process requests: after a refused connection that one is then
-    /// asked for a `POST` too. The mark doesn't make this provider one to ask once the request may have been processed,
-    /// which is [`even_if_processed`](Self::even_if_processed).
+    /// Mark stores that stand before a provider that does process requests: after a refused connection, that provider then gets a
+    /// `POST`, too. The mark alone doesn't let this provider be asked once the request may have been processed; that is
+    /// [`even_if_processed`](Self::even_if_processed).
     ///
     /// ```
     /// use backstop_fallback::{FallbackChain, Provider, name};
@@ -220,7 +220,7 @@ impl<Req, T> Provider<Req, T> {
         self.even_if_processed
     }
 
-    /// Whether a request that it had no answer to is certainly not processed by it: it changes nothing, or was given nothing.
+    /// Whether it certainly processes nothing: it changes nothing, or gets nothing of the request.
     pub(crate) const fn processes_nothing(&self) -> bool {
         self.only_reads || matches!(self.needs(), Keep::Nothing)
     }
@@ -229,12 +229,12 @@ impl<Req, T> Provider<Req, T> {
         self.concurrency.as_ref().map(Concurrency::limit)
     }
 
-    /// Room for one more request.
+    /// A permit for one more request.
     pub(crate) fn admit(&self) -> Result<Option<Permit>, Reason> {
         self.concurrency.as_ref().map(|bound| bound.try_acquire().ok_or(Reason::BULKHEAD_FULL)).transpose()
     }
 
-    /// Whether it is asked when the primary has failed of that.
+    /// Whether it is asked if the primary failed for this reason.
     pub(crate) fn is_for(&self, reason: Reason) -> bool {
         self.condition.as_ref().is_none_or(|condition| condition(reason))
     }
@@ -248,8 +248,7 @@ impl<Req, T> Provider<Req, T> {
         }
     }
 
-    /// Starts it, with a copy of the request where it needs one. Functions make calls of their own, of which nothing is
-    /// believed.
+    /// Starts it, with a copy of the request if it needs one. A function may make any calls, so its results prove nothing.
     pub(crate) fn start(
         &self,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,

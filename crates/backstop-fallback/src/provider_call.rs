@@ -1,10 +1,10 @@
-//! One provider that is being asked.
+//! The call of one provider.
 //!
 //! | in | on | goes to |
 //! |---|---|---|
-//! | running | an answer, of whose body nothing is waited for | the end |
-//! | running | an answer otherwise | committing |
-//! | committing | enough of the body, and a gRPC status that is good where it came | the end |
+//! | running | an answer whose body isn't waited for | the end |
+//! | running | any other answer | committing |
+//! | committing | enough of the body, with a good gRPC status if that has come | the end |
 //! | either | a failure, or its time is up | the end, without an answer |
 
 use std::{
@@ -20,6 +20,7 @@ use crate::{
     Provider,
     commit::{Committed, Committer, Committing},
     concurrency::Permit,
+    failed::{Failed, WhyNot},
     provider::Run,
 };
 
@@ -33,28 +34,14 @@ pub(crate) struct ProviderCall<T> {
     _permit: Option<Permit>,
 }
 
-/// Boxed, since it is rare, and large.
+/// Boxed: it is rare, and large.
 enum Phase<T> {
     Running(Pin<Box<Attempt<Run<T>>>>),
     Committing(Pin<Box<Attempt<Committing<T>>>>, Option<Freshness>),
 }
 
-/// Why there is no answer.
-pub(crate) struct Failed {
-    pub(crate) reason: Reason,
-    pub(crate) outcome: Outcome,
-    /// The text of its error, or what would have let it answer.
-    pub(crate) error: Option<Cow<'static, str>>,
-}
-
-impl Failed {
-    pub(crate) const fn new(reason: Reason, outcome: Outcome) -> Self {
-        Self { reason, outcome, error: None }
-    }
-}
-
 impl<T> ProviderCall<T> {
-    /// Starts `provider` in `frame`, if it has room, with a copy of the request where it needs one.
+    /// Starts `provider` in `frame`, if it has a permit left, with a copy of the request if it needs one.
     pub(crate) fn start<Req>(
         provider: &Provider<Req, T>,
         deadline: Deadline,
@@ -67,7 +54,7 @@ impl<T> ProviderCall<T> {
         Ok(Self { phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
     }
 
-    /// The answer, which `accepts` takes for one and whose reports have moved up; or why there is none.
+    /// The answer, if `accepts` accepts it; its reports have moved up. Or why there is none.
     pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -78,11 +65,11 @@ impl<T> ProviderCall<T> {
         error_text: &ErrorText,
     ) -> Poll<Result<Answer<T>, Failed>> {
         if let Phase::Running(attempt) = &mut self.phase {
-            let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
+            let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| WhyNot::TIMED_OUT)?;
             let mut answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
                 let (reason, outcome) = (judge.reason(request, Err(error)), judge.outcome(request, Err(error)));
-                Failed { reason, outcome, error: error_text.of(error).map(Cow::Owned) }
+                Failed { why: WhyNot { reason, outcome }, error: error_text.of(error).map(Cow::Owned) }
             })?;
             accept(answer.value_mut(), judge, request, accepts)?;
             let Some(committer) = committer else {
@@ -94,8 +81,8 @@ impl<T> ProviderCall<T> {
             self.phase = Phase::Committing(Box::pin(attempt), freshness);
         }
         let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("ProviderCall") };
-        let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| TIMED_OUT)?;
-        let Committed { answer, to_judge } = committed.ok_or(BROKE_OFF)?;
+        let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| WhyNot::TIMED_OUT)?;
+        let Committed { answer, to_judge } = committed.ok_or(WhyNot::BROKE_OFF)?;
         if let Some(mut answer) = to_judge {
             accept(&mut answer, judge, request, accepts)?;
         }
@@ -112,14 +99,11 @@ fn accept<T, J: Judge<T>>(
     judge: &J,
     request: RequestFacts,
     accepts: fn(&Outcome) -> bool,
-) -> Result<(), Failed> {
+) -> Result<(), WhyNot> {
     let mut outcome = judge.outcome(request, Ok(answer));
     if judge.is_unasked(answer) {
         // A miss, whatever the classifier makes of it.
         outcome = outcome.blaming(Blame::Request);
     }
-    if accepts(&outcome) { Ok(()) } else { Err(Failed::new(judge.reason(request, Ok(answer)), outcome)) }
+    if accepts(&outcome) { Ok(()) } else { Err(WhyNot { reason: judge.reason(request, Ok(answer)), outcome }) }
 }
-
-const TIMED_OUT: Failed = Failed::new(Reason::TIMEOUT, Outcome::failure());
-const BROKE_OFF: Failed = Failed::new(Reason::BODY, Outcome::failure());

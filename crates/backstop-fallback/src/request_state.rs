@@ -1,8 +1,8 @@
-//! What is known of a request while the primary runs, in case that fails.
+//! The state of a request while the primary runs, in case that fails.
 
 use std::task::Poll;
 
-use backstop_core::{ErrorRef, Limit, Outcome, Reason, Rejection, Scope, SetBy, Verdict, scope};
+use backstop_core::{ErrorRef, Limit, Outcome, Rejection, Scope, SetBy, Verdict, scope};
 use backstop_kit::{
     CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
     RequestFailure, Upload, proof::Frame,
@@ -12,6 +12,7 @@ use tower_service::Service;
 
 use crate::{
     commit::{Committed, Committer},
+    failed::WhyNot,
     policy::PolicyOf,
     share,
     telemetry::{self, CallStart},
@@ -27,14 +28,14 @@ where
 {
     pub(crate) policy: PolicyOf<S, Req, P>,
     pub(crate) called: CallStart,
-    /// When its time began. `None` until somebody has to wait: an answer that is there at once needs no clock.
+    /// When its time began. `None` until something is pending: an immediate answer reads no clock.
     pub(crate) started: Option<Instant>,
-    /// The time around the call, as it was known when the call was made. Taken when that is known for certain.
+    /// The limit around the call when it was made. Taken at the first poll.
     pub(crate) outer_limit: Option<OuterLimit>,
     pub(crate) facts: RequestFacts,
     /// Of the primary's call, and of the providers' after it.
     pub(crate) frame: Frame,
-    /// `None` where no provider needs the request.
+    /// `None` if no provider needs the request.
     pub(crate) kept: Option<<P::Copy as CopyRequest<Req>>::Kept>,
     pub(crate) context: ContextOf<S, Req, P>,
     /// Of a request with a body.
@@ -52,12 +53,12 @@ impl OuterLimit {
     }
 }
 
-/// What the protocol must know of a request to reject it.
+/// What the protocol needs to reject a request.
 pub(crate) type ContextOf<S, Req, P> =
     <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
 /// A service's result.
-pub(crate) type Given<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
+pub(crate) type ServiceResult<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;
 
 /// A copy of the request.
 pub(crate) fn copied<Req, K: KeptRequest<Req>>(kept: &mut Option<K>, copy: CopyAs) -> Result<Req, NotCopied> {
@@ -65,15 +66,11 @@ pub(crate) fn copied<Req, K: KeptRequest<Req>>(kept: &mut Option<K>, copy: CopyA
     kept.as_mut().ok_or(NotCopied::HeadOnly)?.copy(copy)
 }
 
-/// Why a result isn't an answer.
-pub(crate) type WhyNot = (Reason, Outcome);
-
 /// How the primary failed.
 pub(crate) struct Failure<S: Service<Req>, Req> {
-    /// `None` where it gave nothing in its time, or nothing whole.
-    pub(crate) result: Option<Given<S, Req>>,
-    pub(crate) reason: Reason,
-    pub(crate) outcome: Outcome,
+    /// `None` if it gave nothing in its time, or nothing whole.
+    pub(crate) result: Option<ServiceResult<S, Req>>,
+    pub(crate) why: WhyNot,
 }
 
 impl<S, Req, P> RequestState<S, Req, P>
@@ -83,12 +80,12 @@ where
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
 {
-    /// When the request's time began: now, if it hasn't.
+    /// When the request's time began. Begins it if it hasn't.
     pub(crate) fn start(&mut self) -> Instant {
         *self.started.get_or_insert_with(Instant::now)
     }
 
-    /// A scope with the primary's share of the time, of which nothing was used yet.
+    /// A scope with the primary's share of the time, before any was used.
     #[inline(always)]
     pub(crate) fn scope(&mut self) -> Scope {
         let outer_limit = OuterLimit::now();
@@ -101,8 +98,8 @@ where
         Scope::limited(share::first(limit, self.providers(), self.policy.primary_timeout))
     }
 
-    /// The primary's share, worked out anew, if the time around it isn't what it was when the call was made: a buffer
-    /// further out makes calls in a task of its own, which knows nothing of the caller's deadline. Asked at the first poll.
+    /// At the first poll, the primary's share again, if the limit around it isn't that of the call: a buffer further out calls
+    /// in a task of its own, without the caller's deadline.
     #[inline]
     pub(crate) fn scope_at_first_poll(&mut self) -> Option<Scope> {
         let outer_limit = self.outer_limit.take()?;
@@ -123,7 +120,7 @@ where
         Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.policy.primary_timeout))
     }
 
-    /// How many there are, the primary included.
+    /// The number of providers, the primary included.
     fn providers(&self) -> u32 {
         self.policy.chain.shared().providers.len() as u32 + 1
     }
@@ -139,29 +136,28 @@ where
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    /// What waits for answers' bodies.
+    /// What waits for answers' bodies, if anything.
     pub(crate) fn committer(&self) -> Option<&Committer<S::Response>> {
         self.policy.chain.shared().committer.as_ref()
     }
 
-    /// Whether an answer counts without its body, and goes to the caller.
+    /// Whether this goes to the caller without waiting for a body.
     #[inline]
-    pub(crate) fn is_final(&self, polled: &Poll<Given<S, Req>>) -> bool {
+    pub(crate) fn is_final(&self, polled: &Poll<ServiceResult<S, Req>>) -> bool {
         self.committer().is_none() || !matches!(polled, Poll::Ready(Ok(_)))
     }
 
-    /// The primary's answer, if its body is one as well.
+    /// The primary's answer, if its body is good, too.
     pub(crate) fn committed(
         &self,
         result: Result<Option<Committed<S::Response>>, Elapsed>,
     ) -> Result<S::Response, Failure<S, Req>> {
-        let nothing = |(reason, outcome)| Failure { result: None, reason, outcome };
-        let committed = result.map_err(|_elapsed| nothing(TIMED_OUT))?;
-        let broke_off = (Reason::BODY, Outcome::failure());
-        let Committed { answer, to_judge } = committed.ok_or(broke_off).map_err(nothing)?;
+        let nothing = |why| Failure { result: None, why };
+        let committed = result.map_err(|_elapsed| nothing(WhyNot::TIMED_OUT))?;
+        let Committed { answer, to_judge } = committed.ok_or(WhyNot::BROKE_OFF).map_err(nothing)?;
         match to_judge.and_then(|answer| self.why_not(&mut Ok(answer))) {
             None => Ok(answer),
-            Some((reason, outcome)) => Err(Failure { result: Some(Ok(answer)), reason, outcome }),
+            Some(why) => Err(Failure { result: Some(Ok(answer)), why }),
         }
     }
 
@@ -170,12 +166,12 @@ where
         telemetry::primary_answered(&self.policy.chain.shared().control, &self.policy.primary, self.called);
     }
 
-    /// Whether the primary failed because the request's body did: no other provider could do better.
+    /// Whether the primary failed because the request's body did. No other provider could do better.
     fn is_uploads_failure(&self, outcome: &Outcome) -> bool {
         outcome.verdict == Verdict::Failure && self.upload.as_ref().is_some_and(|upload| upload.failure().is_some())
     }
 
-    /// The rejection of a request whose primary had no more time, and spent most of it waiting for the request's body.
+    /// The rejection if the primary's time is up, and most of it was spent waiting for the request's body.
     pub(crate) fn too_slow(&self) -> Option<Rejection> {
         let (upload, started) = (self.upload.as_ref()?, self.started?);
         let by = self.policy.chain.name();
@@ -184,7 +180,7 @@ where
 
     /// Why this isn't an answer; `None` if it is.
     #[inline]
-    pub(crate) fn why_not(&self, result: &mut Given<S, Req>) -> Option<WhyNot> {
+    pub(crate) fn why_not(&self, result: &mut ServiceResult<S, Req>) -> Option<WhyNot> {
         let judge = self.policy.protocol.judge();
         let outcome = judge.outcome(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
         let is_for_caller = outcome.answers() || self.facts.is_too_early_for_caller(&outcome);
@@ -192,9 +188,6 @@ where
             return None;
         }
         let reason = judge.reason(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
-        Some((reason, outcome))
+        Some(WhyNot { reason, outcome })
     }
 }
-
-/// The primary's time was up.
-pub(crate) const TIMED_OUT: WhyNot = (Reason::TIMEOUT, Outcome::failure());

@@ -1,4 +1,4 @@
-//! What a chain found.
+//! The result of a chain.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use backstop_core::{Freshness, Name};
 
 use crate::ProviderFailure;
 
-/// What [`FallbackChain::execute`](crate::FallbackChain::execute) found.
+/// The result of [`FallbackChain::execute`](crate::FallbackChain::execute).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackResult<T> {
@@ -16,10 +16,10 @@ pub struct FallbackResult<T> {
     pub source: Name,
     /// How long the chain as a whole took.
     pub latency: Duration,
-    /// Whether it is another provider's answer than the first one's.
+    /// Whether another provider than the first one gave it.
     pub is_fallback: bool,
     /// How good it is. The first provider's answer is [`Freshness::Fresh`], unless it says otherwise.
     pub freshness: Freshness,
-    /// The providers that were passed before it, in order, and why. Empty where the first one answered.
+    /// The providers before it, in order, and why they didn't answer. Empty if the first one answered.
     pub failures: Vec<ProviderFailure>,
 }

@@ -13,10 +13,10 @@ use crate::{FallbackFuture, policy::Policy};
 
 /// The service that [`FallbackLayer`](crate::FallbackLayer) makes.
 ///
-/// It is always ready: a primary that isn't is one more failure for the chain to answer, within its time.
+/// It is always ready. A primary that isn't is one more failure for the chain to handle, within its time.
 pub struct Fallback<S, Req, Res, P = Http> {
     inner: S,
-    /// The primary was ready when it was asked, and the next call is its.
+    /// Whether the primary is ready for the next call.
     is_ready: bool,
     policy: Arc<Policy<Req, Res, P>>,
 }
@@ -59,8 +59,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.is_ready = matches!(self.inner.poll_ready(cx), Poll::Ready(Ok(())));
         if !self.is_ready {
-            // It may stand in a line of its own now, or be broken. A clone is asked again in the call, where the chain
-            // answers for it.
+            // It may hold a queue slot now, or be broken. A clone is made ready in the call, where the chain can step in.
             self.inner = self.inner.clone();
         }
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-//! What the chain tells an operator. Nothing of a request is in it.
+//! Events and metrics. Nothing of a request is in them.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -9,10 +9,10 @@ use crate::{
     AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
     episode::{Line, Summary},
-    provider_call::Failed,
+    failed::{Failed, WhyNot},
 };
 
-/// When a request came, where the latency of every answer is told: else there is nothing to know.
+/// When a request came. Empty without the feature `metrics`.
 pub(crate) use recorder::CallStart;
 
 /// The primary answered.
@@ -21,20 +21,20 @@ pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: CallStar
     fresh(chain);
 }
 
-/// The first provider in a handler blamed the request, which is an answer.
+/// The first provider in a handler blamed the request: that is an answer.
 pub(crate) fn primary_refused(chain: &Control, primary: &Name, started: Instant) {
     recorder::answered(chain.name(), primary, || started.elapsed());
     fresh(chain);
 }
 
-/// A request is about its connection, and goes to the primary alone.
+/// An upgrade goes only to the primary.
 pub(crate) fn passed_by(chain: &Name) {
     tracing::debug!(target: "backstop::fallback", %chain, reason = %"upgrade", "a request passes by the chain");
 }
 
-/// A provider answered, the first one as well as any other.
+/// A provider answered, the first or another one.
 ///
-/// `latency` is asked only where it is wanted: on the path of every healthy request nobody else reads the clock.
+/// `latency` is computed only if it is needed: nothing else on the healthy path reads the clock.
 pub(crate) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> Duration) {
     recorder::answered(chain, provider, latency);
 }
@@ -50,7 +50,7 @@ pub(crate) fn fresh(chain: &Control) {
 /// Another provider than the first one answered.
 pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
     recorder::activated(chain.name(), degradation.source());
-    // What an operator forces is no outage.
+    // A forced answer is no outage.
     let line = if degradation.reason() == Reason::FORCED { None } else { chain.episodes.degraded() };
     let chain = chain.name();
     macro_rules! event {
@@ -108,7 +108,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     }
 }
 
-/// An episode of degraded answers goes on or ends. How it begins is told with the answer.
+/// An episode of degraded answers goes on or ends. Its beginning is logged with the answer.
 #[cold]
 fn goes_on(chain: &Name, line: Line) {
     macro_rules! event {
@@ -128,25 +128,25 @@ fn goes_on(chain: &Name, line: Line) {
     }
 }
 
-/// The chain has had nobody to ask, ever.
+/// No provider of the chain was ever asked.
 pub(crate) fn never_eligible(chain: &Name) {
     tracing::warn!(
         target: "backstop::fallback",
         %chain,
         "no provider was ever eligible: all requests that failed may have been processed; mark providers \
-         `even_if_processed`, or say by `Repeat::Safe` or `repeat_only_if` which requests are safe to repeat"
+         `even_if_processed`, or say which requests are safe to repeat: by `Repeat::Safe`, `repeat_if` or `repeat_only_if`"
     );
 }
 
-/// An operator has a provider exercised, or ends that.
+/// An operator forces a provider, or ends that.
 pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
     let (provider, share) = forcing.map(|it| (tracing::field::display(&it.provider), it.share)).unzip();
     tracing::info!(target: "backstop::fallback", %chain, provider, share, "the forced provider was set");
 }
 
-/// A provider that is being exercised has no answer. The first time is worth a warning.
+/// A forced provider has no answer. The first time is worth a warning.
 pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &Failed) {
-    let Failed { reason, error, .. } = failed;
+    let Failed { why: WhyNot { reason, .. }, error } = failed;
     let is_first = !chain.forced_failure_logged.swap(true, Relaxed);
     let chain = chain.name();
     macro_rules! event {
@@ -186,8 +186,8 @@ mod recorder {
     pub(super) const fn exhausted(_: &Name) {}
 }
 
-/// Counts through the facade `metrics`. Every handle is taken when it is used, so that a recorder that is installed later
-/// counts from then on.
+/// Counts through the facade `metrics`. Handles are looked up at each use, so that a recorder installed later counts from then
+/// on.
 #[cfg(feature = "metrics")]
 mod recorder {
     use std::borrow::Cow;
@@ -223,7 +223,7 @@ mod recorder {
         metrics::counter!("fallback_exhausted_total", "chain_name" => label(chain)).increment(1);
     }
 
-    /// A name that is a literal isn't copied.
+    /// A literal name isn't copied.
     fn label(name: &Name) -> Cow<'static, str> {
         name.clone().into()
     }

@@ -2,17 +2,16 @@
 //!
 //! | the provider | goes to |
 //! |---|---|
-//! | answers, and the classifier takes it for an answer | the end: found |
+//! | gives what the classifier calls an answer | the end: found |
 //! | is the first one in a handler, and fails with an error that blames the request | the end: that error |
-//! | answers otherwise, fails, or takes longer than its share | the next provider |
-//! | isn't for requests that may have been processed, and this one may have | the next provider, without being asked |
-//! | isn't for what the first one failed of | the next provider, without being asked |
-//! | has as many requests as it is for | the next provider, without being asked |
+//! | gives another response, fails, or takes longer than its share | the next provider |
+//! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule forbids to send the request again | the next provider, without being asked |
+//! | is declined by its `only_when` | the next provider, without being asked |
+//! | has no permit left | the next provider, without being asked |
 //! | needs a request that can't be copied | the next provider, without being asked |
 //!
-//! From the second provider on only a success is an answer: a cache that answers 404 is a miss. So is, behind a layer, what
-//! nobody asked for: a provider's copy of the request has no range, no condition of a read, and no upgrade, so its 206, its
-//! 304 and its 101 are no answers.
+//! From the second provider on, only a success is an answer: a cache that answers 404 is a miss. Behind a layer, 206, 304 and 101
+//! are misses, too: a provider's copy of the request has no range, no condition of a read, and no upgrade.
 
 use std::{
     mem,
@@ -28,13 +27,14 @@ use tokio::time::Instant;
 use crate::{
     FallbackResult,
     chain::shared::Chain,
+    failed::{Failed, WhyNot},
     found::{Found, Substitution},
-    provider_call::{Failed, ProviderCall},
+    provider_call::ProviderCall,
     share::next_deadline,
     telemetry,
 };
 
-/// Why a provider isn't asked once the request may have been processed, and what changes that.
+/// Why a provider isn't asked after the request may have been processed, and what changes that.
 const POSSIBLY_PROCESSED: &str = "the request may have been processed (a refused connection proves the contrary only of \
     a client inside `client(…)`); mark this provider `even_if_processed`, mark those before it `only_reads` if they change \
     nothing, or say that such requests are safe to repeat: by `Repeat::Safe`, `repeat_if` or `repeat_only_if`";
@@ -45,33 +45,28 @@ pub(crate) struct Walk<Req, T> {
     started: Instant,
     limit: Deadline,
     request: RequestFacts,
-    /// Why those that were passed didn't answer. What stood before the chain's own providers comes first.
+    /// Why the providers so far didn't answer. A layer's primary comes first.
     failures: Vec<ProviderFailure>,
-    /// The earliest moment that one of them asked to be tried again at.
+    /// The earliest time at which one of them may be tried again.
     again_at: Option<Instant>,
-    /// Whether the chain's rule allows to send the request again, after all that got it so far.
+    /// Whether the rule allows to send the request again, after each provider that got it.
     may_repeat: bool,
     /// How many providers weren't asked because of that.
     not_eligible: usize,
-    /// The first provider's error blames the request: that is its answer, and nobody else is asked.
+    /// The first provider's error blames the request. Then it is the answer, and no other provider is asked.
     is_callers_fault: bool,
-    /// The next of the chain's own providers, or the one that is running.
+    /// The index of the next provider, or of the one that is running.
     next: usize,
     running: Option<ProviderCall<T>>,
 }
 
 impl<Req, T> Walk<Req, T> {
-    /// The way along all of a chain's own providers, for a request that came at `started`.
-    pub(crate) const fn new(
-        chain: Arc<Chain<Req, T>>,
-        started: Instant,
-        limit: Deadline,
-        request: RequestFacts,
-    ) -> Self {
+    /// The way along all of a chain's own providers, for a request that began at `started`.
+    pub(crate) fn new(chain: Arc<Chain<Req, T>>, started: Instant, request: RequestFacts) -> Self {
         Self {
+            limit: chain.limit(started),
             chain,
             started,
-            limit,
             request,
             failures: Vec::new(),
             again_at: None,
@@ -83,9 +78,14 @@ impl<Req, T> Walk<Req, T> {
         }
     }
 
+    /// When the time of all providers is up.
+    pub(crate) const fn limit(&self) -> Deadline {
+        self.limit
+    }
+
     /// Notes that `provider` gave no answer.
     pub(crate) fn record_failure(&mut self, provider: Name, failed: Failed) {
-        let Failed { reason, outcome, error } = failed;
+        let Failed { why: WhyNot { reason, outcome }, error } = failed;
         self.failures.push(ProviderFailure::new(provider, reason).with_error(error));
         if let Some(Pushback::After(wait)) = outcome.pushback {
             // `None` if the wait overflows the clock.
@@ -123,7 +123,7 @@ impl<Req, T> Walk<Req, T> {
                     let processes_nothing = providers[self.next].processes_nothing();
                     let mut poll = || call.poll(cx, judge, self.request, accepts, committer.as_ref(), error_text);
                     frame.listen();
-                    // What processes nothing may call what it likes.
+                    // A provider that processes nothing may make any calls.
                     let polled = if processes_nothing { proof::processing_nothing(poll) } else { poll() };
                     let Poll::Ready(result) = polled else {
                         frame.waits();
@@ -134,7 +134,7 @@ impl<Req, T> Walk<Req, T> {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
                         }
-                        Err(failed) if is_first && failed.outcome.answers() => {
+                        Err(failed) if is_first && failed.why.outcome.answers() => {
                             self.running = None;
                             self.record_failure(self.chain.providers[self.next].name().clone(), failed);
                             self.is_callers_fault = true;
@@ -142,7 +142,7 @@ impl<Req, T> Walk<Req, T> {
                             break;
                         }
                         Err(failed) => {
-                            let outcome = failed.outcome.or_unprocessed(frame.ended());
+                            let outcome = failed.why.outcome.or_unprocessed(frame.ended());
                             if !processes_nothing {
                                 self.record_sent(&outcome);
                             }
@@ -163,22 +163,21 @@ impl<Req, T> Walk<Req, T> {
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Result<ProviderCall<T>, Failed> {
-        let not_asked = |reason| Failed::new(reason, Outcome::neutral().unprocessed());
         let provider = &self.chain.providers[self.next];
         if !self.may_repeat && !provider.is_even_if_processed() {
             self.not_eligible += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
-            return Err(Failed { error, ..not_asked(Reason::NOT_ELIGIBLE) });
+            return Err(Failed { error, ..Failed::not_asked(Reason::NOT_ELIGIBLE) });
         }
         if !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
-            return Err(not_asked(Reason::NOT_ELIGIBLE));
+            return Err(Failed::not_asked(Reason::NOT_ELIGIBLE));
         }
         self.chain.control.eligibility.asked();
         let left = (self.chain.providers.len() - self.next) as u32;
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
-        // What processes nothing has nothing to prove.
+        // A provider that processes nothing has nothing to prove.
         let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
-        ProviderCall::start(provider, deadline, frame, copy).map_err(not_asked)
+        ProviderCall::start(provider, deadline, frame, copy).map_err(Failed::not_asked)
     }
 
     fn found(&mut self, answer: Answer<T>) -> Found<T> {
@@ -200,7 +199,7 @@ impl<Req, T> Walk<Req, T> {
         Found::publish(&self.chain.control, result, instead)
     }
 
-    /// What to say when none is left.
+    /// The error if no provider is left.
     pub(crate) fn into_failed(self) -> AllProvidersFailed {
         if self.is_callers_fault {
             if let Some(first) = self.failures.first() {

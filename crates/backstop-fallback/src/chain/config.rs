@@ -54,9 +54,9 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
 }
 
 impl<Req, T> FallbackChainBuilder<Req, T> {
-    /// The time that all providers have together, a wrapped service as well: 5 s unless set, more than 0 s, up to 24 h.
+    /// The time of all providers together, a wrapped service included: 5 s unless set, more than 0 s, up to 24 h.
     ///
-    /// Where the deadline of the [scope](backstop_core::scope) is earlier, that binds.
+    /// An earlier deadline of the [scope](backstop_core::scope) replaces it.
     pub fn total(mut self, total: Duration) -> Self {
         self.total = total;
         self
@@ -68,13 +68,13 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
-    /// Judges in [`execute`](FallbackChain::execute) which results are answers. Unless set, [`ResultClassify`] does: every
-    /// `Ok` is one.
+    /// Judges which results are answers in [`execute`](FallbackChain::execute). Unless set, [`ResultClassify`] does: every `Ok`
+    /// is one.
     ///
-    /// A closure can also say that a failed provider [processed nothing](Outcome::unprocessed), which matters where
-    /// [`repeat_only_if`](Self::repeat_only_if) is set; that the provider named a time to [come again](Outcome::pushback);
-    /// and that the [request is to blame](Outcome::callers_fault) for the first provider's error. Then that error is the
-    /// answer, and no other provider is asked. A missing row is no reason to show popular items:
+    /// A closure can also say that a failed provider [processed nothing](Outcome::unprocessed), which matters if
+    /// [`repeat_only_if`](Self::repeat_only_if) is set; that the provider asked to be [called later](Outcome::pushback); and that
+    /// the [request is to blame](Outcome::callers_fault) for the first provider's error. Then that error is the answer, and no
+    /// other provider is asked. A missing row is no reason to show popular items:
     ///
     /// ```
     /// use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};
@@ -103,8 +103,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # }
     /// ```
     ///
-    /// Better still, don't make an error of what is an answer: `fetch_optional(…)` of sqlx gives an `Option`, and a client
-    /// that maps a 404 to `Ok(None)` gives one, too; `None` is then the value of a chain of `Option<T>`.
+    /// Better still, don't turn an answer into an error: sqlx's `fetch_optional(…)` returns an `Option`, and so does a client that
+    /// maps a 404 to `Ok(None)`. The chain is then one of `Option<T>`.
     ///
     /// A [`FallbackLayer`](crate::FallbackLayer) judges by its own classifier.
     pub fn classify_fn<F>(self, judge: F) -> Self
@@ -114,8 +114,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self.classify(ClassifyFn::new(judge))
     }
 
-    /// Judges results with `classify`: a classifier of your own also names the reason of a failure, where a closure
-    /// can't.
+    /// Judges results with `classify`. Unlike a closure, a classifier of your own also names the reason of a failure.
     pub fn classify<C>(mut self, classify: C) -> Self
     where
         C: Classify<T> + Send + Sync + 'static,
@@ -186,18 +185,17 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
-    /// Starts the draws of who is [forced](crate::FallbackHandle::force) at `seed`, for tests that want the same ones each
-    /// time. Random unless set.
+    /// Seeds the choice of [forced](crate::FallbackHandle::force) requests, for tests that need the same ones each time. Random
+    /// unless set.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// What logs and [`ProviderFailure::error`](crate::ProviderFailure) show of an error: unless set, its text and that
-    /// of its causes, cut to 256 bytes, with control characters escaped and without the user information, query and fragment
-    /// of URLs.
+    /// What logs and [`ProviderFailure::error`](crate::ProviderFailure) show of an error. Unless set, its text and that of its
+    /// causes, cut to 256 bytes, with control characters escaped and without user information, query and fragment of URLs.
     ///
-    /// `None` shows nothing. The closure's text is cut and escaped in the same way.
+    /// `None` shows nothing. The closure's text is cut and escaped, too.
     pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.error_text = ErrorText::new(text);
         self
@@ -243,15 +241,15 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
 }
 
 impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {
-    /// When an answer is taken for one, of the primary and of every provider: [`Commit::Headers`] unless set.
+    /// How much of an answer must have come, of the primary and of every provider: [`Commit::Headers`] unless set.
     ///
-    /// An upstream that sends 200 and then dies has failed, though its head looked well. With [`Commit::FirstFrame`] or
-    /// [`Commit::Complete`] the chain waits for the body's begin or end, within the provider's time, and holds that much
-    /// of it back: a body that breaks off is a failure, with [`Reason::BODY`](backstop_core::Reason::BODY), and the next
-    /// provider is asked. A gRPC status that comes in trailers by then is judged as one in the headers is, and a body
-    /// that ends without one has failed.
+    /// An upstream that sends 200 and then dies has failed, though its head looked good. With [`Commit::FirstFrame`] or
+    /// [`Commit::Complete`] the chain waits for the body's first frame or its end, within the provider's time, and holds that
+    /// much back. A body that breaks off is a failure, with [`Reason::BODY`](backstop_core::Reason::BODY), and the next provider
+    /// is asked. A gRPC status that comes in trailers by then is judged like one in the headers. A gRPC body that ends without a
+    /// status has failed.
     ///
-    /// An answer that is taken comes out byte for byte as it was. The request counts as possibly processed if it isn't.
+    /// The answer is passed on byte for byte. After one that is not, the request counts as possibly processed.
     ///
     /// ```
     /// use axum::{body::Body, http::{Request, Response}};

@@ -39,6 +39,11 @@ impl<Req, T> Chain<Req, T> {
     /// `facts`, with what the chain's predicates say of `request`.
     #[inline]
     pub(crate) fn marked(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
+        if self.marks.is_empty() { facts } else { self.ask_predicates(facts, request) }
+    }
+
+    #[cold]
+    fn ask_predicates(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
         self.marks.iter().fold(facts, |facts, mark| mark.mark(facts, request))
     }
 

@@ -50,6 +50,7 @@ impl RequestFacts {
     }
 
     /// With what the headers say.
+    #[inline(never)]
     pub(super) fn with_headers<B>(self, request: &Request<B>) -> Self {
         let mut headers = HeaderFacts::of(request);
         let read = |facts, (name, value): (&HeaderName, _)| headers.read(facts, name.as_str(), value);

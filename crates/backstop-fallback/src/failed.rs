@@ -1,0 +1,39 @@
+//! Why a provider gave no answer.
+
+use std::borrow::Cow;
+
+use backstop_core::{Outcome, Reason};
+
+/// Why a result isn't an answer. Small: it is looked for in every result.
+#[derive(Clone, Copy)]
+pub(crate) struct WhyNot {
+    pub(crate) reason: Reason,
+    pub(crate) outcome: Outcome,
+}
+
+impl WhyNot {
+    /// The time was up.
+    pub(crate) const TIMED_OUT: Self = Self { reason: Reason::TIMEOUT, outcome: Outcome::failure() };
+    /// The body of the answer broke off.
+    pub(crate) const BROKE_OFF: Self = Self { reason: Reason::BODY, outcome: Outcome::failure() };
+}
+
+/// Why a provider, or the primary, gave no answer.
+pub(crate) struct Failed {
+    pub(crate) why: WhyNot,
+    /// The text of its error, or what would have let it answer.
+    pub(crate) error: Option<Cow<'static, str>>,
+}
+
+impl Failed {
+    /// It was not asked.
+    pub(crate) const fn not_asked(reason: Reason) -> Self {
+        Self { why: WhyNot { reason, outcome: Outcome::neutral().unprocessed() }, error: None }
+    }
+}
+
+impl From<WhyNot> for Failed {
+    fn from(why: WhyNot) -> Self {
+        Self { why, error: None }
+    }
+}
