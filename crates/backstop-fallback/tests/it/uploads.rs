@@ -40,7 +40,9 @@ impl http_body::Body for Upload {
 
 /// A chain whose provider is asked whatever was processed.
 fn layer() -> FallbackLayer<Req, Response> {
-    let elsewhere = Provider::handler(name!("elsewhere"), || async { "elsewhere" }).even_if_processed();
+    let elsewhere =
+        Provider::from_fn(name!("elsewhere"), |_| async { infallible(Response::new(Body::from("elsewhere"))) })
+            .even_if_processed();
     let chain = FallbackChain::builder("chain").total(Duration::from_secs(2)).provider(elsewhere).build().unwrap();
     FallbackLayer::new(name!("primary"), chain)
 }
