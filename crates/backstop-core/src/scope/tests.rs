@@ -1,8 +1,7 @@
-use std::sync::LazyLock;
-
+use backstop_test::{LogEvent, Logs};
 use proptest::prelude::*;
 use tokio::time::advance;
-use tracing::{Dispatch, subscriber::NoSubscriber};
+use tracing::Level;
 
 use super::*;
 use crate::{Freshness, Name, Reason, name};
@@ -208,34 +207,15 @@ fn a_handle_taken_outside_any_scope_listens_to_nothing() {
 
 /// The chains of which is said, while `f` runs, that nobody reads their reports.
 fn unread(f: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(text)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    // While just one subscriber exists, tracing asks only the current thread's whether a new event is wanted: another
-    // test, which has none, would say no for all.
-    static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [(); 2].map(|()| Dispatch::new(NoSubscriber::new())));
-    LazyLock::force(&OTHERS);
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, f);
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let chain = |line: &str| {
-        assert!(line.contains(" WARN backstop::scope: "), "{line}");
-        line.split(' ').find_map(|word| word.strip_prefix("chain=")).map(str::to_owned)
+    let logs = Logs::up_to(Level::INFO);
+    let guard = logs.listen();
+    f();
+    drop(guard);
+    let chain = |event: LogEvent| {
+        assert_eq!((event.level(), event.target()), (Level::WARN, "backstop::scope"));
+        event.field("chain").unwrap().to_owned()
     };
-    log.lines().filter_map(chain).collect()
+    logs.events().into_iter().map(chain).collect()
 }
 
 fn report_of(chain: Name) {
