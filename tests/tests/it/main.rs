@@ -1,8 +1,6 @@
 //! The layers together.
 //!
-//! Two binaries are their own. `hostile_input` starts itself under valgrind, which counts its instructions.
-//! `unread_reports` listens to tracing, which asks only the current thread's subscriber whether a new event is wanted while
-//! just one exists: a test that doesn't listen would silence one that does.
+//! `hostile_input` is a binary of its own, since it starts itself under valgrind, which counts its instructions.
 
 mod axum_connections;
 mod axum_surroundings;
@@ -35,4 +33,5 @@ mod tonic_channel_shapes;
 mod tonic_server;
 mod tower_readiness;
 mod tower_surroundings;
+mod unread_reports;
 mod uploads;

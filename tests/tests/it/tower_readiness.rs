@@ -14,7 +14,7 @@ use backstop::{
 };
 use backstop_tests::{
     http::{get, read, status},
-    strict::Strict,
+    strict::{Strict, strict},
 };
 use tokio::time::{Instant, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
@@ -38,7 +38,7 @@ fn breaker() -> CircuitBreakerLayer {
 /// A circuit over a service that fails once, opened by that.
 async fn opened() -> (CircuitBreaker<Strict<Infallible>>, CircuitBreakerHandle) {
     let layer = breaker();
-    let stack = layer.layer(Strict::new([DOWN]));
+    let stack = layer.layer(strict([DOWN]));
     stack.clone().oneshot(get("/")).await.unwrap();
     assert_eq!(layer.handle().state(), CircuitState::Open);
     (stack, layer.handle())
@@ -46,7 +46,7 @@ async fn opened() -> (CircuitBreaker<Strict<Infallible>>, CircuitBreakerHandle) 
 
 /// A service of which no permit is to be had.
 fn full() -> ConcurrencyLimit<Strict<Infallible>> {
-    ConcurrencyLimit::new(Strict::new([]), 0)
+    ConcurrencyLimit::new(strict([]), 0)
 }
 
 fn instead(total: Duration) -> FallbackLayer<Request, Response> {
@@ -85,7 +85,7 @@ async fn a_layers_own_state_never_makes_it_pending_or_failing() {
     assert_eq!(timeout.call(get("/")).await.unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
 
     // A retry of which another request is waiting for its next attempt, and a fallback over one that is never ready.
-    let mut retry = RetryLayer::new(name!("ml_service")).layer(Strict::<Infallible>::new([DOWN]));
+    let mut retry = RetryLayer::new(name!("ml_service")).layer(strict::<Infallible>([DOWN]));
     assert_ready_ok!(poll_ready(&mut retry));
     let mut waiting = task::spawn(retry.call(get("/")));
     for _ in 0..3 {
@@ -96,23 +96,23 @@ async fn a_layers_own_state_never_makes_it_pending_or_failing() {
     let mut fallback = instead(Duration::from_secs(1)).layer(never);
     assert_ready_ok!(poll_ready(&mut fallback));
 
-    let mut labels = DegradationHeaderLayer::new().layer(Strict::<Infallible>::new([]));
+    let mut labels = DegradationHeaderLayer::new().layer(strict::<Infallible>([]));
     assert_ready_ok!(poll_ready(&mut labels));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_refuses_without_asking_the_service_for_readiness() {
-    let service = Strict::<Infallible>::new([DOWN]);
-    let seen = service.seen();
+    let service = strict::<Infallible>([DOWN]);
+    let seen = service.clone();
     let layer = breaker();
     let stack = ServiceBuilder::new().layer(layer).service(service);
     stack.clone().oneshot(get("/")).await.unwrap();
-    let asked = seen.asked();
+    let asked = seen.readiness_polls();
     for _ in 0..3 {
         let refused = stack.clone().oneshot(get("/")).await.unwrap();
         assert!(refused.extensions().get::<Rejection>().is_some());
     }
-    assert_eq!((seen.asked(), seen.called()), (asked, 1));
+    assert_eq!((seen.readiness_polls(), seen.calls()), (asked, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,14 +128,14 @@ async fn nobody_waits_behind_a_full_limit_to_be_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn past_its_deadline_a_request_is_refused_without_calling_the_service() {
-    let service = Strict::<Infallible>::new([]);
-    let seen = service.seen();
+    let service = strict::<Infallible>([]);
+    let seen = service.clone();
     let mut stack = TimeoutLayer::new(name!("ml_service")).layer(service);
     <_ as ServiceExt<Request>>::ready(&mut stack).await.unwrap();
     let mut scope = Scope::narrowed(Deadline::after(Duration::ZERO, SetBy::Caller));
     let refused = scope.enter(|| stack.call(get("/"))).await.unwrap();
     assert_eq!(refused.status(), StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(seen.called(), 0);
+    assert_eq!(seen.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,13 +171,13 @@ async fn the_wait_for_an_attempts_permit_counts_into_its_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn behind_a_tripped_circuit_a_second_attempt_hands_back_the_first_answer() {
-    let service = Strict::<Infallible>::new([DOWN]);
-    let seen = service.seen();
+    let service = strict::<Infallible>([DOWN]);
+    let seen = service.clone();
     let stack = ServiceBuilder::new().layer(RetryLayer::new(name!("ml_service"))).layer(breaker()).service(service);
     let answer = stack.oneshot(get("/")).await.unwrap();
     assert_eq!(answer.status(), DOWN);
     assert!(answer.extensions().get::<Rejection>().is_none(), "the service's own answer, and not the refusal");
-    assert_eq!(seen.called(), 1);
+    assert_eq!(seen.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use backstop::{
 };
 use backstop_tests::{
     http::{Server, get},
-    strict::Strict,
+    strict::strict,
 };
 use tokio::task::JoinSet;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
@@ -65,17 +65,17 @@ where
 
 macro_rules! over_a_concurrency_limit {
     ($name:expr, $layer:expr) => {
-        let service = Strict::<Infallible>::new([]);
-        let seen = service.seen();
+        let service = strict::<Infallible>([]);
+        let seen = service.clone();
         let stack = ServiceBuilder::new().layer($layer).concurrency_limit(1).service(service);
         all_are_answered($name, stack).await;
-        assert_eq!(seen.called(), 20, "{}, infallible", $name);
+        assert_eq!(seen.calls(), 20, "{}, infallible", $name);
 
-        let service = Strict::<BoxError>::new([]);
-        let seen = service.seen();
+        let service = strict::<BoxError>([]);
+        let seen = service.clone();
         let stack = ServiceBuilder::new().layer($layer).concurrency_limit(1).service(service);
         all_are_answered($name, stack).await;
-        assert_eq!(seen.called(), 20, "{}, with boxed errors", $name);
+        assert_eq!(seen.calls(), 20, "{}, with boxed errors", $name);
     };
 }
 
@@ -86,21 +86,21 @@ async fn over_a_concurrency_limit_the_service_that_was_ready_is_called() {
 
 macro_rules! over_a_buffer {
     ($name:expr, $layer:expr) => {
-        let service = Strict::<Infallible>::new([]);
-        let seen = service.seen();
+        let service = strict::<Infallible>([]);
+        let seen = service.clone();
         let stack = ServiceBuilder::new()
             .layer($layer)
             .map_err(|error: BoxError| -> Infallible { unreachable!("the buffer is there: {error}") })
             .buffer(1)
             .service(service);
         all_are_answered($name, stack).await;
-        assert_eq!(seen.called(), 20, "{}, infallible", $name);
+        assert_eq!(seen.calls(), 20, "{}, infallible", $name);
 
-        let service = Strict::<BoxError>::new([]);
-        let seen = service.seen();
+        let service = strict::<BoxError>([]);
+        let seen = service.clone();
         let stack = ServiceBuilder::new().layer($layer).buffer(1).service(service);
         all_are_answered($name, stack).await;
-        assert_eq!(seen.called(), 20, "{}, with boxed errors", $name);
+        assert_eq!(seen.calls(), 20, "{}, with boxed errors", $name);
     };
 }
 
@@ -111,11 +111,11 @@ async fn over_a_buffer_the_service_that_was_ready_is_called() {
 
 macro_rules! under_a_buffer {
     ($name:expr, $layer:expr) => {
-        let service = Strict::<BoxError>::new([]);
-        let seen = service.seen();
+        let service = strict::<BoxError>([]);
+        let seen = service.clone();
         let stack = ServiceBuilder::new().buffer(1).layer($layer).concurrency_limit(1).service(service);
         all_are_answered($name, stack).await;
-        assert_eq!(seen.called(), 20, "{}", $name);
+        assert_eq!(seen.calls(), 20, "{}", $name);
     };
 }
 
@@ -128,12 +128,12 @@ async fn under_a_buffer_the_service_that_was_ready_is_called() {
 macro_rules! shapes {
     ($layer:expr) => {
         (
-            ServiceBuilder::new().layer($layer).concurrency_limit(1).service(Strict::<Infallible>::new([])),
+            ServiceBuilder::new().layer($layer).concurrency_limit(1).service(strict::<Infallible>([])),
             // These spell `BoxError`, or a boxed future, in their own types.
-            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<Infallible>::new([]))),
-            opaque(ServiceBuilder::new().layer($layer).concurrency_limit(1).service(Strict::<BoxError>::new([]))),
-            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(Strict::<BoxError>::new([]))),
-            opaque(ServiceBuilder::new().layer($layer).map_err(BoxError::from).service(Strict::<Error>::new([]))),
+            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(strict::<Infallible>([]))),
+            opaque(ServiceBuilder::new().layer($layer).concurrency_limit(1).service(strict::<BoxError>([]))),
+            opaque(ServiceBuilder::new().layer($layer).buffer(1).service(strict::<BoxError>([]))),
+            opaque(ServiceBuilder::new().layer($layer).map_err(BoxError::from).service(strict::<Error>([]))),
         )
     };
 }

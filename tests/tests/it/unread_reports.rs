@@ -2,12 +2,7 @@
 //! a spawned task's reach: that is said once for each chain, and no cache keeps them.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{
-    convert::Infallible,
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     extract::Request,
@@ -18,54 +13,18 @@ use backstop::{
     DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, TimeoutLayer, name,
     scope::{self, InScope},
 };
+use backstop_test::{LogEvent, Logs};
 use backstop_tests::http::{get, header, read};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
-use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit, span};
+use tracing::Level;
 
 /// The chains of which is said that nobody reads their reports.
-#[derive(Clone, Default)]
-struct Unread(Arc<Mutex<Vec<String>>>);
-
-impl Subscriber for Unread {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "backstop::scope"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        assert_eq!(*event.metadata().level(), Level::WARN);
-        event.record(&mut Chain(self));
-    }
-}
-
-struct Chain<'a>(&'a Unread);
-
-impl Visit for Chain<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "chain" {
-            self.0.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Unread {
-    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
-        let unread = Self::default();
-        let guard = tracing::subscriber::set_default(unread.clone());
-        (unread, guard)
-    }
-
-    fn chains(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
+fn unread(logs: &Logs) -> Vec<String> {
+    let chain = |event: LogEvent| {
+        assert_eq!(event.level(), Level::WARN);
+        event.field("chain").unwrap().to_owned()
+    };
+    logs.events().with_target("backstop::scope").into_iter().map(chain).collect()
 }
 
 fn fallback(chain: &'static str) -> FallbackLayer<Request, Response> {
@@ -79,7 +38,8 @@ async fn down(_: Request) -> Result<Response, Infallible> {
 
 #[tokio::test]
 async fn a_forgotten_header_layer_is_said_once_and_the_answer_is_cached_nowhere() {
-    let (unread, _guard) = Unread::listen();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     // These have scopes of their own. None of them reads.
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::new(name!("edge")))
@@ -92,24 +52,26 @@ async fn a_forgotten_header_layer_is_said_once_and_the_answer_is_cached_nowhere(
         assert_eq!(header(&head, "x-data-freshness"), None);
         assert_eq!(header(&head, "cache-control"), Some("no-store"));
     }
-    assert_eq!(unread.chains(), ["forgotten"]);
+    assert_eq!(unread(&logs), ["forgotten"]);
 }
 
 #[tokio::test]
 async fn a_header_layer_inside_the_fallback_is_in_the_wrong_place() {
-    let (unread, _guard) = Unread::listen();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let stack = ServiceBuilder::new()
         .layer(fallback("misplaced"))
         .layer(DegradationHeaderLayer::new())
         .service(service_fn(down));
     let (head, _) = read(stack.oneshot(get("/")).await.unwrap()).await;
     assert_eq!(header(&head, "cache-control"), Some("no-store"));
-    assert_eq!(unread.chains(), ["misplaced"]);
+    assert_eq!(unread(&logs), ["misplaced"]);
 }
 
 #[tokio::test]
 async fn outermost_it_reads_everything_inside() {
-    let (unread, _guard) = Unread::listen();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     let stack = ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(DeadlineLayer::new(name!("edge")))
@@ -119,13 +81,14 @@ async fn outermost_it_reads_everything_inside() {
     let (head, _) = read(stack.oneshot(get("/")).await.unwrap()).await;
     assert_eq!(header(&head, "x-fallback-source"), Some("list"));
     assert_eq!(header(&head, "cache-control"), Some("no-store"));
-    assert!(unread.chains().is_empty());
+    assert!(unread(&logs).is_empty());
 }
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "what a handler may do")]
 async fn a_chain_in_a_spawned_task_is_read_only_where_a_handle_carries_the_scope() {
-    let (unread, _guard) = Unread::listen();
+    let logs = Logs::new();
+    let _guard = logs.listen();
     for (chain, carried) in [("carried", true), ("spawned", false)] {
         let service = DegradationHeaderLayer::new().layer(service_fn(move |_: Request| async move {
             let prices: FallbackChain<(), &str> = FallbackChain::builder(chain)
@@ -142,5 +105,5 @@ async fn a_chain_in_a_spawned_task_is_read_only_where_a_handle_carries_the_scope
         let (head, _) = read(service.oneshot(get("/")).await.unwrap()).await;
         assert_eq!(header(&head, "x-fallback-source"), carried.then_some("list"));
     }
-    assert_eq!(unread.chains(), ["spawned"]);
+    assert_eq!(unread(&logs), ["spawned"]);
 }
