@@ -12,7 +12,7 @@ use http::{Method, Request};
 use recommendations::{Config, FaultKind};
 use serde_json::{Value, json};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn both_upstreams_are_listed_with_their_faults() {
     let app = App::start().await;
     app.set_fault("catalog", json!({ "fault": "status", "status": 502, "rate": 0.25 })).await;
@@ -26,7 +26,7 @@ async fn both_upstreams_are_listed_with_their_faults() {
     assert_eq!(list, expected);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_fault_can_be_set_and_is_what_the_answer_and_the_list_show() {
     let app = App::start().await;
     for upstream in ["ml", "catalog"] {
@@ -43,7 +43,7 @@ async fn every_fault_can_be_set_and_is_what_the_answer_and_the_list_show() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_left_out_has_its_default_and_not_what_was_set_before() {
     let app = App::start().await;
     app.set_fault("ml", json!({ "fault": "status", "rate": 0.5, "status": 418, "latency_ms": 7 })).await;
@@ -51,7 +51,7 @@ async fn what_is_left_out_has_its_default_and_not_what_was_set_before() {
     assert_eq!([&set["rate"], &set["status"], &set["latency_ms"]], [&json!(1.0), &json!(503), &json!(300)]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unknown_upstream_is_a_404_that_names_those_there_are() {
     let app = App::start().await;
     for unknown in ["Ml", "ml_service", "x", "%FF"] {
@@ -61,7 +61,7 @@ async fn an_unknown_upstream_is_a_404_that_names_those_there_are() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_upstream_that_is_not_simulated_cannot_be_broken() {
     let real = "http://127.0.0.1:9".parse().unwrap();
     let app = App::with(Config { ml_url: Some(real), ..Config::on_free_ports() }).await;
@@ -72,7 +72,7 @@ async fn an_upstream_that_is_not_simulated_cannot_be_broken() {
     assert!(problem["detail"].as_str().unwrap().contains("http://127.0.0.1:9"), "{problem}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wrong_field_is_a_422_that_names_it_and_changes_nothing() {
     let app = App::start().await;
     let number = "a number from 0 to 1";
@@ -121,7 +121,7 @@ async fn put(app: &App, content_type: Option<&str>, text: impl Into<bytes::Bytes
     app.send(request.body(body(text)).unwrap()).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_not_json_is_a_400() {
     let app = App::start().await;
     for text in ["", "fault=hang", "{\"fault\":\"hang\"", "{\"fault\":\"hang\"} x", "{'fault':'hang'}"] {
@@ -131,7 +131,7 @@ async fn a_body_that_is_not_json_is_a_400() {
     app.recommend("ada").await.assert_from("ml_service");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_a_page_may_send_without_asking_is_a_415() {
     let app = App::start().await;
     let hang = "{\"fault\":\"hang\"}";
@@ -151,7 +151,7 @@ async fn what_a_page_may_send_without_asking_is_a_415() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_is_too_long_is_a_413() {
     let app = App::start().await;
     let padded = |len: usize| format!("{{\"fault\":\"none\"}}{}", " ".repeat(len - 16));

@@ -29,7 +29,7 @@ async fn assert_untouched(app: &App) {
     app.recommend("ada").await.assert_from("ml_service");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_name_that_was_made_to_point_here_is_refused() {
     let app = App::start().await;
     let port = app.running.admin().port();
@@ -46,7 +46,7 @@ async fn a_name_that_was_made_to_point_here_is_refused() {
     assert_untouched(&app).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn loopback_has_many_names() {
     let app = App::start().await;
     let port = app.running.admin().port();
@@ -56,7 +56,7 @@ async fn loopback_has_many_names() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_host_that_is_missing_or_there_twice_is_refused() {
     let app = App::start().await;
     for hosts in ["", "Host: localhost\r\nHost: evil.example\r\n", "Host: user@localhost\r\n", "Host: a b\r\n"] {
@@ -70,7 +70,7 @@ async fn a_host_that_is_missing_or_there_twice_is_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pages_of_other_origins_are_refused() {
     let app = App::start().await;
     let app_port = app.running.app().port();
@@ -102,7 +102,7 @@ async fn preflight(app: &App, origin: &str) -> Answer {
     app.send(request.body(body("")).unwrap()).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_apps_own_pages_may_use_it() {
     let app = App::start().await;
     let port = app.running.app().port();
@@ -120,7 +120,7 @@ async fn the_apps_own_pages_may_use_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_is_no_page_gets_no_cors_headers() {
     let app = App::start().await;
     let answer = app.admin(Method::GET, "/chaos", None).await;
@@ -130,7 +130,7 @@ async fn whoever_is_no_page_gets_no_cors_headers() {
     answer.assert_problem(405);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_app_itself_gives_other_origins_nothing() {
     let app = App::start().await;
     let request = Request::get(format!("http://{}/api/recommendations/ada", app.running.app()));
@@ -138,7 +138,7 @@ async fn the_app_itself_gives_other_origins_nothing() {
     assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn with_a_token_nothing_goes_without_it() {
     let config = Config { admin_token: Some("s3cret".parse().unwrap()), ..Config::on_free_ports() };
     let app = App::with(config).await;
@@ -161,7 +161,7 @@ async fn with_a_token_nothing_goes_without_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_admin_listener_that_others_reach_needs_a_token() {
     for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let admin: SocketAddr = open.parse().unwrap();
@@ -179,7 +179,7 @@ async fn an_admin_listener_that_others_reach_needs_a_token() {
 }
 
 /// With the token there, `Host` still keeps out the pages of a browser that knows it.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_listener_on_every_address_is_reached_by_address_and_never_by_a_foreign_name() {
     let token = Some("s3cret".parse().unwrap());
     let config = Config { admin: "0.0.0.0:0".parse().unwrap(), admin_token: token, ..Config::on_free_ports() };

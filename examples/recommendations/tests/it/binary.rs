@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+/// A test that waits for longer fails. The program is a process of its own, which paused time doesn't reach.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, with nothing in its environment that would configure it.

@@ -26,7 +26,7 @@ async fn counting(status: StatusCode) -> (String, Arc<AtomicUsize>) {
     (upstream(Router::new().fallback(answer)).await, calls)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bad_user_id_is_a_400_that_names_the_rule_and_calls_nothing() {
     // Any call to the ML service would be counted, and be a failure.
     let (ml, ml_calls) = counting(StatusCode::SERVICE_UNAVAILABLE).await;
@@ -62,7 +62,7 @@ async fn a_bad_user_id_is_a_400_that_names_the_rule_and_calls_nothing() {
     assert_eq!(called(), [2, 1]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_user_id_may_have_64_characters_and_be_percent_encoded() {
     let app = App::start().await;
     for user in ["a", "-", "_", "0", "A-Za-z0-9_-", &"x".repeat(64), "%2D%5F", "%61da"] {
@@ -71,14 +71,14 @@ async fn a_user_id_may_have_64_characters_and_be_percent_encoded() {
     assert_eq!(app.recommend("%61da").await.json()["items"], app.recommend("ada").await.json()["items"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_query_changes_nothing() {
     let app = App::start().await;
     let [plain, queried] = [app.recommend("ada").await, app.recommend("ada?user_id=grace").await];
     assert_eq!(plain.json()["items"], queried.json()["items"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn unknown_paths_are_404() {
     let app = App::start().await;
     for path in ["/", "/api", "/api/recommendations", "/api/recommendations/a/b", "/healthz", "/chaos", "/circuits"] {
@@ -90,7 +90,7 @@ async fn unknown_paths_are_404() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn wrong_methods_are_405_with_the_right_ones() {
     let app = App::start().await;
     for path in ["/api/recommendations/ada", "/api/recommendations/", "/health", "/livez"] {
@@ -109,7 +109,7 @@ async fn wrong_methods_are_405_with_the_right_ones() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_upstream_is_asked_by_the_path_below_its_url() {
     let echo =
         |uri: http::Uri| async move { Json(json!({ "items": [{ "id": uri.path(), "name": "path", "score": 1.0 }] })) };

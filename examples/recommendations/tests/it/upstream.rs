@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+/// A test that waits for longer fails. Time isn't paused here: what must happen is on the wire, not at a time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const REQUEST: &str = "GET /v1/recommendations/ada HTTP/1.1\r\nHost: ml\r\n\r\n";
 
@@ -129,7 +130,7 @@ async fn hang_takes_the_request_and_lets_go_of_it_when_it_is_cleared() {
     let mut stream = connect(&ml).await;
     send(&mut stream, REQUEST).await;
     let mut byte = [0];
-    // It can't be shown that something never comes; but it hasn't come when another fault's answer would have.
+    // No test can show that nothing ever comes, but the answer to any other fault would have come by now.
     assert!(timeout(Duration::from_millis(100), stream.read(&mut byte)).await.is_err());
     ml.set_fault(Fault::default()).await.unwrap();
     assert_eq!(rest(&mut stream).await.0, "");
