@@ -3,7 +3,7 @@
 use std::{fmt, marker::PhantomData, num::NonZero};
 
 use backstop_core::Outcome;
-use backstop_kit::Reject;
+use backstop_kit::{JudgeRequest, Protocol, RequestFacts};
 
 use crate::{
     failure::Failure, layer_state::CircuitRef, probe_scope::ProbeScope, state::Nanos, tracked_call::TrackedCall,
@@ -11,16 +11,16 @@ use crate::{
 
 /// A call wherever it is: in its future, or in the body of its response.
 #[expect(unnameable_types, reason = "only our own strategies get one")]
-pub struct CallGuard<C, J, L: CircuitRef<C, J>> {
+pub struct CallGuard<P, L: CircuitRef<P>> {
     call: TrackedCall,
     circuit: L,
-    strategies: PhantomData<fn() -> (C, J)>,
+    protocol: PhantomData<fn() -> P>,
 }
 
-impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
+impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     #[inline]
     pub(crate) const fn new(call: TrackedCall, circuit: L) -> Self {
-        Self { call, circuit, strategies: PhantomData }
+        Self { call, circuit, protocol: PhantomData }
     }
 
     #[inline]
@@ -33,15 +33,18 @@ impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
         Self::new(self.call.take(), self.circuit.clone())
     }
 
-    /// Watches the request's body, if it has one.
+    /// What the judge needs to know of the request. Watches the request's body, if it has one.
     #[inline]
-    pub(crate) fn watch<Req, Res, E>(&mut self, request: &mut Req)
+    pub(crate) fn look_at<Req>(&mut self, request: &mut Req) -> RequestFacts
     where
-        J: Reject<Req, Res, E>,
+        P: Protocol,
+        P::Judge: JudgeRequest<Req>,
     {
-        if let Some(upload) = self.circuit.reject().watch(request) {
+        let judge = self.circuit.protocol().judge();
+        if let Some(upload) = judge.watch(request) {
             self.call.watch(upload);
         }
+        judge.facts(request)
     }
 
     /// Runs the call's own code. If it panics, the call counts as a failure, even if the panic is caught.
@@ -93,14 +96,14 @@ impl<C, J, L: CircuitRef<C, J>> CallGuard<C, J, L> {
     }
 }
 
-impl<C, J, L: CircuitRef<C, J>> Drop for CallGuard<C, J, L> {
+impl<P, L: CircuitRef<P>> Drop for CallGuard<P, L> {
     #[inline]
     fn drop(&mut self) {
         self.call.drop(self.circuit.breaker());
     }
 }
 
-impl<C, J, L: CircuitRef<C, J>> fmt::Debug for CallGuard<C, J, L> {
+impl<P, L: CircuitRef<P>> fmt::Debug for CallGuard<P, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallGuard").field("name", self.circuit.breaker().name()).finish_non_exhaustive()
     }

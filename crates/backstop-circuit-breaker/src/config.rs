@@ -4,10 +4,10 @@ mod check;
 mod choices;
 mod preset;
 
-use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{ClassifyFn, ErrorRef, HttpClassify, Outcome, Rejection};
-use backstop_kit::{ErrorText, HttpReject, RejectAsError, RejectWith, UntilHeaders};
+use backstop_core::{ClassifyFn, ErrorRef, Outcome, Rejection};
+use backstop_kit::{ErrorText, Http, Plain, RejectAsError, RejectWith, Strategies, WithClassifier};
 
 pub(crate) use check::{Settings, check_max_keys};
 pub use choices::{OnDrop, SlowCalls, Wait, Window};
@@ -88,27 +88,19 @@ impl CircuitBreakerConfig {
 /// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder).
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct CircuitBreakerBuilder<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
+pub struct CircuitBreakerBuilder<P = Http> {
     pub(crate) config: CircuitBreakerConfig,
     pub(crate) error_text: ErrorText,
-    pub(crate) classify: C,
-    pub(crate) reject: J,
-    observe: PhantomData<fn() -> O>,
+    pub(crate) protocol: P,
 }
 
 impl CircuitBreakerBuilder {
     pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
-        Self {
-            config,
-            error_text: ErrorText::default(),
-            classify: HttpClassify::new(),
-            reject: HttpReject::default(),
-            observe: PhantomData,
-        }
+        Self { config, error_text: ErrorText::default(), protocol: Http::default() }
     }
 }
 
-impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+impl<P> CircuitBreakerBuilder<P> {
     /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
     ///
     /// For dependencies that are either up or down, and few calls: *n* failures in a row come by chance once in
@@ -253,40 +245,54 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
         self
     }
 
+    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first, since it replaces every
+    /// strategy.
+    pub fn plain(self) -> CircuitBreakerBuilder<Plain> {
+        self.map(|_| Plain::default())
+    }
+
+    fn map<P2>(self, f: impl FnOnce(P) -> P2) -> CircuitBreakerBuilder<P2> {
+        let Self { config, error_text, protocol } = self;
+        CircuitBreakerBuilder { config, error_text, protocol: f(protocol) }
+    }
+}
+
+/// The same strategies with a judge that asks `C`.
+type Judging<J, C, R, K, A, U> = Strategies<<J as WithClassifier>::With<C>, R, K, A, U>;
+
+impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
     /// Judges results with `classify`.
-    pub fn classify<C2>(self, classify: C2) -> CircuitBreakerBuilder<C2, J, O> {
-        let Self { config, error_text, reject, .. } = self;
-        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
+    pub fn classify<C>(self, classify: C) -> CircuitBreakerBuilder<Judging<J, C, R, K, A, U>>
+    where
+        J: WithClassifier,
+    {
+        self.map(|protocol| protocol.with_judge(J::with_classifier(classify)))
     }
 
     /// Judges results with a closure.
-    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<ClassifyFn<F>, J, O>
+    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<Judging<J, ClassifyFn<F>, R, K, A, U>>
     where
+        J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
         self.classify(ClassifyFn::new(judge))
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> CircuitBreakerBuilder<C, RejectAsError, O> {
-        self.reject(RejectAsError::new())
+    pub fn reject_as_error(self) -> CircuitBreakerBuilder<Strategies<J, RejectAsError, K, A, U>> {
+        self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
     /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
-    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<C, RejectWith<F>, O>
+    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<Strategies<J, RejectWith<F>, K, A, U>>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        self.reject(RejectWith::new(make))
+        self.map(|protocol| protocol.with_reject(RejectWith::new(make)))
     }
 
-    fn reject<J2>(self, reject: J2) -> CircuitBreakerBuilder<C, J2, O> {
-        let Self { config, error_text, classify, .. } = self;
-        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
-    }
-
-    /// Until when a call is observed: [`UntilHeaders`], the default, or [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies
-    /// that may break off and gRPC statuses in trailers.
+    /// Until when a call is observed: [`UntilHeaders`](crate::UntilHeaders), the default, or
+    /// [`UntilBodyEnd`](crate::UntilBodyEnd), for bodies that may break off and gRPC statuses in trailers.
     ///
     /// ```
     /// use backstop_circuit_breaker::{CircuitBreakerLayer, UntilBodyEnd};
@@ -294,15 +300,12 @@ impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
     /// let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "what it is for is its type")]
-    pub fn observe<O2>(self, until: O2) -> CircuitBreakerBuilder<C, J, O2> {
-        _ = until;
-        let Self { config, error_text, classify, reject, observe: _ } = self;
-        CircuitBreakerBuilder { config, error_text, classify, reject, observe: PhantomData }
+    pub fn observe<U2>(self, until: U2) -> CircuitBreakerBuilder<Strategies<J, R, K, A, U2>> {
+        self.map(|protocol| protocol.with_until(until))
     }
 }
 
-impl<C, J, O> fmt::Debug for CircuitBreakerBuilder<C, J, O> {
+impl<P> fmt::Debug for CircuitBreakerBuilder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreakerBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -2,15 +2,14 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use backstop_core::{Classify, ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode, judge_error};
-use backstop_kit::{Reject, UntilHeaders, polled_again, proof::Entered};
+use backstop_core::{ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode};
+use backstop_kit::{Judge, JudgeRequest, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -21,6 +20,7 @@ use crate::{
     call_guard::CallGuard,
     failure::Failure,
     layer_state::{CircuitRef, LayerState},
+    observe::sealed::HandOver,
     probe_scope,
     state::Refused,
     telemetry,
@@ -40,104 +40,82 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct CircuitBreakerFuture<S, Req, C, J, O = UntilHeaders, L = Arc<LayerState<C, J>>>
+    pub struct CircuitBreakerFuture<S, Req, P, L = Arc<LayerState<P>>>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        L: CircuitRef<C, J>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        L: CircuitRef<P>,
     {
         #[pin]
-        state: State<S::Future, J::Context, C, J, L>,
-        observe: PhantomData<fn() -> O>,
+        state: State<S::Future, ContextOf<S, Req, P>, P, L>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<F, X, C, J, L> where L: CircuitRef<C, J> {
-        Called { #[pin] future: F, guard: CallGuard<C, J, L>, context: X },
+    enum State<F, X, P, L> where L: CircuitRef<P> {
+        Called { #[pin] future: F, guard: CallGuard<P, L>, facts: RequestFacts },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },
     }
 }
 
-impl<S, Req, C, J, O, L> CircuitBreakerFuture<S, Req, C, J, O, L>
+/// What a rejection needs to know of the request.
+type ContextOf<S, Req, P> =
+    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
+
+impl<S, Req, P, L> CircuitBreakerFuture<S, Req, P, L>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    L: CircuitRef<C, J>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    L: CircuitRef<P>,
 {
     #[inline]
-    pub(crate) fn called(
-        call: TrackedCall,
-        context: J::Context,
-        circuit: L,
-        mut request: Req,
-        start: impl FnOnce(Req) -> S::Future,
-    ) -> Self {
+    pub(crate) fn called(call: TrackedCall, circuit: L, mut request: Req, start: impl FnOnce(Req) -> S::Future) -> Self
+    where
+        P::Judge: JudgeRequest<Req>,
+    {
         // Made before the call, which may panic.
         let mut guard = CallGuard::new(call, circuit);
-        guard.watch(&mut request);
+        let facts = guard.look_at(&mut request);
         let future = guard.run(|| start(request));
-        Self { state: State::Called { future, guard, context }, observe: PhantomData }
+        Self { state: State::Called { future, guard, facts } }
     }
 
-    pub(crate) const fn refused(refused: Refused, context: J::Context, circuit: L, entered: Entered) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), circuit, entered }, observe: PhantomData }
+    pub(crate) const fn refused(refused: Refused, context: ContextOf<S, Req, P>, circuit: L, entered: Entered) -> Self {
+        Self { state: State::Refused { refused, context: Some(context), circuit, entered } }
     }
 }
 
-impl<S, Req, C, J, O, L> Future for CircuitBreakerFuture<S, Req, C, J, O, L>
+impl<S, Req, P, L> Future for CircuitBreakerFuture<S, Req, P, L>
 where
     S: Service<Req>,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J, L>,
-    L: CircuitRef<C, J>,
+    P: Protocol,
+    P::Judge: Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Observe<S::Response, P, L>,
+    L: CircuitRef<P>,
 {
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Called { future, guard, context } => {
-                let Poll::Ready(result) = guard.run(|| future.poll(cx)) else {
-                    guard.start_waiting();
-                    return Poll::Pending;
-                };
-                let (classify, reject) = (guard.circuit().classify(), guard.circuit().reject());
-                let mut outcome = match &result {
-                    Ok(response) => reject.judge(context, classify, response),
-                    Err(error) => judge_error(classify, ErrorRef::new(error)),
-                };
-                match outcome.verdict {
-                    Verdict::Success => {}
-                    Verdict::Failure => {
-                        outcome = guard.judge_upload(outcome, is_unanswered(classify, &result));
-                        if outcome.verdict == Verdict::Failure {
-                            let failure = match &result {
-                                Ok(response) => Failure::Response(reject.reason(context, classify, response)),
-                                Err(error) => Failure::Error(ErrorRef::new(error)),
-                            };
-                            guard.finish(outcome, failure);
-                            return Poll::Ready(result);
-                        }
-                    }
-                    // The service wasn't asked, and the caller hasn't left.
-                    _ => outcome = outcome.or_unprocessed(outcome.refused),
+            StateProject::Called { future, guard, facts } => {
+                // Changed in place: moving a response costs more than everything else here.
+                let mut polled = guard.run(|| future.poll(cx));
+                match &mut polled {
+                    Poll::Ready(result) => finish::<_, _, P, L>(guard, *facts, result),
+                    Poll::Pending => guard.start_waiting(),
                 }
-                Poll::Ready(match result {
-                    Ok(response) => Ok(O::hand_over(guard, outcome, response)),
-                    Err(error) => {
-                        guard.finish_well(outcome);
-                        Err(error)
-                    }
-                })
+                polled
             }
             StateProject::Refused { refused, context, circuit, entered } => {
                 let Some(context) = context.take() else { polled_again("CircuitBreakerFuture") };
-                let answer = circuit.reject().reject(context, rejection(*refused, circuit.breaker()));
+                let answer = circuit.protocol().reject().reject(context, rejection(*refused, circuit.breaker()));
                 entered.prove();
                 Poll::Ready(answer)
             }
@@ -145,14 +123,48 @@ where
     }
 }
 
+/// Counts a result, or goes on with the body of a response.
+#[inline]
+fn finish<Res, E, P, L>(guard: &mut CallGuard<P, L>, facts: RequestFacts, result: &mut Result<Res, E>)
+where
+    E: 'static,
+    P: Protocol,
+    P::Judge: Judge<Res>,
+    P::Until: Observe<Res, P, L>,
+    L: CircuitRef<P>,
+{
+    let judge = guard.circuit().protocol().judge();
+    let mut outcome = judge.outcome(facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
+    match outcome.verdict {
+        Verdict::Success => {}
+        Verdict::Failure => {
+            let reason = judge.reason(facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
+            outcome = guard.judge_upload(outcome, is_unanswered(reason, result.is_err()));
+            if outcome.verdict == Verdict::Failure {
+                let failure = match result {
+                    Ok(_) => Failure::Response(reason),
+                    Err(error) => Failure::Error(ErrorRef::new(error)),
+                };
+                return guard.finish(outcome, failure);
+            }
+        }
+        // The service wasn't asked, and the caller hasn't left.
+        _ => outcome = outcome.or_unprocessed(outcome.refused),
+    }
+    match result {
+        Ok(response) => P::Until::hand_over(guard, outcome, response),
+        Err(_) => guard.finish_well(outcome),
+    }
+}
+
 /// Whether the service gave no answer of its own: an error, or a time limit that passed further in. Limits of ours have
 /// looked at the request's body themselves.
-fn is_unanswered<Res, E: 'static, C: Classify<Res>>(classify: &C, result: &Result<Res, E>) -> bool {
-    match classify.reason(result.as_ref().map_err(ErrorRef::new)) {
+fn is_unanswered(reason: Reason, is_error: bool) -> bool {
+    match reason {
         Reason::TIMEOUT => false,
         reason if reason == Reason::status(StatusCode::GATEWAY_TIMEOUT) => true,
         reason if reason == Reason::grpc(GrpcCode::DEADLINE_EXCEEDED) => true,
-        _ => result.is_err(),
+        _ => is_error,
     }
 }
 
@@ -177,11 +189,12 @@ fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
         .with_static_detail(state.as_static())
 }
 
-impl<S, Req, C, J, O, L> fmt::Debug for CircuitBreakerFuture<S, Req, C, J, O, L>
+impl<S, Req, P, L> fmt::Debug for CircuitBreakerFuture<S, Req, P, L>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    L: CircuitRef<C, J>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    L: CircuitRef<P>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");

@@ -57,7 +57,7 @@ impl Inspect for CircuitBreakerHandle {
     }
 }
 
-impl<K: Send + Sync, C: Send + Sync, J: Send + Sync> Inspect for KeyedCircuitBreakerHandle<K, C, J> {
+impl<K: Send + Sync, P: Send + Sync> Inspect for KeyedCircuitBreakerHandle<K, P> {
     fn name(&self) -> &Name {
         self.name()
     }

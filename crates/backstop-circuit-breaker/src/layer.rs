@@ -1,9 +1,9 @@
 //! The layer.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify, Name};
-use backstop_kit::{ErrorText, HttpReject, UntilHeaders};
+use backstop_core::{ConfigError, Name};
+use backstop_kit::{ErrorText, Http};
 use tower_layer::Layer;
 
 use crate::{
@@ -16,20 +16,18 @@ use crate::{
 
 /// Stops calling a service that fails. See the [crate docs](crate).
 ///
-/// `C` judges results ([`Classify`](backstop_core::Classify)), `J` makes the answer of a refusal
-/// ([`Reject`](backstop_kit::Reject)), and `O` says until when a call is observed ([`Observe`](crate::Observe)).
+/// `P` is how it judges results, refuses calls and observes responses: see [`Protocol`](backstop_kit::Protocol).
 ///
 /// The circuit belongs to the layer: all its clones and all services that it is applied to share it.
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct CircuitBreakerLayer<C = HttpClassify, J = HttpReject, O = UntilHeaders> {
-    state: Arc<LayerState<C, J>>,
-    observe: PhantomData<fn() -> O>,
+pub struct CircuitBreakerLayer<P = Http> {
+    state: Arc<LayerState<P>>,
 }
 
 impl CircuitBreakerLayer {
     /// Opens after 5 failures in a row, for 60 s, and closes after 2 successful probes.
     pub fn new(name: Name) -> Self {
-        Self::with(name, &Settings::default(), ErrorText::default(), HttpClassify::new(), HttpReject::default())
+        Self::with(name, &Settings::default(), ErrorText::default(), Http::default())
     }
 
     /// Builds a layer with other settings.
@@ -53,12 +51,12 @@ impl CircuitBreakerLayer {
     }
 }
 
-impl<C, J, O> CircuitBreakerLayer<C, J, O> {
-    pub(crate) fn with(name: Name, settings: &Settings, error_text: ErrorText, classify: C, reject: J) -> Self {
+impl<P> CircuitBreakerLayer<P> {
+    pub(crate) fn with(name: Name, settings: &Settings, error_text: ErrorText, protocol: P) -> Self {
         let group = CircuitGroup::new(name, settings, error_text, false);
         let breaker = Breaker::new(Arc::new(group), &settings.circuit);
         breaker.show_state();
-        Self { state: Arc::new(LayerState::new(breaker, classify, reject)), observe: PhantomData }
+        Self { state: Arc::new(LayerState::new(breaker, protocol)) }
     }
 
     /// Shows and controls the circuit.
@@ -68,20 +66,20 @@ impl<C, J, O> CircuitBreakerLayer<C, J, O> {
     }
 }
 
-impl<C, J, O> Clone for CircuitBreakerLayer<C, J, O> {
+impl<P> Clone for CircuitBreakerLayer<P> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), observe: PhantomData }
+        Self { state: Arc::clone(&self.state) }
     }
 }
 
-impl<C, J, O> fmt::Debug for CircuitBreakerLayer<C, J, O> {
+impl<P> fmt::Debug for CircuitBreakerLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.state.breaker().debug(f.debug_struct("CircuitBreakerLayer"))
     }
 }
 
-impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
-    type Service = CircuitBreaker<S, C, J, O>;
+impl<S, P> Layer<S> for CircuitBreakerLayer<P> {
+    type Service = CircuitBreaker<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
         // The recorder may have been installed since.
@@ -90,15 +88,15 @@ impl<S, C, J, O> Layer<S> for CircuitBreakerLayer<C, J, O> {
     }
 }
 
-impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+impl<P> CircuitBreakerBuilder<P> {
     /// The layer.
     ///
     /// # Errors
     /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, and for settings
     /// that contradict one another.
-    pub fn build(self) -> Result<CircuitBreakerLayer<C, J, O>, ConfigError> {
-        let Self { config, error_text, classify, reject, .. } = self;
+    pub fn build(self) -> Result<CircuitBreakerLayer<P>, ConfigError> {
+        let Self { config, error_text, protocol } = self;
         let (name, settings) = config.check()?;
-        Ok(CircuitBreakerLayer::with(name, &settings, error_text, classify, reject))
+        Ok(CircuitBreakerLayer::with(name, &settings, error_text, protocol))
     }
 }

@@ -6,10 +6,9 @@ use crate::breaker::{Breaker, HasBreaker};
 
 /// What all services of a layer share.
 #[expect(unnameable_types, reason = "the default of parameters that nobody else needs to name")]
-pub struct LayerState<C, J> {
+pub struct LayerState<P> {
     pub(crate) breaker: Arc<AlignedBreaker>,
-    pub(crate) classify: C,
-    pub(crate) reject: J,
+    pub(crate) protocol: P,
 }
 
 /// Shares a cache line with nothing that healthy calls write, such as reference counts.
@@ -22,39 +21,33 @@ impl HasBreaker for AlignedBreaker {
     }
 }
 
-impl<C, J> LayerState<C, J> {
-    pub(crate) fn new(breaker: Breaker, classify: C, reject: J) -> Self {
-        Self { breaker: Arc::new(AlignedBreaker(breaker)), classify, reject }
+impl<P> LayerState<P> {
+    pub(crate) fn new(breaker: Breaker, protocol: P) -> Self {
+        Self { breaker: Arc::new(AlignedBreaker(breaker)), protocol }
     }
 }
 
-impl<C, J> fmt::Debug for LayerState<C, J> {
+impl<P> fmt::Debug for LayerState<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.breaker.0.debug(f.debug_struct("LayerState"))
     }
 }
 
-/// What leads a call to its circuit, and to what judges and rejects. Each call has a clone.
+/// Leads a call to its circuit and to the layer's protocol. Each call has a clone.
 #[expect(unnameable_types, reason = "sealed")]
-pub trait CircuitRef<C, J>: Clone + Unpin {
+pub trait CircuitRef<P>: Clone + Unpin {
     fn breaker(&self) -> &Breaker;
-    fn classify(&self) -> &C;
-    fn reject(&self) -> &J;
+    fn protocol(&self) -> &P;
 }
 
-impl<C, J> CircuitRef<C, J> for Arc<LayerState<C, J>> {
+impl<P> CircuitRef<P> for Arc<LayerState<P>> {
     #[inline]
     fn breaker(&self) -> &Breaker {
         &self.breaker.0
     }
 
     #[inline]
-    fn classify(&self) -> &C {
-        &self.classify
-    }
-
-    #[inline]
-    fn reject(&self) -> &J {
-        &self.reject
+    fn protocol(&self) -> &P {
+        &self.protocol
     }
 }

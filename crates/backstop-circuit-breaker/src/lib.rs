@@ -167,8 +167,7 @@
 //! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | neutral |
 //! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | neutral |
 //!
-//! The last two rows need a request body that the layer can [watch](backstop_kit::Upload::of_any), and the layer's own
-//! refusals ([`HttpReject`]). Other layers judge by the client's error, which says that a body failed where the client is
+//! The last two rows need a request body that the layer can [watch](backstop_kit::Upload::of_any). Without one it judges by the client's error, which says that a body failed where the client is
 //! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
 //! request body is waited for as long as the caller keeps it open.
 //!
@@ -194,21 +193,17 @@
 //! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After` with the rest of the
 //! wait, stretched by [jitter](CircuitBreakerBuilder::retry_after_jitter) of up to a tenth, rounded up and at least 1 s;
 //! while it is half-open, 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
-//! The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and services that
-//! don't speak HTTP, choose [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or
-//! [`reject_with`](CircuitBreakerBuilder::reject_with):
+//! The [`Rejection`] travels as a response extension. Services whose response body has no `Default` choose
+//! [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or [`reject_with`](CircuitBreakerBuilder::reject_with).
+//! Functions, and services that don't speak HTTP, choose [`plain`](CircuitBreakerBuilder::plain):
 //!
 //! ```
-//! use backstop_circuit_breaker::{CircuitBreakerLayer, ResultClassify};
+//! use backstop_circuit_breaker::CircuitBreakerLayer;
 //! use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! let breaker = CircuitBreakerLayer::builder("queue")
-//!     .consecutive_failures(1)
-//!     .classify(ResultClassify::new())
-//!     .reject_as_error()
-//!     .build()?;
+//! let breaker = CircuitBreakerLayer::builder("queue").plain().consecutive_failures(1).build()?;
 //! let mut queue = breaker.layer(service_fn(|_: Vec<u8>| async { Err::<u64, BoxError>("broker is gone".into()) }));
 //!
 //! queue.ready().await?.call(b"order".to_vec()).await.unwrap_err();

@@ -1,9 +1,9 @@
 //! Until when a call is observed: until the head of its response is there, or until its body has ended.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
-use backstop_core::{Classify, Outcome, Verdict, grpc};
-use backstop_kit::{GuardedBody, UntilBodyEnd, UntilHeaders, WrapBody};
+use backstop_core::{Outcome, Verdict, grpc};
+use backstop_kit::{GuardedBody, Judge, Protocol, UntilBodyEnd, UntilHeaders, WrapBody};
 
 use crate::{
     body::CallInBody,
@@ -27,54 +27,50 @@ use crate::{
     message = "the circuit breaker can't watch the body of a `{Res}`",
     note = "`UntilBodyEnd` needs an `http::Response` whose body can wrap others: `axum::body::Body` (feature `axum`), \
             `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util`",
-    note = "and a classifier and a way to reject that are `Send + Sync + 'static`",
+    note = "and strategies that are `Send + Sync + 'static`",
     note = "for other bodies map the response body below the layer"
 )]
-pub trait Observe<Res, C, J, L: CircuitRef<C, J> = Arc<LayerState<C, J>>>: sealed::HandOver<Res, C, J, L> {}
+pub trait Observe<Res, P, L: CircuitRef<P> = Arc<LayerState<P>>>: sealed::HandOver<Res, P, L> {}
 
-mod sealed {
+pub(crate) mod sealed {
     use super::{CallGuard, CircuitRef, Outcome};
 
     #[expect(unnameable_types, reason = "sealed")]
-    pub trait HandOver<Res, C, J, L: CircuitRef<C, J>> {
+    pub trait HandOver<Res, P, L: CircuitRef<P>> {
         /// Gives the permit back, or gives it to the response. The call hasn't failed so far.
-        fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: Res) -> Res;
+        fn hand_over(guard: &mut CallGuard<P, L>, outcome: Outcome, response: &mut Res);
     }
 }
 
-impl<Res, C, J, L: CircuitRef<C, J>> Observe<Res, C, J, L> for UntilHeaders {}
+impl<Res, P, L: CircuitRef<P>> Observe<Res, P, L> for UntilHeaders {}
 
-impl<Res, C, J, L: CircuitRef<C, J>> sealed::HandOver<Res, C, J, L> for UntilHeaders {
+impl<Res, P, L: CircuitRef<P>> sealed::HandOver<Res, P, L> for UntilHeaders {
     #[inline]
-    fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: Res) -> Res {
+    fn hand_over(guard: &mut CallGuard<P, L>, outcome: Outcome, _: &mut Res) {
         guard.finish_well(outcome);
-        response
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<B, C, J, L> Observe<http::Response<B>, C, J, L> for UntilBodyEnd
+impl<B, P, L> Observe<http::Response<B>, P, L> for UntilBodyEnd
 where
     B: WrapBody,
-    C: Classify<http::Response<B>> + Send + Sync + 'static,
-    J: Send + Sync + 'static,
-    L: CircuitRef<C, J> + Send + 'static,
+    P: Protocol<Judge: Judge<http::Response<B>>> + Send + Sync + 'static,
+    L: CircuitRef<P> + Send + 'static,
 {
 }
 
 #[diagnostic::do_not_recommend]
-impl<B, C, J, L> sealed::HandOver<http::Response<B>, C, J, L> for UntilBodyEnd
+impl<B, P, L> sealed::HandOver<http::Response<B>, P, L> for UntilBodyEnd
 where
     B: WrapBody,
-    C: Classify<http::Response<B>> + Send + Sync + 'static,
-    J: Send + Sync + 'static,
-    L: CircuitRef<C, J> + Send + 'static,
+    P: Protocol<Judge: Judge<http::Response<B>>> + Send + Sync + 'static,
+    L: CircuitRef<P> + Send + 'static,
 {
-    fn hand_over(guard: &mut CallGuard<C, J, L>, outcome: Outcome, response: http::Response<B>) -> http::Response<B> {
+    fn hand_over(guard: &mut CallGuard<P, L>, outcome: Outcome, response: &mut http::Response<B>) {
         let status_to_come = grpc::is_grpc(response.headers()) && grpc::status_in_headers(response.headers()).is_none();
         if outcome.verdict != Verdict::Success {
-            guard.finish_well(outcome);
-            return response;
+            return guard.finish_well(outcome);
         }
         if response.body().is_end_stream() {
             if status_to_come {
@@ -82,11 +78,9 @@ where
             } else {
                 guard.finish_well(outcome);
             }
-            return response;
+        } else if guard.go_on_with_body() {
+            let body = response.body_mut();
+            *body = GuardedBody::wrap(mem::take(body), CallInBody::new(guard.take(), status_to_come));
         }
-        if !guard.go_on_with_body() {
-            return response;
-        }
-        response.map(|body| GuardedBody::wrap(body, CallInBody::new(guard.take(), status_to_come)))
     }
 }

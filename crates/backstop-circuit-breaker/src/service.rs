@@ -7,9 +7,9 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Classify, ErrorRef, HttpClassify, judge_error};
+use backstop_core::ErrorRef;
 use backstop_kit::{
-    HttpReject, Reject, UntilHeaders,
+    Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
     proof::{self, Entered},
 };
 use tower_service::Service;
@@ -23,19 +23,18 @@ use crate::{
 };
 
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
-pub struct CircuitBreaker<S, C = HttpClassify, J = HttpReject, O = UntilHeaders, L = Arc<LayerState<C, J>>> {
+pub struct CircuitBreaker<S, P = Http, L = Arc<LayerState<P>>> {
     inner: S,
     /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
     /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
     refused: Option<Refused>,
     circuit: L,
-    strategies: PhantomData<fn() -> (C, J)>,
-    observe: PhantomData<fn() -> O>,
+    protocol: PhantomData<fn() -> P>,
 }
 
-impl<S, C, J, O, L> CircuitBreaker<S, C, J, O, L> {
+impl<S, P, L> CircuitBreaker<S, P, L> {
     pub(crate) const fn new(inner: S, circuit: L) -> Self {
-        Self { inner, refused: None, circuit, strategies: PhantomData, observe: PhantomData }
+        Self { inner, refused: None, circuit, protocol: PhantomData }
     }
 
     /// The inner service.
@@ -54,18 +53,19 @@ impl<S, C, J, O, L> CircuitBreaker<S, C, J, O, L> {
     }
 }
 
-impl<S, C, J, O, L, Req> Service<Req> for CircuitBreaker<S, C, J, O, L>
+impl<S, P, L, Req> Service<Req> for CircuitBreaker<S, P, L>
 where
     S: Service<Req>,
     S::Error: 'static,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J, L>,
-    L: CircuitRef<C, J>,
+    P: Protocol,
+    P::Judge: JudgeRequest<Req> + Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Observe<S::Response, P, L>,
+    L: CircuitRef<P>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = CircuitBreakerFuture<S, Req, C, J, O, L>;
+    type Future = CircuitBreakerFuture<S, Req, P, L>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -77,7 +77,8 @@ where
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
             let error = ErrorRef::new(error);
-            breaker.record_without_call(judge_error(self.circuit.classify(), error), error);
+            let outcome = self.circuit.protocol().judge().outcome(RequestFacts::none(), Err(error));
+            breaker.record_without_call(outcome, error);
         }
         Poll::Ready(ready)
     }
@@ -94,12 +95,11 @@ where
         };
         match admitted {
             Ok(admission) => {
-                let context = circuit.reject().context(&request);
                 let call = |request| proof::pass_through(|| self.inner.call(request));
-                CircuitBreakerFuture::called(TrackedCall::new(admission), context, circuit, request, call)
+                CircuitBreakerFuture::called(TrackedCall::new(admission), circuit, request, call)
             }
             Err(refused) => {
-                let context = circuit.reject().context(&request);
+                let context = circuit.protocol().reject().context(&request);
                 CircuitBreakerFuture::refused(refused, context, circuit, Entered::now())
             }
         }
@@ -107,13 +107,13 @@ where
 }
 
 /// A clone asks for readiness itself.
-impl<S: Clone, C, J, O, L: Clone> Clone for CircuitBreaker<S, C, J, O, L> {
+impl<S: Clone, P, L: Clone> Clone for CircuitBreaker<S, P, L> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.circuit.clone())
     }
 }
 
-impl<S: fmt::Debug, C, J, O, L: CircuitRef<C, J>> fmt::Debug for CircuitBreaker<S, C, J, O, L> {
+impl<S: fmt::Debug, P, L: CircuitRef<P>> fmt::Debug for CircuitBreaker<S, P, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreaker");
         f.field("inner", &self.inner);

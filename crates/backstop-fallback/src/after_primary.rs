@@ -99,7 +99,7 @@ where
             let judge = policy.protocol.judge();
             let found = ready!(walk.poll(cx, judge, frame, |copy| copied(kept, copy)));
             if let Some(found) = found {
-                return Poll::Ready(Ok(policy.labelled::<S::Error>(found)));
+                return Poll::Ready(Ok(policy.labelled(found)));
             }
             *this.failed = this.walk.take().map(Walk::into_failed);
         }

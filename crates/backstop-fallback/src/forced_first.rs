@@ -61,7 +61,7 @@ where
             }
         };
         let found = ready!(forced.poll(cx, policy.protocol.judge(), request_state.facts));
-        Poll::Ready(found.map(|found| policy.labelled::<S::Error>(found)))
+        Poll::Ready(found.map(|found| policy.labelled(found)))
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 
 use backstop_core::{Degradation, Limit, Scope, SetBy};
 use backstop_kit::{
-    Attempt, CopyRequest, EagerCall, Judge, KeepAnswer, Protocol, Reject, polled_again,
+    Attempt, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Reject, polled_again,
     proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
@@ -109,15 +109,16 @@ where
     pub(crate) fn new(policy: &PolicyOf<S, Req, P>, primary: &mut S, is_ready: bool, mut request: Req) -> Self
     where
         S: Clone,
+        P::Judge: JudgeRequest<Req>,
     {
         let Policy { protocol, chain, .. } = &**policy;
-        let (copy, reject) = (protocol.copy(), protocol.reject());
+        let (copy, judge) = (protocol.copy(), protocol.judge());
         let mut facts = chain.shared().marked(copy.facts(&request), &request);
         let kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
-        let context = reject.context(&request);
-        if reject.is_grpc(&context) {
+        if judge.facts(&request).is_grpc() {
             facts = facts.grpc();
         }
+        let context = protocol.reject().context(&request);
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
             let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
@@ -130,7 +131,7 @@ where
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
         }
         // After the request was kept, which watches its body as well.
-        let upload = reject.watch(&mut request);
+        let upload = judge.watch(&mut request);
         let mut request_state = RequestState {
             policy: Arc::clone(policy),
             called: CallStart::now(),

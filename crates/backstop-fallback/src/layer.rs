@@ -13,7 +13,7 @@ use crate::{Fallback, FallbackHandle, policy::Policy};
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<Req, Res, P = Http> {
-    policy: Arc<Policy<Req, Res, P>>,
+    pub(crate) policy: Arc<Policy<Req, Res, P>>,
 }
 
 impl<Req, Res, P> FallbackLayer<Req, Res, P> {
@@ -29,10 +29,10 @@ impl<Req, Res, P> FallbackLayer<Req, Res, P> {
 }
 
 impl<S, Req, Res, P> Layer<S> for FallbackLayer<Req, Res, P> {
-    type Service = Fallback<S, Req, Res, P>;
+    type Service = Fallback<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Fallback::new(inner, Arc::clone(&self.policy))
+        Fallback::new(inner, self.clone())
     }
 }
 

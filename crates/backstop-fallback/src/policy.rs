@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::Name;
-use backstop_kit::{KeepAnswer, Protocol, Reject};
+use backstop_kit::{Judge, Protocol};
 use tower_service::Service;
 
 use crate::{FallbackChain, found::Found};
@@ -25,16 +25,13 @@ impl<Req, Res, P> Policy<Req, Res, P> {
     }
 
     /// The answer, labelled if it isn't the primary's.
-    pub(crate) fn labelled<E>(&self, mut found: Found<Res>) -> Res
+    pub(crate) fn labelled(&self, mut found: Found<Res>) -> Res
     where
         P: Protocol,
-        P::Reject: Reject<Req, Res, E>,
-        P::Keep: KeepAnswer<Res>,
+        P::Judge: Judge<Res>,
     {
         if let Some(degradation) = &found.degradation {
-            // Both write the same: with `reject_as_error` the first knows no answers, with `discard_replaced` the second.
-            self.protocol.reject().label(&mut found.result.value, degradation);
-            self.protocol.keep().label(&mut found.result.value, degradation);
+            self.protocol.judge().label(&mut found.result.value, degradation);
         }
         found.result.value
     }

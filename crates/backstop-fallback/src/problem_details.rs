@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use backstop_core::{Classify, Degradation, Outcome, Reason, Rejection, grpc::WireProtocol};
-use backstop_kit::{Reject, Upload, WrapBody, http_response, judge_response, label_http, response_reason};
+use backstop_core::{Rejection, grpc::WireProtocol};
+use backstop_kit::{Reject, WrapBody, http_response};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
@@ -49,42 +49,11 @@ impl<ReqBody: 'static, ResBody: WrapBody, E> Reject<Request<ReqBody>, Response<R
     }
 
     #[inline]
-    fn watch(&self, request: &mut Request<ReqBody>) -> Option<Upload> {
-        Upload::of_any(request.body_mut())
-    }
-
     fn reject(&self, protocol: WireProtocol, rejection: Rejection) -> Result<Response<ResBody>, E> {
         Ok(match AllProvidersFailed::in_rejection(&rejection) {
             Some(failed) if protocol == WireProtocol::Http => respond(rejection, document(&failed)),
             _ => http_response(protocol, rejection),
         })
-    }
-
-    #[inline]
-    fn judge<C: Classify<Response<ResBody>> + ?Sized>(
-        &self,
-        protocol: &WireProtocol,
-        classify: &C,
-        answer: &Response<ResBody>,
-    ) -> Outcome {
-        judge_response(protocol.is_grpc(), classify, answer)
-    }
-
-    fn reason<C: Classify<Response<ResBody>> + ?Sized>(
-        &self,
-        protocol: &WireProtocol,
-        classify: &C,
-        answer: &Response<ResBody>,
-    ) -> Reason {
-        response_reason(protocol.is_grpc(), classify, answer)
-    }
-
-    fn is_grpc(&self, protocol: &WireProtocol) -> bool {
-        protocol.is_grpc()
-    }
-
-    fn label(&self, answer: &mut Response<ResBody>, degradation: &Degradation) {
-        label_http(answer, degradation);
     }
 }
 
@@ -127,7 +96,7 @@ mod tests {
 
     use http_body_util::combinators::UnsyncBoxBody;
 
-    use backstop_core::{grpc::GRPC_STATUS, name};
+    use backstop_core::{Reason, grpc::GRPC_STATUS, name};
 
     use super::*;
     use crate::ProviderFailure;

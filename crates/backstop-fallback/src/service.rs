@@ -2,28 +2,27 @@
 
 use std::{
     fmt, mem,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use backstop_kit::{CopyRequest, Http, Judge, KeepAnswer, Protocol, Reject};
+use backstop_kit::{CopyRequest, Judge, JudgeRequest, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
-use crate::{FallbackFuture, policy::Policy};
+use crate::{FallbackFuture, FallbackLayer};
 
-/// The service that [`FallbackLayer`](crate::FallbackLayer) makes.
+/// The service that a [`FallbackLayer`], `L`, makes.
 ///
 /// It is always ready. A primary that isn't is one more failure for the chain to handle, within its time.
-pub struct Fallback<S, Req, Res, P = Http> {
+pub struct Fallback<S, L> {
     inner: S,
     /// Whether the primary is ready for the next call.
     is_ready: bool,
-    policy: Arc<Policy<Req, Res, P>>,
+    layer: L,
 }
 
-impl<S, Req, Res, P> Fallback<S, Req, Res, P> {
-    pub(crate) const fn new(inner: S, policy: Arc<Policy<Req, Res, P>>) -> Self {
-        Self { inner, is_ready: false, policy }
+impl<S, L> Fallback<S, L> {
+    pub(crate) const fn new(inner: S, layer: L) -> Self {
+        Self { inner, is_ready: false, layer }
     }
 
     /// The inner service.
@@ -42,12 +41,12 @@ impl<S, Req, Res, P> Fallback<S, Req, Res, P> {
     }
 }
 
-impl<S, Req, P> Service<Req> for Fallback<S, Req, S::Response, P>
+impl<S, Req, P> Service<Req> for Fallback<S, FallbackLayer<Req, S::Response, P>>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
     P: Protocol,
-    P::Judge: Judge<S::Response>,
+    P::Judge: JudgeRequest<Req> + Judge<S::Response>,
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
@@ -68,20 +67,20 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let is_ready = mem::take(&mut self.is_ready);
-        FallbackFuture::new(&self.policy, &mut self.inner, is_ready, request)
+        FallbackFuture::new(&self.layer.policy, &mut self.inner, is_ready, request)
     }
 }
 
-impl<S: Clone, Req, Res, P> Clone for Fallback<S, Req, Res, P> {
+/// A clone asks for readiness itself.
+impl<S: Clone, L: Clone> Clone for Fallback<S, L> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.policy))
+        Self::new(self.inner.clone(), self.layer.clone())
     }
 }
 
-impl<S: fmt::Debug, Req, Res, P> fmt::Debug for Fallback<S, Req, Res, P> {
+impl<S: fmt::Debug, L: fmt::Debug> fmt::Debug for Fallback<S, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("Fallback");
-        f.field("inner", &self.inner);
-        self.policy.debug(&mut f)
+        let Self { inner, layer, .. } = self;
+        f.debug_struct("Fallback").field("inner", inner).field("layer", layer).finish_non_exhaustive()
     }
 }

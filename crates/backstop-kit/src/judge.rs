@@ -2,10 +2,12 @@
 
 use std::mem;
 
-use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, Reason, Rejection, ResultClassify, grpc, judge_error};
-use http::{HeaderMap, Response, StatusCode};
+use backstop_core::{
+    Classify, Degradation, ErrorRef, HttpClassify, Outcome, Reason, Rejection, ResultClassify, grpc, judge_error,
+};
+use http::{HeaderMap, Request, Response, StatusCode};
 
-use crate::RequestFacts;
+use crate::{RequestFacts, Upload, caching};
 
 /// Says what a result counts as: from the types where they say so, otherwise by a classifier.
 ///
@@ -31,6 +33,28 @@ pub trait Judge<Res> {
     /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
     fn is_unasked(&self, _answer: &Res) -> bool {
         false
+    }
+
+    /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
+    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
+}
+
+/// What a [`Judge`] needs of a request, which is gone when its result comes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't judge the calls of a `{Req}`",
+    note = "the default, `Http`, judges the calls of an `http::Request` whose body is `'static`",
+    note = "for functions and other services choose `.plain()`"
+)]
+pub trait JudgeRequest<Req> {
+    /// What the judge itself needs to know, in layers that don't [copy](crate::CopyRequest) requests.
+    fn facts(&self, _request: &Req) -> RequestFacts {
+        RequestFacts::none()
+    }
+
+    /// Watches the body of a request while it is sent, in types that have one: a call that fails because of it isn't the
+    /// service's failure.
+    fn watch(&self, _request: &mut Req) -> Option<Upload> {
+        None
     }
 }
 
@@ -99,43 +123,25 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
         let status = answer.status();
         status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
-}
 
-/// Like [`HttpJudge`], for a borrowed response.
-#[inline]
-pub fn judge_response<B: Default, C: Classify<Response<B>> + ?Sized>(
-    is_grpc: bool,
-    classify: &C,
-    answer: &Response<B>,
-) -> Outcome {
-    if let Some(rejection) = Rejection::in_response(answer) {
-        return rejection.outcome();
-    }
-    match mapped(is_grpc, answer) {
-        Some(mapped) => classify.classify(Ok(&mapped)),
-        None => classify.classify(Ok(answer)),
+    /// Labels it for whoever writes headers further out, and tells caches how good it is, in case nobody does.
+    fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
+        caching::tell(answer.headers_mut(), degradation.freshness());
+        answer.extensions_mut().insert(degradation.clone());
     }
 }
 
-/// The reason that belongs to [`judge_response`].
-pub fn response_reason<B: Default, C: Classify<Response<B>> + ?Sized>(
-    is_grpc: bool,
-    classify: &C,
-    answer: &Response<B>,
-) -> Reason {
-    if let Some(rejection) = Rejection::in_response(answer) {
-        return rejection.reason();
+#[diagnostic::do_not_recommend]
+impl<B: 'static, C> JudgeRequest<Request<B>> for HttpJudge<C> {
+    #[inline]
+    fn facts(&self, request: &Request<B>) -> RequestFacts {
+        if grpc::is_grpc_request(request) { RequestFacts::none().grpc() } else { RequestFacts::none() }
     }
-    let mapped = mapped(is_grpc, answer);
-    reason_of(classify, mapped.as_ref().unwrap_or(answer))
-}
 
-fn mapped<B: Default>(is_grpc: bool, answer: &Response<B>) -> Option<Response<B>> {
-    let headers = if is_grpc { grpc::mapped_from_http(answer) } else { None }?;
-    let mut mapped = Response::new(B::default());
-    *mapped.status_mut() = answer.status();
-    *mapped.headers_mut() = headers;
-    Some(mapped)
+    #[inline]
+    fn watch(&self, request: &mut Request<B>) -> Option<Upload> {
+        Upload::of_any(request.body_mut())
+    }
 }
 
 /// The classifier's reason. A closure has no word but `error`: the status has one.
@@ -185,6 +191,8 @@ impl<Res, C: Classify<Res>> Judge<Res> for PlainJudge<C> {
         self.classify.reason(result.map(|answer| &*answer))
     }
 }
+
+impl<Req, C> JudgeRequest<Req> for PlainJudge<C> {}
 
 #[cfg(test)]
 mod tests;

@@ -15,9 +15,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     body::{ReadAhead, WrapBody},
     polled_again,
-    reject::label_http,
 };
-use backstop_core::{ConfigError, Degradation};
+use backstop_core::ConfigError;
 
 #[cfg(test)]
 mod tests;
@@ -52,10 +51,6 @@ pub trait KeepAnswer<Res> {
 
     /// Adds a note of the layer to the answer that it returns, in types that have room for that.
     fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
-
-    /// Marks an answer as degraded, as [`Reject::label`](crate::Reject::label) does: for strategies of rejecting that know
-    /// nothing of the answer's type.
-    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }
 
 /// Keeps an HTTP response by reading its body into memory. The default.
@@ -139,10 +134,6 @@ impl<B: WrapBody> KeepAnswer<Response<B>> for KeepReplaced {
 
     fn note<T: Clone + Send + Sync + 'static>(&self, answer: &mut Response<B>, note: T) {
         answer.extensions_mut().insert(note);
-    }
-
-    fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
-        label_http(answer, degradation);
     }
 }
 

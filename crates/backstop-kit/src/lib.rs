@@ -72,9 +72,9 @@ pub use copy::{
 pub use eager_call::EagerCall;
 pub use error_text::ErrorText;
 pub use jitter::Jitter;
-pub use judge::{HttpJudge, Judge, PlainJudge, WithClassifier, judge_response, response_reason};
+pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};
-pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response, label_http};
+pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -3,17 +3,12 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use backstop_core::{
-    Classify, Degradation, Outcome, Reason, Rejection,
+    Rejection,
     grpc::{GRPC_MESSAGE, GRPC_RETRY_PUSHBACK_MS, GRPC_STATUS, GrpcCode, WireProtocol},
 };
 use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
-};
-
-use crate::{
-    Upload, caching,
-    judge::{judge_response, response_reason},
 };
 
 /// How a layer gives an answer of its own in the wrapped service's types.
@@ -25,6 +20,7 @@ use crate::{
     label = "no way to answer with `{Res}` or `{E}`",
     note = "by default a layer answers with an `http::Response` whose body has a `Default`",
     note = "for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`",
+    note = "for functions and other services that don't speak HTTP choose `.plain()`",
     note = "or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)",
     note = "or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`"
 )]
@@ -35,34 +31,11 @@ pub trait Reject<Req, Res, E> {
     /// Takes the context from a request.
     fn context(&self, request: &Req) -> Self::Context;
 
-    /// Watches the request's body while it is sent, in types that have one.
-    fn watch(&self, _request: &mut Req) -> Option<Upload> {
-        None
-    }
-
     /// Makes the answer.
     ///
     /// # Errors
     /// The service's own error, where that is how this strategy rejects.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
-
-    /// What an answer counts as, where the layer has no [`Judge`](crate::Judge).
-    fn judge<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Outcome {
-        classify.classify(Ok(answer))
-    }
-
-    /// Why this response isn't an answer.
-    fn reason<C: Classify<Res> + ?Sized>(&self, _context: &Self::Context, classify: &C, answer: &Res) -> Reason {
-        classify.reason(Ok(answer))
-    }
-
-    /// Whether a request with this context is a gRPC call.
-    fn is_grpc(&self, _context: &Self::Context) -> bool {
-        false
-    }
-
-    /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
-    fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }
 
 /// Rejects with an HTTP response, or with a Trailers-Only answer where the request was gRPC's. The default.
@@ -85,47 +58,9 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
         WireProtocol::of(request)
     }
 
-    #[inline]
-    fn watch(&self, request: &mut http::Request<ReqBody>) -> Option<Upload> {
-        Upload::of_any(request.body_mut())
-    }
-
     fn reject(&self, protocol: WireProtocol, rejection: Rejection) -> Result<http::Response<ResBody>, E> {
         Ok(http_response(protocol, rejection))
     }
-
-    #[inline]
-    fn judge<C: Classify<http::Response<ResBody>> + ?Sized>(
-        &self,
-        protocol: &WireProtocol,
-        classify: &C,
-        answer: &http::Response<ResBody>,
-    ) -> Outcome {
-        judge_response(protocol.is_grpc(), classify, answer)
-    }
-
-    fn reason<C: Classify<http::Response<ResBody>> + ?Sized>(
-        &self,
-        protocol: &WireProtocol,
-        classify: &C,
-        answer: &http::Response<ResBody>,
-    ) -> Reason {
-        response_reason(protocol.is_grpc(), classify, answer)
-    }
-
-    fn is_grpc(&self, protocol: &WireProtocol) -> bool {
-        protocol.is_grpc()
-    }
-
-    fn label(&self, answer: &mut http::Response<ResBody>, degradation: &Degradation) {
-        label_http(answer, degradation);
-    }
-}
-
-/// Marks an HTTP answer for whoever labels it further out, and tells caches how good it is, in case nobody does.
-pub fn label_http<B>(answer: &mut http::Response<B>, degradation: &Degradation) {
-    caching::tell(answer.headers_mut(), degradation.freshness());
-    answer.extensions_mut().insert(degradation.clone());
 }
 
 /// The answer that [`HttpReject`] gives, for a strategy that adds to it.

@@ -176,8 +176,9 @@
 //! answered call move to the outer scope. Those of a call that was ended are dropped.
 //!
 //! A rejection becomes a 504 with `Cache-Control: no-store`, or for gRPC a Trailers-Only response with `grpc-status` 4: see
-//! [`HttpReject`]. Services whose response body has no `Default`, and services that don't speak HTTP, choose
-//! [`reject_as_error`](TimeoutBuilder::reject_as_error) or [`reject_with`](TimeoutBuilder::reject_with).
+//! [`HttpReject`]. Services whose response body has no `Default` choose [`reject_as_error`](TimeoutBuilder::reject_as_error) or
+//! [`reject_with`](TimeoutBuilder::reject_with). Functions, and services that don't speak HTTP, choose
+//! [`plain`](TimeoutBuilder::plain).
 //!
 //! # Knobs
 //!
@@ -256,4 +257,6 @@ pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
     PropagateDeadlineLayer,
 };
-pub use timeout::{Cover, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer};
+pub use timeout::{
+    Cover, HttpTimeout, PlainTimeout, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer,
+};

@@ -22,14 +22,14 @@ macro_rules! define_inner_accessors {
 
 /// The methods of a builder that choose how its layer rejects, beside which it has these fields.
 macro_rules! define_reject_methods {
-    ($builder:ident<J $(, $param:ident)?> { $($field:ident),+ }) => {
+    ($builder:ident { $($field:ident),+ }) => {
         /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-        pub fn reject_as_error(self) -> $builder<RejectAsError $(, $param)?> {
+        pub fn reject_as_error(self) -> $builder<RejectAsError> {
             $builder { $($field: self.$field,)+ reject: RejectAsError::new() }
         }
 
         /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`](crate::Rejection).
-        pub fn reject_with<F, Res, E>(self, make: F) -> $builder<RejectWith<F> $(, $param)?>
+        pub fn reject_with<F, Res, E>(self, make: F) -> $builder<RejectWith<F>>
         where
             F: Fn(Rejection) -> Result<Res, E>,
         {

@@ -8,26 +8,26 @@ use backstop_kit::{Elapsed, Reject, polled_again};
 use crate::telemetry;
 
 /// A layer's settings. Every service and every future has a copy: they are small, and counting references would be most of
-/// the cost of a call.
+/// the cost of a call. `X` is its strategy, or its protocol.
 #[derive(Clone)]
-pub(crate) struct Settings<J> {
+pub(crate) struct Settings<X> {
     pub(crate) name: Name,
     pub(crate) limit: Duration,
-    pub(crate) reject: J,
+    pub(crate) strategy: X,
 }
 
-impl<J> Settings<J> {
+impl<X> Settings<X> {
     /// Checks the name, and that the limit is in `range`, which `allowed` describes.
     pub(crate) fn checked(
         name: Cow<'static, str>,
         limit: Duration,
         (range, allowed): (RangeInclusive<Duration>, &'static str),
-        reject: J,
+        strategy: X,
     ) -> Result<Self, ConfigError> {
         if !range.contains(&limit) {
             return Err(ConfigError::new("limit", format!("{limit:?}"), allowed));
         }
-        Ok(Self { name: Name::new(name)?, limit, reject })
+        Ok(Self { name: Name::new(name)?, limit, strategy })
     }
 
     /// The rejection of a call that `elapsed` ended. Records it.
@@ -36,21 +36,19 @@ impl<J> Settings<J> {
     }
 
     /// The answer to a call that is rejected. Panics if `future` has given its answer already.
-    pub(crate) fn reject<Req, Res, E>(
-        &self,
-        context: &mut Option<J::Context>,
-        rejection: Rejection,
-        future: &'static str,
-    ) -> Result<Res, E>
-    where
-        J: Reject<Req, Res, E>,
-    {
-        let Some(context) = context.take() else { polled_again(future) };
-        self.reject.reject(context, rejection)
-    }
-
     /// Leaves out the strategy, which may be a closure.
     pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
         f.field("name", &self.name).field("limit", &self.limit)
     }
+}
+
+/// Rejects a call by `strategy`, which needs the call's context. It is `None` once the call was rejected.
+pub(crate) fn reject<Req, Res, E, R: Reject<Req, Res, E>>(
+    strategy: &R,
+    context: &mut Option<R::Context>,
+    rejection: Rejection,
+    future: &'static str,
+) -> Result<Res, E> {
+    let Some(context) = context.take() else { polled_again(future) };
+    strategy.reject(context, rejection)
 }

@@ -41,8 +41,10 @@ fn hung() -> impl Service<Request, Response = Response, Error = Infallible, Futu
     service_fn(|_: Request| async { Ok(Response::new(Body::new(Hung))) })
 }
 
-fn breaker()
--> (CircuitBreakerLayer<backstop::HttpClassify, backstop::kit::HttpReject, WatchedUntilBodyEnd>, CircuitBreakerHandle) {
+fn breaker() -> (
+    CircuitBreakerLayer<backstop::kit::Http<backstop::HttpClassify, backstop::kit::HttpReject, WatchedUntilBodyEnd>>,
+    CircuitBreakerHandle,
+) {
     let breaker = CircuitBreakerLayer::builder(name!("upstream")).observe(WatchedUntilBodyEnd).build().unwrap();
     let circuit = breaker.handle();
     (breaker, circuit)

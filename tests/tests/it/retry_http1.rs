@@ -295,8 +295,8 @@ async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt
     .await;
     // The first attempt alone is in a hurry, whatever else the machine has to do.
     let client = client(server.address());
-    // With an answer of its own it doesn't look at the upload, which would be too slow for another attempt.
-    let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).reject_with(|rejection| {
+    // A plain timeout doesn't look at the upload, which would be too slow for another attempt.
+    let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).plain().reject_with(|rejection| {
         let mut late = Response::new(Body::empty());
         *late.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         late.extensions_mut().insert(rejection);

@@ -154,7 +154,7 @@ fn retry() -> RetryBuilder {
 type Always = fn(&Request<Body>) -> bool;
 
 /// Every gRPC call is a POST, so the user has to say which may be repeated.
-fn retry_all() -> RetryLayer<Http<HttpClassify, HttpReject, RepeatIf<HttpCopy, Always>>> {
+fn retry_all() -> RetryLayer<Http<HttpClassify, HttpReject, backstop::kit::UntilHeaders, RepeatIf<HttpCopy, Always>>> {
     retry().repeat_if((|_| true) as Always).build().unwrap()
 }
 

@@ -90,7 +90,7 @@ asks_anywhere! {
     a_stack_that_spells_box_error_over_a_buffer: |channel| opaque(ServiceBuilder::new()
         .layer(RetryLayer::new(name!("health")))
         .layer(CircuitBreakerLayer::builder("health").reject_as_error().build().unwrap())
-        .layer(TimeoutLayer::new(name!("health")).reject_as_error())
+        .layer(TimeoutLayer::builder("health").reject_as_error().build().unwrap())
         .buffer(4)
         .service(channel));
 }
@@ -107,7 +107,7 @@ fn spelling_box_error(
         .layer(FallbackLayer::new(name!("health"), replica(channel.clone())))
         .layer(RetryLayer::new(name!("health")))
         .layer(CircuitBreakerLayer::builder("health").reject_as_error().build().unwrap())
-        .layer(TimeoutLayer::new(name!("health")).reject_as_error())
+        .layer(TimeoutLayer::builder("health").reject_as_error().build().unwrap())
         .map_err(BoxError::from)
         .service(channel)
 }

@@ -65,7 +65,7 @@ impl CircuitBreakerConfig {
     }
 }
 
-impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+impl<P> CircuitBreakerBuilder<P> {
     /// Sets the knobs that a [`Preset`] speaks of, and leaves the others as they are. Those that are set afterwards are
     /// kept.
     ///

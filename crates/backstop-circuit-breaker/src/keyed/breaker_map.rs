@@ -21,11 +21,11 @@ use crate::{
     layer_state::CircuitRef,
 };
 
-pub(crate) struct BreakerMap<K, C, J> {
+pub(crate) struct BreakerMap<K, P> {
     group: Arc<CircuitGroup>,
-    strategies: Arc<Strategies<C, J>>,
+    protocol: Arc<P>,
     settings: Mutex<Arc<Settings>>,
-    circuits: Shards<K, Arc<KeyedBreaker<C, J>>>,
+    circuits: Shards<K, Arc<KeyedBreaker<P>>>,
     /// How many calls were let through without a circuit.
     unguarded: AtomicU64,
 }
@@ -33,27 +33,16 @@ pub(crate) struct BreakerMap<K, C, J> {
 /// The circuit of a key. Small: there may be millions.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "nobody else needs to name it")]
-pub struct KeyedBreaker<C, J> {
+pub struct KeyedBreaker<P> {
     breaker: Breaker,
-    strategies: Arc<Strategies<C, J>>,
+    protocol: Arc<P>,
 }
 
-struct Strategies<C, J> {
-    classify: C,
-    reject: J,
-}
-
-impl<K, C, J> BreakerMap<K, C, J> {
-    pub(crate) fn new(
-        name: Name,
-        settings: Settings,
-        max_keys: u32,
-        error_text: ErrorText,
-        (classify, reject): (C, J),
-    ) -> Self {
+impl<K, P> BreakerMap<K, P> {
+    pub(crate) fn new(name: Name, settings: Settings, max_keys: u32, error_text: ErrorText, protocol: P) -> Self {
         Self {
             group: Arc::new(CircuitGroup::new(name, &settings, error_text, true)),
-            strategies: Arc::new(Strategies { classify, reject }),
+            protocol: Arc::new(protocol),
             settings: Mutex::new(Arc::new(settings)),
             circuits: Shards::new(max_keys),
             unguarded: AtomicU64::new(0),
@@ -90,16 +79,15 @@ impl<K, C, J> BreakerMap<K, C, J> {
     }
 
     /// Each shard once, from the one that is asked for on.
-    pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, C, J> {
-        Shards::<K, Arc<KeyedBreaker<C, J>>>::indexes_from(first)
+    pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, P> {
+        Shards::<K, Arc<KeyedBreaker<P>>>::indexes_from(first)
     }
 
     /// So many circuits of a shard, at most, that are open or half-open.
     pub(crate) fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone,
-        C: Send + Sync + 'static,
-        J: Send + Sync + 'static,
+        P: Send + Sync + 'static,
     {
         let mut open: Vec<(K, Arc<dyn HasBreaker>)> = Vec::new();
         self.circuits.for_each_in(shard, |key, breaker| {
@@ -111,7 +99,7 @@ impl<K, C, J> BreakerMap<K, C, J> {
         open
     }
 
-    pub(crate) fn all(&self) -> Vec<(K, Arc<KeyedBreaker<C, J>>)>
+    pub(crate) fn all(&self) -> Vec<(K, Arc<KeyedBreaker<P>>)>
     where
         K: Clone,
     {
@@ -121,15 +109,15 @@ impl<K, C, J> BreakerMap<K, C, J> {
     }
 }
 
-impl<K: Eq + Hash, C, J> BreakerMap<K, C, J> {
+impl<K: Eq + Hash, P> BreakerMap<K, P> {
     /// The circuit of a key, or `None` where there is no room for it.
-    pub(crate) fn circuit(&self, key: K) -> Option<Arc<KeyedBreaker<C, J>>> {
+    pub(crate) fn circuit(&self, key: K) -> Option<Arc<KeyedBreaker<P>>> {
         let mut made_by = None;
         let circuit = self.circuits.find_or_make(key, || {
             let settings = Arc::clone(&*self.settings());
             let breaker = Breaker::new(Arc::clone(&self.group), &settings.circuit);
             made_by = Some(settings);
-            Arc::new(KeyedBreaker { breaker, strategies: Arc::clone(&self.strategies) })
+            Arc::new(KeyedBreaker { breaker, protocol: Arc::clone(&self.protocol) })
         });
         let Some(circuit) = circuit else {
             self.unguarded.fetch_add(1, Relaxed);
@@ -146,67 +134,56 @@ impl<K: Eq + Hash, C, J> BreakerMap<K, C, J> {
         Some(circuit)
     }
 
-    pub(crate) fn find(&self, key: &K) -> Option<Arc<KeyedBreaker<C, J>>> {
+    pub(crate) fn find(&self, key: &K) -> Option<Arc<KeyedBreaker<P>>> {
         self.circuits.find(key)
     }
 }
 
-impl<C, J> Pointer for Arc<KeyedBreaker<C, J>> {
-    type Value = KeyedBreaker<C, J>;
+impl<P> Pointer for Arc<KeyedBreaker<P>> {
+    type Value = KeyedBreaker<P>;
 
-    fn get_exclusive(&mut self) -> Option<&KeyedBreaker<C, J>> {
+    fn get_exclusive(&mut self) -> Option<&KeyedBreaker<P>> {
         Self::get_mut(self).map(|breaker| &*breaker)
     }
 }
 
-impl<C, J> Evictable for KeyedBreaker<C, J> {
+impl<P> Evictable for KeyedBreaker<P> {
     fn is_evictable(&self) -> bool {
         self.breaker.is_evictable()
     }
 }
 
-impl<C: Send + Sync, J: Send + Sync> HasBreaker for KeyedBreaker<C, J> {
+impl<P: Send + Sync> HasBreaker for KeyedBreaker<P> {
     fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 }
 
-impl<C, J> CircuitRef<C, J> for Arc<KeyedBreaker<C, J>> {
+impl<P> CircuitRef<P> for Arc<KeyedBreaker<P>> {
     fn breaker(&self) -> &Breaker {
         &self.breaker
     }
 
-    fn classify(&self) -> &C {
-        &self.strategies.classify
-    }
-
-    fn reject(&self) -> &J {
-        &self.strategies.reject
+    fn protocol(&self) -> &P {
+        &self.protocol
     }
 }
 
-impl<K, C, J> fmt::Debug for BreakerMap<K, C, J> {
+impl<K, P> fmt::Debug for BreakerMap<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.debug(f.debug_struct("BreakerMap"))
     }
 }
 
-impl<C, J> fmt::Debug for Strategies<C, J> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Strategies").finish_non_exhaustive()
-    }
-}
-
 #[cfg(all(test, not(backstop_loom)))]
 mod tests {
-    use backstop_core::HttpClassify;
-    use backstop_kit::HttpReject;
+    use backstop_kit::Http;
 
     use super::*;
 
     #[test]
     fn a_circuit_that_never_opened_takes_64_bytes() {
         let reference_counts = 2 * size_of::<usize>();
-        assert!(reference_counts + size_of::<KeyedBreaker<HttpClassify, HttpReject>>() <= 64);
+        assert!(reference_counts + size_of::<KeyedBreaker<Http>>() <= 64);
     }
 }

@@ -7,14 +7,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::{Call, Progress, Reject, ServiceCall, UntilHeaders};
+use backstop_kit::{Call, Progress, Protocol, Reject, ServiceCall};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::KeyedBreaker;
 use crate::CircuitBreaker;
 
-type Guarded<S, C, J, O> = CircuitBreaker<S, C, J, O, Arc<KeyedBreaker<C, J>>>;
+type Guarded<S, P> = CircuitBreaker<S, P, Arc<KeyedBreaker<P>>>;
 
 pin_project! {
     /// The response future of [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker).
@@ -22,14 +22,15 @@ pin_project! {
     /// # Cancellation
     /// As of [`CircuitBreakerFuture`](crate::CircuitBreakerFuture). Dropped before the inner service is ready, it counts as nothing.
     #[must_use = "futures do nothing unless polled"]
-    pub struct KeyedCircuitBreakerFuture<S, Req, C, J, O = UntilHeaders>
+    pub struct KeyedCircuitBreakerFuture<S, Req, P>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        Guarded<S, C, J, O>: Service<Req>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        Guarded<S, P>: Service<Req>,
     {
         #[pin]
-        state: State<ServiceCall<Guarded<S, C, J, O>, Req>, ServiceCall<S, Req>>,
+        state: State<ServiceCall<Guarded<S, P>, Req>, ServiceCall<S, Req>>,
     }
 }
 
@@ -42,13 +43,14 @@ pin_project! {
     }
 }
 
-impl<S, Req, C, J, O> KeyedCircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, P> KeyedCircuitBreakerFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    Guarded<S, C, J, O>: Service<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    Guarded<S, P>: Service<Req>,
 {
-    pub(super) fn guarded(service: Guarded<S, C, J, O>, request: Req) -> Self {
+    pub(super) fn guarded(service: Guarded<S, P>, request: Req) -> Self {
         Self { state: State::Guarded { call: ServiceCall::when_ready(service, request) } }
     }
 
@@ -57,11 +59,12 @@ where
     }
 }
 
-impl<S, Req, C, J, O> Future for KeyedCircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, P> Future for KeyedCircuitBreakerFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    Guarded<S, C, J, O>: Service<Req, Response = S::Response, Error = S::Error>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    Guarded<S, P>: Service<Req, Response = S::Response, Error = S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -73,11 +76,12 @@ where
     }
 }
 
-impl<S, Req, C, J, O> fmt::Debug for KeyedCircuitBreakerFuture<S, Req, C, J, O>
+impl<S, Req, P> fmt::Debug for KeyedCircuitBreakerFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    Guarded<S, C, J, O>: Service<Req>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    Guarded<S, P>: Service<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let progress = match &self.state {

@@ -2,19 +2,19 @@
 
 use std::{fmt, hash::Hash, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify, Name};
-use backstop_kit::HttpReject;
+use backstop_core::{ConfigError, Name};
+use backstop_kit::Http;
 
 use super::{breaker_map::BreakerMap, prober::probe_keys};
 use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, circuit_group::CircuitGroup};
 
 /// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
-pub struct KeyedCircuitBreakerHandle<K, C = HttpClassify, J = HttpReject> {
-    circuits: Arc<BreakerMap<K, C, J>>,
+pub struct KeyedCircuitBreakerHandle<K, P = Http> {
+    circuits: Arc<BreakerMap<K, P>>,
 }
 
-impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
-    pub(super) const fn new(circuits: Arc<BreakerMap<K, C, J>>) -> Self {
+impl<K, P> KeyedCircuitBreakerHandle<K, P> {
+    pub(super) const fn new(circuits: Arc<BreakerMap<K, P>>) -> Self {
         Self { circuits }
     }
 
@@ -59,10 +59,9 @@ impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J> {
     }
 }
 
-impl<K, C, J> KeyedCircuitBreakerHandle<K, C, J>
+impl<K, P> KeyedCircuitBreakerHandle<K, P>
 where
-    C: Send + Sync + 'static,
-    J: Send + Sync + 'static,
+    P: Send + Sync + 'static,
 {
     /// The circuit of a key that has one. While its handle is kept, the circuit makes no room for others.
     #[must_use]
@@ -82,7 +81,7 @@ where
     /// being probed makes no room for others.
     ///
     /// It ends when the layer, its services and these handles are gone.
-    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, C, J, F, Fut, E>>
+    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, P, F, Fut, E>>
     where
         K: Clone,
         F: FnMut(K) -> Fut,
@@ -102,13 +101,13 @@ where
     }
 }
 
-impl<K, C, J> Clone for KeyedCircuitBreakerHandle<K, C, J> {
+impl<K, P> Clone for KeyedCircuitBreakerHandle<K, P> {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.circuits))
     }
 }
 
-impl<K, C, J> fmt::Debug for KeyedCircuitBreakerHandle<K, C, J> {
+impl<K, P> fmt::Debug for KeyedCircuitBreakerHandle<K, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.circuits.debug(f.debug_struct("KeyedCircuitBreakerHandle"))
     }

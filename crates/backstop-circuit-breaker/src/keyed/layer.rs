@@ -1,9 +1,9 @@
 //! The layer.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use backstop_core::{ConfigError, HttpClassify};
-use backstop_kit::{HttpReject, UntilHeaders};
+use backstop_core::ConfigError;
+use backstop_kit::Http;
 use tower_layer::Layer;
 
 use super::{KeyedCircuitBreaker, KeyedCircuitBreakerHandle, breaker_map::BreakerMap};
@@ -65,62 +65,53 @@ use crate::{CircuitBreakerBuilder, config::check_max_keys};
 /// # }
 /// ```
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct KeyedCircuitBreakerLayer<K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
-    circuits: Arc<BreakerMap<K, C, J>>,
-    key: Arc<F>,
-    observe: PhantomData<fn() -> O>,
+pub struct KeyedCircuitBreakerLayer<K, F, P = Http> {
+    pub(super) circuits: Arc<BreakerMap<K, P>>,
+    pub(super) key: Arc<F>,
 }
 
-impl<K, F, C, J, O> KeyedCircuitBreakerLayer<K, F, C, J, O> {
-    pub(crate) fn new(circuits: BreakerMap<K, C, J>, key: F) -> Self {
-        Self { circuits: Arc::new(circuits), key: Arc::new(key), observe: PhantomData }
-    }
-
+impl<K, F, P> KeyedCircuitBreakerLayer<K, F, P> {
     /// Shows and controls the circuits.
     #[must_use]
-    pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, C, J> {
+    pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, P> {
         KeyedCircuitBreakerHandle::new(Arc::clone(&self.circuits))
     }
 }
 
-impl<K, F, C, J, O> Clone for KeyedCircuitBreakerLayer<K, F, C, J, O> {
+impl<K, F, P> Clone for KeyedCircuitBreakerLayer<K, F, P> {
     fn clone(&self) -> Self {
-        Self { circuits: Arc::clone(&self.circuits), key: Arc::clone(&self.key), observe: PhantomData }
+        Self { circuits: Arc::clone(&self.circuits), key: Arc::clone(&self.key) }
     }
 }
 
-impl<K, F, C, J, O> fmt::Debug for KeyedCircuitBreakerLayer<K, F, C, J, O> {
+impl<K, F, P> fmt::Debug for KeyedCircuitBreakerLayer<K, F, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.circuits.debug(f.debug_struct("KeyedCircuitBreakerLayer"))
     }
 }
 
-impl<S, K, F, C, J, O> Layer<S> for KeyedCircuitBreakerLayer<K, F, C, J, O> {
-    type Service = KeyedCircuitBreaker<S, K, F, C, J, O>;
+impl<S, K, F, P> Layer<S> for KeyedCircuitBreakerLayer<K, F, P> {
+    type Service = KeyedCircuitBreaker<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        KeyedCircuitBreaker::new(inner, Arc::clone(&self.circuits), Arc::clone(&self.key))
+        KeyedCircuitBreaker::new(inner, self.clone())
     }
 }
 
-impl<C, J, O> CircuitBreakerBuilder<C, J, O> {
+impl<P> CircuitBreakerBuilder<P> {
     /// A layer with a circuit for each key that `key` takes from a request, and at most `max_keys` of them: 1 to
     /// 16,777,216. See [`KeyedCircuitBreakerLayer`].
     ///
     /// # Errors
     /// As [`build`](Self::build), and for `max_keys` outside its range.
-    pub fn build_keyed<Req, K, F>(
-        self,
-        max_keys: u32,
-        key: F,
-    ) -> Result<KeyedCircuitBreakerLayer<K, F, C, J, O>, ConfigError>
+    pub fn build_keyed<Req, K, F>(self, max_keys: u32, key: F) -> Result<KeyedCircuitBreakerLayer<K, F, P>, ConfigError>
     where
         F: Fn(&Req) -> K,
     {
-        let Self { config, error_text, classify, reject, .. } = self;
+        let Self { config, error_text, protocol } = self;
         let (name, settings) = config.check()?;
         let max_keys = check_max_keys(max_keys)?;
-        let keyed = BreakerMap::new(name, settings.keyed(), max_keys, error_text, (classify, reject));
-        Ok(KeyedCircuitBreakerLayer::new(keyed, key))
+        let circuits = BreakerMap::new(name, settings.keyed(), max_keys, error_text, protocol);
+        Ok(KeyedCircuitBreakerLayer { circuits: Arc::new(circuits), key: Arc::new(key) })
     }
 }

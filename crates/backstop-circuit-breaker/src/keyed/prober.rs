@@ -18,11 +18,10 @@ const LATEST: Duration = Duration::from_secs(5);
 const CANDIDATES: usize = 1024;
 
 /// Probes the circuits of all keys for as long as they exist.
-pub(crate) async fn probe_keys<K, C, J, F, Fut, E>(keys: Weak<BreakerMap<K, C, J>>, mut probe: F)
+pub(crate) async fn probe_keys<K, P, F, Fut, E>(keys: Weak<BreakerMap<K, P>>, mut probe: F)
 where
     K: Clone,
-    C: Send + Sync + 'static,
-    J: Send + Sync + 'static,
+    P: Send + Sync + 'static,
     F: FnMut(K) -> Fut,
     Fut: Future<Output = Result<(), E>>,
     E: 'static,

@@ -1,31 +1,27 @@
 //! The service.
 
 use std::{
-    fmt,
     hash::Hash,
-    marker::PhantomData,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use backstop_core::{Classify, HttpClassify};
-use backstop_kit::{HttpReject, Reject, UntilHeaders};
+use backstop_kit::{Judge, JudgeRequest, Protocol, Reject};
 use tower_service::Service;
 
-use super::{KeyedBreaker, KeyedCircuitBreakerFuture, breaker_map::BreakerMap};
+use super::{KeyedBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerLayer};
 use crate::{CircuitBreaker, Observe, telemetry};
 
-/// The service that [`KeyedCircuitBreakerLayer`](crate::KeyedCircuitBreakerLayer) makes.
-pub struct KeyedCircuitBreaker<S, K, F, C = HttpClassify, J = HttpReject, O = UntilHeaders> {
+/// The service that a [`KeyedCircuitBreakerLayer`], `L`, makes.
+#[derive(Clone, Debug)]
+pub struct KeyedCircuitBreaker<S, L> {
     inner: S,
-    circuits: Arc<BreakerMap<K, C, J>>,
-    key: Arc<F>,
-    observe: PhantomData<fn() -> O>,
+    layer: L,
 }
 
-impl<S, K, F, C, J, O> KeyedCircuitBreaker<S, K, F, C, J, O> {
-    pub(super) const fn new(inner: S, circuits: Arc<BreakerMap<K, C, J>>, key: Arc<F>) -> Self {
-        Self { inner, circuits, key, observe: PhantomData }
+impl<S, L> KeyedCircuitBreaker<S, L> {
+    pub(super) const fn new(inner: S, layer: L) -> Self {
+        Self { inner, layer }
     }
 
     /// The inner service.
@@ -44,19 +40,20 @@ impl<S, K, F, C, J, O> KeyedCircuitBreaker<S, K, F, C, J, O> {
     }
 }
 
-impl<S, K, F, C, J, O, Req> Service<Req> for KeyedCircuitBreaker<S, K, F, C, J, O>
+impl<S, K, F, P, Req> Service<Req> for KeyedCircuitBreaker<S, KeyedCircuitBreakerLayer<K, F, P>>
 where
     S: Service<Req> + Clone,
     S::Error: 'static,
     K: Eq + Hash,
     F: Fn(&Req) -> K,
-    C: Classify<S::Response>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Observe<S::Response, C, J, Arc<KeyedBreaker<C, J>>>,
+    P: Protocol,
+    P::Judge: JudgeRequest<Req> + Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Observe<S::Response, P, Arc<KeyedBreaker<P>>>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = KeyedCircuitBreakerFuture<S, Req, C, J, O>;
+    type Future = KeyedCircuitBreakerFuture<S, Req, P>;
 
     /// Always ready: which circuit, and whether it refuses, is known only in `call`.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -66,25 +63,13 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         // A clone, made ready by its own future: nobody has made the one that is kept ready.
         let service = self.inner.clone();
-        match self.circuits.circuit((self.key)(&request)) {
+        let KeyedCircuitBreakerLayer { circuits, key } = &self.layer;
+        match circuits.circuit(key(&request)) {
             Some(breaker) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, breaker), request),
             None => {
-                telemetry::unguarded(self.circuits.group().name());
+                telemetry::unguarded(circuits.group().name());
                 KeyedCircuitBreakerFuture::unguarded(service, request)
             }
         }
-    }
-}
-
-impl<S: Clone, K, F, C, J, O> Clone for KeyedCircuitBreaker<S, K, F, C, J, O> {
-    fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.circuits), Arc::clone(&self.key))
-    }
-}
-
-impl<S: fmt::Debug, K, F, C, J, O> fmt::Debug for KeyedCircuitBreaker<S, K, F, C, J, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("KeyedCircuitBreaker");
-        f.field("inner", &self.inner).field("circuits", &self.circuits).finish()
     }
 }

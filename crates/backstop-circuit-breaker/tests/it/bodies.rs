@@ -17,6 +17,7 @@ use backstop_circuit_breaker::{
     CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, OnDrop, UntilBodyEnd,
 };
 use backstop_core::{Name, Rejection, SetBy, scope};
+use backstop_kit::Http;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
@@ -26,7 +27,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use CircuitState::{Closed, HalfOpen, Open};
 
-type Bodies = CircuitBreakerLayer<HttpClassify, HttpReject, UntilBodyEnd>;
+type Bodies = CircuitBreakerLayer<Http<HttpClassify, HttpReject, UntilBodyEnd>>;
 
 const WAIT: Duration = Duration::from_secs(60);
 

@@ -18,9 +18,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, ResultClassify, UntilBodyEnd,
-};
+use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, UntilBodyEnd};
 use backstop_test::{Logs, Scripted};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -131,8 +129,7 @@ async fn the_circuit_of_a_key_shows_its_own_error() {
     let logs = Logs::up_to(Level::INFO);
     let _guard = logs.listen();
     let layer = builder()
-        .classify(ResultClassify::new())
-        .reject_as_error()
+        .plain()
         .error_text(|error| error.find::<io::Error>().map(|error| format!("seen: {error}")))
         .build_keyed(10, |request: &&'static str| *request)
         .unwrap();

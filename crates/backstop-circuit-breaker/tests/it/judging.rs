@@ -12,7 +12,7 @@ use std::{
 
 use axum::body::Body;
 use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpReject, Rejection, ResultClassify, UntilBodyEnd, name,
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpReject, Rejection, UntilBodyEnd, name,
 };
 use backstop_core::{ErrorRef, Outcome, Reason, SetBy};
 use backstop_kit::{Elapsed, Progress, Reject};
@@ -42,8 +42,8 @@ async fn refusals_of_ours_open_no_circuit_whatever_a_closure_calls_them() {
     for refusal in refusals() {
         let errors: [fn(Rejection) -> BoxError; 2] = [Into::into, |refusal| io::Error::other(refusal).into()];
         for make in errors {
-            let breaker = builder().classify_fn(every_error_is_a_failure::<u64>).reject_as_error().build().unwrap();
-            let keyed = builder().classify_fn(every_error_is_a_failure::<u64>).reject_as_error();
+            let breaker = builder().plain().classify_fn(every_error_is_a_failure::<u64>).build().unwrap();
+            let keyed = builder().plain().classify_fn(every_error_is_a_failure::<u64>);
             let keyed = keyed.build_keyed(10, |(): &()| "key").unwrap();
             let refuse = || {
                 let refusal = refusal.clone();
@@ -65,6 +65,7 @@ async fn refusals_of_ours_open_no_circuit_whatever_a_closure_calls_them() {
 
         let harsh = |_: Result<&Response<Body>, ErrorRef<'_>>| Outcome::failure();
         let breaker = builder().classify_fn(harsh).build().unwrap();
+        let rejects_with_an_error = builder().classify_fn(harsh).reject_as_error().build().unwrap();
         for _ in 0..6 {
             let refusal = refusal.clone();
             let refuse = service_fn(move |request: Request<Body>| {
@@ -74,18 +75,20 @@ async fn refusals_of_ours_open_no_circuit_whatever_a_closure_calls_them() {
                     context,
                     refusal.clone(),
                 );
-                async { refused }
+                async { refused.map_err(|never| -> BoxError { match never {} }) }
             });
-            breaker.layer(refuse).oneshot(Request::new(Body::empty())).await.unwrap();
+            breaker.layer(refuse.clone()).oneshot(Request::new(Body::empty())).await.unwrap();
+            rejects_with_an_error.layer(refuse).oneshot(Request::new(Body::empty())).await.unwrap();
         }
         assert_eq!(breaker.handle().state(), CircuitState::Closed);
+        assert_eq!(rejects_with_an_error.handle().state(), CircuitState::Closed);
     }
 }
 
 #[tokio::test]
 async fn a_refusal_that_comes_out_of_readiness_or_of_a_body_opens_no_circuit_either() {
     for refusal in refusals() {
-        let breaker = builder().classify_fn(every_error_is_a_failure::<u64>).reject_as_error().build().unwrap();
+        let breaker = builder().plain().classify_fn(every_error_is_a_failure::<u64>).build().unwrap();
         let watching = |result: Result<&Response<Body>, ErrorRef<'_>>| every_error_is_a_failure(result);
         let watching = builder().classify_fn(watching).observe(UntilBodyEnd).build().unwrap();
         for _ in 0..6 {
@@ -124,7 +127,7 @@ impl http_body::Body for Breaks {
 
 #[tokio::test]
 async fn for_functions_every_error_that_proves_nothing_else_counts() {
-    let breaker = builder().classify(ResultClassify::new()).reject_as_error().build().unwrap();
+    let breaker = builder().plain().build().unwrap();
     let mut queue = breaker.layer(service_fn(|()| async { Err::<u64, BoxError>("broker is gone".into()) }));
     for _ in 0..5 {
         queue.ready().await.unwrap().call(()).await.unwrap_err();

@@ -15,8 +15,7 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, KeyedCircuitBreakerLayer,
-    Rejection,
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, KeyedCircuitBreakerLayer, Rejection,
 };
 use http::{Request, Response, StatusCode};
 use tokio::time::advance;
@@ -301,4 +300,4 @@ fn max_keys_is_checked() {
 }
 
 const fn is_shared<T: Clone + Send + Sync + 'static>() {}
-const _: () = is_shared::<KeyedCircuitBreakerLayer<String, Key, HttpClassify, HttpReject>>();
+const _: () = is_shared::<KeyedCircuitBreakerLayer<String, Key>>();

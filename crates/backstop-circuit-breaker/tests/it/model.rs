@@ -19,6 +19,7 @@ use backstop_core::{
     Verdict,
     scope::{self, EndedBy},
 };
+use backstop_kit::Http;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -127,7 +128,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-fn layer(settings: &Settings) -> CircuitBreakerLayer<HttpClassify, HttpReject, UntilBodyEnd> {
+fn layer(settings: &Settings) -> CircuitBreakerLayer<Http<HttpClassify, HttpReject, UntilBodyEnd>> {
     let mut builder = CircuitBreakerLayer::builder("upstream")
         .wait(settings.wait)
         .wait_jitter(0.0)

@@ -12,10 +12,10 @@ use axum::{
 };
 use backstop_circuit_breaker::{
     CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerFuture, CircuitBreakerHandle, CircuitBreakerLayer,
-    CircuitState, HttpClassify, HttpReject, Rejection, name,
+    CircuitState, HttpClassify, Rejection, name,
 };
 use backstop_core::{ErrorRef, Outcome};
-use backstop_kit::RejectAsError;
+use backstop_kit::{Http, RejectAsError};
 use http::{Request, Response, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -27,7 +27,7 @@ const fn is_shared<T: Clone + Send + Sync + 'static>() {}
 
 const _: () = {
     is_shared::<CircuitBreakerLayer>();
-    is_shared::<CircuitBreakerLayer<HttpClassify, RejectAsError>>();
+    is_shared::<CircuitBreakerLayer<Http<HttpClassify, RejectAsError>>>();
     is_shared::<CircuitBreakerBuilder>();
     is_shared::<CircuitBreakerHandle>();
     is_shared::<CircuitBreaker<axum::routing::Route>>();
@@ -86,9 +86,7 @@ async fn it_needs_neither_send_nor_sync_nor_clone_of_anything() {
 }
 
 /// The future is named, and can stand in a type of one's own.
-struct _Named<S: Service<Request<Body>, Response = Response<Body>>>(
-    CircuitBreakerFuture<S, Request<Body>, HttpClassify, HttpReject>,
-);
+struct _Named<S: Service<Request<Body>, Response = Response<Body>>>(CircuitBreakerFuture<S, Request<Body>, Http>);
 
 #[derive(Debug, PartialEq)]
 enum Failure {
@@ -118,8 +116,8 @@ async fn a_service_that_is_not_http_rejects_with_its_own_error() {
     let layer = CircuitBreakerLayer::builder("queue")
         .consecutive_failures(2)
         .retry_after_jitter(0.0)
+        .plain()
         .classify_fn(judge)
-        .reject_as_error()
         .build()
         .unwrap();
     let mut service = layer.layer(service_fn(|n: u32| ready(if n == 7 { Err(Failure::Down) } else { Ok(n) })));
@@ -134,6 +132,7 @@ async fn a_service_that_is_not_http_rejects_with_its_own_error() {
 async fn a_service_that_is_not_http_rejects_with_what_a_closure_makes() {
     let layer = CircuitBreakerLayer::builder("queue")
         .consecutive_failures(1)
+        .plain()
         .classify_fn(|result: Result<&Option<u32>, ErrorRef<'_>>| match result {
             Ok(Some(_)) => Outcome::success(),
             Ok(None) | Err(_) => Outcome::failure(),

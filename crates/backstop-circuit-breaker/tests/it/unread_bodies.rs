@@ -15,6 +15,7 @@ use backstop_circuit_breaker::{
     CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, HttpClassify, HttpReject, OnDrop, Rejection,
     UntilBodyEnd, Window,
 };
+use backstop_kit::Http;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
@@ -23,7 +24,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use CircuitState::{Closed, HalfOpen, Open};
 
-type Bodies = CircuitBreakerLayer<HttpClassify, HttpReject, UntilBodyEnd>;
+type Bodies = CircuitBreakerLayer<Http<HttpClassify, HttpReject, UntilBodyEnd>>;
 
 const WAIT: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(30);
@@ -48,7 +49,7 @@ fn events() -> Body {
     Body::new(Events(false))
 }
 
-fn builder() -> CircuitBreakerBuilder<HttpClassify, HttpReject, UntilBodyEnd> {
+fn builder() -> CircuitBreakerBuilder<Http<HttpClassify, HttpReject, UntilBodyEnd>> {
     CircuitBreakerLayer::builder("upstream").observe(UntilBodyEnd)
 }
 

@@ -74,6 +74,16 @@ fn reads(
 }
 
 #[tokio::test(start_paused = true)]
+async fn how_a_layer_rejects_does_not_decide_whether_it_watches_request_bodies() {
+    let layer = builder().reject_as_error().build().unwrap();
+    let answers = layer.layer(reads(StatusCode::OK).map_err(|never| -> BoxError { match never {} }));
+    for _ in 0..5 {
+        assert_eq!(answers.clone().oneshot(broken()).await.unwrap().status(), StatusCode::BAD_GATEWAY);
+    }
+    assert_eq!(counted(&layer.handle()), (CircuitState::Closed, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_request_body_is_no_failure_whatever_the_service_makes_of_it() {
     let layer = builder().build().unwrap();
     let circuit = layer.handle();

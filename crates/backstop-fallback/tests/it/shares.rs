@@ -14,7 +14,7 @@ use crate::{
     script::{Act, Ends, Script},
 };
 use axum::{body::Body, response::Response};
-use backstop_core::{Deadline, Limit, Name, Scope, SetBy, name, scope};
+use backstop_core::{Deadline, HttpClassify, Limit, Name, Scope, SetBy, name, scope};
 use backstop_fallback::AllProvidersFailed;
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
 use backstop_kit::KeepReplaced;
@@ -195,9 +195,9 @@ async fn behind_a_layer(plays: &[Plays], total: u64, log: &Log) -> Told {
     // As long as may be, so that nothing but the time ends it.
     let keep = KeepReplaced::default().max_wait(ms(total)).unwrap();
     let layer = FallbackLayer::builder("p0", chain(1, &plays[1..], total, log))
-        .clone_requests()
-        .keep_replaced(keep)
-        .reject_as_error();
+        .plain()
+        .classify(HttpClassify::new())
+        .keep_replaced(keep);
     let layer = match plays[0].own_timeout {
         Some(timeout) => layer.primary_timeout(ms(timeout.min(total))),
         None => layer,

@@ -17,7 +17,7 @@ fn full() -> Rejection {
 }
 
 fn refusal(protocol: WireProtocol) -> Response<Body> {
-    let refused: Result<_, io::Error> = Reject::<http::Request<()>, _, _>::reject(&HttpReject, protocol, full());
+    let refused: Result<_, io::Error> = Reject::<Request<()>, _, _>::reject(&HttpReject, protocol, full());
     refused.unwrap()
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use backstop_core::{Name, RejectionDetail, SetBy, name};
+use backstop_core::{Name, Outcome, Reason, RejectionDetail, SetBy, name};
 use http::{Method, StatusCode, Version};
 
 use super::*;

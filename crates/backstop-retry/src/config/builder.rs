@@ -11,8 +11,11 @@ use http::{HeaderName, StatusCode};
 
 use crate::{Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, policy::Policy};
 
-/// The same strategies with a judge that asks `C`.
-type Judging<J, C, R, K, A> = Strategies<<J as WithClassifier>::With<C>, R, K, A>;
+/// A builder with these strategies.
+type BuilderOf<J, R, K, A, U> = RetryBuilder<Strategies<J, R, K, A, U>>;
+
+/// A builder whose judge asks `C`.
+type Judging<J, C, R, K, A, U> = BuilderOf<<J as WithClassifier>::With<C>, R, K, A, U>;
 
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
@@ -246,7 +249,7 @@ impl<P> RetryBuilder<P> {
     }
 }
 
-impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
+impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     /// Treats requests matching `predicate` as idempotent, whatever their method. See [`repeating`](backstop_kit::repeating).
     ///
     /// It is asked before the request is sent, unless the method or a [`Repeat`](backstop_kit::Repeat) has already decided.
@@ -262,7 +265,7 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
     /// # let _ = retry;
     /// # Ok::<(), backstop_retry::ConfigError>(())
     /// ```
-    pub fn repeat_if<Req, F>(self, predicate: F) -> RetryBuilder<Strategies<J, R, RepeatIf<K, F>, A>>
+    pub fn repeat_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, RepeatIf<K, F>, A, U>
     where
         F: Fn(&Req) -> bool,
     {
@@ -271,7 +274,7 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
 
     /// Never repeats requests that don't match `predicate`, as if they had [`Repeat::Never`](backstop_kit::Repeat::Never). See
     /// [`repeating`](backstop_kit::repeating).
-    pub fn repeat_only_if<Req, F>(self, predicate: F) -> RetryBuilder<Strategies<J, R, RepeatIf<K, F>, A>>
+    pub fn repeat_only_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, RepeatIf<K, F>, A, U>
     where
         F: Fn(&Req) -> bool,
     {
@@ -279,7 +282,7 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
     }
 
     /// Judges results with `classify`.
-    pub fn classify<C>(self, classify: C) -> RetryBuilder<Judging<J, C, R, K, A>>
+    pub fn classify<C>(self, classify: C) -> Judging<J, C, R, K, A, U>
     where
         J: WithClassifier,
     {
@@ -291,7 +294,7 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
     /// Let it ask [`HttpClassify`] first and change the outcome, as the [crate docs](crate#what-is-repeated) show: the outcome
     /// also holds the server's `Retry-After`. Refusals of other layers (circuit open, bulkhead full, all providers failed)
     /// aren't repeated, whatever the closure says.
-    pub fn classify_fn<Res, F>(self, judge: F) -> RetryBuilder<Judging<J, ClassifyFn<F>, R, K, A>>
+    pub fn classify_fn<Res, F>(self, judge: F) -> Judging<J, ClassifyFn<F>, R, K, A, U>
     where
         J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
@@ -300,36 +303,42 @@ impl<J, R, K, A> RetryBuilder<Strategies<J, R, K, A>> {
     }
 
     /// Copies requests with `copy`, a strategy of your own, instead of [`HttpCopy`].
-    pub fn copy_requests<K2>(self, copy: K2) -> RetryBuilder<Strategies<J, R, K2, A>> {
+    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<J, R, K2, A, U> {
         self.map_copy(|_| copy)
     }
 
     /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> RetryBuilder<Strategies<J, R, CloneCopy, A>> {
+    pub fn clone_requests(self) -> BuilderOf<J, R, CloneCopy, A, U> {
         self.copy_requests(CloneCopy)
     }
 
     /// Keeps answers that may be replaced, with other limits than the default [`KeepReplaced`] has.
-    pub fn keep_replaced(self, keep: KeepReplaced) -> RetryBuilder<Strategies<J, R, K, KeepReplaced>> {
+    pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<J, R, K, KeepReplaced, U> {
         RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
     }
 
     /// Keeps answers that may be replaced with `keep`, a strategy of your own.
-    pub fn keep_replaced_by<A2>(self, keep: A2) -> RetryBuilder<Strategies<J, R, K, A2>> {
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> BuilderOf<J, R, K, A2, U> {
         RetryBuilder { keep_within: None, ..self.map(|protocol| protocol.with_keep(keep)) }
     }
 
     /// Drops answers that may be replaced. For types that can't be kept, such as `Response<Incoming>`.
-    pub fn discard_replaced(self) -> RetryBuilder<Strategies<J, R, K, DiscardReplaced>> {
+    pub fn discard_replaced(self) -> BuilderOf<J, R, K, DiscardReplaced, U> {
         self.keep_replaced_by(DiscardReplaced)
     }
 
-    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> RetryBuilder<Strategies<J, R, K2, A>> {
-        self.map(|Strategies { judge, reject, copy, keep }| Strategies { judge, reject, copy: f(copy), keep })
+    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> BuilderOf<J, R, K2, A, U> {
+        self.map(|Strategies { judge, reject, copy, keep, until }| Strategies {
+            judge,
+            reject,
+            copy: f(copy),
+            keep,
+            until,
+        })
     }
 }
 
-impl<R, K, A> RetryBuilder<Strategies<HttpJudge<HttpClassify>, R, K, A>> {
+impl<R, K, A, U> BuilderOf<HttpJudge<HttpClassify>, R, K, A, U> {
     /// Also repeats requests answered with `status`, beside 408, 425, 429, 502, 503 and 504. The same as
     /// [`HttpClassify::transient`] on a classifier of your own.
     pub fn retry_on(mut self, status: StatusCode) -> Self {
@@ -338,7 +347,7 @@ impl<R, K, A> RetryBuilder<Strategies<HttpJudge<HttpClassify>, R, K, A>> {
     }
 }
 
-impl<J, R, K: AsMut<HttpCopy>, A> RetryBuilder<Strategies<J, R, K, A>> {
+impl<J, R, K: AsMut<HttpCopy>, A, U> BuilderOf<J, R, K, A, U> {
     /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
     ///
     /// A request with a longer body is sent once. With 0, only requests without a body are repeated.

@@ -41,7 +41,7 @@ impl DeadlineConfig {
 impl DeadlineLayer {
     /// Limits each request to 15 s, or to a shorter `grpc-timeout` of a gRPC request.
     pub fn new(name: Name) -> Self {
-        Self::with(Settings { name, limit: DEFAULT_LIMIT, reject: HttpReject::default() }, Vec::new())
+        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpReject::default() }, Vec::new())
     }
 
     /// Builds a layer with other settings.
@@ -100,7 +100,7 @@ impl<J> DeadlineBuilder<J> {
         self
     }
 
-    define_reject_methods!(DeadlineBuilder<J> { config });
+    define_reject_methods!(DeadlineBuilder { config });
 
     /// Builds the layer.
     ///

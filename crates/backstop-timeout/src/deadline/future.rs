@@ -11,7 +11,10 @@ use backstop_kit::{EagerCall, Elapsed, Reject};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{limited::Limited, settings::Settings};
+use crate::{
+    limited::Limited,
+    settings::{Settings, reject},
+};
 
 pin_project! {
     /// The response future of [`DeadlineService`](crate::DeadlineService).
@@ -71,7 +74,7 @@ where
         }
         let elapsed = ready!(this.call.poll_limit(cx));
         let rejection = this.settings.rejection(elapsed);
-        Poll::Ready(this.settings.reject(this.context, rejection, "DeadlineFuture"))
+        Poll::Ready(reject(&this.settings.strategy, this.context, rejection, "DeadlineFuture"))
     }
 }
 

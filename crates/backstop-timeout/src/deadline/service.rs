@@ -55,7 +55,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let settings = self.settings.clone();
-        let context = settings.reject.context(&request);
+        let context = settings.strategy.context(&request);
         if let Some(passed) = scope::passed() {
             return DeadlineFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }

@@ -100,7 +100,7 @@ impl<J> PropagateDeadlineBuilder<J> {
         self
     }
 
-    define_reject_methods!(PropagateDeadlineBuilder<J> { config });
+    define_reject_methods!(PropagateDeadlineBuilder { config });
 
     /// Builds the layer.
     ///

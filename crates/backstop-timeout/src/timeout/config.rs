@@ -1,12 +1,15 @@
 //! The settings of a timeout.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilHeaders};
+use backstop_kit::{RejectAsError, RejectWith, Strategies};
 
-use super::{layer::TimeoutLayer, upload::Begins};
-use crate::{macros::define_reject_methods, settings::Settings};
+use super::{
+    layer::{HttpTimeout, PlainTimeout, TimeoutLayer},
+    upload::Begins,
+};
+use crate::settings::Settings;
 
 const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,7 @@ impl TimeoutConfig {
 impl TimeoutLayer {
     /// Ends calls after 1 s.
     pub fn new(name: Name) -> Self {
-        Self::with(Settings { name, limit: DEFAULT_LIMIT, reject: HttpReject::default() }, Begins::default())
+        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpTimeout::default() }, Begins::default())
     }
 
     /// Builds a layer with other settings.
@@ -65,19 +68,18 @@ impl TimeoutLayer {
 /// Builds a [`TimeoutLayer`]: see [`TimeoutLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct TimeoutBuilder<J = HttpReject, O = UntilHeaders> {
+pub struct TimeoutBuilder<P = HttpTimeout> {
     config: TimeoutConfig,
-    reject: J,
-    cover: PhantomData<fn() -> O>,
+    protocol: P,
 }
 
 impl TimeoutBuilder {
     fn of(config: TimeoutConfig) -> Self {
-        Self { config, reject: HttpReject::default(), cover: PhantomData }
+        Self { config, protocol: HttpTimeout::default() }
     }
 }
 
-impl<J, O> TimeoutBuilder<J, O> {
+impl<P> TimeoutBuilder<P> {
     /// How long a call may take, from the wait for readiness to the part of the response that is
     /// [covered](TimeoutBuilder::cover): 1 ms to 1 h. The default is 1 s.
     pub fn limit(mut self, limit: Duration) -> Self {
@@ -91,8 +93,8 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// more to read. It never ends a wait for the caller: limit those with a [`DeadlineLayer`](crate::DeadlineLayer) at the
     /// edge, or with the server's own timeouts. Envoy's route timeout does the same.
     ///
-    /// This needs an `http::Request` with a body that the layer can [watch](backstop_kit::Upload::of_any), and
-    /// [`HttpReject`]. Otherwise the limit starts with the call.
+    /// This needs an `http::Request` with a body that the layer can [watch](backstop_kit::Upload::of_any). Otherwise the
+    /// limit starts with the call.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,8 +109,30 @@ impl<J, O> TimeoutBuilder<J, O> {
         self
     }
 
-    /// How much of the response the limit covers: [`UntilHeaders`], the default, [`UntilFirstFrame`](crate::UntilFirstFrame)
-    /// or [`UntilBodyEnd`](crate::UntilBodyEnd).
+    /// For functions and other services that don't speak HTTP: rejects with the service's error. Call it first, since it
+    /// replaces every strategy.
+    pub fn plain(self) -> TimeoutBuilder<PlainTimeout> {
+        self.map(|_| PlainTimeout::default())
+    }
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `name` isn't a [`Name`] or `limit` isn't 1 ms to 1 h.
+    pub fn build(self) -> Result<TimeoutLayer<P>, ConfigError> {
+        let Self { config: TimeoutConfig { name, limit, after_upload }, protocol } = self;
+        let begins = if after_upload { Begins::AfterUpload } else { Begins::WithCall };
+        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, protocol)?, begins))
+    }
+
+    fn map<P2>(self, f: impl FnOnce(P) -> P2) -> TimeoutBuilder<P2> {
+        TimeoutBuilder { config: self.config, protocol: f(self.protocol) }
+    }
+}
+
+impl<J, R, K, A, U> TimeoutBuilder<Strategies<J, R, K, A, U>> {
+    /// How much of the response the limit covers: [`UntilHeaders`](crate::UntilHeaders), the default,
+    /// [`UntilFirstFrame`](crate::UntilFirstFrame) or [`UntilBodyEnd`](crate::UntilBodyEnd).
     ///
     /// ```
     /// use backstop_timeout::{TimeoutLayer, UntilBodyEnd};
@@ -116,26 +140,25 @@ impl<J, O> TimeoutBuilder<J, O> {
     /// let timeout = TimeoutLayer::builder("ml_service").cover(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_timeout::ConfigError>(())
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "only its type matters")]
-    pub fn cover<O2>(self, until: O2) -> TimeoutBuilder<J, O2> {
-        _ = until;
-        TimeoutBuilder { config: self.config, reject: self.reject, cover: PhantomData }
+    pub fn cover<U2>(self, until: U2) -> TimeoutBuilder<Strategies<J, R, K, A, U2>> {
+        self.map(|protocol| protocol.with_until(until))
     }
 
-    define_reject_methods!(TimeoutBuilder<J, O> { config, cover });
+    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    pub fn reject_as_error(self) -> TimeoutBuilder<Strategies<J, RejectAsError, K, A, U>> {
+        self.map(|protocol| protocol.with_reject(RejectAsError::new()))
+    }
 
-    /// Builds the layer.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if `name` isn't a [`Name`] or `limit` isn't 1 ms to 1 h.
-    pub fn build(self) -> Result<TimeoutLayer<J, O>, ConfigError> {
-        let Self { config: TimeoutConfig { name, limit, after_upload }, reject, cover: _ } = self;
-        let begins = if after_upload { Begins::AfterUpload } else { Begins::WithCall };
-        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, reject)?, begins))
+    /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`].
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<Strategies<J, RejectWith<F>, K, A, U>>
+    where
+        F: Fn(Rejection) -> Result<Res, E>,
+    {
+        self.map(|protocol| protocol.with_reject(RejectWith::new(make)))
     }
 }
 
-impl<J, O> fmt::Debug for TimeoutBuilder<J, O> {
+impl<P> fmt::Debug for TimeoutBuilder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeoutBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -47,7 +47,7 @@ use super::body::LimitInBody;
 )]
 pub trait Cover<Res>: sealed::Stage<Res> {}
 
-mod sealed {
+pub(crate) mod sealed {
     use super::{BodyLimit, Context, Poll};
 
     #[expect(unnameable_types, reason = "sealed")]

@@ -7,15 +7,18 @@ use std::{
 };
 
 use backstop_core::Scope;
-use backstop_kit::{Elapsed, Reject, UntilHeaders};
+use backstop_kit::{Elapsed, Protocol, Reject};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    cover::{BodyLimit, Cover, Covered},
+    cover::{BodyLimit, Cover, Covered, sealed::Stage},
     upload::{Begins, Uploading},
 };
-use crate::{limited::Limited, settings::Settings};
+use crate::{
+    limited::Limited,
+    settings::{Settings, reject},
+};
 
 pin_project! {
     /// The response future of [`Timeout`](crate::Timeout).
@@ -26,53 +29,62 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct TimeoutFuture<S, Req, J, O = UntilHeaders>
+    pub struct TimeoutFuture<S, Req, P>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
-        O: Cover<S::Response>,
+        P: Protocol,
+        P::Reject: Reject<Req, S::Response, S::Error>,
+        P::Until: Cover<S::Response>,
     {
         #[pin]
-        call: Limited<Covered<S::Future, O, S::Response>>,
+        call: Limited<Covered<S::Future, P::Until, S::Response>>,
         // `None` once the call was rejected.
-        context: Option<J::Context>,
-        began: O::Began,
+        context: Option<ContextOf<S, Req, P>>,
+        began: BeganOf<S, Req, P>,
         // Set for a request with a body. Boxed, so that other requests carry no room for it.
         uploading: Option<Box<Uploading>>,
-        settings: Settings<J>,
+        settings: Settings<P>,
     }
 }
 
-impl<S, Req, J, O> TimeoutFuture<S, Req, J, O>
+/// What a rejection needs to know of the request.
+type ContextOf<S, Req, P> =
+    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
+
+type BeganOf<S, Req, P> = <<P as Protocol>::Until as Stage<<S as Service<Req>>::Response>>::Began;
+
+impl<S, Req, P> TimeoutFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Cover<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Cover<S::Response>,
 {
     #[inline]
     pub(crate) fn called(
         future: S::Future,
         scope: Scope,
-        context: J::Context,
+        context: ContextOf<S, Req, P>,
         uploading: Option<Box<Uploading>>,
-        settings: Settings<J>,
+        settings: Settings<P>,
     ) -> Self {
         let call = Limited::called(Covered::Called { future }, scope);
         Self { call, context: Some(context), began: Default::default(), uploading, settings }
     }
 
     #[cold]
-    pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+    pub(crate) fn refused(elapsed: Elapsed, context: ContextOf<S, Req, P>, settings: Settings<P>) -> Self {
         let call = Limited::refused(elapsed);
         Self { call, context: Some(context), began: Default::default(), uploading: None, settings }
     }
 }
 
-impl<S, Req, J, O> Future for TimeoutFuture<S, Req, J, O>
+impl<S, Req, P> Future for TimeoutFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Cover<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Cover<S::Response>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -86,21 +98,21 @@ where
                 && let Some(rejection) = uploading.failed(&this.settings.name)
             {
                 // The caller's failure, not the service's: the answer says so.
-                return Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"));
+                return Poll::Ready(reject(this.settings.strategy.reject(), this.context, rejection, "TimeoutFuture"));
             }
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
                 let call = this.call;
                 let limit = || call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
-                O::limit_body(response, this.began, limit);
+                P::Until::limit_body(response, this.began, limit);
             }
             return polled;
         }
-        O::begin(this.began);
+        P::Until::begin(this.began);
         let Some(uploading) = this.uploading else {
             let elapsed = ready!(this.call.poll_limit(cx));
             let rejection = this.settings.rejection(elapsed);
-            return Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"));
+            return Poll::Ready(reject(this.settings.strategy.reject(), this.context, rejection, "TimeoutFuture"));
         };
         uploading.start();
         let rejection = match this.call.as_mut().poll_limit(cx) {
@@ -115,15 +127,16 @@ where
             }
             Poll::Pending => return Poll::Pending,
         };
-        Poll::Ready(this.settings.reject(this.context, rejection, "TimeoutFuture"))
+        Poll::Ready(reject(this.settings.strategy.reject(), this.context, rejection, "TimeoutFuture"))
     }
 }
 
-impl<S, Req, J, O> fmt::Debug for TimeoutFuture<S, Req, J, O>
+impl<S, Req, P> fmt::Debug for TimeoutFuture<S, Req, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Cover<S::Response>,
+    P: Protocol,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Cover<S::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.show(f.debug_struct("TimeoutFuture").field("call", &self.call)).finish_non_exhaustive()

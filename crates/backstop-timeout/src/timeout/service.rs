@@ -2,48 +2,49 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
     task::{Context, Poll},
 };
 
 use backstop_core::{Limit, Scope, SetBy, scope};
-use backstop_kit::{Elapsed, HttpReject, Progress, Reject, UntilHeaders, proof::PassThrough};
+use backstop_kit::{Elapsed, JudgeRequest, Progress, Protocol, Reject, proof::PassThrough};
 use tower_service::Service;
 
 use super::{
     cover::Cover,
     future::TimeoutFuture,
+    layer::HttpTimeout,
     readiness::Readiness,
     upload::{Begins, Uploading},
 };
 use crate::{macros::define_inner_accessors, settings::Settings};
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
-pub struct Timeout<S, J = HttpReject, O = UntilHeaders> {
+pub struct Timeout<S, P = HttpTimeout> {
     inner: S,
     readiness: Readiness,
-    settings: Settings<J>,
+    settings: Settings<P>,
     begins: Begins,
-    cover: PhantomData<fn() -> O>,
 }
 
-impl<S, J, O> Timeout<S, J, O> {
-    pub(crate) fn new(inner: S, settings: Settings<J>, begins: Begins) -> Self {
-        Self { inner, readiness: Readiness::default(), settings, begins, cover: PhantomData }
+impl<S, P> Timeout<S, P> {
+    pub(crate) fn new(inner: S, settings: Settings<P>, begins: Begins) -> Self {
+        Self { inner, readiness: Readiness::default(), settings, begins }
     }
 
     define_inner_accessors!();
 }
 
-impl<S, J, O, Req> Service<Req> for Timeout<S, J, O>
+impl<S, P, Req> Service<Req> for Timeout<S, P>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error> + Clone,
-    O: Cover<S::Response>,
+    P: Protocol + Clone,
+    P::Judge: JudgeRequest<Req>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+    P::Until: Cover<S::Response>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = TimeoutFuture<S, Req, J, O>;
+    type Future = TimeoutFuture<S, Req, P>;
 
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
@@ -60,7 +61,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let limit = self.settings.limit;
         let settings = self.settings.clone();
-        let context = settings.reject.context(&request);
+        let context = settings.strategy.reject().context(&request);
         let left = match self.readiness.take(limit) {
             Ok(left) => left,
             Err(set_by) => return TimeoutFuture::refused(Elapsed::new(set_by, Progress::NotReady), context, settings),
@@ -68,7 +69,8 @@ where
         if let Some(passed) = scope::passed() {
             return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
-        let uploading = settings.reject.watch(&mut request).map(|upload| Uploading::boxed(upload, self.begins));
+        let upload = settings.strategy.judge().watch(&mut request);
+        let uploading = upload.map(|upload| Uploading::boxed(upload, self.begins));
         let mut scope = match &uploading {
             // Not yet: inner layers would keep to a limit that starts only after the upload.
             Some(uploading) if uploading.begins == Begins::AfterUpload => Scope::new(),
@@ -83,13 +85,13 @@ where
 }
 
 /// A clone waits for its own readiness.
-impl<S: Clone, J: Clone, O> Clone for Timeout<S, J, O> {
+impl<S: Clone, P: Clone> Clone for Timeout<S, P> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.settings.clone(), self.begins)
     }
 }
 
-impl<S: fmt::Debug, J, O> fmt::Debug for Timeout<S, J, O> {
+impl<S: fmt::Debug, P> fmt::Debug for Timeout<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Timeout");
         self.settings.show(f.field("inner", &self.inner).field("readiness", &self.readiness)).finish_non_exhaustive()

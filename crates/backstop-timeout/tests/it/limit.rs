@@ -164,12 +164,13 @@ async fn a_service_that_speaks_no_http_is_rejected_with_its_own_error_or_value()
         pending::<()>().await;
         Ok::<u32, BoxError>(n)
     });
-    let error = layer().reject_as_error().layer(hung).oneshot(1).await.unwrap_err();
+    let plain = TimeoutLayer::builder("upstream").limit(LIMIT).plain();
+    let error = plain.clone().build().unwrap().layer(hung).oneshot(1).await.unwrap_err();
     let rejection = error.downcast::<Rejection>().unwrap();
     assert_eq!(rejection.detail::<Elapsed>(), Some(&passed(SetBy::Us, Progress::Called)));
 
     let hung = service_fn(|_: &'static str| pending::<Result<String, Infallible>>());
-    let with = TimeoutLayer::builder("upstream").limit(LIMIT).reject_with(|r: Rejection| Ok(r.to_string()));
+    let with = plain.reject_with(|r: Rejection| Ok(r.to_string()));
     assert_eq!(with.build().unwrap().layer(hung).oneshot("hello").await, Ok("upstream took too long".to_owned()));
 }
 

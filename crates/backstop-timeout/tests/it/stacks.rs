@@ -13,9 +13,9 @@ use axum::{
 };
 use backstop_kit::{HttpReject, RejectAsError};
 use backstop_timeout::{
-    DeadlineBuilder, DeadlineLayer, DeadlineService, PropagateDeadline, PropagateDeadlineBuilder,
-    PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutFuture, TimeoutLayer, UntilBodyEnd, UntilFirstFrame, name,
-    time_left,
+    DeadlineBuilder, DeadlineLayer, DeadlineService, HttpTimeout, PlainTimeout, PropagateDeadline,
+    PropagateDeadlineBuilder, PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutFuture, TimeoutLayer,
+    UntilBodyEnd, UntilFirstFrame, name, time_left,
 };
 use http::{Request, Response, StatusCode};
 use tokio::time::sleep;
@@ -33,10 +33,11 @@ const fn is_shared<T: Clone + Send + Sync + 'static>() {}
 
 const _: () = {
     is_shared::<TimeoutLayer>();
-    is_shared::<TimeoutLayer<RejectAsError>>();
+    is_shared::<TimeoutLayer<HttpTimeout<RejectAsError>>>();
+    is_shared::<TimeoutLayer<PlainTimeout>>();
     is_shared::<TimeoutBuilder>();
     is_shared::<Timeout<axum::routing::Route>>();
-    is_shared::<Timeout<axum::routing::Route, HttpReject, UntilBodyEnd>>();
+    is_shared::<Timeout<axum::routing::Route, HttpTimeout<HttpReject, UntilBodyEnd>>>();
     is_shared::<DeadlineLayer<RejectAsError>>();
     is_shared::<DeadlineBuilder>();
     is_shared::<DeadlineService<axum::routing::Route>>();
@@ -153,7 +154,8 @@ fn they_show_themselves() {
 
 #[test]
 fn it_shows_itself_whatever_the_strategy_is() {
-    let layer = layer().reject_with(|_: Rejection| Err::<u8, _>("late"));
+    let builder = TimeoutLayer::builder("upstream").limit(LIMIT).plain();
+    let layer = builder.reject_with(|_: Rejection| Err::<u8, _>("late")).build().unwrap();
     assert_eq!(format!("{layer:?}"), r#"TimeoutLayer { name: "upstream", limit: 100ms, .. }"#);
     let mut service = layer.layer(service_fn(|(): ()| async { Ok::<u8, &str>(1) }));
     let future: TimeoutFuture<_, _, _> = service.call(());
@@ -162,7 +164,7 @@ fn it_shows_itself_whatever_the_strategy_is() {
 
 #[test]
 fn it_gives_back_what_it_wraps() {
-    let mut service: Timeout<u8, HttpReject> = layer().layer(1);
+    let mut service: Timeout<u8> = layer().layer(1);
     assert_eq!(*service.get_ref(), 1);
     *service.get_mut() = 2;
     assert_eq!(service.into_inner(), 2);

@@ -71,6 +71,17 @@ async fn a_call_that_waits_for_its_callers_body_most_of_the_time_is_the_callers(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_layer_that_rejects_with_an_error_watches_its_callers_body_too() {
+    let layer = limit().reject_as_error().build().unwrap();
+    let service = service_fn(|request: Request<Body>| async {
+        request.into_body().collect().await.map(|_| Response::new(Body::empty())).map_err(BoxError::from)
+    });
+    let request = Request::new(Scripted::new([Act::Wait(ms(60)), Act::Data("a"), Act::Hang]).axum());
+    let error = layer.layer(service).oneshot(request).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Rejection>().unwrap().detail(), Some(&RequestFailure::TooSlow));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_that_has_what_it_needs_or_does_not_read_it_is_to_blame() {
     let ended = Elapsed::new(SetBy::Us, Progress::Called);
     let cases: [(&[Act], usize); 4] =

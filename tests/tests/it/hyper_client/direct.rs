@@ -54,7 +54,7 @@ asks_anywhere! {
         .map_err(BoxError::from)
         .service(client));
     a_timeout: |client| opaque(ServiceBuilder::new()
-        .layer(TimeoutLayer::new(name!("upstream")).reject_as_error())
+        .layer(TimeoutLayer::builder("upstream").reject_as_error().build().unwrap())
         .map_err(BoxError::from)
         .service(client));
     a_fallback: |client| opaque(ServiceBuilder::new()
@@ -74,7 +74,7 @@ asks_anywhere! {
             .unwrap())
         .layer(RetryLayer::builder("upstream").discard_replaced().build().unwrap())
         .layer(CircuitBreakerLayer::builder("upstream").reject_as_error().build().unwrap())
-        .layer(TimeoutLayer::new(name!("upstream")).reject_as_error())
+        .layer(TimeoutLayer::builder("upstream").reject_as_error().build().unwrap())
         .map_err(BoxError::from)
         .service(client));
     the_whole_stack_with_an_error_of_its_own: |client| ServiceBuilder::new()
@@ -86,7 +86,7 @@ asks_anywhere! {
             .unwrap())
         .layer(RetryLayer::builder("upstream").discard_replaced().build().unwrap())
         .layer(CircuitBreakerLayer::builder("upstream").reject_as_error().build().unwrap())
-        .layer(TimeoutLayer::new(name!("upstream")).reject_as_error())
+        .layer(TimeoutLayer::builder("upstream").reject_as_error().build().unwrap())
         .map_err(CallError::Client)
         .service(client);
 }
