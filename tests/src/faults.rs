@@ -1,4 +1,4 @@
-//! Servers that fail, each in one way, at every request.
+//! Servers that fail at every request, each in one way.
 
 #![allow(clippy::must_use_candidate, reason = "a helper of a test")]
 
@@ -14,28 +14,28 @@ use crate::{
 pub enum Fault {
     /// Nobody listens.
     Refused,
-    /// The connection is accepted, and that is all.
+    /// The connection is accepted, and nothing follows.
     Silence,
-    /// The connection is reset when the request has come.
+    /// The connection is reset once the request has arrived.
     ResetBeforeHead,
     /// The connection is reset in the middle of the head.
     ResetInHead,
-    /// The head comes a byte at a time, and has no end.
+    /// The head arrives a byte at a time, and never ends.
     SlowHead,
     /// The answer is a 500.
     Status,
     /// The connection ends in the middle of the body.
     TruncatedBody,
-    /// The body comes a byte at a time, and has no end.
+    /// The body arrives a byte at a time, and never ends.
     SlowBody,
-    /// What comes is no HTTP.
+    /// The answer isn't HTTP.
     Garbage,
-    /// The head is larger than hyper takes, which is some 400 KB.
+    /// The head is larger than hyper's limit of about 400 KB.
     OversizedHead,
 }
 
 impl Fault {
-    /// Each of them.
+    /// Every fault.
     pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::Silence,
@@ -49,7 +49,7 @@ impl Fault {
         Self::OversizedHead,
     ];
 
-    /// A server that fails so.
+    /// Starts a server with this fault.
     pub async fn start(self) -> FaultyServer {
         if self == Self::Refused {
             return FaultyServer::Nobody(Nobody::new());
@@ -97,17 +97,17 @@ async fn drip(connection: &mut Connection) {
     }
 }
 
-/// A server that fails, until it is dropped.
+/// A server with a fault, until it is dropped.
 #[derive(Debug)]
 pub enum FaultyServer {
-    /// It doesn't even listen.
+    /// It doesn't listen.
     Nobody(Nobody),
     /// It listens.
     Listening(Http1Server),
 }
 
 impl FaultyServer {
-    /// Where it listens, if it does.
+    /// Its address, whether it listens or not.
     pub fn address(&self) -> SocketAddr {
         match self {
             Self::Nobody(nobody) => nobody.address(),

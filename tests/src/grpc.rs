@@ -42,7 +42,7 @@ enum Misdeed {
 }
 
 impl Scripted {
-    /// One that is well.
+    /// A healthy service.
     pub async fn new() -> Self {
         let reporter = HealthReporter::new();
         reporter.set_service_status("greeter", ServingStatus::Serving).await;
@@ -61,13 +61,13 @@ impl Scripted {
         self.script.lock().unwrap().next.push_back(Misdeed::Hang);
     }
 
-    /// What the calls that arrived asked for, in their order.
+    /// The services that the calls asked for, in order of arrival.
     #[must_use]
     pub fn asked(&self) -> Vec<String> {
         self.script.lock().unwrap().asked.clone()
     }
 
-    /// Says how the `greeter` is.
+    /// Sets the health of `greeter`.
     pub async fn set_greeter(&self, status: ServingStatus) {
         self.reporter.set_service_status("greeter", status).await;
     }
@@ -109,9 +109,9 @@ pub struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// Starts what `serve` makes.
+    /// Starts the server that `serve` returns.
     ///
-    /// `serve` is where a test writes what a user would: `Server::builder()…serve_with_incoming(incoming)`.
+    /// A test's `serve` contains the code that a user would write: `Server::builder()…serve_with_incoming(incoming)`.
     pub async fn start<Fut>(serve: impl FnOnce(TcpIncoming) -> Fut) -> Self
     where
         Fut: Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
@@ -119,7 +119,7 @@ impl GrpcServer {
         Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
     }
 
-    /// The same, on a listener of the test's own.
+    /// The same, on the test's own listener.
     pub fn start_on<Fut>(listener: TcpListener, serve: impl FnOnce(TcpIncoming) -> Fut) -> Self
     where
         Fut: Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
@@ -131,26 +131,26 @@ impl GrpcServer {
         Self { address, _serving: tasks }
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A connection of its own to this server, made when it is needed.
+    /// A new connection to this server, made on first use.
     #[must_use]
     pub fn channel(&self) -> Channel {
         channel_to(self.address)
     }
 }
 
-/// A connection to `address`, made when it is needed.
+/// A connection to `address`, made on first use.
 #[must_use]
 pub fn channel_to(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
-/// A question for the health of `service`.
+/// A request for the health of `service`.
 #[must_use]
 pub fn question(service: &str) -> HealthCheckRequest {
     HealthCheckRequest { service: service.to_owned() }

@@ -1,4 +1,4 @@
-//! Loopback servers, an upstream that does as it is told, and clients of both.
+//! Loopback servers, a scripted upstream, and clients of both.
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
@@ -34,7 +34,7 @@ use tokio::{
 };
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-/// What a working [`Upstream`] answers.
+/// The answer of a working [`Upstream`].
 pub const PERSONAL: &str = "just for you";
 
 /// An app on a free loopback port, until this is dropped.
@@ -54,39 +54,39 @@ impl Server {
         Self { address, _serving: serving }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sends a GET over a connection of its own.
+    /// Sends a GET over a new connection.
     pub async fn get(&self, path: &str) -> (Parts, String) {
         self.send(get(path)).await
     }
 
-    /// Sends a GET over a connection of its own, and reads nothing of the answer's body yet.
+    /// Sends a GET over a new connection, and doesn't read the answer's body yet.
     pub async fn open(&self, path: &str) -> Response {
         client(self.address).oneshot(get(path)).await.unwrap()
     }
 
-    /// Sends `request` over a connection of its own.
+    /// Sends `request` over a new connection.
     pub async fn send(&self, request: Request) -> (Parts, String) {
         read(client(self.address).oneshot(request).await.unwrap()).await
     }
 }
 
-/// What an [`Upstream`] does with a request.
+/// How an [`Upstream`] answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
     /// Answers 200 with [`PERSONAL`].
     Well,
-    /// Answers so, with the status's number for a body.
+    /// Answers with this status, and its number as the body.
     Fail(StatusCode),
     /// Never answers.
     Hang,
 }
 
-/// A service that fails as it is told, on a free loopback port.
+/// A scripted service on a free loopback port.
 #[derive(Debug)]
 pub struct Upstream {
     server: Server,
@@ -94,9 +94,9 @@ pub struct Upstream {
 }
 
 struct Told {
-    /// What is done with the next requests, one each.
+    /// The answers to the next requests, one each.
     first: Mutex<VecDeque<Does>>,
-    /// What is done with all others.
+    /// The answer to all others.
     then: Mutex<Does>,
     calls: AtomicUsize,
 }
@@ -108,7 +108,7 @@ impl fmt::Debug for Told {
 }
 
 impl Upstream {
-    /// One that does `then` with every request.
+    /// Starts one that answers every request by `then`.
     pub async fn start(then: Does) -> Self {
         let told = Arc::new(Told { first: Mutex::default(), then: Mutex::new(then), calls: AtomicUsize::default() });
         let asked = Arc::clone(&told);
@@ -119,17 +119,17 @@ impl Upstream {
         Self { server: Server::start(app).await, told }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub const fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// What it does from now on.
+    /// Sets the answer from now on.
     pub fn now(&self, then: Does) {
         *self.told.then.lock().unwrap() = then;
     }
 
-    /// What it does with the next requests, before all others.
+    /// Sets the answers to the next requests.
     pub fn first(&self, first: impl IntoIterator<Item = Does>) {
         self.told.first.lock().unwrap().extend(first);
     }
@@ -153,19 +153,19 @@ impl Told {
     }
 }
 
-/// A loopback address where nobody listens, and nobody else can, until this is dropped.
+/// A loopback address on which nobody can listen until this is dropped.
 #[derive(Debug)]
 pub struct Nobody(TcpSocket);
 
 impl Nobody {
-    /// A port that is taken, and not listened on: a free one might be another test's a moment later.
+    /// Binds a port without listening. A free port could become another test's a moment later.
     pub fn new() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         Self(socket)
     }
 
-    /// Where nobody listens.
+    /// The address.
     pub fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap()
     }
@@ -214,14 +214,14 @@ pub fn status(status: StatusCode) -> Response {
     status.into_response()
 }
 
-/// The whole of a response.
+/// Reads a whole response.
 pub async fn read(response: Response) -> (Parts, String) {
     let (head, body) = response.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     (head, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// The value of a response header that is text.
+/// The value of a response header, as text.
 pub fn header<'a>(head: &'a Parts, name: &str) -> Option<&'a str> {
     head.headers.get(name).map(|value| value.to_str().unwrap())
 }

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server of which a test writes every byte.
+//! An HTTP/1.1 server for which a test writes every byte.
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
@@ -57,7 +57,7 @@ impl Http1Server {
         Self { address, log, _serving: serving }
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -69,7 +69,7 @@ impl Http1Server {
         self.log.lock().unwrap().connections
     }
 
-    /// The methods of the requests whose heads arrived, in their order.
+    /// The methods of the requests, in order of arrival.
     #[must_use]
     pub fn methods(&self) -> Vec<Method> {
         self.log.lock().unwrap().methods.clone()
@@ -85,7 +85,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Which one it is, from 1.
+    /// Its number, from 1.
     #[must_use]
     pub const fn number(&self) -> usize {
         self.number
@@ -135,25 +135,25 @@ impl Connection {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// Writes these bytes as they are, as far as there is still somebody to read them.
+    /// Writes these bytes unchanged. Ignores a client that has gone.
     pub async fn write(&mut self, bytes: &str) {
         _ = self.stream.write_all(bytes.as_bytes()).await;
     }
 
-    /// Answers so, with a body of declared length.
+    /// Answers with this status and a body of declared length.
     pub async fn answer(&mut self, status: u16, body: &str) {
         self.write(&format!("HTTP/1.1 {status} So\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
     }
 
-    /// Resets it, as a host does that has crashed.
+    /// Resets it, like a host that has crashed.
     pub fn reset(self) {
         self.stream.into_inner().set_zero_linger().unwrap();
     }
 }
 
-/// Lets everything else of this runtime go on, sockets included, until it has nothing to do but wait for somebody else.
+/// Runs all other tasks of this runtime, sockets included, until none of them can continue.
 ///
-/// For a runtime of one thread: its tasks then stand where only this one, or another host, can move them on.
+/// For a runtime of one thread: afterwards only the calling task, or another host, can make progress.
 pub async fn settle() {
     for _ in 0..16 {
         tokio::task::yield_now().await;

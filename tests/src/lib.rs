@@ -1,4 +1,4 @@
-//! What the tests of the layers together share.
+//! Helpers for the tests of several layers together.
 
 pub mod faults;
 pub mod grpc;
@@ -8,7 +8,7 @@ pub mod instructions;
 pub mod strict;
 pub mod upload;
 
-/// The Rust code of the repository's README runs as this crate's doc test.
+/// Runs the Rust code of the repository's README as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A service that can tell whether it was called as a service must be.
+//! A service that checks that it was ready before it is called.
 
 use axum::{
     extract::Request,
@@ -7,10 +7,10 @@ use axum::{
 };
 use backstop_test::Scripted;
 
-/// Panics when a service is called that wasn't made ready itself.
+/// Panics if a service is called that wasn't ready itself.
 pub type Strict<E> = Scripted<Request, Response, E>;
 
-/// A service that soon answers so, and 200 after that.
+/// A service that answers with these statuses, and then with 200.
 pub fn strict<E: 'static>(answers: impl Into<Vec<StatusCode>>) -> Strict<E> {
     let answers = answers.into();
     Strict::new(move |call, _| {

@@ -1,4 +1,4 @@
-//! A request's body that a test sends piece by piece.
+//! A request body that a test sends piece by piece.
 
 use std::{
     convert::Infallible,
@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-/// A body of unknown length, and the end where its chunks go in. That one is closed when nobody reads the body any more.
+/// A body of unknown length, and the sender of its chunks. The sender is closed once nobody reads the body.
 pub fn upload() -> (mpsc::Sender<&'static str>, Body) {
     let (sender, receiver) = mpsc::channel(8);
     (sender, Body::new(Upload(receiver)))
