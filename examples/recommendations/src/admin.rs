@@ -1,7 +1,7 @@
-//! The admin listener: breaks and mends the simulated upstreams, shows the circuits and acts on them.
+//! The admin listener: breaks and repairs the simulated upstreams, and shows and controls the circuits.
 //!
-//! It can take a service down, so it has a listener of its own, on loopback unless there is a token. Loopback alone
-//! keeps no one out: any page in the operator's browser can send requests there. See [`Guard`] for what does.
+//! It can take a service down, so it has a separate listener, on loopback unless there is a token. Loopback alone isn't
+//! enough: any page in the operator's browser can send requests there. [`Guard`] refuses those.
 
 mod body;
 mod chaos;
@@ -18,7 +18,7 @@ use crate::chaos::Chaos;
 use crate::circuits::Circuits;
 use crate::problem::{method_not_allowed, not_found};
 
-/// The most that a request to the admin listener may carry; its bodies are a line long.
+/// The largest request body. Real ones are a line long.
 const LARGEST_BODY: usize = 16 * 1024;
 
 /// The admin listener's routes, behind its guard.
@@ -34,6 +34,6 @@ pub(crate) fn router(chaos: Chaos, circuits: Circuits, guard: Guard) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        // Outermost, so that not even a 404 answers a stranger.
+        // Outermost, so that a stranger doesn't even get a 404.
         .layer(middleware::from_fn_with_state(guard, guard::check))
 }

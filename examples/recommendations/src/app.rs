@@ -16,23 +16,23 @@ use crate::recommender::Recommender;
 use crate::sources::Item;
 use crate::user_id::{UserId, no_user_id};
 
-/// The app.
+/// The app's routes and layers.
 ///
-/// Of what callers send in headers of how long they wait, only `trusted_deadline` is believed, and only where a proxy in
-/// front sets it: anybody else could send a millisecond with each request, and make probes of circuits fail to find anything out.
+/// `trusted_deadline` is the only header from which the app takes a caller's deadline. Set it only behind a proxy that sets this
+/// header: other callers could send a deadline of a millisecond with each request, so that circuits' probes prove nothing.
 ///
 /// # Errors
-/// [`ConfigError`] says what of a layer is configured wrong: nothing, as it is.
+/// [`ConfigError`] if a layer's configuration is invalid, which the current one isn't.
 pub fn app(recommender: Recommender, trusted_deadline: Option<DeadlineHeader>) -> Result<Router, ConfigError> {
     let mut deadline = DeadlineLayer::builder("app");
     if let Some(header) = trusted_deadline {
         deadline = deadline.trust(header);
     }
     let around_all = ServiceBuilder::new()
-        // Outermost, so that it sees every degradation that is reported while a request is served, however deep, and so
-        // that its `Cache-Control` has the last word: a degraded answer must not be cached as if it were a good one.
+        // Outermost, so that it sees every degradation reported during the request, and so that nothing changes its
+        // `Cache-Control`: a degraded answer must not be cached as a good one.
         .layer(DegradationHeaderLayer::new())
-        // At the edge, so that all that is done for a request knows when nobody waits for it any more.
+        // At the edge, so that all work for a request knows when its caller stops waiting.
         .layer(deadline.build()?);
     Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
@@ -57,15 +57,15 @@ async fn recommend(State(recommender): State<Recommender>, user: UserId) -> Resu
     let body = Recommendations {
         items: found.value,
         source: found.source.to_string(),
-        // In hundredths: enough to tell memory from network.
+        // In hundredths, which is enough to tell memory from network.
         latency_ms: (found.latency.as_secs_f64() * 100_000.0).round() / 100.0,
     };
-    // It is one user's own, and changes. Of the headers of a degraded answer the handler knows nothing: the layer does.
+    // The answer is for one user, and changes. The layer sets the headers of a degraded answer.
     Ok(([(CACHE_CONTROL, "private, no-cache")], Json(body)).into_response())
 }
 
-/// Never seen as long as the chain ends with a source that can't fail. But who copies this may end theirs otherwise.
-#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
+/// Unreachable while the chain ends with a source that can't fail. Keep it if your chain ends differently.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn exhausted(failed: AllProvidersFailed) -> Response {
     let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failed.to_string()).into_response();
     if let Some(wait) = failed.retry_after() {

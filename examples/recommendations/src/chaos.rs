@@ -1,21 +1,21 @@
-//! Which upstreams can be broken, and breaking them.
+//! The upstreams, and the simulated ones that can be broken.
 
 use std::sync::Arc;
 
 use crate::config::BaseUrl;
 use crate::upstream::{Simulated, Upstream};
 
-/// Where each upstream is.
+/// All upstreams.
 #[derive(Debug, Clone)]
 pub struct Chaos(Arc<[(Upstream, Place)]>);
 
-/// Where an upstream is.
+/// An upstream's place.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Place {
-    /// In this process, with a switch for its faults.
+    /// Simulated in this process, with faults that can be set.
     Simulated(Simulated),
-    /// Somewhere else, out of our hands.
+    /// A real service, whose faults can't be set.
     Real(BaseUrl),
 }
 
@@ -24,13 +24,13 @@ impl Chaos {
         Self(places.into_iter().collect())
     }
 
-    /// Where this upstream is.
+    /// The place of this upstream.
     #[must_use]
     pub fn place(&self, upstream: Upstream) -> Option<&Place> {
         self.0.iter().find_map(|(known, place)| (*known == upstream).then_some(place))
     }
 
-    /// The switch of this upstream, where it is simulated.
+    /// This upstream, if it is simulated.
     #[must_use]
     pub fn simulated(&self, upstream: Upstream) -> Option<&Simulated> {
         match self.place(upstream)? {
@@ -39,7 +39,7 @@ impl Chaos {
         }
     }
 
-    /// Every switch.
+    /// All simulated upstreams.
     pub fn all_simulated(&self) -> impl Iterator<Item = &Simulated> {
         self.0.iter().filter_map(|(_, place)| match place {
             Place::Simulated(simulated) => Some(simulated),

@@ -1,4 +1,4 @@
-//! The app's circuits, as the health report and the admin listener see them.
+//! The app's circuits, for the health report and the admin listener.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ impl Circuits {
         Self(circuits.into_iter().collect())
     }
 
-    /// Each of them.
+    /// Iterates over the circuits.
     pub fn iter(&self) -> impl Iterator<Item = &CircuitBreakerHandle> {
         self.0.iter()
     }
 
-    /// The one of this name.
+    /// The circuit of this name.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&CircuitBreakerHandle> {
         self.iter().find(|circuit| *circuit.name() == name)

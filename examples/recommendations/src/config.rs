@@ -1,4 +1,4 @@
-//! What the operator may choose, checked before anything starts.
+//! The configuration, checked before anything starts.
 
 mod args;
 mod values;
@@ -11,37 +11,37 @@ use backstop::DeadlineHeader;
 pub use self::args::Args;
 pub use self::values::{AdminToken, BaseUrl, ValueError};
 
-/// Everything that can be configured; [`Args::parse_config`] makes one from the command line and the environment.
+/// The configuration. [`Args::parse_config`] reads it from the command line and the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the app listens.
+    /// The app's address.
     pub listen: SocketAddr,
-    /// Where the admin listener listens.
+    /// The admin listener's address.
     pub admin: SocketAddr,
-    /// The ML service. One is simulated where this is `None`.
+    /// The ML service; `None` simulates it.
     pub ml_url: Option<BaseUrl>,
-    /// The catalog. One is simulated where this is `None`.
+    /// The catalog; `None` simulates it.
     pub catalog_url: Option<BaseUrl>,
-    /// How long a circuit that opened refuses calls before it lets a probe through.
+    /// How long an open circuit refuses calls before it allows a probe.
     pub circuit_wait: Duration,
-    /// The header in which a proxy in front tells how long its caller waits. Only for a proxy that sets it on every request.
+    /// The header in which a proxy sends the caller's deadline. Only for a proxy that sets it on every request.
     pub trusted_deadline: Option<DeadlineHeader>,
-    /// What admin requests must show. Without one, the admin listener is for loopback only.
+    /// The token that admin requests must carry. Without one, the admin listener must be on loopback.
     pub admin_token: Option<AdminToken>,
 }
 
 impl Config {
-    /// Both listeners and both simulated upstreams on free loopback ports: what a test wants.
+    /// Both listeners on free loopback ports, and both upstreams simulated. For tests.
     #[must_use]
     pub fn on_free_ports() -> Self {
         Self { listen: loopback(0), admin: loopback(0), ..Self::default() }
     }
 
-    /// What can only be judged when all is known.
+    /// Checks the settings that depend on each other.
     ///
     /// # Errors
     ///
-    /// When the admin listener could be reached from other machines and asks for no token.
+    /// If other machines can reach the admin listener and it requires no token.
     pub fn check(&self) -> Result<(), ConfigError> {
         if self.admin_token.is_none() && !is_loopback(self.admin) {
             return Err(ConfigError::OpenAdmin(self.admin));
@@ -57,7 +57,7 @@ impl Default for Config {
             admin: loopback(3001),
             ml_url: None,
             catalog_url: None,
-            // Backstop's own default is 60 s; a newcomer wants to see the recovery.
+            // Shorter than Backstop's default of 60 s, so that recovery can be watched.
             circuit_wait: Duration::from_secs(5),
             trusted_deadline: None,
             admin_token: None,
@@ -65,11 +65,11 @@ impl Default for Config {
     }
 }
 
-/// A configuration that isn't safe to run.
+/// An unsafe configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The admin listener would be open to other machines.
+    /// Other machines could reach the admin listener without a token.
     OpenAdmin(SocketAddr),
 }
 
@@ -78,8 +78,8 @@ impl std::fmt::Display for ConfigError {
         match self {
             Self::OpenAdmin(address) => write!(
                 f,
-                "the admin listener's address {address} isn't loopback: anyone who reaches it could break the service; \
-                 give it an --admin-token or a loopback address"
+                "the admin listener's address {address} isn't loopback, so anyone who reaches it could break the service; \
+                 set --admin-token, or use a loopback address for --admin"
             ),
         }
     }
@@ -92,6 +92,6 @@ fn loopback(port: u16) -> SocketAddr {
 }
 
 fn is_loopback(address: SocketAddr) -> bool {
-    // `::ffff:127.0.0.1` is loopback too, though `Ipv6Addr` doesn't say so.
+    // `Ipv6Addr::is_loopback` doesn't recognise `::ffff:127.0.0.1`.
     address.ip().to_canonical().is_loopback()
 }

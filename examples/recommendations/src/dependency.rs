@@ -1,4 +1,4 @@
-//! A call to another service, and what stands around it.
+//! A call to another service, and the layers around it.
 
 use std::error::Error;
 use std::fmt;
@@ -19,24 +19,24 @@ use serde::de::DeserializeOwned;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
-/// What one attempt may take. Two of them and the wait between them fit into the share of the chain's 800 ms that its
-/// first provider has, 200 ms: so a call that hangs is ended here, where the circuit counts it, and tried once more.
+/// The time limit of one attempt. The chain's first provider has a share of 200 ms of the total of 800 ms. Two attempts and the
+/// wait between them fit into it. So a call that hangs is ended here, where the circuit counts it, and is tried once more.
 const ATTEMPT: Duration = Duration::from_millis(90);
 
-/// How many calls may run at once, and how long others wait for one of them to end: a dependency that slows down must
-/// not take all our memory, and who has 90 ms can't queue for long.
+/// How many calls may run at once, and how long others may wait. A dependency that slows down must not use up our memory, and
+/// an attempt of 90 ms can't queue for long.
 const CALLS: u32 = 100;
 const QUEUE: Duration = Duration::from_millis(20);
 
-/// The most that is read of an answer.
+/// The largest body that is read.
 const LARGEST_ANSWER: usize = 256 * 1024;
 
 /// Another service that answers in JSON.
 #[derive(Debug, Clone)]
 pub(crate) struct Dependency {
-    // Boxed to have a name. A stack that is used where it is built needs none, and saves two allocations a call.
+    // Boxed to have a nameable type. Without a box, a stack saves two allocations a call.
     service: Service,
-    /// The same without retry and circuit breaker: what a probe calls.
+    /// The same without retry and circuit breaker, for probes.
     past_circuit: Service,
     circuit: CircuitBreakerHandle,
 }
@@ -46,7 +46,7 @@ type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxErr
 impl Dependency {
     pub(crate) fn new(name: Name, client: HttpClient, circuit_wait: Duration) -> Result<Self, ConfigError> {
         let circuit = CircuitBreakerLayer::builder(name.clone())
-            // Not failures in a row: under much traffic some come in a row by chance, however well most calls go.
+            // Not consecutive failures: under much traffic, some failures are consecutive by chance although most calls succeed.
             .failure_rate(0.5)
             .window(Duration::from_secs(10))
             .min_calls(10)
@@ -56,12 +56,12 @@ impl Dependency {
         let handle = circuit.handle();
 
         let past_circuit = ServiceBuilder::new()
-            // Inside retry and circuit, so that neither a retry that waits for its turn nor a refused call holds a permit.
+            // Inside retry and circuit, so that a retry's wait or a refused call doesn't hold a permit.
             .layer(BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?)
-            // Inside all that may wait or repeat: it ends one attempt, not all of them. It covers the wait for a connection, and the whole body,
-            // since `call` reads that.
+            // Inside the layers that wait or repeat: it limits one attempt, not all of them. The limit includes the wait for a
+            // connection and the whole body, since `call` reads that.
             .layer(TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?)
-            // Innermost, where the least is left: the other service learns how long its answer is waited for.
+            // Innermost, where the least time is left: tells the other service when we stop waiting.
             .layer(
                 PropagateDeadlineLayer::builder(name.clone())
                     .send(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
@@ -71,16 +71,14 @@ impl Dependency {
         let past_circuit = BoxCloneSyncService::new(past_circuit);
 
         let service = ServiceBuilder::new()
-            // Outermost of them, so that the circuit sees every attempt, and learns fast. A refusal of the circuit is
-            // not repeated.
+            // Outermost, so that the circuit counts every attempt and opens early. The circuit's refusal isn't repeated.
             .layer(
                 RetryLayer::builder(name)
                     .max_attempts(2)
                     .backoff_base(Duration::from_millis(10))
                     .build()?,
             )
-            // Around the timeout, so that a call that hangs is a failure which it counts. While it is open, nothing further
-            // in is even asked.
+            // Around the timeout, so that a call that hangs counts as a failure. While it is open, it calls nothing.
             .layer(circuit)
             .service(past_circuit.clone());
 
@@ -91,12 +89,12 @@ impl Dependency {
         self.circuit.clone()
     }
 
-    /// Gets `uri`, and reads what it answers.
+    /// Gets `uri` and parses the answer.
     pub(crate) async fn get<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
         get(self.service.clone(), uri).await
     }
 
-    /// The same past the circuit, for the circuit's own prober, which has a permit already.
+    /// The same without the circuit, for the circuit's own prober, which already has a permit.
     pub(crate) async fn probe<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
         get(self.past_circuit.clone(), uri).await
     }
@@ -106,7 +104,7 @@ async fn get<T: DeserializeOwned>(service: Service, uri: Uri) -> Result<T, BoxEr
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;
     let mut response = service.oneshot(request).await?;
-    // One of our own layers answered. As an error it still tells the chain why.
+    // One of our layers refused. As an error, it tells the chain the reason.
     if let Some(rejection) = response.extensions_mut().remove::<Rejection>() {
         return Err(rejection.into());
     }
@@ -129,8 +127,7 @@ impl fmt::Display for UnexpectedStatus {
 
 impl Error for UnexpectedStatus {}
 
-/// Judges the results of calls to dependencies: as Backstop judges those of functions, but the log names the status of an
-/// answer as the reason, where it would say `error`.
+/// Classifies results like [`ResultClassify`], but the reason for an unexpected answer is its status instead of `error`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ClassifyCall(ResultClassify);
 
@@ -145,7 +142,7 @@ impl<T> Classify<T> for ClassifyCall {
     }
 }
 
-/// The connections of the process, shared by all dependencies.
+/// The HTTP client, whose connections all dependencies share.
 pub(crate) type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
 pub(crate) fn http_client() -> HttpClient {
@@ -154,10 +151,10 @@ pub(crate) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// Calls, and reads the whole answer.
+/// Calls the service and reads the whole answer.
 ///
-/// The layers above judge what they see. With the body read here, an upstream that breaks off in the middle of it fails
-/// like any other: it is repeated, counted by the circuit, and ended by the timeout.
+/// Since the body is read here, the layers see a body that breaks off as a failure: it is repeated, the circuit counts it, and
+/// the timeout ends it if it hangs.
 async fn call(client: HttpClient, request: Request<Empty<Bytes>>) -> Result<Response<Body>, BoxError> {
     let (head, body) = client.request(request).await?.into_parts();
     let body = to_bytes(Body::new(body), LARGEST_ANSWER).await?;

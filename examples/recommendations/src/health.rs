@@ -1,8 +1,8 @@
-//! What the app says of itself.
+//! Health reports.
 //!
-//! An open circuit is the app at work: it still answers. An orchestrator that took it for not ready, and its sisters with
-//! it, since they share the dependency, would turn degraded into down. So both reports are 200 as long as the process
-//! serves; that it is degraded is for people and dashboards.
+//! With an open circuit, the app still answers. All instances share the dependency, so an orchestrator that took them for not
+//! ready would turn degraded into down. So both reports are 200 while the process serves. People and dashboards read the
+//! status in the body.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ enum Status {
     Degraded,
 }
 
-/// Whether it does what it is for, and what of it doesn't.
+/// `GET /health`: the status of the app and of each dependency.
 pub(crate) async fn health(State(recommender): State<Recommender>) -> Json<Health> {
     let components: BTreeMap<_, _> = recommender
         .circuits()
@@ -47,7 +47,7 @@ pub(crate) async fn health(State(recommender): State<Recommender>) -> Json<Healt
     Json(Health { status: if degraded { Status::Degraded } else { Status::Healthy }, components })
 }
 
-/// That the process serves at all. It asks nobody: a restart mends no dependency.
+/// `GET /livez`: the process serves. It checks no dependency, since a restart repairs none.
 pub(crate) async fn livez() -> &'static str {
     "ok"
 }

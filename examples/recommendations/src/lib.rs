@@ -1,19 +1,19 @@
-//! Backstop's reference app: a service that degrades in front of your eyes.
+//! Backstop's reference app: a recommendation service that degrades gracefully.
 //!
-//! It recommends things. Two services help it: `ml`, which knows what you like, and `catalog`, which knows what everybody
-//! likes. When they fail it goes on answering, with less, and says so in `X-Fallback-Source` and `X-Data-Freshness`.
+//! It depends on two services: `ml`, which knows what a user likes, and `catalog`, which knows what is popular. When they fail,
+//! the app still answers, with less, and says so in `X-Fallback-Source` and `X-Data-Freshness`.
 //!
-//! To copy from it, read in this order:
+//! To copy from it, read the files in this order:
 //!
 //! | file | shows |
 //! |---|---|
-//! | `recommender.rs` | the chain: which sources there are, in which order, and in how much time |
-//! | `sources.rs` | what a source of answers is: a call, or something remembered, for one user only |
-//! | `dependency.rs` | what stands around each call to another service, and why in that order |
-//! | `app.rs` | what stands around all handlers, and the handlers |
+//! | `recommender.rs` | the chain of sources, their order, and their time limit |
+//! | `sources.rs` | the sources: a call to a service, or a remembered answer of the same user |
+//! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
+//! | `app.rs` | the layers around all handlers, and the handlers |
 //! | `health.rs` | why an open circuit makes the app degraded, but never not ready |
 //!
-//! The rest is what the show needs: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
+//! The rest is for demonstration: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
 
 mod admin;
 mod app;

@@ -1,7 +1,6 @@
-//! The log: written by a thread of its own, so that nobody waits for who reads it.
+//! The log, written by a separate thread, so that a slow reader delays no request.
 //!
-//! A pipe that nobody reads takes 64 KiB, and then blocks whoever writes. Here the lines that don't fit are dropped, and
-//! counted.
+//! A pipe that nobody reads holds 64 KiB and then blocks the writer. Here, lines that don't fit are dropped and counted.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc;
@@ -11,9 +10,9 @@ use std::time::Duration;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// How many lines wait for a slow reader, at some 200 bytes each.
+/// How many lines are buffered for a slow reader, at about 200 bytes each.
 const MOST_LINES: usize = 16_384;
-/// How long the program's end waits for a reader.
+/// How long the program waits at its end for the last lines to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 const REPORTING: Duration = Duration::from_secs(60);
 
@@ -24,9 +23,9 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Logs to the standard error from now on, as `RUST_LOG` says.
+    /// Starts to log to standard error, filtered by `RUST_LOG`.
     pub(crate) fn start() -> Self {
-        // Episodes of fallbacks and transitions of circuits are `info` and `warn`; each single decision is at `debug`.
+        // Fallback episodes and circuit transitions are `info` or `warn`. Single decisions are `debug`.
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,recommendations=info"));
         let (writer, worker) =
@@ -37,7 +36,7 @@ impl Log {
         Self { worker, dropped }
     }
 
-    /// Logs now and then how many lines were dropped.
+    /// Logs once a minute how many lines were dropped, if any.
     pub(crate) fn report_dropped(&self) -> impl Future<Output = ()> + Send + 'static {
         let counter = self.dropped.clone();
         async move {
@@ -46,10 +45,7 @@ impl Log {
                 tokio::time::sleep(REPORTING).await;
                 let dropped = counter.dropped_lines();
                 if dropped > reported {
-                    tracing::warn!(
-                        lines = dropped - reported,
-                        "lines of the log were dropped: nobody read them in time"
-                    );
+                    tracing::warn!(lines = dropped - reported, "dropped lines of the log: nobody read them in time");
                     reported = dropped;
                 }
             }
@@ -58,7 +54,7 @@ impl Log {
 
     /// Writes the last lines, if somebody reads them in time.
     pub(crate) fn finish(self) {
-        // The worker's guard waits too, but then prints to the standard output, which may be as stuck.
+        // The worker's guard also waits, but then prints to standard output, which may be blocked too.
         let (done, finished) = mpsc::channel();
         thread::spawn(move || {
             drop(self.worker);

@@ -10,7 +10,7 @@ use recommendations::{Args, Running, start};
 
 use self::log::Log;
 
-/// What a mistake of the operator's ends with, as `clap` has it.
+/// The exit code for an invalid configuration, the same as clap's.
 const MISTAKE: u8 = 2;
 
 #[tokio::main]
@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
     let config = match Args::parse_config(std::env::args_os()) {
         Ok(config) => config,
         Err(error) => {
-            // What is asked for goes to the output, what is wrong to the errors. Nobody is left to tell if that fails.
+            // Help goes to standard output, errors to standard error. If that fails, there is no other place.
             let _ = error.print();
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
@@ -63,26 +63,26 @@ fn welcome(running: &Running) {
         out(),
         format_args!(
             r#"
-Try, one after another:
+Try these commands in turn:
   curl -i http://{app}/api/recommendations/ada
   curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"status"}}'
   curl -i http://{app}/api/recommendations/ada
   curl -i http://{app}/api/recommendations/grace
-Then mend it, wait until the circuit lets a probe through, and ask again:
+Then repair it, wait until the circuit allows a probe, and repeat the first command:
   curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"none"}}'
   curl http://{admin}/circuits
-Ctrl-C ends it."#
+Ctrl-C stops the app."#
         ),
     );
 }
 
-/// Not `println!`, which panics where nobody reads any more: that is no reason to end a service.
+/// Not `println!`, which panics if nobody reads the output. That must not stop a service.
 fn say(mut to: impl Write, line: fmt::Arguments<'_>) {
     let _ = writeln!(to, "{line}");
 }
 
-/// Ends on Ctrl-C, and on `SIGTERM` where there is such a thing. It listens from when it is made, so that whoever has seen
-/// the welcome can say goodbye.
+/// Completes on Ctrl-C, and on Unix also on `SIGTERM`. It listens as soon as it is created, so that signals work by the time
+/// the addresses are printed.
 #[cfg(unix)]
 fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// An error for the caller: a status, a sentence that says what to do, and members that a program can read.
+/// An error for the caller: a status, a detail for people, and members for programs.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Problem {
@@ -28,7 +28,7 @@ impl Problem {
     }
 }
 
-/// On the wire. `type` is left out: its default, `about:blank`, says that the status says it all.
+/// The JSON document. It has no `type`: the default, `about:blank`, means that the status is the whole meaning.
 #[derive(Serialize)]
 struct Wire<'a> {
     title: Option<&'static str>,
@@ -46,11 +46,11 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             members: &self.members,
         };
-        // Strings and numbers always serialise; if that ever changed, the status would still be right.
+        // Strings and numbers always serialise. The status would be right even if they didn't.
         let body = serde_json::to_vec(&wire).unwrap_or_default();
         let headers = [
             (CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
-            // A 404 or 405 may be cached by default (RFC 9110 §15.1), and none of ours is worth keeping.
+            // Caches may store a 404 or 405 by default (RFC 9110 §15.1).
             (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         ];
         (self.status, headers, body).into_response()
@@ -59,10 +59,10 @@ impl IntoResponse for Problem {
 
 /// The handler for paths that don't exist.
 pub(crate) async fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "nothing is here")
+    Problem::new(StatusCode::NOT_FOUND, "no such path")
 }
 
-/// The handler for methods that a path doesn't have. The router adds `Allow`.
+/// The handler for unsupported methods. The router adds `Allow`.
 pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path doesn't have that method; `Allow` lists those it has")
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path doesn't support the method; see `Allow` for those it does")
 }

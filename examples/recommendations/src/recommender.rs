@@ -1,4 +1,4 @@
-//! The chain of sources: the best first, and one at the end that can't fail.
+//! The chain of sources: the best first, and one that can't fail last.
 
 use std::future::ready;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::dependency::{ClassifyCall, Dependency, http_client};
 use crate::sources::{Catalog, Item, Ml, Remembered, bestsellers};
 use crate::user_id::UserId;
 
-/// The time that all sources have together. A page waits for this answer.
+/// The time limit for all sources together. A page waits for this answer.
 const TOTAL: Duration = Duration::from_millis(800);
 
-/// How old a remembered answer may be. Tastes change slowly.
+/// The greatest age of a remembered answer. Tastes change slowly.
 const OLDEST: Duration = Duration::from_secs(60 * 60);
 
 /// How many users' answers are remembered.
 const REMEMBERED_USERS: u64 = 10_000;
 
-/// Recommends, from the best source that has an answer.
+/// Recommends items from the best source that answers.
 #[derive(Debug, Clone)]
 pub struct Recommender {
     chain: FallbackChain<UserId, Vec<Item>>,
@@ -31,13 +31,13 @@ pub struct Recommender {
 }
 
 impl Recommender {
-    /// A recommender that asks these services.
+    /// Creates a recommender that calls these services.
     ///
     /// # Errors
-    /// [`ConfigError`] where `circuit_wait` is none that a circuit breaker takes.
+    /// [`ConfigError`] if `circuit_wait` is out of a circuit breaker's range.
     pub fn new(ml_url: &BaseUrl, catalog_url: &BaseUrl, circuit_wait: Duration) -> Result<Self, ConfigError> {
         let client = http_client();
-        // Each dependency has a circuit of its own: that one is down says nothing of the other.
+        // Each dependency has its own circuit: one may be down while the other works.
         let ml = Dependency::new(name!("ml_service"), client.clone(), circuit_wait)?;
         let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
         let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
@@ -48,42 +48,42 @@ impl Recommender {
         let catalog = Catalog::new(catalog, catalog_url);
         let popular = catalog.clone();
 
-        // The time is shared: of 800 ms the first of four sources has 200, and what it doesn't use the others have. So
-        // even where the first three hang, the last one answers in time.
+        // The time is shared: the first of four sources has 200 of the 800 ms, and the others get what it doesn't use. So the
+        // last source answers in time even if the first three hang.
         let chain = FallbackChain::builder("recommendations")
             .total(TOTAL)
             .classify(ClassifyCall::default())
-            // What this user likes. A good answer is remembered for when there is none.
+            // What this user likes. Good answers are remembered for the next source.
             .provider(Provider::from_fn(name!("ml_service"), move |user| ml.clone().recommend(user)))
-            // What this user was recommended last: theirs, though old. It tells its age, so it counts as `stale`.
+            // This user's last good answer. It has an age, so it is `stale`.
             .provider(Provider::from_fn(name!("cached"), remembered.provider()))
-            // What everybody likes: less than was asked for, so it counts as `degraded`, as do all from here on.
+            // Popular items aren't personal, so this and the next source are `degraded`.
             .provider(Provider::value(name!("popular_items"), move || popular.clone().recommend()))
-            // No I/O, so it always answers. Every chain wants such an end.
+            // Always answers, without I/O. Every chain should end with such a source.
             .provider(Provider::value(name!("static_bestsellers"), || ready(bestsellers())))
             .build()?;
 
         Ok(Self { chain, catalog, circuits })
     }
 
-    /// What to recommend, and where that is from.
+    /// Returns recommendations and their source.
     ///
     /// # Errors
-    /// [`AllProvidersFailed`], which the last source keeps from happening.
+    /// [`AllProvidersFailed`], which can't happen since the last source never fails.
     pub async fn recommend(&self, user: UserId) -> Result<FallbackResult<Vec<Item>>, AllProvidersFailed> {
         self.chain.execute(user).await
     }
 
-    /// Asks the catalog now and then while its circuit is open, so that it closes though nobody needs it: spawn it.
+    /// Returns a future that probes the catalog while its circuit is open. Spawn it.
     ///
-    /// Only calls close a circuit, and a fallback has none while what stands before it is well. So it would stay open,
-    /// and the health report degraded, until the fallback is needed: the worst moment to find out. The ML service needs no
-    /// prober: each request that comes asks it first, and whoever asks is answered meanwhile.
+    /// Only calls close a circuit, and the catalog gets none while the ML service works. Its circuit would stay open, and the
+    /// health report degraded, until the catalog is needed again. The ML service needs no prober, since each request calls it
+    /// first.
     pub fn prober(&self) -> Prober<impl Future<Output = ()> + use<>> {
         self.catalog.prober()
     }
 
-    /// The circuits around the services that it asks.
+    /// The circuits of the services.
     #[must_use]
     pub const fn circuits(&self) -> &Circuits {
         &self.circuits

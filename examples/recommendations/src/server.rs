@@ -1,4 +1,4 @@
-//! Everything started together: the upstreams, the app, and its admin listener.
+//! Starts the upstreams, the app and the admin listener.
 
 use std::error::Error;
 use std::fmt;
@@ -20,10 +20,10 @@ use crate::config::{BaseUrl, Config, ConfigError};
 use crate::recommender::Recommender;
 use crate::upstream::{Simulated, Upstream};
 
-/// How long requests that are being served may take to end when the app is told to.
+/// How long a shutdown waits for running requests.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The running app. Dropping it ends it at once; [`shut_down`](Self::shut_down) lets requests end first.
+/// The running app. Dropping it stops it at once; [`shut_down`](Self::shut_down) waits for running requests.
 #[derive(Debug)]
 pub struct Running {
     app: SocketAddr,
@@ -34,21 +34,21 @@ pub struct Running {
     tasks: JoinSet<()>,
 }
 
-/// Why the app didn't start.
+/// An error that kept the app from starting.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration isn't safe to run.
+    /// The configuration is unsafe.
     Config(ConfigError),
-    /// A layer was configured wrong.
+    /// A layer's configuration is invalid.
     Layer(backstop::ConfigError),
-    /// An address can't be listened on.
+    /// The app can't listen on an address.
     Listen {
-        /// The option that gave it.
+        /// The option that set the address.
         option: &'static str,
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
     /// A simulated upstream didn't start.
@@ -61,7 +61,7 @@ impl fmt::Display for StartError {
             Self::Config(error) => error.fmt(f),
             Self::Layer(error) => error.fmt(f),
             Self::Listen { option, address, error } => {
-                write!(f, "can't listen on {address}: {error}; {option} chooses another address")
+                write!(f, "can't listen on {address}: {error}; use {option} to choose another address")
             }
             Self::Upstream(error) => write!(f, "can't start a simulated upstream: {error}"),
         }
@@ -78,10 +78,10 @@ impl Error for StartError {
     }
 }
 
-/// Starts everything, and returns when both listeners take connections.
+/// Starts everything, and returns once both listeners accept connections.
 ///
 /// # Errors
-/// [`StartError`] says what is wrong with the configuration or the machine.
+/// [`StartError`] if the configuration is invalid, or an address or port isn't available.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     config.check().map_err(StartError::Config)?;
     let listener = listen("--listen", config.listen).await?;
@@ -110,7 +110,7 @@ async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener
     TcpListener::bind(address).await.map_err(|error| StartError::Listen { option, address, error })
 }
 
-/// Where an upstream is: as configured, or simulated.
+/// The configured upstream, or a simulated one.
 fn place(upstream: Upstream, configured: Option<BaseUrl>) -> Result<(BaseUrl, Place), StartError> {
     if let Some(url) = configured {
         return Ok((url.clone(), Place::Real(url)));
@@ -122,30 +122,30 @@ fn place(upstream: Upstream, configured: Option<BaseUrl>) -> Result<(BaseUrl, Pl
 }
 
 async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<()>) {
-    // It goes on through errors of single connections, and returns none.
+    // Errors of single connections don't end it, and it returns none.
     let _ = axum::serve(listener, router).with_graceful_shutdown(told(stopped)).await;
 }
 
-/// Returns when it is time to stop.
+/// Completes when the app shall stop.
 async fn told(mut stopped: watch::Receiver<()>) {
-    // The sender gone is the same as being told.
+    // A dropped sender also means stop.
     let _ = stopped.changed().await;
 }
 
 impl Running {
-    /// Where the app listens.
+    /// The app's address.
     #[must_use]
     pub const fn app(&self) -> SocketAddr {
         self.app
     }
 
-    /// Where the admin listener listens.
+    /// The admin listener's address.
     #[must_use]
     pub const fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// The upstreams' switches.
+    /// The upstreams, whose faults can be set.
     #[must_use]
     pub const fn chaos(&self) -> &Chaos {
         &self.chaos
@@ -157,7 +157,7 @@ impl Running {
         &self.circuits
     }
 
-    /// Takes no more connections, lets the requests that are being served end, but not for longer than 5 s.
+    /// Accepts no more connections, and waits up to 5 s for running requests.
     pub async fn shut_down(mut self) {
         let _ = self.stop.send(());
         let all_ended = async { while self.tasks.join_next().await.is_some() {} };

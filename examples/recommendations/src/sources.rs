@@ -1,4 +1,4 @@
-//! Where recommendations come from.
+//! The sources of recommendations.
 
 use backstop::{LastKnownValues, Prober};
 use http::Uri;
@@ -9,21 +9,21 @@ use crate::config::BaseUrl;
 use crate::dependency::Dependency;
 use crate::user_id::UserId;
 
-/// How many items an answer has.
+/// The largest number of items in an answer.
 const ITEMS: usize = 10;
 
 /// Something to recommend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// Its id in the catalog.
+    /// The id in the catalog.
     pub id: String,
-    /// What it is called.
+    /// The name.
     pub name: String,
-    /// How much it is recommended, 0 to 1.
+    /// How strongly it is recommended, from 0 to 1.
     pub score: f64,
 }
 
-/// Each user's last good answer. Keyed by the user, so that nobody is ever shown another's.
+/// Each user's last good answer. The user is the key, so that nobody gets another user's answer.
 pub(crate) type Remembered = LastKnownValues<UserId, Vec<Item>>;
 
 /// The service that knows what a user likes.
@@ -61,7 +61,7 @@ impl Catalog {
         fetch(&self.service, self.popular).await
     }
 
-    /// Makes probe calls itself while the catalog's circuit is open: see [`Recommender::prober`](crate::Recommender::prober).
+    /// Probes the catalog while its circuit is open: see [`Recommender::prober`](crate::Recommender::prober).
     pub(crate) fn prober(&self) -> Prober<impl Future<Output = ()> + use<>> {
         let catalog = self.clone();
         self.service.circuit().prober(move || {
@@ -79,11 +79,11 @@ struct Items {
 pub(crate) async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {
     let Items { mut items } = service.get(uri).await?;
     items.truncate(ITEMS);
-    // Nothing is no recommendation: the next source has some.
+    // Without items, the next source is better.
     if items.is_empty() { Err("no items".into()) } else { Ok(items) }
 }
 
-/// What always sells, from no further away than this file.
+/// Bestsellers, without I/O.
 pub(crate) fn bestsellers() -> Vec<Item> {
     let item = |(id, name, score): (&str, &str, f64)| Item { id: id.to_owned(), name: name.to_owned(), score };
     [("p001", "Espresso machine", 0.5), ("p007", "Mechanical keyboard", 0.5), ("p020", "E-book reader", 0.5)]

@@ -1,7 +1,6 @@
-//! The simulated upstreams: real HTTP/1.1 servers on loopback, in this process, that can be told to fail.
+//! The simulated upstreams: real HTTP/1.1 servers on loopback, in this process, whose faults can be set.
 //!
-//! They stand in for the network and for other teams' services, so they are as far from the app as those are: the app
-//! knows their URLs and nothing else. None of this is for copying into a service.
+//! They stand for other teams' services, so the app knows only their URLs. Don't copy this into a service.
 
 mod connection;
 mod data;
@@ -26,7 +25,7 @@ pub struct Simulated {
     commands: mpsc::Sender<Command>,
 }
 
-/// What a server is asked to do, and where it says that it has.
+/// A new fault for a server, and the channel for the result.
 #[derive(Debug)]
 struct Command {
     fault: Fault,
@@ -38,7 +37,7 @@ impl Simulated {
     ///
     /// # Errors
     ///
-    /// When there is no such port.
+    /// If no port is free.
     pub fn start(upstream: Upstream) -> io::Result<Self> {
         server::start(upstream)
     }
@@ -49,7 +48,7 @@ impl Simulated {
         self.upstream
     }
 
-    /// Where it listens: always there, whatever its fault.
+    /// Its address, which stays the same with every fault.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -61,11 +60,11 @@ impl Simulated {
         self.fault.borrow().clone()
     }
 
-    /// Changes its fault. When this returns, every new request and connection meets the new one.
+    /// Sets its fault, which applies to all requests and connections that begin after this returns.
     ///
     /// # Errors
     ///
-    /// When a server that had stopped listening can't listen again.
+    /// If a server that refused connections can't listen again.
     pub async fn set_fault(&self, fault: Fault) -> io::Result<()> {
         let (done, applied) = oneshot::channel();
         let stopped = || io::Error::other("the simulated upstream has stopped");

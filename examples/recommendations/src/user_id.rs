@@ -1,4 +1,4 @@
-//! Whose recommendations.
+//! User ids.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use crate::problem::Problem;
 
 const RULE: &str = "a user_id is 1 to 64 characters of A-Z a-z 0-9 _ -";
 
-/// A user's id: 1 to 64 of `[A-Za-z0-9_-]`.
+/// A user's id: 1 to 64 characters of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserId(String);
 
 impl UserId {
-    /// The id of this text, if it is one.
+    /// Parses an id; `None` if the text isn't one.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -24,7 +24,7 @@ impl UserId {
         is_id.then(|| Self(text.to_owned()))
     }
 
-    /// Its text.
+    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -37,19 +37,19 @@ impl fmt::Display for UserId {
     }
 }
 
-/// Takes the id from the path. The caller's mistake ends here, before anything is called or counted.
+/// Takes the id from the path. An invalid id is refused before anything is called or counted.
 impl<S: Send + Sync> FromRequestParts<S> for UserId {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // A path that isn't UTF-8 names no user either.
+        // A path that isn't UTF-8 contains no valid id.
         let given: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
         let given = given.map(|Path(given)| given).unwrap_or_default();
         Self::new(&given).ok_or_else(no_user_id)
     }
 }
 
-/// What is said to a path without a valid id.
+/// The answer to a path without a valid id.
 pub(crate) fn no_user_id() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, RULE).with("field", "user_id").with("allowed", RULE)
 }

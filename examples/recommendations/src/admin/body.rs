@@ -1,4 +1,4 @@
-//! Bodies that say what is wrong with them.
+//! JSON bodies, and errors that say what is wrong with them.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::upstream::WrongField;
 
-/// A body that is JSON. That its content type says so is the guard's business.
+/// A JSON body. The guard checks the content type.
 pub(super) struct Json(pub(super) Value);
 
 impl<S: Send + Sync> FromRequest<S> for Json {
@@ -20,7 +20,7 @@ impl<S: Send + Sync> FromRequest<S> for Json {
             .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         serde_json::from_slice(&bytes)
             .map(Self)
-            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body isn't JSON: {error}")))
+            .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body isn't valid JSON: {error}")))
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn set(
     upstream.set_fault(fault).await.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("`{name}` can't listen again: {error}"))
     })?;
-    tracing::info!(upstream = name, fault = kind, rate, "the fault of an upstream was set");
+    tracing::info!(upstream = name, fault = kind, rate, "set an upstream's fault");
     Ok(JsonResponse(Entry::from(upstream)))
 }
 
@@ -59,11 +59,11 @@ fn find<'a>(chaos: &'a Chaos, name: &str) -> Result<&'a Simulated, Problem> {
         Some(Place::Simulated(simulated)) => Ok(simulated),
         Some(Place::Real(url)) => Err(Problem::new(
             StatusCode::NOT_FOUND,
-            format!("`{name}` isn't simulated: it was configured to be {url}, and that can't be broken from here"),
+            format!("`{name}` isn't simulated: it is configured as {url}, which can't be broken from here"),
         )),
         None => {
             let known = Upstream::ALL.map(Upstream::name).join(", ");
-            Err(Problem::new(StatusCode::NOT_FOUND, format!("no upstream has that name; there are: {known}")))
+            Err(Problem::new(StatusCode::NOT_FOUND, format!("unknown upstream; known upstreams: {known}")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `/circuits`: where each circuit stands, and the operator's hand on it.
+//! `/circuits`: shows and controls the circuits.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) struct Entry {
     name: String,
     state: &'static str,
     counts: Counts,
-    /// How long until a probe may go through; `null` unless the circuit is open.
+    /// The time until a probe is allowed; `null` unless the circuit is open.
     remaining_wait_ms: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ struct Counts {
 impl From<&CircuitBreakerHandle> for Entry {
     fn from(circuit: &CircuitBreakerHandle) -> Self {
         let counts = circuit.counts();
-        // Rounded up: at 0 a probe may go through.
+        // Rounded up: at 0 a probe is allowed.
         let millis = |wait: Duration| u64::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
         Self {
             name: circuit.name().to_string(),
@@ -67,7 +67,7 @@ pub(super) async fn act(
 ) -> Result<JsonResponse<Entry>, Problem> {
     let circuit = name.ok().and_then(|Path(name)| circuits.named(&name)).ok_or_else(|| {
         let known = circuits.iter().map(|circuit| circuit.name().as_str()).collect::<Vec<_>>().join(", ");
-        Problem::new(StatusCode::NOT_FOUND, format!("no circuit has that name; there are: {known}"))
+        Problem::new(StatusCode::NOT_FOUND, format!("unknown circuit; known circuits: {known}"))
     })?;
     action(&body)?(circuit);
     Ok(JsonResponse(Entry::from(circuit)))
@@ -78,7 +78,7 @@ fn action(body: &Value) -> Result<fn(&CircuitBreakerHandle), WrongField> {
         return Err(WrongField::new("body", Some(body), "an object such as {\"do\":\"reset\"}"));
     };
     if let Some(unknown) = fields.keys().find(|name| *name != "do") {
-        return Err(WrongField::new(unknown, fields.get(unknown), "only the field do"));
+        return Err(WrongField::new(unknown, fields.get(unknown), "only the field `do`"));
     }
     let given = fields.get("do");
     match given.and_then(Value::as_str) {

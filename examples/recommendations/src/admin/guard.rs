@@ -19,15 +19,15 @@ use self::host::Host;
 use crate::config::AdminToken;
 use crate::problem::Problem;
 
-/// Keeps strangers, and pages in the operator's browser, from the admin listener.
+/// Keeps strangers, and pages in the operator's browser, away from the admin listener.
 ///
-/// | a page could | but |
+/// | attack by a page | defence |
 /// |---|---|
-/// | make its own name point to this address (DNS rebinding), and so be of the same origin | `Host` must be loopback's or the listener's own address |
-/// | send what needs no preflight: forms, plain text | writes must be `application/json`, which needs one |
-/// | ask by a preflight | only the app's own origin is told yes, and a request with another `Origin` is refused |
+/// | points its own name to this address (DNS rebinding), to become the same origin | `Host` must be a loopback name or the listener's own address |
+/// | sends a request that needs no preflight: a form, plain text | writes must be `application/json`, which needs one |
+/// | sends a preflight | only the app's own origin is allowed; requests with another `Origin` are refused |
 ///
-/// Where a token is configured, every request but a preflight must show it; a preflight can't.
+/// If a token is configured, every request must carry it, except a preflight, which can't.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard(Arc<Rules>);
 
@@ -39,7 +39,7 @@ struct Rules {
 }
 
 impl Guard {
-    /// For an app and an admin listener that are bound to these addresses.
+    /// Creates a guard for an app and an admin listener at these addresses.
     pub(crate) fn new(app: SocketAddr, admin: SocketAddr, token: Option<AdminToken>) -> Self {
         Self(Arc::new(Rules { app, admin, token }))
     }
@@ -70,9 +70,9 @@ pub(super) async fn check(State(Guard(rules)): State<Guard>, request: Request, n
 }
 
 impl Rules {
-    /// Whom the request is for, if that is us.
+    /// The authority that the request is addressed to, if it is ours.
     fn authority(&self, request: &Request) -> Result<Authority, Problem> {
-        // An absolute-form target counts before `Host` (RFC 9112 §3.2.2).
+        // An absolute-form target takes precedence over `Host` (RFC 9112 §3.2.2).
         let authority = match request.uri().authority() {
             Some(authority) => Some(authority.clone()),
             None => only(request.headers(), &HOST).and_then(|host| host.parse().ok()),
@@ -85,11 +85,11 @@ impl Rules {
         }
         Err(Problem::new(
             StatusCode::FORBIDDEN,
-            "`Host` must be a loopback name or the admin listener's own address: another name could belong to a page that made it point here",
+            "`Host` must be a loopback name or the admin listener's own address: any other name could belong to a web page that points it here",
         ))
     }
 
-    /// The origin to give access to: the app's page or our own. `None` when no page is involved.
+    /// The origin to allow: the app's or our own. `None` if the request isn't from a page.
     fn origin(&self, headers: &HeaderMap, us: &Authority) -> Result<Option<HeaderValue>, Problem> {
         if !headers.contains_key(ORIGIN) {
             return Ok(None);
@@ -97,7 +97,10 @@ impl Rules {
         let own = only(headers, &ORIGIN).filter(|origin| self.is_own(origin, us));
         match own.and_then(|origin| HeaderValue::from_str(origin).ok()) {
             Some(origin) => Ok(Some(origin)),
-            None => Err(Problem::new(StatusCode::FORBIDDEN, "pages of another origin than the app's may not use this")),
+            None => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "only pages of the app's own origin may use the admin listener",
+            )),
         }
     }
 
@@ -109,8 +112,8 @@ impl Rules {
             return true;
         }
         let (Some(theirs_host), our_host) = (Host::of(&theirs), Host::of(us)) else { return false };
-        // An app on every address is reached by the name that the admin listener is reached by. Not by any IP: there,
-        // somebody else's page may be.
+        // An app that listens on all addresses has the host that reached the admin listener. Not any IP address: another
+        // one could serve somebody else's page.
         let is_app = theirs_host.is_at(self.app.ip()) || Some(&theirs_host) == our_host.as_ref();
         is_app && theirs.port_u16().unwrap_or(80) == self.app.port()
     }
@@ -124,7 +127,7 @@ impl Rules {
         if shown.is_some_and(|shown| token.matches(shown.as_bytes())) {
             return None;
         }
-        let problem = Problem::new(StatusCode::UNAUTHORIZED, "show the admin token as `Authorization: Bearer <TOKEN>`");
+        let problem = Problem::new(StatusCode::UNAUTHORIZED, "send the admin token as `Authorization: Bearer <TOKEN>`");
         Some(([(WWW_AUTHENTICATE, "Bearer")], problem).into_response())
     }
 }
@@ -149,11 +152,11 @@ fn refuse_other_than_json(request: &Request) -> Option<Response> {
     if essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json")) {
         return None;
     }
-    let detail = "the body must come with `Content-Type: application/json`";
+    let detail = "send the body as `Content-Type: application/json`";
     Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail).into_response())
 }
 
-/// A header that is there once, as text. Where there are two, who knows which one somebody else went by.
+/// The only value of a header, as text. With several values, another party may have used a different one.
 fn only<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?.to_str().ok()?;

@@ -1,4 +1,4 @@
-//! The command line. Each option can come from the environment instead.
+//! The command line. Each option can also be set in the environment.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -12,10 +12,10 @@ use clap::{CommandFactory as _, Parser};
 use super::Config;
 use super::values::{self, BaseUrl, ValueError};
 
-/// A recommendation service that keeps answering while its dependencies fail, and says so.
+/// A recommendation service that still answers when its dependencies fail, and says so in its headers.
 ///
-/// It brings its two dependencies along: `ml` and `catalog` are simulated by HTTP servers on free loopback ports, and
-/// the admin listener breaks and mends them.
+/// It simulates its two dependencies, `ml` and `catalog`, by HTTP servers on free loopback ports. The admin listener breaks and
+/// repairs them.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub struct Args {
@@ -23,40 +23,40 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_LISTEN", value_name = "IP:PORT", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
 
-    /// Address of the admin listener: faults, circuits
+    /// Address of the admin listener, for faults and circuits
     #[arg(long, env = "RECOMMENDATIONS_ADMIN", value_name = "IP:PORT", default_value = "127.0.0.1:3001")]
     admin: SocketAddr,
 
-    /// A real ML service, called at URL/v1/recommendations/{user} [default: a simulated one]
+    /// A real ML service, called at URL/v1/recommendations/{user} [default: simulated]
     #[arg(long, env = "RECOMMENDATIONS_ML_URL", value_name = "URL")]
     ml_url: Option<BaseUrl>,
 
-    /// A real catalog, called at URL/v1/popular [default: a simulated one]
+    /// A real catalog, called at URL/v1/popular [default: simulated]
     #[arg(long, env = "RECOMMENDATIONS_CATALOG_URL", value_name = "URL")]
     catalog_url: Option<BaseUrl>,
 
-    /// How long a circuit that opened refuses calls before it lets a probe through: 500ms, 5s, 1m
+    /// How long an open circuit refuses calls before it allows a probe: 500ms, 5s, 1m
     #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait)]
     circuit_wait: Duration,
 
-    /// Believe `x-envoy-expected-rq-timeout-ms` for how long a caller waits. Only behind a proxy that sets it, or removes what
-    /// its callers send
+    /// Take the caller's deadline from `x-envoy-expected-rq-timeout-ms`. Only behind a proxy that sets this header, or removes
+    /// it from requests
     #[arg(long, env = "RECOMMENDATIONS_TRUST_EXPECTED_TIMEOUT")]
     trust_expected_timeout: bool,
 
-    /// What requests to the admin listener must carry as `Authorization: Bearer <TOKEN>`; needed when its address isn't
-    /// loopback. Better given in the environment than on the command line, where other users of the machine see it
+    /// Token that admin requests must carry as `Authorization: Bearer <TOKEN>`. Required if the admin address isn't loopback.
+    /// Set it in the environment: other users of the machine can see the command line
     #[arg(long, env = "RECOMMENDATIONS_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    // Parsed below: clap would repeat a wrong one in its message, and so in somebody's logs.
+    // Parsed below, since clap's message would show an invalid token, which may end up in a log.
     admin_token: Option<String>,
 }
 
 impl Args {
-    /// The configuration that a command line (its first word is the program) and the environment ask for.
+    /// Reads the configuration from a command line, whose first word is the program, and from the environment.
     ///
     /// # Errors
     ///
-    /// What to tell the operator, and the exit code: 2 for a mistake, 0 for `--help` and `--version`.
+    /// The message for the operator, and the exit code: 2 for an invalid option, 0 for `--help` and `--version`.
     pub fn parse_config<I, T>(command_line: I) -> Result<Config, clap::Error>
     where
         I: IntoIterator<Item = T>,
@@ -65,7 +65,7 @@ impl Args {
         let args = Self::try_parse_from(command_line)?;
         let wrong = |kind, error: &dyn Display| Self::command().error(kind, error);
         let admin_token = args.admin_token.map(|token| token.parse()).transpose().map_err(|error: ValueError| {
-            let message = format!("the value for '--admin-token <TOKEN>' can't be one: {error}");
+            let message = format!("invalid value for '--admin-token <TOKEN>': {error}");
             wrong(ErrorKind::ValueValidation, &message)
         })?;
         let config = Config {

@@ -1,4 +1,4 @@
-//! Values that are checked where they come in, so that nothing has to be checked where they are used.
+//! Values that are checked when they are parsed, so that their users needn't check them.
 
 use std::fmt;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::Uri;
 use url::Url;
 
-/// Why a value was refused, for the person who typed it.
+/// The reason why a value is invalid, for the person who typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueError(String);
 
@@ -20,16 +20,16 @@ impl fmt::Display for ValueError {
 
 impl std::error::Error for ValueError {}
 
-/// The `http://` address of an upstream, under which its paths hang.
+/// The `http://` base URL of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
 impl BaseUrl {
-    /// The address of something below this one. Segments are escaped, so that data can't become structure.
+    /// The URI of a path below this one. Segments are escaped, so that a segment can't add others.
     #[must_use]
     pub fn at(&self, segments: &[&str]) -> Uri {
         let mut url = self.0.clone();
-        // Both never fail: an `http` URL can be a base, and a URL that `Url` has written is a URI.
+        // Neither fails: an `http` URL can be a base, and a URL written by `Url` is a valid URI.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
         }
@@ -41,16 +41,16 @@ impl FromStr for BaseUrl {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |why: &str| Err(ValueError(format!("{why}; give a URL such as http://127.0.0.1:8080")));
+        let refuse = |why: &str| Err(ValueError(format!("{why}; use a URL such as http://127.0.0.1:8080")));
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(error) => return refuse(&format!("not a URL: {error}")),
         };
         if url.scheme() != "http" {
-            return refuse("only http:// is spoken here");
+            return refuse("only http:// is supported");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return refuse("it must not carry credentials");
+            return refuse("it must not contain credentials");
         }
         if url.query().is_some() || url.fragment().is_some() {
             return refuse("it must end with its path");
@@ -64,23 +64,23 @@ impl FromStr for BaseUrl {
 
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `http://127.0.0.1:8080`, as it is typed, rather than with the slash that `Url` adds.
+        // `http://127.0.0.1:8080` as typed, without the slash that `Url` adds.
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }
 }
 
-/// What an admin request must show.
+/// The token that an admin request must carry.
 #[derive(Clone)]
 pub struct AdminToken(String);
 
 impl AdminToken {
-    /// Whether `shown` is the token. How long that takes tells nothing of how much of it was right.
+    /// Whether `shown` is the token. The time this takes doesn't depend on how much of it is right.
     #[must_use]
     pub fn matches(&self, shown: &[u8]) -> bool {
         let token = self.0.as_bytes();
         let mut difference = u8::from(token.len() != shown.len());
         for (position, byte) in shown.iter().enumerate() {
-            // A token has at least one character, so there is always one to compare with.
+            // A token isn't empty, so there is always a byte to compare with.
             difference |= black_box(byte ^ token[position % token.len()]);
         }
         black_box(difference) == 0
@@ -91,7 +91,7 @@ impl FromStr for AdminToken {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // RFC 6750 §2.1: what may stand after `Bearer`.
+        // RFC 6750 §2.1: the syntax of a bearer token.
         let token = text.trim_end_matches('=');
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)) {
             return Err(ValueError("a token is one or more of A-Z a-z 0-9 - . _ ~ + / and may end in =".to_owned()));
@@ -106,7 +106,7 @@ impl fmt::Debug for AdminToken {
     }
 }
 
-/// A time with its unit, from 1 ms to an hour.
+/// Parses a time with its unit, from 1 ms to an hour.
 pub(super) fn wait(text: &str) -> Result<Duration, ValueError> {
     const UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1_000), ("m", 60_000)];
 

@@ -1,4 +1,4 @@
-//! What stands around a call, where many are made at once.
+//! The layers around a call, under many calls at once.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -19,7 +19,7 @@ impl Dependency {
 
 #[tokio::test]
 async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_after_a_short_wait() {
-    // It takes connections, and never answers.
+    // Accepts connections, and never answers.
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri: Uri = format!("http://{}/", hung.local_addr().unwrap()).parse().unwrap();
     let dependency = Dependency::new(name!("hung"), http_client(), Duration::from_secs(5)).unwrap();
@@ -38,9 +38,9 @@ async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_aft
     })
     .await;
     assert_eq!(refused_at_once, 7);
-    assert_eq!(dependency.circuit().counts().failures, 0, "that is not the dependency's failure");
+    assert_eq!(dependency.circuit().counts().failures, 0, "a full bulkhead isn't the dependency's failure");
 
-    // Those that wait are refused sooner than one of those that run is ended.
+    // The waiting calls are refused before a running one ends.
     let waiting = calls.split_off(CALLS as usize);
     for call in waiting {
         assert!(is_full(&call.await.unwrap_err()));

@@ -1,4 +1,4 @@
-//! One connection: each request on it meets the fault of its moment.
+//! One connection. Each request meets the fault that is set when it arrives.
 
 use std::error::Error;
 use std::fmt;
@@ -25,11 +25,11 @@ use super::fault::{Fault, FaultKind};
 pub(super) async fn serve(stream: TcpStream, upstream: Upstream, fault: watch::Receiver<Fault>) {
     let service = service_fn(move |request| Box::pin(answer(request, upstream, fault.clone())));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // Without hyper's shutdown, which would end a reset in good order.
+    // Without hyper's shutdown, which would close a connection properly that must be reset.
     let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     let stream = connection.into_parts().io.into_inner();
     if ended.is_err_and(|error| broken_off(&error) == Some(BrokenOff::Reset)) {
-        // With nothing to linger for, closing sends RST. Where that can't be had, a plain close must do.
+        // With a linger time of zero, closing sends RST. If that isn't available, the connection is closed.
         let _ = stream.set_zero_linger();
     }
 }
@@ -46,7 +46,7 @@ async fn answer(
     let met = fault.borrow_and_update().clone();
     let kind = if met.strikes() { met.kind } else { FaultKind::None };
     match kind {
-        // Whoever got a connection while the server refuses only part of the time is served.
+        // If the server refuses only part of the time, accepted connections are served.
         FaultKind::None | FaultKind::Refuse => Ok(well(&request, upstream)),
         FaultKind::Status => Ok(json_response(met.status, &json!({ "error": "simulated" }))),
         FaultKind::Latency => {
@@ -65,9 +65,9 @@ async fn answer(
     }
 }
 
-/// Waits until the fault is another one, so that a fault that is cleared lets go of what it holds.
+/// Waits until the fault changes, so that a cleared fault releases its requests.
 async fn cleared(fault: &mut watch::Receiver<Fault>, kind: FaultKind) {
-    // An error says that the server is gone, and this task with it.
+    // An error means that the server has stopped, and so will this task.
     let _ = fault.wait_for(|now| now.kind != kind).await;
 }
 
@@ -88,7 +88,7 @@ fn json_response(status: StatusCode, value: &serde_json::Value) -> Response<Answ
     response
 }
 
-/// Why a connection ends in the middle.
+/// Why a connection breaks off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BrokenOff {
     Hung,
@@ -104,7 +104,7 @@ impl fmt::Display for BrokenOff {
 
 impl Error for BrokenOff {}
 
-/// A body that keeps, or breaks, the promise of its length.
+/// A body that may end before its declared length.
 struct Answer {
     data: Bytes,
     promised: u64,
@@ -114,7 +114,7 @@ struct Answer {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Proper,
-    /// hyper sends what it has once a body has nothing more to give; an error at once would throw that away.
+    /// hyper sends its buffer while the body is pending. An immediate error would discard it.
     BreakOffAfterFlush,
     BreakOff,
 }
@@ -124,7 +124,7 @@ impl Answer {
         Self { promised: data.len() as u64, data, end: End::Proper }
     }
 
-    /// The first half, under the length of the whole.
+    /// The first half of the data, with the length of all of it.
     fn broken_off(mut self) -> Self {
         self.data.truncate(self.data.len() / 2);
         self.end = End::BreakOffAfterFlush;

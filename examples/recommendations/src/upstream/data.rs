@@ -1,15 +1,15 @@
-//! What the upstreams know: a small shop, and a taste for each user that is always the same.
+//! The upstreams' data: a small shop, and fixed preferences for each user.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// The upstreams that the app calls.
+/// An upstream that the app calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Upstream {
-    /// `GET /v1/recommendations/{user}`: what this user may like.
+    /// `GET /v1/recommendations/{user}`: items for this user.
     Ml,
-    /// `GET /v1/popular`: what everyone likes.
+    /// `GET /v1/popular`: popular items.
     Catalog,
 }
 
@@ -32,7 +32,7 @@ impl Upstream {
         Self::ALL.into_iter().find(|upstream| upstream.name() == name)
     }
 
-    /// What this upstream answers at `path`, where it has something.
+    /// The answer at `path`; `None` if the path doesn't exist.
     pub(crate) fn answer(self, path: &str) -> Option<Value> {
         match self {
             Self::Ml => {
@@ -84,7 +84,7 @@ fn popular() -> Vec<Value> {
 }
 
 fn personalised(user: &str) -> Vec<Value> {
-    // FNV-1a: the same for the same user in every run.
+    // FNV-1a gives a user the same seed in every run.
     let seed = user
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));

@@ -1,4 +1,4 @@
-//! What can be wrong with an upstream.
+//! The faults of an upstream.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use serde_json::{Map, Value};
 
 const LONGEST_LATENCY: u64 = 60_000;
 
-/// The kinds of failure that a dependency shows.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// All is well.
+    /// No fault.
     None,
     /// Answers with an error status.
     Status,
     /// Answers late.
     Latency,
-    /// Takes the request and never answers.
+    /// Accepts the request and never answers.
     Hang,
-    /// Takes the request and resets the connection.
+    /// Accepts the request and resets the connection.
     Reset,
-    /// Doesn't listen; connections that were open are closed.
+    /// Doesn't listen, and closes open connections.
     Refuse,
     /// Breaks off in the middle of the body.
     Truncate,
@@ -55,37 +55,37 @@ impl FaultKind {
 /// A fault, as `PUT /chaos/{upstream}` sets it and `GET /chaos` shows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fault {
-    /// What is wrong.
+    /// The kind.
     #[serde(rename = "fault")]
     pub kind: FaultKind,
-    /// The share of the requests that meet it, or for [`FaultKind::Refuse`], the share of the time.
+    /// The share of requests that meet the fault. For [`FaultKind::Refuse`], the share of the time.
     pub rate: f64,
-    /// The answer's status, for [`FaultKind::Status`].
+    /// The status of the answer, for [`FaultKind::Status`].
     #[serde(serialize_with = "as_number")]
     pub status: StatusCode,
-    /// How late the answer is, for [`FaultKind::Latency`].
+    /// The delay of the answer, for [`FaultKind::Latency`].
     #[serde(rename = "latency_ms", serialize_with = "as_millis")]
     pub latency: Duration,
 }
 
 impl Fault {
-    /// A fault that every request meets, with status 503 and a latency of 300 ms where those apply.
+    /// A fault that every request meets, with status 503 and a latency of 300 ms where they apply.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
         Self { kind, rate: 1.0, status: StatusCode::SERVICE_UNAVAILABLE, latency: Duration::from_millis(300) }
     }
 
-    /// Whether the next request, or for `refuse` the next moment, meets the fault.
+    /// Decides by the rate whether a request, or for `refuse` a moment, meets the fault.
     pub(super) fn strikes(&self) -> bool {
-        // `f64()` is below 1, so that a rate of 1 always strikes and one of 0 never does.
+        // `f64()` is below 1: a rate of 1 always strikes, and 0 never does.
         self.kind != FaultKind::None && fastrand::f64() < self.rate
     }
 
-    /// Reads what `PUT /chaos/{upstream}` was sent.
+    /// Parses the body of `PUT /chaos/{upstream}`.
     ///
     /// # Errors
     ///
-    /// The first field that is wrong.
+    /// The first invalid field.
     pub fn from_json(body: &Value) -> Result<Self, WrongField> {
         let Some(fields) = body.as_object() else {
             return Err(WrongField::new("body", Some(body), "an object such as {\"fault\":\"status\"}"));
@@ -150,14 +150,14 @@ fn latency(fields: &Map<String, Value>, default: Duration) -> Result<Duration, W
         .ok_or_else(|| WrongField::new("latency_ms", Some(given), "a whole number of milliseconds from 0 to 60000"))
 }
 
-/// A field that isn't what it must be.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrongField {
     /// Its name.
     pub field: String,
-    /// What it was; `None` where it is missing.
+    /// Its value; `None` if it is missing.
     pub value: Option<Value>,
-    /// What it may be.
+    /// The allowed values.
     pub allowed: &'static str,
 }
 

@@ -1,28 +1,28 @@
-//! A port that stays ours while nobody listens on it.
+//! A port that stays reserved while nobody listens on it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// A loopback port that can be listened on, and not, any number of times.
+/// A reserved loopback port, on which a listener can be opened and closed repeatedly.
 ///
-/// Closing a listener gives its port back to the system, and the next socket that asks for any port may get it; a
-/// client that connects to a free port can even be given that very port as its own and connect to itself. So a second
-/// socket is bound to the port all along and never listens: connections are refused, and nobody else gets it.
+/// Closing a listener frees its port, and the system may give it to another socket. A client that connects to a free port may
+/// even get that port as its own and connect to itself. So a second socket stays bound to the port and never listens:
+/// connections are refused, and no other socket gets the port.
 #[derive(Debug)]
 pub(super) struct Port {
     address: SocketAddr,
-    // Where the system doesn't let two sockets share an address (not Linux), there is none.
+    // `None` on systems (not Linux) where two sockets can't share an address.
     _held: Option<TcpSocket>,
 }
 
 impl Port {
-    /// A free port, and its first listener.
+    /// Reserves a free port, and opens its first listener.
     pub(super) fn take() -> io::Result<(Self, TcpListener)> {
         let held = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = held.local_addr()?;
-        // The order matters: to share an address with a socket that already listens isn't allowed.
+        // The order matters: a socket can't share the address of one that already listens.
         match listen(address) {
             Ok(listener) => Ok((Self { address, _held: Some(held) }, listener)),
             Err(_) => {
@@ -37,7 +37,7 @@ impl Port {
         self.address
     }
 
-    /// A new listener; the one before must be gone.
+    /// Opens a new listener. The previous one must be closed.
     pub(super) fn listen(&self) -> io::Result<TcpListener> {
         listen(self.address)
     }
@@ -45,7 +45,7 @@ impl Port {
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
-    // Both sockets need it to share the address, and the listener to come back while old connections linger.
+    // Both sockets need it to share the address, and a new listener needs it while old connections linger.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)

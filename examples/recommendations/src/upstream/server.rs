@@ -1,4 +1,4 @@
-//! The accept loop: it listens or doesn't, and holds the connections so that it can drop them.
+//! The accept loop. It can stop listening, and holds the connections so that it can close them.
 
 use std::future::pending;
 use std::io;
@@ -13,7 +13,7 @@ use super::fault::{Fault, FaultKind};
 use super::port::Port;
 use super::{Command, Simulated, Upstream, connection};
 
-/// How often a server that refuses at a rate between 0 and 1 tosses its coin.
+/// How often a server with a rate between 0 and 1 decides whether to refuse.
 const FLICKER: Duration = Duration::from_millis(50);
 
 struct Server {
@@ -21,12 +21,12 @@ struct Server {
     port: Port,
     /// `None` while it refuses.
     listener: Option<TcpListener>,
-    /// Dropped with the server, and then they are closed.
+    /// Closed when the server is dropped.
     connections: JoinSet<()>,
     fault: watch::Sender<Fault>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a server of its own, which ends when its last handle is dropped")]
+#[expect(clippy::disallowed_methods, reason = "a separate server, which ends when its last handle is dropped")]
 pub(super) fn start(upstream: Upstream) -> io::Result<Simulated> {
     let (port, listener) = Port::take()?;
     let address = port.address();
@@ -45,7 +45,7 @@ impl Server {
                 command = inbox.recv() => {
                     let Some(Command { fault, done }) = command else { return };
                     self.fault.send_replace(fault);
-                    // Whoever asked may have gone; the fault holds all the same.
+                    // The caller may have gone. The fault is set in any case.
                     let _ = done.send(self.listen_or_refuse().await);
                 }
                 _ = flicker.tick(), if self.flickers() => {
@@ -74,7 +74,7 @@ impl Server {
         };
         if refuse {
             self.listener = None;
-            // Waits until they are gone, so that no request slips through on a kept-alive connection afterwards.
+            // Waits until they are closed, so that no later request is served on a kept-alive connection.
             self.connections.shutdown().await;
         } else if self.listener.is_none() {
             self.listener = Some(self.port.listen()?);
@@ -88,7 +88,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
-            // Out of file descriptors, mostly: it passes, and until then the loop must not spin.
+            // Usually out of file descriptors, which passes. The loop must not spin until then.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }

@@ -1,4 +1,4 @@
-//! `/chaos`: what it shows, what it sets, and what it refuses.
+//! `/chaos`: what it shows, sets and refuses.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Who may use the admin listener: not pages of other origins, and nobody without the token where there is one.
+//! Who may use the admin listener: no pages of other origins, and with a token only those who send it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use recommendations::{Config, ConfigError, StartError, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Tries to hang `ml`, with these headers.
+/// Tries to make `ml` hang, with these headers.
 async fn hang_ml(app: &App, headers: &[(HeaderName, &str)]) -> Answer {
     let mut request =
         Request::put(format!("http://{}/chaos/ml", app.running.admin())).header(CONTENT_TYPE, "application/json");
@@ -38,7 +38,7 @@ async fn a_name_that_was_made_to_point_here_is_refused() {
             hang_ml(&app, &[(HOST, &host)]).await.assert_problem(403);
         }
     }
-    // Not even reading.
+    // Reading is refused, too.
     for path in ["/chaos", "/circuits", "/nothing"] {
         let request = Request::get(format!("http://{}{path}", app.running.admin())).header(HOST, "evil.example");
         app.send(request.body(body("")).unwrap()).await.assert_problem(403);
@@ -125,7 +125,7 @@ async fn whoever_is_no_page_gets_no_cors_headers() {
     let app = App::start().await;
     let answer = app.admin(Method::GET, "/chaos", None).await;
     assert_eq!(answer.header("access-control-allow-origin"), None);
-    // Nor does a preflight without an origin get anything.
+    // Neither does a preflight without an origin.
     let answer = app.admin(Method::OPTIONS, "/chaos", None).await;
     answer.assert_problem(405);
 }
@@ -153,7 +153,7 @@ async fn with_a_token_nothing_goes_without_it() {
         app.admin(Method::GET, path, None).await.assert_problem(401);
     }
     assert_untouched(&app).await;
-    // A preflight can't carry it.
+    // A preflight can't carry the token.
     let origin = format!("http://{}", app.running.app());
     assert_eq!(preflight(&app, &origin).await.status, 204);
     for right in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
@@ -178,7 +178,7 @@ async fn an_admin_listener_that_others_reach_needs_a_token() {
     assert_eq!(config.check(), Ok(()));
 }
 
-/// With the token there, `Host` still keeps out the pages of a browser that knows it.
+/// A page in a browser that knows the token is refused by its `Host`.
 #[tokio::test(start_paused = true)]
 async fn a_listener_on_every_address_is_reached_by_address_and_never_by_a_foreign_name() {
     let token = Some("s3cret".parse().unwrap());

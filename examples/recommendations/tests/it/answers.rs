@@ -1,4 +1,4 @@
-//! What a caller of the app gets, while all is well and while it isn't.
+//! The app's answers, with and without faults.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -154,7 +154,7 @@ async fn one_users_remembered_answer_never_goes_to_another() {
     let app = App::start().await;
     let ada = app.recommend("ada").await.json()["items"].clone();
     app.fail("ml").await;
-    // Names that a key could be mistaken for, or normalised to.
+    // Names that could be mistaken for the key, or normalised to it.
     for other in ["Ada", "ADA", "ada-", "ad", "adaa", "_ada", "grace"] {
         let answer = app.recommend(other).await;
         answer.assert_from("popular_items");

@@ -1,4 +1,4 @@
-//! The program: what it prints, what it refuses, and how it ends.
+//! The program: its output, invalid options, and its end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 /// A test that waits for longer fails. The program is a process of its own, which paused time doesn't reach.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program, with nothing in its environment that would configure it.
+/// The program, with a clean environment.
 fn program(options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recommendations"));
     for option in ["LISTEN", "ADMIN", "ML_URL", "CATALOG_URL", "CIRCUIT_WAIT", "ADMIN_TOKEN"] {
@@ -27,12 +27,12 @@ fn program(options: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs it until it exits.
 async fn output(mut program: Command) -> Output {
     timeout(PATIENCE, program.output()).await.expect("it goes on").unwrap()
 }
 
-/// That it ended at once with exit code 2, and said all these words about it.
+/// Asserts exit code 2, with all these words in the message.
 #[track_caller]
 fn assert_refused(output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -44,7 +44,7 @@ fn assert_refused(output: &Output, words: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// The program while it runs.
+/// The running program.
 struct Started {
     child: Child,
     app: String,
@@ -85,7 +85,7 @@ async fn get(address: &str, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
 }
 
-/// Has the simulated ML service answer with a 503.
+/// Makes the simulated ML service answer 503.
 async fn break_ml(admin: &str) {
     let fault = r#"{"fault":"status"}"#;
     let request = format!(
@@ -135,7 +135,7 @@ async fn it_prints_what_it_listens_on_and_what_to_try() {
 #[tokio::test]
 async fn the_environment_configures_it_and_the_command_line_has_the_last_word() {
     let mut by_environment = program(&["--admin", "127.0.0.1:0"]);
-    // The admin address of the environment is wrong, and doesn't count.
+    // The admin address in the environment is invalid, and is overridden.
     by_environment
         .env("RECOMMENDATIONS_LISTEN", "127.0.0.1:0")
         .env("RECOMMENDATIONS_ADMIN", "192.0.2.1:1")
@@ -203,7 +203,7 @@ async fn a_port_in_use_is_refused_with_the_option_that_chooses_another() {
 async fn both_signals_end_it_with_success() {
     for signal in ["INT", "TERM"] {
         let mut started = Started::start(&[]).await;
-        // A connection on which nothing happens must not hold it up.
+        // An idle connection must not delay it.
         let idle = TcpStream::connect(&started.app).await.unwrap();
         started.signal(signal).await;
         assert_eq!(started.ended().await.code(), Some(0), "{signal}");
@@ -227,7 +227,7 @@ async fn a_log_that_nobody_reads_stops_neither_answers_nor_the_end() {
     let mut logging = program(&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     logging.env("RUST_LOG", "trace");
     let mut started = Started::of(logging).await;
-    // The pipe stays open, and takes 64 KiB.
+    // The pipe stays open, and holds 64 KiB.
     break_ml(&started.admin).await;
     for _ in 0..500 {
         assert!(get(&started.app, "/api/recommendations/ada").await.starts_with("HTTP/1.1 200 OK"));
@@ -248,7 +248,7 @@ async fn the_log_tells_of_a_fault_that_is_set_and_of_the_status_that_an_upstream
 
     let mut log = String::new();
     started.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
-    let set: Vec<_> = log.lines().filter(|line| line.contains("the fault of an upstream was set")).collect();
+    let set: Vec<_> = log.lines().filter(|line| line.contains("set an upstream's fault")).collect();
     assert_eq!(set.len(), 1, "{log}");
     assert!(
         [" INFO ", "upstream=\"ml\"", "fault=\"status\"", "rate=1"].iter().all(|word| set[0].contains(word)),
@@ -261,7 +261,7 @@ async fn the_log_tells_of_a_fault_that_is_set_and_of_the_status_that_an_upstream
 #[cfg(unix)]
 #[tokio::test]
 async fn requests_that_are_being_served_end_before_the_program_does() {
-    // An ML service that doesn't answer: the request takes as long as the app's patience with it.
+    // An ML service that doesn't answer, so that the request takes until the app's time limit.
     let ml = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", ml.local_addr().unwrap());
     let mut started = Started::start(&["--ml-url", &url]).await;

@@ -1,4 +1,4 @@
-//! The circuit around the ML service: when it opens, what it keeps away, how it closes, and what the app says of it.
+//! The circuit around the ML service: when it opens and closes, and how the app shows it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ use http::{Method, StatusCode};
 use recommendations::Config;
 use serde_json::{Value, json};
 
-/// An ML service that counts its calls, and can be told to fail.
+/// An ML service that counts its calls, and can fail.
 #[derive(Clone, Default)]
 struct Ml(Arc<Shared>);
 
@@ -45,13 +45,13 @@ impl Ml {
         Json(json!({ "items": [{ "id": "p1", "name": "thing", "score": 0.5 }] })).into_response()
     }
 
-    /// The app, with this as its ML service.
+    /// Starts the app with this ML service.
     async fn app(&self, circuit_wait: Duration) -> App {
         let url = upstream(Router::new().fallback(Self::answer).with_state(self.clone())).await;
         App::with(Config { ml_url: Some(url.parse().unwrap()), circuit_wait, ..Config::on_free_ports() }).await
     }
 
-    /// The app, with the circuit opened by failures.
+    /// The same, with a circuit that failures have opened.
     async fn app_with_open_circuit(&self, circuit_wait: Duration) -> App {
         let app = self.app(circuit_wait).await;
         self.fail(true);
@@ -133,7 +133,7 @@ async fn a_failed_probe_opens_the_circuit_again() {
     .await;
     let circuit = app.circuit("ml_service").await;
     assert_eq!(circuit["state"], "open");
-    // One probe, and no second attempt after it.
+    // One probe, without a second attempt.
     assert_eq!(ml.calls(), before + 1);
 }
 

@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-/// What the chain may take as a whole.
+/// The chain's total.
 pub(crate) const TOTAL: Duration = Duration::from_millis(800);
-/// What one attempt may take.
+/// The limit of one attempt.
 pub(crate) const ATTEMPT: Duration = Duration::from_millis(90);
 /// How long the tests' circuits stay open.
 pub(crate) const WAIT: Duration = Duration::from_millis(200);
@@ -75,7 +75,7 @@ impl App {
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    /// Asks the app.
+    /// Sends a GET to the app.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask(self.running.app(), Method::GET, path, None).await
     }
@@ -88,12 +88,12 @@ impl App {
         self.get(&format!("/api/recommendations/{user}")).await
     }
 
-    /// Asks the admin listener.
+    /// Sends a request to the admin listener.
     pub(crate) async fn admin(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         self.ask(self.running.admin(), method, path, body).await
     }
 
-    /// Gives an upstream a fault, as an operator would.
+    /// Sets an upstream's fault, as an operator does.
     pub(crate) async fn set_fault(&self, upstream: &str, fault: Value) {
         let answer = self.admin(Method::PUT, &format!("/chaos/{upstream}"), Some(fault)).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -107,13 +107,13 @@ impl App {
         self.set_fault(upstream, json!({ "fault": "none" })).await;
     }
 
-    /// Acts on a circuit, as an operator would.
+    /// Acts on a circuit, as an operator does.
     pub(crate) async fn act(&self, circuit: &str, action: &str) {
         let answer = self.admin(Method::POST, &format!("/circuits/{circuit}"), Some(json!({ "do": action }))).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
 
-    /// What `GET /circuits` says of one of them.
+    /// One circuit in the answer to `GET /circuits`.
     pub(crate) async fn circuit(&self, name: &str) -> Value {
         let list = self.admin(Method::GET, "/circuits", None).await.json();
         let named = list["circuits"].as_array().unwrap().iter().find(|circuit| circuit["name"] == name);
@@ -133,7 +133,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// From before the request was sent until the body was read.
+    /// The time from before the request was sent until the body was read.
     pub(crate) took: Duration,
 }
 
@@ -151,12 +151,12 @@ impl Answer {
         self.json()["latency_ms"].as_f64().unwrap()
     }
 
-    /// Where the body says that it is from.
+    /// The source that the body names.
     pub(crate) fn source(&self) -> String {
         self.json()["source"].as_str().unwrap().to_owned()
     }
 
-    /// That it is recommendations, within the time that was promised, and that it says nothing but the truth of itself.
+    /// Asserts recommendations within the chain's total, whose labels match their source.
     #[track_caller]
     pub(crate) fn assert_honest(&self) {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
@@ -189,7 +189,7 @@ impl Answer {
         }
     }
 
-    /// The same, and which source it must be from.
+    /// The same, from this source.
     #[track_caller]
     pub(crate) fn assert_from(&self, source: &str) {
         self.assert_honest();
@@ -233,7 +233,7 @@ pub(crate) async fn passing_time<F: Future>(future: F) -> F::Output {
     panic!("no answer in {PATIENCE:?}");
 }
 
-/// Asks until there is an answer, and fails the test when that takes for ever.
+/// Asks until there is an answer, and fails the test if that takes too long.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let asking = async {
         loop {
@@ -246,7 +246,7 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask:
     timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("never: {what}"))
 }
 
-/// A server on a free port that answers as the given router does.
+/// Serves this router on a free port, and returns its URL.
 #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
 pub(crate) async fn upstream(router: axum::Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,5 @@
-//! Every kind of fault, on either or both upstreams: each request is answered in time and labelled right, and service
-//! returns when the fault goes.
+//! Every kind of fault, on one or both upstreams: each request is answered in time and labelled correctly, and the app recovers
+//! when the fault is cleared.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,13 +21,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 const BOTH: [&str; 2] = ["ml", "catalog"];
 
-/// A user that nobody has heard of.
+/// A new user.
 fn somebody_new() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("new-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// What a new user gets, and one who was served before.
+/// The expected source for a new user, and for one served before.
 fn best_left(failing: &[&str]) -> [&'static str; 2] {
     match (failing.contains(&"ml"), failing.contains(&"catalog")) {
         (false, _) => ["ml_service", "ml_service"],
@@ -36,7 +36,7 @@ fn best_left(failing: &[&str]) -> [&'static str; 2] {
     }
 }
 
-/// Lets every request to these upstreams fail, and shows that all is as promised, then and afterwards.
+/// Makes every request to these upstreams fail, and checks all answers, during the fault and afterwards.
 #[expect(clippy::print_stdout, reason = "`--nocapture` shows how fast it was")]
 async fn withstands(fault: Value) {
     for failing in [&["ml"][..], &["catalog"], &BOTH] {
@@ -47,7 +47,7 @@ async fn withstands(fault: Value) {
             app.set_fault(upstream, fault.clone()).await;
         }
 
-        // First while the circuits are closed, then while they are open, and while they probe in vain.
+        // While the circuits are closed, while they are open, and while their probes fail.
         let [new, known] = best_left(failing);
         let mut slowest = Duration::ZERO;
         let until_probed_twice = Instant::now() + 2 * (WAIT + ATTEMPT);
@@ -61,7 +61,7 @@ async fn withstands(fault: Value) {
         }
         println!("{fault} on {failing:?}: the slowest answer took {slowest:?}");
 
-        // The catalog first, so that it is seen to be back.
+        // The catalog first, so that its recovery shows.
         if failing == BOTH {
             app.mend("catalog").await;
             recovers(&app, "popular_items").await;
@@ -73,8 +73,8 @@ async fn withstands(fault: Value) {
     }
 }
 
-/// Whoever asks later than an attempt and the circuit's wait from now is answered by `source`, at the second probe at the
-/// latest. Nothing but traffic is needed for that.
+/// Asserts that traffic alone makes `source` answer again: after the circuit's wait and an attempt, at the second probe at the
+/// latest.
 async fn recovers(app: &App, source: &str) {
     let latest = Instant::now() + ATTEMPT + WAIT;
     let mut misses = 0;
@@ -89,7 +89,7 @@ async fn recovers(app: &App, source: &str) {
         assert!(misses < 2, "not back {:?} after it should have been", latest.elapsed());
         advance(PAUSE).await;
     }
-    // And stays, with a closed circuit.
+    // It stays, with a closed circuit.
     until("the circuit closes", || async {
         app.recommend(&somebody_new()).await.assert_honest();
         (app.circuit(source).await["state"] == "closed").then_some(())
@@ -144,7 +144,7 @@ async fn an_answer_that_breaks_off_is_withstood() {
     withstands(json!({ "fault": "truncate" })).await;
 }
 
-/// Not every request fails, so nothing is known of a single one but that its answer is honest and in time.
+/// Only a share of the requests fail, so each answer can have any source. It must be in time and labelled correctly.
 #[tokio::test(start_paused = true)]
 async fn faults_that_come_and_go_are_withstood() {
     for fault in ["status", "latency", "hang", "reset", "refuse", "truncate"] {
@@ -163,7 +163,7 @@ async fn faults_that_come_and_go_are_withstood() {
     }
 }
 
-/// A crowd that comes at once waits no longer than one caller does, and wears nothing out.
+/// Many concurrent callers wait no longer than one caller, and exhaust nothing.
 #[tokio::test(start_paused = true)]
 async fn a_crowd_is_served_in_time_while_both_upstreams_hang() {
     let app = std::sync::Arc::new(App::start().await);
@@ -185,7 +185,7 @@ async fn a_crowd_is_served_in_time_while_both_upstreams_hang() {
     recovers(&app, "ml_service").await;
 }
 
-/// Callers who leave while an upstream hangs leave nothing behind that keeps service from returning.
+/// Callers who leave while an upstream hangs don't keep the app from recovering.
 #[tokio::test(start_paused = true)]
 async fn callers_who_give_up_wedge_nothing() {
     let app = App::start().await;
@@ -193,7 +193,7 @@ async fn callers_who_give_up_wedge_nothing() {
     let began = Instant::now();
     let mut pace = interval(Duration::from_millis(10));
     while began.elapsed() < 2 * WAIT {
-        // Sooner than the first attempt's end, also when the call is a probe.
+        // Shorter than an attempt, also if the call is a probe.
         let patience = Duration::from_millis(30);
         let _ = tokio::time::timeout(patience, app.recommend(&somebody_new())).await;
         pace.tick().await;
@@ -217,7 +217,7 @@ async fn a_catalog_that_nobody_asks_is_found_well_again() {
     for upstream in BOTH {
         app.mend(upstream).await;
     }
-    // The traffic goes to `ml` only, and yet both are reported to be well.
+    // All traffic goes to `ml`, but both become healthy.
     until("healthy", || async {
         app.recommend(&somebody_new()).await.assert_honest();
         (app.health().await["status"] == "healthy").then_some(())

@@ -1,4 +1,4 @@
-//! What bounds a request: how long its caller waits.
+//! The deadline of a request: how long its caller waits.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ use http::Request;
 use recommendations::Config;
 use serde_json::json;
 
-/// Asks as a proxy does that tells how long its caller waits.
+/// Asks like a proxy that sends how long its caller waits.
 async fn ask_within(app: &App, millis: &str) -> Answer {
     let uri = format!("http://{}/api/recommendations/ada", app.running.app());
     let request = Request::get(uri).header("x-envoy-expected-rq-timeout-ms", millis);
@@ -24,7 +24,7 @@ async fn ask_within(app: &App, millis: &str) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn a_caller_in_a_hurry_has_the_best_that_there_is_time_for_and_opens_no_circuit() {
     let trusted_deadline = Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
-    // An open circuit stays open until the test has looked.
+    // An open circuit stays open until the test has checked it.
     let circuit_wait = Duration::from_secs(60);
     let app = App::with(Config { trusted_deadline, circuit_wait, ..Config::on_free_ports() }).await;
     for upstream in ["ml", "catalog"] {

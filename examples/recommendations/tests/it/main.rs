@@ -1,4 +1,4 @@
-//! What the app promises.
+//! Tests of the app over its sockets.
 
 mod admin_chaos;
 mod admin_guard;

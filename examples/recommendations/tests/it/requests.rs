@@ -1,4 +1,4 @@
-//! Requests that ask for nothing there is: they are the caller's mistakes, and degrade nothing.
+//! Invalid requests: they are the caller's mistakes, and degrade nothing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 use recommendations::Config;
 use serde_json::{Value, json};
 
-/// An upstream that counts its calls, and answers each with `status`.
+/// An upstream that counts its calls and answers with `status`.
 async fn counting(status: StatusCode) -> (String, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = calls.clone();
@@ -28,7 +28,7 @@ async fn counting(status: StatusCode) -> (String, Arc<AtomicUsize>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_user_id_is_a_400_that_names_the_rule_and_calls_nothing() {
-    // Any call to the ML service would be counted, and be a failure.
+    // Any call to the ML service would count, and fail.
     let (ml, ml_calls) = counting(StatusCode::SERVICE_UNAVAILABLE).await;
     let (catalog, catalog_calls) = counting(StatusCode::OK).await;
     let config = Config {
@@ -57,7 +57,7 @@ async fn a_bad_user_id_is_a_400_that_names_the_rule_and_calls_nothing() {
     let circuit = app.circuit("ml_service").await;
     assert_eq!([&circuit["state"], &circuit["counts"]["failures"]], [&json!("closed"), &json!(0)]);
     assert_eq!(app.health().await["status"], "healthy");
-    // And the counters do count: two attempts, then the next source.
+    // The counters work: two attempts, then the next source.
     app.recommend("ada").await.assert_from("popular_items");
     assert_eq!(called(), [2, 1]);
 }

@@ -1,4 +1,4 @@
-//! How long the end of the app waits for requests that are being served.
+//! How long a shutdown waits for running requests.
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_and_no_longer(
         running.admin()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    // Told so once somebody waits for the body, which never comes.
+    // Sent once the handler waits for the body, which never arrives.
     let mut told = [0; 12];
     stream.read_exact(&mut told).await.unwrap();
     assert_eq!(&told, b"HTTP/1.1 100");

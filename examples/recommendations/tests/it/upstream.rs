@@ -33,7 +33,7 @@ async fn send(stream: &mut TcpStream, request: &str) {
     stream.write_all(request.as_bytes()).await.unwrap();
 }
 
-/// All that comes until the connection ends, and how it ends.
+/// Everything that arrives until the connection ends, and how it ends.
 async fn rest(stream: &mut TcpStream) -> (String, Result<(), ErrorKind>) {
     let mut read = Vec::new();
     let ended = timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("the connection stays open");
@@ -93,7 +93,7 @@ async fn refuse_refuses_at_its_own_port_and_listens_there_again() {
     for _ in 0..3 {
         let mut open = connect(&ml).await;
         ml.set_fault(Fault::new(FaultKind::Refuse)).await.unwrap();
-        // The connections that were open are gone, and no new one comes about.
+        // Open connections are closed, and new ones are refused.
         assert_eq!(rest(&mut open).await.0, "");
         for _ in 0..10 {
             assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -104,7 +104,7 @@ async fn refuse_refuses_at_its_own_port_and_listens_there_again() {
     }
 }
 
-/// The system gives free ports to whoever asks for any. Not every system lets one be held, see `port.rs`.
+/// The system gives a free port to any socket that asks. Not every system can reserve one, see `port.rs`.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_port_is_not_free_while_it_is_refused() {
@@ -152,7 +152,7 @@ async fn latency_lets_go_when_it_is_cleared() {
     assert_eq!(&first, b"HTTP/1.1 200 OK");
 }
 
-/// On a connection that is kept, too: a client's pool must not save it from the fault.
+/// Also on a kept-alive connection: a client's pool must not avoid the fault.
 #[tokio::test]
 async fn a_fault_meets_the_next_request_on_an_open_connection() {
     let ml = ml_with(FaultKind::None).await;
@@ -180,7 +180,7 @@ async fn a_rate_is_a_share_of_the_requests() {
         failures
     };
     assert_eq!([failures_of_100(0.0).await, failures_of_100(1.0).await], [0, 100]);
-    // Outside of this once in 10^13.
+    // Fails by chance once in 10^13 runs.
     let half = failures_of_100(0.5).await;
     assert!((14..=86).contains(&half), "{half}");
 }

@@ -1,10 +1,10 @@
-//! The host that a browser was told to go to.
+//! The host that a browser was sent to.
 
 use std::net::IpAddr;
 
 use http::uri::Authority;
 
-/// A host that can only be this machine's, whatever DNS says: an IP address, or `localhost`, which browsers don't look up.
+/// A host that DNS can't redirect: an IP address, or `localhost`, which browsers don't look up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Host {
     Localhost,
@@ -24,13 +24,13 @@ impl Host {
         bare.parse().ok().map(|ip: IpAddr| Self::Ip(ip.to_canonical()))
     }
 
-    /// Whether this is where a listener at `listen` is reached.
+    /// Whether this host reaches a listener at `listen`.
     pub(super) fn reaches(self, listen: IpAddr) -> bool {
-        // A listener on every address has every address; and a page can't have its own name by giving an address.
+        // A listener on all addresses has every address. DNS rebinding needs a name, so an address is safe.
         self.is_at(listen) || (listen.is_unspecified() && matches!(self, Self::Ip(_)))
     }
 
-    /// The same, but for the addresses that a listener on every address has beside loopback.
+    /// The same, but a listener on all addresses counts as loopback only.
     pub(super) fn is_at(self, listen: IpAddr) -> bool {
         let on_loopback = listen.to_canonical().is_loopback() || listen.is_unspecified();
         match self {
