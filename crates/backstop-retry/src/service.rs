@@ -8,7 +8,7 @@ use std::{
 
 use backstop_core::{Limit, Scope, SetBy};
 use backstop_kit::{
-    CopyRequest, Http, Judge, Keep, KeepAnswer, NotCopied, Protocol,
+    CopyRequest, Http, Judge, JudgeRequest, Keep, KeepAnswer, NotCopied, Protocol,
     proof::{Frame, PassThrough},
 };
 use tower_service::Service;
@@ -51,7 +51,7 @@ where
     S: Service<Req> + Clone,
     S::Error: 'static,
     P: Protocol,
-    P::Judge: Judge<S::Response>,
+    P::Judge: JudgeRequest<Req> + Judge<S::Response>,
     P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
@@ -93,6 +93,10 @@ where
         };
         if matches!(replay, Ok(_) | Err(StopReason::Budget)) {
             budget.as_ref().inspect(|budget| budget.deposit());
+        }
+        // A strategy of copying may know nothing of HTTP.
+        if protocol.judge().facts(&request).is_grpc() {
+            facts = facts.grpc();
         }
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let mut frame = Frame::open();

@@ -30,7 +30,7 @@ fn keyed(
     build: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder + 'static,
 ) -> Contender {
     let make = move || {
-        let builder = build(CircuitBreakerLayer::builder("bench")).classify_fn(judge).reject_as_error();
+        let builder = build(CircuitBreakerLayer::builder("bench")).plain().classify_fn(judge);
         let layer = builder.build_keyed(keys, move |&n: &u64| scattered(n) % u64::from(keys));
         calls(layer.expect("a configuration").layer(Inner { percent: 0 }))
     };

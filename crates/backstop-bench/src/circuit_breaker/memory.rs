@@ -46,7 +46,7 @@ fn keys(
     inner: Inner,
 ) -> Contender {
     let make = move || {
-        let builder = build(CircuitBreakerLayer::builder("bench")).classify_fn(judge).reject_as_error();
+        let builder = build(CircuitBreakerLayer::builder("bench")).plain().classify_fn(judge);
         calls(builder.build_keyed(CIRCUITS, |&n: &u64| n).expect("a configuration").layer(inner))
     };
     Contender::new(name, make).warm_up(0)

@@ -48,7 +48,7 @@ fn ours(
     build: impl FnOnce(CircuitBreakerBuilder) -> CircuitBreakerBuilder,
     inner: Inner,
 ) -> impl Service<u64, Error = Failed, Future: Send> + Clone + Send {
-    let layer = build(CircuitBreakerLayer::builder("bench").wait(AN_HOUR)).classify_fn(judge).reject_as_error().build();
+    let layer = build(CircuitBreakerLayer::builder("bench").wait(AN_HOUR)).plain().classify_fn(judge).build();
     layer.expect("a configuration").layer(inner)
 }
 

@@ -2,7 +2,10 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use crate::support::{
     BoxError, Refusing, Upstream, bulkhead_full, circuit_open, elapsed, get, grpc, ml, rejected, response, with_header,
@@ -309,7 +312,7 @@ async fn any_service_of_cloneable_requests_is_repeated_with_a_closure_as_judge()
         .unwrap();
     let counter = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let service = service_fn(move |step: u32| {
-        let n = counter.fetch_add(step, std::sync::atomic::Ordering::Relaxed);
+        let n = counter.fetch_add(step, Relaxed);
         async move { Ok::<_, std::convert::Infallible>(n) }
     });
     assert_eq!(layer.layer(service).oneshot(2).await, Ok(4));
@@ -335,7 +338,7 @@ async fn what_comes_from_plain_data_is_what_the_builder_makes() {
 #[tokio::test(start_paused = true)]
 async fn a_response_type_that_is_not_http_needs_no_body() {
     // Compiles: nothing of HTTP is asked of the types.
-    let layer = RetryLayer::builder("unit").clone_requests().discard_replaced();
+    let layer = RetryLayer::builder("unit").plain();
     let layer = layer.classify_fn(|_: Result<&Response<()>, _>| Outcome::success()).build().unwrap();
     let service = service_fn(|(): ()| async { Ok::<_, BoxError>(Response::new(())) });
     assert!(layer.layer(service).oneshot(()).await.is_ok());
@@ -362,14 +365,28 @@ async fn a_refusal_is_judged_before_any_closure() {
     }
 }
 
+/// A body that only `clone_requests` copies.
+#[derive(Clone)]
+struct Cloned;
+
 #[tokio::test(start_paused = true)]
 async fn a_page_of_an_intermediary_to_a_grpc_call_is_repeated_where_the_status_that_it_maps_to_is() {
     let layer = RetryLayer::builder("ml").repeat_if(|_| true).build().unwrap();
-    for (status, attempts) in [(200, 1), (302, 1), (400, 1), (401, 1), (404, 1), (429, 3), (502, 3), (503, 3), (504, 3)]
-    {
+    let clones = RetryLayer::builder("ml").clone_requests().build().unwrap();
+    let mapped = [(200, 1), (302, 1), (400, 1), (401, 1), (404, 1), (408, 1), (429, 3), (502, 3), (503, 3), (504, 3)];
+    for (status, attempts) in mapped {
         let page =
             Upstream::<BoxError>::new(move |_, _| async move { Ok(with_header(status, "content-type", "text/html")) });
-        let call = Request::post("/shop.Prices/Get").header("content-type", "application/grpc");
-        assert_eq!(calls(&layer, page, call.body(Body::empty()).unwrap()).await, attempts, "{status}");
+        let call = || Request::post("/shop.Prices/Get").header("content-type", "application/grpc");
+        assert_eq!(calls(&layer, page, call().body(Body::empty()).unwrap()).await, attempts, "{status}");
+
+        let asked = AtomicUsize::new(0);
+        let asked = &asked;
+        let page = service_fn(move |_: Request<Cloned>| {
+            asked.fetch_add(1, Relaxed);
+            async move { Ok::<_, BoxError>(with_header(status, "content-type", "text/html")) }
+        });
+        clones.layer(page).oneshot(call().body(Cloned).unwrap()).await.unwrap();
+        assert_eq!(asked.load(Relaxed), attempts, "{status} to a request that is cloned");
     }
 }
