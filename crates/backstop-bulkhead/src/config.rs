@@ -1,6 +1,6 @@
 //! What a bulkhead can be told, as plain data and as a builder.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
@@ -140,7 +140,8 @@ impl<J, O> fmt::Debug for BulkheadBuilder<J, O> {
 impl BulkheadConfig {
     pub(crate) fn check(self, holds_bodies: bool) -> Result<(Name, Settings), ConfigError> {
         let max_concurrent = check_max_concurrent(self.max_concurrent)?;
-        let max_waiting = number("max_waiting", self.max_waiting.unwrap_or(max_concurrent), 0..=MOST, "0 to 1000000")?;
+        let max_waiting = self.max_waiting.unwrap_or(max_concurrent);
+        let max_waiting = ConfigError::in_range("max_waiting", max_waiting, 0..=MOST, "0 to 1000000")?;
         if let (0, Some(wait)) = (max_waiting, self.max_wait) {
             return Err(ConfigError::new("max_wait", format!("{wait:?}"), "only beside a max_waiting that isn't 0"));
         }
@@ -174,17 +175,9 @@ impl Default for Settings {
 }
 
 pub(crate) fn check_max_concurrent(calls: u32) -> Result<u32, ConfigError> {
-    number("max_concurrent", calls, 1..=MOST, "1 to 1000000")
-}
-
-fn number(field: &'static str, n: u32, range: RangeInclusive<u32>, allowed: &'static str) -> Result<u32, ConfigError> {
-    if range.contains(&n) { Ok(n) } else { Err(ConfigError::new(field, n.to_string(), allowed)) }
+    ConfigError::in_range("max_concurrent", calls, 1..=MOST, "1 to 1000000")
 }
 
 fn time(field: &'static str, time: Duration) -> Result<Duration, ConfigError> {
-    if (SHORTEST..=LONGEST).contains(&time) {
-        Ok(time)
-    } else {
-        Err(ConfigError::new(field, format!("{time:?}"), "1 ms to 24 h"))
-    }
+    ConfigError::in_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h")
 }

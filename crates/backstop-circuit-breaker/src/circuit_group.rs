@@ -10,13 +10,12 @@ use std::{
 };
 
 use backstop_core::{ConfigError, EventLog, Name, Outcome, Pushback, Verdict};
-use backstop_kit::ErrorText;
+use backstop_kit::{ErrorText, Jitter};
 use tokio::time::Instant;
 
 use crate::{
     CircuitBreakerConfig, OnDrop,
     config::Settings,
-    jitter::Jitter,
     metrics::LastRecorder,
     state::{Finished, LiveSettings, Nanos, nanos},
 };
@@ -38,7 +37,9 @@ pub(crate) struct CircuitGroup {
     watched_for: AtomicU64,
     /// The longest wait that the dependency may ask for: zero where that isn't respected.
     respects: AtomicU64,
-    refusals: Jitter,
+    /// How much longer a refused caller is told to wait, at most: a share of the wait, as the bits of an `f64`.
+    retry_after_jitter: AtomicU64,
+    jitter: Jitter,
     error_text: ErrorText,
     /// Whether there is a circuit for each key.
     is_keyed: bool,
@@ -63,7 +64,8 @@ impl CircuitGroup {
             slow_after: AtomicU64::new(NEVER),
             watched_for: AtomicU64::new(NEVER),
             respects: AtomicU64::new(0),
-            refusals: Jitter::new(settings.circuit.wait.seed),
+            retry_after_jitter: AtomicU64::new(0),
+            jitter: Jitter::new(settings.circuit.wait.seed),
             error_text,
             is_keyed,
             checked: Mutex::new(settings.clone()),
@@ -95,7 +97,7 @@ impl CircuitGroup {
         self.slow_after.store(settings.slow_after.unwrap_or(NEVER), Relaxed);
         self.watched_for.store(settings.circuit.probe_lease, Relaxed);
         self.respects.store(settings.respects.map_or(0, nanos), Relaxed);
-        self.refusals.set(settings.retry_after_jitter);
+        self.retry_after_jitter.store(settings.retry_after_jitter.to_bits(), Relaxed);
     }
 
     /// What was configured last.
@@ -204,7 +206,9 @@ impl CircuitGroup {
 
     /// `Retry-After` of a refusal while the circuit stays open for `wait`.
     pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
-        let wait = Duration::from_nanos(wait);
-        wait + self.refusals.of(wait)
+        // A wait is two days at most, which a double holds to the nanosecond.
+        let most = (wait as f64 * f64::from_bits(self.retry_after_jitter.load(Relaxed))) as Nanos;
+        let jitter = if most == 0 { 0 } else { self.jitter.number(0..most.saturating_add(1)) };
+        Duration::from_nanos(wait.saturating_add(jitter))
     }
 }

@@ -320,7 +320,6 @@ mod failure;
 mod future;
 mod handle;
 mod inspect;
-mod jitter;
 mod keyed;
 mod layer;
 mod layer_state;

@@ -76,10 +76,7 @@ impl KeepReplaced {
     /// # Errors
     /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        if bytes > LARGEST_MAX_BODY {
-            return Err(ConfigError::new("max_body", bytes.to_string(), "0 to 1073741824 (1 GiB)"));
-        }
-        self.max_body = bytes;
+        self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
     }
 
@@ -89,10 +86,8 @@ impl KeepReplaced {
     /// # Errors
     /// [`ConfigError`] with the field `max_wait` where it is zero or over 60 s.
     pub fn max_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
-        if wait.is_zero() || wait > LONGEST_MAX_WAIT {
-            return Err(ConfigError::new("max_wait", format!("{wait:?}"), "more than 0 s, up to 60 s"));
-        }
-        self.max_wait = Some(wait);
+        let range = Duration::from_nanos(1)..=LONGEST_MAX_WAIT;
+        self.max_wait = Some(ConfigError::in_range("max_wait", wait, range, "more than 0 s, up to 60 s")?);
         Ok(self)
     }
 
@@ -101,12 +96,8 @@ impl KeepReplaced {
     /// # Errors
     /// [`ConfigError`] with the field `max_wait` where that was set, and is longer.
     pub fn check_within(&self, total: Duration) -> Result<(), ConfigError> {
-        match self.max_wait {
-            Some(wait) if wait > total => {
-                Err(ConfigError::new("max_wait", format!("{wait:?}"), "more than 0 s, up to the total"))
-            }
-            _ => Ok(()),
-        }
+        let wait = self.max_wait.unwrap_or_default();
+        ConfigError::in_range("max_wait", wait, ..=total, "more than 0 s, up to the total").map(drop)
     }
 }
 

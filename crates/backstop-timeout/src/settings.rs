@@ -24,9 +24,7 @@ impl<X> Settings<X> {
         (range, allowed): (RangeInclusive<Duration>, &'static str),
         strategy: X,
     ) -> Result<Self, ConfigError> {
-        if !range.contains(&limit) {
-            return Err(ConfigError::new("limit", format!("{limit:?}"), allowed));
-        }
+        let limit = ConfigError::in_range("limit", limit, range, allowed)?;
         Ok(Self { name: Name::new(name)?, limit, strategy })
     }
 

@@ -1,6 +1,6 @@
 //! Checks a configuration.
 
-use std::{num::NonZero, ops::RangeInclusive, sync::OnceLock, thread, time::Duration};
+use std::{num::NonZero, sync::OnceLock, thread, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
@@ -21,7 +21,6 @@ const MAX_STRIPES: usize = 8;
 const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-const TIMES: &str = "1 ms to 24 h";
 const CALLS: &str = "1 to 65536";
 
 impl Settings {
@@ -71,8 +70,18 @@ impl CircuitBreakerConfig {
             slow: self.slow_rate(min_calls)?,
             window,
             wait: self.wait_rule()?,
-            success_threshold: number("success_threshold", self.success_threshold, 1..=MAX_CALLS, CALLS)?,
-            max_concurrent_probes: number("max_concurrent_probes", self.max_concurrent_probes, 1..=1000, "1 to 1000")?,
+            success_threshold: ConfigError::in_range(
+                "success_threshold",
+                self.success_threshold,
+                1..=MAX_CALLS,
+                CALLS,
+            )?,
+            max_concurrent_probes: ConfigError::in_range(
+                "max_concurrent_probes",
+                self.max_concurrent_probes,
+                1..=1000,
+                "1 to 1000",
+            )?,
             probe_lease: time("probe_lease", self.probe_lease)?,
             stripes: stripes(),
         };
@@ -83,7 +92,8 @@ impl CircuitBreakerConfig {
         if let Some(longest) = self.respect_retry_after {
             time("respect_retry_after", longest)?;
         }
-        let retry_after_jitter = part("retry_after_jitter", self.retry_after_jitter)?;
+        let retry_after_jitter =
+            ConfigError::in_range("retry_after_jitter", self.retry_after_jitter, 0.0..=1.0, "0 to 1")?;
         let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
         Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter }))
     }
@@ -97,7 +107,7 @@ impl CircuitBreakerConfig {
         if max < first {
             return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max that isn't below first"));
         }
-        let jitter = part("wait_jitter", self.wait_jitter.unwrap_or(jitter))?;
+        let jitter = ConfigError::in_range("wait_jitter", self.wait_jitter.unwrap_or(jitter), 0.0..=1.0, "0 to 1")?;
         Ok(WaitRule { first: nanos, max: max_nanos, jitter, seed: self.seed })
     }
 
@@ -114,16 +124,16 @@ impl CircuitBreakerConfig {
         }
         let (window, most, allowed) = match self.window.unwrap_or(Window::Calls(DEFAULT_WINDOW_CALLS)) {
             Window::Calls(calls) => {
-                let calls = number("window", calls, 1..=MAX_CALLS, CALLS)?;
+                let calls = ConfigError::in_range("window", calls, 1..=MAX_CALLS, CALLS)?;
                 (WindowSize::Calls(calls), calls, "1 to window")
             }
-            Window::Time(time) if (SHORTEST_WINDOW..=LONGEST).contains(&time) => {
+            Window::Time(time) => {
+                let time = ConfigError::in_range("window", time, SHORTEST_WINDOW..=LONGEST, "1 s to 24 h")?;
                 (WindowSize::Time(nanos(time)), MAX_CALLS, CALLS)
             }
-            Window::Time(time) => return Err(ConfigError::new("window", format!("{time:?}"), "1 s to 24 h")),
         };
         let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(most));
-        Ok((window, number("min_calls", min_calls, 1..=most, allowed)?))
+        Ok((window, ConfigError::in_range("min_calls", min_calls, 1..=most, allowed)?))
     }
 
     fn trip(&self, min_calls: u32) -> Result<Trip, ConfigError> {
@@ -134,7 +144,8 @@ impl CircuitBreakerConfig {
             (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, min_calls }),
             (None, failures) => {
                 let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
-                Ok(Trip::Consecutive { failures: number("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)? })
+                let failures = ConfigError::in_range("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)?;
+                Ok(Trip::Consecutive { failures })
             }
         }
     }
@@ -154,12 +165,8 @@ fn stripes() -> usize {
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_STRIPES))
 }
 
-fn part(field: &'static str, part: f64) -> Result<f64, ConfigError> {
-    if (0.0..=1.0).contains(&part) { Ok(part) } else { Err(ConfigError::new(field, part.to_string(), "0 to 1")) }
-}
-
 fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
-    // False for NaN as well.
+    // False for NaN as well. `in_range` would show a tiny share as 1e-7.
     if (Share::SMALLEST..=1.0).contains(&share) {
         Ok(Share::new(share))
     } else {
@@ -168,17 +175,9 @@ fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
 }
 
 pub(crate) fn check_max_keys(keys: u32) -> Result<u32, ConfigError> {
-    number("max_keys", keys, 1..=1 << 24, "1 to 16777216")
-}
-
-fn number(field: &'static str, n: u32, range: RangeInclusive<u32>, allowed: &'static str) -> Result<u32, ConfigError> {
-    if range.contains(&n) { Ok(n) } else { Err(ConfigError::new(field, n.to_string(), allowed)) }
+    ConfigError::in_range("max_keys", keys, 1..=1 << 24, "1 to 16777216")
 }
 
 fn time(field: &'static str, time: Duration) -> Result<state::Nanos, ConfigError> {
-    if (SHORTEST..=LONGEST).contains(&time) {
-        Ok(nanos(time))
-    } else {
-        Err(ConfigError::new(field, format!("{time:?}"), TIMES))
-    }
+    ConfigError::in_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h").map(nanos)
 }

@@ -1,5 +1,7 @@
 //! How long an open circuit stays open.
 
+use backstop_kit::Jitter;
+
 use super::{Nanos, live_settings::RecoveryRule};
 
 /// The waits of one circuit.
@@ -8,12 +10,12 @@ pub(super) struct Waits {
     /// How many recoveries have failed since the circuit was last closed.
     failed: u32,
     latest: Nanos,
-    random: fastrand::Rng,
+    jitter: Jitter,
 }
 
 impl Waits {
     pub(super) fn new(seed: Option<u64>) -> Self {
-        Self { failed: 0, latest: 0, random: seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed) }
+        Self { failed: 0, latest: 0, jitter: Jitter::new(seed) }
     }
 
     /// A probe failed.
@@ -37,15 +39,13 @@ impl Waits {
         self.latest
     }
 
-    fn draw(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
+    fn draw(&self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
         let RecoveryRule { first_wait, max_wait, wait_jitter, .. } = *rule;
         let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
         let wait = first_wait.saturating_mul(factor).min(max_wait).max(asked.unwrap_or(0));
-        if wait_jitter == 0.0 {
-            return wait;
-        }
         // A wait is two days at most, which a double holds to the nanosecond.
-        wait.saturating_add((wait as f64 * wait_jitter * self.random.f64()) as Nanos)
+        let most = (wait as f64 * wait_jitter) as Nanos;
+        wait.saturating_add(self.jitter.number(0..most.saturating_add(1)))
     }
 }
 

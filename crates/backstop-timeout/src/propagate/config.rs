@@ -108,9 +108,7 @@ impl<J> PropagateDeadlineBuilder<J> {
     /// [`ConfigError`] if `name` isn't a [`Name`], `margin` is over 10 s, or `send` has a header twice.
     pub fn build(self) -> Result<PropagateDeadlineLayer<J>, ConfigError> {
         let Self { config: PropagateDeadlineConfig { name, margin, send }, reject } = self;
-        if margin > LARGEST {
-            return Err(ConfigError::new("margin", format!("{margin:?}"), "0 to 10 s"));
-        }
+        let margin = ConfigError::in_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
         header::check_each_once("send", &send)?;
         Ok(PropagateDeadlineLayer::with(Propagation { name: Name::new(name)?, margin, send, reject }))
     }
