@@ -71,11 +71,21 @@ pub fn superlinear(test: &str, cases: &[Case<'_>]) -> Option<Vec<String>> {
         println!("skipped: valgrind, which counts instructions, isn't on the PATH");
         return None;
     }
-    let counts = count(test);
-    assert_eq!(counts.len(), 1 + 3 * cases.len(), "each call is counted");
-    let counts = counts[1..].chunks(3);
-    let slow = cases.iter().zip(counts).filter(|(_, counts)| is_superlinear(counts));
-    Some(slow.map(|(case, counts)| format!("{}: {counts:?} instructions", case.name)).collect())
+    let mut least = vec![u64::MAX; 3 * cases.len()];
+    let mut slow = Vec::new();
+    // Some work is due by the clock, whichever call comes then: a cache tidies up every 300 ms. It is in none of the least
+    // counts, while a slow reader is slow each time.
+    for _ in 0..3 {
+        let counts = count(test);
+        assert_eq!(counts.len(), 1 + least.len(), "each call is counted");
+        least.iter_mut().zip(&counts[1..]).for_each(|(least, count)| *least = (*least).min(*count));
+        let cases = cases.iter().zip(least.chunks(3)).filter(|(_, counts)| is_superlinear(counts));
+        slow = cases.map(|(case, counts)| format!("{}: {counts:?} instructions", case.name)).collect();
+        if slow.is_empty() {
+            break;
+        }
+    }
+    Some(slow)
 }
 
 /// From the second size to the third, linear time grows twice as much as from the first to the second. Quadratic time grows
