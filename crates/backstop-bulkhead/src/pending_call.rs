@@ -1,5 +1,8 @@
 //! A call that waits for its permit, or for the inner service.
 //!
+//! Not a [`ServiceCall`](backstop_kit::ServiceCall), because the permit comes before readiness: a call in line must not hold
+//! what the inner service reserves for a caller.
+//!
 //! | from | on | to |
 //! |---|---|---|
 //! | – | it is first polled | asking |

@@ -85,7 +85,7 @@ impl<Req, T> Provider<Req, T> {
             #[cfg(feature = "axum")]
             let request = if is_router { routed::save_extensions(request) } else { request };
             let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            run(ServiceCall::when_ready(service, request))
+            run(ServiceCall::<_, _>::when_ready(service, request))
         };
         Self::new(name, Source::Service(Arc::new(start)))
     }

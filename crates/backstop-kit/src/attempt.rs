@@ -12,9 +12,8 @@ use backstop_core::{
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower_service::Service;
 
-use crate::proof::{self, Entered, IsBelieved};
+use crate::Call;
 
 pin_project! {
     /// One call, in a [scope](backstop_core::scope) of its own, ended when that scope's deadline passes.
@@ -34,20 +33,6 @@ pin_project! {
         timer: Timer,
     }
 }
-
-/// A call that reports its progress.
-pub trait Call: Future {
-    /// How far it has come.
-    fn progress(&self) -> Progress {
-        Progress::Called
-    }
-
-    /// [Proves](crate::proof) that nothing was called, where that is so: to be asked of a call that is ended.
-    fn prove_not_called(&self) {}
-}
-
-/// A boxed call counts as called from the start.
-impl<T> Call for Pin<Box<dyn Future<Output = T> + Send>> {}
 
 /// An attempt timed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,90 +247,6 @@ impl Timer {
     /// Ready when `until` has passed. The first poll sets the moment.
     pub fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx)
-    }
-}
-
-pin_project! {
-    /// A call of a service, which is made ready first.
-    ///
-    /// It passes on what the service [proves](crate::proof), to the layer in whose call it was made. While the service isn't
-    /// ready, or if it fails to be, nothing was called.
-    #[project = Step]
-    #[must_use = "futures do nothing unless polled"]
-    pub enum ServiceCall<S, Req>
-    where
-        S: Service<Req>,
-    {
-        /// Waits for the service to be ready.
-        #[doc(hidden)]
-        Waiting { service: S, request: Option<Req>, entered: Entered },
-        /// Waits for its answer.
-        #[doc(hidden)]
-        Called { #[pin] future: S::Future, believed: IsBelieved },
-    }
-}
-
-impl<S: Service<Req>, Req> ServiceCall<S, Req> {
-    /// Makes `service` ready, then calls it.
-    #[inline]
-    pub fn when_ready(service: S, request: Req) -> Self {
-        Self::when_ready_for(Entered::now(), service, request)
-    }
-
-    /// The same, for a layer that was entered before.
-    #[inline]
-    pub const fn when_ready_for(entered: Entered, service: S, request: Req) -> Self {
-        Self::Waiting { service, request: Some(request), entered }
-    }
-}
-
-impl<S: Service<Req>, Req> Future for ServiceCall<S, Req> {
-    type Output = Result<S::Response, S::Error>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            let (future, believed) = match self.as_mut().project() {
-                Step::Called { future, believed } => {
-                    let polled = future.poll(cx);
-                    if *believed == IsBelieved::No {
-                        proof::withdraw();
-                    }
-                    return polled;
-                }
-                Step::Waiting { service, request, entered } => {
-                    entered.polled();
-                    if let Err(error) = ready!(service.poll_ready(cx)) {
-                        entered.prove();
-                        return Poll::Ready(Err(error));
-                    }
-                    let Some(request) = request.take() else { polled_again("ServiceCall") };
-                    entered.call(|| service.call(request))
-                }
-            };
-            self.set(Self::Called { future, believed });
-        }
-    }
-}
-
-impl<S: Service<Req>, Req> Call for ServiceCall<S, Req> {
-    fn progress(&self) -> Progress {
-        match self {
-            Self::Waiting { .. } => Progress::NotReady,
-            Self::Called { .. } => Progress::Called,
-        }
-    }
-
-    fn prove_not_called(&self) {
-        if let Self::Waiting { entered, .. } = self {
-            entered.prove();
-        }
-    }
-}
-
-impl<S: Service<Req>, Req> fmt::Debug for ServiceCall<S, Req> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ServiceCall").field(&self.progress()).finish()
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | call a service once it is ready | [`EagerCall`], [`ServiceCall`] |
+//! | call a service once it is ready | [`ServiceCall`] |
 //! | end a call when its time is up | [`Attempt`] |
 //! | bound how much load retries and hedges add | [`RetryBudget`] |
 //! | know that a request was certainly not processed | [`proof`], [`client`] |
@@ -48,7 +48,6 @@ mod body;
 mod budget;
 mod client;
 mod copy;
-mod eager_call;
 mod error_text;
 mod jitter;
 mod judge;
@@ -56,10 +55,11 @@ mod keep;
 mod protocol;
 mod reject;
 mod repeat;
+mod service_call;
 mod until;
 
 pub use answer::Answer;
-pub use attempt::{Attempt, Call, Elapsed, Progress, ServiceCall, Timer, polled_again};
+pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
 pub use body::{
     AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, Held, NotReplayable, ReadAhead, Replay,
     ReplayError, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
@@ -69,7 +69,6 @@ pub use client::{Client, ClientFuture, client};
 pub use copy::{
     CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts,
 };
-pub use eager_call::EagerCall;
 pub use error_text::ErrorText;
 pub use jitter::Jitter;
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
@@ -77,4 +76,5 @@ pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
+pub use service_call::{Call, EagerCall, ServiceCall, Waiting};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

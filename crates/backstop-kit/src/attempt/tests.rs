@@ -3,8 +3,10 @@ use std::{cell::Cell, convert::Infallible, future::pending, rc::Rc, time::Durati
 use backstop_core::{Deadline, Freshness, Limit, Reason, name, scope::EndedBy};
 use tokio::time::{advance, timeout};
 use tower::service_fn;
+use tower_service::Service;
 
 use super::*;
+use crate::ServiceCall;
 
 struct Asks(Rc<Cell<Option<EndedBy>>>);
 
@@ -47,7 +49,7 @@ impl Service<()> for Stuck {
 async fn a_call_that_takes_too_long_is_ended_and_tells_how_far_it_came_and_whose_limit_it_was() {
     for (ready, progress) in [(false, Progress::NotReady), (true, Progress::Called)] {
         for set_by in [SetBy::Us, SetBy::Caller] {
-            let attempt = Attempt::start(within(50, set_by), || ServiceCall::when_ready(Stuck { ready }, ()));
+            let attempt = Attempt::start(within(50, set_by), || ServiceCall::<_, _>::when_ready(Stuck { ready }, ()));
             let begun = Instant::now();
             assert_eq!(run(attempt).await, Err(Elapsed { set_by, progress }));
             assert_eq!(begun.elapsed(), Duration::from_millis(50));
@@ -64,7 +66,7 @@ async fn what_the_limit_drops_knows_of_it_and_what_the_caller_drops_does_not() {
             let _asks = asks;
             pending::<Result<(), Infallible>>().await
         });
-        let attempt = Attempt::start(within(50, SetBy::Us), || ServiceCall::when_ready(service, asks));
+        let attempt = Attempt::start(within(50, SetBy::Us), || ServiceCall::<_, _>::when_ready(service, asks));
         _ = timeout(Duration::from_millis(patience), run(attempt)).await;
         assert_eq!(seen.get(), expected, "after {patience} ms");
     }
@@ -76,7 +78,7 @@ async fn a_call_that_is_polled_alone_knows_its_deadline_and_is_not_ended_by_it()
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok::<_, Infallible>(scope::time_left())
     });
-    let attempt = Attempt::start(within(10, SetBy::Us), || ServiceCall::when_ready(service, ()));
+    let attempt = Attempt::start(within(10, SetBy::Us), || ServiceCall::<_, _>::when_ready(service, ()));
     let mut attempt = std::pin::pin!(attempt);
     let left = std::future::poll_fn(|cx| attempt.as_mut().poll_call(cx)).await;
     assert_eq!(left, Ok(Some(Duration::ZERO)));
@@ -85,7 +87,7 @@ async fn a_call_that_is_polled_alone_knows_its_deadline_and_is_not_ended_by_it()
 #[tokio::test(start_paused = true)]
 async fn a_deadline_that_is_only_there_when_it_is_polled_binds() {
     // As over a buffer, which calls in another task.
-    let attempt = Attempt::start(Scope::new(), || ServiceCall::when_ready(Stuck { ready: true }, ()));
+    let attempt = Attempt::start(Scope::new(), || ServiceCall::<_, _>::when_ready(Stuck { ready: true }, ()));
     let mut attempt = std::pin::pin!(attempt);
     let mut caller = within(50, SetBy::Caller);
     let ended = std::future::poll_fn(|cx| caller.enter(|| attempt.as_mut().poll(cx))).await;
@@ -95,7 +97,7 @@ async fn a_deadline_that_is_only_there_when_it_is_polled_binds() {
 #[tokio::test(start_paused = true)]
 async fn its_time_begins_when_it_is_first_pending() {
     let scope = || Scope::limited(Limit::new(Duration::from_millis(50), SetBy::Us));
-    let attempt = Attempt::start(scope(), || ServiceCall::when_ready(Stuck { ready: true }, ()));
+    let attempt = Attempt::start(scope(), || ServiceCall::<_, _>::when_ready(Stuck { ready: true }, ()));
     advance(Duration::from_secs(1)).await;
     let begun = Instant::now();
     assert_eq!(run(attempt).await, Err(Elapsed { set_by: SetBy::Us, progress: Progress::Called }));
@@ -107,7 +109,7 @@ async fn it_is_polled_once_even_past_its_deadline() {
     let scope = within(10, SetBy::Us);
     advance(Duration::from_secs(1)).await;
     let service = service_fn(|n: u32| async move { Ok::<_, Infallible>(n + 1) });
-    assert_eq!(run(Attempt::start(scope, || ServiceCall::when_ready(service, 1))).await, Ok(Ok(2)));
+    assert_eq!(run(Attempt::start(scope, || ServiceCall::<_, _>::when_ready(service, 1))).await, Ok(Ok(2)));
 }
 
 #[tokio::test]
@@ -121,7 +123,7 @@ async fn reports_of_an_attempt_reach_the_outer_scope_only_when_it_is_chosen() {
     };
     for (chosen, count) in [(true, 1), (false, 0)] {
         let mut outer = Scope::new();
-        let mut attempt = Box::pin(Attempt::start(Scope::new(), || ServiceCall::when_ready(service(), ())));
+        let mut attempt = Box::pin(Attempt::start(Scope::new(), || ServiceCall::<_, _>::when_ready(service(), ())));
         std::future::poll_fn(|cx| outer.enter(|| attempt.as_mut().poll(cx))).await.unwrap().unwrap();
         if chosen {
             outer.enter(|| attempt.as_mut().commit());

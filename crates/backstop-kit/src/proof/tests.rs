@@ -142,7 +142,7 @@ fn what_was_called_at_once_and_awaited_after_something_else_is_not_believed() {
             let answer = refuse();
             async { Ok::<_, Infallible>(answer.await) }
         });
-        let second = ServiceCall::when_ready(at_once, ());
+        let second = ServiceCall::<_, _>::when_ready(at_once, ());
         Box::pin(async move {
             charge().await;
             second.await.unwrap_or("failed")
@@ -319,9 +319,9 @@ fn a_call_that_waits_for_readiness_passes_the_word_on() {
     fn answer<T: Send + 'static>(call: impl Future<Output = Result<&'static str, T>> + Send + 'static) -> Answer {
         Box::pin(async { call.await.unwrap_or("failed") })
     }
-    assert!(!believes(|| answer(ServiceCall::when_ready(refusing(), ()))));
-    assert!(believes(|| answer(ServiceCall::when_ready(refusing_at_once(), ()))));
-    assert!(!believes(|| answer(ServiceCall::when_ready(two(), ()))));
+    assert!(!believes(|| answer(ServiceCall::<_, _>::when_ready(refusing(), ()))));
+    assert!(believes(|| answer(ServiceCall::<_, _>::when_ready(refusing_at_once(), ()))));
+    assert!(!believes(|| answer(ServiceCall::<_, _>::when_ready(two(), ()))));
     assert!(!believes(|| answer(EagerCall::when_ready(refusing(), ()))));
     assert!(believes(|| answer(EagerCall::when_ready(refusing_at_once(), ()))));
     assert!(!believes(|| answer(EagerCall::when_ready(two(), ()))));
@@ -350,7 +350,7 @@ impl Service<()> for Broken {
 #[test]
 fn a_service_that_fails_to_be_ready_was_not_called() {
     assert!(believes(|| {
-        let call = ServiceCall::when_ready(Broken, ());
+        let call = ServiceCall::<_, _>::when_ready(Broken, ());
         Box::pin(async { call.await.unwrap_or("failed") })
     }));
     assert!(believes(|| {
