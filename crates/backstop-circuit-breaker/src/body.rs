@@ -2,7 +2,7 @@
 
 use std::{num::NonZero, task::Context};
 
-use backstop_core::{ErrorRef, Outcome, Reason, Verdict, grpc};
+use backstop_core::{ErrorRef, Outcome, Verdict, grpc};
 use backstop_kit::{BodyAction, BodyGuard, BodyStep, Judge, Protocol, RequestFacts, WrapBody};
 use http::{HeaderMap, Response};
 
@@ -17,13 +17,16 @@ pub(crate) struct CallInBody<P, L: CircuitRef<P>> {
     pending_first: Option<NonZero<Nanos>>,
 }
 
+/// How a body ended: what it counts as, and how it failed if it did.
+type End<'a> = Result<Outcome, (Outcome, Failure<'a>)>;
+
 impl<P, L: CircuitRef<P>> CallInBody<P, L> {
     pub(crate) const fn new(call: CallGuard<P, L>, status_to_come: bool) -> Self {
         Self { call, status_to_come, pending_first: None }
     }
 
-    const fn ended(&self) -> (Outcome, Failure<'static>) {
-        (if self.status_to_come { Outcome::failure() } else { Outcome::success() }, Failure::NoStatus)
+    const fn ended(&self) -> End<'static> {
+        if self.status_to_come { Err((Outcome::failure(), Failure::NoStatus)) } else { Ok(Outcome::success()) }
     }
 }
 
@@ -39,13 +42,19 @@ where
 
     fn step(&mut self, step: BodyStep<'_, B::Error>, _: &mut Context<'_>) -> BodyAction<B::Error> {
         let judge = self.call.circuit().protocol().judge();
-        let (outcome, failure) = match step {
+        let end = match step {
             BodyStep::Error(error) => {
                 let error = ErrorRef::new(error);
-                (broken(judge.outcome(RequestFacts::none(), Err(error))), Failure::Body(error))
+                let outcome = judge.outcome(RequestFacts::none(), Err(error));
+                match outcome.verdict {
+                    Verdict::Failure => Err((outcome, Failure::Body(error))),
+                    Verdict::Success => Ok(outcome),
+                    // It says nothing of the service, so the head counts: how the body would have ended, nobody will learn.
+                    _ => Ok(Outcome::success()),
+                }
             }
             BodyStep::Frame { trailers: Some(trailers), .. } if self.status_to_come => judge_trailers(judge, trailers),
-            BodyStep::Frame { trailers: Some(_), .. } => (Outcome::success(), Failure::Slow),
+            BodyStep::Frame { trailers: Some(_), .. } => Ok(Outcome::success()),
             BodyStep::Frame { is_last: true, .. } | BodyStep::End => self.ended(),
             BodyStep::Frame { .. } => {
                 self.call.has_got_on();
@@ -56,28 +65,22 @@ where
                 return BodyAction::Continue;
             }
         };
-        if outcome.verdict == Verdict::Failure {
-            self.call.finish(outcome, failure);
-        } else {
-            self.call.finish_well(outcome);
+        match end {
+            Ok(outcome) => self.call.finish_well(outcome),
+            Err((outcome, failure)) => self.call.finish(outcome, failure),
         }
         BodyAction::Finish
     }
 }
 
-/// An error that says nothing of the service leaves the head to count: how the body would have ended, nobody will learn.
-fn broken(outcome: Outcome) -> Outcome {
-    if outcome.verdict == Verdict::Neutral { Outcome::success() } else { outcome }
-}
-
 /// What trailers tell that must tell a status.
-fn judge_trailers<B: Default>(judge: &impl Judge<Response<B>>, trailers: &HeaderMap) -> (Outcome, Failure<'static>) {
+fn judge_trailers<B: Default>(judge: &impl Judge<Response<B>>, trailers: &HeaderMap) -> End<'static> {
     let Some(mut answer) = grpc::trailers_only(trailers.clone()) else {
-        return (Outcome::failure(), Failure::NoStatus);
+        return Err((Outcome::failure(), Failure::NoStatus));
     };
     let outcome = judge.outcome(RequestFacts::none(), Ok(&mut answer));
-    // A reason is asked for only where something failed.
-    let failed = outcome.verdict == Verdict::Failure;
-    let reason = if failed { judge.reason(RequestFacts::none(), Ok(&mut answer)) } else { Reason::ERROR };
-    (outcome, Failure::Trailers(reason))
+    if outcome.verdict != Verdict::Failure {
+        return Ok(outcome);
+    }
+    Err((outcome, Failure::Trailers(judge.reason(RequestFacts::none(), Ok(&mut answer)))))
 }

@@ -84,7 +84,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         self.call.judge_upload(self.circuit.breaker(), outcome, is_unanswered)
     }
 
-    /// The call has ended. `failure` is how, if it failed.
+    /// The call has failed.
     pub(crate) fn finish(&mut self, outcome: Outcome, failure: Failure<'_>) {
         self.call.finish(self.circuit.breaker(), outcome, failure);
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use backstop_core::{ErrorRef, Reason};
 use backstop_kit::ErrorText;
 
-/// How a call failed, or would have failed if it counts as a failure.
+/// How a call failed.
 #[derive(Clone, Copy)]
 pub(crate) enum Failure<'a> {
     /// By its response.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify};
+use backstop_core::{Classify, ErrorRef, Outcome, ResultClassify, Verdict};
 use pin_project_lite::pin_project;
 use tokio::{
     sync::watch,
@@ -138,15 +138,20 @@ impl ProbeCall {
             lease.as_mut().poll(cx).map(|()| None)
         })
         .await;
-        let (outcome, failure) = match &result {
-            Some(Ok(())) => (Outcome::success(), Failure::Slow),
+        let breaker = self.has.breaker();
+        match &result {
+            Some(Ok(())) => self.call.finish_well(breaker, Outcome::success()),
             Some(Err(error)) => {
                 let error = ErrorRef::new(error);
-                (Classify::<()>::classify(&ResultClassify::new(), Err(error)), Failure::Probe(error))
+                let outcome = Classify::<()>::classify(&ResultClassify::new(), Err(error));
+                if outcome.verdict == Verdict::Failure {
+                    self.call.finish(breaker, outcome, Failure::Probe(error));
+                } else {
+                    self.call.finish_well(breaker, outcome);
+                }
             }
-            None => (Outcome::failure(), Failure::ProbeTimeout),
-        };
-        self.call.finish(self.has.breaker(), outcome, failure);
+            None => self.call.finish(breaker, Outcome::failure(), Failure::ProbeTimeout),
+        }
     }
 }
 
@@ -154,8 +159,11 @@ impl Drop for ProbeCall {
     fn drop(&mut self) {
         if !self.call.has_ended() {
             // That the prober was stopped says nothing of the service.
-            let outcome = if self.call.is_running() { Outcome::failure() } else { Outcome::neutral() };
-            self.call.finish(self.has.breaker(), outcome, Failure::Panic);
+            if self.call.is_running() {
+                self.call.finish(self.has.breaker(), Outcome::failure(), Failure::Panic);
+            } else {
+                self.call.finish_well(self.has.breaker(), Outcome::neutral());
+            }
         }
     }
 }

@@ -100,7 +100,7 @@ impl TrackedCall {
     pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
         let slow = self.is_slow(breaker);
         if slow && self.admission.is_probe() {
-            self.record(breaker, Outcome::success(), Failure::Slow);
+            self.record(breaker, Outcome::success(), None);
             return false;
         }
         self.stage = Stage::Body { slow };
@@ -124,7 +124,7 @@ impl TrackedCall {
             && breaker.group().counts_by_head(since, now)
         {
             self.stage = Stage::Counted;
-            self.count(breaker, Outcome::success(), Failure::Slow, slow);
+            self.count(breaker, Outcome::success(), None, slow);
         }
     }
 
@@ -133,9 +133,9 @@ impl TrackedCall {
         self.pending_since = None;
     }
 
-    /// The call has ended. `failure` is how, if it failed.
+    /// The call has failed.
     pub(crate) fn finish(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
-        self.record(breaker, outcome, failure);
+        self.record(breaker, outcome, Some(failure));
     }
 
     /// The call has ended and didn't fail.
@@ -153,7 +153,7 @@ impl TrackedCall {
 
     #[inline(never)]
     fn record_slowly(&mut self, breaker: &Breaker, outcome: Outcome) {
-        self.record(breaker, outcome, Failure::Slow);
+        self.record(breaker, outcome, None);
     }
 
     #[inline(never)]
@@ -165,7 +165,7 @@ impl TrackedCall {
     }
 
     #[inline(never)]
-    fn record(&mut self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>) {
+    fn record(&mut self, breaker: &Breaker, outcome: Outcome, failure: Option<Failure<'_>>) {
         if mem::replace(&mut self.ended, true) {
             return;
         }
@@ -178,14 +178,14 @@ impl TrackedCall {
         }
     }
 
-    fn count(&self, breaker: &Breaker, outcome: Outcome, failure: Failure<'_>, slow: bool) {
+    fn count(&self, breaker: &Breaker, outcome: Outcome, failure: Option<Failure<'_>>, slow: bool) {
         let finished = breaker.group().finished(outcome, slow);
         let failure = match outcome.verdict {
-            Verdict::Failure => failure,
-            Verdict::Success if slow => Failure::Slow,
-            _ => {
-                return breaker.circuit.record(self.admission, finished, || breaker.now());
-            }
+            Verdict::Success if slow => Some(Failure::Slow),
+            _ => failure,
+        };
+        let Some(failure) = failure else {
+            return breaker.circuit.record(self.admission, finished, || breaker.now());
         };
         metrics::failed(breaker.name(), failure);
         let error = || breaker.error_text(failure);
@@ -202,8 +202,9 @@ impl TrackedCall {
 
     #[cold]
     fn drop_unfinished(&mut self, breaker: &Breaker) {
+        let outcome = self.outcome_of_drop(breaker);
         let failure = if self.running { Failure::Panic } else { Failure::Dropped };
-        self.record(breaker, self.outcome_of_drop(breaker), failure);
+        self.record(breaker, outcome, (outcome.verdict == Verdict::Failure).then_some(failure));
     }
 
     /// Whether the call has been slow so far, without the time in which it waited for the request's body.
