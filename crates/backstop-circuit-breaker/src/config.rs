@@ -245,8 +245,8 @@ impl<P> CircuitBreakerBuilder<P> {
         self
     }
 
-    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first, since it replaces every
-    /// strategy.
+    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
+    /// `From<Rejection>`, as `BoxError` does. See [`Plain`]. Call it first, since it replaces every strategy.
     pub fn plain(self) -> CircuitBreakerBuilder<Plain> {
         self.map(|_| Plain::default())
     }

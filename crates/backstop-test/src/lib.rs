@@ -59,7 +59,8 @@
 //!
 //! # Time
 //!
-//! A [`Step`] waits in `tokio::time`. With paused time (`#[tokio::test(start_paused = true)]`), waits and hangs take no time.
+//! A [`Step`] waits in `tokio::time`. With paused time (`#[tokio::test(start_paused = true)]`, which needs tokio's feature
+//! `test-util`), waits and hangs take no time.
 //!
 //! # Features
 //!

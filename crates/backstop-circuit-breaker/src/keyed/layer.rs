@@ -35,7 +35,10 @@ use crate::{CircuitBreakerBuilder, config::check_max_keys};
 /// of the keys, that is held for so long.
 ///
 /// The key is known only in `call`. So the service is always ready, and its future makes a clone of the inner service
-/// ready. Logs and metrics name the layer and no key; there is no gauge of the state.
+/// ready.
+///
+/// Logs and metrics name the layer and no key, since a key may hold a caller's data and there may be millions; there is no
+/// gauge of the state. [`KeyedCircuitBreakerHandle::list`] says which circuits are open.
 ///
 /// ```
 /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};

@@ -109,8 +109,8 @@ impl<P> TimeoutBuilder<P> {
         self
     }
 
-    /// For functions and other services that don't speak HTTP: rejects with the service's error. Call it first, since it
-    /// replaces every strategy.
+    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
+    /// `From<Rejection>`, as `BoxError` does. Call it first, since it replaces every strategy.
     pub fn plain(self) -> TimeoutBuilder<PlainTimeout> {
         self.map(|_| PlainTimeout::default())
     }
