@@ -136,7 +136,10 @@ impl RetryBudget {
         self.account.withdraw(self.account.age())
     }
 
-    /// Gives back a retry that was [withdrawn](Self::withdraw) and couldn't be made. No other may be given back.
+    /// Gives back a retry that was [withdrawn](Self::withdraw) and couldn't be made.
+    ///
+    /// One that wasn't withdrawn counts as one saved, where there is room: a budget never holds more than
+    /// [`burst`](RetryBudgetBuilder::burst).
     pub fn give_back(&self) {
         self.account.give_back();
     }

@@ -145,8 +145,9 @@ impl Account {
     }
 
     pub(super) fn give_back(&self) {
-        // What was withdrawn is in there: it can't run under.
-        self.spent.fetch_sub(self.retry(), Ordering::Relaxed);
+        // Stops at 0: a retry that wasn't withdrawn may be given back, too.
+        let give = |spent: u64| Some(spent.saturating_sub(self.retry()));
+        _ = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
         self.empty_until_deposited.store(0, Ordering::Relaxed);
     }
 

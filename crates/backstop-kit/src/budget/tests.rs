@@ -86,6 +86,18 @@ fn what_is_given_back_can_be_taken_once_more() {
 }
 
 #[test]
+fn what_is_given_back_without_being_taken_never_saves_more_than_the_burst() {
+    let account = account(200, 10, 3);
+    (0..5).for_each(|_| account.give_back());
+    assert_eq!((account.available(NOW), drain(&account, NOW)), (3, 3));
+    account.give_back();
+    assert_eq!(drain(&account, NOW), 1);
+    (0..1000).for_each(|_| account.deposit());
+    (0..5).for_each(|_| account.give_back());
+    assert_eq!(drain(&account, NOW), 3);
+}
+
+#[test]
 fn threads_that_race_neither_lose_a_share_nor_get_a_retry_too_many() {
     const EACH: u64 = 200_000;
     let account = account(333, 0, LARGEST);
