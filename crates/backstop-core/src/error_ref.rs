@@ -3,8 +3,8 @@
 use std::{
     any::{Any, TypeId},
     error::Error,
-    fmt, io,
-    sync::{PoisonError, RwLock},
+    fmt, io, iter,
+    sync::OnceLock,
 };
 
 use crate::transport;
@@ -37,16 +37,25 @@ pub struct ErrorRef<'a> {
 /// For the error types of layers, which call this when they are built. For a type of your own there is
 /// [`HttpClassify::see_through`](crate::HttpClassify::see_through).
 pub fn see_through<E: Error + 'static>() {
-    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     let id = TypeId::of::<E>();
-    if known.iter().all(|(other, _)| *other != id) {
-        known.push((id, view::<E>));
+    let mut last = &KNOWN;
+    loop {
+        let known = last.get_or_init(|| Box::new(Known { id, view: view::<E>, next: OnceLock::new() }));
+        if known.id == id {
+            return;
+        }
+        last = &known.next;
     }
 }
 
-/// The error types of layers. Only read where a call failed with an error of a type that isn't one of [the
-/// field's](as_known_error).
-static KNOWN: RwLock<Vec<(TypeId, View)>> = RwLock::new(Vec::new());
+/// The error types of layers, as a list that only grows: errors of all threads look through it, and reading it takes no lock.
+static KNOWN: OnceLock<Box<Known>> = OnceLock::new();
+
+struct Known {
+    id: TypeId,
+    view: View,
+    next: OnceLock<Box<Self>>,
+}
 
 /// Turns a value into an error where it is one of a certain type.
 type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
@@ -74,7 +83,7 @@ impl<'a> ErrorRef<'a> {
     /// The error and its causes, outermost first. Empty for a type that isn't known to be an error.
     pub fn causes(self) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
         let mut next = self.error;
-        let causes = std::iter::from_fn(move || {
+        let causes = iter::from_fn(move || {
             let cause = next?;
             next = held(cause).or_else(|| cause.source());
             Some(cause)
@@ -153,8 +162,8 @@ fn as_known_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
         view::<tonic::transport::Error>,
     ];
     VIEWS.iter().find_map(|view| view(value)).or_else(|| {
-        let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(of, _)| *of == id).and_then(|(_, view)| view(value))
+        let mut known = iter::successors(KNOWN.get(), |known| known.next.get());
+        known.find(|known| known.id == id).and_then(|known| (known.view)(value))
     })
 }
 
