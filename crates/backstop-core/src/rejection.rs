@@ -105,10 +105,12 @@ impl Rejection {
     }
 
     /// Sets the HTTP status and the gRPC status that it is answered with.
+    ///
+    /// A rejection is never a success: 503 replaces a status below 400, and `UNAVAILABLE` replaces gRPC's `OK`.
     #[must_use]
     pub const fn with_status(mut self, status: StatusCode, code: GrpcCode) -> Self {
-        self.status = status;
-        self.code = code;
+        self.status = if status.as_u16() < 400 { StatusCode::SERVICE_UNAVAILABLE } else { status };
+        self.code = if code.number() == 0 { GrpcCode::UNAVAILABLE } else { code };
         self
     }
 
@@ -237,6 +239,18 @@ mod tests {
         let outcome = Outcome::neutral().unprocessed().transient();
         let rejection = Rejection::new(name!("quota"), Reason::ERROR, outcome);
         assert_eq!(rejection.outcome(), Outcome::neutral().transient());
+    }
+
+    #[test]
+    fn no_rejection_is_answered_with_a_success() {
+        let rejection = Rejection::refused(name!("quota"), Reason::ERROR);
+        for status in [StatusCode::CONTINUE, StatusCode::OK, StatusCode::NOT_MODIFIED] {
+            let rejection = rejection.clone().with_status(status, GrpcCode::OK);
+            assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(rejection.code(), GrpcCode::UNAVAILABLE);
+        }
+        let rejection = rejection.with_status(StatusCode::BAD_REQUEST, GrpcCode::CANCELLED);
+        assert_eq!((rejection.status(), rejection.code()), (StatusCode::BAD_REQUEST, GrpcCode::CANCELLED));
     }
 
     #[test]
