@@ -88,17 +88,17 @@ impl Current {
 
     /// Puts a scope with this much time in place, and says what it has in there, and what is around it.
     #[inline]
-    fn come_in(&self, inner: Time) -> Time {
+    fn push(&self, inner: Time) -> Time {
         let outer = self.time.get();
         if inner.max(outer).deadline().is_some() && inner.min(outer).is_limit() {
-            return self.come_in_late(inner);
+            return self.push_late(inner);
         }
         self.time.replace(inner.min(outer))
     }
 
     /// The time of one has begun, and so that of the other does now.
     #[cold]
-    fn come_in_late(&self, inner: Time) -> Time {
+    fn push_late(&self, inner: Time) -> Time {
         let now = Moment::now();
         self.begin_at(now);
         let outer = self.time.get();
@@ -107,7 +107,7 @@ impl Current {
 
     /// Puts what was around it in place again, and says how much time it had in the end.
     #[inline]
-    fn go_out(&self, outer: Time) -> Time {
+    fn pop(&self, outer: Time) -> Time {
         let inner = self.time.replace(outer);
         if outer.is_limit() && !inner.is_limit() {
             // Time has begun in there, and so it has here.
@@ -243,17 +243,17 @@ impl Scope {
 
     #[inline]
     fn entered_with(&mut self, is_read: Option<bool>) -> EnteredScope<'_> {
-        let (outside, was_read) = self.come_in(is_read);
+        let (outside, was_read) = self.push(is_read);
         EnteredScope { scope: self, outside, was_read }
     }
 
     #[inline]
-    fn come_in(&mut self, is_read: Option<bool>) -> (Time, Option<bool>) {
+    fn push(&mut self, is_read: Option<bool>) -> (Time, Option<bool>) {
         // Where the thread is being torn down there is no current scope any more, and nobody to report to.
         CURRENT
             .try_with(|current| {
                 current.reports.swap(Cell::from_mut(&mut self.reports));
-                (current.come_in(self.time), is_read.map(|is_read| current.is_read.replace(is_read)))
+                (current.push(self.time), is_read.map(|is_read| current.is_read.replace(is_read)))
             })
             .unwrap_or((Time::NO_SCOPE, None))
     }
@@ -294,7 +294,7 @@ impl Drop for EnteredScope<'_> {
     #[inline]
     fn drop(&mut self) {
         _ = CURRENT.try_with(|current| {
-            self.scope.time = current.go_out(self.outside);
+            self.scope.time = current.pop(self.outside);
             if let Some(was_read) = self.was_read {
                 current.is_read.set(was_read);
             }

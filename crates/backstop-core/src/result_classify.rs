@@ -1,4 +1,4 @@
-//! The classifier of functions, and what comes before any classifier.
+//! The classifier of functions.
 
 use std::fmt;
 
