@@ -55,6 +55,7 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<F, X, P, L> where L: CircuitRef<P> {
+        // Dropped in this order: the call ends before its permit is free.
         Called { #[pin] future: F, guard: CallGuard<P, L>, facts: RequestFacts },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },

@@ -115,9 +115,8 @@ where
         let (copy, judge) = (protocol.copy(), protocol.judge());
         let mut facts = chain.shared().marked(copy.facts(&request), &request);
         let kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
-        if judge.facts(&request).is_grpc() {
-            facts = facts.grpc();
-        }
+        // A strategy of copying may know nothing of HTTP.
+        facts = facts.and(judge.facts(&request));
         let context = protocol.reject().context(&request);
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());

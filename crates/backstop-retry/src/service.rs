@@ -95,9 +95,7 @@ where
             budget.as_ref().inspect(|budget| budget.deposit());
         }
         // A strategy of copying may know nothing of HTTP.
-        if protocol.judge().facts(&request).is_grpc() {
-            facts = facts.grpc();
-        }
+        facts = facts.and(protocol.judge().facts(&request));
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let mut frame = Frame::open();
         let future = {

@@ -33,14 +33,13 @@ impl<X> Settings<X> {
         telemetry::rejection(&self.name, Some(self.limit), elapsed)
     }
 
-    /// The answer to a call that is rejected. Panics if `future` has given its answer already.
     /// Leaves out the strategy, which may be a closure.
     pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
         f.field("name", &self.name).field("limit", &self.limit)
     }
 }
 
-/// Rejects a call by `strategy`, which needs the call's context. It is `None` once the call was rejected.
+/// Rejects a call by `strategy`, which takes the call's context. Panics if that was taken already: `future` is polled again.
 pub(crate) fn reject<Req, Res, E, R: Reject<Req, Res, E>>(
     strategy: &R,
     context: &mut Option<R::Context>,

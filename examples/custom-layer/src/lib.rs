@@ -16,7 +16,9 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use backstop_core::scope::{self, EndedBy};
 use backstop_core::{Degradation, ErrorRef, Scope};
-use backstop_kit::{Attempt, EagerCall, Http, Judge, Protocol, RetryBudget, Timer, polled_again, proof::Frame};
+use backstop_kit::{
+    Attempt, EagerCall, Http, Judge, JudgeRequest, Protocol, RetryBudget, Timer, polled_again, proof::Frame,
+};
 use backstop_kit::{CopyAs, CopyRequest, Held, Keep, KeptRequest, NotCopied, RequestFacts};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -79,7 +81,7 @@ impl<S, P> Layer<S> for HedgeLayer<P> {
 impl<S, P, Req> Service<Req> for Hedge<S, P>
 where
     S: Service<Req, Error: 'static> + Clone,
-    P: Protocol<Judge: Judge<S::Response>, Copy: CopyRequest<Req>>,
+    P: Protocol<Judge: JudgeRequest<Req> + Judge<S::Response>, Copy: CopyRequest<Req>>,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -92,7 +94,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let policy = Arc::clone(&self.policy);
         let copy = policy.protocol.copy();
-        let mut facts = copy.facts(&request);
+        let mut facts = copy.facts(&request).and(policy.protocol.judge().facts(&request));
         let keep = if facts.may_be_repeated() { Keep::Whole } else { Keep::Nothing };
         let spare = copy.keep(&mut request, &mut facts, keep).map(|kept| {
             policy.budget.deposit();

@@ -14,7 +14,7 @@ use backstop_core::{
     Deadline, Degradation, Freshness, Reason, Scope, SetBy, name,
     scope::{self, EndedBy},
 };
-use backstop_kit::{Http, HttpCopy, NotCopied, NotReplayable, Plain, Repeat, RetryBudget, proof};
+use backstop_kit::{CloneCopy, Http, HttpCopy, NotCopied, NotReplayable, Plain, Repeat, RetryBudget, proof};
 use bytes::Bytes;
 use custom_layer::{HedgeEvent, HedgeLayer};
 use http::{Method, Request, Response};
@@ -351,6 +351,24 @@ async fn functions_are_hedged_too() {
     }));
     assert_eq!(service.oneshot(1).await.unwrap(), 2);
     assert_eq!(calls.all(), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_of_an_intermediary_is_no_answer_to_a_grpc_call_however_requests_are_copied() {
+    let calls = Seen::default();
+    let seen = calls.clone();
+    let layer = HedgeLayer::new(DELAY, full(), <Http>::default().with_copy(CloneCopy), |_| ());
+    let service = layer.layer(service_fn(move |_: Request<()>| {
+        let is_first = seen.all().is_empty();
+        seen.push(is_first);
+        async move {
+            sleep(2 * DELAY).await;
+            let content_type = if is_first { "text/html" } else { "application/grpc" };
+            Response::builder().header("content-type", content_type).body(())
+        }
+    }));
+    let call = Request::post("/shop.Prices/Get").header("content-type", "application/grpc").body(()).unwrap();
+    assert_eq!(service.oneshot(call).await.unwrap().headers()["content-type"], "application/grpc");
 }
 
 /// Refuses, and proves it.

@@ -140,6 +140,11 @@ impl RequestFacts {
         outcome.blame == Some(Blame::EarlyData) && self.is_early_data()
     }
 
+    /// What either of the two says.
+    pub const fn and(self, other: Self) -> Self {
+        self.with(other.bits)
+    }
+
     const fn with(self, bit: u8) -> Self {
         Self { bits: self.bits | bit }
     }

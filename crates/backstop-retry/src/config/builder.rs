@@ -101,7 +101,7 @@ impl<P> RetryBuilder<P> {
     /// use std::time::Duration;
     /// use backstop_retry::RetryLayer;
     ///
-    /// // At once if nothing was processed, as after a max_body_error connection.
+    /// // At once if nothing was processed, as after a refused connection.
     /// let retry = RetryLayer::builder("ml_service")
     ///     .backoff_fn(|attempts, outcome| Duration::from_millis(if outcome.unprocessed { 0 } else { 50 }) * attempts)
     ///     .build()?;

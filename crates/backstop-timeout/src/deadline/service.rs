@@ -48,6 +48,8 @@ where
     type Future = DeadlineFuture<S, Request<B>, J>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        // Also if the inner service fails.
+        self.is_ready = false;
         self.is_ready = self.inner.poll_ready(cx)?.is_ready();
         Poll::Ready(Ok(()))
     }
