@@ -73,7 +73,7 @@ where
     }
 }
 
-/// What trailers tell that must tell a status.
+/// Judges the trailers of a gRPC response, which must have a status.
 fn judge_trailers<B: Default>(judge: &impl Judge<Response<B>>, trailers: &HeaderMap) -> End<'static> {
     let Some(mut answer) = grpc::trailers_only(trailers.clone()) else {
         return Err((Outcome::failure(), Failure::NoStatus));

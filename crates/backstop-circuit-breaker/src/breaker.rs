@@ -15,7 +15,7 @@ use crate::{
 
 /// A circuit with a clock and a name.
 #[derive(Debug)]
-#[expect(unnameable_types, reason = "what links lead to, which are our own")]
+#[expect(unnameable_types, reason = "only our own `CircuitRef`s return it")]
 pub struct Breaker {
     pub(crate) circuit: Circuit<Telemetry>,
 }

@@ -9,7 +9,7 @@ use crate::{
     failure::Failure, layer_state::CircuitRef, probe_scope::ProbeScope, state::Nanos, tracked_call::TrackedCall,
 };
 
-/// A call wherever it is: in its future, or in the body of its response.
+/// A call, held by its future or by its response body.
 #[expect(unnameable_types, reason = "only our own strategies get one")]
 pub struct CallGuard<P, L: CircuitRef<P>> {
     call: TrackedCall,
@@ -28,12 +28,12 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         &self.circuit
     }
 
-    /// Takes the call along, to where it goes on. What is left has ended.
+    /// Moves the call out. The guard left behind is a finished call.
     pub(crate) fn take(&mut self) -> Self {
         Self::new(self.call.take(), self.circuit.clone())
     }
 
-    /// What the judge needs to know of the request. Watches the request's body, if it has one.
+    /// Collects what the judge needs to know about the request, and watches the request's body, if it has one.
     #[inline]
     pub(crate) fn look_at<Req>(&mut self, request: &mut Req) -> RequestFacts
     where
@@ -63,7 +63,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         self.call.start_waiting(self.circuit.breaker());
     }
 
-    /// The response head is a success, and the body is still to come. Whether the call goes on with it.
+    /// The response head is a success, and the body follows. Returns whether the call continues with the body.
     pub(crate) fn go_on_with_body(&mut self) -> bool {
         self.call.go_on_with_body(self.circuit.breaker())
     }
@@ -73,7 +73,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         self.call.wait_for_body(self.circuit.breaker(), since);
     }
 
-    /// A frame of the body is there.
+    /// A frame of the body has arrived.
     pub(crate) const fn has_got_on(&mut self) {
         self.call.has_got_on();
     }
@@ -84,12 +84,12 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         self.call.judge_upload(self.circuit.breaker(), outcome, is_unanswered)
     }
 
-    /// The call has failed.
+    /// Records a call that failed.
     pub(crate) fn finish(&mut self, outcome: Outcome, failure: Failure<'_>) {
         self.call.finish(self.circuit.breaker(), outcome, failure);
     }
 
-    /// The call has ended well, unless it was slow.
+    /// Records a call that didn't fail. It may still be slow.
     #[inline]
     pub(crate) fn finish_well(&mut self, outcome: Outcome) {
         self.call.finish_well(self.circuit.breaker(), outcome);

@@ -29,13 +29,13 @@ pub(crate) struct CircuitGroup {
     name: Name,
     epoch: Instant,
     settings: LiveSettings,
-    /// After how long a dropped call is a failure: zero where it always is.
+    /// A call dropped after this time is a failure. Zero: every dropped call.
     dropped_after: AtomicU64,
     /// How long a slow call takes.
     slow_after: AtomicU64,
-    /// After how long a body that is still coming counts by its head: the length of a probe's lease.
+    /// An incomplete body counts by its head after this time: the length of a probe's lease.
     watched_for: AtomicU64,
-    /// The longest wait that the dependency may ask for: zero where that isn't respected.
+    /// The longest wait that the dependency may ask for. Zero: `Retry-After` isn't respected.
     respects: AtomicU64,
     /// How much longer a refused caller is told to wait, at most: a share of the wait, as the bits of an `f64`.
     retry_after_jitter: AtomicU64,
@@ -45,7 +45,7 @@ pub(crate) struct CircuitGroup {
     is_keyed: bool,
     /// What was configured last.
     checked: Mutex<Settings>,
-    /// Where an inventory wants transitions to be recorded.
+    /// The inventory's log of transitions.
     event_log: OnceLock<EventLog>,
     /// Whether the `WARN` about a layer on both sides of a request was logged.
     nesting_was_reported: AtomicBool,
@@ -78,7 +78,8 @@ impl CircuitGroup {
         group
     }
 
-    /// Changes everything except name and seed, then calls `tell_circuits`. Reloads run one after another.
+    /// Changes everything except name and seed, then calls `tell_circuits`. The lock makes reloads run one after
+    /// another.
     pub(crate) fn reload(&self, settings: &Settings, tell_circuits: impl FnOnce()) {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         checked.clone_from(settings);
@@ -172,17 +173,17 @@ impl CircuitGroup {
         !matches!(self.dropped_after.load(Relaxed), 0 | NEVER) || self.slow_after.load(Relaxed) != NEVER
     }
 
-    /// Whether a body that was first pending at `since`, and is at `now`, counts by its head.
+    /// Whether a body first pending at `since`, and still pending at `now`, counts by its head.
     pub(crate) fn counts_by_head(&self, since: NonZero<Nanos>, now: NonZero<Nanos>) -> bool {
         now.get().saturating_sub(since.get()) >= self.watched_for.load(Relaxed)
     }
 
-    /// Whether a call is slow that is pending since `since`, and spent `waited` of that waiting for its caller.
+    /// Whether a call pending since `since` is slow. `waited` is the part of that time spent waiting for the caller.
     pub(crate) fn is_slow(&self, since: Option<NonZero<Nanos>>, waited: Nanos) -> bool {
         self.has_passed(&self.slow_after, since.map(|since| since.saturating_add(waited)))
     }
 
-    /// Whether a dropped call that is pending since `since` is a failure.
+    /// Whether dropping a call pending since `since` is a failure.
     pub(crate) fn is_failure_when_dropped(&self, since: Option<NonZero<Nanos>>) -> bool {
         self.dropped_after.load(Relaxed) == 0 || self.has_passed(&self.dropped_after, since)
     }

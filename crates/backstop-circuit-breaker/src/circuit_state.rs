@@ -1,4 +1,4 @@
-//! The state of a circuit, which is also what a refusal has to say.
+//! The state of a circuit, which is also the detail of a refusal.
 
 use std::fmt;
 

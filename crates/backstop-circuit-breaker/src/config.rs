@@ -22,7 +22,7 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 
 /// A circuit breaker as plain data, for [`CircuitBreakerLayer::from_config`](crate::CircuitBreakerLayer::from_config).
 ///
-/// A field that is `None` has a default that fits the others.
+/// A field that is `None` takes a default that depends on the other fields.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CircuitBreakerConfig {
@@ -41,14 +41,13 @@ pub struct CircuitBreakerConfig {
     pub min_calls: Option<u32>,
     /// How long the circuit stays open before it lets a probe through: [`Wait::Fixed`] 60 s unless set.
     pub wait: Wait,
-    /// Stretches each wait at random by up to this share of it: 0 to 1. 0.1 unless set where the wait grows, else 0.
+    /// Lengthens each wait at random by up to this share: 0 to 1. Unless set, 0.1 for a growing wait, else 0.
     pub wait_jitter: Option<f64>,
-    /// Waits as long as the dependency asked for, where that is longer, up to this: 1 ms to 24 h. Off unless set.
+    /// Waits as long as the dependency asks, if that is longer, up to this time: 1 ms to 24 h. Off unless set.
     pub respect_retry_after: Option<Duration>,
-    /// Stretches the wait that refused callers are told, at random, by up to this share of it: 0 to 1. 0.1
-    /// unless set.
+    /// Lengthens the `Retry-After` of each refusal at random by up to this share: 0 to 1. 0.1 unless set.
     pub retry_after_jitter: f64,
-    /// Makes what is random the same every time, for tests.
+    /// Seeds the jitter, so that tests are reproducible.
     pub seed: Option<u64>,
     /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
     pub success_threshold: u32,
@@ -103,10 +102,10 @@ impl CircuitBreakerBuilder {
 impl<P> CircuitBreakerBuilder<P> {
     /// Opens the circuit after this many failures without a success between them: 1 to 65,536, 5 unless set.
     ///
-    /// For dependencies that are either up or down, and few calls: *n* failures in a row come by chance once in
-    /// 1 / (*pⁿ* (1 − *p*)) calls where a share *p* of them fails. With 5 in a row, 10 % failing and 1,000 calls a second
-    /// that is every 111 s, with 30 % failing every 0.6 s: see the [table](crate#failures-in-a-row-by-chance). Not beside
-    /// [`failure_rate`](Self::failure_rate).
+    /// For dependencies that are either up or down, and light traffic. If a share *p* of the calls fails at random, *n*
+    /// failures in a row occur once in 1 / (*pⁿ* (1 − *p*)) calls. For 5 in a row at 1,000 calls a second, that is
+    /// every 111 s if 10 % fail, and every 0.6 s if 30 % fail: see the [table](crate#failures-in-a-row-by-chance).
+    /// Can't be combined with [`failure_rate`](Self::failure_rate).
     pub const fn consecutive_failures(mut self, failures: u32) -> Self {
         self.config.consecutive_failures = Some(failures);
         self
@@ -114,9 +113,9 @@ impl<P> CircuitBreakerBuilder<P> {
 
     /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
     ///
-    /// For dependencies that fail in part, and for much traffic. Checked at each failure, over the [`window`](Self::window),
-    /// once there were [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares are exact: `2.0 / 3.0` opens at 2 of
-    /// 3.
+    /// For dependencies that fail partially, and for heavy traffic. Checked at each failure, over the
+    /// [`window`](Self::window), after at least [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares
+    /// are exact: `2.0 / 3.0` opens at 2 of 3.
     pub const fn failure_rate(mut self, share: f64) -> Self {
         self.config.failure_rate = Some(share);
         self
@@ -125,10 +124,10 @@ impl<P> CircuitBreakerBuilder<P> {
     /// Also opens the circuit when this share of the calls in the window took `threshold` or longer: 1 ms to 24 h, and
     /// 0.000001 to 1. Off unless set.
     ///
-    /// For dependencies that get slow instead of failing. Works beside either way to count failures, over the
-    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it is first
-    /// pending to its response head or its error; a call that is ready at once isn't slow. Neutral calls aren't counted. A
-    /// slow probe opens the circuit again, whatever it answers.
+    /// For dependencies that get slow instead of failing. Works with both ways of counting failures, over the
+    /// [`window`](Self::window), once there were [`min_calls`](Self::min_calls). A call's time runs from when it is
+    /// first pending to its response head or its error; a call that is ready at once isn't slow. Neutral calls aren't
+    /// counted. A slow probe opens the circuit again, whatever it answers.
     pub const fn slow_calls(mut self, threshold: Duration, share: f64) -> Self {
         self.config.slow_calls = Some(SlowCalls::new(threshold, share));
         self
@@ -200,7 +199,7 @@ impl<P> CircuitBreakerBuilder<P> {
         self
     }
 
-    /// Makes what is random the same every time, for tests.
+    /// Seeds the jitter, so that tests are reproducible.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.config.seed = Some(seed);
         self
@@ -221,9 +220,9 @@ impl<P> CircuitBreakerBuilder<P> {
 
     /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
     ///
-    /// Longer than a call may take, or a slow service gets more probes than
-    /// [`max_concurrent_probes`](Self::max_concurrent_probes). A body that is observed
-    /// [to its end](crate::UntilBodyEnd), and is still coming after so long, counts as a success by its head.
+    /// Set it longer than a call may take: otherwise a slow service gets more probes than
+    /// [`max_concurrent_probes`](Self::max_concurrent_probes). If a body is observed [to its end](crate::UntilBodyEnd)
+    /// and is still incomplete after this time, the call counts as a success by its head.
     pub const fn probe_lease(mut self, lease: Duration) -> Self {
         self.config.probe_lease = lease;
         self
@@ -246,7 +245,7 @@ impl<P> CircuitBreakerBuilder<P> {
     }
 
     /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
-    /// `From<Rejection>`, as `BoxError` does. See [`Plain`]. Call it first, since it replaces every strategy.
+    /// `From<Rejection>`, as `BoxError` does. See [`Plain`]. Call it first, because it replaces every strategy.
     pub fn plain(self) -> CircuitBreakerBuilder<Plain> {
         self.map(|_| Plain::default())
     }
@@ -283,7 +282,7 @@ impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
         self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
-    /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
+    /// Rejects with the `Result` that `make` returns for the [`Rejection`].
     pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<Strategies<J, RejectWith<F>, K, A, U>>
     where
         F: Fn(Rejection) -> Result<Res, E>,

@@ -34,8 +34,8 @@ impl Events {
             if let Some(transition) = self.try_next() {
                 return transition;
             }
-            // Told outside the lock, after the transition was kept: either it was found above, or it is still to be
-            // told. It fails only where the circuit is gone, and this holds it.
+            // Listeners are notified outside the lock, after the transition was kept. So a transition not found above
+            // is still to be notified. This fails only if the circuit is gone, but `self` keeps it alive.
             if self.latest.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }

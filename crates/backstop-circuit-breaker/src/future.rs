@@ -27,15 +27,14 @@ use crate::{
     tracked_call::TrackedCall,
 };
 
-/// What a caller is told to wait where a probe is under way, whose result nobody knows.
+/// `Retry-After` while a probe runs: its result is not known yet.
 const HALF_OPEN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pin_project! {
     /// The response future of [`CircuitBreaker`](crate::CircuitBreaker).
     ///
     /// # Cancellation
-    /// Dropping it drops the call and gives its permit back. What the call then counts as is said
-    /// [here](crate#cancellation).
+    /// Dropping it drops the call and returns its permit. See [how a dropped call is counted](crate#cancellation).
     ///
     /// # Panics
     /// If it is polled again after it has ended.
@@ -158,8 +157,8 @@ where
     }
 }
 
-/// Whether the service gave no answer of its own: an error, or a time limit that passed further in. Limits of ours have
-/// looked at the request's body themselves.
+/// Whether the service gave no answer of its own: an error, or an expired time limit further in. Backstop's own limits
+/// have already considered the request's body.
 fn is_unanswered(reason: Reason, is_error: bool) -> bool {
     match reason {
         Reason::TIMEOUT => false,
@@ -175,7 +174,7 @@ fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
     let retry_after = match state {
         CircuitState::Open => Some(breaker.retry_after(wait)),
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),
-        // Nobody knows for how long.
+        // No known end.
         _ => None,
     };
     telemetry::refused(name, state, retry_after);

@@ -24,7 +24,7 @@ pub struct CircuitBreakerHandle {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// The calls that the failures are out of: those in the window, or the failures in a row. 0 unless closed.
+    /// The calls among which failures are counted: those in the window, or the failures in a row. 0 unless closed.
     pub calls: u32,
     /// The failures that count towards opening the circuit. 0 unless closed.
     pub failures: u32,
@@ -57,8 +57,8 @@ impl CircuitBreakerHandle {
 
     /// The state.
     ///
-    /// A circuit whose wait has passed stays open until the next call, which is the first probe. [`status`](Self::status) tells
-    /// whether the wait has passed.
+    /// A circuit whose wait has passed stays open until the next call, which is the first probe.
+    /// [`status`](Self::status) shows whether the wait has passed.
     #[must_use]
     pub fn state(&self) -> CircuitState {
         self.breaker().circuit.state()
@@ -127,22 +127,23 @@ impl CircuitBreakerHandle {
 
     /// A future that makes probe calls, so that a circuit closes without traffic: spawn it.
     ///
-    /// Without traffic an open circuit stays open, because only calls find out that the dependency is well. Use a prober for
-    /// a dependency that may have no traffic, such as a fallback, or whose health is reported.
+    /// Without traffic an open circuit stays open, because only a call can show that the dependency has recovered. Use
+    /// a prober for a dependency that may have no traffic, such as a fallback, or whose health you report.
     ///
-    /// `probe` calls the dependency once, past the circuit, and returns `Ok` if it is well. An error that holds a refusal of
-    /// ours, such as a full bulkhead, is neutral. Any other error is a failure, and so is a call that takes longer than a
-    /// probe's [lease](crate::CircuitBreakerBuilder::probe_lease). `probe` must turn a bad status into an error.
+    /// `probe` calls the dependency once, bypassing the circuit, and returns `Ok` if it works. An error that contains a
+    /// Backstop refusal, such as a full bulkhead, is neutral. Any other error is a failure, and so is a call that takes
+    /// longer than a probe's [lease](crate::CircuitBreakerBuilder::probe_lease). `probe` must turn a bad status into an
+    /// error.
     ///
     /// - It is called whenever the circuit has waited long enough, one call at a time, and takes one of the
     ///   [permits](crate::CircuitBreakerBuilder::max_concurrent_probes) that real calls take.
-    /// - It supplies at most one success less than the
-    ///   [threshold](crate::CircuitBreakerBuilder::success_threshold), unless no real call had a result for a whole wait and
-    ///   none is running: a health check that asks for little mustn't close a circuit whose real calls fail.
+    /// - It supplies at most one success less than the [threshold](crate::CircuitBreakerBuilder::success_threshold),
+    ///   unless no real call had a result for a whole wait and none is running. A shallow health check mustn't close a
+    ///   circuit whose real calls fail.
     /// - It never probes a circuit that is isolated.
     ///
-    /// It ends when the layer, its services and its handles are gone, and keeps none of them alive. To end it earlier, drop it
-    /// or give it a signal: [`Prober::until`]. A panic in `probe` is a failure, and ends the prober.
+    /// It ends when the layer, its services and its handles are dropped, and keeps none of them alive. To end it
+    /// earlier, drop it or give it a signal: [`Prober::until`]. A panic in `probe` is a failure, and ends the prober.
     ///
     /// ```
     /// use std::time::Duration;
@@ -189,14 +190,14 @@ impl CircuitBreakerHandle {
         self.breaker().circuit.reset();
     }
 
-    /// Changes the settings while calls run. Costs the calls nothing.
+    /// Changes the settings while calls run. Calls don't wait for it.
     ///
-    /// Numbers and times change in place, and counts stay: if a new limit is already reached, the next failure opens the
-    /// circuit. A wait or a lease that has begun keeps its end. A [`Window`](crate::Window) of
-    /// another kind or size, or a way to count that has another one, starts a generation in a closed circuit, with nothing
-    /// counted; in any other, it begins to count when the circuit closes. The window before it is freed; the
-    /// one that the layer was built with keeps its memory. The seed stays as it was, and so do classifier, rejections, and
-    /// until when calls are observed, which no [`CircuitBreakerConfig`] holds.
+    /// Numbers and times change in place, and counts stay: if a new limit is already reached, the next failure opens
+    /// the circuit. A wait or a lease that has begun keeps its end. If the [`Window`](crate::Window) changes its kind
+    /// or size, a closed circuit starts a new generation with nothing counted. A circuit in another state uses the new
+    /// window when it closes. The previous window is freed, except the one that the layer was built with. The seed
+    /// doesn't change, nor do the classifier, the rejections and `observe`, which aren't part of a
+    /// [`CircuitBreakerConfig`].
     ///
     /// ```
     /// use std::time::Duration;
@@ -215,9 +216,10 @@ impl CircuitBreakerHandle {
     /// ```
     ///
     /// # Errors
-    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build); and for another name than the layer's; and for
-    /// the circuit of a key, which has its settings in common with all others: see
-    /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). Then all stays as it was.
+    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build). Also if the name isn't the layer's,
+    /// and for the circuit of a key, which shares its settings with all others: see
+    /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). After an error the settings are
+    /// unchanged.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
         let group = self.group();
         if group.is_keyed() {

@@ -1,20 +1,21 @@
-//! A tower layer that stops calling a dependency that fails, and finds out when it is well again.
+//! A tower layer that stops calling a failing dependency and detects when it has recovered.
 //!
 //! # Why
 //!
-//! Calling a dependency that is down doesn't help it, and every call costs: a request waits, a connection is held, a timeout
-//! passes. A circuit breaker counts failures. When there are too many, it opens: calls are refused at once, without
-//! touching the dependency. So a fallback can answer while the caller still waits, and the dependency can recover. After a
-//! while single calls, the *probes*, find out whether it is well again.
+//! Calls to a dependency that is down don't help it, and each one is expensive: a request waits, a connection stays
+//! occupied, a timeout expires. A circuit breaker counts failures. When there are too many, it opens: it refuses calls
+//! at once, without calling the dependency. A fallback can then answer while the caller still waits, and the dependency
+//! can recover. After a wait, the breaker lets single calls through. These *probes* show whether the dependency has
+//! recovered.
 //!
-//! Use one layer for each dependency that can fail by itself, shared by all routes and clients that call it. Put it inside
-//! retries, so that it sees every attempt, and around timeouts.
+//! Use one layer for each dependency that can fail on its own. Share it between all routes and clients that call the
+//! dependency. Put it inside retries, so that it sees every attempt, and around timeouts.
 //!
 //! # When not to use it
 //!
-//! - For a dependency without which nothing works, and which answers its own overload well (a 503 with `Retry-After`).
+//! - For a dependency that you can't do without, and that handles its own overload well (a 503 with `Retry-After`).
 //! - Around your own service as a whole: it would turn the failure of one route into the failure of all.
-//! - Around calls of many hosts, where one failing host would cut off the others: use a [`KeyedCircuitBreakerLayer`].
+//! - Around calls to many hosts, where one failing host would cut off the others: use a [`KeyedCircuitBreakerLayer`].
 //! - On both sides of the same request.
 //!
 //! The last point means one layer, or its clones, around a server and around a client that the server calls. Each failure
@@ -58,12 +59,12 @@
 //!
 //! | from | on | to |
 //! |---|---|---|
-//! | closed | a failure, and the trip policy says so | open |
-//! | closed | a slow call, and too many of the last ones were | open |
-//! | open | its wait has passed and a call comes | half-open: that call is a probe |
+//! | closed | a failure that reaches the trip policy's limit | open |
+//! | closed | a slow call that brings slow calls to their limit | open |
+//! | open | a call, after the wait has passed | half-open: that call is a probe |
 //! | half-open | enough successful probes | closed, counts cleared |
-//! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for the next and maybe longer wait |
-//! | half-open | a probe is neutral, or is dropped and that isn't a failure | half-open, its permit is free again |
+//! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for the next wait, which may be longer |
+//! | half-open | a probe is neutral, or is dropped without counting as a failure | half-open, its permit is free again |
 //! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
 //! | half-open, [`UntilBodyEnd`] | a probe's head is good, then its body is dropped or outlives the lease | as after a successful probe |
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
@@ -72,10 +73,10 @@
 //! | closed | [`reload`](CircuitBreakerHandle::reload), with a window of another kind or size | closed, counts cleared |
 //! | any | [`reload`](CircuitBreakerHandle::reload) of anything else | the same, counts kept |
 //!
-//! Every transition starts a *generation*. A result counts in the generation that admitted its call, or not at all: a
-//! call that was made before the circuit opened neither closes nor reopens it later. No background task is needed. A
-//! circuit whose wait has passed stays open until the next call. If there may be none, spawn a
-//! [prober](CircuitBreakerHandle::prober), which makes the calls itself.
+//! Every transition starts a *generation*. A result counts only in the generation that admitted its call. A call
+//! admitted before the circuit opened can neither close nor reopen it later. The layer needs no background task: a
+//! circuit whose wait has passed stays open until the next call. If there may be no traffic, spawn a
+//! [prober](CircuitBreakerHandle::prober), which makes calls of its own.
 //!
 //! # Settings
 //!
@@ -101,14 +102,15 @@
 //!
 //! # Defaults and presets
 //!
-//! The defaults fit a dependency that is either up or down, whatever its traffic. [`Preset`]s fit others. They set these
-//! knobs and leave the rest; knobs that are set [after](CircuitBreakerBuilder::preset) a preset are kept:
+//! The defaults fit a dependency that is either up or down, at any rate of traffic. [`Preset`]s fit other dependencies.
+//! A preset sets the knobs below and leaves the rest. Knobs set [after](CircuitBreakerBuilder::preset) a preset
+//! override it:
 //!
 //! | knob | default | [`LatencyCritical`](Preset::LatencyCritical) | [`Batch`](Preset::Batch) | [`HighVolume`](Preset::HighVolume) |
 //! |---|---|---|---|---|
 //! | opens on | 5 failures in a row | 50 % failures | 10 failures in a row | 10 % failures |
 //! | … or on slow calls | – | 50 % of 500 ms or more | – | – |
-//! | out of | – | the last 10 s, 20 calls or more | – | the last 30 s, 100 calls or more |
+//! | among | – | the last 10 s, 20 calls or more | – | the last 30 s, 100 calls or more |
 //! | wait | 60 s | 5 s, growing to 60 s | 30 s, growing to 10 min | 5 s, growing to 60 s |
 //! | `Retry-After` respected | – | – | up to 10 min | – |
 //! | successes to close | 2 | 3 | 1 | 10 |
@@ -117,37 +119,38 @@
 //! | a dropped call is a failure | after 5 s | after 1 s | after 60 s | after 5 s |
 //!
 //! Why:
-//! - **Default.** 5 in a row is what Envoy's outlier detection asks for, and soon reached when everything fails. It needs no
-//!   guess of the traffic, and doesn't fit much of it: see [below](#failures-in-a-row-by-chance). 60 s is what most breakers
-//!   wait; the one call that each wait costs is what an outage costs then. Two successes, because the first may
-//!   be luck. One probe at once, because a dependency that comes up is weak. A lease and a limit for dropped calls that
-//!   are longer than the limit of [`backstop-timeout`](#where-timeouts-belong), 1 s.
-//! - **[`LatencyCritical`](Preset::LatencyCritical).** Hystrix's numbers, of the services that people wait for: half of
-//!   20 calls or more in 10 s, and 5 s of wait. To drown comes before to fail, so slow calls count, too: set their threshold
-//!   to twice what a healthy call takes at worst. The wait grows, so that a long outage isn't probed every 5 s; a caller
-//!   who left after a second was tired of waiting.
-//! - **[`Batch`](Preset::Batch).** A job comes back later anyhow, so opening costs little, and so does waiting; what costs is to
-//!   start a long call that fails. Calls are few: a share of them would say nothing, one success says a lot, and
-//!   what the dependency asks for is worth more than a guess. A lease and a limit that don't cut off calls of minutes.
-//! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait. 5 failures in a
-//!   row never come while every other call is well, though half the traffic is lost. 10 successes, with 5 probes at once, as
-//!   resilience4j asks 10 calls: with 10 % failures, two would say nothing.
+//! - **Default.** 5 failures in a row is Envoy's default for outlier detection. It is reached quickly when every call
+//!   fails, and needs no estimate of the traffic. It doesn't fit heavy traffic: see
+//!   [below](#failures-in-a-row-by-chance). Most breakers wait 60 s; an outage then costs one failed call per wait. Two
+//!   successes, because the first may be luck. One probe at once, because a dependency that restarts is weak. The lease
+//!   and the limit for dropped calls are longer than the limit of [`backstop-timeout`](#where-timeouts-belong), 1 s.
+//! - **[`LatencyCritical`](Preset::LatencyCritical).** Hystrix's numbers, made for services that people wait for: half
+//!   of 20 calls or more in 10 s, and 5 s of wait. An overloaded service gets slow before it fails, so slow calls
+//!   count, too: set their threshold to twice the longest time of a healthy call. The wait grows, so that a long outage
+//!   isn't probed every 5 s. A dropped call is a failure after 1 s, because that is when people give up waiting.
+//! - **[`Batch`](Preset::Batch).** A job is repeated later anyway, so opening and waiting cost little. Starting a long
+//!   call that fails costs a lot. There are few calls, so a share of them has no meaning, one success is strong
+//!   evidence, and the dependency's own `Retry-After` is better than a guess. The lease and the limit for dropped calls
+//!   allow calls of several minutes.
+//! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait. 5
+//!   failures in a row never occur while every other call succeeds, although half the traffic is lost. 10 successes,
+//!   with 5 probes at once, as resilience4j uses 10 calls: with 10 % failures, two successes prove nothing.
 //!
 //! ## Failures in a row by chance
 //!
-//! Where a share *p* of the calls fails at random, *n* failures in a row come once in 1 / (*pⁿ* (1 − *p*)) calls. That is
-//! rare in calls, and often in time where there are many calls. With the default of 5:
+//! If a share *p* of the calls fails at random, *n* failures in a row occur once in 1 / (*pⁿ* (1 − *p*)) calls. With
+//! heavy traffic that is often. With the default of 5:
 //!
-//! | failing | once in so many calls | at 10 calls a second | at 1,000 | at 1,500 |
+//! | failing | once in … calls | at 10 calls a second | at 1,000 | at 1,500 |
 //! |---|---|---|---|---|
 //! | 1 % | 10,101,010,101 | 32 years | 117 days | 78 days |
 //! | 10 % | 111,111 | 3 h | 111 s | 74 s |
 //! | 30 % | 588 | 59 s | 0.6 s | 0.4 s |
 //! | 50 % | 64 | 6.4 s | 64 ms | 43 ms |
 //!
-//! Each time the circuit is open for its whole wait. With 30 % failing at 1,500 calls a second it is open all but 0.4 s of
-//! each minute: nearly every caller is refused, though 7 of 10 calls would have been answered. So count failures in a row
-//! where there are few calls or where all of them fail together. Where more than about 10 calls come in a second, use
+//! Each time, the circuit stays open for its whole wait. With 30 % failing at 1,500 calls a second, it is open for all
+//! but 0.4 s of each minute: it refuses nearly every call, although 7 of 10 would succeed. So count failures in a row
+//! if there are few calls, or if all of them fail together. Above about 10 calls a second, use
 //! [`failure_rate`](CircuitBreakerBuilder::failure_rate) over a window of time, or [`Preset::HighVolume`].
 //!
 //! # What counts
@@ -157,42 +160,43 @@
 //!
 //! | result | counts as |
 //! |---|---|
-//! | 1xx to 3xx; 4xx other than those below; gRPC codes that blame the caller | success: the service is well |
+//! | 1xx to 3xx; 4xx other than those below; gRPC codes that blame the caller | success: the service works |
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | neutral |
-//! | 5xx; other gRPC codes that the headers tell; to a gRPC call, an answer that isn't gRPC's and [maps](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md) to one of them | failure |
-//! | an error, also one of `poll_ready` | failure |
-//! | a refusal of a layer further in (an open circuit, a full bulkhead), whatever the classifier or a closure would say | neutral |
-//! | a timeout of ours further in | failure |
-//! | a timeout further in, by the caller's own and earlier deadline | neutral |
-//! | any failure of a call whose request body failed: broken off, malformed, longer than a limit further out | neutral |
-//! | an error, or a timeout that isn't ours, of a call that waited for its request body most of the time | neutral |
+//! | 5xx; other gRPC codes in the headers; for a gRPC call, a response that isn't gRPC and [maps](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md) to one of them | failure |
+//! | an error, including one from `poll_ready` | failure |
+//! | a refusal by a layer further in (an open circuit, a full bulkhead); the classifier isn't asked | neutral |
+//! | a timeout by a Backstop layer further in | failure |
+//! | a timeout further in, because the caller's own deadline was earlier | neutral |
+//! | any failure of a call whose request body failed: aborted, malformed, longer than a limit further out | neutral |
+//! | an error, or a timeout that isn't Backstop's, if the call spent most of its time waiting for its request body | neutral |
 //!
-//! The last two rows need a request body that the layer can [watch](backstop_kit::Upload::of_any). Without one it judges by the client's error, which says that a body failed where the client is
-//! hyper's. A slow call's time doesn't include the time it waited for its request body. In a stream that goes both ways the
-//! request body is waited for as long as the caller keeps it open.
+//! The last two rows need a request body that the layer can [watch](backstop_kit::Upload::of_any). Otherwise it relies
+//! on the client's error, and only hyper's client reports a failed body. A slow call's time doesn't include the time it
+//! waited for its request body. In a bidirectional stream, the call waits for its request body as long as the caller
+//! keeps it open.
 //!
-//! [`ResultClassify`] is for functions: every `Ok` is a success, and every error a failure, unless it says otherwise
-//! (a refusal of ours, a gRPC code that blames the caller).
+//! [`ResultClassify`] is for functions: every `Ok` is a success. Every error is a failure, except a Backstop refusal or
+//! a gRPC code that blames the caller.
 //!
-//! By default the breaker doesn't see a body that breaks off later, or a gRPC status in the trailers. With
-//! [`observe(UntilBodyEnd)`](CircuitBreakerBuilder::observe) a call whose head is a success goes on with its body, and keeps
-//! its permit:
+//! By default the breaker doesn't see a body that fails later, or a gRPC status in the trailers. With
+//! [`observe(UntilBodyEnd)`](CircuitBreakerBuilder::observe), a call whose head is a success lasts until its body ends,
+//! and keeps its permit:
 //!
 //! | the body | counts as |
 //! |---|---|
-//! | comes to its end | success |
-//! | ends in an error | what the classifier makes of that error: a failure, unless the error is the caller's own; then success, by the head |
-//! | is gRPC's, and has a status in its trailers | what the classifier makes of that status |
-//! | is gRPC's, and ends without a status | failure |
-//! | is dropped, and that is a failure of a call that is [dropped](#cancellation); it was pending since it last got on | failure |
-//! | is dropped otherwise | success: the head was good, and nobody will learn the rest |
-//! | is still coming when the length of a probe's [lease](CircuitBreakerBuilder::probe_lease) has passed | success then; if it breaks off later, a failure as well |
+//! | ends normally | success |
+//! | ends in an error | as the classifier judges the error: a failure, unless the caller caused it; then success, by the head |
+//! | is gRPC, and has a status in its trailers | as the classifier judges the status |
+//! | is gRPC, and ends without a status | failure |
+//! | is dropped, and the rules for [dropped](#cancellation) calls make that a failure; the time pending counts from the last frame | failure |
+//! | is dropped otherwise | success: the head was good, and the rest will never be known |
+//! | is still incomplete after the length of a probe's [lease](CircuitBreakerBuilder::probe_lease) | success at that point; if it fails later, also a failure |
 //!
 //! # Refusals
 //!
-//! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After` with the rest of the
-//! wait, stretched by [jitter](CircuitBreakerBuilder::retry_after_jitter) of up to a tenth, rounded up and at least 1 s;
-//! while it is half-open, 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
+//! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After`: the remaining wait,
+//! lengthened by [jitter](CircuitBreakerBuilder::retry_after_jitter) of up to a tenth, rounded up, at least 1 s. While
+//! the circuit is half-open, it is 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
 //! The [`Rejection`] travels as a response extension. Services whose response body has no `Default` choose
 //! [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or [`reject_with`](CircuitBreakerBuilder::reject_with).
 //! Functions, and services that don't speak HTTP, choose [`plain`](CircuitBreakerBuilder::plain):
@@ -213,89 +217,89 @@
 //! # }
 //! ```
 //!
-//! A circuit that will refuse is always ready, without asking the inner service, and refuses in `call`, also where its
-//! wait has passed since. Otherwise readiness is the inner service's. A call that is refused after the inner service
-//! became ready, because others tripped the circuit or took the last probe's permit in between, leaves it ready: the
-//! next call of the same service uses that, and dropping the service gives it back.
+//! If the circuit will refuse, `poll_ready` is ready without asking the inner service, and `call` refuses, even if the
+//! wait has passed in between. Otherwise the service is ready when the inner service is. If other calls trip the
+//! circuit or take the last probe's permit after the inner service became ready, the call is refused and the inner
+//! service stays ready: the next call uses that readiness, and dropping the service releases it.
 //!
 //! # Cancellation
 //!
-//! Dropping a call, or the body that it is observed in, gives its permit back at once. How it is counted depends on who
-//! dropped it:
+//! Dropping a call, or its observed body, returns its permit at once. How it is counted depends on why it was dropped:
 //!
 //! | a call is dropped, unfinished | counts as |
 //! |---|---|
-//! | by a time limit of ours further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `OurLimit`) | failure |
-//! | by the caller's own deadline, where that is the earlier one (`ended_by` says `CallersLimit`) | neutral |
+//! | by a Backstop time limit further out: a retry's, a chain's, a deadline's ([`ended_by`](backstop_core::scope::ended_by) says `OurLimit`) | failure |
+//! | by the caller's own, earlier deadline (`ended_by` says `CallersLimit`) | neutral |
 //! | because another call for the same request was answered first, as a hedge is (`ended_by` says `Replaced`) | neutral |
-//! | after it panicked, whoever caught the panic | failure |
-//! | after its request body failed, or it waited for that most of the time | neutral |
-//! | by anybody else, as [`OnDrop`] says: by default when it had been pending for 5 s | failure |
-//! | by anybody else, before that | neutral |
+//! | after it panicked, even if the panic was caught | failure |
+//! | after its request body failed, or if it spent most of its time waiting for that body | neutral |
+//! | for any other reason, according to [`OnDrop`]: by default after it was pending for 5 s | failure |
+//! | for any other reason, before that | neutral |
 //!
-//! A probe that is neither dropped nor ended holds its permit for the length of its lease at most. Where bodies are
-//! observed and the head was good, the probe is a success then, which the next call finds. So a circuit whose
-//! dependency is well closes again, whatever becomes of calls in the meantime: also where nobody reads bodies to their
-//! end, and over streams that have none.
+//! A probe that neither ends nor is dropped holds its permit until its lease expires. If bodies are observed and the
+//! head was good, the probe then counts as a success, which the next call records. So the circuit of a healthy
+//! dependency closes again whatever happens to its calls, even if bodies are never read to their end, and for endless
+//! streams.
 //!
 //! # Callers who leave
 //!
-//! A probe whose caller leaves early has no result, and others were refused meanwhile. Two rules keep such callers from
-//! delaying recovery:
+//! A probe whose caller leaves early has no result, although other calls were refused while it ran. Two rules keep such
+//! callers from delaying recovery:
 //!
-//! - A caller's [deadline](backstop_core::scope::deadline) that ended a probe is known to be too short. Callers with less
-//!   than twice that time left become probes only when nobody else did for a wait and a quarter. A probe that succeeds
-//!   shows that its time was long enough, and when the circuit closes all that is forgotten.
-//! - Nothing tells beforehand of callers who hang up. When no probe has had a result for a whole wait, because each
-//!   caller left, each that leaves makes room for one probe more at once than
-//!   [configured](CircuitBreakerBuilder::max_concurrent_probes), up to 1000 more, until the circuit closes or opens. So a
-//!   caller who stays becomes a probe.
+//! - If a caller's [deadline](backstop_core::scope::deadline) ended a probe, that time was too short. Callers with less
+//!   than twice that time left become probes only if no other caller became one for 1.25 waits. A successful probe
+//!   shows that its time was long enough. When the circuit closes, it forgets these times.
+//! - Callers who hang up can't be recognised in advance. If no probe has had a result for a whole wait because every
+//!   caller left, each further one that leaves allows one more concurrent probe than
+//!   [configured](CircuitBreakerBuilder::max_concurrent_probes), up to 1000 more, until the circuit closes or opens. So
+//!   a caller who stays becomes a probe.
 //!
 //! # Where timeouts belong
 //!
-//! Inside the breaker, around the client: `backstop-timeout` there ends a hung call with an answer that the breaker
-//! counts as a failure. A breaker without a timeout inside learns of a hang only when somebody further out gives up.
-//! Backstop's own layers say then that it was a time limit, and whose. Other timers, such as `tower`'s or a client that
-//! hangs up, can't be told from a caller that lost interest, which is what [`OnDrop::FailureAfter`] is for: set it
-//! below the limits of such timers further out, and above what a healthy call takes. The lease of a probe should be
-//! longer than the timeout inside.
+//! Put timeouts inside the breaker, around the client. There, `backstop-timeout` ends a hung call with a response that
+//! the breaker counts as a failure. Without a timeout inside, the breaker notices a hang only when a layer or caller
+//! further out gives up. Backstop's own layers then report that it was a time limit, and whose. Other timers, such as
+//! `tower`'s, and clients that hang up look the same as a caller that lost interest. [`OnDrop::FailureAfter`] handles these: set it below the
+//! limits of such timers further out, and above the time of a healthy call. A probe's lease should be longer than the
+//! timeout inside.
 //!
 //! # Cost
 //!
-//! While the circuit is closed, a call takes no lock, allocates nothing (two allocations watch a request body, none where a
-//! retry or a fallback further out keeps it) and, if it is ready at once, reads no clock. A
-//! success writes no shared memory but a reference count, unless it clears or replaces failures. A refusal reads the
-//! clock, and takes no lock either. Transitions and probes take a lock that is never held while code of yours runs.
+//! While the circuit is closed, a call takes no lock, allocates nothing (watching a request body takes two allocations,
+//! or none if a retry or a fallback further out keeps the body) and, if it is ready at once, reads no clock. A success
+//! writes no shared memory except a reference count, unless it clears or replaces failures. A refusal reads the clock,
+//! and takes no lock either. Transitions and probes take a lock, which is never held while your code runs.
 //!
-//! A breaker takes about 400 bytes, and 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85 beside
-//! its key. A
-//! window of *n* calls takes *n* / 4 bytes, or *n* / 2 with slow calls. One of time takes 128 for each thread that may run at once, up to 1024, so that
-//! threads don't wait for one another there, or 128 for each key; and each call reads the clock once, however many calls are
-//! in it; slow calls take a second one. With slow calls, a call that isn't ready at once reads the clock twice.
+//! A breaker takes about 400 bytes, and 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85
+//! beside its key. A window of *n* calls takes *n* / 4 bytes, or *n* / 2 with slow calls. A window of time takes 128
+//! bytes for each thread that may run at once, up to 1024, so that threads don't wait for one another; with keys it
+//! takes 128 bytes for each key. Slow calls take a second such window. With a window of time, each call reads the clock
+//! once, however many calls the window holds. With slow calls, a call that isn't ready at once reads the clock twice.
 //!
 //! # Telemetry
 //!
-//! Target `backstop::circuit_breaker`, with the field `name`. A transition has `from`, `to`, `reason` and `generation`. It is
-//! `WARN` for a circuit that opens, with `error`, the [text](CircuitBreakerBuilder::error_text) of the error that opened it;
-//! else `INFO`. A refusal is `DEBUG`, with `state` and `retry_after`. A layer that is found on both sides
-//! of a request is one `WARN`.
+//! Target `backstop::circuit_breaker`, with the field `name`. A transition has `from`, `to`, `reason` and `generation`.
+//! Opening is logged at `WARN`, with `error`, the [text](CircuitBreakerBuilder::error_text) of the error that opened
+//! the circuit. Other transitions are `INFO`. A refusal is `DEBUG`, with `state` and `retry_after`. A layer on both
+//! sides of a request logs one `WARN`.
 //!
-//! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
+//! With the feature `metrics`, through the crate `metrics`. The recorder may be installed at any time:
 //!
 //! | metric | labels | counts |
 //! |---|---|---|
-//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the state that the circuit is in, 0 for the others; set with each transition, and when the layer is built, or applied first after a recorder was installed |
+//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the circuit's state, 0 for the others; set at each transition, when the layer is built, and when it is first applied after a recorder was installed |
 //! | `circuit_breaker_probe_due_timestamp_seconds` (gauge) | `name` | the Unix time at which an open circuit's wait ends, 0 where it isn't open. Once that time has passed, the circuit is open and may be tried |
-//! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls that speak against the service; `slow` are those that succeeded, `probe` those of a [prober](CircuitBreakerHandle::prober) |
+//! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls counted against the service; `slow` are slow successes, `probe` are calls of a [prober](CircuitBreakerHandle::prober) |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
 //! | `circuit_breaker_rejections_total` | `name` | refusals |
 //! | `circuit_breaker_unguarded_total` | `name` | calls without a circuit, see [`KeyedCircuitBreakerLayer`] |
 //!
-//! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait; its [`status`](CircuitBreakerHandle::status)
-//! says `probe-due` of an open circuit whose wait has passed, which the next call may try.
-//! [`subscribe`](CircuitBreakerHandle::subscribe) tells of the latest state, [`events`](CircuitBreakerHandle::events) of
-//! each [`Transition`] in order, with a number that shows a slow reader what it missed. All of these, log and listeners,
-//! are told without any lock held, when the circuit already is in its new state.
+//! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait; its
+//! [`status`](CircuitBreakerHandle::status) is `probe-due` for an open circuit whose wait has passed: the next call is
+//! a probe. [`subscribe`](CircuitBreakerHandle::subscribe) reports the latest state,
+//! [`events`](CircuitBreakerHandle::events) each [`Transition`] in order, with a number that shows a slow reader how
+//! many it missed. The log and all listeners are notified without any lock held, after the circuit has changed its
+//! state.
 //!
 //! # Features
 //!

@@ -105,7 +105,7 @@ impl CircuitBreakerConfig {
         };
         let (nanos, max_nanos) = (time("wait", first)?, time("wait", max)?);
         if max < first {
-            return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max that isn't below first"));
+            return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max of at least first"));
         }
         let jitter = ConfigError::in_range("wait_jitter", self.wait_jitter.unwrap_or(jitter), 0.0..=1.0, "0 to 1")?;
         Ok(WaitRule { first: nanos, max: max_nanos, jitter, seed: self.seed })
@@ -159,7 +159,7 @@ impl CircuitBreakerConfig {
     }
 }
 
-/// As many as threads that run at once, but no more than a kilobyte's.
+/// One per thread that can run at once, up to a kilobyte in all.
 fn stripes() -> usize {
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get).min(MAX_STRIPES))

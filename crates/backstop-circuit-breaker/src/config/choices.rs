@@ -6,9 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDrop {
-    /// As a failure if it was pending for this long, 1 ms to 24 h; else as neutral.
-    ///
-    /// A caller that leaves early says nothing about the service; one that leaves a call that hangs says a lot.
+    /// As a failure if it was pending for this long, 1 ms to 24 h; else as neutral. A caller that leaves early says
+    /// nothing about the service. A call that was pending for long probably hung.
     FailureAfter(Duration),
     /// As neutral.
     Ignore,
@@ -20,15 +19,15 @@ pub enum OnDrop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Window {
-    /// Exactly this many of the last calls, however long ago they were: 1 to 65,536.
-    ///
-    /// For traffic that comes and goes: a call is remembered until enough others have come.
+    /// Exactly this many of the last calls, regardless of their age: 1 to 65,536. For irregular traffic: a call is
+    /// remembered until enough others have followed.
     Calls(u32),
-    /// The calls that ended in the last so much time: 1 s to 24 h.
+    /// The calls that ended within this time: 1 s to 24 h.
     ///
-    /// For steady traffic, and where an old failure shall be forgotten. Counted in sixteenths: a result counts for at
-    /// least 15/16 of the time, and at most the whole. Beyond 65,535 successes or failures of one thread in a
-    /// sixteenth that thread's numbers are halved, and the share stays what it is. What a call costs doesn't depend on how many there are.
+    /// For steady traffic, and if old failures should be forgotten. The time is split into sixteenths: a result counts
+    /// for at least 15/16 of it, and at most all of it. When one thread counts more than 65,535 successes or failures
+    /// in a sixteenth, both of its numbers are halved, so the share stays the same. A call's cost doesn't depend on the
+    /// number of calls.
     Time(Duration),
 }
 

@@ -13,16 +13,16 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {
-    /// Somebody waits for the answer: opens soon, also on calls that are merely slow, and tries again soon.
+    /// A user waits for the answer: opens soon, also on slow calls, and probes again soon.
     LatencyCritical,
-    /// Nobody waits for the answer, and calls may take minutes: opens late and leaves the dependency alone for long.
+    /// No user waits for the answer, and calls may take minutes: opens late, and waits long before a probe.
     Batch,
     /// So many calls that a few of them always fail: opens on a share of failures, and closes on many probes.
     HighVolume,
 }
 
 impl Preset {
-    /// Sets what the preset speaks of, and leaves the rest.
+    /// Sets the preset's knobs, and leaves the rest.
     pub(crate) const fn apply(self, config: CircuitBreakerConfig) -> CircuitBreakerConfig {
         let mut config = config;
         match self {
@@ -58,7 +58,7 @@ impl Preset {
 }
 
 impl CircuitBreakerConfig {
-    /// Sets the knobs that a [`Preset`] speaks of. Those that are set afterwards are kept.
+    /// Sets the knobs of a [`Preset`]. Fields set afterwards override it.
     #[must_use]
     pub const fn preset(self, preset: Preset) -> Self {
         preset.apply(self)
@@ -66,8 +66,7 @@ impl CircuitBreakerConfig {
 }
 
 impl<P> CircuitBreakerBuilder<P> {
-    /// Sets the knobs that a [`Preset`] speaks of, and leaves the others as they are. Those that are set afterwards are
-    /// kept.
+    /// Sets the knobs of a [`Preset`], and leaves the others as they are. Knobs set afterwards override it.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The circuits by their keys, and what they have in common.
+//! The circuits by their keys, and their shared state.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ pub(crate) struct BreakerMap<K, P> {
 
 /// The circuit of a key. Small: there may be millions.
 #[derive(Debug)]
-#[expect(unnameable_types, reason = "nobody else needs to name it")]
+#[expect(unnameable_types, reason = "only this crate names it")]
 pub struct KeyedBreaker<P> {
     breaker: Breaker,
     protocol: Arc<P>,
@@ -69,7 +69,7 @@ impl<K, P> BreakerMap<K, P> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells all circuits, and those that are yet to come.
+    /// Reloads the settings of all existing and future circuits.
     pub(crate) fn reload(&self, settings: Settings) {
         let settings = Arc::new(settings);
         self.group.reload(&settings, || {
@@ -78,12 +78,12 @@ impl<K, P> BreakerMap<K, P> {
         });
     }
 
-    /// Each shard once, from the one that is asked for on.
+    /// Each shard once, starting at `first`.
     pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, P> {
         Shards::<K, Arc<KeyedBreaker<P>>>::indexes_from(first)
     }
 
-    /// So many circuits of a shard, at most, that are open or half-open.
+    /// At most `most` open or half-open circuits of a shard.
     pub(crate) fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone,
@@ -110,7 +110,7 @@ impl<K, P> BreakerMap<K, P> {
 }
 
 impl<K: Eq + Hash, P> BreakerMap<K, P> {
-    /// The circuit of a key, or `None` where there is no room for it.
+    /// The circuit of a key, or `None` if there is no room for it.
     pub(crate) fn circuit(&self, key: K) -> Option<Arc<KeyedBreaker<P>>> {
         let mut made_by = None;
         let circuit = self.circuits.find_or_make(key, || {
@@ -123,8 +123,8 @@ impl<K: Eq + Hash, P> BreakerMap<K, P> {
             self.unguarded.fetch_add(1, Relaxed);
             return None;
         };
-        // Whoever reloads sets the settings first, and then looks for circuits: so either it finds this one, or its
-        // settings are found here.
+        // A reload first sets the settings, then visits the circuits. So either it visits this circuit, or its settings
+        // are visible here.
         if let Some(settings) = made_by {
             let latest = Arc::clone(&*self.settings());
             if !Arc::ptr_eq(&settings, &latest) {

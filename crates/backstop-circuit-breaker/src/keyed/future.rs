@@ -20,7 +20,8 @@ pin_project! {
     /// The response future of [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker).
     ///
     /// # Cancellation
-    /// As of [`CircuitBreakerFuture`](crate::CircuitBreakerFuture). Dropped before the inner service is ready, it counts as nothing.
+    /// As for [`CircuitBreakerFuture`](crate::CircuitBreakerFuture). If it is dropped before the inner service is
+    /// ready, nothing is counted.
     #[must_use = "futures do nothing unless polled"]
     pub struct KeyedCircuitBreakerFuture<S, Req, P>
     where

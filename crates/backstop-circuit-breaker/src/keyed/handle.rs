@@ -34,7 +34,7 @@ impl<K, P> KeyedCircuitBreakerHandle<K, P> {
         self.circuits.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no circuits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -46,13 +46,13 @@ impl<K, P> KeyedCircuitBreakerHandle<K, P> {
         self.circuits.unguarded()
     }
 
-    /// Changes the settings of all circuits while calls run, as [`CircuitBreakerHandle::reload`] does, and of those that are made
-    /// later. It visits a sixteenth of the circuits at a time; calls of their keys wait meanwhile, some milliseconds if there
-    /// are a million keys.
+    /// Changes the settings of all circuits while calls run, as [`CircuitBreakerHandle::reload`] does, and of circuits
+    /// made later. It visits a sixteenth of the circuits at a time. Calls for those keys wait meanwhile, some
+    /// milliseconds with a million keys.
     ///
     /// # Errors
-    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and for another name than the layer's. Then all
-    /// stays as it was.
+    /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and if the name isn't the layer's.
+    /// After an error the settings are unchanged.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
         self.circuits.reload(self.circuits.group().check(config)?.keyed());
         Ok(())
@@ -63,7 +63,7 @@ impl<K, P> KeyedCircuitBreakerHandle<K, P>
 where
     P: Send + Sync + 'static,
 {
-    /// The circuit of a key that has one. While its handle is kept, the circuit makes no room for others.
+    /// The circuit of `key`, if there is one. A circuit isn't evicted while you hold its handle.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle>
     where
@@ -74,13 +74,13 @@ where
 
     /// A future that makes probe calls, so that circuits close without traffic for their keys: spawn it.
     ///
-    /// As [`CircuitBreakerHandle::prober`], for the circuits of all keys: at most 16 keys are probed at once, the others
-    /// when one of those has ended. It looks for circuits that may be tried every quarter of a [wait](crate::Wait), and at
-    /// most every 50 ms, at least every 5 s; not at all while none is open. It looks at all keys, a sixteenth at a time: a
-    /// call whose key is among those waits for that long, less than a millisecond where there are 100,000 keys. A key that is
-    /// being probed makes no room for others.
+    /// As [`CircuitBreakerHandle::prober`], for the circuits of all keys. It probes at most 16 keys at once; others
+    /// wait until one of those has ended. It looks for circuits due for a probe every quarter of a [wait](crate::Wait),
+    /// but at least 50 ms and at most 5 s apart, and not at all while no circuit is open. It looks at all keys, a
+    /// sixteenth at a time. A call for one of those keys waits meanwhile, less than a millisecond with 100,000 keys. A
+    /// key that is being probed isn't evicted.
     ///
-    /// It ends when the layer, its services and these handles are gone.
+    /// It ends when the layer, its services and these handles are dropped.
     pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, P, F, Fut, E>>
     where
         K: Clone,
@@ -91,7 +91,7 @@ where
         Prober::new(probe_keys(Arc::downgrade(&self.circuits), probe))
     }
 
-    /// All keys with their circuits, in no order. While the handles are kept, the circuits make no room for others.
+    /// All keys with their circuits, in no particular order. A circuit isn't evicted while you hold its handle.
     #[must_use]
     pub fn list(&self) -> Vec<(K, CircuitBreakerHandle)>
     where

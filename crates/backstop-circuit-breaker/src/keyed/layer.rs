@@ -11,34 +11,34 @@ use crate::{CircuitBreakerBuilder, config::check_max_keys};
 
 /// One circuit for each key (a host, a tenant, a gRPC method), which a closure takes from the request.
 ///
-/// Made by [`CircuitBreakerBuilder::build_keyed`](crate::CircuitBreakerBuilder::build_keyed). All circuits have the same
-/// settings. Use it for a client that calls many dependencies, so that one that fails doesn't cut off the others. For one
-/// dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
+/// Made by [`CircuitBreakerBuilder::build_keyed`](crate::CircuitBreakerBuilder::build_keyed). All circuits have the
+/// same settings. Use it for a client that calls many dependencies, so that a failing one doesn't cut off the others.
+/// For one dependency use a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 ///
-/// The number of circuits is bounded. To make room for a new key, circuits are dropped that aren't in use and hold nothing
-/// worth keeping:
+/// The number of circuits is bounded. To make room for a new key, the layer evicts circuits that aren't in use and
+/// whose state no longer matters:
 ///
-/// | a circuit that is | makes room once |
+/// | a circuit that is | may be evicted once |
 /// |---|---|
-/// | closed | nothing is counted against its dependency, or the latest failure or slow call was ten waits ago |
+/// | closed | no failures or slow calls are counted, or the latest was ten waits ago |
 /// | open | its wait ended ten waits ago, and nobody called since |
 /// | half-open | its last probe's lease ended ten waits ago |
-/// | isolated | never: an operator said so |
+/// | isolated | never: an operator set it |
 ///
-/// A wait here is the longest one configured, 60 s unless set. A call that needs room looks at 256 places at most, and the
-/// next one goes on from there. Without room, calls with new keys pass without a circuit, and are
+/// A wait here is the longest one configured, 60 s unless set. A call that needs room checks at most 256 slots, and the
+/// next such call continues from there. If there is no room, calls with new keys pass without a circuit, and are
 /// [counted](KeyedCircuitBreakerHandle::unguarded).
 ///
-/// A circuit that counts failures in a row takes 64 bytes, and a place in a table that is full to between 7/16 and 7/8: the key,
-/// a pointer and a byte. So ten thousand keys of 8 bytes take 84 each beside themselves. One that has opened takes some
-/// 150 more, and one with a window that window. To find a circuit takes one hash of the key and a lock, of a sixteenth
-/// of the keys, that is held for so long.
+/// A circuit that counts failures in a row takes 64 bytes, plus a slot in a hash table that is between 7/16 and 7/8
+/// full: the key, a pointer and a byte. With ten thousand keys of 8 bytes, that is 84 bytes per key beside the key
+/// itself. A circuit that has opened takes some 150 bytes more, and one with a window takes that window. Finding a
+/// circuit takes one hash of the key, and holds the lock of a sixteenth of the keys during the lookup.
 ///
 /// The key is known only in `call`. So the service is always ready, and its future makes a clone of the inner service
 /// ready.
 ///
-/// Logs and metrics name the layer and no key, since a key may hold a caller's data and there may be millions; there is no
-/// gauge of the state. [`KeyedCircuitBreakerHandle::list`] says which circuits are open.
+/// Logs and metrics show the layer's name but no keys, because a key may contain a caller's data and there may be
+/// millions of them. There is no gauge of the state. [`KeyedCircuitBreakerHandle::list`] shows which circuits are open.
 ///
 /// ```
 /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};
