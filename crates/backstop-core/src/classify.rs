@@ -1,4 +1,4 @@
-//! The one judge of success, in every layer.
+//! The classifier: every layer uses it to judge success.
 
 use std::fmt;
 
@@ -26,13 +26,14 @@ pub trait Classify<Res> {
 
 /// A classifier made of a closure.
 ///
-/// It has no word for why a result isn't an answer but [`Reason::ERROR`], or a rejection's own; for a response a retry or a
-/// chain then takes that one's, see the crate `backstop-kit`. A closure for HTTP does well to
-/// ask [`HttpClassify`](crate::HttpClassify) first and to change what that says, and one for functions
-/// [`ResultClassify`](crate::ResultClassify): they know `Retry-After`, gRPC's codes, and which failures pass.
+/// Its reason is always [`Reason::ERROR`], or the reason of a rejection. For a response, a retry or a chain then uses
+/// the response's own reason, see the crate `backstop-kit`. A closure for HTTP should call
+/// [`HttpClassify`](crate::HttpClassify) first and adjust its outcome; a closure for functions should call
+/// [`ResultClassify`](crate::ResultClassify). These handle `Retry-After`, gRPC's codes, and transient failures.
 ///
-/// The closure isn't asked of what a layer of ours further in refused: a full bulkhead or an open circuit is no failure of
-/// the service. In errors of your own type such a rejection is found where [`see_through`](Self::see_through) names the type.
+/// The closure isn't called for a refusal by a Backstop layer further in: a full bulkhead or an open circuit is not a
+/// failure of the service. To find such a rejection in your own error type, pass the type to
+/// [`see_through`](Self::see_through).
 ///
 /// ```
 /// use backstop_core::{Classify, ClassifyFn, ErrorRef, Outcome};
@@ -59,8 +60,8 @@ impl<F> ClassifyFn<F> {
         Self { judge, views: Views::new() }
     }
 
-    /// Follows `source()` of an error type of your own, so that a rejection among its causes is found, and the closure finds
-    /// all of them.
+    /// Follows `source()` of your own error type, so that a rejection among its causes is found, and the closure can
+    /// see all of them.
     #[must_use]
     pub fn see_through<E: std::error::Error + 'static>(mut self) -> Self {
         self.views.add::<E>();

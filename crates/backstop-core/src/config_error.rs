@@ -1,8 +1,8 @@
-//! What a builder says of a configuration that can't work.
+//! The error for an invalid configuration.
 
 use std::{borrow::Cow, error::Error, fmt, ops::RangeBounds};
 
-/// A configuration that was refused: which field, the value it had, and what is allowed.
+/// An invalid configuration: the field, its value, and what is allowed.
 ///
 /// ```
 /// use backstop_core::ConfigError;
@@ -17,12 +17,12 @@ pub struct ConfigError {
     pub field: &'static str,
     /// The value that it was given.
     pub value: String,
-    /// What would have been right.
+    /// The values that are allowed.
     pub allowed: Cow<'static, str>,
 }
 
 impl ConfigError {
-    /// A refusal of `field`.
+    /// An error for `field`.
     #[must_use]
     pub fn new(
         field: &'static str,
@@ -44,7 +44,7 @@ impl ConfigError {
     /// ```
     ///
     /// # Errors
-    /// The refusal of `field`, if it isn't.
+    /// A [`ConfigError`] for `field` if it isn't.
     pub fn in_range<T: PartialOrd + fmt::Debug>(
         field: &'static str,
         value: T,
@@ -58,7 +58,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, value, allowed } = self;
-        // An empty or unprintable value must be seen in the message for what it is.
+        // Quoted, so that an empty or unprintable value is visible in the message.
         if value.is_empty() || value.contains(|c: char| c.is_control() || c.is_whitespace()) {
             write!(f, "{field} is {value:?}, allowed is: {allowed}")
         } else {

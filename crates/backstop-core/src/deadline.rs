@@ -1,4 +1,4 @@
-//! The moment after which nobody waits any more, and how long that is from a moment that is yet to come.
+//! Deadlines, and limits whose time hasn't begun.
 
 use std::{fmt, num::NonZero, sync::LazyLock, time::Duration};
 
@@ -10,9 +10,9 @@ mod time;
 
 pub(crate) use time::{Moment, Time};
 
-/// The moment after which nobody waits any more, and who set it.
+/// The moment after which the caller stops waiting, and who set it.
 ///
-/// It narrows as it goes inward: see [`scope`](crate::scope).
+/// Inner scopes can only shorten it: see [`scope`](crate::scope).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     word: Word,
@@ -20,8 +20,8 @@ pub struct Deadline {
 
 /// Whose limit it is.
 ///
-/// A call that our own limit ends is a failure of the service. A call that the caller's limit ends, where that is the
-/// shorter one, says nothing of the service.
+/// A call ended by our own limit is a failure of the service. A call ended by the caller's shorter limit says nothing
+/// about the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SetBy {
@@ -57,7 +57,7 @@ const ORIGIN_NANOS: u64 = EARLIEST_NANOS.midpoint(LATEST_NANOS);
 
 /// No deadline is earlier, so that each is greater than any [`Limit`], by its bits.
 const EARLIEST_NANOS: u64 = 1 << 61;
-/// None is later, so that a few words are left that are no deadlines.
+/// No deadline is later, so that a few values remain for other meanings.
 const LATEST_NANOS: u64 = (u64::MAX >> 1) - 1;
 
 impl Deadline {
@@ -77,7 +77,7 @@ impl Deadline {
         Self { word: Word::new(nanos.clamp(EARLIEST_NANOS, LATEST_NANOS), set_by) }
     }
 
-    /// The end of the first of so many equal parts of what is left at `now`, by whoever set the whole.
+    /// Divides the time left at `now` into `parts` equal parts. Returns the end of the first, with the same setter.
     #[must_use]
     pub fn first_of(&self, parts: NonZero<u32>, now: Instant) -> Self {
         let (now, end) = (since_origin(now), self.word.nanos());
@@ -121,9 +121,9 @@ impl Deadline {
     }
 }
 
-/// How long something may take, and who says so: a [`Deadline`] whose time hasn't begun.
+/// How long something may take, and who set it: a [`Deadline`] whose time hasn't begun.
 ///
-/// It begins when somebody first has to wait: see [`scope`](crate::scope#when-time-begins).
+/// It begins when the call is first pending: see [`scope`](crate::scope#when-time-begins).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     word: Word,
@@ -142,7 +142,7 @@ impl Limit {
         Self { word: Word::new(nanos.max(1), set_by) }
     }
 
-    /// The first of so many equal parts.
+    /// Divides the limit into `parts` equal parts. Returns the first.
     #[must_use]
     #[inline]
     pub fn first_of(&self, parts: NonZero<u32>) -> Self {
@@ -169,8 +169,8 @@ impl Limit {
     }
 }
 
-/// Nanoseconds, and in the lowest bit who set them: one word, because every layer moves it about on every poll, and ordered:
-/// the lesser one binds.
+/// Nanoseconds, with the setter in the lowest bit. One word, because every layer moves it on every poll. Ordered: the
+/// lesser one binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Word(NonZero<u64>);
 

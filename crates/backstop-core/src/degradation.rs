@@ -71,14 +71,14 @@ impl Degradation {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The same for [the same record](Self::is), and for no other while one of its clones lives: to look it up by.
+    /// An identifier, equal for [the same record](Self::is), and unique while a clone of the record exists.
     #[must_use]
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 }
 
-/// How good an answer is that another source gave. Ordered: the greater is the worse.
+/// The quality of an answer from another source. Ordered: greater is worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Freshness {
@@ -120,7 +120,7 @@ impl Freshness {
         }
     }
 
-    /// Worse comes later; among copies the older is the worse, and an unknown age is the worst.
+    /// Worse comes later. An older copy is worse, and an unknown age is the worst.
     fn rank(self) -> (u8, Duration) {
         match self {
             Self::Fresh => (0, Duration::ZERO),

@@ -1,4 +1,4 @@
-//! Looking into an error of any type.
+//! Finds concrete errors in an error of any type.
 
 use std::{
     any::{Any, TypeId},
@@ -12,12 +12,12 @@ use crate::transport;
 type BoxError = Box<dyn Error + Send + Sync>;
 type LocalBoxError = Box<dyn Error>;
 
-/// An error of any type, in which a concrete one can be looked for.
+/// A borrowed error of any type. Finds a concrete error among its causes.
 ///
-/// [`find`](Self::find) looks at the value itself, at what a `Box<dyn Error…>` or an [`io::Error`] holds, and along
-/// [`source()`](Error::source). For a type of your own, `source()` is followed only where the classifier was told of it
-/// ([`HttpClassify::see_through`](crate::HttpClassify::see_through)): a type known only as `'static` doesn't tell
-/// whether it is an error at all, and asking for more would keep layers from fitting every service.
+/// [`find`](Self::find) looks at the value itself, inside a `Box<dyn Error…>` or an [`io::Error`], and along
+/// [`source()`](Error::source). For your own type, `source()` is followed only if the classifier knows the type
+/// ([`HttpClassify::see_through`](crate::HttpClassify::see_through)). The layers require only `'static` of an error, so
+/// that they fit every service; such a type needn't implement `Error`.
 ///
 /// ```
 /// use std::io;
@@ -60,7 +60,7 @@ struct Known {
 /// Turns a value into an error where it is one of a certain type.
 type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
 
-/// Deep enough for every chain of causes, and an end for one that goes round.
+/// Deep enough for every chain of causes, and a bound for a cyclic one.
 const DEEPEST: usize = 32;
 
 impl<'a> ErrorRef<'a> {
@@ -94,20 +94,20 @@ impl<'a> ErrorRef<'a> {
     /// Whether this error of a client proves that the request was certainly never processed: the connection was refused, or
     /// could not be made; the request was cancelled before it was sent; HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
     ///
-    /// That is proof only beside the client itself, before anything else can have passed the error on.
+    /// This is proof only directly around the client, before other code could have passed the error on.
     #[must_use]
     pub fn proves_unprocessed(self) -> bool {
         transport::is_unprocessed(self)
     }
 
-    /// The same, where the value may be an error of a type that only the user knows.
+    /// The same, if the value may be an error of the user's own type.
     fn seen_by(self, views: &[View]) -> Self {
         let error = self.error.or_else(|| views.iter().find_map(|view| view(self.value)));
         Self { error, ..self }
     }
 }
 
-/// What an `io::Error` was made of: its `source()` is that one's source, and skips it.
+/// The error that an `io::Error` wraps. Its `source()` skips that error and returns the error's source.
 fn held<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     let held = error.downcast_ref::<io::Error>()?.get_ref()?;
     Some(held)

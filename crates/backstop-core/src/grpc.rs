@@ -13,9 +13,9 @@ use crate::Pushback;
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// The text that goes with the status.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-/// When a server wants to be asked again, in milliseconds; negative for never.
+/// When a client may retry, in milliseconds; negative for never.
 pub const GRPC_RETRY_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
-/// How many attempts of this call were made before, in what a client sends again.
+/// In a retried request: the number of previous attempts of this call.
 pub const GRPC_PREVIOUS_RPC_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// A gRPC status code.
@@ -25,7 +25,7 @@ pub struct GrpcCode(u8);
 impl GrpcCode {
     /// 0
     pub const OK: Self = Self(0);
-    /// 1: the caller went away, or broke its request off.
+    /// 1: the caller left, or aborted its request.
     pub const CANCELLED: Self = Self(1);
     /// 2
     pub const UNKNOWN: Self = Self(2);
@@ -57,9 +57,9 @@ impl GrpcCode {
         self.0
     }
 
-    /// Whether it says that the caller is to blame, and so that the service is well: `CANCELLED`,
-    /// `INVALID_ARGUMENT`, `NOT_FOUND`, `ALREADY_EXISTS`, `PERMISSION_DENIED`, `FAILED_PRECONDITION`, `ABORTED`,
-    /// `OUT_OF_RANGE`, `UNIMPLEMENTED`, `UNAUTHENTICATED`.
+    /// Whether it blames the caller, which means that the service works: `CANCELLED`, `INVALID_ARGUMENT`, `NOT_FOUND`,
+    /// `ALREADY_EXISTS`, `PERMISSION_DENIED`, `FAILED_PRECONDITION`, `ABORTED`, `OUT_OF_RANGE`, `UNIMPLEMENTED`,
+    /// `UNAUTHENTICATED`.
     #[must_use]
     pub const fn blames_caller(self) -> bool {
         matches!(self.0, 1 | 3 | 5 | 6 | 7 | 9 | 10 | 11 | 12 | 16)
@@ -149,7 +149,7 @@ fn is_grpc_or_web(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(is_content_type)
 }
 
-/// The status that an answer's headers tell at once (a Trailers-Only answer), if they do.
+/// The status in a response's headers (a Trailers-Only response), if there is one.
 #[must_use]
 pub fn status_in_headers(headers: &HeaderMap) -> Option<GrpcCode> {
     let status = headers.get(GRPC_STATUS)?;
@@ -161,12 +161,12 @@ fn code_from_bytes(bytes: &[u8]) -> GrpcCode {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).map_or(GrpcCode::UNKNOWN, GrpcCode::from_number)
 }
 
-/// Of an answer to a gRPC call that isn't gRPC's, or tells by its HTTP status alone how the call went: its headers, with the
-/// gRPC status that [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+/// For a response to a gRPC call that isn't gRPC, or has no status but its HTTP status: its headers, with the gRPC
+/// status that [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
 #[must_use]
 pub fn mapped_from_http<B>(answer: &http::Response<B>) -> Option<HeaderMap> {
     let headers = answer.headers();
-    // What tells no status in its headers may tell it in its trailers.
+    // Without a status in its headers, the response may have one in its trailers.
     if is_grpc_or_web(headers) && (answer.status() == StatusCode::OK || headers.contains_key(GRPC_STATUS)) {
         return None;
     }
@@ -187,8 +187,8 @@ const fn code_of(status: StatusCode) -> GrpcCode {
     }
 }
 
-/// The Trailers-Only answer that tells what these trailers tell, for whoever judges answers by their heads; `None` where
-/// they tell no status.
+/// A Trailers-Only response with the status of these trailers, for classifiers that judge a response by its head.
+/// `None` if the trailers have no status.
 #[must_use]
 pub fn trailers_only<B: Default>(trailers: HeaderMap) -> Option<http::Response<B>> {
     if !trailers.contains_key(GRPC_STATUS) {
@@ -200,8 +200,8 @@ pub fn trailers_only<B: Default>(trailers: HeaderMap) -> Option<http::Response<B
     Some(answer)
 }
 
-/// What `grpc-retry-pushback-ms` says: a wait, or, where it is negative, no number or given more than once, to stop
-/// (A6, "Pushback"; grpc-go also stops at several values).
+/// Reads `grpc-retry-pushback-ms`: a wait, or stop if it is negative, not a number, or given more than once (A6,
+/// "Pushback"; grpc-go also stops at several values).
 #[must_use]
 pub fn pushback(headers: &HeaderMap) -> Option<Pushback> {
     let mut values = headers.get_all(GRPC_RETRY_PUSHBACK_MS).iter();

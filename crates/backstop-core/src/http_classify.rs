@@ -1,4 +1,4 @@
-//! The default classifier: what HTTP and gRPC say of themselves.
+//! The default classifier, for HTTP and gRPC.
 
 use std::{error::Error, fmt};
 
@@ -17,20 +17,19 @@ use crate::{
 /// |---|---|---|
 /// | 1xx, 2xx, 3xx; gRPC `OK` | success | – |
 /// | 408, 429, 425 | neutral | yes |
-/// | gRPC `RESOURCE_EXHAUSTED` | neutral | where the server said when to come again |
+/// | gRPC `RESOURCE_EXHAUSTED` | neutral | if the server said when to retry |
 /// | other 4xx; gRPC codes that [blame the caller](GrpcCode::blames_caller) | success, the caller's fault | no |
 /// | 502, 503, 504; gRPC `UNAVAILABLE` | failure | yes |
 /// | 500 and other 5xx; other gRPC codes | failure | no, but see [`transient`](Self::transient) |
 /// | the request's own body failed, as the client's error says | neutral, the caller's fault | no |
 /// | any other error of the transport | failure | yes |
-/// | a [`Rejection`] of a layer further in | [what it says](Rejection::outcome) | what it says |
+/// | a [`Rejection`] of a layer further in | [its outcome](Rejection::outcome) | by its outcome |
 ///
-/// It never says "certainly not processed": a result may have been passed on by something that did more than this one
-/// call. Retries and chains get proof in another way. `Retry-After` and
-/// `grpc-retry-pushback-ms` travel with the outcome. A gRPC status is read where the headers tell it (a Trailers-Only
-/// answer). Where a layer knows that the request was gRPC's, it shows this judge an answer that isn't (an HTML page, a 429 of
-/// a proxy) with the status that
-/// [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+/// It never says "certainly not processed": the result may come from a service that did more than this one call.
+/// Retries and chains get proof in another way. `Retry-After` and `grpc-retry-pushback-ms` become part of the outcome.
+/// A gRPC status is read from the headers (a Trailers-Only response). If the request was gRPC but the response isn't
+/// (an HTML page, a 429 from a proxy), layers that know this pass the response with the gRPC status that [its HTTP
+/// status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
 ///
 /// ```
 /// use backstop_core::{Classify, HttpClassify, Outcome};
@@ -54,7 +53,7 @@ enum Override {
     Transient,
     /// Not worth repeating.
     Lasting,
-    /// No answer.
+    /// Not an answer.
     Unanswered,
 }
 
@@ -79,7 +78,8 @@ impl HttpClassify {
         self
     }
 
-    /// Treats `status` as no answer, so a fallback tries the next provider. It says nothing of the service's health.
+    /// Treats `status` as no answer, so a fallback tries the next provider. The status says nothing about the service's
+    /// health.
     #[must_use]
     pub fn unanswered(mut self, status: StatusCode) -> Self {
         self.statuses.push((status, Override::Unanswered));
@@ -107,7 +107,7 @@ impl HttpClassify {
         self
     }
 
-    /// Follows `source()` of an error type of your own, so that what is known of its causes counts.
+    /// Follows `source()` of your own error type, so that its causes are judged.
     #[must_use]
     pub fn see_through<E: Error + 'static>(mut self) -> Self {
         self.views.add::<E>();
@@ -117,7 +117,7 @@ impl HttpClassify {
     fn judge_response<B>(&self, response: &http::Response<B>) -> Outcome {
         let status = response.status();
         let code = grpc::status_in_headers(response.headers());
-        // The path of every healthy answer: one look into the headers, one at a list that is nearly always empty.
+        // The path of every healthy response: one header lookup, and one look at a list that is nearly always empty.
         let plain = status.as_u16() < 400 && code.is_none_or(|code| code == GrpcCode::OK);
         if plain && self.statuses.is_empty() {
             return Outcome::success();
@@ -206,7 +206,7 @@ fn judge_code(code: GrpcCode, pushback: Option<Pushback>) -> Outcome {
     outcome.pushback(pushback)
 }
 
-/// What was said of a status later overrides what was said of it earlier.
+/// Applies the overrides. A later one for the same status wins.
 fn apply<T: Copy + PartialEq>(overrides: &[(T, Override)], of: T, outcome: Outcome) -> Outcome {
     overrides.iter().filter(|(key, _)| *key == of).fold(outcome, |mut outcome, (_, change)| {
         match change {
@@ -214,7 +214,7 @@ fn apply<T: Copy + PartialEq>(overrides: &[(T, Override)], of: T, outcome: Outco
             Override::Lasting => outcome.transient = false,
             Override::Unanswered if outcome.verdict == Verdict::Success => {
                 outcome.verdict = Verdict::Neutral;
-                // Whoever is to blame: neutral and the request's fault would be an answer.
+                // Cleared, because a neutral outcome that blames the request would be an answer.
                 outcome.blame = None;
             }
             Override::Unanswered => {}

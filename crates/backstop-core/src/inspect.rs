@@ -1,4 +1,4 @@
-//! What a layer shows of itself to operators, whoever wrote it.
+//! How any layer, including yours, shows its state to operators.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -8,16 +8,16 @@ mod event_log;
 
 pub use event_log::{Event, EventLog};
 
-/// How well a component, or a whole service, does. Ordered: the greater is the worse.
+/// The health of a component or of a whole service. Ordered: greater is worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Level {
-    /// All is well.
+    /// It works.
     #[default]
     Healthy,
     /// It serves less than it should.
     Degraded,
-    /// It can't do what it is there for.
+    /// It can't do its job.
     Critical,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Level {
 
 /// Describes a layer and its current state. Every layer handle implements it.
 ///
-/// An inventory lists trait objects of it. Reading takes no lock that a call waits for.
+/// An inventory lists trait objects of this trait. Reading takes no lock that a call waits for.
 ///
 /// ```
 /// use backstop_core::{Inspect, Name, Value, name};
@@ -75,27 +75,27 @@ pub trait Inspect: Send + Sync {
     /// What kind of layer it is, as a lower-case token: `circuit-breaker`.
     fn kind(&self) -> &'static str;
 
-    /// The dependency that it protects. Its own name unless it knows better.
+    /// The dependency that it protects. By default the layer's name.
     fn dependency(&self) -> &Name {
         self.name()
     }
 
-    /// What it was configured with, in the terms of its configuration.
+    /// Its settings, named as in its configuration.
     fn settings(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
     }
 
-    /// What it does just now.
+    /// Its current state.
     fn state(&self) -> Vec<(&'static str, Value)> {
         Vec::new()
     }
 
-    /// What an operator may do with it: the tokens that [`operate`](Self::operate) takes.
+    /// The operations available to an operator: the tokens that [`operate`](Self::operate) takes.
     fn operations(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// Does what an operator asks for.
+    /// Runs an operation.
     ///
     /// # Errors
     /// If `operation` isn't one of its [`operations`](Self::operations).

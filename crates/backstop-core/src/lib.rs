@@ -1,19 +1,19 @@
 //! The vocabulary that Backstop's layers and their users share: names, outcomes, reasons, rejections, degradations, deadlines.
 //!
-//! You need this crate to write a [classifier](Classify), or a layer of your own; the toolbox for that is `backstop-kit`. To
-//! use the layers, the crate `backstop` re-exports all that is needed.
+//! You need this crate to write a [classifier](Classify) or a custom layer. The toolbox for layers is `backstop-kit`.
+//! If you only use the layers, depend on `backstop`, which re-exports everything you need.
 //!
-//! Layers know nothing of one another. They meet in what is defined here:
+//! Layers don't depend on each other. They communicate through these types:
 //!
 //! | what | meaning | who makes it | who reads it |
 //! |---|---|---|---|
 //! | [`Outcome`] | what a finished attempt counts as | a [`Classify`] | every layer |
-//! | [`Reason`] | why an answer isn't the one that was asked for | layers, classifiers | logs, metrics, headers, chains |
+//! | [`Reason`] | why a response isn't the requested one | layers, classifiers | logs, metrics, headers, chains |
 //! | [`Rejection`] | an answer that a layer made itself, and why | the layer | the layers further out |
 //! | [`Degradation`] | an answer that isn't the primary's fresh one | a chain | the degradation headers, your handlers |
-//! | [`Deadline`] | when nobody waits any more, and who set it | the edge, retries, chains | everything further in |
+//! | [`Deadline`] | when the caller stops waiting, and who set it | the edge, retries, chains | everything further in |
 //! | [`Scope`] | deadline and degradations of the request being served | the edge, every attempt | everything further in |
-//! | [`Inspect`] | what a layer is, and what it does just now | every layer's handle | inventories, operators |
+//! | [`Inspect`] | a layer's kind, settings and current state | every layer's handle | inventories, operators |
 //!
 //! Everything here is open: your layer can define its own reasons and rejections without changing this crate.
 //!
@@ -25,14 +25,14 @@
 //! use backstop_core::{Classify, Degradation, Freshness, HttpClassify, Scope, Verdict, name, scope};
 //! use http::{Response, StatusCode};
 //!
-//! // Judged as the others judge it: nothing but a failure is a reason to answer from elsewhere.
+//! // Judge the response as the other layers do: only a failure is a reason to use another source.
 //! let mut response = Response::new(());
 //! *response.status_mut() = StatusCode::BAD_GATEWAY;
 //! let judge = HttpClassify::new();
 //! assert_eq!(judge.classify(Ok(&response)).verdict, Verdict::Failure);
 //! let reason = judge.reason(Ok(&response));
 //!
-//! // The scope is the edge's: what is reported in it, the degradation headers show.
+//! // The edge's scope: the degradation headers show what is reported in it.
 //! let mut scope = Scope::new();
 //! scope.enter(|| {
 //!     scope::report(Degradation::new(name!("prices"), name!("list"), 1, reason, Freshness::Degraded));
@@ -42,15 +42,15 @@
 //!
 //! # Features
 //!
-//! None is on by default. A feature adds knowledge of a client's errors. Without it an error counts as "failure, possibly
-//! processed", unless an [`std::io::Error`] along its `source()` says that the connection was refused.
+//! None is on by default. A feature adds support for a client's errors. Without it, an error counts as "failure,
+//! possibly processed", unless an [`std::io::Error`] along its `source()` says that the connection was refused.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | `axum_core::Error` is seen through |
 //! | `hyper-util` | errors of hyper, hyper-util's client and h2 can prove that a request was not processed |
-//! | `tonic` | a `tonic::Status` that came as an error is judged by its code |
-//! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
+//! | `tonic` | a `tonic::Status` returned as an error is judged by its code |
+//! | `tonic-transport` | `tonic` and `hyper-util`, and the same for errors of tonic's `Channel` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

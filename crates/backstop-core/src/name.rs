@@ -1,4 +1,4 @@
-//! Names of what a user configures: layers, providers, chains.
+//! Names of layers, providers and chains.
 
 use std::{
     borrow::{Borrow, Cow},
@@ -34,13 +34,13 @@ enum Text {
 }
 
 impl Name {
-    /// What a name may be, as [`ConfigError::allowed`] says it.
+    /// The rule for names, as [`ConfigError::allowed`] shows it.
     pub const ALLOWED: &'static str = "a letter, then at most 63 letters, digits, '_', '.' or '-'";
 
     /// Checks a name that is only known at run time.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `name` where the text is no name.
+    /// [`ConfigError`] with the field `name` if the text isn't a valid name.
     pub fn new(text: impl Into<Cow<'static, str>>) -> Result<Self, ConfigError> {
         let text = text.into();
         if !is_name(&text) {

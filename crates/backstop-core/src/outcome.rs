@@ -16,16 +16,16 @@ use std::time::Duration;
 pub struct Outcome {
     /// What a circuit breaker counts it as.
     pub verdict: Verdict,
-    /// Whether the same request may do better in a moment.
+    /// Whether the same request may succeed in a moment.
     pub transient: bool,
     /// Whether the request was certainly not processed, so that repeating it is safe whatever its method.
     ///
-    /// A classifier that sets this is believed. [`HttpClassify`](crate::HttpClassify) never says it:
-    /// results prove nothing, and layers get proof in another way.
+    /// Layers trust a classifier that sets this. [`HttpClassify`](crate::HttpClassify) never sets it: a result alone
+    /// proves nothing, and layers get proof in another way.
     pub unprocessed: bool,
     /// When the server asked to be called again.
     pub pushback: Option<Pushback>,
-    /// Whether it is the caller who is to blame.
+    /// What the caller did wrong, if the caller is to blame.
     pub blame: Option<Blame>,
     /// Whether a layer refused the call before it asked the service.
     pub refused: bool,
@@ -59,7 +59,8 @@ pub enum Pushback {
 pub enum Blame {
     /// The request: an answer of its own from the primary, a miss from a substitute.
     Request,
-    /// It came as TLS early data (425): where our own caller sent it so, the answer is theirs (RFC 8470 §5.2).
+    /// The request came as TLS early data (425). If our own caller sent it that way, the response passes through to it
+    /// (RFC 8470 §5.2).
     EarlyData,
 }
 
@@ -80,26 +81,26 @@ impl Outcome {
         Self::new(Verdict::Neutral)
     }
 
-    /// The service failed; the request may have been processed; trying again is no better.
+    /// The service failed. The request may have been processed, and a retry wouldn't help.
     #[must_use]
     pub const fn failure() -> Self {
         Self::new(Verdict::Failure)
     }
 
-    /// The service is well and answered, and the request is to blame: HTTP's 404, gRPC's `NOT_FOUND`.
+    /// The service works and answered, and the request is to blame: HTTP's 404, gRPC's `NOT_FOUND`.
     #[must_use]
     pub const fn callers_fault() -> Self {
         Self::success().blaming(Blame::Request)
     }
 
-    /// A layer refused the call before it asked the service: that says nothing of the service's health, and asking again at
-    /// once is no better.
+    /// A layer refused the call before it called the service. That says nothing about the service's health, and an
+    /// immediate retry wouldn't help.
     #[must_use]
     pub const fn refusal() -> Self {
         Self { refused: true, ..Self::neutral() }
     }
 
-    /// The same request may do better in a moment.
+    /// The same request may succeed in a moment.
     #[must_use]
     pub const fn transient(mut self) -> Self {
         self.transient = true;
@@ -136,9 +137,9 @@ impl Outcome {
 
     /// Whether a fallback's primary has answered with this.
     ///
-    /// A 404 of the primary is an answer. Of a later provider it is a miss, see
-    /// [`answers_for_another`](Self::answers_for_another). So is a result that says nothing of the service because the
-    /// request's body failed: no other provider could do better.
+    /// A 404 from the primary is an answer. From a later provider it is a miss, see
+    /// [`answers_for_another`](Self::answers_for_another). A failed request body also counts as answered: no other
+    /// provider could do better.
     #[must_use]
     pub const fn answers(&self) -> bool {
         match self.verdict {

@@ -1,4 +1,4 @@
-//! Why an answer isn't the one that was asked for, as a token.
+//! Why a response isn't the requested one, as a token.
 
 use std::{fmt, str};
 
@@ -33,7 +33,7 @@ impl Reason {
     pub const TIMEOUT: Self = Self::new("timeout");
     /// It failed with an error that no other reason describes.
     pub const ERROR: Self = Self::new("error");
-    /// The response head was good, but the body broke off or was too long.
+    /// The response head was good, but the body failed or was too long.
     pub const BODY: Self = Self::new("body");
     /// An operator forced another provider to be tried first.
     pub const FORCED: Self = Self::new("forced");
@@ -45,7 +45,7 @@ impl Reason {
     pub const NOT_REPLAYABLE: Self = Self::new("not-replayable");
     /// The request's own body failed or came too slowly.
     pub const REQUEST_BODY: Self = Self::new("request-body");
-    /// It is being asked in the background, while a stored copy answers.
+    /// It is called in the background, while a stored copy answers.
     pub const REVALIDATING: Self = Self::new("revalidating");
 
     /// The longest token, in bytes.

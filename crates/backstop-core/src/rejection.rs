@@ -11,9 +11,9 @@ use crate::{
 
 /// An answer that a layer made itself, instead of the service that it wraps.
 ///
-/// It travels as an extension of the response that was made from it, or as (the source of) an error, and tells the layers
-/// further out what really happened. All of it is data that the rejecting layer sets: its reason, what it counts as, and
-/// with which status it is answered. Anything else goes into a typed [detail](RejectionDetail).
+/// It travels as an extension of the response, or as (the source of) an error, and informs the layers further out. The
+/// rejecting layer sets all of its data: the reason, the outcome, and the status of the response. Anything else goes
+/// into a typed [detail](RejectionDetail).
 ///
 /// ```
 /// use std::fmt;
@@ -156,10 +156,10 @@ impl Rejection {
         self.reason
     }
 
-    /// What it counts as in the layers further out, with the wait that it asks for.
+    /// Its outcome for the layers further out, with the wait that it asks for.
     ///
-    /// It never says that the request was not processed: a response or an error that carries a rejection may come from
-    /// something that did more than the call that was rejected.
+    /// It never says that the request was not processed: a response or an error with a rejection may come from a
+    /// service that did more than the rejected call.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.retry_after {

@@ -4,15 +4,15 @@ use std::fmt;
 
 use crate::{Classify, ErrorRef, HttpClassify, Outcome, Reason, Rejection};
 
-/// What an error counts as: a [rejection](Rejection) of ours along its causes as it says itself, any other as `classify`
-/// judges.
+/// Judges an error: a Backstop [rejection](Rejection) among its causes by its own outcome, any other error by
+/// `classify`.
 ///
-/// For layers of your own: a closure that counts every error as a failure would count a full bulkhead as one too.
+/// For custom layers: a closure that counts every error as a failure would count a full bulkhead as a failure too.
 pub fn judge_error<Res, C: Classify<Res> + ?Sized>(classify: &C, error: ErrorRef<'_>) -> Outcome {
     Rejection::in_error(error).map_or_else(|| classify.classify(Err(error)), Rejection::outcome)
 }
 
-/// Judges what functions return: every `Ok` is a success, and an error counts as [`HttpClassify`] has it: a transient
+/// Judges the results of functions: every `Ok` is a success. [`HttpClassify`] judges the errors: each is a transient
 /// failure, unless the error or one of its causes says otherwise.
 ///
 /// For services and chains that don't speak HTTP. A `tonic::Status` counts by its code (feature `tonic`), and a

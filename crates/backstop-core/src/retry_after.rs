@@ -9,7 +9,7 @@ use http::{
 
 use crate::http_date;
 
-/// No server means longer: RFC 9111 §1.2.2 caps delta-seconds at 2^31.
+/// Longer waits make no sense: RFC 9111 §1.2.2 caps delta-seconds at 2^31.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 /// How long a server asks to wait, by either form of `Retry-After`; a date in the past is no wait.
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(1 << 31);
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // All digits, so the only thing that can fail is its size.
+        // All digits, so parsing can fail only because the number is too large.
         return Some(text.parse().map_or(LONGEST, Duration::from_secs).min(LONGEST));
     }
     #[expect(clippy::disallowed_types, reason = "HTTP dates are wall-clock time")]

@@ -1,13 +1,13 @@
-//! What surrounds one request while it is served: its deadline, and the degradations reported so far.
+//! The context of one request while it is served: its deadline, and the degradations reported so far.
 //!
 //! A layer opens a [`Scope`] around the future of a request and makes it the current one while that future is polled
-//! ([`Scope::enter`]). Whatever runs inside, however deep in a handler's own outbound calls, reads [`deadline()`] and
-//! calls [`report`]. Retries and chains give each attempt a scope of its own, and only the chosen attempt's reports
-//! [move up](Scope::commit).
+//! ([`Scope::enter`]). All code inside, including a handler's outbound calls, can read [`deadline()`] and call
+//! [`report`]. Retries and chains give each attempt a scope of its own, and only the chosen attempt's reports [move
+//! up](Scope::commit).
 //!
 //! The current scope is a thread-local that is set during polls, so opening one allocates nothing and needs no runtime.
-//! The price: it doesn't cross `tokio::spawn`, `spawn_blocking`, or a response body that is streamed later. There,
-//! carry it over by hand:
+//! The drawback: it doesn't cross `tokio::spawn` or `spawn_blocking`, and doesn't cover a response body streamed later.
+//! There, pass it on by hand:
 //!
 //! ```
 //! use backstop_core::{Degradation, Freshness, Reason, name, scope::{self, InScope, Scope}};
@@ -33,17 +33,17 @@
 //!
 //! # Who reads reports
 //!
-//! A report is for somebody who acts upon it: the degradation headers, which label the answer. Such a reader enters its
-//! scope by [`Scope::enter_as_reader`], and everything inside knows. A report that no reader will see, because the layer was
-//! forgotten or because it is made in a task that was spawned without a handle, is a `WARN`, once for each chain:
-//! otherwise degraded answers would leave without a label and without a word.
+//! A report needs a reader, such as the degradation headers, which label the response. A reader enters its scope with
+//! [`Scope::enter_as_reader`], so code inside knows that there is one. If a report has no reader, because the layer is
+//! missing or because the task was spawned without a handle, a `WARN` is logged once for each chain. Otherwise degraded
+//! responses would go out unlabelled, unnoticed.
 //!
 //! # When time begins
 //!
-//! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins at the first moment at which
-//! somebody needs to know: when the call is first pending, or when [`deadline()`] or [`time_left`] is asked for. Then the
-//! time of all scopes around that one begins as well, so that a stack of limits reads the clock once, and a call that is
-//! answered at once doesn't read it at all. Inside a scope whose time has begun, time begins at once.
+//! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins when it is first needed: when
+//! the call is first pending, or when [`deadline()`] or [`time_left`] is called. The time of all outer scopes begins at
+//! the same moment, so that a stack of limits reads the clock once, and a call that is ready at once doesn't read it at
+//! all. Inside a scope whose time has begun, time begins at once.
 
 use std::{
     cell::Cell,
@@ -66,12 +66,12 @@ thread_local! {
     static ENDED_BY: Cell<Option<EndedBy>> = const { Cell::new(None) };
 }
 
-/// The scope that this thread is in. Small, since every poll of every layer puts another one here and takes it out again.
+/// The thread's current scope. Small, because every poll of every layer sets and restores it.
 struct Current {
     time: Cell<Time>,
     /// When a limit last began here. Read where a limit started inside a scope that is left.
     begun: Cell<Moment>,
-    /// Whether somebody further out reads what is reported here.
+    /// Whether a reader further out sees the reports made here.
     is_read: Cell<bool>,
     reports: Cell<Option<Box<Reports>>>,
 }
@@ -86,7 +86,7 @@ impl Current {
         }
     }
 
-    /// Puts a scope with this much time in place, and says what it has in there, and what is around it.
+    /// Enters a scope with this much time. Returns the time of the outer one.
     #[inline]
     fn push(&self, inner: Time) -> Time {
         let outer = self.time.get();
@@ -96,7 +96,7 @@ impl Current {
         self.time.replace(inner.min(outer))
     }
 
-    /// The time of one has begun, and so that of the other does now.
+    /// Enters a scope when the time of only one of the two has begun: begins the other one too.
     #[cold]
     fn push_late(&self, inner: Time) -> Time {
         let now = Moment::now();
@@ -105,18 +105,18 @@ impl Current {
         self.time.replace(inner.begun_at(now).min(outer))
     }
 
-    /// Puts what was around it in place again, and says how much time it had in the end.
+    /// Leaves the scope, restores the outer one, and returns how much time the scope had in the end.
     #[inline]
     fn pop(&self, outer: Time) -> Time {
         let inner = self.time.replace(outer);
         if outer.is_limit() && !inner.is_limit() {
-            // Time has begun in there, and so it has here.
+            // An inner limit has begun, so the outer ones begin too.
             self.begin_at(self.begun.get());
         }
         inner
     }
 
-    /// Lets the time of this scope begin, and so that of all around it. Its end, if it has one.
+    /// Begins the time of this scope and of all outer ones. Returns its end, if it has one.
     fn begin(&self) -> Option<Deadline> {
         if self.time.get().is_limit() {
             self.begin_at(Moment::now());
@@ -131,7 +131,7 @@ impl Current {
         }
     }
 
-    /// Does something with the reports, where there is somebody to report to.
+    /// Calls `f` with the reports, if there is a scope.
     fn with_reports<R>(&self, f: impl FnOnce(&mut Reports) -> R) -> Option<R> {
         (self.time.get() != Time::NO_SCOPE).then(|| {
             let mut reports = self.reports.take().unwrap_or_default();
@@ -142,20 +142,18 @@ impl Current {
     }
 }
 
-/// What was reported in a scope. Boxed, and made on first use: most requests report nothing.
+/// The reports of a scope. Boxed, and made on first use, because most requests report nothing.
 #[derive(Debug, Default)]
 struct Reports {
     here: Vec<Degradation>,
-    /// What comes from other tasks.
+    /// Reports from other tasks.
     elsewhere: Option<Arc<Shared>>,
 }
 
-/// Handles hold it weakly: nobody reads what is reported after the scope has gone.
+/// Handles hold it weakly: reports made after the scope ended have no reader.
 type Shared = Mutex<Vec<Degradation>>;
 
-/// A scope: one request's, or one attempt's.
-///
-/// While it is entered, what it holds stands in the thread-local.
+/// A scope: one request's, or one attempt's. While it is entered, its contents are in the thread-local.
 #[derive(Debug)]
 pub struct Scope {
     time: Time,
@@ -169,26 +167,26 @@ impl Scope {
         Self { time: Time::ENDLESS, reports: None }
     }
 
-    /// A scope with this deadline, or with that of the scope around it where that is earlier.
+    /// A scope with this deadline, or the outer scope's deadline if that is earlier.
     #[must_use]
     pub const fn narrowed(deadline: Deadline) -> Self {
         Self { time: Time::until(deadline), reports: None }
     }
 
-    /// A scope whose time ends this long after it [begins](self#when-time-begins), or at the deadline of the scope
-    /// around it where that is earlier.
+    /// A scope whose time ends this long after it [begins](self#when-time-begins), or at the outer scope's deadline if
+    /// that is earlier.
     #[must_use]
     pub const fn limited(limit: Limit) -> Self {
         Self { time: Time::limited(limit), reports: None }
     }
 
-    /// This scope's deadline. If its time hasn't begun, it does now.
+    /// This scope's deadline. If its time hasn't begun, this begins it.
     ///
-    /// What limits the scope around it is known once this one was [entered](Self::enter).
+    /// The outer scope's limit is included once this scope was [entered](Self::enter).
     pub fn begin(&mut self) -> Option<Deadline> {
         if self.time.is_limit() {
             let now = Moment::now();
-            // What is around it waits as well.
+            // The outer scopes wait as well.
             _ = CURRENT.try_with(|current| current.begin_at(now));
             self.time = self.time.begun_at(now);
         }
@@ -211,15 +209,15 @@ impl Scope {
         self.time.deadline()
     }
 
-    /// Makes this the current scope while `f` runs, and the former one again after it, also when `f` panics.
+    /// Makes this the current scope while `f` runs. Restores the previous one afterwards, even if `f` panics.
     ///
-    /// The former one's deadline holds inside as well: where it is earlier, it is this scope's from then on.
+    /// The previous scope's deadline applies inside as well: if it is earlier, it becomes this scope's deadline.
     #[inline]
     pub fn enter<R>(&mut self, f: impl FnOnce() -> R) -> R {
         self.enter_with(None, f)
     }
 
-    /// As [`enter`](Self::enter), for a layer that reads what is reported inside and acts upon it: one that labels answers.
+    /// As [`enter`](Self::enter), for a layer that reads the reports made inside, such as one that labels responses.
     ///
     /// Every scope inside has that reader too. See [who reads reports](self#who-reads-reports).
     #[inline]
@@ -234,8 +232,8 @@ impl Scope {
         f()
     }
 
-    /// As [`enter`](Self::enter), until the guard is dropped: for a `Service::call`, since a request that is moved into a
-    /// closure is copied.
+    /// As [`enter`](Self::enter), until the guard is dropped. Use it in `Service::call`, where moving a request into a
+    /// closure would copy it.
     #[inline]
     pub fn entered(&mut self) -> EnteredScope<'_> {
         self.entered_with(None)
@@ -249,7 +247,7 @@ impl Scope {
 
     #[inline]
     fn push(&mut self, is_read: Option<bool>) -> (Time, Option<bool>) {
-        // Where the thread is being torn down there is no current scope any more, and nobody to report to.
+        // During thread teardown there is no current scope, and nobody reads reports.
         CURRENT
             .try_with(|current| {
                 current.reports.swap(Cell::from_mut(&mut self.reports));

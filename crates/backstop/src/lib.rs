@@ -1,8 +1,8 @@
 //! Graceful degradation for HTTP and gRPC services, as [tower](https://docs.rs/tower) layers.
 //!
-//! When a dependency fails, the service still answers, quickly, with the best it has left, and says so in
-//! `X-Fallback-Source` and `X-Data-Freshness`. The layers fit unmodified into axum's `Router::layer`, around a tonic server
-//! or `Channel`, around a hyper client, and into `ServiceBuilder`.
+//! When a dependency fails, the service still answers quickly with the best data available, and labels the response
+//! with `X-Fallback-Source` and `X-Data-Freshness`. The layers work unmodified in axum's `Router::layer`, around a
+//! tonic server or `Channel`, around a hyper client, and in `ServiceBuilder`.
 //!
 //! ```
 //! # #[cfg(all(feature = "axum", feature = "fallback", feature = "degradation-header"))]
@@ -38,29 +38,30 @@
 //!        → [ LastKnownGood → Retry → CircuitBreaker → Bulkhead → Timeout → client ]
 //! ```
 //!
-//! | layer | stands | because |
+//! | layer | position | because |
 //! |---|---|---|
 //! | `DegradationHeaderLayer` | outermost | it sees every degradation of the request, and has the last word on `Cache-Control` |
-//! | `DeadlineLayer` | at the edge, inside the headers | all that is done for a request knows how long its caller waits |
-//! | `FallbackLayer` | around all that protects the primary | it answers for whatever that gives up on, a refusal as well as a failure |
-//! | `LastKnownGoodLayer` | directly inside the fallback, which asks its handle | it stores what the primary gives after all retries, and both see the same request |
-//! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it learns fast; its refusals aren't repeated |
-//! | `CircuitBreakerLayer` | around the timeout | a call that hangs is a failure that it counts |
-//! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a retry that waits, and a refused call, hold no permit; a call that hangs gives its permit back |
+//! | `DeadlineLayer` | at the edge, inside the headers | all work for a request can see how long its caller waits |
+//! | `FallbackLayer` | around all layers that protect the primary | it replaces both their refusals and the primary's failures |
+//! | `LastKnownGoodLayer` | directly inside the fallback, which asks its handle | it stores the primary's response after all retries, and both layers see the same request |
+//! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it reacts quickly; its refusals aren't retried |
+//! | `CircuitBreakerLayer` | around the timeout | a hung call ends as a failure, which the circuit counts |
+//! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a waiting retry and a refused call hold no permit; a hung call returns its permit |
 //! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
 //!
-//! Around the client itself stands the mark [`client`], so that its refused connections prove that a request was not processed,
-//! and a `POST` may be made again or elsewhere; `standard(name)` sets it. Handlers and services of several steps are never
-//! believed to have processed nothing: [this table](kit::proof#which-stacks-are-believed) tells which stacks are.
+//! Put the marker [`client`] directly around the client. It lets a refused connection prove that a request was not
+//! processed, so a `POST` may be retried or sent to another provider. `standard(name)` includes it. An error from a
+//! handler, or from a service of several steps, is never such a proof: [this
+//! table](kit::proof#which-stacks-are-believed) lists the stacks that can give it.
 //!
-//! Where the next service should know how much time it has, `PropagateDeadlineLayer` stands between the timeout and the
-//! client. The bracket with its defaults, without `LastKnownGoodLayer`, is `standard(name)`. Each provider that calls out has a
-//! bracket of its own.
+//! To send the remaining time to the next service, put `PropagateDeadlineLayer` between the timeout and the client.
+//! `standard(name)` is the stack in brackets with its defaults, without `LastKnownGoodLayer`. Give each provider that
+//! calls another service a stack of its own.
 //!
 //! # Around a client
 //!
-//! A layer must be able to make a response of its own, and to end a body. The bodies of axum and tonic allow that, and hyper's
-//! `Incoming` does not: map it directly around the client.
+//! A layer must be able to create a response, and to end a body early. The bodies of axum and tonic allow this. hyper's
+//! `Incoming` doesn't, so map it directly around the client.
 //!
 //! ```
 //! # #[cfg(all(feature = "axum", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
@@ -84,19 +85,21 @@
 //! # fn main() {}
 //! ```
 //!
-//! With the feature `hyper-util`, this stack makes a `POST` again only when it was certainly not processed, such as after a
-//! refused connection. [May a request be sent again?](kit::repeating) has the whole rule, for retries and fallbacks, and the
-//! knobs. For other limits than the defaults, put the layers together yourself, and [`client`] around the client.
+//! With the feature `hyper-util`, this stack retries a `POST` only if it was certainly not processed, such as after a
+//! refused connection. [May a request be sent again?](kit::repeating) has the full rule for retries and fallbacks, and
+//! its knobs. For limits other than the defaults, combine the layers yourself, with [`client`] around the client.
 //!
 //! # If a stack doesn't compile
 //!
-//! If the compiler says of a method such as `oneshot` that "its trait bounds were not satisfied", a layer doesn't fit. Call it
-//! as `ServiceExt::oneshot(stack, request)`, or pass the stack through [`opaque`]: then the compiler says which layer, and
-//! what to do. If it says "higher-ranked lifetime error" or "is not general enough", [`opaque`] cures that.
+//! If the compiler reports for a method such as `oneshot` that "its trait bounds were not satisfied", a layer doesn't
+//! fit. Call the method as `ServiceExt::oneshot(stack, request)`, or pass the stack through [`opaque`]: the compiler
+//! then names the layer and suggests a fix. If it reports a "higher-ranked lifetime error" or "is not general enough",
+//! use [`opaque`].
 //!
 //! # The last known good answer
 //!
-//! The layer around the primary stores what may be stored, and its handle is a provider:
+//! The layer around the primary stores the responses that HTTP allows it to store. Its handle serves them as a
+//! provider:
 //!
 //! ```
 //! # #[cfg(all(feature = "axum", feature = "fallback", feature = "degradation-header", feature = "last-known-good"))]
@@ -143,7 +146,7 @@
 //!
 //! # In a handler
 //!
-//! Where there is no service to put a layer around, a chain asks functions, and `LastKnownValues` remembers what they gave:
+//! If there is no service to wrap, a chain can call functions, and `LastKnownValues` remembers their results:
 //!
 //! ```
 //! # #[cfg(all(feature = "fallback", feature = "last-known-good"))]
@@ -179,7 +182,7 @@
 //!
 //! # Features
 //!
-//! | feature | default | gives |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `bulkhead` | yes | `BulkheadLayer`, of `backstop-bulkhead` |
 //! | `circuit-breaker` | yes | `CircuitBreakerLayer`, of `backstop-circuit-breaker` |
@@ -190,12 +193,12 @@
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `axum` | | axum's bodies, and its handlers as providers |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
-//! | `hyper-util` | | behind [`client`], what the errors of hyper and hyper-util's client prove |
-//! | `tonic-transport` | | `tonic`, `hyper-util`, and the same of the errors of tonic's `Channel` |
-//! | `metrics` | | what the bulkhead, the circuit breaker, the fallback, the last known good, the retry and the time limits tell a dashboard, through the `metrics` facade |
+//! | `hyper-util` | | lets errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
+//! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
+//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry and the time limits, through the crate `metrics` |
 //!
-//! What most stacks need is named here. Each layer's crate as a whole is the module of its name, as `circuit_breaker` and
-//! `retry`, and documented there; what they share is in [`core`].
+//! This crate re-exports what most stacks need. The module named after a layer, such as `circuit_breaker` or `retry`,
+//! re-exports its whole crate, with its documentation. Shared types are in [`core`].
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,15 +1,15 @@
-//! Help for stacks that don't compile, or whose compiler errors say too little.
+//! Help for stacks that don't compile, or whose compiler errors are unclear.
 
 use tower_service::Service;
 
 /// Erases the type of a stack: returns it as an opaque `impl Service`, at no cost at run time.
 ///
-/// Use it when a stack doesn't compile and should, and to learn which layer doesn't fit.
+/// Use it when a stack should compile but doesn't, and to find the layer that doesn't fit.
 ///
-/// A stack whose own type spells `BoxError` (by a `map_err(BoxError::from)`, or a boxed service inside) may trip the
-/// compiler where it is used inside an async block that must be `Send`: in an axum handler, in `tokio::spawn`. It then
-/// says "higher-ranked lifetime error", or that an implementation "is not general enough". Nothing is wrong with the
-/// stack: passed through this function, it compiles.
+/// The compiler may reject a stack whose type contains `BoxError` (from a `map_err(BoxError::from)`, or a boxed service
+/// inside) in an async block that must be `Send`, as in an axum handler or `tokio::spawn`. It then reports a
+/// "higher-ranked lifetime error", or that an implementation "is not general enough". The stack itself is correct:
+/// passed through this function, it compiles.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -30,16 +30,16 @@ use tower_service::Service;
 ///
 /// # Under tonic's generated clients
 ///
-/// The bounds of these clients trip the compiler over a boxed error even without a layer of ours, and what is generic, as
-/// this function is, can't cure that. Leave a `Channel`'s error as it is: every layer fits it, and rejects with a gRPC
-/// status. Where it must be boxed, make the stack in a function that isn't generic, and that returns
+/// With the bounds of these clients, the compiler rejects a boxed error even without a Backstop layer. A generic
+/// function such as this one can't help there. Leave a `Channel`'s error as it is: every layer fits it, and rejects
+/// with a gRPC status. If the error must be boxed, build the stack in a function that isn't generic and that returns
 /// `impl Service<Request<Body>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone`.
 ///
 /// # Where a layer doesn't fit
 ///
-/// A method such as `oneshot` says of a stack that is no service only that "its trait bounds were not satisfied". This
-/// function lets the compiler say why. Around a hyper client, whose response bodies a layer can't make itself,
-/// `opaque::<_, Request<Body>>(stack)` says:
+/// For a stack that isn't a service, the compiler's error at a method such as `oneshot` is only that "its trait bounds
+/// were not satisfied". With this function the compiler gives the cause. Around a hyper client, whose response bodies a
+/// layer can't create, `opaque::<_, Request<Body>>(stack)` reports:
 ///
 /// ```text
 /// error[E0277]: this layer can't make a response of its own for this service

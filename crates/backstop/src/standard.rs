@@ -1,4 +1,4 @@
-//! The bracket that protects a call to another service.
+//! The stack that protects calls to another service.
 
 use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, UntilBodyEnd, UntilHeaders};
 use backstop_circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer};
@@ -12,23 +12,23 @@ use tower_layer::Layer;
 ///
 /// | layer | by default |
 /// |---|---|
-/// | [`RetryLayer`] | 3 attempts within 60 s, where repeating is safe |
+/// | [`RetryLayer`] | 3 attempts within 60 s, if repeating is safe |
 /// | [`CircuitBreakerLayer`] | opens after 5 failures in a row, for 60 s |
 /// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
-/// | [`client`] | a connection that was refused, and the like, is proof that a request wasn't processed |
+/// | [`client`] | a refused connection, or a similar error, proves that a request wasn't processed |
 ///
-/// Put it around a client, and around nothing that does more than to send a request: see [`client`]. Around hyper's client,
-/// [map its response body](crate#around-a-client).
+/// Put it only around a client, which does nothing but send the request: see [`client`]. Around hyper's client, [map
+/// its response body](crate#around-a-client).
 ///
 /// # Who reads the bodies
 ///
 /// The bulkhead counts a call until its response body was read, for up to 60 s. That fits a service that reads its
-/// dependency's answers itself. Where a body is passed on to a client, at an edge or in a proxy, that client sets the pace:
-/// 100 clients that don't read keep everybody else out, with 503s, until their 60 s have passed. There, for answers that
-/// are streamed for longer, and for response bodies that can't be [broken off](backstop_kit::AbortBody), use
-/// [`until_headers`](Standard::until_headers): a call then counts until its response head is there. What bounds slow readers
-/// is the server's own limits of connections and of time.
+/// dependency's responses itself. At an edge or in a proxy, the body is passed on to a client, which sets the pace: 100
+/// clients that don't read block all others, which get 503s, until their 60 s have passed. In that case, for responses
+/// that stream for longer, and for response bodies that can't be [aborted](backstop_kit::AbortBody), use
+/// [`until_headers`](Standard::until_headers): a call then counts until its response head arrives. The server's own
+/// limits on connections and time then bound slow readers.
 ///
 /// ```
 /// use backstop::{name, standard};
@@ -57,7 +57,7 @@ pub fn standard(name: Name) -> Standard {
     }
 }
 
-/// What [`standard`] makes. `O` is until when a call counts in the bulkhead.
+/// The layer that [`standard`] makes. `O` says how long a call counts in the bulkhead.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct Standard<O = UntilBodyEnd> {
@@ -68,9 +68,9 @@ pub struct Standard<O = UntilBodyEnd> {
 }
 
 impl<O> Standard<O> {
-    /// Has the bulkhead count each call until its response head is there, and not until its body was read.
+    /// Makes the bulkhead count each call until its response head arrives, instead of until its body was read.
     ///
-    /// For an edge or a proxy, where clients read as slowly as they like, and for streams: see
+    /// For an edge or a proxy, where slow clients set the pace, and for streams: see
     /// [above](standard#who-reads-the-bodies).
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! How much time there is, in one word: every poll of every layer puts another one in place.
+//! How much time there is, in one word, because every poll of every layer replaces it.
 //!
 //! | the word | means |
 //! |---|---|
