@@ -54,19 +54,19 @@
 //!
 //! | a call | then |
 //! |---|---|
-//! | finds a permit, and nobody waits | runs: the inner service is made ready, and called |
-//! | finds no permit, but a place in line | waits behind the calls that came before it |
-//! | is first in line, and a permit comes back | runs |
-//! | finds no place in line | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
+//! | finds a free permit and an empty queue | runs: the layer waits for the inner service to be ready, and calls it |
+//! | finds no permit, but a place in the queue | waits behind earlier calls |
+//! | is first in the queue when a permit is returned | runs |
+//! | finds the queue full | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
 //! | has waited for `max_wait` | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
 //! | still waits when the deadline of its [scope](backstop_core::scope) passes | is refused: [`timeout`](backstop_kit::Elapsed), [`NotAsked`](backstop_kit::Progress::NotAsked) |
 //! | has answered | holds its permit until its response body has ended |
-//! | has answered without a body, or failed, or is dropped | gives its permit back at once |
+//! | has answered without a body, or failed, or is dropped | returns its permit at once |
 //! | has a body that has lasted for `max_hold` | loses its permit; the body ends with an error |
 //!
-//! No refusal has touched the inner service. So a circuit breaker counts it as neutral, a retry doesn't repeat it, and a
-//! chain goes on to its next provider. A call that finds a permit is made even if the deadline is near: the timeout
-//! further in deals with that.
+//! A refused call never reaches the inner service. So a circuit breaker counts it as neutral, a retry doesn't repeat
+//! it, and a chain tries its next provider. A call that finds a permit is made even if the deadline is near: the
+//! timeout further in deals with that.
 //!
 //! The layer is always ready. While there is room, `poll_ready` asks the inner service too. If that is ready, it is the one
 //! that is called; if not, the response future makes a clone ready. So a call that waits for the inner service holds a
@@ -74,10 +74,10 @@
 //!
 //! # Bodies
 //!
-//! A dependency works until its answer is out. So a call holds its permit until the last frame of the response body, its
-//! trailers or its error was read, or until the body is dropped. A slow reader would keep the permit for as long as it
-//! likes: `max_hold`, counted from the response head, ends that. 100 clients that don't read still keep everybody else out
-//! for that long, a minute by default.
+//! A dependency is busy until its response is complete. So a call holds its permit until the last frame of the response
+//! body, its trailers or its error was read, or until the body is dropped. `max_hold`, counted from the response head,
+//! stops a slow reader from keeping the permit. 100 clients that don't read still block all others for that long, a
+//! minute by default.
 //!
 //! No task is needed for that. A body that is read when its time is up drops the inner body and ends with an error of its
 //! own type, in which the [`Rejection`] is found. The permit of a body that nobody reads is taken back by the next call
@@ -85,27 +85,28 @@
 //! the same error when it is read again. Until then it keeps its connection to the dependency: let the server's own
 //! timeouts end connections whose clients don't read.
 //!
-//! | the body's time is up, and from the head on | the rejection says | counts as |
+//! | the body's time is up, and since the head | the rejection says | counts as |
 //! |---|---|---|
 //! | its reader waited for the dependency at least half of the time | [`timeout`](backstop_kit::Elapsed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_kit::Progress::Called) | failure, possibly processed |
-//! | its reader was away for most of the time, whatever it does in the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
+//! | its reader didn't poll it for most of the time, even if it waits at the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
 //!
 //! A reader waits from a poll that is pending to its next poll. A reader that comes back after the time is up, and finds
 //! a frame there, counts as away since its last poll.
 //!
-//! The response body's type stays what it was. It must be one that can be broken off ([`AbortBody`](backstop_kit::AbortBody)):
-//! `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose
-//! error implements `From<Rejection>`, as `BoxError` does. For other responses there is
-//! [`until_headers`](BulkheadBuilder::until_headers). A connection that was upgraded holds no permit.
+//! The response body's type stays what it was. It must be a body that can be aborted
+//! ([`AbortBody`](backstop_kit::AbortBody)): `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature
+//! `tonic`), or a boxed body of `http-body-util` whose error implements `From<Rejection>`, as `BoxError` does. For
+//! other responses there is [`until_headers`](BulkheadBuilder::until_headers). A connection that was upgraded holds no
+//! permit.
 //!
 //! # Refusals
 //!
-//! A refusal is a 503 with `Cache-Control: no-store` and `Retry-After`, on gRPC a Trailers-Only answer with `grpc-status`
-//! 14; where the deadline has passed, 504 or `grpc-status` 4, and no hint. See [`HttpReject`]. The wait that callers are
-//! told is `max_wait`, because by then every call that waits now runs or has given up. It is at least 1 s, so that short
-//! waits cause no storm. The [`Rejection`] travels as a response extension. Services whose response body has no `Default`, and
-//! services that don't speak HTTP, choose [`reject_as_error`](BulkheadBuilder::reject_as_error) or
-//! [`reject_with`](BulkheadBuilder::reject_with):
+//! A refusal is a 503 with `Cache-Control: no-store` and `Retry-After`, on gRPC a Trailers-Only answer with
+//! `grpc-status` 14; where the deadline has passed, 504 or `grpc-status` 4, and no hint. See [`HttpReject`].
+//! `Retry-After` is `max_wait`, because by then every call waiting now runs or has given up. It is at least 1 s, so
+//! that short waits don't cause a burst of retries. The [`Rejection`] travels as a response extension. Services whose
+//! response body has no `Default`, and services that don't speak HTTP, choose
+//! [`reject_as_error`](BulkheadBuilder::reject_as_error) or [`reject_with`](BulkheadBuilder::reject_with):
 //!
 //! ```
 //! use backstop_bulkhead::BulkheadLayer;
@@ -125,7 +126,7 @@
 //! | knob | default | allowed |
 //! |---|---|---|
 //! | [`max_concurrent`](BulkheadBuilder::max_concurrent) | 100 | 1 to 1,000,000 |
-//! | [`max_waiting`](BulkheadBuilder::max_waiting) | `max_concurrent` | 0 (nobody waits) to 1,000,000 |
+//! | [`max_waiting`](BulkheadBuilder::max_waiting) | `max_concurrent` | 0 (no queue) to 1,000,000 |
 //! | [`max_wait`](BulkheadBuilder::max_wait) | 1 s | 1 ms to 24 h |
 //! | [`max_hold`](BulkheadBuilder::max_hold) | 60 s | 1 ms to 24 h |
 //! | [`until_headers`](BulkheadBuilder::until_headers) | to the body's end | |

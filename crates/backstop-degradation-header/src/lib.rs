@@ -80,18 +80,20 @@
 //! | the response's [`Degradation`] extension, for example after a `Buffer` or a spawned task, which the scope doesn't reach | as a report, unless it [is](Degradation::is) one of the reports |
 //! | headers of these names that the handler set | after our labels: see [`InnerHeaders`] |
 //!
-//! The handler's headers are kept after our own if they parse. A source that we list already isn't repeated, and the worse
-//! freshness wins. Sources without a freshness count as `degraded`. The age of `stale` is the parameter `age` or the response's
-//! `Age`, whichever is greater. The cache safety applies to them too. The three words are accepted in upper and lower case, and
-//! **any other word counts as `degraded`**: whoever wrote it didn't mean that all is well. A header that isn't a list of at most
-//! 16 tokens in 1 KiB also counts as `degraded`, and is removed. Both are events at `DEBUG`.
+//! The handler's headers are kept after our own if they parse. A source that we list already isn't repeated, and the
+//! worse freshness wins. Sources without a freshness count as `degraded`. The age of `stale` is the parameter `age` or
+//! the response's `Age`, whichever is greater. The cache safety applies to them too. The three words are accepted in
+//! upper and lower case, and **any other word counts as `degraded`**: its author probably didn't mean `fresh`. A header
+//! that isn't a list of at most 16 tokens in 1 KiB also counts as `degraded`, and is removed. Both are events at
+//! `DEBUG`.
 //!
 //! ## One layer inside another
 //!
-//! The outer layer rewrites the labels of the inner one by its own settings, and counts each report once: the records travel with
-//! the response. If the response is rebuilt between the two, the records are lost, and the inner layer's labels count as the
-//! handler's. So [`public_names`](DegradationHeaderBuilder::public_names) maps every listed source, whoever listed it. Reports
-//! are also passed to the outer scope, so an outer layer knows of them even if the response goes elsewhere.
+//! The outer layer rewrites the labels of the inner one by its own settings, and counts each report once: the records
+//! travel with the response. If the response is rebuilt between the two, the records are lost, and the inner layer's
+//! labels count as the handler's. So [`public_names`](DegradationHeaderBuilder::public_names) maps every listed source,
+//! including those of inner layers and handlers. Reports are also passed to the outer scope, so an outer layer knows of
+//! them even if the response goes elsewhere.
 //!
 //! # Knobs
 //!

@@ -1,26 +1,26 @@
 //! The toolbox for writing layers like Backstop's.
 //!
-//! You need this crate to write a layer of your own, or a body that Backstop can [replay](ReplayableBody) or
-//! [wrap](WrapBody). [Writing a layer](writing_a_layer) walks through an example. The crate is 0.x on purpose, and changes
-//! more often than [`backstop_core`], the vocabulary that it is built on. To use the layers, the crate `backstop` re-exports
-//! all that is needed.
+//! You need this crate to write a custom layer, or a body that Backstop can [replay](ReplayableBody) or
+//! [wrap](WrapBody). [Writing a layer](writing_a_layer) walks through an example. The crate stays at 0.x because it
+//! changes more often than [`backstop_core`], which it builds on. If you only use the layers, depend on `backstop`,
+//! which re-exports everything you need.
 //!
-//! | to | use |
+//! | task | use |
 //! |---|---|
 //! | call a service once it is ready | [`ServiceCall`] |
 //! | end a call when its time is up | [`Attempt`] |
-//! | bound how much load retries and hedges add | [`RetryBudget`] |
-//! | know that a request was certainly not processed | [`proof`], [`client`] |
-//! | know whether a request [may be sent again](repeating) | [`RepeatRule`], [`RequestFacts`] |
+//! | limit the load that retries and hedges add | [`RetryBudget`] |
+//! | prove that a request was not processed | [`proof`], [`client`] |
+//! | decide whether a request [may be sent again](repeating) | [`RepeatRule`], [`RequestFacts`] |
 //! | send a request again | [`CopyRequest`], [`ReplayableBody`] |
-//! | keep the answer of last resort | [`KeepAnswer`] |
-//! | give an answer of the layer's own | [`Reject`] |
+//! | keep an answer as a last resort | [`KeepAnswer`] |
+//! | reject a call | [`Reject`] |
 //! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
-//! | deal with HTTP or with plain functions, in one type parameter | [`Protocol`] |
+//! | support HTTP and plain functions with one type parameter | [`Protocol`] |
 //! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`] |
-//! | tell caches how good an answer is | [`caching`] |
+//! | control how caches treat a degraded answer | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
-//! | wait or choose at random | [`Jitter`] |
+//! | add a random part to a wait | [`Jitter`] |
 //!
 //! # Features
 //!
@@ -31,7 +31,7 @@
 //! | `axum` | `axum::body::Body` can be wrapped and replayed |
 //! | `hyper-util` | behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
-//! | `tonic-transport` | `tonic` and `hyper-util`, and the same of the errors of tonic's `Channel` |
+//! | `tonic-transport` | `tonic` and `hyper-util`, and the same for errors of tonic's `Channel` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

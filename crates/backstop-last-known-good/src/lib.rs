@@ -2,9 +2,9 @@
 //!
 //! # Why
 //!
-//! Yesterday's prices, clearly marked, are better than an error page. This layer stands around a service and copies its good
-//! answers into a store while they stream to the caller. When the service fails, a fallback chain asks the layer's handle for
-//! the last good answer. The handle returns it as `stale`, with its true age.
+//! Yesterday's prices, clearly marked, are better than an error page. This layer wraps a service and copies its good
+//! answers into a store while they stream to the caller. When the service fails, a fallback chain gets the last good
+//! answer from the layer's handle. The handle returns it as `stale`, with its true age.
 //!
 //! A cache that gives one caller's answer to another leaks data. The rules of HTTP caching decide what may be stored and who
 //! may get it ([RFC 9111](https://www.rfc-editor.org/rfc/rfc9111)), and how stale it may be ([RFC
@@ -70,7 +70,7 @@
 //! | … not if they or a part of them were degraded or stale: reported in this process, also while the body streams, or labelled by `X-Data-Freshness` and `X-Fallback-Source`, also in trailers | ours |
 //! | … not if the stored answer was made more than a second later and may be served: a body may end late, and an upstream cache may return an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, and so are trailers | RFC 9111 §3.1 |
-//! | a `Cache-Control` of more than 1,024 bytes counts as `no-store`, a longer `Vary` as `*`; an answer with more than 256 bytes of `Connection` isn't stored | ours: nobody needs more |
+//! | a `Cache-Control` of more than 1,024 bytes counts as `no-store`, a longer `Vary` as `*`; an answer with more than 256 bytes of `Connection` isn't stored | ours: no service needs more |
 //! | directives that allow more count only if they are well formed: `max-age = 60` counts as `max-age=0`, and `public=1` as nothing | RFC 9111 §5.2, §4.2.1 |
 //! | `no-cache`: not stored, since nothing is revalidated; the same for `Pragma: no-cache` without `Cache-Control` | RFC 9111 §5.2.2.4, §5.4 |
 //! | `must-revalidate`, and shared `proxy-revalidate` or `s-maxage`: served only while fresh | RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10 |
@@ -121,12 +121,12 @@
 //! routers: inside `nest("/a", …)` the URI starts after `/a`. Put one layer around the whole app, or a layer of its own around
 //! each.
 //!
-//! Whatever else an answer depends on, it must name in `Vary`. A service that uses `X-Forwarded-Host` without saying so lets
-//! one caller choose what others get. A body that ends with the close of its HTTP/1 connection can't be told from a truncated
-//! one.
+//! `Vary` must name every other request field that an answer depends on. If a service uses `X-Forwarded-Host` without
+//! naming it, one caller can choose what others get. A body that ends when its HTTP/1 connection closes looks the same
+//! as a truncated one.
 //!
-//! The served answer is the stored one: status, fields in order, its own `Date`, `Cache-Control` and validators, plus `Age`.
-//! RFC 9111 says what a cache downstream makes of it. `backstop-degradation-header` writes the same age, and the label.
+//! The served answer is the stored one: status, fields in order, its own `Date`, `Cache-Control` and validators, plus
+//! `Age`. A downstream cache handles it by RFC 9111. `backstop-degradation-header` writes the same age, and the label.
 //!
 //! # Knobs
 //!

@@ -125,11 +125,11 @@
 //! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
 //! | it hasn't answered by the deadline | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says whose deadline it was | [`Called`](Progress::Called) |
 //!
-//! The limit comes with the request. It starts when the call is first pending, as [the timeout's](#the-timeout). The layer is
-//! always ready, unless the inner service's `poll_ready` fails: the wait for that service goes on in the response future,
-//! where the deadline ends it. So layers that shed load by readiness belong inside. The deadline doesn't limit a body that is
-//! streamed after the head. Don't put the layer around responses whose head comes late by design, such as long polls, and
-//! don't use it in a client, which has no caller to believe.
+//! The limit comes with the request. It starts when the call is first pending, as [the timeout's](#the-timeout). The
+//! layer is always ready, unless the inner service's `poll_ready` fails: the wait for that service goes on in the
+//! response future, where the deadline ends it. So layers that shed load by readiness belong inside. The deadline
+//! doesn't limit a body that is streamed after the head. Don't put the layer around responses whose head comes late by
+//! design, such as long polls, and don't use it in a client, which has no caller whose headers to trust.
 //!
 //! # Sending it on
 //!
@@ -165,12 +165,11 @@
 //! If the caller set the deadline, the next service gives up when the caller does, before we do. Its 504, its
 //! `DEADLINE_EXCEEDED` or the client's error then becomes a rejection by [`SetBy::Caller`], which is nobody's failure.
 //!
-//! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the layer
-//! around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a [`TimeoutLayer`]'s, and
-//! sends no deadline where there is none.
-//! Don't use it towards services of other companies: your deadlines are none of their business.
+//! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the
+//! layer around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a
+//! [`TimeoutLayer`]'s, and sends no deadline where there is none. Don't send deadlines to services of other companies.
 //!
-//! # What holds for all of them
+//! # Rules for all three layers
 //!
 //! A call that is ready in the poll in which its time is up is answered. Degradations that were reported inside an
 //! answered call move to the outer scope. Those of a call that was ended are dropped.
@@ -202,7 +201,7 @@
 //!
 //! # Cancellation
 //!
-//! Dropping the future drops the call and counts as nothing. So does dropping a body.
+//! Dropping the future drops the call, and nothing is counted. The same holds for a body.
 //!
 //! Under the timeout, a caller that gives up in `poll_ready` drops its clone of the service, and the wait with it. If it
 //! keeps the service, its wait goes on for the next caller, until twice the limit has passed. Inside a `Buffer`, which makes
