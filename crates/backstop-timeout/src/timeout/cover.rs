@@ -23,7 +23,7 @@ use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::body::LimitInBody;
+use super::{body::LimitInBody, upload::Uploading};
 
 /// How much of a response the limit covers: see [`cover`](crate::TimeoutBuilder::cover).
 ///
@@ -73,12 +73,14 @@ pub(crate) mod sealed {
 }
 
 /// What the rest of a body has to keep to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[expect(unnameable_types, reason = "only our own strategies get one")]
 pub struct BodyLimit<'a> {
     pub(crate) name: &'a Name,
     pub(crate) limit: Duration,
-    pub(crate) deadline: Deadline,
+    pub(crate) deadline: Option<Deadline>,
+    /// The request's body, if the limit starts at its end.
+    pub(crate) uploading: Option<Box<Uploading>>,
 }
 
 impl<Res> Cover<Res> for UntilHeaders {}

@@ -102,8 +102,13 @@ where
             }
             if let Ok(response) = result {
                 let Settings { name, limit, .. } = this.settings;
-                let call = this.call;
-                let limit = || call.deadline().map(|deadline| BodyLimit { name, limit: *limit, deadline });
+                let (call, uploading) = (this.call, this.uploading);
+                let limit = || {
+                    let deadline = call.deadline();
+                    let uploading = uploading.take_if(|uploading| uploading.begins == Begins::AfterUpload);
+                    let is_limited = deadline.is_some() || uploading.is_some();
+                    is_limited.then(|| BodyLimit { name, limit: *limit, deadline, uploading })
+                };
                 P::Until::limit_body(response, this.began, limit);
             }
             return polled;

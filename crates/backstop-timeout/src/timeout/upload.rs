@@ -58,6 +58,11 @@ impl Uploading {
         }
     }
 
+    /// For how long nothing has been read of the body although there was more to read, or it has ended.
+    pub(crate) fn idle(&self) -> Duration {
+        self.upload.idle()
+    }
+
     /// The rejection of a call that a limit ended, if that is the caller's fault.
     pub(crate) fn too_slow(&self, name: &Name, limit: Duration, elapsed: Elapsed) -> Option<Rejection> {
         let whole = self.began.map_or(Duration::ZERO, |began| began.elapsed());

@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
 use backstop_kit::{Elapsed, Progress, RequestFailure};
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Mutex, time::Duration};
 
 use axum::body::Body;
 use backstop_core::{Outcome, Rejection, SetBy};
-use backstop_timeout::{TimeoutBuilder, TimeoutLayer};
+use backstop_timeout::{TimeoutBuilder, TimeoutLayer, UntilBodyEnd};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
 use crate::scripted::{Act, Scripted};
@@ -123,4 +126,36 @@ async fn after_the_upload_the_limit_begins_with_the_end_of_the_body() {
     // A request without a body has its limit from the start.
     let (answer, after) = ask(after_upload(), &[], 0, Then::Hangs).await;
     assert_eq!((answer.status(), after), (StatusCode::GATEWAY_TIMEOUT, LIMIT));
+}
+
+/// Reads the request's body to its end, unless it `answers_early`, and answers with a body that hangs. How that body ends, and
+/// when.
+async fn ask_for_a_hanging_body(answers_early: bool, acts: &[Act]) -> (String, Duration) {
+    let reading = Mutex::new(JoinSet::new());
+    let reading = &reading;
+    let service = service_fn(|request: Request<Body>| async move {
+        let mut body = request.into_body();
+        if answers_early {
+            reading.lock().unwrap().spawn(async move { while body.frame().await.is_some() {} });
+        } else {
+            while let Some(frame) = body.frame().await {
+                frame?;
+            }
+        }
+        Ok::<_, BoxError>(Response::new(Scripted::new([Act::Data("head"), Act::Hang]).axum()))
+    });
+    let layer = limit().after_upload().cover(UntilBodyEnd).build().unwrap();
+    let began = Instant::now();
+    let answer = layer.layer(service).oneshot(Request::new(Scripted::new(acts.iter().cloned()).axum())).await.unwrap();
+    let read = timeout(ms(60_000), answer.into_body().collect()).await.unwrap();
+    (read.unwrap_err().to_string(), began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_after_the_upload_covers_the_body_of_the_response_too() {
+    let slow_upload = [Act::Wait(ms(300)), Act::Data("a")];
+    for answers_early in [false, true] {
+        let (error, after) = ask_for_a_hanging_body(answers_early, &slow_upload).await;
+        assert_eq!((error.as_str(), after), ("upstream took too long", ms(300) + LIMIT), "early: {answers_early}");
+    }
 }
