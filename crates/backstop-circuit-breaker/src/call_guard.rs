@@ -44,7 +44,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
         if let Some(upload) = judge.watch(request) {
             self.call.watch(upload);
         }
-        judge.facts(request)
+        if judge.is_grpc(request) { RequestFacts::none().grpc() } else { RequestFacts::none() }
     }
 
     /// Runs the call's own code. If it panics, the call counts as a failure, even if the panic is caught.

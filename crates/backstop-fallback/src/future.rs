@@ -113,10 +113,9 @@ where
     {
         let Policy { protocol, chain, .. } = &**policy;
         let (copy, judge) = (protocol.copy(), protocol.judge());
-        let mut facts = chain.shared().marked(copy.facts(&request), &request);
+        let facts = judge.facts(&request, copy.facts(&request));
+        let mut facts = chain.shared().marked(facts, &request);
         let kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
-        // A strategy of copying may know nothing of HTTP.
-        facts = facts.and(judge.facts(&request));
         let context = protocol.reject().context(&request);
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());

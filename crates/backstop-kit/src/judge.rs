@@ -46,9 +46,16 @@ pub trait Judge<Res> {
     note = "for functions and other services choose `.plain()`"
 )]
 pub trait JudgeRequest<Req> {
-    /// What the judge itself needs to know, in layers that don't [copy](crate::CopyRequest) requests.
-    fn facts(&self, _request: &Req) -> RequestFacts {
-        RequestFacts::none()
+    /// Whether it is a gRPC call.
+    fn is_grpc(&self, _request: &Req) -> bool {
+        false
+    }
+
+    /// Adds to `known` what the protocol says, for a strategy of [copying](crate::CopyRequest) that doesn't know it.
+    ///
+    /// A strategy that clones requests of any type can't see that one is `CONNECT`, or must never be repeated.
+    fn facts(&self, _request: &Req, known: RequestFacts) -> RequestFacts {
+        known
     }
 
     /// Watches the body of a request while it is sent, in types that have one: a call that fails because of it isn't the
@@ -124,7 +131,7 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
         status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
-    /// Labels it for whoever writes headers further out, and tells caches how good it is, in case nobody does.
+    /// Sets `Cache-Control`, and leaves the degradation for the layer that writes the other headers.
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
         caching::tell(answer.headers_mut(), degradation.freshness());
         answer.extensions_mut().insert(degradation.clone());
@@ -134,8 +141,13 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
 #[diagnostic::do_not_recommend]
 impl<B: 'static, C> JudgeRequest<Request<B>> for HttpJudge<C> {
     #[inline]
-    fn facts(&self, request: &Request<B>) -> RequestFacts {
-        if grpc::is_grpc_request(request) { RequestFacts::none().grpc() } else { RequestFacts::none() }
+    fn is_grpc(&self, request: &Request<B>) -> bool {
+        grpc::is_grpc_request(request)
+    }
+
+    #[inline]
+    fn facts(&self, request: &Request<B>, known: RequestFacts) -> RequestFacts {
+        known.completed_by(request)
     }
 
     #[inline]

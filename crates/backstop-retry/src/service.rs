@@ -71,7 +71,7 @@ where
             let _pass = PassThrough::begin();
             return RetryFuture::passing(self.inner.call(request));
         }
-        let mut facts = copy.facts(&request);
+        let mut facts = protocol.judge().facts(&request, copy.facts(&request));
         if facts.is_never_repeated() {
             let _pass = PassThrough::begin();
             return RetryFuture::passing(self.inner.call(request));
@@ -94,8 +94,6 @@ where
         if matches!(replay, Ok(_) | Err(StopReason::Budget)) {
             budget.as_ref().inspect(|budget| budget.deposit());
         }
-        // A strategy of copying may know nothing of HTTP.
-        facts = facts.and(protocol.judge().facts(&request));
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let mut frame = Frame::open();
         let future = {

@@ -94,7 +94,7 @@ where
     fn call(&mut self, mut request: Req) -> Self::Future {
         let policy = Arc::clone(&self.policy);
         let copy = policy.protocol.copy();
-        let mut facts = copy.facts(&request).and(policy.protocol.judge().facts(&request));
+        let mut facts = policy.protocol.judge().facts(&request, copy.facts(&request));
         let keep = if facts.may_be_repeated() { Keep::Whole } else { Keep::Nothing };
         let spare = copy.keep(&mut request, &mut facts, keep).map(|kept| {
             policy.budget.deposit();

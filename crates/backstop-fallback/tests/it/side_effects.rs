@@ -98,6 +98,28 @@ async fn http_requests_in_a_handler_are_judged_by_their_method_where_that_is_ask
 }
 
 #[tokio::test]
+async fn a_request_that_is_cloned_keeps_to_the_rules_of_http() {
+    #[derive(Clone)]
+    struct Cloned;
+    let answered_by = |request: http::request::Builder| async {
+        let chain = FallbackChain::<Request<Cloned>, Response>::builder("chain")
+            .provider(Provider::from_fn(name!("other"), |_| async { Response::new("other".into()) }))
+            .build()
+            .unwrap();
+        let layer = FallbackLayer::builder("primary", chain).clone_requests().build().unwrap();
+        let primary = service_fn(|_: Request<Cloned>| async {
+            let mut response = Response::new("broken".into());
+            *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+            Ok::<_, BoxError>(response)
+        });
+        text(layer.layer(primary).oneshot(request.body(Cloned).unwrap()).await.unwrap()).await
+    };
+    assert_eq!(answered_by(Request::post("/")).await, "other", "by the promise of `clone_requests`");
+    assert_eq!(answered_by(Request::post("/").extension(Repeat::Never)).await, "broken");
+    assert_eq!(answered_by(Request::connect("shop.example:443")).await, "broken");
+}
+
+#[tokio::test]
 async fn what_a_chain_says_of_its_requests_holds_in_a_layer_too() {
     let chain = payments(lost).repeat_only_if(|_| false).build().unwrap();
     let layer = FallbackLayer::builder("primary", chain)

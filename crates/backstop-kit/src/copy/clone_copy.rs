@@ -4,7 +4,8 @@ use super::{CopyAs, CopyRequest, Keep, KeptRequest, NotCopied, RequestFacts};
 
 /// Copies requests of any `Clone` type, HTTP or not.
 ///
-/// By choosing it you promise that these requests may be sent more than once: their facts say that they are idempotent. Each
+/// By choosing it you promise that these requests may be sent more than once: their facts say that they are idempotent. The
+/// layer adds what HTTP says of them: [`Repeat::Never`](crate::Repeat::Never), upgrades and early data stay as they are. Each
 /// request is cloned once when it is sent and once per copy, as a whole, since this strategy doesn't know its parts.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
@@ -18,8 +19,8 @@ impl<Req: Clone> CopyRequest<Req> for CloneCopy {
         RequestFacts::none().idempotent()
     }
 
-    fn keep(&self, request: &mut Req, _: &mut RequestFacts, keep: Keep) -> Option<Req> {
-        (keep > Keep::Nothing).then(|| request.clone())
+    fn keep(&self, request: &mut Req, facts: &mut RequestFacts, keep: Keep) -> Option<Req> {
+        (keep > Keep::Nothing && !facts.is_upgrade()).then(|| request.clone())
     }
 }
 

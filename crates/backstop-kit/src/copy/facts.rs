@@ -8,7 +8,7 @@ use crate::Repeat;
 /// The facts that decide whether a request [may be sent again](crate::repeating), noted before it is sent.
 ///
 /// No allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct RequestFacts {
     bits: u8,
@@ -20,6 +20,17 @@ const UPGRADE: u8 = 1 << 2;
 const EARLY: u8 = 1 << 3;
 const ONCE: u8 = 1 << 4;
 const GRPC: u8 = 1 << 5;
+/// An HTTP request was read: by its method and extensions here, by its headers when it is kept.
+const HTTP: u8 = 1 << 6;
+
+/// Facts are equal if they say the same, whether or not they were read from an HTTP request.
+impl PartialEq for RequestFacts {
+    fn eq(&self, other: &Self) -> bool {
+        self.with(HTTP).bits == other.with(HTTP).bits
+    }
+}
+
+impl Eq for RequestFacts {}
 
 impl RequestFacts {
     /// Nothing is known: not idempotent, no key, no upgrade, no early data.
@@ -34,7 +45,7 @@ impl RequestFacts {
 
     /// What the method and the extensions say.
     pub(super) fn without_headers<B>(request: &Request<B>) -> Self {
-        let mut facts = Self::none();
+        let mut facts = Self { bits: HTTP };
         if is_idempotent(request.method()) {
             facts = facts.idempotent();
         }
@@ -140,9 +151,10 @@ impl RequestFacts {
         outcome.blame == Some(Blame::EarlyData) && self.is_early_data()
     }
 
-    /// What either of the two says.
-    pub const fn and(self, other: Self) -> Self {
-        self.with(other.bits)
+    /// With what an HTTP request says, unless a strategy of copying has read it.
+    #[inline]
+    pub(crate) fn completed_by<B>(self, request: &Request<B>) -> Self {
+        if self.has(HTTP) { self } else { self.with(Self::of(request).bits) }
     }
 
     const fn with(self, bit: u8) -> Self {

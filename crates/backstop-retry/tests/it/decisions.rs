@@ -15,6 +15,7 @@ use axum::body::Body;
 use backstop_core::{Classify, ErrorRef, HttpClassify, Outcome, SetBy, Verdict};
 use backstop_kit::{Client, Progress, client};
 use backstop_retry::{Repeat, RetryLayer};
+use backstop_test::Scripted;
 use http::{Method, Request, Response, StatusCode, Version};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -368,6 +369,26 @@ async fn a_refusal_is_judged_before_any_closure() {
 /// A body that only `clone_requests` copies.
 #[derive(Clone)]
 struct Cloned;
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_cloned_is_repeated_by_the_rules_of_http() {
+    let retry = RetryLayer::builder("ml").clone_requests().build().unwrap();
+    let request = |method: Method| Request::builder().method(method).uri("shop.example:443");
+    let cases = [
+        (request(Method::POST), 503, 3),
+        (request(Method::POST).extension(Repeat::Never), 503, 1),
+        (request(Method::CONNECT), 503, 1),
+        (request(Method::GET).header("upgrade", "websocket").header("connection", "upgrade"), 503, 1),
+        (request(Method::GET), 425, 3),
+        (request(Method::GET).header("early-data", "1"), 425, 1),
+    ];
+    for (case, (request, status, attempts)) in cases.into_iter().enumerate() {
+        let upstream =
+            Scripted::<Request<Cloned>, Response<Body>, BoxError>::new(move |_, _| async move { Ok(response(status)) });
+        retry.layer(upstream.clone()).oneshot(request.body(Cloned).unwrap()).await.unwrap();
+        assert_eq!(upstream.calls(), attempts, "case {case}");
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_page_of_an_intermediary_to_a_grpc_call_is_repeated_where_the_status_that_it_maps_to_is() {
