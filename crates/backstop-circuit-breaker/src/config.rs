@@ -97,6 +97,13 @@ impl CircuitBreakerBuilder {
     pub(crate) fn new(config: CircuitBreakerConfig) -> Self {
         Self { config, error_text: ErrorText::default(), protocol: Http::default() }
     }
+
+    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
+    /// `From<Rejection>`, as `BoxError` does. See [`Plain`].
+    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    pub fn plain(self) -> CircuitBreakerBuilder<Plain> {
+        self.map(|_| Plain::default())
+    }
 }
 
 impl<P> CircuitBreakerBuilder<P> {
@@ -242,12 +249,6 @@ impl<P> CircuitBreakerBuilder<P> {
     pub fn error_text(mut self, text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         self.error_text = ErrorText::new(text);
         self
-    }
-
-    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
-    /// `From<Rejection>`, as `BoxError` does. See [`Plain`]. Call it first, because it replaces every strategy.
-    pub fn plain(self) -> CircuitBreakerBuilder<Plain> {
-        self.map(|_| Plain::default())
     }
 
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> CircuitBreakerBuilder<P2> {

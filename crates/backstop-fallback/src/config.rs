@@ -44,6 +44,13 @@ impl<Req, Res> FallbackBuilder<Req, Res> {
     pub(crate) fn new(primary: Cow<'static, str>, chain: FallbackChain<Req, Res>) -> Self {
         Self { primary, primary_timeout: None, chain, protocol: Http::default(), keep_within: None }
     }
+
+    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
+    /// `From<Rejection>`, as `BoxError` does. See [`Plain`].
+    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    pub fn plain(self) -> FallbackBuilder<Req, Res, Plain> {
+        FallbackBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
+    }
 }
 
 impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
@@ -51,11 +58,6 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
     pub fn primary_timeout(mut self, timeout: Duration) -> Self {
         self.primary_timeout = Some(timeout);
         self
-    }
-
-    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first: it replaces every strategy.
-    pub fn plain(self) -> FallbackBuilder<Req, Res, Plain> {
-        FallbackBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
     }
 
     /// The layer.

@@ -58,6 +58,10 @@ pub type Http<C = HttpClassify, R = HttpReject, U = UntilHeaders, K = HttpCopy, 
 
 /// Functions, and services of any other type: each `Ok` is an answer, rejections are errors, requests are cloned, and an
 /// answer that is to be replaced is dropped.
+///
+/// Not for HTTP: in a response it sees no [`Rejection`](backstop_core::Rejection) of a layer further in, it labels no answer,
+/// and it watches no request body. For HTTP requests that can't be replayed there is `.clone_requests()`, for responses that
+/// can't be made `.reject_as_error()`.
 pub type Plain<C = ResultClassify, R = RejectAsError, U = UntilHeaders, K = CloneCopy, A = DiscardReplaced> =
     Strategies<PlainJudge<C>, R, K, A, U>;
 

@@ -58,6 +58,9 @@ impl Logs {
     }
 
     /// Keeps what happens on this thread until the guard is dropped.
+    ///
+    /// Drop guards of several `Logs` in the reverse order in which they were made, as variables are: each restores the
+    /// subscriber before it. A tuple drops the first one first.
     #[must_use = "it listens until the guard is dropped"]
     pub fn listen(&self) -> DefaultGuard {
         tracing::subscriber::set_default(self.clone())

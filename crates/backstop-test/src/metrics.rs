@@ -65,6 +65,9 @@ impl Metrics {
 
     /// Keeps what is recorded on this thread until the guard is dropped.
     ///
+    /// Drop guards of several `Metrics` in the reverse order in which they were made, as variables are: each restores the
+    /// recorder before it. A tuple drops the first one first.
+    ///
     /// Handles that were made before, such as a `Counter` in a `static`, go on to their own recorder.
     #[must_use = "it listens until the guard is dropped"]
     pub fn listen(&self) -> LocalRecorderGuard<'_> {

@@ -61,6 +61,12 @@ impl RetryBuilder {
         Self { config, protocol: Http::default(), error_text: ErrorText::default(), keep_within: None }
             .max_body(max_body)
     }
+
+    /// For functions and other services that don't speak HTTP: see [`Plain`].
+    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    pub fn plain(self) -> RetryBuilder<Plain> {
+        RetryBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
+    }
 }
 
 impl<P> RetryBuilder<P> {
@@ -226,11 +232,6 @@ impl<P> RetryBuilder<P> {
         self
     }
 
-    /// For functions and other services that don't speak HTTP: see [`Plain`]. Call it first: it replaces every strategy.
-    pub fn plain(self) -> RetryBuilder<Plain> {
-        RetryBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
-    }
-
     /// The layer.
     ///
     /// # Errors
@@ -302,16 +303,6 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
         self.classify(ClassifyFn::new(judge))
     }
 
-    /// Copies requests with `copy`, a strategy of your own, instead of [`HttpCopy`].
-    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<J, R, K2, A, U> {
-        self.map_copy(|_| copy)
-    }
-
-    /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> BuilderOf<J, R, CloneCopy, A, U> {
-        self.copy_requests(CloneCopy)
-    }
-
     /// Keeps answers that may be replaced, with other limits than the default [`KeepReplaced`] has.
     pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<J, R, K, KeepReplaced, U> {
         RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
@@ -335,6 +326,27 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
             keep,
             until,
         })
+    }
+}
+
+impl<J, R, A, U> BuilderOf<J, R, HttpCopy, A, U> {
+    /// Copies requests with `copy`, a strategy of your own, instead of [`HttpCopy`].
+    ///
+    /// Call it before [`repeat_if`](Self::repeat_if) and [`repeat_only_if`](Self::repeat_only_if), which then hold for `copy`.
+    /// Afterwards the builder hasn't got it:
+    ///
+    /// ```compile_fail,E0599
+    /// use backstop_retry::RetryLayer;
+    ///
+    /// RetryLayer::builder("payments").repeat_only_if(|_: &http::Request<()>| false).clone_requests();
+    /// ```
+    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<J, R, K2, A, U> {
+        self.map_copy(|_| copy)
+    }
+
+    /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
+    pub fn clone_requests(self) -> BuilderOf<J, R, CloneCopy, A, U> {
+        self.copy_requests(CloneCopy)
     }
 }
 

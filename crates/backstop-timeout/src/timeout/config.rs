@@ -77,6 +77,13 @@ impl TimeoutBuilder {
     fn of(config: TimeoutConfig) -> Self {
         Self { config, protocol: HttpTimeout::default() }
     }
+
+    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
+    /// `From<Rejection>`, as `BoxError` does.
+    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    pub fn plain(self) -> TimeoutBuilder<PlainTimeout> {
+        self.map(|_| PlainTimeout::default())
+    }
 }
 
 impl<P> TimeoutBuilder<P> {
@@ -107,12 +114,6 @@ impl<P> TimeoutBuilder<P> {
     pub const fn after_upload(mut self) -> Self {
         self.config.after_upload = true;
         self
-    }
-
-    /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
-    /// `From<Rejection>`, as `BoxError` does. Call it first, since it replaces every strategy.
-    pub fn plain(self) -> TimeoutBuilder<PlainTimeout> {
-        self.map(|_| PlainTimeout::default())
     }
 
     /// Builds the layer.
