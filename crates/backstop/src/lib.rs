@@ -180,6 +180,11 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Guides
+//!
+//! The module [`guides`](guides/index.html) has a page for each larger task, such as [gRPC](guides/grpc/index.html). It is part of the
+//! documentation only, and needs all features: `cargo doc --all-features`.
+//!
 //! # Features
 //!
 //! | feature | default | adds |
@@ -272,6 +277,22 @@ pub use backstop_timeout::{
 };
 
 mod builder_ext;
+// Documentation only. The pages use every feature.
+#[cfg(all(
+    doc,
+    feature = "axum",
+    feature = "bulkhead",
+    feature = "circuit-breaker",
+    feature = "degradation-header",
+    feature = "fallback",
+    feature = "hyper-util",
+    feature = "last-known-good",
+    feature = "metrics",
+    feature = "retry",
+    feature = "timeout",
+    feature = "tonic-transport",
+))]
+pub mod guides;
 mod opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 mod standard;
