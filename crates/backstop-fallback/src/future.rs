@@ -23,7 +23,7 @@ use std::{
 
 use backstop_core::{Degradation, Limit, Scope, SetBy};
 use backstop_kit::{
-    Attempt, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Reject, polled_again,
+    Attempt, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject, polled_again,
     proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
@@ -106,7 +106,7 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     #[inline]
-    pub(crate) fn new(policy: &PolicyOf<S, Req, P>, primary: &mut S, is_ready: bool, mut request: Req) -> Self
+    pub(crate) fn new(policy: &PolicyOf<S, Req, P>, primary: &mut S, readiness: Readiness, mut request: Req) -> Self
     where
         S: Clone,
         P::Judge: JudgeRequest<Req>,
@@ -123,7 +123,7 @@ where
             let call = {
                 let _entered = scope.entered();
                 let _pass = PassThrough::begin();
-                EagerCall::begin(primary, is_ready, request)
+                EagerCall::begin(primary, readiness, request)
             };
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
@@ -155,7 +155,7 @@ where
         let call = {
             let _entered = scope.entered();
             let _calling = request_state.frame.calling();
-            EagerCall::begin(primary, is_ready, request)
+            EagerCall::begin(primary, readiness, request)
         };
         Self { state: State::Primary { attempt: Attempt::begun(call, scope), request_state: Some(request_state) } }
     }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::{CopyRequest, Judge, JudgeRequest, KeepAnswer, Protocol, Reject};
+use backstop_kit::{CopyRequest, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject};
 use tower_service::Service;
 
 use crate::{FallbackFuture, FallbackLayer};
@@ -15,14 +15,13 @@ use crate::{FallbackFuture, FallbackLayer};
 /// It is always ready. A primary that isn't is one more failure for the chain to handle, within its time.
 pub struct Fallback<S, L> {
     inner: S,
-    /// Whether the primary is ready for the next call.
-    is_ready: bool,
+    readiness: Readiness,
     layer: L,
 }
 
 impl<S, L> Fallback<S, L> {
     pub(crate) const fn new(inner: S, layer: L) -> Self {
-        Self { inner, is_ready: false, layer }
+        Self { inner, readiness: Readiness::NotReady, layer }
     }
 
     /// The inner service.
@@ -56,8 +55,8 @@ where
     type Future = FallbackFuture<S, Req, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.is_ready = matches!(self.inner.poll_ready(cx), Poll::Ready(Ok(())));
-        if !self.is_ready {
+        self.readiness = Readiness::from(&self.inner.poll_ready(cx));
+        if self.readiness == Readiness::NotReady {
             // It may hold a queue slot now, or be broken. A clone is made ready in the call, where the chain can step in.
             self.inner = self.inner.clone();
         }
@@ -66,8 +65,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let is_ready = mem::take(&mut self.is_ready);
-        FallbackFuture::new(&self.layer.policy, &mut self.inner, is_ready, request)
+        let readiness = mem::take(&mut self.readiness);
+        FallbackFuture::new(&self.layer.policy, &mut self.inner, readiness, request)
     }
 }
 

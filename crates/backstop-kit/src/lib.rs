@@ -76,5 +76,5 @@ pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
-pub use service_call::{Call, EagerCall, ServiceCall, Waiting};
+pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -15,6 +15,29 @@ use crate::{
     proof::{self, Entered, IsBelieved},
 };
 
+/// Whether a service is ready to be called: what its `poll_ready` said last, if it wasn't called since.
+///
+/// A clone of a ready service is not ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// It was not asked, is pending, or failed.
+    #[default]
+    NotReady,
+    /// It is ready for one call.
+    Ready,
+}
+
+/// `Ready` for a service that is ready, `NotReady` for one that is pending or failed.
+impl<E> From<&Poll<Result<(), E>>> for Readiness {
+    #[inline]
+    fn from(polled: &Poll<Result<(), E>>) -> Self {
+        match polled {
+            Poll::Ready(Ok(())) => Self::Ready,
+            Poll::Ready(Err(_)) | Poll::Pending => Self::NotReady,
+        }
+    }
+}
+
 /// A call that reports its progress.
 pub trait Call: Future {
     /// How far it has come.
@@ -75,17 +98,19 @@ where
     S: Service<Req>,
     W: From<Waiting<S, Req>>,
 {
-    /// Calls `service` if it `is_ready`. If it isn't, this waits for it, and a clone takes its place.
+    /// Calls `service` if it is ready. If it isn't, this waits for it, and a clone takes its place.
     #[inline]
-    pub fn begin(service: &mut S, is_ready: bool, request: Req) -> Self
+    pub fn begin(service: &mut S, readiness: Readiness, request: Req) -> Self
     where
         S: Clone,
     {
-        if is_ready {
-            return Self::Called { future: service.call(request) };
+        match readiness {
+            Readiness::Ready => Self::Called { future: service.call(request) },
+            Readiness::NotReady => {
+                let next = service.clone();
+                Self::when_ready(mem::replace(service, next), request)
+            }
         }
-        let next = service.clone();
-        Self::when_ready(mem::replace(service, next), request)
     }
 
     /// Makes `service` ready, then calls it.

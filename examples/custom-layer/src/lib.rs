@@ -17,7 +17,8 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use backstop_core::scope::{self, EndedBy};
 use backstop_core::{Degradation, ErrorRef, Scope};
 use backstop_kit::{
-    Attempt, EagerCall, Http, Judge, JudgeRequest, Protocol, RetryBudget, Timer, polled_again, proof::Frame,
+    Attempt, EagerCall, Http, Judge, JudgeRequest, Protocol, Readiness, RetryBudget, Timer, polled_again,
+    proof::Frame,
 };
 use backstop_kit::{CopyAs, CopyRequest, Held, Keep, KeptRequest, NotCopied, RequestFacts};
 use pin_project_lite::pin_project;
@@ -102,7 +103,7 @@ where
             (self.inner.clone(), kept)
         });
         let mut frame = Frame::open();
-        let call = || frame.call(|| EagerCall::begin(&mut self.inner, true, request));
+        let call = || frame.call(|| EagerCall::begin(&mut self.inner, Readiness::Ready, request));
         let primary = Some(Attempt::start(Scope::new(), call));
         HedgeFuture { primary, hedge: None, failure: None, spare, timer: Timer::new(), due: None, frame, facts, policy }
     }

@@ -9,7 +9,7 @@ use std::{
 use tower::{Service, service_fn};
 
 use super::*;
-use crate::{EagerCall, ServiceCall, client};
+use crate::{EagerCall, Readiness, ServiceCall, client};
 
 type Answer = Pin<Box<dyn Future<Output = &'static str> + Send>>;
 
@@ -325,8 +325,8 @@ fn a_call_that_waits_for_readiness_passes_the_word_on() {
     assert!(!believes(|| answer(EagerCall::when_ready(refusing(), ()))));
     assert!(believes(|| answer(EagerCall::when_ready(refusing_at_once(), ()))));
     assert!(!believes(|| answer(EagerCall::when_ready(two(), ()))));
-    assert!(believes(|| answer(EagerCall::begin(&mut refusing_at_once(), true, ()))));
-    assert!(!believes(|| answer(EagerCall::begin(&mut two(), true, ()))));
+    assert!(believes(|| answer(EagerCall::begin(&mut refusing_at_once(), Readiness::Ready, ()))));
+    assert!(!believes(|| answer(EagerCall::begin(&mut two(), Readiness::Ready, ()))));
 }
 
 /// Never gets ready: fails to be.

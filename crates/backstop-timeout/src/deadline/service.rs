@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstop_core::{Limit, Scope, scope};
-use backstop_kit::{EagerCall, Elapsed, HttpReject, Progress, Reject, proof::PassThrough};
+use backstop_kit::{EagerCall, Elapsed, HttpReject, Progress, Readiness, Reject, proof::PassThrough};
 use http::Request;
 use tower_service::Service;
 
@@ -25,14 +25,14 @@ use crate::{macros::define_inner_accessors, settings::Settings};
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, J = HttpReject> {
     inner: S,
-    is_ready: bool,
+    readiness: Readiness,
     settings: Settings<J>,
     trust: TrustedHeaders,
 }
 
 impl<S, J> DeadlineService<S, J> {
     pub(crate) const fn new(inner: S, settings: Settings<J>, trust: TrustedHeaders) -> Self {
-        Self { inner, is_ready: false, settings, trust }
+        Self { inner, readiness: Readiness::NotReady, settings, trust }
     }
 
     define_inner_accessors!();
@@ -48,9 +48,11 @@ where
     type Future = DeadlineFuture<S, Request<B>, J>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        // Also if the inner service fails.
-        self.is_ready = false;
-        self.is_ready = self.inner.poll_ready(cx)?.is_ready();
+        let polled = self.inner.poll_ready(cx);
+        self.readiness = Readiness::from(&polled);
+        if let Poll::Ready(result) = polled {
+            result?;
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -65,11 +67,11 @@ where
         if limit.is_zero() {
             return DeadlineFuture::refused(Elapsed::new(set_by, Progress::NotAsked), context, settings);
         }
-        let is_ready = mem::take(&mut self.is_ready);
+        let readiness = mem::take(&mut self.readiness);
         let mut scope = Scope::limited(Limit::new(limit, set_by));
         let call = {
             let _guards = (PassThrough::begin(), scope.entered());
-            EagerCall::begin(&mut self.inner, is_ready, request)
+            EagerCall::begin(&mut self.inner, readiness, request)
         };
         DeadlineFuture::called(call, scope, context, settings)
     }
