@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use backstop_kit::{CopyRequest, Held, Judge, Keep, KeepAnswer, KeptRequest, Protocol, Reject};
+use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, Reject};
 use tower_service::Service;
 
 use crate::{
@@ -62,23 +62,5 @@ where
         };
         let found = ready!(forced.poll(cx, policy.protocol.judge(), request_state.facts));
         Poll::Ready(found.map(|found| policy.labelled(found)))
-    }
-}
-
-impl<S, Req, P> RequestState<S, Req, P>
-where
-    S: Service<Req>,
-    P: Protocol,
-    P::Reject: Reject<Req, S::Response, S::Error>,
-    P::Copy: CopyRequest<Req>,
-{
-    /// The provider to force this request to, if one was drawn and it is possible.
-    pub(crate) fn draw(&self) -> Option<usize> {
-        let chain = self.policy.chain.shared();
-        let provider = chain.control.draw()?;
-        // Otherwise the copy might read what the primary must read.
-        let is_held = || self.kept.as_ref().is_some_and(|kept| kept.held() == Held::Whole);
-        let can_be_copied = chain.providers[provider].needs() < Keep::Whole || is_held();
-        (chain.may_force(self.facts) && can_be_copied).then_some(provider)
     }
 }

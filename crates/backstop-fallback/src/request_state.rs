@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use backstop_core::{ErrorRef, Limit, Outcome, Rejection, Scope, SetBy, Verdict, scope};
+use backstop_core::{ErrorRef, Limit, Outcome, Rejection, Scope, Verdict, scope};
 use backstop_kit::{
     CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
     RequestFailure, Upload, proof::Frame,
@@ -14,7 +14,6 @@ use crate::{
     commit::{Committed, Committer},
     failed::WhyNot,
     policy::PolicyOf,
-    share,
     telemetry::{self, CallStart},
 };
 
@@ -44,7 +43,7 @@ where
 
 /// What limited the time around the call: a [`scope::limit`].
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OuterLimit(Option<Option<Limit>>);
+pub(crate) struct OuterLimit(pub(crate) Option<Option<Limit>>);
 
 impl OuterLimit {
     #[inline]
@@ -85,19 +84,6 @@ where
         *self.started.get_or_insert_with(Instant::now)
     }
 
-    /// A scope with the primary's share of the time, before any was used.
-    #[inline(always)]
-    pub(crate) fn scope(&mut self) -> Scope {
-        let outer_limit = OuterLimit::now();
-        self.outer_limit = Some(outer_limit);
-        let Some(outer) = outer_limit.0 else {
-            return self.remaining_scope();
-        };
-        let chain = self.policy.chain.shared();
-        let limit = Limit::new(chain.total, SetBy::Us).narrowed_by(outer);
-        Scope::limited(share::first(limit, self.providers(), self.policy.primary_timeout))
-    }
-
     /// At the first poll, the primary's share again, if the limit around it isn't that of the call: a buffer further out calls
     /// in a task of its own, without the caller's deadline.
     #[inline]
@@ -108,21 +94,7 @@ where
 
     #[cold]
     fn scope_of_another_time(&mut self) -> Scope {
-        let scope = self.scope();
-        self.outer_limit = None;
-        scope
-    }
-
-    /// A scope with the primary's share of what is left of the time.
-    pub(crate) fn remaining_scope(&mut self) -> Scope {
-        let started = self.start();
-        let limit = self.policy.chain.shared().limit(started);
-        Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.policy.primary_timeout))
-    }
-
-    /// The number of providers, the primary included.
-    fn providers(&self) -> u32 {
-        self.policy.chain.shared().providers.len() as u32 + 1
+        self.policy.scope(OuterLimit::now(), &mut self.started)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{Classify, Deadline, Name, Outcome, SetBy, scope};
-use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts};
+use backstop_kit::{ErrorText, Held, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, RequestFacts};
 use tokio::time::Instant;
 
 use crate::{Provider, commit::Committer, control::Control};
@@ -45,6 +45,16 @@ impl<Req, T> Chain<Req, T> {
     #[cold]
     fn ask_predicates(&self, facts: RequestFacts, request: &Req) -> RequestFacts {
         self.marks.iter().fold(facts, |facts, mark| mark.mark(facts, request))
+    }
+
+    /// The provider to force a request to, if one was drawn and it is possible.
+    #[inline]
+    pub(crate) fn draw<K: KeptRequest<Req>>(&self, facts: RequestFacts, kept: Option<&K>) -> Option<usize> {
+        let provider = self.control.draw()?;
+        // Otherwise the copy might read what the primary must read.
+        let is_held = || kept.is_some_and(|kept| kept.held() == Held::Whole);
+        let can_be_copied = self.providers[provider].needs() < Keep::Whole || is_held();
+        (self.may_force(facts) && can_be_copied).then_some(provider)
     }
 
     /// Whether a provider may be asked before the primary: then the request is sent again, whatever that provider does.
