@@ -54,12 +54,13 @@ impl BulkheadConfig {
 pub struct BulkheadBuilder<J = HttpReject, O = UntilBodyEnd> {
     pub(crate) config: BulkheadConfig,
     pub(crate) reject: J,
+    pub(crate) holds_bodies: bool,
     until: PhantomData<fn() -> O>,
 }
 
 impl BulkheadBuilder {
     pub(crate) fn new(config: BulkheadConfig) -> Self {
-        Self { config, reject: HttpReject::default(), until: PhantomData }
+        Self { config, reject: HttpReject::default(), holds_bodies: true, until: PhantomData }
     }
 }
 
@@ -114,12 +115,17 @@ impl<J, O> BulkheadBuilder<J, O> {
     /// # Ok::<(), backstop_bulkhead::ConfigError>(())
     /// ```
     pub fn until_headers(self) -> BulkheadBuilder<J, UntilHeaders> {
-        BulkheadBuilder { config: self.config, reject: self.reject, until: PhantomData }
+        BulkheadBuilder { config: self.config, reject: self.reject, holds_bodies: false, until: PhantomData }
+    }
+
+    /// The settings so far.
+    pub const fn config(&self) -> &BulkheadConfig {
+        &self.config
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> BulkheadBuilder<RejectAsError, O> {
-        BulkheadBuilder { config: self.config, reject: RejectAsError::new(), until: PhantomData }
+        self.with_reject(RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
@@ -127,7 +133,12 @@ impl<J, O> BulkheadBuilder<J, O> {
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
-        BulkheadBuilder { config: self.config, reject: RejectWith::new(make), until: PhantomData }
+        self.with_reject(RejectWith::new(make))
+    }
+
+    fn with_reject<J2>(self, reject: J2) -> BulkheadBuilder<J2, O> {
+        let Self { config, holds_bodies, .. } = self;
+        BulkheadBuilder { config, reject, holds_bodies, until: PhantomData }
     }
 }
 

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use crate::{
     Bulkhead, BulkheadBuilder, BulkheadConfig, BulkheadHandle, config::Settings, layer_state::LayerState,
-    limiter::Limiter, until::sealed::Marker,
+    limiter::Limiter,
 };
 
 /// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).
@@ -92,14 +92,14 @@ impl<S, J, O> Layer<S> for BulkheadLayer<J, O> {
     }
 }
 
-impl<J, O: Marker> BulkheadBuilder<J, O> {
+impl<J, O> BulkheadBuilder<J, O> {
     /// The layer.
     ///
     /// # Errors
     /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, for a `max_wait`
     /// where nobody may wait, and for a `max_hold` beside [`until_headers`](Self::until_headers).
     pub fn build(self) -> Result<BulkheadLayer<J, O>, ConfigError> {
-        let (name, settings) = self.config.check(O::HOLDS_BODIES)?;
+        let (name, settings) = self.config.check(self.holds_bodies)?;
         Ok(BulkheadLayer::with(name, &settings, self.reject))
     }
 }

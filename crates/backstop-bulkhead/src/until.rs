@@ -29,24 +29,10 @@ pub(crate) mod sealed {
     use super::Permit;
 
     #[expect(unnameable_types, reason = "sealed")]
-    pub trait Marker {
-        /// Whether permits go on with bodies.
-        const HOLDS_BODIES: bool;
-    }
-
-    #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res> {
         /// Gives the permit to the response, if that is to have it.
         fn hand_over(permit: &mut Permit, response: &mut Res);
     }
-}
-
-impl sealed::Marker for UntilHeaders {
-    const HOLDS_BODIES: bool = false;
-}
-
-impl sealed::Marker for UntilBodyEnd {
-    const HOLDS_BODIES: bool = true;
 }
 
 impl<Res> Until<Res> for UntilHeaders {}

@@ -251,6 +251,11 @@ impl<P> CircuitBreakerBuilder<P> {
         self
     }
 
+    /// The settings so far.
+    pub const fn config(&self) -> &CircuitBreakerConfig {
+        &self.config
+    }
+
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> CircuitBreakerBuilder<P2> {
         let Self { config, error_text, protocol } = self;
         CircuitBreakerBuilder { config, error_text, protocol: f(protocol) }

@@ -295,9 +295,9 @@ mod builder_ext;
 pub mod guides;
 mod opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
-mod standard;
+pub mod standard;
 
 pub use builder_ext::ServiceBuilderExt;
 pub use opaque::opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
-pub use standard::{Standard, standard};
+pub use standard::{Standard, StandardBuilder, StandardConfig, StandardHandle, StandardService, standard};

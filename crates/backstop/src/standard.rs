@@ -1,12 +1,26 @@
 //! The stack that protects calls to another service.
 
-use backstop_bulkhead::{Bulkhead, BulkheadHandle, BulkheadLayer, UntilBodyEnd, UntilHeaders};
-use backstop_circuit_breaker::{CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::Name;
-use backstop_kit::{Client, HttpReject, client};
-use backstop_retry::{Retry, RetryLayer};
-use backstop_timeout::{Timeout, TimeoutLayer};
-use tower_layer::Layer;
+use std::{borrow::Cow, sync::Arc};
+
+use backstop_core::{ConfigError, Inspect, Name};
+use backstop_kit::{Client, client};
+use tower_layer::{Identity, Layer};
+
+use crate::{
+    BulkheadLayer, CircuitBreakerLayer, PropagateDeadlineLayer, RetryLayer, TimeoutLayer, bulkhead::UntilHeaders,
+};
+
+mod builder;
+mod config;
+mod handle;
+mod optional;
+mod parts;
+
+pub use builder::{PartBuilders, StandardBuilder};
+pub use config::StandardConfig;
+pub use handle::StandardHandle;
+pub use optional::{Optional, OptionalFuture, OptionalService};
+pub use parts::Parts;
 
 /// Retry → circuit breaker → bulkhead → timeout, each with its defaults, under one name.
 ///
@@ -16,7 +30,25 @@ use tower_layer::Layer;
 /// | [`CircuitBreakerLayer`] | opens after 5 failures in a row, for 60 s |
 /// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
+/// | [`PropagateDeadlineLayer`] | tells the other service of a gRPC call how much time is left |
 /// | [`client`] | a refused connection, or a similar error, proves that a request wasn't processed |
+///
+/// A checked name makes the layer, which can't fail. A string makes its builder, which changes settings or leaves parts
+/// out. Contradictions between parts are errors:
+///
+/// ```
+/// use std::time::Duration;
+/// use backstop::standard;
+///
+/// let ml = standard("ml")
+///     .timeout(Duration::from_millis(300))
+///     .retry(|retry| retry.max_attempts(2).total(Duration::from_secs(2)))
+///     .circuit_breaker(|circuit| circuit.failure_rate(0.5))
+///     .without_bulkhead()
+///     .build()?;
+/// # let _ = ml;
+/// # Ok::<(), backstop::ConfigError>(())
+/// ```
 ///
 /// Put it only around a client, which does nothing but send the request: see [`client`]. Around hyper's client, [map
 /// its response body](crate#around-a-client).
@@ -40,34 +72,126 @@ use tower_layer::Layer;
 /// # async fn main() {
 /// # let client = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
 /// let ml_service = standard(name!("ml_service"));
-/// let circuit = ml_service.circuit();
+/// let handle = ml_service.handle();
 /// let client = ServiceBuilder::new().layer(ml_service).service(client);
 /// # client.oneshot(Request::new(Body::empty())).await.unwrap();
-/// # let _ = circuit;
+/// # let _ = handle;
 /// # }
 /// # #[cfg(not(feature = "axum"))]
 /// # fn main() {}
 /// ```
-pub fn standard(name: Name) -> Standard {
-    Standard {
-        retry: RetryLayer::new(name.clone()),
-        circuit_breaker: CircuitBreakerLayer::new(name.clone()),
-        bulkhead: BulkheadLayer::new(name.clone()),
-        timeout: TimeoutLayer::new(name),
+pub fn standard<N: StandardName>(name: N) -> N::Stack {
+    name.stack()
+}
+
+/// What [`standard`] takes: a checked [`Name`] for the layer, or a string for its builder.
+pub trait StandardName: sealed::IntoStack {}
+
+mod sealed {
+    /// Makes a layer, or its builder.
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait IntoStack {
+        /// [`Standard`](super::Standard), or [`StandardBuilder`](super::StandardBuilder).
+        type Stack;
+
+        /// Makes it.
+        fn stack(self) -> Self::Stack;
     }
 }
 
-/// The layer that [`standard`] makes. `O` says how long a call counts in the bulkhead.
-#[derive(Clone, Debug)]
-#[must_use = "a layer does nothing until it is applied to a service"]
-pub struct Standard<O = UntilBodyEnd> {
-    retry: RetryLayer,
-    circuit_breaker: CircuitBreakerLayer,
-    bulkhead: BulkheadLayer<HttpReject, O>,
-    timeout: TimeoutLayer,
+impl StandardName for Name {}
+
+impl sealed::IntoStack for Name {
+    type Stack = Standard;
+
+    fn stack(self) -> Standard {
+        Standard::new(self)
+    }
 }
 
-impl<O> Standard<O> {
+impl StandardName for &'static str {}
+
+impl sealed::IntoStack for &'static str {
+    type Stack = StandardBuilder;
+
+    fn stack(self) -> StandardBuilder {
+        Standard::builder(self)
+    }
+}
+
+impl StandardName for String {}
+
+impl sealed::IntoStack for String {
+    type Stack = StandardBuilder;
+
+    fn stack(self) -> StandardBuilder {
+        Standard::builder(self)
+    }
+}
+
+/// The layer that [`standard`] makes. `P` are its [`Parts`].
+///
+/// Its parts' state belongs to the layer: all its clones and all services that it is applied to share it.
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct Standard<P = Parts> {
+    name: Name,
+    pub(crate) parts: P,
+    /// What the parts can't show by their own handle.
+    last_known_good: Option<Arc<dyn Inspect>>,
+}
+
+/// The service that a [`Standard`] stack makes of a client `S`.
+pub type StandardService<S, P = Parts> = <Standard<P> as Layer<S>>::Service;
+
+impl Standard {
+    /// All parts with their defaults.
+    pub fn new(name: Name) -> Self {
+        let parts = Parts {
+            retry: Optional(Some(RetryLayer::new(name.clone()))),
+            circuit_breaker: Optional(Some(CircuitBreakerLayer::new(name.clone()))),
+            bulkhead: Optional(Some(BulkheadLayer::new(name.clone()))),
+            timeout: Optional(Some(TimeoutLayer::new(name.clone()))),
+            propagate_deadline: Optional(Some(PropagateDeadlineLayer::new(name.clone()))),
+            last_known_good: Identity::new(),
+        };
+        Self::with(name, parts)
+    }
+
+    /// Builds a stack with other settings.
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> StandardBuilder {
+        StandardBuilder::new(name.into())
+    }
+
+    /// The stack that `config` describes.
+    ///
+    /// # Errors
+    /// As [`StandardBuilder::build`], and for a part with another name than the stack's.
+    pub fn from_config(config: StandardConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        let StandardConfig { name, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config;
+        let parts = Parts {
+            retry: Optional(retry.map(RetryLayer::from_config).transpose()?),
+            circuit_breaker: Optional(circuit_breaker.map(CircuitBreakerLayer::from_config).transpose()?),
+            bulkhead: Optional(bulkhead.map(BulkheadLayer::from_config).transpose()?),
+            timeout: Optional(timeout.map(TimeoutLayer::from_config).transpose()?),
+            propagate_deadline: Optional(propagate_deadline.map(PropagateDeadlineLayer::from_config).transpose()?),
+            last_known_good: Identity::new(),
+        };
+        Ok(Self::with(Name::new(name)?, parts))
+    }
+}
+
+impl<P> Standard<P> {
+    const fn with(name: Name, parts: P) -> Self {
+        Self { name, parts, last_known_good: None }
+    }
+}
+
+/// A stack whose bulkhead counts calls until their heads.
+type UntilHeadersStandard<R, C, J, T, D, K> = Standard<Parts<R, C, Optional<BulkheadLayer<J, UntilHeaders>>, T, D, K>>;
+
+impl<R, C, J, O, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<J, O>>, T, D, K>> {
     /// Makes the bulkhead count each call until its response head arrives, instead of until its body was read.
     ///
     /// For an edge or a proxy, where slow clients set the pace, and for streams: see
@@ -79,28 +203,80 @@ impl<O> Standard<O> {
     /// let upstream = standard(name!("upstream")).until_headers();
     /// # let _ = upstream;
     /// ```
-    pub fn until_headers(self) -> Standard<UntilHeaders> {
-        let Self { retry, circuit_breaker, bulkhead, timeout } = self;
-        Standard { retry, circuit_breaker, bulkhead: bulkhead.until_headers(), timeout }
-    }
-
-    /// The circuit's handle.
-    #[must_use]
-    pub fn circuit(&self) -> CircuitBreakerHandle {
-        self.circuit_breaker.handle()
-    }
-
-    /// The bulkhead's handle.
-    #[must_use]
-    pub fn bulkhead(&self) -> BulkheadHandle {
-        self.bulkhead.handle()
+    pub fn until_headers(self) -> UntilHeadersStandard<R, C, J, T, D, K> {
+        let Self { name, parts, last_known_good: inspect } = self;
+        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
+        let bulkhead = Optional(bulkhead.0.map(BulkheadLayer::until_headers));
+        let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good };
+        Standard { name, parts, last_known_good: inspect }
     }
 }
 
-impl<S, O> Layer<S> for Standard<O> {
-    type Service = Retry<CircuitBreaker<Bulkhead<Timeout<Client<S>>, HttpReject, O>>>;
+#[cfg(feature = "last-known-good")]
+impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
+    /// Stores good answers, outside all other parts, so that `layer`'s handle can serve them while the service is down.
+    ///
+    /// ```
+    /// use backstop::{LastKnownGoodLayer, Provider, name, standard};
+    ///
+    /// let layer = LastKnownGoodLayer::new(name!("prices"));
+    /// let known = layer.handle();
+    /// let prices = standard(name!("prices")).last_known_good(layer);
+    /// # let _ = (known, prices);
+    /// ```
+    pub fn last_known_good<St: crate::last_known_good::Store>(
+        self,
+        layer: crate::LastKnownGoodLayer<St>,
+    ) -> Standard<Parts<R, C, B, T, D, crate::LastKnownGoodLayer<St>>>
+    where
+        crate::LastKnownGoodHandle<St>: Inspect + 'static,
+    {
+        let Self { name, parts, .. } = self;
+        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, .. } = parts;
+        let inspect: Arc<dyn Inspect> = Arc::new(layer.handle());
+        let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good: layer };
+        Standard { name, parts, last_known_good: Some(inspect) }
+    }
+}
+
+impl<R, C, J, O, T, D, K>
+    Standard<Parts<Optional<RetryLayer<R>>, Optional<CircuitBreakerLayer<C>>, Optional<BulkheadLayer<J, O>>, T, D, K>>
+{
+    /// The handles of all parts.
+    #[must_use]
+    pub fn handle(&self) -> StandardHandle {
+        let Parts { retry, circuit_breaker, bulkhead, .. } = &self.parts;
+        StandardHandle {
+            name: self.name.clone(),
+            retry: retry.get_ref().map(RetryLayer::handle),
+            circuit_breaker: circuit_breaker.get_ref().map(CircuitBreakerLayer::handle),
+            bulkhead: bulkhead.get_ref().map(BulkheadLayer::handle),
+            last_known_good: self.last_known_good.clone(),
+        }
+    }
+}
+
+impl<S, R, C, B, T, D, K> Layer<S> for Standard<Parts<R, C, B, T, D, K>>
+where
+    D: Layer<Client<S>>,
+    T: Layer<D::Service>,
+    B: Layer<T::Service>,
+    C: Layer<B::Service>,
+    R: Layer<C::Service>,
+    K: Layer<R::Service>,
+{
+    type Service = K::Service;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.retry.layer(self.circuit_breaker.layer(self.bulkhead.layer(self.timeout.layer(client(inner)))))
+        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = &self.parts;
+        let attempt = timeout.layer(propagate_deadline.layer(client(inner)));
+        last_known_good.layer(retry.layer(circuit_breaker.layer(bulkhead.layer(attempt))))
+    }
+}
+
+/// Leaves out the parts, which may hold closures.
+impl<P> std::fmt::Debug for Standard<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standard").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -65,7 +65,7 @@ async fn routes_share_the_circuit_too() {
 #[tokio::test]
 async fn the_standard_stack_has_one_circuit_for_all_connections() {
     let layer = standard(name!("ml_service"));
-    let circuit = layer.circuit();
+    let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let (app, calls) = failing(layer);
     let server = Server::start(app).await;
     // Each makes three attempts; the fifth of all opens the circuit, and the sixth is refused.

@@ -183,7 +183,7 @@ async fn breaks_uploads(proxy: &Proxy, circuit: &CircuitBreakerHandle) {
 async fn uploads_that_their_callers_break_open_no_circuit_over_http1() {
     let upstream = upstream().await;
     let layers = standard(name!("upstream"));
-    let circuit = layers.circuit();
+    let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let proxy = Proxy::start(layers, Version::Http1, upstream.address()).await;
     breaks_uploads(&proxy, &circuit).await;
 }
@@ -192,7 +192,7 @@ async fn uploads_that_their_callers_break_open_no_circuit_over_http1() {
 async fn uploads_that_their_callers_break_open_no_circuit_over_http2() {
     let upstream = upstream().await;
     let layers = standard(name!("upstream"));
-    let circuit = layers.circuit();
+    let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let proxy = Proxy::start(layers, Version::Http2, upstream.address()).await;
     breaks_uploads(&proxy, &circuit).await;
 }
@@ -269,7 +269,7 @@ async fn five_slow_callers_open_no_circuit_and_are_told_that_they_were_slow() {
     for version in [Version::Http1, Version::Http2] {
         let upstream = upstream().await;
         let layers = standard(name!("upstream"));
-        let circuit = layers.circuit();
+        let circuit = layers.handle().circuit_breaker().unwrap().clone();
         let proxy = Proxy::start(layers, version, upstream.address()).await;
         let (a, b, c, d, e) =
             tokio::join!(slowly(&proxy), slowly(&proxy), slowly(&proxy), slowly(&proxy), slowly(&proxy));
@@ -289,7 +289,7 @@ async fn an_upstream_that_does_not_read_the_upload_has_failed() {
     })
     .await;
     let layers = standard(name!("upstream"));
-    let circuit = layers.circuit();
+    let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let service = ServiceBuilder::new().layer(layers).service(to(hung.address(), Version::Http1));
     // More than all buffers on the way hold.
     let body = Body::from(vec![0; 32 << 20]);

@@ -244,6 +244,11 @@ impl<P> RetryBuilder<P> {
         Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, protocol, error_text)))
     }
 
+    /// The settings so far.
+    pub const fn config(&self) -> &RetryConfig {
+        &self.config
+    }
+
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> RetryBuilder<P2> {
         let Self { config, protocol, error_text, keep_within } = self;
         RetryBuilder { config, protocol: f(protocol), error_text, keep_within }

@@ -102,6 +102,11 @@ impl<J> PropagateDeadlineBuilder<J> {
 
     define_reject_methods!(PropagateDeadlineBuilder { config });
 
+    /// The settings so far.
+    pub const fn config(&self) -> &PropagateDeadlineConfig {
+        &self.config
+    }
+
     /// Builds the layer.
     ///
     /// # Errors

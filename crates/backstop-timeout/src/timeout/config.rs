@@ -126,6 +126,11 @@ impl<P> TimeoutBuilder<P> {
         Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, protocol)?, begins))
     }
 
+    /// The settings so far.
+    pub const fn config(&self) -> &TimeoutConfig {
+        &self.config
+    }
+
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> TimeoutBuilder<P2> {
         TimeoutBuilder { config: self.config, protocol: f(self.protocol) }
     }

@@ -1,13 +1,4 @@
-//! What the facade adds: the standard stack, and methods for `ServiceBuilder`.
-#![cfg(all(
-    feature = "axum",
-    feature = "bulkhead",
-    feature = "circuit-breaker",
-    feature = "degradation-header",
-    feature = "fallback",
-    feature = "retry",
-    feature = "timeout"
-))]
+//! The layers in one stack, by `standard` and by the methods for `ServiceBuilder`.
 
 use backstop::Reason;
 use std::{
@@ -57,7 +48,7 @@ async fn the_standard_stack_repeats_then_refuses_then_recovers() {
         async move { if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
     });
     let layer = standard(name!("ml_service"));
-    let circuit = layer.circuit();
+    let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
     let ask = || ml_service.clone().oneshot(Request::new(Body::empty()));
 
@@ -83,7 +74,7 @@ async fn the_standard_stack_repeats_then_refuses_then_recovers() {
 async fn the_standard_stack_ends_hung_attempts_and_the_circuit_counts_them() {
     let (service, calls) = answering(std::future::pending);
     let layer = standard(name!("ml_service"));
-    let circuit = layer.circuit();
+    let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
 
     let started = Instant::now();
@@ -138,7 +129,8 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
 async fn the_standard_stack_bounds_what_runs_and_refuses_the_rest_without_a_failure() {
     let (service, calls) = answering(std::future::pending);
     let layer = standard(name!("ml_service"));
-    let (circuit, bulkhead) = (layer.circuit(), layer.bulkhead());
+    let handle = layer.handle();
+    let (circuit, bulkhead) = (handle.circuit_breaker().unwrap(), handle.bulkhead().unwrap());
     bulkhead.set_max_concurrent(2).unwrap();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
     let mut asked: Vec<_> =

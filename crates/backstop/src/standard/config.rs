@@ -1,0 +1,113 @@
+//! A standard stack as plain data, and the rules that its parts keep together.
+
+use std::{borrow::Cow, time::Duration};
+
+use backstop_core::ConfigError;
+
+use crate::{BulkheadConfig, CircuitBreakerConfig, PropagateDeadlineConfig, RetryConfig, TimeoutConfig};
+
+/// A standard stack as plain data, for [`Standard::from_config`](super::Standard::from_config). A part that is `None` is
+/// left out.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StandardConfig {
+    /// The stack's [name](crate::Name). Its parts have the same name.
+    pub name: Cow<'static, str>,
+    /// Repeats failed requests where repeating is safe.
+    pub retry: Option<RetryConfig>,
+    /// Stops calling a service that fails.
+    pub circuit_breaker: Option<CircuitBreakerConfig>,
+    /// Limits how many calls run, and how many wait.
+    pub bulkhead: Option<BulkheadConfig>,
+    /// Ends attempts that take too long.
+    pub timeout: Option<TimeoutConfig>,
+    /// Tells the other service how much time is left.
+    pub propagate_deadline: Option<PropagateDeadlineConfig>,
+}
+
+impl StandardConfig {
+    /// All parts with their defaults, under this name.
+    #[must_use]
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
+        let name = name.into();
+        Self {
+            retry: Some(RetryConfig::new(name.clone())),
+            circuit_breaker: Some(CircuitBreakerConfig::new(name.clone())),
+            bulkhead: Some(BulkheadConfig::new(name.clone())),
+            timeout: Some(TimeoutConfig::new(name.clone())),
+            propagate_deadline: Some(PropagateDeadlineConfig::new(name.clone())),
+            name,
+        }
+    }
+
+    /// Refuses settings of one part that another part makes ineffective. Each part checks its own settings.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let names = [
+            self.retry.as_ref().map(|part| &part.name),
+            self.circuit_breaker.as_ref().map(|part| &part.name),
+            self.bulkhead.as_ref().map(|part| &part.name),
+            self.timeout.as_ref().map(|part| &part.name),
+            self.propagate_deadline.as_ref().map(|part| &part.name),
+        ];
+        if let Some(other) = names.into_iter().flatten().find(|name| **name != self.name) {
+            return Err(ConfigError::new(
+                "name",
+                other.clone(),
+                format!("the stack's name, {:?}, for each part", self.name),
+            ));
+        }
+        self.check_retry()?;
+        self.check_timeout()
+    }
+
+    /// What can't happen within the retry's total.
+    fn check_retry(&self) -> Result<(), ConfigError> {
+        // With one attempt the layer passes requests through, and its total limits nothing.
+        let Some(retry) = self.retry.as_ref().filter(|retry| retry.max_attempts > 1) else {
+            return Ok(());
+        };
+        let up_to = || format!("up to retry.total, which is {:?}", retry.total);
+        if let Some(timeout) = &self.timeout {
+            within("timeout.limit", timeout.limit, ..=retry.total, up_to)?;
+        }
+        if let Some(wait) = self.bulkhead.as_ref().and_then(|bulkhead| bulkhead.max_wait) {
+            within("bulkhead.max_wait", wait, ..=retry.total, up_to)?;
+        }
+        Ok(())
+    }
+
+    /// What the timeout of an attempt makes impossible.
+    fn check_timeout(&self) -> Result<(), ConfigError> {
+        let Some(limit) = self.timeout.as_ref().map(|timeout| timeout.limit) else {
+            return Ok(());
+        };
+        if let Some(breaker) = &self.circuit_breaker {
+            // A probe that is within its time would lose its place to another one.
+            within("circuit_breaker.probe_lease", breaker.probe_lease, limit.., || {
+                format!("at least timeout.limit, which is {limit:?}")
+            })?;
+            if let Some(slow) = breaker.slow_calls {
+                // A call ends as a failure before it could be slow.
+                within("circuit_breaker.slow_calls.threshold", slow.threshold, ..limit, || {
+                    format!("less than timeout.limit, which is {limit:?}")
+                })?;
+            }
+        }
+        if let Some(propagate) = &self.propagate_deadline {
+            // No call would have time left.
+            within("propagate_deadline.margin", propagate.margin, ..limit, || {
+                format!("less than timeout.limit, which is {limit:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn within(
+    field: &'static str,
+    time: Duration,
+    range: impl std::ops::RangeBounds<Duration>,
+    allowed: impl FnOnce() -> String,
+) -> Result<(), ConfigError> {
+    if range.contains(&time) { Ok(()) } else { Err(ConfigError::new(field, format!("{time:?}"), allowed())) }
+}

@@ -1,0 +1,13 @@
+//! What the facade adds: the standard stack, and methods for `ServiceBuilder`.
+#![cfg(all(
+    feature = "axum",
+    feature = "bulkhead",
+    feature = "circuit-breaker",
+    feature = "degradation-header",
+    feature = "fallback",
+    feature = "retry",
+    feature = "timeout"
+))]
+
+mod stacks;
+mod standard;
