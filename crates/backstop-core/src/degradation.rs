@@ -22,6 +22,8 @@ pub struct Degradation(Arc<Record>);
 #[derive(Debug)]
 struct Record {
     chain: Name,
+    /// What the source is inside of, outermost first.
+    within: Vec<Name>,
     source: Name,
     position: usize,
     reason: Reason,
@@ -29,10 +31,39 @@ struct Record {
 }
 
 impl Degradation {
+    /// The most names in a [path](Self::path).
+    pub const MAX_PATH: usize = 3;
+
     /// `source`, the provider at `position` in `chain`, answered, because of `reason`.
     #[must_use]
     pub fn new(chain: Name, source: Name, position: usize, reason: Reason, freshness: Freshness) -> Self {
-        Self(Arc::new(Record { chain, source, position, reason, freshness }))
+        Self(Arc::new(Record { chain, within: Vec::new(), source, position, reason, freshness }))
+    }
+
+    /// A new record of the same degradation, as seen from outside `name`: a part of the answer, or an upstream service.
+    ///
+    /// `cached` inside `ml_service` has the [path](Self::path) `ml_service/cached`. A longer path than
+    /// [`MAX_PATH`](Self::MAX_PATH) loses its innermost name.
+    ///
+    /// ```
+    /// use backstop_core::{Degradation, Freshness, Reason, name};
+    ///
+    /// let cached = Degradation::new(name!("items"), name!("cached"), 1, Reason::TIMEOUT, Freshness::Degraded);
+    /// assert_eq!(cached.inside(name!("ml_service")).path().to_string(), "ml_service/cached");
+    /// ```
+    #[must_use]
+    pub fn inside(&self, name: Name) -> Self {
+        let Record { chain, within, source, position, reason, freshness } = &*self.0;
+        let mut within: Vec<_> = [name].into_iter().chain(within.iter().cloned()).collect();
+        let dropped = if within.len() < Self::MAX_PATH { None } else { within.pop() };
+        Self(Arc::new(Record {
+            chain: chain.clone(),
+            within,
+            source: dropped.unwrap_or_else(|| source.clone()),
+            position: *position,
+            reason: *reason,
+            freshness: *freshness,
+        }))
     }
 
     /// The chain that the answer came from.
@@ -45,6 +76,12 @@ impl Degradation {
     #[must_use]
     pub fn source(&self) -> &Name {
         &self.0.source
+    }
+
+    /// The source, and what it is [inside of](Self::inside): `ml_service/cached`.
+    #[must_use]
+    pub fn path(&self) -> SourcePath<'_> {
+        SourcePath(&self.0)
     }
 
     /// The provider's position in its chain; the primary is 0.
@@ -75,6 +112,26 @@ impl Degradation {
     #[must_use]
     pub fn id(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
+    }
+}
+
+/// The path of a source: see [`Degradation::path`]. `Display` joins its names with `/`, which is a token in a header.
+#[derive(Clone, Copy, Debug)]
+pub struct SourcePath<'a>(&'a Record);
+
+impl<'a> SourcePath<'a> {
+    /// The names, outermost first. The source itself is the last one.
+    pub fn names(self) -> impl Iterator<Item = &'a Name> {
+        self.0.within.iter().chain([&self.0.source])
+    }
+}
+
+impl fmt::Display for SourcePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for name in &self.0.within {
+            write!(f, "{name}/")?;
+        }
+        write!(f, "{}", self.0.source)
     }
 }
 
@@ -159,6 +216,18 @@ mod tests {
         let unknown = Freshness::Stale { age: None };
         let worsening = [Freshness::Fresh, second, minute, unknown, Freshness::Degraded];
         assert!(worsening.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_path_keeps_its_outermost_names() {
+        let source = Degradation::new(crate::name!("c"), crate::name!("s"), 1, Reason::ERROR, Freshness::Fresh);
+        assert_eq!(source.path().to_string(), "s");
+        let inside = source.inside(crate::name!("b")).inside(crate::name!("a"));
+        assert_eq!((inside.path().to_string().as_str(), inside.source().as_str()), ("a/b/s", "s"));
+        let deep = inside.inside(crate::name!("x"));
+        assert_eq!((deep.path().to_string().as_str(), deep.source().as_str()), ("x/a/b", "b"));
+        assert!(deep.path().names().eq(["x", "a", "b"].iter()));
+        assert!(!deep.is(&inside));
     }
 
     #[test]

@@ -302,6 +302,14 @@ impl Drop for EnteredScope<'_> {
 }
 
 impl Reports {
+    fn so_far(&self) -> Vec<Degradation> {
+        let mut reports = self.here.clone();
+        if let Some(elsewhere) = &self.elsewhere {
+            reports.extend_from_slice(&elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        reports
+    }
+
     #[cold]
     fn take(&mut self) -> Vec<Degradation> {
         let mut reports = mem::take(&mut self.here);
@@ -354,6 +362,32 @@ pub fn report(degradation: Degradation) {
         }
         current.with_reports(|reports| reports.here.push(degradation));
     });
+}
+
+/// What has been reported in the current scope so far, in order; what came from other tasks comes last.
+///
+/// A handler asks at the end, to say in its body what is degraded. That covers the calls that it made itself, and not what
+/// was reported further out, or is still running. The reports stay where they are: the headers show them, too.
+///
+/// ```
+/// use backstop_core::{Degradation, Freshness, Reason, Scope, name, scope};
+///
+/// Scope::new().enter_as_reader(|| {
+///     assert!(scope::degradations().is_empty());
+///     scope::report(Degradation::new(name!("prices"), name!("cached"), 1, Reason::TIMEOUT, Freshness::Degraded));
+///     assert_eq!(scope::degradations()[0].path().to_string(), "cached");
+/// });
+/// assert!(scope::degradations().is_empty());
+/// ```
+#[must_use]
+pub fn degradations() -> Vec<Degradation> {
+    let so_far = |current: &Current| {
+        let reports = current.reports.take();
+        let so_far = reports.as_ref().map_or_else(Vec::new, |reports| reports.so_far());
+        current.reports.set(reports);
+        so_far
+    };
+    CURRENT.try_with(so_far).unwrap_or_default()
 }
 
 /// Moves reports that were [taken](Scope::take_reports) from a scope further in to the current one.

@@ -27,6 +27,28 @@ fn a_report_goes_to_the_innermost_scope_and_moves_up_when_that_is_chosen() {
     assert!(reports[0].is(&chosen));
 }
 
+#[tokio::test]
+async fn what_was_reported_so_far_is_read_where_it_was_reported_and_stays() {
+    let mut outer = Scope::new();
+    let [first, second, attempts] = [degradation(), degradation(), degradation()];
+    let elsewhere = outer.enter(|| {
+        assert!(degradations().is_empty());
+        report(first.clone());
+        Scope::new().enter(|| {
+            report(attempts.clone());
+            let so_far = degradations();
+            assert!(so_far.len() == 1 && so_far[0].is(&attempts), "its own alone");
+        });
+        let second = second.clone();
+        async { report(second) }.in_scope(handle())
+    });
+    elsewhere.await;
+    let so_far = outer.enter(degradations);
+    assert!(so_far.len() == 2 && so_far[0].is(&first) && so_far[1].is(&second), "{so_far:?}");
+    assert_eq!(outer.take_reports().len(), 2);
+    assert!(outer.enter(degradations).is_empty() && degradations().is_empty());
+}
+
 #[test]
 fn a_report_without_a_scope_is_nobodys() {
     report(degradation());
