@@ -145,12 +145,7 @@ impl DegradationHeaderBuilder {
     /// [registered fields]: https://www.iana.org/assignments/http-fields/
     pub fn build(self) -> Result<DegradationHeaderLayer, ConfigError> {
         let Self { config, public_names } = self;
-        let source_header = label_header("source_header", config.source_header)?;
-        let freshness_header = label_header("freshness_header", config.freshness_header)?;
-        if source_header == freshness_header {
-            let value = freshness_header.as_str().to_owned();
-            return Err(ConfigError::new("freshness_header", value, "another name than source_header's"));
-        }
+        let (source_header, freshness_header) = label_headers(config.source_header, config.freshness_header)?;
         Ok(DegradationHeaderLayer::with(Settings {
             source_header,
             freshness_header,
@@ -161,6 +156,20 @@ impl DegradationHeaderBuilder {
             public_names,
         }))
     }
+}
+
+/// Checks the names of both labels.
+pub(crate) fn label_headers(
+    source: Cow<'static, str>,
+    freshness: Cow<'static, str>,
+) -> Result<(HeaderName, HeaderName), ConfigError> {
+    let source = label_header("source_header", source)?;
+    let freshness = label_header("freshness_header", freshness)?;
+    if source == freshness {
+        let value = freshness.as_str().to_owned();
+        return Err(ConfigError::new("freshness_header", value, "another name than source_header's"));
+    }
+    Ok((source, freshness))
 }
 
 /// Checks a label's name. A name with a meaning in HTTP would be misread, or removed by our own cache safety.

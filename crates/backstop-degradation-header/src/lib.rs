@@ -95,6 +95,16 @@
 //! including those of inner layers and handlers. Reports are also passed to the outer scope, so an outer layer knows of
 //! them even if the response goes elsewhere.
 //!
+//! ## What an upstream says of its own answer
+//!
+//! A service that you call may have degradation headers, too. A [`PropagateDegradationLayer`] around its client reports what
+//! they say, as `ml_service/cached`.
+//!
+//! # In a handler
+//!
+//! [`scope::degradations`](backstop_core::scope::degradations) has what was reported so far, for a body that says so as well.
+//! With the feature `axum`, `Degradations` is an extractor for the same.
+//!
 //! # Knobs
 //!
 //! | knob | default | else |
@@ -106,6 +116,14 @@
 //! | [`inner_headers`](DegradationHeaderBuilder::inner_headers) | [`InnerHeaders::Keep`] | `Remove`, for proxies of untrusted upstreams |
 //! | [`cache_safety`](DegradationHeaderBuilder::cache_safety) | [`CacheSafety::Enforce`] | `LeaveAlone` |
 //! | [`public_names`](DegradationHeaderBuilder::public_names) | no mapping | a mapping to public names |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | the extractor `Degradations` |
 //!
 //! # Cost
 //!
@@ -122,10 +140,16 @@
 //! [RFC 9111 §5.5]: https://www.rfc-editor.org/rfc/rfc9111#section-5.5
 //! [targeted]: https://www.rfc-editor.org/rfc/rfc9213
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod config;
+#[cfg(feature = "axum")]
+mod extract;
 mod future;
+mod inner_labels;
 mod layer;
 mod parse;
+mod propagate;
 mod registered;
 mod service;
 mod settings;
@@ -139,7 +163,13 @@ struct Readme;
 pub use backstop_core::{ConfigError, Degradation, Freshness, Name, X_DATA_FRESHNESS, X_FALLBACK_SOURCE, name};
 
 pub use config::{DegradationHeaderBuilder, DegradationHeaderConfig};
+#[cfg(feature = "axum")]
+pub use extract::Degradations;
 pub use future::DegradationHeaderFuture;
 pub use layer::DegradationHeaderLayer;
+pub use propagate::{
+    PropagateDegradation, PropagateDegradationBuilder, PropagateDegradationConfig, PropagateDegradationFuture,
+    PropagateDegradationLayer, UPSTREAM_DEGRADED,
+};
 pub use service::DegradationHeader;
 pub use settings::{CacheSafety, Details, InnerHeaders, Report};

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::Name;
+use backstop_core::{Name, SourcePath};
 use http::HeaderName;
 
 use crate::{X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
@@ -89,8 +89,13 @@ impl PublicNames {
         Self(Some(Arc::new(names)))
     }
 
-    /// The public name of a reported source.
-    pub(crate) fn of(&self, source: &Name) -> Option<Name> {
+    /// The public path of a reported source: each of its names is mapped.
+    pub(crate) fn of_path(&self, path: SourcePath<'_>) -> Option<String> {
+        let public: Option<Vec<_>> = path.names().map(|name| self.of(name)).collect();
+        public.map(|names| names.iter().map(Name::as_str).collect::<Vec<_>>().join("/"))
+    }
+
+    fn of(&self, source: &Name) -> Option<Name> {
         match &self.0 {
             Some(names) => names(source),
             None => Some(source.clone()),

@@ -9,3 +9,7 @@ pub(crate) fn unreadable(header: &HeaderName) {
 pub(crate) fn unknown(header: &HeaderName) {
     tracing::debug!(target: "backstop::degradation_header", %header, "took a freshness that isn't known for `degraded`");
 }
+
+pub(crate) fn unnamed(header: &HeaderName) {
+    tracing::debug!(target: "backstop::degradation_header", %header, "left out an upstream's source that isn't a name");
+}

@@ -3,35 +3,16 @@
 use std::{borrow::Cow, collections::HashSet, hash::Hash};
 
 use backstop_core::{
-    Degradation, Freshness, Name, Rejection,
+    Degradation, Freshness, Rejection,
     grpc::{self, GrpcCode},
 };
 use backstop_kit::caching;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::{
-    parse::{self, Member},
+    inner_labels::{InnerLabels, WrittenLabels},
     settings::{CacheSafety, Details, InnerHeaders, Report, Settings},
-    telemetry,
 };
-
-/// Labels that a handler or an upstream set.
-#[derive(Clone, Debug, Default)]
-struct InnerLabels {
-    sources: Vec<Member>,
-    freshness: Option<Freshness>,
-}
-
-/// An extension of a labelled response. It shows an outer layer of this kind which labels are ours.
-#[derive(Clone, Debug)]
-struct WrittenLabels {
-    reports: Vec<Degradation>,
-    inner: InnerLabels,
-    /// The public names of the reported sources.
-    names: Vec<Name>,
-    source: Option<HeaderValue>,
-    freshness: HeaderValue,
-}
 
 /// Labels `response`. `reports` were made while it was.
 pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
@@ -70,7 +51,10 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     let takes_labels = response.status() != StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     let inner = match settings.inner_headers {
-        InnerHeaders::Keep => InnerLabels::read(settings, headers, written.as_ref()),
+        InnerHeaders::Keep => {
+            let names = (&settings.source_header, &settings.freshness_header);
+            InnerLabels::read(names, headers, written.as_ref())
+        }
         InnerHeaders::Remove => InnerLabels::default(),
     };
     headers.remove(&settings.source_header);
@@ -105,68 +89,14 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     response.extensions_mut().insert(WrittenLabels { reports, inner, names, source, freshness });
 }
 
-impl InnerLabels {
-    /// Reads the labels in `headers`, except those that an inner layer of this kind wrote.
-    fn read(settings: &Settings, headers: &HeaderMap, written: Option<&WrittenLabels>) -> Self {
-        let (source_header, freshness_header) = (&settings.source_header, &settings.freshness_header);
-        let mut labels = Self::default();
-        match parse::list(&without(headers, freshness_header, written.map(|written| &written.freshness))) {
-            None => {
-                telemetry::unreadable(freshness_header);
-                labels.freshness = Some(Freshness::Degraded);
-            }
-            Some(members) => {
-                labels.freshness = members.iter().map(|member| read_freshness(freshness_header, member)).max();
-            }
-        }
-        if let Some(Freshness::Stale { age }) = &mut labels.freshness {
-            *age = age.or_else(|| caching::age(headers));
-        }
-        let sources =
-            parse::list(&without(headers, source_header, written.and_then(|written| written.source.as_ref())));
-        if sources.is_none() {
-            telemetry::unreadable(source_header);
-        }
-        let is_unreadable = sources.is_none();
-        labels.sources = sources.unwrap_or_default();
-        if let Some(WrittenLabels { names, .. }) = written {
-            // Somebody appended to a label that we wrote.
-            labels.sources.retain(|member| !names.iter().any(|name| name == member.token()));
-        }
-        // A source other than the primary, without a freshness, counts as degraded.
-        if is_unreadable || !labels.sources.is_empty() {
-            labels.freshness.get_or_insert_default();
-        }
-        if let Some(WrittenLabels { inner: inner_labels, .. }) = written {
-            labels.sources.extend(inner_labels.sources.iter().cloned());
-            labels.freshness = labels.freshness.max(inner_labels.freshness);
-        }
-        labels
-    }
-}
-
-/// The fields with this name, except the one that an inner layer of this kind wrote.
-fn without<'a>(headers: &'a HeaderMap, name: &HeaderName, written: Option<&HeaderValue>) -> Vec<&'a HeaderValue> {
-    let mut written = written;
-    headers.get_all(name).iter().filter(|field| written.take_if(|written| written == field).is_none()).collect()
-}
-
-/// An unknown word counts as degraded: whoever set it didn't mean that all is well.
-fn read_freshness(header: &HeaderName, member: &Member) -> Freshness {
-    parse::freshness(member).unwrap_or_else(|| {
-        telemetry::unknown(header);
-        Freshness::Degraded
-    })
-}
-
-/// The public names of the reported sources, each once.
-fn names<'a>(settings: &Settings, reports: &'a [Degradation]) -> Vec<(Name, &'a Degradation)> {
-    let named = |report: &'a Degradation| Some((settings.public_names.of(report.source())?, report));
+/// The public paths of the reported sources, each once.
+fn names<'a>(settings: &Settings, reports: &'a [Degradation]) -> Vec<(String, &'a Degradation)> {
+    let named = |report: &'a Degradation| Some((settings.public_names.of_path(report.path())?, report));
     dedup_by_key(reports.iter().filter_map(named), |(name, _)| name.clone())
 }
 
 /// The list of sources, each once: reported sources first, then those of the handler.
-fn sources(settings: &Settings, names: &[(Name, &Degradation)], inner: &InnerLabels) -> Option<HeaderValue> {
+fn sources(settings: &Settings, names: &[(String, &Degradation)], inner: &InnerLabels) -> Option<HeaderValue> {
     let reported = names.iter().map(|(name, report)| {
         let parameters = || format!("{name};index={};reason={}", report.position(), report.reason());
         let text = match settings.details {

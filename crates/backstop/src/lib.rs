@@ -194,9 +194,9 @@
 //! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
 //! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
-//! | `degradation-header` | yes | `DegradationHeaderLayer`, of `backstop-degradation-header` |
+//! | `degradation-header` | yes | `DegradationHeaderLayer` and `PropagateDegradationLayer`, of `backstop-degradation-header` |
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
-//! | `axum` | | axum's bodies, and its handlers as providers |
+//! | `axum` | | axum's bodies, its handlers as providers, and the extractor `Degradations` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | lets errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
@@ -240,10 +240,13 @@ pub use backstop_circuit_breaker::{
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]
 pub use backstop_degradation_header as degradation_header;
+#[cfg(all(feature = "axum", feature = "degradation-header"))]
+pub use backstop_degradation_header::Degradations;
 #[cfg(feature = "degradation-header")]
 pub use backstop_degradation_header::{
     CacheSafety, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig, DegradationHeaderLayer, Details,
-    InnerHeaders, Report, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
+    InnerHeaders, PropagateDegradation, PropagateDegradationBuilder, PropagateDegradationConfig,
+    PropagateDegradationLayer, Report, UPSTREAM_DEGRADED, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
 };
 #[cfg(feature = "fallback")]
 #[doc(no_inline)]

@@ -13,6 +13,7 @@ mod composition_time;
 mod deadline_bodies;
 mod deadline_hurry;
 mod deadline_travels;
+mod degradation_travels;
 mod fault_matrix;
 mod grpc_web;
 mod healing;

@@ -13,6 +13,7 @@ mod caching;
 mod inner_headers;
 mod labels;
 mod nesting;
+mod propagate;
 mod stacks;
 mod telemetry;
 
