@@ -162,8 +162,10 @@
 //! deadline only ever shrinks. If no more than the margin is left, the service isn't called:
 //! [`NotAsked`](Progress::NotAsked). Without a deadline the layer does nothing.
 //!
-//! If the caller set the deadline, the next service gives up when the caller does, before we do. Its 504, its
-//! `DEADLINE_EXCEEDED` or the client's error then becomes a rejection by [`SetBy::Caller`], which is nobody's failure.
+//! The next service, or a client that reads `grpc-timeout` as tonic's `Channel` does, gives up before we do. The client's
+//! error then becomes a rejection of this layer, so a gRPC caller gets `DEADLINE_EXCEEDED`. If the caller set the deadline,
+//! so does the service's 504 or `DEADLINE_EXCEEDED`, and the rejection, by [`SetBy::Caller`], is nobody's failure. A shorter
+//! time that the request came with, by `set_timeout` of a tonic request for example, is the caller's too.
 //!
 //! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the
 //! layer around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a

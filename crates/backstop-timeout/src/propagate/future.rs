@@ -47,8 +47,8 @@ pin_project! {
         Called {
             #[pin]
             future: F,
-            // When the other service gives up, if the caller set the deadline.
-            callers_limit: Option<Instant>,
+            // When the receiver of the request gives up.
+            limit: Option<Limit>,
         },
         Refused { set_by: SetBy, entered: Entered },
     }
@@ -59,25 +59,46 @@ where
     S: Service<Req>,
     J: Reject<Req, S::Response, S::Error>,
 {
-    /// A call without a deadline.
+    /// A call whose receiver may take any time.
     pub(crate) const fn unlimited(future: S::Future) -> Self {
-        Self { state: State::Called { future, callers_limit: None }, rejects: None }
+        Self { state: State::Called { future, limit: None }, rejects: None }
     }
 
-    /// A call whose receiver knows how long it has. It gives up at `callers_limit`, if the caller set the deadline.
-    pub(crate) const fn limited(
-        callers_limit: Option<Instant>,
-        future: S::Future,
-        context: J::Context,
-        propagation: Arc<Propagation<J>>,
-    ) -> Self {
-        Self { state: State::Called { future, callers_limit }, rejects: Some((context, propagation)) }
+    /// A call whose receiver knows how long it has.
+    pub(crate) const fn limited(limit: Limit, future: S::Future, rejects: (J::Context, Arc<Propagation<J>>)) -> Self {
+        Self { state: State::Called { future, limit: Some(limit) }, rejects: Some(rejects) }
     }
 
     /// No call: too little time is left.
-    pub(crate) fn refused(set_by: SetBy, context: J::Context, propagation: Arc<Propagation<J>>) -> Self {
-        Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some((context, propagation)) }
+    pub(crate) fn refused(set_by: SetBy, rejects: (J::Context, Arc<Propagation<J>>)) -> Self {
+        Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some(rejects) }
     }
+}
+
+/// When the receiver of a request gives up, and who says so.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) at: Instant,
+    pub(crate) set_by: SetBy,
+}
+
+impl Limit {
+    /// Whether a call ended because its time was up.
+    ///
+    /// An error that comes after the limit is taken for a client that gave up, as tonic's `Channel` does. A response that
+    /// says so is nobody's failure if the caller set the limit, and otherwise stays as it is.
+    fn ended<B, E>(&self, result: &Result<Response<B>, E>) -> bool {
+        let gave_up = match result {
+            Ok(response) => self.set_by == SetBy::Caller && says_too_late(response),
+            Err(_) => true,
+        };
+        gave_up && self.at <= Instant::now()
+    }
+}
+
+fn says_too_late<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::GATEWAY_TIMEOUT
+        || grpc::status_in_headers(response.headers()) == Some(GrpcCode::DEADLINE_EXCEEDED)
 }
 
 impl<S, Req, J, B> Future for PropagateDeadlineFuture<S, Req, J>
@@ -90,11 +111,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (set_by, refused) = match this.state.project() {
-            StateProject::Called { future, callers_limit } => {
+            StateProject::Called { future, limit } => {
                 let result = ready!(future.poll(cx));
-                match callers_limit {
-                    // The service or the client gave up because the caller's time was up: neither has failed.
-                    Some(limit) if gave_up(&result) && *limit <= Instant::now() => (SetBy::Caller, None),
+                match limit {
+                    Some(limit) if limit.ended(&result) => (limit.set_by, None),
                     _ => return Poll::Ready(result),
                 }
             }
@@ -107,14 +127,6 @@ where
         refused.inspect(|entered| entered.prove());
         Poll::Ready(answer)
     }
-}
-
-/// Whether a call ended as if its time was up: with an error, or with a response that says so.
-fn gave_up<B, E>(result: &Result<Response<B>, E>) -> bool {
-    result.as_ref().map_or(true, |response| {
-        response.status() == StatusCode::GATEWAY_TIMEOUT
-            || grpc::status_in_headers(response.headers()) == Some(GrpcCode::DEADLINE_EXCEEDED)
-    })
 }
 
 impl<S, Req, J> fmt::Debug for PropagateDeadlineFuture<S, Req, J>

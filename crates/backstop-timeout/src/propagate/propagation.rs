@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use backstop_core::Name;
+use backstop_core::{Deadline, Name, SetBy};
 use http::{HeaderMap, Request};
 
 use crate::header::{self, DeadlineHeader};
@@ -15,12 +15,26 @@ pub(crate) struct Propagation<J> {
     pub(crate) reject: J,
 }
 
+/// How long the receiver of a request has, and who says so.
+#[derive(Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) limit: Duration,
+    pub(crate) set_by: SetBy,
+}
+
 impl<J> Propagation<J> {
     /// Writes into a request how long its receiver has. `None` if that is no time at all.
-    pub(crate) fn write<B>(&self, request: &mut Request<B>, left: Duration) -> Option<Duration> {
-        let left = left.checked_sub(self.margin).filter(|left| !left.is_zero())?;
+    pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<Told> {
+        let limit = deadline.left().checked_sub(self.margin).filter(|left| !left.is_zero())?;
+        let ours = Told { limit, set_by: deadline.set_by() };
         let mut headers = header::of(request, &self.send);
-        headers.try_fold(left, |least, header| Some(least.min(write_header(header, request.headers_mut(), left)?)))
+        headers.try_fold(ours, |least, header| Some(least.shorter(write_header(header, request.headers_mut(), ours)?)))
+    }
+
+    /// Reads how long the receiver of a request has, if the request says so.
+    pub(crate) fn read<B>(&self, request: &Request<B>) -> Option<Told> {
+        let limits = header::of(request, &self.send).filter_map(|header| header.read(request.headers()).ok()?);
+        limits.min().map(Told::by_caller)
     }
 
     /// Leaves out the strategy, which may be a closure.
@@ -29,11 +43,25 @@ impl<J> Propagation<J> {
     }
 }
 
-fn write_header(header: &DeadlineHeader, headers: &mut HeaderMap, left: Duration) -> Option<Duration> {
-    let (sent, value) = header.write(left)?;
-    // The request may have a shorter limit already.
-    if !matches!(header.read(headers), Ok(Some(own)) if own <= sent) {
-        headers.insert(header.name(), value);
+impl Told {
+    /// The limit that a request has already.
+    const fn by_caller(limit: Duration) -> Self {
+        Self { limit, set_by: SetBy::Caller }
     }
-    Some(sent)
+
+    fn shorter(self, other: Self) -> Self {
+        if other.limit < self.limit { other } else { self }
+    }
+}
+
+/// Returns what the header says now.
+fn write_header(header: &DeadlineHeader, headers: &mut HeaderMap, ours: Told) -> Option<Told> {
+    let (limit, value) = header.write(ours.limit)?;
+    if let Ok(Some(own)) = header.read(headers)
+        && own <= limit
+    {
+        return Some(Told::by_caller(own));
+    }
+    headers.insert(header.name(), value);
+    Some(Told { limit, ..ours })
 }

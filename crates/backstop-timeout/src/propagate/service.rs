@@ -6,13 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{SetBy, scope};
+use backstop_core::scope;
 use backstop_kit::{HttpReject, Reject, proof};
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{future::PropagateDeadlineFuture, propagation::Propagation};
+use super::{
+    future::{Limit, PropagateDeadlineFuture},
+    propagation::Propagation,
+};
 use crate::macros::define_inner_accessors;
 
 /// The service that [`PropagateDeadlineLayer`](crate::PropagateDeadlineLayer) makes.
@@ -43,18 +46,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let Some(deadline) = scope::deadline() else {
-            return PropagateDeadlineFuture::unlimited(proof::pass_through(|| self.inner.call(request)));
+        let deadline = scope::deadline();
+        let told = match deadline {
+            Some(deadline) => self.propagation.write(&mut request, deadline),
+            None => self.propagation.read(&request),
         };
-        let propagation = Arc::clone(&self.propagation);
-        let context = propagation.reject.context(&request);
-        let Some(sent) = propagation.write(&mut request, deadline.left()) else {
-            return PropagateDeadlineFuture::refused(deadline.set_by(), context, propagation);
-        };
-        // Before the call: the next service can't start counting any earlier.
-        let callers_limit = (deadline.set_by() == SetBy::Caller).then(|| Instant::now() + sent);
-        let call = proof::pass_through(|| self.inner.call(request));
-        PropagateDeadlineFuture::limited(callers_limit, call, context, propagation)
+        let rejects = |request: &_| (self.propagation.reject.context(request), Arc::clone(&self.propagation));
+        match (told, deadline) {
+            (Some(told), _) => {
+                let rejects = rejects(&request);
+                // Before the call: the next service can't start counting any earlier.
+                let limit = Limit { at: Instant::now() + told.limit, set_by: told.set_by };
+                let call = proof::pass_through(|| self.inner.call(request));
+                PropagateDeadlineFuture::limited(limit, call, rejects)
+            }
+            (None, Some(deadline)) => PropagateDeadlineFuture::refused(deadline.set_by(), rejects(&request)),
+            (None, None) => PropagateDeadlineFuture::unlimited(proof::pass_through(|| self.inner.call(request))),
+        }
     }
 }
 

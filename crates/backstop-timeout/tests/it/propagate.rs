@@ -183,6 +183,10 @@ async fn counts_under(
         ends.lock().unwrap().take().unwrap()
     });
     let result = layer.layer(service).oneshot(grpc()).in_scope(within(limit, set_by)).await;
+    judged(result)
+}
+
+fn judged(result: Ends) -> (Verdict, Option<Elapsed>) {
     let outcome = HttpClassify::new().classify(result.as_ref().map_err(ErrorRef::new));
     let kind = result
         .ok()
@@ -211,8 +215,10 @@ async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
         assert_eq!(given_up, (Verdict::Neutral, callers));
         let earlier = counts(ends(), ms(89), ms(100), SetBy::Caller).await;
         assert_eq!(earlier, (Verdict::Failure, None), "before it had to");
+        let is_error = ends().is_err();
         let ours = counts(ends(), ms(90), ms(100), SetBy::Us).await;
-        assert_eq!(ours, (Verdict::Failure, None), "a limit of our own is ours to set");
+        let rejected = is_error.then_some(Elapsed::new(SetBy::Us, Progress::Called));
+        assert_eq!(ours, (Verdict::Failure, rejected), "a limit of our own is ours to set");
     }
     // The coarsest of what it was told counts: 90 ms of 90.5.
     let coarse = builder().send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build().unwrap();
@@ -224,6 +230,25 @@ async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
     let failed = || status(StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(counts(failed(), ms(95), ms(100), SetBy::Caller).await, (Verdict::Failure, None));
     assert_eq!(counts(status(StatusCode::OK), ms(95), ms(100), SetBy::Caller).await, (Verdict::Success, None));
+}
+
+/// What `set_timeout` of tonic's requests does: the client gives up by itself.
+#[tokio::test(start_paused = true)]
+async fn a_shorter_limit_that_the_request_came_with_is_its_callers() {
+    let by_caller = Some(Elapsed::new(SetBy::Caller, Progress::Called));
+    for has_deadline in [false, true] {
+        for (after, expected) in [(ms(30), (Verdict::Neutral, by_caller)), (ms(29), (Verdict::Failure, None))] {
+            let service = layer().layer(service_fn(move |_: Request<()>| async move {
+                sleep(after).await;
+                Err::<Response<String>, BoxError>("timeout expired".into())
+            }));
+            let mut request = grpc();
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("30m"));
+            let call = service.oneshot(request);
+            let result = if has_deadline { call.in_scope(within(ms(100), SetBy::Us)).await } else { call.await };
+            assert_eq!(judged(result), expected, "{after:?}");
+        }
+    }
 }
 
 #[test]
