@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backstop_core::Freshness;
 
-/// A provider's answer, with how good it is where only the provider knows: a stored copy and its age.
+/// A provider's answer, with its freshness if only the provider knows that: for example a stored copy and its age.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// An answer as good as `freshness`.
+    /// An answer with this freshness.
     pub const fn new(value: T, freshness: Freshness) -> Self {
         Self { value, freshness: Some(freshness) }
     }
@@ -31,7 +31,7 @@ impl<T> Answer<T> {
         Self::new(value, Freshness::stale(age))
     }
 
-    /// How good it is, where the answer tells.
+    /// Its freshness, if the answer has its own.
     pub const fn freshness(&self) -> Option<Freshness> {
         self.freshness
     }
@@ -52,7 +52,7 @@ impl<T> Answer<T> {
     }
 }
 
-/// An answer that doesn't tell how good it is.
+/// An answer without a freshness of its own.
 impl<T> From<T> for Answer<T> {
     fn from(value: T) -> Self {
         Self { value, freshness: None }

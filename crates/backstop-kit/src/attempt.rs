@@ -1,4 +1,4 @@
-//! One attempt: a call in a scope of its own, ended when its time is up.
+//! One attempt: a call in its own scope, with a time limit.
 
 use std::{
     fmt, mem,
@@ -16,14 +16,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::Call;
 
 pin_project! {
-    /// One call, in a [scope](backstop_core::scope) of its own, ended when that scope's deadline passes.
+    /// One call in its own [scope](backstop_core::scope), which is ended when the scope's deadline passes.
     ///
-    /// What every layer needs that limits or repeats calls. The call is polled at least once, whatever the deadline. Its
-    /// time begins, and the timer is made, when it is first pending.
+    /// For layers that limit or repeat calls. The call is polled at least once, even if the deadline has passed. Its time
+    /// begins when it is first pending, and no timer is created before that.
     ///
     /// # Cancellation
-    /// Dropping it drops the call, and with it what was reported. A call that the deadline ends is dropped under the
-    /// mark of [`scope::ended_by`].
+    /// Dropping it drops the call, and what was reported. While a call is dropped because of the deadline,
+    /// [`scope::ended_by`] says so.
     #[must_use = "an attempt does nothing unless polled"]
     pub struct Attempt<F> {
         // `None` once it was ended by its deadline.
@@ -38,9 +38,9 @@ pin_project! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Elapsed {
-    /// Whose limit bound.
+    /// Whose limit ended it.
     pub set_by: SetBy,
-    /// How far the call had come.
+    /// How far the call got.
     pub progress: Progress,
 }
 
@@ -53,7 +53,7 @@ impl Elapsed {
 
     /// The rejection of that call by the layer `by`, answered with 504 and gRPC's `DEADLINE_EXCEEDED`.
     ///
-    /// A limit of our own that ended a call is a failure of the service. The caller's own limit says nothing about it.
+    /// If our own limit ended the call, that is a failure of the service. The caller's limit says nothing about the service.
     #[must_use]
     pub fn rejection(self, by: Name) -> Rejection {
         let outcome = match (self.set_by, self.progress) {
@@ -76,15 +76,15 @@ impl RejectionDetail for Elapsed {
     }
 }
 
-/// How far a call had come when it was ended.
+/// How far a call got before it was ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Progress {
-    /// The inner service was not asked for anything.
+    /// The inner service wasn't polled.
     NotAsked,
-    /// The inner service was asked whether it is ready, and wasn't.
+    /// The inner service wasn't ready.
     NotReady,
-    /// The inner service had the request.
+    /// The inner service was called.
     Called,
 }
 
@@ -107,35 +107,34 @@ impl fmt::Display for Progress {
 }
 
 impl<F: Call> Attempt<F> {
-    /// The attempt that `start` begins; `start` runs inside `scope` already.
+    /// Starts an attempt. `start` makes the call, inside `scope`.
     #[inline]
     pub fn start(mut scope: Scope, start: impl FnOnce() -> F) -> Self {
         let call = scope.enter(start);
         Self::begun(call, scope)
     }
 
-    /// The attempt that was begun inside `scope`.
+    /// An attempt whose call was made inside `scope`.
     #[inline]
     pub const fn begun(call: F, scope: Scope) -> Self {
         Self { call: Some(call), scope, timer: Timer::new() }
     }
 
-    /// No attempt: nothing was called, and it is pending for ever.
+    /// No attempt: nothing was called, and it is always pending.
     pub const fn none() -> Self {
         Self { call: None, scope: Scope::new(), timer: Timer::new() }
     }
 
-    /// Polls the call alone: the deadline is told to what runs inside, and ends nothing here.
+    /// Polls the call without ending it at the deadline. Layers inside still see the deadline.
     ///
-    /// For a layer that has no answer of its own to give instead.
+    /// For a layer that has no other answer to return.
     #[inline]
     pub fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let Some(call) = this.call.as_pin_mut() else {
             return Poll::Pending;
         };
-        // The scope around it narrows this one here too: where a buffer further out ran `start` in another task, there
-        // was none.
+        // `enter` also narrows this scope to the outer one. `start` had no outer one if a buffer ran it in another task.
         this.scope.enter(|| call.poll(cx))
     }
 
@@ -148,20 +147,20 @@ impl<F: Call> Attempt<F> {
         }
     }
 
-    /// Polls the time limit alone, of a call that has just been [polled](Self::poll_call) and is pending.
+    /// Polls the time limit of a call that has just been [polled](Self::poll_call) and is pending.
     ///
-    /// The two in turn are [`poll`](Self::poll), for layers that hand the output on as it is: wrapping it in a result
-    /// moves it, and moving a response costs more than all the rest.
+    /// Layers that return the output unchanged use the two instead of [`poll`](Self::poll), which moves the output into a
+    /// result. That move costs more than everything else here.
     ///
     /// # Panics
-    /// If it is polled again after it ended the call.
+    /// If it is polled again after it has ended the call.
     pub fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let this = self.as_mut().project();
         if this.call.is_none() {
             polled_again("Attempt");
         }
         let Some(deadline) = this.scope.begin() else {
-            // The call wakes whoever polls it.
+            // No limit: only the call wakes the task.
             return Poll::Pending;
         };
         ready!(this.timer.poll_until(deadline.instant(), cx));
@@ -184,16 +183,14 @@ impl<F: Call> Attempt<F> {
         self.project().scope.begin()
     }
 
-    /// Gives the call no more time than `scope` has, for a layer that knows only now how much that is.
+    /// Limits the call to the time of `scope`, for a layer that learns it only after the call was made.
     ///
-    /// Where a buffer further out made the call, the scope around it is known from the first poll on.
+    /// If a buffer further out made the call, the outer scope is known only from the first poll on.
     pub fn narrow(self: Pin<&mut Self>, scope: &Scope) {
         self.project().scope.narrow(scope);
     }
 
-    /// Takes the scope, for what is still to be waited for in it after the call's own end: the body of an answer, say.
-    ///
-    /// What was reported goes with it.
+    /// Takes the scope, with what was reported. For what is awaited after the call has ended, such as the answer's body.
     #[must_use]
     pub fn take_scope(self: Pin<&mut Self>) -> Scope {
         mem::take(self.project().scope)
@@ -205,7 +202,7 @@ impl<F: Call> Attempt<F> {
         self.project().scope.take_reports()
     }
 
-    /// Moves what was reported during this attempt to the current scope: its answer was chosen.
+    /// Moves what was reported during this attempt to the current scope, because its answer was chosen.
     #[inline]
     pub fn commit(self: Pin<&mut Self>) {
         self.project().scope.commit();
@@ -218,14 +215,14 @@ impl<F> fmt::Debug for Attempt<F> {
     }
 }
 
-/// Panics, as the futures of the standard library do when they are polled again after they have ended: a future that
-/// stayed pending, and woke nobody, would hang its task without a word.
+/// Panics, as futures of the standard library do when they are polled after they have ended. A future that stays pending
+/// without a waker would silently hang its task.
 ///
 /// # Panics
 /// Always.
 #[cold]
 #[track_caller]
-#[expect(clippy::panic, reason = "whoever polls a future again has a bug that must show")]
+#[expect(clippy::panic, reason = "polling a future after its end is a bug that must be visible")]
 pub fn polled_again(future: &'static str) -> ! {
     panic!("`{future}` was polled after it had ended");
 }
@@ -233,7 +230,7 @@ pub fn polled_again(future: &'static str) -> ! {
 /// A timer that costs nothing until it is polled.
 #[derive(Debug, Default)]
 pub struct Timer {
-    // Boxed, since futures are moved about before anything is pending, and most of a timer's size would be moved for nothing.
+    // Boxed, because futures are moved before they are pending, and `Sleep` is large.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -244,7 +241,7 @@ impl Timer {
         Self { sleep: None }
     }
 
-    /// Ready when `until` has passed. The first poll sets the moment.
+    /// Ready when `until` has passed. Only the first poll sets the moment.
     pub fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx)
     }

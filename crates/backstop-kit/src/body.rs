@@ -1,4 +1,4 @@
-//! Bodies: wrapped without changing their type, replayed, and held.
+//! Wrapping, watching, replaying and buffering bodies.
 
 mod abort;
 mod ahead;

@@ -1,4 +1,4 @@
-//! How many of the requests may be repeated.
+//! A limit to the retries of all requests together.
 
 use std::{fmt, sync::Arc};
 
@@ -15,35 +15,35 @@ use account::{Account, Ratio};
 const DEFAULT_RATIO: Ratio = Ratio { paid: 1, retry: 5 };
 const DEFAULT_RESERVE: u32 = 10;
 
-/// How many seconds of the reserve are saved up, unless it is said otherwise.
+/// How many seconds of the reserve are saved up by default.
 const SECONDS_SAVED: u32 = 20;
-/// The least that is saved up, unless it is said otherwise: without any room nothing could be saved for a whole retry.
+/// The least that is saved up by default. Less than one retry could never pay for one.
 const LEAST_SAVED: u32 = 10;
 
 const LARGEST_RATIO: f64 = 10.0;
 const LARGEST: u32 = 1_000_000;
 
-/// How many retries the requests pay for: a share of them, and a few per second.
+/// Limits retries to a share of the requests, plus a few per second.
 ///
-/// For layers that send requests again: they [`deposit`](Self::deposit) for each request, and [`withdraw`](Self::withdraw)
-/// before each further attempt, be it a retry or a hedge.
+/// Layers that send requests again [`deposit`](Self::deposit) for each request, and [`withdraw`](Self::withdraw) before each
+/// further attempt, whether it is a retry or a hedge.
 ///
 /// # Why
 ///
-/// A number of attempts bounds what one request can cost, and says nothing of all of them together. While a dependency
-/// works, 3 attempts cost nothing; when it fails under its load, they triple that load, and it can't come back. What tells
-/// the two apart is not to be seen in any one request: it is the share of requests that need repeating. When it is small,
-/// repeating helps and costs little. When it is large, repeating only adds to the trouble.
+/// A maximum number of attempts limits what one request can cost, but not what all of them cost together. While a dependency
+/// works, 3 attempts cost nothing. When it fails under its load, they triple that load, and it can't recover. A single
+/// request doesn't show which case it is. The share of requests that need a retry does: if it is small, retries help and
+/// cost little; if it is large, they only add load.
 ///
 /// So every request pays a share of a retry into the budget, and every retry takes a whole one out. With a ratio of 20 %,
-/// five requests pay for one retry: as long as no more than one in five needs one, all are made; in an outage the load on
-/// the dependency is a fifth more than the demand, instead of three times as much. The reserve pays for the retries of
-/// a service with so few requests that their shares don't add up.
+/// five requests pay for one retry. As long as no more than one in five needs a retry, all retries are made. In an outage
+/// the load on the dependency is 20 % above the demand, instead of 200 %. The reserve pays for retries where requests are
+/// so rare that their shares don't add up.
 ///
-/// In any time of *t* seconds at most *ratio · requests + reserve · t + burst* retries are made: the burst comes once, when
-/// failures begin. Each further budget adds a reserve and a burst of its own, each further process has at least one.
-/// 1,000 clients with a request per second each, a dependency that fails whatever it is asked for a minute, up to 3
-/// attempts, simulated by `tests/it/storm.rs` of `backstop-retry`:
+/// In *t* seconds, at most *ratio · requests + reserve · t + burst* retries are made. The burst is spent once, when failures
+/// begin. Each further budget has its own reserve and burst, and each process has its own budgets.
+/// An example, simulated by `tests/it/storm.rs` of `backstop-retry`: 1,000 clients send a request per second each, with up to
+/// 3 attempts, and for a minute the dependency fails every call:
 ///
 /// | calls of the dependency | while it fails | in its worst second | once 10 s have passed, in a second |
 /// |---|---|---|---|
@@ -52,13 +52,12 @@ const LARGEST: u32 = 1_000_000;
 /// | with this one's defaults | 72,786 | 1,400 | 1,210 |
 /// | with ten of these, for 100 clients each | 79,990 | 2,800 | 1,300 |
 ///
-/// Source: Finagle's `RetryBudget`, which has the same ratio and reserve; "Handling Overload", in Beyer et al., *Site
-/// Reliability Engineering*, 2016, argues for a budget of each client.
+/// Source: Finagle's `RetryBudget`, which has the same ratio and reserve. "Handling Overload", in Beyer et al., *Site
+/// Reliability Engineering*, 2016, argues for a budget per client.
 ///
 /// # Sharing
 ///
-/// Clones are one and the same budget. Give it to several layers where they call the same dependency: it is the dependency
-/// that must bear the load.
+/// Clones share one budget. Give it to all layers that call the same dependency, because they share its load.
 ///
 /// ```
 /// use backstop_kit::RetryBudget;
@@ -74,17 +73,17 @@ const LARGEST: u32 = 1_000_000;
 ///
 /// | | |
 /// |---|---|
-/// | pays in | each request that the layer could repeat, once, when it is sent: not its retries, and not those that no retry may send again |
-/// | takes out | each retry, when it is decided on. It isn't given back where the caller leaves during the wait |
-/// | begins | full, with [`burst`](RetryBudgetBuilder::burst) retries |
-/// | saves | up to `burst`, however long nothing fails |
-/// | when empty | the answer at hand is returned, as when the attempts have run out. Nothing is kept of the requests that are sent meanwhile, until enough has been paid in or the reserve has grown enough |
+/// | deposits | each request that the layer could repeat, once, when it is sent. Retries don't, and neither do requests that may not be sent again |
+/// | withdrawals | each retry, when it is decided on. If the caller leaves during the wait, it isn't given back |
+/// | at the start | full, with [`burst`](RetryBudgetBuilder::burst) retries |
+/// | maximum | `burst`, however long nothing fails |
+/// | when empty | the last answer is returned, as if the attempts had run out. Until there is a retry again, requests aren't kept for copies |
 ///
 /// # Cost
 ///
-/// A request adds to one atomic number. The clock is read only where a retry asks, and where a request is sent while the
-/// budget is empty. Nothing is locked, and nothing is done for time that has passed: an hour and a week of idleness cost
-/// the same subtraction. No rounding adds up, and threads that race for the last retry don't get two.
+/// A request adds to one atomic number. The clock is read only for a retry, and for a request that is sent while the budget
+/// is empty. There is no lock. The cost doesn't depend on how long the budget was idle. Rounding errors don't add up, and
+/// threads that race for the last retry don't get two.
 #[derive(Clone)]
 pub struct RetryBudget {
     account: Arc<Account>,
@@ -108,38 +107,36 @@ impl RetryBudget {
         Self { account: Arc::new(account) }
     }
 
-    /// How many retries could be made now.
+    /// How many retries are available now.
     #[must_use]
     pub fn available(&self) -> u32 {
         self.account.available(self.account.age())
     }
 
-    /// A request pays its share. To be done once for each request that the layer could send again, when it is sent.
+    /// Adds a request's share. Call it once for each request that the layer could send again, when it is sent.
     #[inline]
     pub fn deposit(&self) {
         self.account.deposit();
     }
 
-    /// Whether a request that is sent now can't pay for a retry with its own share. The clock is read only while a request
-    /// before it found none left.
+    /// Whether there is no whole retry left, even with one more deposit. A layer needn't keep a copy of the request then.
     ///
-    /// For layers that then keep nothing of the request.
+    /// The clock is read only after a withdrawal was refused.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.account.is_empty() && (self.account.reserve == 0 || self.account.is_empty_at(self.account.age()))
     }
 
-    /// Takes a retry out, if there is a whole one. If not, the request must not be sent again.
+    /// Takes a retry out. If it returns `false`, there is none, and the request must not be sent again.
     #[must_use]
     pub fn withdraw(&self) -> bool {
         self.account.withdraw(self.account.age())
     }
 
-    /// Gives back a retry that was [withdrawn](Self::withdraw) and couldn't be made.
+    /// Gives back a retry that was [withdrawn](Self::withdraw) but couldn't be made.
     ///
-    /// One that wasn't withdrawn counts as one saved, where there is room: a budget never holds more than
-    /// [`burst`](RetryBudgetBuilder::burst).
+    /// The budget never holds more than [`burst`](RetryBudgetBuilder::burst), even if more is given back than withdrawn.
     pub fn give_back(&self) {
         self.account.give_back();
     }
@@ -152,7 +149,7 @@ impl Default for RetryBudget {
     }
 }
 
-/// Whether both are one and the same budget.
+/// Whether both share one budget.
 impl PartialEq for RetryBudget {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.account, &other.account)
@@ -185,32 +182,32 @@ pub struct RetryBudgetBuilder {
 impl RetryBudgetBuilder {
     /// The share of a retry that each request pays for: 0.2 unless set, 0 to 10.
     ///
-    /// A fraction with a denominator of up to 10,000 is exact: with `2.0 / 3.0` three requests pay for two retries. Another
-    /// number is taken for the nearest such fraction.
+    /// A fraction with a denominator of up to 10,000 is exact: with `2.0 / 3.0` three requests pay for two retries. Any other
+    /// number is rounded to the nearest such fraction.
     pub const fn ratio(mut self, ratio: f64) -> Self {
         self.ratio = Some(ratio);
         self
     }
 
-    /// How many retries a second may be made beside that: 10 unless set, up to 1,000,000.
+    /// How many retries per second are added, whatever the requests: 10 unless set, up to 1,000,000.
     pub const fn reserve_per_second(mut self, retries: u32) -> Self {
         self.reserve = retries;
         self
     }
 
-    /// The most retries that are saved up, and what the budget begins with: 1 to 1,000,000. The reserve of 20 s unless set,
-    /// and at least 10.
+    /// The most retries that are saved up, and how many the budget starts with: 1 to 1,000,000. Unless set, the reserve of
+    /// 20 s, and at least 10.
     ///
-    /// So many retries more than the ratio and the reserve allow may be made when failures begin.
+    /// When failures begin, so many retries may be made beyond the ratio and the reserve.
     pub const fn burst(mut self, retries: u32) -> Self {
         self.burst = Some(retries);
         self
     }
 
-    /// The budget.
+    /// Builds the budget.
     ///
     /// # Errors
-    /// [`ConfigError`] names the knob whose value isn't allowed.
+    /// [`ConfigError`] with the field whose value isn't allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let ratio = match self.ratio {
             Some(ratio) => Ratio::nearest(ConfigError::in_range("ratio", ratio, 0.0..=LARGEST_RATIO, "0 to 10")?),

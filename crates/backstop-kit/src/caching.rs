@@ -1,4 +1,4 @@
-//! What caches are told of a degraded answer.
+//! Cache headers of degraded answers.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use http::{
 
 use backstop_core::Freshness;
 
-/// With one of these a cache could store the answer in spite of `no-store` (RFC 9213 §2.2: a targeted field wins over
-/// `Cache-Control`; Akamai's and nginx's own do too), or later take it for the real one (RFC 9111 §4.3).
+/// Because of one of these headers, a cache could store the answer in spite of `no-store` (RFC 9213 §2.2: a targeted field
+/// overrides `Cache-Control`, as do Akamai's and nginx's own), or mistake it for the real one later (RFC 9111 §4.3).
 const REMOVED: [HeaderName; 7] = [
     AGE,
     ETAG,
@@ -21,19 +21,19 @@ const REMOVED: [HeaderName; 7] = [
     HeaderName::from_static("x-accel-expires"),
 ];
 
-/// Targeted fields are named so, after the caches that they are for: `CDN-Cache-Control` is for all shared ones.
+/// The ending of targeted fields. `CDN-Cache-Control`, for example, is for all shared caches.
 const TARGETED: &str = "-cache-control";
 
-/// As old as can be said (RFC 9111 §1.2.2).
+/// The greatest age that HTTP can express (RFC 9111 §1.2.2).
 const MOST_SECONDS: u64 = 1 << 31;
 
-/// Tells caches, by the headers of an answer, how good it is.
+/// Sets the headers of an answer that tell caches how good it is.
 ///
 /// | the answer is | the headers |
 /// |---|---|
-/// | fresh | stay as they are |
-/// | stale, of known age | tell the age, or the greater one that they told already; else they stay as they are |
-/// | stale, of unknown age; degraded | say `Cache-Control: no-store`, and nothing else [for caches](governs) |
+/// | fresh | stay the same |
+/// | stale, of known age | get that `Age`, unless theirs is greater; the others stay the same |
+/// | stale, of unknown age; degraded | get `Cache-Control: no-store`, and lose all others [for caches](governs) |
 pub fn tell(headers: &mut HeaderMap, freshness: Freshness) {
     match freshness {
         Freshness::Fresh => {}
@@ -45,29 +45,28 @@ pub fn tell(headers: &mut HeaderMap, freshness: Freshness) {
     }
 }
 
-/// Whether a field of this name may go when an answer is kept out of caches: it could make one store the answer all the
-/// same, or take it for the real one later.
+/// Whether a header of this name must be removed to keep an answer out of caches: it could make a cache store the answer all
+/// the same, or mistake it for the real one later.
 #[must_use]
 pub fn governs(name: &HeaderName) -> bool {
     REMOVED.contains(name) || name.as_str().ends_with(TARGETED)
 }
 
-/// An answer's `Age`: the greatest, where there are several. A cache would take the first (RFC 9111 §5.1), which may be too
-/// young.
+/// An answer's `Age`. Of several, the greatest: a cache uses the first one (RFC 9111 §5.1), which may be too small.
 #[must_use]
 pub fn age(headers: &HeaderMap) -> Option<Duration> {
     let fields = headers.get_all(AGE).iter().filter_map(|field| field.to_str().ok());
     fields.flat_map(|field| field.split(',')).filter_map(|text| seconds(text.trim())).max()
 }
 
-/// A number of seconds as HTTP writes it (RFC 9111 §1.2.2), however large.
+/// Parses a number of seconds (RFC 9111 §1.2.2), however large.
 #[must_use]
 pub fn seconds(text: &str) -> Option<Duration> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| Duration::from_secs(text.parse().unwrap_or(MOST_SECONDS)))
 }
 
-/// An age as HTTP writes it. Rounded down: it counts seconds that have passed (RFC 9111 §5.1).
+/// An age in seconds, for `Age`. Rounded down, because it counts seconds that have passed (RFC 9111 §5.1).
 #[must_use]
 pub fn whole_seconds(age: Duration) -> u64 {
     age.as_secs().min(MOST_SECONDS)

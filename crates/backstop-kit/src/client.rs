@@ -1,4 +1,4 @@
-//! The innermost layer of a client's stack: it tells what the client's own errors prove.
+//! The innermost layer of a client's stack. It knows what the client's errors prove.
 
 use std::{
     fmt,
@@ -12,15 +12,15 @@ use tower_service::Service;
 
 use crate::proof::{self, Entered};
 
-/// Says that `service` is a client: that each call sends one request, and does nothing else.
+/// Marks `service` as a client: each call sends one request, and does nothing else.
 ///
-/// Put it around the client itself, inside all layers. Then a connection that was refused, HTTP/2's `REFUSED_STREAM`, and a
-/// request that was cancelled before it was sent are [proof](crate::proof) that the request was not processed, so that
-/// retries and fallbacks further out may send a `POST` again. Without it such an error is like any other. The features
-/// `hyper-util` and `tonic-transport` know the errors of those clients.
+/// Put it around the client itself, inside all layers. Then a refused connection, HTTP/2's `REFUSED_STREAM`, and a request
+/// that was cancelled before it was sent are [proof](crate::proof) that the request was not processed, so retries and
+/// fallbacks further out may send even a `POST` again. Without it, such errors prove nothing. The features `hyper-util` and
+/// `tonic-transport` add the errors of those clients.
 ///
-/// Never put it around a service that does more than to send a request, as a handler or a service of two steps: the second
-/// step's refused connection would be believed about the first one as well.
+/// Don't put it around a service that does more than send one request, such as a handler or a service of two steps: if the
+/// second step's connection were refused, the first step would count as unprocessed, too.
 ///
 /// ```
 /// use backstop_kit::client;
@@ -74,7 +74,7 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let entered = Entered::now();
-        // The client's error is all that counts.
+        // Only the client's error counts.
         ClientFuture { inner: proof::unheard(|| self.inner.call(request)), entered }
     }
 }

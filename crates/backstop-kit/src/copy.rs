@@ -1,4 +1,4 @@
-//! Copies of requests: to send them again, or to another source.
+//! Copies of requests, to send them again or to another source.
 
 use std::{error::Error, fmt};
 
@@ -17,7 +17,7 @@ pub use facts::RequestFacts;
 pub use http_copy::{HttpCopy, HttpKept};
 pub use left_out::LeftOut;
 
-/// How a layer reads requests, and keeps what copies are made from.
+/// How a layer reads requests, and keeps them for copies.
 ///
 /// The default of every layer is [`HttpCopy`], for `http::Request` with a [`ReplayableBody`](crate::ReplayableBody). For
 /// other requests that are `Clone` there is [`CloneCopy`], by `.clone_requests()` on the layer.
@@ -33,31 +33,31 @@ pub trait CopyRequest<Req> {
     /// What copies are made from.
     type Kept: KeptRequest<Req>;
 
-    /// What is known without reading the headers. Enough where nothing will be sent again.
+    /// What is known without reading the headers. That is enough if the request won't be sent again.
     fn facts(&self, request: &Req) -> RequestFacts;
 
-    /// Keeps what copies are made from, before `request` is sent. Adds to [`facts`](Self::facts) what the headers say.
+    /// Keeps what copies are made from, before `request` is sent. Adds to `facts` what the headers say.
     ///
-    /// Both in one step, since a walk over the headers is a good part of the cost of keeping them. `request` stays the
-    /// request to send: only its body may have been wrapped.
+    /// It does both, because reading the headers is a large part of the cost of keeping them. `request` is then sent; only
+    /// its body may have been wrapped.
     ///
-    /// `None` with [`Keep::Nothing`], and for an [upgrade](RequestFacts::is_upgrade), which is left untouched.
+    /// `None` with [`Keep::Nothing`], and for an [upgrade](RequestFacts::is_upgrade), which isn't changed.
     fn keep(&self, request: &mut Req, facts: &mut RequestFacts, keep: Keep) -> Option<Self::Kept>;
 }
 
 /// What [`CopyRequest::keep`] kept of a request.
 ///
-/// A request that is `Clone` can be kept as it is.
+/// Any request that is `Clone` implements it.
 pub trait KeptRequest<Req> {
     /// Makes a copy.
     ///
-    /// An earlier copy that is still being sent may fail by that: see [`held`](Self::held).
+    /// This may end an earlier copy that is still being sent: see [`held`](Self::held).
     ///
     /// # Errors
     /// [`NotCopied`] says why there is no copy.
     fn copy(&mut self, copy: CopyAs) -> Result<Req, NotCopied>;
 
-    /// How much of the body could be copied now. All of it, unless implemented otherwise.
+    /// How much of the body can be copied now. All of it by default.
     fn held(&self) -> Held {
         Held::Whole
     }
@@ -74,7 +74,7 @@ pub enum Keep {
     Whole,
 }
 
-/// What a copy of a request is for, and so what it holds.
+/// What a copy of a request is for, which decides what it holds.
 ///
 /// | field | `Same` | `ForAnotherSource` | `HeadOnly` |
 /// |---|---|---|---|
@@ -85,18 +85,18 @@ pub enum Keep {
 /// | any other header | yes | yes | yes |
 /// | body and trailers | yes | yes | no |
 ///
-/// Ranges and validators (RFC 9110 §13 and §14) name a representation of the source that the caller had in mind. Another
-/// source knows nothing of them. With a method that changes something they guard against a lost update, and stay.
+/// Ranges and validators (RFC 9110 §13 and §14) refer to a representation of the original source, which another source
+/// doesn't know. With an unsafe method, preconditions guard against a lost update, so they stay.
 ///
-/// A head-only copy has the extension [`LeftOut`] if it leaves out any part of a body.
+/// A head-only copy has the extension [`LeftOut`] if the request had a body, or headers that describe one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CopyAs {
     /// The same request, to the same service.
     Same,
-    /// For another source of the same thing.
+    /// For another source.
     ForAnotherSource,
-    /// For another source that needs no body.
+    /// For another source that doesn't need the body.
     HeadOnly,
 }
 
@@ -108,7 +108,7 @@ pub enum NotCopied {
     HeadOnly,
     /// Its body can't be replayed.
     Body(NotReplayable),
-    /// A header isn't valid in HTTP: it was made by unchecked means.
+    /// A header isn't valid in HTTP, because it was created without a check.
     InvalidHead,
 }
 
@@ -123,7 +123,7 @@ impl fmt::Display for NotCopied {
         match self {
             Self::HeadOnly => f.write_str("only the head of the request was kept"),
             Self::Body(reason) => reason.fmt(f),
-            Self::InvalidHead => f.write_str("the request's head holds a header that HTTP doesn't allow"),
+            Self::InvalidHead => f.write_str("the request has a header that HTTP doesn't allow"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The text of an error, as it may stand in a log.
+//! The text of an error, safe to log.
 
 use std::{
     error::Error,
@@ -10,14 +10,13 @@ use backstop_core::ErrorRef;
 
 /// The longest text, in bytes.
 const LONGEST: usize = 256;
-/// How much of an error's own text is looked at.
+/// How much of an error's own text is read, in bytes.
 const LONGEST_SOURCE: usize = 4 * LONGEST;
 
-/// Says what a log shows of an error: its text, made safe, unless the layer was given a closure.
+/// The text of an error for logs: by default that of the error and its causes, or what a closure returns.
 ///
-/// The text is that of the error and its causes, cut to 256 bytes. Control characters are escaped, and URLs lose their user
-/// information, query and fragment, which may hold secrets. It stays in logs and in results for handlers: no response
-/// carries it.
+/// It is cut to 256 bytes, and control characters are escaped. By default, URLs lose their user information, query and
+/// fragment, which may hold secrets. It goes into logs and into results for handlers, and never into a response.
 ///
 /// ```
 /// use std::io;
@@ -37,12 +36,12 @@ pub struct ErrorText(Option<Arc<TextFn>>);
 type TextFn = dyn Fn(ErrorRef<'_>) -> Option<String> + Send + Sync;
 
 impl ErrorText {
-    /// Takes the text from `text`. It is cut and escaped in the same way; `None` logs nothing.
+    /// Uses the text that `text` returns, cut and escaped. With `None`, no text is logged.
     pub fn new(text: impl Fn(ErrorRef<'_>) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(text)))
     }
 
-    /// The text of `error`. `None` where the closure says so, and for a type that isn't known to be an error.
+    /// The text of `error`. `None` if the closure returns that, or if the type isn't known to be an error.
     #[must_use]
     pub fn of(&self, error: ErrorRef<'_>) -> Option<String> {
         let text = match &self.0 {
@@ -63,7 +62,7 @@ fn text_with_causes(error: ErrorRef<'_>) -> Option<String> {
     let mut all = Bounded::default();
     for cause in error.causes() {
         let mut text = Bounded::default();
-        // Stops at the bound.
+        // Fails at the bound, with the text so far.
         _ = write_one(&mut text, cause);
         // Many errors repeat their cause's text.
         if all.text.is_empty() {
@@ -78,13 +77,13 @@ fn text_with_causes(error: ErrorRef<'_>) -> Option<String> {
 fn write_one(text: &mut Bounded, error: &(dyn Error + 'static)) -> fmt::Result {
     #[cfg(feature = "tonic")]
     if let Some(status) = error.downcast_ref::<tonic::Status>() {
-        // What it displays includes its metadata.
+        // Its `Display` includes its metadata.
         return write!(text, "{:?}: {}", status.code(), status.message());
     }
     write!(text, "{error}")
 }
 
-/// Text up to a bound, so that an error of any length costs no more.
+/// Text up to a bound, so that the cost doesn't grow with the error's text.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -104,7 +103,7 @@ impl Write for Bounded {
     }
 }
 
-/// Leaves user information, queries and fragments out of URLs.
+/// Removes user information, queries and fragments from URLs.
 fn without_secrets(text: &str, was_cut: bool) -> String {
     let ends_url = |c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`');
     let mut clean = String::with_capacity(text.len());
@@ -115,17 +114,17 @@ fn without_secrets(text: &str, was_cut: bool) -> String {
         clean.push_str(before);
         let end = after.find(ends_url).unwrap_or(after.len());
         if end == after.len() && was_cut {
-            // Whether what was cut off made this a secret is unknown.
+            // What was cut off might show that this is a secret.
             return clean;
         }
-        // Such a mark may be part of the URL: only the last one closes it.
+        // The URL may contain the mark, too, so only the last one closes it.
         let end = closing.and_then(|closing| after[..end].rfind(closing)).unwrap_or(end);
         let (url, after) = after.split_at(end);
         let url = without_user(url);
         let url = &url[..url.find(['?', '#']).unwrap_or(url.len())];
         let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
         clean.push_str(host);
-        // There may be another one in it.
+        // The path may contain another URL.
         clean.push_str(&without_secrets(path, false));
         rest = after;
     }
@@ -143,13 +142,13 @@ fn closing(before: &str) -> Option<char> {
     }
 }
 
-/// What follows the user information.
+/// The URL without user information.
 fn without_user(url: &str) -> &str {
     let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
     if let Some((user, _)) = authority.rsplit_once('@') {
         return &url[user.len() + 1..];
     }
-    // A password that isn't escaped looks like a port that is none.
+    // If a password isn't escaped, a part of it stands where the port should.
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     match authority.rsplit_once(':') {
         Some((_, port)) if !is_port(port) && !authority.starts_with('[') => {
@@ -159,8 +158,8 @@ fn without_user(url: &str) -> &str {
     }
 }
 
-/// Escapes what could forge a line of a log or hide a part of it: control characters, line separators, and the marks that
-/// change the direction of text.
+/// Escapes what could forge a log line or hide a part of it: control characters, line separators, and marks that change the
+/// direction of text.
 fn escaped(text: &str) -> String {
     let hides = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut escaped = String::with_capacity(text.len());
@@ -170,7 +169,7 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// The longest whole characters that fit.
+/// Cuts at a character boundary.
 fn cut(text: &str, longest: usize) -> &str {
     let mut end = longest.min(text.len());
     while !text.is_char_boundary(end) {

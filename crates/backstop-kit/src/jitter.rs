@@ -1,4 +1,4 @@
-//! Random draws that can be seeded.
+//! Randomness that can be seeded.
 
 use std::{
     ops::{Range, RangeInclusive},
@@ -6,21 +6,21 @@ use std::{
     time::Duration,
 };
 
-/// 2⁶⁴ divided by the golden ratio, made odd: seeds that are this far apart never repeat, and share no pattern
-/// (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+/// 2⁶⁴ divided by the golden ratio, made odd. Seeds at this distance don't repeat and share no pattern (Steele, Lea and
+/// Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The randomness of a layer.
 ///
-/// Each draw takes a seed of its own from one sequence. So no two requests share their jitter, however the layer is cloned,
-/// nothing is locked, and a request that draws nothing costs nothing.
+/// Each draw takes the next seed of one sequence, without a lock. So no two requests share their jitter, even if the layer is
+/// cloned.
 #[derive(Debug)]
 pub struct Jitter {
     next_seed: AtomicU64,
 }
 
 impl Jitter {
-    /// The same draws for the same seed. Random without one.
+    /// The same seed gives the same draws. `None` gives a random seed.
     #[must_use]
     pub fn new(seed: Option<u64>) -> Self {
         Self { next_seed: AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..))) }
@@ -32,8 +32,7 @@ impl Jitter {
         self.draw().u64(range)
     }
 
-    /// A uniform time, in nanoseconds: in anything coarser a short time would jitter between a few values, or none. More than
-    /// 584 years count as 584.
+    /// A uniform time, in whole nanoseconds. More than 584 years count as 584.
     #[must_use]
     pub fn time(&self, range: RangeInclusive<Duration>) -> Duration {
         Duration::from_nanos(self.draw().u64(nanos(*range.start())..=nanos(*range.end())))

@@ -1,4 +1,4 @@
-//! How layers judge a result before they ask the classifier.
+//! How a layer judges a result: by its type first, then by the classifier.
 
 use std::mem;
 
@@ -9,9 +9,9 @@ use http::{HeaderMap, Request, Response, StatusCode};
 
 use crate::{RequestFacts, Upload, caching};
 
-/// Says what a result counts as: from the types where they say so, otherwise by a classifier.
+/// Decides what a result counts as: a [`Rejection`] counts as it says itself, and the classifier judges everything else.
 ///
-/// The one judge of a layer. [`HttpJudge`] knows HTTP's answers, [`PlainJudge`] knows nothing of an answer's type.
+/// [`HttpJudge`] is for HTTP responses, [`PlainJudge`] for answers of any type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't judge a `{Res}`",
     note = "the default, `Http`, judges an `http::Response` of any body",
@@ -19,27 +19,28 @@ use crate::{RequestFacts, Upload, caching};
     note = "for anything else give the layer a closure by `.classify_fn(|result| …)`"
 )]
 pub trait Judge<Res> {
-    /// What this result of a request counts as.
+    /// What this result counts as.
     ///
-    /// The answer is the same afterwards. It is mutable so that a judge can show it to its classifier in another form.
+    /// The answer is the same afterwards. It is mutable so that a judge can show its classifier another form of it for a
+    /// moment.
     fn outcome(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Outcome;
 
-    /// Why this result isn't an answer. Called only for results that aren't.
+    /// Why this result isn't an answer. Called only if it isn't.
     fn reason(&self, request: RequestFacts, result: Result<&mut Res, ErrorRef<'_>>) -> Reason;
 
     /// Whether this answer only makes sense if the caller asked for it.
     ///
-    /// HTTP's 1xx, 206 and 304 are answers to an upgrade, a range and a condition. Copies for providers
-    /// [have none of those](crate::CopyAs), so a provider that answers so has no answer to the request.
+    /// HTTP's 1xx, 206 and 304 answer an upgrade, a range and a condition. Requests to further providers
+    /// [have none of those](crate::CopyAs), so such a status doesn't answer them.
     fn is_unasked(&self, _answer: &Res) -> bool {
         false
     }
 
-    /// Marks an answer as degraded, and keeps it out of caches as far as it must be, in types that have room for that.
+    /// Marks an answer as degraded, and keeps it out of caches if necessary. By default, does nothing.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }
 
-/// What a [`Judge`] needs of a request, which is gone when its result comes.
+/// What a [`Judge`] needs to know about a request. It reads that before the call, which consumes the request.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't judge the calls of a `{Req}`",
     note = "the default, `Http`, judges the calls of an `http::Request` whose body is `'static`",
@@ -51,15 +52,14 @@ pub trait JudgeRequest<Req> {
         false
     }
 
-    /// Adds to `known` what the protocol says, for a strategy of [copying](crate::CopyRequest) that doesn't know it.
+    /// Adds to `known` the facts that the protocol knows, for a [copying strategy](crate::CopyRequest) that doesn't.
     ///
-    /// A strategy that clones requests of any type can't see that one is `CONNECT`, or must never be repeated.
+    /// A strategy that clones requests of any type can't see that a request is `CONNECT`, or must never be repeated.
     fn facts(&self, _request: &Req, known: RequestFacts) -> RequestFacts {
         known
     }
 
-    /// Watches the body of a request while it is sent, in types that have one: a call that fails because of it isn't the
-    /// service's failure.
+    /// Watches the request's body while it is sent. If a call fails because of it, that isn't the service's failure.
     fn watch(&self, _request: &mut Req) -> Option<Upload> {
         None
     }
@@ -67,21 +67,21 @@ pub trait JudgeRequest<Req> {
 
 /// A judge whose classifier can be replaced.
 pub trait WithClassifier {
-    /// The same judge with the classifier `C`.
+    /// This judge with the classifier `C`.
     type With<C>;
 
-    /// The judge that asks `classify`.
+    /// Creates the judge with this classifier.
     fn with_classifier<C>(classify: C) -> Self::With<C>;
 }
 
 /// Judges HTTP responses by the classifier `C`.
 ///
-/// It isn't asked of a [`Rejection`] of a layer further in, which counts as it says itself. An answer to a gRPC call that
-/// isn't gRPC's is judged by the gRPC status that its HTTP status maps to.
+/// A [`Rejection`] by a layer further in counts as it says itself. If a gRPC call is answered without gRPC, the classifier
+/// sees the gRPC status that the HTTP status maps to.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct HttpJudge<C = HttpClassify> {
-    /// Judges what isn't a rejection.
+    /// Judges everything that isn't a rejection.
     pub classify: C,
 }
 
@@ -131,7 +131,7 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
         status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
-    /// Sets `Cache-Control`, and leaves the degradation for the layer that writes the other headers.
+    /// Sets `Cache-Control`, and adds the degradation as an extension, for the layer that writes the other headers.
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
         caching::tell(answer.headers_mut(), degradation.freshness());
         answer.extensions_mut().insert(degradation.clone());
@@ -156,7 +156,7 @@ impl<B: 'static, C> JudgeRequest<Request<B>> for HttpJudge<C> {
     }
 }
 
-/// The classifier's reason. A closure has no word but `error`: the status has one.
+/// The classifier's reason. A closure can only say `error`, so the status says more.
 fn reason_of<B, C: Classify<Response<B>> + ?Sized>(classify: &C, answer: &Response<B>) -> Reason {
     match classify.reason(Ok(answer)) {
         Reason::ERROR => HttpClassify::new().reason(Ok(answer)),
@@ -164,7 +164,7 @@ fn reason_of<B, C: Classify<Response<B>> + ?Sized>(classify: &C, answer: &Respon
     }
 }
 
-/// Shows an answer with other headers to `f`.
+/// Calls `f` with the answer under other headers.
 #[cold]
 fn with_headers<B, R>(answer: &mut Response<B>, headers: HeaderMap, f: impl FnOnce(&Response<B>) -> R) -> R {
     let own = mem::replace(answer.headers_mut(), headers);
@@ -177,7 +177,7 @@ fn with_headers<B, R>(answer: &mut Response<B>, headers: HeaderMap, f: impl FnOn
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct PlainJudge<C = ResultClassify> {
-    /// Judges all but errors that hold a [`Rejection`].
+    /// Judges everything except errors that hold a [`Rejection`].
     pub classify: C,
 }
 

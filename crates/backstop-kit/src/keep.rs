@@ -1,4 +1,4 @@
-//! Keeping the answer that may be replaced by a better one.
+//! Keeping an answer while a layer looks for a better one.
 
 use std::{
     fmt,
@@ -26,7 +26,7 @@ const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// What becomes of an answer that a layer wants to replace, and may have to give after all.
+/// What happens to an answer that a layer wants to replace, and returns if nothing better comes.
 ///
 /// The default of every layer is [`KeepReplaced`], for `http::Response` with a body that is
 /// [`WrapBody`](crate::WrapBody). For other answers choose `.discard_replaced()` ([`DiscardReplaced`]).
@@ -40,33 +40,33 @@ const LONGEST_MAX_WAIT: Duration = Duration::from_secs(60);
     note = "or choose `.discard_replaced()`, which drops an answer that is to be replaced"
 )]
 pub trait KeepAnswer<Res> {
-    /// Gives the answer back, or `None` where it isn't kept.
+    /// Returns the answer, or `None` if it isn't kept.
     type Keeping: Future<Output = Option<Res>>;
 
-    /// Begins to keep `answer`, so that it holds nothing but memory any more: no connection, no permit.
+    /// Begins to keep `answer` in memory, so that it no longer holds a connection or a permit.
     ///
-    /// `until` is when the layer's time is up: nothing better comes any more, so the answer is given back as it is then,
-    /// whatever it still holds.
+    /// `until` is when the layer's time is up. Nothing better comes then, so the answer is returned as it is, whatever it
+    /// still holds.
     fn keep(&self, answer: Res, until: Instant) -> Self::Keeping;
 
-    /// Adds a note of the layer to the answer that it returns, in types that have room for that.
+    /// Adds the layer's note to an answer that it returns. By default, notes are dropped.
     fn note<T: Clone + Send + Sync + 'static>(&self, _answer: &mut Res, _note: T) {}
 }
 
 /// Keeps an HTTP response by reading its body into memory. The default.
 ///
-/// A small answer is read to its end, which gives its connection back (on HTTP/1.1 an unread body costs the connection),
-/// and its permits. When the connection can be used again is for the client to say: hyper-util's takes it back in a task
-/// of its own, a moment later. It comes out byte for byte as it was: status, headers, extensions, body,
-/// trailers and size hint. An answer whose body is at its end passes at once.
+/// The body is read to its end, which releases the answer's permits and its connection. (On HTTP/1.1 an unread body costs
+/// the connection. When the connection can be used again is up to the client: hyper-util's takes it back in its own task, a
+/// moment later.) The kept answer has the same status, headers, extensions, body, trailers and size hint. An answer whose
+/// body is at its end is returned at once.
 ///
-/// One that is too long, too slow or fails is dropped: the layer then has no answer to fall back to. One whose body is
-/// still coming when the layer's own time is up is given back with what was read, and with the rest as it comes.
+/// An answer whose body is too long, too slow or fails is dropped. If the layer's time is up while the body is being read,
+/// the answer is returned with what was read, and the rest as it arrives.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct KeepReplaced {
     max_body: usize,
-    /// `None` where it wasn't set, and so contradicts nothing.
+    /// `None` if it wasn't set: the default may be longer than the layer's total.
     max_wait: Option<Duration>,
 }
 
@@ -74,27 +74,27 @@ impl KeepReplaced {
     /// The longest body that is kept, in bytes: 32 KiB unless set, 0 to 1 GiB.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
+    /// [`ConfigError`] with the field `max_body` if it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
         self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
     }
 
-    /// The longest time that reading the body may take: 100 ms unless set, up to 60 s and to the total of the layer, not
-    /// zero. Where less of the total or of the [scope](backstop_core::scope)'s deadline is left, that binds.
+    /// The longest time that reading the body may take: 100 ms unless set, more than zero, at most 60 s and the layer's
+    /// total. The layer's total and the deadline of the [scope](backstop_core::scope) limit it, too.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `max_wait` where it is zero or over 60 s.
+    /// [`ConfigError`] with the field `max_wait` if it is zero or over 60 s.
     pub fn max_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
         let range = Duration::from_nanos(1)..=LONGEST_MAX_WAIT;
         self.max_wait = Some(ConfigError::in_range("max_wait", wait, range, "more than 0 s, up to 60 s")?);
         Ok(self)
     }
 
-    /// Checks that what was set fits into the `total` of a layer.
+    /// Checks that `max_wait`, if it was set, isn't longer than a layer's `total`.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `max_wait` where that was set, and is longer.
+    /// [`ConfigError`] with the field `max_wait` if it is.
     pub fn check_within(&self, total: Duration) -> Result<(), ConfigError> {
         let wait = self.max_wait.unwrap_or_default();
         ConfigError::in_range("max_wait", wait, ..=total, "more than 0 s, up to the total").map(drop)
@@ -138,7 +138,7 @@ pin_project! {
         state: State<B>,
         config: KeepReplaced,
         until: Instant,
-        // Made once something is pending.
+        // Created when the body is first pending.
         #[pin]
         timer: Option<Sleep>,
     }
@@ -177,7 +177,7 @@ impl<B: WrapBody> Future for Keeping<B> {
                 }
             },
         };
-        // Taken out in any case, so that nothing of the answer outlives the decision.
+        // Taken out in any case, so that what isn't returned is dropped now.
         let state = std::mem::replace(this.state, State::Done);
         this.timer.set(None);
         Poll::Ready(match state {
@@ -190,8 +190,8 @@ impl<B: WrapBody> Future for Keeping<B> {
 
 /// Keeps nothing: an answer that is to be replaced is dropped at once. For answers of any type.
 ///
-/// When nothing better comes, the layer answers with a rejection or with what came last. On HTTP/1.1 the connection of a
-/// dropped answer may be closed.
+/// If nothing better comes, the layer returns a rejection, or the last answer. On HTTP/1.1 the connection of a dropped
+/// answer may be closed.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct DiscardReplaced;

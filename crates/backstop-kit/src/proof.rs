@@ -1,52 +1,51 @@
 //! Proof that a request was certainly not processed, passed from the layer that knows it to the layers further out.
 //!
-//! Whoever repeats a request that isn't idempotent, or gives it to another provider, must know that the failed call did
+//! A layer that repeats a request that isn't idempotent, or sends it to another provider, must know that the failed call did
 //! nothing. A response or an error can't prove that: a handler may charge a card, then call a client whose circuit is open,
 //! and return that client's answer. So proof doesn't travel with results. It belongs to one call:
 //!
-//! **A result is certainly unprocessed for a layer only if something of ours, entered synchronously inside this very
-//! `Service::call` and the only thing of ours entered there, says so in the same poll in which the result comes out, and was
-//! polled each time from the first poll on.**
+//! **A layer believes that the request was certainly not processed only if a service of ours proves it in the same poll in
+//! which the result comes out. That service must be the only one of ours that was entered, synchronously, inside the
+//! layer's inner `Service::call`, and it must have been polled from the first poll on.**
 //!
-//! All else is possibly processed. A [`Rejection`](backstop_core::Rejection) found on a response or in an error informs, and
-//! proves nothing.
+//! Everything else may have been processed. A [`Rejection`](backstop_core::Rejection) in a response or in an error proves
+//! nothing.
 //!
 //! # Which stacks are believed
 //!
 //! | between the layer that asks and the one that refuses | believed | because |
 //! |---|---|---|
-//! | layers of ours | yes | each passes the word on |
-//! | [`client`](crate::client) around a client | yes, for a connection refused, `REFUSED_STREAM`, and what was cancelled before it was sent | it sees the client's own error |
-//! | the same client without `client(…)` | no | an error alone doesn't tell whose it is |
+//! | Backstop's layers | yes | each passes proof on |
+//! | [`client`](crate::client) around a client | yes, for a refused connection, `REFUSED_STREAM`, and a request that was cancelled before it was sent | it sees the client's own error |
+//! | the same client without `client(…)` | no | an error alone doesn't say which call failed |
 //! | synchronous middleware (`map_request`, `map_response`, `map_err`, a concurrency limit) | yes | it calls inward in its own `call` |
-//! | boxed services (`BoxCloneService`, `backstop::opaque`) | yes | the same |
-//! | retries, fallbacks and their `Provider::service` | if every call that they made was unprocessed | each call has a frame of its own |
+//! | boxed services (`BoxCloneService`, `backstop::opaque`) | yes | they do so, too |
+//! | retries, fallbacks and their `Provider::service` | if every call that they made was unprocessed | each call has its own frame |
 //! | `Buffer` | no | another task makes the call |
 //! | a handler, axum's `from_fn`, an async block | no | it makes its calls when it is polled |
-//! | a service of two steps | no | the same, or two things of ours were entered, or one was waited for before the other |
+//! | a service of two steps | no | so does it, or two of our services were entered, or one was awaited before the other |
 //! | a spawned task | no | its result comes out in another poll |
 //! | separate `Router::layer` calls | no | the router makes each layer's call when it is polled; one `ServiceBuilder` is believed |
 //!
-//! So a client stack is believed, and whatever makes calls of its own is not, however its result looks. The user's word
-//! is believed everywhere: a classifier that says [`unprocessed`](backstop_core::Outcome::unprocessed), for the layer it was given
-//! to.
+//! So a client stack is believed, and code that makes its own calls is not, whatever its result looks like. The user is
+//! always believed: if a classifier says [`unprocessed`](backstop_core::Outcome::unprocessed), its layer takes that as proof.
 //!
-//! Two things nobody can see: work that isn't a service of ours, done by a middleware between two of our layers in its own
-//! `call`; and whatever it does beside the call that it made there, while that is polled. Such a middleware must make its
-//! inner call inside an `async` block, as handlers do.
+//! Two things can't be detected in a middleware between two of our layers: work of its own in `call` that isn't a service of
+//! ours, and work that it does while it polls the inner call. Such a middleware must make its inner call inside an `async`
+//! block, as handlers do.
 //!
-//! # In a layer of your own
+//! # In your own layer
 //!
 //! | the layer | in `Service::call` | in the future |
 //! |---|---|---|
 //! | calls inward once, at once | [`pass_through`] or [`PassThrough`] around the inner call | nothing |
-//! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll in which the refusal comes out; [`Entered::polled`] before, where that isn't the first one |
-//! | calls inward once, later | [`Entered::now`]; [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do it all | [`Entered::polled`] in each poll before, then [`Entered::call`] around the inner call |
-//! | calls inward more than once, or wants to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of it, [`Frame::waits`] after it where it is pending, [`Frame::ended`] after the last, and [`Frame::pass_on`] when its own result comes out |
-//! | runs what isn't to be believed | [`unheard`] around it | nothing |
-//! | runs what processes nothing | the same | [`processing_nothing`] around each poll |
+//! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll that returns the refusal; if that isn't the first poll, [`Entered::polled`] in each poll |
+//! | calls inward once, later | [`Entered::now`] | [`Entered::polled`] in each poll until then, and [`Entered::call`] around the inner call. [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do all of this |
+//! | calls inward more than once, or needs to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of that call, [`Frame::waits`] after it if it is pending, [`Frame::ended`] after the last, and [`Frame::pass_on`] when the layer's own result comes out |
+//! | calls something that must not be believed | [`unheard`] around it | nothing |
+//! | calls something that processes nothing | [`unheard`] around it | [`processing_nothing`] around each poll |
 //!
-//! A layer that does none of this is never believed, and hides nothing.
+//! A layer that does none of this is never believed itself, and doesn't stop the proof of layers inside.
 //!
 //! ```
 //! use std::task::{Context, Poll};
@@ -78,24 +77,23 @@
 //!
 //! # States
 //!
-//! A thread-local holds the frame that is open, how many things of ours were entered in it, the frame that was last
-//! proved about, and the frame whose call is polled for the first time. Frames have numbers that no other frame of the
-//! process has.
+//! A thread-local holds the open frame, how many services of ours were entered in it, the frame of the last proof, and the
+//! frame whose call is in its first poll. A frame has a number that is unique in the process.
 //!
 //! | on | open frame | entered | proof |
 //! |---|---|---|---|
 //! | a frame's call begins | that frame | 0 | none |
-//! | a layer is entered | | one more | none, and no call is in its first poll |
+//! | a layer is entered | | one more | none; no call is in its first poll any more |
 //! | a layer that passes through has called inward, and nothing was entered there | | one more | |
-//! | a frame's call ends, or panics | the one before | what it was | |
-//! | a layer proves | | | the frame that it was entered in |
+//! | a frame's call returns, or panics | the one before | as before | |
+//! | a layer proves | | | the frame in which it was entered |
 //! | a frame listens | | | none |
 //!
-//! It also counts what is entered while no frame is open. That a poll raises that count says that something else is done
-//! beside the call.
+//! It also counts services that are entered while no frame is open. If a poll increases that count, something else was
+//! called beside the frame's call.
 //!
-//! A call is proved unprocessed if exactly one thing was entered in its frame and the proof is about that frame. What
-//! isn't polled in the first poll of its frame's call can't prove anything any more: something else was waited for.
+//! A call is proved unprocessed if exactly one service was entered in its frame, and the proof is about that frame. A service
+//! that isn't polled in the first poll of its frame's call can't prove anything: something else was awaited before it.
 
 use std::{
     cell::Cell,
@@ -106,19 +104,19 @@ thread_local! {
     static CURRENT: Current = const { Current::new() };
 }
 
-/// Nothing in here needs to be dropped, so that looking at it is one instruction.
+/// Has no destructor, so that an access to the thread-local is one instruction.
 struct Current {
     frame: Cell<u64>,
     entered: Cell<u32>,
     proof: Cell<u64>,
-    /// The frame whose call is polled for the first time.
+    /// The frame whose call is in its first poll.
     first: Cell<u64>,
-    /// How many things of ours were entered while no frame was open: by polls, beside the calls that frames know of.
+    /// How many services of ours were entered while no frame was open.
     beside: Cell<u32>,
     next: Cell<u64>,
 }
 
-/// The number of no frame.
+/// No frame has this number.
 const NONE: u64 = 0;
 
 impl Current {
@@ -135,7 +133,7 @@ impl Current {
 
     fn enter(&self) {
         self.entered.set(self.entered.get().saturating_add(1));
-        // Whatever is entered from here on may process what an earlier proof was about, or a later one.
+        // This service may process the request that a proof is about.
         self.proof.set(NONE);
         self.first.set(NONE);
         if self.frame.get() == NONE {
@@ -143,7 +141,7 @@ impl Current {
         }
     }
 
-    /// A number that no other frame has: futures move between threads.
+    /// A number that is unique among all threads, because futures move between them.
     fn next_frame(&self) -> u64 {
         let next = self.next.get();
         if next as u32 == 0 {
@@ -162,7 +160,7 @@ impl Current {
         first
     }
 
-    /// Opens `frame`, in which nothing has been entered yet. What is open now is open again once the returned value is dropped.
+    /// Opens `frame`, until the returned guard is dropped.
     fn open(&self, frame: u64) -> Opened {
         self.proof.set(NONE);
         Opened { outer: self.frame.replace(frame), entered: self.entered.replace(0) }
@@ -171,8 +169,7 @@ impl Current {
 
 /// Closes a frame when it is dropped, also by a panic.
 ///
-/// The call in between is made outside of any access to the thread-local: what passes through one is moved, and moving a
-/// future costs more than all of this.
+/// A guard, because a call inside `CURRENT.with` would move its future out of the closure, which costs more than all of this.
 #[derive(Debug)]
 struct Opened {
     outer: u64,
@@ -185,7 +182,7 @@ impl Opened {
         CURRENT.with(|current| current.open(frame))
     }
 
-    /// How many things of ours have been entered in the frame.
+    /// How many services of ours have been entered in the frame.
     #[inline]
     fn has_entered(&self) -> u32 {
         CURRENT.with(|current| current.entered.get())
@@ -202,16 +199,16 @@ impl Drop for Opened {
     }
 }
 
-/// Runs `call`, the one inward call of a layer that passes its result on.
+/// Runs `call`, the only inward call of a layer that passes its result on.
 ///
-/// What the inner service proves is proved to the caller. That one may not enter anything else of ours beside it.
+/// The inner service's proof reaches the caller, unless the caller enters another service of ours beside it.
 #[inline]
 pub fn pass_through<R>(call: impl FnOnce() -> R) -> R {
     let _pass = PassThrough::begin();
     call()
 }
 
-/// As [`pass_through`], from here until this is dropped: a request that is moved into a closure is copied.
+/// As [`pass_through`], as a guard: moving a request into a closure would copy it.
 #[derive(Debug)]
 #[must_use = "the inner service is called before this is dropped"]
 pub struct PassThrough {
@@ -219,7 +216,7 @@ pub struct PassThrough {
 }
 
 impl PassThrough {
-    /// To be done right before the inner call.
+    /// Call this right before the inner call.
     #[inline]
     pub fn begin() -> Self {
         CURRENT.with(|current| {
@@ -229,7 +226,7 @@ impl PassThrough {
     }
 }
 
-// Also where the call panics: it may have done something, and somebody may catch that.
+// Also if the call panics: it may have done something, and the panic may be caught.
 impl Drop for PassThrough {
     #[inline]
     fn drop(&mut self) {
@@ -241,14 +238,14 @@ impl Drop for PassThrough {
     }
 }
 
-/// Runs `f` so that nothing that is entered in there can prove anything to the layers further out.
+/// Runs `f`. Services that are entered inside can't prove anything to the layers further out.
 #[inline]
 pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
     let _opened = Opened::frame(NONE);
     f()
 }
 
-/// The same, for a poll of what certainly processes nothing: a call that is made beside it is believed all the same.
+/// As [`unheard`], to poll something that certainly processes nothing: a call that is made beside it is still believed.
 #[inline]
 pub fn processing_nothing<R>(f: impl FnOnce() -> R) -> R {
     struct Restore {
@@ -276,16 +273,16 @@ pub fn withdraw() {
     CURRENT.with(|current| current.proof.set(NONE));
 }
 
-/// That this layer was entered, and by whose call.
+/// Remembers in which frame this layer was entered.
 #[derive(Debug)]
 pub struct Entered {
-    /// None once it is known that it can prove nothing.
+    /// [`NONE`] once it can't prove anything.
     frame: u64,
     is_polled: bool,
 }
 
 impl Entered {
-    /// To be asked for in [`Service::call`](tower_service::Service::call), once.
+    /// Call this in [`Service::call`](tower_service::Service::call), once.
     #[inline]
     #[must_use]
     pub fn now() -> Self {
@@ -295,9 +292,10 @@ impl Entered {
         })
     }
 
-    /// This layer's future is polled: to be said at the beginning of each poll of one that isn't over in its first.
+    /// Call this at the beginning of each poll of this layer's future. Not needed if the future always ends in its first
+    /// poll.
     ///
-    /// Who made this call, and waited for something else first, has asked a second service, of which nothing is known.
+    /// If the first poll comes late, the caller has awaited something else before, which may have processed the request.
     #[inline]
     pub fn polled(&mut self) {
         if !self.is_polled {
@@ -308,7 +306,7 @@ impl Entered {
         }
     }
 
-    /// Says that the request was certainly not processed. Counts for a result that comes out in this very poll.
+    /// Proves that the request was certainly not processed. Applies to a result that comes out in the same poll.
     #[inline]
     pub fn prove(&self) {
         CURRENT.with(|current| {
@@ -318,23 +316,23 @@ impl Entered {
         });
     }
 
-    /// Runs `call`, the one inward call of this layer, which it makes now, in its future.
+    /// Runs `call`, the only inward call of this layer, from its future.
     ///
-    /// Says whether what the inner service proves may be passed on. Where it may not, because `call` entered more than
-    /// one thing of ours, [`withdraw`] after each poll.
+    /// Also returns whether the inner service's proof may be passed on. If not, because `call` entered more than one service
+    /// of ours, call [`withdraw`] after each poll.
     #[inline]
     pub fn call<R>(&self, call: impl FnOnce() -> R) -> (R, IsBelieved) {
         let opened = Opened::frame(self.frame);
         let result = call();
         let is_believed = if opened.has_entered() > 1 { IsBelieved::No } else { IsBelieved::Yes };
         drop(opened);
-        // What was entered in there is polled for the first time in this very poll.
+        // What was entered there is polled for the first time in the current poll.
         CURRENT.with(|current| current.first.set(self.frame));
         (result, is_believed)
     }
 }
 
-/// Whether what an inner service proves may be passed on as it is.
+/// Whether an inner service's proof may be passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IsBelieved {
     /// It may.
@@ -343,13 +341,13 @@ pub enum IsBelieved {
     No,
 }
 
-/// The calls that a layer makes inward, and whether one of them may have been processed.
+/// The inward calls of a layer, and whether one of them may have been processed.
 #[derive(Debug)]
 pub struct Frame {
     entered: Entered,
-    /// The number of the call that runs; none if nothing can be proved of it.
+    /// The number of the running call. [`NONE`] if nothing can be proved about it.
     call: u64,
-    /// What was entered beside it when it was last about to be polled.
+    /// The count of services entered outside frames, before the call was last polled.
     beside: u32,
     is_new: bool,
     is_running: bool,
@@ -357,28 +355,28 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// To be opened in [`Service::call`](tower_service::Service::call), once: this layer was entered.
+    /// Opens a frame. Call this in [`Service::call`](tower_service::Service::call), once.
     #[inline]
     #[must_use]
     pub fn open() -> Self {
         Self { entered: Entered::now(), ..Self::detached() }
     }
 
-    /// A frame of something that isn't a service, and proves nothing to anybody.
+    /// A frame outside of any service, which proves nothing to others.
     #[must_use]
     pub const fn detached() -> Self {
         let entered = Entered { frame: NONE, is_polled: true };
         Self { entered, call: NONE, beside: 0, is_new: true, is_running: false, may_be_processed: false }
     }
 
-    /// Runs `call`, which calls the inner service. A call that still runs is given up, and may have been processed.
+    /// Runs `call`, which calls the inner service. An earlier call that is still running may have been processed.
     #[inline]
     pub fn call<R>(&mut self, call: impl FnOnce() -> R) -> R {
         let _calling = self.calling();
         call()
     }
 
-    /// As [`call`](Self::call), from here until the guard is dropped: a request that is moved into a closure is copied.
+    /// As [`call`](Self::call), as a guard: moving a request into a closure would copy it.
     #[inline]
     pub fn calling(&mut self) -> Calling<'_> {
         self.begin();
@@ -390,7 +388,7 @@ impl Frame {
         Calling { call: &mut self.call, opened }
     }
 
-    /// Runs `call`, of which nothing is believed, instead of [`call`](Self::call).
+    /// As [`call`](Self::call), but nothing can be proved about this call.
     pub fn call_unheard<R>(&mut self, call: impl FnOnce() -> R) -> R {
         self.begin();
         unheard(call)
@@ -404,7 +402,7 @@ impl Frame {
         self.call = NONE;
     }
 
-    /// To be done before each poll of the call: what was proved before doesn't count.
+    /// Call this before each poll of the inner call. Discards earlier proof.
     #[inline]
     pub fn listen(&mut self) {
         self.entered.polled();
@@ -417,15 +415,16 @@ impl Frame {
         });
     }
 
-    /// The call is pending after this very poll. If something else of ours was entered meanwhile, nothing that the call says
-    /// later is believed: it may have been made beside another one.
+    /// Call this after a poll if the inner call is pending. If another service of ours was entered during the poll, later
+    /// proof about the call isn't believed, because it may be about that service.
     pub fn waits(&mut self) {
         if CURRENT.with(|current| current.beside.get()) != self.beside {
             self.call = NONE;
         }
     }
 
-    /// The call has ended in this very poll: whether it was certainly not processed. `false` where none runs.
+    /// Call this if the inner call has ended in the current poll. Returns whether it was certainly not processed. `false` if no
+    /// call is running.
     #[inline]
     pub fn ended(&mut self) -> bool {
         let (proof, beside) = CURRENT.with(|current| (current.proof.get(), current.beside.get()));
@@ -436,8 +435,8 @@ impl Frame {
         is_unprocessed
     }
 
-    /// To be done when this layer's own result comes out: if none of its calls was processed, that is proved to the layer
-    /// further out.
+    /// Call this when this layer's own result comes out. If all of its calls were certainly not processed, this proves it to
+    /// the layers further out.
     #[inline]
     pub fn pass_on(&self) {
         if !self.may_be_processed && !self.is_running {
@@ -446,7 +445,7 @@ impl Frame {
     }
 }
 
-/// A frame's call that is being made, see [`Frame::calling`].
+/// The guard of [`Frame::calling`].
 #[derive(Debug)]
 #[must_use = "the inner service is called before this is dropped"]
 pub struct Calling<'a> {
@@ -454,7 +453,7 @@ pub struct Calling<'a> {
     opened: Opened,
 }
 
-/// Gives up the number if not exactly one thing was entered.
+/// If not exactly one service was entered, nothing can be proved about the call.
 impl Drop for Calling<'_> {
     #[inline]
     fn drop(&mut self) {

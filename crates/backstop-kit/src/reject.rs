@@ -1,4 +1,4 @@
-//! How a layer speaks for itself: the strategies that turn a [`Rejection`] into a response or an error.
+//! The strategies that turn a [`Rejection`] into a response or an error.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -11,9 +11,9 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
-/// How a layer gives an answer of its own in the wrapped service's types.
+/// How a layer makes its own answer, in the types of the wrapped service.
 ///
-/// The default of every layer is [`HttpReject`], which needs a response body that has a `Default`. For other services
+/// The default of every layer is [`HttpReject`], which needs a response body that implements `Default`. For other services
 /// choose `.reject_as_error()` ([`RejectAsError`]) or `.reject_with(…)` ([`RejectWith`]) on the layer.
 #[diagnostic::on_unimplemented(
     message = "this layer can't make a response of its own for this service",
@@ -26,7 +26,7 @@ use http::{
     note = "or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`"
 )]
 pub trait Reject<Req, Res, E> {
-    /// What the rejection needs to know about the request, which has been consumed by then.
+    /// What is kept of the request to reject it later, when it has been consumed.
     type Context;
 
     /// Takes the context from a request.
@@ -35,16 +35,16 @@ pub trait Reject<Req, Res, E> {
     /// Makes the answer.
     ///
     /// # Errors
-    /// The service's own error, where that is how this strategy rejects.
+    /// The service's own error, if this strategy rejects with an error.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
 }
 
-/// Rejects with an HTTP response, or with a Trailers-Only answer where the request was gRPC's. The default.
+/// Rejects with an HTTP response, or with a Trailers-Only response if the request is a gRPC call. The default.
 ///
 /// | request | status | headers |
 /// |---|---|---|
-/// | HTTP | [the rejection's](Rejection::status): 503; 504 for a deadline; 400, 413 or 408 for a request body that broke off, was too large or too slow | `cache-control: no-store`; `retry-after` in seconds, rounded up, where a wait is known |
-/// | gRPC | 200, `grpc-status` [the rejection's](Rejection::code): 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; with 14, or where a wait is known, `grpc-retry-pushback-ms`: the wait where it is at most 1 s, else −1 |
+/// | HTTP | [the rejection's](Rejection::status): 503; 504 for a deadline; 400, 413 or 408 for a request body that broke off, was too large or too slow | `cache-control: no-store`; `retry-after` in seconds, rounded up, if a wait is known |
+/// | gRPC | 200, `grpc-status` [the rejection's](Rejection::code): 14; 4 for a deadline; 1, 8 or 4 for a request body | `grpc-message`; with 14, or if a wait is known, `grpc-retry-pushback-ms`: the wait if it is at most 1 s, else −1 |
 ///
 /// The response carries the [`Rejection`] as an extension.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,7 @@ impl<ReqBody: 'static, ResBody: Default, E> Reject<http::Request<ReqBody>, http:
     }
 }
 
-/// The answer that [`HttpReject`] gives, for a strategy that adds to it.
+/// The answer of [`HttpReject`], for a strategy that adds to it.
 #[must_use]
 pub fn http_response<B: Default>(protocol: WireProtocol, rejection: Rejection) -> http::Response<B> {
     let mut response = http::Response::new(B::default());
@@ -85,7 +85,7 @@ fn write_http<B>(rejection: &Rejection, response: &mut http::Response<B>) {
     }
 }
 
-/// Rounded up, and at least 1, so that nobody comes back early.
+/// Rounded up, and at least 1, so that nobody retries too early.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
@@ -96,7 +96,7 @@ fn write_grpc(protocol: WireProtocol, rejection: &Rejection, headers: &mut http:
     if let Ok(message) = HeaderValue::try_from(percent_encoded(&rejection.to_string())) {
         headers.insert(GRPC_MESSAGE, message);
     }
-    // What is unavailable may be tried again, and so may what says when.
+    // gRPC clients retry `UNAVAILABLE`: the pushback says when, or forbids it. A known wait is always sent.
     if rejection.code() == GrpcCode::UNAVAILABLE || rejection.retry_after().is_some() {
         let millis = match rejection.retry_after() {
             Some(wait) if wait <= Duration::from_secs(1) => wait.as_micros().div_ceil(1000) as i64,
@@ -106,7 +106,7 @@ fn write_grpc(protocol: WireProtocol, rejection: &Rejection, headers: &mut http:
     }
 }
 
-/// As gRPC wants its messages: printable ASCII, and the rest percent-encoded.
+/// Encodes a `grpc-message`: printable ASCII stays, the rest is percent-encoded.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -119,7 +119,7 @@ fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// Rejects with the service's error: for errors that implement `From<Rejection>`, as `BoxError` does.
+/// Rejects with the service's error. For errors that implement `From<Rejection>`, as `BoxError` does.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RejectAsError;
@@ -143,7 +143,7 @@ impl<Req, Res, E: From<Rejection>> Reject<Req, Res, E> for RejectAsError {
     }
 }
 
-/// Rejects with what a closure makes of the [`Rejection`].
+/// Rejects with the result of a closure.
 #[derive(Debug)]
 pub struct RejectWith<F>(Arc<F>);
 
@@ -158,7 +158,7 @@ impl<F> RejectWith<F> {
     }
 }
 
-/// Of any closure: layers clone their strategy.
+// Not derived, which would require `F: Clone`.
 impl<F> Clone for RejectWith<F> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

@@ -19,9 +19,9 @@ use crate::{CopyRequest, Keep, RequestFacts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Repeat {
-    /// Never once it may have been processed, whatever else allows it. A retry doesn't repeat it at all, and keeps no copy.
+    /// Never sent again once it may have been processed, whatever else allows that. A retry doesn't repeat it at all.
     Never,
-    /// As if it were idempotent, whatever its method.
+    /// Treated as idempotent, whatever its method.
     Safe,
 }
 
@@ -82,7 +82,7 @@ impl RepeatRule {
     }
 }
 
-/// Closures are equal if they are clones of the same.
+/// Closures are equal if they are clones of one closure.
 impl PartialEq for RepeatRule {
     fn eq(&self, other: &Self) -> bool {
         let same_when = match (&self.when, &other.when) {
@@ -105,9 +105,9 @@ impl fmt::Debug for RepeatRule {
     }
 }
 
-/// A predicate that marks requests with a [`Repeat`], as their extension could.
+/// A predicate that marks requests with a [`Repeat`], like the request extension.
 ///
-/// As a [`CopyRequest`] it copies requests as `K` does, and marks their facts.
+/// As a [`CopyRequest`] it copies requests like `K`, and marks their facts.
 #[derive(Clone, Copy)]
 pub struct RepeatIf<K, F> {
     copy: K,
@@ -126,7 +126,7 @@ impl<K, F> RepeatIf<K, F> {
         Self { copy, predicate, mark: Repeat::Never }
     }
 
-    /// `facts` with this mark. The predicate is asked only where it makes a difference.
+    /// Adds the mark to `facts`. The predicate is called only if it can make a difference.
     pub fn mark<Req>(&self, facts: RequestFacts, request: &Req) -> RequestFacts
     where
         F: Fn(&Req) -> bool,

@@ -1,4 +1,4 @@
-//! A call of a service, which is made ready first.
+//! Calling a service once it is ready.
 
 use std::{
     borrow::BorrowMut,
@@ -40,12 +40,12 @@ impl<E> From<&Poll<Result<(), E>>> for Readiness {
 
 /// A call that reports its progress.
 pub trait Call: Future {
-    /// How far it has come.
+    /// How far it got.
     fn progress(&self) -> Progress {
         Progress::Called
     }
 
-    /// [Proves](crate::proof) that nothing was called, where that is so: to be asked of a call that is ended.
+    /// [Proves](crate::proof) that nothing was called, if that is so. Called when the call is ended.
     fn prove_not_called(&self) {}
 }
 
@@ -55,11 +55,11 @@ impl<T> Call for Pin<Box<dyn Future<Output = T> + Send>> {}
 pin_project! {
     /// A call of a service: made at once if the service is ready, or when it becomes ready.
     ///
-    /// It passes on what the service [proves](crate::proof), to the layer in whose call it was made; begin it within
-    /// [`pass_through`](crate::proof::pass_through) or [`Frame::call`](crate::proof::Frame::call). While the service isn't
-    /// ready, or if it fails to be, nothing was called.
+    /// Begin it within [`pass_through`](crate::proof::pass_through) or [`Frame::call`](crate::proof::Frame::call): it passes
+    /// on what the service [proves](crate::proof). If the service isn't ready, or fails to become ready, it proves that
+    /// nothing was called.
     ///
-    /// `W` is where the service and the request wait: in the call, or in a box for an [`EagerCall`].
+    /// `W` holds the service and the request while they wait: in the call itself, or in a box for an [`EagerCall`].
     #[project = Step]
     #[must_use = "futures do nothing unless polled"]
     pub enum ServiceCall<S, Req, W = Waiting<S, Req>>
@@ -72,16 +72,16 @@ pin_project! {
         /// Waits for its answer.
         #[doc(hidden)]
         Called { #[pin] future: S::Future },
-        /// The same, if what that proves can't be passed on. Apart, since it is rare.
+        /// Waits for its answer, whose proof can't be passed on. Rare, so it has its own variant.
         #[doc(hidden)]
         Unbelieved { #[pin] future: S::Future },
     }
 }
 
-/// A call that has no room for a service that isn't ready: it moves less, and allocates where it has to wait.
+/// A call that allocates only if the service isn't ready.
 ///
-/// For layers that are always ready themselves, and look in their own `poll_ready` whether the service is. Nearly always it
-/// is: then its future is all that this holds, and nothing is cloned.
+/// For layers that are always ready, and ask the service in their own `poll_ready`. Nearly always it is ready. Then this
+/// holds only its future, and nothing is cloned.
 pub type EagerCall<S, Req> = ServiceCall<S, Req, Box<Waiting<S, Req>>>;
 
 /// A service that isn't ready yet, and the request for it.
@@ -119,7 +119,7 @@ where
         Self::when_ready_for(Entered::now(), service, request)
     }
 
-    /// The same, for a layer that was entered before.
+    /// Makes `service` ready, then calls it. For a layer that was entered earlier.
     #[inline]
     pub fn when_ready_for(entered: Entered, service: S, request: Req) -> Self {
         Self::Waiting { waiting: Waiting { service, request: Some(request), entered }.into() }

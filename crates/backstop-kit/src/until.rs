@@ -1,17 +1,17 @@
-//! How far into a response a layer looks: the same words in every layer. What a layer does until then is its own.
+//! How far a layer follows a response. Each layer documents what it does until then.
 
-/// Until the response head is there: for responses of any type.
+/// Until the response head has arrived. For responses of any type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UntilHeaders;
 
-/// Until the first frame of the response body that holds anything.
+/// Until the first frame of the response body that isn't empty.
 ///
-/// Costs one allocation for each response with a body, which keeps its type.
+/// Costs one allocation for each response with a body. The body keeps its type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UntilFirstFrame;
 
 /// Until the end of the response body.
 ///
-/// Costs one allocation for each response with a body, which keeps its type.
+/// Costs one allocation for each response with a body. The body keeps its type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UntilBodyEnd;

@@ -1,4 +1,4 @@
-//! Ending a body for a reason of ours, in the error type that it already had.
+//! Ending a body with a rejection, as an error of the body's own type.
 
 use backstop_core::Rejection;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
 use crate::WrapBody;
 
-/// A body that a layer may break off: by a time limit that covers the whole response, say.
+/// A body that a layer can end early, for example when a time limit covers the whole response.
 ///
 /// Implemented for `axum::body::Body` (feature `axum`), for `tonic::body::Body` (feature `tonic`), and for the boxed bodies
 /// of `http-body-util` whose error implements `From<Rejection>`, as `BoxError` does.
@@ -18,7 +18,7 @@ use crate::WrapBody;
             `axum::body::Body` or to `UnsyncBoxBody<Bytes, BoxError>`"
 )]
 pub trait AbortBody: WrapBody {
-    /// The error that the body ends with. The [`Rejection`] is found in it again by [`Rejection::in_error`].
+    /// The error that ends the body. [`Rejection::in_error`] finds the rejection in it.
     #[must_use]
     fn abort(rejection: Rejection) -> Self::Error;
 }
@@ -31,7 +31,7 @@ impl AbortBody for axum_core::body::Body {
     }
 }
 
-/// With the status that the rejection is answered with.
+/// The status has the rejection's gRPC code.
 #[cfg(feature = "tonic")]
 #[diagnostic::do_not_recommend]
 impl AbortBody for tonic::body::Body {

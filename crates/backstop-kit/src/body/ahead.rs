@@ -14,16 +14,16 @@ use http_body::{Body, Frame, SizeHint};
 use super::{BufferedBody, Piece, Pieces, WrapBody};
 use crate::polled_again;
 
-/// How many frames of an always-ready body are read in one poll, so that an endless one can't hold its thread.
+/// The most frames that are read in one poll, so that an endless body doesn't block its thread.
 const FRAMES_A_POLL: usize = 64;
 
-/// Reads a body before it is passed on, so that what becomes of it is known while there is still a choice.
+/// Reads a body before it is passed on, so that a layer can still choose another answer if the body fails.
 ///
-/// It reads until the end, or until there is more than `max_bytes`, and gives [`Ahead`]. With 0 it waits for the first
-/// frame that holds anything.
+/// It reads to the end of the body, or until it has more than `max_bytes`, and returns [`Ahead`]. With 0 it waits for the
+/// first frame that isn't empty.
 ///
 /// # Errors
-/// The body's own, where it breaks off; what was read is gone.
+/// The body's own error, if the body fails. What was read is lost then.
 ///
 /// # Cancellation
 /// Dropping it drops the body.
@@ -36,48 +36,48 @@ pub struct ReadAhead<B> {
 
 struct Reading<B> {
     body: B,
-    /// What the body said before it was read.
+    /// The body's size hint before it was read.
     hint: SizeHint,
     pieces: Pieces,
 }
 
-/// A body of which some was read ahead, or all.
+/// A body of which a part, or all, was read ahead.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Ahead<B> {
-    /// The body again, byte for byte, with its trailers and its size hint: what was read, then what is left.
+    /// The same body from its start, with its trailers and its size hint.
     pub body: B,
-    /// Its trailers, where they have come.
+    /// Its trailers, if they have arrived.
     pub trailers: Option<HeaderMap>,
-    /// Whether all of it was read, and nothing is left.
+    /// Whether all of it was read.
     pub is_whole: bool,
 }
 
 impl<B: WrapBody> ReadAhead<B> {
-    /// Reads up to `max_bytes` of `body` (of data, and of the names and values of trailers), and the frame that goes
-    /// beyond.
+    /// Reads up to `max_bytes` of `body`, and the frame that exceeds them. Data counts, and the names and values of
+    /// trailers.
     pub fn new(body: B, max_bytes: usize) -> Self {
         let hint = body.size_hint();
         Self { reading: Some(Reading { body, hint, pieces: Pieces::default() }), max_bytes }
     }
 
-    /// Stops reading, and gives the body as far as it came, with the rest to come; `None` once reading has ended.
+    /// Stops reading, and returns the body: what was read, then the rest as it arrives. `None` if reading has ended.
     pub fn stop(&mut self) -> Option<Ahead<B>> {
         self.reading.take().map(|reading| reading.ahead(End::Early(None)))
     }
 }
 
-/// Why reading has ended.
+/// Why reading ended.
 enum End {
     Whole,
-    /// Before the body's own end, perhaps with a frame that is more than may be kept, or of a kind that can't be.
+    /// Before the body's own end, with the last frame if it exceeds `max_bytes` or is of an unknown kind.
     Early(Option<Frame<Bytes>>),
 }
 
 impl<B: WrapBody> Reading<B> {
     fn poll(&mut self, max_bytes: usize, cx: &mut Context<'_>) -> Poll<Result<End, B::Error>> {
         for _ in 0..FRAMES_A_POLL {
-            // Who knows that it has ended may not be asked again.
+            // A body that has ended must not be polled again.
             if self.body.is_end_stream() {
                 return Poll::Ready(Ok(End::Whole));
             }
@@ -113,7 +113,7 @@ impl<B: WrapBody> Future for ReadAhead<B> {
     type Output = Result<Ahead<B>, B::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Taken out, so that nothing of the body outlives the decision.
+        // Taken out, so that the body is dropped as soon as reading ends.
         let Some(mut reading) = self.reading.take() else { polled_again("ReadAhead") };
         match reading.poll(self.max_bytes, cx) {
             Poll::Pending => {
@@ -131,14 +131,14 @@ impl<B> fmt::Debug for ReadAhead<B> {
     }
 }
 
-/// What was read, the frame that was one too many if there was one, and the rest.
+/// What was read, then the frame that exceeded the limit, then the rest.
 struct Resumed<B: Body> {
     read: BufferedBody<B::Error>,
     frame: Option<Frame<Bytes>>,
     rest: B,
 }
 
-/// Nothing in it is pinned.
+// Nothing in it is pinned.
 impl<B: Body + Unpin> Unpin for Resumed<B> {}
 
 impl<B: Body> Resumed<B> {
@@ -168,7 +168,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What the body said at first, less what has been given of it.
+        // The body's first hint, minus what has been passed on since.
         if self.is_at_rest() { self.rest.size_hint() } else { self.read.size_hint() }
     }
 }

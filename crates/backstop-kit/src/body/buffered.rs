@@ -1,4 +1,4 @@
-//! A body that has been read and is given again from memory.
+//! A body that is replayed from memory.
 
 use std::{
     fmt,
@@ -13,8 +13,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Piece, Pieces};
 
-/// What was read of another body, with the size hint that one had: a body of unknown length must not leave with one of
-/// known length, since that would change the headers that a server writes.
+/// What was read of another body, with that body's size hint. A known length in place of an unknown one would change the
+/// headers that a server writes.
 pub(crate) struct BufferedBody<E> {
     pieces: vec::IntoIter<Piece>,
     hint: SizeHint,
@@ -22,7 +22,7 @@ pub(crate) struct BufferedBody<E> {
 }
 
 impl<E> BufferedBody<E> {
-    /// `hint` is what the original body said before it was read.
+    /// `hint` is the original body's, before it was read.
     pub(crate) fn new(pieces: Pieces, hint: SizeHint) -> Self {
         Self { pieces: pieces.into_sealed().into_iter(), hint, error: PhantomData }
     }

@@ -18,21 +18,21 @@ use super::{
     erased::{self, Visit},
 };
 
-/// How many frames without data are read of a body that may be empty.
+/// The most empty frames that are read to find out whether a body is empty.
 const MOST_EMPTY_FRAMES: usize = 8;
 
 /// Whether a request has content, for methods that rarely have any, such as `GET`.
 ///
-/// It has if `Transfer-Encoding` or a `Content-Length` other than 0 says so (RFC 9112 §6), or if its body holds anything.
-/// A body that doesn't know that it is empty is polled once: layers that wrap bodies hide it, and in HTTP/2 the end of a
-/// request may come in a frame of its own, without data. Whatever came is put back. A body that is pending then counts as
-/// content, since nobody waits for it here.
+/// It has content if it has `Transfer-Encoding` or a `Content-Length` other than 0 (RFC 9112 §6), or if its body isn't
+/// empty. A body that may be empty without knowing it is polled, and the frame is put back: layers that wrap bodies hide
+/// their end, and in HTTP/2 an empty frame may end a request. If the body is pending, it counts as content, because this
+/// function doesn't wait.
 ///
-/// Only bodies that [can be watched](crate::Upload::of_any) can be polled and put back. For other types the fields decide: by
-/// `Content-Length: 0`, or where the request came over HTTP/1 (it has a `Host` and no authority in its URI), by the absence
-/// of both fields. Else such a body counts as content.
+/// Only bodies that [can be watched](crate::Upload::of_any) can be polled and put back. A body of another type counts as
+/// empty if the request has `Content-Length: 0`, or if it came over HTTP/1 (it has a `Host`, and no authority in its URI)
+/// and has neither header. Otherwise it counts as content.
 ///
-/// Don't call it for a method that usually has content: polling a body lets its sender begin.
+/// Don't call it for methods that usually have content: polling a body tells its sender to begin.
 ///
 /// ```
 /// use backstop_kit::has_content;
@@ -41,7 +41,7 @@ const MOST_EMPTY_FRAMES: usize = 8;
 /// use http_body_util::{BodyStream, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
 /// use std::convert::Infallible;
 ///
-/// // A stream doesn't say that it is empty.
+/// // A stream doesn't know that it is empty.
 /// let hidden = UnsyncBoxBody::<Bytes, Infallible>::new(StreamBody::new(BodyStream::new(Empty::new())));
 /// assert!(!has_content(&mut Request::new(hidden)));
 /// let hidden = UnsyncBoxBody::<Bytes, Infallible>::new(StreamBody::new(BodyStream::new(Full::from("{}"))));
@@ -68,20 +68,20 @@ fn fields_tell_of_content(headers: &HeaderMap) -> bool {
         || headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
 }
 
-/// Whether the body holds anything, or may. It is as it was afterwards, apart from frames without data.
+/// Whether the body is not empty, or may not be. Leaves the body as it was, apart from empty frames.
 struct HoldsAnything;
 
 impl Visit for HoldsAnything {
     type Output = bool;
 
     fn visit<B: WrapBody<Error: Send>>(self, body: &mut B) -> bool {
-        // Whoever reads the body later registers a waker of their own.
+        // The body's reader registers its own waker later.
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..MOST_EMPTY_FRAMES {
             match Pin::new(&mut *body).poll_frame(&mut cx) {
                 Poll::Pending => return true,
                 Poll::Ready(None) => {
-                    // Its end has been seen, and a body that has ended may not be asked again.
+                    // A body that has ended must not be polled again.
                     *body = B::default();
                     return false;
                 }
@@ -101,13 +101,13 @@ impl Visit for HoldsAnything {
     }
 }
 
-/// A body, and the frame that was taken from it.
+/// A body with the frame that was taken from it.
 struct PutBack<B: Body> {
     first: Option<Result<Frame<B::Data>, B::Error>>,
     rest: B,
 }
 
-/// Nothing in it is pinned.
+// Nothing in it is pinned.
 impl<B: Body + Unpin> Unpin for PutBack<B> {}
 
 impl<B: Body<Data = Bytes> + Unpin> Body for PutBack<B> {

@@ -1,7 +1,6 @@
-//! The type-erased bodies that are known here.
+//! The type-erased bodies that this crate knows.
 //!
-//! Layers take requests with a body of any type. Where they need to wrap it, they can do so only if its type turns out to be
-//! one of these.
+//! Layers accept requests with a body of any type. They can wrap it only if its type is one of these.
 
 use std::{any::Any, convert::Infallible, error::Error, io};
 
@@ -12,14 +11,14 @@ use super::WrapBody;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What to do with a body once its type is known.
+/// An operation on a body of a known type.
 pub(super) trait Visit {
     type Output;
 
     fn visit<B: WrapBody<Error: Send>>(self, body: &mut B) -> Self::Output;
 }
 
-/// Has `visitor` visit a body of a known type. `None` for a body of any other type.
+/// Calls `visitor` with a body of a known type. `None` for a body of any other type.
 #[inline]
 pub(super) fn visit<B: 'static, V: Visit>(body: &mut B, visitor: V) -> Option<V::Output> {
     let body: &mut dyn Any = body;

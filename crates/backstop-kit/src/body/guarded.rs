@@ -1,4 +1,4 @@
-//! A response body that a layer follows to its end, and may break off.
+//! A response body that a layer follows to its end, and may end early.
 
 use std::{
     pin::Pin,
@@ -13,18 +13,18 @@ use pin_project_lite::pin_project;
 
 use super::WrapBody;
 
-/// What a body did when it was polled.
+/// The result of polling a body.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyStep<'a, E> {
-    /// Nothing is there yet.
+    /// It is pending.
     Pending,
-    /// A frame is there.
+    /// It returned a frame.
     #[non_exhaustive]
     Frame {
         /// The trailers, if the frame holds them.
         trailers: Option<&'a HeaderMap>,
-        /// Whether this is known to be the last frame. A reader that knows it may not poll again.
+        /// Whether this is known to be the last frame. The reader may not poll again then.
         is_last: bool,
     },
     /// The body failed.
@@ -37,17 +37,17 @@ pub enum BodyStep<'a, E> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BodyAction<E> {
-    /// Follows the body further.
+    /// Goes on following the body.
     Continue,
-    /// Stops following the body and drops the guard.
+    /// Stops following the body, and drops the guard.
     Finish,
-    /// Breaks the body off because a limit has passed. The body is dropped, then the guard; the reader gets the error.
+    /// Ends the body because a limit has passed. The body is dropped, then the guard. The reader gets the error.
     Abort(SetBy, E),
 }
 
 /// Follows a response body: see [`GuardedBody`].
 pub trait BodyGuard<B: Body> {
-    /// Runs `poll`, which polls the body.
+    /// Runs `poll`, which polls the body: inside a scope, for example.
     fn run<R>(&mut self, poll: impl FnOnce() -> R) -> R {
         poll()
     }
@@ -57,7 +57,7 @@ pub trait BodyGuard<B: Body> {
 }
 
 pin_project! {
-    /// A response body with a guard. Frames, size hint, end and errors are the body's, until the guard breaks it off.
+    /// A response body with a guard. Frames, size hint, end and errors are the body's, until the guard ends it.
     ///
     /// ```
     /// use std::{convert::Infallible, sync::mpsc, task::Context};
@@ -67,7 +67,7 @@ pin_project! {
     /// use http_body::Body;
     /// use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
     ///
-    /// /// Says when a body has ended.
+    /// /// Reports when a body has ended.
     /// struct Watch(mpsc::Sender<&'static str>);
     ///
     /// impl<B: Body> BodyGuard<B> for Watch {
@@ -96,9 +96,9 @@ pin_project! {
     /// Dropping it drops the body, then the guard.
     #[derive(Debug)]
     pub struct GuardedBody<B, G> {
-        // `None` once it was broken off.
+        // `None` once the guard has ended it.
         body: Option<B>,
-        // `None` once it isn't needed any more.
+        // `None` once it has finished.
         guard: Option<G>,
     }
 }

@@ -1,18 +1,18 @@
-//! What has been read of a body, in order.
+//! The frames that have been read of a body, in order.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
-/// Chunks below this size are copied together. A small `Bytes` is often a slice of a large read buffer, which it would
-/// keep alive: kept as they come, many tiny chunks would hold many times the memory that they are counted as.
+/// Chunks below this size, in bytes, are copied together. A small `Bytes` is often a slice of a large read buffer, and
+/// keeps that alive: many tiny chunks could hold many times the memory that they are counted as.
 const COPIED_BELOW: usize = 1024;
 
-/// A frame that can be given again.
+/// A frame that can be cloned.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     Data(Bytes),
-    // Boxed, since it is as large as three chunks and comes once.
+    // Boxed, because a header map is as large as three chunks, and there is at most one.
     Trailers(Box<HeaderMap>),
 }
 
@@ -40,12 +40,12 @@ impl Piece {
         }
     }
 
-    /// The bytes that it counts as against a cap: trailers take memory too.
+    /// The bytes that it counts against a cap. Trailers count, too.
     pub(crate) fn cost(&self) -> usize {
         match self {
             Self::Data(data) => data.len(),
             Self::Trailers(trailers) => {
-                // One for the frame itself, so that not even empty trailers come for ever at no cost.
+                // One for the frame itself, so that an endless row of empty trailers reaches the cap.
                 trailers.iter().fold(1, |sum, (name, value)| sum + name.as_str().len() + value.len())
             }
         }
@@ -56,7 +56,7 @@ impl Piece {
     }
 }
 
-/// A list of pieces, the small ones merged.
+/// A list of pieces. Small chunks are merged.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     sealed: Vec<Piece>,
@@ -69,7 +69,7 @@ impl Pieces {
     pub(crate) fn push(&mut self, piece: Piece) {
         self.cost = self.cost.saturating_add(piece.cost());
         match piece {
-            // Nothing to give again, and without this an endless row of them would be free.
+            // An endless row of empty chunks must not grow the list.
             Piece::Data(data) if data.is_empty() => {}
             Piece::Data(data) if data.len() < COPIED_BELOW => self.tail.extend_from_slice(&data),
             piece => {
@@ -79,24 +79,24 @@ impl Pieces {
         }
     }
 
-    /// Makes one piece of the small chunks so far.
+    /// Makes a piece of the small chunks.
     pub(crate) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.sealed.push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
         }
     }
 
-    /// The pieces there are, the merged small chunks at the end left out until they are sealed.
+    /// The number of pieces, without small chunks that aren't sealed yet.
     pub(crate) fn len(&self) -> usize {
         self.sealed.len()
     }
 
-    /// Whether one more piece stays within `cap` bytes in all.
+    /// Whether all pieces and this one cost at most `cap` bytes.
     pub(crate) fn has_room_for(&self, piece: &Piece, cap: usize) -> bool {
         self.cost.saturating_add(piece.cost()) <= cap
     }
 
-    /// The trailers, if they have come.
+    /// The trailers, if they have arrived.
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         self.sealed.iter().rev().find_map(|piece| match piece {
             Piece::Trailers(trailers) => Some(&**trailers),
@@ -108,18 +108,18 @@ impl Pieces {
         self.sealed.get(index)
     }
 
-    /// Takes the piece out. What it was counted as stays counted.
+    /// Takes the piece out. Its cost still counts.
     pub(crate) fn take(&mut self, index: usize) -> Option<Piece> {
         self.sealed.get_mut(index).map(Piece::take)
     }
 
-    /// The bytes of data from that piece on.
+    /// The bytes of data from the piece at `index` on.
     pub(crate) fn data_len_from(&self, index: usize) -> u64 {
         let sealed = self.sealed.get(index..).unwrap_or_default();
         sealed.iter().map(|piece| piece.data_len() as u64).sum()
     }
 
-    /// Removes and returns the pieces before that one, for the caller to drop where dropping them is safe.
+    /// Removes and returns the pieces before `index`. The caller drops them outside its lock.
     pub(crate) fn split_off_read(&mut self, index: usize) -> Vec<Piece> {
         let rest = self.sealed.split_off(index.min(self.sealed.len()));
         std::mem::replace(&mut self.sealed, rest)

@@ -1,16 +1,16 @@
-//! A body that is recorded while it is read, and the readers that take turns at it.
+//! A body that is recorded while it is read, and its readers. Each copy is a new reader.
 //!
 //! | on | source | recorded pieces |
 //! |---|---|---|
-//! | the newest reader is polled, pieces are left | untouched | it gets the next one |
-//! | the newest reader is polled, none is left | polled, outside the lock | what comes is added |
-//! | what comes doesn't fit the cap | goes on | released; no more copies |
+//! | the newest reader is polled, unread pieces are left | not polled | the reader gets the next one |
+//! | the newest reader is polled, none is left | polled, outside the lock | the new frame is added |
+//! | a frame exceeds the cap | goes on | released; no more copies |
 //! | a copy is made | stays where it is | read again from the first; the earlier reader gets an error |
-//! | the handle is dropped | goes on | those read are released, the others leave as they are read |
+//! | the handle is dropped | goes on | read ones are released, the others as they are read |
 //! | the source fails or panics | dropped | no more copies |
 //!
-//! One reader is the newest, told by its epoch, and only that one reads. No foreign code runs under the lock: neither the
-//! source, nor a waker, nor the release of a chunk (whose owner may be anyone's).
+//! Only the newest reader, known by its epoch, reads. No foreign code runs under the lock: it isn't held while the source is
+//! polled, a waker is woken or dropped, or a chunk is released.
 
 use std::{
     mem,
@@ -26,11 +26,11 @@ use super::{Held, NotReplayable, Piece, Pieces, ReplayError, WrapBody, upload::P
 mod reader;
 pub(super) use reader::Reader;
 
-/// What the handle needs of a recording, whatever its error conversion is.
+/// A recording as its handle sees it, without the type of its error conversion.
 pub(super) trait Recording<B> {
     fn copy(self: Arc<Self>) -> Result<B, NotReplayable>;
     fn held(&self) -> Held;
-    /// Ends the recording: no copy will be asked for any more.
+    /// Ends the recording. No more copies will be made.
     fn close(&self);
 }
 
@@ -38,13 +38,13 @@ pub(super) struct Shared<B: Body, F> {
     state: Mutex<State<B>>,
     cap: usize,
     error: F,
-    /// Of the source, for whoever judges the call.
+    /// Of the source, to judge the call by.
     progress: Arc<Progress>,
 }
 
 struct State<B: Body> {
     source: Source<B>,
-    /// What the source said of itself when it was last at rest.
+    /// The source's size hint when it was last at rest.
     source_hint: SizeHint,
     source_ended: bool,
     pieces: Pieces,
@@ -54,26 +54,26 @@ struct State<B: Body> {
     mode: Mode,
     /// The newest reader was dropped.
     abandoned: bool,
-    /// The newest reader, waiting: for the source, or for an older reader to bring it back.
+    /// The newest reader's, while it waits for the source, or for an older reader to return the source.
     waiting: Option<Waker>,
 }
 
 enum Source<B: Body> {
     AtRest(B),
-    /// A reader polls it at this moment.
+    /// A reader is polling it.
     Taken,
     Ended,
-    /// With the error, as long as the newest reader has not seen it.
+    /// With the error, until the newest reader has seen it.
     Failed(Option<B::Error>),
     Lost,
 }
 
 enum Mode {
-    /// A copy may be asked for.
+    /// A copy can be made.
     Recording,
-    /// None can be made any more, for this reason: pieces leave as they are read.
+    /// No more copies can be made, for this reason. Pieces are released as they are read.
     Stopped(NotReplayable),
-    /// None will be asked for: the same.
+    /// The handle was dropped. Pieces are released as they are read.
     Closed,
 }
 
@@ -91,7 +91,7 @@ impl<B, F> Shared<B, F>
 where
     B: Body<Data = Bytes>,
 {
-    /// Of a body that isn't at its end.
+    /// A recording of a body that isn't at its end.
     pub(super) fn new(source: B, source_hint: SizeHint, cap: usize, error: F) -> Self {
         let state = State {
             source: Source::AtRest(source),
@@ -108,7 +108,7 @@ where
     }
 
     fn lock(&self) -> MutexGuard<'_, State<B>> {
-        // Nothing under the lock can leave the state half changed.
+        // No code under the lock can panic between two changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,7 +155,7 @@ impl<B: Body<Data = Bytes>> State<B> {
         Some(piece)
     }
 
-    /// Takes up what the newest reader just read. Returns what is no longer needed, to be dropped outside the lock.
+    /// Records what the newest reader has just read. Returns released pieces, to be dropped outside the lock.
     fn record(&mut self, piece: &Piece, cap: usize) -> Pieces {
         if !matches!(self.mode, Mode::Recording) {
             return Pieces::default();
@@ -170,7 +170,7 @@ impl<B: Body<Data = Bytes>> State<B> {
         mem::take(&mut self.pieces)
     }
 
-    /// Takes up what an older reader had begun to read when a newer one took over, for the newer one to read.
+    /// Records for the newest reader what an older one was reading when it was superseded.
     fn hand_over(&mut self, piece: Piece, cap: usize) {
         if matches!(self.mode, Mode::Recording) && !self.pieces.has_room_for(&piece, cap) {
             self.mode = Mode::Stopped(NotReplayable::TooLarge);
@@ -201,7 +201,7 @@ where
         let superseded = state.waiting.take();
         drop(state);
         self.progress.restart();
-        // Its task may wait for the source, which from now on wakes another one: it would never learn that it is out.
+        // The source now wakes the new reader, so the old one has to be woken here, to get its error.
         if let Some(waker) = superseded {
             waker.wake();
         }

@@ -10,12 +10,12 @@ use super::{
     recording::{Reader, Recording, Shared},
 };
 
-/// A body that can be sent more than once, at no cost until it has to be.
+/// A body that can be sent more than once.
 ///
-/// [`split`](Self::split) gives the body to send now and a handle that makes copies. Implemented for
+/// [`split`](Self::split) returns the body to send now, and a handle that makes copies. Implemented for
 /// `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`), the boxed bodies of `http-body-util` whose
-/// error is made from a [`ReplayError`] (`BoxError` is), `Full<Bytes>` and `Empty<Bytes>`. For a body type of your own that
-/// is [`WrapBody`], [`split_by_recording`] does it in one line.
+/// error implements `From<ReplayError>`, as `BoxError` does, `Full<Bytes>` and `Empty<Bytes>`. If your own body type
+/// implements [`WrapBody`], implement this one with [`split_by_recording`].
 #[diagnostic::on_unimplemented(
     message = "a request with the body `{Self}` can't be sent again",
     label = "this body can't be replayed",
@@ -26,29 +26,29 @@ use super::{
     note = "for a body type of your own, implement `WrapBody`, and `ReplayableBody` by `split_by_recording`"
 )]
 pub trait ReplayableBody: Body + Default + Sized + 'static {
-    /// Splits the body into the one to send now and the handle that makes copies of it.
+    /// Splits the body into the one to send now, and the handle that makes copies of it.
     ///
-    /// Nothing is read ahead. What the current reader reads is buffered, and only up to `cap` bytes (of data, and of the
-    /// names and values of trailers).
+    /// Nothing is read ahead. What is read of the body is buffered, up to `cap` bytes. Data counts, and the names and values
+    /// of trailers.
     ///
-    /// - A body that declares more than `cap` is returned untouched, and copies are [`NotReplayable::TooLarge`].
-    /// - A body that proves longer than `cap` goes on streaming, what was buffered is released, and later copies are
-    ///   [`NotReplayable::TooLarge`].
-    /// - A body that is already at its end is returned untouched, and copies are its `Default`. Neither allocates.
+    /// - A body whose size hint exceeds `cap` is returned unchanged, and copying fails with [`NotReplayable::TooLarge`].
+    /// - A body that turns out to be longer than `cap` goes on streaming. The buffer is released, and from then on copying
+    ///   fails with [`NotReplayable::TooLarge`].
+    /// - A body that is already at its end is returned unchanged, and each copy is `Self::default()`. This doesn't allocate.
     fn split(self, cap: usize) -> (Self, Replay<Self>);
 }
 
 /// Makes copies of a body that is being sent.
 ///
-/// Dropping it ends the recording: what has been read is released, and what is still to be read passes straight through.
+/// Dropping it ends the recording and releases the buffer.
 pub struct Replay<B> {
     /// `None` for a body that was at its end, and for one that can't be replayed.
-    // Side by side, not an enum: the small one in the place of the other would have the compiler move every replay in pieces.
+    // Two fields instead of an enum, which the compiler would move variant by variant.
     recording: Option<Arc<dyn Recording<B> + Send + Sync>>,
     refused: Option<NotReplayable>,
 }
 
-/// A body that is in memory: nothing of it is ever read away.
+/// A body in memory.
 struct InMemory<B> {
     bytes: Bytes,
     make: fn(Bytes) -> B,
@@ -66,32 +66,32 @@ impl<B> Recording<B> for InMemory<B> {
     fn close(&self) {}
 }
 
-/// How much of a body can be copied, and whether a copy ends an earlier reader.
+/// How much of a body can be copied, and whether that ends an earlier reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Held {
-    /// All of it: a copy needs nothing more from the original.
+    /// All of it: a copy doesn't need the original.
     ///
-    /// If the body is in memory or empty, earlier readers go on. If it was recorded, its last byte has been read, and a
-    /// reader that has not seen the end yet gets [`ReplayError::Superseded`], such as an earlier copy that is still being sent.
+    /// If the body is in memory or empty, earlier readers go on. If it is recorded, it was read to its end, and a reader that
+    /// hasn't reached the end, such as an earlier copy that is still being sent, gets [`ReplayError::Superseded`].
     Whole,
-    /// What has been read so far. A copy goes on from the original, and the earlier reader gets
+    /// The part that has been read. A copy reads the rest from the original, and the earlier reader gets
     /// [`ReplayError::Superseded`].
     Partly,
-    /// What has been read so far, and the earlier reader was dropped. A copy goes on from the original.
+    /// The part that has been read, and the earlier reader was dropped. A copy reads the rest from the original.
     Abandoned,
-    /// Not enough: there can be no copy.
+    /// Too little for a copy.
     Nothing(NotReplayable),
 }
 
 impl<B> Replay<B> {
-    /// For a body that is at its end: each copy is `B::default()`.
+    /// The handle of a body that is at its end: each copy is `B::default()`.
     #[must_use]
     pub const fn ended() -> Self {
         Self { recording: None, refused: None }
     }
 
-    /// For a body that is in memory already: each copy is made from the same bytes, which are shared, not copied.
+    /// The handle of a body in memory: `make` makes each copy from the same bytes, which are shared, not copied.
     #[must_use]
     pub fn from_bytes(bytes: Bytes, make: fn(Bytes) -> B) -> Self
     where
@@ -100,13 +100,13 @@ impl<B> Replay<B> {
         Self { recording: Some(Arc::new(InMemory { bytes, make })), refused: None }
     }
 
-    /// For a body that can't be replayed.
+    /// The handle of a body that can't be replayed.
     #[must_use]
     pub const fn refused(reason: NotReplayable) -> Self {
         Self { recording: None, refused: Some(reason) }
     }
 
-    /// How much of the body is held, without disturbing whoever reads it.
+    /// How much of the body is held. Doesn't affect a reader.
     #[must_use]
     pub fn held(&self) -> Held {
         match (&self.recording, self.refused) {
@@ -118,10 +118,10 @@ impl<B> Replay<B> {
 }
 
 impl<B: Default> Replay<B> {
-    /// The body again, from its first byte to its trailers.
+    /// A copy of the body, from its first byte to its trailers.
     ///
-    /// It gives what was buffered and then goes on from the original body. An earlier reader that has not finished gets
-    /// [`ReplayError::Superseded`] when it is polled again: never an end that would look like a complete body.
+    /// It returns what was buffered, then reads the rest from the original body. An earlier reader that hasn't reached the
+    /// end gets [`ReplayError::Superseded`], so that its part doesn't look like a complete body.
     ///
     /// # Errors
     /// [`NotReplayable`] says why there is no copy.
@@ -150,7 +150,7 @@ impl<B> fmt::Debug for Replay<B> {
 
 /// Implements [`ReplayableBody::split`] for a type-erased body of your own.
 ///
-/// `error` puts a [`ReplayError`] into the body's error type.
+/// `error` converts a [`ReplayError`] into the body's error type.
 ///
 /// ```
 /// # use backstop_kit::{Replay, ReplayError, ReplayableBody, WrapBody, split_by_recording};
@@ -205,7 +205,7 @@ where
 pub enum NotReplayable {
     /// It is larger than the cap.
     TooLarge,
-    /// Reading the original body failed, so that there is no whole body to be had.
+    /// Reading the original body failed.
     SourceFailed,
     /// It holds a kind of frame that is neither data nor trailers.
     UnknownFrame,
@@ -214,7 +214,7 @@ pub enum NotReplayable {
 impl fmt::Display for NotReplayable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLarge => "the body is larger than what is buffered of it",
+            Self::TooLarge => "the body is larger than the buffer",
             Self::SourceFailed => "reading the body failed",
             Self::UnknownFrame => "the body holds a frame that is neither data nor trailers",
         })
@@ -223,13 +223,13 @@ impl fmt::Display for NotReplayable {
 
 impl Error for NotReplayable {}
 
-/// What the reader of a body sees when that body is no longer its to read.
+/// The error of a reader that can't read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// A newer copy of the body has taken over.
     Superseded,
-    /// The original body was lost while another reader read from it: it panicked.
+    /// The original body panicked while another reader polled it.
     SourceLost,
 }
 

@@ -43,8 +43,7 @@ impl<E: From<ReplayError> + Send + 'static> ReplayableBody for BoxBody<Bytes, E>
     }
 }
 
-/// A copy shares the bytes. Those over the cap are not kept alive for the sake of a copy, so that the cap bounds what a
-/// waiting request holds whatever its body's type.
+/// Copies share the bytes. The cap holds here, too, so that it limits what a waiting request keeps, whatever its body's type.
 #[diagnostic::do_not_recommend]
 impl ReplayableBody for Full<Bytes> {
     fn split(self, cap: usize) -> (Self, Replay<Self>) {

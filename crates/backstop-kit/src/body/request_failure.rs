@@ -1,19 +1,19 @@
-//! What can be wrong with a request's body.
+//! How a request's body can fail.
 
 use std::fmt;
 
 use backstop_core::{Blame, Name, Outcome, Reason, Rejection, RejectionDetail, grpc::GrpcCode};
 use http::StatusCode;
 
-/// What was wrong with a request's body while it was sent.
+/// How a request's body failed while it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestFailure {
-    /// It ended in an error: the caller broke it off, or it was malformed.
+    /// It ended with an error: the caller broke it off, or it was malformed.
     Broken,
     /// It was longer than a limit further out allows.
     TooLarge,
-    /// It came so slowly that a call spent most of its time waiting for it.
+    /// The call spent most of its time waiting for it.
     TooSlow,
 }
 

@@ -1,7 +1,7 @@
-//! What becomes of a request's body while it is sent: whether it failed, and how long the call waited for it.
+//! Watching a request's body while it is sent: whether it failed, and how long the call waited for it.
 //!
-//! A client reads the body wherever it likes, in a task of its own too, and its error doesn't always say that the body was
-//! to blame. So the body remembers it itself, in a place that the call's layers share.
+//! A client may read the body in another task, and its error doesn't always say that the body was to blame. So the body
+//! records this itself, and the call's layers share the record.
 
 use std::{
     cell::Cell,
@@ -29,8 +29,8 @@ use crate::RequestFailure;
 
 /// Watches the body of one request while it is sent.
 ///
-/// The layers of a call share one: the outermost layer wraps the body, the layers inside find it there. All of this costs a
-/// request without a body nothing.
+/// The layers of a call share one: the outermost layer wraps the body, and the layers inside find it. A request without a
+/// body isn't watched, and costs nothing.
 #[derive(Clone)]
 pub struct Upload(Arc<Progress>);
 
@@ -44,32 +44,33 @@ impl Visit for Watch {
     }
 }
 
-/// Moments are nanoseconds as [`now`] has them; 0 is none.
+/// Moments are nanoseconds, as of [`now`]. 0 is none.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// A [`RequestFailure`] and 1; 0 while there is none.
+    /// [`BROKEN`] or [`TOO_LARGE`]. 0 while there is none.
     failure: AtomicU8,
     /// How long the body was pending, without the current wait.
     waited: AtomicU64,
     /// When the current wait began.
     waiting_since: AtomicU64,
-    /// When something last came of the body.
+    /// When the body last returned something.
     last_read: AtomicU64,
 }
 
 thread_local! {
-    /// Whether a layer asks a body whether it is watched, and the answer.
+    /// Whether a layer is asking a body if it is watched.
     static IS_ASKED: Cell<bool> = const { Cell::new(false) };
+    /// The body's answer.
     static ANSWER: Cell<Option<Upload>> = const { Cell::new(None) };
 }
 
 impl Upload {
     /// Watches `body`, which keeps its type. `None` for a body that is at its end.
     ///
-    /// Costs two allocations, or none where the body is watched already: a body that is kept to be sent again is.
+    /// Costs two allocations. None if the body is watched already, as one is that is kept to be sent again.
     #[inline]
     pub fn of<B: WrapBody>(body: &mut B) -> Option<Self> {
-        // Most requests have none, and are not asked any more than that.
+        // Most requests have no body.
         if body.is_end_stream() { None } else { Some(Self::find_or_wrap(body)) }
     }
 
@@ -83,15 +84,18 @@ impl Upload {
         upload
     }
 
-    /// [Watches](Self::of) `body` if it is of a type-erased type that this crate knows: `axum::body::Body` (feature
-    /// `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose error is a `BoxError`,
-    /// an [`io::Error`](std::io::Error), `Infallible`, or one of axum, tonic or hyper (by this crate's features).
+    /// [Watches](Self::of) `body` if this crate knows its type: `axum::body::Body` (feature `axum`), `tonic::body::Body`
+    /// (feature `tonic`), or a boxed body of `http-body-util` whose error is `BoxError`, [`io::Error`](std::io::Error),
+    /// `Infallible`, or the error of axum, tonic or hyper (by this crate's features).
     #[inline]
     pub fn of_any<B: 'static>(body: &mut B) -> Option<Self> {
         erased::visit(body, Watch).flatten()
     }
 
-    /// Who watches the body already. Bodies that hold others pass the question on, whatever their types.
+    /// Finds the watch that `body` already has.
+    ///
+    /// It may be inside other bodies, of any type. All of them pass `is_end_stream` on to the body inside, so the question is
+    /// asked by that.
     fn ask<B: Body>(body: &B) -> Option<Self> {
         ANSWER.set(None);
         IS_ASKED.set(true);
@@ -115,20 +119,19 @@ impl Upload {
         }
     }
 
-    /// How long the body was waited for: it was polled, and had nothing yet.
+    /// How long the body was pending.
     #[must_use]
     pub fn waited(&self) -> Duration {
         Duration::from_nanos(self.0.waited_until(now()))
     }
 
-    /// Whether a call that took `whole` so far spent more than half of that waiting for the body.
+    /// Whether a call that has taken `whole` spent more than half of that waiting for the body.
     #[must_use]
     pub fn held_up(&self, whole: Duration) -> bool {
         self.waited() > whole / 2
     }
 
-    /// For how long nothing has been read of the body although there was something to read, or nothing more to come.
-    /// Zero while the body is waited for.
+    /// The time since the body last returned something, or was dropped. Zero while it is pending.
     #[must_use]
     pub fn idle(&self) -> Duration {
         let progress = &*self.0;
@@ -148,7 +151,7 @@ impl fmt::Debug for Upload {
 const BROKEN: u8 = 1;
 const TOO_LARGE: u8 = 2;
 
-/// Nanoseconds, in an order that holds under a paused clock, too, which may be behind that of the first call.
+/// The time in nanoseconds. Under a paused clock it may be before the first call's.
 fn now() -> u64 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     const AT_ORIGIN: u64 = 1 << 62;
@@ -164,9 +167,9 @@ impl Progress {
         Self { last_read: AtomicU64::new(now()), ..Self::default() }
     }
 
-    /// The answer to a layer that asks whether this body is watched.
+    /// Answers a layer that asks whether this body is watched.
     pub(crate) fn answer(self: &Arc<Self>) {
-        // Only the first one: the outermost has the whole body. Where the thread is being torn down nobody asks.
+        // Only the outermost watch answers. While the thread ends, nobody asks.
         if IS_ASKED.try_with(|is_asked| is_asked.replace(false)).unwrap_or(false) {
             _ = ANSWER.try_with(|answer| answer.set(Some(Upload(Arc::clone(self)))));
         }
@@ -190,7 +193,7 @@ impl Progress {
         self.stop_waiting();
     }
 
-    /// Nobody waits for the body any more.
+    /// The body isn't pending any more, or was dropped.
     pub(crate) fn stop_waiting(&self) {
         let now = now();
         self.waited.store(self.waited_until(now), Relaxed);
@@ -198,7 +201,7 @@ impl Progress {
         self.last_read.store(now, Relaxed);
     }
 
-    /// The body is sent again: earlier waits were another attempt's.
+    /// The body is sent again. Earlier waits belong to another attempt.
     pub(crate) fn restart(&self) {
         let now = now();
         self.waited.store(0, Relaxed);
@@ -215,7 +218,7 @@ impl Progress {
     }
 }
 
-/// A request body that is watched. Frames, size hint, end and errors are the inner body's.
+/// A watched request body. Frames, size hint, end and errors are the inner body's.
 struct WatchedBody<B> {
     inner: B,
     progress: Arc<Progress>,

@@ -1,4 +1,4 @@
-//! How much of a body's time its reader spent waiting for it.
+//! How much of a body's time its reader waited for it.
 
 use std::time::Duration;
 
@@ -6,9 +6,8 @@ use tokio::time::Instant;
 
 /// How long a reader has waited for a body so far.
 ///
-/// When a limit ends a body, this says who held it up: the source, if the reader waited for most of the time; otherwise
-/// the reader, which didn't come for what was there. A layer calls [`start`](Self::start) when the body is pending, and
-/// [`stop`](Self::stop) when it is polled again and isn't.
+/// When a limit ends a body, this says who was slow: the source, if the reader waited for most of the time, otherwise the
+/// reader. A layer calls [`start`](Self::start) when the body is pending, and [`stop`](Self::stop) when it no longer is.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,13 +32,13 @@ pub struct WaitTime {
 }
 
 impl WaitTime {
-    /// With a wait before the body was there: for its response head.
+    /// Starts with a wait that came before the body: for the response head.
     #[must_use]
     pub const fn after(wait: Duration) -> Self {
         Self { ended: wait, since: None }
     }
 
-    /// The body is pending since `now`, if it wasn't before.
+    /// The body is pending since `now`. No effect if it was pending already.
     pub fn start(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
@@ -50,7 +49,7 @@ impl WaitTime {
         self.since = None;
     }
 
-    /// The current wait doesn't count: something was there, and the reader didn't come for it.
+    /// Discards the current wait: a frame was ready, and the reader didn't poll.
     pub const fn forget_current(&mut self) {
         self.since = None;
     }
@@ -61,7 +60,7 @@ impl WaitTime {
         self.since.is_some()
     }
 
-    /// All waits until `now`.
+    /// The sum of all waits until `now`.
     #[must_use]
     pub fn until(&self, now: Instant) -> Duration {
         self.ended + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))

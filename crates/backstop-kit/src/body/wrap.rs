@@ -1,13 +1,13 @@
-//! Putting a body of our own around another one, in the type that it already had.
+//! Wrapping a body without changing its type.
 
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
-/// A body type that can hold any other body, so that a layer may watch or replay a body without changing its type.
+/// A body type that can hold any other body, so that a layer can watch or replay a body without changing its type.
 ///
-/// Implemented for the type-erased bodies: `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`) and
-/// the boxed bodies of `http-body-util`. Implement it for your own type-erased body by boxing the body that is given.
+/// Implemented for type-erased bodies: `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`) and the
+/// boxed bodies of `http-body-util`. Implement it for your own type-erased body by boxing the given body.
 ///
 /// ```
 /// use backstop_kit::WrapBody;
@@ -28,7 +28,7 @@ use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
     note = "or, where the layer only wants to keep an answer that it may replace, choose `.discard_replaced()`"
 )]
 pub trait WrapBody: Body<Data = Bytes> + Default + Unpin + Send + 'static {
-    /// Puts `body` into this type, as it is: its frames, its size hint, its end and its errors come out unchanged.
+    /// Puts `body` into this type. Its frames, size hint, end and errors stay the same.
     ///
     /// Costs one allocation (two for [`BoxBody`]).
     #[must_use]
@@ -46,8 +46,8 @@ impl WrapBody for axum_core::body::Body {
     {
         use http_body_util::BodyExt;
 
-        // `Body::new` boxes each error into an `axum_core::Error`. An error that already is one would end up as the
-        // source of another, too deep for axum's extractors to find the body limit's 413 in it.
+        // `Body::new` boxes each error into an `axum_core::Error`. Without `into_inner`, an error that already is one would
+        // be nested too deeply for axum's extractors, which look for the body limit's 413 in it.
         Self::new(body.map_err(axum_core::Error::into_inner))
     }
 }
@@ -59,7 +59,7 @@ impl WrapBody for tonic::body::Body {
     where
         W: Body<Data = Bytes, Error = Self::Error> + Send + 'static,
     {
-        // tonic takes this boxed type over as it is, so each `Status` passes untouched.
+        // tonic uses a body of this type as it is, so each `Status` stays the same.
         Self::new(UnsyncBoxBody::<Bytes, tonic::Status>::new(body))
     }
 }
@@ -84,7 +84,7 @@ impl<E: 'static> WrapBody for BoxBody<Bytes, E> {
     }
 }
 
-/// A body that may be shared between threads because nobody can do anything with a shared one.
+/// A body that is `Sync` because nothing can be done with a shared reference to it.
 mod sync {
     use std::{
         pin::Pin,
@@ -95,10 +95,10 @@ mod sync {
     use bytes::Bytes;
     use http_body::{Body, Frame, SizeHint};
 
-    /// `Sync` whatever `W` is: the body is reached through `get_mut` alone, and what `&self` may ask is kept beside it.
-    /// The mutex is never locked.
+    /// `Sync` whatever `W` is. The body is only reached through `get_mut`, so the mutex is never locked. `&self` methods
+    /// read the fields beside it.
     pub(super) struct SyncBody<W> {
-        // Pinned in a box of its own: std has no pinned way into a mutex.
+        // Boxed, because std can't project a pin into a mutex.
         body: Mutex<Pin<Box<W>>>,
         hint: SizeHint,
         ended: bool,

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::time::Instant;
 
-/// How much of a retry each request pays for, as a fraction: `paid` of the `retry` units that one costs.
+/// The share of a retry that each request pays for, as a fraction: a request pays `paid` units, a retry costs `retry` units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ratio {
     pub(super) paid: u32,
@@ -18,15 +18,14 @@ pub(super) struct Ratio {
 }
 
 impl Ratio {
-    /// The largest denominator. The numbers of the account would run over after 5 years of a million requests a second,
-    /// with the largest ratio.
+    /// The largest denominator. With the largest ratio and a million requests per second, the account's numbers overflow
+    /// after 5 years.
     const FINEST: u32 = 10_000;
 
-    /// The fraction that `ratio` was worked out from, so that `k as f64 / n as f64` pays for exactly `k` retries of `n`
-    /// requests; the nearest one where it has a larger denominator.
+    /// The fraction nearest to `ratio`. For `k as f64 / n as f64` it is exact, unless the denominator is too large.
     pub(super) fn nearest(ratio: f64) -> Self {
         let fractions = (1..=Self::FINEST).map(|retry| {
-            // A ratio is at most 10, so that nothing is cut off.
+            // Fits, because a ratio is at most 10.
             let paid = (ratio * f64::from(retry)).round() as u32;
             (Self { paid, retry }, (f64::from(paid) / f64::from(retry) - ratio).abs())
         });
@@ -43,17 +42,15 @@ impl Ratio {
     }
 }
 
-/// A token bucket that keeps what was ever earned and what was ever spent, in the [`Ratio`]'s fractions of a retry.
+/// A token bucket that stores the totals of what was earned and spent, in units of the [`Ratio`].
 ///
-/// Each is one number that threads can race on, and needs no other to be read with it:
+/// - *earned* = burst + *deposited* + reserve · age. The reserve is computed from the whole age each time, so rounding errors
+///   don't add up.
+/// - *spent* grows by a retry in one compare-and-exchange, up to *earned*. What exceeded the bucket's size counts as spent. It
+///   shrinks only when a retry is given back.
 ///
-/// - *earned* = burst + what was deposited + reserve · age. The last is worked out from the whole age each time: nothing is
-///   rounded twice, and nothing has to be added while time passes.
-/// - *spent* grows by a retry in one compare-and-exchange, and only up to what was earned. What wouldn't have had room in the
-///   bucket counts as spent. It shrinks only by a retry that was taken and couldn't be made, which is in it.
-///
-/// A thread that sees an old *deposited* sees less than was earned, never more. That is why `Relaxed` is enough: there is
-/// nothing else that the numbers would have to be in order with.
+/// `Relaxed` is enough: each total is one atomic number. A thread that sees an old *deposited* sees less than was earned,
+/// never more.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) ratio: Ratio,
@@ -63,9 +60,9 @@ pub(super) struct Account {
     born: Instant,
     deposited: AtomicU64,
     spent: AtomicU64,
-    /// What must be deposited before there is another whole retry, the reserve left out of account: set by who found none,
-    /// so that requests needn't read a clock to know that they can't pay. Only a hint, and races may leave a wrong one:
-    /// what is spent isn't decided by it.
+    /// The *deposited* from which on there is a whole retry again, without the reserve. Set by a refused withdrawal, so that
+    /// requests needn't read the clock to know that the budget is empty. Only a hint, which may be wrong after a race:
+    /// withdrawals don't depend on it.
     empty_until_deposited: AtomicU64,
 }
 
@@ -75,18 +72,18 @@ impl Account {
         Self { ratio, reserve, burst, born: Instant::now(), deposited, spent, empty_until_deposited }
     }
 
-    /// What one retry costs.
+    /// The units that a retry costs.
     const fn retry(&self) -> u64 {
         self.ratio.retry as u64
     }
 
-    /// The most that is saved.
+    /// The units that are saved at most.
     const fn room(&self) -> u64 {
         self.burst as u64 * self.retry()
     }
 
     pub(super) fn age(&self) -> Duration {
-        // Another runtime's clock may be behind.
+        // The clock of another runtime may be behind.
         Instant::now().saturating_duration_since(self.born)
     }
 
@@ -95,15 +92,14 @@ impl Account {
         self.deposited.fetch_add(u64::from(self.ratio.paid), Ordering::Relaxed);
     }
 
-    /// Whether nothing was left when somebody last looked, and what was deposited since isn't enough, with one more share.
+    /// Whether a withdrawal was refused, and the deposits since, with one more, don't pay for a retry.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.deposited.load(Ordering::Relaxed) + u64::from(self.ratio.paid)
             < self.empty_until_deposited.load(Ordering::Relaxed)
     }
 
-    /// The same with the reserve, which only a look at the clock can tell. Where it has grown enough, those that come after
-    /// needn't look.
+    /// Whether there is no whole retry left, even with one more deposit and the reserve. If there is, clears the hint.
     pub(super) fn is_empty_at(&self, age: Duration) -> bool {
         let earned = self.earned(age).saturating_add(u64::from(self.ratio.paid));
         let left = earned.saturating_sub(self.spent(self.spent.load(Ordering::Relaxed), earned));
@@ -121,7 +117,7 @@ impl Account {
         self.room().saturating_add(self.deposited.load(Ordering::Relaxed)).saturating_add(reserved)
     }
 
-    /// What counts as spent when so much was earned.
+    /// What counts as spent: at least what exceeded the bucket's size.
     const fn spent(&self, spent: u64, earned: u64) -> u64 {
         let no_room = earned.saturating_sub(self.room());
         if spent < no_room { no_room } else { spent }
@@ -145,7 +141,7 @@ impl Account {
     }
 
     pub(super) fn give_back(&self) {
-        // Stops at 0: a retry that wasn't withdrawn may be given back, too.
+        // Saturates, because a retry may be given back that wasn't withdrawn.
         let give = |spent: u64| Some(spent.saturating_sub(self.retry()));
         _ = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, give);
         self.empty_until_deposited.store(0, Ordering::Relaxed);

@@ -1,12 +1,12 @@
-//! Copies of anything that can be cloned.
+//! Copies of requests that are `Clone`.
 
 use super::{CopyAs, CopyRequest, Keep, KeptRequest, NotCopied, RequestFacts};
 
 /// Copies requests of any `Clone` type, HTTP or not.
 ///
-/// By choosing it you promise that these requests may be sent more than once: their facts say that they are idempotent. The
-/// layer adds what HTTP says of them: [`Repeat::Never`](crate::Repeat::Never), upgrades and early data stay as they are. Each
-/// request is cloned once when it is sent and once per copy, as a whole, since this strategy doesn't know its parts.
+/// By choosing it you promise that these requests may be sent more than once: their facts say that they are idempotent.
+/// Still, [`Repeat::Never`](crate::Repeat::Never), upgrades and early data of HTTP requests are respected. Each request is
+/// cloned once when it is sent, and once per copy.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct CloneCopy;

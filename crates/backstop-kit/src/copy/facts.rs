@@ -5,9 +5,10 @@ use http::{HeaderName, HeaderValue, Method, Request, Version};
 
 use crate::Repeat;
 
-/// The facts that decide whether a request [may be sent again](crate::repeating), noted before it is sent.
+/// The facts that decide whether a request [may be sent again](crate::repeating), read before it is sent.
 ///
-/// No allocation. A strategy of your own starts with [`RequestFacts::none`] and adds what it knows.
+/// Reading them doesn't allocate. Your own [`CopyRequest`](crate::CopyRequest) starts with [`RequestFacts::none`] and adds
+/// what it knows.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 pub struct RequestFacts {
@@ -20,10 +21,10 @@ const UPGRADE: u8 = 1 << 2;
 const EARLY: u8 = 1 << 3;
 const ONCE: u8 = 1 << 4;
 const GRPC: u8 = 1 << 5;
-/// An HTTP request was read: by its method and extensions here, by its headers when it is kept.
+/// An HTTP request was read: its method and extensions first, its headers when it is kept.
 const HTTP: u8 = 1 << 6;
 
-/// Facts are equal if they say the same, whether or not they were read from an HTTP request.
+/// Whether they were read from an HTTP request doesn't count.
 impl PartialEq for RequestFacts {
     fn eq(&self, other: &Self) -> bool {
         self.with(HTTP).bits == other.with(HTTP).bits
@@ -60,7 +61,7 @@ impl RequestFacts {
         }
     }
 
-    /// With what the headers say.
+    /// Adds what the headers say.
     #[inline(never)]
     pub(super) fn with_headers<B>(self, request: &Request<B>) -> Self {
         let mut headers = HeaderFacts::of(request);
@@ -68,32 +69,32 @@ impl RequestFacts {
         request.headers().iter().fold(self, read)
     }
 
-    /// With this: sending it twice has the effect of sending it once.
+    /// Sending it twice has the same effect as sending it once.
     pub const fn idempotent(self) -> Self {
         self.with(IDEMPOTENT)
     }
 
-    /// With this: it carries an `Idempotency-Key`.
+    /// It has an `Idempotency-Key`.
     pub const fn with_idempotency_key(self) -> Self {
         self.with(KEYED)
     }
 
-    /// With this: it asks for another protocol on its connection.
+    /// It asks for another protocol on its connection.
     pub const fn upgrade(self) -> Self {
         self.with(UPGRADE)
     }
 
-    /// With this: our own caller sent it in TLS early data.
+    /// Our own caller sent it in TLS early data.
     pub const fn early_data(self) -> Self {
         self.with(EARLY)
     }
 
-    /// With this: it must not be repeated, as with [`Repeat::Never`].
+    /// It must not be repeated, as with [`Repeat::Never`].
     pub const fn never_repeated(self) -> Self {
         self.with(ONCE)
     }
 
-    /// With this: it is a gRPC call.
+    /// It is a gRPC call.
     pub const fn grpc(self) -> Self {
         self.with(GRPC)
     }
@@ -105,29 +106,28 @@ impl RequestFacts {
         self.has(GRPC)
     }
 
-    /// Whether sending it twice has the effect of sending it once: by its method, which is GET, HEAD, OPTIONS, TRACE, PUT
-    /// or DELETE (RFC 9110 §9.2.2), or because [`Repeat::Safe`] or a predicate says so.
+    /// Whether sending it twice has the same effect as sending it once: its method is GET, HEAD, OPTIONS, TRACE, PUT or
+    /// DELETE (RFC 9110 §9.2.2), or [`Repeat::Safe`] or a predicate says so.
     #[must_use]
     pub const fn is_idempotent(self) -> bool {
         self.has(IDEMPOTENT)
     }
 
-    /// Whether it carries an `Idempotency-Key` with a value. Only the server knows whether it honours the key.
+    /// Whether it has an `Idempotency-Key` with a value. Only the server knows whether it honours the key.
     #[must_use]
     pub const fn has_idempotency_key(self) -> bool {
         self.has(KEYED)
     }
 
-    /// Whether it is CONNECT, or asks over HTTP/1.1 for a protocol that this hop could switch to: it has the connection
-    /// option `upgrade` **and** an `Upgrade` field that names one (RFC 9110 §7.8). `h2c` and `h2` don't count (RFC 9113
-    /// §3.1, RFC 7540 §3.2). Such a request is about its connection and must never be repeated or sent elsewhere.
+    /// Whether it is CONNECT, or an HTTP/1.1 request to switch protocols: it has the connection option `upgrade` **and** an
+    /// `Upgrade` field that names a protocol (RFC 9110 §7.8). `h2c` and `h2` don't count (RFC 9113 §3.1, RFC 7540 §3.2).
+    /// Such a request is about its connection, and must never be repeated or sent elsewhere.
     #[must_use]
     pub const fn is_upgrade(self) -> bool {
         self.has(UPGRADE)
     }
 
-    /// Whether our own caller sent it in early data (`Early-Data`, RFC 8470 §5.1): then a 425 is for the caller to act upon,
-    /// not for us.
+    /// Whether our own caller sent it in early data (`Early-Data`, RFC 8470 §5.1). Then a 425 is for the caller to handle.
     #[must_use]
     pub const fn is_early_data(self) -> bool {
         self.has(EARLY)
@@ -139,19 +139,19 @@ impl RequestFacts {
         self.has(ONCE)
     }
 
-    /// Whether it may be sent again though it may have been processed: it is idempotent, and not one that is never repeated.
+    /// Whether it may be sent again even if it was processed: it is idempotent, and no one said that it is never repeated.
     #[must_use]
     pub const fn may_be_repeated(self) -> bool {
         self.is_idempotent() && !self.is_never_repeated()
     }
 
-    /// Whether this outcome is a 425 for the caller to act upon, who sent the request in early data (RFC 8470 §5.2).
+    /// Whether this outcome is a 425 for the caller to handle, because the caller sent early data (RFC 8470 §5.2).
     #[must_use]
     pub fn is_too_early_for_caller(self, outcome: &Outcome) -> bool {
         outcome.blame == Some(Blame::EarlyData) && self.is_early_data()
     }
 
-    /// With what an HTTP request says, unless a strategy of copying has read it.
+    /// Adds what an HTTP request says, unless it was already read.
     #[inline]
     pub(crate) fn completed_by<B>(self, request: &Request<B>) -> Self {
         if self.has(HTTP) { self } else { self.with(Self::of(request).bits) }
@@ -166,7 +166,7 @@ impl RequestFacts {
     }
 }
 
-/// Reads the facts out of headers, one after the other.
+/// Reads the facts from headers, one after the other.
 #[derive(Clone, Copy)]
 pub(super) struct HeaderFacts {
     /// HTTP/2 and later have no connection options (RFC 9113 §8.2.2), and an `Upgrade` in HTTP/1.0 must be ignored
@@ -184,15 +184,15 @@ impl HeaderFacts {
         Self { may_upgrade, is_post, has_upgrade_option: false, names_a_protocol: false }
     }
 
-    /// `facts` with what this header says, after those before it. `name` is in lower case.
+    /// Adds what this header says, together with those before it. `name` is in lower case.
     #[inline(always)]
     pub(super) fn read(&mut self, facts: RequestFacts, name: &str, value: &HeaderValue) -> RequestFacts {
-        // Lengths first: most names have another length, and a look-up in the map costs more for each name. Values are read
-        // out of line, so that the loop over all names stays small.
+        // Lengths first: most names have another length. A look-up in the map for each name costs more. Values are read out
+        // of line, so that the loop over all names stays small.
         match name.len() {
             7 if name == "upgrade" => self.read_upgrade(facts, value),
             10 if name == "connection" => self.read_connection(facts, value),
-            // RFC 8470 §5.1: several or invalid instances are to be treated as one of the value 1.
+            // RFC 8470 §5.1: several or invalid instances count as the value 1.
             10 if name == "early-data" => facts.early_data(),
             12 if self.is_post && name == "content-type" => read_content_type(facts, value),
             15 if name == "idempotency-key" && !value.is_empty() => facts.with_idempotency_key(),
@@ -212,7 +212,7 @@ impl HeaderFacts {
         self.with_upgrade(facts)
     }
 
-    /// Either field alone asks for nothing: nginx often sends the option with every request.
+    /// One field alone isn't an upgrade: nginx often sends the option with every request.
     const fn with_upgrade(self, facts: RequestFacts) -> RequestFacts {
         if self.may_upgrade && self.has_upgrade_option && self.names_a_protocol { facts.upgrade() } else { facts }
     }
@@ -228,7 +228,7 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
 }
 
-/// The members of a list. As bytes: a value that isn't text may hold a member that is.
+/// The members of a list, as bytes, because other members may not be text.
 fn items(list: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     list.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -1,4 +1,4 @@
-//! The head of a request, copied cheaply, since most copies are never needed.
+//! A cheap copy of a request's head, because most copies are never needed.
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri, uri::PathAndQuery};
 
@@ -10,17 +10,17 @@ mod tests;
 
 use flat::{Flat, Line, To};
 
-/// A request's head, as flat bytes. A clone of a header map costs several times as much, and most requests succeed.
+/// A request's head as flat bytes. A clone of a header map costs several times as much.
 #[derive(Debug)]
 pub(crate) struct HeadSnapshot {
     flat: Flat,
-    /// The target, if it isn't part of the flat bytes. Boxed: that is rare, and a target is large.
+    /// The target, if it isn't part of the flat bytes. Boxed, because that is rare.
     uri: Option<Box<Uri>>,
     extensions: Extensions,
 }
 
 impl HeadSnapshot {
-    /// Each header is shown to `visit`, once or twice.
+    /// Calls `visit` with each header, once or twice.
     #[inline]
     pub(crate) fn of<B>(request: &Request<B>, visit: impl FnMut(&str, &HeaderValue)) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
@@ -33,7 +33,7 @@ impl HeadSnapshot {
         }
     }
 
-    /// A request with the part of this head that belongs into `copy`, and the headers left out because it has no body.
+    /// A request with this head, as `copy` says, and the headers that were left out because the copy has no body.
     pub(crate) fn request<B>(&self, copy: CopyAs, body: B) -> Result<(Request<B>, HeaderMap), NotCopied> {
         let head = self.flat.restore(|method, name| to(name, copy, method))?;
         let mut request = Request::new(body);
@@ -50,11 +50,11 @@ impl HeadSnapshot {
     }
 }
 
-/// The longest target that `http` reads.
+/// The longest target that `http` parses, in bytes.
 const LONGEST_TARGET: usize = u16::MAX as usize - 1;
 
-/// Whether parsing a target's text gives the same target: in origin form, and for `http` and `https` in absolute form
-/// (RFC 9112 §3.2). A clone of a target costs more than a copy of its text.
+/// Whether the text of a target parses to the same target. That is so in origin form, and for `http` and `https` in
+/// absolute form (RFC 9112 §3.2). Copying the text costs less than cloning the target.
 #[inline]
 fn is_its_text(uri: &Uri) -> bool {
     let Some(path) = uri.path_and_query().map(PathAndQuery::as_str).filter(|path| path.starts_with('/')) else {
@@ -68,7 +68,7 @@ fn is_its_text(uri: &Uri) -> bool {
     before + path.len() <= LONGEST_TARGET
 }
 
-/// Removes the handle to the connection of the original request: a copy must not act upon it.
+/// Removes the upgrade handle. It belongs to the connection of the original request.
 fn remove_live(extensions: &mut Extensions) {
     #[cfg(feature = "hyper-util")]
     extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -76,7 +76,7 @@ fn remove_live(extensions: &mut Extensions) {
     let _ = extensions;
 }
 
-/// Where a header with this lower-case name goes in such a copy.
+/// Where a copy puts the header with this lower-case name.
 fn to(name: &[u8], copy: CopyAs, method: &Method) -> To {
     let is_of_another = || !names_a_representation(name) && (!guards_a_change(name) || !method.is_safe());
     match copy {
@@ -90,8 +90,8 @@ fn names_a_representation(name: &[u8]) -> bool {
     matches!(name, b"range" | b"if-range" | b"if-modified-since")
 }
 
-/// With a method that changes something, these guard against a lost update (RFC 9110 §13.1): without them the copy would
-/// ask for more than the original.
+/// With an unsafe method, these guard against a lost update (RFC 9110 §13.1). Without them the copy would ask for more than
+/// the original.
 fn guards_a_change(name: &[u8]) -> bool {
     matches!(name, b"if-match" | b"if-none-match" | b"if-unmodified-since")
 }

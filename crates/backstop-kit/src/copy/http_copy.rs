@@ -15,8 +15,8 @@ const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
 
 /// Copies `http::Request`s: the head at once, the body as it is read. The default.
 ///
-/// Copies hold the same method, URI, version, headers (in order, repeated ones too, with their sensitive flags) and
-/// extensions, but for the extension that stands for the live connection: hyper's `OnUpgrade` (feature `hyper-util`).
+/// Copies have the same method, URI, version, headers (in order, repeated ones too, with their sensitive flags) and
+/// extensions. Only hyper's `OnUpgrade` is left out (feature `hyper-util`), because it belongs to the connection.
 ///
 /// Keeping a request without a body and without extensions costs one allocation: the bytes of its method, target and
 /// headers, and eight more for each header.
@@ -34,10 +34,10 @@ impl HttpCopy {
             let body = (keep == Keep::Whole).then(Replay::ended);
             return HttpKept { head, body, had_body: false };
         }
-        // Most requests with other methods have content, and polling a body lets its sender begin.
+        // Most requests with other methods have content, and polling a body tells its sender to begin.
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let had_body = !reads || has_content(request);
-        // Each is made where it is returned: a move would cost as much again.
+        // Each is created where it is returned: a move would double the cost.
         match keep {
             Keep::Nothing | Keep::Head => HttpKept { head, body: None, had_body },
             Keep::Whole => {
@@ -48,12 +48,12 @@ impl HttpCopy {
         }
     }
 
-    /// How much of a body is buffered at most, in bytes: 64 KiB unless set, 0 to 1 GiB.
+    /// The longest body that is buffered, in bytes: 64 KiB unless set, 0 to 1 GiB.
     ///
-    /// A request with a longer body is sent, but can't be copied. With 0, only requests without a body can.
+    /// A request with a longer body is sent, but can't be copied. With 0, only requests without a body can be copied.
     ///
     /// # Errors
-    /// [`ConfigError`] with the field `max_body` where it is over 1 GiB.
+    /// [`ConfigError`] with the field `max_body` if it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
         self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
@@ -72,17 +72,17 @@ impl AsMut<Self> for HttpCopy {
     }
 }
 
-/// What [`HttpCopy`] keeps of a request. Dropping it ends the buffering of the body.
+/// What [`HttpCopy`] keeps of a request. Dropping it stops buffering the body.
 pub struct HttpKept<B> {
     head: HeadSnapshot,
-    /// `None` where only the head was to be kept.
+    /// `None` with [`Keep::Head`].
     body: Option<Replay<B>>,
     had_body: bool,
 }
 
 impl<B> fmt::Debug for HttpKept<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the head: it holds what may not be logged.
+        // Without the head, which must not be logged.
         f.debug_struct("HttpKept").field("body", &self.body).finish_non_exhaustive()
     }
 }
@@ -125,7 +125,7 @@ impl<B: ReplayableBody> KeptRequest<Request<B>> for HttpKept<B> {
     }
 
     fn held(&self) -> Held {
-        // Where only the head was kept, all that is wanted is there.
+        // With `Keep::Head` there is nothing more to copy.
         self.body.as_ref().map_or(Held::Whole, Replay::held)
     }
 }

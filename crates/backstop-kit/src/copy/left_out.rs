@@ -4,11 +4,11 @@ use std::fmt;
 
 use http::HeaderMap;
 
-/// What a [head-only](crate::CopyAs::HeadOnly) copy of an HTTP request leaves out. An extension of the copy, if there was
-/// anything.
+/// What a [head-only](crate::CopyAs::HeadOnly) copy of an HTTP request leaves out. An extension of the copy, if anything was
+/// left out.
 ///
-/// For sources that need no body, but must know whether there was one: a stored answer to a `GET` without content doesn't
-/// answer one with content.
+/// For sources that don't need the body, but must know whether there was one: the stored answer to a `GET` without content
+/// is no answer to one with content.
 #[derive(Clone)]
 #[must_use]
 pub struct LeftOut {
@@ -28,8 +28,8 @@ impl LeftOut {
         &self.headers
     }
 
-    /// Whether there was a body. In HTTP/2 and later, no field has to say so. A body that turns out to be empty counts, unless
-    /// it says that it is; for GET and HEAD, [`has_content`](crate::has_content) finds out.
+    /// Whether there was a body. In HTTP/2 and later, no header has to say so. For GET and HEAD,
+    /// [`has_content`](crate::has_content) decides. For other methods, any body counts that doesn't know that it is empty.
     #[must_use]
     pub const fn has_body(&self) -> bool {
         self.has_body
@@ -38,7 +38,7 @@ impl LeftOut {
 
 impl fmt::Debug for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the fields: they hold what may not be logged.
+        // Without the headers, which must not be logged.
         f.debug_struct("LeftOut").field("has_body", &self.has_body).finish_non_exhaustive()
     }
 }

@@ -294,7 +294,7 @@ fn debug_output_shows_nothing_of_the_request() {
 fn reasons_are_readable() {
     let (_, mut replay) = Full::new(Bytes::from("hello")).split(1);
     let reason = NotCopied::from(replay.copy().unwrap_err());
-    assert_eq!(reason.to_string(), "the body is larger than what is buffered of it");
+    assert_eq!(reason.to_string(), "the body is larger than the buffer");
 }
 
 #[test]

@@ -126,7 +126,7 @@ async fn a_body_that_can_not_be_replayed_says_so() {
     };
     assert_eq!(
         events(&layer(), reading(), put(&["hello ", "wide ", "world"])).await,
-        ["name=ml attempt=1 reason=not-replayable detail=the body is larger than what is buffered of it"]
+        ["name=ml attempt=1 reason=not-replayable detail=the body is larger than the buffer"]
     );
     let held = Mutex::new(Vec::new());
     let uploading = Upstream::<BoxError>::new(move |_, request: Request<Body>| {

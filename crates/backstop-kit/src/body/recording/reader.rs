@@ -13,9 +13,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::{Mode, Shared, Source, Step};
 use crate::body::{NotReplayable, Piece, ReplayError};
 
-/// A copy of a recorded body: what was buffered, then what the source still has.
+/// A copy of a recorded body: the recorded pieces, then the rest of the source.
 pub(crate) struct Reader<B: Body, F> {
-    /// `None` once this reader has seen an error: it keeps nothing alive any more.
+    /// `None` once this reader has returned an error, so that it keeps nothing alive.
     shared: Option<Arc<Shared<B, F>>>,
     epoch: u64,
 }
@@ -65,7 +65,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        // After an error it is `false` for good: a failed body never looks complete.
+        // Always `false` after an error, so that a failed body never looks complete.
         self.shared.as_ref().is_some_and(|shared| {
             shared.progress.answer();
             let state = shared.lock();
@@ -100,8 +100,7 @@ where
     fn poll(&self, epoch: u64, cx: &mut Context<'_>) -> Polled<B> {
         let mut step = self.step(epoch, None);
         if let Step::Wait = step {
-            // An older reader is at the source on another thread. Asked again with a waker, which isn't made under the
-            // lock, and isn't needed as long as nothing is pending.
+            // An older reader is polling the source on another thread. The waker is cloned only now, outside the lock.
             step = self.step(epoch, Some(cx.waker().clone()));
         }
         match step {
@@ -120,7 +119,7 @@ where
     }
 }
 
-/// The source, while a reader has it. Dropped without having been given back (the source panicked), it says so.
+/// The source while a reader polls it. If the source panics, this is dropped before it is given back, and marks it lost.
 struct Lease<'a, B: Body<Data = Bytes>, F> {
     shared: &'a Shared<B, F>,
     source: Option<B>,
@@ -157,7 +156,7 @@ where
         let newest = state.epoch == epoch;
         state.source_hint = hint;
         state.source_ended = ended;
-        // What must not be dropped before the lock is released.
+        // Dropped after the lock is released.
         let mut spent = (None, None, None);
         let polled = match polled {
             Poll::Pending => {
@@ -199,7 +198,7 @@ where
                         state.source = Source::AtRest(source);
                         Poll::Ready(Some(Ok(frame)))
                     } else {
-                        // There is no keeping it for the newer reader, whose body must not look complete without it.
+                        // It can't be kept for the newer reader, whose body must not look complete without it.
                         state.source = Source::Lost;
                         state.source_ended = false;
                         spent.1 = Some(source);

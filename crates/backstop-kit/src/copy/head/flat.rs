@@ -1,4 +1,4 @@
-//! A request's line and headers in one piece of memory.
+//! A request's line and headers in one allocation.
 
 use std::fmt;
 
@@ -7,13 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use crate::copy::NotCopied;
 
-/// In front, what there is. Then the method, the target, and the headers in order: for each its lengths and flag in eight
-/// bytes, its name, its value.
+/// The numbers of [`FRONT`], the method, the target, and the headers in order. A header is [`PREFIX`], its name, its value.
 pub(super) struct Flat {
     bytes: Box<[u8]>,
 }
 
-/// The method, the target if it is to be part of the text, and the version.
+/// The method, the target if it is part of the bytes, and the version.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) method: &'a Method,
@@ -21,44 +20,43 @@ pub(super) struct Line<'a> {
     pub(super) version: Version,
 }
 
-/// What comes out again.
+/// A restored head.
 pub(super) struct Restored {
     pub(super) method: Method,
-    /// Its text; empty where it wasn't part of that.
+    /// Its text. Empty if it isn't part of the bytes.
     pub(super) target: Bytes,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) left_out: HeaderMap,
 }
 
-/// Where a header goes that comes out again.
+/// Where a restored header goes.
 pub(super) enum To {
     Headers,
     LeftOut,
     Nowhere,
 }
 
-/// In 32 bits each: the method's length, the target's (both are far shorter), the number of names, the version.
+/// The size of four numbers of 32 bits: the method's length, the target's length, the number of names, the version.
 const FRONT: usize = size_of::<u128>();
 
-/// Lengths and flag: the name's length in the low 16 bits (names are at most 65,535 bytes), the sensitive flag in the
-/// next one, the value's length above.
+/// The size of a header's lengths and flag: the name's length in the low 16 bits (names are at most 65,535 bytes), the
+/// sensitive flag in the next one, the value's length above.
 const PREFIX: usize = size_of::<u64>();
 const SENSITIVE: u64 = 1 << 16;
 const VALUE_SHIFT: u32 = 17;
 
-/// What is tried first, in bytes.
+/// The size of the buffer on the stack, in bytes.
 const SCRATCH: usize = 1024;
 
-/// By their places here. There are no others yet.
+/// All versions. A version is stored as its index.
 const VERSIONS: [Version; 5] = [Version::HTTP_09, Version::HTTP_10, Version::HTTP_11, Version::HTTP_2, Version::HTTP_3];
 
 impl Flat {
-    /// Each header is shown to `visit`, since going through them is a good part of copying them; those of a large head are
-    /// shown twice.
+    /// Calls `visit` with each header, because walking over them is a large part of the cost. Twice for a large head.
     #[inline]
     pub(super) fn of(line: Line<'_>, headers: &HeaderMap, mut visit: impl FnMut(&str, &HeaderValue)) -> Self {
-        // Most heads fit the stack. Copying them twice costs less than going through them once more for their size.
+        // Most heads fit the stack. Copying them twice costs less than a walk over the headers to add up their sizes.
         let mut scratch = [0; SCRATCH];
         let bytes = match fill(&mut scratch, line, headers, &mut visit) {
             Some(filled) => scratch[..filled].into(),
@@ -71,7 +69,8 @@ impl Flat {
         Self { bytes }
     }
 
-    /// All of it; each header goes where `to` says, by the method and its name. All texts share one piece of memory.
+    /// Restores the head. `to` decides by the method and a header's name where the header goes. All texts share one
+    /// allocation.
     pub(super) fn restore(&self, to: impl Fn(&Method, &[u8]) -> To) -> Result<Restored, NotCopied> {
         let mut rest = Bytes::copy_from_slice(&self.bytes);
         let front = take(&mut rest, FRONT)?;
@@ -79,7 +78,7 @@ impl Flat {
         let [method, target, names, version] = [0, 32, 64, 96].map(|shift| (front >> shift) as u32 as usize);
         let method = Method::from_bytes(&take(&mut rest, method)?).map_err(|_| NotCopied::InvalidHead)?;
         let target = take(&mut rest, target)?;
-        // The capacity is a hint: a map that is refused it still grows as far as the original could.
+        // The capacity is a hint. If it is refused, the map still grows as far as the original did.
         let mut headers = HeaderMap::try_with_capacity(names).unwrap_or_default();
         let mut left_out = HeaderMap::new();
         while let Some(prefix) = rest.first_chunk::<PREFIX>() {
@@ -105,7 +104,7 @@ impl Flat {
 
 impl fmt::Debug for Flat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the bytes: a head holds what may not be logged.
+        // Without the bytes, which must not be logged.
         f.debug_struct("Flat").field("size", &self.bytes.len()).finish_non_exhaustive()
     }
 }
@@ -131,7 +130,7 @@ fn texts(target: &Uri) -> [&str; 4] {
     }
 }
 
-/// Writes all of it to the front of `to`, and says how long it is. `None` if there is no room.
+/// Writes the head to the front of `to`, and returns its length. `None` if there is no room.
 #[inline]
 fn fill(
     to: &mut [u8],
@@ -169,10 +168,10 @@ fn fill(
     Some(size - rest.len())
 }
 
-/// Copies to the front of `to`, and returns what is behind it. `None` if there is no room.
+/// Copies to the front of `to`, and returns the rest of `to`. `None` if there is no room.
 ///
-/// Most names and values are short, and for those a call of `memcpy` costs more than what it copies: two moves of a fixed
-/// size, which may overlap, cover any length from one to two times that size.
+/// Most names and values are short. For those, calling `memcpy` costs more than copying: two moves of a fixed size, which
+/// may overlap, cover any length between that size and twice that size.
 #[inline(always)]
 fn put<'a>(to: &'a mut [u8], from: &[u8]) -> Option<&'a mut [u8]> {
     let (to, rest) = to.split_at_mut_checked(from.len())?;
