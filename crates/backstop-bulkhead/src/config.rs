@@ -51,11 +51,11 @@ impl BulkheadConfig {
 /// Builds a [`BulkheadLayer`](crate::BulkheadLayer): see [`BulkheadLayer::builder`](crate::BulkheadLayer::builder).
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct BulkheadBuilder<J = HttpReject, O = UntilBodyEnd> {
+pub struct BulkheadBuilder<R = HttpReject, U = UntilBodyEnd> {
     pub(crate) config: BulkheadConfig,
-    pub(crate) reject: J,
+    pub(crate) reject: R,
     pub(crate) holds_bodies: bool,
-    until: PhantomData<fn() -> O>,
+    until: PhantomData<fn() -> U>,
 }
 
 impl BulkheadBuilder {
@@ -64,7 +64,7 @@ impl BulkheadBuilder {
     }
 }
 
-impl<J, O> BulkheadBuilder<J, O> {
+impl<R, U> BulkheadBuilder<R, U> {
     /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
     ///
     /// Set it to what the dependency can take: calls a second times seconds a call (Little's law), plus some room for slow
@@ -114,7 +114,7 @@ impl<J, O> BulkheadBuilder<J, O> {
     /// let bulkhead = BulkheadLayer::builder("events").max_concurrent(20).until_headers().build()?;
     /// # Ok::<(), backstop_bulkhead::ConfigError>(())
     /// ```
-    pub fn until_headers(self) -> BulkheadBuilder<J, UntilHeaders> {
+    pub fn until_headers(self) -> BulkheadBuilder<R, UntilHeaders> {
         BulkheadBuilder { config: self.config, reject: self.reject, holds_bodies: false, until: PhantomData }
     }
 
@@ -124,25 +124,25 @@ impl<J, O> BulkheadBuilder<J, O> {
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> BulkheadBuilder<RejectAsError, O> {
+    pub fn reject_as_error(self) -> BulkheadBuilder<RejectAsError, U> {
         self.with_reject(RejectAsError::new())
     }
 
     /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
-    pub fn reject_with<Res, E, F>(self, make: F) -> BulkheadBuilder<RejectWith<F>, O>
+    pub fn reject_with<Res, E, F>(self, make: F) -> BulkheadBuilder<RejectWith<F>, U>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
         self.with_reject(RejectWith::new(make))
     }
 
-    fn with_reject<J2>(self, reject: J2) -> BulkheadBuilder<J2, O> {
+    fn with_reject<J2>(self, reject: J2) -> BulkheadBuilder<J2, U> {
         let Self { config, holds_bodies, .. } = self;
         BulkheadBuilder { config, reject, holds_bodies, until: PhantomData }
     }
 }
 
-impl<J, O> fmt::Debug for BulkheadBuilder<J, O> {
+impl<R, U> fmt::Debug for BulkheadBuilder<R, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadBuilder").field("config", &self.config).finish_non_exhaustive()
     }
@@ -152,7 +152,7 @@ impl BulkheadConfig {
     pub(crate) fn check(self, holds_bodies: bool) -> Result<(Name, Settings), ConfigError> {
         let max_concurrent = check_max_concurrent(self.max_concurrent)?;
         let max_waiting = self.max_waiting.unwrap_or(max_concurrent);
-        let max_waiting = ConfigError::in_range("max_waiting", max_waiting, 0..=MOST, "0 to 1000000")?;
+        let max_waiting = ConfigError::check_range("max_waiting", max_waiting, 0..=MOST, "0 to 1000000")?;
         if let (0, Some(wait)) = (max_waiting, self.max_wait) {
             return Err(ConfigError::new("max_wait", format!("{wait:?}"), "only beside a max_waiting that isn't 0"));
         }
@@ -186,9 +186,9 @@ impl Default for Settings {
 }
 
 pub(crate) fn check_max_concurrent(calls: u32) -> Result<u32, ConfigError> {
-    ConfigError::in_range("max_concurrent", calls, 1..=MOST, "1 to 1000000")
+    ConfigError::check_range("max_concurrent", calls, 1..=MOST, "1 to 1000000")
 }
 
 fn time(field: &'static str, time: Duration) -> Result<Duration, ConfigError> {
-    ConfigError::in_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h")
+    ConfigError::check_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h")
 }

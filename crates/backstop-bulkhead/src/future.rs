@@ -37,10 +37,10 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct BulkheadFuture<S, Req, J, O = UntilBodyEnd>
+    pub struct BulkheadFuture<S, Req, R, U = UntilBodyEnd>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
+        R: Reject<Req, S::Response, S::Error>,
     {
         // `None` until it was made. Dropped before its permit is given back.
         #[pin]
@@ -49,15 +49,15 @@ pin_project! {
         permit: Permit,
         // Boxed, for calls that are made at once. `None` for those, and once it is over, unless what the call proves can't be
         // passed on.
-        pending: Option<Pin<Box<PendingCall<S, Req, J, J::Context>>>>,
-        until: PhantomData<fn() -> O>,
+        pending: Option<Pin<Box<PendingCall<S, Req, R, R::Context>>>>,
+        until: PhantomData<fn() -> U>,
     }
 }
 
-impl<S, Req, J, O> BulkheadFuture<S, Req, J, O>
+impl<S, Req, R, U> BulkheadFuture<S, Req, R, U>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     /// A call that was made, with its permit.
     #[inline]
@@ -66,7 +66,7 @@ where
     }
 
     /// A call that has yet to ask for its permit.
-    pub(crate) fn entering(service: S, request: Req, state: Arc<LayerState<J>>) -> Self {
+    pub(crate) fn entering(service: S, request: Req, state: Arc<LayerState<R>>) -> Self {
         let context = state.reject.context(&request);
         let pending = Some(Box::pin(PendingCall::new(service, request, context, state)));
         Self { call: None, permit: Permit::NONE, pending, until: PhantomData }
@@ -94,11 +94,11 @@ where
     }
 }
 
-impl<S, Req, J, O> Future for BulkheadFuture<S, Req, J, O>
+impl<S, Req, R, U> Future for BulkheadFuture<S, Req, R, U>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Until<S::Response>,
+    R: Reject<Req, S::Response, S::Error>,
+    U: Until<S::Response>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -116,7 +116,7 @@ where
                 proof::withdraw();
             }
             if let Ok(response) = result {
-                O::hand_over(permit, response);
+                U::hand_over(permit, response);
             }
             permit.give_back();
         }
@@ -124,10 +124,10 @@ where
     }
 }
 
-impl<S, Req, J, O> fmt::Debug for BulkheadFuture<S, Req, J, O>
+impl<S, Req, R, U> fmt::Debug for BulkheadFuture<S, Req, R, U>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match (&self.pending, &self.call) {

@@ -13,14 +13,14 @@ use crate::{
 
 /// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).
 ///
-/// `J` makes the answer of a refusal ([`Reject`](backstop_kit::Reject)); `O` says until when a call holds its permit
+/// `R` makes the answer of a refusal ([`Reject`](backstop_kit::Reject)); `U` says until when a call holds its permit
 /// ([`Until`](crate::Until)).
 ///
 /// The permits belong to the layer: all its clones and all services that it is applied to share them.
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct BulkheadLayer<J = HttpReject, O = UntilBodyEnd> {
-    state: Arc<LayerState<J>>,
-    until: PhantomData<fn() -> O>,
+pub struct BulkheadLayer<R = HttpReject, U = UntilBodyEnd> {
+    state: Arc<LayerState<R>>,
+    until: PhantomData<fn() -> U>,
 }
 
 impl BulkheadLayer {
@@ -50,8 +50,8 @@ impl BulkheadLayer {
     }
 }
 
-impl<J, O> BulkheadLayer<J, O> {
-    pub(crate) fn with(name: Name, settings: &Settings, reject: J) -> Self {
+impl<R, U> BulkheadLayer<R, U> {
+    pub(crate) fn with(name: Name, settings: &Settings, reject: R) -> Self {
         let limiter = Arc::new(Limiter::new(name, settings));
         limiter.show_in_use();
         Self { state: Arc::new(LayerState { limiter, reject }), until: PhantomData }
@@ -59,7 +59,7 @@ impl<J, O> BulkheadLayer<J, O> {
 
     /// The same layer, with the same permits, which gives each back when the response head is there: see
     /// [`BulkheadBuilder::until_headers`].
-    pub fn until_headers(self) -> BulkheadLayer<J, UntilHeaders> {
+    pub fn until_headers(self) -> BulkheadLayer<R, UntilHeaders> {
         BulkheadLayer { state: self.state, until: PhantomData }
     }
 
@@ -70,20 +70,20 @@ impl<J, O> BulkheadLayer<J, O> {
     }
 }
 
-impl<J, O> Clone for BulkheadLayer<J, O> {
+impl<R, U> Clone for BulkheadLayer<R, U> {
     fn clone(&self) -> Self {
         Self { state: Arc::clone(&self.state), until: PhantomData }
     }
 }
 
-impl<J, O> fmt::Debug for BulkheadLayer<J, O> {
+impl<R, U> fmt::Debug for BulkheadLayer<R, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BulkheadLayer").field("limiter", &self.state.limiter).finish_non_exhaustive()
     }
 }
 
-impl<S, J, O> Layer<S> for BulkheadLayer<J, O> {
-    type Service = Bulkhead<S, J, O>;
+impl<S, R, U> Layer<S> for BulkheadLayer<R, U> {
+    type Service = Bulkhead<S, R, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
         // Again, because the recorder may have been installed since.
@@ -92,13 +92,13 @@ impl<S, J, O> Layer<S> for BulkheadLayer<J, O> {
     }
 }
 
-impl<J, O> BulkheadBuilder<J, O> {
+impl<R, U> BulkheadBuilder<R, U> {
     /// The layer.
     ///
     /// # Errors
     /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, for a `max_wait`
     /// where nobody may wait, and for a `max_hold` beside [`until_headers`](Self::until_headers).
-    pub fn build(self) -> Result<BulkheadLayer<J, O>, ConfigError> {
+    pub fn build(self) -> Result<BulkheadLayer<R, U>, ConfigError> {
         let (name, settings) = self.config.check(self.holds_bodies)?;
         Ok(BulkheadLayer::with(name, &settings, self.reject))
     }

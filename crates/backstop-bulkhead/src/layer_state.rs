@@ -6,8 +6,8 @@ use crate::limiter::Limiter;
 
 /// What all services of a layer share. Aligned to a cache line, apart from the reference count, which every call changes.
 #[repr(align(64))]
-pub(crate) struct LayerState<J> {
-    // Apart, for bodies and handles: they need nothing of `J`.
+pub(crate) struct LayerState<R> {
+    // Apart, for bodies and handles: they need nothing of `R`.
     pub(crate) limiter: Arc<Limiter>,
-    pub(crate) reject: J,
+    pub(crate) reject: R,
 }

@@ -37,13 +37,13 @@ use crate::{
 
 pin_project! {
     /// Gets a permit, then makes the service ready, and calls it.
-    pub(crate) struct PendingCall<S, Req, J, C> {
+    pub(crate) struct PendingCall<S, Req, R, X> {
         service: S,
         // `None` once the service was called with it.
         request: Option<Req>,
         // `None` once it was given to the strategy.
-        context: Option<C>,
-        state: Arc<LayerState<J>>,
+        context: Option<X>,
+        state: Arc<LayerState<R>>,
         entered: Entered,
         #[pin]
         waiting: Option<Waiting>,
@@ -52,8 +52,8 @@ pin_project! {
     }
 }
 
-impl<S, Req, J, C> PendingCall<S, Req, J, C> {
-    pub(crate) fn new(service: S, request: Req, context: C, state: Arc<LayerState<J>>) -> Self {
+impl<S, Req, R, X> PendingCall<S, Req, R, X> {
+    pub(crate) fn new(service: S, request: Req, context: X, state: Arc<LayerState<R>>) -> Self {
         Self {
             service,
             request: Some(request),
@@ -97,10 +97,10 @@ impl<S, Req, J, C> PendingCall<S, Req, J, C> {
     }
 }
 
-impl<S, Req, J> Future for PendingCall<S, Req, J, J::Context>
+impl<S, Req, R> Future for PendingCall<S, Req, R, R::Context>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     /// The call with its permit, or the answer if the inner service wasn't called.
     type Output = Result<(S::Future, Permit, IsBelieved), Result<S::Response, S::Error>>;

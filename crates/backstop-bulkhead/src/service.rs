@@ -14,16 +14,16 @@ use tower_service::Service;
 use crate::{BulkheadFuture, Until, layer_state::LayerState, permit::Permit};
 
 /// The service that [`BulkheadLayer`](crate::BulkheadLayer) makes.
-pub struct Bulkhead<S, J = HttpReject, O = UntilBodyEnd> {
+pub struct Bulkhead<S, R = HttpReject, U = UntilBodyEnd> {
     inner: S,
     /// Whether the inner service is ready, so that `call` may call it directly.
     is_ready: bool,
-    state: Arc<LayerState<J>>,
-    until: PhantomData<fn() -> O>,
+    state: Arc<LayerState<R>>,
+    until: PhantomData<fn() -> U>,
 }
 
-impl<S, J, O> Bulkhead<S, J, O> {
-    pub(crate) const fn new(inner: S, state: Arc<LayerState<J>>) -> Self {
+impl<S, R, U> Bulkhead<S, R, U> {
+    pub(crate) const fn new(inner: S, state: Arc<LayerState<R>>) -> Self {
         Self { inner, is_ready: false, state, until: PhantomData }
     }
 
@@ -55,10 +55,10 @@ impl<S, J, O> Bulkhead<S, J, O> {
 
     /// Called without a permit, or if the inner service isn't ready.
     #[cold]
-    fn enter<Req>(&mut self, request: Req) -> BulkheadFuture<S, Req, J, O>
+    fn enter<Req>(&mut self, request: Req) -> BulkheadFuture<S, Req, R, U>
     where
         S: Service<Req> + Clone,
-        J: Reject<Req, S::Response, S::Error>,
+        R: Reject<Req, S::Response, S::Error>,
     {
         let service = self.inner.clone();
         if mem::take(&mut self.is_ready) {
@@ -69,15 +69,15 @@ impl<S, J, O> Bulkhead<S, J, O> {
     }
 }
 
-impl<S, J, O, Req> Service<Req> for Bulkhead<S, J, O>
+impl<S, R, U, Req> Service<Req> for Bulkhead<S, R, U>
 where
     S: Service<Req> + Clone,
-    J: Reject<Req, S::Response, S::Error>,
-    O: Until<S::Response>,
+    R: Reject<Req, S::Response, S::Error>,
+    U: Until<S::Response>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = BulkheadFuture<S, Req, J, O>;
+    type Future = BulkheadFuture<S, Req, R, U>;
 
     /// Always ready, unless the inner service fails. Waiting for a permit or for the inner service happens in the
     /// response future, where it is bounded.
@@ -105,13 +105,13 @@ where
 }
 
 /// A clone asks for readiness itself.
-impl<S: Clone, J, O> Clone for Bulkhead<S, J, O> {
+impl<S: Clone, R, U> Clone for Bulkhead<S, R, U> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.state))
     }
 }
 
-impl<S: fmt::Debug, J, O> fmt::Debug for Bulkhead<S, J, O> {
+impl<S: fmt::Debug, R, U> fmt::Debug for Bulkhead<S, R, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bulkhead")
             .field("inner", &self.inner)

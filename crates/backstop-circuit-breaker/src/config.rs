@@ -262,12 +262,9 @@ impl<P> CircuitBreakerBuilder<P> {
     }
 }
 
-/// The same strategies with a judge that asks `C`.
-type Judging<J, C, R, K, A, U> = Strategies<<J as WithClassifier>::With<C>, R, K, A, U>;
-
-impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
+impl<J, R, U, K, A> CircuitBreakerBuilder<Strategies<J, R, U, K, A>> {
     /// Judges results with `classify`.
-    pub fn classify<C>(self, classify: C) -> CircuitBreakerBuilder<Judging<J, C, R, K, A, U>>
+    pub fn classify<C>(self, classify: C) -> CircuitBreakerBuilder<Strategies<J::With<C>, R, U, K, A>>
     where
         J: WithClassifier,
     {
@@ -275,7 +272,7 @@ impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
     }
 
     /// Judges results with a closure.
-    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<Judging<J, ClassifyFn<F>, R, K, A, U>>
+    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<Strategies<J::With<ClassifyFn<F>>, R, U, K, A>>
     where
         J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
@@ -284,12 +281,12 @@ impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> CircuitBreakerBuilder<Strategies<J, RejectAsError, K, A, U>> {
+    pub fn reject_as_error(self) -> CircuitBreakerBuilder<Strategies<J, RejectAsError, U, K, A>> {
         self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
     /// Rejects with the `Result` that `make` returns for the [`Rejection`].
-    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<Strategies<J, RejectWith<F>, K, A, U>>
+    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<Strategies<J, RejectWith<F>, U, K, A>>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
@@ -305,7 +302,7 @@ impl<J, R, K, A, U> CircuitBreakerBuilder<Strategies<J, R, K, A, U>> {
     /// let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
     /// ```
-    pub fn observe<U2>(self, until: U2) -> CircuitBreakerBuilder<Strategies<J, R, K, A, U2>> {
+    pub fn observe<U2>(self, until: U2) -> CircuitBreakerBuilder<Strategies<J, R, U2, K, A>> {
         self.map(|protocol| protocol.with_until(until))
     }
 }

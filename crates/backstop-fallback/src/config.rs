@@ -12,10 +12,7 @@ use http::StatusCode;
 use crate::{FallbackChain, FallbackLayer, ProblemDetails, chain::check_timeout, policy::Policy};
 
 /// A builder with these strategies.
-type BuilderOf<Req, Res, J, R, K, A, U> = FallbackBuilder<Req, Res, Strategies<J, R, K, A, U>>;
-
-/// A builder whose judge asks `C`.
-type Judging<Req, Res, C, J, R, K, A, U> = BuilderOf<Req, Res, <J as WithClassifier>::With<C>, R, K, A, U>;
+type BuilderOf<Req, Res, J, R, U, K, A> = FallbackBuilder<Req, Res, Strategies<J, R, U, K, A>>;
 
 impl<Req, Res> FallbackLayer<Req, Res> {
     /// Puts `chain` behind the service, which the chain knows as `primary`.
@@ -87,9 +84,9 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
     }
 }
 
-impl<Req, Res, J, R, K, A, U> BuilderOf<Req, Res, J, R, K, A, U> {
+impl<Req, Res, J, R, U, K, A> BuilderOf<Req, Res, J, R, U, K, A> {
     /// Judges results with `classify`.
-    pub fn classify<C>(self, classify: C) -> Judging<Req, Res, C, J, R, K, A, U>
+    pub fn classify<C>(self, classify: C) -> BuilderOf<Req, Res, J::With<C>, R, U, K, A>
     where
         J: WithClassifier,
     {
@@ -97,7 +94,7 @@ impl<Req, Res, J, R, K, A, U> BuilderOf<Req, Res, J, R, K, A, U> {
     }
 
     /// Judges results with a closure. What it calls a success is an answer.
-    pub fn classify_fn<F>(self, judge: F) -> Judging<Req, Res, ClassifyFn<F>, J, R, K, A, U>
+    pub fn classify_fn<F>(self, judge: F) -> BuilderOf<Req, Res, J::With<ClassifyFn<F>>, R, U, K, A>
     where
         J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
@@ -109,54 +106,54 @@ impl<Req, Res, J, R, K, A, U> BuilderOf<Req, Res, J, R, K, A, U> {
     /// has no body.
     ///
     /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
-    pub fn problem_details(self) -> BuilderOf<Req, Res, J, ProblemDetails, K, A, U> {
+    pub fn problem_details(self) -> BuilderOf<Req, Res, J, ProblemDetails, U, K, A> {
         self.reject(ProblemDetails::new())
     }
 
     /// Fails with the service's own error if no provider answered. For errors that implement `From<Rejection>`.
-    pub fn reject_as_error(self) -> BuilderOf<Req, Res, J, RejectAsError, K, A, U> {
+    pub fn reject_as_error(self) -> BuilderOf<Req, Res, J, RejectAsError, U, K, A> {
         self.reject(RejectAsError::new())
     }
 
     /// Answers with the result of `make` if no provider answered.
-    pub fn reject_with<F, E>(self, make: F) -> BuilderOf<Req, Res, J, RejectWith<F>, K, A, U>
+    pub fn reject_with<F, E>(self, make: F) -> BuilderOf<Req, Res, J, RejectWith<F>, U, K, A>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
         self.reject(RejectWith::new(make))
     }
 
-    fn reject<R2>(self, reject: R2) -> BuilderOf<Req, Res, J, R2, K, A, U> {
+    fn reject<R2>(self, reject: R2) -> BuilderOf<Req, Res, J, R2, U, K, A> {
         self.map(|protocol| protocol.with_reject(reject))
     }
 
     /// Copies requests with `copy`: an [`HttpCopy`](backstop_kit::HttpCopy) with another limit, or a strategy of your own.
-    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<Req, Res, J, R, K2, A, U> {
+    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<Req, Res, J, R, U, K2, A> {
         self.map(|protocol| protocol.with_copy(copy))
     }
 
     /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> BuilderOf<Req, Res, J, R, CloneCopy, A, U> {
+    pub fn clone_requests(self) -> BuilderOf<Req, Res, J, R, U, CloneCopy, A> {
         self.copy_requests(CloneCopy)
     }
 
     /// Keeps the primary's failed answer with other limits than the default [`KeepReplaced`] has.
-    pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<Req, Res, J, R, K, KeepReplaced, U> {
+    pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<Req, Res, J, R, U, K, KeepReplaced> {
         FallbackBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
     }
 
     /// Keeps the primary's failed answer with `keep`, a strategy of your own.
-    pub fn keep_replaced_by<A2>(self, keep: A2) -> BuilderOf<Req, Res, J, R, K, A2, U> {
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> BuilderOf<Req, Res, J, R, U, K, A2> {
         FallbackBuilder { keep_within: None, ..self.map(|protocol| protocol.with_keep(keep)) }
     }
 
     /// Drops the primary's failed answer. For types that can't be kept, such as `Response<Incoming>`.
-    pub fn discard_replaced(self) -> BuilderOf<Req, Res, J, R, K, DiscardReplaced, U> {
+    pub fn discard_replaced(self) -> BuilderOf<Req, Res, J, R, U, K, DiscardReplaced> {
         self.keep_replaced_by(DiscardReplaced)
     }
 }
 
-impl<Req, Res, R, K, A, U> BuilderOf<Req, Res, HttpJudge<HttpClassify>, R, K, A, U> {
+impl<Req, Res, R, U, K, A> BuilderOf<Req, Res, HttpJudge<HttpClassify>, R, U, K, A> {
     /// Also asks the next provider if the primary answers with `status`. The same as [`HttpClassify::unanswered`] on a classifier of
     /// your own.
     pub fn fall_back_on(mut self, status: StatusCode) -> Self {

@@ -15,6 +15,9 @@ pub trait Protocol {
     type Judge;
     /// Makes the layer's own answers: a [`Reject`](crate::Reject).
     type Reject;
+    /// How much of a response belongs to its call: [`UntilHeaders`], [`UntilFirstFrame`](crate::UntilFirstFrame) or
+    /// [`UntilBodyEnd`](crate::UntilBodyEnd).
+    type Until;
     /// Copies requests: a [`CopyRequest`](crate::CopyRequest).
     type Copy;
     /// Keeps an answer that may be replaced: a [`KeepAnswer`](crate::KeepAnswer).
@@ -44,6 +47,8 @@ pub struct Strategies<J, R, K, A, U> {
     pub judge: J,
     /// Makes the layer's own answers.
     pub reject: R,
+    /// How much of a response belongs to its call.
+    pub until: U,
     /// Copies requests.
     pub copy: K,
     /// Keeps an answer that may be replaced.
@@ -55,7 +60,7 @@ pub struct Strategies<J, R, K, A, U> {
 /// For HTTP and gRPC, the default: rejections are responses, bodies are recorded to be sent again, and answers are kept in
 /// memory.
 pub type Http<C = HttpClassify, R = HttpReject, U = UntilHeaders, K = HttpCopy, A = KeepReplaced> =
-    Strategies<HttpJudge<C>, R, K, A, U>;
+    Strategies<HttpJudge<C>, R, U, K, A>;
 
 /// For functions and any other service: each `Ok` is an answer, rejections are errors, requests are cloned, and an answer
 /// that is to be replaced is dropped.
@@ -64,14 +69,14 @@ pub type Http<C = HttpClassify, R = HttpReject, U = UntilHeaders, K = HttpCopy, 
 /// watch request bodies. If HTTP requests can't be replayed, use `.clone_requests()`. If responses can't be made, use
 /// `.reject_as_error()`.
 pub type Plain<C = ResultClassify, R = RejectAsError, U = UntilHeaders, K = CloneCopy, A = DiscardReplaced> =
-    Strategies<PlainJudge<C>, R, K, A, U>;
+    Strategies<PlainJudge<C>, R, U, K, A>;
 
-impl<J, R, K, A, U> Protocol for Strategies<J, R, K, A, U> {
+impl<J, R, U, K, A> Protocol for Strategies<J, R, U, K, A> {
     type Judge = J;
     type Reject = R;
+    type Until = U;
     type Copy = K;
     type Keep = A;
-    type Until = U;
 
     #[inline]
     fn judge(&self) -> &J {
@@ -122,6 +127,18 @@ impl<J, R, K, A, U> Strategies<J, R, K, A, U> {
     /// Replaces how far the layer follows a response.
     pub fn with_until<U2>(self, until: U2) -> Strategies<J, R, K, A, U2> {
         let Self { judge, reject, copy, keep, .. } = self;
-        Strategies { judge, reject, copy, keep, until }
+        Strategies { judge, reject, until, copy, keep }
+    }
+
+    /// With another way to copy requests.
+    pub fn with_copy<K2>(self, copy: K2) -> Strategies<J, R, U, K2, A> {
+        let Self { judge, reject, until, keep, .. } = self;
+        Strategies { judge, reject, until, copy, keep }
+    }
+
+    /// With another way to keep answers.
+    pub fn with_keep<A2>(self, keep: A2) -> Strategies<J, R, U, K, A2> {
+        let Self { judge, reject, until, copy, .. } = self;
+        Strategies { judge, reject, until, copy, keep }
     }
 }

@@ -73,9 +73,9 @@ fn hangs<const N: usize>(frames: [Result<Frame<Bytes>, BoxError>; N]) -> (Body, 
 }
 
 /// The body of a call of a dependency that answers so.
-fn answered<J, B: Default>(layer: &BulkheadLayer<J>, body: B) -> B
+fn answered<R, B: Default>(layer: &BulkheadLayer<R>, body: B) -> B
 where
-    J: Reject<Request<()>, Response<B>, Infallible>,
+    R: Reject<Request<()>, Response<B>, Infallible>,
     UntilBodyEnd: Until<Response<B>>,
 {
     let body = RefCell::new(Some(body));

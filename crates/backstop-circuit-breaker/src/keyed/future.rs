@@ -37,10 +37,10 @@ pin_project! {
 
 pin_project! {
     #[project = StateProject]
-    enum State<G, U> {
+    enum State<G, F> {
         Guarded { #[pin] call: G },
         // There was no room for another circuit.
-        Unguarded { #[pin] call: U },
+        Unguarded { #[pin] call: F },
     }
 }
 

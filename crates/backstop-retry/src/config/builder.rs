@@ -12,10 +12,7 @@ use http::{HeaderName, StatusCode};
 use crate::{Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, policy::Policy};
 
 /// A builder with these strategies.
-type BuilderOf<J, R, K, A, U> = RetryBuilder<Strategies<J, R, K, A, U>>;
-
-/// A builder whose judge asks `C`.
-type Judging<J, C, R, K, A, U> = BuilderOf<<J as WithClassifier>::With<C>, R, K, A, U>;
+type BuilderOf<J, R, U, K, A> = RetryBuilder<Strategies<J, R, U, K, A>>;
 
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
@@ -255,7 +252,7 @@ impl<P> RetryBuilder<P> {
     }
 }
 
-impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
+impl<J, R, U, K, A> BuilderOf<J, R, U, K, A> {
     /// Treats requests matching `predicate` as idempotent, whatever their method. See [`repeating`](backstop_kit::repeating).
     ///
     /// It is asked before the request is sent, unless the method or a [`Repeat`](backstop_kit::Repeat) has already decided.
@@ -271,7 +268,7 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     /// # let _ = retry;
     /// # Ok::<(), backstop_retry::ConfigError>(())
     /// ```
-    pub fn repeat_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, RepeatIf<K, F>, A, U>
+    pub fn repeat_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, U, RepeatIf<K, F>, A>
     where
         F: Fn(&Req) -> bool,
     {
@@ -280,7 +277,7 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
 
     /// Never repeats requests that don't match `predicate`, as if they had [`Repeat::Never`](backstop_kit::Repeat::Never). See
     /// [`repeating`](backstop_kit::repeating).
-    pub fn repeat_only_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, RepeatIf<K, F>, A, U>
+    pub fn repeat_only_if<Req, F>(self, predicate: F) -> BuilderOf<J, R, U, RepeatIf<K, F>, A>
     where
         F: Fn(&Req) -> bool,
     {
@@ -288,7 +285,7 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     }
 
     /// Judges results with `classify`.
-    pub fn classify<C>(self, classify: C) -> Judging<J, C, R, K, A, U>
+    pub fn classify<C>(self, classify: C) -> BuilderOf<J::With<C>, R, U, K, A>
     where
         J: WithClassifier,
     {
@@ -300,7 +297,7 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     /// Let it ask [`HttpClassify`] first and change the outcome, as the [crate docs](crate#what-is-repeated) show: the outcome
     /// also holds the server's `Retry-After`. Refusals of other layers (circuit open, bulkhead full, all providers failed)
     /// aren't repeated, whatever the closure says.
-    pub fn classify_fn<Res, F>(self, judge: F) -> Judging<J, ClassifyFn<F>, R, K, A, U>
+    pub fn classify_fn<Res, F>(self, judge: F) -> BuilderOf<J::With<ClassifyFn<F>>, R, U, K, A>
     where
         J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
@@ -309,21 +306,21 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     }
 
     /// Keeps answers that may be replaced, with other limits than the default [`KeepReplaced`] has.
-    pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<J, R, K, KeepReplaced, U> {
+    pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<J, R, U, K, KeepReplaced> {
         RetryBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
     }
 
     /// Keeps answers that may be replaced with `keep`, a strategy of your own.
-    pub fn keep_replaced_by<A2>(self, keep: A2) -> BuilderOf<J, R, K, A2, U> {
+    pub fn keep_replaced_by<A2>(self, keep: A2) -> BuilderOf<J, R, U, K, A2> {
         RetryBuilder { keep_within: None, ..self.map(|protocol| protocol.with_keep(keep)) }
     }
 
     /// Drops answers that may be replaced. For types that can't be kept, such as `Response<Incoming>`.
-    pub fn discard_replaced(self) -> BuilderOf<J, R, K, DiscardReplaced, U> {
+    pub fn discard_replaced(self) -> BuilderOf<J, R, U, K, DiscardReplaced> {
         self.keep_replaced_by(DiscardReplaced)
     }
 
-    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> BuilderOf<J, R, K2, A, U> {
+    fn map_copy<K2>(self, f: impl FnOnce(K) -> K2) -> BuilderOf<J, R, U, K2, A> {
         self.map(|Strategies { judge, reject, copy, keep, until }| Strategies {
             judge,
             reject,
@@ -334,7 +331,7 @@ impl<J, R, K, A, U> BuilderOf<J, R, K, A, U> {
     }
 }
 
-impl<J, R, A, U> BuilderOf<J, R, HttpCopy, A, U> {
+impl<J, R, A, U> BuilderOf<J, R, U, HttpCopy, A> {
     /// Copies requests with `copy`, a strategy of your own, instead of [`HttpCopy`].
     ///
     /// Call it before [`repeat_if`](Self::repeat_if) and [`repeat_only_if`](Self::repeat_only_if), which then hold for `copy`.
@@ -345,17 +342,17 @@ impl<J, R, A, U> BuilderOf<J, R, HttpCopy, A, U> {
     ///
     /// RetryLayer::builder("payments").repeat_only_if(|_: &http::Request<()>| false).clone_requests();
     /// ```
-    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<J, R, K2, A, U> {
+    pub fn copy_requests<K2>(self, copy: K2) -> BuilderOf<J, R, U, K2, A> {
         self.map_copy(|_| copy)
     }
 
     /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
-    pub fn clone_requests(self) -> BuilderOf<J, R, CloneCopy, A, U> {
+    pub fn clone_requests(self) -> BuilderOf<J, R, U, CloneCopy, A> {
         self.copy_requests(CloneCopy)
     }
 }
 
-impl<R, K, A, U> BuilderOf<HttpJudge<HttpClassify>, R, K, A, U> {
+impl<R, U, K, A> BuilderOf<HttpJudge<HttpClassify>, R, U, K, A> {
     /// Also repeats requests answered with `status`, beside 408, 425, 429, 502, 503 and 504. The same as
     /// [`HttpClassify::transient`] on a classifier of your own.
     pub fn retry_on(mut self, status: StatusCode) -> Self {
@@ -364,7 +361,7 @@ impl<R, K, A, U> BuilderOf<HttpJudge<HttpClassify>, R, K, A, U> {
     }
 }
 
-impl<J, R, K: AsMut<HttpCopy>, A, U> BuilderOf<J, R, K, A, U> {
+impl<J, R, U, K: AsMut<HttpCopy>, A> BuilderOf<J, R, U, K, A> {
     /// The longest request body that is kept for another attempt, in bytes: 64 KiB unless set, up to 1 GiB.
     ///
     /// A request with a longer body is sent once. With 0, only requests without a body are repeated.

@@ -73,9 +73,9 @@ impl DeadlineLayer {
 /// Builds a [`DeadlineLayer`]: see [`DeadlineLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct DeadlineBuilder<J = HttpReject> {
+pub struct DeadlineBuilder<R = HttpReject> {
     config: DeadlineConfig,
-    reject: J,
+    reject: R,
 }
 
 impl DeadlineBuilder {
@@ -84,7 +84,7 @@ impl DeadlineBuilder {
     }
 }
 
-impl<J> DeadlineBuilder<J> {
+impl<R> DeadlineBuilder<R> {
     /// How long a request may take at most: 1 ms to 24 h. The default is 15 s, as Envoy's for a route.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
@@ -106,7 +106,7 @@ impl<J> DeadlineBuilder<J> {
     ///
     /// # Errors
     /// [`ConfigError`] if `name` isn't a [`Name`], `limit` isn't 1 ms to 24 h, or `trust` has a header twice.
-    pub fn build(self) -> Result<DeadlineLayer<J>, ConfigError> {
+    pub fn build(self) -> Result<DeadlineLayer<R>, ConfigError> {
         let Self { config: DeadlineConfig { name, limit, trust }, reject } = self;
         let settings = Settings::checked(name, limit, ALLOWED, reject)?;
         header::check_each_once("trust", &trust)?;
@@ -114,7 +114,7 @@ impl<J> DeadlineBuilder<J> {
     }
 }
 
-impl<J> fmt::Debug for DeadlineBuilder<J> {
+impl<R> fmt::Debug for DeadlineBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadlineBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -25,43 +25,43 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct DeadlineFuture<S, Req, J>
+    pub struct DeadlineFuture<S, Req, R>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
+        R: Reject<Req, S::Response, S::Error>,
     {
         #[pin]
         call: Limited<EagerCall<S, Req>>,
         // `None` once the call was rejected.
-        context: Option<J::Context>,
-        settings: Settings<J>,
+        context: Option<R::Context>,
+        settings: Settings<R>,
     }
 }
 
-impl<S, Req, J> DeadlineFuture<S, Req, J>
+impl<S, Req, R> DeadlineFuture<S, Req, R>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     #[inline]
     pub(crate) const fn called(
         call: EagerCall<S, Req>,
         scope: Scope,
-        context: J::Context,
-        settings: Settings<J>,
+        context: R::Context,
+        settings: Settings<R>,
     ) -> Self {
         Self { call: Limited::called(call, scope), context: Some(context), settings }
     }
 
-    pub(crate) fn refused(elapsed: Elapsed, context: J::Context, settings: Settings<J>) -> Self {
+    pub(crate) fn refused(elapsed: Elapsed, context: R::Context, settings: Settings<R>) -> Self {
         Self { call: Limited::refused(elapsed), context: Some(context), settings }
     }
 }
 
-impl<S, Req, J> Future for DeadlineFuture<S, Req, J>
+impl<S, Req, R> Future for DeadlineFuture<S, Req, R>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -78,10 +78,10 @@ where
     }
 }
 
-impl<S, Req, J> fmt::Debug for DeadlineFuture<S, Req, J>
+impl<S, Req, R> fmt::Debug for DeadlineFuture<S, Req, R>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.show(f.debug_struct("DeadlineFuture").field("call", &self.call)).finish_non_exhaustive()

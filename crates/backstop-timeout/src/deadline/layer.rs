@@ -10,28 +10,28 @@ use crate::{header::DeadlineHeader, settings::Settings};
 
 /// Gives each request a deadline. See the [crate docs](crate#the-deadline).
 ///
-/// `J` is how it rejects a request at its deadline, see [`Reject`](backstop_kit::Reject).
+/// `R` is how it rejects a request at its deadline, see [`Reject`](backstop_kit::Reject).
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct DeadlineLayer<J = HttpReject> {
-    settings: Settings<J>,
+pub struct DeadlineLayer<R = HttpReject> {
+    settings: Settings<R>,
     trust: TrustedHeaders,
 }
 
-impl<J> DeadlineLayer<J> {
-    pub(crate) fn with(settings: Settings<J>, trust: Vec<DeadlineHeader>) -> Self {
+impl<R> DeadlineLayer<R> {
+    pub(crate) fn with(settings: Settings<R>, trust: Vec<DeadlineHeader>) -> Self {
         Self { settings, trust: TrustedHeaders::new(trust) }
     }
 }
 
-impl<J> fmt::Debug for DeadlineLayer<J> {
+impl<R> fmt::Debug for DeadlineLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.show(&mut f.debug_struct("DeadlineLayer")).field("trust", &self.trust.0).finish_non_exhaustive()
     }
 }
 
-impl<S, J: Clone> Layer<S> for DeadlineLayer<J> {
-    type Service = DeadlineService<S, J>;
+impl<S, R: Clone> Layer<S> for DeadlineLayer<R> {
+    type Service = DeadlineService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
         DeadlineService::new(inner, self.settings.clone(), self.trust.clone())

@@ -23,29 +23,29 @@ use super::{future::DeadlineFuture, trusted::TrustedHeaders};
 use crate::{macros::define_inner_accessors, settings::Settings};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
-pub struct DeadlineService<S, J = HttpReject> {
+pub struct DeadlineService<S, R = HttpReject> {
     inner: S,
     readiness: Readiness,
-    settings: Settings<J>,
+    settings: Settings<R>,
     trust: TrustedHeaders,
 }
 
-impl<S, J> DeadlineService<S, J> {
-    pub(crate) const fn new(inner: S, settings: Settings<J>, trust: TrustedHeaders) -> Self {
+impl<S, R> DeadlineService<S, R> {
+    pub(crate) const fn new(inner: S, settings: Settings<R>, trust: TrustedHeaders) -> Self {
         Self { inner, readiness: Readiness::NotReady, settings, trust }
     }
 
     define_inner_accessors!();
 }
 
-impl<S, J, B> Service<Request<B>> for DeadlineService<S, J>
+impl<S, R, B> Service<Request<B>> for DeadlineService<S, R>
 where
     S: Service<Request<B>> + Clone,
-    J: Reject<Request<B>, S::Response, S::Error> + Clone,
+    R: Reject<Request<B>, S::Response, S::Error> + Clone,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = DeadlineFuture<S, Request<B>, J>;
+    type Future = DeadlineFuture<S, Request<B>, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let polled = self.inner.poll_ready(cx);
@@ -78,13 +78,13 @@ where
 }
 
 /// A clone is made ready itself.
-impl<S: Clone, J: Clone> Clone for DeadlineService<S, J> {
+impl<S: Clone, R: Clone> Clone for DeadlineService<S, R> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.settings.clone(), self.trust.clone())
     }
 }
 
-impl<S: fmt::Debug, J> fmt::Debug for DeadlineService<S, J> {
+impl<S: fmt::Debug, R> fmt::Debug for DeadlineService<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.show(f.debug_struct("DeadlineService").field("inner", &self.inner)).finish_non_exhaustive()
     }

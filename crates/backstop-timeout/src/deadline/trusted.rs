@@ -21,7 +21,7 @@ impl TrustedHeaders {
     }
 
     /// The limit of a request, and who set it: the caller, if it waits for less than our limit.
-    pub(crate) fn limit_of<J, B>(&self, request: &Request<B>, ours: &Settings<J>) -> (Duration, SetBy) {
+    pub(crate) fn limit_of<R, B>(&self, request: &Request<B>, ours: &Settings<R>) -> (Duration, SetBy) {
         header::of(request, &self.0)
             .filter_map(|header| trusted(header, request.headers(), &ours.name))
             .filter(|limit| *limit < ours.limit)

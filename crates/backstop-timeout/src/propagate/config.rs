@@ -72,9 +72,9 @@ impl PropagateDeadlineLayer {
 /// Builds a [`PropagateDeadlineLayer`]: see [`PropagateDeadlineLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct PropagateDeadlineBuilder<J = HttpReject> {
+pub struct PropagateDeadlineBuilder<R = HttpReject> {
     config: PropagateDeadlineConfig,
-    reject: J,
+    reject: R,
 }
 
 impl PropagateDeadlineBuilder {
@@ -83,7 +83,7 @@ impl PropagateDeadlineBuilder {
     }
 }
 
-impl<J> PropagateDeadlineBuilder<J> {
+impl<R> PropagateDeadlineBuilder<R> {
     /// How much is taken off the time that is left: 0 to 10 s. The default is 10 ms.
     ///
     /// The margin is for the way back, so that the other service's response arrives in time. A call with no more time left
@@ -111,7 +111,7 @@ impl<J> PropagateDeadlineBuilder<J> {
     ///
     /// # Errors
     /// [`ConfigError`] if `name` isn't a [`Name`], `margin` is over 10 s, or `send` has a header twice.
-    pub fn build(self) -> Result<PropagateDeadlineLayer<J>, ConfigError> {
+    pub fn build(self) -> Result<PropagateDeadlineLayer<R>, ConfigError> {
         let Self { config: PropagateDeadlineConfig { name, margin, send }, reject } = self;
         let margin = ConfigError::in_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
         header::check_each_once("send", &send)?;
@@ -119,7 +119,7 @@ impl<J> PropagateDeadlineBuilder<J> {
     }
 }
 
-impl<J> fmt::Debug for PropagateDeadlineBuilder<J> {
+impl<R> fmt::Debug for PropagateDeadlineBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PropagateDeadlineBuilder").field("config", &self.config).finish_non_exhaustive()
     }

@@ -29,15 +29,15 @@ pin_project! {
     /// # Panics
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct PropagateDeadlineFuture<S, Req, J>
+    pub struct PropagateDeadlineFuture<S, Req, R>
     where
         S: Service<Req>,
-        J: Reject<Req, S::Response, S::Error>,
+        R: Reject<Req, S::Response, S::Error>,
     {
         #[pin]
         state: State<S::Future>,
         // `None` if there is nothing to reject, or once the call was rejected.
-        rejects: Option<(J::Context, Arc<Propagation<J>>)>,
+        rejects: Option<(R::Context, Arc<Propagation<R>>)>,
     }
 }
 
@@ -54,10 +54,10 @@ pin_project! {
     }
 }
 
-impl<S, Req, J> PropagateDeadlineFuture<S, Req, J>
+impl<S, Req, R> PropagateDeadlineFuture<S, Req, R>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     /// A call whose receiver may take any time.
     pub(crate) const fn unlimited(future: S::Future) -> Self {
@@ -104,7 +104,7 @@ fn says_too_late<B>(response: &Response<B>) -> bool {
 impl<S, Req, J, B> Future for PropagateDeadlineFuture<S, Req, J>
 where
     S: Service<Req, Response = Response<B>>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
@@ -132,7 +132,7 @@ where
 impl<S, Req, J> fmt::Debug for PropagateDeadlineFuture<S, Req, J>
 where
     S: Service<Req>,
-    J: Reject<Req, S::Response, S::Error>,
+    R: Reject<Req, S::Response, S::Error>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("PropagateDeadlineFuture");

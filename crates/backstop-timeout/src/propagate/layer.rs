@@ -11,32 +11,32 @@ use super::{propagation::Propagation, service::PropagateDeadline};
 ///
 /// Put it around a `Buffer`, not inside: inside, it doesn't know the caller's deadline and doesn't send it.
 ///
-/// `J` is how it rejects a call for which too little time is left, see [`Reject`](backstop_kit::Reject).
+/// `R` is how it rejects a call for which too little time is left, see [`Reject`](backstop_kit::Reject).
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct PropagateDeadlineLayer<J = HttpReject> {
-    propagation: Arc<Propagation<J>>,
+pub struct PropagateDeadlineLayer<R = HttpReject> {
+    propagation: Arc<Propagation<R>>,
 }
 
-impl<J> PropagateDeadlineLayer<J> {
-    pub(crate) fn with(propagation: Propagation<J>) -> Self {
+impl<R> PropagateDeadlineLayer<R> {
+    pub(crate) fn with(propagation: Propagation<R>) -> Self {
         Self { propagation: Arc::new(propagation) }
     }
 }
 
-impl<J> Clone for PropagateDeadlineLayer<J> {
+impl<R> Clone for PropagateDeadlineLayer<R> {
     fn clone(&self) -> Self {
         Self { propagation: Arc::clone(&self.propagation) }
     }
 }
 
-impl<J> fmt::Debug for PropagateDeadlineLayer<J> {
+impl<R> fmt::Debug for PropagateDeadlineLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.propagation.debug(&mut f.debug_struct("PropagateDeadlineLayer"))
     }
 }
 
-impl<S, J> Layer<S> for PropagateDeadlineLayer<J> {
-    type Service = PropagateDeadline<S, J>;
+impl<S, R> Layer<S> for PropagateDeadlineLayer<R> {
+    type Service = PropagateDeadline<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
         PropagateDeadline::new(inner, Arc::clone(&self.propagation))

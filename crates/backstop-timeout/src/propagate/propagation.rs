@@ -8,11 +8,11 @@ use http::{HeaderMap, Request};
 use crate::header::{self, DeadlineHeader};
 
 /// The settings of a layer, shared by its services.
-pub(crate) struct Propagation<J> {
+pub(crate) struct Propagation<R> {
     pub(crate) name: Name,
     pub(crate) margin: Duration,
     pub(crate) send: Vec<DeadlineHeader>,
-    pub(crate) reject: J,
+    pub(crate) reject: R,
 }
 
 /// How long the receiver of a request has, and who says so.

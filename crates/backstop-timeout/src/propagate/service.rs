@@ -19,27 +19,27 @@ use super::{
 use crate::macros::define_inner_accessors;
 
 /// The service that [`PropagateDeadlineLayer`](crate::PropagateDeadlineLayer) makes.
-pub struct PropagateDeadline<S, J = HttpReject> {
+pub struct PropagateDeadline<S, R = HttpReject> {
     inner: S,
-    propagation: Arc<Propagation<J>>,
+    propagation: Arc<Propagation<R>>,
 }
 
-impl<S, J> PropagateDeadline<S, J> {
-    pub(crate) const fn new(inner: S, propagation: Arc<Propagation<J>>) -> Self {
+impl<S, R> PropagateDeadline<S, R> {
+    pub(crate) const fn new(inner: S, propagation: Arc<Propagation<R>>) -> Self {
         Self { inner, propagation }
     }
 
     define_inner_accessors!();
 }
 
-impl<S, J, B, ResBody> Service<Request<B>> for PropagateDeadline<S, J>
+impl<S, R, B, ResBody> Service<Request<B>> for PropagateDeadline<S, R>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
-    J: Reject<Request<B>, S::Response, S::Error>,
+    R: Reject<Request<B>, S::Response, S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = PropagateDeadlineFuture<S, Request<B>, J>;
+    type Future = PropagateDeadlineFuture<S, Request<B>, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -66,13 +66,13 @@ where
     }
 }
 
-impl<S: Clone, J> Clone for PropagateDeadline<S, J> {
+impl<S: Clone, R> Clone for PropagateDeadline<S, R> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.propagation))
     }
 }
 
-impl<S: fmt::Debug, J> fmt::Debug for PropagateDeadline<S, J> {
+impl<S: fmt::Debug, R> fmt::Debug for PropagateDeadline<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.propagation.debug(f.debug_struct("PropagateDeadline").field("inner", &self.inner))
     }

@@ -136,7 +136,7 @@ impl<P> TimeoutBuilder<P> {
     }
 }
 
-impl<J, R, K, A, U> TimeoutBuilder<Strategies<J, R, K, A, U>> {
+impl<J, R, U, K, A> TimeoutBuilder<Strategies<J, R, U, K, A>> {
     /// How much of the response the limit covers: [`UntilHeaders`](crate::UntilHeaders), the default,
     /// [`UntilFirstFrame`](crate::UntilFirstFrame) or [`UntilBodyEnd`](crate::UntilBodyEnd).
     ///
@@ -146,17 +146,17 @@ impl<J, R, K, A, U> TimeoutBuilder<Strategies<J, R, K, A, U>> {
     /// let timeout = TimeoutLayer::builder("ml_service").cover(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_timeout::ConfigError>(())
     /// ```
-    pub fn cover<U2>(self, until: U2) -> TimeoutBuilder<Strategies<J, R, K, A, U2>> {
+    pub fn cover<U2>(self, until: U2) -> TimeoutBuilder<Strategies<J, R, U2, K, A>> {
         self.map(|protocol| protocol.with_until(until))
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> TimeoutBuilder<Strategies<J, RejectAsError, K, A, U>> {
+    pub fn reject_as_error(self) -> TimeoutBuilder<Strategies<J, RejectAsError, U, K, A>> {
         self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
     /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`].
-    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<Strategies<J, RejectWith<F>, K, A, U>>
+    pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<Strategies<J, RejectWith<F>, U, K, A>>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {

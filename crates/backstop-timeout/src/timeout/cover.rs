@@ -199,19 +199,19 @@ pin_project! {
     /// A call of a service that was ready, with as much of its answer as is covered before that is given. It holds
     /// neither service nor request, and needs nothing of them.
     #[project = CoveredProject]
-    pub(crate) enum Covered<F, O, Res>
+    pub(crate) enum Covered<F, U, Res>
     where
-        O: Cover<Res>,
+        U: Cover<Res>,
     {
         Called { #[pin] future: F },
-        Held { held: O::Held },
+        Held { held: U::Held },
     }
 }
 
-impl<F, O, Res, E> Future for Covered<F, O, Res>
+impl<F, U, Res, E> Future for Covered<F, U, Res>
 where
     F: Future<Output = Result<Res, E>>,
-    O: Cover<Res>,
+    U: Cover<Res>,
 {
     type Output = Result<Res, E>;
 
@@ -223,23 +223,23 @@ where
                     // Held where it is, or handed on as it is: moving a response costs more than all the rest.
                     let mut polled = future.poll(cx);
                     match &mut polled {
-                        Poll::Ready(Ok(response)) => match O::hold(response) {
+                        Poll::Ready(Ok(response)) => match U::hold(response) {
                             Some(held) => held,
                             None => return polled,
                         },
                         Poll::Ready(Err(_)) | Poll::Pending => return polled,
                     }
                 }
-                CoveredProject::Held { held } => return O::poll_held(held, cx).map(Ok),
+                CoveredProject::Held { held } => return U::poll_held(held, cx).map(Ok),
             };
             self.set(Self::Held { held });
         }
     }
 }
 
-impl<F, O, Res, E> Call for Covered<F, O, Res>
+impl<F, U, Res, E> Call for Covered<F, U, Res>
 where
     F: Future<Output = Result<Res, E>>,
-    O: Cover<Res>,
+    U: Cover<Res>,
 {
 }
