@@ -136,7 +136,7 @@ impl<R, U> BulkheadBuilder<R, U> {
         self.with_reject(RejectWith::new(make))
     }
 
-    fn with_reject<J2>(self, reject: J2) -> BulkheadBuilder<J2, U> {
+    fn with_reject<R2>(self, reject: R2) -> BulkheadBuilder<R2, U> {
         let Self { config, holds_bodies, .. } = self;
         BulkheadBuilder { config, reject, holds_bodies, until: PhantomData }
     }

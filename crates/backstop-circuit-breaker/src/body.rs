@@ -57,7 +57,7 @@ where
             BodyStep::Frame { trailers: Some(_), .. } => Ok(Outcome::success()),
             BodyStep::Frame { is_last: true, .. } | BodyStep::End => self.ended(),
             BodyStep::Frame { .. } => {
-                self.call.has_got_on();
+                self.call.stop_waiting();
                 return BodyAction::Continue;
             }
             _ => {

@@ -35,7 +35,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
 
     /// Collects what the judge needs to know about the request, and watches the request's body, if it has one.
     #[inline]
-    pub(crate) fn look_at<Req>(&mut self, request: &mut Req) -> RequestFacts
+    pub(crate) fn inspect_request<Req>(&mut self, request: &mut Req) -> RequestFacts
     where
         P: Protocol,
         P::Judge: JudgeRequest<Req>,
@@ -64,8 +64,8 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     }
 
     /// The response head is a success, and the body follows. Returns whether the call continues with the body.
-    pub(crate) fn go_on_with_body(&mut self) -> bool {
-        self.call.go_on_with_body(self.circuit.breaker())
+    pub(crate) fn continue_with_body(&mut self) -> bool {
+        self.call.continue_with_body(self.circuit.breaker())
     }
 
     /// The body is pending; `since` is when it first was.
@@ -74,8 +74,8 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     }
 
     /// A frame of the body has arrived.
-    pub(crate) const fn has_got_on(&mut self) {
-        self.call.has_got_on();
+    pub(crate) const fn stop_waiting(&mut self) {
+        self.call.stop_waiting();
     }
 
     /// Makes a failure neutral if the request's body caused it. `is_unanswered` if the service didn't answer.
@@ -99,7 +99,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
 impl<P, L: CircuitRef<P>> Drop for CallGuard<P, L> {
     #[inline]
     fn drop(&mut self) {
-        self.call.drop(self.circuit.breaker());
+        self.call.abandon(self.circuit.breaker());
     }
 }
 

@@ -83,6 +83,9 @@ impl CircuitBreakerConfig {
     }
 }
 
+/// A builder with these strategies.
+type BuilderOf<J, R, U, K, A> = CircuitBreakerBuilder<Strategies<J, R, U, K, A>>;
+
 /// Builds a [`CircuitBreakerLayer`](crate::CircuitBreakerLayer), or a keyed one: see
 /// [`CircuitBreakerLayer::builder`](crate::CircuitBreakerLayer::builder).
 #[derive(Clone)]
@@ -262,9 +265,9 @@ impl<P> CircuitBreakerBuilder<P> {
     }
 }
 
-impl<J, R, U, K, A> CircuitBreakerBuilder<Strategies<J, R, U, K, A>> {
+impl<J, R, U, K, A> BuilderOf<J, R, U, K, A> {
     /// Judges results with `classify`.
-    pub fn classify<C>(self, classify: C) -> CircuitBreakerBuilder<Strategies<J::With<C>, R, U, K, A>>
+    pub fn classify<C>(self, classify: C) -> BuilderOf<J::With<C>, R, U, K, A>
     where
         J: WithClassifier,
     {
@@ -272,7 +275,7 @@ impl<J, R, U, K, A> CircuitBreakerBuilder<Strategies<J, R, U, K, A>> {
     }
 
     /// Judges results with a closure.
-    pub fn classify_fn<Res, F>(self, judge: F) -> CircuitBreakerBuilder<Strategies<J::With<ClassifyFn<F>>, R, U, K, A>>
+    pub fn classify_fn<Res, F>(self, judge: F) -> BuilderOf<J::With<ClassifyFn<F>>, R, U, K, A>
     where
         J: WithClassifier,
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
@@ -281,12 +284,12 @@ impl<J, R, U, K, A> CircuitBreakerBuilder<Strategies<J, R, U, K, A>> {
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
-    pub fn reject_as_error(self) -> CircuitBreakerBuilder<Strategies<J, RejectAsError, U, K, A>> {
+    pub fn reject_as_error(self) -> BuilderOf<J, RejectAsError, U, K, A> {
         self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
     /// Rejects with the `Result` that `make` returns for the [`Rejection`].
-    pub fn reject_with<Res, E, F>(self, make: F) -> CircuitBreakerBuilder<Strategies<J, RejectWith<F>, U, K, A>>
+    pub fn reject_with<Res, E, F>(self, make: F) -> BuilderOf<J, RejectWith<F>, U, K, A>
     where
         F: Fn(Rejection) -> Result<Res, E>,
     {
@@ -302,7 +305,7 @@ impl<J, R, U, K, A> CircuitBreakerBuilder<Strategies<J, R, U, K, A>> {
     /// let breaker = CircuitBreakerLayer::builder("ml_service").observe(UntilBodyEnd).build()?;
     /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
     /// ```
-    pub fn observe<U2>(self, until: U2) -> CircuitBreakerBuilder<Strategies<J, R, U2, K, A>> {
+    pub fn observe<U2>(self, until: U2) -> BuilderOf<J, R, U2, K, A> {
         self.map(|protocol| protocol.with_until(until))
     }
 }

@@ -79,7 +79,7 @@ where
     {
         // Made before the call, which may panic.
         let mut guard = CallGuard::new(call, circuit);
-        let facts = guard.look_at(&mut request);
+        let facts = guard.inspect_request(&mut request);
         let future = guard.run(|| start(request));
         Self { state: State::Called { future, guard, facts } }
     }

@@ -78,7 +78,7 @@ where
             } else {
                 guard.finish_well(outcome);
             }
-        } else if guard.go_on_with_body() {
+        } else if guard.continue_with_body() {
             let body = response.body_mut();
             *body = GuardedBody::wrap(mem::take(body), CallInBody::new(guard.take(), status_to_come));
         }

@@ -14,7 +14,7 @@ use crate::{
 
 /// An admission, and what is known of its call so far. Small, because it moves with the call's future.
 ///
-/// The holder calls [`finish`](Self::finish) when the call has ended, or [`drop`](Self::drop) if it never will.
+/// The holder calls [`finish`](Self::finish) when the call has ended, or [`abandon`](Self::abandon) if it never will.
 #[derive(Debug)]
 pub(crate) struct TrackedCall {
     admission: Admission,
@@ -97,7 +97,7 @@ impl TrackedCall {
     /// The response head is a success, and the body is watched. How long that takes is its reader's matter, too.
     ///
     /// A slow probe ends here instead: whatever the body does, it opens the circuit again. Whether the call goes on.
-    pub(crate) fn go_on_with_body(&mut self, breaker: &Breaker) -> bool {
+    pub(crate) fn continue_with_body(&mut self, breaker: &Breaker) -> bool {
         let slow = self.is_slow(breaker);
         if slow && self.admission.is_probe() {
             self.record(breaker, Outcome::success(), None);
@@ -129,7 +129,7 @@ impl TrackedCall {
     }
 
     /// A frame of the body is there.
-    pub(crate) const fn has_got_on(&mut self) {
+    pub(crate) const fn stop_waiting(&mut self) {
         self.pending_since = None;
     }
 
@@ -194,14 +194,14 @@ impl TrackedCall {
 
     /// The call never ends, unless it has ended already.
     #[inline]
-    pub(crate) fn drop(&mut self, breaker: &Breaker) {
+    pub(crate) fn abandon(&mut self, breaker: &Breaker) {
         if !self.ended {
-            self.drop_unfinished(breaker);
+            self.abandon_unfinished(breaker);
         }
     }
 
     #[cold]
-    fn drop_unfinished(&mut self, breaker: &Breaker) {
+    fn abandon_unfinished(&mut self, breaker: &Breaker) {
         let outcome = self.outcome_of_drop(breaker);
         let failure = if self.running { Failure::Panic } else { Failure::Dropped };
         self.record(breaker, outcome, (outcome.verdict == Verdict::Failure).then_some(failure));

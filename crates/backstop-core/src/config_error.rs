@@ -39,13 +39,13 @@ impl ConfigError {
     /// use backstop_core::ConfigError;
     ///
     /// let range = Duration::from_millis(1)..=Duration::from_secs(60);
-    /// let error = ConfigError::in_range("timeout", Duration::ZERO, range, "1 ms to 60 s").unwrap_err();
+    /// let error = ConfigError::check_range("timeout", Duration::ZERO, range, "1 ms to 60 s").unwrap_err();
     /// assert_eq!(error.to_string(), "timeout is 0ns, allowed is: 1 ms to 60 s");
     /// ```
     ///
     /// # Errors
     /// A [`ConfigError`] for `field` if it isn't.
-    pub fn in_range<T: PartialOrd + fmt::Debug>(
+    pub fn check_range<T: PartialOrd + fmt::Debug>(
         field: &'static str,
         value: T,
         range: impl RangeBounds<T>,

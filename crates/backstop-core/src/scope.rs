@@ -3,7 +3,7 @@
 //! A layer opens a [`Scope`] around the future of a request and makes it the current one while that future is polled
 //! ([`Scope::enter`]). All code inside, including a handler's outbound calls, can read [`deadline()`] and call
 //! [`report`]. Retries and chains give each attempt a scope of its own, and only the chosen attempt's reports [move
-//! up](Scope::commit).
+//! up](Scope::pass_on_reports).
 //!
 //! The current scope is a thread-local that is set during polls, so opening one allocates nothing and needs no runtime.
 //! The drawback: it doesn't cross `tokio::spawn` or `spawn_blocking`, and doesn't cover a response body streamed later.
@@ -264,7 +264,7 @@ impl Scope {
 
     /// Moves what was reported in this scope to the current one: this attempt was chosen.
     #[inline]
-    pub fn commit(&mut self) {
+    pub fn pass_on_reports(&mut self) {
         if let Some(reports) = &mut self.reports {
             pass_on(reports.take());
         }
@@ -392,7 +392,7 @@ pub fn degradations() -> Vec<Degradation> {
 
 /// Moves reports that were [taken](Scope::take_reports) from a scope further in to the current one.
 ///
-/// As [`Scope::commit`], for a layer that looks at them on the way: they were reported already.
+/// As [`Scope::pass_on_reports`], for a layer that looks at them on the way: they were reported already.
 pub fn pass_on(mut reports: Vec<Degradation>) {
     if !reports.is_empty() {
         _ = CURRENT.try_with(|current| current.with_reports(|outside| outside.here.append(&mut reports)));

@@ -16,9 +16,9 @@ use tower_service::Service;
 
 use crate::{
     AllProvidersFailed,
-    failed::Failed,
-    policy::PolicyOf,
-    request_state::{ContextOf, Failure, RequestState, copied},
+    layer_state::LayerStateOf,
+    miss::ProviderMiss,
+    request_state::{ContextOf, PrimaryFailure, RequestState, copied},
     walk::Walk,
 };
 
@@ -32,7 +32,7 @@ pin_project! {
         P::Copy: CopyRequest<Req>,
         P::Keep: KeepAnswer<S::Response>,
     {
-        policy: PolicyOf<S, Req, P>,
+        layer: LayerStateOf<S, Req, P>,
         // Taken when no provider is left.
         walk: Option<Walk<Req, S::Response>>,
         failed: Option<AllProvidersFailed>,
@@ -68,38 +68,38 @@ where
 {
     pub(crate) fn new(
         request_state: RequestState<S, Req, P>,
-        failure: Failure<S, Req>,
+        failure: PrimaryFailure<S, Req>,
         reports: Vec<Degradation>,
     ) -> Self {
-        let RequestState { policy, started, facts, frame, kept, context, .. } = request_state;
+        let RequestState { layer, started, facts, frame, kept, context, .. } = request_state;
         let started = started.unwrap_or_else(Instant::now);
-        let chain = policy.chain.shared();
+        let chain = layer.chain.shared();
         let mut walk = Walk::new(Arc::clone(chain), started, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
         let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
-        walk.record_sent(&failure.why.outcome);
-        walk.record_failure(policy.primary.clone(), Failed { why: failure.why, error });
+        walk.record_sent(&failure.miss.outcome);
+        walk.record_failure(layer.primary.clone(), ProviderMiss { miss: failure.miss, error });
         let last_resort = match failure.result {
             // Until the providers' time is up: the last one may have failed at once.
             Some(Ok(response)) => {
-                LastResort::Keeping { keeping: policy.protocol.keep().keep(response, walk.limit().instant()) }
+                LastResort::Keeping { keeping: layer.protocol.keep().keep(response, walk.limit().instant()) }
             }
             other => LastResort::Kept { result: other },
         };
-        Self { policy, walk: Some(walk), failed: None, frame, kept, context: Some(context), last_resort, reports }
+        Self { layer, walk: Some(walk), failed: None, frame, kept, context: Some(context), last_resort, reports }
     }
 
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.project();
-        let policy = this.policy;
+        let layer = this.layer;
         // While the providers run, so that none waits for it; polled first, so that its connection is free for them.
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);
-            let judge = policy.protocol.judge();
+            let judge = layer.protocol.judge();
             let found = ready!(walk.poll(cx, judge, frame, |copy| copied(kept, copy)));
             if let Some(found) = found {
-                return Poll::Ready(Ok(policy.labelled(found)));
+                return Poll::Ready(Ok(layer.labelled(found)));
             }
             *this.failed = this.walk.take().map(Walk::into_failed);
         }
@@ -114,7 +114,7 @@ where
         let (Some(failed), Some(context)) = (this.failed.take(), this.context.take()) else {
             polled_again("FallbackFuture")
         };
-        let answer = policy.protocol.reject().reject(context, failed.into());
+        let answer = layer.protocol.reject().reject(context, failed.into());
         this.frame.pass_on();
         Poll::Ready(answer)
     }

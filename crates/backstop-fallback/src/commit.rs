@@ -40,36 +40,36 @@ pub enum Commit {
 impl Commit {
     pub(crate) fn check(self) -> Result<(), ConfigError> {
         if let Self::Complete { max_bytes } = self {
-            ConfigError::in_range("max_bytes", max_bytes, 1..=LARGEST_MAX_BYTES, "1 to 1073741824 (1 GiB)")?;
+            ConfigError::check_range("max_bytes", max_bytes, 1..=LARGEST_MAX_BYTES, "1 to 1073741824 (1 GiB)")?;
         }
         Ok(())
     }
 
     /// What waits for the body; `None` if nothing does.
-    pub(crate) fn committer<B: WrapBody>(self) -> Option<Committer<Response<B>>> {
+    pub(crate) fn wait_for_body<B: WrapBody>(self) -> Option<WaitForBody<Response<B>>> {
         let max_bytes = match self {
             Self::Headers => return None,
             Self::FirstFrame => 0,
             Self::Complete { max_bytes } => max_bytes,
         };
-        Some(Box::new(move |response| Box::pin(commit(response, max_bytes))))
+        Some(Box::new(move |response| Box::pin(wait_for_body(response, max_bytes))))
     }
 }
 
 /// Waits for an answer's body. Erased, since a chain may be of any type.
-pub(crate) type Committer<T> = Box<dyn Fn(T) -> Committing<T> + Send + Sync>;
+pub(crate) type WaitForBody<T> = Box<dyn Fn(T) -> BodyWait<T> + Send + Sync>;
 
 /// `None` if the body breaks off.
-pub(crate) type Committing<T> = Pin<Box<dyn Future<Output = Option<Committed<T>>> + Send>>;
+pub(crate) type BodyWait<T> = Pin<Box<dyn Future<Output = Option<AnswerWithBody<T>>> + Send>>;
 
 /// An answer with enough of its body.
-pub(crate) struct Committed<T> {
+pub(crate) struct AnswerWithBody<T> {
     pub(crate) answer: T,
     /// The gRPC status that came in trailers, as an answer of its own: it is still to be judged.
     pub(crate) to_judge: Option<T>,
 }
 
-async fn commit<B: WrapBody>(response: Response<B>, max_bytes: usize) -> Option<Committed<Response<B>>> {
+async fn wait_for_body<B: WrapBody>(response: Response<B>, max_bytes: usize) -> Option<AnswerWithBody<Response<B>>> {
     let (head, body) = response.into_parts();
     let status_to_come = grpc::is_grpc(&head.headers) && grpc::status_in_headers(&head.headers).is_none();
     let ahead = ReadAhead::new(body, max_bytes).await.ok()?;
@@ -79,5 +79,5 @@ async fn commit<B: WrapBody>(response: Response<B>, max_bytes: usize) -> Option<
         None if status_to_come && ahead.is_whole => return None,
         _ => None,
     };
-    Some(Committed { answer: Response::from_parts(head, ahead.body), to_judge })
+    Some(AnswerWithBody { answer: Response::from_parts(head, ahead.body), to_judge })
 }

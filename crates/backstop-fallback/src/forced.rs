@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::{
     FallbackResult,
     chain::shared::Chain,
-    failed::Failed,
     found::{Found, Substitution},
+    miss::ProviderMiss,
     provider_call::ProviderCall,
     share::next_deadline,
     telemetry,
@@ -47,7 +47,7 @@ impl<Req, T> Forced<Req, T> {
         let deadline = next_deadline(Instant::now(), chain.limit(started), left, source.own_timeout());
         let call = ProviderCall::start(source, deadline, frame, copy)
             .inspect_err(|reason| {
-                telemetry::forced_provider_failed(&chain.control, source.name(), &Failed::not_asked(*reason));
+                telemetry::forced_provider_failed(&chain.control, source.name(), &ProviderMiss::not_asked(*reason));
             })
             .ok()?;
         Some(Self { chain: Arc::clone(chain), provider, position: provider + primaries, started, call })
@@ -61,8 +61,9 @@ impl<Req, T> Forced<Req, T> {
         request: RequestFacts,
     ) -> Poll<Option<Found<T>>> {
         let provider = &self.chain.providers[self.provider];
-        let Chain { control, committer, error_text, .. } = &*self.chain;
-        let polled = self.call.poll(cx, judge, request, Outcome::answers_for_another, committer.as_ref(), error_text);
+        let Chain { control, wait_for_body, error_text, .. } = &*self.chain;
+        let polled =
+            self.call.poll(cx, judge, request, Outcome::answers_for_another, wait_for_body.as_ref(), error_text);
         let answer = match ready!(polled) {
             Ok(answer) => answer,
             Err(failed) => {

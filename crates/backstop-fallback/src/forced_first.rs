@@ -45,12 +45,12 @@ where
         P::Keep: KeepAnswer<S::Response>,
     {
         let Self { provider, forced, request_state, .. } = self;
-        let started = request_state.start();
-        let policy = &request_state.policy;
+        let started = request_state.start_clock();
+        let layer = &request_state.layer;
         let forced = match forced {
             Some(started) => started,
             None => {
-                let chain = policy.chain.shared();
+                let chain = layer.chain.shared();
                 let kept = &mut request_state.kept;
                 let copied = |copy| copied(kept, copy);
                 // The frame isn't ended: after this, the primary's call proves nothing.
@@ -60,7 +60,7 @@ where
                 }
             }
         };
-        let found = ready!(forced.poll(cx, policy.protocol.judge(), request_state.facts));
-        Poll::Ready(found.map(|found| policy.labelled(found)))
+        let found = ready!(forced.poll(cx, layer.protocol.judge(), request_state.facts));
+        Poll::Ready(found.map(|found| layer.labelled(found)))
     }
 }

@@ -5,10 +5,10 @@
 //! | forced provider first | its answer | the end |
 //! | forced provider first | anything else | primary |
 //! | primary | an answer whose body isn't waited for | the end |
-//! | primary | any other answer | committing |
+//! | primary | any other answer | awaiting the body |
 //! | primary | a failure, or its share of the time is up | after the primary |
-//! | committing | enough of the body, with a good gRPC status if that has come | the end |
-//! | committing | a failure, or the primary's share of the time is up | after the primary |
+//! | awaiting the body | enough of the body, with a good gRPC status if that has come | the end |
+//! | awaiting the body | a failure, or the primary's share of the time is up | after the primary |
 //! | after the primary | a provider's answer | the end |
 //! | after the primary | no provider left | the end: the primary's result, or a rejection |
 //! | passing (an upgrade) | the primary's answer, whatever it is | the end |
@@ -31,11 +31,11 @@ use tower_service::Service;
 
 use crate::{
     after_primary::AfterPrimary,
-    commit::Committing,
-    failed::WhyNot,
+    commit::BodyWait,
     forced_first::ForcedFirst,
-    policy::{Policy, PolicyOf},
-    request_state::{ContextOf, Failure, OuterLimit, RequestState},
+    layer_state::{LayerState, LayerStateOf},
+    miss::Miss,
+    request_state::{ContextOf, OuterLimit, PrimaryFailure, RequestState},
     telemetry::{self, CallStart},
 };
 
@@ -74,7 +74,7 @@ pin_project! {
         Passing {
             #[pin]
             attempt: Attempt<EagerCall<S, Req>>,
-            policy: PolicyOf<S, Req, P>,
+            layer: LayerStateOf<S, Req, P>,
             // Taken when the rejection is made.
             context: Option<ContextOf<S, Req, P>>,
         },
@@ -86,9 +86,9 @@ pin_project! {
             // Taken when the primary fails.
             request_state: Option<RequestState<S, Req, P>>,
         },
-        Committing {
+        AwaitingBody {
             #[pin]
-            attempt: Attempt<Committing<S::Response>>,
+            attempt: Attempt<BodyWait<S::Response>>,
             // Taken in the end.
             request_state: Option<RequestState<S, Req, P>>,
         },
@@ -106,12 +106,12 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     #[inline]
-    pub(crate) fn new(policy: &PolicyOf<S, Req, P>, primary: &mut S, readiness: Readiness, mut request: Req) -> Self
+    pub(crate) fn new(layer: &LayerStateOf<S, Req, P>, primary: &mut S, readiness: Readiness, mut request: Req) -> Self
     where
         S: Clone,
         P::Judge: JudgeRequest<Req>,
     {
-        let Policy { protocol, chain, .. } = &**policy;
+        let LayerState { protocol, chain, .. } = &**layer;
         let (copy, judge) = (protocol.copy(), protocol.judge());
         let facts = judge.facts(&request, copy.facts(&request));
         let mut facts = chain.shared().marked(facts, &request);
@@ -126,14 +126,14 @@ where
                 EagerCall::begin(primary, readiness, request)
             };
             let attempt = Attempt::begun(call, scope);
-            return Self { state: State::Passing { attempt, policy: Arc::clone(policy), context: Some(context) } };
+            return Self { state: State::Passing { attempt, layer: Arc::clone(layer), context: Some(context) } };
         }
         // After the request was kept, which watches its body as well.
         let upload = judge.watch(&mut request);
         let (mut started, mut frame) = (None, Frame::open());
         if let Some(provider) = chain.shared().draw(facts, kept.as_ref()) {
             let request_state = RequestState {
-                policy: Arc::clone(policy),
+                layer: Arc::clone(layer),
                 called: CallStart::now(),
                 started,
                 outer_limit: None,
@@ -151,7 +151,7 @@ where
         }
         let called = CallStart::now();
         let outer_limit = OuterLimit::now();
-        let mut scope = policy.scope(outer_limit, &mut started);
+        let mut scope = layer.scope(outer_limit, &mut started);
         let call = {
             let _entered = scope.entered();
             let _calling = frame.calling();
@@ -159,7 +159,7 @@ where
         };
         // Made in its place: moving it once more would show in the benchmark.
         let request_state = Some(RequestState {
-            policy: Arc::clone(policy),
+            layer: Arc::clone(layer),
             called,
             started,
             outer_limit: Some(outer_limit),
@@ -183,7 +183,7 @@ where
 {
     fn after_primary(
         request_state: RequestState<S, Req, P>,
-        failure: Failure<S, Req>,
+        failure: PrimaryFailure<S, Req>,
         reports: Vec<Degradation>,
     ) -> Self
     where
@@ -212,16 +212,16 @@ where
         let mut state = self.project().state;
         loop {
             let next = match state.as_mut().project() {
-                StateProj::Passing { mut attempt, policy, context } => {
+                StateProj::Passing { mut attempt, layer, context } => {
                     let polled = attempt.as_mut().poll_call(cx);
                     if polled.is_ready() {
-                        attempt.commit();
+                        attempt.pass_on_reports();
                         return polled;
                     }
                     let elapsed = ready!(attempt.poll_limit(cx));
                     let Some(context) = context.take() else { polled_again("FallbackFuture") };
-                    let late = elapsed.rejection(policy.chain.name().clone());
-                    return Poll::Ready(policy.protocol.reject().reject(context, late));
+                    let late = elapsed.rejection(layer.chain.name().clone());
+                    return Poll::Ready(layer.protocol.reject().reject(context, late));
                 }
                 StateProj::AfterPrimary { after_primary } => return after_primary.as_mut().poll(cx),
                 StateProj::ForcedFirst { forced_first: slot } => {
@@ -232,7 +232,7 @@ where
                         return Poll::Ready(Ok(answer));
                     }
                     let ForcedFirst { primary, request, mut request_state, .. } = *forced_first;
-                    let scope = request_state.policy.remaining_scope(&mut request_state.started);
+                    let scope = request_state.layer.remaining_scope(&mut request_state.started);
                     let begin = || request_state.frame.call(|| EagerCall::when_ready(primary, request));
                     let attempt = Attempt::start(scope, begin);
                     State::Primary { attempt, request_state: Some(request_state) }
@@ -247,29 +247,29 @@ where
                     let elapsed = match &polled {
                         Poll::Ready(_) => None,
                         Poll::Pending => {
-                            request_state.start();
+                            request_state.start_clock();
                             let Poll::Ready(elapsed) = attempt.as_mut().poll_limit(cx) else {
                                 request_state.frame.waits();
                                 return Poll::Pending;
                             };
-                            if let Some(too_slow) = request_state.too_slow() {
+                            if let Some(too_slow) = request_state.slow_upload_rejection() {
                                 // No provider could be faster.
-                                let Some(RequestState { policy, context, .. }) = slot.take() else {
+                                let Some(RequestState { layer, context, .. }) = slot.take() else {
                                     polled_again("FallbackFuture")
                                 };
-                                return Poll::Ready(policy.protocol.reject().reject(context, too_slow));
+                                return Poll::Ready(layer.protocol.reject().reject(context, too_slow));
                             }
                             Some(elapsed)
                         }
                     };
                     let is_unprocessed = request_state.frame.ended();
-                    let why_not = match (&mut polled, elapsed) {
-                        (Poll::Ready(result), _) => request_state.why_not(result),
-                        (Poll::Pending, elapsed) => elapsed.map(|_elapsed| WhyNot::TIMED_OUT),
+                    let miss = match (&mut polled, elapsed) {
+                        (Poll::Ready(result), _) => request_state.judge_result(result),
+                        (Poll::Pending, elapsed) => elapsed.map(|_elapsed| Miss::TIMED_OUT),
                     };
-                    if why_not.is_none() && request_state.is_final(&polled) {
+                    if miss.is_none() && request_state.is_final(&polled) {
                         request_state.record_answer();
-                        attempt.commit();
+                        attempt.pass_on_reports();
                         request_state.frame.pass_on();
                         // Not moved: moving a response costs more than all the rest.
                         return polled;
@@ -280,31 +280,31 @@ where
                         Poll::Ready(result) => Some(result),
                         Poll::Pending => None,
                     };
-                    match (result, why_not, request_state.committer()) {
-                        (result, Some(mut why), _) => {
-                            why.outcome = why.outcome.or_unprocessed(is_unprocessed);
-                            State::after_primary(request_state, Failure { result, why }, attempt.take_reports())
+                    match (result, miss, request_state.wait_for_body()) {
+                        (result, Some(mut miss), _) => {
+                            miss.outcome = miss.outcome.or_unprocessed(is_unprocessed);
+                            State::after_primary(request_state, PrimaryFailure { result, miss }, attempt.take_reports())
                         }
-                        (Some(Ok(answer)), None, Some(committer)) => {
-                            let attempt = Attempt::start(attempt.take_scope(), || committer(answer));
-                            State::Committing { attempt, request_state: Some(request_state) }
+                        (Some(Ok(answer)), None, Some(wait_for_body)) => {
+                            let attempt = Attempt::start(attempt.take_scope(), || wait_for_body(answer));
+                            State::AwaitingBody { attempt, request_state: Some(request_state) }
                         }
                         (Some(result), None, _) => return Poll::Ready(result),
                         // Without a result there is a reason.
                         (None, None, _) => polled_again("FallbackFuture"),
                     }
                 }
-                StateProj::Committing { mut attempt, request_state: slot } => {
+                StateProj::AwaitingBody { mut attempt, request_state: slot } => {
                     let Some(request_state) = slot else { polled_again("FallbackFuture") };
                     let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
-                        request_state.start();
+                        request_state.start_clock();
                         return Poll::Pending;
                     };
                     let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
-                    match request_state.committed(result) {
+                    match request_state.judge_body(result) {
                         Ok(answer) => {
                             request_state.record_answer();
-                            attempt.commit();
+                            attempt.pass_on_reports();
                             return Poll::Ready(Ok(answer));
                         }
                         Err(failure) => State::after_primary(request_state, failure, attempt.take_reports()),
@@ -330,7 +330,7 @@ where
             State::Passing { .. } => "passing",
             State::ForcedFirst { .. } => "forced provider",
             State::Primary { .. } => "primary",
-            State::Committing { .. } => "committing",
+            State::AwaitingBody { .. } => "awaiting the body",
             State::AfterPrimary { .. } => "after the primary",
         };
         f.debug_struct("FallbackFuture").field("state", &state).finish_non_exhaustive()

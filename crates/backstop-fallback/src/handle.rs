@@ -94,7 +94,7 @@ impl FallbackHandle {
     /// [`ConfigError`] with the field `share` if it isn't from 0 to 1, or `provider` if the chain has none with that name; it
     /// lists those that it has.
     pub fn force(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
-        ConfigError::in_range("share", share, 0.0..=1.0, "0 to 1")?;
+        ConfigError::check_range("share", share, 0.0..=1.0, "0 to 1")?;
         let Some(index) = self.providers().position(|name| name == provider) else {
             let names: Vec<_> = self.providers().map(Name::as_str).collect();
             return Err(ConfigError::new("provider", provider.to_owned(), names.join(", ")));

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use backstop_kit::Http;
 use tower_layer::Layer;
 
-use crate::{Fallback, FallbackHandle, policy::Policy};
+use crate::{Fallback, FallbackHandle, layer_state::LayerState};
 
 /// Answers with the next best source when the wrapped service fails. See the [crate docs](crate).
 ///
@@ -13,18 +13,18 @@ use crate::{Fallback, FallbackHandle, policy::Policy};
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct FallbackLayer<Req, Res, P = Http> {
-    pub(crate) policy: Arc<Policy<Req, Res, P>>,
+    pub(crate) state: Arc<LayerState<Req, Res, P>>,
 }
 
 impl<Req, Res, P> FallbackLayer<Req, Res, P> {
-    pub(crate) fn with(policy: Policy<Req, Res, P>) -> Self {
-        Self { policy: Arc::new(policy) }
+    pub(crate) fn with(state: LayerState<Req, Res, P>) -> Self {
+        Self { state: Arc::new(state) }
     }
 
     /// The chain's handle.
     #[must_use]
     pub fn handle(&self) -> FallbackHandle {
-        self.policy.chain.handle()
+        self.state.chain.handle()
     }
 }
 
@@ -38,12 +38,12 @@ impl<S, Req, Res, P> Layer<S> for FallbackLayer<Req, Res, P> {
 
 impl<Req, Res, P> Clone for FallbackLayer<Req, Res, P> {
     fn clone(&self) -> Self {
-        Self { policy: Arc::clone(&self.policy) }
+        Self { state: Arc::clone(&self.state) }
     }
 }
 
 impl<Req, Res, P> fmt::Debug for FallbackLayer<Req, Res, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.policy.debug(&mut f.debug_struct("FallbackLayer"))
+        self.state.debug(&mut f.debug_struct("FallbackLayer"))
     }
 }

@@ -3,8 +3,8 @@
 //! | in | on | goes to |
 //! |---|---|---|
 //! | running | an answer whose body isn't waited for | the end |
-//! | running | any other answer | committing |
-//! | committing | enough of the body, with a good gRPC status if that has come | the end |
+//! | running | any other answer | awaiting the body |
+//! | awaiting the body | enough of the body, with a good gRPC status if that has come | the end |
 //! | either | a failure, or its time is up | the end, without an answer |
 
 use std::{
@@ -18,9 +18,9 @@ use backstop_kit::{Answer, Attempt, CopyAs, ErrorText, Judge, NotCopied, Request
 
 use crate::{
     Provider,
-    commit::{Committed, Committer, Committing},
+    commit::{AnswerWithBody, BodyWait, WaitForBody},
     concurrency::Permit,
-    failed::{Failed, WhyNot},
+    miss::{Miss, ProviderMiss},
     provider::Run,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct ProviderCall<T> {
 /// Boxed: it is rare, and large.
 enum Phase<T> {
     Running(Pin<Box<Attempt<Run<T>>>>),
-    Committing(Pin<Box<Attempt<Committing<T>>>>, Option<Freshness>),
+    AwaitingBody(Pin<Box<Attempt<BodyWait<T>>>>, Option<Freshness>),
 }
 
 impl<T> ProviderCall<T> {
@@ -61,32 +61,32 @@ impl<T> ProviderCall<T> {
         judge: &J,
         request: RequestFacts,
         accepts: fn(&Outcome) -> bool,
-        committer: Option<&Committer<T>>,
+        wait_for_body: Option<&WaitForBody<T>>,
         error_text: &ErrorText,
-    ) -> Poll<Result<Answer<T>, Failed>> {
+    ) -> Poll<Result<Answer<T>, ProviderMiss>> {
         if let Phase::Running(attempt) = &mut self.phase {
-            let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| WhyNot::TIMED_OUT)?;
+            let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| Miss::TIMED_OUT)?;
             let mut answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
                 let (reason, outcome) = (judge.reason(request, Err(error)), judge.outcome(request, Err(error)));
-                Failed { why: WhyNot { reason, outcome }, error: error_text.of(error).map(Cow::Owned) }
+                ProviderMiss { miss: Miss { reason, outcome }, error: error_text.of(error).map(Cow::Owned) }
             })?;
             accept(answer.value_mut(), judge, request, accepts)?;
-            let Some(committer) = committer else {
-                attempt.as_mut().commit();
+            let Some(wait_for_body) = wait_for_body else {
+                attempt.as_mut().pass_on_reports();
                 return Poll::Ready(Ok(answer));
             };
             let (scope, freshness) = (attempt.as_mut().take_scope(), answer.freshness());
-            let attempt = Attempt::start(scope, || committer(answer.into_value()));
-            self.phase = Phase::Committing(Box::pin(attempt), freshness);
+            let attempt = Attempt::start(scope, || wait_for_body(answer.into_value()));
+            self.phase = Phase::AwaitingBody(Box::pin(attempt), freshness);
         }
-        let Phase::Committing(attempt, freshness) = &mut self.phase else { polled_again("ProviderCall") };
-        let committed = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| WhyNot::TIMED_OUT)?;
-        let Committed { answer, to_judge } = committed.ok_or(WhyNot::BROKE_OFF)?;
+        let Phase::AwaitingBody(attempt, freshness) = &mut self.phase else { polled_again("ProviderCall") };
+        let answer = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| Miss::TIMED_OUT)?;
+        let AnswerWithBody { answer, to_judge } = answer.ok_or(Miss::BROKE_OFF)?;
         if let Some(mut answer) = to_judge {
             accept(&mut answer, judge, request, accepts)?;
         }
-        attempt.as_mut().commit();
+        attempt.as_mut().pass_on_reports();
         Poll::Ready(Ok(match *freshness {
             Some(freshness) => Answer::new(answer, freshness),
             None => answer.into(),
@@ -99,11 +99,11 @@ fn accept<T, J: Judge<T>>(
     judge: &J,
     request: RequestFacts,
     accepts: fn(&Outcome) -> bool,
-) -> Result<(), WhyNot> {
+) -> Result<(), Miss> {
     let mut outcome = judge.outcome(request, Ok(answer));
     if judge.is_unasked(answer) {
         // A miss, whatever the classifier makes of it.
         outcome = outcome.blaming(Blame::Request);
     }
-    if accepts(&outcome) { Ok(()) } else { Err(WhyNot { reason: judge.reason(request, Ok(answer)), outcome }) }
+    if accepts(&outcome) { Ok(()) } else { Err(Miss { reason: judge.reason(request, Ok(answer)), outcome }) }
 }

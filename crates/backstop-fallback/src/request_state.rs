@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
-    commit::{Committed, Committer},
-    failed::WhyNot,
-    policy::PolicyOf,
+    commit::{AnswerWithBody, WaitForBody},
+    layer_state::LayerStateOf,
+    miss::Miss,
     telemetry::{self, CallStart},
 };
 
@@ -25,7 +25,7 @@ where
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
 {
-    pub(crate) policy: PolicyOf<S, Req, P>,
+    pub(crate) layer: LayerStateOf<S, Req, P>,
     pub(crate) called: CallStart,
     /// When its time began. `None` until something is pending: an immediate answer reads no clock.
     pub(crate) started: Option<Instant>,
@@ -66,10 +66,10 @@ pub(crate) fn copied<Req, K: KeptRequest<Req>>(kept: &mut Option<K>, copy: CopyA
 }
 
 /// How the primary failed.
-pub(crate) struct Failure<S: Service<Req>, Req> {
+pub(crate) struct PrimaryFailure<S: Service<Req>, Req> {
     /// `None` if it gave nothing in its time, or nothing whole.
     pub(crate) result: Option<ServiceResult<S, Req>>,
-    pub(crate) why: WhyNot,
+    pub(crate) miss: Miss,
 }
 
 impl<S, Req, P> RequestState<S, Req, P>
@@ -80,7 +80,7 @@ where
     P::Copy: CopyRequest<Req>,
 {
     /// When the request's time began. Begins it if it hasn't.
-    pub(crate) fn start(&mut self) -> Instant {
+    pub(crate) fn start_clock(&mut self) -> Instant {
         *self.started.get_or_insert_with(Instant::now)
     }
 
@@ -94,7 +94,7 @@ where
 
     #[cold]
     fn scope_of_another_time(&mut self) -> Scope {
-        self.policy.scope(OuterLimit::now(), &mut self.started)
+        self.layer.scope(OuterLimit::now(), &mut self.started)
     }
 }
 
@@ -109,33 +109,33 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     /// What waits for answers' bodies, if anything.
-    pub(crate) fn committer(&self) -> Option<&Committer<S::Response>> {
-        self.policy.chain.shared().committer.as_ref()
+    pub(crate) fn wait_for_body(&self) -> Option<&WaitForBody<S::Response>> {
+        self.layer.chain.shared().wait_for_body.as_ref()
     }
 
     /// Whether this goes to the caller without waiting for a body.
     #[inline]
     pub(crate) fn is_final(&self, polled: &Poll<ServiceResult<S, Req>>) -> bool {
-        self.committer().is_none() || !matches!(polled, Poll::Ready(Ok(_)))
+        self.wait_for_body().is_none() || !matches!(polled, Poll::Ready(Ok(_)))
     }
 
     /// The primary's answer, if its body is good, too.
-    pub(crate) fn committed(
+    pub(crate) fn judge_body(
         &self,
-        result: Result<Option<Committed<S::Response>>, Elapsed>,
-    ) -> Result<S::Response, Failure<S, Req>> {
-        let nothing = |why| Failure { result: None, why };
-        let committed = result.map_err(|_elapsed| nothing(WhyNot::TIMED_OUT))?;
-        let Committed { answer, to_judge } = committed.ok_or(WhyNot::BROKE_OFF).map_err(nothing)?;
-        match to_judge.and_then(|answer| self.why_not(&mut Ok(answer))) {
+        result: Result<Option<AnswerWithBody<S::Response>>, Elapsed>,
+    ) -> Result<S::Response, PrimaryFailure<S, Req>> {
+        let nothing = |miss| PrimaryFailure { result: None, miss };
+        let answer = result.map_err(|_elapsed| nothing(Miss::TIMED_OUT))?;
+        let AnswerWithBody { answer, to_judge } = answer.ok_or(Miss::BROKE_OFF).map_err(nothing)?;
+        match to_judge.and_then(|answer| self.judge_result(&mut Ok(answer))) {
             None => Ok(answer),
-            Some(why) => Err(Failure { result: Some(Ok(answer)), why }),
+            Some(miss) => Err(PrimaryFailure { result: Some(Ok(answer)), miss }),
         }
     }
 
     /// Logs and counts that the primary answered.
     pub(crate) fn record_answer(&self) {
-        telemetry::primary_answered(&self.policy.chain.shared().control, &self.policy.primary, self.called);
+        telemetry::primary_answered(&self.layer.chain.shared().control, &self.layer.primary, self.called);
     }
 
     /// Whether the primary failed because the request's body did. No other provider could do better.
@@ -144,22 +144,22 @@ where
     }
 
     /// The rejection if the primary's time is up, and most of it was spent waiting for the request's body.
-    pub(crate) fn too_slow(&self) -> Option<Rejection> {
+    pub(crate) fn slow_upload_rejection(&self) -> Option<Rejection> {
         let (upload, started) = (self.upload.as_ref()?, self.started?);
-        let by = self.policy.chain.name();
+        let by = self.layer.chain.name();
         upload.held_up(started.elapsed()).then(|| RequestFailure::TooSlow.rejection(by.clone()))
     }
 
     /// Why this isn't an answer; `None` if it is.
     #[inline]
-    pub(crate) fn why_not(&self, result: &mut ServiceResult<S, Req>) -> Option<WhyNot> {
-        let judge = self.policy.protocol.judge();
+    pub(crate) fn judge_result(&self, result: &mut ServiceResult<S, Req>) -> Option<Miss> {
+        let judge = self.layer.protocol.judge();
         let outcome = judge.outcome(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
         let is_for_caller = outcome.answers() || self.facts.is_too_early_for_caller(&outcome);
         if is_for_caller || self.is_uploads_failure(&outcome) {
             return None;
         }
         let reason = judge.reason(self.facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
-        Some(WhyNot { reason, outcome })
+        Some(Miss { reason, outcome })
     }
 }

@@ -66,7 +66,7 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let readiness = mem::take(&mut self.readiness);
-        FallbackFuture::new(&self.layer.policy, &mut self.inner, readiness, request)
+        FallbackFuture::new(&self.layer.state, &mut self.inner, readiness, request)
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn next_deadline(now: Instant, limit: Deadline, providers_left: u32, 
 }
 
 /// The same for the first of `providers`, before any time has begun.
-pub(crate) fn first(limit: Limit, providers: u32, own: Option<Duration>) -> Limit {
+pub(crate) fn first_limit(limit: Limit, providers: u32, own: Option<Duration>) -> Limit {
     let share = limit.first_of(NonZero::new(providers).unwrap_or(NonZero::<u32>::MIN));
     share.narrowed_by(own.map(|own| Limit::new(own, SetBy::Us)))
 }
@@ -60,7 +60,7 @@ mod tests {
             let (now, total) = (Instant::now(), Duration::from_millis(total));
             let own = own.map(Duration::from_millis);
             let begun = next_deadline(now, Deadline::at(now + total, set_by), providers, own);
-            let share = first(Limit::new(total, set_by), providers, own);
+            let share = first_limit(Limit::new(total, set_by), providers, own);
             prop_assert_eq!(share, Limit::new(begun.instant() - now, begun.set_by()));
         }
 

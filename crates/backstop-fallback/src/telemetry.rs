@@ -9,7 +9,7 @@ use crate::{
     AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
     episode::{Line, Summary},
-    failed::{Failed, WhyNot},
+    miss::{Miss, ProviderMiss},
 };
 
 /// When a request came. Empty without the feature `metrics`.
@@ -145,8 +145,8 @@ pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
 }
 
 /// A forced provider has no answer. The first time is worth a warning.
-pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &Failed) {
-    let Failed { why: WhyNot { reason, .. }, error } = failed;
+pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &ProviderMiss) {
+    let ProviderMiss { miss: Miss { reason, .. }, error } = failed;
     let is_first = !chain.forced_failure_logged.swap(true, Relaxed);
     let chain = chain.name();
     macro_rules! event {

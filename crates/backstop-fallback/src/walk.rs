@@ -27,8 +27,8 @@ use tokio::time::Instant;
 use crate::{
     FallbackResult,
     chain::shared::Chain,
-    failed::{Failed, WhyNot},
     found::{Found, Substitution},
+    miss::{Miss, ProviderMiss},
     provider_call::ProviderCall,
     share::next_deadline,
     telemetry,
@@ -84,8 +84,8 @@ impl<Req, T> Walk<Req, T> {
     }
 
     /// Notes that `provider` gave no answer.
-    pub(crate) fn record_failure(&mut self, provider: Name, failed: Failed) {
-        let Failed { why: WhyNot { reason, outcome }, error } = failed;
+    pub(crate) fn record_failure(&mut self, provider: Name, failed: ProviderMiss) {
+        let ProviderMiss { miss: Miss { reason, outcome }, error } = failed;
         self.failures.push(ProviderFailure::new(provider, reason).with_error(error));
         if let Some(Pushback::After(wait)) = outcome.pushback {
             // `None` if the wait overflows the clock.
@@ -119,9 +119,9 @@ impl<Req, T> Walk<Req, T> {
                 Some(call) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
-                    let Chain { providers, committer, error_text, .. } = &*self.chain;
+                    let Chain { providers, wait_for_body, error_text, .. } = &*self.chain;
                     let processes_nothing = providers[self.next].processes_nothing();
-                    let mut poll = || call.poll(cx, judge, self.request, accepts, committer.as_ref(), error_text);
+                    let mut poll = || call.poll(cx, judge, self.request, accepts, wait_for_body.as_ref(), error_text);
                     frame.listen();
                     // A provider that processes nothing may make any calls.
                     let polled = if processes_nothing { proof::processing_nothing(poll) } else { poll() };
@@ -134,7 +134,7 @@ impl<Req, T> Walk<Req, T> {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer)));
                         }
-                        Err(failed) if is_first && failed.why.outcome.answers() => {
+                        Err(failed) if is_first && failed.miss.outcome.answers() => {
                             self.running = None;
                             self.record_failure(self.chain.providers[self.next].name().clone(), failed);
                             self.is_callers_fault = true;
@@ -142,7 +142,7 @@ impl<Req, T> Walk<Req, T> {
                             break;
                         }
                         Err(failed) => {
-                            let outcome = failed.why.outcome.or_unprocessed(frame.ended());
+                            let outcome = failed.miss.outcome.or_unprocessed(frame.ended());
                             if !processes_nothing {
                                 self.record_sent(&outcome);
                             }
@@ -162,22 +162,22 @@ impl<Req, T> Walk<Req, T> {
         &mut self,
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
-    ) -> Result<ProviderCall<T>, Failed> {
+    ) -> Result<ProviderCall<T>, ProviderMiss> {
         let provider = &self.chain.providers[self.next];
         if !self.may_repeat && !provider.is_even_if_processed() {
             self.not_eligible += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
-            return Err(Failed { error, ..Failed::not_asked(Reason::NOT_ELIGIBLE) });
+            return Err(ProviderMiss { error, ..ProviderMiss::not_asked(Reason::NOT_ELIGIBLE) });
         }
         if !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
-            return Err(Failed::not_asked(Reason::NOT_ELIGIBLE));
+            return Err(ProviderMiss::not_asked(Reason::NOT_ELIGIBLE));
         }
         self.chain.control.eligibility.asked();
         let left = (self.chain.providers.len() - self.next) as u32;
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
         // A provider that processes nothing has nothing to prove.
         let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
-        ProviderCall::start(provider, deadline, frame, copy).map_err(Failed::not_asked)
+        ProviderCall::start(provider, deadline, frame, copy).map_err(ProviderMiss::not_asked)
     }
 
     fn found(&mut self, answer: Answer<T>) -> Found<T> {

@@ -204,8 +204,8 @@ impl<F: Call> Attempt<F> {
 
     /// Moves what was reported during this attempt to the current scope, because its answer was chosen.
     #[inline]
-    pub fn commit(self: Pin<&mut Self>) {
-        self.project().scope.commit();
+    pub fn pass_on_reports(self: Pin<&mut Self>) {
+        self.project().scope.pass_on_reports();
     }
 }
 

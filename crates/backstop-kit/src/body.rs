@@ -23,7 +23,7 @@ pub(crate) use buffered::BufferedBody;
 pub use content::has_content;
 pub use guarded::{BodyAction, BodyGuard, BodyStep, GuardedBody};
 pub(crate) use pieces::{Piece, Pieces};
-pub use replay::{Held, NotReplayable, Replay, ReplayError, ReplayableBody, split_by_recording};
+pub use replay::{NotReplayable, Replay, ReplayError, ReplayState, ReplayableBody, split_by_recording};
 pub use request_failure::RequestFailure;
 pub use upload::Upload;
 pub use wait_time::WaitTime;

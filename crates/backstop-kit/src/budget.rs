@@ -210,16 +210,16 @@ impl RetryBudgetBuilder {
     /// [`ConfigError`] with the field whose value isn't allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let ratio = match self.ratio {
-            Some(ratio) => Ratio::nearest(ConfigError::in_range("ratio", ratio, 0.0..=LARGEST_RATIO, "0 to 10")?),
+            Some(ratio) => Ratio::nearest(ConfigError::check_range("ratio", ratio, 0.0..=LARGEST_RATIO, "0 to 10")?),
             None => DEFAULT_RATIO,
         };
-        let reserve = ConfigError::in_range("reserve_per_second", self.reserve, ..=LARGEST, "0 to 1000000")?;
+        let reserve = ConfigError::check_range("reserve_per_second", self.reserve, ..=LARGEST, "0 to 1000000")?;
         if ratio.paid == 0 && reserve == 0 {
             let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
             return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
         }
         let burst = self.burst.unwrap_or_else(|| default_burst(reserve));
-        ConfigError::in_range("burst", burst, 1..=LARGEST, "1 to 1000000")?;
+        ConfigError::check_range("burst", burst, 1..=LARGEST, "1 to 1000000")?;
         Ok(RetryBudget::of(ratio, reserve, burst))
     }
 }

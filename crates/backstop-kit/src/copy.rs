@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt};
 
-use crate::body::{Held, NotReplayable};
+use crate::body::{NotReplayable, ReplayState};
 
 mod clone_copy;
 mod facts;
@@ -51,15 +51,15 @@ pub trait CopyRequest<Req> {
 pub trait KeptRequest<Req> {
     /// Makes a copy.
     ///
-    /// This may end an earlier copy that is still being sent: see [`held`](Self::held).
+    /// This may end an earlier copy that is still being sent: see [`replay_state`](Self::replay_state).
     ///
     /// # Errors
     /// [`NotCopied`] says why there is no copy.
     fn copy(&mut self, copy: CopyAs) -> Result<Req, NotCopied>;
 
     /// How much of the body can be copied now. All of it by default.
-    fn held(&self) -> Held {
-        Held::Whole
+    fn replay_state(&self) -> ReplayState {
+        ReplayState::Whole
     }
 }
 

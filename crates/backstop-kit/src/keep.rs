@@ -76,7 +76,7 @@ impl KeepReplaced {
     /// # Errors
     /// [`ConfigError`] with the field `max_body` if it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
+        self.max_body = ConfigError::check_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
     }
 
@@ -87,7 +87,7 @@ impl KeepReplaced {
     /// [`ConfigError`] with the field `max_wait` if it is zero or over 60 s.
     pub fn max_wait(mut self, wait: Duration) -> Result<Self, ConfigError> {
         let range = Duration::from_nanos(1)..=LONGEST_MAX_WAIT;
-        self.max_wait = Some(ConfigError::in_range("max_wait", wait, range, "more than 0 s, up to 60 s")?);
+        self.max_wait = Some(ConfigError::check_range("max_wait", wait, range, "more than 0 s, up to 60 s")?);
         Ok(self)
     }
 
@@ -97,7 +97,7 @@ impl KeepReplaced {
     /// [`ConfigError`] with the field `max_wait` if it is.
     pub fn check_within(&self, total: Duration) -> Result<(), ConfigError> {
         let wait = self.max_wait.unwrap_or_default();
-        ConfigError::in_range("max_wait", wait, ..=total, "more than 0 s, up to the total").map(drop)
+        ConfigError::check_range("max_wait", wait, ..=total, "more than 0 s, up to the total").map(drop)
     }
 }
 

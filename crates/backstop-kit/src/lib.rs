@@ -61,8 +61,8 @@ mod until;
 pub use answer::Answer;
 pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
 pub use body::{
-    AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, Held, NotReplayable, ReadAhead, Replay,
-    ReplayError, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
+    AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, NotReplayable, ReadAhead, Replay, ReplayError,
+    ReplayState, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
 };
 pub use budget::{RetryBudget, RetryBudgetBuilder};
 pub use client::{Client, ClientFuture, client};

@@ -15,16 +15,13 @@ pub trait Protocol {
     type Judge;
     /// Makes the layer's own answers: a [`Reject`](crate::Reject).
     type Reject;
-    /// How much of a response belongs to its call: [`UntilHeaders`], [`UntilFirstFrame`](crate::UntilFirstFrame) or
+    /// How far the layer follows a response: [`UntilHeaders`], [`UntilFirstFrame`](crate::UntilFirstFrame) or
     /// [`UntilBodyEnd`](crate::UntilBodyEnd).
     type Until;
     /// Copies requests: a [`CopyRequest`](crate::CopyRequest).
     type Copy;
     /// Keeps an answer that may be replaced: a [`KeepAnswer`](crate::KeepAnswer).
     type Keep;
-    /// How far the layer follows a response: [`UntilHeaders`], [`UntilFirstFrame`](crate::UntilFirstFrame) or
-    /// [`UntilBodyEnd`](crate::UntilBodyEnd).
-    type Until;
 
     /// Decides what a result counts as.
     fn judge(&self) -> &Self::Judge;
@@ -42,19 +39,17 @@ pub trait Protocol {
 /// One strategy for each task: see [`Http`] and [`Plain`].
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
-pub struct Strategies<J, R, K, A, U> {
+pub struct Strategies<J, R, U, K, A> {
     /// Decides what a result counts as.
     pub judge: J,
     /// Makes the layer's own answers.
     pub reject: R,
-    /// How much of a response belongs to its call.
+    /// How far the layer follows a response.
     pub until: U,
     /// Copies requests.
     pub copy: K,
     /// Keeps an answer that may be replaced.
     pub keep: A,
-    /// How far the layer follows a response.
-    pub until: U,
 }
 
 /// For HTTP and gRPC, the default: rejections are responses, bodies are recorded to be sent again, and answers are kept in
@@ -99,44 +94,32 @@ impl<J, R, U, K, A> Protocol for Strategies<J, R, U, K, A> {
     }
 }
 
-impl<J, R, K, A, U> Strategies<J, R, K, A, U> {
+impl<J, R, U, K, A> Strategies<J, R, U, K, A> {
     /// Replaces the judge.
-    pub fn with_judge<J2>(self, judge: J2) -> Strategies<J2, R, K, A, U> {
-        let Self { reject, copy, keep, until, .. } = self;
-        Strategies { judge, reject, copy, keep, until }
+    pub fn with_judge<J2>(self, judge: J2) -> Strategies<J2, R, U, K, A> {
+        let Self { reject, until, copy, keep, .. } = self;
+        Strategies { judge, reject, until, copy, keep }
     }
 
     /// Replaces the way to reject.
-    pub fn with_reject<R2>(self, reject: R2) -> Strategies<J, R2, K, A, U> {
-        let Self { judge, copy, keep, until, .. } = self;
-        Strategies { judge, reject, copy, keep, until }
-    }
-
-    /// Replaces the way to copy requests.
-    pub fn with_copy<K2>(self, copy: K2) -> Strategies<J, R, K2, A, U> {
-        let Self { judge, reject, keep, until, .. } = self;
-        Strategies { judge, reject, copy, keep, until }
-    }
-
-    /// Replaces the way to keep answers.
-    pub fn with_keep<A2>(self, keep: A2) -> Strategies<J, R, K, A2, U> {
-        let Self { judge, reject, copy, until, .. } = self;
-        Strategies { judge, reject, copy, keep, until }
+    pub fn with_reject<R2>(self, reject: R2) -> Strategies<J, R2, U, K, A> {
+        let Self { judge, until, copy, keep, .. } = self;
+        Strategies { judge, reject, until, copy, keep }
     }
 
     /// Replaces how far the layer follows a response.
-    pub fn with_until<U2>(self, until: U2) -> Strategies<J, R, K, A, U2> {
+    pub fn with_until<U2>(self, until: U2) -> Strategies<J, R, U2, K, A> {
         let Self { judge, reject, copy, keep, .. } = self;
         Strategies { judge, reject, until, copy, keep }
     }
 
-    /// With another way to copy requests.
+    /// Replaces the way to copy requests.
     pub fn with_copy<K2>(self, copy: K2) -> Strategies<J, R, U, K2, A> {
         let Self { judge, reject, until, keep, .. } = self;
         Strategies { judge, reject, until, copy, keep }
     }
 
-    /// With another way to keep answers.
+    /// Replaces the way to keep answers.
     pub fn with_keep<A2>(self, keep: A2) -> Strategies<J, R, U, K, A2> {
         let Self { judge, reject, until, copy, .. } = self;
         Strategies { judge, reject, until, copy, keep }

@@ -5,7 +5,9 @@ use std::{pin::Pin, sync::Arc};
 use backstop_core::Scope;
 use http::header::CONTENT_LENGTH;
 
-use crate::{Store, entry_store::PendingEntry, headers::IndexedHeaders, quality::Quality, shared::Shared, telemetry};
+use crate::{
+    Store, entry_store::PendingEntry, headers::IndexedHeaders, layer_state::LayerState, quality::Quality, telemetry,
+};
 
 /// Work on the store that the response waits for.
 pub(crate) type StoreTask = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -19,11 +21,11 @@ pub(crate) struct BodyCopy<St> {
     /// Collects what is reported while the body streams. A scope of its own, since the request's time limits don't apply to
     /// the body.
     body_scope: Scope,
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<St> BodyCopy<St> {
-    pub(crate) fn new(answer: PendingEntry, length: Length, head_scope: Scope, shared: Arc<Shared<St>>) -> Self {
+    pub(crate) fn new(answer: PendingEntry, length: Length, head_scope: Scope, shared: Arc<LayerState<St>>) -> Self {
         Self { answer, length, head_scope, body_scope: Scope::new(), shared }
     }
 

@@ -8,8 +8,8 @@ use http::{HeaderName, request};
 use crate::{
     LastKnownGoodLayer, MokaStore, Store,
     entry_store::EntryStore,
+    layer_state::{LayerState, Principal},
     moka_store::{DEFAULT_MAX_BYTES, DEFAULT_MAX_ENTRIES},
-    shared::{Principal, Shared},
 };
 
 const DEFAULT_MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -63,7 +63,7 @@ impl LastKnownGoodConfig {
         store: St,
         principal: Option<Principal>,
     ) -> LastKnownGoodLayer<St> {
-        LastKnownGoodLayer::with(Shared {
+        LastKnownGoodLayer::with(LayerState {
             entries: EntryStore::new(name, store, self.max_stale, self.store_timeout),
             max_body: self.max_body,
             credentials: self.credentials,
@@ -225,14 +225,14 @@ impl<St: Store> LastKnownGoodBuilder<St> {
     pub fn build(self) -> Result<LastKnownGoodLayer<St>, ConfigError> {
         let Self { config, store, principal } = self;
         let name = Name::new(config.name.clone())?;
-        ConfigError::in_range(
+        ConfigError::check_range(
             "max_stale",
             config.max_stale,
             SHORTEST_MAX_STALE..=LONGEST_MAX_STALE,
             "1 s to 365 days",
         )?;
-        ConfigError::in_range("max_body", config.max_body, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
-        ConfigError::in_range(
+        ConfigError::check_range("max_body", config.max_body, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
+        ConfigError::check_range(
             "store_timeout",
             config.store_timeout,
             SHORTEST_STORE_TIMEOUT..=LONGEST_STORE_TIMEOUT,

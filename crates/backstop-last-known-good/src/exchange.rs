@@ -29,10 +29,10 @@ use crate::{
     fields,
     headers::IndexedHeaders,
     key::Owner,
+    layer_state::LayerState,
     quality::Quality,
     removals::Epoch,
     rules::{Decision, Extent, Lifetime, RequestPolicy, decide},
-    shared::Shared,
     target::{Target, TargetKey},
     telemetry,
     validation::{self, Validation},
@@ -61,7 +61,7 @@ impl Exchange {
     /// `None` if the request can't affect the store. The request is returned unchanged.
     pub(crate) fn of<St: Store, B: Body + 'static>(
         request: Request<B>,
-        shared: &Shared<St>,
+        shared: &LayerState<St>,
     ) -> (Option<Self>, Request<B>) {
         match *request.method() {
             Method::GET | Method::HEAD => {
@@ -76,7 +76,7 @@ impl Exchange {
     fn of_read<St: Store, B: Body + 'static>(
         owner: Owner,
         request: &mut Request<B>,
-        shared: &Shared<St>,
+        shared: &LayerState<St>,
     ) -> Option<Self> {
         let entries = &shared.entries;
         let policy = RequestPolicy::of(request, owner.sharing(), || entries.clock.now_estimate());
@@ -106,7 +106,7 @@ impl Exchange {
         response: &mut Response<B>,
         quality: Quality,
         scope: Scope,
-        shared: Arc<Shared<St>>,
+        shared: Arc<LayerState<St>>,
     ) -> Option<StoreTask>
     where
         St: Store,
@@ -120,7 +120,7 @@ impl Exchange {
 }
 
 /// Removes what a write makes invalid (RFC 9111 §4.4).
-fn on_write<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<Shared<St>>) -> Option<StoreTask> {
+fn on_write<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<LayerState<St>>) -> Option<StoreTask> {
     if !(response.status().is_success() || response.status().is_redirection()) {
         return None;
     }
@@ -137,7 +137,7 @@ impl ReadExchange {
         response: &mut Response<B>,
         quality: Quality,
         scope: Scope,
-        shared: Arc<Shared<St>>,
+        shared: Arc<LayerState<St>>,
     ) -> Option<StoreTask>
     where
         St: Store,
@@ -229,13 +229,13 @@ struct PendingValidation {
 
 impl PendingValidation {
     /// Updates or removes the stored answer.
-    async fn apply<St: Store>(self, shared: &Shared<St>) {
+    async fn apply<St: Store>(self, shared: &LayerState<St>) {
         if let Err(reason) = self.update(shared).await {
             telemetry::not_stored(&shared.entries.name, reason);
         }
     }
 
-    async fn update<St: Store>(self, shared: &Shared<St>) -> Result<(), &'static str> {
+    async fn update<St: Store>(self, shared: &LayerState<St>) -> Result<(), &'static str> {
         let entries = &shared.entries;
         let Self {
             read: ReadExchange { partition, policy, fields, began, .. },

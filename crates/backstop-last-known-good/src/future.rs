@@ -12,7 +12,7 @@ use backstop_kit::{WrapBody, polled_again};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::{Store, body_copy::StoreTask, exchange::Exchange, quality::Quality, shared::Shared};
+use crate::{Store, body_copy::StoreTask, exchange::Exchange, layer_state::LayerState, quality::Quality};
 
 pin_project! {
     /// The response future of [`LastKnownGood`](crate::LastKnownGood).
@@ -40,7 +40,7 @@ struct InFlight<St> {
     exchange: Exchange,
     /// Reports in this scope show whether the answer is degraded.
     scope: Scope,
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<F: Future, St> LastKnownGoodFuture<F, St> {
@@ -48,7 +48,7 @@ impl<F: Future, St> LastKnownGoodFuture<F, St> {
         Self { inner, in_flight: None, storing: None }
     }
 
-    pub(crate) fn observe(call: impl FnOnce() -> F, exchange: Exchange, shared: Arc<Shared<St>>) -> Self {
+    pub(crate) fn observe(call: impl FnOnce() -> F, exchange: Exchange, shared: Arc<LayerState<St>>) -> Self {
         let mut scope = Scope::new();
         let inner = scope.enter(call);
         Self { inner, in_flight: Some(InFlight { exchange, scope, shared }), storing: None }

@@ -17,19 +17,19 @@ use crate::{
     cache_control::CacheControl,
     entry::Entry,
     entry_store::Partition,
+    layer_state::LayerState,
     rules::announces_content,
-    shared::Shared,
     target::{Target, TargetKey},
     telemetry,
 };
 
 /// Finds and removes stored answers: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
 pub struct LastKnownGoodHandle<St = MokaStore> {
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<St: Store> LastKnownGoodHandle<St> {
-    pub(crate) const fn new(shared: Arc<Shared<St>>) -> Self {
+    pub(crate) const fn new(shared: Arc<LayerState<St>>) -> Self {
         Self { shared }
     }
 
@@ -138,7 +138,7 @@ pub(crate) enum Window {
     Stale,
 }
 
-impl<St: Store> Shared<St> {
+impl<St: Store> LayerState<St> {
     async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
         // Fields that a chain left out of the head were part of the request.
         let left_out: Option<&LeftOut> = head.extensions.get();

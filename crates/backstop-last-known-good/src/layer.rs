@@ -4,18 +4,18 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use crate::{LastKnownGood, LastKnownGoodHandle, MokaStore, shared::Shared};
+use crate::{LastKnownGood, LastKnownGoodHandle, MokaStore, layer_state::LayerState};
 
 /// Stores good answers, to be served when the service fails. See the [crate docs](crate).
 ///
 /// `St` is the [`Store`](crate::Store).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct LastKnownGoodLayer<St = MokaStore> {
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<St> LastKnownGoodLayer<St> {
-    pub(crate) fn with(shared: Shared<St>) -> Self {
+    pub(crate) fn with(shared: LayerState<St>) -> Self {
         Self { shared: Arc::new(shared) }
     }
 }

@@ -36,8 +36,8 @@ impl MokaStore {
     /// # Errors
     /// [`ConfigError`] if `max_bytes` isn't 1 to 2^40, or `max_entries` isn't 1 to `max_bytes`.
     pub fn new(max_bytes: u64, max_entries: u64) -> Result<Self, ConfigError> {
-        ConfigError::in_range("max_bytes", max_bytes, 1..=LARGEST_MAX, "1 to 1099511627776 (1 TiB)")?;
-        ConfigError::in_range("max_entries", max_entries, 1..=max_bytes, "1 to max_bytes")?;
+        ConfigError::check_range("max_bytes", max_bytes, 1..=LARGEST_MAX, "1 to 1099511627776 (1 TiB)")?;
+        ConfigError::check_range("max_entries", max_entries, 1..=max_bytes, "1 to max_bytes")?;
         Ok(Self::within(max_bytes, max_entries))
     }
 

@@ -3,12 +3,12 @@
 mod config;
 mod future;
 mod layer;
+mod layer_state;
 mod refreshes;
 mod service;
-mod shared;
 
 pub use config::StaleWhileRevalidateBuilder;
 pub use future::StaleWhileRevalidateFuture;
 pub use layer::StaleWhileRevalidateLayer;
+pub use layer_state::Refresh;
 pub use service::StaleWhileRevalidate;
-pub use shared::Refresh;

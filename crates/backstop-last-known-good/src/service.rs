@@ -11,16 +11,16 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use crate::{LastKnownGoodFuture, MokaStore, Store, exchange::Exchange, shared::Shared};
+use crate::{LastKnownGoodFuture, MokaStore, Store, exchange::Exchange, layer_state::LayerState};
 
 /// The service that [`LastKnownGoodLayer`](crate::LastKnownGoodLayer) makes.
 pub struct LastKnownGood<S, St = MokaStore> {
     inner: S,
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<S, St> LastKnownGood<S, St> {
-    pub(crate) const fn new(inner: S, shared: Arc<Shared<St>>) -> Self {
+    pub(crate) const fn new(inner: S, shared: Arc<LayerState<St>>) -> Self {
         Self { inner, shared }
     }
 

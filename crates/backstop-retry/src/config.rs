@@ -117,20 +117,21 @@ impl Settings {
 
     pub(crate) fn check(config: RetryConfig) -> Result<Self, ConfigError> {
         let name = Name::new(config.name)?;
-        let max_attempts = ConfigError::in_range("max_attempts", config.max_attempts, 1..=MOST_ATTEMPTS, "1 to 1000")?;
+        let max_attempts =
+            ConfigError::check_range("max_attempts", config.max_attempts, 1..=MOST_ATTEMPTS, "1 to 1000")?;
         let total = config.total;
-        ConfigError::in_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
+        ConfigError::check_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         let default_cap = match config.backoff {
             // Nothing grows.
             Backoff::Constant => total,
             _ => DEFAULT_BACKOFF_CAP.min(total),
         };
         let cap = config.backoff_cap.unwrap_or(default_cap);
-        ConfigError::in_range("backoff_cap", cap, MOMENT..=total, "more than 0 s, up to the total")?;
+        ConfigError::check_range("backoff_cap", cap, MOMENT..=total, "more than 0 s, up to the total")?;
         let base = config.backoff_base.unwrap_or(DEFAULT_BACKOFF_BASE.min(cap));
-        ConfigError::in_range("backoff_base", base, MOMENT..=cap, "more than 0 s, up to the backoff's cap")?;
+        ConfigError::check_range("backoff_base", base, MOMENT..=cap, "more than 0 s, up to the backoff's cap")?;
         let max_retry_after = config.max_retry_after.unwrap_or(DEFAULT_MAX_RETRY_AFTER.min(total));
-        ConfigError::in_range("max_retry_after", max_retry_after, ..=total, "0 s up to the total")?;
+        ConfigError::check_range("max_retry_after", max_retry_after, ..=total, "0 s up to the total")?;
         Ok(Self {
             name,
             max_attempts,

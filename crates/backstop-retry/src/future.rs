@@ -62,7 +62,7 @@ pin_project! {
             if let StateProj::First { scope, request_state: Some(request_state), .. } = this.project().state.project()
                 && scope.deadline_if_begun().is_some_and(is_ours_and_passed)
             {
-                let Settings { name, total, .. } = &request_state.policy.settings;
+                let Settings { name, total, .. } = &request_state.layer.settings;
                 telemetry::first_attempt_outlasted_total(name, *total);
             }
         }
@@ -157,7 +157,7 @@ where
                         kept.log_not_worth_repeating(1, &outcome.or_unprocessed(is_unprocessed), result);
                     }
                     // How most requests end. The answer isn't moved: that costs more than all the rest.
-                    scope.commit();
+                    scope.pass_on_reports();
                     frame.pass_on();
                     // Drops the attempt now: this future may live on in a `join!`.
                     state.set(State::Done);
@@ -166,10 +166,10 @@ where
                 let (Poll::Ready(result), Some(request_state)) = (polled, request_state.take()) else {
                     polled_again("RetryFuture")
                 };
-                let total = request_state.policy.settings.total;
+                let total = request_state.layer.settings.total;
                 let deadline = scope.begin().unwrap_or_else(|| Deadline::after(total, SetBy::Us));
                 if is_ours_and_passed(deadline) {
-                    telemetry::first_attempt_outlasted_total(&request_state.policy.settings.name, total);
+                    telemetry::first_attempt_outlasted_total(&request_state.layer.settings.name, total);
                 }
                 let answer = AttemptResult { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());

@@ -5,19 +5,19 @@ use std::{fmt, sync::Arc};
 use backstop_kit::Http;
 use tower_layer::Layer;
 
-use crate::{Retry, RetryHandle, policy::Policy};
+use crate::{Retry, RetryHandle, layer_state::LayerState};
 
 /// Repeats failed requests where repeating is safe. See the [crate docs](crate).
 ///
 /// `P` is how it handles requests and answers: see [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RetryLayer<P = Http> {
-    policy: Arc<Policy<P>>,
+    state: Arc<LayerState<P>>,
 }
 
 impl<P> RetryLayer<P> {
-    pub(crate) fn with(policy: Policy<P>) -> Self {
-        Self { policy: Arc::new(policy) }
+    pub(crate) fn with(state: LayerState<P>) -> Self {
+        Self { state: Arc::new(state) }
     }
 
     /// A handle to what all services of this layer share.
@@ -30,19 +30,19 @@ impl<P> RetryLayer<P> {
     /// ```
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(self.policy.settings.name.clone(), self.policy.budget.clone())
+        RetryHandle::new(self.state.settings.name.clone(), self.state.budget.clone())
     }
 }
 
 impl<P> Clone for RetryLayer<P> {
     fn clone(&self) -> Self {
-        Self { policy: Arc::clone(&self.policy) }
+        Self { state: Arc::clone(&self.state) }
     }
 }
 
 impl<P> fmt::Debug for RetryLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.policy.debug(f.debug_struct("RetryLayer"))
+        self.state.debug(f.debug_struct("RetryLayer"))
     }
 }
 
@@ -50,6 +50,6 @@ impl<S, P> Layer<S> for RetryLayer<P> {
     type Service = Retry<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Retry::new(inner, Arc::clone(&self.policy))
+        Retry::new(inner, Arc::clone(&self.state))
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_core::{Deadline, Degradation, Outcome, Pushback, Reason, Scope, Verdict, scope};
 use backstop_kit::{
-    Attempt, CopyAs, CopyRequest, Held, Judge, KeepAnswer, KeptRequest, Protocol, ServiceCall, proof::Frame,
+    Attempt, CopyAs, CopyRequest, Judge, KeepAnswer, KeptRequest, Protocol, ReplayState, ServiceCall, proof::Frame,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     CountAttempts, Retried, StopReason,
     backoff::Grown,
-    policy::Policy,
+    layer_state::LayerState,
     request_state::{KeptBy, ReplaySource, RequestState, is_refusal},
     telemetry,
 };
@@ -89,7 +89,7 @@ where
     pub(crate) fn take_earlier(&mut self, reason: StopReason) -> Option<AttemptResult<S::Response, S::Error>> {
         let earlier = self.earlier.take()?;
         self.stop = Some(reason);
-        telemetry::returned_earlier_answer(&self.request_state.policy.settings.name, self.attempt, reason);
+        telemetry::returned_earlier_answer(&self.request_state.layer.settings.name, self.attempt, reason);
         Some(earlier)
     }
 
@@ -138,7 +138,7 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     pub(crate) fn keep(&self, response: S::Response) -> <P::Keep as KeepAnswer<S::Response>>::Keeping {
-        self.request_state.policy.protocol.keep().keep(response, self.deadline_now().instant())
+        self.request_state.layer.protocol.keep().keep(response, self.deadline_now().instant())
     }
 
     /// The answer, with its reports passed on and the number of attempts noted.
@@ -148,7 +148,7 @@ where
             // Don't count the planned attempt.
             let begun = self.attempt - u32::from(self.next.is_some());
             if begun > 1 || self.stop.is_some() {
-                self.request_state.policy.protocol.keep().note(&mut response, Retried::new(begun, self.stop));
+                self.request_state.layer.protocol.keep().note(&mut response, Retried::new(begun, self.stop));
             }
             response
         });
@@ -167,7 +167,7 @@ where
         outcome: Outcome,
         mut answer: AttemptResult<S::Response, S::Error>,
     ) -> Step<S::Response, S::Error> {
-        let policy = Arc::clone(&self.request_state.policy);
+        let layer = Arc::clone(&self.request_state.layer);
         let reason = self.request_state.reason(&mut answer.result);
         let is_refusal = is_refusal(&outcome);
         if self.has_earlier() {
@@ -195,7 +195,7 @@ where
         // A timeout of ours is not the server's answer, though it is a response.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
-                telemetry::retrying(&policy.settings.name, self.attempt, delay, reason, policy.logged(&answer.result));
+                telemetry::retrying(&layer.settings.name, self.attempt, delay, reason, layer.logged(&answer.result));
                 self.attempt += 1;
                 match answer {
                     _ if never_sent_but_have_earlier => Step::Wait,
@@ -211,7 +211,7 @@ where
                     return Step::Finish(earlier);
                 }
                 self.stop = Some(stop);
-                telemetry::stopped(&policy.settings.name, self.attempt, stop, policy.logged(&answer.result));
+                telemetry::stopped(&layer.settings.name, self.attempt, stop, layer.logged(&answer.result));
                 Step::Finish(answer)
             }
         }
@@ -219,8 +219,8 @@ where
 
     /// Plans the next attempt, and returns the delay before it. Takes all it needs now, while this answer can still be returned.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
-        let RequestState { policy, facts, replay } = &mut self.request_state;
-        let Policy { settings, budget, .. } = &**policy;
+        let RequestState { layer, facts, replay } = &mut self.request_state;
+        let LayerState { settings, budget, .. } = &**layer;
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
@@ -244,7 +244,7 @@ where
         // A6: a pushback restarts the backoff.
         let grown = if outcome.pushback.is_some() { Grown::NONE } else { self.grown };
         // Added, so that callers with the same pushback don't come back together.
-        let backoff = policy.backoff(self.attempt, grown, outcome);
+        let backoff = layer.backoff(self.attempt, grown, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
@@ -253,7 +253,7 @@ where
         }
         let ReplaySource { service, kept } = replay.as_mut().map_err(|stop| *stop)?;
         // After an early answer the upload still runs, and a copy would break it off.
-        if !failed && kept.held() == Held::Partly {
+        if !failed && kept.replay_state() == ReplayState::Partly {
             return Err(StopReason::Uploading);
         }
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {

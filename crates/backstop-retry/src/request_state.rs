@@ -5,11 +5,11 @@ use std::sync::Arc;
 use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
 use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts};
 
-use crate::{StopReason, policy::Policy, telemetry};
+use crate::{StopReason, layer_state::LayerState, telemetry};
 
 /// What later attempts need.
 pub(crate) struct RequestState<S, Kept, P> {
-    pub(crate) policy: Arc<Policy<P>>,
+    pub(crate) layer: Arc<LayerState<P>>,
     pub(crate) facts: RequestFacts,
     /// The source of later attempts, or why there are none.
     pub(crate) replay: Result<ReplaySource<S, Kept>, StopReason>,
@@ -32,7 +32,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         P: Protocol,
         P::Judge: Judge<Res>,
     {
-        self.policy.protocol.judge().outcome(self.facts, seen(result))
+        self.layer.protocol.judge().outcome(self.facts, seen(result))
     }
 
     /// Why this result isn't an answer.
@@ -41,7 +41,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         P: Protocol,
         P::Judge: Judge<Res>,
     {
-        self.policy.protocol.judge().reason(self.facts, seen(result))
+        self.layer.protocol.judge().reason(self.facts, seen(result))
     }
 
     /// Logs that this attempt failed, and isn't worth repeating.
@@ -54,7 +54,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
     ) {
         let is_refusal = is_refusal(outcome);
         let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
-        telemetry::stopped(&self.policy.settings.name, attempt, stop, self.policy.logged(result));
+        telemetry::stopped(&self.layer.settings.name, attempt, stop, self.layer.logged(result));
     }
 }
 

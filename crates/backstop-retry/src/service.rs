@@ -15,19 +15,19 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts, RetryBudget, RetryFuture, StopReason,
-    policy::Policy,
+    layer_state::LayerState,
     request_state::{KeptBy, ReplaySource, RequestState},
 };
 
 /// The service that [`RetryLayer`](crate::RetryLayer) makes.
 pub struct Retry<S, P = Http> {
     inner: S,
-    policy: Arc<Policy<P>>,
+    state: Arc<LayerState<P>>,
 }
 
 impl<S, P> Retry<S, P> {
-    pub(crate) const fn new(inner: S, policy: Arc<Policy<P>>) -> Self {
-        Self { inner, policy }
+    pub(crate) const fn new(inner: S, state: Arc<LayerState<P>>) -> Self {
+        Self { inner, state }
     }
 
     /// The inner service.
@@ -65,7 +65,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let Policy { settings, budget, protocol, .. } = &*self.policy;
+        let LayerState { settings, budget, protocol, .. } = &*self.state;
         let copy = protocol.copy();
         if settings.max_attempts == 1 {
             let _pass = PassThrough::begin();
@@ -101,13 +101,13 @@ where
             let _calling = frame.calling();
             self.inner.call(request)
         };
-        RetryFuture::first(future, scope, frame, RequestState { policy: Arc::clone(&self.policy), facts, replay })
+        RetryFuture::first(future, scope, frame, RequestState { layer: Arc::clone(&self.state), facts, replay })
     }
 }
 
 impl<S: Clone, P> Clone for Retry<S, P> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.policy))
+        Self::new(self.inner.clone(), Arc::clone(&self.state))
     }
 }
 
@@ -115,6 +115,6 @@ impl<S: fmt::Debug, P> fmt::Debug for Retry<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Retry");
         f.field("inner", &self.inner);
-        self.policy.debug(f)
+        self.state.debug(f)
     }
 }

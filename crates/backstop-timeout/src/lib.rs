@@ -49,7 +49,7 @@
 //!
 //! A call ends at the layer's limit, or at the deadline of the request's [scope](backstop_core::scope) if that is earlier.
 //! The limit starts when the call is first pending: until then no timer could end it, and a call that is ready at once
-//! needs no timer ([when time begins](backstop_core::scope#when-time-begins)). Time that the caller waited in
+//! needs no timer ([when time begins](backstop_core::scope#when-time-limit_start)). Time that the caller waited in
 //! `poll_ready` counts towards the limit.
 //!
 //! | when | the inner service | what the rejection says | counts as |
@@ -259,5 +259,5 @@ pub use propagate::{
     PropagateDeadlineLayer,
 };
 pub use timeout::{
-    Cover, HttpTimeout, PlainTimeout, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer,
+    Cover, HttpStrategies, PlainStrategies, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer,
 };

@@ -44,7 +44,7 @@ impl<C: Call> Limited<C> {
         let mut attempt = self.project().attempt;
         let polled = attempt.as_mut().poll_call(cx);
         if polled.is_ready() {
-            attempt.commit();
+            attempt.pass_on_reports();
         }
         polled
     }

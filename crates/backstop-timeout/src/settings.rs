@@ -24,7 +24,7 @@ impl<X> Settings<X> {
         (range, allowed): (RangeInclusive<Duration>, &'static str),
         strategy: X,
     ) -> Result<Self, ConfigError> {
-        let limit = ConfigError::in_range("limit", limit, range, allowed)?;
+        let limit = ConfigError::check_range("limit", limit, range, allowed)?;
         Ok(Self { name: Name::new(name)?, limit, strategy })
     }
 

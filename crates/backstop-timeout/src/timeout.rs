@@ -12,5 +12,5 @@ mod upload;
 pub use config::{TimeoutBuilder, TimeoutConfig};
 pub use cover::Cover;
 pub use future::TimeoutFuture;
-pub use layer::{HttpTimeout, PlainTimeout, TimeoutLayer};
+pub use layer::{HttpStrategies, PlainStrategies, TimeoutLayer};
 pub use service::Timeout;

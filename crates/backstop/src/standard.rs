@@ -189,9 +189,10 @@ impl<P> Standard<P> {
 }
 
 /// A stack whose bulkhead counts calls until their heads.
-type UntilHeadersStandard<R, C, R, T, D, K> = Standard<Parts<R, C, Optional<BulkheadLayer<R, UntilHeaders>>, T, D, K>>;
+type UntilHeadersStandard<R, C, Rej, T, D, K> =
+    Standard<Parts<R, C, Optional<BulkheadLayer<Rej, UntilHeaders>>, T, D, K>>;
 
-impl<R, C, R, U, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<R, U>>, T, D, K>> {
+impl<R, C, Rej, U, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<Rej, U>>, T, D, K>> {
     /// Makes the bulkhead count each call until its response head arrives, instead of until its body was read.
     ///
     /// For an edge or a proxy, where slow clients set the pace, and for streams: see
@@ -203,7 +204,7 @@ impl<R, C, R, U, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<R, U>>, T,
     /// let upstream = standard(name!("upstream")).until_headers();
     /// # let _ = upstream;
     /// ```
-    pub fn until_headers(self) -> UntilHeadersStandard<R, C, R, T, D, K> {
+    pub fn until_headers(self) -> UntilHeadersStandard<R, C, Rej, T, D, K> {
         let Self { name, parts, last_known_good: inspect } = self;
         let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
         let bulkhead = Optional(bulkhead.0.map(BulkheadLayer::until_headers));
@@ -239,8 +240,8 @@ impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
     }
 }
 
-impl<R, C, R, U, T, D, K>
-    Standard<Parts<Optional<RetryLayer<R>>, Optional<CircuitBreakerLayer<C>>, Optional<BulkheadLayer<R, U>>, T, D, K>>
+impl<R, C, Rej, U, T, D, K>
+    Standard<Parts<Optional<RetryLayer<R>>, Optional<CircuitBreakerLayer<C>>, Optional<BulkheadLayer<Rej, U>>, T, D, K>>
 {
     /// The handles of all parts.
     #[must_use]

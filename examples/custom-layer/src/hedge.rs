@@ -18,7 +18,7 @@ use backstop_core::{Degradation, ErrorRef, Scope};
 use backstop_kit::{
     Attempt, EagerCall, Http, Judge, JudgeRequest, Protocol, Readiness, RetryBudget, Timer, polled_again, proof::Frame,
 };
-use backstop_kit::{CopyAs, CopyRequest, Held, Keep, KeptRequest, NotCopied, RequestFacts};
+use backstop_kit::{CopyAs, CopyRequest, Keep, KeptRequest, NotCopied, ReplayState, RequestFacts};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_layer::Layer;
@@ -141,7 +141,7 @@ where
             if let Poll::Ready(mut result) = primary.as_mut().poll_call(cx) {
                 this.frame.ended();
                 if this.hedge.is_none() || this.policy.is_good(*this.facts, &mut result) {
-                    primary.commit();
+                    primary.pass_on_reports();
                     this.primary.set(None);
                     scope::end(EndedBy::Replaced, || this.hedge.set(None));
                     this.frame.pass_on();
@@ -174,7 +174,7 @@ where
             if let Ok(mut result) = ready!(polled)
                 && this.policy.is_good(*this.facts, &mut result)
             {
-                hedge.commit();
+                hedge.pass_on_reports();
                 this.hedge.set(None);
                 scope::end(EndedBy::Replaced, || this.primary.set(None));
                 (this.policy.observe)(HedgeEvent::Won);
@@ -205,7 +205,7 @@ impl<P: Protocol> Policy<P> {
     {
         let made = if scope::passed().is_some() {
             Err(HedgeEvent::NoTimeLeft)
-        } else if kept.held() == Held::Partly {
+        } else if kept.replay_state() == ReplayState::Partly {
             Err(HedgeEvent::StillUploading)
         } else if !self.budget.withdraw() {
             Err(HedgeEvent::BudgetEmpty)

@@ -70,13 +70,13 @@ impl CircuitBreakerConfig {
             slow: self.slow_rate(min_calls)?,
             window,
             wait: self.wait_rule()?,
-            success_threshold: ConfigError::in_range(
+            success_threshold: ConfigError::check_range(
                 "success_threshold",
                 self.success_threshold,
                 1..=MAX_CALLS,
                 CALLS,
             )?,
-            max_concurrent_probes: ConfigError::in_range(
+            max_concurrent_probes: ConfigError::check_range(
                 "max_concurrent_probes",
                 self.max_concurrent_probes,
                 1..=1000,
@@ -93,7 +93,7 @@ impl CircuitBreakerConfig {
             time("respect_retry_after", longest)?;
         }
         let retry_after_jitter =
-            ConfigError::in_range("retry_after_jitter", self.retry_after_jitter, 0.0..=1.0, "0 to 1")?;
+            ConfigError::check_range("retry_after_jitter", self.retry_after_jitter, 0.0..=1.0, "0 to 1")?;
         let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
         Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter }))
     }
@@ -107,7 +107,7 @@ impl CircuitBreakerConfig {
         if max < first {
             return Err(ConfigError::new("wait", format!("{:?}", self.wait), "a max of at least first"));
         }
-        let jitter = ConfigError::in_range("wait_jitter", self.wait_jitter.unwrap_or(jitter), 0.0..=1.0, "0 to 1")?;
+        let jitter = ConfigError::check_range("wait_jitter", self.wait_jitter.unwrap_or(jitter), 0.0..=1.0, "0 to 1")?;
         Ok(WaitRule { first: nanos, max: max_nanos, jitter, seed: self.seed })
     }
 
@@ -124,16 +124,16 @@ impl CircuitBreakerConfig {
         }
         let (window, most, allowed) = match self.window.unwrap_or(Window::Calls(DEFAULT_WINDOW_CALLS)) {
             Window::Calls(calls) => {
-                let calls = ConfigError::in_range("window", calls, 1..=MAX_CALLS, CALLS)?;
+                let calls = ConfigError::check_range("window", calls, 1..=MAX_CALLS, CALLS)?;
                 (WindowSize::Calls(calls), calls, "1 to window")
             }
             Window::Time(time) => {
-                let time = ConfigError::in_range("window", time, SHORTEST_WINDOW..=LONGEST, "1 s to 24 h")?;
+                let time = ConfigError::check_range("window", time, SHORTEST_WINDOW..=LONGEST, "1 s to 24 h")?;
                 (WindowSize::Time(nanos(time)), MAX_CALLS, CALLS)
             }
         };
         let min_calls = self.min_calls.unwrap_or(DEFAULT_MIN_CALLS.min(most));
-        Ok((window, ConfigError::in_range("min_calls", min_calls, 1..=most, allowed)?))
+        Ok((window, ConfigError::check_range("min_calls", min_calls, 1..=most, allowed)?))
     }
 
     fn trip(&self, min_calls: u32) -> Result<Trip, ConfigError> {
@@ -144,7 +144,7 @@ impl CircuitBreakerConfig {
             (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, min_calls }),
             (None, failures) => {
                 let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
-                let failures = ConfigError::in_range("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)?;
+                let failures = ConfigError::check_range("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)?;
                 Ok(Trip::Consecutive { failures })
             }
         }
@@ -166,7 +166,7 @@ fn stripes() -> usize {
 }
 
 fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
-    // False for NaN as well. `in_range` would show a tiny share as 1e-7.
+    // False for NaN as well. `check_range` would show a tiny share as 1e-7.
     if (Share::SMALLEST..=1.0).contains(&share) {
         Ok(Share::new(share))
     } else {
@@ -175,9 +175,9 @@ fn share(field: &'static str, share: f64) -> Result<Share, ConfigError> {
 }
 
 pub(crate) fn check_max_keys(keys: u32) -> Result<u32, ConfigError> {
-    ConfigError::in_range("max_keys", keys, 1..=1 << 24, "1 to 16777216")
+    ConfigError::check_range("max_keys", keys, 1..=1 << 24, "1 to 16777216")
 }
 
 fn time(field: &'static str, time: Duration) -> Result<state::Nanos, ConfigError> {
-    ConfigError::in_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h").map(nanos)
+    ConfigError::check_range(field, time, SHORTEST..=LONGEST, "1 ms to 24 h").map(nanos)
 }

@@ -20,7 +20,7 @@ fn a_report_goes_to_the_innermost_scope_and_moves_up_when_that_is_chosen() {
         drop(attempt);
         let mut attempt = Scope::new();
         attempt.enter(|| report(chosen.clone()));
-        attempt.commit();
+        attempt.pass_on_reports();
     });
     let reports = outer.take_reports();
     assert_eq!(reports.len(), 1);
@@ -267,7 +267,7 @@ fn a_reader_is_known_in_every_scope_inside_it_and_nowhere_else() {
             report_of(name!("read-1"));
             let mut attempt = limited(100, SetBy::Us);
             attempt.enter(|| Scope::new().enter(|| report_of(name!("read-2"))));
-            attempt.commit();
+            attempt.pass_on_reports();
             handle()
         });
         report_of(name!("after-the-reader"));

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
 use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts, WrapBody};
 
-use crate::{Commit, FallbackChain, Provider, commit::Committer, control::Control};
+use crate::{Commit, FallbackChain, Provider, commit::WaitForBody, control::Control};
 
 use super::shared::{Chain, HandlerJudge, Mark};
 
@@ -31,7 +31,7 @@ pub struct FallbackChainBuilder<Req, T> {
     repeat: RepeatRule,
     marks: Vec<Mark<Req>>,
     commit: Commit,
-    committer: Option<Committer<T>>,
+    wait_for_body: Option<WaitForBody<T>>,
     seed: Option<u64>,
     error_text: ErrorText,
 }
@@ -46,7 +46,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             repeat: RepeatRule::new(),
             marks: Vec::new(),
             commit: Commit::Headers,
-            committer: None,
+            wait_for_body: None,
             seed: None,
             error_text: ErrorText::default(),
         }
@@ -206,17 +206,17 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, repeat, marks, commit, committer, seed, error_text } = self;
+        let Self { name, total, providers, judge, repeat, marks, commit, wait_for_body, seed, error_text } = self;
         let name = Name::new(name)?;
         commit.check()?;
-        ConfigError::in_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
+        ConfigError::check_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         if providers.is_empty() {
             return Err(ConfigError::new("providers", "none", "at least one"));
         }
         for (i, provider) in providers.iter().enumerate() {
             check_timeout("timeout", provider.own_timeout(), total)?;
             if let Some(limit) = provider.concurrency_limit() {
-                ConfigError::in_range("concurrency", limit, 1.., "1 or more")?;
+                ConfigError::check_range("concurrency", limit, 1.., "1 or more")?;
             }
             if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
@@ -234,7 +234,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             repeat,
             marks,
             control,
-            committer,
+            wait_for_body,
             error_text,
         }))
     }
@@ -267,7 +267,7 @@ impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {
     /// ```
     pub fn commit_on(mut self, commit: Commit) -> Self {
         self.commit = commit;
-        self.committer = commit.committer();
+        self.wait_for_body = commit.wait_for_body();
         self
     }
 }
@@ -278,7 +278,7 @@ pub(crate) fn check_timeout(
     total: Duration,
 ) -> Result<(), ConfigError> {
     let allowed = "more than 0 s, up to the chain's total";
-    timeout.map_or(Ok(()), |timeout| ConfigError::in_range(field, timeout, MOMENT..=total, allowed).map(drop))
+    timeout.map_or(Ok(()), |timeout| ConfigError::check_range(field, timeout, MOMENT..=total, allowed).map(drop))
 }
 
 impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {

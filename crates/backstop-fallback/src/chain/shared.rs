@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{Classify, Deadline, Name, Outcome, SetBy, scope};
-use backstop_kit::{ErrorText, Held, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, RequestFacts};
+use backstop_kit::{ErrorText, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, ReplayState, RequestFacts};
 use tokio::time::Instant;
 
-use crate::{Provider, commit::Committer, control::Control};
+use crate::{Provider, commit::WaitForBody, control::Control};
 
 /// The providers in order of preference, and how they are asked.
 pub(crate) struct Chain<Req, T> {
@@ -20,7 +20,7 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) marks: Vec<Mark<Req>>,
     pub(crate) control: Arc<Control>,
     /// Waits for answers' bodies. `None` if the head of an answer is enough.
-    pub(crate) committer: Option<Committer<T>>,
+    pub(crate) wait_for_body: Option<WaitForBody<T>>,
     pub(crate) error_text: ErrorText,
 }
 
@@ -52,7 +52,7 @@ impl<Req, T> Chain<Req, T> {
     pub(crate) fn draw<K: KeptRequest<Req>>(&self, facts: RequestFacts, kept: Option<&K>) -> Option<usize> {
         let provider = self.control.draw()?;
         // Otherwise the copy might read what the primary must read.
-        let is_held = || kept.is_some_and(|kept| kept.held() == Held::Whole);
+        let is_held = || kept.is_some_and(|kept| kept.replay_state() == ReplayState::Whole);
         let can_be_copied = self.providers[provider].needs() < Keep::Whole || is_held();
         (self.may_force(facts) && can_be_copied).then_some(provider)
     }

@@ -126,7 +126,7 @@ async fn reports_of_an_attempt_reach_the_outer_scope_only_when_it_is_chosen() {
         let mut attempt = Box::pin(Attempt::start(Scope::new(), || ServiceCall::<_, _>::when_ready(service(), ())));
         std::future::poll_fn(|cx| outer.enter(|| attempt.as_mut().poll(cx))).await.unwrap().unwrap();
         if chosen {
-            outer.enter(|| attempt.as_mut().commit());
+            outer.enter(|| attempt.as_mut().pass_on_reports());
         }
         assert_eq!(outer.take_reports().len(), count);
     }

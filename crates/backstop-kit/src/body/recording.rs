@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
 
-use super::{Held, NotReplayable, Piece, Pieces, ReplayError, WrapBody, upload::Progress};
+use super::{NotReplayable, Piece, Pieces, ReplayError, ReplayState, WrapBody, upload::Progress};
 
 mod reader;
 pub(super) use reader::Reader;
@@ -29,7 +29,7 @@ pub(super) use reader::Reader;
 /// A recording as its handle sees it, without the type of its error conversion.
 pub(super) trait Recording<B> {
     fn copy(self: Arc<Self>) -> Result<B, NotReplayable>;
-    fn held(&self) -> Held;
+    fn replay_state(&self) -> ReplayState;
     /// Ends the recording. No more copies will be made.
     fn close(&self);
 }
@@ -208,14 +208,14 @@ where
         Ok(B::wrap(Reader::new(self, epoch)))
     }
 
-    fn held(&self) -> Held {
+    fn replay_state(&self) -> ReplayState {
         let state = self.lock();
         match (&state.mode, &state.source) {
-            (Mode::Stopped(reason), _) => Held::Nothing(*reason),
-            (_, Source::Failed(_) | Source::Lost) => Held::Nothing(NotReplayable::SourceFailed),
-            _ if state.source_ended => Held::Whole,
-            _ if state.abandoned => Held::Abandoned,
-            _ => Held::Partly,
+            (Mode::Stopped(reason), _) => ReplayState::Nothing(*reason),
+            (_, Source::Failed(_) | Source::Lost) => ReplayState::Nothing(NotReplayable::SourceFailed),
+            _ if state.source_ended => ReplayState::Whole,
+            _ if state.abandoned => ReplayState::Abandoned,
+            _ => ReplayState::Partly,
         }
     }
 

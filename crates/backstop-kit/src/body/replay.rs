@@ -59,8 +59,8 @@ impl<B> Recording<B> for InMemory<B> {
         Ok((self.make)(self.bytes.clone()))
     }
 
-    fn held(&self) -> Held {
-        Held::Whole
+    fn replay_state(&self) -> ReplayState {
+        ReplayState::Whole
     }
 
     fn close(&self) {}
@@ -69,7 +69,7 @@ impl<B> Recording<B> for InMemory<B> {
 /// How much of a body can be copied, and whether that ends an earlier reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Held {
+pub enum ReplayState {
     /// All of it: a copy doesn't need the original.
     ///
     /// If the body is in memory or empty, earlier readers go on. If it is recorded, it was read to its end, and a reader that
@@ -106,13 +106,13 @@ impl<B> Replay<B> {
         Self { recording: None, refused: Some(reason) }
     }
 
-    /// How much of the body is held. Doesn't affect a reader.
+    /// How much of the body can be copied now. Doesn't affect a reader.
     #[must_use]
-    pub fn held(&self) -> Held {
+    pub fn state(&self) -> ReplayState {
         match (&self.recording, self.refused) {
-            (Some(recording), _) => recording.held(),
-            (None, Some(reason)) => Held::Nothing(reason),
-            (None, None) => Held::Whole,
+            (Some(recording), _) => recording.replay_state(),
+            (None, Some(reason)) => ReplayState::Nothing(reason),
+            (None, None) => ReplayState::Whole,
         }
     }
 }
@@ -144,7 +144,7 @@ impl<B> Drop for Replay<B> {
 
 impl<B> fmt::Debug for Replay<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay").field("held", &self.held()).finish()
+        f.debug_struct("Replay").field("state", &self.state()).finish()
     }
 }
 

@@ -8,7 +8,7 @@ use http::{Method, Request};
 use super::{
     CopyAs, CopyRequest, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts, facts::HeaderFacts, head::HeadSnapshot,
 };
-use crate::body::{Held, Replay, ReplayableBody, has_content};
+use crate::body::{Replay, ReplayState, ReplayableBody, has_content};
 
 const DEFAULT_MAX_BODY: usize = 64 * 1024;
 const LARGEST_MAX_BODY: usize = 1024 * 1024 * 1024;
@@ -55,7 +55,7 @@ impl HttpCopy {
     /// # Errors
     /// [`ConfigError`] with the field `max_body` if it is over 1 GiB.
     pub fn max_body(mut self, bytes: usize) -> Result<Self, ConfigError> {
-        self.max_body = ConfigError::in_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
+        self.max_body = ConfigError::check_range("max_body", bytes, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
         Ok(self)
     }
 }
@@ -124,8 +124,8 @@ impl<B: ReplayableBody> KeptRequest<Request<B>> for HttpKept<B> {
         Ok(request)
     }
 
-    fn held(&self) -> Held {
+    fn replay_state(&self) -> ReplayState {
         // With `Keep::Head` there is nothing more to copy.
-        self.body.as_ref().map_or(Held::Whole, Replay::held)
+        self.body.as_ref().map_or(ReplayState::Whole, Replay::state)
     }
 }

@@ -151,9 +151,9 @@ async fn a_body_over_the_cap_is_sent_once_and_the_reason_is_told() {
     let copying = HttpCopy::default().max_body(4).unwrap();
     let mut sent = request(stream(&["hello"]));
     let mut kept = kept_of(copying, &mut sent, Keep::Whole);
-    assert_eq!(kept.held(), Held::Partly);
+    assert_eq!(kept.replay_state(), ReplayState::Partly);
     assert_eq!(read_all(sent.into_body()).await.unwrap().0, b"hello");
-    assert_eq!(kept.held(), Held::Nothing(NotReplayable::TooLarge));
+    assert_eq!(kept.replay_state(), ReplayState::Nothing(NotReplayable::TooLarge));
     let refused = kept.copy(CopyAs::Same).map(drop);
     assert_eq!(refused, Err(NotCopied::Body(NotReplayable::TooLarge)));
     assert!(kept.copy(CopyAs::HeadOnly).is_ok());
@@ -164,7 +164,7 @@ fn a_body_at_its_end_is_held_whole() {
     let copying = HttpCopy::default().max_body(0).unwrap();
     let mut sent = request(Erased::default());
     let mut kept = kept_of(copying, &mut sent, Keep::Whole);
-    assert_eq!(kept.held(), Held::Whole);
+    assert_eq!(kept.replay_state(), ReplayState::Whole);
     assert!(kept.copy(CopyAs::Same).unwrap().body().is_end_stream());
 }
 
@@ -196,7 +196,7 @@ fn any_clone_request_is_copied_on_its_user_s_word() {
     let mut kept = CloneCopy.keep(&mut sent, &mut RequestFacts::none(), Keep::Whole).unwrap();
     assert_eq!(sent, "SELECT 1");
     assert_eq!(kept.copy(CopyAs::Same).unwrap(), "SELECT 1");
-    assert_eq!(kept.held(), Held::Whole);
+    assert_eq!(kept.replay_state(), ReplayState::Whole);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use backstop_kit::{Held, NotReplayable, Replay, ReplayError, ReplayableBody};
+use backstop_kit::{NotReplayable, Replay, ReplayError, ReplayState, ReplayableBody};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body::{Body, Frame, SizeHint};
@@ -203,15 +203,15 @@ struct Bench {
 impl Bench {
     fn copy(&mut self) {
         let Some(handle) = &mut self.handle else { return };
-        let held = handle.held();
+        let state = handle.state();
         match handle.copy() {
             Ok(copy) => {
-                assert!(!matches!(held, Held::Nothing(_)));
+                assert!(!matches!(state, ReplayState::Nothing(_)));
                 assert!(self.newest.read.cost() <= self.cap, "no more is kept");
                 self.earlier.push(std::mem::replace(&mut self.newest, Reader::new(Some(copy))));
             }
             Err(reason) => {
-                assert_eq!(held, Held::Nothing(reason));
+                assert_eq!(state, ReplayState::Nothing(reason));
                 match reason {
                     NotReplayable::TooLarge => assert!(!self.whole.fits),
                     NotReplayable::SourceFailed => assert!(self.whole.fails),
@@ -245,7 +245,7 @@ impl Bench {
         if !self.whole.fails {
             assert!(hint.lower() <= left && hint.upper().is_none_or(|upper| left <= upper), "{hint:?} of {left}");
         }
-        if let Some(Held::Whole) = self.handle.as_ref().map(Replay::held) {
+        if let Some(ReplayState::Whole) = self.handle.as_ref().map(Replay::state) {
             assert!(self.whole.fits && !self.whole.fails);
         }
     }

@@ -6,8 +6,8 @@ use backstop_core::ConfigError;
 
 use super::{
     layer::StaleWhileRevalidateLayer,
+    layer_state::{Execute, LayerState, Refresh},
     refreshes::RunningRefreshes,
-    shared::{Execute, Refresh, Shared},
 };
 use crate::{LastKnownGoodHandle, MokaStore};
 
@@ -66,20 +66,20 @@ impl<St> StaleWhileRevalidateBuilder<St> {
     /// # Errors
     /// [`ConfigError`] if a value is out of range.
     pub fn build(self) -> Result<StaleWhileRevalidateLayer<St>, ConfigError> {
-        ConfigError::in_range(
+        ConfigError::check_range(
             "refresh_timeout",
             self.refresh_timeout,
             SHORTEST_REFRESH_TIMEOUT..=LONGEST_REFRESH_TIMEOUT,
             "1 ms to 1 h",
         )?;
-        ConfigError::in_range("max_refreshes", self.max_refreshes, 1..=MAX_REFRESHES, "1 to 1000000")?;
+        ConfigError::check_range("max_refreshes", self.max_refreshes, 1..=MAX_REFRESHES, "1 to 1000000")?;
         Ok(self.layer())
     }
 
     fn layer(self) -> StaleWhileRevalidateLayer<St> {
         let Self { known, execute, refresh_timeout, max_refreshes } = self;
         let refreshes = RunningRefreshes::new(max_refreshes);
-        StaleWhileRevalidateLayer::with(Shared { known, execute, refreshes, refresh_timeout })
+        StaleWhileRevalidateLayer::with(LayerState { known, execute, refreshes, refresh_timeout })
     }
 }
 

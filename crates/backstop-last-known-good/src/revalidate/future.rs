@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{refreshes::RefreshPermit, shared::Shared};
+use super::{layer_state::LayerState, refreshes::RefreshPermit};
 use crate::{
     Store,
     handle::{ServableAnswer, Window},
@@ -69,7 +69,7 @@ where
         Self { state: State::Calling { call: ServiceCall::when_ready(inner, request) } }
     }
 
-    pub(super) fn finding<St: Store>(inner: S, request: Request<ReqBody>, shared: Arc<Shared<St>>) -> Self {
+    pub(super) fn finding<St: Store>(inner: S, request: Request<ReqBody>, shared: Arc<LayerState<St>>) -> Self {
         let finding = Box::pin(find(inner, request, shared));
         Self { state: State::Finding { finding, entered: Some(Entered::now()) } }
     }
@@ -78,7 +78,7 @@ where
 async fn find<S, St, ReqBody, ResBody>(
     inner: S,
     request: Request<ReqBody>,
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 ) -> Result<Response<ResBody>, (S, Request<ReqBody>)>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>, Future: Send, Error: Send> + Send + 'static,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use super::{service::StaleWhileRevalidate, shared::Shared};
+use super::{layer_state::LayerState, service::StaleWhileRevalidate};
 use crate::MokaStore;
 
 /// Serves stored answers that allow it by `stale-while-revalidate`, and refreshes them on your executor.
@@ -59,11 +59,11 @@ use crate::MokaStore;
 /// any time, also before it runs.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct StaleWhileRevalidateLayer<St = MokaStore> {
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<St> StaleWhileRevalidateLayer<St> {
-    pub(super) fn with(shared: Shared<St>) -> Self {
+    pub(super) fn with(shared: LayerState<St>) -> Self {
         Self { shared: Arc::new(shared) }
     }
 }

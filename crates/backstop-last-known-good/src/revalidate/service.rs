@@ -14,7 +14,7 @@ use http::{
 use http_body::Body;
 use tower_service::Service;
 
-use super::{future::StaleWhileRevalidateFuture, shared::Shared};
+use super::{future::StaleWhileRevalidateFuture, layer_state::LayerState};
 use crate::{MokaStore, Store, telemetry};
 
 /// The service that [`StaleWhileRevalidateLayer`](crate::StaleWhileRevalidateLayer) makes.
@@ -23,11 +23,11 @@ use crate::{MokaStore, Store, telemetry};
 /// ready.
 pub struct StaleWhileRevalidate<S, St = MokaStore> {
     inner: S,
-    shared: Arc<Shared<St>>,
+    shared: Arc<LayerState<St>>,
 }
 
 impl<S, St> StaleWhileRevalidate<S, St> {
-    pub(super) const fn new(inner: S, shared: Arc<Shared<St>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Arc<LayerState<St>>) -> Self {
         Self { inner, shared }
     }
 

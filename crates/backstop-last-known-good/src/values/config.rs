@@ -91,10 +91,10 @@ where
     /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
     pub fn build(self) -> Result<LastKnownValues<K, V>, ConfigError> {
         let Self { config: LastKnownValuesConfig { name, max_stale, max_entries }, bytes } = self;
-        ConfigError::in_range("max_stale", max_stale, SHORTEST_MAX_STALE..=LONGEST_MAX_STALE, "1 s to 365 days")?;
-        ConfigError::in_range("max_entries", max_entries, 1..=LARGEST_MAX_ENTRIES, "1 to 16777216")?;
+        ConfigError::check_range("max_stale", max_stale, SHORTEST_MAX_STALE..=LONGEST_MAX_STALE, "1 s to 365 days")?;
+        ConfigError::check_range("max_entries", max_entries, 1..=LARGEST_MAX_ENTRIES, "1 to 16777216")?;
         if let Some(ByteLimit { max, .. }) = &bytes {
-            ConfigError::in_range("max_bytes", *max, 1..=LARGEST_MAX_BYTES, "1 to 1099511627776 (1 TiB)")?;
+            ConfigError::check_range("max_bytes", *max, 1..=LARGEST_MAX_BYTES, "1 to 1099511627776 (1 TiB)")?;
         }
         Ok(LastKnownValues::with_settings(Name::new(name)?, max_stale, max_entries, bytes))
     }

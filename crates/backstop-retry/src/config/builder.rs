@@ -9,7 +9,9 @@ use backstop_kit::{
 };
 use http::{HeaderName, StatusCode};
 
-use crate::{Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, policy::Policy};
+use crate::{
+    Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer_state::LayerState,
+};
 
 /// A builder with these strategies.
 type BuilderOf<J, R, U, K, A> = RetryBuilder<Strategies<J, R, U, K, A>>;
@@ -17,7 +19,7 @@ type BuilderOf<J, R, U, K, A> = RetryBuilder<Strategies<J, R, U, K, A>>;
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
     pub fn new(name: Name) -> Self {
-        Self::with(Policy::new(Settings::new(name), Budget::Own, None, Http::default(), ErrorText::default()))
+        Self::with(LayerState::new(Settings::new(name), Budget::Own, None, Http::default(), ErrorText::default()))
     }
 
     /// Builds a layer with other settings.
@@ -238,7 +240,7 @@ impl<P> RetryBuilder<P> {
         _ = HttpCopy::default().max_body(config.max_body)?;
         keep_within.map_or(Ok(()), |keep| keep.check_within(config.total))?;
         let (seed, budget) = (config.seed, config.budget.clone());
-        Ok(RetryLayer::with(Policy::new(Settings::check(config)?, budget, seed, protocol, error_text)))
+        Ok(RetryLayer::with(LayerState::new(Settings::check(config)?, budget, seed, protocol, error_text)))
     }
 
     /// The settings so far.

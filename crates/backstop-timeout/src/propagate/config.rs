@@ -113,7 +113,7 @@ impl<R> PropagateDeadlineBuilder<R> {
     /// [`ConfigError`] if `name` isn't a [`Name`], `margin` is over 10 s, or `send` has a header twice.
     pub fn build(self) -> Result<PropagateDeadlineLayer<R>, ConfigError> {
         let Self { config: PropagateDeadlineConfig { name, margin, send }, reject } = self;
-        let margin = ConfigError::in_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
+        let margin = ConfigError::check_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
         header::check_each_once("send", &send)?;
         Ok(PropagateDeadlineLayer::with(Propagation { name: Name::new(name)?, margin, send, reject }))
     }

@@ -65,12 +65,12 @@ where
     }
 
     /// A call whose receiver knows how long it has.
-    pub(crate) const fn limited(limit: Limit, future: S::Future, rejects: (J::Context, Arc<Propagation<J>>)) -> Self {
+    pub(crate) const fn limited(limit: Limit, future: S::Future, rejects: (R::Context, Arc<Propagation<R>>)) -> Self {
         Self { state: State::Called { future, limit: Some(limit) }, rejects: Some(rejects) }
     }
 
     /// No call: too little time is left.
-    pub(crate) fn refused(set_by: SetBy, rejects: (J::Context, Arc<Propagation<J>>)) -> Self {
+    pub(crate) fn refused(set_by: SetBy, rejects: (R::Context, Arc<Propagation<R>>)) -> Self {
         Self { state: State::Refused { set_by, entered: Entered::now() }, rejects: Some(rejects) }
     }
 }
@@ -101,7 +101,7 @@ fn says_too_late<B>(response: &Response<B>) -> bool {
         || grpc::status_in_headers(response.headers()) == Some(GrpcCode::DEADLINE_EXCEEDED)
 }
 
-impl<S, Req, J, B> Future for PropagateDeadlineFuture<S, Req, J>
+impl<S, Req, R, B> Future for PropagateDeadlineFuture<S, Req, R>
 where
     S: Service<Req, Response = Response<B>>,
     R: Reject<Req, S::Response, S::Error>,
@@ -129,7 +129,7 @@ where
     }
 }
 
-impl<S, Req, J> fmt::Debug for PropagateDeadlineFuture<S, Req, J>
+impl<S, Req, R> fmt::Debug for PropagateDeadlineFuture<S, Req, R>
 where
     S: Service<Req>,
     R: Reject<Req, S::Response, S::Error>,

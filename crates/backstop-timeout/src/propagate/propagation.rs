@@ -22,7 +22,7 @@ pub(crate) struct Told {
     pub(crate) set_by: SetBy,
 }
 
-impl<J> Propagation<J> {
+impl<R> Propagation<R> {
     /// Writes into a request how long its receiver has. `None` if that is no time at all.
     pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<Told> {
         let limit = deadline.left().checked_sub(self.margin).filter(|left| !left.is_zero())?;

@@ -6,8 +6,8 @@ use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{RejectAsError, RejectWith, Strategies};
 
 use super::{
-    layer::{HttpTimeout, PlainTimeout, TimeoutLayer},
-    upload::Begins,
+    layer::{HttpStrategies, PlainStrategies, TimeoutLayer},
+    upload::LimitStart,
 };
 use crate::settings::Settings;
 
@@ -39,7 +39,7 @@ impl TimeoutConfig {
 impl TimeoutLayer {
     /// Ends calls after 1 s.
     pub fn new(name: Name) -> Self {
-        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpTimeout::default() }, Begins::default())
+        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpStrategies::default() }, LimitStart::default())
     }
 
     /// Builds a layer with other settings.
@@ -68,21 +68,21 @@ impl TimeoutLayer {
 /// Builds a [`TimeoutLayer`]: see [`TimeoutLayer::builder`].
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct TimeoutBuilder<P = HttpTimeout> {
+pub struct TimeoutBuilder<P = HttpStrategies> {
     config: TimeoutConfig,
     protocol: P,
 }
 
 impl TimeoutBuilder {
     fn of(config: TimeoutConfig) -> Self {
-        Self { config, protocol: HttpTimeout::default() }
+        Self { config, protocol: HttpStrategies::default() }
     }
 
     /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
     /// `From<Rejection>`, as `BoxError` does.
     /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
-    pub fn plain(self) -> TimeoutBuilder<PlainTimeout> {
-        self.map(|_| PlainTimeout::default())
+    pub fn plain(self) -> TimeoutBuilder<PlainStrategies> {
+        self.map(|_| PlainStrategies::default())
     }
 }
 
@@ -122,8 +122,8 @@ impl<P> TimeoutBuilder<P> {
     /// [`ConfigError`] if `name` isn't a [`Name`] or `limit` isn't 1 ms to 1 h.
     pub fn build(self) -> Result<TimeoutLayer<P>, ConfigError> {
         let Self { config: TimeoutConfig { name, limit, after_upload }, protocol } = self;
-        let begins = if after_upload { Begins::AfterUpload } else { Begins::WithCall };
-        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, protocol)?, begins))
+        let limit_start = if after_upload { LimitStart::AfterUpload } else { LimitStart::WithCall };
+        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, protocol)?, limit_start))
     }
 
     /// The settings so far.

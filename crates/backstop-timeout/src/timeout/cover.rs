@@ -53,10 +53,10 @@ pub(crate) mod sealed {
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Stage<Res> {
         /// An answer that isn't given yet.
-        type Held;
+        type Waiting;
 
-        /// The head is there: the answer may be given, or is taken and held.
-        fn hold(response: &mut Res) -> Option<Self::Held>;
+        /// The head is there: the answer may be given, or is taken and waiting.
+        fn wait_for_frame(response: &mut Res) -> Option<Self::Waiting>;
 
         /// When the limit began, where that must be known.
         type Began: Default;
@@ -64,8 +64,8 @@ pub(crate) mod sealed {
         /// The call is pending.
         fn begin(began: &mut Self::Began);
 
-        /// Ready when a held answer may be given.
-        fn poll_held(held: &mut Self::Held, cx: &mut Context<'_>) -> Poll<Res>;
+        /// Ready when a waiting answer may be given.
+        fn poll_waiting(waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Res>;
 
         /// The answer is given. Where its body is limited, `limit` tells how.
         fn limit_body<'a>(response: &mut Res, began: &Self::Began, limit: impl FnOnce() -> Option<BodyLimit<'a>>);
@@ -86,15 +86,15 @@ pub struct BodyLimit<'a> {
 impl<Res> Cover<Res> for UntilHeaders {}
 
 impl<Res> sealed::Stage<Res> for UntilHeaders {
-    type Held = Infallible;
+    type Waiting = Infallible;
 
     #[inline]
-    fn hold(_: &mut Res) -> Option<Infallible> {
+    fn wait_for_frame(_: &mut Res) -> Option<Infallible> {
         None
     }
 
-    fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<Res> {
-        match *held {}
+    fn poll_waiting(waiting: &mut Infallible, _: &mut Context<'_>) -> Poll<Res> {
+        match *waiting {}
     }
 
     type Began = ();
@@ -111,19 +111,19 @@ impl<B: WrapBody<Error: Send + Unpin>> Cover<http::Response<B>> for UntilFirstFr
 
 #[diagnostic::do_not_recommend]
 impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for UntilFirstFrame {
-    type Held = Awaited<B>;
+    type Waiting = WaitingForFrame<B>;
 
-    fn hold(response: &mut http::Response<B>) -> Option<Awaited<B>> {
+    fn wait_for_frame(response: &mut http::Response<B>) -> Option<WaitingForFrame<B>> {
         if response.body().is_end_stream() {
             return None;
         }
         let (head, body) = mem::take(response).into_parts();
-        Some(Awaited { head: Some(head), body: ReadAhead::new(body, 0) })
+        Some(WaitingForFrame { head: Some(head), body: ReadAhead::new(body, 0) })
     }
 
-    fn poll_held(held: &mut Awaited<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
-        let read = ready!(Pin::new(&mut held.body).poll(cx));
-        let Some(head) = held.head.take() else { polled_again("TimeoutFuture") };
+    fn poll_waiting(waiting: &mut WaitingForFrame<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
+        let read = ready!(Pin::new(&mut waiting.body).poll(cx));
+        let Some(head) = waiting.head.take() else { polled_again("TimeoutFuture") };
         // A body that breaks off here is as good a body as one that breaks off later.
         let body = read.map_or_else(|error| B::wrap(Broken(Some(error))), |ahead| ahead.body);
         Poll::Ready(http::Response::from_parts(head, body))
@@ -139,7 +139,7 @@ impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for Unti
 /// An answer whose first frame is awaited.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "only our own strategies get one")]
-pub struct Awaited<B> {
+pub struct WaitingForFrame<B> {
     head: Option<http::response::Parts>,
     body: ReadAhead<B>,
 }
@@ -165,14 +165,14 @@ impl<B: AbortBody> Cover<http::Response<B>> for UntilBodyEnd {}
 
 #[diagnostic::do_not_recommend]
 impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
-    type Held = Infallible;
+    type Waiting = Infallible;
 
-    fn hold(_: &mut http::Response<B>) -> Option<Infallible> {
+    fn wait_for_frame(_: &mut http::Response<B>) -> Option<Infallible> {
         None
     }
 
-    fn poll_held(held: &mut Infallible, _: &mut Context<'_>) -> Poll<http::Response<B>> {
-        match *held {}
+    fn poll_waiting(waiting: &mut Infallible, _: &mut Context<'_>) -> Poll<http::Response<B>> {
+        match *waiting {}
     }
 
     type Began = Option<Instant>;
@@ -204,7 +204,7 @@ pin_project! {
         U: Cover<Res>,
     {
         Called { #[pin] future: F },
-        Held { held: U::Held },
+        Waiting { waiting: U::Waiting },
     }
 }
 
@@ -218,21 +218,21 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let held = match self.as_mut().project() {
+            let waiting = match self.as_mut().project() {
                 CoveredProject::Called { future } => {
-                    // Held where it is, or handed on as it is: moving a response costs more than all the rest.
+                    // Kept where it is, or handed on as it is: moving a response costs more than all the rest.
                     let mut polled = future.poll(cx);
                     match &mut polled {
-                        Poll::Ready(Ok(response)) => match U::hold(response) {
-                            Some(held) => held,
+                        Poll::Ready(Ok(response)) => match U::wait_for_frame(response) {
+                            Some(waiting) => waiting,
                             None => return polled,
                         },
                         Poll::Ready(Err(_)) | Poll::Pending => return polled,
                     }
                 }
-                CoveredProject::Held { held } => return U::poll_held(held, cx).map(Ok),
+                CoveredProject::Waiting { waiting } => return U::poll_waiting(waiting, cx).map(Ok),
             };
-            self.set(Self::Held { held });
+            self.set(Self::Waiting { waiting });
         }
     }
 }

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     cover::{BodyLimit, Cover, Covered, sealed::Stage},
-    upload::{Begins, Uploading},
+    upload::{LimitStart, Uploading},
 };
 use crate::{
     limited::Limited,
@@ -95,7 +95,7 @@ where
         let mut polled = this.call.as_mut().poll_call(cx);
         if let Poll::Ready(result) = &mut polled {
             if let (Err(_), Some(uploading)) = (&result, &this.uploading)
-                && let Some(rejection) = uploading.failed(&this.settings.name)
+                && let Some(rejection) = uploading.failed_upload_rejection(&this.settings.name)
             {
                 // The caller's failure, not the service's: the answer says so.
                 return Poll::Ready(reject(this.settings.strategy.reject(), this.context, rejection, "TimeoutFuture"));
@@ -105,7 +105,7 @@ where
                 let (call, uploading) = (this.call, this.uploading);
                 let limit = || {
                     let deadline = call.deadline();
-                    let uploading = uploading.take_if(|uploading| uploading.begins == Begins::AfterUpload);
+                    let uploading = uploading.take_if(|uploading| uploading.limit_start == LimitStart::AfterUpload);
                     let is_limited = deadline.is_some() || uploading.is_some();
                     is_limited.then(|| BodyLimit { name, limit: *limit, deadline, uploading })
                 };
@@ -122,10 +122,10 @@ where
         uploading.start();
         let rejection = match this.call.as_mut().poll_limit(cx) {
             Poll::Ready(elapsed) => {
-                let too_slow = uploading.too_slow(&this.settings.name, this.settings.limit, elapsed);
+                let too_slow = uploading.slow_upload_rejection(&this.settings.name, this.settings.limit, elapsed);
                 too_slow.unwrap_or_else(|| this.settings.rejection(elapsed))
             }
-            Poll::Pending if uploading.begins == Begins::AfterUpload => {
+            Poll::Pending if uploading.limit_start == LimitStart::AfterUpload => {
                 ready!(uploading.poll_idle(this.settings.limit, cx));
                 // This time includes no wait for the caller.
                 this.settings.rejection(this.call.end())

@@ -5,34 +5,34 @@ use std::fmt;
 use backstop_kit::{Http, HttpReject, Plain, RejectAsError, UntilHeaders};
 use tower_layer::Layer;
 
-use super::{service::Timeout, upload::Begins};
+use super::{service::Timeout, upload::LimitStart};
 use crate::settings::Settings;
 
 /// HTTP and gRPC. A timeout classifies, copies and keeps nothing.
-pub type HttpTimeout<R = HttpReject, U = UntilHeaders> = Http<(), R, U, (), ()>;
+pub type HttpStrategies<R = HttpReject, U = UntilHeaders> = Http<(), R, U, (), ()>;
 
 /// Functions, and services of any other type.
-pub type PlainTimeout<R = RejectAsError, U = UntilHeaders> = Plain<(), R, U, (), ()>;
+pub type PlainStrategies<R = RejectAsError, U = UntilHeaders> = Plain<(), R, U, (), ()>;
 
 /// Ends calls that take too long. See the [crate docs](crate#the-timeout).
 ///
 /// `P` is how it watches requests, rejects calls and how much of a response it [covers](crate::Cover): see
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct TimeoutLayer<P = HttpTimeout> {
+pub struct TimeoutLayer<P = HttpStrategies> {
     settings: Settings<P>,
-    begins: Begins,
+    limit_start: LimitStart,
 }
 
 impl<P> TimeoutLayer<P> {
-    pub(crate) const fn with(settings: Settings<P>, begins: Begins) -> Self {
-        Self { settings, begins }
+    pub(crate) const fn with(settings: Settings<P>, limit_start: LimitStart) -> Self {
+        Self { settings, limit_start }
     }
 }
 
 impl<P: Clone> Clone for TimeoutLayer<P> {
     fn clone(&self) -> Self {
-        Self::with(self.settings.clone(), self.begins)
+        Self::with(self.settings.clone(), self.limit_start)
     }
 }
 
@@ -46,6 +46,6 @@ impl<S, P: Clone> Layer<S> for TimeoutLayer<P> {
     type Service = Timeout<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.settings.clone(), self.begins)
+        Timeout::new(inner, self.settings.clone(), self.limit_start)
     }
 }

@@ -12,23 +12,23 @@ use tower_service::Service;
 use super::{
     cover::Cover,
     future::TimeoutFuture,
-    layer::HttpTimeout,
+    layer::HttpStrategies,
     readiness::Readiness,
-    upload::{Begins, Uploading},
+    upload::{LimitStart, Uploading},
 };
 use crate::{macros::define_inner_accessors, settings::Settings};
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
-pub struct Timeout<S, P = HttpTimeout> {
+pub struct Timeout<S, P = HttpStrategies> {
     inner: S,
     readiness: Readiness,
     settings: Settings<P>,
-    begins: Begins,
+    limit_start: LimitStart,
 }
 
 impl<S, P> Timeout<S, P> {
-    pub(crate) fn new(inner: S, settings: Settings<P>, begins: Begins) -> Self {
-        Self { inner, readiness: Readiness::default(), settings, begins }
+    pub(crate) fn new(inner: S, settings: Settings<P>, limit_start: LimitStart) -> Self {
+        Self { inner, readiness: Readiness::default(), settings, limit_start }
     }
 
     define_inner_accessors!();
@@ -70,10 +70,10 @@ where
             return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
         let upload = settings.strategy.judge().watch(&mut request);
-        let uploading = upload.map(|upload| Uploading::boxed(upload, self.begins));
+        let uploading = upload.map(|upload| Uploading::boxed(upload, self.limit_start));
         let mut scope = match &uploading {
             // Not yet: inner layers would keep to a limit that starts only after the upload.
-            Some(uploading) if uploading.begins == Begins::AfterUpload => Scope::new(),
+            Some(uploading) if uploading.limit_start == LimitStart::AfterUpload => Scope::new(),
             _ => Scope::limited(Limit::new(left, SetBy::Us)),
         };
         let future = {
@@ -87,7 +87,7 @@ where
 /// A clone waits for its own readiness.
 impl<S: Clone, P: Clone> Clone for Timeout<S, P> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.settings.clone(), self.begins)
+        Self::new(self.inner.clone(), self.settings.clone(), self.limit_start)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::telemetry;
 
 /// When the limit of a request with a body starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Begins {
+pub(crate) enum LimitStart {
     /// When the call is first pending.
     #[default]
     WithCall,
@@ -25,7 +25,7 @@ pub(crate) enum Begins {
 #[derive(Debug)]
 pub(crate) struct Uploading {
     upload: Upload,
-    pub(crate) begins: Begins,
+    pub(crate) limit_start: LimitStart,
     /// `None` until the call is first pending.
     began: Option<Instant>,
     timer: Timer,
@@ -33,8 +33,8 @@ pub(crate) struct Uploading {
 }
 
 impl Uploading {
-    pub(crate) fn boxed(upload: Upload, begins: Begins) -> Box<Self> {
-        Box::new(Self { upload, begins, began: None, timer: Timer::new(), timer_is_for: None })
+    pub(crate) fn boxed(upload: Upload, limit_start: LimitStart) -> Box<Self> {
+        Box::new(Self { upload, limit_start, began: None, timer: Timer::new(), timer_is_for: None })
     }
 
     /// The call is pending.
@@ -64,7 +64,7 @@ impl Uploading {
     }
 
     /// The rejection of a call that a limit ended, if that is the caller's fault.
-    pub(crate) fn too_slow(&self, name: &Name, limit: Duration, elapsed: Elapsed) -> Option<Rejection> {
+    pub(crate) fn slow_upload_rejection(&self, name: &Name, limit: Duration, elapsed: Elapsed) -> Option<Rejection> {
         let whole = self.began.map_or(Duration::ZERO, |began| began.elapsed());
         if !self.upload.held_up(whole) {
             return None;
@@ -75,7 +75,7 @@ impl Uploading {
     }
 
     /// The rejection of a call that ended in an error because the body failed.
-    pub(crate) fn failed(&self, name: &Name) -> Option<Rejection> {
+    pub(crate) fn failed_upload_rejection(&self, name: &Name) -> Option<Rejection> {
         let failure = self.upload.failure()?;
         telemetry::upload_failed(name, failure);
         Some(failure.rejection(name.clone()))

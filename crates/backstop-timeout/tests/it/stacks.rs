@@ -13,7 +13,7 @@ use axum::{
 };
 use backstop_kit::{HttpReject, RejectAsError};
 use backstop_timeout::{
-    DeadlineBuilder, DeadlineLayer, DeadlineService, HttpTimeout, PlainTimeout, PropagateDeadline,
+    DeadlineBuilder, DeadlineLayer, DeadlineService, HttpStrategies, PlainStrategies, PropagateDeadline,
     PropagateDeadlineBuilder, PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutFuture, TimeoutLayer,
     UntilBodyEnd, UntilFirstFrame, name, time_left,
 };
@@ -33,11 +33,11 @@ const fn is_shared<T: Clone + Send + Sync + 'static>() {}
 
 const _: () = {
     is_shared::<TimeoutLayer>();
-    is_shared::<TimeoutLayer<HttpTimeout<RejectAsError>>>();
-    is_shared::<TimeoutLayer<PlainTimeout>>();
+    is_shared::<TimeoutLayer<HttpStrategies<RejectAsError>>>();
+    is_shared::<TimeoutLayer<PlainStrategies>>();
     is_shared::<TimeoutBuilder>();
     is_shared::<Timeout<axum::routing::Route>>();
-    is_shared::<Timeout<axum::routing::Route, HttpTimeout<HttpReject, UntilBodyEnd>>>();
+    is_shared::<Timeout<axum::routing::Route, HttpStrategies<HttpReject, UntilBodyEnd>>>();
     is_shared::<DeadlineLayer<RejectAsError>>();
     is_shared::<DeadlineBuilder>();
     is_shared::<DeadlineService<axum::routing::Route>>();

@@ -19,8 +19,8 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(name: Name, rate: u32, burst: u32) -> Result<Self, ConfigError> {
-        let rate = ConfigError::in_range("rate", rate, 1..=1_000_000, "1 to 1000000")?;
-        let burst = ConfigError::in_range("burst", burst, 1..=1_000_000, "1 to 1000000")?;
+        let rate = ConfigError::check_range("rate", rate, 1..=1_000_000, "1 to 1000000")?;
+        let burst = ConfigError::check_range("burst", burst, 1..=1_000_000, "1 to 1000000")?;
         let (full_at, refused) = (AtomicU64::new(0), AtomicU64::new(0));
         Ok(Self { name, rate, burst, made: Instant::now(), full_at, refused })
     }

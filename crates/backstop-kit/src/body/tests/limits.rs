@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 
 use super::script::{Act, Erased, Length, Script, counted_chunk, data, read_all, read_some, trailers};
-use crate::body::{Held, NotReplayable, ReplayableBody};
+use crate::body::{NotReplayable, ReplayState, ReplayableBody};
 
 const CAP: usize = 64 * 1024;
 
@@ -30,7 +30,7 @@ async fn a_full_body_over_the_cap_is_sent_but_not_held() {
 async fn a_body_that_declares_more_than_the_cap_is_left_alone() {
     let declared = Script::new([data(b"too long")]).with_length(Length::Declared);
     let (body, mut replay) = Erased::new(declared).split(7);
-    assert_eq!(replay.held(), Held::Nothing(NotReplayable::TooLarge));
+    assert_eq!(replay.state(), ReplayState::Nothing(NotReplayable::TooLarge));
     assert_eq!(replay.copy().unwrap_err(), NotReplayable::TooLarge);
     assert_eq!(read_all(body).await.unwrap().0, b"too long");
 }
@@ -51,10 +51,10 @@ async fn a_body_that_proves_too_long_streams_on_and_releases_what_was_buffered()
     let (mut first, mut replay) = script([chunk(), chunk(), chunk(), chunk()]).split(5000);
     read_some(&mut first, 2).await.unwrap();
     assert_eq!(released.load(Ordering::SeqCst), 0, "two are held");
-    assert_eq!(replay.held(), Held::Partly);
+    assert_eq!(replay.state(), ReplayState::Partly);
     read_some(&mut first, 1).await.unwrap();
     assert_eq!(released.load(Ordering::SeqCst), 3);
-    assert_eq!(replay.held(), Held::Nothing(NotReplayable::TooLarge));
+    assert_eq!(replay.state(), ReplayState::Nothing(NotReplayable::TooLarge));
     assert_eq!(replay.copy().unwrap_err(), NotReplayable::TooLarge);
     assert_eq!(read_all(first).await.unwrap().0.len(), 2000, "the refused copy doesn't disturb the reader");
 }
@@ -63,13 +63,13 @@ async fn a_body_that_proves_too_long_streams_on_and_releases_what_was_buffered()
 async fn a_body_that_nobody_reads_on_is_free_to_be_copied() {
     let (mut first, mut replay) = script([data(b"12"), data(b"34")]).split(CAP);
     read_some(&mut first, 1).await.unwrap();
-    assert_eq!(replay.held(), Held::Partly);
+    assert_eq!(replay.state(), ReplayState::Partly);
     drop(first);
-    assert_eq!(replay.held(), Held::Abandoned);
+    assert_eq!(replay.state(), ReplayState::Abandoned);
     let copy = replay.copy().unwrap();
-    assert_eq!(replay.held(), Held::Partly, "the copy's reader is another one");
+    assert_eq!(replay.state(), ReplayState::Partly, "the copy's reader is another one");
     assert_eq!(read_all(copy).await.unwrap().0, b"1234");
-    assert_eq!(replay.held(), Held::Whole);
+    assert_eq!(replay.state(), ReplayState::Whole);
 }
 
 #[tokio::test]

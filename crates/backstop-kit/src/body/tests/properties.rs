@@ -6,7 +6,7 @@ use http_body::Body;
 use proptest::prelude::*;
 
 use super::script::{Act, Erased, Length, Script, read_all, read_some, trailers};
-use crate::body::{Held, NotReplayable, ReplayableBody};
+use crate::body::{NotReplayable, ReplayState, ReplayableBody};
 
 #[derive(Clone, Debug)]
 enum Part {
@@ -83,7 +83,7 @@ proptest! {
                 drop(std::mem::replace(&mut reader, copy));
             }
             prop_assert_eq!(&read_all(reader).await.unwrap(), &expected);
-            prop_assert_eq!(replay.held(), Held::Whole);
+            prop_assert_eq!(replay.state(), ReplayState::Whole);
             prop_assert_eq!(&read_all(replay.copy().unwrap()).await.unwrap(), &expected);
             Ok(())
         })?;

@@ -11,7 +11,7 @@ use http_body::{Body, SizeHint};
 use http_body_util::{BodyExt, Empty, Full, combinators::BoxBody};
 
 use super::script::{Act, BoxError, Erased, Length, Script, data, poll_once, read_all, read_some, trailers};
-use crate::body::{Held, NotReplayable, ReplayError, ReplayableBody};
+use crate::body::{NotReplayable, ReplayError, ReplayState, ReplayableBody};
 
 const CAP: usize = 64 * 1024;
 
@@ -104,7 +104,7 @@ async fn an_earlier_reader_that_waits_is_woken_to_learn_that_it_is_out() {
 async fn a_body_at_its_end_costs_nothing_and_its_copies_are_the_default() {
     let (body, mut replay) = Erased::default().split(CAP);
     assert!(body.is_end_stream());
-    assert_eq!(replay.held(), Held::Whole);
+    assert_eq!(replay.state(), ReplayState::Whole);
     assert!(replay.copy().unwrap().is_end_stream());
     let (_, mut replay) = Empty::<Bytes>::new().split(0);
     assert!(replay.copy().unwrap().is_end_stream());
@@ -132,7 +132,7 @@ async fn a_failing_source_gives_its_own_error_and_no_more_copies() {
     assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionReset);
     assert!(!first.is_end_stream(), "a failed body never looks complete");
     assert!(first.frame().await.is_none());
-    assert_eq!(replay.held(), Held::Nothing(NotReplayable::SourceFailed));
+    assert_eq!(replay.state(), ReplayState::Nothing(NotReplayable::SourceFailed));
     assert_eq!(replay.copy().unwrap_err(), NotReplayable::SourceFailed);
 }
 
@@ -160,7 +160,7 @@ async fn size_hints_and_ends_are_those_of_the_original_at_every_frame() {
         last.frame().await.unwrap().unwrap();
     }
     assert_eq!(last.size_hint().exact(), Some(0));
-    assert_eq!(replay.held(), Held::Whole, "a body that knows its end needn't be polled for it");
+    assert_eq!(replay.state(), ReplayState::Whole, "a body that knows its end needn't be polled for it");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use backstop_kit::{ErrorText, Jitter};
 use crate::{Budget, RetryBudget, backoff::Grown, config::Settings, telemetry::LoggedError};
 
 /// What all services of a layer share.
-pub(crate) struct Policy<P> {
+pub(crate) struct LayerState<P> {
     pub(crate) settings: Settings,
     /// `None` if retries aren't bounded.
     pub(crate) budget: Option<RetryBudget>,
@@ -17,7 +17,7 @@ pub(crate) struct Policy<P> {
     jitter: Jitter,
 }
 
-impl<P> Policy<P> {
+impl<P> LayerState<P> {
     pub(crate) fn new(
         settings: Settings,
         budget: Budget,

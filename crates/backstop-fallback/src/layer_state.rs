@@ -10,17 +10,17 @@ use tower_service::Service;
 use crate::{FallbackChain, found::Found, request_state::OuterLimit, share};
 
 /// What all services of a layer share.
-pub(crate) struct Policy<Req, Res, P> {
+pub(crate) struct LayerState<Req, Res, P> {
     pub(crate) primary: Name,
     pub(crate) primary_timeout: Option<Duration>,
     pub(crate) chain: FallbackChain<Req, Res>,
     pub(crate) protocol: P,
 }
 
-/// The policy of a layer around a service `S`.
-pub(crate) type PolicyOf<S, Req, P> = Arc<Policy<Req, <S as Service<Req>>::Response, P>>;
+/// The state of a layer around a service `S`.
+pub(crate) type LayerStateOf<S, Req, P> = Arc<LayerState<Req, <S as Service<Req>>::Response, P>>;
 
-impl<Req, Res, P> Policy<Req, Res, P> {
+impl<Req, Res, P> LayerState<Req, Res, P> {
     pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
     }
@@ -32,7 +32,7 @@ impl<Req, Res, P> Policy<Req, Res, P> {
             return self.remaining_scope(started);
         };
         let limit = Limit::new(self.chain.shared().total, SetBy::Us).narrowed_by(outer);
-        Scope::limited(share::first(limit, self.providers(), self.primary_timeout))
+        Scope::limited(share::first_limit(limit, self.providers(), self.primary_timeout))
     }
 
     /// A scope with the primary's share of what is left of the time, which begins if it hasn't.

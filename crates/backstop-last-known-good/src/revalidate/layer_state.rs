@@ -8,7 +8,7 @@ use crate::LastKnownGoodHandle;
 /// A refresh, to be run on your executor.
 pub type Refresh = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-pub(super) struct Shared<St> {
+pub(super) struct LayerState<St> {
     pub(super) known: LastKnownGoodHandle<St>,
     pub(super) execute: Execute,
     pub(super) refreshes: RunningRefreshes,
@@ -17,7 +17,7 @@ pub(super) struct Shared<St> {
 
 pub(super) type Execute = Arc<dyn Fn(Refresh) + Send + Sync>;
 
-impl<St> Shared<St> {
+impl<St> LayerState<St> {
     pub(super) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("known", &self.known).field("refresh_timeout", &self.refresh_timeout).finish_non_exhaustive()
     }

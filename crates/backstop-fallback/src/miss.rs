@@ -6,12 +6,12 @@ use backstop_core::{Outcome, Reason};
 
 /// Why a result isn't an answer. Small: it is looked for in every result.
 #[derive(Clone, Copy)]
-pub(crate) struct WhyNot {
+pub(crate) struct Miss {
     pub(crate) reason: Reason,
     pub(crate) outcome: Outcome,
 }
 
-impl WhyNot {
+impl Miss {
     /// The time was up.
     pub(crate) const TIMED_OUT: Self = Self { reason: Reason::TIMEOUT, outcome: Outcome::failure() };
     /// The body of the answer broke off.
@@ -19,21 +19,21 @@ impl WhyNot {
 }
 
 /// Why a provider, or the primary, gave no answer.
-pub(crate) struct Failed {
-    pub(crate) why: WhyNot,
+pub(crate) struct ProviderMiss {
+    pub(crate) miss: Miss,
     /// The text of its error, or what would have let it answer.
     pub(crate) error: Option<Cow<'static, str>>,
 }
 
-impl Failed {
+impl ProviderMiss {
     /// It was not asked.
     pub(crate) const fn not_asked(reason: Reason) -> Self {
-        Self { why: WhyNot { reason, outcome: Outcome::neutral().unprocessed() }, error: None }
+        Self { miss: Miss { reason, outcome: Outcome::neutral().unprocessed() }, error: None }
     }
 }
 
-impl From<WhyNot> for Failed {
-    fn from(why: WhyNot) -> Self {
-        Self { why, error: None }
+impl From<Miss> for ProviderMiss {
+    fn from(miss: Miss) -> Self {
+        Self { miss, error: None }
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, Request, request};
 
 use crate::{entry_store::EntryStore, key::Owner};
 
-pub(crate) struct Shared<St> {
+pub(crate) struct LayerState<St> {
     pub(crate) entries: EntryStore<St>,
     pub(crate) max_body: usize,
     pub(crate) credentials: Vec<HeaderName>,
@@ -16,7 +16,7 @@ pub(crate) struct Shared<St> {
 /// Returns the principal of a request.
 pub(crate) type Principal = Arc<dyn Fn(&request::Parts) -> Option<Box<[u8]>> + Send + Sync>;
 
-impl<St> Shared<St> {
+impl<St> LayerState<St> {
     pub(crate) fn owner(&self, head: &request::Parts) -> Owner {
         match &self.principal {
             None => Owner::Unpartitioned,
