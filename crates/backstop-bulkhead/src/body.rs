@@ -1,4 +1,4 @@
-//! Follows the response body that holds its call's permit.
+//! The response body, which holds its call's permit.
 
 use std::task::{Context, Poll};
 
@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use crate::permit::BodyPermit;
 
-/// A permit that is given back at the end of the body. When it expires before, the body is broken off.
+/// A permit that is given back at the end of the body. If it expires earlier, it ends the body.
 pub(crate) struct PermitInBody {
     permit: BodyPermit,
     /// When the body was last polled.
     polled_at: Instant,
-    /// How long the reader waited for the body. The rest of the time the body waited for its reader.
+    /// How long the reader waited for the body. The rest of the time, the body waited for its reader.
     wait: WaitTime,
     timer: Timer,
 }
@@ -26,7 +26,7 @@ impl PermitInBody {
 
 impl<B: AbortBody> BodyGuard<B> for PermitInBody {
     fn run<R>(&mut self, poll: impl FnOnce() -> R) -> R {
-        // Read each time: a body that always has more, and is always read, never waits for the timer.
+        // Read in each poll, because a body that always has another frame never polls the timer.
         self.polled_at = Instant::now();
         poll()
     }
@@ -46,10 +46,10 @@ impl<B: AbortBody> BodyGuard<B> for PermitInBody {
                 _ => return BodyAction::Finish,
             }
         } else if !is_pending && self.wait.is_waiting() {
-            // The reader asked, and never came back for what is there now: it hasn't waited since.
+            // A frame is ready, and the reader comes too late for it. It counts as away since its last poll.
             self.wait.forget_current();
         }
-        // A reader that didn't come for what was there is no fault of the service's, and must trip no circuit.
+        // A slow reader isn't the service's fault, and must not trip a circuit.
         let kept_by = if self.wait.is_most_of(self.permit.since(), until) { SetBy::Us } else { SetBy::Caller };
         BodyAction::Abort(kept_by, B::abort(self.permit.expire(kept_by)))
     }

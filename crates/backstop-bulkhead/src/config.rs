@@ -1,4 +1,4 @@
-//! What a bulkhead can be told, as plain data and as a builder.
+//! The configuration and the builder.
 
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
@@ -7,7 +7,7 @@ use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHea
 
 // The minimum that RFC 9113 (§6.5.2) recommends for the streams of an HTTP/2 connection.
 const DEFAULT_MAX_CONCURRENT: u32 = 100;
-// The timeout layer's default limit: after that time, every call that ran when the wait began has ended.
+// The timeout layer's default limit: after that, all calls that were running when the wait began have ended.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(1);
 // nginx's `send_timeout` and `proxy_read_timeout`.
 const DEFAULT_MAX_HOLD: Duration = Duration::from_secs(60);
@@ -18,13 +18,13 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A bulkhead as plain data, for [`BulkheadLayer::from_config`](crate::BulkheadLayer::from_config).
 ///
-/// A field that is `None` has a default that fits the others.
+/// The default of a field that is `None` depends on the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadConfig {
     /// The layer's [name](crate::Name).
     pub name: Cow<'static, str>,
-    /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
+    /// See [`BulkheadBuilder::max_concurrent`].
     pub max_concurrent: u32,
     /// See [`BulkheadBuilder::max_waiting`].
     pub max_waiting: Option<u32>,
@@ -67,8 +67,8 @@ impl BulkheadBuilder {
 impl<R, U> BulkheadBuilder<R, U> {
     /// The most calls that run at once: 1 to 1,000,000, 100 unless set.
     ///
-    /// Set it to what the dependency can take: calls a second times seconds a call (Little's law), plus some room for slow
-    /// days. The default is the minimum that RFC 9113 (§6.5.2) recommends for the streams of one connection.
+    /// Set it to what the dependency can handle: calls per second times seconds per call (Little's law), and some more for
+    /// slow days. The default is the minimum that RFC 9113 (§6.5.2) recommends for the streams of one connection.
     pub const fn max_concurrent(mut self, calls: u32) -> Self {
         self.config.max_concurrent = calls;
         self
@@ -76,37 +76,36 @@ impl<R, U> BulkheadBuilder<R, U> {
 
     /// The most calls that wait: 0 to 1,000,000, `max_concurrent` unless set.
     ///
-    /// With as many waiting as running, the last in line waits about as long as one call takes. With 0, no call waits.
+    /// If as many calls wait as run, the last in line waits about as long as one call takes. With 0, no call waits.
     pub const fn max_waiting(mut self, calls: u32) -> Self {
         self.config.max_waiting = Some(calls);
         self
     }
 
-    /// How long a call waits at most: 1 ms to 24 h, 1 s unless set.
+    /// The longest time that a call waits: 1 ms to 24 h, 1 s unless set.
     ///
-    /// The default is the timeout layer's default limit: after that time, every call that ran when the wait began has
-    /// ended. The request's deadline bounds the wait, too.
+    /// The default is the timeout layer's default limit: after that, all calls that were running when the wait began have
+    /// ended. The request's deadline limits the wait, too.
     pub const fn max_wait(mut self, wait: Duration) -> Self {
         self.config.max_wait = Some(wait);
         self
     }
 
-    /// How long a response body holds its call's permit at most, counted from the response head: 1 ms to 24 h, 60 s unless
-    /// set.
+    /// The longest time that a response body holds its call's permit, counted from the response head: 1 ms to 24 h, 60 s
+    /// unless set.
     ///
     /// Set it above the time that your longest answer takes on your slowest connection. The default is nginx's
-    /// `send_timeout`. At an edge, `max_concurrent` clients that don't read keep everybody else out for this long: choose
+    /// `send_timeout`. At an edge, `max_concurrent` clients that don't read block all others for this long. Choose
     /// [`until_headers`](Self::until_headers) there, or a short time.
     pub const fn max_hold(mut self, hold: Duration) -> Self {
         self.config.max_hold = Some(hold);
         self
     }
 
-    /// Gives each permit back when the response head is there, instead of at the end of the body.
+    /// Gives each permit back when the response head has arrived, instead of at the end of the body.
     ///
-    /// Use it for responses whose body can't be wrapped, for services that don't speak HTTP, for endless streams, which would
-    /// hold their permits for ever, and at an edge, where clients read as slowly as they like. The number of bodies that are
-    /// read at once is not bounded then.
+    /// Use it for responses whose body can't be wrapped, for services that don't speak HTTP, for endless streams, and at an
+    /// edge, where clients may read slowly. It doesn't limit how many bodies are read at once.
     ///
     /// ```
     /// use backstop_bulkhead::BulkheadLayer;
@@ -123,12 +122,12 @@ impl<R, U> BulkheadBuilder<R, U> {
         &self.config
     }
 
-    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    /// Rejects with the service's error, which must implement `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> BulkheadBuilder<RejectAsError, U> {
         self.with_reject(RejectAsError::new())
     }
 
-    /// Rejects with what `make` makes of the [`Rejection`]: a `Result` of the service's own types.
+    /// Rejects with what `make` returns: a `Result` with the service's own types.
     pub fn reject_with<Res, E, F>(self, make: F) -> BulkheadBuilder<RejectWith<F>, U>
     where
         F: Fn(Rejection) -> Result<Res, E>,
@@ -165,7 +164,7 @@ impl BulkheadConfig {
     }
 }
 
-/// A configuration that was checked.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) max_concurrent: u32,

@@ -6,7 +6,7 @@
 //! | – | otherwise | pending, once it is polled |
 //! | pending | it has a permit, and the inner service is ready | called |
 //! | pending | there is no room, the wait is over, or the inner service fails | answered |
-//! | called | the inner service answers | answered: the permit goes with the response, or back |
+//! | called | the inner service answers | answered: the permit moves into the response body, or is given back |
 
 use std::{
     fmt,
@@ -28,7 +28,7 @@ use crate::{Until, layer_state::LayerState, pending_call::PendingCall, permit::P
 pin_project! {
     /// The response future of [`Bulkhead`](crate::Bulkhead).
     ///
-    /// Without a permit from the start, it asks for one, or for a place in line, when it is first polled.
+    /// If the call wasn't made at once, this asks for a permit or a place in line when it is first polled.
     ///
     /// # Cancellation
     /// Dropping it gives up its place in line, or drops the call and then gives its permit back. The next in line gets the
@@ -42,13 +42,13 @@ pin_project! {
         S: Service<Req>,
         R: Reject<Req, S::Response, S::Error>,
     {
-        // `None` until it was made. Dropped before its permit is given back.
+        // `None` until it is made. Dropped before its permit is given back.
         #[pin]
         call: Option<S::Future>,
         // The call's, until it has answered.
         permit: Permit,
-        // Boxed, for calls that are made at once. `None` for those, and once it is over, unless what the call proves can't be
-        // passed on.
+        // Boxed, because most calls are made at once and don't need it. `None` for those, and once the call is made, unless
+        // its proof can't be passed on.
         pending: Option<Pin<Box<PendingCall<S, Req, R, R::Context>>>>,
         until: PhantomData<fn() -> U>,
     }
@@ -65,14 +65,14 @@ where
         Self { call: Some(call), permit, pending: None, until: PhantomData }
     }
 
-    /// A call that has yet to ask for its permit.
+    /// A call that hasn't asked for its permit.
     pub(crate) fn entering(service: S, request: Req, state: Arc<LayerState<R>>) -> Self {
         let context = state.reject.context(&request);
         let pending = Some(Box::pin(PendingCall::new(service, request, context, state)));
         Self { call: None, permit: Permit::NONE, pending, until: PhantomData }
     }
 
-    /// Polls the pending call until it is made, then the call itself.
+    /// Polls until the call is made, then polls the call.
     #[cold]
     fn poll_pending_call(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.as_mut().project();

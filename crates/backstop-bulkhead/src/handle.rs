@@ -1,4 +1,4 @@
-//! The operator's side of a bulkhead.
+//! The handle.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{config::check_max_concurrent, limiter::Limiter};
 
-/// Looks at a bulkhead and resizes it: see [`BulkheadLayer::handle`](crate::BulkheadLayer::handle).
+/// Shows and resizes a bulkhead: see [`BulkheadLayer::handle`](crate::BulkheadLayer::handle).
 ///
 /// All clones, and all services of the layer, share the bulkhead.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl BulkheadHandle {
         self.limiter.name()
     }
 
-    /// The permits in use: by calls that run, and by response bodies that are still read.
+    /// The permits in use: by running calls, and by response bodies that haven't ended.
     ///
     /// May exceed [`max_concurrent`](Self::max_concurrent) for a while after that was lowered.
     #[must_use]
@@ -65,8 +65,8 @@ impl BulkheadHandle {
 
     /// Sets how many calls may run at once: 1 to 1,000,000.
     ///
-    /// If that is more than before, waiting calls get permits, in order. If it is less, running calls go on, and calls that
-    /// end make no room until the new limit is met.
+    /// If the limit grows, waiting calls get permits, in order. If it shrinks, running calls go on, and no further call is
+    /// admitted until fewer than the new limit are running.
     ///
     /// ```
     /// use backstop_bulkhead::{BulkheadLayer, name};

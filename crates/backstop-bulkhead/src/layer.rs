@@ -11,12 +11,12 @@ use crate::{
     limiter::Limiter,
 };
 
-/// Bounds how many calls of a service run at once, and how many wait. See the [crate docs](crate).
+/// Limits how many calls of a service run at once, and how many wait. See the [crate docs](crate).
 ///
-/// `R` makes the answer of a refusal ([`Reject`](backstop_kit::Reject)); `U` says until when a call holds its permit
+/// `R` makes the answer of a refusal ([`Reject`](backstop_kit::Reject)). `U` says until when a call holds its permit
 /// ([`Until`](crate::Until)).
 ///
-/// The permits belong to the layer: all its clones and all services that it is applied to share them.
+/// The permits belong to the layer: all its clones, and all services that it is applied to, share them.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct BulkheadLayer<R = HttpReject, U = UntilBodyEnd> {
     state: Arc<LayerState<R>>,
@@ -24,7 +24,7 @@ pub struct BulkheadLayer<R = HttpReject, U = UntilBodyEnd> {
 }
 
 impl BulkheadLayer {
-    /// A bulkhead of at most 100 running calls and 100 waiting ones, each for at most 1 s.
+    /// A bulkhead with the default settings: at most 100 running calls, and 100 calls that wait for at most 1 s each.
     pub fn new(name: Name) -> Self {
         Self::with(name, &Settings::default(), HttpReject::default())
     }
@@ -57,13 +57,13 @@ impl<R, U> BulkheadLayer<R, U> {
         Self { state: Arc::new(LayerState { limiter, reject }), until: PhantomData }
     }
 
-    /// The same layer, with the same permits, which gives each back when the response head is there: see
+    /// The same layer, with the same permits, which gives each permit back when the response head has arrived: see
     /// [`BulkheadBuilder::until_headers`].
     pub fn until_headers(self) -> BulkheadLayer<R, UntilHeaders> {
         BulkheadLayer { state: self.state, until: PhantomData }
     }
 
-    /// Looks at the bulkhead and resizes it.
+    /// A handle that shows and resizes the bulkhead.
     #[must_use]
     pub fn handle(&self) -> BulkheadHandle {
         BulkheadHandle::new(Arc::clone(&self.state.limiter))
@@ -86,18 +86,18 @@ impl<S, R, U> Layer<S> for BulkheadLayer<R, U> {
     type Service = Bulkhead<S, R, U>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        // Again, because the recorder may have been installed since.
+        // Again, because the metrics recorder may have been installed since.
         self.state.limiter.show_in_use();
         Bulkhead::new(inner, Arc::clone(&self.state))
     }
 }
 
 impl<R, U> BulkheadBuilder<R, U> {
-    /// The layer.
+    /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] for a name that is no [`Name`](crate::Name), for a value outside its range, for a `max_wait`
-    /// where nobody may wait, and for a `max_hold` beside [`until_headers`](Self::until_headers).
+    /// [`ConfigError`] if the name isn't a [`Name`](crate::Name), a value is out of range, `max_wait` is set although
+    /// `max_waiting` is 0, or `max_hold` is set together with [`until_headers`](Self::until_headers).
     pub fn build(self) -> Result<BulkheadLayer<R, U>, ConfigError> {
         let (name, settings) = self.config.check(self.holds_bodies)?;
         Ok(BulkheadLayer::with(name, &settings, self.reject))

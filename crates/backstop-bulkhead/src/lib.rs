@@ -14,8 +14,8 @@
 //!
 //! - To bound the requests that your own service accepts: such a refusal should depend on the load of all routes.
 //! - As a rate limit: it bounds how many calls run at once, not how many start in a second.
-//! - Until the body's end, for endless streams, or at an edge where strangers read the answers: let those calls hold their
-//!   permits [until the headers](BulkheadBuilder::until_headers) only.
+//! - With permits until the end of the body, for endless streams, or at an edge where clients may read slowly: let those
+//!   calls hold their permits [until the headers](BulkheadBuilder::until_headers) only.
 //!
 //! # Example
 //!
@@ -79,30 +79,30 @@
 //! stops a slow reader from keeping the permit. 100 clients that don't read still block all others for that long, a
 //! minute by default.
 //!
-//! No task is needed for that. A body that is read when its time is up drops the inner body and ends with an error of its
-//! own type, in which the [`Rejection`] is found. The permit of a body that nobody reads is taken back by the next call
-//! that needs it, by the first in line when the time is up, or by [`in_use`](BulkheadHandle::in_use). Such a body ends with
-//! the same error when it is read again. Until then it keeps its connection to the dependency: let the server's own
+//! No task is needed for that. If a body is being read when its time is up, the inner body is dropped, and the body ends with
+//! an error of its own type that contains the [`Rejection`]. The permit of a body that nobody reads is taken back by the next
+//! call that needs it, by the first in line when the time is up, or by [`in_use`](BulkheadHandle::in_use). Such a body ends
+//! with the same error when it is read again. Until then it keeps its connection to the dependency, so let the server's
 //! timeouts end connections whose clients don't read.
 //!
 //! | the body's time is up, and since the head | the rejection says | counts as |
 //! |---|---|---|
-//! | its reader waited for the dependency at least half of the time | [`timeout`](backstop_kit::Elapsed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_kit::Progress::Called) | failure, possibly processed |
-//! | its reader didn't poll it for most of the time, even if it waits at the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers trip no circuit |
+//! | the reader waited for the dependency at least half of the time | [`timeout`](backstop_kit::Elapsed) by [us](backstop_core::SetBy::Us), [`Called`](backstop_kit::Progress::Called) | failure, possibly processed |
+//! | the reader didn't poll it for most of the time, even if it waits at the end | the same, by the [caller](backstop_core::SetBy::Caller) | neutral: slow readers don't trip a circuit |
 //!
-//! A reader waits from a poll that is pending to its next poll. A reader that comes back after the time is up, and finds
-//! a frame there, counts as away since its last poll.
+//! A reader waits from a pending poll until its next poll. If it polls after the time is up, and a frame is ready, it counts
+//! as away since its last poll.
 //!
-//! The response body's type stays what it was. It must be a body that can be aborted
+//! The response body keeps its type. It must be a body that can be aborted
 //! ([`AbortBody`](backstop_kit::AbortBody)): `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature
 //! `tonic`), or a boxed body of `http-body-util` whose error implements `From<Rejection>`, as `BoxError` does. For
-//! other responses there is [`until_headers`](BulkheadBuilder::until_headers). A connection that was upgraded holds no
+//! other responses there is [`until_headers`](BulkheadBuilder::until_headers). An upgraded connection doesn't hold a
 //! permit.
 //!
 //! # Refusals
 //!
 //! A refusal is a 503 with `Cache-Control: no-store` and `Retry-After`, on gRPC a Trailers-Only answer with
-//! `grpc-status` 14; where the deadline has passed, 504 or `grpc-status` 4, and no hint. See [`HttpReject`].
+//! `grpc-status` 14. If the deadline has passed, it is a 504, or `grpc-status` 4, without `Retry-After`. See [`HttpReject`].
 //! `Retry-After` is `max_wait`, because by then every call waiting now runs or has given up. It is at least 1 s, so
 //! that short waits don't cause a burst of retries. The [`Rejection`] travels as a response extension. Services whose
 //! response body has no `Default`, and services that don't speak HTTP, choose
@@ -138,26 +138,26 @@
 //!
 //! If there is room and the service is ready, a call takes no lock, reads no clock, clones no service and allocates nothing:
 //! it costs two compare-and-swaps and a reference count. A body that isn't at its end costs one allocation, two locks, and
-//! a clock reading for each frame. A call without room, or of a service that isn't ready, costs one allocation; if it
-//! waits, also the lock and a timer.
+//! a clock reading for each frame. If there is no room, or the service isn't ready, a call costs one allocation. If it waits,
+//! it also costs the lock and a timer.
 //!
 //! # Cancellation
 //!
 //! If there is room and the service is ready, the call is made at once, and holds its permit from then on. Any other call
 //! asks for a permit or a place in line when it is first polled. Dropping a waiting call gives up its place. Dropping a
-//! running call, or its body, drops the inner call or body and then gives the permit back. Each time the next in line is
-//! woken at once. A drop counts neither as a refusal nor as a failure.
+//! running call, or its body, drops the inner call or body, and then gives the permit back. In both cases the next in line
+//! is woken at once. A drop counts neither as a refusal nor as a failure.
 //!
 //! # Telemetry
 //!
 //! Each refusal is one `tracing` event at `DEBUG`, target `backstop::bulkhead`, with the fields `name`, `reason` (`full`,
-//! `waited`, `deadline`) and `max_concurrent`; each body that loses its permit another, with `name` and `max_hold`.
+//! `waited`, `deadline`) and `max_concurrent`. Each body that loses its permit is one, too, with `name` and `max_hold`.
 //!
-//! With the feature `metrics`, through the facade of that name, whenever its recorder is installed:
+//! With the feature `metrics`, through the facade of that name, even if its recorder is installed later:
 //!
 //! | metric | labels | counts |
 //! |---|---|---|
-//! | `bulkhead_in_use` (gauge) | `name` | permits that are out |
+//! | `bulkhead_in_use` (gauge) | `name` | permits in use |
 //! | `bulkhead_rejections_total` | `name` | refusals |
 //! | `bulkhead_held_too_long_total` | `name` | bodies that lost their permits |
 //!

@@ -13,7 +13,7 @@ use crate::{
     telemetry::{self, Refusal},
 };
 
-/// Minimum `Retry-After` of a refusal: the header has no smaller unit.
+/// The minimum `Retry-After` of a refusal: the header's unit.
 const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Limiter {
@@ -70,12 +70,12 @@ impl Limiter {
         metrics::show_in_use(&self.name, || self.permits.in_use());
     }
 
-    /// The rejection of a call that found no room.
+    /// Rejects a call.
     pub(crate) fn refuse(&self, refusal: Refusal) -> Rejection {
         telemetry::refused(&self.name, refusal, self.permits.limit());
         match refusal {
             Refusal::Full | Refusal::Waited => {
-                // By then every call that waits now runs or has given up.
+                // By then, every call that is waiting now is running, or was refused.
                 let wait = self.max_wait.max(SHORTEST_RETRY_AFTER);
                 Rejection::refused(self.name.clone(), Reason::BULKHEAD_FULL)
                     .with_retry_after(Some(wait))
@@ -90,7 +90,7 @@ impl Limiter {
     }
 }
 
-/// The detail of a refusal: there is no more to say.
+/// The detail of a refusal.
 #[derive(Debug)]
 struct Full;
 

@@ -1,6 +1,6 @@
 //! Metrics of the layer, with the feature `metrics`.
 //!
-//! Handles are looked up on each use, so that a recorder that is installed later counts from then on.
+//! Metric handles are looked up on each use, because the recorder may be installed later.
 
 use backstop_core::Name;
 
@@ -25,7 +25,7 @@ mod recorder {
         metrics::counter!("bulkhead_held_too_long_total", "name" => name.to_string()).increment(1);
     }
 
-    /// Two threads may do this at once. Each looks again after it wrote, and writes again if the number has changed, so that
+    /// Two threads may write at once. Each reads the number again after its write, and writes again if it has changed, so that
     /// the last write is the current number.
     pub(crate) fn show_in_use(name: &Name, now: impl Fn() -> u32) {
         let gauge = metrics::gauge!("bulkhead_in_use", "name" => name.to_string());

@@ -1,7 +1,7 @@
 //! A call that waits for its permit, or for the inner service.
 //!
-//! Not a [`ServiceCall`](backstop_kit::ServiceCall), because the permit comes before readiness: a call in line must not hold
-//! what the inner service reserves for a caller.
+//! Not a [`ServiceCall`](backstop_kit::ServiceCall), because it gets a permit before it makes the service ready: a call in
+//! line must not hold what a ready service has reserved.
 //!
 //! | from | on | to |
 //! |---|---|---|
@@ -39,15 +39,15 @@ pin_project! {
     /// Gets a permit, then makes the service ready, and calls it.
     pub(crate) struct PendingCall<S, Req, R, X> {
         service: S,
-        // `None` once the service was called with it.
+        // `None` once the service was called.
         request: Option<Req>,
-        // `None` once it was given to the strategy.
+        // `None` once the call was rejected.
         context: Option<X>,
         state: Arc<LayerState<R>>,
         entered: Entered,
         #[pin]
         waiting: Option<Waiting>,
-        // Last, to be given back after everything else was dropped.
+        // The last field, so that it is given back after everything else was dropped.
         permit: Permit,
     }
 }

@@ -1,5 +1,5 @@
-//! What a call holds of a bulkhead: a place in line, a permit, or a permit that expires. Each is given back when it is
-//! dropped.
+//! What a call holds of a bulkhead: a place in line, a permit, or the expiring permit of a response body. Dropping it gives
+//! it back.
 
 use std::{fmt, sync::Arc, task::Waker};
 
@@ -36,14 +36,14 @@ impl Acquire {
 /// A place in line.
 pub(crate) struct Waiter {
     limiter: Arc<Limiter>,
-    // `None` once it has become a permit.
+    // `None` once it was exchanged for a permit.
     ticket: Option<Ticket>,
 }
 
-/// What became of a place in line.
+/// The state of a place in line.
 pub(crate) enum WaiterState {
     Admitted(Permit),
-    /// Still waiting. At `look_again` a permit may expire, which wakes nobody: poll again by then.
+    /// Still waiting. At `look_again` a permit may expire. That doesn't wake the task, so poll again then.
     Waiting {
         look_again: Option<Instant>,
     },
@@ -80,11 +80,11 @@ impl Drop for Waiter {
     }
 }
 
-/// A call's permit, until its response head is there.
+/// A call's permit, until its response head has arrived.
 #[derive(Default)]
 #[expect(unnameable_types, reason = "only our own markers get one")]
 pub struct Permit {
-    // `None` for no permit, or one that was given back.
+    // `None` if there is no permit, or it was given back.
     limiter: Option<Arc<Limiter>>,
 }
 
@@ -109,13 +109,13 @@ impl Permit {
     }
 
     /// Gives it back.
-    // Not inlined, so that a response that is handed on stays where it is.
+    // Not inlined, so that the response isn't moved.
     #[inline(never)]
     pub(crate) fn give_back(&mut self) {
         *self = Self::NONE;
     }
 
-    /// Moves the permit to the response body, where it expires after `max_hold`.
+    /// Exchanges the permit for that of a response body, which expires after `max_hold`.
     pub(crate) fn go_on_with_body(&mut self) -> Option<BodyPermit> {
         let limiter = self.limiter.take()?;
         let since = Instant::now();
@@ -151,7 +151,7 @@ pub(crate) struct BodyPermit {
 }
 
 impl BodyPermit {
-    /// When the response head was there.
+    /// When the response head arrived.
     pub(crate) const fn since(&self) -> Instant {
         self.since
     }
@@ -161,8 +161,8 @@ impl BodyPermit {
         self.until
     }
 
-    /// The permit has expired. It is given back when it is dropped, unless a newcomer has taken it. `kept_by` is who held up
-    /// the body for most of the time.
+    /// Marks the permit as expired. Dropping it gives it back, unless another call has taken it. `kept_by` is who held up the
+    /// body for most of the time.
     pub(crate) fn expire(&mut self, kept_by: SetBy) -> Rejection {
         self.has_expired = true;
         self.limiter.too_late(kept_by, Progress::Called)

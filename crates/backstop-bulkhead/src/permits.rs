@@ -1,26 +1,26 @@
-//! Which calls run, which wait, and whose permits have expired. Knows nothing of services.
+//! Which calls run, which wait, and whose permits have expired. Independent of services.
 //!
-//! One atomic word holds the limit, how many permits are out, and whether anybody waits:
+//! One atomic word holds the limit, the number of permits in use, and whether a call waits:
 //!
-//! | nobody waits, and | on | the word |
+//! | no call waits, and | on | the word |
 //! |---|---|---|
-//! | there is room | a call comes | one more is out |
-//! | there is no room | a call comes | somebody waits; the call is queued, under the lock |
-//! | – | a call ends | one less is out |
+//! | there is room | a call arrives | one more permit in use |
+//! | there is no room | a call arrives | a call waits; it is queued, under the lock |
+//! | – | a call ends | one less in use |
 //!
-//! | somebody waits, and | on | under the lock |
+//! | a call waits, and | on | under the lock |
 //! |---|---|---|
-//! | – | a call comes | it waits behind all others |
+//! | – | a call arrives | it waits behind all others |
 //! | the limit isn't exceeded | a call ends | its permit goes to the first in line |
-//! | more are out than allowed, because the limit was lowered | a call ends | one less is out |
-//! | – | the last in line is gone | nobody waits |
+//! | the limit is exceeded, because it was lowered | a call ends | one less in use |
+//! | – | the last waiting call is admitted or leaves | no call waits |
 //!
-//! While nobody waits, calls come and go by a compare-and-swap of the word. While somebody does, only the holder of the
-//! lock changes it. That there is no room and that somebody waits is one compare-and-swap, so no permit that is given
-//! back in between is missed.
+//! While no call waits, a call takes and returns its permit by a compare-and-swap of the word. While a call waits, only the
+//! holder of the lock changes the word. One compare-and-swap both checks that there is no room and marks that a call waits,
+//! so a permit that is returned in between isn't missed.
 //!
-//! A place in line and the permit of a response body are named by tickets. A ticket that is gone was served: the waiter
-//! has its permit, the body has lost its own.
+//! Tickets identify places in line and the permits of response bodies. If a ticket is no longer in its queue, the waiter has
+//! its permit, or the body has lost its own.
 
 mod expiring;
 #[cfg(all(test, backstop_loom))]
@@ -48,16 +48,16 @@ pub(crate) enum Acquired {
     Full,
 }
 
-/// What became of a place in line.
+/// The state of a place in line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TicketState {
-    /// It has a permit now.
+    /// It has a permit.
     Admitted,
-    /// It still waits. The first in line watches the permits that expire: the next one expires at `look_again`.
+    /// It still waits. For the first in line, `look_again` is when the next permit expires.
     Waiting { look_again: Option<Instant> },
 }
 
-/// Aligned to a cache line, apart from the reference counts beside it, which every call changes as well.
+/// Aligned, so that the reference counts, which every call changes too, are in another cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(crate) struct Permits {
@@ -69,14 +69,14 @@ pub(crate) struct Permits {
 #[derive(Debug, Default)]
 struct Queue {
     last_ticket: Ticket,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiters: BTreeMap<Ticket, Waker>,
     expiring: ExpiringPermits,
-    /// The first in line, once it watches the permits that expire.
+    /// The first in line, once it has been told when the next permit expires.
     watches_expiry: Option<Ticket>,
 }
 
-/// The bits of the word: one that says that somebody waits, 31 for the limit, 32 for the permits that are out.
+/// The bits of the word: 1 for whether a call waits, 31 for the limit, 32 for the permits in use.
 #[derive(Clone, Copy)]
 struct PackedCounts(u64);
 
@@ -162,7 +162,7 @@ impl Permits {
         self.locked(Self::give_back);
     }
 
-    /// A permit, else a place in line.
+    /// Takes a permit, or a place in line.
     pub(crate) fn acquire(&self, waker: &Waker) -> Acquired {
         let waker = waker.clone();
         self.locked(|permits, queue, _| {
@@ -177,12 +177,12 @@ impl Permits {
                 }
             });
             match (admitted, may_wait) {
-                // The waker is dropped by the caller's frame, without the lock.
+                // Returned, so that the waker is dropped outside the lock.
                 (true, _) => (Acquired::Admitted, Some(waker)),
                 (false, true) => {
                     let ticket = queue.next_ticket();
                     if queue.waiters.is_empty() {
-                        // It polls next, and learns of them then.
+                        // It learns of expiring permits in its next poll.
                         queue.watches_expiry = Some(ticket);
                     }
                     queue.waiters.insert(ticket, waker);
@@ -194,7 +194,7 @@ impl Permits {
         .0
     }
 
-    /// What became of a place in line. `waker` is woken when that changes.
+    /// The state of a place in line. `waker` is woken when it changes.
     pub(crate) fn poll(&self, ticket: Ticket, waker: &Waker) -> TicketState {
         let waker = waker.clone();
         self.locked(|_, queue, _| {
@@ -212,7 +212,7 @@ impl Permits {
         .0
     }
 
-    /// Gives up a place in line. False if it has a permit by now.
+    /// Gives up a place in line. `false` if it already has a permit.
     pub(crate) fn leave(&self, ticket: Ticket) -> bool {
         let left = self.locked(|permits, queue, _| {
             let left = queue.waiters.remove(&ticket);
@@ -222,7 +222,7 @@ impl Permits {
         left.is_some()
     }
 
-    /// Makes a permit expire at `until`.
+    /// Turns a call's permit into a body's permit, which expires at `until`.
     pub(crate) fn start_body(&self, until: Instant) -> Ticket {
         self.locked(|_, queue, _| {
             let ticket = queue.next_ticket();
@@ -231,9 +231,9 @@ impl Permits {
         })
     }
 
-    /// Gives such a permit back. False if it was taken back before.
+    /// Gives a body's permit back. `false` if it was already taken back.
     pub(crate) fn end_body(&self, ticket: Ticket) -> bool {
-        // Wakes nobody: the first in line goes on watching the others.
+        // No need to wake the first in line: its timer fires early, and it looks again.
         let had_it = self.queue().expiring.remove(ticket);
         if had_it {
             self.release();
@@ -241,7 +241,7 @@ impl Permits {
         had_it
     }
 
-    /// Takes back the permits that have expired, and returns how many.
+    /// Takes back expired permits, and returns their number.
     pub(crate) fn take_back_expired(&self, now: Instant) -> u32 {
         self.locked(|permits, queue, woken| {
             let mut expired = 0;
@@ -264,7 +264,7 @@ impl Permits {
         });
     }
 
-    /// With the lock: a permit comes back.
+    /// Gives a permit back, under the lock.
     fn give_back(&self, queue: &mut Queue, woken: &mut Vec<Waker>) {
         let word = self.word();
         if word.in_use() > word.limit() || !self.admit_first(queue, woken) {
@@ -273,7 +273,7 @@ impl Permits {
         self.no_line_if_empty(queue);
     }
 
-    /// With the lock: the first in line is admitted.
+    /// Admits the first in line, under the lock. `false` if no call waits.
     fn admit_first(&self, queue: &mut Queue, woken: &mut Vec<Waker>) -> bool {
         let first = queue.waiters.pop_first();
         let admitted = first.is_some();
@@ -296,7 +296,7 @@ impl Permits {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Acts with the lock, and wakes without it: a waker is foreign code, and its task may end with the last one.
+    /// Runs `act` under the lock, and wakes outside of it, because a waker is foreign code, and dropping it may drop a task.
     fn locked<R>(&self, act: impl FnOnce(&Self, &mut Queue, &mut Vec<Waker>) -> R) -> R {
         let mut woken = Vec::new();
         let result = {
@@ -316,7 +316,7 @@ impl Queue {
         self.last_ticket
     }
 
-    /// The first in line, if it doesn't watch the permits that expire yet.
+    /// The waker of the first in line, unless it already knows when the next permit expires.
     fn first_must_look(&mut self) -> Option<Waker> {
         let (first, waker) = self.waiters.first_key_value()?;
         if self.expiring.first().is_none() || self.watches_expiry == Some(*first) {

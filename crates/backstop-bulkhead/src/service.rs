@@ -42,7 +42,7 @@ impl<S, R, U> Bulkhead<S, R, U> {
         self.inner
     }
 
-    /// A permit, if the inner service is ready and there is room.
+    /// Takes a permit, if the inner service is ready and there is room.
     #[inline]
     fn take_permit(&mut self) -> Option<Permit> {
         if !self.is_ready {
@@ -53,7 +53,7 @@ impl<S, R, U> Bulkhead<S, R, U> {
         Some(permit)
     }
 
-    /// Called without a permit, or if the inner service isn't ready.
+    /// The call without a permit, or of an inner service that isn't ready.
     #[cold]
     fn enter<Req>(&mut self, request: Req) -> BulkheadFuture<S, Req, R, U>
     where
@@ -62,7 +62,7 @@ impl<S, R, U> Bulkhead<S, R, U> {
     {
         let service = self.inner.clone();
         if mem::take(&mut self.is_ready) {
-            // The last permit was taken since. Don't keep the ready service: others may need what it has reserved.
+            // Another call has taken the last permit. Replace the ready service, since others may need what it has reserved.
             self.inner = service.clone();
         }
         BulkheadFuture::entering(service, request, Arc::clone(&self.state))
@@ -79,8 +79,8 @@ where
     type Error = S::Error;
     type Future = BulkheadFuture<S, Req, R, U>;
 
-    /// Always ready, unless the inner service fails. Waiting for a permit or for the inner service happens in the
-    /// response future, where it is bounded.
+    /// Always ready, unless the inner service fails. The response future waits for a permit and for the inner service, for a
+    /// limited time.
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         // Also if the inner service fails.
@@ -88,7 +88,7 @@ where
         if self.state.limiter.permits().has_room() {
             self.is_ready = self.inner.poll_ready(cx)?.is_ready();
             if !self.is_ready {
-                // It may hold a place in a queue of its own now, without a permit of ours. A clone doesn't.
+                // It may now hold a place in its own queue, without a permit of ours. A clone doesn't.
                 self.inner = self.inner.clone();
             }
         }
@@ -104,7 +104,7 @@ where
     }
 }
 
-/// A clone asks for readiness itself.
+/// A clone isn't ready.
 impl<S: Clone, R, U> Clone for Bulkhead<S, R, U> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.state))

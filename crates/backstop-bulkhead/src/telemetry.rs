@@ -1,4 +1,4 @@
-//! Events of the layer. Nothing of a request is in them.
+//! Events. They contain nothing of a request.
 
 use std::time::Duration;
 

@@ -10,10 +10,8 @@ use crate::{body::PermitInBody, permit::Permit};
 ///
 /// | | a call holds its permit until | needs |
 /// |---|---|---|
-/// | [`UntilBodyEnd`], the default | its response body has ended, or `max_hold` has passed | a response whose body can be [broken off](AbortBody) |
-/// | [`UntilHeaders`] | its response head is there | nothing |
-///
-/// A dependency works until its answer is out, and so does the connection that carries it.
+/// | [`UntilBodyEnd`], the default | its response body has ended, or `max_hold` has passed | a response whose body can be [ended early](AbortBody) |
+/// | [`UntilHeaders`] | its response head has arrived | nothing |
 #[diagnostic::on_unimplemented(
     message = "the bulkhead can't hold a permit to the end of a `{Res}`",
     label = "no response whose body can be broken off",
@@ -30,7 +28,7 @@ pub(crate) mod sealed {
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait HandOver<Res> {
-        /// Gives the permit to the response, if that is to have it.
+        /// Moves the permit into the response, if the body is to hold it.
         fn hand_over(permit: &mut Permit, response: &mut Res);
     }
 }

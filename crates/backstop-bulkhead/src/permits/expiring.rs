@@ -1,4 +1,4 @@
-//! The permits that expire, those of response bodies.
+//! The permits of response bodies, which expire.
 
 use std::collections::VecDeque;
 
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use super::Ticket;
 
-/// Sorted by expiry. All last equally long, so that is the order in which they began.
+/// Sorted by expiry, which is the order of their start, because all last equally long.
 ///
-/// A permit that ends is nearly always among the newest, or the oldest. A tree would cost more.
+/// The permit to remove is nearly always among the newest or the oldest, so a tree would cost more.
 #[derive(Debug, Default)]
 pub(super) struct ExpiringPermits {
-    /// By ticket, rising. A permit that ends before older ones leaves a gap.
+    /// In ascending order of tickets. A permit that is removed from the middle leaves a gap.
     queue: VecDeque<(Ticket, Option<Instant>)>,
-    /// The number of gaps. Never the first entry, and at most half of all.
+    /// The number of gaps: at most half of all entries. The first entry is never a gap.
     gaps: usize,
 }
 
@@ -22,12 +22,12 @@ impl ExpiringPermits {
         self.queue.push_back((ticket, Some(until)));
     }
 
-    /// When the first of them expires.
+    /// When the next permit expires.
     pub(super) fn first(&self) -> Option<Instant> {
         self.queue.front().and_then(|(_, until)| *until)
     }
 
-    /// Takes out the first of them, if it has expired by `now`.
+    /// Removes the next permit if it has expired at `now`.
     pub(super) fn pop_expired(&mut self, now: Instant) -> bool {
         let has_expired = self.first().is_some_and(|until| until <= now);
         if has_expired {
@@ -37,7 +37,7 @@ impl ExpiringPermits {
         has_expired
     }
 
-    /// Takes out one of them; false where it isn't there any more.
+    /// Removes a permit. `false` if it was already removed.
     pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
         let at = self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
         let Some((_, until)) = at.ok().and_then(|at| self.queue.get_mut(at)) else {
@@ -56,7 +56,7 @@ impl ExpiringPermits {
             self.queue.pop_front();
             self.gaps -= 1;
         }
-        // By then as many have come as are looked at here.
+        // Rare enough for a constant cost per permit on average.
         if self.gaps > self.queue.len() / 2 {
             self.queue.retain(|(_, until)| until.is_some());
             self.gaps = 0;

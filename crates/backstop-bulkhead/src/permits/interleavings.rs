@@ -1,10 +1,10 @@
-//! The permits under the model checker, which tries every interleaving with at most so many preemptions:
+//! The permits under the model checker, which tries all interleavings with at most 3 preemptions:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg backstop_loom" CARGO_TARGET_DIR=target/loom cargo test -p backstop-bulkhead --lib --release
 //! ```
 //!
-//! `LOOM_MAX_PREEMPTIONS` sets another number than 3.
+//! `LOOM_MAX_PREEMPTIONS` sets another number.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use loom::{model::Builder, thread};
 
 use super::*;
 
-/// Counts its wakes. The counter is not the model checker's: it is no part of the protocol.
+/// Counts its wakes. Not the model checker's counter, because it isn't part of the protocol.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -35,7 +35,7 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
     builder.check(test);
 }
 
-/// A caller's way through, without ever sleeping: it comes in now, or it is woken when it can.
+/// A caller without sleeps: it is admitted now, and leaves, or it stays in line.
 fn come_and_go(permits: &Permits) -> Option<(Ticket, Arc<Wakes>)> {
     if permits.try_acquire() {
         permits.release();
@@ -52,7 +52,7 @@ fn come_and_go(permits: &Permits) -> Option<(Ticket, Arc<Wakes>)> {
     }
 }
 
-/// Whoever still stands in line when all others have gone has been woken, and has a permit.
+/// Callers who are still in line after all others have left were woken, and have a permit.
 fn all_come_in(permits: &Permits, in_line: impl IntoIterator<Item = Option<(Ticket, Arc<Wakes>)>>) {
     let mut in_line: Vec<_> = in_line.into_iter().flatten().collect();
     in_line.sort_by_key(|(ticket, _)| *ticket);

@@ -1,6 +1,6 @@
-//! Where the permits get their atomics and their lock from: the standard library, or the model checker.
+//! The atomics and the lock of the permits: the standard library's, or the model checker's.
 //!
-//! The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
+//! The model checker has its own cfg, because `--cfg loom` would also affect dependencies.
 
 #[cfg(backstop_loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicU64};
