@@ -19,6 +19,11 @@ impl BulkheadHandle {
         Self { limiter }
     }
 
+    #[inline]
+    pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {

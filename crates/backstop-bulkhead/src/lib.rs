@@ -175,6 +175,7 @@
 
 mod body;
 mod config;
+mod function;
 mod future;
 mod handle;
 mod inspect;
@@ -184,6 +185,7 @@ mod limiter;
 mod metrics;
 mod pending_call;
 mod permit;
+mod permit_request;
 mod permits;
 mod service;
 mod telemetry;
@@ -194,9 +196,10 @@ mod until;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Name, Rejection, name};
-pub use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
+pub use backstop_kit::{CallError, HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 pub use config::{BulkheadBuilder, BulkheadConfig};
+pub use function::BulkheadCall;
 pub use future::BulkheadFuture;
 pub use handle::BulkheadHandle;
 pub use layer::BulkheadLayer;

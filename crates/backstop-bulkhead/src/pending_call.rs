@@ -20,20 +20,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::scope;
 use backstop_kit::{
     Reject, polled_again,
     proof::{Entered, IsBelieved},
 };
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use crate::{
-    layer_state::LayerState,
-    permit::{Acquire, Permit, Waiter, WaiterState},
-    telemetry::Refusal,
-};
+use crate::{layer_state::LayerState, permit::Permit, permit_request::PermitRequest, telemetry::Refusal};
 
 pin_project! {
     /// Gets a permit, then makes the service ready, and calls it.
@@ -46,7 +40,7 @@ pin_project! {
         state: Arc<LayerState<R>>,
         entered: Entered,
         #[pin]
-        waiting: Option<Waiting>,
+        permit_request: PermitRequest,
         // The last field, so that it is given back after everything else was dropped.
         permit: Permit,
     }
@@ -60,35 +54,21 @@ impl<S, Req, R, X> PendingCall<S, Req, R, X> {
             context: Some(context),
             state,
             entered: Entered::now(),
-            waiting: None,
+            permit_request: PermitRequest::new(),
             permit: Permit::NONE,
         }
     }
 
     pub(crate) const fn state(&self) -> &'static str {
-        match (&self.waiting, self.permit.is_held()) {
-            (_, true) => "admitted",
-            (Some(_), false) => "waiting",
-            (None, false) => "asking",
-        }
+        if self.permit.is_held() { "admitted" } else { self.permit_request.state() }
     }
 
     fn poll_admitted(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
-        let mut this = self.project();
+        let this = self.project();
         if this.permit.is_held() {
             return Poll::Ready(Ok(()));
         }
-        let admitted = loop {
-            if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {
-                break ready!(waiting.poll(cx));
-            }
-            match Acquire::ask(&this.state.limiter, cx.waker()) {
-                Acquire::Admitted(permit) => break Ok(permit),
-                Acquire::Queued(waiter) => this.waiting.set(Some(Waiting::new(waiter))),
-                Acquire::Full => break Err(Refusal::Full),
-            }
-        };
-        this.waiting.set(None);
+        let admitted = ready!(this.permit_request.poll(&this.state.limiter, cx));
         *this.permit = match admitted {
             Ok(permit) => permit,
             Err(refusal) => return Poll::Ready(Err(refusal)),
@@ -122,49 +102,5 @@ where
         let Some(request) = this.request.take() else { polled_again("BulkheadFuture") };
         let (call, believed) = this.entered.call(|| this.service.call(request));
         Poll::Ready(Ok((call, mem::take(this.permit), believed)))
-    }
-}
-
-pin_project! {
-    /// A call that waits in line, with a limit.
-    struct Waiting {
-        waiter: Waiter,
-        limit: Instant,
-        refusal: Refusal,
-        // Fires at the limit, or when the next permit expires.
-        #[pin]
-        timer: Sleep,
-    }
-}
-
-impl Waiting {
-    fn new(waiter: Waiter) -> Self {
-        let limit = Instant::now() + waiter.limiter().max_wait();
-        let (limit, refusal) = match scope::deadline() {
-            Some(deadline) if deadline.instant() <= limit => (deadline.instant(), Refusal::Deadline(deadline.set_by())),
-            _ => (limit, Refusal::Waited),
-        };
-        Self { waiter, limit, refusal, timer: sleep_until(limit) }
-    }
-}
-
-impl Future for Waiting {
-    type Output = Result<Permit, Refusal>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let look_again = match this.waiter.poll(cx.waker()) {
-                WaiterState::Admitted(permit) => return Poll::Ready(Ok(permit)),
-                WaiterState::Waiting { look_again } => look_again.map_or(*this.limit, |at| at.min(*this.limit)),
-            };
-            if this.timer.deadline() != look_again {
-                this.timer.as_mut().reset(look_again);
-            }
-            ready!(this.timer.as_mut().poll(cx));
-            if Instant::now() >= *this.limit {
-                return Poll::Ready(Err(*this.refusal));
-            }
-        }
     }
 }

@@ -168,7 +168,7 @@ fn is_unanswered(reason: Reason, is_error: bool) -> bool {
     }
 }
 
-fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
+pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
     let name = breaker.name();
     let Refused { state, wait } = refused;
     let retry_after = match state {

@@ -41,7 +41,8 @@ impl CircuitBreakerHandle {
         Self { has }
     }
 
-    fn breaker(&self) -> &Breaker {
+    #[inline]
+    pub(crate) fn breaker(&self) -> &Breaker {
         self.has.breaker()
     }
 

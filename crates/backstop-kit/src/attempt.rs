@@ -114,28 +114,12 @@ impl<F: Call> Attempt<F> {
         Self::begun(call, scope)
     }
 
-    /// An attempt whose call was made inside `scope`.
-    #[inline]
-    pub const fn begun(call: F, scope: Scope) -> Self {
-        Self { call: Some(call), scope, timer: Timer::new() }
-    }
-
-    /// No attempt: nothing was called, and it is always pending.
-    pub const fn none() -> Self {
-        Self { call: None, scope: Scope::new(), timer: Timer::new() }
-    }
-
     /// Polls the call without ending it at the deadline. Layers inside still see the deadline.
     ///
     /// For a layer that has no other answer to return.
     #[inline]
     pub fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let Some(call) = this.call.as_pin_mut() else {
-            return Poll::Pending;
-        };
-        // `enter` also narrows this scope to the outer one. `start` had no outer one if a buffer ran it in another task.
-        this.scope.enter(|| call.poll(cx))
+        self.poll_by(|call| call.poll(cx))
     }
 
     /// Polls the call, then its time limit.
@@ -155,7 +139,49 @@ impl<F: Call> Attempt<F> {
     /// # Panics
     /// If it is polled again after it has ended the call.
     pub fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
-        let this = self.as_mut().project();
+        let set_by = ready!(self.as_mut().poll_deadline(cx));
+        Poll::Ready(self.end(set_by))
+    }
+
+    /// Ends the call now, because a limit passed.
+    pub fn end(self: Pin<&mut Self>, set_by: SetBy) -> Elapsed {
+        let progress = self.call.as_ref().map_or(Progress::Called, Call::progress);
+        self.call.as_ref().inspect(|call| call.prove_not_called());
+        let mut this = self.project();
+        scope::end(set_by, || this.call.set(None));
+        Elapsed { set_by, progress }
+    }
+}
+
+impl<F> Attempt<F> {
+    /// An attempt whose call was made inside `scope`.
+    #[inline]
+    pub const fn begun(call: F, scope: Scope) -> Self {
+        Self { call: Some(call), scope, timer: Timer::new() }
+    }
+
+    /// No attempt: nothing was called, and it is always pending.
+    pub const fn none() -> Self {
+        Self { call: None, scope: Scope::new(), timer: Timer::new() }
+    }
+
+    /// Polls a call that isn't a future: by `poll`, inside the scope.
+    #[inline]
+    pub fn poll_by<T>(self: Pin<&mut Self>, poll: impl FnOnce(Pin<&mut F>) -> Poll<T>) -> Poll<T> {
+        let this = self.project();
+        let Some(call) = this.call.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        // `enter` also narrows this scope to the outer one. `start` had no outer one if a buffer ran it in another task.
+        this.scope.enter(|| poll(call))
+    }
+
+    /// Ready when the time of a pending call is up, with whoever set the limit. Drops nothing.
+    ///
+    /// # Panics
+    /// If the call was ended.
+    pub fn poll_deadline(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<SetBy> {
+        let this = self.project();
         if this.call.is_none() {
             polled_again("Attempt");
         }
@@ -163,18 +189,19 @@ impl<F: Call> Attempt<F> {
             // No limit: only the call wakes the task.
             return Poll::Pending;
         };
-        ready!(this.timer.poll_until(deadline.instant(), cx));
-        Poll::Ready(self.end(deadline.set_by()))
+        this.timer.poll_until(deadline.instant(), cx).map(|()| deadline.set_by())
     }
 
-    /// Ends the call now, because a limit passed.
-    pub fn end(self: Pin<&mut Self>, set_by: SetBy) -> Elapsed {
+    /// Drops the call because a limit passed, and puts `next` in its place.
+    pub fn replace(self: Pin<&mut Self>, set_by: SetBy, next: F) {
         let mut this = self.project();
-        let progress = this.call.as_ref().get_ref().as_ref().map_or(Progress::Called, Call::progress);
-        let call = this.call.as_ref().get_ref().as_ref();
-        call.inspect(|call| call.prove_not_called());
-        scope::end(set_by, || this.call.set(None));
-        Elapsed { set_by, progress }
+        scope::end(set_by, || this.call.set(Some(next)));
+    }
+
+    /// The call, unless it was ended.
+    #[must_use]
+    pub const fn call(&self) -> Option<&F> {
+        self.call.as_ref()
     }
 
     /// The attempt's deadline. Starts its limit if it hasn't started.

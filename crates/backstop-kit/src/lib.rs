@@ -17,6 +17,7 @@
 //! | reject a call | [`Reject`] |
 //! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
 //! | support HTTP and plain functions with one type parameter | [`Protocol`] |
+//! | protect calls of functions without a service | [`function`] |
 //! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`] |
 //! | control how caches treat a degraded answer | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
@@ -36,6 +37,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod caching;
+pub mod function;
 pub mod proof;
 #[doc = include_str!("repeating.md")]
 pub mod repeating {}
@@ -70,6 +72,7 @@ pub use copy::{
     CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts,
 };
 pub use error_text::ErrorText;
+pub use function::CallError;
 pub use jitter::Jitter;
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};

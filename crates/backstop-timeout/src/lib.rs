@@ -232,6 +232,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod deadline;
+mod function;
 mod header;
 mod limited;
 mod macros;
@@ -248,16 +249,18 @@ struct Readme;
 pub use backstop_core::scope::time_left;
 pub use backstop_core::{ConfigError, Name, Rejection, SetBy, name};
 pub use backstop_kit::{
-    Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure, UntilBodyEnd, UntilFirstFrame,
+    CallError, Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure, UntilBodyEnd, UntilFirstFrame,
     UntilHeaders,
 };
 
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use function::TimeoutCall;
 pub use header::DeadlineHeader;
 pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
     PropagateDeadlineLayer,
 };
 pub use timeout::{
-    Cover, HttpStrategies, PlainStrategies, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutLayer,
+    Cover, HttpStrategies, PlainStrategies, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutHandle,
+    TimeoutLayer,
 };

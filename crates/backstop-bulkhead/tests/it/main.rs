@@ -5,6 +5,7 @@
 mod bodies;
 mod cancellation;
 mod config;
+mod functions;
 mod line;
 mod metrics;
 mod model;

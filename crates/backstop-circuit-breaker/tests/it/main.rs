@@ -6,6 +6,7 @@ mod bodies;
 mod cancellation;
 mod config;
 mod error_text;
+mod functions;
 mod judging;
 mod keyed;
 mod listeners;

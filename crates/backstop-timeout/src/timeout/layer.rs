@@ -5,7 +5,7 @@ use std::fmt;
 use backstop_kit::{Http, HttpReject, Plain, RejectAsError, UntilHeaders};
 use tower_layer::Layer;
 
-use super::{service::Timeout, upload::LimitStart};
+use super::{handle::TimeoutHandle, service::Timeout, upload::LimitStart};
 use crate::settings::Settings;
 
 /// HTTP and gRPC. A timeout classifies, copies and keeps nothing.
@@ -27,6 +27,12 @@ pub struct TimeoutLayer<P = HttpStrategies> {
 impl<P> TimeoutLayer<P> {
     pub(crate) const fn with(settings: Settings<P>, limit_start: LimitStart) -> Self {
         Self { settings, limit_start }
+    }
+
+    /// Shows the limit, and calls functions within it.
+    #[must_use]
+    pub fn handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(self.settings.name.clone(), self.settings.limit)
     }
 }
 

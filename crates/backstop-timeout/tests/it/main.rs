@@ -7,6 +7,7 @@ mod cover;
 mod deadline;
 mod deadline_cancellation;
 mod deadline_readiness;
+mod functions;
 mod limit;
 mod metrics;
 mod propagate;

@@ -1,0 +1,161 @@
+//! Calls of functions through a circuit.
+//!
+//! | from | on | to |
+//! |---|---|---|
+//! | – | it is first polled, and the circuit admits it | called |
+//! | – | it is first polled, and the circuit refuses it | the end: the refusal |
+//! | called | the call ends, or is dropped | the end: it is counted |
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use backstop_core::{ErrorRef, Reason, Rejection, Verdict};
+use backstop_kit::function::{Called, Function, FunctionCall, FunctionFuture, Once};
+use pin_project_lite::pin_project;
+
+use crate::{
+    CircuitBreakerHandle,
+    breaker::{Breaker, time_left},
+    call_guard::CallGuard,
+    failure::Failure,
+    future::rejection,
+    layer_state::CircuitRef,
+    tracked_call::TrackedCall,
+};
+
+impl CircuitBreakerHandle {
+    /// Calls a function if the circuit admits it, and counts how that ends. Any handle of the circuit will do, whatever
+    /// services the layer is applied to.
+    ///
+    /// Errors are failures, unless [`is_answer`](FunctionFuture::is_answer) says otherwise: see [what an error counts
+    /// as](FunctionFuture#what-an-error-counts-as).
+    ///
+    /// ```
+    /// use std::io;
+    /// use backstop_circuit_breaker::{CallError, CircuitBreakerLayer, name};
+    ///
+    /// async fn read(_path: &str) -> io::Result<String> {
+    ///     Err(io::ErrorKind::NotFound.into())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let circuit = CircuitBreakerLayer::new(name!("disk")).handle();
+    /// let result = circuit.call(|| read("a")).is_answer(|error| error.kind() == io::ErrorKind::NotFound).await;
+    /// assert!(matches!(result, Err(CallError::Failed(_))));
+    /// assert_eq!(circuit.counts().failures, 0);
+    ///
+    /// circuit.isolate();
+    /// assert!(matches!(circuit.call(|| read("a")).await, Err(CallError::Rejected(_))));
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the call and returns its permit. See [how a dropped call is counted](crate#cancellation).
+    #[inline]
+    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<CircuitBreakerCall<'_, Called<Fut>>, Once<F>>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        FunctionFuture::new(self.around(Called::new()), Once::new(function), ())
+    }
+
+    /// Puts the circuit around another layer's call of a function.
+    #[inline]
+    pub fn around<C>(&self, inner: C) -> CircuitBreakerCall<'_, C> {
+        CircuitBreakerCall { inner, guard: None, breaker: Some(self.breaker()) }
+    }
+}
+
+pin_project! {
+    /// A call of a function through a circuit: see [`CircuitBreakerHandle::around`].
+    pub struct CircuitBreakerCall<'a, C> {
+        // Dropped first: the call ends before its permit is free.
+        #[pin]
+        inner: C,
+        // `None` until the call is admitted.
+        guard: Option<CallGuard<(), &'a Breaker>>,
+        // `None` without a circuit.
+        breaker: Option<&'a Breaker>,
+    }
+}
+
+/// A function has no protocol: it says itself what its results count as.
+impl CircuitRef<()> for &Breaker {
+    #[inline]
+    fn breaker(&self) -> &Breaker {
+        self
+    }
+
+    #[inline]
+    fn protocol(&self) -> &() {
+        &()
+    }
+}
+
+impl<C> CircuitBreakerCall<'_, C> {
+    /// The call alone, for a stack that may have no circuit.
+    pub const fn without(inner: C) -> Self {
+        Self { inner, guard: None, breaker: None }
+    }
+}
+
+impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_, C> {
+    #[inline]
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+        let this = self.project();
+        let Some(breaker) = *this.breaker else { return this.inner.poll_call(function, cx) };
+        let guard = match this.guard {
+            Some(guard) => guard,
+            None => match breaker.circuit.admit(|| breaker.now(), time_left) {
+                Ok(admission) => this.guard.insert(CallGuard::new(TrackedCall::new(admission), breaker)),
+                Err(refused) => return Poll::Ready(Err(rejection(refused, breaker))),
+            },
+        };
+        // Handed on as it is: moving an output costs more than everything else here.
+        let polled = guard.run(|| this.inner.poll_call(function, cx));
+        match &polled {
+            Poll::Ready(result) => finish(guard, function, result),
+            Poll::Pending => guard.start_waiting(),
+        }
+        polled
+    }
+
+    fn again(&self) -> Self {
+        Self { inner: self.inner.again(), guard: None, breaker: self.breaker }
+    }
+}
+
+/// Counts a result.
+#[inline]
+fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result: &Result<F::Output, Rejection>) {
+    let outcome = match result {
+        Ok(output) => function.outcome(output),
+        Err(rejection) => function.outcome_of_rejection(rejection),
+    };
+    if outcome.verdict == Verdict::Failure {
+        let error = match result {
+            Ok(output) => function.error(output),
+            Err(rejection) => Some(ErrorRef::new(rejection)),
+        };
+        guard.finish(outcome, error.map_or(Failure::Response(Reason::ERROR), Failure::Error));
+    } else {
+        // The service wasn't asked, and the caller hasn't left.
+        guard.finish_well(outcome.or_unprocessed(outcome.refused));
+    }
+}
+
+impl<C: fmt::Debug> fmt::Debug for CircuitBreakerCall<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("CircuitBreakerCall");
+        f.field("inner", &self.inner);
+        match self.breaker {
+            Some(breaker) => breaker.debug(f),
+            None => f.finish_non_exhaustive(),
+        }
+    }
+}
