@@ -22,6 +22,7 @@
 //! | control how caches treat a degraded answer | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
+//! | reload settings while calls run | [`Reloadable`], [`AtomicDuration`] |
 //!
 //! # Features
 //!
@@ -54,6 +55,7 @@ mod error_text;
 mod jitter;
 mod judge;
 mod keep;
+mod live;
 mod protocol;
 mod reject;
 mod repeat;
@@ -76,6 +78,7 @@ pub use function::CallError;
 pub use jitter::Jitter;
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
+pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
