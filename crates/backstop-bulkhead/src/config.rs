@@ -19,7 +19,27 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 /// A bulkhead as plain data, for [`BulkheadLayer::from_config`](crate::BulkheadLayer::from_config).
 ///
 /// The default of a field that is `None` depends on the others.
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_bulkhead::BulkheadConfig;
+///
+/// let config: BulkheadConfig = toml::from_str(r#"
+///     name = "ml_service"
+///     max_concurrent = 100    # 1 to 1,000,000 calls
+///     ## max_waiting = 100     # 0 to 1,000,000 calls; as many as max_concurrent
+///     ## max_wait = "1s"       # 1 ms to 24 h; not beside a max_waiting of 0
+///     ## max_hold = "1m"       # 1 ms to 24 h; not beside until_headers
+/// "#)?;
+/// assert_eq!(config, BulkheadConfig::new("ml_service"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "BulkheadConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct BulkheadConfig {
     /// The layer's [name](crate::Name).
@@ -29,8 +49,10 @@ pub struct BulkheadConfig {
     /// See [`BulkheadBuilder::max_waiting`].
     pub max_waiting: Option<u32>,
     /// See [`BulkheadBuilder::max_wait`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_wait: Option<Duration>,
     /// See [`BulkheadBuilder::max_hold`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_hold: Option<Duration>,
 }
 
@@ -45,6 +67,12 @@ impl BulkheadConfig {
             max_wait: None,
             max_hold: None,
         }
+    }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
     }
 }
 

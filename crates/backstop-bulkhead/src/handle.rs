@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{config::check_max_concurrent, limiter::Limiter};
+use crate::{BulkheadConfig, config::check_max_concurrent, limiter::Limiter};
 
-/// Shows and resizes a bulkhead: see [`BulkheadLayer::handle`](crate::BulkheadLayer::handle).
+/// Shows, resizes and reloads a bulkhead: see [`BulkheadLayer::handle`](crate::BulkheadLayer::handle).
 ///
 /// All clones, and all services of the layer, share the bulkhead.
 #[derive(Clone, Debug)]
@@ -87,5 +87,45 @@ impl BulkheadHandle {
     pub fn set_max_concurrent(&self, calls: u32) -> Result<(), ConfigError> {
         self.limiter.set_max_concurrent(check_max_concurrent(calls)?);
         Ok(())
+    }
+
+    /// Changes the settings while calls run. No call waits for it.
+    ///
+    /// | setting | takes effect |
+    /// |---|---|
+    /// | `max_concurrent` | at once, as by [`set_max_concurrent`](Self::set_max_concurrent) |
+    /// | `max_waiting` | for calls that come afterwards. Calls that wait go on waiting, in order |
+    /// | `max_wait` | for calls that begin to wait afterwards |
+    /// | `max_hold` | for responses whose head comes afterwards |
+    ///
+    /// A setting that `config` leaves out gets its default. How it rejects, and until when permits are held, isn't part of
+    /// a [`BulkheadConfig`], and stays.
+    ///
+    /// ```
+    /// use backstop_bulkhead::{BulkheadConfig, BulkheadLayer, name};
+    ///
+    /// let bulkhead = BulkheadLayer::new(name!("ml_service")).handle();
+    /// let mut config = BulkheadConfig::new("ml_service");
+    /// config.max_concurrent = 20;
+    /// config.max_waiting = Some(5);
+    /// bulkhead.reload(config)?;
+    /// assert_eq!((bulkhead.max_concurrent(), bulkhead.max_waiting()), (20, 5));
+    /// # Ok::<(), backstop_bulkhead::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`BulkheadBuilder::build`](crate::BulkheadBuilder::build), and if the name isn't the layer's. Nothing changes
+    /// then.
+    pub fn reload(&self, config: BulkheadConfig) -> Result<(), ConfigError> {
+        self.limiter.reload(&self.limiter.check(config)?);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &BulkheadConfig) -> Result<(), ConfigError> {
+        self.limiter.check(config.clone()).map(drop)
     }
 }

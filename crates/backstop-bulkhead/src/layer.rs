@@ -26,7 +26,7 @@ pub struct BulkheadLayer<R = HttpReject, U = UntilBodyEnd> {
 impl BulkheadLayer {
     /// A bulkhead with the default settings: at most 100 running calls, and 100 calls that wait for at most 1 s each.
     pub fn new(name: Name) -> Self {
-        Self::with(name, &Settings::default(), HttpReject::default())
+        Self::with(name, &Settings::default(), HttpReject::default(), true)
     }
 
     /// Builds a layer with other settings.
@@ -51,8 +51,8 @@ impl BulkheadLayer {
 }
 
 impl<R, U> BulkheadLayer<R, U> {
-    pub(crate) fn with(name: Name, settings: &Settings, reject: R) -> Self {
-        let limiter = Arc::new(Limiter::new(name, settings));
+    pub(crate) fn with(name: Name, settings: &Settings, reject: R, holds_bodies: bool) -> Self {
+        let limiter = Arc::new(Limiter::new(name, settings, holds_bodies));
         limiter.show_in_use();
         Self { state: Arc::new(LayerState { limiter, reject }), until: PhantomData }
     }
@@ -63,7 +63,7 @@ impl<R, U> BulkheadLayer<R, U> {
         BulkheadLayer { state: self.state, until: PhantomData }
     }
 
-    /// A handle that shows and resizes the bulkhead.
+    /// A handle that shows, resizes and reloads the bulkhead.
     #[must_use]
     pub fn handle(&self) -> BulkheadHandle {
         BulkheadHandle::new(Arc::clone(&self.state.limiter))
@@ -99,7 +99,8 @@ impl<R, U> BulkheadBuilder<R, U> {
     /// [`ConfigError`] if the name isn't a [`Name`](crate::Name), a value is out of range, `max_wait` is set although
     /// `max_waiting` is 0, or `max_hold` is set together with [`until_headers`](Self::until_headers).
     pub fn build(self) -> Result<BulkheadLayer<R, U>, ConfigError> {
-        let (name, settings) = self.config.check(self.holds_bodies)?;
-        Ok(BulkheadLayer::with(name, &settings, self.reject))
+        let holds_bodies = self.holds_bodies;
+        let (name, settings) = self.config.check(holds_bodies)?;
+        Ok(BulkheadLayer::with(name, &settings, self.reject, holds_bodies))
     }
 }

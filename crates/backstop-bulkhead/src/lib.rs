@@ -131,8 +131,8 @@
 //! | [`max_hold`](BulkheadBuilder::max_hold) | 60 s | 1 ms to 24 h |
 //! | [`until_headers`](BulkheadBuilder::until_headers) | to the body's end | |
 //!
-//! [`BulkheadHandle`] shows them and what is in use, and [resizes](BulkheadHandle::set_max_concurrent) the bulkhead while
-//! it is in use.
+//! [`BulkheadHandle`] shows them and what is in use, and [reloads](BulkheadHandle::reload) them while calls run. A
+//! [`BulkheadConfig`] holds them as plain data, and can be read from a file.
 //!
 //! # Cost
 //!
@@ -169,6 +169,7 @@
 //! |---|---|
 //! | `axum` | permits to the end of an `axum::body::Body` |
 //! | `metrics` | the metrics above |
+//! | `serde` | a [`BulkheadConfig`] can be read from a file, and written to one |
 //! | `tonic` | permits to the end of a `tonic::body::Body` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

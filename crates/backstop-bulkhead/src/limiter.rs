@@ -2,12 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use backstop_core::{Name, Reason, Rejection, RejectionDetail, SetBy};
-use backstop_kit::{Elapsed, Progress};
+use backstop_core::{ConfigError, Name, Reason, Rejection, RejectionDetail, SetBy};
+use backstop_kit::{AtomicDuration, Elapsed, Progress};
 use tokio::time::Instant;
 
 use crate::{
-    config::Settings,
+    config::{BulkheadConfig, Settings},
     metrics,
     permits::Permits,
     telemetry::{self, Refusal},
@@ -19,14 +19,39 @@ const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Limiter {
     name: Name,
     permits: Permits,
-    max_wait: Duration,
-    max_hold: Duration,
+    max_wait: AtomicDuration,
+    max_hold: AtomicDuration,
+    /// Whether permits go on with bodies.
+    holds_bodies: bool,
 }
 
 impl Limiter {
-    pub(crate) fn new(name: Name, settings: &Settings) -> Self {
+    pub(crate) fn new(name: Name, settings: &Settings, holds_bodies: bool) -> Self {
         let Settings { max_concurrent, max_waiting, max_wait, max_hold } = *settings;
-        Self { name, permits: Permits::new(max_concurrent, max_waiting), max_wait, max_hold }
+        Self {
+            name,
+            permits: Permits::new(max_concurrent, max_waiting),
+            max_wait: AtomicDuration::new(max_wait),
+            max_hold: AtomicDuration::new(max_hold),
+            holds_bodies,
+        }
+    }
+
+    /// Checks settings for [`reload`](Self::reload).
+    pub(crate) fn check(&self, config: BulkheadConfig) -> Result<Settings, ConfigError> {
+        let (name, settings) = config.check(self.holds_bodies)?;
+        if name != self.name {
+            return Err(ConfigError::new("name", name.to_string(), "the layer's own"));
+        }
+        Ok(settings)
+    }
+
+    /// Changes the settings for calls that begin afterwards. The permits that are out, and the calls that wait, stay.
+    pub(crate) fn reload(&self, settings: &Settings) {
+        self.max_wait.set(settings.max_wait);
+        self.max_hold.set(settings.max_hold);
+        self.permits.reload(settings.max_concurrent, Some(settings.max_waiting));
+        self.show_in_use();
     }
 
     pub(crate) const fn name(&self) -> &Name {
@@ -37,12 +62,12 @@ impl Limiter {
         &self.permits
     }
 
-    pub(crate) const fn max_wait(&self) -> Duration {
-        self.max_wait
+    pub(crate) fn max_wait(&self) -> Duration {
+        self.max_wait.get()
     }
 
-    pub(crate) const fn max_hold(&self) -> Duration {
-        self.max_hold
+    pub(crate) fn max_hold(&self) -> Duration {
+        self.max_hold.get()
     }
 
     pub(crate) fn in_use(&self) -> u32 {
@@ -58,10 +83,10 @@ impl Limiter {
     /// Takes back the permits of bodies whose time is up, even if nobody reads them.
     pub(crate) fn take_back_expired(&self) {
         let expired = self.permits.take_back_expired(Instant::now());
-        for _ in 0..expired {
-            telemetry::held_too_long(&self.name, self.max_hold);
+        for max_hold in &expired {
+            telemetry::held_too_long(&self.name, *max_hold);
         }
-        if expired > 0 {
+        if !expired.is_empty() {
             self.show_in_use();
         }
     }
@@ -76,7 +101,7 @@ impl Limiter {
         match refusal {
             Refusal::Full | Refusal::Waited => {
                 // By then, every call that is waiting now is running, or was refused.
-                let wait = self.max_wait.max(SHORTEST_RETRY_AFTER);
+                let wait = self.max_wait().max(SHORTEST_RETRY_AFTER);
                 Rejection::refused(self.name.clone(), Reason::BULKHEAD_FULL)
                     .with_retry_after(Some(wait))
                     .with_static_detail(&Full)

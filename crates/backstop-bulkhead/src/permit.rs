@@ -118,10 +118,9 @@ impl Permit {
     /// Exchanges the permit for that of a response body, which expires after `max_hold`.
     pub(crate) fn go_on_with_body(&mut self) -> Option<BodyPermit> {
         let limiter = self.limiter.take()?;
-        let since = Instant::now();
-        let until = since + limiter.max_hold();
-        let ticket = limiter.permits().start_body(until);
-        Some(BodyPermit { limiter, ticket, since, until, has_expired: false })
+        let (since, max_hold) = (Instant::now(), limiter.max_hold());
+        let ticket = limiter.permits().start_body(since, max_hold);
+        Some(BodyPermit { limiter, ticket, since, until: since + max_hold, has_expired: false })
     }
 }
 

@@ -13,6 +13,7 @@
 //! | – | a call arrives | it waits behind all others |
 //! | the limit isn't exceeded | a call ends | its permit goes to the first in line |
 //! | the limit is exceeded, because it was lowered | a call ends | one less in use |
+//! | – | the limit is raised | the first in line get permits until there is no room |
 //! | – | the last waiting call is admitted or leaves | no call waits |
 //!
 //! While no call waits, a call takes and returns its permit by a compare-and-swap of the word. While a call waits, only the
@@ -29,7 +30,7 @@ mod sync;
 #[cfg(all(test, not(backstop_loom)))]
 mod tests;
 
-use std::{collections::BTreeMap, mem, sync::PoisonError, task::Waker};
+use std::{collections::BTreeMap, mem, sync::PoisonError, task::Waker, time::Duration};
 
 use expiring::ExpiringPermits;
 use sync::{AtomicU64, Mutex, MutexGuard, Ordering};
@@ -62,18 +63,27 @@ pub(crate) enum TicketState {
 #[repr(align(64))]
 pub(crate) struct Permits {
     word: AtomicU64,
-    max_waiting: u32,
     queue: Mutex<Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// How many calls may wait. If it is lowered, calls that already wait stay in line.
+    max_waiting: u32,
     last_ticket: Ticket,
     /// In order of arrival.
     waiters: BTreeMap<Ticket, Waker>,
     expiring: ExpiringPermits,
-    /// The first in line, once it has been told when the next permit expires.
-    watches_expiry: Option<Ticket>,
+    /// When the first in line polls next, because a permit expires then.
+    watches_expiry: Option<Watch>,
+}
+
+/// The first in line, once it knows when the next permit expires.
+#[derive(Clone, Copy, Debug)]
+struct Watch {
+    ticket: Ticket,
+    /// When it polls again. `None`: it is about to poll.
+    at: Option<Instant>,
 }
 
 /// The bits of the word: 1 for whether a call waits, 31 for the limit, 32 for the permits in use.
@@ -112,7 +122,7 @@ impl PackedCounts {
 impl Permits {
     pub(crate) fn new(limit: u32, max_waiting: u32) -> Self {
         let word = AtomicU64::new(PackedCounts::new(limit).0);
-        Self { word, max_waiting, queue: Mutex::default() }
+        Self { word, queue: Mutex::new(Queue { max_waiting, ..Queue::default() }) }
     }
 
     pub(crate) fn in_use(&self) -> u32 {
@@ -127,8 +137,8 @@ impl Permits {
         self.locked(|_, queue, _| queue.waiters.len())
     }
 
-    pub(crate) const fn max_waiting(&self) -> u32 {
-        self.max_waiting
+    pub(crate) fn max_waiting(&self) -> u32 {
+        self.queue().max_waiting
     }
 
     #[inline]
@@ -166,7 +176,7 @@ impl Permits {
     pub(crate) fn acquire(&self, waker: &Waker) -> Acquired {
         let waker = waker.clone();
         self.locked(|permits, queue, _| {
-            let may_wait = queue.waiters.len() < permits.max_waiting as usize;
+            let may_wait = queue.waiters.len() < queue.max_waiting as usize;
             let mut admitted = false;
             permits.change(|word| {
                 admitted = word.has_room() && !word.is_queued();
@@ -183,7 +193,7 @@ impl Permits {
                     let ticket = queue.next_ticket();
                     if queue.waiters.is_empty() {
                         // It learns of expiring permits in its next poll.
-                        queue.watches_expiry = Some(ticket);
+                        queue.watches_expiry = Some(Watch { ticket, at: None });
                     }
                     queue.waiters.insert(ticket, waker);
                     (Acquired::Queued(ticket), None)
@@ -205,7 +215,7 @@ impl Permits {
             let is_first = queue.waiters.keys().next() == Some(&ticket);
             let first_to_expire = queue.expiring.first().filter(|_| is_first);
             if is_first {
-                queue.watches_expiry = first_to_expire.map(|_| ticket);
+                queue.watches_expiry = first_to_expire.map(|at| Watch { ticket, at: Some(at) });
             }
             (TicketState::Waiting { look_again: first_to_expire }, replaced)
         })
@@ -222,11 +232,11 @@ impl Permits {
         left.is_some()
     }
 
-    /// Turns a call's permit into a body's permit, which expires at `until`.
-    pub(crate) fn start_body(&self, until: Instant) -> Ticket {
+    /// Turns a call's permit into a body's permit, which expires `max_hold` after `since`.
+    pub(crate) fn start_body(&self, since: Instant, max_hold: Duration) -> Ticket {
         self.locked(|_, queue, _| {
             let ticket = queue.next_ticket();
-            queue.expiring.push(ticket, until);
+            queue.expiring.push(ticket, since, max_hold);
             ticket
         })
     }
@@ -241,13 +251,13 @@ impl Permits {
         had_it
     }
 
-    /// Takes back expired permits, and returns their number.
-    pub(crate) fn take_back_expired(&self, now: Instant) -> u32 {
+    /// Takes back expired permits, and returns the `max_hold` of each.
+    pub(crate) fn take_back_expired(&self, now: Instant) -> Vec<Duration> {
         self.locked(|permits, queue, woken| {
-            let mut expired = 0;
-            while queue.expiring.pop_expired(now) {
+            let mut expired = Vec::new();
+            while let Some(max_hold) = queue.expiring.pop_expired(now) {
                 permits.give_back(queue, woken);
-                expired += 1;
+                expired.push(max_hold);
             }
             expired
         })
@@ -255,7 +265,13 @@ impl Permits {
 
     /// Sets the limit. If it grows, waiting calls get permits; if it shrinks, running calls go on.
     pub(crate) fn set_limit(&self, limit: u32) {
+        self.reload(limit, None);
+    }
+
+    /// Sets the limit and, unless `None`, how many may wait. Calls that wait already go on waiting, in order.
+    pub(crate) fn reload(&self, limit: u32, max_waiting: Option<u32>) {
         self.locked(|permits, queue, woken| {
+            queue.max_waiting = max_waiting.unwrap_or(queue.max_waiting);
             permits.change(|word| Some(word.with_limit(limit).0));
             while permits.word().has_room() && permits.admit_first(queue, woken) {
                 permits.change(|word| Some(word.0 + 1));
@@ -316,13 +332,16 @@ impl Queue {
         self.last_ticket
     }
 
-    /// The waker of the first in line, unless it already knows when the next permit expires.
+    /// The waker of the first in line, unless it already knows when the next permit expires. After `max_hold` was lowered, a
+    /// new permit may expire before an older one.
     fn first_must_look(&mut self) -> Option<Waker> {
         let (first, waker) = self.waiters.first_key_value()?;
-        if self.expiring.first().is_none() || self.watches_expiry == Some(*first) {
+        let expires = self.expiring.first()?;
+        if self.watches_expiry.is_some_and(|Watch { ticket, at }| ticket == *first && at.is_none_or(|at| at <= expires))
+        {
             return None;
         }
-        self.watches_expiry = Some(*first);
+        self.watches_expiry = Some(Watch { ticket: *first, at: None });
         Some(waker.clone())
     }
 }

@@ -171,9 +171,10 @@ mod tests {
         settings.replace("second");
         let between = settings.snapshot();
         settings.replace("third");
-        assert_eq!([before, between, settings.snapshot()].each_ref().map(|it| *settings.at(it)), [
-            "built", "second", "third"
-        ]);
+        assert_eq!(
+            [before, between, settings.snapshot()].each_ref().map(|it| *settings.at(it)),
+            ["built", "second", "third"]
+        );
         assert_eq!(*settings.load(), "third");
     }
 

@@ -44,6 +44,7 @@
 //! | [`Logs`] | a `tracing` subscriber that keeps each event: level, target, message and fields |
 //! | `Metrics` | a `metrics` recorder that keeps each counter, gauge and histogram (feature `metrics`) |
 //! | [`Scripted`] | a service that answers by a script, and counts and records its calls; as a function, a provider of a fallback chain |
+//! | `assert_config_file` | checks a configuration that is read from a file (feature `config`) |
 //! | [`Step`] | what one call of a script does: answer, fail, hang, each after a time |
 //!
 //! # Threads
@@ -66,11 +67,14 @@
 //!
 //! | feature | default | adds |
 //! |---|---|---|
+//! | `config` | | `assert_config_file` |
 //! | `metrics` | | `Metrics` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![allow(clippy::panic, clippy::expect_used, reason = "a test kit fails the test")]
 
+#[cfg(feature = "config")]
+mod config;
 mod lock;
 mod logs;
 #[cfg(feature = "metrics")]
@@ -85,6 +89,9 @@ struct Readme;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use self::metrics::Metrics;
+#[cfg(feature = "config")]
+#[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+pub use config::assert_config_file;
 pub use logs::{LogEvent, LogEvents, Logs};
 pub use scripted::{Scripted, ScriptedFuture};
 pub use step::Step;

@@ -1,34 +1,70 @@
 //! The permits of response bodies, which expire.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use super::Ticket;
 
+/// One queue for each `max_hold` that a permit started with: only one, unless `max_hold` was reloaded. The oldest is first.
+#[derive(Debug, Default)]
+pub(super) struct ExpiringPermits {
+    queues: VecDeque<Queue>,
+}
+
+impl ExpiringPermits {
+    pub(super) fn push(&mut self, ticket: Ticket, since: Instant, max_hold: Duration) {
+        match self.queues.back_mut() {
+            Some(queue) if queue.max_hold == max_hold => queue.push(ticket, since + max_hold),
+            _ => {
+                self.queues.retain(|queue| queue.first().is_some());
+                let mut queue = Queue { max_hold, queue: VecDeque::new(), gaps: 0 };
+                queue.push(ticket, since + max_hold);
+                self.queues.push_back(queue);
+            }
+        }
+    }
+
+    /// When the next permit expires.
+    pub(super) fn first(&self) -> Option<Instant> {
+        self.queues.iter().filter_map(Queue::first).min()
+    }
+
+    /// Removes a permit that has expired at `now`, and returns its `max_hold`.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Duration> {
+        self.queues.iter_mut().find_map(|queue| queue.pop_expired(now).then_some(queue.max_hold))
+    }
+
+    /// Removes a permit. `false` if it was already removed.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
+        self.queues.iter_mut().rev().any(|queue| queue.remove(ticket))
+    }
+}
+
 /// Sorted by expiry, which is the order of their start, because all last equally long.
 ///
 /// The permit to remove is nearly always among the newest or the oldest, so a tree would cost more.
-#[derive(Debug, Default)]
-pub(super) struct ExpiringPermits {
+#[derive(Debug)]
+struct Queue {
+    max_hold: Duration,
     /// In ascending order of tickets. A permit that is removed from the middle leaves a gap.
     queue: VecDeque<(Ticket, Option<Instant>)>,
     /// The number of gaps: at most half of all entries. The first entry is never a gap.
     gaps: usize,
 }
 
-impl ExpiringPermits {
-    pub(super) fn push(&mut self, ticket: Ticket, until: Instant) {
+impl Queue {
+    fn push(&mut self, ticket: Ticket, until: Instant) {
         self.queue.push_back((ticket, Some(until)));
     }
 
     /// When the next permit expires.
-    pub(super) fn first(&self) -> Option<Instant> {
+    fn first(&self) -> Option<Instant> {
         self.queue.front().and_then(|(_, until)| *until)
     }
 
     /// Removes the next permit if it has expired at `now`.
-    pub(super) fn pop_expired(&mut self, now: Instant) -> bool {
+    fn pop_expired(&mut self, now: Instant) -> bool {
         let has_expired = self.first().is_some_and(|until| until <= now);
         if has_expired {
             self.queue.pop_front();
@@ -38,7 +74,7 @@ impl ExpiringPermits {
     }
 
     /// Removes a permit. `false` if it was already removed.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
+    fn remove(&mut self, ticket: Ticket) -> bool {
         let at = self.queue.binary_search_by_key(&ticket, |(ticket, _)| *ticket);
         let Some((_, until)) = at.ok().and_then(|at| self.queue.get_mut(at)) else {
             return false;
@@ -66,7 +102,7 @@ impl ExpiringPermits {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::collections::BTreeMap;
 
     use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -77,13 +113,16 @@ mod tests {
         Begin,
         End(Index),
         Expire(Index),
+        /// `max_hold` is reloaded.
+        Reload(u64),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            3 => Just(Step::Begin),
-            2 => any::<Index>().prop_map(Step::End),
-            1 => any::<Index>().prop_map(Step::Expire),
+            12 => Just(Step::Begin),
+            8 => any::<Index>().prop_map(Step::End),
+            4 => any::<Index>().prop_map(Step::Expire),
+            1 => (1..100_u64).prop_map(Step::Reload),
         ];
         vec(step, 0..200)
     }
@@ -92,14 +131,15 @@ mod tests {
         #[test]
         fn they_are_what_a_sorted_map_is_and_at_most_half_of_them_are_gaps(steps in steps()) {
             let start = Instant::now();
-            let at = |ticket: Ticket| start + Duration::from_secs(ticket);
             let (mut bodies, mut model, mut last) = (ExpiringPermits::default(), BTreeMap::new(), 0);
+            let (mut max_hold, mut reloads, mut most) = (Duration::from_secs(50), 0, 0);
             for step in steps {
                 match step {
                     Step::Begin => {
                         last += 1;
-                        bodies.push(last, at(last));
-                        model.insert(last, at(last));
+                        let since = start + Duration::from_secs(last);
+                        bodies.push(last, since, max_hold);
+                        model.insert(last, (since + max_hold, max_hold));
                     }
                     // Of all that ever began.
                     Step::End(index) => {
@@ -108,16 +148,29 @@ mod tests {
                     }
                     // Up to one of those that are there.
                     Step::Expire(index) => {
-                        let up_to = model.keys().nth(index.index(model.len().max(4)) / 4).copied().unwrap_or_default();
-                        let expired = std::iter::from_fn(|| bodies.pop_expired(at(up_to)).then_some(())).count();
-                        let left = model.split_off(&(up_to + 1));
-                        prop_assert_eq!(expired, model.len());
-                        model = left;
+                        let now = model.values().nth(index.index(model.len().max(4)) / 4).map_or(start, |(until, _)| *until);
+                        let mut expired: Vec<_> = std::iter::from_fn(|| bodies.pop_expired(now)).collect();
+                        let mut should = Vec::new();
+                        model.retain(|_, (until, max_hold)| {
+                            let stays = *until > now;
+                            should.extend((!stays).then_some(*max_hold));
+                            stays
+                        });
+                        expired.sort();
+                        should.sort();
+                        prop_assert_eq!(expired, should);
+                    }
+                    Step::Reload(secs) => {
+                        max_hold = Duration::from_secs(secs);
+                        reloads += 1;
                     }
                 }
-                prop_assert_eq!(bodies.first(), model.values().next().copied());
-                prop_assert!(bodies.queue.len() <= 2 * model.len());
-                prop_assert_eq!(bodies.queue.len() - bodies.gaps, model.len());
+                prop_assert_eq!(bodies.first(), model.values().map(|(until, _)| *until).min());
+                let (entries, gaps) = bodies.queues.iter().fold((0, 0), |(entries, gaps), queue| (entries + queue.queue.len(), gaps + queue.gaps));
+                prop_assert!(entries <= 2 * model.len());
+                prop_assert_eq!(entries - gaps, model.len());
+                most = model.len().max(most);
+                prop_assert!(bodies.queues.len() <= most.min(reloads) + 1, "only queues of bodies are kept");
             }
         }
     }

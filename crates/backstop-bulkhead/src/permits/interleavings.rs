@@ -107,14 +107,14 @@ fn a_permit_that_expires_while_its_body_ends_is_given_back_once() {
         let permits = Arc::new(Permits::new(1, 1));
         let now = Instant::now() + Duration::from_secs(60);
         assert!(permits.try_acquire());
-        let body = permits.start_body(now);
+        let body = permits.start_body(now - Duration::from_secs(1), Duration::from_secs(1));
         let ends = {
             let permits = Arc::clone(&permits);
             thread::spawn(move || permits.end_body(body))
         };
         let mine = come_and_go(&permits);
         let expired = permits.take_back_expired(now);
-        assert_eq!(ends.join().unwrap(), expired == 0);
+        assert_eq!(ends.join().unwrap(), expired.is_empty());
         all_come_in(&permits, [mine]);
     });
 }
@@ -157,5 +157,42 @@ fn a_limit_that_sinks_and_grows_again_loses_no_permit() {
         resizes.join().unwrap();
         all_come_in(&permits, [comes.join().unwrap(), mine]);
         assert!(permits.try_acquire() && !permits.try_acquire());
+    });
+}
+
+#[test]
+fn a_reload_while_calls_come_and_go_loses_no_permit_and_nobody_in_line() {
+    check(|| {
+        let permits = Arc::new(Permits::new(1, 1));
+        let reloads = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || permits.reload(2, Some(2)))
+        };
+        let comes = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || come_and_go(&permits))
+        };
+        let mine = come_and_go(&permits);
+        reloads.join().unwrap();
+        all_come_in(&permits, [comes.join().unwrap(), mine]);
+        assert_eq!((permits.limit(), permits.max_waiting()), (2, 2));
+        assert!(permits.try_acquire() && !permits.try_acquire());
+    });
+}
+
+#[test]
+fn a_shorter_line_keeps_whoever_joins_it_or_refuses_them() {
+    check(|| {
+        let permits = Arc::new(Permits::new(1, 2));
+        assert!(permits.try_acquire());
+        let wakes = Arc::new(Wakes::default());
+        let Acquired::Queued(waits) = permits.acquire(&Arc::clone(&wakes).into()) else { unreachable!() };
+        let comes = {
+            let permits = Arc::clone(&permits);
+            thread::spawn(move || come_and_go(&permits))
+        };
+        permits.reload(1, Some(0));
+        permits.release();
+        all_come_in(&permits, [comes.join().unwrap(), Some((waits, wakes))]);
     });
 }

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Wake, Waker},
@@ -49,9 +49,16 @@ impl Caller {
 
 const WAITING: TicketState = TicketState::Waiting { look_again: None };
 
+/// Far from the clock's start, which may be close.
 fn in_seconds(seconds: u64) -> Instant {
-    // Far from the clock's start, which may be close.
-    Instant::now() + Duration::from_secs(1_000 + seconds)
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now) + Duration::from_secs(1_000 + seconds)
+}
+
+/// A permit that expires at `until`, a second after its body began.
+fn start_body(permits: &Permits, until: Instant) -> Ticket {
+    let max_hold = Duration::from_secs(1);
+    permits.start_body(until - max_hold, max_hold)
 }
 
 #[test]
@@ -120,13 +127,13 @@ fn a_smaller_limit_throws_nobody_out_and_a_larger_one_lets_the_line_in() {
 fn a_permit_that_has_expired_is_taken_back_once() {
     let permits = Permits::new(1, 1);
     assert!(permits.try_acquire());
-    let body = permits.start_body(in_seconds(1));
-    assert_eq!(permits.take_back_expired(in_seconds(0)), 0);
+    let body = start_body(&permits, in_seconds(1));
+    assert_eq!(permits.take_back_expired(in_seconds(0)).len(), 0);
     let caller = Caller::default();
     let ticket = caller.queue(&permits);
-    assert_eq!(permits.take_back_expired(in_seconds(2)), 1);
+    assert_eq!(permits.take_back_expired(in_seconds(2)).len(), 1);
     assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (1, TicketState::Admitted));
-    assert_eq!(permits.take_back_expired(in_seconds(3)), 0);
+    assert_eq!(permits.take_back_expired(in_seconds(3)).len(), 0);
     assert!(!permits.end_body(body), "it is another's by now");
     assert_eq!(permits.in_use(), 1);
 }
@@ -140,11 +147,11 @@ fn the_first_in_line_looks_after_the_permits_that_expire() {
     assert_eq!(first.poll(&permits, one), WAITING);
 
     let (soon, later) = (in_seconds(1), in_seconds(2));
-    let body = permits.start_body(soon);
+    let body = start_body(&permits, soon);
     assert_eq!((first.woken(), second.woken()), (1, 0), "it must learn of the first such permit");
     assert_eq!(first.poll(&permits, one), TicketState::Waiting { look_again: Some(soon) });
     assert_eq!(second.poll(&permits, two), WAITING);
-    permits.start_body(later);
+    start_body(&permits, later);
     assert_eq!((first.woken(), second.woken()), (0, 0), "it looks at the first, and then at the next");
 
     assert!(permits.leave(one));
@@ -158,15 +165,47 @@ fn the_first_in_line_looks_after_the_permits_that_expire() {
 fn the_first_in_line_learns_again_of_such_permits_after_there_were_none() {
     let permits = Permits::new(2, 1);
     assert!(permits.try_acquire() && permits.try_acquire());
-    let body = permits.start_body(in_seconds(1));
+    let body = start_body(&permits, in_seconds(1));
     let caller = Caller::default();
     let ticket = caller.queue(&permits);
     assert!(matches!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(_) }));
     permits.set_limit(1);
     assert!(permits.end_body(body));
     assert_eq!((caller.woken(), caller.poll(&permits, ticket)), (0, WAITING));
-    permits.start_body(in_seconds(2));
+    start_body(&permits, in_seconds(2));
     assert_eq!(caller.woken(), 1);
+}
+
+#[test]
+fn the_first_in_line_learns_of_a_permit_that_expires_before_older_ones() {
+    let permits = Permits::new(2, 1);
+    assert!(permits.try_acquire() && permits.try_acquire());
+    permits.start_body(in_seconds(0), Duration::from_secs(60));
+    let caller = Caller::default();
+    let ticket = caller.queue(&permits);
+    assert_eq!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(in_seconds(60)) });
+    permits.start_body(in_seconds(1), Duration::from_secs(5));
+    assert_eq!(caller.woken(), 1, "it would look too late");
+    assert_eq!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(in_seconds(6)) });
+    assert_eq!(permits.take_back_expired(in_seconds(6)), [Duration::from_secs(5)]);
+    assert_eq!(caller.poll(&permits, ticket), TicketState::Admitted);
+}
+
+#[test]
+fn a_shorter_line_sends_nobody_away() {
+    let permits = Permits::new(1, 2);
+    assert!(permits.try_acquire());
+    let callers: [Caller; 2] = Default::default();
+    let tickets = callers.each_ref().map(|caller| caller.queue(&permits));
+    permits.reload(1, Some(0));
+    assert_eq!((permits.waiting(), permits.acquire(Waker::noop())), (2, Acquired::Full));
+    for (caller, ticket) in callers.iter().zip(tickets) {
+        permits.release();
+        assert_eq!(caller.poll(&permits, ticket), TicketState::Admitted);
+    }
+    permits.reload(2, Some(1));
+    assert!(permits.try_acquire());
+    assert!(matches!(permits.acquire(Waker::noop()), Acquired::Queued(_)));
 }
 
 #[test]

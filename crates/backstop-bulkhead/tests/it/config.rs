@@ -53,6 +53,25 @@ fn what_can_not_work_is_refused_by_field_value_and_what_is_allowed() {
     assert_eq!(error.to_string(), "max_hold is 1ms, allowed is: not beside until_headers");
 }
 
+#[cfg(feature = "serde")]
+#[test]
+fn it_is_read_from_a_file() {
+    use proptest::prelude::*;
+
+    let time = || proptest::option::of(any::<u64>().prop_map(Duration::from_nanos));
+    let samples = (any::<u32>(), proptest::option::of(any::<u32>()), time(), time()).prop_map(|values| {
+        let mut config = BulkheadConfig::new("ml_service");
+        (config.max_concurrent, config.max_waiting, config.max_wait, config.max_hold) = values;
+        config
+    });
+    let fields = &["max_concurrent", "max_waiting", "max_wait", "max_hold"];
+    let defaults = BulkheadConfig::new("ml_service");
+    backstop_test::assert_config_file("name = \"ml_service\"", &defaults, fields, samples, BulkheadLayer::from_config);
+
+    let unnamed = toml::from_str("").map(BulkheadLayer::from_config).unwrap();
+    assert_eq!(unnamed.unwrap_err().field, "name");
+}
+
 #[test]
 fn the_ends_of_each_range_are_allowed() {
     assert!(builder().max_concurrent(1).max_wait(MS).max_hold(MS).build().is_ok());
