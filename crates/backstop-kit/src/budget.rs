@@ -99,12 +99,35 @@ impl RetryBudget {
     /// assert_eq!(error.to_string(), "ratio is NaN, allowed is: 0 to 10");
     /// ```
     pub const fn builder() -> RetryBudgetBuilder {
-        RetryBudgetBuilder { ratio: None, reserve: DEFAULT_RESERVE, burst: None }
+        let ratio = DEFAULT_RATIO.paid as f64 / DEFAULT_RATIO.retry as f64;
+        RetryBudgetBuilder { config: RetryBudgetConfig { ratio, reserve_per_second: DEFAULT_RESERVE, burst: None } }
     }
 
-    fn of(ratio: Ratio, reserve: u32, burst: u32) -> Self {
-        let account = Account::new(ratio, reserve, burst);
-        Self { account: Arc::new(account) }
+    /// The budget that `config` describes.
+    ///
+    /// # Errors
+    /// As [`RetryBudgetBuilder::build`].
+    pub fn from_config(config: &RetryBudgetConfig) -> Result<Self, ConfigError> {
+        Ok(Self::full(&config.check()?))
+    }
+
+    fn full(numbers: &Numbers) -> Self {
+        Self::of(numbers, numbers.burst)
+    }
+
+    fn of(Numbers { ratio, reserve, burst }: &Numbers, saved: u32) -> Self {
+        Self { account: Arc::new(Account::new(*ratio, *reserve, *burst, saved)) }
+    }
+
+    /// A budget with other settings that takes over what this one has saved: whole retries, up to the new burst. This one is
+    /// empty then. For a layer that is reloaded, with [`withdraw`](Self::withdraw) asked of the new one from then on.
+    ///
+    /// # Errors
+    /// As [`RetryBudgetBuilder::build`]. Nothing is taken over then.
+    pub fn take_over(&self, config: &RetryBudgetConfig) -> Result<Self, ConfigError> {
+        let numbers = config.check()?;
+        let saved = self.account.withdraw_all(self.account.age());
+        Ok(Self::of(&numbers, saved.min(numbers.burst)))
     }
 
     /// How many retries are available now.
@@ -145,7 +168,8 @@ impl RetryBudget {
 impl Default for RetryBudget {
     /// 20 % of the requests, 10 retries a second, and up to 200 saved.
     fn default() -> Self {
-        Self::of(DEFAULT_RATIO, DEFAULT_RESERVE, default_burst(DEFAULT_RESERVE))
+        let (ratio, reserve, burst) = (DEFAULT_RATIO, DEFAULT_RESERVE, default_burst(DEFAULT_RESERVE));
+        Self::full(&Numbers { ratio, reserve, burst })
     }
 }
 
@@ -170,13 +194,54 @@ impl fmt::Debug for RetryBudget {
     }
 }
 
+/// A budget as plain data, for [`RetryBudget::from_config`].
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct RetryBudgetConfig {
+    /// See [`RetryBudgetBuilder::ratio`].
+    pub ratio: f64,
+    /// See [`RetryBudgetBuilder::reserve_per_second`].
+    pub reserve_per_second: u32,
+    /// See [`RetryBudgetBuilder::burst`]. If `None`: the reserve of 20 s, and at least 10.
+    pub burst: Option<u32>,
+}
+
+impl Default for RetryBudgetConfig {
+    fn default() -> Self {
+        RetryBudget::builder().config
+    }
+}
+
+impl RetryBudgetConfig {
+    /// # Errors
+    /// [`ConfigError`] names the field whose value isn't allowed.
+    fn check(&self) -> Result<Numbers, ConfigError> {
+        let ratio = Ratio::nearest(ConfigError::check_range("ratio", self.ratio, 0.0..=LARGEST_RATIO, "0 to 10")?);
+        let reserve = self.reserve_per_second;
+        ConfigError::check_range("reserve_per_second", reserve, ..=LARGEST, "0 to 1000000")?;
+        if ratio.paid == 0 && reserve == 0 {
+            let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
+            return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
+        }
+        let burst = self.burst.unwrap_or_else(|| default_burst(reserve));
+        ConfigError::check_range("burst", burst, 1..=LARGEST, "1 to 1000000")?;
+        Ok(Numbers { ratio, reserve, burst })
+    }
+}
+
+/// A checked configuration.
+struct Numbers {
+    ratio: Ratio,
+    reserve: u32,
+    burst: u32,
+}
+
 /// Builds a [`RetryBudget`]: see [`RetryBudget::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct RetryBudgetBuilder {
-    ratio: Option<f64>,
-    reserve: u32,
-    burst: Option<u32>,
+    config: RetryBudgetConfig,
 }
 
 impl RetryBudgetBuilder {
@@ -185,13 +250,13 @@ impl RetryBudgetBuilder {
     /// A fraction with a denominator of up to 10,000 is exact: with `2.0 / 3.0` three requests pay for two retries. Any other
     /// number is rounded to the nearest such fraction.
     pub const fn ratio(mut self, ratio: f64) -> Self {
-        self.ratio = Some(ratio);
+        self.config.ratio = ratio;
         self
     }
 
     /// How many retries per second are added, whatever the requests: 10 unless set, up to 1,000,000.
     pub const fn reserve_per_second(mut self, retries: u32) -> Self {
-        self.reserve = retries;
+        self.config.reserve_per_second = retries;
         self
     }
 
@@ -200,7 +265,7 @@ impl RetryBudgetBuilder {
     ///
     /// When failures begin, so many retries may be made beyond the ratio and the reserve.
     pub const fn burst(mut self, retries: u32) -> Self {
-        self.burst = Some(retries);
+        self.config.burst = Some(retries);
         self
     }
 
@@ -209,18 +274,7 @@ impl RetryBudgetBuilder {
     /// # Errors
     /// [`ConfigError`] with the field whose value isn't allowed.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let ratio = match self.ratio {
-            Some(ratio) => Ratio::nearest(ConfigError::check_range("ratio", ratio, 0.0..=LARGEST_RATIO, "0 to 10")?),
-            None => DEFAULT_RATIO,
-        };
-        let reserve = ConfigError::check_range("reserve_per_second", self.reserve, ..=LARGEST, "0 to 1000000")?;
-        if ratio.paid == 0 && reserve == 0 {
-            let allowed = "more than 0 where the ratio is 0 (for no retries, set max_attempts to 1)";
-            return Err(ConfigError::new("reserve_per_second", reserve.to_string(), allowed));
-        }
-        let burst = self.burst.unwrap_or_else(|| default_burst(reserve));
-        ConfigError::check_range("burst", burst, 1..=LARGEST, "1 to 1000000")?;
-        Ok(RetryBudget::of(ratio, reserve, burst))
+        RetryBudget::from_config(&self.config)
     }
 }
 

@@ -32,6 +32,7 @@
 //! |---|---|
 //! | `axum` | `axum::body::Body` can be wrapped and replayed |
 //! | `hyper-util` | behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
+//! | `serde` | a [`RepeatRule`] and a [`RetryBudgetConfig`] can be read from a file, and written to one |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same for errors of tonic's `Channel` |
 
@@ -68,7 +69,7 @@ pub use body::{
     AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, NotReplayable, ReadAhead, Replay, ReplayError,
     ReplayState, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
 };
-pub use budget::{RetryBudget, RetryBudgetBuilder};
+pub use budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfig};
 pub use client::{Client, ClientFuture, client};
 pub use copy::{
     CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts,

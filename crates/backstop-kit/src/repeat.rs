@@ -36,10 +36,15 @@ pub enum Repeat {
 /// assert!(!RepeatRule::new().allows(order, &Outcome::failure()));
 /// assert!(RepeatRule::new().trust_idempotency_key().allows(order, &Outcome::failure()));
 /// ```
+///
+/// With the feature `serde` it can be read from a file, as `{ trust_idempotency_key = true }`. A closure isn't written.
 #[derive(Clone, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(default, deny_unknown_fields))]
 #[must_use]
 pub struct RepeatRule {
+    #[cfg_attr(feature = "serde", serde(rename = "trust_idempotency_key"))]
     trusts_idempotency_key: bool,
+    #[cfg_attr(feature = "serde", serde(skip))]
     when: Option<Arc<When>>,
 }
 
@@ -60,6 +65,12 @@ impl RepeatRule {
     /// Replaces the rule by `rule`.
     pub fn repeat_when(mut self, rule: impl Fn(RequestFacts, &Outcome) -> bool + Send + Sync + 'static) -> Self {
         self.when = Some(Arc::new(rule));
+        self
+    }
+
+    /// This rule, with the closure of `built` unless it has one of its own. For a reload from a file, which holds no closure.
+    pub fn with_closure_of(mut self, built: &Self) -> Self {
+        self.when = self.when.or_else(|| built.when.clone());
         self
     }
 

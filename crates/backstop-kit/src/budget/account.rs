@@ -59,7 +59,7 @@ pub(super) struct Account {
     pub(super) burst: u32,
     born: Instant,
     deposited: AtomicU64,
-    spent: AtomicU64,
+    pub(super) spent: AtomicU64,
     /// The *deposited* from which on there is a whole retry again, without the reserve. Set by a refused withdrawal, so that
     /// requests needn't read the clock to know that the budget is empty. Only a hint, which may be wrong after a race:
     /// withdrawals don't depend on it.
@@ -67,8 +67,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(ratio: Ratio, reserve: u32, burst: u32) -> Self {
-        let [deposited, spent, empty_until_deposited] = [(); 3].map(|()| AtomicU64::new(0));
+    /// Begins with `saved` retries, at most `burst`.
+    pub(super) fn new(ratio: Ratio, reserve: u32, burst: u32, saved: u32) -> Self {
+        let [deposited, empty_until_deposited] = [(); 2].map(|()| AtomicU64::new(0));
+        let spent = AtomicU64::new(u64::from(burst.saturating_sub(saved)) * u64::from(ratio.retry));
         Self { ratio, reserve, burst, born: Instant::now(), deposited, spent, empty_until_deposited }
     }
 
@@ -138,6 +140,15 @@ impl Account {
                 false
             }
         }
+    }
+
+    /// Takes all whole retries that are left, and returns how many.
+    pub(super) fn withdraw_all(&self, age: Duration) -> u32 {
+        let earned = self.earned(age);
+        let whole = |spent| earned.saturating_sub(self.spent(spent, earned)) / self.retry();
+        let take = |spent| Some(self.spent(spent, earned) + whole(spent) * self.retry());
+        let before = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        u32::try_from(before.map_or_else(whole, whole)).unwrap_or(u32::MAX)
     }
 
     pub(super) fn give_back(&self) {

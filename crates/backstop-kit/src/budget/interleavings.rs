@@ -14,7 +14,7 @@ const NOW: Duration = Duration::ZERO;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 fn account(per_mille: u32, reserve: u32, burst: u32) -> Account {
-    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst)
+    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst, burst)
 }
 
 fn check(test: impl Fn() + Send + Sync + 'static) {
@@ -129,5 +129,15 @@ fn a_share_that_is_paid_while_a_full_budget_is_drawn_from_adds_no_more_than_itse
         let account = Arc::new(account(1000, 0, 1));
         let granted = race(&account, deposits, [withdraws; 2]) + drain(&account, NOW);
         assert!((1..=2).contains(&granted), "{granted}");
+    });
+}
+
+#[test]
+fn what_is_taken_over_is_withdrawn_once() {
+    check(|| {
+        let account = Arc::new(account(0, 1, 3));
+        let granted = race(&account, |account| account.withdraw_all(NOW), [withdraws, gives_back_what_it_gets]);
+        let left = drain(&account, NOW);
+        assert_eq!(granted + left, 3);
     });
 }

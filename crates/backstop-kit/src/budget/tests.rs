@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{thread, time::Duration};
+use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ const NOW: Duration = Duration::ZERO;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 fn account(per_mille: u32, reserve: u32, burst: u32) -> Account {
-    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst)
+    Account::new(Ratio { paid: per_mille, retry: 1000 }, reserve, burst, burst)
 }
 
 /// How many retries there are to be had.
@@ -193,4 +193,31 @@ proptest! {
             prop_assert_eq!(u64::from(account.available(Duration::from_millis(millis))), level / 1000);
         }
     }
+}
+
+#[test]
+fn another_budget_takes_over_what_is_saved_and_no_more() {
+    let config = |ratio, reserve_per_second, burst| RetryBudgetConfig { ratio, reserve_per_second, burst: Some(burst) };
+    let budget = RetryBudget::from_config(&config(1.0 / 3.0, 0, 10)).unwrap();
+    assert!((0..4).all(|_| budget.withdraw()));
+    for (burst, saved) in [(10, 6), (200, 6), (4, 4)] {
+        budget.account.spent.store(4 * 3, Ordering::Relaxed);
+        let other = budget.take_over(&config(2.0 / 7.0, 0, burst)).unwrap();
+        assert_eq!((other.available(), budget.available()), (saved, 0));
+        assert_eq!(drain(&other.account, NOW), u64::from(saved));
+        (0..7).for_each(|_| other.deposit());
+        assert_eq!(drain(&other.account, NOW), 2);
+    }
+    budget.give_back();
+    assert_eq!(budget.take_over(&config(0.0, 0, 10)).unwrap_err().field, "reserve_per_second");
+    assert_eq!(budget.available(), 1, "nothing is taken by a wrong configuration");
+}
+
+#[test]
+fn as_data_it_has_the_same_defaults() {
+    let config = RetryBudgetConfig::default();
+    assert_eq!(config, RetryBudgetConfig { ratio: 0.2, reserve_per_second: 10, burst: None });
+    let [built, default] = [RetryBudget::from_config(&config).unwrap(), RetryBudget::default()]
+        .map(|budget| (budget.account.ratio, budget.account.reserve, budget.account.burst));
+    assert_eq!(built, default);
 }
