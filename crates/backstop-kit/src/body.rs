@@ -3,6 +3,7 @@
 mod abort;
 mod ahead;
 mod buffered;
+mod client_body;
 mod content;
 mod erased;
 mod guarded;
@@ -20,6 +21,7 @@ mod wrap;
 pub use abort::AbortBody;
 pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
+pub use client_body::{ClientBody, IntoWrapBody};
 pub use content::has_content;
 pub use guarded::{BodyAction, BodyGuard, BodyStep, GuardedBody};
 pub(crate) use pieces::{Piece, Pieces};

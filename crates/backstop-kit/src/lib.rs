@@ -10,7 +10,7 @@
 //! | call a service once it is ready | [`ServiceCall`] |
 //! | end a call when its time is up | [`Attempt`] |
 //! | limit the load that retries and hedges add | [`RetryBudget`] |
-//! | prove that a request was not processed | [`proof`], [`client`] |
+//! | prove that a request was not processed | [`proof`], [`client`], [`http_client`] |
 //! | decide whether a request [may be sent again](repeating) | [`RepeatRule`], [`RequestFacts`] |
 //! | send a request again | [`CopyRequest`], [`ReplayableBody`] |
 //! | keep an answer as a last resort | [`KeepAnswer`] |
@@ -18,7 +18,7 @@
 //! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
 //! | support HTTP and plain functions with one type parameter | [`Protocol`] |
 //! | protect calls of functions without a service | [`function`] |
-//! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`] |
+//! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`], [`ClientBody`] |
 //! | control how caches treat a degraded answer | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
@@ -31,7 +31,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | `axum::body::Body` can be wrapped and replayed |
-//! | `hyper-util` | behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
+//! | `hyper-util` | [`http_client`] turns hyper's `Incoming` into a [`ClientBody`]; behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
 //! | `serde` | a [`RepeatRule`] and a [`RetryBudgetConfig`] can be read from a file, and written to one |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same for errors of tonic's `Channel` |
@@ -53,6 +53,7 @@ mod budget;
 mod client;
 mod copy;
 mod error_text;
+mod http_client;
 mod jitter;
 mod judge;
 mod keep;
@@ -66,8 +67,9 @@ mod until;
 pub use answer::Answer;
 pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
 pub use body::{
-    AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, GuardedBody, NotReplayable, ReadAhead, Replay, ReplayError,
-    ReplayState, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content, split_by_recording,
+    AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, ClientBody, GuardedBody, IntoWrapBody, NotReplayable, ReadAhead,
+    Replay, ReplayError, ReplayState, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content,
+    split_by_recording,
 };
 pub use budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfig};
 pub use client::{Client, ClientFuture, client};
@@ -76,6 +78,7 @@ pub use copy::{
 };
 pub use error_text::ErrorText;
 pub use function::CallError;
+pub use http_client::{HttpClient, HttpClientFuture, http_client};
 pub use jitter::Jitter;
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};

@@ -19,7 +19,7 @@ use http::{
     message = "this layer can't make a response of its own for this service",
     label = "no way to answer with `{Res}` or `{E}`",
     note = "by default a layer answers with an `http::Response` whose body has a `Default`",
-    note = "for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`",
+    note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client",
     note = "for functions and other services that don't speak HTTP choose `.plain()`; their error must implement \
             `From<Rejection>`, as `BoxError` does: add `.map_err(BoxError::from)` below the layer",
     note = "or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)",

@@ -35,7 +35,7 @@
 //!
 //! ```text
 //! caller → DegradationHeader → Deadline → Fallback
-//!        → [ LastKnownGood → Retry → CircuitBreaker → Bulkhead → Timeout → client ]
+//!        → [ LastKnownGood → Retry → CircuitBreaker → Bulkhead → Timeout → PropagateDeadline → client ]
 //! ```
 //!
 //! | layer | position | because |
@@ -47,47 +47,44 @@
 //! | `RetryLayer` | around the circuit breaker | the circuit sees every attempt, so it reacts quickly; its refusals aren't retried |
 //! | `CircuitBreakerLayer` | around the timeout | a hung call ends as a failure, which the circuit counts |
 //! | `BulkheadLayer` | inside retry and circuit breaker, around the timeout | a waiting retry and a refused call hold no permit; a hung call returns its permit |
-//! | `TimeoutLayer` | innermost | it ends one attempt, not all of them |
+//! | `TimeoutLayer` | around the client | it ends one attempt, not all of them |
+//! | `PropagateDeadlineLayer` | innermost | it sends the time that is left of this attempt |
 //!
-//! Put the marker [`client`] directly around the client. It lets a refused connection prove that a request was not
-//! processed, so a `POST` may be retried or sent to another provider. `standard(name)` includes it. An error from a
+//! Put the marker [`client`], or [`http_client`], directly around the client. It lets a refused connection prove that a
+//! request was not processed, so a `POST` may be retried or sent to another provider. `standard(name)` includes it. An error from a
 //! handler, or from a service of several steps, is never such a proof: [this
 //! table](kit::proof#which-stacks-are-believed) lists the stacks that can give it.
 //!
-//! To send the remaining time to the next service, put `PropagateDeadlineLayer` between the timeout and the client.
-//! `standard(name)` is the stack in brackets with its defaults, without `LastKnownGoodLayer`. Give each provider that
+//! `standard(name)` is the stack in brackets with its defaults. `LastKnownGoodLayer` is added by
+//! `standard(name).last_known_good(layer)`. Give each provider that
 //! calls another service a stack of its own.
 //!
 //! # Around a client
 //!
-//! A layer must be able to create a response, and to end a body early. The bodies of axum and tonic allow this. hyper's
-//! `Incoming` doesn't, so map it directly around the client.
+//! `standard(name)` goes around hyper-util's client as it is. hyper's response body, `Incoming`, becomes a
+//! [`ClientBody`], because a layer can neither make an `Incoming` nor end one early. All other bodies stay what they are.
 //!
 //! ```
-//! # #[cfg(all(feature = "axum", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+//! # #[cfg(all(feature = "hyper-util", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 //! # fn main() {
-//! use axum::body::Body;
-//! use backstop::{name, standard};
-//! use http::{Request, Response};
-//! use hyper::body::Incoming;
+//! use backstop::{ClientBody, name, standard};
+//! use http::Request;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
-//! let http: Client<_, Body> = Client::builder(TokioExecutor::new()).build_http();
-//! let prices = ServiceBuilder::new()
-//!     .layer(standard(name!("prices")))
-//!     .map_response(|response: Response<Incoming>| response.map(Body::new))
-//!     .service(http);
-//! let answer = prices.clone().oneshot(Request::get("http://prices.example/").body(Body::empty()).unwrap());
+//! let http: Client<_, ClientBody> = Client::builder(TokioExecutor::new()).build_http();
+//! let prices = ServiceBuilder::new().layer(standard(name!("prices"))).service(http);
+//! let answer = prices.clone().oneshot(Request::get("http://prices.example/").body(ClientBody::empty()).unwrap());
 //! # drop(answer);
 //! # }
-//! # #[cfg(not(all(feature = "axum", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout")))]
+//! # #[cfg(not(all(feature = "hyper-util", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout")))]
 //! # fn main() {}
 //! ```
 //!
 //! With the feature `hyper-util`, this stack retries a `POST` only if it was certainly not processed, such as after a
 //! refused connection. [May a request be sent again?](kit::repeating) has the full rule for retries and fallbacks, and
-//! its knobs. For limits other than the defaults, combine the layers yourself, with [`client`] around the client.
+//! its knobs. [`standard("prices")`](standard()) is a builder, for other limits. If you combine single layers yourself, put
+//! [`http_client`] around the client.
 //!
 //! # If a stack doesn't compile
 //!
@@ -198,7 +195,7 @@
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractor `Degradations` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
-//! | `hyper-util` | | lets errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
+//! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
 //! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry and the time limits, through the crate `metrics` |
 //!
@@ -220,7 +217,8 @@ pub use backstop_core::{
 #[doc(inline)]
 pub use backstop_kit as kit;
 pub use backstop_kit::{
-    Client, Elapsed, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd, UntilFirstFrame, UntilHeaders, client,
+    Client, ClientBody, Elapsed, HttpClient, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd,
+    UntilFirstFrame, UntilHeaders, client, http_client,
 };
 
 #[cfg(feature = "bulkhead")]

@@ -44,7 +44,7 @@ use tower_service::Service;
 /// ```text
 /// error[E0277]: this layer can't make a response of its own for this service
 ///   = note: by default a layer answers with an `http::Response` whose body has a `Default`
-///   = note: for `hyper::body::Incoming`, map the response body below the layer, for example to `axum::body::Body`
+///   = note: for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client
 ///   = note: or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)
 ///   = note: or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`
 /// ```

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use backstop_core::{ConfigError, Inspect, Name};
-use backstop_kit::{Client, client};
+use backstop_kit::{HttpClient, http_client};
 use tower_layer::{Identity, Layer};
 
 use crate::{
@@ -259,7 +259,7 @@ impl<R, C, Rej, U, T, D, K>
 
 impl<S, R, C, B, T, D, K> Layer<S> for Standard<Parts<R, C, B, T, D, K>>
 where
-    D: Layer<Client<S>>,
+    D: Layer<HttpClient<S>>,
     T: Layer<D::Service>,
     B: Layer<T::Service>,
     C: Layer<B::Service>,
@@ -270,7 +270,7 @@ where
 
     fn layer(&self, inner: S) -> Self::Service {
         let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = &self.parts;
-        let attempt = timeout.layer(propagate_deadline.layer(client(inner)));
+        let attempt = timeout.layer(propagate_deadline.layer(http_client(inner)));
         last_known_good.layer(retry.layer(circuit_breaker.layer(bulkhead.layer(attempt))))
     }
 }

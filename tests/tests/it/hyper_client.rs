@@ -8,5 +8,7 @@ mod direct;
 mod http2;
 /// With the response's body mapped to axum's.
 mod mapped;
+/// In the standard stack, as it is.
+mod standard;
 /// What is called.
 mod upstream;

@@ -7,7 +7,7 @@ use std::{any::Any, convert::Infallible, error::Error, io};
 use bytes::Bytes;
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
-use super::WrapBody;
+use super::{ClientBody, WrapBody};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -36,6 +36,7 @@ pub(super) fn visit<B: 'static, V: Visit>(body: &mut B, visitor: V) -> Option<V:
     #[cfg(feature = "hyper-util")]
     known!(UnsyncBoxBody<Bytes, hyper::Error>, BoxBody<Bytes, hyper::Error>);
     known!(
+        ClientBody,
         UnsyncBoxBody<Bytes, BoxError>,
         BoxBody<Bytes, BoxError>,
         UnsyncBoxBody<Bytes, io::Error>,

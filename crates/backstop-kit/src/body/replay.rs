@@ -20,8 +20,8 @@ use super::{
     message = "a request with the body `{Self}` can't be sent again",
     label = "this body can't be replayed",
     note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
-    note = "for `hyper::body::Incoming` and other concrete bodies, map the body above the layer, for example to \
-            `axum::body::Body`, or to `UnsyncBoxBody<Bytes, BoxError>` of `http-body-util`",
+    note = "for `hyper::body::Incoming` and other concrete bodies, map the request above the layer: \
+            `.map_request(|request| request.map(ClientBody::new))`",
     note = "a boxed body needs an error that implements `From<ReplayError>`, as `BoxError` does",
     note = "for a body type of your own, implement `WrapBody`, and `ReplayableBody` by `split_by_recording`"
 )]

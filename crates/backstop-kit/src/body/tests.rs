@@ -1,6 +1,7 @@
 //! Tests of the bodies.
 
 mod ahead;
+mod client_body;
 mod content;
 mod limits;
 mod properties;

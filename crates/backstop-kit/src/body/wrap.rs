@@ -23,8 +23,8 @@ use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
     message = "`{Self}` is a body type that no other body can be put into",
     label = "not a type-erased body",
     note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
-    note = "for `hyper::body::Incoming` and other concrete bodies, map the body below the layer, for example with \
-            `tower_http::map_response_body` to `axum::body::Body` or to `UnsyncBoxBody<Bytes, BoxError>`",
+    note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client; for other concrete bodies, map \
+            the body below the layer, for example to `backstop::ClientBody`",
     note = "or, where the layer only wants to keep an answer that it may replace, choose `.discard_replaced()`"
 )]
 pub trait WrapBody: Body<Data = Bytes> + Default + Unpin + Send + 'static {

@@ -8,7 +8,7 @@ use http_body_util::{
 };
 
 use super::script::{Act, BoxError, Length, Script, data, read_all, trailers};
-use crate::body::WrapBody;
+use crate::body::{ClientBody, WrapBody};
 
 async fn check<B>(make: impl Fn(Script<B::Error>) -> B)
 where
@@ -32,6 +32,7 @@ where
 async fn boxed_bodies_hold_any_other_body() {
     check(UnsyncBoxBody::<Bytes, BoxError>::wrap).await;
     check(BoxBody::<Bytes, BoxError>::wrap).await;
+    check(ClientBody::wrap).await;
 }
 
 #[tokio::test]
