@@ -57,7 +57,7 @@ impl Inspect for CircuitBreakerHandle {
     }
 }
 
-impl<K: Send + Sync, P: Send + Sync> Inspect for KeyedCircuitBreakerHandle<K, P> {
+impl<K> Inspect for KeyedCircuitBreakerHandle<K> {
     fn name(&self) -> &Name {
         self.name()
     }

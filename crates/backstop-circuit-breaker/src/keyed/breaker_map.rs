@@ -19,6 +19,7 @@ use crate::{
     circuit_group::CircuitGroup,
     config::Settings,
     layer_state::CircuitRef,
+    telemetry,
 };
 
 pub(crate) struct BreakerMap<K, P> {
@@ -49,28 +50,61 @@ impl<K, P> BreakerMap<K, P> {
         }
     }
 
-    pub(crate) fn group(&self) -> &CircuitGroup {
-        &self.group
-    }
-
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("name", self.group.name()).field("keys", &self.len()).finish_non_exhaustive()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.circuits.len()
-    }
-
-    pub(crate) fn unguarded(&self) -> u64 {
-        self.unguarded.load(Relaxed)
+        f.field("name", self.group.name()).field("keys", &self.circuits.len()).finish_non_exhaustive()
     }
 
     fn settings(&self) -> MutexGuard<'_, Arc<Settings>> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Counts a call that is let through without a circuit, because there was no room for its key.
+    fn count_unguarded(&self) {
+        telemetry::unguarded(self.group.name());
+        self.unguarded.fetch_add(1, Relaxed);
+    }
+}
+
+/// The circuits without the type of their strategies, so that a handle needn't name it.
+pub(crate) trait Circuits<K>: Send + Sync {
+    fn group(&self) -> &CircuitGroup;
+
+    fn len(&self) -> usize;
+
+    /// How many calls were let through without a circuit.
+    fn unguarded(&self) -> u64;
+
     /// Reloads the settings of all existing and future circuits.
-    pub(crate) fn reload(&self, settings: Settings) {
+    fn reload(&self, settings: Settings);
+
+    fn find(&self, key: &K) -> Option<Arc<dyn HasBreaker>>
+    where
+        K: Eq + Hash;
+
+    fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>
+    where
+        K: Clone;
+
+    /// At most `most` open or half-open circuits of a shard.
+    fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
+    where
+        K: Clone;
+}
+
+impl<K: Send, P: Send + Sync + 'static> Circuits<K> for BreakerMap<K, P> {
+    fn group(&self) -> &CircuitGroup {
+        &self.group
+    }
+
+    fn len(&self) -> usize {
+        self.circuits.len()
+    }
+
+    fn unguarded(&self) -> u64 {
+        self.unguarded.load(Relaxed)
+    }
+
+    fn reload(&self, settings: Settings) {
         let settings = Arc::new(settings);
         self.group.reload(&settings, || {
             *self.settings() = Arc::clone(&settings);
@@ -78,34 +112,34 @@ impl<K, P> BreakerMap<K, P> {
         });
     }
 
-    /// Each shard once, starting at `first`.
-    pub(crate) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + use<K, P> {
-        Shards::<K, Arc<KeyedBreaker<P>>>::indexes_from(first)
+    fn find(&self, key: &K) -> Option<Arc<dyn HasBreaker>>
+    where
+        K: Eq + Hash,
+    {
+        Some(self.circuits.find(key)?)
     }
 
-    /// At most `most` open or half-open circuits of a shard.
-    pub(crate) fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
+    fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone,
-        P: Send + Sync + 'static,
+    {
+        let mut all: Vec<(K, Arc<dyn HasBreaker>)> = Vec::with_capacity(self.circuits.len());
+        self.circuits.for_each(|key, breaker| all.push((key.clone(), Arc::clone(breaker) as _)));
+        all
+    }
+
+    fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
+    where
+        K: Clone,
     {
         let mut open: Vec<(K, Arc<dyn HasBreaker>)> = Vec::new();
         self.circuits.for_each_in(shard, |key, breaker| {
             let is_open = matches!(breaker.breaker.circuit.state(), CircuitState::Open | CircuitState::HalfOpen);
             if is_open && open.len() < most {
-                open.push((key.clone(), Arc::clone(breaker) as Arc<dyn HasBreaker>));
+                open.push((key.clone(), Arc::clone(breaker) as _));
             }
         });
         open
-    }
-
-    pub(crate) fn all(&self) -> Vec<(K, Arc<KeyedBreaker<P>>)>
-    where
-        K: Clone,
-    {
-        let mut all = Vec::with_capacity(self.len());
-        self.circuits.for_each(|key, breaker| all.push((key.clone(), Arc::clone(breaker))));
-        all
     }
 }
 
@@ -120,7 +154,7 @@ impl<K: Eq + Hash, P> BreakerMap<K, P> {
             Arc::new(KeyedBreaker { breaker, protocol: Arc::clone(&self.protocol) })
         });
         let Some(circuit) = circuit else {
-            self.unguarded.fetch_add(1, Relaxed);
+            self.count_unguarded();
             return None;
         };
         // A reload first sets the settings, then visits the circuits. So either it visits this circuit, or its settings
@@ -132,10 +166,6 @@ impl<K: Eq + Hash, P> BreakerMap<K, P> {
             }
         }
         Some(circuit)
-    }
-
-    pub(crate) fn find(&self, key: &K) -> Option<Arc<KeyedBreaker<P>>> {
-        self.circuits.find(key)
     }
 }
 

@@ -3,18 +3,19 @@
 use std::{fmt, hash::Hash, sync::Arc};
 
 use backstop_core::{ConfigError, Name};
-use backstop_kit::Http;
 
-use super::{breaker_map::BreakerMap, prober::probe_keys};
+use super::{breaker_map::Circuits, prober::probe_keys};
 use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, circuit_group::CircuitGroup};
 
 /// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
-pub struct KeyedCircuitBreakerHandle<K, P = Http> {
-    circuits: Arc<BreakerMap<K, P>>,
+///
+/// All clones show the same circuits.
+pub struct KeyedCircuitBreakerHandle<K> {
+    circuits: Arc<dyn Circuits<K>>,
 }
 
-impl<K, P> KeyedCircuitBreakerHandle<K, P> {
-    pub(super) const fn new(circuits: Arc<BreakerMap<K, P>>) -> Self {
+impl<K> KeyedCircuitBreakerHandle<K> {
+    pub(super) fn new(circuits: Arc<dyn Circuits<K>>) -> Self {
         Self { circuits }
     }
 
@@ -54,15 +55,10 @@ impl<K, P> KeyedCircuitBreakerHandle<K, P> {
     /// As [`CircuitBreakerBuilder::build`](crate::CircuitBreakerBuilder::build), and if the name isn't the layer's.
     /// After an error the settings are unchanged.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        self.circuits.reload(self.circuits.group().check(config)?.keyed());
+        self.circuits.reload(self.group().check(config)?.keyed());
         Ok(())
     }
-}
 
-impl<K, P> KeyedCircuitBreakerHandle<K, P>
-where
-    P: Send + Sync + 'static,
-{
     /// The circuit of `key`, if there is one. A circuit isn't evicted while you hold its handle.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle>
@@ -81,7 +77,7 @@ where
     /// key that is being probed isn't evicted.
     ///
     /// It ends when the layer, its services and these handles are dropped.
-    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, P, F, Fut, E>>
+    pub fn prober<F, Fut, E>(&self, probe: F) -> Prober<impl Future<Output = ()> + use<K, F, Fut, E>>
     where
         K: Clone,
         F: FnMut(K) -> Fut,
@@ -101,14 +97,17 @@ where
     }
 }
 
-impl<K, P> Clone for KeyedCircuitBreakerHandle<K, P> {
+impl<K> Clone for KeyedCircuitBreakerHandle<K> {
     fn clone(&self) -> Self {
         Self::new(Arc::clone(&self.circuits))
     }
 }
 
-impl<K, P> fmt::Debug for KeyedCircuitBreakerHandle<K, P> {
+impl<K> fmt::Debug for KeyedCircuitBreakerHandle<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.circuits.debug(f.debug_struct("KeyedCircuitBreakerHandle"))
+        f.debug_struct("KeyedCircuitBreakerHandle")
+            .field("name", self.name())
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
     }
 }

@@ -76,8 +76,12 @@ pub struct KeyedCircuitBreakerLayer<K, F, P = Http> {
 impl<K, F, P> KeyedCircuitBreakerLayer<K, F, P> {
     /// Shows and controls the circuits.
     #[must_use]
-    pub fn handle(&self) -> KeyedCircuitBreakerHandle<K, P> {
-        KeyedCircuitBreakerHandle::new(Arc::clone(&self.circuits))
+    pub fn handle(&self) -> KeyedCircuitBreakerHandle<K>
+    where
+        K: Send + 'static,
+        P: Send + Sync + 'static,
+    {
+        KeyedCircuitBreakerHandle::new(Arc::clone(&self.circuits) as _)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{future::poll_fn, mem, pin::pin, sync::Weak, task::Poll, time::Duration
 
 use tokio::time::sleep;
 
-use super::breaker_map::BreakerMap;
+use super::{breaker_map::Circuits, shards};
 use crate::{prober::ProbeCall, state::Turn};
 
 /// How many keys are probed at once.
@@ -18,10 +18,9 @@ const LATEST: Duration = Duration::from_secs(5);
 const CANDIDATES: usize = 1024;
 
 /// Probes the circuits of all keys for as long as they exist.
-pub(crate) async fn probe_keys<K, P, F, Fut, E>(keys: Weak<BreakerMap<K, P>>, mut probe: F)
+pub(crate) async fn probe_keys<K, F, Fut, E>(keys: Weak<dyn Circuits<K>>, mut probe: F)
 where
     K: Clone,
-    P: Send + Sync + 'static,
     F: FnMut(K) -> Fut,
     Fut: Future<Output = Result<(), E>>,
     E: 'static,
@@ -38,7 +37,7 @@ where
         let transitions = keyed.group().transitions();
         if all_closed_at != Some(transitions) {
             let (mut found, mut has_room) = (false, true);
-            for shard in keyed.shards_from(first) {
+            for shard in shards::indexes_from(first) {
                 for (key, has) in keyed.open_in(shard, CANDIDATES) {
                     found = true;
                     has_room = running.len() < MAX_KEYS;

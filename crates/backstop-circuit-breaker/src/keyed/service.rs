@@ -10,7 +10,7 @@ use backstop_kit::{Judge, JudgeRequest, Protocol, Reject};
 use tower_service::Service;
 
 use super::{KeyedBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerLayer};
-use crate::{CircuitBreaker, Observe, telemetry};
+use crate::{CircuitBreaker, Observe};
 
 /// The service that a [`KeyedCircuitBreakerLayer`], `L`, makes.
 #[derive(Clone, Debug)]
@@ -66,10 +66,7 @@ where
         let KeyedCircuitBreakerLayer { circuits, key } = &self.layer;
         match circuits.circuit(key(&request)) {
             Some(breaker) => KeyedCircuitBreakerFuture::guarded(CircuitBreaker::new(service, breaker), request),
-            None => {
-                telemetry::unguarded(circuits.group().name());
-                KeyedCircuitBreakerFuture::unguarded(service, request)
-            }
+            None => KeyedCircuitBreakerFuture::unguarded(service, request),
         }
     }
 }

@@ -54,6 +54,11 @@ pub(super) trait Evictable {
     fn is_evictable(&self) -> bool;
 }
 
+/// Each shard once, starting at `first`.
+pub(super) fn indexes_from(first: usize) -> impl Iterator<Item = usize> {
+    (0..SHARDS).map(move |next| (first + next) % SHARDS)
+}
+
 impl<K, P> Shards<K, P> {
     pub(super) fn new(max_keys: u32) -> Self {
         Self {
@@ -73,10 +78,6 @@ impl<K, P> Shards<K, P> {
         for shard in &self.shards {
             lock(shard).iter().for_each(|(key, value)| look(key, value));
         }
-    }
-
-    pub(super) fn indexes_from(first: usize) -> impl Iterator<Item = usize> + use<K, P> {
-        (0..SHARDS).map(move |next| (first + next) % SHARDS)
     }
 
     pub(super) fn for_each_in(&self, shard: usize, mut look: impl FnMut(&K, &P)) {

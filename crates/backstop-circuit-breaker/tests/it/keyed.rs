@@ -15,8 +15,10 @@ use std::{
 
 use axum::{Router, body::Body, routing::get};
 use backstop_circuit_breaker::{
-    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, KeyedCircuitBreakerLayer, Rejection,
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer,
+    Rejection,
 };
+use backstop_core::{ErrorRef, Outcome};
 use http::{Request, Response, StatusCode};
 use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready, task};
@@ -63,6 +65,32 @@ async fn succeed(layer: &Keyed, host: &str) -> bool {
 
 fn state(layer: &Keyed, host: &str) -> Option<CircuitState> {
     layer.handle().get(&host.to_owned()).map(|circuit| circuit.state())
+}
+
+/// Whatever an application keeps for its operators.
+struct Operators {
+    hosts: KeyedCircuitBreakerHandle<String>,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_has_a_name_whatever_closures_the_layer_has() {
+    let strictness = StatusCode::NOT_FOUND;
+    let layer = CircuitBreakerLayer::builder("hosts")
+        .consecutive_failures(1)
+        .classify_fn(move |result: Result<&Response<()>, ErrorRef<'_>>| match result {
+            Ok(response) if response.status() == strictness => Outcome::failure(),
+            _ => Outcome::success(),
+        })
+        .build_keyed(10, |request: &Request<StatusCode>| host(request))
+        .unwrap();
+    let operators = Operators { hosts: layer.handle() };
+    let answers = service_fn(async |request: Request<StatusCode>| {
+        let mut response = Response::new(());
+        *response.status_mut() = request.into_body();
+        Ok::<_, Infallible>(response)
+    });
+    layer.layer(answers).oneshot(request("down", StatusCode::NOT_FOUND)).await.unwrap();
+    assert_eq!(operators.hosts.get(&"down".to_owned()).map(|circuit| circuit.state()), Some(Open));
 }
 
 #[tokio::test(start_paused = true)]
