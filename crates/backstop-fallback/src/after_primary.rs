@@ -76,7 +76,7 @@ where
         let chain = layer.chain.shared();
         let mut walk = Walk::new(Arc::clone(chain), started, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
-        let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned);
+        let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned).or(failure.error);
         walk.record_sent(&failure.miss.outcome);
         walk.record_failure(layer.primary.clone(), ProviderMiss { miss: failure.miss, error });
         let last_resort = match failure.result {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use backstop_core::Name;
 use backstop_kit::Jitter;
 
-use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes};
+use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, telemetry};
 
 /// A provider that some requests go to first: see [`FallbackHandle::force`](crate::FallbackHandle::force).
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +59,7 @@ impl ForcedShare {
 impl Control {
     pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
         backstop_core::see_through::<AllProvidersFailed>();
+        telemetry::built(&chain);
         Self {
             chain,
             providers,

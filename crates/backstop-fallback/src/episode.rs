@@ -15,6 +15,7 @@
 //! it reads one atomic while no episode runs, and the clock while one does.
 
 use std::{
+    collections::VecDeque,
     mem,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+use backstop_core::{Name, Reason};
 use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,12 +33,17 @@ const LONGEST_QUIET: Duration = Duration::from_secs(10 * 60);
 /// An episode that begins this soon after the last one's end waits longer for its own.
 const RELAPSE: Duration = Duration::from_secs(10 * 60);
 const LONGEST_GAP: Duration = Duration::from_secs(60 * 60);
+/// [`Recent`] covers that much.
+const RECENT_MINUTES: u32 = 5;
 /// What a rise of the share must reach to be worth a line.
 const LEAST_RISE: f64 = 0.05;
 const RISE: f64 = 4.0;
 
 /// Nothing is due, because no episode runs.
 const NO_EPISODE: u64 = u64::MAX;
+
+/// The primary hasn't answered in the episode.
+const NO_ANSWER: u64 = u64::MAX;
 
 /// The episodes of one chain.
 #[derive(Debug)]
@@ -47,7 +54,31 @@ pub(crate) struct Episodes {
     due: AtomicU64,
     /// Fresh answers since the lock was last held, while an episode runs.
     fresh: AtomicU64,
+    /// When the primary last answered in the episode, in nanoseconds since the origin, or [`NO_ANSWER`].
+    last_fresh: AtomicU64,
     state: Mutex<State>,
+}
+
+/// The running episode, for an operator.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Current {
+    pub(crate) summary: Summary,
+    /// How long ago the last answer was degraded, or missing.
+    pub(crate) last_degraded: Duration,
+    pub(crate) last_reason: Reason,
+    /// How long ago the primary answered, if it did.
+    pub(crate) last_fresh: Option<Duration>,
+    pub(crate) recent: Recent,
+}
+
+/// What became of the calls of about the last five minutes of an episode.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Recent {
+    pub(crate) calls: u64,
+    pub(crate) degraded: u64,
+    pub(crate) exhausted: u64,
+    /// The degraded answers, by provider.
+    pub(crate) providers: Vec<(Name, u64)>,
 }
 
 /// What to log.
@@ -87,10 +118,13 @@ struct State {
 struct Episode {
     began: Duration,
     last_degraded: Duration,
+    last_reason: Reason,
     calls: u64,
     degraded: u64,
     exhausted: u64,
     minute: Minute,
+    /// The minutes before it that [`Recent`] covers, with the time of their ends.
+    past: VecDeque<(Duration, Recent)>,
     /// The last whole minute's share, now and at the last line.
     share: f64,
     share_at_line: Option<f64>,
@@ -101,14 +135,14 @@ struct Episode {
 #[derive(Debug)]
 struct Minute {
     began: Duration,
-    calls: u64,
-    degraded: u64,
+    answers: Recent,
 }
 
 /// What became of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    Degraded,
+enum Call<'a> {
+    /// This provider answered.
+    Degraded(&'a Name),
     Exhausted,
 }
 
@@ -119,6 +153,7 @@ impl Episodes {
             origin: Instant::now(),
             due: AtomicU64::new(NO_EPISODE),
             fresh: AtomicU64::new(0),
+            last_fresh: AtomicU64::new(NO_ANSWER),
             state: Mutex::new(state),
         }
     }
@@ -133,31 +168,46 @@ impl Episodes {
     fn fresh_in_episode(&self) -> Option<Line> {
         self.fresh.fetch_add(1, Relaxed);
         let now = self.origin.elapsed();
+        self.last_fresh.store(nanos(now), Relaxed);
         if nanos(now) < self.due.load(Relaxed) {
             return None;
         }
         self.decide(|state| state.fresh(now))
     }
 
-    /// Counts a degraded answer.
-    pub(crate) fn degraded(&self) -> Option<Line> {
-        let now = self.origin.elapsed();
-        self.decide(|state| state.failed(Call::Degraded, now))
+    /// Counts an answer of `provider`, and why the primary gave none.
+    pub(crate) fn degraded(&self, provider: &Name, reason: Reason) -> Option<Line> {
+        self.failed(Call::Degraded(provider), reason)
     }
 
     /// Counts a call that nobody answered.
-    pub(crate) fn exhausted(&self) -> Option<Line> {
-        let now = self.origin.elapsed();
-        self.decide(|state| state.failed(Call::Exhausted, now))
+    pub(crate) fn exhausted(&self, reason: Reason) -> Option<Line> {
+        self.failed(Call::Exhausted, reason)
     }
 
-    /// The running episode so far, and how long ago its last degraded answer was.
-    pub(crate) fn current(&self) -> Option<(Summary, Duration)> {
+    fn failed(&self, call: Call<'_>, reason: Reason) -> Option<Line> {
+        let now = self.origin.elapsed();
+        let line = self.decide(|state| state.failed(call, reason, now));
+        if line == Some(Line::Began) {
+            self.last_fresh.store(NO_ANSWER, Relaxed);
+        }
+        line
+    }
+
+    /// The running episode.
+    pub(crate) fn current(&self) -> Option<Current> {
         let now = self.origin.elapsed();
         let mut state = self.lock();
         state.add_fresh(self.fresh.swap(0, Relaxed));
         let episode = state.episode.as_ref()?;
-        Some((episode.summary(now), now.saturating_sub(episode.last_degraded)))
+        let last_fresh = Some(self.last_fresh.load(Relaxed)).filter(|at| *at != NO_ANSWER).map(Duration::from_nanos);
+        Some(Current {
+            summary: episode.summary(now),
+            last_degraded: now.saturating_sub(episode.last_degraded),
+            last_reason: episode.last_reason,
+            last_fresh: last_fresh.map(|at| now.saturating_sub(at)),
+            recent: episode.recent(now),
+        })
     }
 
     fn decide(&self, f: impl FnOnce(&mut State) -> Option<Line>) -> Option<Line> {
@@ -182,7 +232,7 @@ impl State {
     fn add_fresh(&mut self, fresh: u64) {
         if let Some(episode) = &mut self.episode {
             episode.calls += fresh;
-            episode.minute.calls += fresh;
+            episode.minute.answers.calls += fresh;
         }
     }
 
@@ -204,29 +254,31 @@ impl State {
         Some(Line::Ended(summary))
     }
 
-    fn failed(&mut self, call: Call, now: Duration) -> Option<Line> {
+    fn failed(&mut self, call: Call<'_>, reason: Reason, now: Duration) -> Option<Line> {
         let Some(episode) = &mut self.episode else {
             let is_relapse = self.ended.is_some_and(|ended| now < ended + RELAPSE);
             self.quiet = if is_relapse { LONGEST_QUIET.min(self.quiet * 2) } else { SHORTEST_QUIET };
-            self.episode.insert(Episode::new(now)).count(call, now);
+            self.episode.insert(Episode::new(now, reason)).count(call, reason, now);
             return Some(Line::Began);
         };
         // The minute that has passed doesn't include this call.
         let line = episode.minute_line(now);
-        episode.count(call, now);
+        episode.count(call, reason, now);
         if call == Call::Exhausted && episode.exhausted == 1 { Some(Line::Exhausted) } else { line }
     }
 }
 
 impl Episode {
-    const fn new(now: Duration) -> Self {
+    const fn new(now: Duration, reason: Reason) -> Self {
         Self {
             began: now,
             last_degraded: now,
+            last_reason: reason,
             calls: 0,
             degraded: 0,
             exhausted: 0,
-            minute: Minute { began: now, calls: 0, degraded: 0 },
+            minute: Minute::new(now),
+            past: VecDeque::new(),
             share: 0.0,
             share_at_line: None,
             next_summary: now.saturating_add(MINUTE),
@@ -234,15 +286,30 @@ impl Episode {
         }
     }
 
-    fn count(&mut self, call: Call, now: Duration) {
+    fn count(&mut self, call: Call<'_>, reason: Reason, now: Duration) {
         self.last_degraded = now;
+        self.last_reason = reason;
         self.calls += 1;
-        self.minute.calls += 1;
-        self.minute.degraded += 1;
+        let answers = &mut self.minute.answers;
+        answers.calls += 1;
         match call {
-            Call::Degraded => self.degraded += 1,
-            Call::Exhausted => self.exhausted += 1,
+            Call::Degraded(provider) => {
+                self.degraded += 1;
+                answers.count_degraded(provider, 1);
+            }
+            Call::Exhausted => {
+                self.exhausted += 1;
+                answers.exhausted += 1;
+            }
         }
+    }
+
+    fn recent(&self, now: Duration) -> Recent {
+        let since = now.saturating_sub(MINUTE * RECENT_MINUTES);
+        let past = self.past.iter().filter(|(ended, _)| *ended > since).map(|(_, answers)| answers);
+        let mut recent = Recent::default();
+        past.chain([&self.minute.answers]).for_each(|answers| recent.add(answers));
+        recent
     }
 
     /// The line that is due after a whole minute, if one has passed and one is.
@@ -250,9 +317,13 @@ impl Episode {
         if now < self.minute.began + MINUTE {
             return None;
         }
-        let minute = mem::replace(&mut self.minute, Minute { began: now, calls: 0, degraded: 0 });
-        if minute.calls > 0 {
-            self.share = minute.degraded as f64 / minute.calls as f64;
+        let Minute { answers, .. } = mem::replace(&mut self.minute, Minute::new(now));
+        if answers.calls > 0 {
+            self.share = (answers.degraded + answers.exhausted) as f64 / answers.calls as f64;
+        }
+        self.past.push_back((now, answers));
+        if self.past.len() as u32 >= RECENT_MINUTES {
+            self.past.pop_front();
         }
         let rose = self.share_at_line.is_some_and(|before| self.share >= LEAST_RISE && self.share >= RISE * before);
         let is_due = now >= self.next_summary;
@@ -272,6 +343,30 @@ impl Episode {
         let Self { calls, degraded, exhausted, .. } = *self;
         let duration = now.saturating_sub(self.began);
         Summary { calls, degraded, exhausted, last_minute: self.share, duration }
+    }
+}
+
+impl Minute {
+    const fn new(now: Duration) -> Self {
+        Self { began: now, answers: Recent { calls: 0, degraded: 0, exhausted: 0, providers: Vec::new() } }
+    }
+}
+
+impl Recent {
+    fn count_degraded(&mut self, provider: &Name, answers: u64) {
+        self.degraded += answers;
+        match self.providers.iter_mut().find(|(name, _)| name == provider) {
+            Some((_, count)) => *count += answers,
+            None => self.providers.push((provider.clone(), answers)),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.exhausted += other.exhausted;
+        for (provider, answers) in &other.providers {
+            self.count_degraded(provider, *answers);
+        }
     }
 }
 

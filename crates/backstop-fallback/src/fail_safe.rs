@@ -1,6 +1,6 @@
 //! Chains that can't fail.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Freshness, Name, name};
 
@@ -70,7 +70,7 @@ impl<Req: Clone, T> FailSafeChain<Req, T> {
     pub async fn execute(&self, request: Req) -> FallbackResult<T> {
         match self.chain.walk(request).await {
             Ok(result) => result,
-            Err(mut walk) => walk.answered(DEFAULT, (self.default)(), Freshness::Degraded).result,
+            Err(mut walk) => walk.answered(DEFAULT, (self.default)(), Freshness::Degraded, Duration::ZERO).result,
         }
     }
 }

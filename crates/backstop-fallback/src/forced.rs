@@ -13,7 +13,6 @@ use crate::{
     FallbackResult,
     chain::shared::Chain,
     found::{Found, Substitution},
-    miss::ProviderMiss,
     provider_call::ProviderCall,
     share::next_deadline,
     telemetry,
@@ -45,10 +44,8 @@ impl<Req, T> Forced<Req, T> {
         // As if it stood before all the others.
         let left = (chain.providers.len() + primaries + 1) as u32;
         let deadline = next_deadline(Instant::now(), chain.limit(started), left, source.own_timeout());
-        let call = ProviderCall::start(source, deadline, frame, copy)
-            .inspect_err(|reason| {
-                telemetry::forced_provider_failed(&chain.control, source.name(), &ProviderMiss::not_asked(*reason));
-            })
+        let call = ProviderCall::start(chain, source, deadline, frame, copy)
+            .inspect_err(|failed| telemetry::forced_provider_failed(&chain.control, source.name(), failed))
             .ok()?;
         Some(Self { chain: Arc::clone(chain), provider, position: provider + primaries, started, call })
     }
@@ -61,13 +58,11 @@ impl<Req, T> Forced<Req, T> {
         request: RequestFacts,
     ) -> Poll<Option<Found<T>>> {
         let provider = &self.chain.providers[self.provider];
-        let Chain { control, wait_for_body, error_text, .. } = &*self.chain;
-        let polled =
-            self.call.poll(cx, judge, request, Outcome::answers_for_another, wait_for_body.as_ref(), error_text);
+        let polled = self.call.poll(cx, judge, request, Outcome::answers_for_another, &self.chain);
         let answer = match ready!(polled) {
             Ok(answer) => answer,
             Err(failed) => {
-                telemetry::forced_provider_failed(control, provider.name(), &failed);
+                telemetry::forced_provider_failed(&self.chain.control, provider.name(), &failed);
                 return Poll::Ready(None);
             }
         };
@@ -76,6 +71,7 @@ impl<Req, T> Forced<Req, T> {
             value: answer.into_value(),
             source: provider.name().clone(),
             latency: self.started.elapsed(),
+            provider_latency: self.call.elapsed(),
             is_fallback: true,
             freshness,
             failures: Vec::new(),

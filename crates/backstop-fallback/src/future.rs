@@ -15,7 +15,7 @@
 //! | passing (an upgrade) | the total is up | the end: a rejection |
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -23,7 +23,7 @@ use std::{
 
 use backstop_core::{Degradation, Limit, Scope, SetBy};
 use backstop_kit::{
-    Attempt, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject, polled_again,
+    Attempt, Call, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject, polled_again,
     proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
@@ -35,6 +35,7 @@ use crate::{
     forced_first::ForcedFirst,
     layer_state::{LayerState, LayerStateOf},
     miss::Miss,
+    panics::{Panicked, Panics},
     request_state::{ContextOf, OuterLimit, PrimaryFailure, RequestState},
     telemetry::{self, CallStart},
 };
@@ -155,7 +156,11 @@ where
         let call = {
             let _entered = scope.entered();
             let _calling = frame.calling();
-            EagerCall::begin(primary, readiness, request)
+            match chain.shared().panics {
+                Panics::Propagate => EagerCall::begin(primary, readiness, request),
+                // Called in the first poll, which catches what the call itself panics with.
+                Panics::Catch => EagerCall::when_ready(mem::replace(primary, primary.clone()), request),
+            }
         };
         // Made in its place: moving it once more would show in the benchmark.
         let request_state = Some(RequestState {
@@ -193,6 +198,12 @@ where
     {
         Self::AfterPrimary { after_primary: Box::pin(AfterPrimary::new(request_state, failure, reports)) }
     }
+}
+
+/// Out of line: handing the result through costs the path that doesn't catch.
+#[cold]
+fn poll_caught<F: Call>(attempt: Pin<&mut Attempt<F>>, cx: &mut Context<'_>) -> Result<Poll<F::Output>, Panicked> {
+    Panics::Catch.run(|| attempt.poll_call(cx))
 }
 
 impl<S, Req, P> Future for FallbackFuture<S, Req, P>
@@ -243,7 +254,19 @@ where
                         attempt.as_mut().narrow(&scope);
                     }
                     request_state.frame.listen();
-                    let mut polled = attempt.as_mut().poll_call(cx);
+                    let mut polled = match request_state.layer.chain.shared().panics {
+                        Panics::Propagate => attempt.as_mut().poll_call(cx),
+                        Panics::Catch => match poll_caught(attempt.as_mut(), cx) {
+                            Ok(polled) => polled,
+                            Err(panicked) => {
+                                let failure = request_state.panicked(panicked);
+                                let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
+                                let next = State::after_primary(request_state, failure, attempt.take_reports());
+                                state.set(next);
+                                continue;
+                            }
+                        },
+                    };
                     let elapsed = match &polled {
                         Poll::Ready(_) => None,
                         Poll::Pending => {
@@ -283,7 +306,8 @@ where
                     match (result, miss, request_state.wait_for_body()) {
                         (result, Some(mut miss), _) => {
                             miss.outcome = miss.outcome.or_unprocessed(is_unprocessed);
-                            State::after_primary(request_state, PrimaryFailure { result, miss }, attempt.take_reports())
+                            let failure = PrimaryFailure { result, miss, error: None };
+                            State::after_primary(request_state, failure, attempt.take_reports())
                         }
                         (Some(Ok(answer)), None, Some(wait_for_body)) => {
                             let attempt = Attempt::start(attempt.take_scope(), || wait_for_body(answer));
@@ -296,12 +320,17 @@ where
                 }
                 StateProj::AwaitingBody { mut attempt, request_state: slot } => {
                     let Some(request_state) = slot else { polled_again("FallbackFuture") };
-                    let Poll::Ready(result) = attempt.as_mut().poll(cx) else {
-                        request_state.start_clock();
-                        return Poll::Pending;
+                    let polled = request_state.layer.chain.shared().panics.run(|| attempt.as_mut().poll(cx));
+                    let result = match polled {
+                        Ok(Poll::Ready(result)) => request_state.judge_body(result),
+                        Ok(Poll::Pending) => {
+                            request_state.start_clock();
+                            return Poll::Pending;
+                        }
+                        Err(panicked) => Err(request_state.panicked(panicked)),
                     };
                     let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
-                    match request_state.judge_body(result) {
+                    match result {
                         Ok(answer) => {
                             request_state.record_answer();
                             attempt.pass_on_reports();

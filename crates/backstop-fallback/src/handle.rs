@@ -2,9 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ConfigError, Name, Reason};
 
-use crate::{Forcing, control::Control, telemetry};
+use crate::{Forcing, control::Control, episode::Current, telemetry};
 
 /// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///
@@ -60,12 +60,42 @@ pub struct DegradedEpisode {
     pub duration: Duration,
     /// How long ago the last answer was degraded, or missing.
     pub last_degraded: Duration,
+    /// Why the first provider gave none then.
+    pub last_reason: Reason,
+    /// How long ago the primary last answered in this episode; `None` if it hasn't.
+    pub last_primary_answer: Option<Duration>,
     /// All calls of the chain since then.
     pub calls: u64,
     /// Calls that another provider than the primary answered.
     pub degraded: u64,
     /// Calls that no provider answered.
     pub exhausted: u64,
+    /// The calls of about the last five minutes of the episode.
+    pub recent: RecentCalls,
+}
+
+/// Who answered the calls of about the last five minutes of an [episode](DegradedEpisode): whole minutes, and the running one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecentCalls {
+    /// All of them.
+    pub calls: u64,
+    /// Those that the primary answered.
+    pub primary: u64,
+    /// Those that other providers answered, by provider.
+    pub providers: Vec<(Name, u64)>,
+    /// Those that no provider answered.
+    pub exhausted: u64,
+}
+
+impl RecentCalls {
+    /// The share of the calls that `provider` answered, 0 to 1. The primary has no name here: its share is
+    /// [`primary`](Self::primary) by [`calls`](Self::calls).
+    #[must_use]
+    pub fn share(&self, provider: &str) -> f64 {
+        let answers = self.providers.iter().find(|(name, _)| name == provider).map_or(0, |(_, answers)| *answers);
+        if self.calls == 0 { 0.0 } else { answers as f64 / self.calls as f64 }
+    }
 }
 
 impl FallbackHandle {
@@ -108,16 +138,29 @@ impl FallbackHandle {
         self.set(0, 0.0);
     }
 
-    /// Whether the chain's answers are degraded, and since when.
+    /// Whether the chain's answers are degraded, since when, why, and who gives them.
+    ///
+    /// While no episode runs, nothing is counted: the primary answers, or nobody asks.
     #[must_use]
     pub fn status(&self) -> FallbackStatus {
-        let episode = self.0.episodes.current().map(|(summary, last_degraded)| DegradedEpisode {
-            duration: summary.duration,
-            last_degraded,
-            calls: summary.calls,
-            degraded: summary.degraded,
-            exhausted: summary.exhausted,
-        });
+        let episode =
+            self.0.episodes.current().map(|Current { summary, last_degraded, last_reason, last_fresh, recent }| {
+                DegradedEpisode {
+                    duration: summary.duration,
+                    last_degraded,
+                    last_reason,
+                    last_primary_answer: last_fresh,
+                    calls: summary.calls,
+                    degraded: summary.degraded,
+                    exhausted: summary.exhausted,
+                    recent: RecentCalls {
+                        calls: recent.calls,
+                        primary: recent.calls - recent.degraded - recent.exhausted,
+                        providers: recent.providers,
+                        exhausted: recent.exhausted,
+                    },
+                }
+            });
         FallbackStatus { episode }
     }
 

@@ -27,6 +27,8 @@ impl Inspect for FallbackHandle {
         if let Some(episode) = episode {
             state.extend([
                 ("degraded_for", episode.duration.into()),
+                ("last_reason", episode.last_reason.as_str().into()),
+                ("last_primary_answer", episode.last_primary_answer.into()),
                 ("calls", episode.calls.into()),
                 ("degraded_answers", episode.degraded.into()),
                 ("unanswered", episode.exhausted.into()),

@@ -258,6 +258,7 @@
 //! | [`FallbackChainBuilder::commit_on`] | [`Commit::Headers`] | `max_bytes`: 1 byte to 1 GiB |
 //! | [`FallbackChainBuilder::classify_fn`], in handlers | every `Ok` is an answer | |
 //! | [`FallbackChainBuilder::fail_safe`], in handlers | no default | |
+//! | [`FallbackChainBuilder::catch_panics`] | panics propagate | |
 //! | [`Provider::timeout`], [`FallbackBuilder::primary_timeout`] | its share | more than 0 s, up to the total |
 //! | [`Provider::concurrency`] | no bound | 1 request or more |
 //! | [`Provider::only_when`] | asked for every reason | |
@@ -307,6 +308,7 @@
 //! | `fallback_activations_total` | `chain_name`, `provider_name` | answers of other providers than the primary |
 //! | `fallback_latency_seconds` | `chain_name`, `provider_name` | the time of every answer, the primary's included: its count is the denominator of shares |
 //! | `fallback_exhausted_total` | `chain_name` | requests that no provider answered |
+//! | `fallback_degraded_since_seconds` | `chain_name` | when the running [episode](#in-logs) began, as Unix time; 0 while none runs |
 //!
 //! # Features
 //!
@@ -337,6 +339,7 @@ mod inspect;
 mod layer;
 mod layer_state;
 mod miss;
+mod panics;
 mod problem_details;
 mod provider;
 mod provider_call;
@@ -367,7 +370,7 @@ pub use control::Forcing;
 pub use exhausted::{AllProvidersFailed, ProviderFailure};
 pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
-pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus};
+pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, RecentCalls};
 pub use layer::FallbackLayer;
 pub use problem_details::ProblemDetails;
 pub use provider::Provider;

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use backstop_core::{Outcome, Reason};
+use backstop_core::{ErrorRef, Outcome, Reason};
+use backstop_kit::ErrorText;
+
+use crate::{BoxError, panics::Panicked};
 
 /// Why a result isn't an answer. Small: it is looked for in every result.
 #[derive(Clone, Copy)]
@@ -14,6 +17,8 @@ pub(crate) struct Miss {
 impl Miss {
     /// The time was up.
     pub(crate) const TIMED_OUT: Self = Self { reason: Reason::TIMEOUT, outcome: Outcome::failure() };
+    /// It panicked.
+    pub(crate) const PANICKED: Self = Self { reason: Reason::new("panic"), outcome: Outcome::failure() };
     /// The body of the answer broke off.
     pub(crate) const BROKE_OFF: Self = Self { reason: Reason::BODY, outcome: Outcome::failure() };
 }
@@ -29,6 +34,13 @@ impl ProviderMiss {
     /// It was not asked.
     pub(crate) const fn not_asked(reason: Reason) -> Self {
         Self { miss: Miss { reason, outcome: Outcome::neutral().unprocessed() }, error: None }
+    }
+
+    /// It panicked.
+    pub(crate) fn panicked(panicked: Panicked, error_text: &ErrorText) -> Self {
+        // In a type that is known to be an error.
+        let panicked = BoxError::from(panicked);
+        Self { miss: Miss::PANICKED, error: error_text.of(ErrorRef::new(&panicked)).map(Cow::Owned) }
     }
 }
 

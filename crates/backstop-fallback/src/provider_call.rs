@@ -11,14 +11,17 @@ use std::{
     borrow::Cow,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use backstop_core::{Blame, Deadline, ErrorRef, Freshness, Outcome, Reason, Scope};
-use backstop_kit::{Answer, Attempt, CopyAs, ErrorText, Judge, NotCopied, RequestFacts, polled_again, proof::Frame};
+use backstop_kit::{Answer, Attempt, CopyAs, Judge, NotCopied, RequestFacts, polled_again, proof::Frame};
+use tokio::time::Instant;
 
 use crate::{
     Provider,
-    commit::{AnswerWithBody, BodyWait, WaitForBody},
+    chain::shared::Chain,
+    commit::{AnswerWithBody, BodyWait},
     concurrency::Permit,
     miss::{Miss, ProviderMiss},
     provider::Run,
@@ -29,6 +32,7 @@ use crate::{
 /// # Cancellation
 /// Dropping it drops the run, then gives its permit back.
 pub(crate) struct ProviderCall<T> {
+    started: Instant,
     // Before the permit, to be dropped first.
     phase: Phase<T>,
     _permit: Option<Permit>,
@@ -41,38 +45,57 @@ enum Phase<T> {
 }
 
 impl<T> ProviderCall<T> {
-    /// Starts `provider` in `frame`, if it has a permit left, with a copy of the request if it needs one.
+    /// Starts a provider of `chain` in `frame`, if it has a permit left, with a copy of the request if it needs one.
     pub(crate) fn start<Req>(
+        chain: &Chain<Req, T>,
         provider: &Provider<Req, T>,
         deadline: Deadline,
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
-    ) -> Result<Self, Reason> {
-        let permit = provider.admit()?;
-        let mut scope = Scope::narrowed(deadline);
-        let run = scope.enter(|| provider.start(copy, frame)).map_err(|_| Reason::NOT_REPLAYABLE)?;
-        Ok(Self { phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
+    ) -> Result<Self, ProviderMiss> {
+        let permit = provider.admit().map_err(ProviderMiss::not_asked)?;
+        let (started, mut scope) = (Instant::now(), Scope::narrowed(deadline));
+        let run = chain.panics.run(|| scope.enter(|| provider.start(copy, frame)));
+        let run = run.map_err(|panicked| ProviderMiss::panicked(panicked, &chain.error_text))?;
+        let run = run.map_err(|_| ProviderMiss::not_asked(Reason::NOT_REPLAYABLE))?;
+        Ok(Self { started, phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
+    }
+
+    /// How long ago it started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// The answer, if `accepts` accepts it; its reports have moved up. Or why there is none.
-    pub(crate) fn poll<J: Judge<T>>(
+    pub(crate) fn poll<Req, J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
         judge: &J,
         request: RequestFacts,
         accepts: fn(&Outcome) -> bool,
-        wait_for_body: Option<&WaitForBody<T>>,
-        error_text: &ErrorText,
+        chain: &Chain<Req, T>,
+    ) -> Poll<Result<Answer<T>, ProviderMiss>> {
+        let polled = chain.panics.run(|| self.poll_phase(cx, judge, request, accepts, chain));
+        polled.unwrap_or_else(|panicked| Poll::Ready(Err(ProviderMiss::panicked(panicked, &chain.error_text))))
+    }
+
+    fn poll_phase<Req, J: Judge<T>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        judge: &J,
+        request: RequestFacts,
+        accepts: fn(&Outcome) -> bool,
+        chain: &Chain<Req, T>,
     ) -> Poll<Result<Answer<T>, ProviderMiss>> {
         if let Phase::Running(attempt) = &mut self.phase {
             let result = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| Miss::TIMED_OUT)?;
             let mut answer = result.map_err(|error| {
                 let error = ErrorRef::new(&error);
                 let (reason, outcome) = (judge.reason(request, Err(error)), judge.outcome(request, Err(error)));
-                ProviderMiss { miss: Miss { reason, outcome }, error: error_text.of(error).map(Cow::Owned) }
+                ProviderMiss { miss: Miss { reason, outcome }, error: chain.error_text.of(error).map(Cow::Owned) }
             })?;
             accept(answer.value_mut(), judge, request, accepts)?;
-            let Some(wait_for_body) = wait_for_body else {
+            let Some(wait_for_body) = &chain.wait_for_body else {
                 attempt.as_mut().pass_on_reports();
                 return Poll::Ready(Ok(answer));
             };

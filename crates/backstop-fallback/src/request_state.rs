@@ -1,6 +1,6 @@
 //! The state of a request while the primary runs, in case that fails.
 
-use std::task::Poll;
+use std::{borrow::Cow, task::Poll};
 
 use backstop_core::{ErrorRef, Limit, Outcome, Rejection, Scope, Verdict, scope};
 use backstop_kit::{
@@ -13,7 +13,8 @@ use tower_service::Service;
 use crate::{
     commit::{AnswerWithBody, WaitForBody},
     layer_state::LayerStateOf,
-    miss::Miss,
+    miss::{Miss, ProviderMiss},
+    panics::Panicked,
     telemetry::{self, CallStart},
 };
 
@@ -70,6 +71,8 @@ pub(crate) struct PrimaryFailure<S: Service<Req>, Req> {
     /// `None` if it gave nothing in its time, or nothing whole.
     pub(crate) result: Option<ServiceResult<S, Req>>,
     pub(crate) miss: Miss,
+    /// The text of an error that isn't in the result.
+    pub(crate) error: Option<Cow<'static, str>>,
 }
 
 impl<S, Req, P> RequestState<S, Req, P>
@@ -124,13 +127,20 @@ where
         &self,
         result: Result<Option<AnswerWithBody<S::Response>>, Elapsed>,
     ) -> Result<S::Response, PrimaryFailure<S, Req>> {
-        let nothing = |miss| PrimaryFailure { result: None, miss };
+        let nothing = |miss| PrimaryFailure { result: None, miss, error: None };
         let answer = result.map_err(|_elapsed| nothing(Miss::TIMED_OUT))?;
         let AnswerWithBody { answer, to_judge } = answer.ok_or(Miss::BROKE_OFF).map_err(nothing)?;
         match to_judge.and_then(|answer| self.judge_result(&mut Ok(answer))) {
             None => Ok(answer),
-            Some(miss) => Err(PrimaryFailure { result: Some(Ok(answer)), miss }),
+            Some(miss) => Err(PrimaryFailure { result: Some(Ok(answer)), miss, error: None }),
         }
+    }
+
+    /// The primary panicked.
+    #[cold]
+    pub(crate) fn panicked(&self, panicked: Panicked) -> PrimaryFailure<S, Req> {
+        let ProviderMiss { miss, error } = ProviderMiss::panicked(panicked, &self.layer.chain.shared().error_text);
+        PrimaryFailure { result: None, miss, error }
     }
 
     /// Logs and counts that the primary answered.

@@ -16,6 +16,8 @@ pub struct FallbackResult<T> {
     pub source: Name,
     /// How long the chain as a whole took.
     pub latency: Duration,
+    /// How long the provider that gave the answer took.
+    pub provider_latency: Duration,
     /// Whether another provider than the first one gave it.
     pub is_fallback: bool,
     /// How good it is. The first provider's answer is [`Freshness::Fresh`], unless it says otherwise.

@@ -15,6 +15,11 @@ use crate::{
 /// When a request came. Empty without the feature `metrics`.
 pub(crate) use recorder::CallStart;
 
+/// A chain was built.
+pub(crate) fn built(chain: &Name) {
+    recorder::healthy(chain);
+}
+
 /// The primary answered.
 pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: CallStart) {
     recorder::answered(chain.name(), primary, || called.elapsed());
@@ -51,7 +56,11 @@ pub(crate) fn fresh(chain: &Control) {
 pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
     recorder::activated(chain.name(), degradation.source());
     // A forced answer is no outage.
-    let line = if degradation.reason() == Reason::FORCED { None } else { chain.episodes.degraded() };
+    let line = match degradation.reason() {
+        Reason::FORCED => None,
+        // Why the first one gave no answer.
+        reason => chain.episodes.degraded(degradation.source(), reason),
+    };
     let chain = chain.name();
     macro_rules! event {
         ($level:ident, $text:literal) => {
@@ -69,7 +78,10 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
         };
     }
     match line {
-        Some(Line::Began) => event!(warn, "a fallback answers"),
+        Some(Line::Began) => {
+            recorder::degraded_since_now(chain);
+            event!(warn, "a fallback answers");
+        }
         line => {
             event!(debug, "a fallback answered");
             if let Some(line) = line {
@@ -82,7 +94,7 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
 /// No provider answered.
 pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     recorder::exhausted(chain.name());
-    let line = chain.episodes.exhausted();
+    let line = chain.episodes.exhausted(failed.failures().first().map_or(Reason::ERROR, |first| first.reason));
     let chain = chain.name();
     let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NOT_ELIGIBLE);
     macro_rules! event {
@@ -98,7 +110,12 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
         };
     }
     match line {
-        Some(Line::Began | Line::Exhausted) => event!(warn),
+        Some(line @ (Line::Began | Line::Exhausted)) => {
+            if line == Line::Began {
+                recorder::degraded_since_now(chain);
+            }
+            event!(warn);
+        }
         line => {
             event!(debug);
             if let Some(line) = line {
@@ -123,7 +140,10 @@ fn goes_on(chain: &Name, line: Line) {
     match line {
         Line::Continues(summary) => event!(info, summary, "fallbacks still answer"),
         Line::Rose(summary) => event!(warn, summary, "fallbacks answer a larger share"),
-        Line::Ended(summary) => event!(info, summary, "the primary answers again"),
+        Line::Ended(summary) => {
+            recorder::healthy(chain);
+            event!(info, summary, "the primary answers again");
+        }
         Line::Began | Line::Exhausted => {}
     }
 }
@@ -184,6 +204,8 @@ mod recorder {
     pub(super) fn answered(_: &Name, _: &Name, _: impl FnOnce() -> Duration) {}
     pub(super) const fn activated(_: &Name, _: &Name) {}
     pub(super) const fn exhausted(_: &Name) {}
+    pub(super) const fn degraded_since_now(_: &Name) {}
+    pub(super) const fn healthy(_: &Name) {}
 }
 
 /// Counts through the facade `metrics`. Handles are looked up at each use, so that a recorder installed later counts from then
@@ -221,6 +243,20 @@ mod recorder {
 
     pub(super) fn exhausted(chain: &Name) {
         metrics::counter!("fallback_exhausted_total", "chain_name" => label(chain)).increment(1);
+    }
+
+    #[expect(clippy::disallowed_types, reason = "dashboards compare it with their own clock")]
+    pub(super) fn degraded_since_now(chain: &Name) {
+        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+        set_degraded_since(chain, now.unwrap_or_default());
+    }
+
+    pub(super) fn healthy(chain: &Name) {
+        set_degraded_since(chain, Duration::ZERO);
+    }
+
+    fn set_degraded_since(chain: &Name, since: Duration) {
+        metrics::gauge!("fallback_degraded_since_seconds", "chain_name" => label(chain)).set(since.as_secs_f64());
     }
 
     /// A literal name isn't copied.

@@ -17,6 +17,7 @@ use std::{
     mem,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{AllProvidersFailed, ProviderFailure};
@@ -114,14 +115,19 @@ impl<Req, T> Walk<Req, T> {
                         self.running = Some(call);
                         continue;
                     }
-                    Err(not_asked) => not_asked,
+                    Err(failed) => {
+                        // Otherwise it wasn't asked.
+                        if !failed.miss.outcome.unprocessed && !self.chain.providers[self.next].processes_nothing() {
+                            self.record_sent(&failed.miss.outcome);
+                        }
+                        failed
+                    }
                 },
                 Some(call) => {
                     let is_first = self.failures.is_empty();
                     let accepts = if is_first { Outcome::answers } else { Outcome::answers_for_another };
-                    let Chain { providers, wait_for_body, error_text, .. } = &*self.chain;
-                    let processes_nothing = providers[self.next].processes_nothing();
-                    let mut poll = || call.poll(cx, judge, self.request, accepts, wait_for_body.as_ref(), error_text);
+                    let processes_nothing = self.chain.providers[self.next].processes_nothing();
+                    let mut poll = || call.poll(cx, judge, self.request, accepts, &self.chain);
                     frame.listen();
                     // A provider that processes nothing may make any calls.
                     let polled = if processes_nothing { proof::processing_nothing(poll) } else { poll() };
@@ -131,8 +137,9 @@ impl<Req, T> Walk<Req, T> {
                     };
                     match result {
                         Ok(answer) => {
+                            let latency = call.elapsed();
                             self.running = None;
-                            return Poll::Ready(Some(self.found(answer)));
+                            return Poll::Ready(Some(self.found(answer, latency)));
                         }
                         Err(failed) if is_first && failed.miss.outcome.answers() => {
                             self.running = None;
@@ -177,25 +184,31 @@ impl<Req, T> Walk<Req, T> {
         let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
         // A provider that processes nothing has nothing to prove.
         let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
-        ProviderCall::start(provider, deadline, frame, copy).map_err(ProviderMiss::not_asked)
+        ProviderCall::start(&self.chain, provider, deadline, frame, copy)
     }
 
-    fn found(&mut self, answer: Answer<T>) -> Found<T> {
+    fn found(&mut self, answer: Answer<T>, provider_latency: Duration) -> Found<T> {
         let provider = &self.chain.providers[self.next];
         let freshness = match self.failures.first() {
             None => answer.freshness().unwrap_or(Freshness::Fresh),
             Some(_) => provider.assess(&answer),
         };
-        self.answered(provider.name().clone(), answer.into_value(), freshness)
+        self.answered(provider.name().clone(), answer.into_value(), freshness, provider_latency)
     }
 
-    /// Notes that `source` gave the answer.
-    pub(crate) fn answered(&mut self, source: Name, value: T, freshness: Freshness) -> Found<T> {
+    /// Notes that `source` gave the answer, in this time.
+    pub(crate) fn answered(
+        &mut self,
+        source: Name,
+        value: T,
+        freshness: Freshness,
+        provider_latency: Duration,
+    ) -> Found<T> {
         let failures = mem::take(&mut self.failures);
         let instead = failures.first().map(|first| Substitution { position: failures.len(), reason: first.reason });
         let latency = self.started.elapsed();
         let is_fallback = instead.is_some();
-        let result = FallbackResult { value, source, latency, is_fallback, freshness, failures };
+        let result = FallbackResult { value, source, latency, provider_latency, is_fallback, freshness, failures };
         Found::publish(&self.chain.control, result, instead)
     }
 

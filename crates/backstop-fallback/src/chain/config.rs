@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
 use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts, WrapBody};
 
-use crate::{Commit, FallbackChain, Provider, commit::WaitForBody, control::Control};
+use crate::{Commit, FallbackChain, Provider, commit::WaitForBody, control::Control, panics::Panics};
 
 use super::shared::{Chain, HandlerJudge, Mark};
 
@@ -34,6 +34,7 @@ pub struct FallbackChainBuilder<Req, T> {
     wait_for_body: Option<WaitForBody<T>>,
     seed: Option<u64>,
     error_text: ErrorText,
+    panics: Panics,
 }
 
 impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
@@ -49,6 +50,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
             wait_for_body: None,
             seed: None,
             error_text: ErrorText::default(),
+            panics: Panics::Propagate,
         }
     }
 }
@@ -192,6 +194,33 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         self
     }
 
+    /// Treats a panic of a provider, or of the primary behind a layer, as one more failure, with the reason `panic`, and asks
+    /// the next provider. Unless set, it propagates.
+    ///
+    /// The call that panicked is dropped, and counts as possibly processed. A circuit breaker further in has seen the panic as
+    /// a failure. Where panics abort the process, none can be caught.
+    ///
+    /// ```
+    /// use backstop_fallback::{FallbackChain, Provider, name};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let prices: FallbackChain<usize, &str> = FallbackChain::builder("prices")
+    ///     .provider(Provider::from_fn(name!("table"), |i| async move { Ok::<_, std::io::Error>(["9.99", "7.50"][i]) }))
+    ///     .provider(Provider::value(name!("list"), || async { "12.00" }))
+    ///     .catch_panics()
+    ///     .build()?;
+    ///
+    /// let answer = prices.execute(2).await?;
+    /// assert_eq!((answer.value, answer.failures[0].reason.as_str()), ("12.00", "panic"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn catch_panics(mut self) -> Self {
+        self.panics = Panics::Catch;
+        self
+    }
+
     /// What logs and [`ProviderFailure::error`](crate::ProviderFailure) show of an error. Unless set, its text and that of its
     /// causes, cut to 256 bytes, with control characters escaped and without user information, query and fragment of URLs.
     ///
@@ -206,7 +235,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, repeat, marks, commit, wait_for_body, seed, error_text } = self;
+        let Self { name, total, providers, judge, repeat, marks, commit, wait_for_body, seed, error_text, panics } =
+            self;
         let name = Name::new(name)?;
         commit.check()?;
         ConfigError::check_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
@@ -236,6 +266,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             control,
             wait_for_body,
             error_text,
+            panics,
         }))
     }
 }

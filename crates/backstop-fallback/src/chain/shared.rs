@@ -6,7 +6,7 @@ use backstop_core::{Classify, Deadline, Name, Outcome, SetBy, scope};
 use backstop_kit::{ErrorText, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, ReplayState, RequestFacts};
 use tokio::time::Instant;
 
-use crate::{Provider, commit::WaitForBody, control::Control};
+use crate::{Provider, commit::WaitForBody, control::Control, panics::Panics};
 
 /// The providers in order of preference, and how they are asked.
 pub(crate) struct Chain<Req, T> {
@@ -22,6 +22,7 @@ pub(crate) struct Chain<Req, T> {
     /// Waits for answers' bodies. `None` if the head of an answer is enough.
     pub(crate) wait_for_body: Option<WaitForBody<T>>,
     pub(crate) error_text: ErrorText,
+    pub(crate) panics: Panics,
 }
 
 /// What judges the answers in a handler.

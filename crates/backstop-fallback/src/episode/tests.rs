@@ -1,3 +1,4 @@
+use backstop_core::name;
 use proptest::prelude::*;
 
 use super::*;
@@ -22,12 +23,12 @@ impl Chain {
     }
 
     fn degraded(&mut self, now: Duration) {
-        let line = self.state.failed(Call::Degraded, now);
+        let line = self.state.failed(Call::Degraded(&name!("cached")), Reason::TIMEOUT, now);
         self.lines.extend(line.map(|line| (now, line)));
     }
 
     fn exhausted(&mut self, now: Duration) {
-        let line = self.state.failed(Call::Exhausted, now);
+        let line = self.state.failed(Call::Exhausted, Reason::TIMEOUT, now);
         self.lines.extend(line.map(|line| (now, line)));
     }
 
@@ -155,13 +156,14 @@ async fn answers_that_are_due_nothing_decide_nothing_and_are_counted_all_the_sam
     let episodes = Episodes::new();
     assert_eq!(episodes.fresh(), None);
     assert_eq!(episodes.current(), None);
-    assert_eq!(episodes.degraded(), Some(Line::Began));
+    assert_eq!(episodes.degraded(&name!("cached"), Reason::TIMEOUT), Some(Line::Began));
     for _ in 0..5 {
         assert_eq!(episodes.fresh(), None);
     }
     tokio::time::advance(30 * SECOND).await;
-    let (summary, last_degraded) = episodes.current().unwrap();
-    assert_eq!((summary.calls, summary.degraded, last_degraded), (6, 1, 30 * SECOND));
+    let current = episodes.current().unwrap();
+    assert_eq!((current.summary.calls, current.summary.degraded, current.last_degraded), (6, 1, 30 * SECOND));
+    assert_eq!((current.last_reason, current.last_fresh), (Reason::TIMEOUT, Some(30 * SECOND)));
     tokio::time::advance(30 * SECOND).await;
     let Some(Line::Ended(summary)) = episodes.fresh() else { panic!("it didn't end") };
     assert_eq!((summary.calls, summary.degraded, summary.duration), (7, 1, MINUTE));
@@ -176,16 +178,47 @@ fn threads_that_race_begin_and_end_it_once_and_lose_no_degraded_answer() {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    (0..5_000).filter_map(|i| if i % 2 == 0 { episodes.degraded() } else { episodes.fresh() }).collect()
+                    (0..5_000)
+                        .filter_map(|i| {
+                            if i % 2 == 0 {
+                                episodes.degraded(&name!("cached"), Reason::TIMEOUT)
+                            } else {
+                                episodes.fresh()
+                            }
+                        })
+                        .collect()
                 })
             })
             .collect();
         threads.into_iter().flat_map(|thread| -> Vec<Line> { thread.join().unwrap() }).collect()
     });
     assert_eq!(lines, [Line::Began]);
-    let (summary, _) = episodes.current().unwrap();
+    let Current { summary, recent, .. } = episodes.current().unwrap();
+    assert_eq!((recent.calls, recent.degraded), (summary.calls, 10_000));
     assert_eq!(summary.degraded, 10_000);
     assert!((15_000..=20_000).contains(&summary.calls), "{summary:?}");
+}
+
+#[test]
+fn the_last_five_minutes_are_counted_by_provider() {
+    let (cached, popular) = (name!("cached"), name!("popular"));
+    let mut state = State { quiet: SHORTEST_QUIET, ended: None, episode: None };
+    for minute in 0..10u32 {
+        let now = MINUTE * minute;
+        state.failed(Call::Degraded(&cached), Reason::TIMEOUT, now);
+        if minute >= 8 {
+            state.failed(Call::Degraded(&popular), Reason::ERROR, now);
+        }
+        state.failed(Call::Exhausted, Reason::ERROR, now);
+        state.add_fresh(7);
+    }
+    let recent = |now| state.episode.as_ref().unwrap().recent(now);
+    let expected = Recent { calls: 47, degraded: 7, exhausted: 5, providers: vec![(cached.clone(), 5), (popular, 2)] };
+    // The minute that runs and the four before it.
+    assert_eq!(recent(MINUTE * 9 + 59 * SECOND), expected);
+    // Without calls no minute ends, and what is long ago is left out all the same.
+    let long_after = recent(MINUTE * 60);
+    assert_eq!((long_after.calls, long_after.degraded, long_after.exhausted), (10, 2, 1));
 }
 
 #[derive(Clone, Copy, Debug)]

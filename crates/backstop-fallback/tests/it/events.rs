@@ -49,9 +49,15 @@ async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line
     assert_eq!(take(&logs), [goes_on]);
     let episode = layer.handle().status().episode.unwrap();
     assert_eq!((episode.calls, episode.degraded, episode.exhausted), (101, 101, 0));
-    sleep(Duration::from_secs(60)).await;
+    assert_eq!((episode.last_reason.as_str(), episode.last_primary_answer), ("timeout", None));
+    assert_eq!((episode.recent.calls, episode.recent.primary, episode.recent.share("static")), (101, 0, 1.0));
+    sleep(Duration::from_secs(30)).await;
     ask(&layer, Some(200)).await;
-    let ended = "INFO chain=chain calls=102 degraded=101 exhausted=0 last_minute=1.0 duration=125.4s".to_owned();
+    let episode = layer.handle().status().episode.unwrap();
+    assert_eq!((episode.last_primary_answer, episode.recent.primary), (Some(Duration::ZERO), 1));
+    sleep(Duration::from_secs(30)).await;
+    ask(&layer, Some(200)).await;
+    let ended = "INFO chain=chain calls=103 degraded=101 exhausted=0 last_minute=1.0 duration=125.45s".to_owned();
     assert_eq!(take(&logs), [ended]);
     assert_eq!(layer.handle().status().episode, None);
 }

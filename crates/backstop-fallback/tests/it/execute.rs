@@ -202,3 +202,21 @@ fn nobody_else_is_called_the_default() {
     assert_eq!(twice.fail_safe(9).build().unwrap_err().field, "provider");
     assert_eq!(FallbackChain::<(), u32>::builder("prices").fail_safe(9).build().unwrap_err().field, "providers");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_the_provider_that_answered_is_told_beside_the_chains() {
+    let ms = Duration::from_millis;
+    let slow = |wait: Duration, result: Result<u32, &'static str>| {
+        move |()| async move {
+            tokio::time::sleep(wait).await;
+            result
+        }
+    };
+    let chain = FallbackChain::<(), u32>::builder("chain")
+        .provider(Provider::from_fn(name!("first"), slow(ms(30), Err("closed"))))
+        .provider(Provider::from_fn(name!("second"), slow(ms(20), Ok(2))))
+        .build()
+        .unwrap();
+    let answer = chain.execute(()).await.unwrap();
+    assert_eq!((answer.latency, answer.provider_latency), (ms(50), ms(20)));
+}

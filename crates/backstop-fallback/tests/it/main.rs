@@ -13,6 +13,7 @@ mod forced;
 mod handlers;
 mod layer;
 mod metrics;
+mod panics;
 mod requests;
 mod script;
 mod shares;

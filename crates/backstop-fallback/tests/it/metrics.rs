@@ -2,12 +2,35 @@
 #![cfg(feature = "metrics")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+use std::time::Duration;
+
 use axum::response::Response;
 use backstop_core::name;
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use backstop_test::Metrics;
 
 use crate::common::*;
+
+fn without_dates(metrics: &Metrics) -> Vec<String> {
+    metrics.lines().into_iter().filter(|line| !line.starts_with("fallback_degraded_since_seconds")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dashboard_sees_since_when_answers_are_degraded() {
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    let since = || metrics.gauge("fallback_degraded_since_seconds", &[("chain_name", "chain")]);
+    let layer = FallbackLayer::new(name!("ml_service"), behind());
+    assert_eq!(since(), Some(0.0));
+    ask(&layer, Some(503)).await;
+    let began = since().unwrap();
+    assert!(began > 1.7e9, "a date of this century: {began}");
+    ask(&layer, Some(503)).await;
+    assert_eq!(since(), Some(began));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    ask(&layer, Some(200)).await;
+    assert_eq!(since(), Some(0.0));
+}
 
 #[tokio::test(start_paused = true)]
 async fn answers_activations_and_exhaustions_are_counted_by_configured_names() {
@@ -26,7 +49,7 @@ async fn answers_activations_and_exhaustions_are_counted_by_configured_names() {
     ask(&layer, Some(503)).await;
     ask(&layer, None).await;
     assert_eq!(
-        metrics.lines(),
+        without_dates(&metrics),
         [
             "fallback_activations_total{chain_name=chain,provider_name=static} 2",
             "fallback_exhausted_total{chain_name=exhausted} 2",
@@ -48,7 +71,7 @@ async fn a_chain_in_a_handler_counts_as_one_behind_a_layer() {
     chain.execute(7).await;
     chain.execute(0).await;
     assert_eq!(
-        metrics.lines(),
+        without_dates(&metrics),
         [
             "fallback_activations_total{chain_name=prices,provider_name=default} 1",
             "fallback_latency_seconds{chain_name=prices,provider_name=default} [0.0]",
