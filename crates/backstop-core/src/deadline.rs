@@ -48,16 +48,16 @@ impl fmt::Display for SetBy {
     }
 }
 
-/// Stands for "never" where an instant that far can't be expressed.
+/// Used instead of longer durations, which an `Instant` may not be able to express.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// A moment in the middle of what deadlines can express: clocks that are paused are behind it, or years ahead.
+/// A moment in the middle of the range of deadlines, because paused clocks may be before it, or years after it.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 const ORIGIN_NANOS: u64 = EARLIEST_NANOS.midpoint(LATEST_NANOS);
 
-/// No deadline is earlier, so that each is greater than any [`Limit`], by its bits.
+/// The earliest deadline. Greater than any [`Limit`], so that the bits tell the two apart.
 const EARLIEST_NANOS: u64 = 1 << 61;
-/// No deadline is later, so that a few values remain for other meanings.
+/// The latest deadline. A few greater values have other meanings.
 const LATEST_NANOS: u64 = (u64::MAX >> 1) - 1;
 
 impl Deadline {
@@ -67,7 +67,7 @@ impl Deadline {
         Self::at_nanos(since_origin(at), set_by)
     }
 
-    /// When `limit` has passed from now on. A limit of over 30 years is 30 years.
+    /// The moment `limit` from now. A limit of over 30 years counts as 30 years.
     #[must_use]
     pub fn after(limit: Duration, set_by: SetBy) -> Self {
         Self::at_nanos(Moment::now().nanos.saturating_add(nanos(limit.min(FAR))), set_by)
@@ -101,7 +101,7 @@ impl Deadline {
         self.word.set_by()
     }
 
-    /// The time that is left; zero when it has passed.
+    /// The time left. Zero if it has passed.
     #[must_use]
     pub fn left(&self) -> Duration {
         Duration::from_nanos(self.word.nanos().saturating_sub(Moment::now().nanos))
@@ -113,7 +113,7 @@ impl Deadline {
         self.left().is_zero()
     }
 
-    /// The earlier of the two. At the same moment it is ours: a caller's limit that isn't shorter excuses nothing.
+    /// The earlier of the two. If both are equal, the one set by us: a caller's limit matters only if it is shorter.
     #[must_use]
     #[inline]
     pub fn narrowed_by(self, other: Option<Self>) -> Self {
@@ -130,7 +130,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A limit of over 30 years is 30 years; none is shorter than 1 ns.
+    /// A limit of 1 ns to 30 years. Shorter and longer ones count as these.
     #[must_use]
     #[inline]
     pub fn new(limit: Duration, set_by: SetBy) -> Self {
@@ -156,21 +156,21 @@ impl Limit {
         self.word.set_by()
     }
 
-    /// The shorter of the two. Where they are equal it is ours: a caller's limit that isn't shorter excuses nothing.
+    /// The shorter of the two. If both are equal, the one set by us: a caller's limit matters only if it is shorter.
     #[must_use]
     #[inline]
     pub fn narrowed_by(self, other: Option<Self>) -> Self {
         other.filter(|other| other.word < self.word).unwrap_or(self)
     }
 
-    /// Its end, if its time begins at `moment`.
-    pub(crate) fn from(self, moment: Moment) -> Deadline {
+    /// Its deadline, if its time begins at `moment`.
+    pub(crate) fn begun_at(self, moment: Moment) -> Deadline {
         Deadline::at_nanos(moment.nanos.saturating_add(self.word.nanos()), self.set_by())
     }
 }
 
-/// Nanoseconds, with the setter in the lowest bit. One word, because every layer moves it on every poll. Ordered: the
-/// lesser one binds.
+/// Nanoseconds, with the setter in the lowest bit. One word, because every layer moves it on every poll. The lesser of two
+/// applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Word(NonZero<u64>);
 
@@ -200,7 +200,7 @@ fn since_origin(at: Instant) -> u64 {
     }
 }
 
-/// Up to 584 years.
+/// More than 584 years count as 584.
 fn nanos(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

@@ -186,7 +186,7 @@ impl Scope {
     pub fn begin(&mut self) -> Option<Deadline> {
         if self.time.is_limit() {
             let now = Moment::now();
-            // The outer scopes wait as well.
+            // The time of the outer scopes begins, too.
             _ = CURRENT.try_with(|current| current.begin_at(now));
             self.time = self.time.begun_at(now);
         }
@@ -203,7 +203,7 @@ impl Scope {
         };
     }
 
-    /// This scope's deadline, if its time has begun. Begins nothing.
+    /// This scope's deadline, if its time has begun. Doesn't begin it.
     #[must_use]
     pub fn deadline_if_begun(&self) -> Option<Deadline> {
         self.time.deadline()
@@ -256,13 +256,13 @@ impl Scope {
             .unwrap_or((Time::NO_SCOPE, None))
     }
 
-    /// Takes what was reported so far, in order; what came from other tasks comes last.
+    /// Takes what was reported so far, in order. Reports from other tasks come last.
     #[inline]
     pub fn take_reports(&mut self) -> Vec<Degradation> {
         self.reports.as_mut().map_or_else(Vec::new, |reports| reports.take())
     }
 
-    /// Moves what was reported in this scope to the current one: this attempt was chosen.
+    /// Moves what was reported in this scope to the current one, because this attempt was chosen.
     #[inline]
     pub fn pass_on_reports(&mut self) {
         if let Some(reports) = &mut self.reports {
@@ -277,14 +277,14 @@ impl Default for Scope {
     }
 }
 
-/// A scope that is the current one until this is dropped, see [`Scope::entered`].
+/// The guard of [`Scope::entered`].
 #[derive(Debug)]
 #[must_use = "the scope is left when this is dropped"]
 pub struct EnteredScope<'a> {
     scope: &'a mut Scope,
-    /// The time of what is around it. The reports changed places.
+    /// The time of the outer scope. While this scope is entered, its own field holds the reports of the outer one.
     outside: Time,
-    /// Whether reports were read around it, if that was changed.
+    /// Whether the outer scope has a reader, if that was changed.
     was_read: Option<bool>,
 }
 
@@ -326,7 +326,7 @@ pub fn deadline() -> Option<Deadline> {
     CURRENT.try_with(Current::begin).ok().flatten()
 }
 
-/// The time left until the current scope's deadline; `None` where there is none, zero when it has passed.
+/// The time left until the current scope's deadline. `None` if there is none, zero if it has passed.
 #[must_use]
 pub fn time_left() -> Option<Duration> {
     deadline().map(|deadline| deadline.left())
@@ -341,20 +341,33 @@ pub fn passed() -> Option<Deadline> {
     CURRENT.try_with(|current| current.time.get().deadline()).ok().flatten().filter(Deadline::has_passed)
 }
 
-/// How long the current scope's time will be once it begins: `Some(None)` where it has no end, `None` where it has begun
-/// and there is a [`deadline()`].
+/// How the current scope limits time. Unlike [`deadline()`], this doesn't begin its time.
 #[must_use]
 #[inline]
-pub fn limit() -> Option<Option<Limit>> {
+pub fn limit() -> CurrentLimit {
     let time = CURRENT.try_with(|current| current.time.get()).unwrap_or(Time::NO_SCOPE);
-    time.deadline().is_none().then(|| time.limit())
+    match (time.limit(), time.deadline()) {
+        (Some(limit), _) => CurrentLimit::NotBegun(limit),
+        (None, Some(_)) => CurrentLimit::Begun,
+        (None, None) => CurrentLimit::Endless,
+    }
 }
 
-/// Reports a degradation in the current scope. Where [nobody reads it](self#who-reads-reports), that is a `WARN`, once for
-/// each chain, and nothing else happens.
+/// How the current scope limits time: see [`limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CurrentLimit {
+    /// It doesn't, or there is no scope.
+    Endless,
+    /// By this limit, whose time hasn't begun.
+    NotBegun(Limit),
+    /// By a [`deadline()`]: its time has begun.
+    Begun,
+}
+
+/// Reports a degradation in the current scope. If [nobody reads it](self#who-reads-reports), a `WARN` is logged, once for
+/// each chain.
 ///
-/// Call it while a future is polled, not in a service's `call`: a buffer further out runs
-/// that elsewhere.
+/// Call it while a future is polled, not in a service's `call`, which a buffer further out runs in another task.
 pub fn report(degradation: Degradation) {
     _ = CURRENT.try_with(|current| {
         if !current.is_read.get() {
@@ -364,10 +377,10 @@ pub fn report(degradation: Degradation) {
     });
 }
 
-/// What has been reported in the current scope so far, in order; what came from other tasks comes last.
+/// What has been reported in the current scope so far, in order. Reports from other tasks come last.
 ///
-/// A handler asks at the end, to say in its body what is degraded. That covers the calls that it made itself, and not what
-/// was reported further out, or is still running. The reports stay where they are: the headers show them, too.
+/// A handler calls it at the end, to say in its body what is degraded. That includes the calls that it made itself, but not
+/// reports made further out, or by calls that are still running. The reports stay in the scope, for the headers.
 ///
 /// ```
 /// use backstop_core::{Degradation, Freshness, Reason, Scope, name, scope};
@@ -390,16 +403,16 @@ pub fn degradations() -> Vec<Degradation> {
     CURRENT.try_with(so_far).unwrap_or_default()
 }
 
-/// Moves reports that were [taken](Scope::take_reports) from a scope further in to the current one.
+/// Moves reports that were [taken](Scope::take_reports) from an inner scope to the current one.
 ///
-/// As [`Scope::pass_on_reports`], for a layer that looks at them on the way: they were reported already.
+/// As [`Scope::pass_on_reports`], for a layer that reads them in between. They don't count as new reports.
 pub fn pass_on(mut reports: Vec<Degradation>) {
     if !reports.is_empty() {
         _ = CURRENT.try_with(|current| current.with_reports(|outside| outside.here.append(&mut reports)));
     }
 }
 
-/// The current scope, to be carried to another task by [`InScope::in_scope`].
+/// A handle of the current scope, for another task: see [`InScope::in_scope`].
 #[must_use]
 pub fn handle() -> ScopeHandle {
     let share = |reports: &mut Reports| Arc::downgrade(reports.elsewhere.get_or_insert_default());
@@ -408,10 +421,10 @@ pub fn handle() -> ScopeHandle {
     ScopeHandle { deadline: deadline(), is_read, reports: reports.unwrap_or_default() }
 }
 
-/// A scope, as another task needs it: made by [`handle`].
+/// A scope's handle for another task: see [`handle`].
 ///
-/// What is reported through it counts until the scope's own request has been answered. [Nobody
-/// reads](self#who-reads-reports) later reports.
+/// Reports made through it count until the scope's request has been answered. [Nobody reads](self#who-reads-reports) later
+/// ones.
 #[derive(Clone, Debug)]
 pub struct ScopeHandle {
     deadline: Option<Deadline>,
@@ -419,7 +432,7 @@ pub struct ScopeHandle {
     reports: Weak<Shared>,
 }
 
-/// Carries a scope to where its thread-local doesn't reach.
+/// Runs a future in the scope of another task.
 pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
@@ -460,7 +473,7 @@ impl<F: Future> Future for InScopeFuture<F> {
     }
 }
 
-/// Why a call was ended before it was over: what [`ended_by`] says.
+/// Why a layer ended a call early: see [`ended_by`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EndedBy {
@@ -468,7 +481,7 @@ pub enum EndedBy {
     OurLimit,
     /// The caller's limit passed, and it was the shorter one.
     CallersLimit,
-    /// Another call for the same request was answered first, as a hedge is.
+    /// Another call for the same request answered first, such as a hedge.
     Replaced,
 }
 
@@ -490,9 +503,9 @@ impl From<SetBy> for EndedBy {
     }
 }
 
-/// Runs `drop_it`, which drops a call before it is over, and tells whatever is dropped why: see [`ended_by`].
+/// Runs `drop_it`, which drops a call early. Meanwhile, [`ended_by`] returns `why`.
 ///
-/// Without it, a timer that drops a call looks like any other cancellation from the inside, though the call hung.
+/// Otherwise, layers inside couldn't tell a call that hung until its time limit from one whose caller left.
 pub fn end<R>(why: impl Into<EndedBy>, drop_it: impl FnOnce() -> R) -> R {
     struct Restore(Option<EndedBy>);
 
@@ -507,7 +520,7 @@ pub fn end<R>(why: impl Into<EndedBy>, drop_it: impl FnOnce() -> R) -> R {
     drop_it()
 }
 
-/// Asked in a `Drop`: why a layer ends this call. `None` if no layer does: the caller left, for example.
+/// Why a call is being dropped. Call it in `Drop`. `None` if no layer ends the call: the caller left, for example.
 #[must_use]
 pub fn ended_by() -> Option<EndedBy> {
     ENDED_BY.try_with(Cell::get).ok().flatten()

@@ -21,7 +21,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Degradation, Limit, Scope, SetBy};
+use backstop_core::{Degradation, Limit, Scope, SetBy, scope};
 use backstop_kit::{
     Attempt, Call, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject, polled_again,
     proof::{Frame, PassThrough},
@@ -36,7 +36,7 @@ use crate::{
     layer_state::{LayerState, LayerStateOf},
     miss::Miss,
     panics::{Panicked, Panics},
-    request_state::{ContextOf, OuterLimit, PrimaryFailure, RequestState},
+    request_state::{ContextOf, PrimaryFailure, RequestState},
     telemetry::{self, CallStart},
 };
 
@@ -79,7 +79,7 @@ pin_project! {
             // Taken when the rejection is made.
             context: Option<ContextOf<S, Req, P>>,
         },
-        // Boxed: it is rare, and large. Taken when the primary is asked.
+        // Boxed, because it is rare and large. Taken when the primary is called.
         ForcedFirst { forced_first: Option<Box<ForcedFirst<S, Req, P>>> },
         Primary {
             #[pin]
@@ -93,7 +93,7 @@ pin_project! {
             // Taken in the end.
             request_state: Option<RequestState<S, Req, P>>,
         },
-        // Boxed, for the same.
+        // Boxed, because it is rare and large.
         AfterPrimary { after_primary: Pin<Box<AfterPrimary<S, Req, P>>> },
     }
 }
@@ -129,7 +129,7 @@ where
             let attempt = Attempt::begun(call, scope);
             return Self { state: State::Passing { attempt, layer: Arc::clone(layer), context: Some(context) } };
         }
-        // After the request was kept, which watches its body as well.
+        // After the request was kept: the kept body is watched already.
         let upload = judge.watch(&mut request);
         let (mut started, mut frame) = (None, Frame::open());
         if let Some(provider) = chain.shared().draw(facts, kept.as_ref()) {
@@ -137,7 +137,7 @@ where
                 layer: Arc::clone(layer),
                 called: CallStart::now(),
                 started,
-                outer_limit: None,
+                limit_at_call: None,
                 facts,
                 frame,
                 kept,
@@ -151,8 +151,8 @@ where
             return Self { state: State::ForcedFirst { forced_first } };
         }
         let called = CallStart::now();
-        let outer_limit = OuterLimit::now();
-        let mut scope = layer.scope(outer_limit, &mut started);
+        let limit_at_call = scope::limit();
+        let mut scope = layer.scope(limit_at_call, &mut started);
         let call = {
             let _entered = scope.entered();
             let _calling = frame.calling();
@@ -162,12 +162,12 @@ where
                 Panics::Catch => EagerCall::when_ready(mem::replace(primary, primary.clone()), request),
             }
         };
-        // Made in its place: moving it once more would show in the benchmark.
+        // Created where it is returned: another move would show in the benchmark.
         let request_state = Some(RequestState {
             layer: Arc::clone(layer),
             called,
             started,
-            outer_limit: Some(outer_limit),
+            limit_at_call: Some(limit_at_call),
             facts,
             frame,
             kept,
@@ -276,7 +276,7 @@ where
                                 return Poll::Pending;
                             };
                             if let Some(too_slow) = request_state.slow_upload_rejection() {
-                                // No provider could be faster.
+                                // No other provider could be faster.
                                 let Some(RequestState { layer, context, .. }) = slot.take() else {
                                     polled_again("FallbackFuture")
                                 };
@@ -294,10 +294,10 @@ where
                         request_state.record_answer();
                         attempt.pass_on_reports();
                         request_state.frame.pass_on();
-                        // Not moved: moving a response costs more than all the rest.
+                        // Not moved, because moving a response costs more than everything else here.
                         return polled;
                     }
-                    // Taken only here: it is large.
+                    // Taken only now, because it is large.
                     let Some(request_state) = slot.take() else { polled_again("FallbackFuture") };
                     let result = match polled {
                         Poll::Ready(result) => Some(result),
@@ -314,7 +314,7 @@ where
                             State::AwaitingBody { attempt, request_state: Some(request_state) }
                         }
                         (Some(result), None, _) => return Poll::Ready(result),
-                        // Without a result there is a reason.
+                        // Impossible: without a result, the miss is a timeout.
                         (None, None, _) => polled_again("FallbackFuture"),
                     }
                 }

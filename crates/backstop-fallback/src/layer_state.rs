@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Limit, Name, Scope, SetBy};
+use backstop_core::{Limit, Name, Scope, SetBy, scope::CurrentLimit};
 use backstop_kit::{Judge, Protocol};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{FallbackChain, found::Found, request_state::OuterLimit, share};
+use crate::{FallbackChain, found::Found, share};
 
 /// What all services of a layer share.
 pub(crate) struct LayerState<Req, Res, P> {
@@ -25,17 +25,19 @@ impl<Req, Res, P> LayerState<Req, Res, P> {
         f.field("primary", &self.primary).field("chain", &self.chain).finish_non_exhaustive()
     }
 
-    /// A scope with the primary's share of the time, before any was used.
+    /// A scope with the primary's share of the time, inside a scope with the limit `outer`.
     #[inline]
-    pub(crate) fn scope(&self, outer: OuterLimit, started: &mut Option<Instant>) -> Scope {
-        let Some(outer) = outer.0 else {
-            return self.remaining_scope(started);
+    pub(crate) fn scope(&self, outer: CurrentLimit, started: &mut Option<Instant>) -> Scope {
+        let outer = match outer {
+            CurrentLimit::Begun => return self.remaining_scope(started),
+            CurrentLimit::NotBegun(limit) => Some(limit),
+            CurrentLimit::Endless => None,
         };
         let limit = Limit::new(self.chain.shared().total, SetBy::Us).narrowed_by(outer);
         Scope::limited(share::first_limit(limit, self.providers(), self.primary_timeout))
     }
 
-    /// A scope with the primary's share of what is left of the time, which begins if it hasn't.
+    /// A scope with the primary's share of the time left. Begins the request's time if it hasn't begun.
     pub(crate) fn remaining_scope(&self, started: &mut Option<Instant>) -> Scope {
         let limit = self.chain.shared().limit(*started.get_or_insert_with(Instant::now));
         Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.primary_timeout))

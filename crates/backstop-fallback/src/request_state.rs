@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, task::Poll};
 
-use backstop_core::{ErrorRef, Limit, Outcome, Rejection, Scope, Verdict, scope};
+use backstop_core::{
+    ErrorRef, Outcome, Rejection, Scope, Verdict,
+    scope::{self, CurrentLimit},
+};
 use backstop_kit::{
     CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
     RequestFailure, Upload, proof::Frame,
@@ -28,10 +31,10 @@ where
 {
     pub(crate) layer: LayerStateOf<S, Req, P>,
     pub(crate) called: CallStart,
-    /// When its time began. `None` until something is pending: an immediate answer reads no clock.
+    /// When its time began. `None` until something is pending, so that an immediate answer reads no clock.
     pub(crate) started: Option<Instant>,
-    /// The limit around the call when it was made. Taken at the first poll.
-    pub(crate) outer_limit: Option<OuterLimit>,
+    /// How the scope around `Service::call` limited time. Taken in the first poll.
+    pub(crate) limit_at_call: Option<CurrentLimit>,
     pub(crate) facts: RequestFacts,
     /// Of the primary's call, and of the providers' after it.
     pub(crate) frame: Frame,
@@ -40,17 +43,6 @@ where
     pub(crate) context: ContextOf<S, Req, P>,
     /// Of a request with a body.
     pub(crate) upload: Option<Upload>,
-}
-
-/// What limited the time around the call: a [`scope::limit`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OuterLimit(pub(crate) Option<Option<Limit>>);
-
-impl OuterLimit {
-    #[inline]
-    pub(crate) fn now() -> Self {
-        Self(scope::limit())
-    }
 }
 
 /// What the protocol needs to reject a request.
@@ -68,7 +60,7 @@ pub(crate) fn copied<Req, K: KeptRequest<Req>>(kept: &mut Option<K>, copy: CopyA
 
 /// How the primary failed.
 pub(crate) struct PrimaryFailure<S: Service<Req>, Req> {
-    /// `None` if it gave nothing in its time, or nothing whole.
+    /// `None` if it didn't answer in its time, or its body broke off.
     pub(crate) result: Option<ServiceResult<S, Req>>,
     pub(crate) miss: Miss,
     /// The text of an error that isn't in the result.
@@ -82,22 +74,22 @@ where
     P::Reject: Reject<Req, S::Response, S::Error>,
     P::Copy: CopyRequest<Req>,
 {
-    /// When the request's time began. Begins it if it hasn't.
+    /// Begins the request's time if it hasn't begun. The attempt's scope begins its own in the same poll.
     pub(crate) fn start_clock(&mut self) -> Instant {
         *self.started.get_or_insert_with(Instant::now)
     }
 
-    /// At the first poll, the primary's share again, if the limit around it isn't that of the call: a buffer further out calls
-    /// in a task of its own, without the caller's deadline.
+    /// In the first poll, the primary's share again, if the limit isn't that of `Service::call`: a buffer further out runs
+    /// that in another task, without the caller's deadline.
     #[inline]
     pub(crate) fn scope_at_first_poll(&mut self) -> Option<Scope> {
-        let outer_limit = self.outer_limit.take()?;
-        if outer_limit == OuterLimit::now() { None } else { Some(self.scope_of_another_time()) }
+        let (at_call, now) = (self.limit_at_call.take()?, scope::limit());
+        if now == at_call { None } else { Some(self.scope_for_other_limit(now)) }
     }
 
     #[cold]
-    fn scope_of_another_time(&mut self) -> Scope {
-        self.layer.scope(OuterLimit::now(), &mut self.started)
+    fn scope_for_other_limit(&mut self, limit: CurrentLimit) -> Scope {
+        self.layer.scope(limit, &mut self.started)
     }
 }
 
@@ -111,12 +103,12 @@ where
     P::Copy: CopyRequest<Req>,
     P::Keep: KeepAnswer<S::Response>,
 {
-    /// What waits for answers' bodies, if anything.
+    /// How to wait for an answer's body, if configured.
     pub(crate) fn wait_for_body(&self) -> Option<&WaitForBody<S::Response>> {
         self.layer.chain.shared().wait_for_body.as_ref()
     }
 
-    /// Whether this goes to the caller without waiting for a body.
+    /// Whether this result is returned without waiting for a body.
     #[inline]
     pub(crate) fn is_final(&self, polled: &Poll<ServiceResult<S, Req>>) -> bool {
         self.wait_for_body().is_none() || !matches!(polled, Poll::Ready(Ok(_)))

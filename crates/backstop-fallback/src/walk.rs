@@ -20,13 +20,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{AllProvidersFailed, ProviderFailure};
 use backstop_core::{Deadline, Freshness, Name, Outcome, Pushback, Reason};
 use backstop_kit::{Answer, CopyAs, Judge, NotCopied, RequestFacts, proof, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
-    FallbackResult,
+    AllProvidersFailed, FallbackResult, ProviderFailure,
     chain::shared::Chain,
     found::{Found, Substitution},
     miss::{Miss, ProviderMiss},

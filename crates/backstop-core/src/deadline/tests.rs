@@ -50,7 +50,7 @@ async fn the_shorter_limit_binds_and_a_tie_is_ours() {
 async fn a_limit_ends_as_long_after_its_beginning_as_it_is() {
     for set_by in [SetBy::Us, SetBy::Caller] {
         let limit = Duration::from_millis(70);
-        assert_eq!(Limit::new(limit, set_by).from(Moment::now()), Deadline::after(limit, set_by));
+        assert_eq!(Limit::new(limit, set_by).begun_at(Moment::now()), Deadline::after(limit, set_by));
     }
     assert_eq!(size_of::<Option<Limit>>(), 8);
 }

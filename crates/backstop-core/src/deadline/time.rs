@@ -3,11 +3,11 @@
 //! | the word | means |
 //! |---|---|
 //! | below 2⁶² | a limit whose time hasn't begun |
-//! | from there on | a deadline |
-//! | the last but one | no end |
-//! | the last one | no scope |
+//! | 2⁶² and above | a deadline |
+//! | the maximum minus 1 | no end |
+//! | the maximum | no scope |
 //!
-//! Of two of the same kind the lesser one binds.
+//! Of two limits, or of two deadlines, the lesser one applies.
 
 use std::num::NonZero;
 
@@ -47,20 +47,20 @@ impl Time {
         is_deadline.then_some(Deadline { word: self.0 })
     }
 
-    /// What it is once time has begun at `moment`.
+    /// With its time begun at `moment`.
     pub(crate) fn begun_at(self, moment: Moment) -> Self {
-        self.limit().map_or(self, |limit| Self::until(limit.from(moment)))
+        self.limit().map_or(self, |limit| Self::until(limit.begun_at(moment)))
     }
 }
 
-/// A moment, as deadlines count.
+/// A moment, in the nanoseconds of deadlines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(super) nanos: u64,
 }
 
 impl Moment {
-    /// No moment at all.
+    /// No moment.
     pub(crate) const NONE: Self = Self { nanos: 0 };
 
     pub(crate) fn now() -> Self {

@@ -84,13 +84,13 @@ fn limited(of: u64, set_by: SetBy) -> Scope {
 async fn time_begins_when_somebody_asks_and_once() {
     let mut scope = limited(100, SetBy::Us);
     advance(ms(30)).await;
-    scope.enter(|| assert_eq!(limit(), Some(Some(Limit::new(ms(100), SetBy::Us))), "not yet"));
+    scope.enter(|| assert_eq!(limit(), CurrentLimit::NotBegun(Limit::new(ms(100), SetBy::Us)), "not yet"));
     let end = Deadline::after(ms(100), SetBy::Us);
     assert_eq!(scope.enter(deadline), Some(end), "now");
     advance(ms(30)).await;
     assert_eq!(scope.begin(), Some(end));
     scope.enter(|| {
-        assert_eq!((time_left(), limit()), (Some(ms(70)), None));
+        assert_eq!((time_left(), limit()), (Some(ms(70)), CurrentLimit::Begun));
     });
 }
 
@@ -136,7 +136,7 @@ async fn time_that_has_begun_outside_binds_beside_time_that_has_not_inside() {
         let mut outer = Scope::narrowed(Deadline::after(ms(100), SetBy::Caller));
         advance(ms(10)).await;
         let mut inner = limited(own, SetBy::Us);
-        outer.enter(|| inner.enter(|| assert_eq!(limit(), None)));
+        outer.enter(|| inner.enter(|| assert_eq!(limit(), CurrentLimit::Begun)));
         let (left, set_by) = binds;
         assert_eq!(inner.begin(), Some(Deadline::after(ms(left), set_by)), "{own}");
     }
@@ -161,7 +161,7 @@ async fn a_deadline_that_has_passed_is_told_and_time_that_has_not_begun_does_not
     assert_eq!(passed.map(|deadline| deadline.set_by()), Some(SetBy::Caller));
     let mut scope = limited(1, SetBy::Us);
     assert_eq!(scope.enter(super::passed), None);
-    assert!(scope.enter(limit).is_some());
+    assert_eq!(scope.enter(limit), CurrentLimit::NotBegun(Limit::new(ms(1), SetBy::Us)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +184,8 @@ async fn a_scope_is_narrowed_and_never_widened() {
     }
     let mut limit = limited(100, SetBy::Us);
     limit.narrow(&limited(50, SetBy::Us));
-    limit.enter(|| assert_eq!(super::limit(), Some(Some(Limit::new(ms(50), SetBy::Us))), "it has not begun by that"));
+    let not_begun = CurrentLimit::NotBegun(Limit::new(ms(50), SetBy::Us));
+    limit.enter(|| assert_eq!(super::limit(), not_begun, "it has not begun by that"));
 }
 
 #[test]
