@@ -36,6 +36,11 @@ pub trait Judge<Res> {
         false
     }
 
+    /// The error in an answer, for answers that hold one, as a function's result does. For the log.
+    fn error<'a>(&self, _answer: &'a Res) -> Option<ErrorRef<'a>> {
+        None
+    }
+
     /// Marks an answer as degraded, and keeps it out of caches if necessary. By default, does nothing.
     fn label(&self, _answer: &mut Res, _degradation: &Degradation) {}
 }

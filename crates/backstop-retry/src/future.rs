@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Deadline, Scope, SetBy, Verdict};
+use backstop_core::{Scope, Verdict};
 use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -24,6 +24,7 @@ use tower_service::Service;
 use crate::{
     CountAttempts,
     config::Settings,
+    layer_state::is_total_and_passed,
     planner::{AttemptResult, RetryPlanner},
     request_state::{KeptBy, RequestState},
     retry_loop::RetryLoop,
@@ -60,9 +61,9 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             // The first attempt has not ended.
             if let StateProj::First { scope, request_state: Some(request_state), .. } = this.project().state.project()
-                && scope.deadline_if_begun().is_some_and(is_ours_and_passed)
+                && scope.deadline_if_begun().is_some_and(is_total_and_passed)
             {
-                let Settings { name, total, .. } = &request_state.layer.settings;
+                let Settings { name, total, .. } = &request_state.layer.retry.settings;
                 telemetry::first_attempt_outlasted_total(name, *total);
             }
         }
@@ -119,11 +120,6 @@ where
     }
 }
 
-/// A deadline of the caller isn't the total.
-fn is_ours_and_passed(deadline: Deadline) -> bool {
-    deadline.set_by() == SetBy::Us && deadline.has_passed()
-}
-
 impl<S, Req, P> Future for RetryFuture<S, Req, P>
 where
     S: Service<Req> + Clone,
@@ -166,11 +162,7 @@ where
                 let (Poll::Ready(result), Some(request_state)) = (polled, request_state.take()) else {
                     polled_again("RetryFuture")
                 };
-                let total = request_state.layer.settings.total;
-                let deadline = scope.begin().unwrap_or_else(|| Deadline::after(total, SetBy::Us));
-                if is_ours_and_passed(deadline) {
-                    telemetry::first_attempt_outlasted_total(&request_state.layer.settings.name, total);
-                }
+                let deadline = request_state.layer.retry.deadline_after_first(scope);
                 let answer = AttemptResult { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());
                 let mut planner = RetryPlanner::new(request_state, deadline, frame);

@@ -1,30 +1,37 @@
 //! The handle.
 
+use std::{fmt, sync::Arc};
+
 use backstop_core::Name;
 
-use crate::RetryBudget;
+use crate::{RetryBudget, layer_state::RetryState};
 
 /// Shows the shared state of a layer: see [`RetryLayer::handle`](crate::RetryLayer::handle).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RetryHandle {
-    name: Name,
-    budget: Option<RetryBudget>,
+    state: Arc<RetryState>,
 }
 
 impl RetryHandle {
-    pub(crate) const fn new(name: Name, budget: Option<RetryBudget>) -> Self {
-        Self { name, budget }
+    pub(crate) const fn new(state: Arc<RetryState>) -> Self {
+        Self { state }
     }
 
     /// The layer's name.
     #[must_use]
-    pub const fn name(&self) -> &Name {
-        &self.name
+    pub fn name(&self) -> &Name {
+        &self.state.settings.name
     }
 
     /// The layer's budget, its own or a shared one; `None` with [`no_budget`](crate::RetryBuilder::no_budget).
     #[must_use]
-    pub const fn budget(&self) -> Option<&RetryBudget> {
-        self.budget.as_ref()
+    pub fn budget(&self) -> Option<&RetryBudget> {
+        self.state.budget.as_ref()
+    }
+}
+
+impl fmt::Debug for RetryHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.debug(f.debug_struct("RetryHandle"))
     }
 }

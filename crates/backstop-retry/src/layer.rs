@@ -30,7 +30,7 @@ impl<P> RetryLayer<P> {
     /// ```
     #[must_use]
     pub fn handle(&self) -> RetryHandle {
-        RetryHandle::new(self.state.settings.name.clone(), self.state.budget.clone())
+        RetryHandle::new(Arc::clone(&self.state.retry))
     }
 }
 
@@ -42,7 +42,7 @@ impl<P> Clone for RetryLayer<P> {
 
 impl<P> fmt::Debug for RetryLayer<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state.debug(f.debug_struct("RetryLayer"))
+        self.state.retry.debug(f.debug_struct("RetryLayer"))
     }
 }
 

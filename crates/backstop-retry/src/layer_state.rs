@@ -1,18 +1,30 @@
 //! What all services of a layer share.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ErrorRef, Outcome};
-use backstop_kit::{ErrorText, Jitter};
+use backstop_core::{Deadline, ErrorRef, Outcome, Scope, SetBy};
+use backstop_kit::{ErrorText, Jitter, Judge, Protocol};
 
-use crate::{Budget, RetryBudget, backoff::Grown, config::Settings, telemetry::LoggedError};
+use crate::{
+    Budget, RetryBudget, StopReason,
+    backoff::Grown,
+    config::Settings,
+    request_state::is_refusal,
+    telemetry::{self, LoggedError},
+};
 
 /// What all services of a layer share.
 pub(crate) struct LayerState<P> {
+    /// Apart, for handles and functions: they need nothing of `P`.
+    pub(crate) retry: Arc<RetryState>,
+    pub(crate) protocol: P,
+}
+
+/// What they share with the layer's handles.
+pub(crate) struct RetryState {
     pub(crate) settings: Settings,
     /// `None` if retries aren't bounded.
     pub(crate) budget: Option<RetryBudget>,
-    pub(crate) protocol: P,
     error_text: ErrorText,
     jitter: Jitter,
 }
@@ -25,17 +37,53 @@ impl<P> LayerState<P> {
         protocol: P,
         error_text: ErrorText,
     ) -> Self {
+        Self { retry: Arc::new(RetryState::new(settings, budget, seed, error_text)), protocol }
+    }
+
+    /// The error in `result`, for events.
+    pub(crate) fn logged<'a, Res, E: 'static>(&'a self, result: &'a Result<Res, E>) -> LoggedError<'a>
+    where
+        P: Protocol,
+        P::Judge: Judge<Res>,
+    {
+        let error = match result {
+            Ok(answer) => self.protocol.judge().error(answer),
+            Err(error) => Some(ErrorRef::new(error)),
+        };
+        self.retry.logged(error)
+    }
+}
+
+impl RetryState {
+    fn new(settings: Settings, budget: Budget, seed: Option<u64>, error_text: ErrorText) -> Self {
         let budget = match budget {
             Budget::Own => Some(RetryBudget::default()),
             Budget::Shared(budget) => Some(budget),
             Budget::Unlimited => None,
         };
-        Self { settings, budget, protocol, error_text, jitter: Jitter::new(seed) }
+        Self { settings, budget, error_text, jitter: Jitter::new(seed) }
     }
 
-    /// The error in `result`, for events.
-    pub(crate) fn logged<'a, Res, E: 'static>(&'a self, result: &'a Result<Res, E>) -> LoggedError<'a> {
-        LoggedError { error: result.as_ref().err().map(ErrorRef::new), text: &self.error_text }
+    /// An error for events.
+    pub(crate) const fn logged<'a>(&'a self, error: Option<ErrorRef<'a>>) -> LoggedError<'a> {
+        LoggedError { error, text: &self.error_text }
+    }
+
+    /// Logs that this attempt failed, and isn't worth repeating.
+    #[cold]
+    pub(crate) fn log_not_worth_repeating(&self, attempt: u32, outcome: &Outcome, error: LoggedError<'_>) {
+        let stop = if is_refusal(outcome) { StopReason::Refused } else { StopReason::NotTransient };
+        telemetry::stopped(&self.settings.name, attempt, stop, error);
+    }
+
+    /// When all attempts end, after the first one has failed in `scope`.
+    pub(crate) fn deadline_after_first(&self, scope: &mut Scope) -> Deadline {
+        let Settings { name, total, .. } = &self.settings;
+        let deadline = scope.begin().unwrap_or_else(|| Deadline::after(*total, SetBy::Us));
+        if is_total_and_passed(deadline) {
+            telemetry::first_attempt_outlasted_total(name, *total);
+        }
+        deadline
     }
 
     /// The wait after `attempts` attempts, if the server asks for none.
@@ -43,8 +91,12 @@ impl<P> LayerState<P> {
         self.settings.waits.wait(attempts, grown, outcome, &self.jitter)
     }
 
-    /// Without the protocol, which may hold closures.
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("settings", &self.settings).field("budget", &self.budget).finish_non_exhaustive()
     }
+}
+
+/// A deadline of the caller isn't the total.
+pub(crate) fn is_total_and_passed(deadline: Deadline) -> bool {
+    deadline.set_by() == SetBy::Us && deadline.has_passed()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
 use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts};
 
-use crate::{StopReason, layer_state::LayerState, telemetry};
+use crate::{StopReason, layer_state::LayerState};
 
 /// What later attempts need.
 pub(crate) struct RequestState<S, Kept, P> {
@@ -51,10 +51,11 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         attempt: u32,
         outcome: &Outcome,
         result: &Result<Res, E>,
-    ) {
-        let is_refusal = is_refusal(outcome);
-        let stop = if is_refusal { StopReason::Refused } else { StopReason::NotTransient };
-        telemetry::stopped(&self.layer.settings.name, attempt, stop, self.layer.logged(result));
+    ) where
+        P: Protocol,
+        P::Judge: Judge<Res>,
+    {
+        self.layer.retry.log_not_worth_repeating(attempt, outcome, self.layer.logged(result));
     }
 }
 

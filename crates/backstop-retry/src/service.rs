@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts, RetryBudget, RetryFuture, StopReason,
-    layer_state::LayerState,
+    layer_state::{LayerState, RetryState},
     request_state::{KeptBy, ReplaySource, RequestState},
 };
 
@@ -65,7 +65,8 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let LayerState { settings, budget, protocol, .. } = &*self.state;
+        let LayerState { retry, protocol } = &*self.state;
+        let RetryState { settings, budget, .. } = &**retry;
         let copy = protocol.copy();
         if settings.max_attempts == 1 {
             let _pass = PassThrough::begin();
@@ -115,6 +116,6 @@ impl<S: fmt::Debug, P> fmt::Debug for Retry<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Retry");
         f.field("inner", &self.inner);
-        self.state.debug(f)
+        self.state.retry.debug(f)
     }
 }
