@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
+use backstop_kit::{HttpReject, ProblemDetails, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 // The minimum that RFC 9113 (§6.5.2) recommends for the streams of an HTTP/2 connection.
 const DEFAULT_MAX_CONCURRENT: u32 = 100;
@@ -148,6 +148,14 @@ impl<R, U> BulkheadBuilder<R, U> {
     /// The settings so far.
     pub const fn config(&self) -> &BulkheadConfig {
         &self.config
+    }
+
+    /// Rejects with a response whose body says why: a problem document (RFC 9457), see [`ProblemDetails`]. Unless set, it has no
+    /// body.
+    ///
+    /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
+    pub fn problem_details(self) -> BulkheadBuilder<ProblemDetails, U> {
+        self.with_reject(ProblemDetails::new())
     }
 
     /// Rejects with the service's error, which must implement `From<Rejection>`, as `BoxError` does.

@@ -104,7 +104,8 @@
 //! A refusal is a 503 with `Cache-Control: no-store` and `Retry-After`, on gRPC a Trailers-Only answer with
 //! `grpc-status` 14. If the deadline has passed, it is a 504, or `grpc-status` 4, without `Retry-After`. See [`HttpReject`].
 //! `Retry-After` is `max_wait`, because by then every call waiting now runs or has given up. It is at least 1 s, so
-//! that short waits don't cause a burst of retries. The [`Rejection`] travels as a response extension. Services whose
+//! that short waits don't cause a burst of retries. [`problem_details`](BulkheadBuilder::problem_details) adds a body
+//! that says why. The [`Rejection`] travels as a response extension. Services whose
 //! response body has no `Default`, and services that don't speak HTTP, choose
 //! [`reject_as_error`](BulkheadBuilder::reject_as_error) or [`reject_with`](BulkheadBuilder::reject_with):
 //!
@@ -197,7 +198,7 @@ mod until;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Name, Rejection, name};
-pub use backstop_kit::{CallError, HttpReject, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
+pub use backstop_kit::{CallError, HttpReject, ProblemDetails, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 pub use config::{BulkheadBuilder, BulkheadConfig};
 pub use function::BulkheadCall;

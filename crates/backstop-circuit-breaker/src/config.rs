@@ -7,7 +7,7 @@ mod preset;
 use std::{borrow::Cow, fmt, time::Duration};
 
 use backstop_core::{ClassifyFn, ErrorRef, Outcome, Rejection};
-use backstop_kit::{ErrorText, Http, Plain, RejectAsError, RejectWith, Strategies, WithClassifier};
+use backstop_kit::{ErrorText, Http, Plain, ProblemDetails, RejectAsError, RejectWith, Strategies, WithClassifier};
 
 pub(crate) use check::{Settings, check_max_keys};
 pub use choices::{OnDrop, SlowCalls, Wait, Window};
@@ -281,6 +281,14 @@ impl<J, R, U, K, A> BuilderOf<J, R, U, K, A> {
         F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome,
     {
         self.classify(ClassifyFn::new(judge))
+    }
+
+    /// Rejects with a response whose body says why: a problem document (RFC 9457), see [`ProblemDetails`]. Unless set, it has no
+    /// body.
+    ///
+    /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
+    pub fn problem_details(self) -> BuilderOf<J, ProblemDetails, U, K, A> {
+        self.map(|protocol| protocol.with_reject(ProblemDetails::new()))
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.

@@ -197,7 +197,8 @@
 //! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After`: the remaining wait,
 //! lengthened by [jitter](CircuitBreakerBuilder::retry_after_jitter) of up to a tenth, rounded up, at least 1 s. While
 //! the circuit is half-open, it is 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
-//! The [`Rejection`] travels as a response extension. Services whose response body has no `Default` choose
+//! [`problem_details`](CircuitBreakerBuilder::problem_details) adds a body that says why. The [`Rejection`] travels as a
+//! response extension. Services whose response body has no `Default` choose
 //! [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or [`reject_with`](CircuitBreakerBuilder::reject_with).
 //! Functions, and services that don't speak HTTP, choose [`plain`](CircuitBreakerBuilder::plain):
 //!
@@ -341,7 +342,7 @@ mod tracked_call;
 mod transition;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, Rejection, ResultClassify, name};
-pub use backstop_kit::{CallError, HttpReject, UntilBodyEnd, UntilHeaders};
+pub use backstop_kit::{CallError, HttpReject, ProblemDetails, UntilBodyEnd, UntilHeaders};
 pub use circuit_state::CircuitState;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
 pub use events::Events;

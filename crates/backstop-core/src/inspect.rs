@@ -107,7 +107,7 @@ pub trait Inspect: Send + Sync {
     fn report_to(&self, _log: &EventLog) {}
 }
 
-/// A value that is shown to operators.
+/// A value that is shown to operators, or in a problem document.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -125,6 +125,8 @@ pub enum Value {
     Duration(Duration),
     /// Several.
     List(Vec<Self>),
+    /// Several, by name.
+    Map(Vec<(&'static str, Self)>),
 }
 
 impl<T: Into<Self>> From<Option<T>> for Value {

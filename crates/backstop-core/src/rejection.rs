@@ -5,7 +5,7 @@ use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
 use http::StatusCode;
 
 use crate::{
-    ErrorRef, Name, Outcome, Pushback, Reason,
+    ErrorRef, Name, Outcome, Pushback, Reason, Value,
     grpc::{self, GrpcCode},
 };
 
@@ -71,6 +71,13 @@ pub trait RejectionDetail: Any + fmt::Debug + Send + Sync {
     /// # Errors
     /// If writing to `f` fails.
     fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+
+    /// What a problem document (RFC 9457) of the rejection has beside the members that all have. By default nothing.
+    ///
+    /// Callers see it, so it contains no text of an error, and nothing of a request.
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        Vec::new()
+    }
 }
 
 impl Rejection {
@@ -184,6 +191,12 @@ impl Rejection {
     #[must_use]
     pub const fn code(&self) -> GrpcCode {
         self.code
+    }
+
+    /// The [further members](RejectionDetail::members) of a problem document.
+    #[must_use]
+    pub fn members(&self) -> Vec<(&'static str, Value)> {
+        self.detail.as_ref().map_or_else(Vec::new, |detail| detail.get().members())
     }
 
     /// The detail, where it is a `T`.

@@ -102,8 +102,9 @@ impl<Req, Res, J, R, U, K, A> BuilderOf<Req, Res, J, R, U, K, A> {
         self.classify(ClassifyFn::new(judge))
     }
 
-    /// Answers with a problem document (RFC 9457) if no provider answered: [`ProblemDetails`] shows it. Unless set, that answer
-    /// has no body.
+    /// Answers with a problem document (RFC 9457) if no provider answered: [`ProblemDetails`] shows it. Its `providers` are all
+    /// that were asked, each with the reason why it didn't answer: `{"name":"cached","reason":"timeout"}`. Unless set, that
+    /// answer has no body.
     ///
     /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
     pub fn problem_details(self) -> BuilderOf<Req, Res, J, ProblemDetails, U, K, A> {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, time::Duration};
 
-use backstop_core::{Name, Outcome, Reason, Rejection, RejectionDetail, grpc::GrpcCode};
+use backstop_core::{Name, Outcome, Reason, Rejection, RejectionDetail, Value, grpc::GrpcCode};
 use http::StatusCode;
 
 /// No provider of a chain had an answer. Lists each provider and its reason.
@@ -112,6 +112,21 @@ impl RejectionDetail for Exhaustion {
         }
         Ok(())
     }
+
+    fn members(&self) -> Vec<(&'static str, Value)> {
+        let failure =
+            |it: &ProviderFailure| Value::Map(vec![("name", (&it.provider).into()), ("reason", it.reason.into())]);
+        vec![("providers", self.failures.iter().map(failure).collect())]
+    }
+}
+
+/// The 503 of an exhausted chain, with its [problem document](backstop_kit::ProblemDetails): what a handler returns that asked
+/// a chain. A 400 where the request [is to blame](AllProvidersFailed::is_callers_fault).
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for AllProvidersFailed {
+    fn into_response(self) -> axum::response::Response {
+        backstop_kit::problem_response(self.into())
+    }
 }
 
 impl fmt::Display for AllProvidersFailed {
@@ -166,6 +181,25 @@ mod tests {
             let found = Rejection::in_error(error).and_then(AllProvidersFailed::in_rejection).unwrap();
             assert_eq!(found.failures(), failed.failures());
         }
+    }
+
+    #[cfg(feature = "axum")]
+    #[tokio::test]
+    async fn a_handlers_error_is_a_problem_document_that_names_the_providers() {
+        use axum::response::IntoResponse;
+
+        let response = failed().into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert!(Rejection::in_response(&response).and_then(AllProvidersFailed::in_rejection).is_some());
+        let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+        let expected = concat!(
+            r#"{"title":"Service Unavailable","status":503,"#,
+            r#""detail":"all providers of recommendations failed: ml (circuit-open), catalog (status-502)","#,
+            r#""reason":"all-providers-failed","by":"recommendations","#,
+            r#""providers":[{"name":"ml","reason":"circuit-open"},{"name":"catalog","reason":"status-502"}]}"#
+        );
+        assert_eq!(body, expected);
     }
 
     #[test]

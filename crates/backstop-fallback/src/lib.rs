@@ -340,7 +340,6 @@ mod layer;
 mod layer_state;
 mod miss;
 mod panics;
-mod problem_details;
 mod provider;
 mod provider_call;
 mod request_state;
@@ -358,8 +357,8 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, Degradation, Freshness, HttpClassify, Name, Reason, Rejection, name};
 pub use backstop_kit::{
-    Answer, CloneCopy, DiscardReplaced, Http, HttpCopy, HttpReject, KeepReplaced, Plain, Repeat, RepeatRule,
-    RequestFacts,
+    Answer, CloneCopy, DiscardReplaced, Http, HttpCopy, HttpReject, KeepReplaced, Plain, ProblemDetails, Repeat,
+    RepeatRule, RequestFacts,
 };
 
 pub use answer::{BoxError, IntoAnswer};
@@ -372,7 +371,6 @@ pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
 pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, RecentCalls};
 pub use layer::FallbackLayer;
-pub use problem_details::ProblemDetails;
 pub use provider::Provider;
 pub use result::FallbackResult;
 pub use service::Fallback;

@@ -84,7 +84,7 @@ pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
 pub use protocol::{Http, Plain, Protocol, Strategies};
-pub use reject::{HttpReject, Reject, RejectAsError, RejectWith, http_response};
+pub use reject::{HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith, http_response, problem_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -11,10 +11,15 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 
+mod problem_details;
+
+pub use problem_details::{ProblemDetails, problem_response};
+
 /// How a layer makes its own answer, in the types of the wrapped service.
 ///
 /// The default of every layer is [`HttpReject`], which needs a response body that implements `Default`. For other services
-/// choose `.reject_as_error()` ([`RejectAsError`]) or `.reject_with(…)` ([`RejectWith`]) on the layer.
+/// choose `.reject_as_error()` ([`RejectAsError`]) or `.reject_with(…)` ([`RejectWith`]) on the layer. With
+/// `.problem_details()` ([`ProblemDetails`]) the response has a body that says why.
 #[diagnostic::on_unimplemented(
     message = "this layer can't make a response of its own for this service",
     label = "no way to answer with `{Res}` or `{E}`",

@@ -177,7 +177,7 @@
 //! answered call move to the outer scope. Those of a call that was ended are dropped.
 //!
 //! A rejection becomes a 504 with `Cache-Control: no-store`, or for gRPC a Trailers-Only response with `grpc-status` 4: see
-//! [`HttpReject`]. Services whose response body has no `Default` choose [`reject_as_error`](TimeoutBuilder::reject_as_error) or
+//! [`HttpReject`]. [`problem_details`](TimeoutBuilder::problem_details) adds a body that says why. Services whose response body has no `Default` choose [`reject_as_error`](TimeoutBuilder::reject_as_error) or
 //! [`reject_with`](TimeoutBuilder::reject_with). Functions, and services that don't speak HTTP, choose
 //! [`plain`](TimeoutBuilder::plain).
 //!
@@ -249,8 +249,8 @@ struct Readme;
 pub use backstop_core::scope::time_left;
 pub use backstop_core::{ConfigError, Name, Rejection, SetBy, name};
 pub use backstop_kit::{
-    CallError, Elapsed, HttpReject, Progress, RejectAsError, RejectWith, RequestFailure, UntilBodyEnd, UntilFirstFrame,
-    UntilHeaders,
+    CallError, Elapsed, HttpReject, ProblemDetails, Progress, RejectAsError, RejectWith, RequestFailure, UntilBodyEnd,
+    UntilFirstFrame, UntilHeaders,
 };
 
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};

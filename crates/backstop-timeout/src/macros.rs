@@ -23,6 +23,14 @@ macro_rules! define_inner_accessors {
 /// The methods of a builder that choose how its layer rejects, beside which it has these fields.
 macro_rules! define_reject_methods {
     ($builder:ident { $($field:ident),+ }) => {
+        /// Rejects with a response whose body says why: a problem document (RFC 9457), see [`ProblemDetails`]. Unless set, it
+        /// has no body.
+        ///
+        /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
+        pub fn problem_details(self) -> $builder<ProblemDetails> {
+            $builder { $($field: self.$field,)+ reject: ProblemDetails::new() }
+        }
+
         /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
         pub fn reject_as_error(self) -> $builder<RejectAsError> {
             $builder { $($field: self.$field,)+ reject: RejectAsError::new() }

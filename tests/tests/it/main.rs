@@ -25,6 +25,7 @@ mod last_known_good_sockets;
 mod last_known_values;
 mod many_callers;
 mod polled_again;
+mod problem_documents;
 mod proof;
 mod proof_stacks;
 mod retry_http1;

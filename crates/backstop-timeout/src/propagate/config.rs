@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{HttpReject, RejectAsError, RejectWith};
+use backstop_kit::{HttpReject, ProblemDetails, RejectAsError, RejectWith};
 
 use super::{layer::PropagateDeadlineLayer, propagation::Propagation};
 use crate::{

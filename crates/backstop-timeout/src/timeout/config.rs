@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
-use backstop_kit::{RejectAsError, RejectWith, Strategies};
+use backstop_kit::{ProblemDetails, RejectAsError, RejectWith, Strategies};
 
 use super::{
     layer::{HttpStrategies, PlainStrategies, TimeoutLayer},
@@ -148,6 +148,14 @@ impl<J, R, U, K, A> TimeoutBuilder<Strategies<J, R, U, K, A>> {
     /// ```
     pub fn cover<U2>(self, until: U2) -> TimeoutBuilder<Strategies<J, R, U2, K, A>> {
         self.map(|protocol| protocol.with_until(until))
+    }
+
+    /// Rejects with a response whose body says why: a problem document (RFC 9457), see [`ProblemDetails`]. Unless set, it has no
+    /// body.
+    ///
+    /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
+    pub fn problem_details(self) -> TimeoutBuilder<Strategies<J, ProblemDetails, U, K, A>> {
+        self.map(|protocol| protocol.with_reject(ProblemDetails::new()))
     }
 
     /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
