@@ -1,4 +1,4 @@
-//! The outermost limit, of a whole request, at the edge.
+//! The outermost limit, for a whole request, at the edge.
 
 mod config;
 mod future;

@@ -1,4 +1,4 @@
-//! Headers that say how long a caller waits. Reads and writes them strictly.
+//! Headers that say how long a caller waits. They are parsed strictly.
 
 use std::time::Duration;
 
@@ -14,18 +14,17 @@ static ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-env
 pub enum DeadlineHeader {
     /// `grpc-timeout`: 1 to 8 digits and one of the units `H`, `M`, `S`, `m`, `u`, `n`.
     ///
-    /// It always counts on gRPC requests. A layer that is configured with it uses it on all other requests as well, such as
-    /// gRPC-Web's.
+    /// It is always used on gRPC requests. If it is configured, it is used on all other requests, too, such as gRPC-Web's.
     ///
     /// Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md), "Timeout".
     GrpcTimeout,
-    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it forwards. 0 is no limit,
-    /// as it is [for a route of Envoy's](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction).
+    /// `x-envoy-expected-rq-timeout-ms`: milliseconds, set by Envoy's router on the requests that it forwards. 0 means no
+    /// limit, as [for a route](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto#config-route-v3-routeaction).
     ///
     /// Source: [Envoy's router](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/router_filter#x-envoy-expected-rq-timeout-ms).
     EnvoyExpectedRqTimeoutMs,
-    /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`. 0 is no time at all, as it is
-    /// in `grpc-timeout`.
+    /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`. 0 means no time, as in
+    /// `grpc-timeout`.
     Milliseconds(HeaderName),
 }
 
@@ -57,9 +56,9 @@ impl DeadlineHeader {
         if values.any(|other| other != value) {
             return Err(Unreadable::Contradictory);
         }
-        let told = self.parse(value.as_bytes()).ok_or(Unreadable::Malformed)?;
-        let is_no_limit = *self == Self::EnvoyExpectedRqTimeoutMs && told.is_zero();
-        Ok((!is_no_limit).then_some(told))
+        let time = self.parse(value.as_bytes()).ok_or(Unreadable::Malformed)?;
+        let is_no_limit = *self == Self::EnvoyExpectedRqTimeoutMs && time.is_zero();
+        Ok((!is_no_limit).then_some(time))
     }
 
     fn parse(&self, value: &[u8]) -> Option<Duration> {
@@ -71,20 +70,20 @@ impl DeadlineHeader {
         }
     }
 
-    /// The longest time up to `left` that this header can express, and its value. `None` if that is no time at all.
+    /// The longest time up to `left` that this header can express, and its value. `None` if that is zero.
     pub(crate) fn write(&self, left: Duration) -> Option<(Duration, HeaderValue)> {
-        let (told, value) = match self {
+        let (time, value) = match self {
             Self::GrpcTimeout => write_grpc_timeout(left)?,
             Self::EnvoyExpectedRqTimeoutMs | Self::Milliseconds(_) => {
                 let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
                 (Duration::from_millis(millis), HeaderValue::from(millis))
             }
         };
-        (!told.is_zero()).then_some((told, value))
+        (!time.is_zero()).then_some((time, value))
     }
 }
 
-/// The headers that count for a request: the configured ones, and `grpc-timeout` for a gRPC request.
+/// The headers to use for a request: the configured ones, and `grpc-timeout` for a gRPC request.
 pub(crate) fn of<'a, B>(
     request: &Request<B>,
     configured: &'a [DeadlineHeader],
@@ -93,7 +92,7 @@ pub(crate) fn of<'a, B>(
     grpc.into_iter().chain(configured.iter().filter(move |header| grpc != Some(*header)))
 }
 
-/// Checks that no header is there twice, even with two formats.
+/// Checks that no header is configured twice, even with two formats.
 pub(crate) fn check_each_once(field: &'static str, headers: &[DeadlineHeader]) -> Result<(), ConfigError> {
     let is_repeated = |(i, header): (usize, &DeadlineHeader)| headers[..i].iter().any(|h| h.name() == header.name());
     match headers.iter().enumerate().find(|it| is_repeated(*it)) {
@@ -105,7 +104,7 @@ pub(crate) fn check_each_once(field: &'static str, headers: &[DeadlineHeader]) -
 /// The largest `u64` has this many digits.
 const LONGEST_NUMBER: usize = 20;
 
-/// Digits alone: no sign, no space.
+/// Parses digits only: no sign, no space.
 fn digits(text: &[u8], longest: usize) -> Option<u64> {
     if text.is_empty() || text.len() > longest {
         return None;
@@ -134,7 +133,7 @@ fn parse_grpc_timeout(value: &[u8]) -> Option<Duration> {
     let (unit, number) = value.split_last()?;
     let number = digits(number, GRPC_DIGITS)?;
     let (_, nanos) = GRPC_UNITS.iter().find(|(letter, _)| letter == unit)?;
-    // 8 digits of hours are more nanoseconds than 64 bits hold.
+    // Saturates, because 8 digits of hours exceed 64 bits of nanoseconds.
     Some(Duration::from_nanos(*nanos).saturating_mul(u32::try_from(number).ok()?))
 }
 

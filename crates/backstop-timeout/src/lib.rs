@@ -113,11 +113,11 @@
 //! | `grpc-timeout`, on a gRPC request | always |
 //! | [`x-envoy-expected-rq-timeout-ms`](DeadlineHeader::EnvoyExpectedRqTimeoutMs), [another header](DeadlineHeader::Milliseconds), or [`grpc-timeout`](DeadlineHeader::GrpcTimeout) on other requests | if the layer [trusts](DeadlineBuilder::trust) it |
 //!
-//! A malformed header (not a number, a sign, too many digits, several different values) is ignored, with an event. 0 is no
-//! time at all, except in Envoy's header, where it is no limit. If an outer layer has set an earlier deadline, that one
-//! counts. The deadline is kept in the [scope](backstop_core::scope): inner layers keep to it, including those for
-//! functions, and a handler reads [`time_left`]. The scope knows whose deadline it is: calls that a caller's shorter limit
-//! ends never open a circuit.
+//! A malformed header (not a number, a sign, too many digits, several different values) is ignored, with an event. 0 means
+//! no time, except in Envoy's header, where it means no limit. If an outer layer has set an earlier deadline, that one
+//! counts. The deadline is kept in the [scope](backstop_core::scope). Inner layers respect it, including those for
+//! functions, and a handler can read [`time_left`]. The scope knows whose deadline it is: calls that a caller's shorter
+//! limit ends never open a circuit.
 //!
 //! | when | the inner service | what the rejection says |
 //! |---|---|---|
@@ -125,9 +125,9 @@
 //! | it isn't ready by the deadline | isn't called | [`NotReady`](Progress::NotReady) |
 //! | it hasn't answered by the deadline | its future is dropped, [`ended_by`](backstop_core::scope::ended_by) says whose deadline it was | [`Called`](Progress::Called) |
 //!
-//! The limit comes with the request. It starts when the call is first pending, as [the timeout's](#the-timeout). The
-//! layer is always ready, unless the inner service's `poll_ready` fails: the wait for that service goes on in the
-//! response future, where the deadline ends it. So layers that shed load by readiness belong inside. The deadline
+//! The limit starts when the call is first pending, as [the timeout's](#the-timeout) does. The layer is always ready, unless
+//! the inner service's `poll_ready` fails: the response future waits for that service, until the deadline. So layers that
+//! shed load by readiness belong inside. The deadline
 //! doesn't limit a body that is streamed after the head. Don't put the layer around responses whose head comes late by
 //! design, such as long polls, and don't use it in a client, which has no caller whose headers to trust.
 //!
@@ -159,7 +159,7 @@
 //! The layer sends the time that is left, less a [margin](PropagateDeadlineBuilder::margin), with each request: in
 //! `grpc-timeout` on gRPC requests, and in the headers that the layer is configured to
 //! [send](PropagateDeadlineBuilder::send). It rounds down, and keeps a shorter time that the request has already, so that a
-//! deadline only ever shrinks. If no more than the margin is left, the service isn't called:
+//! deadline never grows. If no more than the margin is left, the service isn't called:
 //! [`NotAsked`](Progress::NotAsked). Without a deadline the layer does nothing.
 //!
 //! The next service, or a client that reads `grpc-timeout` as tonic's `Channel` does, gives up before we do. The client's
@@ -167,14 +167,14 @@
 //! so does the service's 504 or `DEADLINE_EXCEEDED`, and the rejection, by [`SetBy::Caller`], is nobody's failure. A shorter
 //! time that the request came with, by `set_timeout` of a tonic request for example, is the caller's too.
 //!
-//! The layer reads the scope in `call`. A `Buffer` runs `call` in a task of its own, where the scope isn't: put the
-//! layer around the `Buffer`. Inside it, the layer knows only the limits that stand there too, such as a
-//! [`TimeoutLayer`]'s, and sends no deadline where there is none. Don't send deadlines to services of other companies.
+//! The layer reads the scope in `call`. A `Buffer` runs `call` in another task, which has no scope, so put the layer around
+//! the `Buffer`. Inside it, the layer knows only the limits of layers that are inside, too, such as a [`TimeoutLayer`].
+//! Without any it sends no deadline. Don't send deadlines to services of other companies.
 //!
 //! # Rules for all three layers
 //!
-//! A call that is ready in the poll in which its time is up is answered. Degradations that were reported inside an
-//! answered call move to the outer scope. Those of a call that was ended are dropped.
+//! If a call is ready in the poll in which its time is up, its result is returned. Degradations that were reported inside it
+//! move to the outer scope. Those of a call that was ended are dropped.
 //!
 //! A rejection becomes a 504 with `Cache-Control: no-store`, or for gRPC a Trailers-Only response with `grpc-status` 4: see
 //! [`HttpReject`]. [`problem_details`](TimeoutBuilder::problem_details) adds a body that says why. Services whose response body has no `Default` choose [`reject_as_error`](TimeoutBuilder::reject_as_error) or

@@ -1,4 +1,4 @@
-//! A call with a time limit: what the timeout and the deadline have in common.
+//! A call with a time limit, for the timeout and the deadline.
 
 use std::{
     fmt,
@@ -15,8 +15,7 @@ pin_project! {
     pub(crate) struct Limited<C> {
         #[pin]
         attempt: Attempt<C>,
-        // Why there is no call. A field, not a variant beside the call: as a variant, it would have the compiler move every
-        // call in pieces.
+        // Why there is no call. A field instead of an enum, which the compiler would move variant by variant.
         refused: Option<(Elapsed, Entered)>,
     }
 }
@@ -28,7 +27,7 @@ impl<C: Call> Limited<C> {
         Self { attempt: Attempt::begun(call, scope), refused: None }
     }
 
-    /// No call, since no time was left.
+    /// No call, because no time was left.
     pub(crate) fn refused(elapsed: Elapsed) -> Self {
         Self { attempt: Attempt::none(), refused: Some((elapsed, Entered::now())) }
     }
@@ -38,7 +37,7 @@ impl<C: Call> Limited<C> {
         self.project().attempt.deadline()
     }
 
-    /// Polls the call, if there is one. Hands its output on as it is.
+    /// Polls the call, if there is one.
     #[inline]
     pub(crate) fn poll_call(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut attempt = self.project().attempt;
@@ -54,7 +53,7 @@ impl<C: Call> Limited<C> {
         self.project().attempt.end(SetBy::Us)
     }
 
-    /// Ready when the time of a pending call is up. Proves that the service wasn't called, if so.
+    /// Ready when the time of a pending call is up. If the service wasn't called, proves it.
     pub(crate) fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let this = self.project();
         match this.refused {

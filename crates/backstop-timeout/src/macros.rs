@@ -1,4 +1,4 @@
-//! The methods that the three layers have in common.
+//! Methods of all three layers.
 
 /// The accessors of a service's field `inner`.
 macro_rules! define_inner_accessors {
@@ -20,7 +20,7 @@ macro_rules! define_inner_accessors {
     };
 }
 
-/// The methods of a builder that choose how its layer rejects, beside which it has these fields.
+/// The methods of a builder that choose how its layer rejects. `$builder` has these other fields.
 macro_rules! define_reject_methods {
     ($builder:ident { $($field:ident),+ }) => {
         /// Rejects with a response whose body says why: a problem document (RFC 9457), see [`ProblemDetails`]. Unless set, it
@@ -31,12 +31,12 @@ macro_rules! define_reject_methods {
             $builder { $($field: self.$field,)+ reject: ProblemDetails::new() }
         }
 
-        /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+        /// Rejects with the service's error, which must implement `From<Rejection>`, as `BoxError` does.
         pub fn reject_as_error(self) -> $builder<RejectAsError> {
             $builder { $($field: self.$field,)+ reject: RejectAsError::new() }
         }
 
-        /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`](crate::Rejection).
+        /// Rejects with what `make` returns: a `Result` with the service's own types.
         pub fn reject_with<F, Res, E>(self, make: F) -> $builder<RejectWith<F>>
         where
             F: Fn(Rejection) -> Result<Res, E>,

@@ -7,8 +7,8 @@ use backstop_kit::{Elapsed, Reject, polled_again};
 
 use crate::telemetry;
 
-/// A layer's settings. Every service and every future has a copy: they are small, and counting references would be most of
-/// the cost of a call. `X` is its strategy, or its protocol.
+/// A layer's settings. Every service and every future has a copy, because they are small, and a reference count would be most
+/// of the cost of a call. `X` is the deadline's way to reject, or the timeout's protocol.
 #[derive(Clone)]
 pub(crate) struct Settings<X> {
     pub(crate) name: Name,
@@ -17,7 +17,7 @@ pub(crate) struct Settings<X> {
 }
 
 impl<X> Settings<X> {
-    /// Checks the name, and that the limit is in `range`, which `allowed` describes.
+    /// Checks the name and the limit. `allowed` describes `range`.
     pub(crate) fn checked(
         name: Cow<'static, str>,
         limit: Duration,
@@ -28,18 +28,18 @@ impl<X> Settings<X> {
         Ok(Self { name: Name::new(name)?, limit, strategy })
     }
 
-    /// The rejection of a call that `elapsed` ended. Records it.
+    /// Makes and records the rejection of a call that `elapsed` ended.
     pub(crate) fn rejection(&self, elapsed: Elapsed) -> Rejection {
         telemetry::rejection(&self.name, Some(self.limit), elapsed)
     }
 
-    /// Leaves out the strategy, which may be a closure.
+    /// Without the strategy, which may be a closure.
     pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
         f.field("name", &self.name).field("limit", &self.limit)
     }
 }
 
-/// Rejects a call by `strategy`, which takes the call's context. Panics if that was taken already: `future` is polled again.
+/// Rejects a call. Panics if the context was already taken, because then `future` was polled after its end.
 pub(crate) fn reject<Req, Res, E, R: Reject<Req, Res, E>>(
     strategy: &R,
     context: &mut Option<R::Context>,

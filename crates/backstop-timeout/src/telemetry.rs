@@ -7,7 +7,7 @@ use backstop_kit::{Elapsed, RequestFailure};
 
 use crate::header::{DeadlineHeader, Unreadable};
 
-/// Makes the rejection of a call whose time was up, and records it. `limit` is the layer's own, if it has one.
+/// Makes and records the rejection of a call whose time was up. `limit` is the layer's own, if it has one.
 pub(crate) fn rejection(name: &Name, limit: Option<Duration>, elapsed: Elapsed) -> Rejection {
     let Elapsed { set_by, progress, .. } = elapsed;
     let limit = limit.map(tracing::field::debug);

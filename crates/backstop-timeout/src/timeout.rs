@@ -1,4 +1,4 @@
-//! The innermost limit: of one attempt.
+//! The innermost limit, for one attempt.
 
 mod body;
 mod config;

@@ -1,4 +1,4 @@
-//! The settings of a deadline.
+//! The configuration and the builder.
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     settings::Settings,
 };
 
-/// Envoy's for a route: "If not specified, the default is 15s" (`config.route.v3.RouteAction.timeout`).
+/// Envoy's default for a route: "If not specified, the default is 15s" (`config.route.v3.RouteAction.timeout`).
 const DEFAULT_LIMIT: Duration = Duration::from_secs(15);
 
 const ALLOWED: (RangeInclusive<Duration>, &str) =
@@ -85,16 +85,17 @@ impl DeadlineBuilder {
 }
 
 impl<R> DeadlineBuilder<R> {
-    /// How long a request may take at most: 1 ms to 24 h. The default is 15 s, as Envoy's for a route.
+    /// The longest time that a request may take: 1 ms to 24 h. The default is 15 s, Envoy's default for a route.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
         self
     }
 
-    /// Believes callers in this header, too. The default is `grpc-timeout` on gRPC requests alone. The shortest time counts.
+    /// Trusts callers' time limits in this header, too. The default is `grpc-timeout` on gRPC requests only. If there are
+    /// several, the shortest counts.
     ///
-    /// Trust a header that only your own proxies and services can set. A caller that sets it freely can have its own
-    /// requests given up early, and each of those costs work in vain.
+    /// Trust a header only if your own proxies and services set it. A caller that can set it can make its own requests end
+    /// early, and the work on them is wasted.
     pub fn trust(mut self, header: DeadlineHeader) -> Self {
         self.config.trust.push(header);
         self

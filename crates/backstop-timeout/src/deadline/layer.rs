@@ -10,7 +10,7 @@ use crate::{header::DeadlineHeader, settings::Settings};
 
 /// Gives each request a deadline. See the [crate docs](crate#the-deadline).
 ///
-/// `R` is how it rejects a request at its deadline, see [`Reject`](backstop_kit::Reject).
+/// `R` is how it rejects a request at its deadline: see [`Reject`](backstop_kit::Reject).
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DeadlineLayer<R = HttpReject> {

@@ -1,13 +1,13 @@
 //! The service.
 //!
-//! The limit comes with the request. So that it also covers the wait for the inner service, that wait goes on in the
-//! response future:
+//! The limit is known only when the request arrives. The response future waits for the inner service, so that the limit
+//! covers that wait:
 //!
 //! | the inner service is | `poll_ready` | `call` |
 //! |---|---|---|
 //! | ready | ready | calls it |
 //! | not ready | ready | moves it into the future, which makes it ready and then calls it; a clone takes its place |
-//! | failing | fails, as it does | |
+//! | failing | fails with the same error | |
 
 use std::{
     fmt, mem,
@@ -77,7 +77,7 @@ where
     }
 }
 
-/// A clone is made ready itself.
+/// A clone isn't ready.
 impl<S: Clone, R: Clone> Clone for DeadlineService<S, R> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.settings.clone(), self.trust.clone())

@@ -1,4 +1,4 @@
-//! How long a caller waits, by the headers that are trusted.
+//! How long a caller waits, according to trusted headers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     telemetry,
 };
 
-/// The headers in which a caller is believed, beside gRPC's.
+/// The headers in which callers' time limits are trusted, besides gRPC's own.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustedHeaders(pub(crate) Arc<[DeadlineHeader]>);
 
@@ -20,7 +20,7 @@ impl TrustedHeaders {
         Self(headers.into())
     }
 
-    /// The limit of a request, and who set it: the caller, if it waits for less than our limit.
+    /// The limit of a request, and who set it: the caller, if its limit is shorter than ours.
     pub(crate) fn limit_of<R, B>(&self, request: &Request<B>, ours: &Settings<R>) -> (Duration, SetBy) {
         header::of(request, &self.0)
             .filter_map(|header| trusted(header, request.headers(), &ours.name))

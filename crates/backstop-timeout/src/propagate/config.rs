@@ -1,4 +1,4 @@
-//! The settings of deadline propagation.
+//! The configuration and the builder.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -11,8 +11,8 @@ use crate::{
     macros::define_reject_methods,
 };
 
-/// Time for the response of the next service to arrive, an error included. A round trip within a region takes a few
-/// milliseconds, and a busy scheduler as many.
+/// Time for the next service's response, or error, to arrive. A round trip within a region takes a few milliseconds, and a
+/// busy scheduler adds as much.
 const DEFAULT_MARGIN: Duration = Duration::from_millis(10);
 
 const LARGEST: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl PropagateDeadlineConfig {
 }
 
 impl PropagateDeadlineLayer {
-    /// Sends the time that is left less 10 ms, in `grpc-timeout`, with gRPC requests only.
+    /// Sends the time left, minus 10 ms, in `grpc-timeout`, with gRPC requests only.
     pub fn new(name: Name) -> Self {
         Self::with(Propagation { name, margin: DEFAULT_MARGIN, send: Vec::new(), reject: HttpReject::default() })
     }
@@ -84,16 +84,16 @@ impl PropagateDeadlineBuilder {
 }
 
 impl<R> PropagateDeadlineBuilder<R> {
-    /// How much is taken off the time that is left: 0 to 10 s. The default is 10 ms.
+    /// How much is subtracted from the time left: 0 to 10 s. The default is 10 ms.
     ///
-    /// The margin is for the way back, so that the other service's response arrives in time. A call with no more time left
-    /// than the margin is rejected.
+    /// It is for the way back, so that the next service's response arrives in time. If no more time than the margin is left,
+    /// the call is rejected.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.config.margin = margin;
         self
     }
 
-    /// Sends it in this header, too, with every request. The default is `grpc-timeout` with gRPC requests alone. The next
+    /// Sends the time in this header, too, with every request. The default is `grpc-timeout`, with gRPC requests only. The next
     /// service must know the header.
     pub fn send(mut self, header: DeadlineHeader) -> Self {
         self.config.send.push(header);

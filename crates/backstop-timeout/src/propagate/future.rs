@@ -48,7 +48,7 @@ pin_project! {
             #[pin]
             future: F,
             // When the receiver of the request gives up.
-            limit: Option<Limit>,
+            limit: Option<ReceiverDeadline>,
         },
         Refused { set_by: SetBy, entered: Entered },
     }
@@ -59,13 +59,17 @@ where
     S: Service<Req>,
     R: Reject<Req, S::Response, S::Error>,
 {
-    /// A call whose receiver may take any time.
+    /// A call whose receiver has no limit.
     pub(crate) const fn unlimited(future: S::Future) -> Self {
         Self { state: State::Called { future, limit: None }, rejects: None }
     }
 
-    /// A call whose receiver knows how long it has.
-    pub(crate) const fn limited(limit: Limit, future: S::Future, rejects: (R::Context, Arc<Propagation<R>>)) -> Self {
+    /// A call whose receiver has a limit.
+    pub(crate) const fn limited(
+        limit: ReceiverDeadline,
+        future: S::Future,
+        rejects: (R::Context, Arc<Propagation<R>>),
+    ) -> Self {
         Self { state: State::Called { future, limit: Some(limit) }, rejects: Some(rejects) }
     }
 
@@ -75,18 +79,18 @@ where
     }
 }
 
-/// When the receiver of a request gives up, and who says so.
+/// When the receiver of a request gives up, and who set that limit.
 #[derive(Clone, Copy)]
-pub(crate) struct Limit {
+pub(crate) struct ReceiverDeadline {
     pub(crate) at: Instant,
     pub(crate) set_by: SetBy,
 }
 
-impl Limit {
+impl ReceiverDeadline {
     /// Whether a call ended because its time was up.
     ///
-    /// An error that comes after the limit is taken for a client that gave up, as tonic's `Channel` does. A response that
-    /// says so is nobody's failure if the caller set the limit, and otherwise stays as it is.
+    /// An error after the limit means that the client gave up, as tonic's `Channel` does. A response that says so counts only
+    /// if the caller set the limit: then it isn't the service's failure.
     fn ended<B, E>(&self, result: &Result<Response<B>, E>) -> bool {
         let gave_up = match result {
             Ok(response) => self.set_by == SetBy::Caller && says_too_late(response),

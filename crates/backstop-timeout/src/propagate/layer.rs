@@ -9,9 +9,9 @@ use super::{propagation::Propagation, service::PropagateDeadline};
 
 /// Sends the time that is left until the deadline with each request. See the [crate docs](crate#sending-it-on).
 ///
-/// Put it around a `Buffer`, not inside: inside, it doesn't know the caller's deadline and doesn't send it.
+/// Put it around a `Buffer`, not inside: there it doesn't know the caller's deadline, and can't send it.
 ///
-/// `R` is how it rejects a call for which too little time is left, see [`Reject`](backstop_kit::Reject).
+/// `R` is how it rejects a call if too little time is left: see [`Reject`](backstop_kit::Reject).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct PropagateDeadlineLayer<R = HttpReject> {
     propagation: Arc<Propagation<R>>,

@@ -1,4 +1,4 @@
-//! How long the receiver of a request has, and the headers that say so.
+//! The limit of a request's receiver, and the headers that contain it.
 
 use std::{fmt, time::Duration};
 
@@ -15,36 +15,36 @@ pub(crate) struct Propagation<R> {
     pub(crate) reject: R,
 }
 
-/// How long the receiver of a request has, and who says so.
+/// How long the receiver of a request has, and who set that limit.
 #[derive(Clone, Copy)]
-pub(crate) struct Told {
+pub(crate) struct ReceiverLimit {
     pub(crate) limit: Duration,
     pub(crate) set_by: SetBy,
 }
 
 impl<R> Propagation<R> {
-    /// Writes into a request how long its receiver has. `None` if that is no time at all.
-    pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<Told> {
+    /// Writes into a request how long its receiver has. `None` if no time is left.
+    pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<ReceiverLimit> {
         let limit = deadline.left().checked_sub(self.margin).filter(|left| !left.is_zero())?;
-        let ours = Told { limit, set_by: deadline.set_by() };
+        let ours = ReceiverLimit { limit, set_by: deadline.set_by() };
         let mut headers = header::of(request, &self.send);
         headers.try_fold(ours, |least, header| Some(least.shorter(write_header(header, request.headers_mut(), ours)?)))
     }
 
     /// Reads how long the receiver of a request has, if the request says so.
-    pub(crate) fn read<B>(&self, request: &Request<B>) -> Option<Told> {
+    pub(crate) fn read<B>(&self, request: &Request<B>) -> Option<ReceiverLimit> {
         let limits = header::of(request, &self.send).filter_map(|header| header.read(request.headers()).ok()?);
-        limits.min().map(Told::by_caller)
+        limits.min().map(ReceiverLimit::by_caller)
     }
 
-    /// Leaves out the strategy, which may be a closure.
+    /// Without the strategy, which may be a closure.
     pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("name", &self.name).field("margin", &self.margin).field("send", &self.send).finish_non_exhaustive()
     }
 }
 
-impl Told {
-    /// The limit that a request has already.
+impl ReceiverLimit {
+    /// The limit that a request already had.
     const fn by_caller(limit: Duration) -> Self {
         Self { limit, set_by: SetBy::Caller }
     }
@@ -54,14 +54,14 @@ impl Told {
     }
 }
 
-/// Returns what the header says now.
-fn write_header(header: &DeadlineHeader, headers: &mut HeaderMap, ours: Told) -> Option<Told> {
+/// Writes our limit into the header, unless it already has a shorter one. Returns the limit that it has now.
+fn write_header(header: &DeadlineHeader, headers: &mut HeaderMap, ours: ReceiverLimit) -> Option<ReceiverLimit> {
     let (limit, value) = header.write(ours.limit)?;
     if let Ok(Some(own)) = header.read(headers)
         && own <= limit
     {
-        return Some(Told::by_caller(own));
+        return Some(ReceiverLimit::by_caller(own));
     }
     headers.insert(header.name(), value);
-    Some(Told { limit, ..ours })
+    Some(ReceiverLimit { limit, ..ours })
 }

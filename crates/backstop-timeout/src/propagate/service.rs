@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{
-    future::{Limit, PropagateDeadlineFuture},
+    future::{PropagateDeadlineFuture, ReceiverDeadline},
     propagation::Propagation,
 };
 use crate::macros::define_inner_accessors;
@@ -47,16 +47,16 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let deadline = scope::deadline();
-        let told = match deadline {
+        let sent = match deadline {
             Some(deadline) => self.propagation.write(&mut request, deadline),
             None => self.propagation.read(&request),
         };
         let rejects = |request: &_| (self.propagation.reject.context(request), Arc::clone(&self.propagation));
-        match (told, deadline) {
-            (Some(told), _) => {
+        match (sent, deadline) {
+            (Some(sent), _) => {
                 let rejects = rejects(&request);
-                // Before the call: the next service can't start counting any earlier.
-                let limit = Limit { at: Instant::now() + told.limit, set_by: told.set_by };
+                // Before the call, because the next service can't start earlier.
+                let limit = ReceiverDeadline { at: Instant::now() + sent.limit, set_by: sent.set_by };
                 let call = proof::pass_through(|| self.inner.call(request));
                 PropagateDeadlineFuture::limited(limit, call, rejects)
             }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{cover::BodyLimit, upload::Uploading};
 use crate::telemetry;
 
-/// Breaks a body off when its time is up. Timers are made when the body is first pending.
+/// Ends a body when its time is up. Timers are created when the body is first pending.
 pub(crate) struct LimitInBody {
     /// When the limit of head and body started.
     began: Instant,
@@ -20,7 +20,7 @@ pub(crate) struct LimitInBody {
     deadline: Option<Deadline>,
     /// The request's body, if the limit starts at its end.
     uploading: Option<Box<Uploading>>,
-    /// How long we waited for head and body. For the rest of the time the body waited for its reader.
+    /// How long we waited for head and body. The rest of the time, the body waited for its reader.
     wait: WaitTime,
     timer: Timer,
     name: Name,
@@ -28,18 +28,18 @@ pub(crate) struct LimitInBody {
 }
 
 impl LimitInBody {
-    /// `began` is when the call was first pending, `None` for one that never was.
+    /// `began` is when the call was first pending. `None` if it never was.
     pub(crate) fn new(began: Option<Instant>, limit: BodyLimit<'_>) -> Self {
         let BodyLimit { name, limit, deadline, uploading } = limit;
         let now = Instant::now();
-        // Until now the call waited for the response head.
+        // Until now, the call waited for the response head.
         let waited = now.saturating_duration_since(began.unwrap_or(now));
         let waited = uploading.as_ref().map_or(waited, |uploading| waited.min(uploading.idle()));
         let wait = WaitTime::after(waited);
         Self { began: now - waited, deadline, uploading, wait, timer: Timer::new(), name: name.clone(), limit }
     }
 
-    /// Ready when the time is up, with whoever set the limit.
+    /// Ready when the time is up. Returns who set the limit.
     fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<SetBy> {
         if let Some(deadline) = self.deadline
             && self.timer.poll_until(deadline.instant(), cx).is_ready()

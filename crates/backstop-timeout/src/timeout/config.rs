@@ -1,4 +1,4 @@
-//! The settings of a timeout.
+//! The configuration and the builder.
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
@@ -80,25 +80,26 @@ impl TimeoutBuilder {
 
     /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
     /// `From<Rejection>`, as `BoxError` does.
-    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    ///
+    /// It replaces all other strategies, so it can only be called before they are chosen.
     pub fn plain(self) -> TimeoutBuilder<PlainStrategies> {
         self.map(|_| PlainStrategies::default())
     }
 }
 
 impl<P> TimeoutBuilder<P> {
-    /// How long a call may take, from the wait for readiness to the part of the response that is
-    /// [covered](TimeoutBuilder::cover): 1 ms to 1 h. The default is 1 s.
+    /// The longest time that a call may take: 1 ms to 1 h. The default is 1 s. It includes the wait for readiness, and the part
+    /// of the response that is [covered](TimeoutBuilder::cover).
     pub fn limit(mut self, limit: Duration) -> Self {
         self.config.limit = limit;
         self
     }
 
-    /// Starts the limit of a request with a body when the body has been sent to its end. For streamed uploads.
+    /// If a request has a body, starts the limit at the end of that body. For streamed uploads.
     ///
-    /// Until then the limit ends a call only if the service reads nothing of the body for that long although there is
-    /// more to read. It never ends a wait for the caller: limit those with a [`DeadlineLayer`](crate::DeadlineLayer) at the
-    /// edge, or with the server's own timeouts. Envoy's route timeout does the same.
+    /// Before that, a call ends only if the service doesn't read the body for as long as the limit, although there is more to
+    /// read. A wait for the caller never ends it: limit those with a [`DeadlineLayer`](crate::DeadlineLayer) at the edge, or
+    /// with the server's own timeouts. Envoy's route timeout does the same.
     ///
     /// This needs an `http::Request` with a body that the layer can [watch](backstop_kit::Upload::of_any). Otherwise the
     /// limit starts with the call.
@@ -158,12 +159,12 @@ impl<J, R, U, K, A> TimeoutBuilder<Strategies<J, R, U, K, A>> {
         self.map(|protocol| protocol.with_reject(ProblemDetails::new()))
     }
 
-    /// Rejects with the service's error, which implements `From<Rejection>`, as `BoxError` does.
+    /// Rejects with the service's error, which must implement `From<Rejection>`, as `BoxError` does.
     pub fn reject_as_error(self) -> TimeoutBuilder<Strategies<J, RejectAsError, U, K, A>> {
         self.map(|protocol| protocol.with_reject(RejectAsError::new()))
     }
 
-    /// Rejects with the result of `make`, of the service's own types, for each [`Rejection`].
+    /// Rejects with what `make` returns: a `Result` with the service's own types.
     pub fn reject_with<F, Res, E>(self, make: F) -> TimeoutBuilder<Strategies<J, RejectWith<F>, U, K, A>>
     where
         F: Fn(Rejection) -> Result<Res, E>,

@@ -1,10 +1,10 @@
 //! How much of an answer the limit covers: its head, its first frame, or all of it.
 //!
-//! | | the answer is given | what the limit ends then | what the caller sees of that |
+//! | | the answer is returned | what the limit then ends | what the caller sees |
 //! |---|---|---|---|
 //! | [`UntilHeaders`] | with its head | | |
-//! | [`UntilFirstFrame`] | when its first frame is there | the call, with the body | a rejection instead of the answer |
-//! | [`UntilBodyEnd`] | with its head | the body | an error of the body, in which the rejection is found |
+//! | [`UntilFirstFrame`] | with its first frame | the call, with the body | a rejection instead of the answer |
+//! | [`UntilBodyEnd`] | with its head | the body | an error of the body, which contains the rejection |
 
 use std::{
     convert::Infallible,
@@ -30,15 +30,15 @@ use super::{body::LimitInBody, upload::Uploading};
 /// | | the limit covers | needs |
 /// |---|---|---|
 /// | [`UntilHeaders`], the default | the response head | nothing |
-/// | [`UntilFirstFrame`] | the first frame of the body that holds anything, too: the response is given when that is there | a response whose body can [wrap others](WrapBody) |
-/// | [`UntilBodyEnd`] | the whole body: the response is given with its head | a response whose body can be [broken off](AbortBody) |
+/// | [`UntilFirstFrame`] | the head, and the first frame of the body that isn't empty; the response is returned after that frame | a response whose body can [wrap others](WrapBody) |
+/// | [`UntilBodyEnd`] | the whole body; the response is returned with its head | a response whose body can be [ended early](AbortBody) |
 ///
-/// Until the first frame: for upstreams that send their head at once and then hang. Such a call still ends in a typed
+/// `UntilFirstFrame` is for upstreams that send their head at once and then hang. Such a call still ends with a typed
 /// rejection, which a breaker counts and a retry may repeat.
 ///
-/// Until the end of the body: a body that isn't at its end in time is dropped, and ends with an error in which the
-/// [`Rejection`](crate::Rejection) is found. The limit ends the wait for a frame: one that is there is given, however late
-/// the reader comes for it.
+/// With `UntilBodyEnd`, a body that doesn't end in time is dropped, and ends with an error that contains the
+/// [`Rejection`](crate::Rejection). The limit only ends the wait for a frame: a frame that is ready is returned, however late
+/// the reader polls.
 #[diagnostic::on_unimplemented(
     message = "the timeout can't cover the body of a `{Res}`",
     note = "`UntilFirstFrame` and `UntilBodyEnd` need an `http::Response` whose body can wrap others: `axum::body::Body` \
@@ -52,27 +52,27 @@ pub(crate) mod sealed {
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Stage<Res> {
-        /// An answer that isn't given yet.
+        /// An answer that waits for its first frame.
         type Waiting;
 
-        /// The head is there: the answer may be given, or is taken and waiting.
+        /// Takes the answer if it has to wait for its first frame. Otherwise it is returned now.
         fn wait_for_frame(response: &mut Res) -> Option<Self::Waiting>;
 
-        /// When the limit began, where that must be known.
+        /// When the limit began, if that must be known.
         type Began: Default;
 
         /// The call is pending.
         fn begin(began: &mut Self::Began);
 
-        /// Ready when a waiting answer may be given.
+        /// Ready when a waiting answer can be returned.
         fn poll_waiting(waiting: &mut Self::Waiting, cx: &mut Context<'_>) -> Poll<Res>;
 
-        /// The answer is given. Where its body is limited, `limit` tells how.
+        /// The answer is returned. Limits its body by `limit`, if the limit covers the body.
         fn limit_body<'a>(response: &mut Res, began: &Self::Began, limit: impl FnOnce() -> Option<BodyLimit<'a>>);
     }
 }
 
-/// What the rest of a body has to keep to.
+/// The limit of a body.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "only our own strategies get one")]
 pub struct BodyLimit<'a> {
@@ -124,7 +124,7 @@ impl<B: WrapBody<Error: Send + Unpin>> sealed::Stage<http::Response<B>> for Unti
     fn poll_waiting(waiting: &mut WaitingForFrame<B>, cx: &mut Context<'_>) -> Poll<http::Response<B>> {
         let read = ready!(Pin::new(&mut waiting.body).poll(cx));
         let Some(head) = waiting.head.take() else { polled_again("TimeoutFuture") };
-        // A body that breaks off here is as good a body as one that breaks off later.
+        // A body that breaks off here is returned, like one that breaks off later.
         let body = read.map_or_else(|error| B::wrap(Broken(Some(error))), |ahead| ahead.body);
         Poll::Ready(http::Response::from_parts(head, body))
     }
@@ -196,8 +196,7 @@ impl<B: AbortBody> sealed::Stage<http::Response<B>> for UntilBodyEnd {
 }
 
 pin_project! {
-    /// A call of a service that was ready, with as much of its answer as is covered before that is given. It holds
-    /// neither service nor request, and needs nothing of them.
+    /// A call of a service that was ready, until its answer is returned: with its head, or with its first frame.
     #[project = CoveredProject]
     pub(crate) enum Covered<F, U, Res>
     where
@@ -220,7 +219,7 @@ where
         loop {
             let waiting = match self.as_mut().project() {
                 CoveredProject::Called { future } => {
-                    // Kept where it is, or handed on as it is: moving a response costs more than all the rest.
+                    // Not moved, because moving a response costs more than everything else here.
                     let mut polled = future.poll(cx);
                     match &mut polled {
                         Poll::Ready(Ok(response)) => match U::wait_for_frame(response) {

@@ -41,13 +41,13 @@ pin_project! {
         // `None` once the call was rejected.
         context: Option<ContextOf<S, Req, P>>,
         began: BeganOf<S, Req, P>,
-        // Set for a request with a body. Boxed, so that other requests carry no room for it.
+        // Set for a request with a body. Boxed, because most requests have none.
         uploading: Option<Box<Uploading>>,
         settings: Settings<P>,
     }
 }
 
-/// What a rejection needs to know of the request.
+/// What is kept of the request to reject it.
 type ContextOf<S, Req, P> =
     <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
@@ -97,7 +97,7 @@ where
             if let (Err(_), Some(uploading)) = (&result, &this.uploading)
                 && let Some(rejection) = uploading.failed_upload_rejection(&this.settings.name)
             {
-                // The caller's failure, not the service's: the answer says so.
+                // The answer says that this is the caller's failure.
                 return Poll::Ready(reject(this.settings.strategy.reject(), this.context, rejection, "TimeoutFuture"));
             }
             if let Ok(response) = result {
@@ -127,7 +127,7 @@ where
             }
             Poll::Pending if uploading.limit_start == LimitStart::AfterUpload => {
                 ready!(uploading.poll_idle(this.settings.limit, cx));
-                // This time includes no wait for the caller.
+                // The idle time doesn't include waits for the caller.
                 this.settings.rejection(this.call.end())
             }
             Poll::Pending => return Poll::Pending,

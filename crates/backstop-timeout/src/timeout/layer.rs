@@ -8,10 +8,10 @@ use tower_layer::Layer;
 use super::{handle::TimeoutHandle, service::Timeout, upload::LimitStart};
 use crate::settings::Settings;
 
-/// HTTP and gRPC. A timeout classifies, copies and keeps nothing.
+/// For HTTP and gRPC. A timeout doesn't classify, copy or keep anything.
 pub type HttpStrategies<R = HttpReject, U = UntilHeaders> = Http<(), R, U, (), ()>;
 
-/// Functions, and services of any other type.
+/// For functions, and services of any other type.
 pub type PlainStrategies<R = RejectAsError, U = UntilHeaders> = Plain<(), R, U, (), ()>;
 
 /// Ends calls that take too long. See the [crate docs](crate#the-timeout).

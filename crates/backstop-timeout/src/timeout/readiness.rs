@@ -9,9 +9,9 @@
 //! | waiting, the limit or the scope's deadline has passed | not ready | the same; the layer is ready, to refuse |
 //! | any | called, or not called because the call is rejected | ready at once |
 //!
-//! A wait ends at the first poll after its limit, however late that poll comes: otherwise a service that is polled rarely, or
-//! on a slow runtime, would wait for ever. A caller that gives up but keeps the service leaves its wait behind. Then, unless
-//! the inner service is ready at the next poll, one call is rejected without a wait of its own.
+//! A wait ends at the first poll after its limit, however late that poll comes. Otherwise a service that is polled rarely
+//! would wait for ever. If a caller gives up but keeps the service, its wait stays. Then the next call is rejected without
+//! a wait, unless the inner service is ready at the next poll.
 
 use std::{
     mem,
@@ -25,19 +25,19 @@ use tokio::time::Instant;
 
 #[derive(Debug, Default)]
 pub(crate) enum Readiness {
-    /// The inner service is ready, or was not asked yet.
+    /// The inner service is ready, or wasn't polled yet.
     #[default]
     Ready,
-    /// The inner service is ready after a wait of this long.
+    /// The inner service became ready after this wait.
     ReadyAfter(Duration),
-    /// The inner service was not ready. Boxed, because it is rare and large.
+    /// The inner service isn't ready. Boxed, because it is rare and large.
     Waiting(Box<Wait>),
 }
 
 #[derive(Debug)]
 pub(crate) struct Wait {
     since: Instant,
-    /// What the timer is set for. The next caller may have another deadline.
+    /// When the timer fires. The next caller may have another deadline.
     until: Instant,
     timer: Timer,
 }
@@ -65,7 +65,7 @@ impl Readiness {
         }
     }
 
-    /// How much of its limit the next call has left, or whose limit passed before the inner service was ready.
+    /// How much of its limit the next call has left. The error is whose limit passed before the inner service was ready.
     #[inline]
     pub(crate) fn take(&mut self, limit: Duration) -> Result<Duration, SetBy> {
         match self {
@@ -85,12 +85,11 @@ impl Readiness {
 }
 
 impl Wait {
-    /// The inner service is ready at last.
+    /// The inner service became ready.
     #[cold]
     fn ended(&self, limit: Duration) -> Readiness {
         let waited = self.since.elapsed();
-        // A caller that waits is woken when the limit passes. After twice the limit this is another caller, which didn't
-        // wait.
+        // A waiting caller is woken when the limit passes. After twice the limit, this is another caller, which didn't wait.
         if waited >= limit * 2 { Readiness::Ready } else { Readiness::ReadyAfter(waited) }
     }
 
@@ -101,7 +100,7 @@ impl Wait {
 
     fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let until = self.limit(limit).instant();
-        // By the clock: on a slow runtime the timer may not have fired yet.
+        // Reads the clock, because on a slow runtime the timer may not have fired yet.
         if Instant::now() >= until {
             return Poll::Ready(());
         }

@@ -72,7 +72,7 @@ where
         let upload = settings.strategy.judge().watch(&mut request);
         let uploading = upload.map(|upload| Uploading::boxed(upload, self.limit_start));
         let mut scope = match &uploading {
-            // Not yet: inner layers would keep to a limit that starts only after the upload.
+            // No limit yet, because inner layers would apply it to the upload.
             Some(uploading) if uploading.limit_start == LimitStart::AfterUpload => Scope::new(),
             _ => Scope::limited(Limit::new(left, SetBy::Us)),
         };
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// A clone waits for its own readiness.
+/// A clone isn't ready.
 impl<S: Clone, P: Clone> Clone for Timeout<S, P> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.settings.clone(), self.limit_start)

@@ -1,4 +1,4 @@
-//! A call whose request has a body: whose fault it is if the call fails or takes too long.
+//! Whose fault it is if a call whose request has a body fails or takes too long.
 
 use std::{
     task::{Context, Poll, ready},
@@ -42,9 +42,7 @@ impl Uploading {
         self.began.get_or_insert_with(Instant::now);
     }
 
-    /// Ready when nothing has been read of the body for `limit`, although there was more to read, or it has ended.
-    ///
-    /// The timer fires at most once in each `limit`.
+    /// Ready when the body has been [idle](Self::idle) for `limit`. The timer fires at most once per `limit`.
     pub(crate) fn poll_idle(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let left = limit.saturating_sub(self.upload.idle());
@@ -58,7 +56,7 @@ impl Uploading {
         }
     }
 
-    /// For how long nothing has been read of the body although there was more to read, or it has ended.
+    /// How long the body hasn't been read although there was more to read, or how long ago it ended.
     pub(crate) fn idle(&self) -> Duration {
         self.upload.idle()
     }
@@ -74,7 +72,7 @@ impl Uploading {
         Some(RequestFailure::TooSlow.rejection(name.clone()))
     }
 
-    /// The rejection of a call that ended in an error because the body failed.
+    /// The rejection of a call that ended with an error because the body failed.
     pub(crate) fn failed_upload_rejection(&self, name: &Name) -> Option<Rejection> {
         let failure = self.upload.failure()?;
         telemetry::upload_failed(name, failure);
