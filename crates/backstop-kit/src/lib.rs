@@ -38,6 +38,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod as_text;
 pub mod caching;
 pub mod function;
 pub mod proof;

@@ -25,6 +25,7 @@ use backstop_kit::Jitter;
 /// decorrelated jitter cause about the same work, equal jitter more, and any of them far less than none. A constant wait has no
 /// jitter: callers that failed together come back together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Backoff {
     /// Random, from 0 to an exponential ceiling. The least work for the service that recovers.
@@ -37,6 +38,7 @@ pub enum Backoff {
     /// Always the base. For few callers, or if something else keeps them apart.
     Constant,
     /// What a closure returns.
+    #[cfg_attr(feature = "serde", serde(skip))]
     Custom(BackoffFn),
 }
 
@@ -84,6 +86,10 @@ impl Waits {
     /// `base` is at most `cap`, and `cap` fits into 2⁶⁴ ns (584 years): the configuration is checked for both.
     pub(crate) const fn new(backoff: Backoff, base: Duration, cap: Duration) -> Self {
         Self { backoff, base, cap }
+    }
+
+    pub(crate) const fn backoff(&self) -> &Backoff {
+        &self.backoff
     }
 
     /// What `base` has grown to after `attempts` attempts, at most the cap.

@@ -23,7 +23,6 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts,
-    config::Settings,
     layer_state::is_total_and_passed,
     planner::{AttemptResult, RetryPlanner},
     request_state::{KeptBy, RequestState},
@@ -63,8 +62,7 @@ pin_project! {
             if let StateProj::First { scope, request_state: Some(request_state), .. } = this.project().state.project()
                 && scope.deadline_if_begun().is_some_and(is_total_and_passed)
             {
-                let Settings { name, total, .. } = &request_state.layer.retry.settings;
-                telemetry::first_attempt_outlasted_total(name, *total);
+                telemetry::first_attempt_outlasted_total(request_state.name(), request_state.settings().total);
             }
         }
     }
@@ -162,7 +160,7 @@ where
                 let (Poll::Ready(result), Some(request_state)) = (polled, request_state.take()) else {
                     polled_again("RetryFuture")
                 };
-                let deadline = request_state.layer.retry.deadline_after_first(scope);
+                let deadline = request_state.layer.retry.deadline_after_first(request_state.settings(), scope);
                 let answer = AttemptResult { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());
                 let mut planner = RetryPlanner::new(request_state, deadline, frame);

@@ -14,6 +14,6 @@ impl Inspect for RetryHandle {
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
-        vec![("budget", self.budget().map(RetryBudget::available).into())]
+        vec![("budget", self.budget().as_ref().map(RetryBudget::available).into())]
     }
 }

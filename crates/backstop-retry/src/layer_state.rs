@@ -6,9 +6,10 @@ use backstop_core::{Deadline, ErrorRef, Outcome, Scope, SetBy};
 use backstop_kit::{ErrorText, Jitter, Judge, Protocol};
 
 use crate::{
-    Budget, RetryBudget, StopReason,
+    StopReason,
     backoff::Grown,
     config::Settings,
+    live_settings::LiveSettings,
     request_state::is_refusal,
     telemetry::{self, LoggedError},
 };
@@ -22,22 +23,14 @@ pub(crate) struct LayerState<P> {
 
 /// What they share with the layer's handles.
 pub(crate) struct RetryState {
-    pub(crate) settings: Settings,
-    /// `None` if retries aren't bounded.
-    pub(crate) budget: Option<RetryBudget>,
+    pub(crate) live: LiveSettings,
     error_text: ErrorText,
     jitter: Jitter,
 }
 
 impl<P> LayerState<P> {
-    pub(crate) fn new(
-        settings: Settings,
-        budget: Budget,
-        seed: Option<u64>,
-        protocol: P,
-        error_text: ErrorText,
-    ) -> Self {
-        Self { retry: Arc::new(RetryState::new(settings, budget, seed, error_text)), protocol }
+    pub(crate) fn new(live: LiveSettings, seed: Option<u64>, protocol: P, error_text: ErrorText) -> Self {
+        Self { retry: Arc::new(RetryState::new(live, seed, error_text)), protocol }
     }
 
     /// The error in `result`, for events.
@@ -55,13 +48,8 @@ impl<P> LayerState<P> {
 }
 
 impl RetryState {
-    fn new(settings: Settings, budget: Budget, seed: Option<u64>, error_text: ErrorText) -> Self {
-        let budget = match budget {
-            Budget::Own => Some(RetryBudget::default()),
-            Budget::Shared(budget) => Some(budget),
-            Budget::Unlimited => None,
-        };
-        Self { settings, budget, error_text, jitter: Jitter::new(seed) }
+    fn new(live: LiveSettings, seed: Option<u64>, error_text: ErrorText) -> Self {
+        Self { live, error_text, jitter: Jitter::new(seed) }
     }
 
     /// An error for events.
@@ -73,26 +61,26 @@ impl RetryState {
     #[cold]
     pub(crate) fn log_not_worth_repeating(&self, attempt: u32, outcome: &Outcome, error: LoggedError<'_>) {
         let stop = if is_refusal(outcome) { StopReason::Refused } else { StopReason::NotTransient };
-        telemetry::stopped(&self.settings.name, attempt, stop, error);
+        telemetry::stopped(self.live.name(), attempt, stop, error);
     }
 
     /// When all attempts end, after the first one has failed in `scope`.
-    pub(crate) fn deadline_after_first(&self, scope: &mut Scope) -> Deadline {
-        let Settings { name, total, .. } = &self.settings;
-        let deadline = scope.begin().unwrap_or_else(|| Deadline::after(*total, SetBy::Us));
+    pub(crate) fn deadline_after_first(&self, settings: &Settings, scope: &mut Scope) -> Deadline {
+        let total = settings.total;
+        let deadline = scope.begin().unwrap_or_else(|| Deadline::after(total, SetBy::Us));
         if is_total_and_passed(deadline) {
-            telemetry::first_attempt_outlasted_total(name, *total);
+            telemetry::first_attempt_outlasted_total(self.live.name(), total);
         }
         deadline
     }
 
     /// The wait after `attempts` attempts, if the server asks for none.
-    pub(crate) fn backoff(&self, attempts: u32, grown: Grown, outcome: &Outcome) -> Duration {
-        self.settings.waits.wait(attempts, grown, outcome, &self.jitter)
+    pub(crate) fn backoff(&self, settings: &Settings, attempts: u32, grown: Grown, outcome: &Outcome) -> Duration {
+        settings.waits.wait(attempts, grown, outcome, &self.jitter)
     }
 
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("settings", &self.settings).field("budget", &self.budget).finish_non_exhaustive()
+        f.field("settings", &self.live).finish_non_exhaustive()
     }
 }
 

@@ -203,6 +203,9 @@
 //! | [`error_text`](RetryBuilder::error_text) | the text of the error and its causes | |
 //! | [`seed`](RetryBuilder::seed) | random | |
 //!
+//! [`RetryHandle::reload`] changes them while requests run, except those that it lists. A [`RetryConfig`] holds them as plain
+//! data, and can be read from a file.
+//!
 //! # Where it stands in a stack
 //!
 //! ```text
@@ -251,6 +254,7 @@
 //! | `hyper-util` | behind [`client`](backstop_kit::client), errors of hyper and its client prove that a request was never processed; copies leave out hyper's upgrade handle, which belongs to the first attempt's connection |
 //! | `tonic-transport` | the same from the errors of tonic's `Channel` |
 //! | `metrics` | the metrics below |
+//! | `serde` | a [`RetryConfig`] can be read from a file, and written to one |
 //!
 //! # Telemetry
 //!
@@ -281,6 +285,7 @@ mod handle;
 mod inspect;
 mod layer;
 mod layer_state;
+mod live_settings;
 mod planner;
 mod report;
 mod request_state;
@@ -295,7 +300,7 @@ struct Readme;
 pub use backstop_core::{ConfigError, HttpClassify, Name, ResultClassify, name};
 pub use backstop_kit::{
     CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RepeatIf, RepeatRule, RetryBudget,
-    RetryBudgetBuilder,
+    RetryBudgetBuilder, RetryBudgetConfig,
 };
 
 pub use backoff::{Backoff, BackoffFn};

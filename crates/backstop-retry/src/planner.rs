@@ -12,7 +12,6 @@ use tower_service::Service;
 use crate::{
     CountAttempts, Retried, StopReason,
     backoff::Grown,
-    layer_state::RetryState,
     request_state::{KeptBy, ReplaySource, RequestState, is_refusal},
     telemetry,
 };
@@ -89,7 +88,7 @@ where
     pub(crate) fn take_earlier(&mut self, reason: StopReason) -> Option<AttemptResult<S::Response, S::Error>> {
         let earlier = self.earlier.take()?;
         self.stop = Some(reason);
-        telemetry::returned_earlier_answer(&self.request_state.layer.retry.settings.name, self.attempt, reason);
+        telemetry::returned_earlier_answer(self.request_state.name(), self.attempt, reason);
         Some(earlier)
     }
 
@@ -195,13 +194,7 @@ where
         // A timeout of ours is not the server's answer, though it is a response.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
-                telemetry::retrying(
-                    &layer.retry.settings.name,
-                    self.attempt,
-                    delay,
-                    reason,
-                    layer.logged(&answer.result),
-                );
+                telemetry::retrying(layer.retry.live.name(), self.attempt, delay, reason, layer.logged(&answer.result));
                 self.attempt += 1;
                 match answer {
                     _ if never_sent_but_have_earlier => Step::Wait,
@@ -217,7 +210,7 @@ where
                     return Step::Finish(earlier);
                 }
                 self.stop = Some(stop);
-                telemetry::stopped(&layer.retry.settings.name, self.attempt, stop, layer.logged(&answer.result));
+                telemetry::stopped(layer.retry.live.name(), self.attempt, stop, layer.logged(&answer.result));
                 Step::Finish(answer)
             }
         }
@@ -225,8 +218,8 @@ where
 
     /// Plans the next attempt, and returns the delay before it. Takes all it needs now, while this answer can still be returned.
     fn plan(&mut self, outcome: &Outcome, failed: bool) -> Result<Duration, StopReason> {
-        let RequestState { layer, facts, replay } = &mut self.request_state;
-        let RetryState { settings, budget, .. } = &*layer.retry;
+        let RequestState { layer, settings, facts, replay } = &mut self.request_state;
+        let settings = layer.retry.live.at(settings);
         if self.attempt == settings.max_attempts {
             return Err(StopReason::MaxAttempts);
         }
@@ -250,7 +243,7 @@ where
         // A6: a pushback restarts the backoff.
         let grown = if outcome.pushback.is_some() { Grown::NONE } else { self.grown };
         // Added, so that callers with the same pushback don't come back together.
-        let backoff = layer.retry.backoff(self.attempt, grown, outcome);
+        let backoff = layer.retry.backoff(settings, self.attempt, grown, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
         let deadline = self.deadline.narrowed_by(scope::deadline()).instant();
@@ -262,6 +255,7 @@ where
         if !failed && kept.replay_state() == ReplayState::Partly {
             return Err(StopReason::Uploading);
         }
+        let budget = layer.retry.live.budget();
         if budget.as_ref().is_some_and(|budget| !budget.withdraw()) {
             return Err(StopReason::Budget);
         }

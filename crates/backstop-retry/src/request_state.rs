@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
-use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts};
+use backstop_core::{ErrorRef, Name, Outcome, Reason, Verdict};
+use backstop_kit::{CopyRequest, Judge, Protocol, RequestFacts, Snapshot};
 
-use crate::{StopReason, layer_state::LayerState};
+use crate::{StopReason, config::Settings, layer_state::LayerState};
 
 /// What later attempts need.
 pub(crate) struct RequestState<S, Kept, P> {
     pub(crate) layer: Arc<LayerState<P>>,
+    /// The settings that the request began with.
+    pub(crate) settings: Snapshot<Settings>,
     pub(crate) facts: RequestFacts,
     /// The source of later attempts, or why there are none.
     pub(crate) replay: Result<ReplaySource<S, Kept>, StopReason>,
@@ -25,6 +27,14 @@ pub(crate) struct ReplaySource<S, Kept> {
 }
 
 impl<S, Kept, P> RequestState<S, Kept, P> {
+    pub(crate) fn name(&self) -> &Name {
+        self.layer.retry.live.name()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        self.layer.retry.live.at(&self.settings)
+    }
+
     /// The outcome of an attempt.
     #[inline]
     pub(crate) fn judge<Res, E: 'static>(&self, result: &mut Result<Res, E>) -> Outcome

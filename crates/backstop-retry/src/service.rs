@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts, RetryBudget, RetryFuture, StopReason,
-    layer_state::{LayerState, RetryState},
+    layer_state::LayerState,
     request_state::{KeptBy, ReplaySource, RequestState},
 };
 
@@ -66,7 +66,9 @@ where
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let LayerState { retry, protocol } = &*self.state;
-        let RetryState { settings, budget, .. } = &**retry;
+        let snapshot = retry.live.snapshot();
+        let settings = retry.live.at(&snapshot);
+        let budget = &settings.budget;
         let copy = protocol.copy();
         if settings.max_attempts == 1 {
             let _pass = PassThrough::begin();
@@ -102,7 +104,8 @@ where
             let _calling = frame.calling();
             self.inner.call(request)
         };
-        RetryFuture::first(future, scope, frame, RequestState { layer: Arc::clone(&self.state), facts, replay })
+        let layer = Arc::clone(&self.state);
+        RetryFuture::first(future, scope, frame, RequestState { layer, settings: snapshot, facts, replay })
     }
 }
 

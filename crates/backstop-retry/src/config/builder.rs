@@ -11,6 +11,7 @@ use http::{HeaderName, StatusCode};
 
 use crate::{
     Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer_state::LayerState,
+    live_settings::LiveSettings,
 };
 
 /// A builder with these strategies.
@@ -19,7 +20,7 @@ type BuilderOf<J, R, U, K, A> = RetryBuilder<Strategies<J, R, U, K, A>>;
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
     pub fn new(name: Name) -> Self {
-        Self::with(LayerState::new(Settings::new(name), Budget::Own, None, Http::default(), ErrorText::default()))
+        Self::with(LayerState::new(LiveSettings::new(name), None, Http::default(), ErrorText::default()))
     }
 
     /// Builds a layer with other settings.
@@ -237,10 +238,9 @@ impl<P> RetryBuilder<P> {
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
         let Self { config, protocol, error_text, keep_within } = self;
-        _ = HttpCopy::default().max_body(config.max_body)?;
-        keep_within.map_or(Ok(()), |keep| keep.check_within(config.total))?;
-        let (seed, budget) = (config.seed, config.budget.clone());
-        Ok(RetryLayer::with(LayerState::new(Settings::check(config)?, budget, seed, protocol, error_text)))
+        let (name, settings) = Settings::check(config.clone(), keep_within)?;
+        let live = LiveSettings::with(name, settings, &config, keep_within);
+        Ok(RetryLayer::with(LayerState::new(live, config.seed, protocol, error_text)))
     }
 
     /// The settings so far.

@@ -14,6 +14,7 @@ mod judges;
 mod last_answer;
 mod metrics;
 mod overrides;
+mod reload;
 mod report;
 mod slow_answers;
 mod stack;
