@@ -29,7 +29,7 @@ pin_project! {
     /// [`KeyedCircuitBreakerHandle::prober`](crate::KeyedCircuitBreakerHandle::prober).
     ///
     /// # Cancellation
-    /// Dropping it stops the prober. A probe that is running then is dropped, counts as nothing, and gives its permit back.
+    /// Dropping it stops the prober. A running probe is dropped, isn't counted, and gives its permit back.
     #[must_use = "futures do nothing unless polled"]
     pub struct Prober<T> {
         #[pin]
@@ -42,7 +42,7 @@ impl<T: Future<Output = ()>> Prober<T> {
         Self { inner }
     }
 
-    /// Ends when `stop` does, such as when the service begins to drain.
+    /// Ends when `stop` ends, for example when the service begins to drain.
     pub fn until<U: Future>(self, stop: U) -> Prober<impl Future<Output = ()> + use<T, U>> {
         Prober::new(async move {
             let (mut prober, mut stop) = (pin!(self), pin!(stop));
@@ -77,7 +77,7 @@ where
         return;
     };
     loop {
-        // A change from here on ends the waits below.
+        // From here on, a change ends the waits below.
         state.borrow_and_update();
         let Some(has) = circuit.upgrade() else {
             return;
@@ -92,7 +92,7 @@ where
             Turn::After(wait) => Some(Duration::from_nanos(wait)),
             Turn::Idle => None,
         };
-        // Who waits keeps no circuit alive.
+        // A waiting prober must not keep the circuit alive.
         drop(has);
         let changed = match longest {
             Some(longest) => timeout(longest, state.changed()).await.unwrap_or(Ok(())),
@@ -108,7 +108,7 @@ fn subscribe(breaker: &Breaker) -> watch::Receiver<CircuitState> {
     breaker.circuit.listeners().subscribe(|| breaker.circuit.state())
 }
 
-/// The permit of a probe that is under way.
+/// The permit of a running probe.
 pub(crate) struct ProbeCall {
     call: TrackedCall,
     has: Arc<dyn HasBreaker>,
@@ -119,7 +119,7 @@ impl ProbeCall {
         Self { call: TrackedCall::new(admission), has }
     }
 
-    /// Runs code of the user's, which may panic.
+    /// Runs the user's code, which may panic.
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
         self.call.enter();
         let result = code();
@@ -127,7 +127,8 @@ impl ProbeCall {
         result
     }
 
-    /// Waits for the call to end, and gives the permit back with what came of it. When the lease has passed, it has failed.
+    /// Waits for the call to end, and gives the permit back with the call's result. If the lease passes first, the call has
+    /// failed.
     pub(crate) async fn ends<E: 'static>(mut self, call: impl Future<Output = Result<(), E>>, lease: Nanos) {
         let (mut call, mut lease) = (pin!(call), pin!(sleep(Duration::from_nanos(lease))));
         let result = poll_fn(|cx| {
@@ -158,7 +159,7 @@ impl ProbeCall {
 impl Drop for ProbeCall {
     fn drop(&mut self) {
         if !self.call.has_ended() {
-            // That the prober was stopped says nothing of the service.
+            // Stopping the prober says nothing about the service.
             if self.call.is_running() {
                 self.call.finish(self.has.breaker(), Outcome::failure(), Failure::Panic);
             } else {

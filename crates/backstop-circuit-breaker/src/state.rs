@@ -1,12 +1,13 @@
-//! The state machine, free of any runtime: time comes in as nanoseconds, transitions go out to an [`Observer`].
+//! The state machine. It doesn't depend on a runtime: it gets the time in nanoseconds, and reports transitions to an
+//! [`Observer`].
 //!
 //! | from | on | to |
 //! |---|---|---|
-//! | closed | a failure, and [`LiveSettings`] and [`Windows`] say so | open |
+//! | closed | a failure, and [`LiveSettings`] and [`Windows`](windows::Windows) say so | open |
 //! | open | a call, once the wait has passed | half-open; that call is a probe |
-//! | half-open | as many successful probes as the threshold asks for | closed, nothing counted |
+//! | half-open | successful probes reach the threshold | closed, nothing counted |
 //! | half-open | a failed probe | open |
-//! | half-open | a neutral probe, or a lease that expires | half-open, a permit is free again; see [`probes`] for callers who leave |
+//! | half-open | a neutral probe, or a lease that expires | half-open, with one more free permit; see [`probes`] for callers who leave |
 //! | half-open | a lease that expires after a good head, and a call | as a successful probe |
 //! | any | `isolate` | isolated |
 //! | any but closed | `close` | closed, nothing counted |
@@ -15,25 +16,25 @@
 //! | any other | `reload`, the same | unchanged; when it closes, it counts in the new window |
 //! | any | `reload` of anything else | unchanged |
 //!
-//! Every transition starts a generation. An admission carries the generation that it was given in, and its result
-//! counts in that generation or not at all.
+//! Every transition starts a generation. An admission carries its generation, and its result counts only in that
+//! generation.
 //!
 //! # Who writes what
 //!
 //! - A closed circuit's count and position: every call, by compare-and-swap on the
 //!   [`PackedState`](packed_state::PackedState). A success that changes nothing writes nothing.
-//! - The phase and the generation: the holder of the lock of [`Recovery`](recovery_state::Recovery) alone. So what is read
-//!   under the lock stays true under it. The failure that trips takes the lock too, but is still counted by the
+//! - The phase and the generation: only the holder of the lock of [`Recovery`](recovery_state::Recovery). So what is read
+//!   under the lock stays true under it. The failure that trips takes the lock, too, but is still counted by the
 //!   compare-and-swap that opens.
-//! - The deadline, after which a refusal must look again, and the windows: under that lock, too. A result loads the windows
+//! - The windows, and the deadline after which a refusal must check again: also under that lock. A result loads the windows
 //!   once. If it finds new ones before their generation begins, it counts in the generation that is about to end. If it
-//!   trips there, it takes the lock first, and finds another generation under it.
-//! - The [`LiveSettings`]: a reload, at any time. Each setting counts from when it is next read.
+//!   trips, it takes the lock first, and finds another generation under it.
+//! - The [`LiveSettings`]: a reload, at any time. A setting applies from the next read on.
 //!
-//! A refusal reads the word, the deadline and the clock, and nothing else. It must not pair a word with the deadline of
-//! another one. So the deadline is zero before its word is published, and zero again when that word is replaced. Zero has
-//! always passed, and sends the caller to the lock, under which both are read again. If a slow reader pairs an older word
-//! with a later deadline, the circuit refuses at that time too, so the refusal is right.
+//! A refusal reads only the word, the deadline and the clock. It must not combine a word with the deadline of another one. So
+//! the deadline is zero before its word is published, and zero again when that word is replaced. Zero has always passed, and
+//! sends the caller to the lock, where both are read again. If a slow reader combines an older word with a later deadline, the
+//! circuit refuses at that time, too, so the refusal is right.
 
 mod buckets;
 mod call;
@@ -77,7 +78,7 @@ pub(crate) use packed_state::MAX_CALLS;
 pub(crate) use settings::{Settings, SlowRate, Trip, WaitRule, WindowSize};
 pub(crate) use share::Share;
 
-/// Nanoseconds since an epoch of the caller's.
+/// Nanoseconds since the caller's epoch.
 pub(crate) type Nanos = u64;
 
 pub(crate) fn nanos(duration: Duration) -> Nanos {

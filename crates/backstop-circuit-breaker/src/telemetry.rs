@@ -21,7 +21,7 @@ pub(crate) struct Telemetry {
     group: Arc<CircuitGroup>,
 }
 
-/// Subscribers. Each sender is made on first use.
+/// Subscribers. Each sender is created on first use.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners(Mutex<Senders>);
 
@@ -43,7 +43,7 @@ impl Telemetry {
 
     /// Sets the gauges of the state.
     pub(crate) fn show_state(&self, circuit: &Circuit<Self>) {
-        // No gauge could show the states of many circuits of one name.
+        // One gauge can't show the states of many circuits.
         if !self.group.is_keyed() {
             let left = |until: Nanos| Duration::from_nanos(until.saturating_sub(self.group.now().get()));
             metrics::show_state(self.group.name(), || (circuit.state(), circuit.open_until()), left);
@@ -54,8 +54,7 @@ impl Telemetry {
 impl Listeners {
     /// Subscribes to the state, which is `now()` at first.
     pub(crate) fn subscribe(&self, now: impl FnOnce() -> CircuitState) -> watch::Receiver<CircuitState> {
-        // The state is read under the lock. A transition that it doesn't show yet takes the lock later, and finds the
-        // sender.
+        // The state is read under the lock. A later transition takes the lock later, so it finds the sender.
         self.lock().state.get_or_insert_with(|| watch::Sender::new(now())).subscribe()
     }
 
@@ -67,12 +66,12 @@ impl Listeners {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes them without any lock of ours.
+    /// Wakes the subscribers, outside of our locks.
     fn wake(&self, transition: &Transition, circuit: &Circuit<Telemetry>) {
         let Senders { state, latest } = self.lock().clone();
         if let Some(state) = state {
-            // Two threads may come here in another order than that of their transitions: so what counts is not the
-            // transition, but the state as it is now. Whoever comes last shows the latest.
+            // Two threads may arrive here in another order than their transitions happened. So this shows the current state,
+            // and not the transition's. The last thread shows the latest state.
             state.send_if_modified(|shown| {
                 let now = circuit.state();
                 std::mem::replace(shown, now) != now
@@ -110,7 +109,7 @@ impl Observer for Telemetry {
 fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
     let Transition { from, to, generation, reason, .. } = *transition;
     let (from, to) = (from.as_str(), to.as_str());
-    // The fields are worked out only where somebody listens.
+    // The fields are computed only if the event is enabled.
     macro_rules! tell {
         ($level:ident, $text:literal $(, $field:ident $(= $value:expr)?)*) => {
             tracing::$level!(
@@ -138,7 +137,7 @@ pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Dura
     tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
 }
 
-/// Logged once for a layer: it is a mistake in how the stack was built.
+/// Logged once per layer, because the stack was built wrongly.
 pub(crate) fn nested(name: &Name) {
     tracing::warn!(
         target: "backstop::circuit_breaker",

@@ -1,4 +1,4 @@
-//! A call that was admitted, and what is known of it so far.
+//! An admitted call, and what is known about it.
 
 use std::{mem, num::NonZero, time::Duration};
 
@@ -12,14 +12,14 @@ use crate::{
     state::{Admission, Nanos, nanos},
 };
 
-/// An admission, and what is known of its call so far. Small, because it moves with the call's future.
+/// An admission, and what is known about its call. Small, because it moves with the call's future.
 ///
 /// The holder calls [`finish`](Self::finish) when the call has ended, or [`abandon`](Self::abandon) if it never will.
 #[derive(Debug)]
 pub(crate) struct TrackedCall {
     admission: Admission,
-    /// When the call became pending; in its body, when that became pending after its last frame. A call that is ready at
-    /// once reads no clock.
+    /// When the call became pending, or when its body became pending after the last frame. A call that is ready at once
+    /// doesn't read the clock.
     pending_since: Option<NonZero<Nanos>>,
     stage: Stage,
     /// Whether the call's own code is running. Stays true if that code panicked, even if the panic was caught.
@@ -35,9 +35,9 @@ pub(crate) struct TrackedCall {
 enum Stage {
     /// Waits for the response head.
     Head,
-    /// The response head is a success. The body is followed.
+    /// The response head is a success. Waits for the end of the body.
     Body { slow: bool },
-    /// The same, and the call was counted as a success already, because its body takes long.
+    /// Waits for the end of the body. The call was already counted as a success, because its body takes long.
     Counted,
 }
 
@@ -63,7 +63,7 @@ impl TrackedCall {
         self.running
     }
 
-    /// Leaves one that has ended in its place.
+    /// Takes the call. What is left counts as ended.
     pub(crate) fn take(&mut self) -> Self {
         let Self { admission, pending_since, stage, running, ended, .. } = *self;
         self.ended = true;
@@ -81,7 +81,7 @@ impl TrackedCall {
         self.running = true;
     }
 
-    /// The call's own code has come back.
+    /// The call's own code has returned.
     #[inline]
     pub(crate) const fn leave(&mut self) {
         self.running = false;
@@ -94,9 +94,10 @@ impl TrackedCall {
         }
     }
 
-    /// The response head is a success, and the body is watched. How long that takes is its reader's matter, too.
+    /// The response head is a success, and the call goes on with the body. From here on the call doesn't become slow, because
+    /// its reader may be.
     ///
-    /// A slow probe ends here instead: whatever the body does, it opens the circuit again. Whether the call goes on.
+    /// Returns `false` for a slow probe, which ends here: it opens the circuit again, whatever its body does.
     pub(crate) fn continue_with_body(&mut self, breaker: &Breaker) -> bool {
         let slow = self.is_slow(breaker);
         if slow && self.admission.is_probe() {
@@ -105,14 +106,14 @@ impl TrackedCall {
         }
         self.stage = Stage::Body { slow };
         self.pending_since = None;
-        // What comes now is between the service and the body's reader.
+        // The request's body no longer matters.
         self.upload = None;
         breaker.circuit.head_is_good(&mut self.admission);
         true
     }
 
-    /// The body is pending; `since` is when it first was. One that is still coming after the length of a probe's lease
-    /// counts as a success then, since nobody may ever learn how it ends.
+    /// The body is pending. `since` is when it first was. If it hasn't ended after the length of a probe's lease, the call
+    /// counts as a success, because the body may never end.
     pub(crate) fn wait_for_body(&mut self, breaker: &Breaker, since: &mut Option<NonZero<Nanos>>) {
         if self.pending_since.is_some() {
             return;
@@ -128,7 +129,7 @@ impl TrackedCall {
         }
     }
 
-    /// A frame of the body is there.
+    /// The body returned a frame.
     pub(crate) const fn stop_waiting(&mut self) {
         self.pending_since = None;
     }
@@ -172,7 +173,7 @@ impl TrackedCall {
         match self.stage {
             Stage::Head => self.count(breaker, outcome, failure, self.is_slow(breaker)),
             Stage::Body { slow } => self.count(breaker, outcome, failure, slow),
-            // A stream that breaks speaks against the service, however long it has lasted.
+            // A stream that breaks off is a failure, however long it has lasted.
             Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, failure, false),
             Stage::Counted => {}
         }
@@ -192,7 +193,7 @@ impl TrackedCall {
         breaker.circuit.record_failed(self.admission, finished, || breaker.now(), &error);
     }
 
-    /// The call never ends, unless it has ended already.
+    /// The call is dropped. No effect if it has ended.
     #[inline]
     pub(crate) fn abandon(&mut self, breaker: &Breaker) {
         if !self.ended {
@@ -207,14 +208,14 @@ impl TrackedCall {
         self.record(breaker, outcome, (outcome.verdict == Verdict::Failure).then_some(failure));
     }
 
-    /// Whether the call has been slow so far, without the time in which it waited for the request's body.
+    /// Whether the call is slow, not counting the time in which it waited for the request's body.
     fn is_slow(&self, breaker: &Breaker) -> bool {
         let waited = self.upload.as_ref().map_or(Duration::ZERO, Upload::waited);
         breaker.group().is_slow(self.pending_since, nanos(waited))
     }
 
-    /// What a failure counts as once the request's body is looked at: nothing where that failed, or where the call
-    /// ended `unanswered` and had spent most of its time waiting for the body.
+    /// A failure counts as neutral if the request's body failed, or if the call had no answer (`is_unanswered`) and spent most
+    /// of its time waiting for that body.
     pub(crate) fn judge_upload(&self, breaker: &Breaker, outcome: Outcome, is_unanswered: bool) -> Outcome {
         match &self.upload {
             Some(upload) if outcome.verdict == Verdict::Failure => {
@@ -239,10 +240,10 @@ impl TrackedCall {
         let outcome = match self.stage {
             _ if failed => Outcome::failure(),
             Stage::Head => Outcome::neutral(),
-            // Nobody will learn how the body ends. So what is known of the call counts: its head.
+            // How the body would end is unknown, so the head decides.
             Stage::Body { .. } | Stage::Counted => Outcome::success(),
         };
-        // A panic is the call's own, whatever it waited for.
+        // A panic is the call's own failure, whatever it waited for.
         if self.running { outcome } else { self.judge_upload(breaker, outcome, true) }
     }
 }

@@ -1,10 +1,10 @@
-//! Values by their keys: bounded in number, in shards that are locked for as long as a lookup takes.
+//! A bounded map in shards. A shard is locked for one lookup at a time.
 //!
-//! To make room, values are evicted. A value is considered only if nobody else holds it: a holder may still change it, and
-//! under the shard's lock nobody can become one.
+//! To make room, values are evicted, but only if nobody else holds them, because a holder may still change a value. Under the
+//! shard's lock, no new holder can appear.
 //!
-//! A call that needs room looks at a bounded number of places, and the next one goes on from there: however many keys there
-//! are, no call waits for all of them to be looked at.
+//! A call that needs room checks a bounded number of places, and the next one continues from there. So no call waits for a
+//! check of all keys.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -15,33 +15,33 @@ use crate::state::sync::{AtomicU64, BuildKeyHasher, Mutex, MutexGuard, Ordering:
 
 const SHARDS: usize = if cfg!(backstop_loom) { 1 } else { 16 };
 
-/// How many places of the tables are looked at to make room for one key: some microseconds.
+/// How many places of the tables are checked to make room for one key. Takes some microseconds.
 const PLACES: usize = 256;
 
-/// How long to pause after all places were looked at in vain: a storm of new keys must not look at all of them again.
+/// How long to pause after a round that made no room, so that a storm of new keys doesn't check all places again and again.
 const REST: Duration = Duration::from_secs(1);
 
 pub(super) struct Shards<K, P> {
     shards: [Mutex<HashTable<(K, P)>>; SHARDS],
     hasher: BuildKeyHasher,
     max_keys: u64,
-    /// How many keys there are. Raised before one is put in, and lowered after one was taken out.
+    /// The number of keys. Increased before one is inserted, and decreased after one was removed.
     len: AtomicU64,
     sweep: Mutex<Sweep>,
 }
 
-/// Goes round all places, and on from where it was.
+/// The position in a round over all places, which the next sweep continues.
 #[derive(Debug, Default)]
 struct Sweep {
     shard: usize,
     place: usize,
-    /// Whether this round made room.
+    /// Whether this round has made room.
     made_room: bool,
-    /// Until when it rests.
+    /// The end of the pause.
     rests: Option<Instant>,
 }
 
-/// A shared pointer to a value.
+/// A shared pointer.
 pub(super) trait Pointer: Clone {
     type Value: Evictable;
 
@@ -50,7 +50,7 @@ pub(super) trait Pointer: Clone {
 }
 
 pub(super) trait Evictable {
-    /// Whether nothing worth keeping would be lost with it.
+    /// Whether dropping it loses nothing of value.
     fn is_evictable(&self) -> bool;
 }
 
@@ -86,14 +86,14 @@ impl<K, P> Shards<K, P> {
         }
     }
 
-    /// Takes room for one key, if there is any.
+    /// Reserves room for one key. `false` if there is none.
     fn reserve(&self) -> bool {
         self.len.fetch_update(Relaxed, Relaxed, |len| (len < self.max_keys).then_some(len + 1)).is_ok()
     }
 }
 
 impl<K, P: Pointer> Shards<K, P> {
-    /// Looks at the next [`PLACES`], and drops what is spare there.
+    /// Checks the next [`PLACES`], and drops evictable values. Returns whether that made room.
     fn sweep(&self) -> bool {
         let mut sweep = lock(&self.sweep);
         if sweep.rests.is_some_and(|until| Instant::now() < until) {
@@ -101,7 +101,7 @@ impl<K, P: Pointer> Shards<K, P> {
         }
         sweep.rests = None;
         let (mut left, mut made_room) = (PLACES, false);
-        // A round at most, and the rest of the shard that it begins in.
+        // At most one round, and the rest of the first shard.
         for _ in 0..=SHARDS {
             let Some(shard) = self.shards.get(sweep.shard) else { break };
             let mut shard = lock(shard);
@@ -134,10 +134,10 @@ impl<K, P: Pointer> Shards<K, P> {
 }
 
 impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
-    /// The shard of a key, and what to look for there.
+    /// The hash of a key, and its shard.
     fn place(&self, key: &K) -> (u64, usize) {
         let hash = self.hasher.hash_one(key);
-        // The table takes its buckets from the lowest bits, and its tags from the highest.
+        // The table uses the lowest bits for its buckets, and the highest for its tags.
         (hash, (hash >> 32) as usize % SHARDS)
     }
 
@@ -146,7 +146,7 @@ impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
         lock(self.shards.get(shard)?).find(hash, |(other, _)| other == key).map(|(_, value)| value.clone())
     }
 
-    /// The value of a key, made and `put` in its place if there is none yet; `None` where there is no room for it.
+    /// The value of a key. If there is none, `make` makes it. `None` if there is no room.
     pub(super) fn find_or_make(&self, key: K, make: impl FnOnce() -> P) -> Option<P> {
         let (hash, index) = self.place(&key);
         let shard = self.shards.get(index)?;
@@ -157,7 +157,7 @@ impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
         if !has_room {
             return None;
         }
-        // Made without the lock. Another call may put the same key in meanwhile; then this one is dropped.
+        // Made outside the lock. If another call inserts the same key meanwhile, this value is dropped.
         let made = make();
         let mut shard = lock(shard);
         if let Some((_, found)) = shard.find(hash, |(other, _)| *other == key) {

@@ -1,30 +1,27 @@
-//! The results of the last T, in a few buckets of a sixteenth of T each, so that neither a call nor the sum of them all
-//! costs more when there are more.
+//! The results of the last T, in 16 buckets of T/16 each, so that the costs of a call and of the sum don't grow with the number
+//! of calls.
 //!
-//! A bucket is one word: the tick (which sixteenth) that it belongs to, and how many calls there were in it that did
-//! and didn't count against the service. A bucket whose tick has left the window is cleared by whoever needs it next,
-//! so that nothing has to run meanwhile.
+//! A bucket is one word: its tick (the number of its sixteenth), and how many of its calls counted against the service and how
+//! many didn't. If its tick has left the window, the next call that needs the bucket clears it, so no task has to run.
 //!
-//! The window is the tick that runs and the fifteen before it. So a result counts for at least 15/16 of T, and for T at
-//! most.
+//! The window is the current tick and the fifteen before it. So a result counts for at least 15/16 of T, and at most for T.
 //!
 //! # Threads
 //!
-//! Healthy calls add, too, so threads that added to the same word would wait for one another's cache line. So there are
-//! stripes of buckets, and each thread adds to its own. Only a failure sums all of them up.
+//! Healthy calls add, too. If all threads added to the same word, they would wait for one another's cache line. So each thread
+//! has its own stripe of buckets, and only a failure sums up all stripes.
 //!
 //! # Generations
 //!
-//! Every generation moves the base of the ticks on by four windows. So what an older generation counted, or a late
-//! writer of it adds now, lies outside the window, as if that much time had passed; a reset costs nothing, and none of
-//! this depends on how far the clocks of two threads are apart, as long as it is less than a window.
+//! Every generation advances the ticks by four windows. So what an older generation counted, or adds later, is outside the
+//! window, as if that much time had passed. A reset costs nothing. All of this works as long as the clocks of two threads
+//! differ by less than a window.
 //!
-//! # Nothing lost
+//! # No lost trip
 //!
-//! Two failures that end at once may land in different buckets. Each first adds, then sums: at least one of the two
-//! must see the other's, or the trip would be lost. That takes a fence between adding and summing, as with any two
-//! threads that write one thing and read another. The ticks of the two may differ as well, so the sum also takes what
-//! is ahead of its own tick.
+//! Two failures that end at the same time may be added to different buckets. Each first adds, then sums. At least one of them
+//! must see the other, or a trip could be lost. That requires a fence between adding and summing. Their ticks may differ, too,
+//! so the sum includes ticks ahead of its own.
 
 use super::{
     Nanos,
@@ -32,33 +29,33 @@ use super::{
     sync::{AtomicU64, Ordering, fence, thread_number},
 };
 
-/// How many buckets a window has: a power of two. Fewer under the model checker, which tries all orders of reading them.
+/// The number of buckets in a window, a power of two. Fewer under the model checker, which tries all orders of reading them.
 pub(super) const BUCKETS: u32 = if cfg!(backstop_loom) { 2 } else { 16 };
 
-/// How far a generation moves the ticks on. Times the number of generations it is the number of ticks, so that both wrap
-/// together; and it is far enough that nobody is taken for one of the next generation whose clock runs ahead.
+/// How far a generation advances the ticks. Multiplied by the number of generations, it is the number of ticks, so that both
+/// wrap together. It is so far that a thread whose clock is ahead doesn't reach the next generation's ticks.
 const JUMP: u32 = 4 * 16;
 
-/// The most that a bucket can count of either kind. From then on it counts in halves, which leaves the share as it is.
+/// The most calls of each kind that a bucket can count. At that number, both are halved, which keeps the share.
 const MOST: u64 = u16::MAX as u64;
 
 #[derive(Debug)]
 pub(super) struct Buckets {
-    /// A power of two of them.
+    /// Their number is a power of two.
     stripes: Box<[Stripe]>,
     /// How long a bucket lasts.
     tick: Nanos,
 }
 
-/// Cache lines of its own.
+/// Aligned, so that each stripe has its own cache lines.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Stripe([AtomicU64; BUCKETS as usize]);
 
 impl Buckets {
-    /// Takes results of `generation` and later ones.
+    /// For results of `generation` and later ones.
     pub(super) fn new(window: Nanos, stripes: usize, generation: Generation) -> Self {
-        // Of a tick that has left every window.
+        // A tick outside of every window.
         let empty = u64::from(generation.bits().wrapping_mul(JUMP)) << 32;
         let stripe = |_| Stripe(std::array::from_fn(|_| AtomicU64::new(empty)));
         Self { stripes: (0..stripes.next_power_of_two()).map(stripe).collect(), tick: tick(window) }
@@ -68,7 +65,7 @@ impl Buckets {
         self.tick == tick(window)
     }
 
-    /// Adds a result, which counts against the service or not.
+    /// Adds a result. `counts` is whether it counts against the service.
     pub(super) fn add(&self, generation: Generation, now: Nanos, counts: bool) {
         let tick = self.tick_at(generation, now);
         let stripe = self.stripes.get(thread_number() & (self.stripes.len() - 1));
@@ -80,7 +77,7 @@ impl Buckets {
             let ahead = tick_of(seen).wrapping_sub(tick);
             let counted = match ahead {
                 0 => seen,
-                // Of a later window: this result is of an older generation, or its thread was away for that long.
+                // The bucket is of a later window: this result is of an older generation, or its thread was delayed.
                 1..=0x7FFF_FFFF => return,
                 _ => u64::from(tick) << 32,
             };
@@ -91,26 +88,26 @@ impl Buckets {
         }
     }
 
-    /// How many results there are that count, and how many in all. Sees whatever was added before, and, of two threads
-    /// that each added before they called this, one sees the other's.
+    /// How many results count against the service, and how many there are in all. If two threads each add a result and then
+    /// call this, at least one sees the other's result.
     pub(super) fn sum(&self, generation: Generation, now: Nanos) -> (u32, u32) {
         fence(Ordering::SeqCst);
         let tick = self.tick_at(generation, now);
         let buckets = self.stripes.iter().flat_map(|stripe| &stripe.0);
         let words = buckets.map(|bucket| bucket.load(Ordering::Acquire));
-        // From a window before to a window ahead, without either end.
+        // Ticks less than a window before or ahead.
         let near = words.filter(|word| tick_of(*word).wrapping_sub(tick).wrapping_add(BUCKETS - 1) < 2 * BUCKETS - 1);
         near.fold((0, 0), |(counting, all), word| (counting + part(word, 16), all + part(word, 16) + part(word, 0)))
     }
 
     fn tick_at(&self, generation: Generation, now: Nanos) -> u32 {
-        // They wrap after 2³² ticks, which is 8 years for the shortest window.
+        // Wraps after 2³² ticks, which is 8 years for the shortest window.
         let ticks = (now / self.tick) as u32;
         ticks.wrapping_add(generation.bits().wrapping_add(1).wrapping_mul(JUMP))
     }
 }
 
-/// A sixteenth of a window, rounded up.
+/// The length of a bucket, rounded up.
 fn tick(window: Nanos) -> Nanos {
     window.div_ceil(BUCKETS.into()).max(1)
 }

@@ -1,4 +1,4 @@
-//! Admissions, results, and what a circuit answers.
+//! Admissions, refusals and results.
 
 use std::num::NonZeroU64;
 
@@ -11,14 +11,14 @@ use super::{Nanos, packed_state::Generation};
 /// Identifies a lease. Never used again.
 pub(crate) type LeaseId = NonZeroU64;
 
-/// Permission to make one call. It is given back once, by [`Circuit::record`](super::Circuit::record).
+/// Permission to make one call. [`Circuit::record`](super::Circuit::record) takes it back.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "an admission that isn't recorded counts as a call that never ends"]
 pub(crate) struct Admission {
     pub(super) generation: Generation,
     /// The lease of a probe.
     pub(super) lease: Option<LeaseId>,
-    /// Whether a success counts only before the lease expires. After that it was counted already, or must not be.
+    /// Whether a success counts only until the lease expires. Later it was already counted, or must not be.
     pub(super) counts_while_leased: bool,
 }
 
@@ -27,7 +27,7 @@ impl Admission {
         Self { generation, lease, counts_while_leased: false }
     }
 
-    /// Whether it is a probe's.
+    /// Whether the call is a probe.
     pub(crate) const fn is_probe(&self) -> bool {
         self.lease.is_some()
     }
@@ -38,20 +38,20 @@ impl Admission {
 pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) slow: bool,
-    /// The wait that the dependency asked for, if that is respected.
+    /// The wait that the dependency asked for, if the circuit respects it.
     pub(crate) asked: Option<Nanos>,
-    /// Whether the caller left or broke the call, so that nobody knows how it would have ended.
+    /// Whether the caller ended the call, so that its outcome is unknown.
     pub(crate) abandoned: bool,
 }
 
 /// What a prober may do next.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// Make a call, and end it after `lease`.
+    /// It may make a call, which ends after `lease` at the latest.
     Probe { admission: Admission, lease: Nanos },
-    /// Ask again after this time, or when the state has changed.
+    /// It may ask again after this time, or when the state has changed.
     After(Nanos),
-    /// Ask again when the state has changed.
+    /// It may ask again when the state has changed.
     Idle,
 }
 
@@ -64,7 +64,7 @@ impl From<Verdict> for Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) state: CircuitState,
-    /// How long the circuit stays open; zero if unknown.
+    /// How long the circuit stays open. Zero if unknown.
     pub(crate) wait: Nanos,
 }
 

@@ -1,4 +1,4 @@
-//! From admission to result.
+//! Admitting calls and recording their results.
 
 use super::{
     Nanos, Verdict,
@@ -8,7 +8,7 @@ use super::{
 };
 
 impl<O: Observer> Circuit<O> {
-    /// How a call that came now would be refused, if it would be. Changes nothing.
+    /// How a call would be refused now. `None` if it would be admitted. Changes nothing.
     #[inline]
     pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> Option<Refused> {
         let word = self.load();
@@ -30,7 +30,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Admits a call, or refuses it. Asks for the time that the caller has left only if the call may be a probe.
+    /// Admits or refuses a call. `time_left` is called only if the call may become a probe.
     #[inline]
     pub(crate) fn admit(
         &self,
@@ -69,23 +69,23 @@ impl<O: Observer> Circuit<O> {
         turn
     }
 
-    /// Whether the circuit isn't closed, and a call might become a probe now.
+    /// Whether a call might become a probe now.
     pub(crate) fn may_be_tried(&self, now: Nanos) -> bool {
         let word = self.load();
         !word.is_closed() && self.refusal(word, || now).is_none()
     }
 
-    /// Whether a success that isn't slow leaves the circuit as it is. Then there is nothing to record.
+    /// Whether a success that isn't slow changes nothing, so that it needn't be recorded.
     #[inline]
     pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
-        // Where the word is of a later generation, the success wouldn't count at all.
+        // If the word is of a later generation, the success wouldn't count anyway.
         let word = self.load();
         admission.lease.is_none()
             && word.is_unchanged_by_success()
             && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
     }
 
-    /// Takes an admission back after a success that wasn't slow.
+    /// Records a success that wasn't slow.
     #[inline]
     pub(crate) fn record_quick_success(&self, admission: Admission, now: impl Fn() -> Nanos) {
         let Admission { generation, lease: None, .. } = admission else {
@@ -98,12 +98,12 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Takes an admission back, with the call's result.
+    /// Records a call's result, and takes the admission back.
     pub(crate) fn record(&self, admission: Admission, finished: impl Into<Finished>, now: impl Fn() -> Nanos) {
         self.record_failed(admission, finished, now, &|| None);
     }
 
-    /// The same, with the text of the error that the call failed with.
+    /// As [`record`](Self::record), with the text of the call's error.
     pub(crate) fn record_failed(
         &self,
         admission: Admission,
@@ -136,7 +136,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// The head of a call's response is good, and its body is still to come.
+    /// The head of a call's response is a success, and its body hasn't ended.
     ///
     /// If the lease of a probe expires before its body ends, the probe is a success.
     pub(crate) fn head_is_good(&self, admission: &mut Admission) {

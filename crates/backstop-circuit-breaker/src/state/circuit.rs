@@ -1,4 +1,4 @@
-//! A circuit, its observer, and access to its parts.
+//! The circuit and its observer.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -20,11 +20,11 @@ pub(crate) trait Observer: Sized {
 
     fn settings(&self) -> &LiveSettings;
 
-    /// Called once for each transition, outside any lock. `error` writes the text of the error that opened the circuit.
+    /// Called once for each transition, outside of any lock. `error` returns the text of the error that opened the circuit.
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
 }
 
-/// Writes the text of the error that a call failed with. Called only if that opens the circuit.
+/// Returns the text of a call's error. Called only if the call opens the circuit.
 pub(crate) type ErrorOf<'a> = &'a dyn Fn() -> Option<Cow<'static, str>>;
 
 /// A circuit.
@@ -33,7 +33,7 @@ pub(crate) struct Circuit<O: Observer> {
     /// A [`PackedState`].
     pub(super) word: AtomicU64,
     transition_state: OnceLock<Box<TransitionState<O::Listeners>>>,
-    /// The windows that it was made with, if any.
+    /// The windows that it was created with, if any.
     windows: Option<Box<Windows>>,
     pub(super) observer: O,
 }
@@ -49,7 +49,7 @@ impl<O: Observer> Circuit<O> {
             observer,
         };
         if cfg!(backstop_loom) {
-            // The standard library promises that it is made once. The model checker needn't try that.
+            // The standard library guarantees that it is created once, so the model checker needn't check that.
             circuit.transition_state();
         }
         circuit
@@ -60,12 +60,12 @@ impl<O: Observer> Circuit<O> {
     }
 
     pub(super) fn load(&self) -> PackedState {
-        // Acquire: a deadline read after this is none from before this word.
+        // Acquire: a deadline that is read later isn't from before this word.
         PackedState::from_bits(self.word.load(Ordering::Acquire))
     }
 
     pub(super) fn replace(&self, current: PackedState, next: PackedState) -> Result<(), PackedState> {
-        // Release, like every write of the word: the failure that opens the circuit publishes the zero deadline by it.
+        // Release, like every write of the word: the failure that opens the circuit thereby publishes the zero deadline.
         self.word
             .compare_exchange_weak(current.bits(), next.bits(), Ordering::AcqRel, Ordering::Acquire)
             .map(drop)
@@ -103,11 +103,11 @@ impl<O: Observer> Circuit<O> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Recovery> {
-        // Nothing that could panic runs under it, and nothing is left half done.
+        // No code under the lock panics, so the state is never half changed.
         self.transition_state().recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, if there ever was a transition.
+    /// As [`lock`](Self::lock). `None` if there was no transition yet.
     pub(super) fn lock_if_made(&self) -> Option<MutexGuard<'_, Recovery>> {
         self.transition_state.get().map(|state| state.recovery.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -120,7 +120,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Called under the lock, so that replacements happen one after another.
+    /// Called under the lock, so that two replacements don't overlap.
     pub(super) fn replace_windows(&self, windows: Windows) {
         let (replaced, windows) = (&self.transition_state().replaced, Arc::new(windows));
         match replaced.get() {

@@ -1,4 +1,4 @@
-//! Counting in a closed circuit, without a lock, up to the failure that opens it.
+//! Counting in a closed circuit without a lock, and opening it.
 
 use super::{
     CircuitState, Nanos, Transition, TransitionReason,
@@ -22,7 +22,7 @@ impl<O: Observer> Circuit<O> {
         }
         let counts_in_ring = matches!(windows.failures, Failures::LastCalls);
         if let Some(ring) = &windows.ring {
-            // A success in the place of a success or of a failure: nothing that could trip.
+            // A success that replaces a result can't trip the circuit.
             let delta = self.exchange(windows, ring, generation, CallResult::new(false, slow));
             if let Some(delta) = delta.filter(|delta| counts_in_ring && *delta != 0) {
                 self.update(generation, |word| word.plus(delta));
@@ -90,8 +90,8 @@ impl<O: Observer> Circuit<O> {
         self.observer.settings().failures.is_reached(word.failures(), windows.calls(word))
     }
 
-    /// Claims a position of the ring, puts a result there, and counts whether it was slow. Returns what it adds to the
-    /// failures in the ring.
+    /// Claims a position in the ring, puts a result there, and counts whether it was slow. Returns by how much the number of
+    /// failures in the ring changes.
     #[inline]
     fn exchange(&self, windows: &Windows, ring: &Ring, generation: Generation, result: CallResult) -> Option<i32> {
         let claimed = self.update(generation, |word| word.advanced(ring.len()))?;
@@ -102,7 +102,7 @@ impl<O: Observer> Circuit<O> {
         Some(result.failed() - replaced.failed())
     }
 
-    /// Changes the word of a closed circuit and returns what it was; `None` where `generation` has ended.
+    /// Changes the word of a closed circuit. Returns the previous word. `None` if `generation` has ended.
     fn update(&self, generation: Generation, change: impl Fn(PackedState) -> PackedState) -> Option<PackedState> {
         let mut word = self.load();
         loop {
@@ -116,7 +116,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Counts a failure that trips, unless other results came in between and it no longer does.
+    /// Counts a failure that seemed to trip. It doesn't trip if other results were counted in between.
     fn trip(
         &self,
         windows: &Windows,
@@ -128,7 +128,7 @@ impl<O: Observer> Circuit<O> {
         let mut recovery = self.lock();
         let mut word = self.load();
         loop {
-            // Another failure may have tripped it, or an operator have closed it, before this one had the lock.
+            // Before this failure had the lock, another one may have tripped the circuit, or an operator may have closed it.
             if word.generation() != generation {
                 return None;
             }
@@ -151,7 +151,7 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Opens the circuit for a slow call that is counted already, unless the window no longer says so.
+    /// Opens the circuit because of a slow call that was already counted, if the share of slow calls is still reached.
     #[cold]
     pub(super) fn trip_by_slow_calls(
         &self,
@@ -168,7 +168,7 @@ impl<O: Observer> Circuit<O> {
         self.open(&mut recovery, generation, now, asked, TransitionReason::SlowCalls { slow, calls })
     }
 
-    /// Opens the circuit for a failure that is counted already.
+    /// Opens the circuit because of a failure that was already counted.
     fn trip_by_time(
         &self,
         generation: Generation,
@@ -179,8 +179,8 @@ impl<O: Observer> Circuit<O> {
         self.open(&mut self.lock(), generation, now, asked, reason)
     }
 
-    /// Opens the circuit, if it is still of that generation. Only the holder of the lock changes the generation; others count
-    /// failures in it meanwhile.
+    /// Opens the circuit, if `generation` hasn't ended. Only the holder of the lock changes the generation, while others count
+    /// failures in it.
     fn open(
         &self,
         recovery: &mut Recovery,

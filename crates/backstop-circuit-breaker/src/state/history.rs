@@ -1,13 +1,13 @@
-//! The latest transitions, kept for those who read them one by one.
+//! The latest transitions, for readers that want each one.
 
 use std::collections::VecDeque;
 
 use super::Transition;
 
-/// How many are kept.
+/// The number of transitions that are kept.
 pub(super) const KEPT: usize = 64;
 
-/// Kept only once somebody has asked for it.
+/// Created when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct History(VecDeque<Transition>);
 
@@ -21,7 +21,7 @@ impl History {
 
     pub(super) fn after(&self, seq: u64) -> Option<Transition> {
         let latest = self.0.back()?.seq;
-        // They are numbered without gaps.
+        // The numbers have no gaps.
         let newer = usize::try_from(latest.saturating_sub(seq)).unwrap_or(usize::MAX);
         self.0.get(self.0.len().saturating_sub(newer)).copied()
     }

@@ -1,11 +1,11 @@
-//! The circuit under the model checker, which tries every interleaving with at most so many preemptions:
+//! The circuit under the model checker, which tries all interleavings with at most 3 preemptions:
 //!
 //! ```text
 //! RUSTFLAGS="--cfg backstop_loom" CARGO_TARGET_DIR=target/loom \
 //!     cargo test -p backstop-circuit-breaker --lib --release
 //! ```
 //!
-//! `LOOM_MAX_PREEMPTIONS` sets another number than 3.
+//! `LOOM_MAX_PREEMPTIONS` sets another number.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
@@ -17,7 +17,7 @@ use super::*;
 
 use CircuitState::{Closed, HalfOpen, Isolated, Open};
 
-/// Keeps the transitions that it is told of. Its lock is not the model checker's: it is no part of the protocol.
+/// Records transitions. Not the model checker's lock, because it isn't part of the protocol.
 #[derive(Debug)]
 struct Log {
     transitions: StdMutex<Vec<Transition>>,
@@ -89,7 +89,7 @@ impl Circuit<Log> {
         self.observer.transitions.lock().unwrap().iter().filter(|transition| transition.to == state).count()
     }
 
-    /// Every transition was reported once, and each starts where the one before it ended.
+    /// Checks that every transition was reported once, and starts in the state in which the previous one ended.
     fn history_is_sound(&self) {
         let mut log = self.observer.transitions.lock().unwrap();
         log.sort_by_key(|transition| transition.generation);
@@ -105,7 +105,7 @@ impl Circuit<Log> {
     }
 }
 
-/// Runs the first on this thread and the others on threads of their own, and returns what they return, in order.
+/// Runs the first closure on this thread and each other one on its own thread. Returns their results in order.
 fn race<T: Send + 'static>(circuit: &Shared, each: Vec<Step<T>>) -> Vec<T> {
     let mut each = each.into_iter();
     let first = each.next().unwrap();
@@ -232,7 +232,7 @@ fn a_late_writer_of_the_ring_leaves_no_mark_in_the_next_window() {
                 None
             });
             race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
-            // It neither adds a failure of its own, nor hides the one that this window began with.
+            // It neither adds a failure, nor hides the first one of this window.
             let failures = u32::from(first == Verdict::Failure);
             assert_eq!(circuit.counted(0), Counted { calls: 1, failures, ..Counted::default() });
             circuit.call(Verdict::Success, 0);

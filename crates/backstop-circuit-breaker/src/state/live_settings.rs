@@ -1,7 +1,7 @@
 //! The settings that a reload changes while calls run.
 //!
-//! They are no part of the protocol: whatever a result finds here was true a moment ago. So they use the standard library's
-//! atomics and lock under the model checker, too.
+//! They aren't part of the protocol: any value that was valid a moment ago is fine. So they use the standard library's atomics
+//! and lock under the model checker, too.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
@@ -14,26 +14,26 @@ use super::{
     settings::{Settings, Trip},
 };
 
-/// Shared by all circuits of a layer. Windows aren't here: each circuit has its own.
+/// Shared by all circuits of a layer. Windows aren't included, because each circuit has its own.
 #[derive(Debug)]
 pub(crate) struct LiveSettings {
     /// When failures open a circuit.
     pub(super) failures: Limit,
-    /// When slow calls do.
+    /// When slow calls open a circuit.
     pub(super) slow: Limit,
-    /// Never locked for longer than a copy takes.
+    /// Locked only for a copy.
     recovery: Mutex<RecoveryRule>,
     seed: Option<u64>,
 }
 
-/// How a circuit gets from open to closed again. Read by transitions and probes alone.
+/// How a circuit closes again. Read only by transitions and probes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecoveryRule {
     pub(super) first_wait: Nanos,
-    /// The same as the first where the wait is fixed.
+    /// Equal to `first_wait` if the wait is fixed.
     pub(super) max_wait: Nanos,
     pub(super) probe_lease: Nanos,
-    /// The share of a wait that it may be stretched by.
+    /// The share of a wait that jitter adds at most.
     pub(super) wait_jitter: f64,
     pub(super) success_threshold: u32,
     pub(super) max_concurrent_probes: u32,
@@ -50,11 +50,11 @@ impl LiveSettings {
         }
     }
 
-    /// Changes all but the seed.
+    /// Changes everything except the seed.
     pub(crate) fn set(&self, settings: &Settings) {
         let (failures, slow) = limits(settings);
         self.failures.0.store(failures, Relaxed);
-        // Where slow calls no longer count, one that is still being counted is compared with the limit from before.
+        // If slow calls no longer count, a slow call that is being counted now still uses the old limit.
         if let Some(slow) = slow {
             self.slow.0.store(slow, Relaxed);
         }
@@ -105,7 +105,7 @@ impl Limit {
     }
 }
 
-/// One less than the number, which is at least 1: [`MAX_CALLS`] takes a bit more than is left.
+/// Holds the number minus 1, because [`MAX_CALLS`] would need one bit more.
 const MIN_CALLS: u64 = (1 << MIN_CALLS_BITS) - 1;
 const MIN_CALLS_BITS: u32 = u64::BITS - Share::BITS;
 
@@ -116,7 +116,7 @@ fn limit(share: Share, min_calls: u32) -> u64 {
 /// The limits of failures, and of slow calls if they count.
 fn limits(settings: &Settings) -> (u64, Option<u64>) {
     let failures = match settings.trip {
-        // All of so many.
+        // All of this many calls.
         Trip::Consecutive { failures } => limit(Share::new(1.0), failures),
         Trip::FailureRate { share, min_calls, .. } => limit(share, min_calls),
     };

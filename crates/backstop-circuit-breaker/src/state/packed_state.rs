@@ -1,4 +1,4 @@
-//! Everything that a healthy call looks at, in one 64-bit word.
+//! Everything that a healthy call reads, in one 64-bit word.
 //!
 //! ```text
 //! bits   63 … 46         45 … 20      19 … 4     3      2 … 0
@@ -6,20 +6,20 @@
 //!        (signed)
 //! ```
 //!
-//! Held together, they change together: the failure that trips the circuit is counted by the very compare-and-swap that
-//! opens it, and a result of an older generation fails the comparison instead of landing in a count that isn't its own.
+//! In one word, they change together: the same compare-and-swap counts the failure that trips and opens the circuit, and a
+//! result of an older generation fails the comparison instead of being counted in a later one.
 //!
-//! Bit 2 of a closed circuit's phase tells that slow calls are counted, too, in a word of their own. And the word of a
-//! circuit without a ring that counts failures in a row is full from the start: there is nothing to fill. So where the
-//! lowest four bits and the count are those of [`PackedState::is_unchanged_by_success`], that is all there is to know.
+//! Bit 2 of a closed circuit's phase says that slow calls are counted, too, in another word. A circuit that counts failures
+//! in a row without a ring is full from the start, because there is nothing to fill. So the lowest four bits and the count
+//! say whether a success [changes anything](PackedState::is_unchanged_by_success).
 //!
-//! Where there is no ring, the position of a circuit that counts failures in a row says about when the latest failure was.
+//! Without a ring, the position holds the approximate time of the latest failure.
 //!
-//! The count is signed, because over a ring it may run below zero for a moment: a call that replaces a failure can
-//! subtract it before that failure's own thread has added it.
+//! The count is signed, because with a ring it may be below zero for a moment: a call that replaces a failure can subtract it
+//! before that failure's thread has added it.
 
 const PHASE: u64 = 0b111;
-/// Zero where it is closed.
+/// Zero if it is closed.
 const PHASE_KIND: u64 = 0b011;
 const COUNTS_SLOW: u64 = 0b100;
 const FULL: u64 = 1 << 3;
@@ -30,10 +30,10 @@ const GENERATION_BITS: u32 = 26;
 const COUNT_SHIFT: u32 = GENERATION_SHIFT + GENERATION_BITS;
 const COUNT: u64 = !0 << COUNT_SHIFT;
 
-/// The longest window, and the largest count of failures that may be asked for: what the word has room for.
+/// The longest window and the largest failure threshold that fit the word.
 pub(crate) const MAX_CALLS: u32 = 1 << 16;
 
-/// What is done with a call. One state, half-open, is two phases, so that a refusal is told by the word alone.
+/// What happens to a call. The state half-open is two phases, so that the word alone says whether to refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Calls pass, and are counted.
@@ -42,15 +42,15 @@ pub(crate) enum Phase {
     Open = 1,
     /// Half-open, and another probe may start.
     Probing = 2,
-    /// Half-open, and every probe's permit is leased: calls are refused until one comes back or outlives its lease.
+    /// Half-open, and every permit is leased. Calls are refused until a permit is given back, or a lease expires.
     Saturated = 3,
-    /// Calls are refused until somebody says otherwise. Not 4, which is closed.
+    /// Calls are refused until an operator ends that. Not 4, which means closed.
     Forced = 5,
 }
 
-/// Which stretch between two transitions a call belongs to, in as many bits as the word has room for.
+/// The number of transitions before a call was admitted, in as many bits as fit the word.
 ///
-/// It wraps: a result would have to stay away for exactly 2²⁶ transitions to be taken for a later one's.
+/// It wraps: a result would have to be delayed for exactly 2²⁶ transitions to be counted in the wrong generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u32);
 
@@ -71,14 +71,14 @@ impl Generation {
         Self((self.0 + 1) & Self::MASK)
     }
 
-    /// True where `self` came after `other`, as long as they are less than half the range apart.
+    /// Whether `self` came after `other`, if they are less than half the range apart.
     pub(crate) const fn is_after(self, other: Self) -> bool {
         let ahead = self.0.wrapping_sub(other.0) & Self::MASK;
         ahead != 0 && ahead <= Self::MASK / 2
     }
 }
 
-/// About when something was, in units of 17 s. It wraps after 13 days, so that what is older may be taken for recent.
+/// An approximate time, in units of 17 s. It wraps after 13 days, so an older time may look recent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark(u16);
 
@@ -89,9 +89,9 @@ impl Mark {
         Self((now >> Self::SHIFT) as u16)
     }
 
-    /// Whether at least so much time has passed since, on a clock that shows `now`.
+    /// Whether at least `time` has passed until `now`.
     pub(crate) const fn is_older_than(self, time: u64, now: u64) -> bool {
-        // A whole unit more: both moments are rounded down.
+        // One unit more, because both moments are rounded down.
         Self::at(now).0.wrapping_sub(self.0) as u64 > time.div_ceil(1 << Self::SHIFT)
     }
 }
@@ -136,8 +136,8 @@ impl PackedState {
         self.0 & PHASE == COUNTS_SLOW
     }
 
-    /// Whether the circuit is closed, and a success would replace a success: it is the same without it, wherever the
-    /// window begins. Slow calls are to be looked at as well, where the circuit [counts](Self::counts_slow) them.
+    /// Whether the circuit is closed, and all results in the window are successes, so that another success changes nothing. If
+    /// the circuit [counts](Self::counts_slow) slow calls, those must be checked, too.
     pub(crate) const fn is_unchanged_by_success(self) -> bool {
         self.0 & (COUNT | FULL | PHASE_KIND) == FULL
     }
@@ -147,26 +147,26 @@ impl PackedState {
     }
 
     pub(crate) const fn count(self) -> i32 {
-        // The topmost field: an arithmetic shift brings its sign along.
+        // The topmost field, so that an arithmetic shift keeps its sign.
         (self.0.cast_signed() >> COUNT_SHIFT) as i32
     }
 
-    /// The failures counted. A count below zero, which lasts a moment, is none.
+    /// The failures counted. Zero if the count is below zero for a moment.
     pub(crate) fn failures(self) -> u32 {
         self.count().max(0).cast_unsigned()
     }
 
-    /// The count is the topmost field, so that a carry out of it is lost instead of spilling.
+    /// Adds to the count. It is the topmost field, so an overflow doesn't change other fields.
     pub(crate) const fn plus(self, delta: i32) -> Self {
         Self(self.0.wrapping_add((delta as i64).cast_unsigned() << COUNT_SHIFT))
     }
 
-    /// Marks a failure of a circuit that counts them in a row, which has no ring and so no position.
+    /// Marks the time of a failure, in a circuit without a ring.
     pub(crate) const fn failed_at(self, mark: Mark) -> Self {
         Self((self.0 & !POSITION) | (mark.0 as u64) << POSITION_SHIFT)
     }
 
-    /// When the latest failure came that [`failed_at`](Self::failed_at) marked.
+    /// The time of the latest failure, as marked by [`failed_at`](Self::failed_at).
     pub(crate) const fn mark(self) -> Mark {
         Mark(self.position() as u16)
     }
@@ -180,7 +180,7 @@ impl PackedState {
         ((self.0 & POSITION) >> POSITION_SHIFT) as u32
     }
 
-    /// True once the ring has been filled in this generation.
+    /// Whether the ring has been filled in this generation.
     pub(crate) const fn is_full(self) -> bool {
         self.0 & FULL != 0
     }

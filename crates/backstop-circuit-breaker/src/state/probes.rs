@@ -1,25 +1,25 @@
 //! The probes of one half-open episode.
 //!
-//! A probe holds a lease, with an id and a deadline, and gives it back by its id. With a bare counter, a late holder whose
-//! lease expired and went to another probe would give back that one's, and one probe too many would be admitted. Expired
-//! leases are taken back when a call asks for one, so that no background task is needed.
+//! A probe holds a lease with an id and a deadline, and gives it back by its id. With a mere counter, a late probe whose lease
+//! has expired would give back another probe's permit, and one probe too many would be admitted. Expired leases are taken back
+//! when a call asks for one, so no background task is needed.
 //!
 //! # Callers who leave
 //!
-//! A probe whose caller leaves has no result, and kept everybody else out meanwhile. Two rules keep such callers from
-//! delaying recovery:
+//! A probe whose caller leaves has no result, and has blocked other calls meanwhile. Two rules keep such callers from delaying
+//! recovery:
 //!
-//! - A caller's deadline that ended a probe is known to be too short. Until a shorter one proves long enough, callers
-//!   with less than twice that time left become probes only when nobody else did for a wait and a quarter.
-//! - Callers who hang up can't be told beforehand. Once a whole wait has passed without a result, each further one makes
-//!   room for one more probe, until the circuit closes or opens. So a caller who stays gets in.
+//! - If a caller's deadline ended a probe, that time is too short. Until a shorter time proves long enough, callers with less
+//!   than twice that time left become probes only if no other call did for 1.25 waits.
+//! - Callers who hang up can't be recognised beforehand. Once a whole wait has passed without a result, each of them makes
+//!   room for one more probe, until the circuit closes or opens. So a caller who stays is admitted.
 
 use super::{
     Nanos, Verdict,
     call::{Finished, LeaseId},
 };
 
-/// How many probes more than are configured callers who leave can make room for.
+/// The most additional probes that callers who leave can make room for.
 pub(super) const MOST_EXTRA: u32 = 1000;
 
 #[derive(Debug)]
@@ -30,20 +30,20 @@ pub(crate) struct Probes {
     leased_at: Nanos,
     /// The successes of probers.
     supplied: u32,
-    /// When the wait ended, or a call was last let in.
+    /// When a call was last admitted, or else when the wait ended.
     last_admitted: Nanos,
-    /// When the wait ended, or a call last had a result.
+    /// When a call last had a result, or else when the wait ended.
     last_result: Nanos,
-    /// How many probes more than configured are allowed.
+    /// How many probes are allowed beyond the configured number.
     extra: u32,
-    /// A caller with less time left than this is likely to leave before the end. Forgotten when the circuit closes.
+    /// A caller with less time left than this is likely to leave before the end. Reset when the circuit closes.
     too_short: Nanos,
 }
 
 /// Who asks for a permit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Caller {
-    /// A call, and how long its caller will wait, where that is known.
+    /// A call, and how long its caller will wait, if known.
     Call {
         time_left: Option<Nanos>,
     },
@@ -56,7 +56,7 @@ struct Lease {
     caller: Caller,
     started: Nanos,
     deadline: Nanos,
-    /// Whether the response head has come, and was a success. The rest of the body may never be known.
+    /// Whether the response head has arrived, and is a success. The body may never end.
     has_good_head: bool,
 }
 
@@ -75,8 +75,7 @@ impl Probes {
         }
     }
 
-    /// Starts a new episode, after a wait that ended at `due`. Ids go on, so that one of an earlier episode never comes
-    /// again.
+    /// Starts a new episode, after a wait that ended at `due`. Ids continue, so that an id is never used again.
     pub(crate) fn restart(&mut self, due: Nanos) {
         self.leases.clear();
         (self.successes, self.supplied, self.extra) = (0, 0, 0);
@@ -88,7 +87,7 @@ impl Probes {
         self.too_short = 0;
     }
 
-    /// Takes back the leases that have expired. Those whose head was good are successes. Whether there were any.
+    /// Takes back expired leases. Those with a good head are successes. Returns whether there were any successes.
     pub(crate) fn expire(&mut self, now: Nanos) -> bool {
         let before = self.successes;
         for lease in self.leases.extract_if(.., |lease| lease.deadline <= now).filter(|lease| lease.has_good_head) {
@@ -98,32 +97,32 @@ impl Probes {
         self.successes > before
     }
 
-    /// Until when a caller with so much time left isn't let in, where that time is likely to be too short and others have
-    /// been let in, or could have been, `since` then.
+    /// Until when a caller with this much time left isn't admitted, because that time is probably too short. `since` is when a
+    /// call was last admitted, or could have been.
     pub(crate) fn held_back_until(&self, time_left: Option<Nanos>, since: Nanos, wait: Nanos) -> Option<Nanos> {
-        // A quarter more, so that somebody who comes as often as that comes first.
+        // A quarter more, so that a caller who comes once per wait is admitted first.
         let wait = wait.saturating_add(wait / 4);
         time_left.filter(|time_left| *time_left < self.too_short).map(|_| since.saturating_add(wait))
     }
 
-    /// When somebody was last let in.
+    /// When a call was last admitted.
     pub(crate) const fn last_admitted(&self) -> Nanos {
         self.last_admitted
     }
 
-    /// From when on a prober may supply the last success: no call had a result for a whole `wait`. `None` while one runs.
+    /// When a prober may supply the last success: after a `wait` in which no call had a result. `None` while a call runs.
     pub(crate) fn quiet_from(&self, wait: Nanos) -> Option<Nanos> {
         let calls = self.leases.iter().any(|lease| matches!(lease.caller, Caller::Call { .. }));
         (!calls).then(|| self.last_result.saturating_add(wait))
     }
 
-    /// How many successes a prober has supplied, with those it may still supply by the probes that are out.
+    /// How many successes probers have supplied, or may still supply by their running probes.
     pub(crate) fn supplied(&self) -> u32 {
         let out = self.leases.iter().filter(|lease| matches!(lease.caller, Caller::Prober)).count();
         self.supplied.saturating_add(u32::try_from(out).unwrap_or(u32::MAX))
     }
 
-    /// Leases a permit, unless `max` are out. Those that have [expired](Self::expire) aren't.
+    /// Leases a permit, unless `max` are leased. Call [`expire`](Self::expire) before.
     pub(crate) fn lease(&mut self, caller: Caller, now: Nanos, length: Nanos, max: u32) -> Option<LeaseId> {
         let max = match caller {
             Caller::Call { .. } => self.room(max),
@@ -143,7 +142,7 @@ impl Probes {
         Some(id)
     }
 
-    /// Takes a permit back, where it is still out, and learns from how the probe ended. Whether it was out.
+    /// Takes a permit back, and learns from how the probe ended. Returns whether it was still leased.
     pub(crate) fn give_back(&mut self, id: LeaseId, finished: &Finished, now: Nanos, wait: Nanos) -> bool {
         let at = self.leases.iter().position(|lease| lease.id == id);
         let lease = at.map(|at| self.leases.swap_remove(at));
@@ -164,9 +163,9 @@ impl Probes {
             self.extra = self.extra.saturating_add(1).min(MOST_EXTRA);
         }
         match time_left {
-            // It was long enough.
+            // The time was long enough.
             Some((time_left, _)) if succeeded => self.too_short = self.too_short.min(time_left),
-            // All of its time has passed. Doubled, so that a caller who adds a little each time is soon kept out.
+            // The time was too short. Doubled, so that callers with only a little more time are soon excluded, too.
             Some((time_left, took)) if finished.abandoned && took >= time_left => {
                 self.too_short = self.too_short.max(time_left.saturating_mul(2));
             }
@@ -175,7 +174,7 @@ impl Probes {
         lease.is_some()
     }
 
-    /// The head of this probe's response is good. Whether its permit is still out.
+    /// The head of this probe's response is good. Returns whether its permit is still leased.
     pub(crate) fn head_is_good(&mut self, id: LeaseId) -> bool {
         let lease = self.leases.iter_mut().find(|lease| lease.id == id);
         lease.map(|lease| lease.has_good_head = true).is_some()
@@ -186,7 +185,7 @@ impl Probes {
         self.leased_at
     }
 
-    /// How many probes have succeeded in this episode, with this one.
+    /// Counts a success. Returns the number of successes in this episode.
     pub(crate) fn succeeded(&mut self) -> u32 {
         self.successes = self.successes.saturating_add(1);
         self.successes
@@ -196,17 +195,17 @@ impl Probes {
         self.successes
     }
 
-    /// How many probes are out whose lease hasn't expired.
+    /// How many probes are running whose lease hasn't expired.
     pub(crate) fn in_flight(&self, now: Nanos) -> u32 {
         let in_flight = self.leases.iter().filter(|lease| lease.deadline > now).count();
         u32::try_from(in_flight).unwrap_or(u32::MAX)
     }
 
-    /// When there will be room for another one, if none is given back.
+    /// When there will be room for another probe, if no permit is given back. `None` if there is room now.
     pub(crate) fn free_at(&self, max: u32) -> Option<Nanos> {
         let first_to_wait_for = self.leases.len().checked_sub(self.room(max))?;
         let mut deadlines: Vec<_> = self.leases.iter().map(|lease| lease.deadline).collect();
-        // There is room for one at least, so that this one exists.
+        // There is room for at least one, so this index exists.
         (first_to_wait_for < deadlines.len()).then(|| *deadlines.select_nth_unstable(first_to_wait_for).1)
     }
 

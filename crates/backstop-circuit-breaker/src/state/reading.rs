@@ -1,4 +1,4 @@
-//! What a circuit shows of itself.
+//! Reading a circuit's state.
 
 use super::{
     CircuitState, Nanos, Transition,
@@ -7,12 +7,12 @@ use super::{
     packed_state::Phase,
 };
 
-/// After this many of its longest waits, what a circuit knows of its dependency is out of date. Even an open circuit lets a
-/// call through after one wait.
+/// After this many of its longest waits, what a circuit knows about its dependency is out of date. Even an open circuit admits
+/// a call after one wait.
 const MEANINGLESS_AFTER: u64 = 10;
 
 impl<O: Observer> Circuit<O> {
-    /// Keeps transitions from now on, to be read one by one. Returns how many there were so far.
+    /// Keeps transitions from now on. Returns how many there were so far.
     pub(crate) fn keep_history(&self) -> u64 {
         self.lock().keep_history()
     }
@@ -30,7 +30,7 @@ impl<O: Observer> Circuit<O> {
         self.lock_if_made().map_or(0, |recovery| recovery.generation())
     }
 
-    /// How much longer an open circuit refuses every call: zero once its wait has passed, `None` if it isn't open.
+    /// How much longer an open circuit refuses every call. Zero if its wait has passed, `None` if it isn't open.
     pub(crate) fn remaining_wait(&self, now: Nanos) -> Option<Nanos> {
         self.open_until().map(|until| until.saturating_sub(now))
     }
@@ -61,10 +61,10 @@ impl<O: Observer> Circuit<O> {
         }
     }
 
-    /// Whether nothing worth keeping would be lost with the circuit: it is closed with nothing counted, or what it knows (its
-    /// last failure, the end of its wait, its last probe's lease) is out of date.
+    /// Whether dropping the circuit loses nothing of value: it is closed with nothing counted, or what it knows (its last
+    /// failure, the end of its wait, its last probe's lease) is out of date.
     ///
-    /// The caller must hold the circuit exclusively to act on that.
+    /// To act on that, the caller must hold the circuit exclusively.
     pub(crate) fn is_evictable(&self, now: Nanos) -> bool {
         let recovery = self.lock_if_made();
         let word = self.load();

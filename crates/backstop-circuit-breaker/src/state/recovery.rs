@@ -1,4 +1,4 @@
-//! From open to closed again, and whatever else only the holder of the lock may do.
+//! What only the holder of the lock may do: admitting probes, closing the circuit, and operators' changes.
 
 use super::{
     CircuitState, Nanos, Settings, Transition, TransitionReason, Verdict,
@@ -12,13 +12,13 @@ use super::{
     windows::Windows,
 };
 
-/// A prober that gets no permit asks again after a part of the wait, within these bounds.
+/// A prober without a permit asks again after a part of the wait, within these bounds.
 const SOONEST: Nanos = 1_000_000;
 const LATEST: Nanos = 1_000_000_000;
 
 impl<O: Observer> Circuit<O> {
-    /// Reads everything again under the lock: meanwhile another caller may have taken the probe's permit, or that probe may
-    /// even have failed and the next wait have begun.
+    /// Reads everything again under the lock, because another caller may have taken the permit meanwhile. That probe may even
+    /// have failed, and the next wait may have begun.
     pub(super) fn admit_locked(
         &self,
         now: Nanos,
@@ -63,8 +63,8 @@ impl<O: Observer> Circuit<O> {
         (lease.ok_or_else(|| refused(Phase::Saturated, 0, now)), transition)
     }
 
-    /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes but the last one, and that one only if
-    /// no call had a result for a whole wait: a prober may ask less of the dependency than calls do.
+    /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes except the last one. It supplies that
+    /// one only if no call had a result for a whole wait, because a probe may demand less of the dependency than calls do.
     pub(super) fn turn_locked(&self, now: Nanos) -> (Turn, Option<Transition>) {
         let mut recovery = self.lock();
         let word = self.load();
@@ -107,7 +107,7 @@ impl<O: Observer> Circuit<O> {
         (turn, transition)
     }
 
-    /// Takes back expired leases, and closes the circuit if that gave enough successes.
+    /// Takes back expired leases, and closes the circuit if there are enough successes now.
     fn expire(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Option<Transition> {
         let enough = recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold;
         enough.then(|| self.close_locked(recovery, TransitionReason::ProbesSucceeded))
@@ -146,7 +146,7 @@ impl<O: Observer> Circuit<O> {
             return Some(transition);
         }
         match finished.verdict {
-            // Counted when its lease expired.
+            // Already counted, when its lease expired.
             Verdict::Success if admission.counts_while_leased && !was_out => {}
             Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
                 return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
@@ -178,13 +178,13 @@ impl<O: Observer> Circuit<O> {
         self.report(transition, &|| None);
     }
 
-    /// Makes the circuit as new: closed, with nothing counted.
+    /// Resets the circuit: closed, with nothing counted.
     pub(crate) fn reset(&self) {
         let transition = self.close_locked(&mut self.lock(), TransitionReason::Manual);
         self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed), &|| None);
     }
 
-    /// Takes over windows of another kind or size. All other settings are [live](Observer::settings).
+    /// Replaces windows if their kind or size has changed. All other settings are [live](Observer::settings).
     pub(crate) fn reload(&self, settings: &Settings) {
         if self.windows().are_of(settings) && self.load().is_closed() {
             return;
@@ -210,7 +210,7 @@ impl<O: Observer> Circuit<O> {
         self.publish(recovery, Phase::Closed, reason)
     }
 
-    /// Starts a generation. Unlike a trip this can't fail, so the ring may be renewed for it first.
+    /// Starts a generation. Unlike a trip, this can't fail, so the ring is renewed first.
     fn publish(&self, recovery: &mut Recovery, phase: Phase, reason: TransitionReason) -> Transition {
         recovery.start_generation();
         let (generation, windows) = (recovery.generation_bits(), self.windows());
@@ -218,14 +218,14 @@ impl<O: Observer> Circuit<O> {
         if let Some(slow) = &windows.slow {
             slow.renew(generation);
         }
-        // Release: a thread that acquires this word sees the ring's tags, and no deadline older than the zero before it.
+        // Release: a thread that acquires this word sees the ring's tags, and the zero deadline or a later one.
         let word =
             if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };
         let before = PackedState::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
         recovery.transition(state(before.phase()), state(phase), reason)
     }
 
-    /// Shows whether there is a permit left, within the same generation.
+    /// Writes to the word whether a permit is left, within the same generation.
     fn publish_probes(&self, recovery: &Recovery, rule: &RecoveryRule) {
         let free_at = recovery.probes.free_at(rule.max_concurrent_probes);
         let phase = if free_at.is_some() { Phase::Saturated } else { Phase::Probing };

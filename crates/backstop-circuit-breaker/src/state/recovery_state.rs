@@ -1,18 +1,18 @@
-//! What only transitions and half-open circuits need, under a lock.
+//! The state that only transitions and half-open circuits need.
 
 use super::{
     CircuitState, Nanos, Transition, TransitionReason, call::LeaseId, history::History, live_settings::RecoveryRule,
     packed_state::Generation, probes::Probes, wait::Waits,
 };
 
-/// What only transitions and half-open circuits need. Never locked while foreign code runs.
+/// The state that only transitions and half-open circuits need. Never locked while foreign code runs.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    /// The generation in full; the word has its lower bits.
+    /// The whole generation number. The word has its lower bits.
     pub(super) generation: u64,
     pub(super) probes: Probes,
     pub(super) waits: Waits,
-    /// How many transitions there have been.
+    /// The number of transitions so far.
     transitions: u64,
     history: Option<Box<History>>,
 }
@@ -35,7 +35,7 @@ impl Recovery {
         now.saturating_add(self.waits.next(rule, asked))
     }
 
-    /// Numbers a change of state, under the lock and so in the order of the changes.
+    /// Numbers a change of state. Under the lock, so that the numbers are in the order of the changes.
     pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
         let change = u64::from(from != to);
         self.transitions += change;

@@ -1,13 +1,11 @@
-//! The results of exactly the last N calls, written by many threads without a lock: one bit each for whether the call
-//! failed and, where slow calls count, another for whether it was slow.
+//! The results of exactly the last N calls, written by many threads without a lock: one bit for whether a call failed and, if
+//! slow calls count, another for whether it was slow.
 //!
-//! A ring word is 32 bits of results and the generation that they belong to. The tag makes clearing the ring free (a word of an
-//! older generation reads as no failures), and keeps a writer that was overtaken by a transition from writing into its
-//! successor's window.
+//! A ring word is 32 bits of results, tagged with their generation. The tag makes clearing the ring free, because a word of an
+//! older generation counts as no failures. It also keeps a late writer from writing into a later generation's window.
 //!
-//! A writer first claims its position in the circuit's word, then exchanges the bit here, then adds "new minus
-//! replaced" to the count. To read the replaced bit before claiming its position would let two writers subtract the
-//! same failure.
+//! A writer first claims its position in the circuit's word, then exchanges the bit here, then adds "new minus replaced" to the
+//! count. If it read the replaced bit before it claimed its position, two writers could subtract the same failure.
 
 use super::packed_state::Generation;
 use super::sync::{AtomicU64, Ordering};
@@ -15,7 +13,7 @@ use super::sync::{AtomicU64, Ordering};
 const BITS: u32 = 32;
 const RESULTS: u64 = u32::MAX as u64;
 
-/// What a ring keeps of a call: bit 0 says whether it failed, bit 1 whether it was slow.
+/// What a ring keeps of a call: whether it failed (bit 0), and whether it was slow (bit 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CallResult(u64);
 
@@ -40,12 +38,12 @@ impl CallResult {
 pub(crate) struct Ring {
     words: Box<[AtomicU64]>,
     len: u32,
-    /// 0 for one bit per call, 1 for two.
+    /// 0 for one bit per call, 1 for two bits.
     log2_bits: u32,
 }
 
 impl Ring {
-    /// Takes results of `generation` and later ones. Without `slow` it keeps only whether calls failed.
+    /// For results of `generation` and later ones. Without `slow`, it keeps only whether calls failed.
     pub(crate) fn new(len: u32, slow: bool, generation: Generation) -> Self {
         let log2_bits = u32::from(slow);
         let words = (len << log2_bits).div_ceil(BITS);
@@ -57,9 +55,9 @@ impl Ring {
         self.len
     }
 
-    /// Puts a result at a claimed position and returns what it replaced.
+    /// Puts a result at a claimed position, and returns the replaced one.
     ///
-    /// `None` where a later generation has the word already; then the result belongs nowhere any more.
+    /// `None` if the word already belongs to a later generation. The result isn't counted then.
     #[inline]
     pub(crate) fn put(&self, position: u32, generation: Generation, result: CallResult) -> Option<CallResult> {
         let first_bit = position << self.log2_bits;
@@ -68,8 +66,8 @@ impl Ring {
         // 1 or 3.
         let mask = u64::from(1 | self.log2_bits << 1) << shift;
         let bits = result.0 << shift & mask;
-        // Acquire and release: what another writer exchanged is added to the count once by its own thread, and the two
-        // must see each other's bit in the order of their exchanges.
+        // Acquire and release: each thread adds its own exchange to the count once, so two threads must see each other's bit in
+        // the order of their exchanges.
         let mut current = word.load(Ordering::Acquire);
         loop {
             let tag = Generation::from_bits((current >> BITS) as u32);
@@ -92,15 +90,14 @@ impl Ring {
         }
     }
 
-    /// Brings one word up to `generation`, which must not take results yet.
+    /// Clears one word for `generation`, which must not have results yet.
     ///
-    /// Called once a transition with a running `turn`, so that no tag gets old enough to be taken for a later one when
+    /// Called once per transition, with an increasing `turn`. So no tag gets so old that it looks like a later one when
     /// generations wrap.
     pub(crate) fn renew(&self, turn: u64, generation: Generation) {
         let index = turn % self.words.len() as u64;
         if let Some(word) = self.words.get(index as usize) {
-            // An exchange, not a store: it is ordered among those of late writers, which either came before it or see the
-            // newer tag.
+            // An exchange instead of a store, so that a late writer either comes before it, or sees the newer tag.
             word.swap(tagged(generation, 0), Ordering::AcqRel);
         }
     }

@@ -1,4 +1,4 @@
-//! The settings of a circuit, already checked.
+//! The settings of a circuit, which are valid.
 
 use super::{Nanos, Share};
 
@@ -6,21 +6,21 @@ use super::{Nanos, Share};
 pub(crate) struct Settings {
     pub(crate) trip: Trip,
     pub(crate) slow: Option<SlowRate>,
-    /// What a share of failures and one of slow calls look back on.
+    /// The window of the failure rate and of slow calls.
     pub(crate) window: WindowSize,
     pub(crate) wait: WaitRule,
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,
     pub(crate) probe_lease: Nanos,
-    /// How many threads can count in a window of time without waiting for one another.
+    /// How many threads can count in a time window without waiting for one another.
     pub(crate) stripes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Trip {
-    /// That many failures without a success between them.
+    /// This many failures without a success in between.
     Consecutive { failures: u32 },
-    /// A share of the calls in the window, once there were `min_calls`.
+    /// This share of the calls in the window, if there are at least `min_calls`.
     FailureRate { share: Share, min_calls: u32 },
 }
 
@@ -38,13 +38,13 @@ pub(crate) struct SlowRate {
     pub(crate) min_calls: u32,
 }
 
-/// A wait that doubles with every failed recovery, up to a most; and by how much it is stretched at random.
+/// A wait that doubles with every failed recovery, up to a maximum, and its jitter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WaitRule {
     pub(crate) first: Nanos,
-    /// The same as `first` where the wait is fixed.
+    /// Equal to `first` if the wait is fixed.
     pub(crate) max: Nanos,
-    /// The share of a wait that it may be stretched by, 0 to 1.
+    /// The share of a wait that jitter adds at most, 0 to 1.
     pub(crate) jitter: f64,
     pub(crate) seed: Option<u64>,
 }

@@ -1,10 +1,10 @@
-//! Shares of calls, compared in whole calls.
+//! Shares of calls, compared exactly.
 
 /// A share of calls, above 0 and up to 1.
 ///
-/// It is kept as a multiple of 2⁻⁴⁸, rounded down and then lowered by one more. Two fractions of at most 65,536 calls differ
-/// by 2⁻³² or more, so a share that was worked out as `k as f64 / n as f64` is reached by exactly `k` of `n`: it isn't
-/// above that fraction, and it is above every smaller one.
+/// It is stored as a multiple of 2⁻⁴⁸: rounded down, minus one. Two fractions of at most 65,536 calls differ by at least 2⁻³².
+/// So a share that was computed as `k as f64 / n as f64` is reached by exactly `k` of `n`: the stored value isn't above that
+/// fraction, and it is above every smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share(u64);
 
@@ -18,7 +18,7 @@ impl Share {
         Self(((share * (1_u64 << Self::BITS) as f64) as u64).saturating_sub(1))
     }
 
-    /// The share, as near as it is kept.
+    /// The share, to the stored precision.
     pub(crate) const fn get(self) -> f64 {
         (self.0 + 1) as f64 / (1_u64 << Self::BITS) as f64
     }
@@ -32,7 +32,7 @@ impl Share {
         Self(bits)
     }
 
-    /// Whether `part` of `calls` are enough.
+    /// Whether `part` of `calls` reach the share.
     pub(super) const fn is_reached(self, part: u32, calls: u32) -> bool {
         (part as u128) << Self::BITS >= calls as u128 * self.0 as u128
     }

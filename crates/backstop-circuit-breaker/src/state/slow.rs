@@ -1,8 +1,8 @@
-//! The slow calls in a window, beside whatever counts the failures.
+//! The slow calls in a window.
 //!
-//! Failures and slow calls share a window, and over the last calls they share its ring. The number of slow calls has a
-//! word of its own, since the circuit's has no room for it. So the slow call that trips is counted first, and then
-//! opens the circuit under the lock, if that is still of its generation and the window still says so.
+//! Failures and slow calls share a window. If it is the last N calls, they share its ring. The number of slow calls is in
+//! another word, because the circuit's has no room for it. So the slow call that trips is counted first. Then it opens the
+//! circuit under the lock, if the generation hasn't ended and the share is still reached.
 
 use super::{
     Nanos,
@@ -13,13 +13,13 @@ use super::{
 
 #[derive(Debug)]
 pub(super) enum SlowCalls {
-    /// How many there are in the ring.
+    /// The number of slow calls in the ring.
     LastCalls(SlowCount),
     LastTime(Box<Buckets>),
 }
 
 impl SlowCalls {
-    /// Whether a call that isn't slow leaves the window as it is, where the ring is full.
+    /// Whether a call that isn't slow changes nothing, if the ring is full.
     #[inline]
     pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
         match self {
@@ -28,7 +28,7 @@ impl SlowCalls {
         }
     }
 
-    /// Counts a call in a window of time.
+    /// Counts a call in a time window.
     pub(super) fn add_by_time(&self, generation: Generation, slow: bool, now: impl Fn() -> Nanos) {
         if let Self::LastTime(buckets) = self {
             buckets.add(generation, now(), slow);
@@ -43,8 +43,8 @@ impl SlowCalls {
     }
 }
 
-/// A [`PackedState`] of which only count and generation mean anything. The generation is the circuit's latest, or one that lasts
-/// no longer.
+/// A [`PackedState`] of which only the count and the generation are used. The generation is the circuit's current one, or one
+/// that has ended.
 #[derive(Debug)]
 pub(super) struct SlowCount(AtomicU64);
 
@@ -53,7 +53,7 @@ impl SlowCount {
         Self(AtomicU64::new(PackedState::new(Phase::Closed, generation).bits()))
     }
 
-    /// Nothing where another generation has begun.
+    /// The slow calls of `generation`. Zero if another generation has begun.
     pub(super) fn of(&self, generation: Generation) -> u32 {
         let word = self.load();
         if word.generation() == generation { word.failures() } else { 0 }

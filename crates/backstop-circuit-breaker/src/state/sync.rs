@@ -1,6 +1,6 @@
-//! Where the state machine gets its atomics and its lock from: the standard library, or the model checker.
+//! The atomics and the lock of the state machine: the standard library's, or the model checker's.
 //!
-//! The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
+//! The model checker has its own cfg, because `--cfg loom` would also affect dependencies.
 
 #[cfg(not(backstop_loom))]
 pub(crate) use arc_swap::ArcSwap as Swap;
@@ -21,14 +21,14 @@ pub(crate) use swap::{Loaded, Swap};
 
 pub(crate) use std::sync::{PoisonError, atomic::Ordering};
 
-/// Hashes keys with a seed: they come from requests, and nobody may choose keys that collide.
+/// Seeded, because keys come from requests, and nobody must be able to choose keys that collide.
 #[cfg(not(backstop_loom))]
 pub(crate) type BuildKeyHasher = std::hash::RandomState;
 /// The same in each of the model checker's runs.
 #[cfg(backstop_loom)]
 pub(crate) type BuildKeyHasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
-/// Numbers the threads that ask, from 0 on.
+/// The number of the current thread, from 0 on.
 #[cfg(not(backstop_loom))]
 pub(crate) fn thread_number() -> usize {
     use std::sync::atomic::AtomicUsize;
@@ -45,11 +45,11 @@ pub(crate) fn thread_number() -> usize {
     id.chars().filter_map(|char| char.to_digit(10)).fold(0, |number, digit| number * 10 + digit as usize)
 }
 
-/// What a [`Swap`] held when it was loaded. It isn't freed while it is held.
+/// The value that a [`Swap`] held when it was loaded. It isn't freed while this exists.
 #[cfg(not(backstop_loom))]
 pub(crate) type Loaded<T> = arc_swap::Guard<std::sync::Arc<T>>;
 
-/// `arc-swap` promises that it loads what was last stored. The model checker tries when that happens.
+/// `arc-swap` guarantees that a load returns the last stored value. The model checker tries all orders of loads and stores.
 #[cfg(backstop_loom)]
 mod swap {
     use std::sync::Arc;
@@ -76,7 +76,7 @@ mod swap {
     }
 }
 
-/// The model checker has none.
+/// The model checker has no `OnceLock`.
 #[cfg(backstop_loom)]
 mod once {
     use super::{AtomicU64, Mutex, Ordering, PoisonError};
@@ -85,7 +85,7 @@ mod once {
     pub(crate) struct OnceLock<T> {
         is_set: AtomicU64,
         setting: Mutex<()>,
-        /// Looked into by those alone who saw that it is set, or who are setting it.
+        /// Read only after `is_set`, or while it is being set.
         value: std::sync::OnceLock<T>,
     }
 

@@ -1,4 +1,4 @@
-//! The circuit, called from one thread: each rule by itself, then all of them against a model.
+//! The circuit on one thread: each rule by itself, then all of them against a model.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
@@ -10,7 +10,7 @@ mod model;
 
 pub(super) const SECOND: Nanos = 1_000_000_000;
 
-/// Keeps the transitions that it is told of.
+/// Records transitions.
 #[derive(Debug)]
 pub(super) struct Log {
     transitions: StdMutex<Vec<Transition>>,
@@ -208,7 +208,7 @@ fn a_probe_that_never_ends_gives_its_permit_back_when_its_lease_expires() {
     let leaked = circuit.admit(|| 60 * SECOND, || None).unwrap();
     assert!(circuit.admit(|| 90 * SECOND - 1, || None).is_err());
     let second = circuit.admit(|| 90 * SECOND, || None).unwrap();
-    // Its own permit is gone: giving it back must not give back the second one's.
+    // Its own permit has expired. Giving it back must not give back the second one's.
     circuit.record(leaked, Verdict::Neutral, || 91 * SECOND);
     assert!(circuit.admit(|| 91 * SECOND, || None).is_err());
     circuit.record(second, Verdict::Success, || 92 * SECOND);

@@ -1,4 +1,4 @@
-//! What a circuit needs for transitions. Made with the first one, so that the many circuits that never had one are small.
+//! What a circuit needs for transitions. Created with the first one, because most circuits never have one.
 
 use std::ops::Deref;
 
@@ -10,18 +10,18 @@ use super::{
 
 #[derive(Debug)]
 pub(super) struct TransitionState<L> {
-    /// When an open circuit takes its first probe, or a saturated one's earliest lease expires.
+    /// When an open circuit admits its first probe, or the earliest lease of a saturated one expires.
     pub(super) deadline: AtomicU64,
     pub(super) recovery: Mutex<Recovery>,
-    /// The windows of the last reload that changed their kind or size. Set and replaced under the lock. The windows before
-    /// are freed once no result is being counted in them.
+    /// The windows of the last reload that changed their kind or size. Written under the lock. The previous windows are freed
+    /// once no result is being counted in them.
     pub(super) replaced: OnceLock<Swap<Windows>>,
     pub(super) listeners: L,
 }
 
-/// The windows at the time of the look-up.
+/// The current windows.
 pub(super) enum Current<'a> {
-    /// Those that the circuit was made with. They cost no more than a reference.
+    /// Those that the circuit was created with.
     First(&'a Windows),
     Replaced(Loaded<Windows>),
 }

@@ -7,7 +7,7 @@ use super::{Nanos, live_settings::RecoveryRule};
 /// The waits of one circuit.
 #[derive(Debug)]
 pub(super) struct Waits {
-    /// How many recoveries have failed since the circuit was last closed.
+    /// How many recoveries have failed since the circuit was closed.
     failed: u32,
     latest: Nanos,
     jitter: Jitter,
@@ -28,13 +28,13 @@ impl Waits {
         self.failed = 0;
     }
 
-    /// The wait of a circuit that opens now: its own, or what the dependency asked for if that is longer. Jitter only adds.
+    /// The wait of a circuit that opens now: its own, or the dependency's if that is longer. Jitter only adds.
     pub(super) fn next(&mut self, rule: &RecoveryRule, asked: Option<Nanos>) -> Nanos {
         self.latest = self.draw(rule, asked);
         self.latest
     }
 
-    /// The wait that was given last.
+    /// The latest wait.
     pub(super) const fn latest(&self) -> Nanos {
         self.latest
     }
@@ -43,7 +43,7 @@ impl Waits {
         let RecoveryRule { first_wait, max_wait, wait_jitter, .. } = *rule;
         let factor = 1_u64.checked_shl(self.failed).unwrap_or(u64::MAX);
         let wait = first_wait.saturating_mul(factor).min(max_wait).max(asked.unwrap_or(0));
-        // A wait is two days at most, which a double holds to the nanosecond.
+        // A wait is at most two days, which an `f64` holds to the nanosecond.
         let most = (wait as f64 * wait_jitter) as Nanos;
         wait.saturating_add(self.jitter.number(0..most.saturating_add(1)))
     }

@@ -1,7 +1,7 @@
-//! What a closed circuit counts in.
+//! The windows in which a closed circuit counts.
 //!
-//! Only a failure or a slow call can trip the circuit. A success can't raise the share of failures; at most it completes
-//! `min_calls`, and then the next failure decides.
+//! Only a failure or a slow call can trip the circuit. A success can't raise the share of failures. It may complete
+//! `min_calls`, but then the next failure decides.
 
 use super::{
     Nanos,
@@ -13,19 +13,19 @@ use super::{
     sync::Ordering,
 };
 
-/// What a circuit keeps of its calls beside the count in its word.
+/// What a circuit keeps of its calls, in addition to the count in its word.
 #[derive(Debug)]
 pub(super) struct Windows {
-    /// The results of the last calls, if anything is counted over them.
+    /// The results of the last calls, if failures or slow calls are counted in them.
     pub(super) ring: Option<Ring>,
     pub(super) failures: Failures,
     pub(super) slow: Option<SlowCalls>,
-    /// When a failure in the ring, or a slow call, was counted last. No part of the protocol, so it is a standard atomic under
+    /// When a failure in the ring, or a slow call, was last counted. Not part of the protocol, so it is a standard atomic under
     /// the model checker, too.
     latest: std::sync::atomic::AtomicU64,
 }
 
-/// Those of a circuit that only counts failures in a row, for which the packed state is enough.
+/// The windows of a circuit that only counts failures in a row. The packed state is enough for that.
 pub(super) static NONE: Windows =
     Windows { ring: None, failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
 
@@ -37,7 +37,7 @@ pub(super) enum Failures {
 }
 
 impl Windows {
-    /// Takes results of `generation` and later ones.
+    /// For results of `generation` and later ones.
     pub(super) fn new(settings: &Settings, generation: Generation) -> Self {
         let buckets = |time| Box::new(Buckets::new(time, settings.stripes, generation));
         let failures = match (settings.trip, settings.window) {
@@ -62,7 +62,7 @@ impl Windows {
         matches!(self, Self { failures: Failures::InARow, slow: None, .. })
     }
 
-    /// Whether these have the kinds and sizes that `settings` asks for.
+    /// Whether these have the kinds and sizes of `settings`.
     pub(super) fn are_of(&self, settings: &Settings) -> bool {
         let has = |buckets: &Buckets| matches!(settings.window, WindowSize::Time(time) if buckets.are_of(time));
         let has_ring = || matches!(settings.window, WindowSize::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
@@ -81,20 +81,20 @@ impl Windows {
             }
     }
 
-    /// The word of a circuit that closes with nothing counted.
+    /// The word of a circuit that closes.
     pub(super) const fn first_word(&self, generation: Generation) -> PackedState {
         let word = PackedState::new(Phase::Closed, generation);
         let word = if matches!(self.failures, Failures::InARow) && self.ring.is_none() { word.full() } else { word };
         if self.slow.is_some() { word.counting_slow() } else { word }
     }
 
-    /// Whether a call that isn't slow leaves the window of slow calls as it is, where the word is full.
+    /// Whether a call that isn't slow changes nothing in the window of slow calls, if the word is full.
     #[inline]
     pub(super) fn is_unchanged_by_quick_call(&self) -> bool {
         self.slow.as_ref().is_none_or(SlowCalls::is_unchanged_by_quick_call)
     }
 
-    /// The number of calls that the count of failures in `word` is out of.
+    /// The number of calls among which `word` counts failures.
     pub(super) fn calls(&self, word: PackedState) -> u32 {
         match &self.failures {
             Failures::InARow => word.failures(),
@@ -110,7 +110,7 @@ impl Windows {
         }
     }
 
-    /// The failures that were counted, and the calls that they are out of.
+    /// The failures in the window, and all calls in it.
     pub(super) fn counted(&self, word: PackedState, now: Nanos) -> (u32, u32) {
         match &self.failures {
             Failures::InARow | Failures::LastCalls => (word.failures(), self.calls(word)),
@@ -136,7 +136,7 @@ impl Windows {
     pub(super) fn are_older_than(&self, time: Nanos, word: PackedState, now: Nanos) -> bool {
         let failures_are = match &self.failures {
             Failures::InARow if self.ring.is_none() => word.failures() == 0 || word.mark().is_older_than(time, now),
-            // A ring's last failure is in `latest`. One in a window of time leaves that by itself.
+            // The last failure in a ring is in `latest`. A failure in a time window leaves it without that.
             Failures::InARow | Failures::LastCalls | Failures::LastTime(_) => true,
         };
         failures_are && self.latest.load(Ordering::Relaxed).saturating_add(time) <= now

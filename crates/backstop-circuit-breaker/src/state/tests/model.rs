@@ -1,4 +1,4 @@
-//! The circuit against a sequential model that is written for clarity alone.
+//! The circuit against a simple sequential model.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,7 +10,7 @@ use super::*;
 enum Step {
     Call(Finished, Option<Nanos>),
     Start(Option<Nanos>),
-    /// A prober makes a call, where it may.
+    /// A prober makes a call, if it may.
     Supply,
     Finish(usize, Finished),
     /// The head of a call's response is good.
@@ -121,7 +121,7 @@ struct Lease {
 struct Call {
     generation: u64,
     id: u64,
-    /// Its lease knows that the head was good.
+    /// Whether its lease has a good head.
     lease_knows: bool,
 }
 
@@ -140,7 +140,7 @@ fn left(results: &Results, window: WindowSize, now: Nanos) -> impl Iterator<Item
     results.iter().skip(skipped).map(|(_, hit)| *hit)
 }
 
-/// Whether those in the window that are true are at least `share`.
+/// Whether `true` results in the window reach `share`.
 fn is_tripped(results: &Results, share: Share, window: WindowSize, min_calls: u32, now: Nanos) -> bool {
     let results: Vec<_> = left(results, window, now).collect();
     let hits = results.iter().filter(|hit| **hit).count();
@@ -165,7 +165,7 @@ impl Model {
         self.generation += 1;
     }
 
-    /// Takes back what has expired, and closes where that is enough.
+    /// Takes back expired leases, and closes if there are enough successes.
     fn expire(&mut self, now: Nanos) {
         let ModelState::HalfOpen(trial) = &mut self.state else {
             return;
@@ -189,7 +189,7 @@ impl Model {
     }
 
     fn admit(&mut self, time_left: Option<Nanos>, now: Nanos) -> Result<Call, Refused> {
-        // Who is refused for want of a permit looks at nothing else.
+        // A call that is refused because no permit is left checks nothing else.
         if let ModelState::HalfOpen(trial) = &self.state {
             let out = trial.leases.values().filter(|lease| lease.until > now).count();
             if out >= (self.settings.max_concurrent_probes + trial.extra) as usize {
@@ -221,7 +221,7 @@ impl Model {
         Ok(Call { generation: self.generation, id: self.ids, lease_knows: false })
     }
 
-    /// A call of the prober's, if it may make one.
+    /// The prober's call, if it may make one.
     fn supply(&mut self, now: Nanos) -> Option<Call> {
         self.expire(now);
         let (supplied, quiet_from) = match &self.state {
@@ -249,7 +249,7 @@ impl Model {
         let until = now + self.settings.probe_lease;
         let lease = Lease { until, has_good_head: false, started: now, time_left: None, is_probers: true };
         trial.leases.insert(self.ids, lease);
-        // What comes after its lease isn't counted.
+        // A result after its lease isn't counted.
         Some(Call { generation: self.generation, id: self.ids, lease_knows: true })
     }
 
