@@ -9,7 +9,7 @@ use http::HeaderName;
 use crate::{
     DegradationHeaderLayer,
     registered::is_registered,
-    settings::{CacheSafety, Details, InnerHeaders, PublicNames, Report, Settings},
+    settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, PublicNames, Report, Settings},
 };
 
 impl DegradationHeaderLayer {
@@ -66,6 +66,12 @@ pub struct DegradationHeaderConfig {
     pub inner_headers: InnerHeaders,
     /// See [`cache_safety`](DegradationHeaderBuilder::cache_safety).
     pub cache_safety: CacheSafety,
+    /// See [`cache_status`](DegradationHeaderBuilder::cache_status).
+    pub cache_status: CacheStatus,
+    /// See [`proxy_status`](DegradationHeaderBuilder::proxy_status).
+    pub proxy_status: Option<Cow<'static, str>>,
+    /// See [`expose_to_browsers`](DegradationHeaderBuilder::expose_to_browsers).
+    pub browsers: BrowserAccess,
 }
 
 impl Default for DegradationHeaderConfig {
@@ -77,6 +83,9 @@ impl Default for DegradationHeaderConfig {
             report: Report::default(),
             inner_headers: InnerHeaders::default(),
             cache_safety: CacheSafety::default(),
+            cache_status: CacheStatus::default(),
+            proxy_status: None,
+            browsers: BrowserAccess::default(),
         }
     }
 }
@@ -130,6 +139,48 @@ impl DegradationHeaderBuilder {
         self
     }
 
+    /// Adds a member to `Cache-Status` ([RFC 9211]) if the answer is a stored copy. Unless set, nothing is added.
+    ///
+    /// The copy's source is the name of the cache: `cached; hit; detail=circuit-open` if the primary wasn't asked, and `cached;
+    /// fwd=stale; fwd-status=503; detail=status-503` if it was, and failed. An answer that a handler composes of stored and
+    /// other data isn't a stored copy.
+    ///
+    /// [RFC 9211]: https://www.rfc-editor.org/rfc/rfc9211
+    pub fn cache_status(mut self) -> Self {
+        self.config.cache_status = CacheStatus::Write;
+        self
+    }
+
+    /// Adds a member to `Proxy-Status` ([RFC 9209 §2]) if a layer inside rejected the call, under the name of this service:
+    /// `gateway; error=destination_unavailable; details="circuit-open"`. For gateways alone: any other service is the origin
+    /// of its responses. Unless set, nothing is added.
+    ///
+    /// | rejection | `error` |
+    /// |---|---|
+    /// | `circuit-open`, `all-providers-failed` | `destination_unavailable` |
+    /// | `bulkhead-full` | `connection_limit_reached` |
+    /// | a 504 of a call that was made | `http_response_timeout` |
+    /// | a 4xx | `http_request_error` |
+    /// | any other one that was made without a call | `proxy_internal_response` |
+    /// | any other | `proxy_internal_error` |
+    ///
+    /// [RFC 9209 §2]: https://www.rfc-editor.org/rfc/rfc9209#section-2
+    pub fn proxy_status(mut self, gateway: impl Into<Cow<'static, str>>) -> Self {
+        self.config.proxy_status = Some(gateway.into());
+        self
+    }
+
+    /// Adds the headers of a labelled response to `Access-Control-Expose-Headers`, so that scripts of other origins can read
+    /// them. Unless set, a browser hides them from such scripts.
+    ///
+    /// It adds to what the response exposes already, and leaves all else that CORS needs to a CORS layer. Put that inside this
+    /// layer. Outside works, too, unless it has a list of exposed headers of its own, such as `CorsLayer::expose_headers` of
+    /// tower-http: it replaces ours.
+    pub fn expose_to_browsers(mut self) -> Self {
+        self.config.browsers = BrowserAccess::Expose;
+        self
+    }
+
     /// See [`DegradationHeaderLayer::public_names`].
     pub fn public_names(mut self, names: impl Fn(&Name) -> Option<Name> + Send + Sync + 'static) -> Self {
         self.public_names = PublicNames::new(names);
@@ -140,12 +191,15 @@ impl DegradationHeaderBuilder {
     ///
     /// # Errors
     /// [`ConfigError`] if `source_header` or `freshness_header` isn't a header name, or has a meaning already: IANA's
-    /// [registered fields], those of gRPC, and a few more in wide use. Also if both are the same.
+    /// [registered fields], those of gRPC, and a few more in wide use. Also if both are the same, and if `proxy_status` isn't
+    /// a [`Name`].
     ///
     /// [registered fields]: https://www.iana.org/assignments/http-fields/
     pub fn build(self) -> Result<DegradationHeaderLayer, ConfigError> {
         let Self { config, public_names } = self;
         let (source_header, freshness_header) = label_headers(config.source_header, config.freshness_header)?;
+        let not_a_name = |error: ConfigError| ConfigError::new("proxy_status", error.value, error.allowed);
+        let proxy_status = config.proxy_status.map(Name::new).transpose().map_err(not_a_name)?;
         Ok(DegradationHeaderLayer::with(Settings {
             source_header,
             freshness_header,
@@ -154,6 +208,9 @@ impl DegradationHeaderBuilder {
             inner_headers: config.inner_headers,
             cache_safety: config.cache_safety,
             public_names,
+            cache_status: config.cache_status,
+            proxy_status,
+            browsers: config.browsers,
         }))
     }
 }

@@ -116,6 +116,9 @@
 //! | [`inner_headers`](DegradationHeaderBuilder::inner_headers) | [`InnerHeaders::Keep`] | `Remove`, for proxies of untrusted upstreams |
 //! | [`cache_safety`](DegradationHeaderBuilder::cache_safety) | [`CacheSafety::Enforce`] | `LeaveAlone` |
 //! | [`public_names`](DegradationHeaderBuilder::public_names) | no mapping | a mapping to public names |
+//! | [`expose_to_browsers`](DegradationHeaderBuilder::expose_to_browsers) | scripts of other origins can't read the headers | they can |
+//! | [`cache_status`](DegradationHeaderBuilder::cache_status) | no `Cache-Status` | `Cache-Status` of stored copies, RFC 9211 |
+//! | [`proxy_status`](DegradationHeaderBuilder::proxy_status) | no `Proxy-Status` | `Proxy-Status` of rejections, for gateways, RFC 9209 |
 //!
 //! # Features
 //!
@@ -143,6 +146,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod config;
+mod expose;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -153,6 +157,7 @@ mod propagate;
 mod registered;
 mod service;
 mod settings;
+mod status;
 mod telemetry;
 mod write;
 
@@ -172,4 +177,4 @@ pub use propagate::{
     PropagateDegradationLayer, UPSTREAM_DEGRADED,
 };
 pub use service::DegradationHeader;
-pub use settings::{CacheSafety, Details, InnerHeaders, Report};
+pub use settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, Report};

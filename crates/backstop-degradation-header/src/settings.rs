@@ -52,6 +52,28 @@ pub enum CacheSafety {
     LeaveAlone,
 }
 
+/// Whether stored copies are reported in `Cache-Status` ([RFC 9211](https://www.rfc-editor.org/rfc/rfc9211)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheStatus {
+    /// They aren't. The default.
+    #[default]
+    Omit,
+    /// See [`DegradationHeaderBuilder::cache_status`](crate::DegradationHeaderBuilder::cache_status).
+    Write,
+}
+
+/// Whether scripts of other origins may read the headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrowserAccess {
+    /// What `Access-Control-Expose-Headers` says is left alone. The default.
+    #[default]
+    Unchanged,
+    /// See [`DegradationHeaderBuilder::expose_to_browsers`](crate::DegradationHeaderBuilder::expose_to_browsers).
+    Expose,
+}
+
 /// Validated settings.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -62,6 +84,10 @@ pub(crate) struct Settings {
     pub(crate) inner_headers: InnerHeaders,
     pub(crate) cache_safety: CacheSafety,
     pub(crate) public_names: PublicNames,
+    pub(crate) cache_status: CacheStatus,
+    /// The name of this service in `Proxy-Status`.
+    pub(crate) proxy_status: Option<Name>,
+    pub(crate) browsers: BrowserAccess,
 }
 
 impl Default for Settings {
@@ -74,6 +100,9 @@ impl Default for Settings {
             inner_headers: InnerHeaders::default(),
             cache_safety: CacheSafety::default(),
             public_names: PublicNames::default(),
+            cache_status: CacheStatus::default(),
+            proxy_status: None,
+            browsers: BrowserAccess::default(),
         }
     }
 }

@@ -10,8 +10,10 @@ use backstop_kit::caching;
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::{
+    expose,
     inner_labels::{InnerLabels, WrittenLabels},
-    settings::{CacheSafety, Details, InnerHeaders, Report, Settings},
+    settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, Report, Settings},
+    status,
 };
 
 /// Labels `response`. `reports` were made while it was.
@@ -26,6 +28,12 @@ pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response:
         label_degraded(settings, reports, response);
     } else if settings.report == Report::Always {
         label_fresh(settings, response);
+    }
+    if let Some(gateway) = &settings.proxy_status {
+        status::write_proxy_status(gateway, response);
+    }
+    if settings.browsers == BrowserAccess::Expose {
+        expose::expose(settings, response.headers_mut());
     }
 }
 
@@ -47,6 +55,9 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     let elsewhere = elsewhere.chain(response.extensions().get::<Degradation>()).cloned();
     let reports = dedup_by_key(reports.into_iter().chain(elsewhere), Degradation::id);
 
+    if settings.cache_status == CacheStatus::Write {
+        status::write_cache_status(settings, response);
+    }
     // A cache adds the fields of a 304 to its copy, and keeps them (RFC 9111 §3.2).
     let takes_labels = response.status() != StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();

@@ -242,9 +242,10 @@ pub use backstop_degradation_header as degradation_header;
 pub use backstop_degradation_header::Degradations;
 #[cfg(feature = "degradation-header")]
 pub use backstop_degradation_header::{
-    CacheSafety, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig, DegradationHeaderLayer, Details,
-    InnerHeaders, PropagateDegradation, PropagateDegradationBuilder, PropagateDegradationConfig,
-    PropagateDegradationLayer, Report, UPSTREAM_DEGRADED, X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
+    BrowserAccess, CacheSafety, CacheStatus, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig,
+    DegradationHeaderLayer, Details, InnerHeaders, PropagateDegradation, PropagateDegradationBuilder,
+    PropagateDegradationConfig, PropagateDegradationLayer, Report, UPSTREAM_DEGRADED, X_DATA_FRESHNESS,
+    X_FALLBACK_SOURCE,
 };
 #[cfg(feature = "fallback")]
 #[doc(no_inline)]

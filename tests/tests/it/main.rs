@@ -4,6 +4,7 @@
 
 mod axum_connections;
 mod axum_surroundings;
+mod browser;
 mod bulkhead_composition;
 mod bulkhead_sockets;
 mod composition;

@@ -10,11 +10,13 @@ use http::{HeaderMap, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 
 mod caching;
+mod expose;
 mod inner_headers;
 mod labels;
 mod nesting;
 mod propagate;
 mod stacks;
+mod status;
 mod telemetry;
 
 const UNKNOWN: Freshness = Freshness::Stale { age: None };
