@@ -12,6 +12,7 @@ mod recording;
 mod replay;
 mod replay_impls;
 mod request_failure;
+mod sync_body;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upload;
@@ -27,6 +28,7 @@ pub use guarded::{BodyAction, BodyGuard, BodyStep, GuardedBody};
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{NotReplayable, Replay, ReplayError, ReplayState, ReplayableBody, split_by_recording};
 pub use request_failure::RequestFailure;
+pub use sync_body::SyncBody;
 pub use upload::Upload;
 pub use wait_time::WaitTime;
 pub use wrap::WrapBody;

@@ -71,8 +71,8 @@ pub use answer::Answer;
 pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
 pub use body::{
     AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, ClientBody, GuardedBody, IntoWrapBody, NotReplayable, ReadAhead,
-    Replay, ReplayError, ReplayState, ReplayableBody, RequestFailure, Upload, WaitTime, WrapBody, has_content,
-    split_by_recording,
+    Replay, ReplayError, ReplayState, ReplayableBody, RequestFailure, SyncBody, Upload, WaitTime, WrapBody,
+    has_content, split_by_recording,
 };
 pub use budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfig};
 pub use client::{Client, ClientFuture, client};

@@ -81,6 +81,22 @@
 //! # fn main() {}
 //! ```
 //!
+//! reqwest's client becomes such a service by one line, with the feature `reqwest`:
+//!
+//! ```
+//! # #[cfg(all(feature = "reqwest", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use backstop::{ReqwestClient, name, standard};
+//! use tower::Layer;
+//!
+//! let prices = standard(name!("prices")).layer(ReqwestClient::build(reqwest::Client::builder())?);
+//! # let _ = prices;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "reqwest", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout")))]
+//! # fn main() {}
+//! ```
+//!
 //! With the feature `hyper-util`, this stack retries a `POST` only if it was certainly not processed, such as after a
 //! refused connection. [May a request be sent again?](kit::repeating) has the full rule for retries and fallbacks, and
 //! its knobs. [`standard("prices")`](standard()) is a builder, for other limits. If you combine single layers yourself, put
@@ -196,6 +212,7 @@
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractor `Degradations` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
+//! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
 //! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry and the time limits, through the crate `metrics` |
 //!
@@ -263,6 +280,11 @@ pub use backstop_last_known_good::{
     LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, LastKnownValues,
     LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateLayer,
 };
+#[cfg(feature = "reqwest")]
+#[doc(no_inline)]
+pub use backstop_reqwest as reqwest;
+#[cfg(feature = "reqwest")]
+pub use backstop_reqwest::ReqwestClient;
 #[cfg(feature = "retry")]
 #[doc(no_inline)]
 pub use backstop_retry as retry;

@@ -31,7 +31,7 @@ pub use parts::Parts;
 /// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
 /// | [`PropagateDeadlineLayer`] | tells the other service of a gRPC call how much time is left |
-/// | [`client`] | a refused connection, or a similar error, proves that a request wasn't processed |
+/// | [`http_client`] | a refused connection, or a similar error, proves that a request wasn't processed |
 ///
 /// A checked name makes the layer, which can't fail. A string makes its builder, which changes settings or leaves parts
 /// out. Contradictions between parts are errors:
@@ -50,8 +50,8 @@ pub use parts::Parts;
 /// # Ok::<(), backstop::ConfigError>(())
 /// ```
 ///
-/// Put it only around a client, which does nothing but send the request: see [`client`]. Around hyper's client, [map
-/// its response body](crate#around-a-client).
+/// Put it only around a client, which does nothing but send the request: see [`client`](crate::client). hyper-util's client
+/// fits as it is, and reqwest's [by one line](crate#around-a-client).
 ///
 /// # Who reads the bodies
 ///

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 
+use super::SyncBody;
+
 /// A body type that can hold any other body, so that a layer can watch or replay a body without changing its type.
 ///
 /// Implemented for type-erased bodies: `axum::body::Body` (feature `axum`), `tonic::body::Body` (feature `tonic`) and the
@@ -80,57 +82,6 @@ impl<E: 'static> WrapBody for BoxBody<Bytes, E> {
     where
         W: Body<Data = Bytes, Error = E> + Send + 'static,
     {
-        Self::new(sync::SyncBody::new(body))
-    }
-}
-
-/// A body that is `Sync` because nothing can be done with a shared reference to it.
-mod sync {
-    use std::{
-        pin::Pin,
-        sync::{Mutex, PoisonError},
-        task::{Context, Poll},
-    };
-
-    use bytes::Bytes;
-    use http_body::{Body, Frame, SizeHint};
-
-    /// `Sync` whatever `W` is. The body is only reached through `get_mut`, so the mutex is never locked. `&self` methods
-    /// read the fields beside it.
-    pub(super) struct SyncBody<W> {
-        // Boxed, because std can't project a pin into a mutex.
-        body: Mutex<Pin<Box<W>>>,
-        hint: SizeHint,
-        ended: bool,
-    }
-
-    impl<W: Body> SyncBody<W> {
-        pub(super) fn new(body: W) -> Self {
-            let (hint, ended) = (body.size_hint(), body.is_end_stream());
-            Self { body: Mutex::new(Box::pin(body)), hint, ended }
-        }
-    }
-
-    impl<W: Body<Data = Bytes>> Body for SyncBody<W> {
-        type Data = Bytes;
-        type Error = W::Error;
-
-        fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, W::Error>>> {
-            let this = self.get_mut();
-            let body = this.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let polled = body.as_mut().poll_frame(cx);
-            this.hint = body.size_hint();
-            this.ended = body.is_end_stream();
-            polled
-        }
-
-        fn is_end_stream(&self) -> bool {
-            self.ended
-        }
-
-        #[expect(clippy::clone_on_copy, reason = "`SizeHint` is `Copy` only since http-body 1.1")]
-        fn size_hint(&self) -> SizeHint {
-            self.hint.clone()
-        }
+        Self::new(SyncBody::new(body))
     }
 }

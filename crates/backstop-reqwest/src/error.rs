@@ -1,0 +1,102 @@
+//! The error of a call.
+
+use std::{error::Error as StdError, fmt, iter};
+
+use backstop_core::{Rejection, SetBy, name};
+use backstop_kit::{Elapsed, Progress};
+
+/// Whether an error of a call may prove that the request was not processed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof {
+    /// While no redirect was followed.
+    UntilRedirected,
+    /// The client may have sent the request before, or another one after it.
+    Never,
+}
+
+/// Why a call of a [`ReqwestClient`](crate::ReqwestClient) failed: a [`reqwest::Error`].
+///
+/// Its causes are reqwest's if it may prove that the request was not processed: see the [crate docs](crate#what-an-error-proves).
+#[derive(Debug)]
+pub struct Error {
+    error: reqwest::Error,
+    cause: Cause,
+}
+
+#[derive(Debug)]
+enum Cause {
+    /// reqwest's.
+    Shown,
+    /// The texts of reqwest's causes: the errors themselves would be taken for what they say.
+    Told(Texts),
+    /// One of reqwest's time limits.
+    TimedOut(Rejection),
+}
+
+impl Error {
+    pub(crate) fn new(error: reqwest::Error, proof: Proof) -> Self {
+        let cause = match proof {
+            // Nothing was sent before there was a connection.
+            _ if error.is_timeout() && !error.is_connect() => {
+                Cause::TimedOut(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("reqwest")))
+            }
+            Proof::UntilRedirected => Cause::Shown,
+            Proof::Never => Cause::Told(Texts::of(&error)),
+        };
+        Self { error, cause }
+    }
+
+    /// reqwest's error.
+    #[must_use]
+    pub const fn get_ref(&self) -> &reqwest::Error {
+        &self.error
+    }
+
+    /// reqwest's error.
+    #[must_use]
+    pub fn into_inner(self) -> reqwest::Error {
+        self.error
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.cause {
+            Cause::Shown => self.error.source(),
+            Cause::Told(texts) => Some(texts),
+            Cause::TimedOut(rejection) => Some(rejection),
+        }
+    }
+}
+
+impl From<Error> for reqwest::Error {
+    fn from(error: Error) -> Self {
+        error.error
+    }
+}
+
+/// The texts of an error's causes.
+#[derive(Debug)]
+struct Texts(String);
+
+impl Texts {
+    fn of(error: &reqwest::Error) -> Self {
+        let texts: Vec<_> =
+            iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect();
+        Self(texts.join(": "))
+    }
+}
+
+impl fmt::Display for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Texts {}
