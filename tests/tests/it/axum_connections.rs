@@ -1,4 +1,4 @@
-//! One circuit for all routes and connections, though axum makes the services of a router without state anew for each.
+//! One circuit for all routes and connections, although axum makes new services for each if a router has no state.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::sync::{
@@ -11,7 +11,7 @@ use backstop::{CircuitBreakerLayer, CircuitState, name, standard};
 use backstop_tests::http::{Server, header};
 use tower::Layer;
 
-/// A router without `with_state`, behind `layer`, whose two handlers fail and count.
+/// A router without `with_state`, behind `layer`. Its two handlers fail, and count their calls.
 fn failing<L>(layer: L) -> (Router, Arc<AtomicUsize>)
 where
     L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
@@ -68,7 +68,7 @@ async fn the_standard_stack_has_one_circuit_for_all_connections() {
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let (app, calls) = failing(layer);
     let server = Server::start(app).await;
-    // Each makes three attempts; the fifth of all opens the circuit, and the sixth is refused.
+    // Each request makes three attempts. The fifth attempt opens the circuit, and the sixth is refused.
     for connection in 1..=2 {
         let (head, _) = server.get("/a").await;
         assert_eq!(head.status, StatusCode::BAD_GATEWAY, "connection {connection}: its own last answer");

@@ -1,4 +1,4 @@
-//! Each layer in each place where axum takes one.
+//! Each layer in each place where axum accepts one.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -25,7 +25,7 @@ use backstop::{
 use backstop_tests::http::{get, header, read};
 use tower::{Service, ServiceBuilder, ServiceExt};
 
-/// The app with `$layer` around `$handler`, in each place; both are made anew for each.
+/// The app with `$layer` around `$handler`, in each place. Both expressions are evaluated once per place.
 macro_rules! everywhere {
     ($layer:expr, $handler:expr) => {
         [
@@ -38,7 +38,7 @@ macro_rules! everywhere {
     };
 }
 
-/// A handler that fails until it was called so often, and tells how often it was called.
+/// A handler that fails `times` times, and the number of its calls.
 fn fails(times: usize) -> (impl Fn() -> std::future::Ready<(StatusCode, &'static str)> + Clone, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);

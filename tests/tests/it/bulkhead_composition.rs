@@ -1,5 +1,5 @@
-//! A bulkhead among the other layers: what it refuses trips nothing and is repeated by nobody, its waits count into every
-//! time limit, and a provider may have one of its own.
+//! A bulkhead with the other layers: its refusals don't trip a circuit and aren't retried, time limits include its waits, and a
+//! provider can have its own bulkhead.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -72,7 +72,7 @@ async fn a_full_bulkhead_opens_no_circuit_and_is_not_asked_again() {
     assert_eq!(started.elapsed(), Duration::ZERO);
 }
 
-/// A body that gives one frame, and then hangs.
+/// A body that returns one frame, and then hangs.
 struct OneFrame {
     is_given: bool,
 }
@@ -97,7 +97,7 @@ async fn readers_that_idle_and_then_hurry_open_no_circuit_and_a_dependency_that_
     let hangs_later =
         service_fn(|_: Request| async { Ok::<_, Infallible>(Response::new(Body::new(OneFrame { is_given: false }))) });
     let stack = ServiceBuilder::new().layer(breaker).layer(bulkhead).service(hangs_later);
-    // Five readers, whose bodies are all ended by `max_hold`.
+    // Five readers. `max_hold` ends all of their bodies.
     let read_all = async |idle: Duration| {
         for _ in 0..5 {
             let mut body = stack.clone().oneshot(get("/")).await.unwrap().into_body();
@@ -204,7 +204,7 @@ async fn hung_calls_give_their_permits_back_by_the_timeout_inside_and_the_line_m
         let answer = stack.clone().oneshot(get("/")).await.unwrap();
         (answer.status(), started.elapsed().as_millis())
     };
-    // The second comes in when the first is ended. The third has waited as long as it may before that one is.
+    // The second call is admitted when the first one is ended. The third is refused after `max_wait`, before the second ends.
     let (first, second, third) = tokio::join!(ask(), ask(), ask());
     assert_eq!((first, second), ((StatusCode::GATEWAY_TIMEOUT, 1_000), (StatusCode::GATEWAY_TIMEOUT, 2_000)));
     assert_eq!(third, (StatusCode::SERVICE_UNAVAILABLE, 1_500));

@@ -1,4 +1,5 @@
-//! A bulkhead over real sockets: one for all connections of a router, readers that don't read, and a tonic `Channel`.
+//! A bulkhead over real sockets: shared by all connections of a router, with clients that don't read, and around a tonic
+//! `Channel`.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -56,7 +57,7 @@ async fn a_router_has_one_bulkhead_for_all_routes_and_connections() {
     assert_eq!(server.get("/quick").await.0.status, StatusCode::OK);
 }
 
-/// A body of 64 MiB, more than any socket's buffers hold.
+/// A body of 64 MiB, larger than all socket buffers.
 struct Large {
     chunks: u32,
 }
@@ -94,7 +95,7 @@ async fn readers_that_do_not_read_lose_their_permits_to_those_who_wait() {
     let (head, body) = server.get("/small").await;
     assert_eq!((head.status, body.as_str()), (StatusCode::OK, "small"));
     assert!(started.elapsed() >= HOLD, "it had to wait for that");
-    // Whoever reads now after all learns that the answer isn't whole.
+    // A client that reads now sees that the answer is incomplete.
     for response in unread {
         assert!(response.into_body().collect().await.is_err());
     }
@@ -111,7 +112,7 @@ async fn in_an_edges_bracket_clients_that_do_not_read_keep_nobody_out() {
         .layer(bracket);
     let server = Server::start(app).await;
     let mut unread = Vec::new();
-    // As many as may run, and one more.
+    // One more call than may run at once.
     for _ in 0..=handle.max_concurrent() {
         let response = server.open("/large").await;
         assert_eq!(response.status(), StatusCode::OK);

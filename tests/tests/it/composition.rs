@@ -1,4 +1,4 @@
-//! The whole stack over real sockets: what a caller sees while the service behind it fails in one way after another.
+//! The whole stack over real sockets: what a caller sees while the service behind it fails in different ways.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{net::SocketAddr, time::Duration};
@@ -20,22 +20,22 @@ use tower::ServiceBuilder;
 
 const DOWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// What every provider says of its answer, stored or not.
+/// The headers of every provider's answer.
 const CACHEABLE: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
 
-/// What all have, and what a retry, a circuit and a timeout protect.
+/// A server whose client has the whole stack.
 struct Gateway {
     server: Server,
     circuit: CircuitBreakerHandle,
 }
 
 impl Gateway {
-    /// In front of `address`, with what was stored of `/known`, and the usual for all others.
+    /// A gateway to `address`, with a stored answer for `/known`, and the bestsellers for all other paths.
     async fn start(address: SocketAddr) -> Self {
         Self::with_wait(address, Duration::from_secs(60)).await
     }
 
-    /// The same, with a circuit that is open for so long.
+    /// As [`start`](Self::start), with a circuit that stays open for `wait`.
     async fn with_wait(address: SocketAddr, wait: Duration) -> Self {
         let stored = async |head: Parts| match head.uri.path() {
             "/known" => Ok(Answer::stale((CACHEABLE, "yours, of before").into_response(), Duration::from_secs(42))),
@@ -61,7 +61,7 @@ impl Gateway {
         Self { server: Server::start(app).await, circuit }
     }
 
-    /// Asks for what nothing is stored of, and checks that the usual came, labelled.
+    /// Sends a request without a stored answer, and checks that the answer is the bestsellers, labelled.
     async fn gives_the_usual(&self) {
         let (head, body) = self.server.get("/").await;
         assert_eq!((head.status, &*body), (StatusCode::OK, "the usual"));

@@ -1,4 +1,4 @@
-//! The whole stack: of all that was degraded while an answer was made, the headers tell what that answer is made of.
+//! The whole stack: the headers show only the degradations of the attempts that the answer was made from.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -20,7 +20,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 const DOWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// What a call makes its answer of: it asks a chain, which answers from `source`, as good as that.
+/// How a call makes its answer: a chain answers from `source` with this freshness. The call's status is `then`.
 #[derive(Clone)]
 struct Makes {
     source: Name,
@@ -44,7 +44,7 @@ impl Makes {
     }
 }
 
-/// What the whole stack answers, where the attempts of its primary make this, and then its provider that.
+/// The answer of the whole stack, with these attempts of the primary, and then this provider.
 async fn answers<const N: usize>(attempts: [Makes; N], provider: Makes) -> (Parts, String) {
     let instead = FallbackChain::builder("items")
         .provider(Provider::from_fn(name!("bestsellers"), move |_: Request| provider.clone().answer()))

@@ -1,4 +1,4 @@
-//! The whole stack in paused time: what becomes of the circuit when calls are slow to come back, or never do.
+//! The whole stack in paused time: the circuit when calls return late, or never.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -19,12 +19,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
 const DOWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
-/// A service whose next answers come when the test sends them, and that is well at once for all others.
+/// A service whose next answers the test sends. All other calls succeed at once.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<oneshot::Receiver<StatusCode>>>>);
 
 impl Told {
-    /// The next call is answered by what is sent here.
+    /// The sender of the next call's answer.
     fn next(&self) -> oneshot::Sender<StatusCode> {
         let (answer, told) = oneshot::channel();
         self.0.lock().unwrap().push(told);
@@ -84,7 +84,7 @@ where
     read(stack.clone().oneshot(get("/")).await.unwrap()).await.1
 }
 
-/// The stack, with its circuit opened and its wait over.
+/// The stack with an open circuit whose wait is over.
 async fn tripped() -> (
     Told,
     impl Service<Request, Response = Response, Error = BoxError, Future: Send> + Clone + Send + 'static,

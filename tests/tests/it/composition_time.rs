@@ -1,4 +1,4 @@
-//! The whole stack in paused time: whose limit ended a call, and what that says of the service.
+//! The whole stack in paused time: whose limit ended a call, and whether that counts against the service.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -43,7 +43,7 @@ fn timeout(limit: Duration) -> TimeoutLayer {
     TimeoutLayer::builder("ml_service").limit(limit).build().unwrap()
 }
 
-/// A chain of 800 ms with the usual behind it.
+/// A chain with a total of 800 ms, and the bestsellers as its provider.
 fn instead() -> FallbackLayer<Request, Response> {
     let chain = FallbackChain::builder("recommendations")
         .total(800 * MS)
@@ -95,7 +95,7 @@ async fn hung_calls_open_the_circuit_by_the_retrys_total_where_there_is_no_timeo
     let (breaker, circuit) = breaker(4);
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
-    // Fails at every first attempt, hangs at every second.
+    // Of two attempts, the first fails and the second hangs.
     let service = service_fn(move |_: Request| {
         let hangs = counted.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         async move {

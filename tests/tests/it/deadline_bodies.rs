@@ -1,5 +1,5 @@
-//! A timeout that covers the body, and circuit breakers on either side of it: a body that hangs is a failure, unless it was
-//! the caller who had no more time.
+//! A timeout that covers the body, and circuit breakers on both sides of it: a body that hangs is a failure, unless the
+//! caller's deadline ended it.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
@@ -25,7 +25,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 const LIMIT: Duration = Duration::from_millis(100);
 
-/// A body that never says anything.
+/// A body that is always pending.
 struct Hung;
 
 impl hyper::body::Body for Hung {
@@ -50,7 +50,7 @@ fn breaker() -> (
     (breaker, circuit)
 }
 
-/// Asks once, and reads as far as it goes, with this deadline around.
+/// Sends one request inside a scope with this deadline, and reads the body until it ends or fails.
 async fn ask<S>(service: S, deadline: Deadline)
 where
     S: Service<Request, Response = Response, Error = Infallible>,

@@ -1,4 +1,4 @@
-//! Callers in a hurry: however many of their calls end early, no circuit of ours opens for it.
+//! Callers with short deadlines: however many of their calls end early, that doesn't open a circuit.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -33,7 +33,7 @@ fn edge(limit: Duration) -> DeadlineLayer {
     DeadlineLayer::builder("edge").limit(limit).build().unwrap()
 }
 
-/// A client that sends `grpc-timeout` and leaves it to the server, unlike tonic's.
+/// A client that sends `grpc-timeout` but doesn't apply it itself, unlike tonic's.
 fn patient() -> Client<HttpConnector, Body> {
     Client::builder(TokioExecutor::new()).http2_only(true).build_http()
 }
@@ -83,14 +83,14 @@ async fn fifty_calls_of_callers_in_a_hurry_leave_the_circuit_closed() {
         }
         assert_eq!((circuit.state(), circuit.counts().failures), (CircuitState::Closed, 0), "{timeout}");
     }
-    // They did come through to the upstream, and were ended there.
+    // They reached the upstream, and were ended there.
     assert!(upstream.calls() > 0);
 }
 
 #[tokio::test]
 async fn a_few_calls_that_our_own_limit_ends_open_it() {
     let (long, short) = (Duration::from_secs(30), Duration::from_millis(200));
-    // Whether the edge's, or the timeout's; and a caller with more patience than we have excuses nothing.
+    // The edge's limit, then the timeout's. A longer deadline of the caller makes no difference.
     for (limit, timeout) in [(short, long), (long, short)] {
         for callers in [None, Some("5S")] {
             let (server, circuit, _upstream) = front(limit, timeout).await;
@@ -100,7 +100,7 @@ async fn a_few_calls_that_our_own_limit_ends_open_it() {
     }
 }
 
-/// Asks another health service for its answer.
+/// A health service that calls another one.
 struct Front<S>(S);
 
 #[tonic::async_trait]
@@ -127,8 +127,7 @@ where
     }
 }
 
-/// Tonic's `Channel` reads `grpc-timeout` itself and gives up at it, before our own deadline: told to by us, on behalf of
-/// the caller.
+/// Tonic's `Channel` applies the `grpc-timeout` that we send for the caller, and gives up before our own deadline.
 #[tokio::test]
 async fn a_channel_that_gives_up_for_a_caller_in_a_hurry_leaves_the_circuit_closed() {
     let hung = Scripted::new().await;

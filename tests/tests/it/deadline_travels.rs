@@ -1,4 +1,4 @@
-//! A deadline goes from server to server, and shrinks.
+//! A deadline is sent from server to server, and shrinks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -36,7 +36,7 @@ fn grpc(timeout: &str) -> http::Request<tonic::body::Body> {
     request.body(tonic::body::Body::empty()).unwrap()
 }
 
-/// The last server: tells what it was told, and how much time it has.
+/// The last server: returns the deadline headers that it got, and how much time it has.
 async fn last() -> Server {
     let app = Router::new().fallback(|request: Request| async move {
         let mut response = Response::new(Body::empty());
@@ -102,7 +102,7 @@ async fn over_http1_it_travels_in_the_header_that_both_were_told_of() {
     assert!(at_last <= sent && at_last > whole / 2, "{at_last:?} of {sent:?}");
 }
 
-/// The next service gives up first, so that its answer is here before our own deadline.
+/// The next service gives up first, so that its answer arrives before our own deadline.
 #[tokio::test]
 async fn the_next_service_gives_up_before_we_do() {
     let hangs = Router::new().fallback(std::future::pending::<()>).layer(edge());

@@ -1,4 +1,4 @@
-//! A service answers from a cache, and says so: the service that calls it says so, too.
+//! If a service labels its answer as cached, so does the service that calls it.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -34,8 +34,7 @@ fn cached(age: u64) -> Degradation {
     Degradation::new(name!("items"), name!("cached"), 1, Reason::CIRCUIT_OPEN, freshness)
 }
 
-/// A service with degradation headers. Its first answer is a failure that was made from a cache, the others are good answers
-/// from a cache.
+/// A service with degradation headers. Its answers come from a cache. The first one is a failure.
 async fn upstream() -> Server {
     let calls = Arc::new(AtomicUsize::new(0));
     let answer = move || {
@@ -49,7 +48,7 @@ async fn upstream() -> Server {
     Server::start(Router::new().route("/", get(answer)).layer(DegradationHeaderLayer::new())).await
 }
 
-/// A service that asks an upstream in a handler, and says what it was told.
+/// A service whose handler calls an upstream, and returns the reported degradations.
 async fn asks(upstream: Client) -> Server {
     let page = async move |degradations: Degradations| {
         let body = upstream.clone().oneshot(Request::new(Body::empty())).await.unwrap().into_body();
@@ -84,7 +83,7 @@ async fn what_an_upstream_says_of_its_answer_reaches_the_caller_of_its_caller() 
 #[tokio::test]
 async fn of_a_retried_upstream_only_the_answer_that_is_used_is_told() {
     let retry = RetryLayer::builder("ml_service").backoff_base(Duration::from_millis(1)).build().unwrap();
-    // On either side of the retry.
+    // Outside of the retry, then inside.
     for is_outside in [true, false] {
         let upstream = upstream().await;
         let propagate = PropagateDegradationLayer::new(name!("ml_service"));

@@ -1,7 +1,7 @@
 //! Every fault × every place in a chain of four × with and without circuit breakers, over real sockets.
 //!
-//! Whatever fails, wherever and however: each request is answered within the chain's total, by the first provider that is
-//! well, and the headers say which that was. Where all fail, that is said within the total, too.
+//! Whatever fails: each request is answered within the chain's total, by the first provider that works, and the headers name
+//! that provider. If all fail, the rejection comes within the total, too.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tower::{ServiceBuilder, util::option_layer};
 
-/// The shares of it are long enough for a busy machine.
+/// So long that its shares are long enough on a busy machine.
 const TOTAL: Duration = Duration::from_secs(2);
 
 /// For the way to the chain and back.
@@ -39,7 +39,7 @@ const SLACK: Duration = Duration::from_millis(50);
 
 static CHAIN: [Name; 4] = [name!("primary"), name!("replica"), name!("cached"), name!("bestsellers")];
 
-/// How old what each of them gives is, and how the headers say so. The primary's own answer has no label.
+/// The freshness of each provider's answer, and its header. The primary's own answer has no label.
 const FRESHNESS: [(Freshness, Option<&str>); 4] = [
     (Freshness::Fresh, None),
     (Freshness::Fresh, Some("fresh")),
@@ -49,13 +49,13 @@ const FRESHNESS: [(Freshness, Option<&str>); 4] = [
 
 const FAILURES_TO_OPEN: u32 = 2;
 
-/// Enough that some requests meet the fault, and later ones an open circuit.
+/// So many that the first requests meet the fault, and the later ones an open circuit.
 const REQUESTS: u32 = FAILURES_TO_OPEN + 1;
 
-/// How many cells run at once: most of them wait most of the time. What is to be seen is the chain, not a crowd.
+/// How many cells run at once. They mostly wait.
 const AT_ONCE: usize = 16;
 
-/// Which of the four have the fault. Those before it refuse at once, those after it are well.
+/// Which of the four providers have the fault. Those before refuse at once, those after work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     At(usize),
@@ -86,7 +86,7 @@ impl Cell {
         })
     }
 
-    /// The first that is well, if any.
+    /// The first provider that works, if any.
     fn answers(self) -> Option<usize> {
         match self.place {
             Place::At(place) => (place < 3).then_some(place + 1),
@@ -119,7 +119,7 @@ impl Upstreams {
         Self { well, refusing: answering(503, String::new()).await, faulty }
     }
 
-    /// Where the four of this cell are.
+    /// The addresses of this cell's four providers.
     fn of(&self, cell: Cell) -> [SocketAddr; 4] {
         let (_, faulty) = self.faulty.iter().find(|(fault, _)| *fault == cell.fault).unwrap();
         std::array::from_fn(|i| match cell.place {
@@ -179,7 +179,7 @@ impl Gateway {
     }
 }
 
-/// When something was due, and when the machine came to it: whatever it keeps waiting, it keeps the chain waiting, too.
+/// When a timer was due, and when its task ran. So long the machine delays the chain, too.
 #[derive(Clone, Default)]
 struct Stalls(Arc<Mutex<Vec<Range<Instant>>>>);
 
@@ -192,7 +192,7 @@ impl Stalls {
         }
     }
 
-    /// The longest that began or went on while `request` was on its way.
+    /// The longest delay during `request`.
     fn longest_in(&self, request: &Range<Instant>) -> Duration {
         let stalls = self.0.lock().unwrap();
         let met = stalls.iter().filter(|stall| stall.start < request.end && request.start < stall.end);
@@ -200,7 +200,7 @@ impl Stalls {
     }
 }
 
-/// What went wrong in a cell, and when each of its requests was on its way.
+/// The errors in a cell, and when each of its requests began and ended.
 async fn run(cell: Cell, upstreams: &Upstreams) -> (Vec<String>, Vec<Range<Instant>>) {
     let gateway = Gateway::start(upstreams.of(cell), cell.breakers).await;
     let (mut wrong, mut requests) = (Vec::new(), Vec::new());
@@ -220,7 +220,7 @@ async fn run(cell: Cell, upstreams: &Upstreams) -> (Vec<String>, Vec<Range<Insta
             wrong.push(format!("{cell:?}, request {number}: {} {body:?}, labelled {labels:?}", head.status));
         }
     }
-    // Whoever failed was found out, and whoever was well wasn't suspected.
+    // The circuits of failing providers are open, and all others are closed.
     for (i, circuit) in gateway.circuits.iter().enumerate() {
         let is_well = cell.answers().is_some_and(|first| i >= first);
         let expected = if is_well { CircuitState::Closed } else { CircuitState::Open };
@@ -255,8 +255,7 @@ async fn whatever_fails_wherever_each_request_is_answered_in_time_and_labelled_r
         for request in requests {
             let (took, stall) = (request.end - request.start, stalls.longest_in(&request));
             (slowest, calm, all) = (slowest.max(took), calm + usize::from(3 * stall < SLACK), all + 1);
-            // On its way a request waits three times for its turn: for the chain's timer, for the answer's writer, for its
-            // reader.
+            // A request may be delayed three times: at the chain's timer, at the answer's writer, and at its reader.
             let allowed = TOTAL + SLACK + 3 * stall;
             if took > allowed {
                 wrong.push(format!("{cell:?}: took {took:?}, allowed were {allowed:?}"));

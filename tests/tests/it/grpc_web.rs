@@ -1,4 +1,4 @@
-//! Our layers under tonic-web's, over HTTP/1.1: inside it gRPC-Web's calls are gRPC's, of an older HTTP version.
+//! Our layers inside tonic-web's, over HTTP/1.1: there, gRPC-Web calls are gRPC calls of an older HTTP version.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -13,7 +13,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
 
-/// A gRPC-Web server over HTTP/1.1 that has these layers under tonic-web's.
+/// A gRPC-Web server over HTTP/1.1 with these layers inside tonic-web's.
 macro_rules! serve {
     ($health:expr, $layers:expr) => {{
         let (health, layers) = (HealthServer::new($health.clone()), $layers);
@@ -25,7 +25,7 @@ macro_rules! serve {
     }};
 }
 
-/// `Check` of the whole server, as a browser asks it.
+/// Calls `Check` for the whole server, as a browser does.
 async fn check(server: &GrpcServer) -> Response<Bytes> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", server.address()))
@@ -64,7 +64,7 @@ async fn an_open_circuit_is_unavailable_over_http_1_1_too() {
 #[tokio::test]
 async fn a_callers_grpc_timeout_counts_over_http_1_1_too() {
     let health = Scripted::new().await;
-    // Set under tonic's server, which would end the call itself by this field.
+    // Set inside tonic's server, which would otherwise end the call itself.
     let timeout = |mut request: Request<tonic::body::Body>| {
         request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("50m"));
         request

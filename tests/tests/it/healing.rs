@@ -1,5 +1,5 @@
-//! Whatever the service does, and whenever callers leave: the whole stack answers in time, says what its answers are, makes
-//! nothing twice that must not be, and is itself again when the service is.
+//! Whatever the service does, and whenever callers leave: the whole stack answers in time, labels its answers, doesn't repeat
+//! what must not be repeated, and recovers when the service does.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -43,13 +43,13 @@ enum Does {
     Fail(u16),
     Break,
     Hang,
-    /// Well, but only after so many milliseconds.
+    /// Succeeds after this many milliseconds.
     Late(u64),
-    /// Fails after so many milliseconds.
+    /// Fails after this many milliseconds.
     LateFail(u64),
 }
 
-/// Who calls, all times in milliseconds from the start.
+/// The callers. All times are in milliseconds from the start.
 #[derive(Clone, Debug)]
 struct Caller {
     at: u64,
@@ -164,7 +164,7 @@ async fn check(method: &Method, started: Instant, answer: Result<Response, io::E
             assert_eq!(header(&head, "cache-control"), Some("no-store"));
             assert_eq!(head.extensions.get::<Degradation>().unwrap().source(), "bestsellers");
         }
-        // Nobody else may answer a request that was perhaps processed.
+        // No other provider may answer a request that may have been processed.
         other => assert!(method == Method::POST && !is_labelled, "{method} got {other:?}: {head:?}"),
     }
     if method == Method::GET {

@@ -1,6 +1,6 @@
-//! A call that hangs is a failure for its circuit, whoever of us ends it and whatever stands in between.
+//! A call that hangs is a failure for its circuit, whichever layer ends it, and whatever is in between.
 //!
-//! There is no timeout inside the circuit here: what it knows it has from the drop of the call.
+//! There is no timeout inside the circuit here. The circuit only sees the call being dropped.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -23,7 +23,7 @@ use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 const TOTAL: Duration = Duration::from_millis(400);
 
-/// A circuit that opens after so many failures, around a service that never answers.
+/// A circuit that opens after this many failures, around a service that never answers.
 fn hung(
     failures: u32,
 ) -> (
@@ -44,7 +44,7 @@ fn bestsellers() -> FallbackLayer<Request, Response> {
     FallbackLayer::new(name!("ml_service"), chain)
 }
 
-/// Two calls through `$between`, each ended by the fallback's share for its primary, and a third that the circuit refuses.
+/// Two calls through `$between`, which the end of the primary's share ends, and a third one, which the circuit refuses.
 macro_rules! a_fallback_ends_it {
     ($($test:ident: |$hung:ident| $between:expr;)*) => { $(
         #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn a_callers_limit_that_is_longer_than_ours_excuses_nothing() {
     assert_eq!(circuit.state(), CircuitState::Open);
 }
 
-/// Tells when the call that holds it is dropped.
+/// Notifies when the call that holds it is dropped.
 struct Gone(Arc<Notify>);
 
 impl Drop for Gone {
@@ -156,7 +156,7 @@ async fn a_caller_that_hangs_up_ends_its_call_which_counts_as_was_configured() {
             }
         };
         let server = Server::start(Router::new().fallback(handler).layer(breaker)).await;
-        // The branch that comes second is dropped, and its connection with it.
+        // The slower branch is dropped, with its connection.
         tokio::select! {
             _ = server.get("/") => unreachable!("it hangs"),
             () = called.notified() => {}

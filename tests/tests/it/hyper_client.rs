@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
-/// The client's answers as they are, `Response<Incoming>`.
+/// With the client's own responses, `Response<Incoming>`.
 mod direct;
 /// What HTTP/2 proves.
 mod http2;
-/// With the response's body mapped to axum's.
+/// With the response body mapped to axum's.
 mod mapped;
-/// In the standard stack, as it is.
+/// In the standard stack, unchanged.
 mod standard;
-/// What is called.
+/// The upstream.
 mod upstream;

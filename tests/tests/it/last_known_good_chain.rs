@@ -1,4 +1,4 @@
-//! A primary that fails, a chain that asks for the last known good answer, and what the caller is told of it.
+//! A primary that fails, a chain that serves the last known good answer, and what the caller sees.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -20,7 +20,7 @@ use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 const MINUTES: Duration = Duration::from_secs(600);
 
-/// A stack around a primary, which answers what it is told.
+/// A stack around a scripted primary.
 struct Shop {
     layer: LastKnownGoodLayer,
 }
@@ -30,13 +30,13 @@ impl Shop {
         Self { layer: LastKnownGoodLayer::new(name!("shop")) }
     }
 
-    /// By a principal that the field `x-user` names.
+    /// With a principal, which the header `x-user` names.
     fn of_users() -> Self {
         let by_user = LastKnownGoodLayer::builder("shop").principal(|head| head.headers.get("x-user").cloned());
         Self { layer: by_user.build().unwrap() }
     }
 
-    /// What the caller gets, where the primary answers this.
+    /// The caller's answer, if the primary gives `answer`.
     async fn asked(&self, request: Request, answer: impl IntoResponse) -> (Parts, String) {
         let known = self.layer.handle();
         let instead = FallbackChain::builder("shop")
@@ -79,7 +79,7 @@ async fn a_stale_answer_leaves_with_its_label_and_one_true_age() {
     assert_eq!((head.status, &*body), (StatusCode::OK, "the list"));
     assert_eq!(header(&head, "x-fallback-source"), Some("cached"));
     assert_eq!(header(&head, "x-data-freshness"), Some("stale"));
-    // What a cache below needs to see that it is stale: not the old lifetime alone.
+    // A downstream cache needs the age to see that it is stale.
     assert_eq!(head.headers.get_all("age").iter().collect::<Vec<_>>(), ["600"]);
     assert_eq!(header(&head, "cache-control"), Some("max-age=60"));
     assert_eq!(header(&head, "etag"), Some("\"1\""));
@@ -147,7 +147,7 @@ async fn what_a_write_changed_is_not_served_as_it_was() {
     assert_eq!(shop.asked(get("/list"), DOWN).await.1, "we are sorry");
 }
 
-/// As some search services are asked.
+/// Some search services use content in a GET.
 #[tokio::test(start_paused = true)]
 async fn a_get_with_content_is_not_answered_with_what_answers_one_without() {
     let shop = Shop::new();
@@ -203,7 +203,7 @@ async fn a_degraded_answer_leaves_the_last_good_one_in_place() {
         }
         response
     };
-    // As a service further in sends it that uses the same layers, labelled by its own degradation header.
+    // Like the answer of an inner service with its own degradation headers.
     let (inner, no_store) = (Shop::new(), ("cache-control", "no-store"));
     let (mut head, body) = inner.asked(get("/list"), DOWN).await;
     assert_eq!(
@@ -238,7 +238,7 @@ async fn a_degraded_answer_leaves_the_last_good_one_in_place() {
     assert_eq!(shop.asked(get("/list"), DOWN).await.1, "we are sorry");
 }
 
-/// It is so for the parts that an answer is made of, too, but what is gone is gone.
+/// A degraded answer updates nothing, but its status still removes what is gone.
 #[tokio::test(start_paused = true)]
 async fn a_document_that_is_gone_is_forgotten_also_where_its_absence_is_told_in_a_degraded_way() {
     let shop = Shop::new();

@@ -1,5 +1,5 @@
-//! Through a whole stack, whatever is asked and answered in whatever order: nobody is served what was meant for somebody
-//! else, or what answers something else, or anything for longer than it may be.
+//! Random requests and answers through a whole stack: no caller is served an answer that is for another caller, for another
+//! request, or too old.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -23,7 +23,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 const SORRY: &str = "we are sorry";
 const DOWN: Answers = Answers { status: 503, control: "", vary: "", freshness: None };
 
-/// Who asks, and for what.
+/// A request: the caller, and what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asks {
     path: &'static str,
@@ -33,7 +33,7 @@ struct Asks {
     of_content: Option<&'static str>,
     /// `Content-Type`, which is sent with and without content.
     content: Option<&'static str>,
-    /// Content that no field tells of.
+    /// Content that no header announces.
     body: &'static str,
     range: Option<&'static str>,
 }
@@ -51,7 +51,7 @@ struct Answers {
 struct Step {
     asks: Asks,
     answers: Answers,
-    /// Seconds that pass then.
+    /// Seconds that pass afterwards.
     pause: u64,
 }
 
@@ -135,7 +135,7 @@ impl Answers {
     }
 }
 
-/// All by the documents, and not by the layer's own rules.
+/// The rules, written down from the documentation, independently of the layer's code.
 impl Step {
     fn may_be_stored(&self) -> bool {
         let Self { asks, answers, .. } = self;
@@ -158,7 +158,7 @@ impl Step {
         }
     }
 
-    /// Whether this takes back what another one gave, where answers are selected by these fields.
+    /// Whether this answer removes the other one, if these headers select the variant.
     fn withdraws(&self, other: &Self, selectors: &[&'static str]) -> bool {
         let Self { asks, answers, .. } = self;
         let is_personal = asks.user.is_some();
@@ -230,7 +230,7 @@ proptest! {
                 came.push(Instant::now());
                 let (head, body) = asked(&step.asks, step.answers, &i.to_string()).await;
                 prop_assert_eq!((head.status.as_u16(), body), (step.answers.status, i.to_string()), "it passes");
-                // Who asks the same again at once is served it.
+                // The same request is served the stored answer at once.
                 if step.may_be_stored() {
                     prop_assert_eq!(asked(&step.asks, DOWN, "").await.1, i.to_string(), "{:?}", step);
                 }
@@ -246,7 +246,7 @@ proptest! {
                     prop_assert!(source.may_be_stored(), "{reader:?} was served {source:?}");
                     prop_assert!(source.is_for(reader), "{reader:?} was served {source:?}");
                     prop_assert!(age < source.lasts(), "{source:?} was served after {age} s");
-                    // By which fields its answers are selected a service need not say with each of them.
+                    // A service may send `Vary` with only some of its answers, so those of all of them count.
                     let stored = |step: &&Step| step.is_about_the_same(source) && step.may_be_stored();
                     let withdrawn = (index..=i).find(|later| {
                         let selectors: Vec<_> = steps[..*later].iter().filter(stored).flat_map(Step::selectors).collect();
@@ -255,7 +255,7 @@ proptest! {
                     prop_assert!(withdrawn.is_none(), "{source:?} was served after {:?}", withdrawn.map(|at| &steps[at]));
                     prop_assert_eq!(header(&head, "x-data-freshness"), Some("stale"));
                     let told: u64 = header(&head, "age").unwrap().parse().unwrap();
-                    // The time of day is not paused, and may have been about to tell the next second.
+                    // The wall clock isn't paused, and may have reached the next second.
                     prop_assert!((age..=age + 1).contains(&told), "{age} s are told as {told}");
                 }
             }

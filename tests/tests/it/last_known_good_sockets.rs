@@ -1,4 +1,4 @@
-//! Over real sockets: only what came whole is stored, and what is stored is served when nobody answers any more.
+//! Over real sockets: only complete answers are stored, and they are served when the service no longer answers.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -46,7 +46,7 @@ async fn says(answer: &'static str, serving: &mut JoinSet<()>) -> SocketAddr {
     address
 }
 
-/// Whether what `says` answers is stored once its body has been read as far as it goes.
+/// Whether `answer`, sent by [`says`], is stored after its body was read to its end, or to an error.
 async fn is_stored(answer: &'static str) -> bool {
     let mut serving = JoinSet::new();
     let address = says(answer, &mut serving).await;
@@ -92,7 +92,7 @@ async fn what_was_stored_is_served_when_nobody_listens_any_more() {
     assert_eq!(header(&head, "connection"), None);
 }
 
-/// A server stops reading a body of known length once it has all of it, and sends one of unknown length in chunks.
+/// hyper stops polling a body of known length after its last byte, and sends a body of unknown length in chunks.
 #[tokio::test]
 async fn what_a_server_sends_is_stored_as_a_whole() {
     let layer = LastKnownGoodLayer::new(name!("shop"));
@@ -113,7 +113,7 @@ async fn what_a_server_sends_is_stored_as_a_whole() {
     }
 }
 
-/// A server that is told no length takes that of the body, and that of an answer to HEAD is empty.
+/// Without `Content-Length`, a server sends the length of the body, which is empty in an answer to HEAD.
 #[tokio::test]
 async fn a_head_that_is_answered_from_the_store_has_the_length_of_the_get() {
     let layer = LastKnownGoodLayer::new(name!("shop"));
@@ -126,7 +126,7 @@ async fn a_head_that_is_answered_from_the_store_has_the_length_of_the_get() {
     let told = Arc::clone(&is_down);
     let list = move || {
         let status = if told.load(Ordering::Relaxed) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        // Of no known length.
+        // The length is unknown.
         async move { (status, Body::new(Full::<Bytes>::from("the list").map_frame(|frame| frame))) }
     };
     let stack = ServiceBuilder::new().layer(FallbackLayer::new(name!("live"), instead)).layer(layer);
@@ -139,7 +139,7 @@ async fn a_head_that_is_answered_from_the_store_has_the_length_of_the_get() {
     assert_eq!((head.status, &*body, header(&head, "content-length")), (StatusCode::OK, "", Some("8")));
 }
 
-/// As the body of tower-http's `RequestBodyTimeoutLayer` does.
+/// Hides the end of a body, as tower-http's `RequestBodyTimeoutLayer` does.
 struct Hidden(Body);
 
 impl HttpBody for Hidden {
@@ -151,7 +151,7 @@ impl HttpBody for Hidden {
     }
 }
 
-/// An app whose layers hide that a body is empty, in front of a service that is up or down. And where that is told.
+/// An app whose layers hide that a body is empty, in front of a service, and the switch that makes the service fail.
 fn hiding() -> (Router, Arc<AtomicBool>) {
     let layer = LastKnownGoodLayer::new(name!("shop"));
     let known = layer.handle();
@@ -186,13 +186,13 @@ async fn a_get_below_a_layer_that_wraps_bodies_is_stored_and_served() {
         let (head, _) = server.send(request).await;
         assert_eq!((head.status, header(&head, "age")), (StatusCode::OK, Some("0")));
     }
-    // With content it is another question.
+    // With content, it is another request.
     let mut asked = get("/erased");
     *asked.body_mut() = Body::from("{}");
     assert_eq!(server.send(asked).await.0.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// It is told by the fields of HTTP/1 alone.
+/// The headers of HTTP/1 show whether there is content.
 #[tokio::test]
 async fn a_get_whose_body_can_not_be_looked_into_is_stored() {
     let layer = LastKnownGoodLayer::new(name!("shop"));
@@ -209,7 +209,7 @@ async fn a_get_whose_body_can_not_be_looked_into_is_stored() {
     assert!(!layer.handle().is_empty());
 }
 
-/// Some clients end a request that has no content with an empty frame of data.
+/// Some clients end a request without content with an empty data frame.
 #[tokio::test]
 async fn a_get_that_ends_with_an_empty_frame_of_http2_is_stored_and_served() {
     let (app, is_down) = hiding();
@@ -232,7 +232,7 @@ async fn a_get_that_ends_with_an_empty_frame_of_http2_is_stored_and_served() {
     assert_eq!(ask("{}").await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// On HTTP/2 content need not be announced by any field.
+/// In HTTP/2, no header has to announce content.
 #[tokio::test]
 async fn a_get_with_content_that_no_field_tells_of_is_not_stored() {
     let layer = LastKnownGoodLayer::new(name!("shop"));

@@ -1,5 +1,5 @@
-//! Remembered values in a handler: they come when the function fails, with their true age in the headers, and each user's
-//! are that user's alone.
+//! Remembered values in a handler: they are served when the function fails, with their true age in the headers, and only to
+//! the same user.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -74,7 +74,7 @@ async fn the_last_good_value_of_each_user_is_given_with_its_true_age() {
     assert_eq!(ask(&app, "/bob").await, (StatusCode::OK, "bob, 2".to_owned(), None));
 
     calls.store(OUT_OF_ORDER, Relaxed);
-    // Each call takes a second, the good ones too: a value is as old as the moment at which its call began.
+    // Each call takes a second. A value's age counts from the start of its call.
     let of = |value: &str, label: &str| (StatusCode::OK, value.to_owned(), Some(label.to_owned()));
     assert_eq!(ask(&app, "/ada").await, of("ada, 1", "cached stale 63"));
     assert_eq!(ask(&app, "/bob").await, of("bob, 2", "cached stale 3"));

@@ -1,6 +1,6 @@
 //! The layers together.
 //!
-//! `hostile_input` is a binary of its own, since it starts itself under valgrind, which counts its instructions.
+//! `hostile_input` is another binary, because it starts itself under valgrind, which counts its instructions.
 
 mod axum_connections;
 mod axum_surroundings;

@@ -1,4 +1,4 @@
-//! Many callers at once: nothing of one reaches another, and what is refused to some closes nothing to the rest.
+//! Many callers at once: no caller gets another one's data, and refusals to some don't block the others.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -26,7 +26,7 @@ use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
 const CALLERS: usize = 64;
 
-/// What a caller sends: its name twice, so that both head and body are told apart.
+/// A caller's request. Its name is in the head and in the body, so that mixed-up heads and bodies are found.
 fn request(method: &Method, caller: usize) -> Request {
     http::Request::builder()
         .method(method)
@@ -40,7 +40,7 @@ fn is_of(head: &Parts, caller: &str) -> bool {
     head.uri.path() == format!("/users/{caller}") && head.headers[AUTHORIZATION] == format!("Bearer {caller}")
 }
 
-/// Reads a request and tells whose it is, after it has let the others in between.
+/// Returns whose request it is, after it has let other tasks run.
 async fn whose(request: Request) -> String {
     let (head, body) = request.into_parts();
     tokio::task::yield_now().await;
@@ -51,7 +51,7 @@ async fn whose(request: Request) -> String {
     caller
 }
 
-/// All callers at once; gives what each of them got.
+/// Sends the requests of all callers at once. Returns each caller's answer.
 async fn all_at_once<S>(stack: &S, method: Method) -> Vec<(http::response::Parts, String)>
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
@@ -159,7 +159,7 @@ async fn a_failed_answer_that_was_kept_goes_back_to_the_caller_whose_it_is() {
                 assert_eq!(body, caller.to_string());
                 own += 1;
             }
-            // Whoever came when the circuit had opened got the refusal, in which nothing is anybody's.
+            // Callers who came after the circuit opened got the refusal, which contains no caller's data.
             status => assert_eq!((status, &*body), (StatusCode::SERVICE_UNAVAILABLE, "")),
         }
     }

@@ -1,5 +1,5 @@
-//! A future that is polled again after it has ended panics, as those of the standard library do. It doesn't stay pending:
-//! its task would hang without a word.
+//! A future that is polled after it has ended panics, as those of the standard library do. If it stayed pending, its task
+//! would silently hang.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{

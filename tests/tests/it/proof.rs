@@ -42,7 +42,7 @@ async fn text(response: Response) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
 }
 
-/// How often a card was charged.
+/// Counts how often a card was charged.
 #[derive(Clone, Default)]
 struct Card(Arc<AtomicU32>);
 
@@ -56,7 +56,7 @@ impl Card {
     }
 }
 
-/// Asks another provider only after what was certainly not processed.
+/// A fallback that asks its provider only if the request was certainly not processed.
 fn fall_back() -> FallbackLayer<Req, Response> {
     let other = Provider::from_fn(name!("other"), |_: Req| async { Response::new(Body::from("other")) });
     FallbackLayer::new(name!("primary"), FallbackChain::builder("chain").provider(other).build().unwrap())
@@ -215,7 +215,7 @@ async fn a_service_of_two_steps_is_not_believed() {
             }
         });
         assert!(!is_believed(at_once).await);
-        // Only the second one is called at once; the first one isn't ours, and takes its time.
+        // Only the second service is called at once. The first one isn't ours, and is pending for a while.
         let in_turn = service_fn(move |request: Req| {
             let second = last.clone().call(request);
             async {
@@ -264,7 +264,7 @@ async fn layers_of_one_service_builder_are_believed_and_those_of_separate_calls_
     assert_eq!(asked(handler().layer(between)).await, "");
 }
 
-/// Charges a card at `acquirer`, over a socket, then asks a second service, and gives the answer of that.
+/// Charges a card at `acquirer`, over a socket, then calls a second service, and returns its answer.
 fn two_steps(
     acquirer: std::net::SocketAddr,
     second: Boxed,

@@ -1,5 +1,5 @@
-//! Over random stacks of layers, handlers, buffers, retries, fallbacks, tasks and services of two steps, each `POST` is
-//! charged at most once.
+//! In random stacks of layers, handlers, buffers, retries, fallbacks, tasks and two-step services, each `POST` is charged at
+//! most once.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -49,7 +49,7 @@ struct Draw {
 }
 
 impl Draw {
-    /// One of so many; the first one where nothing is left to draw from.
+    /// A number below `n`. 0 if no more random bytes are left.
     fn one_of(&mut self, n: u8) -> u8 {
         self.bytes.next().unwrap_or(0) % n
     }
@@ -59,7 +59,7 @@ impl Draw {
         self.shown.push(' ');
     }
 
-    /// A client, whose requests each charge, or fail before they are sent, as drawn.
+    /// A client each of whose requests charges, or fails before it is sent.
     fn charging_client(&mut self) -> Boxed {
         let script: Vec<u8> = (0..3).map(|_| self.one_of(5)).collect();
         self.show(&format!("client{script:?}"));
@@ -99,7 +99,7 @@ impl Draw {
         if depth == 0 { inner } else { self.around(inner) }
     }
 
-    /// A stack that charges once, unless something in it asks twice.
+    /// A stack that charges once, unless something in it sends the request twice.
     fn charging(&mut self, depth: u8) -> Boxed {
         if depth == 0 {
             return self.charging_client();
@@ -133,7 +133,7 @@ impl Draw {
                 self.show("steps-at-once(");
                 let (first, second) = (self.charging(depth - 1), self.harmless(depth - 1));
                 self.show(")");
-                // What isn't ours is not seen beside the second one.
+                // One of our layers must be entered for the first step, because other services aren't seen.
                 let first = ServiceBuilder::new().layer(TimeoutLayer::new(name!("first"))).service(first);
                 let first = BoxCloneSyncService::new(first);
                 BoxCloneSyncService::new(service_fn(move |request: Req| {
@@ -183,7 +183,7 @@ impl Draw {
         }
     }
 
-    /// Something around `inner` that asks it.
+    /// Something around `inner` that calls it.
     fn around(&mut self, inner: Boxed) -> Boxed {
         let stack = ServiceBuilder::new();
         let kind = self.one_of(14);
@@ -238,7 +238,7 @@ impl Draw {
             12 => open(inner),
             _ => BoxCloneSyncService::new(
                 stack.layer(DegradationHeaderLayer::new()).service(
-                    // What `standard` puts around a client, without the mark that it is one.
+                    // The layers of `standard`, without `client(…)`.
                     ServiceBuilder::new()
                         .layer(RetryLayer::new(name!("standard")))
                         .layer(CircuitBreakerLayer::new(name!("standard")))
@@ -251,7 +251,7 @@ impl Draw {
     }
 }
 
-/// Calls `service` at once if it is ready, and else when it is.
+/// Calls `service` at once if it is ready, otherwise when it becomes ready.
 fn call_now(service: &Boxed, request: Req) -> Pin<Box<dyn Future<Output = Result<Response, BoxError>> + Send>> {
     let mut service = service.clone();
     match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
@@ -275,7 +275,7 @@ proptest! {
         let charges = Arc::new(AtomicU32::new(0));
         let mut draw = Draw { bytes: bytes.into_iter(), charges: Arc::clone(&charges), shown: String::new() };
         let stack = draw.charging(depth);
-        // A layer that would ask again, around it all.
+        // A layer around all of it that could send the request again.
         let stack = draw.around(stack);
         let again = draw.charging(0);
         let chain = FallbackChain::builder("outermost").provider(Provider::service(name!("again"), again)).build().unwrap();
@@ -283,7 +283,7 @@ proptest! {
         for n in 1..=3 {
             let before = charges.load(SeqCst);
             _ = runtime.block_on(stack.clone().oneshot(post()));
-            // Whatever was given up may still run.
+            // Abandoned calls may still run.
             runtime.block_on(tokio::time::sleep(Duration::from_secs(10)));
             let charged = charges.load(SeqCst) - before;
             prop_assert!(charged <= 1, "request {n} was charged {charged} times: {}", draw.shown);

@@ -22,12 +22,12 @@ use http_body_util::BodyExt;
 use tokio::{sync::Notify, task::JoinSet};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
-/// Retries that don't keep the test waiting.
+/// Retries with short waits.
 fn retry() -> RetryBuilder {
     RetryLayer::builder("upstream").backoff_base(Duration::from_millis(1))
 }
 
-/// Such a retry around a client.
+/// A retry around a client.
 macro_rules! around_a_client {
     ($retry:expr, $server:expr) => {
         ServiceBuilder::new().layer($retry.build().unwrap()).service(backstop::client(client($server.address())))
@@ -137,7 +137,7 @@ async fn a_reused_connection_that_closes_under_a_request_is_a_reset_like_any_oth
         let head = connection.head().await.unwrap();
         let body = connection.body(&head).await;
         connection.answer(200, &body).await;
-        // The second request on it has come when it is closed, as a server does that just ran into its idle timeout.
+        // Closes the connection when the second request has arrived, like a server that reaches its idle timeout.
         connection.head().await;
     })
     .await;
@@ -196,7 +196,7 @@ async fn an_early_answer_is_returned_and_the_upload_that_it_cuts_off_is_not_begu
         let mut request = put(body);
         request.headers_mut().insert("expect", "100-continue".parse().unwrap());
         chunks.send("hello ").await.unwrap();
-        // Whatever the user takes for worth repeating.
+        // Any status may be configured as worth a retry.
         let layer = retry().retry_on(status);
         let (answer, body) = read(around_a_client!(layer, server).oneshot(request).await.unwrap()).await;
         assert_eq!((answer.status, body.as_str()), (status, "no more"));
@@ -261,7 +261,7 @@ async fn an_upload_that_a_reset_cuts_off_arrives_whole_at_the_next_attempt_and_g
     let uploads = async move {
         chunks.send("hello ").await.unwrap();
         was_reset.notified().await;
-        // What comes later belongs to the second attempt alone.
+        // The rest is sent only when the second attempt runs.
         told.notified().await;
         chunks.send("wide ").await.unwrap();
         chunks.send("world").await.unwrap();
@@ -293,9 +293,9 @@ async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt
         }
     })
     .await;
-    // The first attempt alone is in a hurry, whatever else the machine has to do.
+    // Only the first attempt has the timeout, so that a slow machine doesn't fail the test.
     let client = client(server.address());
-    // A plain timeout doesn't look at the upload, which would be too slow for another attempt.
+    // A plain timeout doesn't watch the upload. Otherwise the slow upload would forbid another attempt.
     let hurried = TimeoutLayer::builder("upstream").limit(Duration::from_millis(50)).plain().reject_with(|rejection| {
         let mut late = Response::new(Body::empty());
         *late.status_mut() = StatusCode::GATEWAY_TIMEOUT;
@@ -332,7 +332,7 @@ async fn an_upload_that_a_timeout_of_ours_ends_arrives_whole_at_the_next_attempt
     ended.notify_one();
 }
 
-/// An app whose handler reads no more than ten bytes, called with a longer body through a retry.
+/// An app whose handler reads at most ten bytes is called with a longer body through a retry.
 #[tokio::test]
 async fn an_outer_limit_of_the_body_is_still_a_413_to_the_client() {
     let app = Router::new().route("/", axum::routing::put(async |body: Bytes| body));
@@ -375,8 +375,8 @@ async fn answers_to_head_are_kept_without_waiting_for_the_body_that_they_announc
     assert_eq!((server.methods().len(), server.connections()), (2, 1));
 }
 
-/// How many connections twenty requests take, each of which fails once with such a chunked body, where no attempt begins
-/// before the client has taken the last one's connection back.
+/// How many connections twenty requests need. Each fails once, with a body of these chunks. The next attempt begins after the
+/// client has taken the connection back.
 async fn connections_of_twenty(chunk: &'static str, chunks: usize) -> usize {
     let server = Http1Server::start(move |mut connection| async move {
         while let Some(head) = connection.head().await {
@@ -393,12 +393,12 @@ async fn connections_of_twenty(chunk: &'static str, chunks: usize) -> usize {
     })
     .await;
     let client = client(server.address());
-    // The client puts a connection back in a task of its own, which has run when the next attempt begins.
+    // Before each attempt, lets the client's task run, which takes the connection back.
     let settled = tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
         async move { (settle().await, client.oneshot(request).await).1 }
     });
-    // As by default, but for the time that it may take: a test's machine may be busy.
+    // The default, with a longer time for a busy machine.
     let keep = KeepReplaced::default().max_wait(Duration::from_secs(60)).unwrap();
     let retry = retry().attempt_header("x-attempt".parse().unwrap()).no_budget().keep_replaced(keep);
     let mut stack = ServiceBuilder::new().layer(retry.build().unwrap()).service(settled);
@@ -424,6 +424,6 @@ async fn twenty_repeated_requests_take_one_connection() {
 
 #[tokio::test]
 async fn a_failure_that_is_too_long_to_be_kept_costs_its_connection() {
-    // A little more than can be kept the client itself reads to its end. This is far more.
+    // Far more than can be kept. If it were only a little more, the client itself would read it to its end.
     assert_eq!(connections_of_twenty(KIB, 1024).await, 21);
 }

@@ -79,7 +79,7 @@ impl Server {
         self.request(Method::POST, Body::from("the order"))
     }
 
-    /// How many connections were made, and how many requests came.
+    /// How many connections were made, and how many requests arrived.
     fn counts(&self) -> (usize, usize) {
         (self.connections.load(Ordering::SeqCst), self.streams.load(Ordering::SeqCst))
     }
@@ -100,7 +100,7 @@ impl Connection {
         }
     }
 
-    /// Reads the whole of a body.
+    /// Reads a whole body.
     async fn whole(&mut self, mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
         let read = async {
             let mut read = Vec::new();
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Writes what there is to write.
+    /// Writes all pending data.
     async fn flush(&mut self) {
         tokio::select! {
             biased;
@@ -137,7 +137,7 @@ fn answer(status: StatusCode) -> Response<()> {
     answer
 }
 
-/// Retries that don't keep the test waiting.
+/// Retries with short waits.
 fn retry() -> RetryBuilder {
     RetryLayer::builder("upstream").backoff_base(Duration::from_millis(1))
 }
@@ -146,7 +146,7 @@ fn client() -> Client<HttpConnector, Body> {
     Client::builder(TokioExecutor::new()).http2_only(true).build_http()
 }
 
-/// Such a retry around such a client.
+/// A retry around a client.
 macro_rules! around_a_client {
     ($retry:expr) => {
         ServiceBuilder::new()
@@ -156,7 +156,7 @@ macro_rules! around_a_client {
     };
 }
 
-/// Sends a head and a beginning of a body, and then resets the stream.
+/// Sends a head and the beginning of a body, and then resets the stream.
 async fn breaks_off(connection: &mut Connection, status: StatusCode) {
     let (_, mut responder) = connection.next().await.unwrap();
     let mut body = responder.send_response(answer(status), false).unwrap();
@@ -290,7 +290,7 @@ async fn an_early_answer_is_returned_while_the_upload_goes_on() {
         .await;
         let (chunks, body) = upload();
         chunks.send("hello ").await.unwrap();
-        // Whatever the user takes for worth repeating.
+        // Any status may be configured as worth a retry.
         let stack = around_a_client!(retry().retry_on(status));
         let (answer, _) = read(stack.oneshot(server.request(Method::PUT, body)).await.unwrap()).await;
         let retried = answer.extensions.get::<Retried>().unwrap();
@@ -307,7 +307,7 @@ async fn an_upload_that_a_413_cuts_off_is_not_begun_again() {
         let (request, mut responder) = connection.next().await.unwrap();
         let mut body = request.into_body();
         assert_eq!(connection.chunk(&mut body).await, "hello ");
-        // Without the rest: the stream is reset with NO_ERROR (RFC 9113, section 8.1).
+        // Answers before the rest of the body: the stream is reset with NO_ERROR (RFC 9113, section 8.1).
         responder.send_response(answer(StatusCode::PAYLOAD_TOO_LARGE), true).unwrap();
         drop((body, responder));
         connection.answer_all().await;

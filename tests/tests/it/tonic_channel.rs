@@ -1,4 +1,4 @@
-//! Each layer around a tonic `Channel`, under generated clients.
+//! Each layer between a tonic `Channel` and a generated client.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -46,7 +46,7 @@ fn replica(channel: Channel) -> FallbackChain<Request<Body>, Response<Body>> {
     FallbackChain::builder("health_chain").provider(Provider::service(name!("replica"), channel)).build().unwrap()
 }
 
-/// What a healthy service says passes unchanged: a message, an application's error, and a stream as it grows.
+/// A healthy service's answers pass unchanged: a message, an application's error, and a stream.
 macro_rules! all_passes_through {
     ($($test:ident: $layers:expr;)*) => { $(
         #[tokio::test]
@@ -86,14 +86,14 @@ all_passes_through! {
         .layer(standard(name!("health")));
 }
 
-/// A port that is taken, so that nobody else gets it, and refuses connections until somebody listens.
+/// A bound port that refuses connections until the test listens on it. No other test can get it.
 fn deaf_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket
 }
 
-/// A channel that nobody needs to answer.
+/// A channel whose connection is refused.
 fn refused() -> Channel {
     channel_to(deaf_port().local_addr().unwrap())
 }

@@ -1,4 +1,4 @@
-//! Each layer around a tonic `Channel` where the compiler looks closest: in a spawned task, and in an axum handler.
+//! Each layer around a tonic `Channel` where the compiler checks most: in a spawned task, and in an axum handler.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -29,7 +29,7 @@ fn replica(channel: Channel) -> FallbackChain<Request<Body>, Response<Body>> {
     FallbackChain::builder("health_chain").provider(Provider::service(name!("replica"), channel)).build().unwrap()
 }
 
-/// Asks through this stack, where its future must be `Send`.
+/// Sends a request through this stack where its future must be `Send`.
 macro_rules! asks_anywhere {
     ($($test:ident: |$channel:ident| $stack:expr;)*) => { $(
         #[tokio::test]
@@ -95,9 +95,9 @@ asks_anywhere! {
         .service(channel));
 }
 
-/// The bounds of tonic's generated clients trip the compiler over a boxed error even without a layer of ours, and
-/// `opaque`, being generic, can't cure that. A function that isn't generic does. (Nothing but this test needs it: leave a
-/// channel's own error as it is.)
+/// With the bounds of tonic's generated clients, the compiler rejects a boxed error even without a layer of ours. `opaque`
+/// doesn't help, because it is generic, but a function that isn't generic does. (Only this test needs it: keep a channel's own
+/// error.)
 fn spelling_box_error(
     channel: Channel,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static
@@ -112,7 +112,7 @@ fn spelling_box_error(
         .service(channel)
 }
 
-/// Without a client's bounds in the way, `opaque` does.
+/// Without a generated client's bounds, `opaque` is enough.
 #[tokio::test]
 async fn a_sealed_stack_that_spells_box_error_without_a_client() {
     let health = Scripted::new().await;
@@ -126,7 +126,7 @@ async fn a_sealed_stack_that_spells_box_error_without_a_client() {
     assert_eq!(error.downcast::<Rejection>().unwrap().by().as_str(), "health");
 }
 
-/// A generated client has a word for errors that it doesn't know: that is what the default rejection is better at.
+/// A generated client turns an error that it doesn't know into `UNKNOWN`. The default rejection has a better code.
 #[tokio::test]
 async fn a_rejection_as_an_error_keeps_its_text() {
     let health = Scripted::new().await;

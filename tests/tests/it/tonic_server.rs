@@ -1,4 +1,4 @@
-//! Each layer on a tonic server, in front of generated services.
+//! Each layer on a tonic server with generated services.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
@@ -23,7 +23,7 @@ use tonic_health::{
 };
 use tower::{ServiceBuilder, ServiceExt};
 
-/// A server that has these layers, as a user writes it.
+/// A server with these layers, as a user would write it.
 macro_rules! serve {
     ($health:expr, $layers:expr) => {{
         let (health, layers) = (HealthServer::new($health.clone()), $layers);
@@ -32,7 +32,7 @@ macro_rules! serve {
     }};
 }
 
-/// What a healthy service says passes unchanged: a message, an application's error, and a stream as it grows.
+/// A healthy service's answers pass unchanged: a message, an application's error, and a stream.
 async fn assert_all_passes(channel: Channel, health: &Scripted) {
     let mut client = HealthClient::new(channel);
     let answer = client.check(question("greeter")).await.unwrap();
@@ -178,7 +178,7 @@ async fn a_stream_outlives_the_timeout_of_its_beginning() {
     let mut client = HealthClient::new(server.channel());
     let mut watched = client.watch(question("greeter")).await.unwrap().into_inner();
     watched.message().await.unwrap().unwrap();
-    // While this call is ended, the stream gets older than the limit.
+    // By the time this call is ended, the stream is older than the limit.
     health.hang();
     client.check(question("greeter")).await.unwrap_err();
     health.set_greeter(ServingStatus::NotServing).await;

@@ -1,4 +1,4 @@
-//! What readiness means in a stack: who is asked for it, who waits for it, and within which time.
+//! Readiness in a stack: which service is asked, which one waits, and how long.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
@@ -35,7 +35,7 @@ fn breaker() -> CircuitBreakerLayer {
     CircuitBreakerLayer::builder("ml_service").consecutive_failures(1).wait(Duration::from_secs(1)).build().unwrap()
 }
 
-/// A circuit over a service that fails once, opened by that.
+/// An open circuit around a service that has failed once.
 async fn opened() -> (CircuitBreaker<Strict<Infallible>>, CircuitBreakerHandle) {
     let layer = breaker();
     let stack = layer.layer(strict([DOWN]));
@@ -44,7 +44,7 @@ async fn opened() -> (CircuitBreaker<Strict<Infallible>>, CircuitBreakerHandle) 
     (stack, layer.handle())
 }
 
-/// A service of which no permit is to be had.
+/// A service without a free permit.
 fn full() -> ConcurrencyLimit<Strict<Infallible>> {
     ConcurrencyLimit::new(strict([]), 0)
 }
@@ -60,7 +60,7 @@ fn instead(total: Duration) -> FallbackLayer<Request, Response> {
 
 #[tokio::test(start_paused = true)]
 async fn a_layers_own_state_never_makes_it_pending_or_failing() {
-    // Open, isolated, and half-open with its only probe out.
+    // Open, isolated, and half-open with its only probe running.
     let (stack, circuit) = opened().await;
     let mut open = stack.clone();
     assert_ready_ok!(poll_ready(&mut open));
@@ -75,7 +75,7 @@ async fn a_layers_own_state_never_makes_it_pending_or_failing() {
     assert_ready_ok!(poll_ready(&mut half_open));
     drop(probe);
 
-    // A timeout whose limit has passed while the inner service wasn't ready: it refuses in the call.
+    // A timeout whose limit passed while the inner service wasn't ready. It refuses in `call`.
     let limit = Duration::from_millis(300);
     let timeout = TimeoutLayer::builder("ml_service").limit(limit).build().unwrap();
     let mut timeout = timeout.layer(full());
@@ -84,7 +84,7 @@ async fn a_layers_own_state_never_makes_it_pending_or_failing() {
     assert_ready_ok!(poll_ready(&mut timeout));
     assert_eq!(timeout.call(get("/")).await.unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
 
-    // A retry of which another request is waiting for its next attempt, and a fallback over one that is never ready.
+    // A retry with another request that waits for its next attempt, and a fallback around a service that is never ready.
     let mut retry = RetryLayer::new(name!("ml_service")).layer(strict::<Infallible>([DOWN]));
     assert_ready_ok!(poll_ready(&mut retry));
     let mut waiting = task::spawn(retry.call(get("/")));
@@ -154,7 +154,7 @@ async fn the_wait_for_a_primarys_permit_and_for_a_providers_count_into_the_total
     let started = Instant::now();
     let (head, body) = read(stack.oneshot(get("/")).await.unwrap()).await;
     assert_eq!((head.status, &*body), (StatusCode::OK, "the usual"));
-    // A third for the primary, half of the rest for the first provider, and the last one needs none.
+    // The primary gets a third, the first provider half of the rest, and the last one answers at once.
     assert_eq!(started.elapsed(), Duration::from_millis(200));
 }
 
@@ -191,7 +191,7 @@ async fn behind_a_full_service_a_second_attempt_hands_back_the_first_answer() {
         .service(service_fn(|_: Request| async { Ok::<_, Infallible>(status(DOWN)) }));
     let started = Instant::now();
     let mut answer = task::spawn(stack.oneshot(get("/")));
-    // The first attempt has given its permit back, and is waiting for the second.
+    // The first attempt has given its permit back, and the retry waits for the second.
     assert_pending!(answer.poll());
     let mut stolen = task::spawn(thief.oneshot(get("/")));
     assert_pending!(stolen.poll());

@@ -1,4 +1,4 @@
-//! Each layer over services that must be made ready, with either error type, in handlers and in tasks.
+//! Each layer around services that must be made ready, with both error types, in handlers and in tasks.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{convert::Infallible, io::Error};
@@ -45,7 +45,7 @@ macro_rules! for_each_layer {
     };
 }
 
-/// Ten callers at once, each with a clone, and then ten one after another with the same service.
+/// Ten callers at once, each with a clone, and then ten calls of the same service in a row.
 async fn all_are_answered<S>(name: &str, mut stack: S)
 where
     S: Service<Request, Response = Response, Error: std::fmt::Debug + Send, Future: Send> + Clone + Send + 'static,
@@ -129,7 +129,7 @@ macro_rules! shapes {
     ($layer:expr) => {
         (
             ServiceBuilder::new().layer($layer).concurrency_limit(1).service(strict::<Infallible>([])),
-            // These spell `BoxError`, or a boxed future, in their own types.
+            // The types of these contain `BoxError`, or a boxed future.
             opaque(ServiceBuilder::new().layer($layer).buffer(1).service(strict::<Infallible>([]))),
             opaque(ServiceBuilder::new().layer($layer).concurrency_limit(1).service(strict::<BoxError>([]))),
             opaque(ServiceBuilder::new().layer($layer).buffer(1).service(strict::<BoxError>([]))),

@@ -1,5 +1,5 @@
-//! Degraded answers that nobody labels, because the layer that would was forgotten, stands in the wrong place, or is out of
-//! a spawned task's reach: that is said once for each chain, and no cache keeps them.
+//! Degraded answers that aren't labelled, because that layer is missing or in the wrong place, or because a spawned task isn't
+//! in its scope. A warning is logged once for each chain, and no cache stores the answers.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{convert::Infallible, time::Duration};
@@ -18,7 +18,7 @@ use backstop_tests::http::{get, header, read};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tracing::Level;
 
-/// The chains of which is said that nobody reads their reports.
+/// The chains for which a warning says that nobody reads their reports.
 fn unread(logs: &Logs) -> Vec<String> {
     let chain = |event: LogEvent| {
         assert_eq!(event.level(), Level::WARN);
@@ -40,7 +40,7 @@ async fn down(_: Request) -> Result<Response, Infallible> {
 async fn a_forgotten_header_layer_is_said_once_and_the_answer_is_cached_nowhere() {
     let logs = Logs::new();
     let _guard = logs.listen();
-    // These have scopes of their own. None of them reads.
+    // These have their own scopes, but none of them reads reports.
     let stack = ServiceBuilder::new()
         .layer(DeadlineLayer::new(name!("edge")))
         .layer(RetryLayer::new(name!("shop")))

@@ -1,5 +1,5 @@
 //! A proxy with `standard()` around hyper-util's client, and callers whose uploads break off, are malformed, too long or too
-//! slow: that is the callers' failure, and says nothing of the upstream.
+//! slow. Those are the callers' failures, not the upstream's.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
-/// More than any of this takes.
+/// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ enum Version {
     Http2,
 }
 
-/// An upstream that reads each upload to its end, and is well.
+/// An upstream that reads each upload to its end, and answers 200.
 async fn upstream() -> Server {
     let app = Router::new().route("/", get(async || "well").post(async |body: Bytes| body.len().to_string()));
     Server::start(app).await
@@ -52,13 +52,13 @@ fn client(version: Version) -> Client<HttpConnector, Body> {
     builder.http2_only(matches!(version, Version::Http2)).build_http()
 }
 
-/// Passes requests on, through layers, and says how many it is done with, however they ended.
+/// Forwards requests through layers, and counts those that it has finished, however they ended.
 struct Proxy {
     server: Server,
     done: Arc<Semaphore>,
 }
 
-/// A request that the proxy works on.
+/// A request in the proxy.
 struct Working(Arc<Semaphore>);
 
 impl Drop for Working {
@@ -68,8 +68,8 @@ impl Drop for Working {
 }
 
 impl Proxy {
-    /// Bodies are cut off at ten bytes where they are `limited`, further out than all layers. An error is a 502, as most
-    /// proxies have it.
+    /// Outside of all layers, a limit ends bodies after ten bytes if they are `limited`. An error is answered with 502, as by
+    /// most proxies.
     async fn start<L, S>(layers: L, version: Version, upstream: SocketAddr) -> Self
     where
         L: Layer<Upstream, Service = S>,
@@ -95,7 +95,7 @@ impl Proxy {
         Self { server: Server::start(app).await, done }
     }
 
-    /// Waits until it is done with one more request.
+    /// Waits until it has finished one more request.
     async fn is_done(&self) {
         timeout(LONG, self.done.acquire()).await.expect("the proxy goes on for ever").unwrap().forget();
     }
@@ -106,7 +106,7 @@ impl Proxy {
         stream
     }
 
-    /// Sends these bytes of a request, and gives the status that comes back.
+    /// Sends the bytes of a request, and returns the status of the answer.
     async fn status(&self, request: &str) -> u16 {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -148,7 +148,7 @@ const BROKEN_OFF: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\
 const MALFORMED: &str = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nno size\r\n";
 const TOO_LONG: &str = "POST /limited HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n14\r\nhello wide wide world\r\n0\r\n\r\n";
 
-/// Breaks uploads in each way there is, five times each.
+/// Breaks uploads in each way, five times each.
 async fn breaks_uploads(proxy: &Proxy, circuit: &CircuitBreakerHandle) {
     for _ in 0..5 {
         let mut stream = proxy.connect().await;
@@ -197,7 +197,7 @@ async fn uploads_that_their_callers_break_open_no_circuit_over_http2() {
     breaks_uploads(&proxy, &circuit).await;
 }
 
-/// The breaker alone changes nothing of the error, and knows by it, or by the body, whose failure it is.
+/// The breaker alone doesn't change the error. By the error, or by the body, it knows whose failure it is.
 #[tokio::test]
 async fn a_circuit_breaker_alone_knows_a_broken_upload() {
     for version in [Version::Http1, Version::Http2] {
@@ -211,7 +211,7 @@ async fn a_circuit_breaker_alone_knows_a_broken_upload() {
         }
         proxy.is_well(&circuit).await;
 
-        // Also where the error can't be asked: a closure that takes any for a failure.
+        // Also if the error doesn't show it, because a closure calls every error a failure.
         let layer = CircuitBreakerLayer::builder("upstream")
             .classify_fn(|result: Result<&Response, backstop::ErrorRef<'_>>| match result {
                 Ok(_) => backstop::Outcome::success(),
@@ -291,7 +291,7 @@ async fn an_upstream_that_does_not_read_the_upload_has_failed() {
     let layers = standard(name!("upstream"));
     let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let service = ServiceBuilder::new().layer(layers).service(to(hung.address(), Version::Http1));
-    // More than all buffers on the way hold.
+    // Larger than all buffers on the way.
     let body = Body::from(vec![0; 32 << 20]);
     let answer = service.oneshot(http::Request::post("/").body(body).unwrap()).await.unwrap();
     assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);

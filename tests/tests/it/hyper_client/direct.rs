@@ -13,7 +13,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt, util::MapRequestLayer};
 
 use super::upstream::{Client, Misdeed, Opening, Upstream, client, deaf_port, post, retry, text};
 
-/// Asks through this stack in a spawned task, and in an axum handler.
+/// Sends requests through this stack in a spawned task, and in an axum handler.
 macro_rules! asks_anywhere {
     ($($test:ident: |$client:ident| $stack:expr;)*) => { $(
         #[tokio::test]
@@ -91,7 +91,7 @@ asks_anywhere! {
         .service(client);
 }
 
-/// A chain that falls back on the same client: only a client makes such an answer.
+/// A chain that falls back on the same client, because only a client can make an `Incoming` body.
 fn replica(client: &Client) -> FallbackChain<Request<Body>, Response<Incoming>> {
     replica_at(client, None)
 }
@@ -108,7 +108,7 @@ fn replica_at(client: &Client, upstream: Option<&Upstream>) -> FallbackChain<Req
     FallbackChain::builder("chain").provider(Provider::service(name!("replica"), replica)).build().unwrap()
 }
 
-/// What a user may have instead of a box.
+/// An error type of the user's, instead of a box.
 #[derive(Debug)]
 enum CallError {
     Client(legacy::Error),
@@ -242,7 +242,7 @@ async fn a_fallback_answers_for_failures_and_refusals() {
         .service(client);
 
     upstream.next([Misdeed::Break]);
-    // The second finds the circuit open: that request was never sent, so that a POST may go elsewhere.
+    // The second request finds the circuit open. It was never sent, so even a POST may go elsewhere.
     for request in [upstream.get(), upstream.post()] {
         let answer = stack.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.headers()["x-fallback-source"], "replica");

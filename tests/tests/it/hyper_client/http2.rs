@@ -81,7 +81,7 @@ async fn a_stream_that_breaks_for_another_reason_is_not() {
     assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
 }
 
-/// The same under tonic's client.
+/// The same with tonic's client.
 #[tokio::test]
 async fn a_channel_tells_a_refused_stream_from_another_reset() {
     for (reason, asked) in [(Reason::REFUSED_STREAM, 3), (Reason::INTERNAL_ERROR, 1)] {

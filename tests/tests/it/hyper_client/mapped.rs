@@ -12,7 +12,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 use super::upstream::{Misdeed, Upstream, client, deaf_port, get as get_from, post, retry, text};
 
-/// The client, with answers whose bodies are axum's.
+/// The client, with axum's response bodies.
 macro_rules! mapped {
     ($layers:expr) => {
         ServiceBuilder::new()
@@ -22,7 +22,7 @@ macro_rules! mapped {
     };
 }
 
-/// Asks through these layers in a spawned task, and in an axum handler. Nothing is passed through `opaque`.
+/// Sends requests through these layers in a spawned task, and in an axum handler, without `opaque`.
 macro_rules! asks_anywhere {
     ($($test:ident: $layers:expr;)*) => { $(
         #[tokio::test]
@@ -88,7 +88,7 @@ async fn refused_connections_open_the_circuit() {
     let (_port, address) = deaf_port();
     let layer = CircuitBreakerLayer::builder("upstream").consecutive_failures(3).build().unwrap();
     let circuit = layer.handle();
-    // Three attempts, though it is a POST: none of them was processed.
+    // Three attempts of a POST, because none of them was processed.
     let stack = mapped!(ServiceBuilder::new().layer(retry().build().unwrap()).layer(layer));
     assert!(stack.oneshot(post(address)).await.unwrap_err().is_connect());
     assert_eq!(circuit.state(), CircuitState::Open);
@@ -113,7 +113,7 @@ async fn a_timeout_ends_a_hang_with_504() {
 #[tokio::test]
 async fn the_last_failed_answer_comes_whole_over_one_connection() {
     let upstream = Upstream::start().await;
-    // Waits of 1 ms and more, so that the client has its connection back before the next attempt.
+    // Waits of at least 1 ms, so that the client has its connection back before the next attempt.
     let stack = mapped!(retry().backoff_base(Duration::from_millis(50)).seed(2).build().unwrap());
 
     upstream.next([Misdeed::Fail, Misdeed::Fail, Misdeed::Fail]);

@@ -28,7 +28,7 @@ async fn the_client_as_it_is_is_asked_from_anywhere() {
     tasks.spawn(async move { text(spawned.oneshot(request).await.unwrap()).await });
     assert_eq!(tasks.join_next().await.unwrap().unwrap(), "fresh");
 
-    // A handler returns the answer as it came.
+    // A handler returns the answer unchanged.
     let address = upstream.address;
     let handler = move || async move { shop.prices.oneshot(post(address)).await.unwrap() };
     let app: Router = Router::new().route("/", get(handler));
@@ -95,7 +95,7 @@ async fn a_body_that_is_not_read_holds_its_permit_and_ends_with_an_error() {
     let prices = layer.layer(client());
     let unread: Response<ClientBody> = prices.clone().oneshot(upstream.get()).await.unwrap();
     assert_eq!(handle.bulkhead().unwrap().in_use(), 1);
-    // Waits until the other body has had its time.
+    // Waits until the other body loses its permit.
     assert_eq!(text(prices.oneshot(upstream.get()).await.unwrap()).await, "fresh");
     let error = http_body_util::BodyExt::collect(unread.into_body()).await.unwrap_err();
     assert!(error.is::<Rejection>(), "{error}");

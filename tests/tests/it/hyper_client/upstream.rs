@@ -24,12 +24,12 @@ pub(crate) fn client() -> Client {
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// Retries that don't keep the test waiting.
+/// Retries with short waits.
 pub(crate) fn retry() -> RetryBuilder {
     backstop::RetryLayer::builder("upstream").backoff_base(std::time::Duration::from_millis(1))
 }
 
-/// What an upstream does instead of answering 200 `fresh`.
+/// How an upstream fails, instead of answering 200 `fresh`.
 pub(crate) enum Misdeed {
     /// Answers 503 `down`.
     Fail,
@@ -75,7 +75,7 @@ impl Upstream {
         Self { address, script, _serving: serving }
     }
 
-    /// What it does to the next requests.
+    /// Sets how the next requests fail.
     pub(crate) fn next(&self, misdeeds: impl IntoIterator<Item = Misdeed>) {
         self.script.lock().unwrap().next.extend(misdeeds);
     }
@@ -143,7 +143,7 @@ pub(crate) fn post(address: SocketAddr) -> Request<Body> {
     request.body(Body::from("the order")).unwrap()
 }
 
-/// A port that is taken, so that nobody else gets it, and refuses connections until somebody listens.
+/// A bound port that refuses connections until the test listens on it. No other test can get it.
 pub(crate) fn deaf_port() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
