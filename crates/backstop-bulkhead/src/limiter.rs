@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use backstop_core::{ConfigError, Name, Reason, Rejection, RejectionDetail, SetBy};
-use backstop_kit::{AtomicDuration, Elapsed, Progress};
+use backstop_kit::{AtomicDuration, Elapsed, Progress, Registration};
 use tokio::time::Instant;
 
 use crate::{
@@ -23,12 +23,14 @@ pub(crate) struct Limiter {
     max_hold: AtomicDuration,
     /// Whether permits go on with bodies.
     holds_bodies: bool,
+    _registration: Registration,
 }
 
 impl Limiter {
     pub(crate) fn new(name: Name, settings: &Settings, holds_bodies: bool) -> Self {
         let Settings { max_concurrent, max_waiting, max_wait, max_hold } = *settings;
         Self {
+            _registration: Registration::new("bulkhead", name.clone()),
             name,
             permits: Permits::new(max_concurrent, max_waiting),
             max_wait: AtomicDuration::new(max_wait),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use backstop_core::{ConfigError, EventLog, Name, Outcome, Pushback, Verdict};
-use backstop_kit::{ErrorText, Jitter};
+use backstop_kit::{ErrorText, Jitter, Registration};
 use tokio::time::Instant;
 
 use crate::{
@@ -52,11 +52,14 @@ pub(crate) struct CircuitGroup {
     /// How many transitions there have been, of all circuits.
     transitions: AtomicU64,
     shown_to: LastRecorder,
+    _registration: Registration,
 }
 
 impl CircuitGroup {
     pub(crate) fn new(name: Name, settings: &Settings, error_text: ErrorText, is_keyed: bool) -> Self {
+        let kind = if is_keyed { "keyed-circuit-breaker" } else { "circuit-breaker" };
         let group = Self {
+            _registration: Registration::new(kind, name.clone()),
             name,
             epoch: Instant::now(),
             settings: LiveSettings::new(&settings.circuit),

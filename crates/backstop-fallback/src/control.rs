@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use backstop_core::Name;
-use backstop_kit::Jitter;
+use backstop_kit::{Jitter, Registration};
 
 use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, telemetry};
 
@@ -29,6 +29,7 @@ pub(crate) struct Control {
     pub(crate) forced_failure_logged: AtomicBool,
     pub(crate) episodes: Episodes,
     pub(crate) eligibility: Eligibility,
+    _registration: Registration,
 }
 
 /// The share of the requests, in units of 2⁻³², in the low 33 bits, and the provider's index above. A share of 0 forces none.
@@ -61,6 +62,7 @@ impl Control {
         backstop_core::see_through::<AllProvidersFailed>();
         telemetry::built(&chain);
         Self {
+            _registration: Registration::new("fallback", chain.clone()),
             chain,
             providers,
             forced: AtomicU64::new(ForcedShare::NONE.0),

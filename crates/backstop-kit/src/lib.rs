@@ -22,6 +22,7 @@
 //! | control how caches treat a degraded answer | [`caching`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
+//! | warn of layers that share a name, or are built per request | [`Registration`] |
 //! | reload settings while calls run | [`Reloadable`], [`AtomicDuration`] |
 //!
 //! # Features
@@ -62,6 +63,7 @@ mod judge;
 mod keep;
 mod live;
 mod protocol;
+mod registration;
 mod reject;
 mod repeat;
 mod service_call;
@@ -87,6 +89,7 @@ pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
 pub use protocol::{Http, Plain, Protocol, Strategies};
+pub use registration::Registration;
 pub use reject::{HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith, http_response, problem_response};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::Registration;
 use http::{HeaderName, request};
 
 use crate::{
@@ -64,6 +65,7 @@ impl LastKnownGoodConfig {
         principal: Option<Principal>,
     ) -> LastKnownGoodLayer<St> {
         LastKnownGoodLayer::with(LayerState {
+            _registration: Registration::new("last-known-good", name.clone()),
             entries: EntryStore::new(name, store, self.max_stale, self.store_timeout),
             max_body: self.max_body,
             credentials: self.credentials,

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use backstop_kit::Registration;
 use http::{HeaderName, Request, request};
 
 use crate::{entry_store::EntryStore, key::Owner};
@@ -11,6 +12,7 @@ pub(crate) struct LayerState<St> {
     pub(crate) max_body: usize,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) principal: Option<Principal>,
+    pub(crate) _registration: Registration,
 }
 
 /// Returns the principal of a request.

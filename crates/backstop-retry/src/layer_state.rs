@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Deadline, ErrorRef, Outcome, Scope, SetBy};
-use backstop_kit::{ErrorText, Jitter, Judge, Protocol};
+use backstop_kit::{ErrorText, Jitter, Judge, Protocol, Registration};
 
 use crate::{
     StopReason,
@@ -26,6 +26,7 @@ pub(crate) struct RetryState {
     pub(crate) live: LiveSettings,
     error_text: ErrorText,
     jitter: Jitter,
+    _registration: Registration,
 }
 
 impl<P> LayerState<P> {
@@ -49,7 +50,8 @@ impl<P> LayerState<P> {
 
 impl RetryState {
     fn new(live: LiveSettings, seed: Option<u64>, error_text: ErrorText) -> Self {
-        Self { live, error_text, jitter: Jitter::new(seed) }
+        let registration = Registration::new("retry", live.name().clone());
+        Self { live, error_text, jitter: Jitter::new(seed), _registration: registration }
     }
 
     /// An error for events.

@@ -18,7 +18,8 @@ use crate::lock::lock;
 
 /// Keeps the events of `tracing`.
 ///
-/// Clones share what they keep. Spans are ignored.
+/// Clones share what they keep. Spans are ignored. So are the warnings under `backstop::layers`, unless
+/// [asked for](Self::with_shared_names): tests of one process build many layers of the same name.
 ///
 /// ```
 /// use backstop_test::Logs;
@@ -35,6 +36,7 @@ use crate::lock::lock;
 #[derive(Clone)]
 pub struct Logs {
     max_level: LevelFilter,
+    with_shared_names: bool,
     kept: Arc<Mutex<Vec<LogEvent>>>,
 }
 
@@ -54,7 +56,14 @@ impl Logs {
     #[must_use]
     pub fn up_to(level: Level) -> Self {
         LazyLock::force(&MORE_DISPATCHERS);
-        Self { max_level: LevelFilter::from_level(level), kept: Arc::default() }
+        Self { max_level: LevelFilter::from_level(level), with_shared_names: false, kept: Arc::default() }
+    }
+
+    /// Also keeps the warnings of layers that share a name, or are built per request.
+    #[must_use]
+    pub fn with_shared_names(mut self) -> Self {
+        self.with_shared_names = true;
+        self
     }
 
     /// Keeps what happens on this thread until the guard is dropped.
@@ -93,7 +102,8 @@ impl fmt::Debug for Logs {
 
 impl Subscriber for Logs {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= self.max_level
+        let is_wanted = self.with_shared_names || metadata.target() != "backstop::layers";
+        metadata.is_event() && *metadata.level() <= self.max_level && is_wanted
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -24,6 +24,7 @@ mod last_known_good_chain;
 mod last_known_good_isolation;
 mod last_known_good_sockets;
 mod last_known_values;
+mod layers_alive;
 mod many_callers;
 mod polled_again;
 mod problem_documents;
