@@ -22,7 +22,7 @@ pub struct Degradation(Arc<Record>);
 #[derive(Debug)]
 struct Record {
     chain: Name,
-    /// What the source is inside of, outermost first.
+    /// The names that contain the source, outermost first.
     within: Vec<Name>,
     source: Name,
     position: usize,
@@ -78,7 +78,7 @@ impl Degradation {
         &self.0.source
     }
 
-    /// The source, and what it is [inside of](Self::inside): `ml_service/cached`.
+    /// The source, after the names that [contain](Self::inside) it: `ml_service/cached`.
     #[must_use]
     pub fn path(&self) -> SourcePath<'_> {
         SourcePath(&self.0)
@@ -102,7 +102,7 @@ impl Degradation {
         self.0.freshness
     }
 
-    /// Whether both are the record of one and the same event.
+    /// Whether both are clones of one record, and so about the same event.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

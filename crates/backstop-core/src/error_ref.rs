@@ -48,7 +48,7 @@ pub fn see_through<E: Error + 'static>() {
     }
 }
 
-/// The error types of layers, as a list that only grows: errors of all threads look through it, and reading it takes no lock.
+/// The error types of layers: a list that only grows, so that reading it takes no lock.
 static KNOWN: OnceLock<Box<Known>> = OnceLock::new();
 
 struct Known {
@@ -57,10 +57,10 @@ struct Known {
     next: OnceLock<Box<Self>>,
 }
 
-/// Turns a value into an error where it is one of a certain type.
+/// Returns a value as an error, if it has a certain type.
 type View = fn(&dyn Any) -> Option<&(dyn Error + 'static)>;
 
-/// Deep enough for every chain of causes, and a bound for a cyclic one.
+/// The most causes that are followed, in case a chain of causes is cyclic.
 const DEEPEST: usize = 32;
 
 impl<'a> ErrorRef<'a> {
@@ -71,7 +71,7 @@ impl<'a> ErrorRef<'a> {
         Self { value, error: as_known_error(value) }
     }
 
-    /// The first `T` that is the value itself, in its box, or along `source()`.
+    /// The first `T`: the value itself, the value in its box, or one of its causes.
     #[must_use]
     pub fn find<T: Error + 'static>(self) -> Option<&'a T> {
         if let Some(found) = self.value.downcast_ref() {
@@ -91,16 +91,16 @@ impl<'a> ErrorRef<'a> {
         causes.take(DEEPEST)
     }
 
-    /// Whether this error of a client proves that the request was certainly never processed: the connection was refused, or
-    /// could not be made; the request was cancelled before it was sent; HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+    /// Whether this error of a client proves that the request was not processed: the connection was refused or couldn't be
+    /// made, the request was cancelled before it was sent, or HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
     ///
-    /// This is proof only directly around the client, before other code could have passed the error on.
+    /// It is proof only directly around the client. Further out, the error may come from another call.
     #[must_use]
     pub fn proves_unprocessed(self) -> bool {
         transport::is_unprocessed(self)
     }
 
-    /// The same, if the value may be an error of the user's own type.
+    /// Also recognises the user's own error types.
     fn seen_by(self, views: &[View]) -> Self {
         let error = self.error.or_else(|| views.iter().find_map(|view| view(self.value)));
         Self { error, ..self }
@@ -117,7 +117,7 @@ fn view<E: Error + 'static>(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     value.downcast_ref::<E>().map(|error| error as _)
 }
 
-/// Error types of a user's own that are followed along `source()`.
+/// The user's own error types whose causes are followed.
 #[derive(Clone, Default)]
 pub(crate) struct Views(Vec<View>);
 
@@ -135,7 +135,7 @@ impl Views {
     }
 }
 
-/// The errors that come out of services in this field, by type.
+/// Recognises the error types of common services.
 fn as_known_error(value: &dyn Any) -> Option<&(dyn Error + 'static)> {
     let id = value.type_id();
     if id == TypeId::of::<BoxError>() {

@@ -1,4 +1,4 @@
-//! What HTTP layers must know of gRPC: its requests, its status codes, its pushback.
+//! What HTTP layers must know about gRPC: its requests, status codes and pushback.
 //!
 //! Source: [gRPC over HTTP/2](https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md) and
 //! [gRPC retry design, A6](https://github.com/grpc/proposal/blob/master/A6-client-retries.md).
@@ -11,7 +11,7 @@ use crate::Pushback;
 
 /// The status of a gRPC answer.
 pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// The text that goes with the status.
+/// The text of the status.
 pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// When a client may retry, in milliseconds; negative for never.
 pub const GRPC_RETRY_PUSHBACK_MS: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
@@ -40,8 +40,8 @@ impl GrpcCode {
     /// 14
     pub const UNAVAILABLE: Self = Self(14);
 
-    /// The code of that number; numbers that gRPC doesn't define are [`UNKNOWN`](Self::UNKNOWN), as its
-    /// specification asks.
+    /// The code with this number. Numbers that gRPC doesn't define are [`UNKNOWN`](Self::UNKNOWN), as its specification
+    /// requires.
     #[must_use]
     pub const fn from_number(number: i32) -> Self {
         match number {
@@ -66,13 +66,13 @@ impl GrpcCode {
     }
 }
 
-/// The protocol that a request came by.
+/// The protocol of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WireProtocol {
     /// Plain HTTP.
     Http,
-    /// gRPC; over HTTP/1.1 too, as inside tonic-web's layer.
+    /// gRPC. Also over HTTP/1.1, as inside tonic-web's layer.
     Grpc,
     /// gRPC-Web.
     GrpcWeb,
@@ -81,7 +81,7 @@ pub enum WireProtocol {
 }
 
 impl WireProtocol {
-    /// The protocol that a request speaks.
+    /// The protocol of `request`.
     #[must_use]
     pub fn of<B>(request: &http::Request<B>) -> Self {
         protocol(request).unwrap_or(Self::Http)
@@ -107,7 +107,8 @@ impl WireProtocol {
 /// Whether a request is a gRPC call: a `POST` whose content type is `application/grpc`, `application/grpc-web` or
 /// `application/grpc-web-text`, alone or followed by `+` or `;`.
 ///
-/// Over any version of HTTP: gRPC-Web comes over HTTP/1.1 too, and inside tonic-web's layer has gRPC's content type there.
+/// The version of HTTP doesn't matter: gRPC-Web also comes over HTTP/1.1, and inside tonic-web's layer it has gRPC's content
+/// type.
 #[must_use]
 pub fn is_grpc_request<B>(request: &http::Request<B>) -> bool {
     protocol(request).is_some()
@@ -144,7 +145,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).and_then(protocol_of) == Some(WireProtocol::Grpc)
 }
 
-/// The same, or gRPC-Web's, which has its trailers in its body.
+/// Whether a message is gRPC's, or gRPC-Web's, which has its trailers in its body.
 fn is_grpc_or_web(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(is_content_type)
 }
@@ -153,7 +154,7 @@ fn is_grpc_or_web(headers: &HeaderMap) -> bool {
 #[must_use]
 pub fn status_in_headers(headers: &HeaderMap) -> Option<GrpcCode> {
     let status = headers.get(GRPC_STATUS)?;
-    // The header means nothing on another protocol's answer.
+    // In another protocol's answer, the header means nothing.
     is_grpc_or_web(headers).then(|| code_from_bytes(status.as_bytes()))
 }
 
@@ -161,8 +162,8 @@ fn code_from_bytes(bytes: &[u8]) -> GrpcCode {
     std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).map_or(GrpcCode::UNKNOWN, GrpcCode::from_number)
 }
 
-/// For a response to a gRPC call that isn't gRPC, or has no status but its HTTP status: its headers, with the gRPC
-/// status that [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
+/// If a gRPC call was answered without gRPC, or only with an HTTP status: the answer's headers, with the gRPC status that
+/// [its HTTP status maps to](https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
 #[must_use]
 pub fn mapped_from_http<B>(answer: &http::Response<B>) -> Option<HeaderMap> {
     let headers = answer.headers();

@@ -31,13 +31,13 @@ pub struct Outcome {
     pub refused: bool,
 }
 
-/// Whether an attempt speaks for or against the health of the service.
+/// What an attempt says about the health of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// The service is well.
+    /// The service works.
     Success,
-    /// It says nothing about the service's health.
+    /// Nothing.
     Neutral,
     /// The service failed.
     Failure,
@@ -57,7 +57,7 @@ pub enum Pushback {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Blame {
-    /// The request: an answer of its own from the primary, a miss from a substitute.
+    /// The request. From the primary, that is an answer. From another provider, it is a miss.
     Request,
     /// The request came as TLS early data (425). If our own caller sent it that way, the response passes through to it
     /// (RFC 8470 §5.2).
@@ -69,7 +69,7 @@ impl Outcome {
         Self { verdict, transient: false, unprocessed: false, pushback: None, blame: None, refused: false }
     }
 
-    /// The service is well.
+    /// The service works.
     #[must_use]
     pub const fn success() -> Self {
         Self::new(Verdict::Success)
@@ -128,7 +128,7 @@ impl Outcome {
         self
     }
 
-    /// With what the caller did wrong.
+    /// Sets what the caller did wrong.
     #[must_use]
     pub const fn blaming(mut self, blame: Blame) -> Self {
         self.blame = Some(blame);
@@ -149,7 +149,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a provider that stands in for another has answered with this.
+    /// Whether another provider than the primary has answered with this.
     #[must_use]
     pub const fn answers_for_another(&self) -> bool {
         self.answers() && self.blame.is_none()

@@ -25,7 +25,7 @@ pub fn judge_error<Res, C: Classify<Res> + ?Sized>(classify: &C, error: ErrorRef
 ///
 /// let usual = ResultClassify::new();
 /// let judge = ClassifyFn::new(move |result: Result<&String, ErrorRef<'_>>| match result {
-///     // Asked for a file that isn't there: the caller's fault, and no sign of trouble.
+///     // Asked for a file that isn't there: the caller's fault, not the service's.
 ///     Err(error) if error.find::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound) => {
 ///         Outcome::callers_fault()
 ///     }
@@ -47,7 +47,7 @@ impl ResultClassify {
         Self { errors: HttpClassify::new() }
     }
 
-    /// Follows `source()` of an error type of your own, so that what is known of its causes counts.
+    /// Follows `source()` of your own error type, so that its causes are judged.
     #[must_use]
     pub fn see_through<E: std::error::Error + 'static>(mut self) -> Self {
         self.errors = self.errors.see_through::<E>();

@@ -12,10 +12,10 @@ use crate::http_date;
 /// Longer waits make no sense: RFC 9111 §1.2.2 caps delta-seconds at 2^31.
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
-/// How long a server asks to wait, by either form of `Retry-After`; a date in the past is no wait.
+/// How long a server asks to wait, by either form of `Retry-After`. A date in the past is no wait.
 ///
-/// A date is taken relative to the answer's own `Date`, so that a server whose clock is off is still understood;
-/// without one, relative to our clock. A value in neither form is ignored.
+/// A date is compared with the answer's own `Date`, so that a server's wrong clock doesn't matter, or else with our clock. A
+/// value in neither form is ignored.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -1,4 +1,4 @@
-//! What a transport's error proves of its request.
+//! What a transport's error proves about its request.
 
 use std::io;
 
@@ -6,11 +6,11 @@ use crate::{ErrorRef, Pushback, grpc::GrpcCode};
 
 /// Whether the request was certainly never processed.
 ///
-/// Only what is proved counts: a connection that was refused or could not be made, a request that was cancelled before
-/// it was sent, and HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+/// That is so if the connection was refused or couldn't be made, if the request was cancelled before it was sent, and with
+/// HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
 pub(crate) fn is_unprocessed(error: ErrorRef<'_>) -> bool {
     error.causes().any(|cause| {
-        // No connected socket reports these two: they come from connecting alone.
+        // A connected socket doesn't report these two, so they come from connecting.
         cause.downcast_ref::<io::Error>().is_some_and(|error| {
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::AddrNotAvailable)
         }) || is_unsent(cause)
@@ -29,7 +29,7 @@ fn is_unsent(cause: &(dyn std::error::Error + 'static)) -> bool {
     if cause.is::<tonic::ConnectError>() {
         return true;
     }
-    // A GOAWAY of that reason says so of no single stream.
+    // In a GOAWAY, the code says nothing about a single stream.
     cause
         .downcast_ref::<h2::Error>()
         .is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
@@ -37,12 +37,12 @@ fn is_unsent(cause: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Whether the request's own body failed while it was sent, so that the client gave up.
 ///
-/// On HTTP/2 hyper resets the stream itself then. It does so for no other reason while somebody waits for the answer.
+/// On HTTP/2, hyper resets the stream itself then. While the answer is awaited, it does so for no other reason.
 #[cfg(feature = "hyper-util")]
 pub(crate) fn is_request_body(error: ErrorRef<'_>) -> bool {
     error.causes().any(|cause| {
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
-            // `is_user` is also true of a runtime that is shut down, and nothing but the text tells them apart.
+            // `is_user` is also true if the runtime was shut down. Only the text tells the two apart.
             return error.is_user() && error.to_string() == "error from user's Body stream";
         }
         let h2 = cause.downcast_ref::<h2::Error>();

@@ -1,4 +1,4 @@
-//! After the primary has failed: the chain's providers are asked, while its failed answer is kept.
+//! After the primary has failed: asks the chain's providers, and meanwhile keeps the primary's failed answer.
 
 use std::{
     borrow::Cow,
@@ -48,7 +48,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// What the primary gave.
+    /// The primary's result.
     #[project = LastResortProj]
     enum LastResort<F, Res, E> {
         Keeping { #[pin] keeping: F },
@@ -80,7 +80,7 @@ where
         walk.record_sent(&failure.miss.outcome);
         walk.record_failure(layer.primary.clone(), ProviderMiss { miss: failure.miss, error });
         let last_resort = match failure.result {
-            // Until the providers' time is up: the last one may have failed at once.
+            // Kept until the providers' time is up, because the last one may fail at once.
             Some(Ok(response)) => {
                 LastResort::Keeping { keeping: layer.protocol.keep().keep(response, walk.limit().instant()) }
             }
@@ -92,7 +92,7 @@ where
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.project();
         let layer = this.layer;
-        // While the providers run, so that none waits for it; polled first, so that its connection is free for them.
+        // Polled while the providers run, so that they don't wait for it, and before them, so that its connection is free.
         let keeping = this.last_resort.as_mut().poll(cx);
         if let Some(walk) = this.walk {
             let (frame, kept) = (&mut *this.frame, this.kept);

@@ -1,4 +1,4 @@
-//! How much of an answer must have come before the chain ends.
+//! How much of an answer must have arrived before the chain ends.
 
 use std::pin::Pin;
 
@@ -8,29 +8,29 @@ use http::Response;
 
 const LARGEST_MAX_BYTES: usize = 1024 * 1024 * 1024;
 
-/// How much of an answer must have come before the chain ends: see [`FallbackChainBuilder::commit_on`].
+/// How much of an answer must have arrived before the chain ends: see [`FallbackChainBuilder::commit_on`].
 ///
 /// | choice | the chain ends when | what is held in memory |
 /// |---|---|---|
-/// | `Headers`, the default | the head has come | nothing |
-/// | `FirstFrame` | the first frame of the body has come, or the body has ended | one frame |
+/// | `Headers`, the default | the head has arrived | nothing |
+/// | `FirstFrame` | the first frame of the body has arrived, or the body has ended | one frame |
 /// | `Complete` | the body has ended, or is longer than `max_bytes` | up to `max_bytes`, and one frame |
 ///
-/// The caller sees what goes wrong after that: the chain can't take back what has been sent.
+/// The caller sees later failures, because the chain can't take back what was sent.
 ///
 /// [`FallbackChainBuilder::commit_on`]: crate::FallbackChainBuilder::commit_on
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Commit {
-    /// The head has come.
+    /// The head has arrived.
     #[default]
     Headers,
-    /// The first frame of the body with any content has come: an upstream that sends a head and then dies or hangs has failed.
+    /// The first non-empty frame of the body has arrived. An upstream that sends a head and then dies or hangs has failed.
     FirstFrame,
-    /// All of the body has come: an upstream that dies or hangs halfway has failed, too.
+    /// The whole body has arrived. An upstream that dies or hangs halfway has failed, too.
     ///
-    /// For small answers. A longer one is passed on as a stream, once more than `max_bytes` have come. Not for streams of events:
-    /// a slow and short one would look hung.
+    /// For small answers. A longer answer is streamed once more than `max_bytes` have arrived. Not for streams of events, which
+    /// would look hung while they are slow and short.
     Complete {
         /// The longest body to wait for, in bytes: 1 to 1 GiB.
         max_bytes: usize,
@@ -65,7 +65,7 @@ pub(crate) type BodyWait<T> = Pin<Box<dyn Future<Output = Option<AnswerWithBody<
 /// An answer with enough of its body.
 pub(crate) struct AnswerWithBody<T> {
     pub(crate) answer: T,
-    /// The gRPC status that came in trailers, as an answer of its own: it is still to be judged.
+    /// An answer with the gRPC status of the trailers, which hasn't been judged yet.
     pub(crate) to_judge: Option<T>,
 }
 

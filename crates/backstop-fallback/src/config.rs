@@ -44,7 +44,8 @@ impl<Req, Res> FallbackBuilder<Req, Res> {
 
     /// For functions and other services that don't speak HTTP: rejects with the service's error, which must implement
     /// `From<Rejection>`, as `BoxError` does. See [`Plain`].
-    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    ///
+    /// It replaces all other strategies, so it can only be called before they are chosen.
     pub fn plain(self) -> FallbackBuilder<Req, Res, Plain> {
         FallbackBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
     }
@@ -102,9 +103,8 @@ impl<Req, Res, J, R, U, K, A> BuilderOf<Req, Res, J, R, U, K, A> {
         self.classify(ClassifyFn::new(judge))
     }
 
-    /// Answers with a problem document (RFC 9457) if no provider answered: [`ProblemDetails`] shows it. Its `providers` are all
-    /// that were asked, each with the reason why it didn't answer: `{"name":"cached","reason":"timeout"}`. Unless set, that
-    /// answer has no body.
+    /// Answers with a problem document (RFC 9457) if no provider answered: see [`ProblemDetails`]. Its `providers` lists each
+    /// provider, and why it didn't answer: `{"name":"cached","reason":"timeout"}`. Unless set, that answer has no body.
     ///
     /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
     pub fn problem_details(self) -> BuilderOf<Req, Res, J, ProblemDetails, U, K, A> {
@@ -133,12 +133,12 @@ impl<Req, Res, J, R, U, K, A> BuilderOf<Req, Res, J, R, U, K, A> {
         self.map(|protocol| protocol.with_copy(copy))
     }
 
-    /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
+    /// Clones requests of any type. See [`CloneCopy`] for what you promise by that.
     pub fn clone_requests(self) -> BuilderOf<Req, Res, J, R, U, CloneCopy, A> {
         self.copy_requests(CloneCopy)
     }
 
-    /// Keeps the primary's failed answer with other limits than the default [`KeepReplaced`] has.
+    /// Keeps the primary's failed answer with other limits than the default [`KeepReplaced`].
     pub fn keep_replaced(self, keep: KeepReplaced) -> BuilderOf<Req, Res, J, R, U, K, KeepReplaced> {
         FallbackBuilder { keep_within: Some(keep), ..self.keep_replaced_by(keep) }
     }
@@ -155,8 +155,8 @@ impl<Req, Res, J, R, U, K, A> BuilderOf<Req, Res, J, R, U, K, A> {
 }
 
 impl<Req, Res, R, U, K, A> BuilderOf<Req, Res, HttpJudge<HttpClassify>, R, U, K, A> {
-    /// Also asks the next provider if the primary answers with `status`. The same as [`HttpClassify::unanswered`] on a classifier of
-    /// your own.
+    /// Also asks the next provider if the primary answers with `status`. Like [`HttpClassify::unanswered`] on your own
+    /// classifier.
     pub fn fall_back_on(mut self, status: StatusCode) -> Self {
         self.protocol.judge.classify = self.protocol.judge.classify.unanswered(status);
         self

@@ -30,12 +30,12 @@ use tokio::time::Instant;
 const MINUTE: Duration = Duration::from_secs(60);
 const SHORTEST_QUIET: Duration = MINUTE;
 const LONGEST_QUIET: Duration = Duration::from_secs(10 * 60);
-/// An episode that begins this soon after the last one's end waits longer for its own.
+/// If an episode begins this soon after the last one's end, its `quiet` doubles.
 const RELAPSE: Duration = Duration::from_secs(10 * 60);
 const LONGEST_GAP: Duration = Duration::from_secs(60 * 60);
-/// [`Recent`] covers that much.
+/// The minutes that [`Recent`] covers.
 const RECENT_MINUTES: u32 = 5;
-/// What a rise of the share must reach to be worth a line.
+/// The lowest share whose rise is logged.
 const LEAST_RISE: f64 = 0.05;
 const RISE: f64 = 4.0;
 
@@ -71,7 +71,7 @@ pub(crate) struct Current {
     pub(crate) recent: Recent,
 }
 
-/// What became of the calls of about the last five minutes of an episode.
+/// The results of the calls in about the last five minutes of an episode.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Recent {
     pub(crate) calls: u64,
@@ -90,7 +90,7 @@ pub(crate) enum Line {
     Continues(Summary),
     /// Its share of degraded answers has grown.
     Rose(Summary),
-    /// For the first time in it, nobody answered.
+    /// For the first time in the episode, no provider answered.
     Exhausted,
     /// It ended.
     Ended(Summary),
@@ -138,7 +138,7 @@ struct Minute {
     answers: Recent,
 }
 
-/// What became of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call<'a> {
     /// This provider answered.
@@ -175,12 +175,12 @@ impl Episodes {
         self.decide(|state| state.fresh(now))
     }
 
-    /// Counts an answer of `provider`, and why the primary gave none.
+    /// Counts an answer of `provider`. `reason` is why the primary didn't answer.
     pub(crate) fn degraded(&self, provider: &Name, reason: Reason) -> Option<Line> {
         self.failed(Call::Degraded(provider), reason)
     }
 
-    /// Counts a call that nobody answered.
+    /// Counts a call that no provider answered.
     pub(crate) fn exhausted(&self, reason: Reason) -> Option<Line> {
         self.failed(Call::Exhausted, reason)
     }
@@ -223,7 +223,7 @@ impl Episodes {
     }
 }
 
-/// Up to 584 years.
+/// More than 584 years count as 584.
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NO_EPISODE - 1)
 }
@@ -236,13 +236,13 @@ impl State {
         }
     }
 
-    /// When a fresh answer has to look again.
+    /// When a fresh answer has to take the lock again.
     fn due(&self) -> Option<Duration> {
         let episode = self.episode.as_ref()?;
         Some((episode.minute.began + MINUTE).min(episode.last_degraded + self.quiet))
     }
 
-    /// A fresh answer, which has been counted.
+    /// Handles a fresh answer, which was already counted.
     fn fresh(&mut self, now: Duration) -> Option<Line> {
         let episode = self.episode.as_mut()?;
         if now < episode.last_degraded + self.quiet {
@@ -312,7 +312,7 @@ impl Episode {
         recent
     }
 
-    /// The line that is due after a whole minute, if one has passed and one is.
+    /// The line that is due, if a whole minute has passed.
     fn minute_line(&mut self, now: Duration) -> Option<Line> {
         if now < self.minute.began + MINUTE {
             return None;

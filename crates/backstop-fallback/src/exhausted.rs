@@ -7,11 +7,11 @@ use http::StatusCode;
 
 /// No provider of a chain had an answer. Lists each provider and its reason.
 ///
-/// It is a [`Rejection`], and is [found in one](Self::in_rejection) again.
+/// It converts into a [`Rejection`], and [`in_rejection`](Self::in_rejection) finds it there again.
 #[derive(Clone, Debug)]
 pub struct AllProvidersFailed(Rejection);
 
-/// The detail of that rejection.
+/// The rejection's detail.
 #[derive(Debug)]
 struct Exhaustion {
     failures: Vec<ProviderFailure>,
@@ -26,7 +26,7 @@ pub struct ProviderFailure {
     pub provider: Name,
     /// Why it didn't answer.
     pub reason: Reason,
-    /// The text of its error, or what would have let it answer. For logs and handlers: no response carries it.
+    /// The text of its error, or what would let it answer. For logs and handlers. Responses don't contain it.
     pub error: Option<Cow<'static, str>>,
 }
 
@@ -37,7 +37,7 @@ impl ProviderFailure {
         Self { provider, reason, error: None }
     }
 
-    /// With the text of its error.
+    /// Sets the text of its error.
     #[must_use]
     pub fn with_error(mut self, error: Option<impl Into<Cow<'static, str>>>) -> Self {
         self.error = error.map(Into::into);
@@ -62,7 +62,7 @@ impl AllProvidersFailed {
         Self(answered.with_detail(Exhaustion { failures, is_callers_fault: true }))
     }
 
-    /// The same from its rejection, if that is a chain's.
+    /// Finds it in a rejection, if that is a chain's.
     #[must_use]
     pub fn in_rejection(rejection: &Rejection) -> Option<Self> {
         rejection.detail::<Exhaustion>().map(|_| Self(rejection.clone()))

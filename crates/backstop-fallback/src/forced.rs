@@ -18,9 +18,9 @@ use crate::{
     telemetry,
 };
 
-/// A request at a provider that it was forced to.
+/// A request at a forced provider.
 ///
-/// The provider has a copy: if it fails, the request goes its usual way.
+/// The provider has a copy. If it fails, the request itself goes to the primary as usual.
 pub(crate) struct Forced<Req, T> {
     chain: Arc<Chain<Req, T>>,
     provider: usize,
@@ -41,7 +41,7 @@ impl<Req, T> Forced<Req, T> {
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Option<Self> {
         let source = &chain.providers[provider];
-        // As if it stood before all the others.
+        // Its share of the time is that of an additional first provider.
         let left = (chain.providers.len() + primaries + 1) as u32;
         let deadline = next_deadline(Instant::now(), chain.limit(started), left, source.own_timeout());
         let call = ProviderCall::start(chain, source, deadline, frame, copy)

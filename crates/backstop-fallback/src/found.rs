@@ -11,7 +11,7 @@ pub(crate) struct Found<T> {
     pub(crate) degradation: Option<Degradation>,
 }
 
-/// Another provider answered than the first one.
+/// Why another provider than the first one answered.
 pub(crate) struct Substitution {
     pub(crate) position: usize,
     pub(crate) reason: Reason,

@@ -1,4 +1,4 @@
-//! Exercising a fallback in production.
+//! The handle.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use crate::{Forcing, control::Control, episode::Current, telemetry};
 
 /// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///
-/// A fallback that is never used may be broken without anyone noticing. With a small share of the traffic forced, it is used
-/// every day, and a failure shows while the primary is well:
+/// A fallback that is never used may be broken without anyone noticing. If a small share of the traffic is forced to it, it is
+/// used every day, and a failure shows while the primary works:
 ///
 /// ```
 /// use backstop_fallback::{FallbackChain, Provider, name};
@@ -60,7 +60,7 @@ pub struct DegradedEpisode {
     pub duration: Duration,
     /// How long ago the last answer was degraded, or missing.
     pub last_degraded: Duration,
-    /// Why the first provider gave none then.
+    /// Why the first provider didn't answer then.
     pub last_reason: Reason,
     /// How long ago the primary last answered in this episode; `None` if it hasn't.
     pub last_primary_answer: Option<Duration>,
@@ -114,7 +114,7 @@ impl FallbackHandle {
         self.0.providers.iter()
     }
 
-    /// Sends a `share` of the requests, 0 to 1, to `provider` first, though the primary is well.
+    /// Sends a `share` of the requests, 0 to 1, to `provider` first, although the primary works.
     ///
     /// It replaces what was forced before. In a [handler](crate::FallbackChain::execute)'s chain, forcing the first provider
     /// changes nothing, and every request may be forced, even a payment, unless
@@ -133,7 +133,7 @@ impl FallbackHandle {
         Ok(())
     }
 
-    /// Ends what [`force`](Self::force) began.
+    /// Ends [`force`](Self::force).
     pub fn stop_forcing(&self) {
         self.set(0, 0.0);
     }

@@ -7,7 +7,7 @@ use backstop_kit::ErrorText;
 
 use crate::{BoxError, panics::Panicked};
 
-/// Why a result isn't an answer. Small: it is looked for in every result.
+/// Why a result isn't an answer. Small, because every result is checked for it.
 #[derive(Clone, Copy)]
 pub(crate) struct Miss {
     pub(crate) reason: Reason,
@@ -26,7 +26,7 @@ impl Miss {
 /// Why a provider, or the primary, gave no answer.
 pub(crate) struct ProviderMiss {
     pub(crate) miss: Miss,
-    /// The text of its error, or what would have let it answer.
+    /// The text of its error, or what would let it answer.
     pub(crate) error: Option<Cow<'static, str>>,
 }
 

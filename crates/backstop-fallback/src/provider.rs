@@ -65,7 +65,7 @@ impl<Req, T> Provider<Req, T> {
         Self::new(name, Source::Request(Arc::new(move |request| run(f(request)))))
     }
 
-    /// A service, with whatever protects it: a retry, a circuit breaker, a timeout of its own.
+    /// A service, with its own protection: a retry, a circuit breaker, a timeout.
     ///
     /// It is cloned for each call, and made ready within the provider's time.
     ///
@@ -90,7 +90,7 @@ impl<Req, T> Provider<Req, T> {
         Self::new(name, Source::Service(Arc::new(start)))
     }
 
-    /// An async function that needs nothing of the request: no copy is made for it.
+    /// An async function that doesn't need the request. No copy is made for it.
     pub fn value<F, Fut>(name: Name, f: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -112,7 +112,7 @@ impl<Req, T> Provider<Req, T> {
         }
     }
 
-    /// The longest time that this provider may take. Unless set it is its [share](crate#time) of what is left.
+    /// The longest time that this provider may take. Unless set, its [share](crate#time) of the time left.
     ///
     /// More than 0 s, up to the chain's total.
     #[must_use]
@@ -121,27 +121,27 @@ impl<Req, T> Provider<Req, T> {
         self
     }
 
-    /// How many requests may be in this provider at once: as many as come unless set, at least 1.
+    /// How many requests this provider may have at once: at least 1. No limit unless set.
     ///
-    /// When a primary fails, all of its traffic falls on the next provider at once. Bound those that were sized for less:
-    /// what is beyond the bound goes on to the next provider without a wait, with the reason
-    /// [`Reason::BULKHEAD_FULL`]. A request is in the provider from its start until it has answered, failed, or been
-    /// dropped; the streaming of its answer's body doesn't count. All clones of the chain share the bound.
+    /// When a primary fails, all of its traffic goes to the next provider at once. Limit providers that can't handle that.
+    /// Further requests go to the next provider without a wait, with the reason [`Reason::BULKHEAD_FULL`]. A request counts
+    /// until the provider has answered, failed, or been dropped; streaming the answer's body doesn't count. All clones of the
+    /// chain share the limit.
     #[must_use]
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = Some(Concurrency::new(requests));
         self
     }
 
-    /// Asks this provider only where `condition` holds of the reason why the primary failed; asked always unless set.
+    /// Asks this provider only if `condition` is true for the reason why the primary failed. Always asked unless set.
     ///
-    /// Else the chain goes on to the next provider, with the reason [`Reason::NOT_ELIGIBLE`]. A chain's first provider in
-    /// a [handler](crate::FallbackChain::execute) is the primary itself, and always asked.
+    /// Otherwise the chain goes on to the next provider, with the reason [`Reason::NOT_ELIGIBLE`]. In a
+    /// [handler](crate::FallbackChain::execute), the first provider is the primary itself, and is always asked.
     ///
     /// ```
     /// use backstop_fallback::{Provider, Reason, name};
     ///
-    /// // A full copy of the primary doesn't help against what all copies are too slow for.
+    /// // If a request is too slow for the primary, it is too slow for a copy of it.
     /// let replica: Provider<u32, &str> = Provider::from_fn(name!("replica"), |_item| async { "9.99" })
     ///     .only_when(|reason| reason != Reason::TIMEOUT);
     /// ```
@@ -151,8 +151,7 @@ impl<Req, T> Provider<Req, T> {
         self
     }
 
-    /// How good this provider's answers are: [`Freshness::Degraded`] unless set. An [`Answer`] with a freshness of its own keeps
-    /// that.
+    /// How good this provider's answers are: [`Freshness::Degraded`] unless set. An [`Answer`] with its own freshness keeps it.
     #[must_use]
     pub fn freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = Assess::As(freshness);
@@ -168,8 +167,8 @@ impl<Req, T> Provider<Req, T> {
 
     /// Tries this provider even for a request that isn't safe to repeat and may have been processed.
     ///
-    /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is wrong; noting
-    /// that somebody must look at it may be right. Only you know which this provider does.
+    /// After a `POST` whose answer was lost, nobody knows whether the payment was made. Making it again elsewhere is wrong, but
+    /// recording that someone must check it may be right. Only you know which of the two this provider does.
     ///
     /// [Side effects](crate#side-effects) says which requests aren't safe to repeat. **In a handler's chain all are safe**, and
     /// this changes nothing, unless [`repeat_only_if`](crate::FallbackChainBuilder::repeat_only_if) says otherwise.
@@ -285,7 +284,7 @@ fn run<T>(answering: impl Future<Output: IntoAnswer<T>> + Send + 'static) -> Run
 }
 
 impl<B, T> Provider<http::Request<B>, T> {
-    /// An async function of the request's head: no body is kept for it.
+    /// An async function of the request's head. No body is kept for it.
     pub fn head<F, Fut>(name: Name, f: F) -> Self
     where
         F: Fn(http::request::Parts) -> Fut + Send + Sync + 'static,

@@ -27,7 +27,7 @@ use crate::{
     provider::Run,
 };
 
-/// A provider's run, in its scope and within its time.
+/// A running provider, in its scope and within its time.
 ///
 /// # Cancellation
 /// Dropping it drops the run, then gives its permit back.
@@ -38,7 +38,7 @@ pub(crate) struct ProviderCall<T> {
     _permit: Option<Permit>,
 }
 
-/// Boxed: it is rare, and large.
+/// Boxed, because it is rare and large.
 enum Phase<T> {
     Running(Pin<Box<Attempt<Run<T>>>>),
     AwaitingBody(Pin<Box<Attempt<BodyWait<T>>>>, Option<Freshness>),
@@ -66,7 +66,8 @@ impl<T> ProviderCall<T> {
         self.started.elapsed()
     }
 
-    /// The answer, if `accepts` accepts it; its reports have moved up. Or why there is none.
+    /// The answer, if `accepts` returns true for its outcome. Its reports have moved to the outer scope then. The error is why
+    /// there is no answer.
     pub(crate) fn poll<Req, J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -125,7 +126,7 @@ fn accept<T, J: Judge<T>>(
 ) -> Result<(), Miss> {
     let mut outcome = judge.outcome(request, Ok(answer));
     if judge.is_unasked(answer) {
-        // A miss, whatever the classifier makes of it.
+        // A miss, whatever the classifier says.
         outcome = outcome.blaming(Blame::Request);
     }
     if accepts(&outcome) { Ok(()) } else { Err(Miss { reason: judge.reason(request, Ok(answer)), outcome }) }

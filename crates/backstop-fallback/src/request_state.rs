@@ -36,12 +36,12 @@ where
     /// How the scope around `Service::call` limited time. Taken in the first poll.
     pub(crate) limit_at_call: Option<CurrentLimit>,
     pub(crate) facts: RequestFacts,
-    /// Of the primary's call, and of the providers' after it.
+    /// For the calls of the primary and of the providers.
     pub(crate) frame: Frame,
     /// `None` if no provider needs the request.
     pub(crate) kept: Option<<P::Copy as CopyRequest<Req>>::Kept>,
     pub(crate) context: ContextOf<S, Req, P>,
-    /// Of a request with a body.
+    /// Set if the request has a body.
     pub(crate) upload: Option<Upload>,
 }
 

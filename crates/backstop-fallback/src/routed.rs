@@ -1,14 +1,15 @@
 //! An axum `Router` as a provider.
 //!
-//! A router adds the parameters of its path to those in the request. After a route outside has matched, a handler inside would
-//! see both. So the extensions are saved on the way in, and restored once the router has found its route. What it added wins.
+//! A router adds the parameters of its path to those in the request. If an outer route has matched before, a handler inside
+//! would see both. So the extensions are saved before the router, and restored once it has found its route. Those that it
+//! added take precedence.
 
 use std::{any::Any, mem};
 
 use axum::{Router, body::Body, middleware::map_request};
 use http::{Extensions, Request};
 
-/// The extensions of a request when it came.
+/// The extensions of a request before the router.
 #[derive(Clone)]
 struct SavedExtensions(Extensions);
 

@@ -70,7 +70,7 @@ where
     }
 }
 
-/// A clone asks for readiness itself.
+/// A clone isn't ready.
 impl<S: Clone, L: Clone> Clone for Fallback<S, L> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), self.layer.clone())

@@ -5,16 +5,16 @@ use std::{num::NonZero, time::Duration};
 use backstop_core::{Deadline, Limit, SetBy};
 use tokio::time::Instant;
 
-/// The deadline of the next of `providers_left` providers: its own timeout, or an equal share of what is left, whichever
-/// is shorter. The last one has all that is left.
+/// The deadline of the next of `providers_left` providers: its own timeout, or an equal share of the time left, whichever is
+/// shorter. The last one has all of the time left.
 ///
-/// A share of the caller's limit counts as the caller's: a timeout of the caller isn't a provider's failure.
+/// A share of the caller's limit counts as the caller's, because a timeout of the caller isn't a provider's failure.
 pub(crate) fn next_deadline(now: Instant, limit: Deadline, providers_left: u32, own: Option<Duration>) -> Deadline {
     let share = limit.first_of(NonZero::new(providers_left).unwrap_or(NonZero::<u32>::MIN), now);
     share.narrowed_by(own.map(|own| Deadline::at(now + own, SetBy::Us)))
 }
 
-/// The same for the first of `providers`, before any time has begun.
+/// The limit of the first of `providers`, before its time has begun.
 pub(crate) fn first_limit(limit: Limit, providers: u32, own: Option<Duration>) -> Limit {
     let share = limit.first_of(NonZero::new(providers).unwrap_or(NonZero::<u32>::MIN));
     share.narrowed_by(own.map(|own| Limit::new(own, SetBy::Us)))

@@ -1,4 +1,4 @@
-//! Events and metrics. Nothing of a request is in them.
+//! Events and metrics. They contain nothing of a request.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     miss::{Miss, ProviderMiss},
 };
 
-/// When a request came. Empty without the feature `metrics`.
+/// When a request arrived. Empty without the feature `metrics`.
 pub(crate) use recorder::CallStart;
 
 /// A chain was built.
@@ -55,7 +55,7 @@ pub(crate) fn fresh(chain: &Control) {
 /// Another provider than the first one answered.
 pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
     recorder::activated(chain.name(), degradation.source());
-    // A forced answer is no outage.
+    // A forced answer doesn't mean an outage.
     let line = match degradation.reason() {
         Reason::FORCED => None,
         // Why the first one gave no answer.
@@ -158,13 +158,13 @@ pub(crate) fn never_eligible(chain: &Name) {
     );
 }
 
-/// An operator forces a provider, or ends that.
+/// An operator started or stopped forcing a provider.
 pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
     let (provider, share) = forcing.map(|it| (tracing::field::display(&it.provider), it.share)).unzip();
     tracing::info!(target: "backstop::fallback", %chain, provider, share, "the forced provider was set");
 }
 
-/// A forced provider has no answer. The first time is worth a warning.
+/// A forced provider has no answer. The first time is a warning.
 pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &ProviderMiss) {
     let ProviderMiss { miss: Miss { reason, .. }, error } = failed;
     let is_first = !chain.forced_failure_logged.swap(true, Relaxed);
@@ -208,8 +208,7 @@ mod recorder {
     pub(super) const fn healthy(_: &Name) {}
 }
 
-/// Counts through the facade `metrics`. Handles are looked up at each use, so that a recorder installed later counts from then
-/// on.
+/// Counts through the facade `metrics`. Handles are looked up on each use, because the recorder may be installed later.
 #[cfg(feature = "metrics")]
 mod recorder {
     use std::borrow::Cow;

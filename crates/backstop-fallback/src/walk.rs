@@ -1,11 +1,11 @@
-//! The way along a chain: one provider after another, until one answers or none is left.
+//! Asks a chain's providers one after another, until one answers or none is left.
 //!
 //! | the provider | goes to |
 //! |---|---|
 //! | gives what the classifier calls an answer | the end: found |
 //! | is the first one in a handler, and fails with an error that blames the request | the end: that error |
 //! | gives another response, fails, or takes longer than its share | the next provider |
-//! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule forbids to send the request again | the next provider, without being asked |
+//! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule doesn't allow the request to be sent again | the next provider, without being asked |
 //! | is declined by its `only_when` | the next provider, without being asked |
 //! | has no permit left | the next provider, without being asked |
 //! | needs a request that can't be copied | the next provider, without being asked |
@@ -39,7 +39,7 @@ const POSSIBLY_PROCESSED: &str = "the request may have been processed (a refused
     a client inside `client(…)`); mark this provider `even_if_processed`, mark those before it `only_reads` if they change \
     nothing, or say that such requests are safe to repeat: by `Repeat::Safe`, `repeat_if` or `repeat_only_if`";
 
-/// Where a request stands in its chain.
+/// The position of a request in its chain.
 pub(crate) struct Walk<Req, T> {
     chain: Arc<Chain<Req, T>>,
     started: Instant,
@@ -49,7 +49,7 @@ pub(crate) struct Walk<Req, T> {
     failures: Vec<ProviderFailure>,
     /// The earliest time at which one of them may be tried again.
     again_at: Option<Instant>,
-    /// Whether the rule allows to send the request again, after each provider that got it.
+    /// Whether the rule still allows the request to be sent again.
     may_repeat: bool,
     /// How many providers weren't asked because of that.
     not_eligible: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Walk<Req, T> {
 }
 
 impl<Req, T> Walk<Req, T> {
-    /// The way along all of a chain's own providers, for a request that began at `started`.
+    /// Before all of a chain's own providers, for a request that began at `started`.
     pub(crate) fn new(chain: Arc<Chain<Req, T>>, started: Instant, request: RequestFacts) -> Self {
         Self {
             limit: chain.limit(started),
@@ -99,7 +99,7 @@ impl<Req, T> Walk<Req, T> {
         self.may_repeat &= self.chain.repeat.allows(self.request, outcome);
     }
 
-    /// Goes on until there is an answer, or no provider left (`None`). The providers' calls are made in `frame`.
+    /// Asks providers until there is an answer. `None` if none is left. Their calls are made in `frame`.
     pub(crate) fn poll<J: Judge<T>>(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,7 +211,7 @@ impl<Req, T> Walk<Req, T> {
         Found::publish(&self.chain.control, result, instead)
     }
 
-    /// The error if no provider is left.
+    /// The error, if no provider is left.
     pub(crate) fn into_failed(self) -> AllProvidersFailed {
         if self.is_callers_fault {
             if let Some(first) = self.failures.first() {

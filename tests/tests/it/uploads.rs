@@ -68,7 +68,7 @@ impl Drop for Working {
 }
 
 impl Proxy {
-    /// Outside of all layers, a limit ends bodies after ten bytes if they are `limited`. An error is answered with 502, as by
+    /// Outside of all layers, bodies of requests for `/limited` end after ten bytes. An error is answered with 502, as by
     /// most proxies.
     async fn start<L, S>(layers: L, version: Version, upstream: SocketAddr) -> Self
     where

@@ -7,13 +7,13 @@ use std::{
 
 use crate::{Degradation, Name};
 
-/// The chains that were warned of.
+/// The chains for which a warning was logged.
 static WARNED: LazyLock<Mutex<HashSet<Name>>> = LazyLock::new(Mutex::default);
 
-/// Names come from configuration. This bounds the memory in case they are made up as requests come.
+/// The most chains that are remembered, in case their names are made from requests.
 const MOST_CHAINS: usize = 1024;
 
-/// Warns, once for each chain, that its answers leave without a label.
+/// Warns, once for each chain, that its answers aren't labelled.
 #[cold]
 pub(super) fn warn(degradation: &Degradation) {
     if is_new(degradation.chain()) {

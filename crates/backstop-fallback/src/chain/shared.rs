@@ -52,7 +52,7 @@ impl<Req, T> Chain<Req, T> {
     #[inline]
     pub(crate) fn draw<K: KeptRequest<Req>>(&self, facts: RequestFacts, kept: Option<&K>) -> Option<usize> {
         let provider = self.control.draw()?;
-        // Otherwise the copy might read what the primary must read.
+        // Otherwise the copy might take the body away from the primary.
         let is_held = || kept.is_some_and(|kept| kept.replay_state() == ReplayState::Whole);
         let can_be_copied = self.providers[provider].needs() < Keep::Whole || is_held();
         (self.may_force(facts) && can_be_copied).then_some(provider)
