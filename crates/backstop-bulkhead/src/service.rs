@@ -27,20 +27,7 @@ impl<S, R, U> Bulkhead<S, R, U> {
         Self { inner, is_ready: false, state, until: PhantomData }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 
     /// Takes a permit, if the inner service is ready and there is room.
     #[inline]

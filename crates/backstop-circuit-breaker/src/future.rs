@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstop_core::{ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode};
-use backstop_kit::{Judge, JudgeRequest, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
+use backstop_kit::{ContextOf, Judge, JudgeRequest, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -60,10 +60,6 @@ pin_project! {
         Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },
     }
 }
-
-/// What a rejection needs to know of the request.
-type ContextOf<S, Req, P> =
-    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
 impl<S, Req, P, L> CircuitBreakerFuture<S, Req, P, L>
 where

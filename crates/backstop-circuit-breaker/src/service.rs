@@ -37,20 +37,7 @@ impl<S, P, L> CircuitBreaker<S, P, L> {
         Self { inner, refused: None, circuit, protocol: PhantomData }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, P, L, Req> Service<Req> for CircuitBreaker<S, P, L>

@@ -23,20 +23,7 @@ impl<S> DegradationHeader<S> {
         Self { inner, settings }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, Req, B> Service<Req> for DegradationHeader<S>

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstop_core::{Degradation, ErrorRef, scope};
-use backstop_kit::{CopyRequest, Judge, KeepAnswer, Protocol, Reject, polled_again, proof::Frame};
+use backstop_kit::{ContextOf, CopyRequest, Judge, KeepAnswer, Protocol, Reject, polled_again, proof::Frame};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -18,7 +18,7 @@ use crate::{
     AllProvidersFailed,
     layer_state::LayerStateOf,
     miss::ProviderMiss,
-    request_state::{ContextOf, PrimaryFailure, RequestState, copied},
+    request_state::{PrimaryFailure, RequestState, copied},
     walk::Walk,
 };
 

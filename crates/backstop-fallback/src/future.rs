@@ -23,7 +23,8 @@ use std::{
 
 use backstop_core::{Degradation, Limit, Scope, SetBy, scope};
 use backstop_kit::{
-    Attempt, Call, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject, polled_again,
+    Attempt, Call, ContextOf, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject,
+    polled_again,
     proof::{Frame, PassThrough},
 };
 use pin_project_lite::pin_project;
@@ -36,7 +37,7 @@ use crate::{
     layer_state::{LayerState, LayerStateOf},
     miss::Miss,
     panics::{Panicked, Panics},
-    request_state::{ContextOf, PrimaryFailure, RequestState},
+    request_state::{PrimaryFailure, RequestState},
     telemetry::{self, CallStart},
 };
 

@@ -7,7 +7,7 @@ use backstop_core::{
     scope::{self, CurrentLimit},
 };
 use backstop_kit::{
-    CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
+    ContextOf, CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
     RequestFailure, Upload, proof::Frame,
 };
 use tokio::time::Instant;
@@ -44,10 +44,6 @@ where
     /// Set if the request has a body.
     pub(crate) upload: Option<Upload>,
 }
-
-/// What the protocol needs to reject a request.
-pub(crate) type ContextOf<S, Req, P> =
-    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
 /// A service's result.
 pub(crate) type ServiceResult<S, Req> = Result<<S as Service<Req>>::Response, <S as Service<Req>>::Error>;

@@ -24,20 +24,7 @@ impl<S, L> Fallback<S, L> {
         Self { inner, readiness: Readiness::NotReady, layer }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, Req, P> Service<Req> for Fallback<S, FallbackLayer<Req, S::Response, P>>

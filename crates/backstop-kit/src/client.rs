@@ -41,20 +41,7 @@ pub struct Client<S> {
 }
 
 impl<S> Client<S> {
-    /// The client.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The client.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The client.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    crate::define_inner_service_accessors!();
 }
 
 impl<S, Req> Service<Req> for Client<S>

@@ -62,6 +62,7 @@ mod jitter;
 mod judge;
 mod keep;
 mod live;
+mod macros;
 mod protocol;
 mod registration;
 mod reject;
@@ -90,7 +91,9 @@ pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use registration::Registration;
-pub use reject::{HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith, http_response, problem_response};
+pub use reject::{
+    ContextOf, HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith, http_response, problem_response,
+};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -10,6 +10,9 @@ use http::{
     HeaderValue,
     header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
+use tower_service::Service;
+
+use crate::Protocol;
 
 mod problem_details;
 
@@ -43,6 +46,10 @@ pub trait Reject<Req, Res, E> {
     /// The service's own error, if this strategy rejects with an error.
     fn reject(&self, context: Self::Context, rejection: Rejection) -> Result<Res, E>;
 }
+
+/// The [context](Reject::Context) of a request to the service `S`, under the strategies `P`.
+pub type ContextOf<S, Req, P> =
+    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
 /// Rejects with an HTTP response, or with a Trailers-Only response if the request is a gRPC call. The default.
 ///

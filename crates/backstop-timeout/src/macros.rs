@@ -1,25 +1,5 @@
 //! Methods of all three layers.
 
-/// The accessors of a service's field `inner`.
-macro_rules! define_inner_accessors {
-    () => {
-        /// Borrows the inner service.
-        pub const fn get_ref(&self) -> &S {
-            &self.inner
-        }
-
-        /// Borrows the inner service mutably.
-        pub const fn get_mut(&mut self) -> &mut S {
-            &mut self.inner
-        }
-
-        /// Returns the inner service.
-        pub fn into_inner(self) -> S {
-            self.inner
-        }
-    };
-}
-
 /// The methods of a builder that choose how its layer rejects. `$builder` has these other fields.
 macro_rules! define_reject_methods {
     ($builder:ident { $($field:ident),+ }) => {
@@ -46,4 +26,4 @@ macro_rules! define_reject_methods {
     };
 }
 
-pub(crate) use {define_inner_accessors, define_reject_methods};
+pub(crate) use define_reject_methods;

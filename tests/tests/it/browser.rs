@@ -2,7 +2,12 @@
 //!
 //! The browser is `chromium` or `google-chrome` from the PATH. Without one the test is skipped, or fails if the variable
 //! `BACKSTOP_BROWSER` is `required`.
-#![allow(clippy::expect_used, clippy::print_stderr, clippy::unwrap_used, reason = "a helper of a test may fail it, or say that it is skipped")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail it, or say that it is skipped"
+)]
 
 use std::{
     env, fs, io,
@@ -68,11 +73,14 @@ const LABELS: &str = "cached|stale|40|null";
 
 /// An app at `path`, whose answer is a stored copy.
 fn stale_at(path: &str) -> Router {
-    Router::new().route(path, get(async || {
-        let freshness = Freshness::stale(Duration::from_secs(40));
-        scope::report(Degradation::new(name!("items"), name!("cached"), 1, Reason::TIMEOUT, freshness));
-        [(OTHER, "7")]
-    }))
+    Router::new().route(
+        path,
+        get(async || {
+            let freshness = Freshness::stale(Duration::from_secs(40));
+            scope::report(Degradation::new(name!("items"), name!("cached"), 1, Reason::TIMEOUT, freshness));
+            [(OTHER, "7")]
+        }),
+    )
 }
 
 /// The other origin: one path for each arrangement of layers.

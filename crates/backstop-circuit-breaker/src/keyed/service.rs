@@ -24,20 +24,7 @@ impl<S, L> KeyedCircuitBreaker<S, L> {
         Self { inner, layer }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, K, F, P, Req> Service<Req> for KeyedCircuitBreaker<S, KeyedCircuitBreakerLayer<K, F, P>>

@@ -23,20 +23,7 @@ impl<S> PropagateDegradation<S> {
         Self { inner, upstream }
     }
 
-    /// Borrows the inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// Borrows the inner service mutably.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// Returns the inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, Req, B> Service<Req> for PropagateDegradation<S>

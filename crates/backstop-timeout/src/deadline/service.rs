@@ -20,7 +20,7 @@ use http::Request;
 use tower_service::Service;
 
 use super::{future::DeadlineFuture, trusted::TrustedHeaders};
-use crate::{macros::define_inner_accessors, settings::Settings};
+use crate::settings::Settings;
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, R = HttpReject> {
@@ -35,7 +35,7 @@ impl<S, R> DeadlineService<S, R> {
         Self { inner, readiness: Readiness::NotReady, settings, trust }
     }
 
-    define_inner_accessors!();
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, R, B> Service<Request<B>> for DeadlineService<S, R>

@@ -16,7 +16,6 @@ use super::{
     future::{PropagateDeadlineFuture, ReceiverDeadline},
     propagation::Propagation,
 };
-use crate::macros::define_inner_accessors;
 
 /// The service that [`PropagateDeadlineLayer`](crate::PropagateDeadlineLayer) makes.
 pub struct PropagateDeadline<S, R = HttpReject> {
@@ -29,7 +28,7 @@ impl<S, R> PropagateDeadline<S, R> {
         Self { inner, propagation }
     }
 
-    define_inner_accessors!();
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, R, B, ResBody> Service<Request<B>> for PropagateDeadline<S, R>

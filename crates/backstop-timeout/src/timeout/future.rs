@@ -7,7 +7,7 @@ use std::{
 };
 
 use backstop_core::Scope;
-use backstop_kit::{Elapsed, Protocol, Reject};
+use backstop_kit::{ContextOf, Elapsed, Protocol, Reject};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -46,10 +46,6 @@ pin_project! {
         settings: Settings<P>,
     }
 }
-
-/// What is kept of the request to reject it.
-type ContextOf<S, Req, P> =
-    <<P as Protocol>::Reject as Reject<Req, <S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Context;
 
 type BeganOf<S, Req, P> = <<P as Protocol>::Until as Stage<<S as Service<Req>>::Response>>::Began;
 

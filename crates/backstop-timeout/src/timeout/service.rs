@@ -16,7 +16,7 @@ use super::{
     readiness::Readiness,
     upload::{LimitStart, Uploading},
 };
-use crate::{macros::define_inner_accessors, settings::Settings};
+use crate::settings::Settings;
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
 pub struct Timeout<S, P = HttpStrategies> {
@@ -31,7 +31,7 @@ impl<S, P> Timeout<S, P> {
         Self { inner, readiness: Readiness::default(), settings, limit_start }
     }
 
-    define_inner_accessors!();
+    backstop_kit::define_inner_service_accessors!();
 }
 
 impl<S, P, Req> Service<Req> for Timeout<S, P>
