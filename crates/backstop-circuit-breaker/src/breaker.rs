@@ -74,6 +74,7 @@ impl Breaker {
             && let Ok(admission) = self.circuit.admit(|| self.now(), time_left)
         {
             let failure = Failure::NotReady(error);
+            self.group().metrics().ended(outcome.verdict, Duration::ZERO);
             metrics::failed(self.name(), failure);
             let finished = self.group().finished(outcome, false);
             self.circuit.record_failed(admission, finished, || self.now(), &|| self.error_text(failure));

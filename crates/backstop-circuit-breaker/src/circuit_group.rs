@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     CircuitBreakerConfig, OnDrop,
     config::Settings,
-    metrics::LastRecorder,
+    metrics::{CallMetrics, LastRecorder},
     state::{Finished, LiveSettings, Nanos, nanos},
 };
 
@@ -27,6 +27,7 @@ const NEVER: Nanos = Nanos::MAX;
 #[derive(Debug)]
 pub(crate) struct CircuitGroup {
     name: Name,
+    metrics: CallMetrics,
     epoch: Instant,
     settings: LiveSettings,
     /// A call dropped after this time is a failure. Zero: every dropped call.
@@ -60,6 +61,7 @@ impl CircuitGroup {
         let kind = if is_keyed { "keyed-circuit-breaker" } else { "circuit-breaker" };
         let group = Self {
             _registration: Registration::new(kind, name.clone()),
+            metrics: CallMetrics::new(&name),
             name,
             epoch: Instant::now(),
             settings: LiveSettings::new(&settings.circuit),
@@ -119,6 +121,11 @@ impl CircuitGroup {
 
     pub(crate) const fn name(&self) -> &Name {
         &self.name
+    }
+
+    #[inline]
+    pub(crate) const fn metrics(&self) -> &CallMetrics {
+        &self.metrics
     }
 
     pub(crate) const fn settings(&self) -> &LiveSettings {

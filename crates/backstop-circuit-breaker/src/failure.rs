@@ -34,7 +34,6 @@ pub(crate) enum Failure<'a> {
 
 impl Failure<'_> {
     /// The label `reason` of the metric.
-    #[cfg(feature = "metrics")]
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Response(_) | Self::NoBody => "response",

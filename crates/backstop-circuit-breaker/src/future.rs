@@ -165,7 +165,6 @@ fn is_unanswered(reason: Reason, is_error: bool) -> bool {
 }
 
 pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
-    let name = breaker.name();
     let Refused { state, wait } = refused;
     let retry_after = match state {
         CircuitState::Open => Some(breaker.retry_after(wait)),
@@ -173,14 +172,14 @@ pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
         // No known end.
         _ => None,
     };
-    telemetry::refused(name, state, retry_after);
+    telemetry::refused(breaker.group(), state, retry_after);
     if state == CircuitState::HalfOpen
         && probe_scope::is_inside(breaker)
         && breaker.group().is_first_report_of_nesting()
     {
-        telemetry::nested(name);
+        telemetry::nested(breaker.name());
     }
-    Rejection::refused(name.clone(), Reason::CIRCUIT_OPEN)
+    Rejection::refused(breaker.name().clone(), Reason::CIRCUIT_OPEN)
         .with_retry_after(retry_after)
         .with_static_detail(state.as_static())
 }

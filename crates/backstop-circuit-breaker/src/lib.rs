@@ -288,6 +288,8 @@
 //!
 //! | metric | labels | counts |
 //! |---|---|---|
+//! | `calls_total` | `name`, `outcome`: `success`, `failure`, `neutral` | calls that were admitted and have ended, also those of a prober. A call counts once: a stream that lasts long counts when it counts by its head |
+//! | `call_duration_seconds` (histogram) | as `calls_total` | the time from when such a call was first pending until it was counted; 0 if it was ready at once. For the buckets see `DURATION_BUCKETS` of [`backstop_kit::telemetry`] |
 //! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the circuit's state, 0 for the others; set at each transition, when the layer is built, and when it is first applied after a recorder was installed |
 //! | `circuit_breaker_probe_due_timestamp_seconds` (gauge) | `name` | the Unix time at which an open circuit's wait ends, 0 where it isn't open. Once that time has passed, the circuit is open and may be tried |
 //! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls counted against the service; `slow` are slow successes, `probe` are calls of a [prober](CircuitBreakerHandle::prober) |
@@ -351,6 +353,8 @@ pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};
 pub use layer::CircuitBreakerLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use observe::Observe;
 pub use prober::Prober;
 pub use service::CircuitBreaker;

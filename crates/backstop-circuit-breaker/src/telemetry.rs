@@ -6,6 +6,7 @@ use std::{
 };
 
 use backstop_core::Name;
+use backstop_kit::telemetry::millis;
 use tokio::sync::watch;
 
 use crate::{
@@ -131,10 +132,12 @@ fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
     }
 }
 
-pub(crate) fn refused(name: &Name, state: CircuitState, retry_after: Option<Duration>) {
-    metrics::refused(name);
-    let state = state.as_str();
-    tracing::debug!(target: "backstop::circuit_breaker", %name, state, ?retry_after, "a call was refused");
+pub(crate) fn refused(group: &CircuitGroup, state: CircuitState, retry_after: Option<Duration>) {
+    group.metrics().refused();
+    tracing::debug!(
+        target: "backstop::circuit_breaker",
+        name = %group.name(), state = state.as_str(), retry_after_ms = retry_after.map(millis), "a call was refused"
+    );
 }
 
 /// Logged once per layer, because the stack was built wrongly.
@@ -147,7 +150,8 @@ pub(crate) fn nested(name: &Name) {
     );
 }
 
-pub(crate) fn unguarded(name: &Name) {
-    metrics::unguarded(name);
+pub(crate) fn unguarded(group: &CircuitGroup) {
+    group.metrics().unguarded();
+    let name = group.name();
     tracing::debug!(target: "backstop::circuit_breaker", %name, "a call had no circuit: there are as many keys as allowed");
 }

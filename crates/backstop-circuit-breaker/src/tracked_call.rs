@@ -3,7 +3,10 @@
 use std::{mem, num::NonZero, time::Duration};
 
 use backstop_core::{Blame, Outcome, Verdict, scope};
-use backstop_kit::Upload;
+use backstop_kit::{
+    Upload,
+    telemetry::{self, MetricsOnly},
+};
 
 use crate::{
     breaker::Breaker,
@@ -21,6 +24,8 @@ pub(crate) struct TrackedCall {
     /// When the call became pending, or when its body became pending after the last frame. A call that is ready at once
     /// doesn't read the clock.
     pending_since: Option<NonZero<Nanos>>,
+    /// When the call was first pending.
+    first_pending: MetricsOnly<NonZero<Nanos>>,
     stage: Stage,
     /// Whether the call's own code is running. Stays true if that code panicked, even if the panic was caught.
     running: bool,
@@ -44,7 +49,15 @@ enum Stage {
 impl TrackedCall {
     #[inline]
     pub(crate) const fn new(admission: Admission) -> Self {
-        Self { admission, pending_since: None, stage: Stage::Head, running: false, ended: false, upload: None }
+        Self {
+            admission,
+            pending_since: None,
+            first_pending: MetricsOnly::none(),
+            stage: Stage::Head,
+            running: false,
+            ended: false,
+            upload: None,
+        }
     }
 
     /// The request has a body.
@@ -65,9 +78,9 @@ impl TrackedCall {
 
     /// Takes the call. What is left counts as ended.
     pub(crate) fn take(&mut self) -> Self {
-        let Self { admission, pending_since, stage, running, ended, .. } = *self;
+        let Self { admission, pending_since, first_pending, stage, running, ended, .. } = *self;
         self.ended = true;
-        Self { admission, pending_since, stage, running, ended, upload: self.upload.take() }
+        Self { admission, pending_since, first_pending, stage, running, ended, upload: self.upload.take() }
     }
 
     #[inline]
@@ -89,8 +102,9 @@ impl TrackedCall {
 
     /// The call is pending. Reads the clock once, and only if the time is needed.
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
-        if self.pending_since.is_none() && (breaker.group().asks_for_times() || self.upload.is_some()) {
-            self.pending_since = Some(breaker.group().now());
+        let is_timed = telemetry::ENABLED || breaker.group().asks_for_times() || self.upload.is_some();
+        if self.pending_since.is_none() && is_timed {
+            self.pend(breaker.group().now());
         }
     }
 
@@ -119,14 +133,20 @@ impl TrackedCall {
             return;
         }
         let now = breaker.group().now();
-        self.pending_since = Some(now);
+        self.pend(now);
         let since = *since.get_or_insert(now);
         if let Stage::Body { slow } = self.stage
             && breaker.group().counts_by_head(since, now)
         {
             self.stage = Stage::Counted;
+            self.report_end(breaker, Verdict::Success);
             self.count(breaker, Outcome::success(), None, slow);
         }
+    }
+
+    fn pend(&mut self, now: NonZero<Nanos>) {
+        self.pending_since = Some(now);
+        self.first_pending.set_once(|| now);
     }
 
     /// The body returned a frame.
@@ -146,9 +166,22 @@ impl TrackedCall {
         if !at_once || outcome.verdict != Verdict::Success {
             self.record_slowly(breaker, outcome);
         } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
+            if telemetry::ENABLED && !self.ended {
+                self.report_end(breaker, Verdict::Success);
+            }
             self.ended = true;
         } else {
             self.record_quick_success(breaker);
+        }
+    }
+
+    /// Counts the call for the metrics.
+    #[inline]
+    fn report_end(&self, breaker: &Breaker, verdict: Verdict) {
+        if telemetry::ENABLED {
+            let since = self.first_pending.get();
+            let duration = since.map_or(0, |since| breaker.now().saturating_sub(since.get()));
+            breaker.group().metrics().ended(verdict, Duration::from_nanos(duration));
         }
     }
 
@@ -161,6 +194,7 @@ impl TrackedCall {
     fn record_quick_success(&mut self, breaker: &Breaker) {
         if !self.ended {
             self.ended = true;
+            self.report_end(breaker, Verdict::Success);
             breaker.circuit.record_quick_success(self.admission, || breaker.now());
         }
     }
@@ -169,6 +203,9 @@ impl TrackedCall {
     fn record(&mut self, breaker: &Breaker, outcome: Outcome, failure: Option<Failure<'_>>) {
         if mem::replace(&mut self.ended, true) {
             return;
+        }
+        if self.stage != Stage::Counted {
+            self.report_end(breaker, outcome.verdict);
         }
         match self.stage {
             Stage::Head => self.count(breaker, outcome, failure, self.is_slow(breaker)),

@@ -20,6 +20,7 @@
 //! | protect calls of functions without a service | [`function`] |
 //! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`], [`ClientBody`] |
 //! | control how caches treat a degraded answer | [`caching`] |
+//! | record metrics, and durations in events | [`telemetry`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
 //! | warn of layers that share a name, or are built per request | [`Registration`] |
@@ -33,6 +34,7 @@
 //! |---|---|
 //! | `axum` | `axum::body::Body` can be wrapped and replayed |
 //! | `hyper-util` | [`http_client`] turns hyper's `Incoming` into a [`ClientBody`]; behind [`client`], errors of hyper, hyper-util's client and h2 can prove that a request was not processed; copies leave hyper's upgrade handle out |
+//! | `metrics` | a [`Series`](telemetry::Series) records through the crate `metrics`; without it, it is empty |
 //! | `serde` | a [`RepeatRule`] and a [`RetryBudgetConfig`] can be read from a file, and written to one |
 //! | `tonic` | `tonic::body::Body` can be wrapped and replayed |
 //! | `tonic-transport` | `tonic` and `hyper-util`, and the same for errors of tonic's `Channel` |
@@ -47,6 +49,7 @@ pub mod function;
 pub mod proof;
 #[doc = include_str!("repeating.md")]
 pub mod repeating {}
+pub mod telemetry;
 #[doc = include_str!("writing_a_layer.md")]
 pub mod writing_a_layer {}
 

@@ -60,7 +60,7 @@ impl<K, P> BreakerMap<K, P> {
 
     /// Counts a call that is let through without a circuit, because there was no room for its key.
     fn count_unguarded(&self) {
-        telemetry::unguarded(self.group.name());
+        telemetry::unguarded(&self.group);
         self.unguarded.fetch_add(1, Relaxed);
     }
 }

@@ -3,6 +3,7 @@
 #![cfg(not(backstop_loom))]
 
 mod bodies;
+mod call_metrics;
 mod cancellation;
 mod config;
 mod error_text;

@@ -50,13 +50,13 @@ async fn each_transition_and_each_refusal_is_one_event_without_anything_of_the_r
     #[rustfmt::skip]
     let expected = [
         r#"WARN backstop::circuit_breaker: the circuit opened name=upstream from="closed" to="open" reason="failures" failures=2 calls=2 error="status 502" generation=1"#,
-        r#"DEBUG backstop::circuit_breaker: a call was refused name=upstream state="open" retry_after=Some(60s)"#,
+        r#"DEBUG backstop::circuit_breaker: a call was refused name=upstream state="open" retry_after_ms=60000.0"#,
         r#"INFO backstop::circuit_breaker: the circuit lets probes through name=upstream from="open" to="half-open" reason="wait-passed" generation=2"#,
         r#"WARN backstop::circuit_breaker: the circuit opened again name=upstream from="half-open" to="open" reason="probe-failed" error="status 502" generation=3"#,
         r#"INFO backstop::circuit_breaker: the circuit lets probes through name=upstream from="open" to="half-open" reason="wait-passed" generation=4"#,
         r#"INFO backstop::circuit_breaker: the circuit closed name=upstream from="half-open" to="closed" reason="probes-succeeded" generation=5"#,
         r#"INFO backstop::circuit_breaker: the circuit was set by hand name=upstream from="closed" to="isolated" reason="manual" generation=6"#,
-        r#"DEBUG backstop::circuit_breaker: a call was refused name=upstream state="isolated" retry_after=None"#,
+        r#"DEBUG backstop::circuit_breaker: a call was refused name=upstream state="isolated""#,
         r#"INFO backstop::circuit_breaker: the circuit was set by hand name=upstream from="isolated" to="closed" reason="manual" generation=7"#,
     ];
     assert_eq!(logs.events().lines(), expected);
