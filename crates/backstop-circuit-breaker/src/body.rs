@@ -8,10 +8,10 @@ use http::{HeaderMap, Response};
 
 use crate::{call_guard::CallGuard, failure::Failure, layer_state::CircuitRef, state::Nanos};
 
-/// The call of a response whose body is still to come. Dropping it before the body's end drops the call.
+/// The call of a response whose body hasn't ended. Dropping it drops the call.
 pub(crate) struct CallInBody<P, L: CircuitRef<P>> {
     call: CallGuard<P, L>,
-    /// gRPC's status comes in the trailers, and without one the call has failed.
+    /// Whether gRPC's status must come in the trailers. Without one, the call has failed.
     status_to_come: bool,
     /// When the body was first pending.
     pending_first: Option<NonZero<Nanos>>,
@@ -49,7 +49,7 @@ where
                 match outcome.verdict {
                     Verdict::Failure => Err((outcome, Failure::Body(error))),
                     Verdict::Success => Ok(outcome),
-                    // It says nothing of the service, so the head counts: how the body would have ended, nobody will learn.
+                    // It says nothing about the service, so the head decides.
                     _ => Ok(Outcome::success()),
                 }
             }

@@ -23,7 +23,7 @@ use crate::{
 /// A time that never comes.
 const NEVER: Nanos = Nanos::MAX;
 
-/// A reload sets the numbers one by one. A call that sees some before and some after it does no harm.
+/// A reload sets the numbers one by one. A call may see a mix of old and new ones, which does no harm.
 #[derive(Debug)]
 pub(crate) struct CircuitGroup {
     name: Name,
@@ -38,7 +38,7 @@ pub(crate) struct CircuitGroup {
     watched_for: AtomicU64,
     /// The longest wait that the dependency may ask for. Zero: `Retry-After` isn't respected.
     respects: AtomicU64,
-    /// How much longer a refused caller is told to wait, at most: a share of the wait, as the bits of an `f64`.
+    /// The share of the wait that jitter adds to `Retry-After` at most, as the bits of an `f64`.
     retry_after_jitter: AtomicU64,
     jitter: Jitter,
     error_text: ErrorText,
@@ -217,7 +217,7 @@ impl CircuitGroup {
 
     /// `Retry-After` of a refusal while the circuit stays open for `wait`.
     pub(crate) fn retry_after(&self, wait: Nanos) -> Duration {
-        // A wait is two days at most, which a double holds to the nanosecond.
+        // A wait is at most two days, which an `f64` holds to the nanosecond.
         let most = (wait as f64 * f64::from_bits(self.retry_after_jitter.load(Relaxed))) as Nanos;
         let jitter = if most == 0 { 0 } else { self.jitter.number(0..most.saturating_add(1)) };
         Duration::from_nanos(wait.saturating_add(jitter))

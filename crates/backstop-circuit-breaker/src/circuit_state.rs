@@ -30,7 +30,7 @@ impl CircuitState {
         }
     }
 
-    /// The same, for a rejection that allocates nothing.
+    /// A static reference, so that a rejection doesn't allocate.
     pub(crate) const fn as_static(self) -> &'static Self {
         match self {
             Self::Closed => &Self::Closed,

@@ -1,4 +1,4 @@
-//! The operator's side of a circuit.
+//! The handle.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ pub struct Counts {
     pub failures: u32,
     /// The slow calls in the window. 0 unless closed.
     pub slow: u32,
-    /// The probes whose permits are out. 0 unless half-open.
+    /// The running probes. 0 unless half-open.
     pub probes: u32,
     /// The probes that have succeeded. 0 unless half-open.
     pub probe_successes: u32,

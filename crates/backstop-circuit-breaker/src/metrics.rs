@@ -107,11 +107,11 @@ const STATES: [CircuitState; 4] =
 
 /// Sets the gauge of the state to 1 and those of the others to 0.
 ///
-/// That a wait has passed is no transition. So when it will is a gauge of its own: a Unix time in seconds, and 0 unless
+/// The end of a wait isn't a transition, so it has its own gauge: the Unix time in seconds at which the wait ends, 0 unless
 /// the circuit is open.
 ///
-/// Two threads may do this at once, for two transitions. Each looks again when it is done, and whoever finds the
-/// circuit in another state than it has shown shows that: so the last to write has shown what is.
+/// Two threads may do this at once, for two transitions. Each reads the state again after it wrote, and writes again if the
+/// state has changed, so that the last write shows the current state.
 pub(crate) fn show_state(
     name: &Name,
     now: impl Fn() -> (CircuitState, Option<Nanos>),

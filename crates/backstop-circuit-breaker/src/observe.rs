@@ -1,4 +1,4 @@
-//! Until when a call is observed: until the head of its response is there, or until its body has ended.
+//! Until when a call is observed: until its response head has arrived, or until its body has ended.
 
 use std::{mem, sync::Arc};
 
@@ -16,13 +16,13 @@ use crate::{
 ///
 /// | | a call has ended when | needs |
 /// |---|---|---|
-/// | [`UntilHeaders`], the default | its response head is there | nothing |
+/// | [`UntilHeaders`], the default | its response head has arrived | nothing |
 /// | [`UntilBodyEnd`] | its response body has ended | a response whose body can [wrap others](WrapBody) |
 ///
-/// Until the end of the body, one that breaks off is a failure, and so are gRPC trailers with a bad status; the permit goes
-/// with the body. A body that is dropped follows [`OnDrop`](crate::OnDrop); where that is no failure, the call counts by
-/// its head, which was good. So does a body that is still coming after the length of a probe's
-/// [lease](crate::CircuitBreakerBuilder::probe_lease); if it breaks off later, that is a failure as well.
+/// With `UntilBodyEnd`, a body that breaks off is a failure, and so are gRPC trailers with a bad status. The body holds the
+/// permit. If the body is dropped, [`OnDrop`](crate::OnDrop) decides. If that isn't a failure, the call counts as a success,
+/// because its head was good. So does a body that hasn't ended after the length of a probe's
+/// [lease](crate::CircuitBreakerBuilder::probe_lease). If it breaks off later, that is a failure, too.
 #[diagnostic::on_unimplemented(
     message = "the circuit breaker can't watch the body of a `{Res}`",
     note = "`UntilBodyEnd` needs an `http::Response` whose body can wrap others: `axum::body::Body` (feature `axum`), \

@@ -25,8 +25,8 @@ use crate::{
 /// The service that [`CircuitBreakerLayer`](crate::CircuitBreakerLayer) makes.
 pub struct CircuitBreaker<S, P = Http, L = Arc<LayerState<P>>> {
     inner: S,
-    /// What the next call is told: the circuit refused when it was asked for readiness, so that the inner service
-    /// wasn't asked, and mustn't be called, whatever has become of the circuit since.
+    /// Set if the circuit refused in `poll_ready`. The inner service wasn't polled then, so the next call must be refused, even
+    /// if the circuit has changed since.
     refused: Option<Refused>,
     circuit: L,
     protocol: PhantomData<fn() -> P>,

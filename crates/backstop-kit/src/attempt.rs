@@ -176,7 +176,7 @@ impl<F> Attempt<F> {
         this.scope.enter(|| poll(call))
     }
 
-    /// Ready when the time of a pending call is up, with whoever set the limit. Drops nothing.
+    /// Ready when the time of a pending call is up. Returns who set the limit. Doesn't drop the call.
     ///
     /// # Panics
     /// If the call was ended.

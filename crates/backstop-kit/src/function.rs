@@ -54,7 +54,7 @@ pub trait Function {
 
 /// A call of a [`Function`], as a layer protects it.
 ///
-/// Like a future, but its function is handed in by each poll. Whoever owns that may call it again.
+/// Like a future, but each poll gets the function, so that its owner may call it again.
 pub trait FunctionCall<F: Function> {
     /// Polls the call: its output, or the rejection of a layer.
     ///

@@ -1,4 +1,4 @@
-//! Which layers are alive: a warning where two can't be told apart, or where one is built again and again.
+//! Which layers are alive. Logs a warning if two have the same name, or if one is built again and again.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use std::{
 use backstop_core::Name;
 use tokio::time::Instant;
 
-/// Built that often within [`MINUTE`], a layer is built per request.
+/// A layer that is built this often within [`MINUTE`] is built per request.
 const BUILT_PER_REQUEST: u32 = 100;
 const MINUTE: Duration = Duration::from_secs(60);
-/// More kinds and names than a service has. Those that aren't alive are forgotten then.
+/// More kinds and names than a service has. At this number, those that aren't alive are forgotten.
 const MANY: usize = 1_024;
 
 /// Notes that a layer lives, from when it is built until its state is dropped.
@@ -24,9 +24,9 @@ const MANY: usize = 1_024;
 /// | `WARN` | a second layer of the kind and name is alive: once for each kind and name | `kind`, `name` |
 /// | `WARN` | 100 of them were built within a minute: once for each kind and name | the same |
 ///
-/// The first is mostly one layer that was meant to be cloned: two circuits of one dependency each learn half of what is
-/// known of it, and their metrics and logs look like one. The second is a layer that is built for each request: it begins
-/// anew each time, and protects nothing.
+/// In the first case, one layer was probably meant to be cloned: two circuits for one dependency each see half of its calls,
+/// and their metrics and logs can't be told apart. In the second case, a layer is built for each request: it starts without
+/// state each time, and protects nothing.
 ///
 /// ```
 /// use backstop_core::name;

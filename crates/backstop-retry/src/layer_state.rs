@@ -16,12 +16,12 @@ use crate::{
 
 /// What all services of a layer share.
 pub(crate) struct LayerState<P> {
-    /// Apart, for handles and functions: they need nothing of `P`.
+    /// Also held by handles and functions, which don't need `P`.
     pub(crate) retry: Arc<RetryState>,
     pub(crate) protocol: P,
 }
 
-/// What they share with the layer's handles.
+/// What all services and handles of a layer share.
 pub(crate) struct RetryState {
     pub(crate) live: LiveSettings,
     error_text: ErrorText,
@@ -86,7 +86,7 @@ impl RetryState {
     }
 }
 
-/// A deadline of the caller isn't the total.
+/// Whether the total has passed, and not the caller's deadline.
 pub(crate) fn is_total_and_passed(deadline: Deadline) -> bool {
     deadline.set_by() == SetBy::Us && deadline.has_passed()
 }

@@ -7,12 +7,12 @@ use backstop_kit::{KeepReplaced, Reloadable, Snapshot};
 
 use crate::{Backoff, Budget, RetryBudget, RetryConfig, config::Settings};
 
-/// Settings that a layer shares with its handles. They know nothing of its protocol.
+/// Settings that a layer shares with its handles. They don't depend on its protocol.
 #[derive(Debug)]
 pub(crate) struct LiveSettings {
     name: Name,
     current: Reloadable<Settings>,
-    /// What the layer was built with and can't change any more.
+    /// What a reload can't change.
     built: Built,
     /// The budget as configured last. The lock also makes reloads run one after another.
     budget: Mutex<Budget>,
@@ -67,12 +67,12 @@ impl LiveSettings {
         self.current.at(snapshot)
     }
 
-    /// The budget that retries are paid from now, also those of calls that began before a reload.
+    /// The budget that pays for retries, including those of calls that began before a reload.
     pub(crate) fn budget(&self) -> Option<RetryBudget> {
         self.current.load().budget.clone()
     }
 
-    /// The settings for a reload. Whether they are accepted depends on nothing that a reload changes.
+    /// The settings for a reload. What is accepted doesn't depend on earlier reloads.
     pub(crate) fn check(&self, mut config: RetryConfig) -> Result<(Settings, Budget), ConfigError> {
         let refused = |field, value: String, allowed| Err(ConfigError::new(field, value, allowed));
         if self.built.has_backoff_fn {
@@ -114,7 +114,7 @@ impl LiveSettings {
         let (mut settings, budget) = self.check(config)?;
         let mut configured = self.lock();
         match (&*configured, &budget, self.budget()) {
-            // The budget goes on as it is.
+            // The budget stays.
             (old, new, current) if old == new => settings.budget = current,
             (Budget::Own(_), Budget::Own(new), Some(current)) => settings.budget = Some(current.take_over(new)?),
             _ => {}

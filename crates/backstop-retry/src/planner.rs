@@ -170,7 +170,7 @@ where
         let reason = self.request_state.reason(&mut answer.result);
         let is_refusal = is_refusal(&outcome);
         if self.has_earlier() {
-            // A layer of ours refused this attempt, or ended it at our deadline: the upstream's earlier answer says more.
+            // If one of our layers refused this attempt, or ended it at our deadline, the upstream's earlier answer says more.
             let came_to_nothing = if is_refusal {
                 Some(StopReason::Refused)
             } else if self.deadline_now().has_passed() && reason == Reason::TIMEOUT {
@@ -191,7 +191,7 @@ where
         }
         // The attempt was never sent: an earlier answer says more.
         let never_sent_but_have_earlier = self.has_earlier() && reason == Reason::TIMEOUT && outcome.unprocessed;
-        // A timeout of ours is not the server's answer, though it is a response.
+        // Our own timeout is a response, but not the server's answer.
         match self.plan(&outcome, answer.result.is_err() || reason == Reason::TIMEOUT) {
             Ok(delay) => {
                 telemetry::retrying(layer.retry.live.name(), self.attempt, delay, reason, layer.logged(&answer.result));
@@ -242,7 +242,7 @@ where
         };
         // A6: a pushback restarts the backoff.
         let grown = if outcome.pushback.is_some() { Grown::NONE } else { self.grown };
-        // Added, so that callers with the same pushback don't come back together.
+        // Added to the pushback, so that callers with the same pushback don't retry together.
         let backoff = layer.retry.backoff(settings, self.attempt, grown, outcome);
         let delay = at_least.saturating_add(backoff);
         let now = Instant::now();
@@ -251,7 +251,7 @@ where
             return Err(StopReason::NoTimeLeft);
         }
         let ReplaySource { service, kept } = replay.as_mut().map_err(|stop| *stop)?;
-        // After an early answer the upload still runs, and a copy would break it off.
+        // The answer came early, and the upload still runs. A copy would end it.
         if !failed && kept.replay_state() == ReplayState::Partly {
             return Err(StopReason::Uploading);
         }

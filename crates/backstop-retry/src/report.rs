@@ -1,4 +1,4 @@
-//! What a response says of its attempts.
+//! What a response says about its attempts.
 
 use std::fmt;
 
@@ -46,7 +46,7 @@ impl Retried {
         self.attempts
     }
 
-    /// Why another attempt was not made, or gave nothing better; `None` if the answer was not worth one.
+    /// Why another attempt was not made, or wasn't better. `None` if the answer was not worth one.
     #[must_use]
     pub const fn stop(&self) -> Option<StopReason> {
         self.stop
@@ -68,7 +68,7 @@ pub enum StopReason {
     Upgrade,
     /// The [`attempt_header`](crate::RetryBuilder::attempt_header) says that the request is a retry of an outer tier.
     OuterTier,
-    /// Our own caller sent it in early data: the 425 is for the caller to act upon (RFC 8470 §5.2).
+    /// Our own caller sent it in early data, so the 425 is for the caller to handle (RFC 8470 §5.2).
     EarlyData,
     /// The server said not to retry.
     ServerSaidStop,

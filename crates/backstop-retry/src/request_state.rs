@@ -69,7 +69,7 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
     }
 }
 
-/// As a judge takes it.
+/// The form that a judge takes.
 #[inline]
 fn seen<Res, E: 'static>(result: &mut Result<Res, E>) -> Result<&mut Res, ErrorRef<'_>> {
     result.as_mut().map_err(|error| ErrorRef::new(error))

@@ -1,4 +1,4 @@
-//! Events and metrics. Nothing of a request is in them.
+//! Events and metrics. They contain nothing of a request.
 
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ mod recorder {
     pub(super) const fn stopped(_: &Name, _: StopReason) {}
 }
 
-/// Counts through the facade `metrics`. Handles are looked up at each use, so that a recorder installed later counts from then
-/// on. A request that succeeds at once looks up none.
+/// Counts through the facade `metrics`. Handles are looked up on each use, because the recorder may be installed later. A request
+/// that succeeds at once looks up none.
 #[cfg(feature = "metrics")]
 mod recorder {
     use super::{Name, Reason, StopReason};

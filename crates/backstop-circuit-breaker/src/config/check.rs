@@ -31,7 +31,7 @@ impl Settings {
     }
 }
 
-/// A configuration that was checked.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) circuit: state::Settings,

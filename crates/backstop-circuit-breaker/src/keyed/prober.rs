@@ -10,11 +10,11 @@ use crate::{prober::ProbeCall, state::Turn};
 /// How many keys are probed at once.
 const MAX_KEYS: usize = 16;
 
-/// How often circuits with keys are looked for that may be tried, at the most and at the least.
+/// The shortest and the longest pause between two searches for circuits that may be probed.
 const SOONEST: Duration = Duration::from_millis(50);
 const LATEST: Duration = Duration::from_secs(5);
 
-/// How many keys of a shard are looked at more closely at a time.
+/// The most circuits of a shard that are checked at a time.
 const CANDIDATES: usize = 1024;
 
 /// Probes the circuits of all keys for as long as they exist.
@@ -27,7 +27,7 @@ where
 {
     // Boxed, so that they may end in any order.
     let mut running = Vec::new();
-    // How many transitions there had been when none of the circuits was open.
+    // The number of transitions when all circuits were last closed.
     let mut all_closed_at = None;
     let mut first = 0;
     loop {
@@ -42,7 +42,7 @@ where
                     found = true;
                     has_room = running.len() < MAX_KEYS;
                     if !has_room {
-                        // They come first when others have ended.
+                        // The next search starts with this shard.
                         first = shard;
                         break;
                     }
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// A look at very many keys must not keep others from this thread.
+/// Lets other tasks run, because checking very many keys takes long.
 async fn yield_now() {
     let mut yielded = false;
     poll_fn(|cx| {

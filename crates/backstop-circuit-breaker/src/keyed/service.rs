@@ -48,7 +48,7 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // A clone, made ready by its own future: nobody has made the one that is kept ready.
+        // A clone, because the kept service was never made ready. The future makes the clone ready.
         let service = self.inner.clone();
         let KeyedCircuitBreakerLayer { circuits, key } = &self.layer;
         match circuits.circuit(key(&request)) {

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-// The model checker has a cfg of its own, because `--cfg loom` would also reach into the dependencies.
+// The model checker has its own cfg, because `--cfg loom` would also affect dependencies.
 #[cfg(backstop_loom)]
 use loom::sync::atomic::AtomicU64;
 #[cfg(not(backstop_loom))]

@@ -63,7 +63,8 @@ impl RetryBuilder {
     }
 
     /// For functions and other services that don't speak HTTP: see [`Plain`].
-    /// Call it before other strategies are chosen, since it replaces them all: afterwards the builder hasn't got it.
+    ///
+    /// It replaces all other strategies, so it can only be called before they are chosen.
     pub fn plain(self) -> RetryBuilder<Plain> {
         RetryBuilder { keep_within: None, ..self.map(|_| Plain::default()) }
     }
@@ -348,15 +349,15 @@ impl<J, R, A, U> BuilderOf<J, R, U, HttpCopy, A> {
         self.map_copy(|_| copy)
     }
 
-    /// Clones requests, of whatever type. See [`CloneCopy`] for what that promises.
+    /// Clones requests of any type. See [`CloneCopy`] for what you promise by that.
     pub fn clone_requests(self) -> BuilderOf<J, R, U, CloneCopy, A> {
         self.copy_requests(CloneCopy)
     }
 }
 
 impl<R, U, K, A> BuilderOf<HttpJudge<HttpClassify>, R, U, K, A> {
-    /// Also repeats requests answered with `status`, beside 408, 425, 429, 502, 503 and 504. The same as
-    /// [`HttpClassify::transient`] on a classifier of your own.
+    /// Also repeats requests answered with `status`, in addition to 408, 425, 429, 502, 503 and 504. Like
+    /// [`HttpClassify::transient`] on your own classifier.
     pub fn retry_on(mut self, status: StatusCode) -> Self {
         self.protocol.judge.classify = self.protocol.judge.classify.transient(status);
         self
