@@ -16,7 +16,7 @@ use std::{
 };
 
 use backstop_core::Rejection;
-use backstop_kit::function::{Called, Function, FunctionCall, FunctionFuture, Once};
+use backstop_kit::function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once};
 use pin_project_lite::pin_project;
 
 use crate::{BulkheadHandle, limiter::Limiter, permit::Permit, permit_request::PermitRequest};
@@ -46,23 +46,50 @@ impl BulkheadHandle {
     /// # Cancellation
     /// Dropping the future gives up its place in line, or drops the call and then gives its permit back.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<BulkheadCall<'_, Called<Fut>>, Once<F>>
+    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<BulkheadFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
+        E: 'static,
     {
-        FunctionFuture::new(self.around(Called::new()), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
     }
 
-    /// Puts the bulkhead around another layer's call of a function.
+    /// Puts the bulkhead around other layers that functions are called through.
     #[inline]
-    pub fn around<C>(&self, inner: C) -> BulkheadCall<'_, C> {
-        BulkheadCall { inner, permit: Permit::NONE, permit_request: None, limiter: Some(self.limiter()) }
+    pub fn around<L>(&self, inner: L) -> BulkheadFunctions<'_, L> {
+        BulkheadFunctions { limiter: Some(self.limiter()), inner }
     }
 }
 
+/// Calls functions in a bulkhead: see [`BulkheadHandle::around`].
+#[derive(Clone, Copy, Debug)]
+pub struct BulkheadFunctions<'a, L> {
+    // `None` without a bulkhead.
+    limiter: Option<&'a Arc<Limiter>>,
+    inner: L,
+}
+
+impl<L> BulkheadFunctions<'_, L> {
+    /// The inner layers alone, for a stack that may have no bulkhead.
+    pub const fn without(inner: L) -> Self {
+        Self { limiter: None, inner }
+    }
+}
+
+impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for BulkheadFunctions<'a, L> {
+    type Call = BulkheadCall<'a, L::Call>;
+
+    #[inline]
+    fn begin(&self) -> Self::Call {
+        BulkheadCall { inner: self.inner.begin(), permit: Permit::NONE, permit_request: None, limiter: self.limiter }
+    }
+}
+
+impl<F: Function, L: AttemptLayers<F>> AttemptLayers<F> for BulkheadFunctions<'_, L> {}
+
 pin_project! {
-    /// A call of a function in a bulkhead: see [`BulkheadHandle::around`].
+    /// A call of a function in a bulkhead.
     pub struct BulkheadCall<'a, C> {
         // Dropped before its permit is given back.
         #[pin]
@@ -72,13 +99,6 @@ pin_project! {
         permit_request: Option<Pin<Box<PermitRequest>>>,
         // `None` without a bulkhead.
         limiter: Option<&'a Arc<Limiter>>,
-    }
-}
-
-impl<C> BulkheadCall<'_, C> {
-    /// The call alone, for a stack that may have no bulkhead.
-    pub const fn without(inner: C) -> Self {
-        Self { inner, permit: Permit::NONE, permit_request: None, limiter: None }
     }
 }
 
@@ -98,10 +118,6 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for BulkheadCall<'_, C> {
             this.permit.give_back();
         }
         polled
-    }
-
-    fn again(&self) -> Self {
-        Self { inner: self.inner.again(), permit: Permit::NONE, permit_request: None, limiter: self.limiter }
     }
 }
 

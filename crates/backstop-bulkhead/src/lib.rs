@@ -201,7 +201,7 @@ pub use backstop_core::{ConfigError, Name, Rejection, name};
 pub use backstop_kit::{CallError, HttpReject, ProblemDetails, RejectAsError, RejectWith, UntilBodyEnd, UntilHeaders};
 
 pub use config::{BulkheadBuilder, BulkheadConfig};
-pub use function::BulkheadCall;
+pub use function::{BulkheadCall, BulkheadFunctions};
 pub use future::BulkheadFuture;
 pub use handle::BulkheadHandle;
 pub use layer::BulkheadLayer;

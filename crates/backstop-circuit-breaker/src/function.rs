@@ -13,7 +13,7 @@ use std::{
 };
 
 use backstop_core::{ErrorRef, Reason, Rejection, Verdict};
-use backstop_kit::function::{Called, Function, FunctionCall, FunctionFuture, Once};
+use backstop_kit::function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once};
 use pin_project_lite::pin_project;
 
 use crate::{
@@ -56,23 +56,50 @@ impl CircuitBreakerHandle {
     /// # Cancellation
     /// Dropping the future drops the call and returns its permit. See [how a dropped call is counted](crate#cancellation).
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<CircuitBreakerCall<'_, Called<Fut>>, Once<F>>
+    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<CircuitBreakerFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
+        E: 'static,
     {
-        FunctionFuture::new(self.around(Called::new()), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
     }
 
-    /// Puts the circuit around another layer's call of a function.
+    /// Puts the circuit around other layers that functions are called through.
     #[inline]
-    pub fn around<C>(&self, inner: C) -> CircuitBreakerCall<'_, C> {
-        CircuitBreakerCall { inner, guard: None, breaker: Some(self.breaker()) }
+    pub fn around<L>(&self, inner: L) -> CircuitBreakerFunctions<'_, L> {
+        CircuitBreakerFunctions { breaker: Some(self.breaker()), inner }
     }
 }
 
+/// Calls functions through a circuit: see [`CircuitBreakerHandle::around`].
+#[derive(Clone, Copy)]
+pub struct CircuitBreakerFunctions<'a, L> {
+    // `None` without a circuit.
+    breaker: Option<&'a Breaker>,
+    inner: L,
+}
+
+impl<L> CircuitBreakerFunctions<'_, L> {
+    /// The inner layers alone, for a stack that may have no circuit.
+    pub const fn without(inner: L) -> Self {
+        Self { breaker: None, inner }
+    }
+}
+
+impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for CircuitBreakerFunctions<'a, L> {
+    type Call = CircuitBreakerCall<'a, L::Call>;
+
+    #[inline]
+    fn begin(&self) -> Self::Call {
+        CircuitBreakerCall { inner: self.inner.begin(), guard: None, breaker: self.breaker }
+    }
+}
+
+impl<F: Function, L: AttemptLayers<F>> AttemptLayers<F> for CircuitBreakerFunctions<'_, L> {}
+
 pin_project! {
-    /// A call of a function through a circuit: see [`CircuitBreakerHandle::around`].
+    /// A call of a function through a circuit.
     pub struct CircuitBreakerCall<'a, C> {
         // Dropped first: the call ends before its permit is free.
         #[pin]
@@ -97,13 +124,6 @@ impl CircuitRef<()> for &Breaker {
     }
 }
 
-impl<C> CircuitBreakerCall<'_, C> {
-    /// The call alone, for a stack that may have no circuit.
-    pub const fn without(inner: C) -> Self {
-        Self { inner, guard: None, breaker: None }
-    }
-}
-
 impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_, C> {
     #[inline]
     fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
@@ -123,10 +143,6 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_,
             Poll::Pending => guard.start_waiting(),
         }
         polled
-    }
-
-    fn again(&self) -> Self {
-        Self { inner: self.inner.again(), guard: None, breaker: self.breaker }
     }
 }
 
@@ -149,13 +165,18 @@ fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result
     }
 }
 
+impl<L: fmt::Debug> fmt::Debug for CircuitBreakerFunctions<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(self.breaker, f.debug_struct("CircuitBreakerFunctions").field("inner", &self.inner))
+    }
+}
+
 impl<C: fmt::Debug> fmt::Debug for CircuitBreakerCall<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = f.debug_struct("CircuitBreakerCall");
-        f.field("inner", &self.inner);
-        match self.breaker {
-            Some(breaker) => breaker.debug(f),
-            None => f.finish_non_exhaustive(),
-        }
+        debug(self.breaker, f.debug_struct("CircuitBreakerCall").field("inner", &self.inner))
     }
+}
+
+fn debug(breaker: Option<&Breaker>, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
+    f.field("name", &breaker.map(Breaker::name)).finish_non_exhaustive()
 }

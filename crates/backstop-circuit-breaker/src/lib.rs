@@ -348,7 +348,7 @@ pub use backstop_kit::{CallError, HttpReject, ProblemDetails, UntilBodyEnd, Unti
 pub use circuit_state::CircuitState;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
 pub use events::Events;
-pub use function::CircuitBreakerCall;
+pub use function::{CircuitBreakerCall, CircuitBreakerFunctions};
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
 pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};

@@ -147,8 +147,7 @@ impl<F: Call> Attempt<F> {
     pub fn end(self: Pin<&mut Self>, set_by: SetBy) -> Elapsed {
         let progress = self.call.as_ref().map_or(Progress::Called, Call::progress);
         self.call.as_ref().inspect(|call| call.prove_not_called());
-        let mut this = self.project();
-        scope::end(set_by, || this.call.set(None));
+        self.drop_call(set_by);
         Elapsed { set_by, progress }
     }
 }
@@ -192,16 +191,10 @@ impl<F> Attempt<F> {
         this.timer.poll_until(deadline.instant(), cx).map(|()| deadline.set_by())
     }
 
-    /// Drops the call because a limit passed, and puts `next` in its place.
-    pub fn replace(self: Pin<&mut Self>, set_by: SetBy, next: F) {
+    /// Drops the call, because a limit passed.
+    pub fn drop_call(self: Pin<&mut Self>, set_by: SetBy) {
         let mut this = self.project();
-        scope::end(set_by, || this.call.set(Some(next)));
-    }
-
-    /// The call, unless it was ended.
-    #[must_use]
-    pub const fn call(&self) -> Option<&F> {
-        self.call.as_ref()
+        scope::end(set_by, || this.call.set(None));
     }
 
     /// The attempt's deadline. Starts its limit if it hasn't started.

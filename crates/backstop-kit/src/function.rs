@@ -2,15 +2,16 @@
 //!
 //! A function has no request that could be copied, and may borrow from its caller, so a layer can't own it for a second
 //! attempt. Instead each layer makes a [`FunctionCall`], which is polled like a future, and is given the function anew by
-//! each poll. The outermost one, a [`FunctionFuture`], owns the function and what its errors count as:
+//! each poll. The outermost part, a [`FunctionFuture`], owns the function and what its errors count as:
 //!
 //! ```text
 //! FunctionFuture { function, errors }
 //!   └─ RetryCall ─ CircuitBreakerCall ─ BulkheadCall ─ TimeoutCall ─ Called { the function's own future }
 //! ```
 //!
-//! A handle's `call` puts its layer around [`Called`]; its `around` puts it around another layer's call. Nothing is
-//! boxed, and nothing happens before the first poll.
+//! A handle's `call` is of its layer alone. Its `around` puts the layer around others, which makes
+//! [`FunctionLayers`]: they begin a call, and another one for each attempt. Nothing is boxed, and nothing happens before
+//! the first poll.
 
 mod call_error;
 mod called;
@@ -25,7 +26,7 @@ use std::{
 use backstop_core::{ErrorRef, Outcome, Rejection};
 
 pub use call_error::CallError;
-pub use called::Called;
+pub use called::{Called, Innermost};
 pub use errors::{ErrorRule, JudgeError, judge_function_error};
 pub use future::{FunctionFuture, JudgedFunction, Once, Repeatable, StartFunction};
 
@@ -50,6 +51,12 @@ pub trait Function {
 
     /// What a layer's rejection counts as. It's transient only if the function may be called again.
     fn outcome_of_rejection(&self, rejection: &Rejection) -> Outcome;
+
+    /// Moves the function out. What is left panics when it is used.
+    #[must_use]
+    fn take(&mut self) -> Self
+    where
+        Self: Sized;
 }
 
 /// A call of a [`Function`], as a layer protects it.
@@ -61,8 +68,18 @@ pub trait FunctionCall<F: Function> {
     /// # Panics
     /// May panic if it is polled again after it has ended.
     fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>>;
-
-    /// A call with the same layers that hasn't begun.
-    #[must_use]
-    fn again(&self) -> Self;
 }
+
+/// What a function is called through: some layers, from outside to inside.
+pub trait FunctionLayers<F: Function> {
+    /// A call through all of them.
+    type Call: FunctionCall<F>;
+
+    /// A call that hasn't begun.
+    fn begin(&self) -> Self::Call;
+}
+
+/// Layers that each make one attempt, so that others may stand around them.
+///
+/// Not of a retry, which keeps the function for itself when it repeats it. So it is the outermost.
+pub trait AttemptLayers<F: Function>: FunctionLayers<F> + Clone {}

@@ -17,6 +17,11 @@ impl RetryHandle {
         Self { state }
     }
 
+    #[inline]
+    pub(crate) const fn state(&self) -> &Arc<RetryState> {
+        &self.state
+    }
+
     /// The layer's name.
     #[must_use]
     pub fn name(&self) -> &Name {

@@ -280,6 +280,7 @@
 mod backoff;
 mod config;
 mod count_attempts;
+mod function;
 mod future;
 mod handle;
 mod inspect;
@@ -299,13 +300,14 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, ResultClassify, name};
 pub use backstop_kit::{
-    CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RepeatIf, RepeatRule, RetryBudget,
-    RetryBudgetBuilder, RetryBudgetConfig,
+    CallError, CloneCopy, DiscardReplaced, Http, HttpCopy, KeepReplaced, Plain, Repeat, RepeatIf, RepeatRule,
+    RetryBudget, RetryBudgetBuilder, RetryBudgetConfig,
 };
 
 pub use backoff::{Backoff, BackoffFn};
 pub use config::{Budget, RetryBuilder, RetryConfig};
 pub use count_attempts::CountAttempts;
+pub use function::{RetryCall, RetryFunctions};
 pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;

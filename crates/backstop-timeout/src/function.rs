@@ -17,8 +17,7 @@ use std::{
 use backstop_core::{Limit, Name, Rejection, Scope, SetBy, scope};
 use backstop_kit::{
     Attempt, Elapsed, Progress,
-    function::{Called, Function, FunctionCall, FunctionFuture, Once},
-    polled_again,
+    function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once},
 };
 use pin_project_lite::pin_project;
 
@@ -44,53 +43,60 @@ impl TimeoutHandle {
     /// # Cancellation
     /// Dropping the future drops the call, and nothing is counted.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<TimeoutCall<'_, Called<Fut>>, Once<F>>
+    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<TimeoutFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
+        E: 'static,
     {
-        FunctionFuture::new(self.around(Called::new()), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
     }
 
-    /// Puts the time limit around another layer's call of a function.
+    /// Puts the time limit around other layers that functions are called through.
     #[inline]
-    pub fn around<C>(&self, inner: C) -> TimeoutCall<'_, C> {
-        TimeoutCall::new(inner, Some((self.name(), self.limit())))
+    pub fn around<L>(&self, inner: L) -> TimeoutFunctions<'_, L> {
+        TimeoutFunctions { limit: Some((self.name(), self.limit())), inner }
     }
 }
 
-pin_project! {
-    /// A call of a function with a time limit: see [`TimeoutHandle::around`].
-    pub struct TimeoutCall<'a, C> {
-        #[pin]
-        attempt: Attempt<C>,
-        stage: Stage,
-        // `None` without a limit.
-        limit: Option<(&'a Name, Duration)>,
+/// Calls functions with a time limit: see [`TimeoutHandle::around`].
+#[derive(Clone, Copy, Debug)]
+pub struct TimeoutFunctions<'a, L> {
+    // `None` without a limit.
+    limit: Option<(&'a Name, Duration)>,
+    inner: L,
+}
+
+impl<L> TimeoutFunctions<'_, L> {
+    /// The inner layers alone, for a stack that may have no time limit.
+    pub const fn without(inner: L) -> Self {
+        Self { limit: None, inner }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    New,
-    Called,
-    /// Its limit has passed.
-    Ended,
-}
+impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for TimeoutFunctions<'a, L> {
+    type Call = TimeoutCall<'a, L::Call>;
 
-impl<'a, C> TimeoutCall<'a, C> {
     #[inline]
-    fn new(inner: C, limit: Option<(&'a Name, Duration)>) -> Self {
-        let scope = match limit {
+    fn begin(&self) -> Self::Call {
+        let scope = match self.limit {
             Some((_, limit)) => Scope::limited(Limit::new(limit, SetBy::Us)),
             None => Scope::new(),
         };
-        Self { attempt: Attempt::begun(inner, scope), stage: Stage::New, limit }
+        TimeoutCall { attempt: Attempt::begun(self.inner.begin(), scope), has_begun: false, limit: self.limit }
     }
+}
 
-    /// The call alone, for a stack that may have no time limit.
-    pub fn without(inner: C) -> Self {
-        Self::new(inner, None)
+impl<F: Function, L: AttemptLayers<F>> AttemptLayers<F> for TimeoutFunctions<'_, L> {}
+
+pin_project! {
+    /// A call of a function with a time limit.
+    pub struct TimeoutCall<'a, C> {
+        #[pin]
+        attempt: Attempt<C>,
+        has_begun: bool,
+        // `None` without a limit.
+        limit: Option<(&'a Name, Duration)>,
     }
 }
 
@@ -98,16 +104,12 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for TimeoutCall<'_, C> {
     #[inline]
     fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
         let mut this = self.project();
-        match (*this.stage, *this.limit) {
-            (Stage::New, Some(limit)) => {
-                if let Some(passed) = scope::passed() {
-                    *this.stage = Stage::Ended;
-                    return Poll::Ready(Err(rejection(limit, passed.set_by(), Progress::NotAsked)));
-                }
-                *this.stage = Stage::Called;
+        if !*this.has_begun {
+            *this.has_begun = true;
+            if let (Some(limit), Some(passed)) = (*this.limit, scope::passed()) {
+                this.attempt.drop_call(passed.set_by());
+                return Poll::Ready(Err(rejection(limit, passed.set_by(), Progress::NotAsked)));
             }
-            (Stage::Ended, _) => polled_again("FunctionFuture"),
-            _ => {}
         }
         let polled = this.attempt.as_mut().poll_by(|call| call.poll_call(function, cx));
         if polled.is_ready() {
@@ -116,19 +118,8 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for TimeoutCall<'_, C> {
         }
         let Some(limit) = *this.limit else { return Poll::Pending };
         let set_by = ready!(this.attempt.as_mut().poll_deadline(cx));
-        *this.stage = Stage::Ended;
-        if let Some(next) = this.attempt.call().map(C::again) {
-            this.attempt.replace(set_by, next);
-        }
+        this.attempt.drop_call(set_by);
         Poll::Ready(Err(rejection(limit, set_by, Progress::Called)))
-    }
-
-    fn again(&self) -> Self {
-        // There is always a call: an ended one was replaced.
-        match self.attempt.call() {
-            Some(call) => Self::new(call.again(), self.limit),
-            None => polled_again("FunctionFuture"),
-        }
     }
 }
 
@@ -138,6 +129,6 @@ fn rejection((name, limit): (&Name, Duration), set_by: SetBy, progress: Progress
 
 impl<C> fmt::Debug for TimeoutCall<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutCall").field("stage", &self.stage).field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("TimeoutCall").field("limit", &self.limit).finish_non_exhaustive()
     }
 }

@@ -254,7 +254,7 @@ pub use backstop_kit::{
 };
 
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
-pub use function::TimeoutCall;
+pub use function::{TimeoutCall, TimeoutFunctions};
 pub use header::DeadlineHeader;
 pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,

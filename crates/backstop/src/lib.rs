@@ -234,7 +234,7 @@ pub use backstop_core::{
 #[doc(inline)]
 pub use backstop_kit as kit;
 pub use backstop_kit::{
-    Client, ClientBody, Elapsed, HttpClient, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd,
+    CallError, Client, ClientBody, Elapsed, HttpClient, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd,
     UntilFirstFrame, UntilHeaders, client, http_client,
 };
 
@@ -297,11 +297,13 @@ pub use backstop_timeout as timeout;
 pub use backstop_timeout::{
     DeadlineBuilder, DeadlineConfig, DeadlineHeader, DeadlineLayer, DeadlineService, PropagateDeadline,
     PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutConfig,
-    TimeoutLayer, time_left,
+    TimeoutHandle, TimeoutLayer, time_left,
 };
 
 mod builder_ext;
 // Documentation only. The pages use every feature.
+#[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+pub mod guard;
 #[cfg(all(
     doc,
     feature = "axum",
@@ -322,6 +324,8 @@ mod opaque;
 pub mod standard;
 
 pub use builder_ext::ServiceBuilderExt;
+#[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+pub use guard::Guard;
 pub use opaque::opaque;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use standard::{Standard, StandardBuilder, StandardConfig, StandardHandle, StandardService, standard};

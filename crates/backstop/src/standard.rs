@@ -135,7 +135,7 @@ impl sealed::IntoStack for String {
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct Standard<P = Parts> {
-    name: Name,
+    pub(crate) name: Name,
     pub(crate) parts: P,
     /// What the parts can't show by their own handle.
     last_known_good: Option<Arc<dyn Inspect>>,

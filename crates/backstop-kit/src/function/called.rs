@@ -9,7 +9,7 @@ use std::{
 use backstop_core::Rejection;
 use pin_project_lite::pin_project;
 
-use super::{Function, FunctionCall};
+use super::{AttemptLayers, Function, FunctionCall, FunctionLayers};
 
 pin_project! {
     /// Calls the function when it is first polled.
@@ -19,19 +19,20 @@ pin_project! {
     }
 }
 
-impl<Fut> Called<Fut> {
-    /// Not called yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { future: None }
+/// No layer: the function itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Innermost;
+
+impl<F: Function> FunctionLayers<F> for Innermost {
+    type Call = Called<F::Future>;
+
+    #[inline]
+    fn begin(&self) -> Called<F::Future> {
+        Called { future: None }
     }
 }
 
-impl<Fut> Default for Called<Fut> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+impl<F: Function> AttemptLayers<F> for Innermost {}
 
 impl<F: Function> FunctionCall<F> for Called<F::Future> {
     #[inline]
@@ -44,10 +45,6 @@ impl<F: Function> FunctionCall<F> for Called<F::Future> {
             Some(future) => future.poll(cx).map(Ok),
             None => Poll::Pending,
         }
-    }
-
-    fn again(&self) -> Self {
-        Self::new()
     }
 }
 

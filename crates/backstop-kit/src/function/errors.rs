@@ -6,6 +6,11 @@ use backstop_core::{ErrorRef, Outcome, ResultClassify, judge_error};
 pub trait JudgeError<E> {
     /// `None` without a rule for this error.
     fn outcome(&self, error: &E) -> Option<Outcome>;
+
+    /// Whether an attempt that our time limit ended may be repeated.
+    fn repeats_timeouts(&self) -> bool {
+        false
+    }
 }
 
 /// No rules.
@@ -18,6 +23,10 @@ impl<E> JudgeError<E> for () {
 impl<E, R: JudgeError<E>> JudgeError<E> for &R {
     fn outcome(&self, error: &E) -> Option<Outcome> {
         R::outcome(self, error)
+    }
+
+    fn repeats_timeouts(&self) -> bool {
+        R::repeats_timeouts(self)
     }
 }
 
@@ -39,6 +48,10 @@ impl<A, R> ErrorRule<A, R> {
 impl<E, A: Fn(&E) -> bool, R: JudgeError<E>> JudgeError<E> for ErrorRule<A, R> {
     fn outcome(&self, error: &E) -> Option<Outcome> {
         if (self.applies)(error) { Some(self.outcome) } else { self.others.outcome(error) }
+    }
+
+    fn repeats_timeouts(&self) -> bool {
+        self.others.repeats_timeouts()
     }
 }
 

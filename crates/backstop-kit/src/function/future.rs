@@ -9,7 +9,7 @@ use std::{
 use backstop_core::{ErrorRef, Outcome, Rejection};
 use pin_project_lite::pin_project;
 
-use super::{CallError, ErrorRule, Function, FunctionCall, JudgeError, judge_function_error};
+use super::{CallError, ErrorRule, Function, FunctionCall, FunctionLayers, JudgeError, judge_function_error};
 use crate::polled_again;
 
 /// Something to call: [`Once`] or [`Repeatable`].
@@ -57,11 +57,19 @@ impl<F: FnOnce() -> Fut, Fut: Future> StartFunction for Once<F> {
 }
 
 /// A function with the rules for its errors.
-#[derive(Debug)]
-pub struct JudgedFunction<F, R> {
+pub struct JudgedFunction<F, R>(Option<Parts<F, R>>);
+
+struct Parts<F, R> {
     function: F,
     errors: R,
     repeat_timeouts: bool,
+}
+
+impl<F, R> JudgedFunction<F, R> {
+    #[inline]
+    fn parts(&self) -> &Parts<F, R> {
+        self.0.as_ref().unwrap_or_else(|| polled_again("FunctionFuture"))
+    }
 }
 
 impl<F, R, T, E> Function for JudgedFunction<F, R>
@@ -75,14 +83,14 @@ where
 
     #[inline]
     fn start(&mut self) -> F::Future {
-        self.function.start()
+        self.0.as_mut().unwrap_or_else(|| polled_again("FunctionFuture")).function.start()
     }
 
     #[inline]
     fn outcome(&self, output: &Result<T, E>) -> Outcome {
         match output {
             Ok(_) => Outcome::success(),
-            Err(error) => self.errors.outcome(error).unwrap_or_else(|| judge_function_error(error)),
+            Err(error) => self.parts().errors.outcome(error).unwrap_or_else(|| judge_function_error(error)),
         }
     }
 
@@ -92,15 +100,20 @@ where
 
     fn outcome_of_rejection(&self, rejection: &Rejection) -> Outcome {
         let mut outcome = rejection.outcome();
-        outcome.transient &= self.repeat_timeouts;
+        let Parts { errors, repeat_timeouts, .. } = self.parts();
+        outcome.transient &= *repeat_timeouts || errors.repeats_timeouts();
         outcome
+    }
+
+    fn take(&mut self) -> Self {
+        Self(self.0.take())
     }
 }
 
 pin_project! {
     /// A protected call of a function.
     ///
-    /// Resolves to the function's value, or to a [`CallError`]. Nothing happens before it is polled. `C` are the layers,
+    /// Resolves to the function's value, or to a [`CallError`]. Nothing happens before it is polled. `L` are the layers,
     /// `F` is the function, `R` are the rules for its errors.
     ///
     /// # What an error counts as
@@ -132,59 +145,91 @@ pin_project! {
     ///
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct FunctionFuture<C, F, R = ()> {
+    pub struct FunctionFuture<L, F, R = ()>
+    where
+        L: FunctionLayers<JudgedFunction<F, R>>,
+        JudgedFunction<F, R>: Function,
+    {
+        // Made in its place by the first poll: it is large, and until then the future moves.
         #[pin]
-        call: C,
+        call: Option<L::Call>,
+        layers: L,
         function: JudgedFunction<F, R>,
     }
 }
 
-impl<C, F, R> FunctionFuture<C, F, R> {
-    /// Calls `function` through the layers of `call`.
+impl<L, F, R> FunctionFuture<L, F, R>
+where
+    L: FunctionLayers<JudgedFunction<F, R>>,
+    JudgedFunction<F, R>: Function,
+{
+    /// Calls `function` through `layers`.
     #[inline]
-    pub const fn new(call: C, function: F, errors: R) -> Self {
-        Self { call, function: JudgedFunction { function, errors, repeat_timeouts: false } }
+    pub const fn new(layers: L, function: F, errors: R) -> Self {
+        let function = JudgedFunction(Some(Parts { function, errors, repeat_timeouts: false }));
+        Self { call: None, layers, function }
     }
 
     /// Calls the function again if our time limit ended an attempt, in a guard or a retry.
     ///
     /// Only for functions that may run twice: the attempt that was ended may have done its work.
-    pub const fn repeat_timeouts(mut self) -> Self {
-        self.function.repeat_timeouts = true;
-        self
+    pub fn repeat_timeouts(self) -> Self {
+        self.map(|parts| Parts { repeat_timeouts: true, ..parts })
     }
 
-    fn with_rule<A>(self, applies: A, outcome: Outcome) -> FunctionFuture<C, F, ErrorRule<A, R>> {
-        let JudgedFunction { function, errors, repeat_timeouts } = self.function;
-        let errors = ErrorRule::new(applies, outcome, errors);
-        FunctionFuture { call: self.call, function: JudgedFunction { function, errors, repeat_timeouts } }
+    fn with_rule<A>(self, applies: A, outcome: Outcome) -> FunctionFuture<L, F, ErrorRule<A, R>>
+    where
+        L: FunctionLayers<JudgedFunction<F, ErrorRule<A, R>>>,
+        JudgedFunction<F, ErrorRule<A, R>>: Function,
+    {
+        self.map(|Parts { function, errors, repeat_timeouts }| {
+            let errors = ErrorRule::new(applies, outcome, errors);
+            Parts { function, errors, repeat_timeouts }
+        })
+    }
+
+    fn map<R2>(self, f: impl FnOnce(Parts<F, R>) -> Parts<F, R2>) -> FunctionFuture<L, F, R2>
+    where
+        L: FunctionLayers<JudgedFunction<F, R2>>,
+        JudgedFunction<F, R2>: Function,
+    {
+        FunctionFuture { call: None, layers: self.layers, function: JudgedFunction(self.function.0.map(f)) }
     }
 }
 
-impl<C, F, R, T, E> FunctionFuture<C, F, R>
+impl<L, F, R, T, E> FunctionFuture<L, F, R>
 where
+    L: FunctionLayers<JudgedFunction<F, R>>,
     F: StartFunction<Future: Future<Output = Result<T, E>>>,
+    E: 'static,
+    R: JudgeError<E>,
 {
     /// An error for which `applies` is true is an answer: the dependency is well, and the call isn't repeated. It is
     /// returned as the error that it is.
     ///
     /// For errors that the caller caused, such as a row that doesn't exist.
     #[expect(clippy::wrong_self_convention, reason = "reads as the rule that it adds")]
-    pub fn is_answer<A: Fn(&E) -> bool>(self, applies: A) -> FunctionFuture<C, F, ErrorRule<A, R>> {
+    pub fn is_answer<A: Fn(&E) -> bool>(self, applies: A) -> FunctionFuture<L, F, ErrorRule<A, R>>
+    where
+        L: FunctionLayers<JudgedFunction<F, ErrorRule<A, R>>>,
+    {
         self.with_rule(applies, Outcome::callers_fault())
     }
 
     /// After an error for which `applies` is true, a guard or a retry calls the function again.
     ///
     /// Say so only of errors after which it may run again: because it did nothing, or because doing it twice is no harm.
-    pub fn transient<A: Fn(&E) -> bool>(self, applies: A) -> FunctionFuture<C, F, ErrorRule<A, R>> {
+    pub fn transient<A: Fn(&E) -> bool>(self, applies: A) -> FunctionFuture<L, F, ErrorRule<A, R>>
+    where
+        L: FunctionLayers<JudgedFunction<F, ErrorRule<A, R>>>,
+    {
         self.with_rule(applies, Outcome::failure().transient())
     }
 }
 
-impl<C, F, R, T, E> Future for FunctionFuture<C, F, R>
+impl<L, F, R, T, E> Future for FunctionFuture<L, F, R>
 where
-    C: FunctionCall<JudgedFunction<F, R>>,
+    L: FunctionLayers<JudgedFunction<F, R>>,
     F: StartFunction<Future: Future<Output = Result<T, E>>>,
     E: 'static,
     R: JudgeError<E>,
@@ -193,8 +238,12 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        Poll::Ready(match ready!(this.call.poll_call(this.function, cx)) {
+        let mut this = self.project();
+        if this.call.is_none() {
+            this.call.set(Some(this.layers.begin()));
+        }
+        let Some(call) = this.call.as_pin_mut() else { polled_again("FunctionFuture") };
+        Poll::Ready(match ready!(call.poll_call(this.function, cx)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(rejection) => Err(CallError::Rejected(rejection)),
@@ -202,9 +251,19 @@ where
     }
 }
 
-impl<C: fmt::Debug, F, R> fmt::Debug for FunctionFuture<C, F, R> {
+impl<L, F, R> fmt::Debug for FunctionFuture<L, F, R>
+where
+    L: FunctionLayers<JudgedFunction<F, R>> + fmt::Debug,
+    JudgedFunction<F, R>: Function,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FunctionFuture").field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("FunctionFuture").field("layers", &self.layers).finish_non_exhaustive()
+    }
+}
+
+impl<F, R> fmt::Debug for JudgedFunction<F, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JudgedFunction").finish_non_exhaustive()
     }
 }
 

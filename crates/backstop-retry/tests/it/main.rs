@@ -10,6 +10,7 @@ mod cancellation;
 mod closures;
 mod decisions;
 mod events;
+mod functions;
 mod judges;
 mod last_answer;
 mod metrics;

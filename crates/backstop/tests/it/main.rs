@@ -1,4 +1,4 @@
-//! What the facade adds: the standard stack, and methods for `ServiceBuilder`.
+//! What the facade adds: the standard stack, guards for functions, and methods for `ServiceBuilder`.
 #![cfg(all(
     feature = "axum",
     feature = "bulkhead",
@@ -9,5 +9,6 @@
     feature = "timeout"
 ))]
 
+mod guard;
 mod stacks;
 mod standard;

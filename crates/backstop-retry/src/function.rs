@@ -1,0 +1,347 @@
+//! Calls of functions that are repeated.
+//!
+//! | state | on | to |
+//! |---|---|---|
+//! | passing | the call ends | the end: its result |
+//! | first attempt | a result that isn't repeated | the end: that result |
+//! | first attempt | a result worth another attempt | [repeating](crate::retry_loop), with the function |
+//! | repeating | the end of the retry loop | the end |
+//!
+//! The retry loop makes attempts of services, so it gets one that calls the function. It and its judge share the function
+//! by a lock, which nobody else ever holds. A call that succeeds at once has neither.
+
+use std::{
+    fmt,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use backstop_core::{Classify, ErrorRef, Limit, Outcome, Reason, Rejection, ResultClassify, Scope, SetBy, Verdict};
+use backstop_kit::{
+    CloneCopy, Judge, KeepAnswer, RejectAsError, RequestFacts, Snapshot, Strategies, UntilHeaders,
+    function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Repeatable},
+    polled_again,
+    proof::Frame,
+};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use crate::{
+    RetryHandle,
+    config::Settings,
+    layer_state::{LayerState, RetryState},
+    planner::{AttemptResult, RetryPlanner},
+    request_state::{ReplaySource, RequestState},
+    retry_loop::RetryLoop,
+};
+
+impl RetryHandle {
+    /// Calls a function, and calls it again after errors that are [`transient`](FunctionFuture::transient).
+    ///
+    /// ```
+    /// use std::{cell::Cell, io};
+    /// use backstop_retry::{RetryLayer, name};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let calls = Cell::new(0);
+    /// let lookup = async || {
+    ///     calls.set(calls.get() + 1);
+    ///     if calls.get() < 3 { Err(io::Error::from(io::ErrorKind::ConnectionReset)) } else { Ok(7) }
+    /// };
+    /// let retry = RetryLayer::new(name!("dns")).handle();
+    /// let found = retry.call(lookup).transient(|error| error.kind() == io::ErrorKind::ConnectionReset).await?;
+    /// assert_eq!((found, calls.get()), (7, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    /// Dropping the future drops the running attempt. No other attempt is made.
+    #[inline]
+    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<RetryFunctions<'_, Innermost>, Repeatable<F>>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: 'static,
+    {
+        FunctionFuture::new(self.around(Innermost), Repeatable(function), ())
+    }
+
+    /// Puts the retry around other layers that functions are called through.
+    #[inline]
+    pub fn around<L>(&self, inner: L) -> RetryFunctions<'_, L> {
+        RetryFunctions { retry: Some(self.state()), inner }
+    }
+}
+
+/// Calls functions, and repeats them: see [`RetryHandle::around`]. The outermost layer.
+#[derive(Clone, Copy)]
+pub struct RetryFunctions<'a, L> {
+    // `None` without a retry.
+    retry: Option<&'a Arc<RetryState>>,
+    inner: L,
+}
+
+impl<L> RetryFunctions<'_, L> {
+    /// The inner layers alone, for a stack that may have no retry.
+    pub const fn without(inner: L) -> Self {
+        Self { retry: None, inner }
+    }
+}
+
+impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for RetryFunctions<'a, L> {
+    type Call = RetryCall<'a, L, F>;
+
+    #[inline]
+    fn begin(&self) -> Self::Call {
+        let call = self.inner.begin();
+        let Some(retry) = self.retry else {
+            return RetryCall { state: State::Passing { call } };
+        };
+        let snapshot = retry.live.snapshot();
+        let settings = retry.live.at(&snapshot);
+        if settings.max_attempts == 1 {
+            return RetryCall { state: State::Passing { call } };
+        }
+        settings.budget.as_ref().inspect(|budget| budget.deposit());
+        let scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
+        RetryCall { state: State::First { call, scope, retry, settings: Some(snapshot), layers: self.inner.clone() } }
+    }
+}
+
+pin_project! {
+    /// A call of a function that may be repeated.
+    pub struct RetryCall<'a, L, F>
+    where
+        F: Function,
+        L: AttemptLayers<F>,
+    {
+        #[pin]
+        state: State<'a, L, F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<'a, L, F>
+    where
+        F: Function,
+        L: AttemptLayers<F>,
+    {
+        // Never repeated.
+        Passing { #[pin] call: L::Call },
+        First {
+            #[pin]
+            call: L::Call,
+            scope: Scope,
+            retry: &'a Arc<RetryState>,
+            // Taken when it fails.
+            settings: Option<Snapshot<Settings>>,
+            layers: L,
+        },
+        // Boxed: it is rare, and large.
+        Repeating { retry_loop: Box<RetryLoop<Attempts<L, F>, (), FunctionStrategies<F>>> },
+        Done,
+    }
+}
+
+impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
+    #[inline]
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+        let mut state = self.project().state;
+        match state.as_mut().project() {
+            StateProj::Passing { call } => return call.poll_call(function, cx),
+            StateProj::First { call, scope, retry, settings, layers } => {
+                let polled = scope.enter(|| call.poll_call(function, cx));
+                let Poll::Ready(result) = &polled else {
+                    // The time of all attempts begins with the wait for the first one.
+                    scope.begin();
+                    return Poll::Pending;
+                };
+                let outcome = outcome(function, result);
+                if !outcome.transient {
+                    if outcome.verdict != Verdict::Success {
+                        retry.log_not_worth_repeating(1, &outcome, retry.logged(error(function, result)));
+                    }
+                    scope.pass_on_reports();
+                    return polled;
+                }
+                let (Poll::Ready(result), Some(settings)) = (polled, settings.take()) else {
+                    polled_again("RetryCall")
+                };
+                let deadline = retry.deadline_after_first(retry.live.at(&settings), scope);
+                let answer = AttemptResult { result, reports: scope.take_reports() };
+                let request_state = shared_state(retry, settings, layers.clone(), function.take());
+                // Proof is a matter of services.
+                let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached());
+                let step = planner.after(outcome, answer);
+                // Drops the attempt, and what it holds, before the wait.
+                state.set(State::Done);
+                match RetryLoop::begin(planner, step) {
+                    Ok(retry_loop) => state.set(State::Repeating { retry_loop: Box::new(retry_loop) }),
+                    Err(result) => return Poll::Ready(result),
+                }
+            }
+            StateProj::Repeating { .. } => {}
+            StateProj::Done => polled_again("RetryCall"),
+        }
+        let StateProj::Repeating { retry_loop } = state.as_mut().project() else { polled_again("RetryCall") };
+        let result = ready!(retry_loop.poll(cx));
+        state.set(State::Done);
+        Poll::Ready(result)
+    }
+}
+
+fn outcome<F: Function>(function: &F, result: &Result<F::Output, Rejection>) -> Outcome {
+    match result {
+        Ok(output) => function.outcome(output),
+        Err(rejection) => function.outcome_of_rejection(rejection),
+    }
+}
+
+fn error<'a, F: Function>(function: &F, result: &'a Result<F::Output, Rejection>) -> Option<ErrorRef<'a>> {
+    match result {
+        Ok(output) => function.error(output),
+        Err(rejection) => Some(ErrorRef::new(rejection)),
+    }
+}
+
+/// The strategies of the retry loop for a function `F`.
+type FunctionStrategies<F> = Strategies<SharedFunction<F>, RejectAsError, UntilHeaders, CloneCopy, KeepOutput>;
+
+/// What the retry loop needs.
+fn shared_state<L, F>(
+    retry: &Arc<RetryState>,
+    settings: Snapshot<Settings>,
+    layers: L,
+    function: F,
+) -> RequestState<Attempts<L, F>, (), FunctionStrategies<F>> {
+    let function = SharedFunction(Arc::new(Mutex::new(function)));
+    let judge = function.clone();
+    let protocol =
+        Strategies { judge, reject: RejectAsError::new(), until: UntilHeaders, copy: CloneCopy, keep: KeepOutput };
+    RequestState {
+        layer: Arc::new(LayerState { retry: Arc::clone(retry), protocol }),
+        settings,
+        // Only what may be repeated is transient.
+        facts: RequestFacts::none().idempotent(),
+        replay: Ok(ReplaySource { service: Attempts { layers, function }, kept: () }),
+    }
+}
+
+/// A function that the attempts and their judge share.
+struct SharedFunction<F>(Arc<Mutex<F>>);
+
+impl<F> SharedFunction<F> {
+    fn lock(&self) -> MutexGuard<'_, F> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F> Clone for SharedFunction<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: Function> Judge<F::Output> for SharedFunction<F> {
+    fn outcome(&self, _: RequestFacts, result: Result<&mut F::Output, ErrorRef<'_>>) -> Outcome {
+        match result {
+            Ok(output) => self.lock().outcome(output),
+            Err(error) => match Rejection::in_error(error) {
+                Some(rejection) => self.lock().outcome_of_rejection(rejection),
+                None => Outcome::failure(),
+            },
+        }
+    }
+
+    fn reason(&self, _: RequestFacts, result: Result<&mut F::Output, ErrorRef<'_>>) -> Reason {
+        let error = match result {
+            Ok(output) => self.lock().error(output),
+            Err(error) => Some(error),
+        };
+        error.map_or(Reason::ERROR, |error| Classify::<()>::reason(&ResultClassify::new(), Err(error)))
+    }
+
+    fn error<'a>(&self, output: &'a F::Output) -> Option<ErrorRef<'a>> {
+        self.lock().error(output)
+    }
+}
+
+/// Keeps a function's output as it is.
+struct KeepOutput;
+
+impl<Output> KeepAnswer<Output> for KeepOutput {
+    type Keeping = Ready<Option<Output>>;
+
+    fn keep(&self, output: Output, _: Instant) -> Self::Keeping {
+        ready(Some(output))
+    }
+}
+
+/// Makes an attempt of each call.
+struct Attempts<L, F> {
+    layers: L,
+    function: SharedFunction<F>,
+}
+
+impl<L: Clone, F> Clone for Attempts<L, F> {
+    fn clone(&self) -> Self {
+        Self { layers: self.layers.clone(), function: self.function.clone() }
+    }
+}
+
+impl<F: Function, L: AttemptLayers<F>> Service<()> for Attempts<L, F> {
+    type Response = F::Output;
+    type Error = Rejection;
+    type Future = AttemptFuture<L::Call, F>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        AttemptFuture { call: self.layers.begin(), function: self.function.clone() }
+    }
+}
+
+pin_project! {
+    struct AttemptFuture<C, F> {
+        #[pin]
+        call: C,
+        function: SharedFunction<F>,
+    }
+}
+
+impl<F: Function, C: FunctionCall<F>> Future for AttemptFuture<C, F> {
+    type Output = Result<F::Output, Rejection>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut function = this.function.lock();
+        this.call.poll_call(&mut *function, cx)
+    }
+}
+
+impl<L: fmt::Debug> fmt::Debug for RetryFunctions<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.retry.map(|retry| retry.live.name());
+        f.debug_struct("RetryFunctions").field("name", &name).field("inner", &self.inner).finish()
+    }
+}
+
+impl<F: Function, L: AttemptLayers<F>> fmt::Debug for RetryCall<'_, L, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Passing { .. } => "Passing",
+            State::First { .. } => "First",
+            State::Repeating { retry_loop } => retry_loop.phase(),
+            State::Done => "Done",
+        };
+        f.debug_struct("RetryCall").field("state", &state).finish_non_exhaustive()
+    }
+}
