@@ -231,17 +231,6 @@ impl fmt::Debug for Rejection {
 
 impl Error for Rejection {}
 
-/// Details are compared by their `Debug` text.
-impl PartialEq for Rejection {
-    fn eq(&self, other: &Self) -> bool {
-        let facts = |of: &Self| (of.reason, of.outcome, of.retry_after, of.status, of.code);
-        let detail = |of: &Self| of.detail.as_ref().map(|detail| format!("{:?}", detail.get()));
-        self.by == other.by && facts(self) == facts(other) && detail(self) == detail(other)
-    }
-}
-
-impl Eq for Rejection {}
-
 #[cfg(test)]
 mod tests {
     use super::*;

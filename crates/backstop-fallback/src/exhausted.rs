@@ -131,11 +131,11 @@ impl axum::response::IntoResponse for AllProvidersFailed {
 
 impl fmt::Display for AllProvidersFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        write!(f, "no answer from {}", self.chain())
     }
 }
 
-/// Its source is its [`Rejection`], so that layers further out recognise it.
+/// Its source is its [`Rejection`], so that layers further out recognise it. Its text names each provider and its reason.
 impl Error for AllProvidersFailed {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.0)
@@ -165,8 +165,14 @@ mod tests {
     #[test]
     fn an_exhausted_chain_names_each_provider_and_its_reason() {
         let text = "all providers of recommendations failed: ml (circuit-open), catalog (status-502)";
-        assert_eq!(failed().to_string(), text);
         assert_eq!(failed().rejection().to_string(), text);
+    }
+
+    #[test]
+    fn an_exhausted_chain_and_its_source_do_not_say_the_same() {
+        let failed = failed();
+        assert_eq!(failed.to_string(), "no answer from recommendations");
+        assert_eq!(failed.source().map(ToString::to_string), Some(failed.rejection().to_string()));
     }
 
     #[test]

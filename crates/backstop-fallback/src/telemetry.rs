@@ -102,7 +102,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
             tracing::$level!(
                 target: "backstop::fallback",
                 %chain,
-                %failed,
+                failed = %failed.rejection(),
                 error = failed.failures().first().and_then(|first| first.error.as_deref()),
                 not_eligible = not_eligible.and_then(|failure| failure.error.as_deref()),
                 "no provider answered"

@@ -67,7 +67,7 @@ async fn recommend(State(recommender): State<Recommender>, user: UserId) -> Resu
 /// Unreachable while the chain ends with a source that can't fail. Keep it if your chain ends differently.
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn exhausted(failed: AllProvidersFailed) -> Response {
-    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failed.to_string()).into_response();
+    let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failed.rejection().to_string()).into_response();
     if let Some(wait) = failed.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
     }

@@ -206,7 +206,7 @@ async fn without_anybody_else_a_whole_answer_is_given_and_a_broken_one_is_not() 
     let broken = failing(&[Data("message"), Break]).await.unwrap();
     let rejection = broken.extensions().get::<Rejection>().unwrap();
     let failed = AllProvidersFailed::in_rejection(rejection).unwrap();
-    assert_eq!(failed.to_string(), "all providers of chain failed: primary (body), broken (error)");
+    assert_eq!(failed.rejection().to_string(), "all providers of chain failed: primary (body), broken (error)");
 }
 
 #[tokio::test(start_paused = true)]

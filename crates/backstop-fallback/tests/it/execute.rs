@@ -35,7 +35,7 @@ async fn a_chain_in_a_handler_that_fails_names_everyone() {
         .build()
         .unwrap();
     let failed: AllProvidersFailed = chain.execute(()).await.unwrap_err();
-    assert_eq!(failed.to_string(), "all providers of prices failed: live (error), zero (error)");
+    assert_eq!(failed.rejection().to_string(), "all providers of prices failed: live (error), zero (error)");
     // It is known for what it is in a chain further out.
     let outer = FallbackChain::<(), u32>::builder("outer")
         .provider(Provider::from_fn(name!("prices"), move |()| {
@@ -81,7 +81,7 @@ async fn an_error_that_blames_the_request_is_the_first_providers_answer() {
     let failed = chain.execute(SqlError::RowNotFound).await.unwrap_err();
     let failures: Vec<_> = failed.failures().iter().map(|it| it.provider.as_str()).collect();
     assert_eq!((failures, failed.is_callers_fault()), (vec!["database"], true));
-    assert_eq!(failed.to_string(), "the request to items is to blame: database (error)");
+    assert_eq!(failed.rejection().to_string(), "the request to items is to blame: database (error)");
     // Further out it is no failure of anybody's, nor is it in a chain around this one.
     assert_eq!(Rejection::from(failed).outcome(), Outcome::callers_fault());
     let outer = FallbackChain::<SqlError, &str>::builder("outer")

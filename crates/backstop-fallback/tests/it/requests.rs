@@ -158,6 +158,6 @@ async fn a_provider_that_is_for_something_else_is_not_asked_and_the_first_one_al
         .build()
         .unwrap();
     let failed = chain.execute(7).await.unwrap_err();
-    assert_eq!(failed.to_string(), "all providers of prices failed: live (error), list (not-eligible)");
+    assert_eq!(failed.rejection().to_string(), "all providers of prices failed: live (error), list (not-eligible)");
     assert_eq!(calls.count(), 0);
 }

@@ -54,7 +54,7 @@ async fn a_handlers_payment_whose_time_is_up_may_have_been_made() {
         .repeat_only_if(|_| false)
         .build()
         .unwrap();
-    let failed = chain.execute(999).await.unwrap_err().to_string();
+    let failed = chain.execute(999).await.unwrap_err().rejection().to_string();
     assert_eq!(failed, "all providers of payments failed: acquirer (timeout), second_acquirer (not-eligible)");
 }
 
