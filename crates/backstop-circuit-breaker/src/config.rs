@@ -28,34 +28,33 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 pub struct CircuitBreakerConfig {
     /// The layer's [name](crate::Name).
     pub name: Cow<'static, str>,
-    /// How many failures in a row open the circuit: 1 to 65,536. 5 unless set, or unless `failure_rate` is set.
+    /// See [`CircuitBreakerBuilder::consecutive_failures`].
     pub consecutive_failures: Option<u32>,
-    /// The share of failures that opens the circuit, instead of a number in a row: 0.000001 to 1.
+    /// See [`CircuitBreakerBuilder::failure_rate`].
     pub failure_rate: Option<f64>,
-    /// Opens the circuit by slow calls, too.
+    /// See [`CircuitBreakerBuilder::slow_calls`].
     pub slow_calls: Option<SlowCalls>,
-    /// How far `failure_rate` and `slow_calls` look back: the last 100 calls unless set.
+    /// See [`CircuitBreakerBuilder::window`].
     pub window: Option<Window>,
-    /// How many calls `failure_rate` and `slow_calls` need before they say anything: 1 to the calls in the window, or to
-    /// 65,536. 20 unless set, or the window where that is less.
+    /// See [`CircuitBreakerBuilder::min_calls`].
     pub min_calls: Option<u32>,
-    /// How long the circuit stays open before it lets a probe through: [`Wait::Fixed`] 60 s unless set.
+    /// See [`CircuitBreakerBuilder::wait`].
     pub wait: Wait,
-    /// Lengthens each wait at random by up to this share: 0 to 1. Unless set, 0.1 for a growing wait, else 0.
+    /// See [`CircuitBreakerBuilder::wait_jitter`].
     pub wait_jitter: Option<f64>,
-    /// Waits as long as the dependency asks, if that is longer, up to this time: 1 ms to 24 h. Off unless set.
+    /// See [`CircuitBreakerBuilder::respect_retry_after`].
     pub respect_retry_after: Option<Duration>,
-    /// Lengthens the `Retry-After` of each refusal at random by up to this share: 0 to 1. 0.1 unless set.
+    /// See [`CircuitBreakerBuilder::retry_after_jitter`].
     pub retry_after_jitter: f64,
-    /// Seeds the jitter, so that tests are reproducible.
+    /// See [`CircuitBreakerBuilder::seed`].
     pub seed: Option<u64>,
-    /// How many probes must succeed to close the circuit: 1 to 65,536, 2 unless set.
+    /// See [`CircuitBreakerBuilder::success_threshold`].
     pub success_threshold: u32,
-    /// How many probes may run at once: 1 to 1000, 1 unless set.
+    /// See [`CircuitBreakerBuilder::max_concurrent_probes`].
     pub max_concurrent_probes: u32,
-    /// After how long a probe that hasn't ended makes room for another: 1 ms to 24 h, 30 s unless set.
+    /// See [`CircuitBreakerBuilder::probe_lease`].
     pub probe_lease: Duration,
-    /// How a call that its caller drops is counted: [`OnDrop::FailureAfter`] 5 s unless set.
+    /// See [`CircuitBreakerBuilder::on_drop`].
     pub on_drop: OnDrop,
 }
 

@@ -26,16 +26,17 @@ impl Jitter {
         Self { next_seed: AtomicU64::new(seed.unwrap_or_else(|| fastrand::u64(..))) }
     }
 
-    /// A uniform number.
+    /// A uniform number. The start of the range if the range is empty.
     #[must_use]
     pub fn number(&self, range: Range<u64>) -> u64 {
-        self.draw().u64(range)
+        self.draw().u64(range.start..=range.end.saturating_sub(1).max(range.start))
     }
 
-    /// A uniform time, in whole nanoseconds. More than 584 years count as 584.
+    /// A uniform time, in whole nanoseconds. More than 584 years count as 584. The start of the range if the range is empty.
     #[must_use]
     pub fn time(&self, range: RangeInclusive<Duration>) -> Duration {
-        Duration::from_nanos(self.draw().u64(nanos(*range.start())..=nanos(*range.end())))
+        let start = nanos(*range.start());
+        Duration::from_nanos(self.draw().u64(start..=nanos(*range.end()).max(start)))
     }
 
     fn draw(&self) -> fastrand::Rng {
@@ -45,4 +46,27 @@ impl Jitter {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[expect(clippy::reversed_empty_ranges, reason = "they are the case")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_range_gives_its_start() {
+        let jitter = Jitter::new(Some(7));
+        assert_eq!((jitter.number(5..5), jitter.number(u64::MAX..0), jitter.number(0..1)), (5, u64::MAX, 0));
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(1));
+        assert_eq!((jitter.time(long..=short), jitter.time(short..=short)), (long, short));
+    }
+
+    #[test]
+    fn a_range_is_drawn_from_whole() {
+        let jitter = Jitter::new(Some(7));
+        let mut drawn: Vec<_> = (0..100).map(|_| jitter.number(3..6)).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn, [3, 4, 5]);
+    }
 }
