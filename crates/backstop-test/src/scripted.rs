@@ -49,14 +49,14 @@ use crate::{Step, lock::lock, step::respond};
 /// ready itself, and readiness is for one call.
 pub struct Scripted<Req, Res, E = Infallible, R = ()> {
     script: Script<Req, Res, E>,
-    readiness: Readiness<E>,
+    readiness: ReadinessFn<E>,
     is_ready: bool,
     record: Arc<dyn Fn(&Req) -> R + Send + Sync>,
     seen: Arc<Mutex<Seen<R>>>,
 }
 
 type Script<Req, Res, E> = Arc<dyn Fn(usize, Req) -> ScriptedFuture<Res, E> + Send + Sync>;
-type Readiness<E> = Arc<dyn Fn(&mut Context<'_>) -> Poll<Result<(), E>> + Send + Sync>;
+type ReadinessFn<E> = Arc<dyn Fn(&mut Context<'_>) -> Poll<Result<(), E>> + Send + Sync>;
 
 /// The future of a [`Scripted`] service.
 pub type ScriptedFuture<Res, E> = Pin<Box<dyn Future<Output = Result<Res, E>> + Send>>;

@@ -6,7 +6,7 @@ mod cover;
 mod future;
 mod handle;
 mod layer;
-mod readiness;
+mod ready_wait;
 mod service;
 mod upload;
 

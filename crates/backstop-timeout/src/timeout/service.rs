@@ -13,7 +13,7 @@ use super::{
     cover::Cover,
     future::TimeoutFuture,
     layer::HttpStrategies,
-    readiness::Readiness,
+    ready_wait::ReadyWait,
     upload::{LimitStart, Uploading},
 };
 use crate::settings::Settings;
@@ -21,14 +21,14 @@ use crate::settings::Settings;
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
 pub struct Timeout<S, P = HttpStrategies> {
     inner: S,
-    readiness: Readiness,
+    ready_wait: ReadyWait,
     settings: Settings<P>,
     limit_start: LimitStart,
 }
 
 impl<S, P> Timeout<S, P> {
     pub(crate) fn new(inner: S, settings: Settings<P>, limit_start: LimitStart) -> Self {
-        Self { inner, readiness: Readiness::default(), settings, limit_start }
+        Self { inner, ready_wait: ReadyWait::default(), settings, limit_start }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -50,10 +50,10 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
             Poll::Ready(result) => {
-                self.readiness.set_ready(self.settings.limit);
+                self.ready_wait.set_ready(self.settings.limit);
                 Poll::Ready(result)
             }
-            Poll::Pending => self.readiness.poll_too_late(self.settings.limit, cx).map(Ok),
+            Poll::Pending => self.ready_wait.poll_too_late(self.settings.limit, cx).map(Ok),
         }
     }
 
@@ -62,7 +62,7 @@ where
         let limit = self.settings.limit;
         let settings = self.settings.clone();
         let context = settings.strategy.reject().context(&request);
-        let left = match self.readiness.take(limit) {
+        let left = match self.ready_wait.take(limit) {
             Ok(left) => left,
             Err(set_by) => return TimeoutFuture::refused(Elapsed::new(set_by, Progress::NotReady), context, settings),
         };
@@ -94,6 +94,6 @@ impl<S: Clone, P: Clone> Clone for Timeout<S, P> {
 impl<S: fmt::Debug, P> fmt::Debug for Timeout<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Timeout");
-        self.settings.show(f.field("inner", &self.inner).field("readiness", &self.readiness)).finish_non_exhaustive()
+        self.settings.show(f.field("inner", &self.inner).field("ready_wait", &self.ready_wait)).finish_non_exhaustive()
     }
 }

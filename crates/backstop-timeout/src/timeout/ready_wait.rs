@@ -23,8 +23,9 @@ use backstop_core::{Deadline, SetBy, scope};
 use backstop_kit::Timer;
 use tokio::time::Instant;
 
+/// Whether the inner service is ready, and how long the caller has waited for that.
 #[derive(Debug, Default)]
-pub(crate) enum Readiness {
+pub(crate) enum ReadyWait {
     /// The inner service is ready, or wasn't polled yet.
     #[default]
     Ready,
@@ -42,7 +43,7 @@ pub(crate) struct Wait {
     timer: Timer,
 }
 
-impl Readiness {
+impl ReadyWait {
     /// The inner service is ready.
     #[inline]
     pub(crate) fn set_ready(&mut self, limit: Duration) {
@@ -87,10 +88,10 @@ impl Readiness {
 impl Wait {
     /// The inner service became ready.
     #[cold]
-    fn ended(&self, limit: Duration) -> Readiness {
+    fn ended(&self, limit: Duration) -> ReadyWait {
         let waited = self.since.elapsed();
         // A waiting caller is woken when the limit passes. After twice the limit, this is another caller, which didn't wait.
-        if waited >= limit * 2 { Readiness::Ready } else { Readiness::ReadyAfter(waited) }
+        if waited >= limit * 2 { ReadyWait::Ready } else { ReadyWait::ReadyAfter(waited) }
     }
 
     /// When the wait ends, and who set that limit.
