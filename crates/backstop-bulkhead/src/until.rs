@@ -16,7 +16,7 @@ use crate::{body::PermitInBody, permit::Permit};
     message = "the bulkhead can't hold a permit to the end of a `{Res}`",
     label = "no response whose body can be broken off",
     note = "by default a permit lasts to the end of the body of an `http::Response`, which must be `axum::body::Body` \
-            (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util` whose error \
+            (feature `axum`), `tonic::body::Body` (feature `tonic`, around a `Channel` `tonic-transport`), or a boxed body of `http-body-util` whose error \
             implements `From<Rejection>` (`BoxError` does)",
     note = "for other bodies, map the response body below the layer, for example to `axum::body::Body`",
     note = "or choose `.until_headers()`, which takes responses of any type"

@@ -26,7 +26,7 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "the circuit breaker can't watch the body of a `{Res}`",
     note = "`UntilBodyEnd` needs an `http::Response` whose body can wrap others: `axum::body::Body` (feature `axum`), \
-            `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util`",
+            `tonic::body::Body` (feature `tonic`, around a `Channel` `tonic-transport`), or a boxed body of `http-body-util`",
     note = "and strategies that are `Send + Sync + 'static`",
     note = "for other bodies map the response body below the layer"
 )]

@@ -6,6 +6,8 @@ mod buffered;
 mod client_body;
 mod content;
 mod erased;
+#[cfg(feature = "tonic")]
+mod grpc_trailers;
 mod guarded;
 mod pieces;
 mod recording;
@@ -24,6 +26,8 @@ pub use ahead::{Ahead, ReadAhead};
 pub(crate) use buffered::BufferedBody;
 pub use client_body::{ClientBody, IntoWrapBody};
 pub use content::has_content;
+#[cfg(feature = "tonic")]
+pub use grpc_trailers::errors_as_trailers;
 pub use guarded::{BodyAction, BodyGuard, BodyStep, GuardedBody};
 pub(crate) use pieces::{Piece, Pieces};
 pub use replay::{NotReplayable, Replay, ReplayError, ReplayState, ReplayableBody, split_by_recording};

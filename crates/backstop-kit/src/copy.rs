@@ -25,7 +25,7 @@ pub use left_out::LeftOut;
     message = "this layer can't copy `{Req}`",
     label = "no way to send this request again",
     note = "by default a layer copies `http::Request<B>` where `B` implements `ReplayableBody`: enable Backstop's feature \
-            `axum` or `tonic` for their bodies, and map other bodies above the layer, for example to `ClientBody`",
+            `axum`, `tonic`, or `tonic-transport` around a `Channel`, for their bodies, and map other bodies above the layer, for example to `ClientBody`",
     note = "for any other request that is `Clone`, choose `.clone_requests()`",
     note = "or implement `CopyRequest` for a strategy of your own"
 )]

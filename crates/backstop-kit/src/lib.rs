@@ -75,6 +75,8 @@ mod until;
 
 pub use answer::Answer;
 pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
+#[cfg(feature = "tonic")]
+pub use body::errors_as_trailers;
 pub use body::{
     AbortBody, Ahead, BodyAction, BodyGuard, BodyStep, ClientBody, GuardedBody, IntoWrapBody, NotReplayable, ReadAhead,
     Replay, ReplayError, ReplayState, ReplayableBody, RequestFailure, SyncBody, Upload, WaitTime, WrapBody,

@@ -28,6 +28,8 @@ pub use problem_details::{ProblemDetails, problem_response};
     label = "no way to answer with `{Res}` or `{E}`",
     note = "by default a layer answers with an `http::Response` whose body has a `Default`",
     note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client",
+    note = "for tonic's `InterceptorLayer`, put it outside of this layer, or map the response body between them: \
+            `.map_response(|response| response.map(tonic::body::Body::new))`",
     note = "for functions and other services that don't speak HTTP choose `.plain()`; their error must implement \
             `From<Rejection>`, as `BoxError` does: add `.map_err(BoxError::from)` below the layer",
     note = "or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)",

@@ -13,7 +13,8 @@ use crate::WrapBody;
 #[diagnostic::on_unimplemented(
     message = "a layer can't break off a `{Self}`",
     label = "no way to make an error of this body",
-    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
+    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic` on a server \
+            and `tonic-transport` around a `Channel`",
     note = "for other bodies, map the body below the layer, for example with `tower_http::map_response_body` to \
             `axum::body::Body` or to `UnsyncBoxBody<Bytes, BoxError>`"
 )]

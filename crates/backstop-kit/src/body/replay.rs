@@ -19,7 +19,8 @@ use super::{
 #[diagnostic::on_unimplemented(
     message = "a request with the body `{Self}` can't be sent again",
     label = "this body can't be replayed",
-    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
+    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic` on a server \
+            and `tonic-transport` around a `Channel`",
     note = "for `hyper::body::Incoming` and other concrete bodies, map the request above the layer: \
             `.map_request(|request| request.map(ClientBody::new))`",
     note = "a boxed body needs an error that implements `From<ReplayError>`, as `BoxError` does",

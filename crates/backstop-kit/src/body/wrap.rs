@@ -24,7 +24,8 @@ use super::SyncBody;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is a body type that no other body can be put into",
     label = "not a type-erased body",
-    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic`",
+    note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic` on a server \
+            and `tonic-transport` around a `Channel`",
     note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client; for other concrete bodies, map \
             the body below the layer, for example to `backstop::ClientBody`",
     note = "or, where the layer only wants to keep an answer that it may replace, choose `.discard_replaced()`"

@@ -42,7 +42,7 @@ use super::{body::LimitInBody, upload::Uploading};
 #[diagnostic::on_unimplemented(
     message = "the timeout can't cover the body of a `{Res}`",
     note = "`UntilFirstFrame` and `UntilBodyEnd` need an `http::Response` whose body can wrap others: `axum::body::Body` \
-            (feature `axum`), `tonic::body::Body` (feature `tonic`), or a boxed body of `http-body-util`",
+            (feature `axum`), `tonic::body::Body` (feature `tonic`, around a `Channel` `tonic-transport`), or a boxed body of `http-body-util`",
     note = "for other bodies map the response body below the layer"
 )]
 pub trait Cover<Res>: sealed::Stage<Res> {}
