@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
-use backstop::{CircuitBreakerLayer, DeadlineLayer, name};
-use backstop_tests::grpc::{GrpcServer, Scripted};
+use backstop::{CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, UntilBodyEnd, name, standard};
+use backstop_tests::{
+    greeter::Echo,
+    grpc::{GrpcServer, Scripted},
+};
 use bytes::Bytes;
+use greeter::pb::greeter_server::GreeterServer;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -25,14 +29,18 @@ macro_rules! serve {
     }};
 }
 
-/// Calls `Check` for the whole server, as a browser does.
+/// Calls `Check` for the whole server, as a browser does, with an empty message.
 async fn check(server: &GrpcServer) -> Response<Bytes> {
+    ask(server, "grpc.health.v1.Health/Check", &[0; 5]).await
+}
+
+/// A call with a framed message: its flag, its length and itself.
+async fn ask(server: &GrpcServer, method: &str, message: &'static [u8]) -> Response<Bytes> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-    let request = Request::post(format!("http://{}/grpc.health.v1.Health/Check", server.address()))
+    let request = Request::post(format!("http://{}/{method}", server.address()))
         .header(CONTENT_TYPE, "application/grpc-web+proto")
         .header("x-grpc-web", "1");
-    // An empty message: its flag and its length.
-    let answer = client.request(request.body(Full::from(&[0; 5][..])).unwrap()).await.unwrap();
+    let answer = client.request(request.body(Full::from(message)).unwrap()).await.unwrap();
     assert_eq!(answer.version(), http::Version::HTTP_11);
     let (head, body) = answer.into_parts();
     Response::from_parts(head, body.collect().await.unwrap().to_bytes())
@@ -59,6 +67,29 @@ async fn an_open_circuit_is_unavailable_over_http_1_1_too() {
     assert_eq!(grpc_status(&refused), "14");
     assert_eq!(refused.headers()["grpc-message"], "circuit health is open");
     assert_eq!(health.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_stream_passes_through_every_layer_with_its_trailers() {
+    let layers = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(DeadlineLayer::new(name!("edge")))
+        .layer(standard(name!("greeter")))
+        .layer(CircuitBreakerLayer::builder("until_the_end").observe(UntilBodyEnd).build().unwrap())
+        .into_inner();
+    let service = GreeterServer::new(Echo::default());
+    let server = GrpcServer::start(|incoming| {
+        let mut server = Server::builder().accept_http1(true).layer(GrpcWebLayer::new()).layer(layers);
+        server.add_service(service).serve_with_incoming(incoming)
+    })
+    .await;
+    // `HelloRequest { name: "Ada, fail" }`, in a frame.
+    let message = b"\0\0\0\0\x0b\x0a\x09Ada, fail";
+    let answer = ask(&server, "greeter.Greeter/GreetOften", message).await;
+    assert_eq!(grpc_status(&answer), "none in the head");
+    let body = answer.body();
+    assert!(body.starts_with(b"\0\0\0\0\x05\x0a\x03Ada\x80"), "{body:?}");
+    assert!(String::from_utf8_lossy(body).contains("grpc-status:14"), "{body:?}");
 }
 
 #[tokio::test]
