@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use backstop::{
-    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, ConfigError, DegradationHeaderLayer, FallbackChain,
-    FallbackLayer, Freshness, PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name,
+    ConfigError, DegradationHeaderLayer, FallbackChain, FallbackLayer, Freshness, Provider, StandardHandle, name,
+    standard,
 };
 use http::{Request, Response};
 use tonic::{
     body::Body,
     transport::{Channel, Error},
 };
-use tower::{Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder};
 
 use crate::{
     pb::{greeter_client::GreeterClient, greeter_server::GreeterServer},
@@ -29,7 +29,7 @@ impl<S> Stack for S where
 {
 }
 
-/// A client that answers while `primary` is down, and the circuit in front of `primary`.
+/// A client that answers while `primary` is down, and the handle of the layers in front of `primary`.
 ///
 /// An open circuit tries `primary` again after `wait`.
 ///
@@ -39,13 +39,13 @@ pub fn connect(
     primary: Channel,
     replica: Channel,
     wait: Duration,
-) -> Result<(GreeterClient<impl Stack>, CircuitBreakerHandle), ConfigError> {
-    let (primary, circuit) = protect("primary", primary, wait)?;
+) -> Result<(GreeterClient<impl Stack>, StandardHandle), ConfigError> {
+    let (primary, handle) = protect("primary", primary, wait)?;
     let (replica, _) = protect("replica", replica, wait)?;
     let instead = FallbackChain::builder("greeter")
         .total(Duration::from_secs(3))
         // Every gRPC call is a `POST`. Without this line, a call that the primary may have processed would go to no replica.
-        .repeat_if(|call: &Request<Body>| only_reads(call))
+        .repeat_if(only_reads)
         // The replica greets as well as the primary does.
         .provider(Provider::service(name!("replica"), replica).freshness(Freshness::Fresh))
         // The generated server is a service, so it can answer without a network.
@@ -55,25 +55,19 @@ pub fn connect(
         .layer(DegradationHeaderLayer::new()) // labels degraded answers in the metadata
         .layer(FallbackLayer::new(name!("primary"), instead))
         .service(primary);
-    Ok((GreeterClient::new(stack), circuit))
+    Ok((GreeterClient::new(stack), handle))
 }
 
 /// The standard layers around one server.
-fn protect(
-    name: &'static str,
-    channel: Channel,
-    wait: Duration,
-) -> Result<(impl Stack, CircuitBreakerHandle), ConfigError> {
-    let circuit_breaker = CircuitBreakerLayer::builder(name).wait(wait).build()?;
-    let circuit = circuit_breaker.handle();
-    let stack = ServiceBuilder::new()
-        .layer(RetryLayer::builder(name).max_attempts(2).repeat_if(|call: &Request<Body>| only_reads(call)).build()?)
-        .layer(circuit_breaker)
-        .layer(BulkheadLayer::builder(name).build()?.until_headers())
-        .layer(TimeoutLayer::builder(name).limit(Duration::from_millis(500)).build()?)
-        .layer(PropagateDeadlineLayer::builder(name).build()?) // tells the server how long we wait: `grpc-timeout`
-        .service(backstop::client(channel)); // lets a refused connection prove that nothing was processed
-    Ok((stack, circuit))
+fn protect(name: &'static str, channel: Channel, wait: Duration) -> Result<(impl Stack, StandardHandle), ConfigError> {
+    let layer = standard(name)
+        .timeout(Duration::from_millis(500))
+        .retry(|retry| retry.max_attempts(2).repeat_if(only_reads))
+        .circuit_breaker(|circuit| circuit.wait(wait))
+        .build()?
+        .until_headers(); // a stream counts in the bulkhead until its head is there
+    let handle = layer.handle();
+    Ok((layer.layer(channel), handle))
 }
 
 /// The calls that are safe to repeat.

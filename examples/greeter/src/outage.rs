@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstop::{CircuitBreakerHandle, CircuitState};
+use backstop::{CircuitBreakerHandle, CircuitState, StandardHandle};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use tonic::transport::{self, Channel, Endpoint, server::TcpIncoming};
 
@@ -28,35 +28,35 @@ pub async fn run(pace: Duration, output: &mut impl Write) -> Result<()> {
     let primary = LocalServer::start("the primary", TcpListener::bind("127.0.0.1:0").await?)?;
     let replica = LocalServer::start("the replica", TcpListener::bind("127.0.0.1:0").await?)?;
     let address = primary.address;
-    let (mut client, circuit) = client::connect(primary.channel()?, replica.channel()?, pace * 3)?;
+    let (mut client, handle) = client::connect(primary.channel()?, replica.channel()?, pace * 3)?;
 
     writeln!(output, "\nBoth servers are up. The primary answers:")?;
-    call(&mut client, &circuit, 2, pace, output).await?;
+    call(&mut client, &handle, 2, pace, output).await?;
 
     primary.stop().await?;
     writeln!(output, "\nThe primary goes down. Its replica answers, labelled:")?;
-    call(&mut client, &circuit, 2, pace, output).await?;
+    call(&mut client, &handle, 2, pace, output).await?;
 
     replica.stop().await?;
     writeln!(output, "\nThe replica goes down, too. A canned reply is better than none:")?;
-    call(&mut client, &circuit, 2, pace, output).await?;
+    call(&mut client, &handle, 2, pace, output).await?;
 
     let primary = LocalServer::start("the primary", TcpListener::bind(address).await?)?;
     writeln!(output, "\nThe primary is back. When its wait is over, the circuit lets two probes through, and closes:")?;
     for _ in 0..20 {
-        call(&mut client, &circuit, 1, pace, output).await?;
-        if circuit.state() == CircuitState::Closed {
+        call(&mut client, &handle, 1, pace, output).await?;
+        if state(&handle) == CircuitState::Closed {
             break;
         }
     }
-    call(&mut client, &circuit, 1, pace, output).await?;
+    call(&mut client, &handle, 1, pace, output).await?;
     primary.stop().await
 }
 
 /// Calls and prints the reply, its labels and the circuit's state, `times` times.
 async fn call(
     client: &mut GreeterClient<impl client::Stack>,
-    circuit: &CircuitBreakerHandle,
+    handle: &StandardHandle,
     times: usize,
     pace: Duration,
     output: &mut impl Write,
@@ -70,11 +70,15 @@ async fn call(
             reply.get_ref().message,
             label("x-fallback-source"),
             label("x-data-freshness"),
-            circuit.state(),
+            state(handle),
         )?;
         tokio::time::sleep(pace).await;
     }
     Ok(())
+}
+
+fn state(handle: &StandardHandle) -> CircuitState {
+    handle.circuit_breaker().map_or(CircuitState::Closed, CircuitBreakerHandle::state)
 }
 
 /// A server in this process, over a real socket.
