@@ -6,10 +6,10 @@ use axum_core::extract::FromRequestParts;
 use backstop_core::{Degradation, Freshness, scope};
 use http::request::Parts;
 
-/// An axum extractor with which a handler says in its body what was degraded.
+/// An axum extractor, for handlers that say in the body what was degraded.
 ///
-/// Ask it after the calls that the body is made from: it covers those that the handler has made so far, see
-/// [`scope::degradations`]. It doesn't change the headers, which say the same.
+/// Read it after the calls that the body is made from, because it shows only what was reported so far: see
+/// [`scope::degradations`]. The headers stay the same.
 ///
 /// ```
 /// use axum::{Json, Router, body::Body, routing::get};

@@ -95,15 +95,15 @@
 //! including those of inner layers and handlers. Reports are also passed to the outer scope, so an outer layer knows of
 //! them even if the response goes elsewhere.
 //!
-//! ## What an upstream says of its own answer
+//! ## What an upstream says about its own answer
 //!
 //! A service that you call may have degradation headers, too. A [`PropagateDegradationLayer`] around its client reports what
 //! they say, as `ml_service/cached`.
 //!
 //! # In a handler
 //!
-//! [`scope::degradations`](backstop_core::scope::degradations) has what was reported so far, for a body that says so as well.
-//! With the feature `axum`, `Degradations` is an extractor for the same.
+//! [`scope::degradations`](backstop_core::scope::degradations) returns what was reported so far, for bodies that say it, too.
+//! With the feature `axum`, the extractor `Degradations` does the same.
 //!
 //! # Knobs
 //!

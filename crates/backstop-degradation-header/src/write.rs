@@ -16,7 +16,7 @@ use crate::{
     status,
 };
 
-/// Labels `response`. `reports` were made while it was.
+/// Labels `response`. `reports` were made during its call.
 pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
     let (headers, extensions) = (response.headers(), response.extensions());
     let untouched = reports.is_empty()
@@ -51,7 +51,7 @@ fn label_fresh<B>(settings: &Settings, response: &mut Response<B>) {
 fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
     let written = response.extensions_mut().remove::<WrittenLabels>();
     let elsewhere = written.iter().flat_map(|written| &written.reports);
-    // The extension may have been reported in another task, which this scope doesn't reach.
+    // The extension may come from another task, whose reports don't reach this scope.
     let elsewhere = elsewhere.chain(response.extensions().get::<Degradation>()).cloned();
     let reports = dedup_by_key(reports.into_iter().chain(elsewhere), Degradation::id);
 

@@ -99,7 +99,7 @@ impl<St: Store> EntryStore<St> {
         u32::try_from(self.max_stale.as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// What an answer is removed with: its target, its owner's part, and its variant.
+    /// The keys by which an answer can be removed: its target, its owner's part, and its variant.
     fn removal_hashes(&self, target_key: &[u8], owner: &Owner, variant: &[u8]) -> [KeyHash; 3] {
         let of_owner = owner_key(target_key, owner);
         let (target, owner) = (self.removals.hash(target_key), self.removals.hash(&of_owner));
@@ -247,8 +247,8 @@ impl<St: Store> EntryStore<St> {
         }
     }
 
-    /// Removes the variant that these fields select. Variants that differ only by coding are removed together: what is gone
-    /// is gone in every coding.
+    /// Removes the variant that these fields select. Variants that differ only by coding are removed together, because a
+    /// resource that is gone is gone in every coding.
     async fn remove_variant(&self, partition: &Partition, request: &[u8], reason: &'static str) {
         let Partition { target, owner } = partition;
         let owner_key = owner_key(&target.key, owner);
@@ -347,7 +347,7 @@ impl<St: Store> EntryStore<St> {
     /// Returns the node under `key` if it covers these fields and outlives a new answer; otherwise puts a new node. Also returns
     /// whether the node is new.
     ///
-    /// A node is never written again. It may have been removed meanwhile, and the answers under it would be back.
+    /// A node is never written again. If it was removed meanwhile, the answers under it would come back.
     async fn node_covering(
         &self,
         key: &[u8],
@@ -378,7 +378,7 @@ impl<St: Store> EntryStore<St> {
     }
 }
 
-/// Runs its closure when dropped, unless it was taken out: the removal failed, or nobody waits for it any more.
+/// Runs its closure when dropped, if it is still there: an operation on the store failed or was cancelled.
 struct RunOnDrop<F: Fn()>(Option<F>);
 
 impl<F: Fn()> Drop for RunOnDrop<F> {

@@ -118,7 +118,7 @@ fn accepts_coding<'a>(coding: &'a [u8], accept: impl Iterator<Item = &'a [u8]>) 
         } else {
             continue;
         };
-        // The strictest of several counts.
+        // Of several values, the strictest counts.
         *said = Some(said.unwrap_or(true) && is_accepted);
     }
     named.or(any).unwrap_or(coding.eq_ignore_ascii_case(b"identity"))

@@ -41,7 +41,7 @@ pub(crate) fn not_served(name: &Name, reason: NotStored) {
     tracing::debug!(target: TARGET, %name, %reason, "no stored answer is served");
 }
 
-/// The request is an upgrade, and goes to the service without a look at the store.
+/// The request is an upgrade, and bypasses the store.
 pub(crate) fn bypassed(name: &Name) {
     tracing::debug!(target: TARGET, %name, reason = %"upgrade", "a request passes by what is stored");
 }

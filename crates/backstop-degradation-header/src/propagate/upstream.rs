@@ -10,11 +10,11 @@ use crate::{
     telemetry,
 };
 
-/// The reason of what [`PropagateDegradationLayer`](crate::PropagateDegradationLayer) reports: the upstream labelled its answer
-/// as degraded, stale, or another source's.
+/// The reason in the reports of [`PropagateDegradationLayer`](crate::PropagateDegradationLayer): the upstream labelled its
+/// answer as degraded, stale, or from another source.
 pub const UPSTREAM_DEGRADED: Reason = Reason::new("upstream-degraded");
 
-/// The most sources that are reported, and how long they may be together.
+/// The most sources that are reported, and their maximum length in total.
 const MAX_SOURCES: usize = 8;
 const MAX_BYTES: usize = 256;
 
