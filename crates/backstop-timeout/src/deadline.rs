@@ -2,11 +2,14 @@
 
 mod config;
 mod future;
+mod handle;
 mod layer;
+mod live_settings;
 mod service;
 mod trusted;
 
 pub use config::{DeadlineBuilder, DeadlineConfig};
 pub use future::DeadlineFuture;
+pub use handle::DeadlineHandle;
 pub use layer::DeadlineLayer;
 pub use service::DeadlineService;

@@ -1,9 +1,9 @@
 //! Headers that say how long a caller waits. They are parsed strictly.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use backstop_core::{ConfigError, grpc};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header::InvalidHeaderName};
 
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 static ENVOY_EXPECTED_RQ_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -26,6 +26,33 @@ pub enum DeadlineHeader {
     /// A header of this name with whole milliseconds, such as Connect's `connect-timeout-ms`. 0 means no time, as in
     /// `grpc-timeout`.
     Milliseconds(HeaderName),
+}
+
+/// By its name. A name other than those of [`GrpcTimeout`](Self::GrpcTimeout) and
+/// [`EnvoyExpectedRqTimeoutMs`](Self::EnvoyExpectedRqTimeoutMs) has milliseconds.
+impl From<HeaderName> for DeadlineHeader {
+    fn from(name: HeaderName) -> Self {
+        match name {
+            name if name == GRPC_TIMEOUT => Self::GrpcTimeout,
+            name if name == ENVOY_EXPECTED_RQ_TIMEOUT_MS => Self::EnvoyExpectedRqTimeoutMs,
+            name => Self::Milliseconds(name),
+        }
+    }
+}
+
+/// By its name, as in a configuration file.
+impl FromStr for DeadlineHeader {
+    type Err = InvalidHeaderName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidHeaderName> {
+        name.parse::<HeaderName>().map(Self::from)
+    }
+}
+
+impl fmt::Display for DeadlineHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name().as_str())
+    }
 }
 
 /// Why a header can't be read.

@@ -228,6 +228,7 @@
 //! |---|---|
 //! | `axum`, `tonic` | `axum::body::Body`, `tonic::body::Body` can be covered |
 //! | `metrics` | the metric |
+//! | `serde` | the three configurations can be read from a file, and written to one |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -253,12 +254,12 @@ pub use backstop_kit::{
     UntilFirstFrame, UntilHeaders,
 };
 
-pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineLayer, DeadlineService};
+pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineHandle, DeadlineLayer, DeadlineService};
 pub use function::{TimeoutCall, TimeoutFunctions};
 pub use header::DeadlineHeader;
 pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
-    PropagateDeadlineLayer,
+    PropagateDeadlineHandle, PropagateDeadlineLayer,
 };
 pub use timeout::{
     Cover, HttpStrategies, PlainStrategies, Timeout, TimeoutBuilder, TimeoutConfig, TimeoutFuture, TimeoutHandle,

@@ -7,7 +7,7 @@ use backstop_kit::{Elapsed, Reject, polled_again};
 
 use crate::telemetry;
 
-/// A layer's settings. Every service and every future has a copy, because they are small, and a reference count would be most
+/// The settings of a call. Every future has a copy, because they are small, and a reference count would be most
 /// of the cost of a call. `X` is the deadline's way to reject, or the timeout's protocol.
 #[derive(Clone)]
 pub(crate) struct Settings<X> {
@@ -17,17 +17,6 @@ pub(crate) struct Settings<X> {
 }
 
 impl<X> Settings<X> {
-    /// Checks the name and the limit. `allowed` describes `range`.
-    pub(crate) fn checked(
-        name: Cow<'static, str>,
-        limit: Duration,
-        (range, allowed): (RangeInclusive<Duration>, &'static str),
-        strategy: X,
-    ) -> Result<Self, ConfigError> {
-        let limit = ConfigError::check_range("limit", limit, range, allowed)?;
-        Ok(Self { name: Name::new(name)?, limit, strategy })
-    }
-
     /// Makes and records the rejection of a call that `elapsed` ended.
     pub(crate) fn rejection(&self, elapsed: Elapsed) -> Rejection {
         telemetry::rejection(&self.name, Some(self.limit), elapsed)
@@ -37,6 +26,21 @@ impl<X> Settings<X> {
     pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
         f.field("name", &self.name).field("limit", &self.limit)
     }
+}
+
+/// Checks a name and a limit. `allowed` describes `range`.
+pub(crate) fn check(
+    name: Cow<'static, str>,
+    limit: Duration,
+    (range, allowed): (RangeInclusive<Duration>, &'static str),
+) -> Result<(Name, Duration), ConfigError> {
+    let limit = ConfigError::check_range("limit", limit, range, allowed)?;
+    Ok((Name::new(name)?, limit))
+}
+
+/// Checks that a reload is meant for this layer.
+pub(crate) fn check_name(name: &Name, layers_own: &Name) -> Result<(), ConfigError> {
+    if name == layers_own { Ok(()) } else { Err(ConfigError::new("name", name.clone(), "the layer's own")) }
 }
 
 /// Rejects a call. Panics if the context was already taken, because then `future` was polled after its end.

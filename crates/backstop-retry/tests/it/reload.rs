@@ -1,6 +1,7 @@
 //! Settings that change while requests run.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+#![allow(clippy::disallowed_methods, reason = "callers run at once")]
 
 use std::time::Duration;
 
@@ -121,12 +122,14 @@ async fn nothing_is_lost_while_it_is_reloaded_under_load() {
     assert_eq!(upstream.calls(), 50 * (1 + 2 + 3 + 4));
 }
 
+type Change = fn(&mut RetryConfig, RetryBudget);
+
 #[test]
 fn a_wrong_reload_changes_nothing() {
     let (_layer, handle) = layer(|c| c.max_attempts = 2);
     let shared = RetryBudget::default();
     let before = format!("{handle:?}");
-    let wrong: [(&str, fn(&mut RetryConfig, RetryBudget)); 7] = [
+    let wrong: [(&str, Change); 7] = [
         ("name", |c, _| c.name = "other".into()),
         ("max_attempts", |c, _| c.max_attempts = 0),
         ("total", |c, _| c.total = Duration::ZERO),

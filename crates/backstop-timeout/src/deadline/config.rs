@@ -5,11 +5,11 @@ use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{HttpReject, ProblemDetails, RejectAsError, RejectWith};
 
-use super::layer::DeadlineLayer;
+use super::{layer::DeadlineLayer, live_settings::DeadlineSettings};
 use crate::{
     header::{self, DeadlineHeader},
     macros::define_reject_methods,
-    settings::Settings,
+    settings,
 };
 
 /// Envoy's default for a route: "If not specified, the default is 15s" (`config.route.v3.RouteAction.timeout`).
@@ -19,14 +19,34 @@ const ALLOWED: (RangeInclusive<Duration>, &str) =
     (Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60), "1 ms to 24 h");
 
 /// A deadline as plain data, for [`DeadlineLayer::from_config`].
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_timeout::DeadlineConfig;
+///
+/// let config: DeadlineConfig = toml::from_str(r#"
+///     name = "edge"
+///     limit = "15s"    # 1 ms to 24 h
+///     trust = []       # headers: "x-envoy-expected-rq-timeout-ms", "connect-timeout-ms"
+/// "#)?;
+/// assert_eq!(config, DeadlineConfig::new("edge"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "DeadlineConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DeadlineConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
     /// See [`DeadlineBuilder::limit`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub limit: Duration,
     /// See [`DeadlineBuilder::trust`]. Each header once.
+    #[cfg_attr(feature = "serde", serde(with = "backstop_kit::as_text::vec"))]
     pub trust: Vec<DeadlineHeader>,
 }
 
@@ -36,12 +56,26 @@ impl DeadlineConfig {
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), limit: DEFAULT_LIMIT, trust: Vec::new() }
     }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
+    }
+
+    pub(super) fn check(self) -> Result<(Name, DeadlineSettings), ConfigError> {
+        let Self { name, limit, trust } = self;
+        let (name, limit) = settings::check(name, limit, ALLOWED)?;
+        header::check_each_once("trust", &trust)?;
+        Ok((name, DeadlineSettings { limit, trust }))
+    }
 }
 
 impl DeadlineLayer {
     /// Limits each request to 15 s, or to a shorter `grpc-timeout` of a gRPC request.
     pub fn new(name: Name) -> Self {
-        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpReject::default() }, Vec::new())
+        let settings = DeadlineSettings { limit: DEFAULT_LIMIT, trust: Vec::new() };
+        Self::with(name, settings, HttpReject::default())
     }
 
     /// Builds a layer with other settings.
@@ -108,10 +142,9 @@ impl<R> DeadlineBuilder<R> {
     /// # Errors
     /// [`ConfigError`] if `name` isn't a [`Name`], `limit` isn't 1 ms to 24 h, or `trust` has a header twice.
     pub fn build(self) -> Result<DeadlineLayer<R>, ConfigError> {
-        let Self { config: DeadlineConfig { name, limit, trust }, reject } = self;
-        let settings = Settings::checked(name, limit, ALLOWED, reject)?;
-        header::check_each_once("trust", &trust)?;
-        Ok(DeadlineLayer::with(settings, trust))
+        let Self { config, reject } = self;
+        let (name, settings) = config.check()?;
+        Ok(DeadlineLayer::with(name, settings, reject))
     }
 }
 

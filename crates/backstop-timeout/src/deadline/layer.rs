@@ -1,12 +1,16 @@
 //! The layer.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use backstop_kit::HttpReject;
+use backstop_core::Name;
+use backstop_kit::{HttpReject, Reloadable};
 use tower_layer::Layer;
 
-use super::{service::DeadlineService, trusted::TrustedHeaders};
-use crate::{header::DeadlineHeader, settings::Settings};
+use super::{
+    handle::DeadlineHandle,
+    live_settings::{DeadlineSettings, LiveSettings},
+    service::DeadlineService,
+};
 
 /// Gives each request a deadline. See the [crate docs](crate#the-deadline).
 ///
@@ -14,19 +18,24 @@ use crate::{header::DeadlineHeader, settings::Settings};
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DeadlineLayer<R = HttpReject> {
-    settings: Settings<R>,
-    trust: TrustedHeaders,
+    settings: LiveSettings<R>,
 }
 
 impl<R> DeadlineLayer<R> {
-    pub(crate) fn with(settings: Settings<R>, trust: Vec<DeadlineHeader>) -> Self {
-        Self { settings, trust: TrustedHeaders::new(trust) }
+    pub(super) fn with(name: Name, settings: DeadlineSettings, reject: R) -> Self {
+        Self { settings: LiveSettings { name, reject, current: Arc::new(Reloadable::new(settings)) } }
+    }
+
+    /// A handle that shows and reloads the settings.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle::new(self.settings.name.clone(), Arc::clone(&self.settings.current))
     }
 }
 
 impl<R> fmt::Debug for DeadlineLayer<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.show(&mut f.debug_struct("DeadlineLayer")).field("trust", &self.trust.0).finish_non_exhaustive()
+        self.settings.debug(&mut f.debug_struct("DeadlineLayer"))
     }
 }
 
@@ -34,6 +43,6 @@ impl<S, R: Clone> Layer<S> for DeadlineLayer<R> {
     type Service = DeadlineService<S, R>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService::new(inner, self.settings.clone(), self.trust.clone())
+        DeadlineService::new(inner, self.settings.clone())
     }
 }

@@ -19,20 +19,18 @@ use backstop_kit::{EagerCall, Elapsed, HttpReject, Progress, Readiness, Reject, 
 use http::Request;
 use tower_service::Service;
 
-use super::{future::DeadlineFuture, trusted::TrustedHeaders};
-use crate::settings::Settings;
+use super::{future::DeadlineFuture, live_settings::LiveSettings, trusted};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, R = HttpReject> {
     inner: S,
     readiness: Readiness,
-    settings: Settings<R>,
-    trust: TrustedHeaders,
+    settings: LiveSettings<R>,
 }
 
 impl<S, R> DeadlineService<S, R> {
-    pub(crate) const fn new(inner: S, settings: Settings<R>, trust: TrustedHeaders) -> Self {
-        Self { inner, readiness: Readiness::NotReady, settings, trust }
+    pub(crate) const fn new(inner: S, settings: LiveSettings<R>) -> Self {
+        Self { inner, readiness: Readiness::NotReady, settings }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -58,12 +56,14 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let settings = self.settings.clone();
+        let current = self.settings.current.load();
+        let settings = self.settings.with_limit(current.limit);
         let context = settings.strategy.context(&request);
         if let Some(passed) = scope::passed() {
             return DeadlineFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
-        let (limit, set_by) = self.trust.limit_of(&request, &settings);
+        let (limit, set_by) = trusted::limit_of(&request, &current, &settings.name);
+        drop(current);
         if limit.is_zero() {
             return DeadlineFuture::refused(Elapsed::new(set_by, Progress::NotAsked), context, settings);
         }
@@ -80,12 +80,12 @@ where
 /// A clone isn't ready.
 impl<S: Clone, R: Clone> Clone for DeadlineService<S, R> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.settings.clone(), self.trust.clone())
+        Self::new(self.inner.clone(), self.settings.clone())
     }
 }
 
 impl<S: fmt::Debug, R> fmt::Debug for DeadlineService<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.show(f.debug_struct("DeadlineService").field("inner", &self.inner)).finish_non_exhaustive()
+        self.settings.debug(f.debug_struct("DeadlineService").field("inner", &self.inner))
     }
 }

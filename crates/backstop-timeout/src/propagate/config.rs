@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, time::Duration};
 use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{HttpReject, ProblemDetails, RejectAsError, RejectWith};
 
-use super::{layer::PropagateDeadlineLayer, propagation::Propagation};
+use super::{
+    layer::PropagateDeadlineLayer,
+    propagation::{Propagation, Sent},
+};
 use crate::{
     header::{self, DeadlineHeader},
     macros::define_reject_methods,
@@ -18,14 +21,34 @@ const DEFAULT_MARGIN: Duration = Duration::from_millis(10);
 const LARGEST: Duration = Duration::from_secs(10);
 
 /// Deadline propagation as plain data, for [`PropagateDeadlineLayer::from_config`].
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_timeout::PropagateDeadlineConfig;
+///
+/// let config: PropagateDeadlineConfig = toml::from_str(r#"
+///     name = "ml_service"
+///     margin = "10ms"    # 0 to 10 s
+///     send = []          # headers: "x-envoy-expected-rq-timeout-ms", "connect-timeout-ms"
+/// "#)?;
+/// assert_eq!(config, PropagateDeadlineConfig::new("ml_service"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "PropagateDeadlineConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PropagateDeadlineConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
     /// See [`PropagateDeadlineBuilder::margin`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub margin: Duration,
     /// See [`PropagateDeadlineBuilder::send`]. Each header once.
+    #[cfg_attr(feature = "serde", serde(with = "backstop_kit::as_text::vec"))]
     pub send: Vec<DeadlineHeader>,
 }
 
@@ -35,12 +58,26 @@ impl PropagateDeadlineConfig {
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), margin: DEFAULT_MARGIN, send: Vec::new() }
     }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
+    }
+
+    pub(super) fn check(self) -> Result<(Name, Sent), ConfigError> {
+        let Self { name, margin, send } = self;
+        let margin = ConfigError::check_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
+        header::check_each_once("send", &send)?;
+        Ok((Name::new(name)?, Sent { margin, send }))
+    }
 }
 
 impl PropagateDeadlineLayer {
     /// Sends the time left, minus 10 ms, in `grpc-timeout`, with gRPC requests only.
     pub fn new(name: Name) -> Self {
-        Self::with(Propagation { name, margin: DEFAULT_MARGIN, send: Vec::new(), reject: HttpReject::default() })
+        let sent = Sent { margin: DEFAULT_MARGIN, send: Vec::new() };
+        Self::with(Propagation::new(name, sent, HttpReject::default()))
     }
 
     /// Builds a layer with other settings.
@@ -112,10 +149,9 @@ impl<R> PropagateDeadlineBuilder<R> {
     /// # Errors
     /// [`ConfigError`] if `name` isn't a [`Name`], `margin` is over 10 s, or `send` has a header twice.
     pub fn build(self) -> Result<PropagateDeadlineLayer<R>, ConfigError> {
-        let Self { config: PropagateDeadlineConfig { name, margin, send }, reject } = self;
-        let margin = ConfigError::check_range("margin", margin, ..=LARGEST, "0 to 10 s")?;
-        header::check_each_once("send", &send)?;
-        Ok(PropagateDeadlineLayer::with(Propagation { name: Name::new(name)?, margin, send, reject }))
+        let Self { config, reject } = self;
+        let (name, sent) = config.check()?;
+        Ok(PropagateDeadlineLayer::with(Propagation::new(name, sent, reject)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use backstop_kit::HttpReject;
 use tower_layer::Layer;
 
-use super::{propagation::Propagation, service::PropagateDeadline};
+use super::{handle::PropagateDeadlineHandle, propagation::Propagation, service::PropagateDeadline};
 
 /// Sends the time that is left until the deadline with each request. See the [crate docs](crate#sending-it-on).
 ///
@@ -20,6 +20,12 @@ pub struct PropagateDeadlineLayer<R = HttpReject> {
 impl<R> PropagateDeadlineLayer<R> {
     pub(crate) fn with(propagation: Propagation<R>) -> Self {
         Self { propagation: Arc::new(propagation) }
+    }
+
+    /// A handle that shows and reloads the settings.
+    #[must_use]
+    pub fn handle(&self) -> PropagateDeadlineHandle {
+        PropagateDeadlineHandle::new(self.propagation.name.clone(), Arc::clone(&self.propagation.sent))
     }
 }
 

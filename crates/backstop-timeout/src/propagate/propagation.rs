@@ -1,8 +1,9 @@
 //! The limit of a request's receiver, and the headers that contain it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Deadline, Name, SetBy};
+use backstop_kit::Reloadable;
 use http::{HeaderMap, Request};
 
 use crate::header::{self, DeadlineHeader};
@@ -10,9 +11,15 @@ use crate::header::{self, DeadlineHeader};
 /// The settings of a layer, shared by its services.
 pub(crate) struct Propagation<R> {
     pub(crate) name: Name,
+    pub(crate) sent: Arc<Reloadable<Sent>>,
+    pub(crate) reject: R,
+}
+
+/// What a reload replaces.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
     pub(crate) margin: Duration,
     pub(crate) send: Vec<DeadlineHeader>,
-    pub(crate) reject: R,
 }
 
 /// How long the receiver of a request has, and who set that limit.
@@ -23,23 +30,30 @@ pub(crate) struct ReceiverLimit {
 }
 
 impl<R> Propagation<R> {
+    pub(super) fn new(name: Name, sent: Sent, reject: R) -> Self {
+        Self { name, sent: Arc::new(Reloadable::new(sent)), reject }
+    }
+
     /// Writes into a request how long its receiver has. `None` if no time is left.
     pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<ReceiverLimit> {
-        let limit = deadline.left().checked_sub(self.margin).filter(|left| !left.is_zero())?;
+        let sent = self.sent.load();
+        let limit = deadline.left().checked_sub(sent.margin).filter(|left| !left.is_zero())?;
         let ours = ReceiverLimit { limit, set_by: deadline.set_by() };
-        let mut headers = header::of(request, &self.send);
+        let mut headers = header::of(request, &sent.send);
         headers.try_fold(ours, |least, header| Some(least.shorter(write_header(header, request.headers_mut(), ours)?)))
     }
 
     /// Reads how long the receiver of a request has, if the request says so.
     pub(crate) fn read<B>(&self, request: &Request<B>) -> Option<ReceiverLimit> {
-        let limits = header::of(request, &self.send).filter_map(|header| header.read(request.headers()).ok()?);
+        let sent = self.sent.load();
+        let limits = header::of(request, &sent.send).filter_map(|header| header.read(request.headers()).ok()?);
         limits.min().map(ReceiverLimit::by_caller)
     }
 
     /// Without the strategy, which may be a closure.
     pub(crate) fn debug(&self, f: &mut fmt::DebugStruct<'_, '_>) -> fmt::Result {
-        f.field("name", &self.name).field("margin", &self.margin).field("send", &self.send).finish_non_exhaustive()
+        let Sent { margin, send } = &*self.sent.load();
+        f.field("name", &self.name).field("margin", margin).field("send", send).finish_non_exhaustive()
     }
 }
 

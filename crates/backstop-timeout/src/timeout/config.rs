@@ -1,15 +1,16 @@
 //! The configuration and the builder.
 
-use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
+use std::{borrow::Cow, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{ProblemDetails, RejectAsError, RejectWith, Strategies};
 
 use super::{
     layer::{HttpStrategies, PlainStrategies, TimeoutLayer},
+    live_limit::{LiveLimit, LiveSettings},
     upload::LimitStart,
 };
-use crate::settings::Settings;
+use crate::settings;
 
 const DEFAULT_LIMIT: Duration = Duration::from_secs(1);
 
@@ -17,12 +18,31 @@ const ALLOWED: (RangeInclusive<Duration>, &str) =
     (Duration::from_millis(1)..=Duration::from_secs(60 * 60), "1 ms to 1 h");
 
 /// A timeout as plain data, for [`TimeoutLayer::from_config`].
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_timeout::TimeoutConfig;
+///
+/// let config: TimeoutConfig = toml::from_str(r#"
+///     name = "ml_service"
+///     limit = "1s"            # 1 ms to 1 h
+///     after_upload = false    # true: the limit starts at the end of the request's body
+/// "#)?;
+/// assert_eq!(config, TimeoutConfig::new("ml_service"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "TimeoutConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct TimeoutConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
     /// See [`TimeoutBuilder::limit`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub limit: Duration,
     /// See [`TimeoutBuilder::after_upload`].
     pub after_upload: bool,
@@ -34,12 +54,24 @@ impl TimeoutConfig {
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), limit: DEFAULT_LIMIT, after_upload: false }
     }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
+    }
+
+    pub(super) fn check(self) -> Result<(Name, Duration, LimitStart), ConfigError> {
+        let (name, limit) = settings::check(self.name, self.limit, ALLOWED)?;
+        Ok((name, limit, if self.after_upload { LimitStart::AfterUpload } else { LimitStart::WithCall }))
+    }
 }
 
 impl TimeoutLayer {
     /// Ends calls after 1 s.
     pub fn new(name: Name) -> Self {
-        Self::with(Settings { name, limit: DEFAULT_LIMIT, strategy: HttpStrategies::default() }, LimitStart::default())
+        let limit = Arc::new(LiveLimit::new(DEFAULT_LIMIT, LimitStart::default()));
+        Self::with(LiveSettings { name, protocol: HttpStrategies::default(), limit })
     }
 
     /// Builds a layer with other settings.
@@ -122,9 +154,9 @@ impl<P> TimeoutBuilder<P> {
     /// # Errors
     /// [`ConfigError`] if `name` isn't a [`Name`] or `limit` isn't 1 ms to 1 h.
     pub fn build(self) -> Result<TimeoutLayer<P>, ConfigError> {
-        let Self { config: TimeoutConfig { name, limit, after_upload }, protocol } = self;
-        let limit_start = if after_upload { LimitStart::AfterUpload } else { LimitStart::WithCall };
-        Ok(TimeoutLayer::with(Settings::checked(name, limit, ALLOWED, protocol)?, limit_start))
+        let Self { config, protocol } = self;
+        let (name, limit, limit_start) = config.check()?;
+        Ok(TimeoutLayer::with(LiveSettings { name, protocol, limit: Arc::new(LiveLimit::new(limit, limit_start)) }))
     }
 
     /// The settings so far.

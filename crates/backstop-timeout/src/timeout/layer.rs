@@ -1,12 +1,11 @@
 //! The layer.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use backstop_kit::{Http, HttpReject, Plain, RejectAsError, UntilHeaders};
 use tower_layer::Layer;
 
-use super::{handle::TimeoutHandle, service::Timeout, upload::LimitStart};
-use crate::settings::Settings;
+use super::{handle::TimeoutHandle, live_limit::LiveSettings, service::Timeout};
 
 /// For HTTP and gRPC. A timeout doesn't classify, copy or keep anything.
 pub type HttpStrategies<R = HttpReject, U = UntilHeaders> = Http<(), R, U, (), ()>;
@@ -20,25 +19,24 @@ pub type PlainStrategies<R = RejectAsError, U = UntilHeaders> = Plain<(), R, U, 
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TimeoutLayer<P = HttpStrategies> {
-    settings: Settings<P>,
-    limit_start: LimitStart,
+    settings: LiveSettings<P>,
 }
 
 impl<P> TimeoutLayer<P> {
-    pub(crate) const fn with(settings: Settings<P>, limit_start: LimitStart) -> Self {
-        Self { settings, limit_start }
+    pub(crate) const fn with(settings: LiveSettings<P>) -> Self {
+        Self { settings }
     }
 
-    /// Shows the limit, and calls functions within it.
+    /// Shows and reloads the limit, and calls functions within it.
     #[must_use]
     pub fn handle(&self) -> TimeoutHandle {
-        TimeoutHandle::new(self.settings.name.clone(), self.settings.limit)
+        TimeoutHandle::new(self.settings.name.clone(), Arc::clone(&self.settings.limit))
     }
 }
 
 impl<P: Clone> Clone for TimeoutLayer<P> {
     fn clone(&self) -> Self {
-        Self::with(self.settings.clone(), self.limit_start)
+        Self::with(self.settings.clone())
     }
 }
 
@@ -52,6 +50,6 @@ impl<S, P: Clone> Layer<S> for TimeoutLayer<P> {
     type Service = Timeout<S, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.settings.clone(), self.limit_start)
+        Timeout::new(inner, self.settings.clone())
     }
 }

@@ -23,6 +23,8 @@ use backstop_core::{Deadline, SetBy, scope};
 use backstop_kit::Timer;
 use tokio::time::Instant;
 
+use super::live_limit::LiveLimit;
+
 /// Whether the inner service is ready, and how long the caller has waited for that.
 #[derive(Debug, Default)]
 pub(crate) enum ReadyWait {
@@ -46,9 +48,9 @@ pub(crate) struct Wait {
 impl ReadyWait {
     /// The inner service is ready.
     #[inline]
-    pub(crate) fn set_ready(&mut self, limit: Duration) {
+    pub(crate) fn set_ready(&mut self, limit: &LiveLimit) {
         if let Self::Waiting(wait) = self {
-            *self = wait.ended(limit);
+            *self = wait.ended(limit.limit());
         }
     }
 

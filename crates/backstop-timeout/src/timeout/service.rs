@@ -13,22 +13,21 @@ use super::{
     cover::Cover,
     future::TimeoutFuture,
     layer::HttpStrategies,
+    live_limit::LiveSettings,
     ready_wait::ReadyWait,
     upload::{LimitStart, Uploading},
 };
-use crate::settings::Settings;
 
 /// The service that [`TimeoutLayer`](crate::TimeoutLayer) makes.
 pub struct Timeout<S, P = HttpStrategies> {
     inner: S,
     ready_wait: ReadyWait,
-    settings: Settings<P>,
-    limit_start: LimitStart,
+    settings: LiveSettings<P>,
 }
 
 impl<S, P> Timeout<S, P> {
-    pub(crate) fn new(inner: S, settings: Settings<P>, limit_start: LimitStart) -> Self {
-        Self { inner, ready_wait: ReadyWait::default(), settings, limit_start }
+    pub(crate) fn new(inner: S, settings: LiveSettings<P>) -> Self {
+        Self { inner, ready_wait: ReadyWait::default(), settings }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -50,17 +49,17 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.inner.poll_ready(cx) {
             Poll::Ready(result) => {
-                self.ready_wait.set_ready(self.settings.limit);
+                self.ready_wait.set_ready(&self.settings.limit);
                 Poll::Ready(result)
             }
-            Poll::Pending => self.ready_wait.poll_too_late(self.settings.limit, cx).map(Ok),
+            Poll::Pending => self.ready_wait.poll_too_late(self.settings.limit.limit(), cx).map(Ok),
         }
     }
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let limit = self.settings.limit;
-        let settings = self.settings.clone();
+        let (limit, limit_start) = self.settings.limit.get();
+        let settings = self.settings.with_limit(limit);
         let context = settings.strategy.reject().context(&request);
         let left = match self.ready_wait.take(limit) {
             Ok(left) => left,
@@ -70,7 +69,7 @@ where
             return TimeoutFuture::refused(Elapsed::new(passed.set_by(), Progress::NotAsked), context, settings);
         }
         let upload = settings.strategy.judge().watch(&mut request);
-        let uploading = upload.map(|upload| Uploading::boxed(upload, self.limit_start));
+        let uploading = upload.map(|upload| Uploading::boxed(upload, limit_start));
         let mut scope = match &uploading {
             // No limit yet, because inner layers would apply it to the upload.
             Some(uploading) if uploading.limit_start == LimitStart::AfterUpload => Scope::new(),
@@ -87,7 +86,7 @@ where
 /// A clone isn't ready.
 impl<S: Clone, P: Clone> Clone for Timeout<S, P> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.settings.clone(), self.limit_start)
+        Self::new(self.inner.clone(), self.settings.clone())
     }
 }
 

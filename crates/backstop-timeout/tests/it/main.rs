@@ -12,6 +12,7 @@ mod limit;
 mod metrics;
 mod propagate;
 mod readiness;
+mod reload;
 mod scripted;
 mod stacks;
 mod telemetry;
