@@ -172,7 +172,7 @@ pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
         // No known end.
         _ => None,
     };
-    telemetry::refused(breaker.group(), state, retry_after);
+    telemetry::refused(breaker, state, retry_after);
     if state == CircuitState::HalfOpen
         && probe_scope::is_inside(breaker)
         && breaker.group().is_first_report_of_nesting()

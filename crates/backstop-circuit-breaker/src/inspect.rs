@@ -109,13 +109,14 @@ fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
 
 /// Records a transition.
 #[cold]
-pub(crate) fn report(log: &EventLog, group: &CircuitGroup, transition: &Transition) {
-    let fields = vec![
+pub(crate) fn report(log: &EventLog, group: &CircuitGroup, key: Option<&str>, transition: &Transition) {
+    let mut fields = vec![
         ("from", transition.from.as_str().into()),
         ("to", transition.to.as_str().into()),
         ("reason", transition.reason.as_str().into()),
         ("generation", transition.generation.into()),
     ];
+    fields.extend(key.map(|key| ("key", key.to_owned().into())));
     log.push(group.name().clone(), kind(group), fields);
 }
 

@@ -1,7 +1,7 @@
 //! Events of the layer, and its subscribers.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     CircuitState, Transition, TransitionReason,
+    breaker::Breaker,
     circuit_group::CircuitGroup,
     inspect, metrics,
     state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},
@@ -22,10 +23,14 @@ pub(crate) struct Telemetry {
     group: Arc<CircuitGroup>,
 }
 
-/// Subscribers. Each sender is created on first use.
+/// Subscribers, and the key that events show.
 #[derive(Debug, Default)]
-pub(crate) struct Listeners(Mutex<Senders>);
+pub(crate) struct Listeners {
+    senders: Mutex<Senders>,
+    key: OnceLock<Box<str>>,
+}
 
+/// Each sender is created on first use.
 #[derive(Clone, Debug, Default)]
 struct Senders {
     state: Option<watch::Sender<CircuitState>>,
@@ -53,6 +58,15 @@ impl Telemetry {
 }
 
 impl Listeners {
+    /// Sets the key that events show.
+    pub(crate) fn set_key(&self, key: String) {
+        _ = self.key.set(key.into());
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.key.get().map(|key| &**key)
+    }
+
     /// Subscribes to the state, which is `now()` at first.
     pub(crate) fn subscribe(&self, now: impl FnOnce() -> CircuitState) -> watch::Receiver<CircuitState> {
         // The state is read under the lock. A later transition takes the lock later, so it finds the sender.
@@ -64,7 +78,7 @@ impl Listeners {
     }
 
     fn lock(&self) -> MutexGuard<'_, Senders> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the subscribers, outside of our locks.
@@ -97,17 +111,18 @@ impl Observer for Telemetry {
 
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>) {
         self.group.count_transition();
-        log(self.group.name(), transition, error);
+        let listeners = circuit.listeners();
+        log(self.group.name(), listeners.key(), transition, error);
         metrics::entered(self.group.name(), transition.to);
         if let Some(log) = self.group.event_log() {
-            inspect::report(log, &self.group, transition);
+            inspect::report(log, &self.group, listeners.key(), transition);
         }
         self.show_state(circuit);
-        circuit.listeners().wake(transition, circuit);
+        listeners.wake(transition, circuit);
     }
 }
 
-fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
+fn log(name: &Name, key: Option<&str>, transition: &Transition, error: ErrorOf<'_>) {
     let Transition { from, to, generation, reason, .. } = *transition;
     let (from, to) = (from.as_str(), to.as_str());
     // The fields are computed only if the event is enabled.
@@ -115,7 +130,7 @@ fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
         ($level:ident, $text:literal $(, $field:ident $(= $value:expr)?)*) => {
             tracing::$level!(
                 target: "backstop::circuit_breaker",
-                %name, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation, $text
+                %name, key, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation, $text
             )
         };
     }
@@ -132,11 +147,11 @@ fn log(name: &Name, transition: &Transition, error: ErrorOf<'_>) {
     }
 }
 
-pub(crate) fn refused(group: &CircuitGroup, state: CircuitState, retry_after: Option<Duration>) {
-    group.metrics().refused();
+pub(crate) fn refused(breaker: &Breaker, state: CircuitState, retry_after: Option<Duration>) {
+    breaker.group().metrics().refused();
     tracing::debug!(
         target: "backstop::circuit_breaker",
-        name = %group.name(), state = state.as_str(), retry_after_ms = retry_after.map(millis), "a call was refused"
+        name = %breaker.name(), key = breaker.circuit.listeners().key(), state = state.as_str(), retry_after_ms = retry_after.map(millis), "a call was refused"
     );
 }
 

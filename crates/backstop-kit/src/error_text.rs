@@ -48,7 +48,7 @@ impl ErrorText {
             Some(text) => text(error)?,
             None => text_with_causes(error)?,
         };
-        Some(cut(&escaped(&text), LONGEST).to_owned())
+        Some(log_text(&text))
     }
 }
 
@@ -56,6 +56,12 @@ impl fmt::Debug for ErrorText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "ErrorText(closure)" } else { "ErrorText(default)" })
     }
+}
+
+/// Makes a text safe for logs: cut to 256 bytes, with control characters escaped.
+#[must_use]
+pub fn log_text(text: &str) -> String {
+    cut(&escaped(text), LONGEST).to_owned()
 }
 
 fn text_with_causes(error: ErrorRef<'_>) -> Option<String> {

@@ -4,13 +4,13 @@ use std::{
     fmt,
     hash::Hash,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use backstop_core::Name;
-use backstop_kit::ErrorText;
+use backstop_kit::{ErrorText, log_text};
 
 use super::shards::{Evictable, Pointer, Shards};
 use crate::{
@@ -29,7 +29,11 @@ pub(crate) struct BreakerMap<K, P> {
     circuits: Shards<K, Arc<KeyedBreaker<P>>>,
     /// How many calls were let through without a circuit.
     unguarded: AtomicU64,
+    /// Writes a key for events.
+    key_text: OnceLock<Box<KeyText<K>>>,
 }
+
+type KeyText<K> = dyn Fn(&K) -> String + Send + Sync;
 
 /// The circuit of a key. Small: there may be millions.
 #[derive(Debug)]
@@ -47,7 +51,13 @@ impl<K, P> BreakerMap<K, P> {
             settings: Mutex::new(Arc::new(settings)),
             circuits: Shards::new(max_keys),
             unguarded: AtomicU64::new(0),
+            key_text: OnceLock::new(),
         }
+    }
+
+    /// Shows the keys of circuits that are made from now on.
+    pub(crate) fn show_keys(&self, text: impl Fn(&K) -> String + Send + Sync + 'static) {
+        _ = self.key_text.set(Box::new(text));
     }
 
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
@@ -147,9 +157,12 @@ impl<K: Eq + Hash, P> BreakerMap<K, P> {
     /// The circuit of a key, or `None` if there is no room for it.
     pub(crate) fn circuit(&self, key: K) -> Option<Arc<KeyedBreaker<P>>> {
         let mut made_by = None;
-        let circuit = self.circuits.find_or_make(key, || {
+        let circuit = self.circuits.find_or_make(key, |key| {
             let settings = Arc::clone(&*self.settings());
             let breaker = Breaker::new(Arc::clone(&self.group), &settings.circuit);
+            if let Some(text) = self.key_text.get() {
+                breaker.circuit.listeners().set_key(log_text(&text(key)));
+            }
             made_by = Some(settings);
             Arc::new(KeyedBreaker { breaker, protocol: Arc::clone(&self.protocol) })
         });

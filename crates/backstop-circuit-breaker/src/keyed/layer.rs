@@ -38,7 +38,7 @@ use crate::{CircuitBreakerBuilder, config::check_max_keys};
 /// ready.
 ///
 /// Logs and metrics show the layer's name but no keys, because a key may contain a caller's data and there may be
-/// millions of them. There is no gauge of the state. [`KeyedCircuitBreakerHandle::list`] shows which circuits are open.
+/// millions of them. [`key_in_logs`](Self::key_in_logs) shows them in logs. There is no gauge of the state. [`KeyedCircuitBreakerHandle::list`] shows which circuits are open.
 ///
 /// ```
 /// use backstop_circuit_breaker::{CircuitBreakerLayer, CircuitState};
@@ -74,6 +74,26 @@ pub struct KeyedCircuitBreakerLayer<K, F, P = Http> {
 }
 
 impl<K, F, P> KeyedCircuitBreakerLayer<K, F, P> {
+    /// Shows the key of a circuit in its events, as `text` writes it, in the field `key`: cut to 256 bytes, with control
+    /// characters escaped. Unless set, events show no key.
+    ///
+    /// For keys without a caller's data, such as the hosts that you call. Each circuit then takes some 150 bytes more, and
+    /// its text. Call it before the layer is used, and once: later calls change nothing.
+    ///
+    /// ```
+    /// use backstop_circuit_breaker::CircuitBreakerLayer;
+    /// use http::Request;
+    ///
+    /// let breaker = CircuitBreakerLayer::builder("hosts")
+    ///     .build_keyed(1_000, |request: &Request<()>| request.uri().host().unwrap_or_default().to_owned())?
+    ///     .key_in_logs(String::clone);
+    /// # Ok::<(), backstop_circuit_breaker::ConfigError>(())
+    /// ```
+    pub fn key_in_logs(self, text: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
+        self.circuits.show_keys(text);
+        self
+    }
+
     /// Shows and controls the circuits.
     #[must_use]
     pub fn handle(&self) -> KeyedCircuitBreakerHandle<K>

@@ -147,7 +147,7 @@ impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
     }
 
     /// The value of a key. If there is none, `make` makes it. `None` if there is no room.
-    pub(super) fn find_or_make(&self, key: K, make: impl FnOnce() -> P) -> Option<P> {
+    pub(super) fn find_or_make(&self, key: K, make: impl FnOnce(&K) -> P) -> Option<P> {
         let (hash, index) = self.place(&key);
         let shard = self.shards.get(index)?;
         if let Some((_, found)) = lock(shard).find(hash, |(other, _)| *other == key) {
@@ -158,7 +158,7 @@ impl<K: Eq + Hash, P: Pointer> Shards<K, P> {
             return None;
         }
         // Made outside the lock. If another call inserts the same key meanwhile, this value is dropped.
-        let made = make();
+        let made = make(&key);
         let mut shard = lock(shard);
         if let Some((_, found)) = shard.find(hash, |(other, _)| *other == key) {
             self.len.fetch_sub(1, Relaxed);
@@ -203,7 +203,7 @@ mod interleavings {
     }
 
     fn fail(shards: &Shards<u32, Arc<Failures>>, key: u32) -> bool {
-        let found = shards.find_or_make(key, Arc::default);
+        let found = shards.find_or_make(key, |_| Arc::default());
         found.is_some_and(|failures| failures.0.fetch_add(1, Relaxed) == 0)
     }
 
@@ -211,7 +211,7 @@ mod interleavings {
     fn no_failure_goes_with_what_makes_room() {
         loom::model(|| {
             let shards = Arc::new(Shards::new(1));
-            drop(shards.find_or_make(1, Arc::default));
+            drop(shards.find_or_make(1, |_| Arc::default()));
             let other = {
                 let shards = Arc::clone(&shards);
                 thread::spawn(move || fail(&shards, 2))
@@ -249,11 +249,11 @@ mod interleavings {
     #[test]
     fn a_failure_that_comes_while_old_ones_make_room_is_not_lost() {
         fn fail(shards: &Shards<u32, Arc<Aged>>, key: u32) -> bool {
-            shards.find_or_make(key, Arc::default).is_some_and(|aged| aged.new.fetch_add(1, Relaxed) == 0)
+            shards.find_or_make(key, |_| Arc::default()).is_some_and(|aged| aged.new.fetch_add(1, Relaxed) == 0)
         }
         loom::model(|| {
             let shards = Arc::new(Shards::new(1));
-            shards.find_or_make(1, Arc::<Aged>::default).unwrap().old.fetch_add(1, Relaxed);
+            shards.find_or_make(1, |_| Arc::<Aged>::default()).unwrap().old.fetch_add(1, Relaxed);
             let other = {
                 let shards = Arc::clone(&shards);
                 thread::spawn(move || fail(&shards, 2))
@@ -317,7 +317,7 @@ mod tests {
     fn full(is_evictable: impl Fn(u32) -> bool) -> (Shards<u32, Arc<Counting>>, Arc<AtomicU64>) {
         let (shards, looks) = (Shards::new(KEYS), Arc::<AtomicU64>::default());
         for key in 0..KEYS {
-            let make = || Arc::new(Counting { is_evictable: is_evictable(key), looks: Arc::clone(&looks) });
+            let make = |_: &u32| Arc::new(Counting { is_evictable: is_evictable(key), looks: Arc::clone(&looks) });
             assert!(shards.find_or_make(key, make).is_some());
         }
         (shards, looks)
@@ -325,7 +325,7 @@ mod tests {
 
     fn looks_for_one_more(shards: &Shards<u32, Arc<Counting>>, looks: &AtomicU64, key: u32) -> (bool, u64) {
         let before = looks.load(Relaxed);
-        let has_room = shards.find_or_make(key, Arc::default).is_some();
+        let has_room = shards.find_or_make(key, |_| Arc::default()).is_some();
         (has_room, looks.load(Relaxed) - before)
     }
 

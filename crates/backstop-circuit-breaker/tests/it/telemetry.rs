@@ -8,6 +8,7 @@ use std::{
 };
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
+use backstop_core::{EventLog, Inspect};
 use backstop_test::{Logs, Scripted};
 use http::{Request, StatusCode};
 use tokio::time::advance;
@@ -40,6 +41,40 @@ async fn through_all_states(layer: &CircuitBreakerLayer) {
 
 fn layer() -> CircuitBreakerLayer {
     CircuitBreakerLayer::builder("upstream").consecutive_failures(2).retry_after_jitter(0.0).build().unwrap()
+}
+
+/// Each event of a circuit with the key `host`, whose only call fails, and of one call that it refuses.
+async fn keyed(show_keys: bool, host: &'static str) -> (Vec<String>, EventLog) {
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
+    let builder = CircuitBreakerLayer::builder("hosts").consecutive_failures(1).retry_after_jitter(0.0);
+    let layer = builder.build_keyed(10, move |_: &Request<()>| host.to_owned()).unwrap();
+    let layer = if show_keys { layer.key_in_logs(String::clone) } else { layer };
+    let log = EventLog::new(8);
+    layer.handle().report_to(&log);
+    let service = layer.layer(Scripted::statuses([502]));
+    for _ in 0..2 {
+        service.clone().oneshot(Request::new(())).await.unwrap();
+    }
+    (logs.events().lines(), log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_events_of_a_keyed_circuit_show_its_key_if_that_was_chosen() {
+    let (lines, log) = keyed(true, "ml.example\nWARN forged").await;
+    #[rustfmt::skip]
+    let expected = [
+        r#"WARN backstop::circuit_breaker: the circuit opened name=hosts key="ml.example\\nWARN forged" from="closed" to="open" reason="failures" failures=1 calls=1 error="status 502" generation=1"#,
+        r#"DEBUG backstop::circuit_breaker: a call was refused name=hosts key="ml.example\\nWARN forged" state="open" retry_after_ms=60000.0"#,
+    ];
+    assert_eq!(lines, expected);
+    let fields = &log.after(0)[0].fields;
+    assert_eq!(fields.last(), Some(&("key", r"ml.example\nWARN forged".to_owned().into())));
+
+    let (lines, log) = keyed(false, "ml.example").await;
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|line| !line.contains("ml.example")), "{lines:?}");
+    assert!(log.after(0)[0].fields.iter().all(|(name, _)| *name != "key"));
 }
 
 #[tokio::test(start_paused = true)]
