@@ -2,6 +2,8 @@
 
 mod check;
 mod choices;
+#[cfg(feature = "serde")]
+mod file;
 mod preset;
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -23,7 +25,37 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 /// A circuit breaker as plain data, for [`CircuitBreakerLayer::from_config`](crate::CircuitBreakerLayer::from_config).
 ///
 /// A field that is `None` takes a default that depends on the other fields.
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_circuit_breaker::CircuitBreakerConfig;
+///
+/// let config: CircuitBreakerConfig = toml::from_str(r#"
+///     name = "ml_service"
+///     ## consecutive_failures = 5      # 1 to 65,536; not beside failure_rate
+///     ## failure_rate = 0.5            # 0.000001 to 1
+///     ## slow_calls = { threshold = "2s", share = 0.5 }    # 1 ms to 24 h, 0.000001 to 1
+///     ## window = 100                  # 1 to 65,536 calls, or a time: "1s" to "24h"
+///     ## min_calls = 20                # 1 to the calls in the window, or to 65,536
+///     wait = "60s"                    # 1 ms to 24 h, or { first = "5s", max = "2m" }
+///     ## wait_jitter = 0.0             # 0 to 1
+///     ## respect_retry_after = "10m"   # up to this, 1 ms to 24 h; off unless set
+///     retry_after_jitter = 0.1        # 0 to 1
+///     ## seed = 7
+///     success_threshold = 2           # 1 to 65,536 probes
+///     max_concurrent_probes = 1       # 1 to 1000
+///     probe_lease = "30s"             # 1 ms to 24 h
+///     on_drop = { failure_after = "5s" }    # 1 ms to 24 h, or "ignore" or "failure"
+/// "#)?;
+/// assert_eq!(config, CircuitBreakerConfig::new("ml_service"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "CircuitBreakerConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct CircuitBreakerConfig {
     /// The layer's [name](crate::Name).
@@ -43,6 +75,7 @@ pub struct CircuitBreakerConfig {
     /// See [`CircuitBreakerBuilder::wait_jitter`].
     pub wait_jitter: Option<f64>,
     /// See [`CircuitBreakerBuilder::respect_retry_after`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub respect_retry_after: Option<Duration>,
     /// See [`CircuitBreakerBuilder::retry_after_jitter`].
     pub retry_after_jitter: f64,
@@ -53,6 +86,7 @@ pub struct CircuitBreakerConfig {
     /// See [`CircuitBreakerBuilder::max_concurrent_probes`].
     pub max_concurrent_probes: u32,
     /// See [`CircuitBreakerBuilder::probe_lease`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub probe_lease: Duration,
     /// See [`CircuitBreakerBuilder::on_drop`].
     pub on_drop: OnDrop,
@@ -79,6 +113,12 @@ impl CircuitBreakerConfig {
             probe_lease: DEFAULT_PROBE_LEASE,
             on_drop: DEFAULT_ON_DROP,
         }
+    }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
     }
 }
 

@@ -230,6 +230,18 @@ impl CircuitBreakerHandle {
         Ok(())
     }
 
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &CircuitBreakerConfig) -> Result<(), ConfigError> {
+        let group = self.group();
+        if group.is_keyed() {
+            return Err(ConfigError::new("name", config.name.clone(), "that of a layer without keys"));
+        }
+        group.check(config.clone()).map(drop)
+    }
+
     fn now(&self) -> Nanos {
         self.breaker().now()
     }

@@ -312,6 +312,7 @@
 //! |---|---|
 //! | `axum` | [`UntilBodyEnd`] for `axum::body::Body` |
 //! | `metrics` | the metrics above |
+//! | `serde` | a [`CircuitBreakerConfig`] can be read from a file, and written to one |
 //! | `tonic` | [`UntilBodyEnd`] for `tonic::body::Body` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 /// How a dropped call is counted, if neither a time limit nor a panic explains the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum OnDrop {
     /// As a failure if it was pending for this long, 1 ms to 24 h; else as neutral. A caller that leaves early says
     /// nothing about the service. A call that was pending for long probably hung.
-    FailureAfter(Duration),
+    FailureAfter(#[cfg_attr(feature = "serde", serde(with = "humantime_serde"))] Duration),
     /// As neutral.
     Ignore,
     /// As a failure.
@@ -70,9 +71,11 @@ impl From<Duration> for Wait {
 
 /// When slow calls open the circuit.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(deny_unknown_fields))]
 #[non_exhaustive]
 pub struct SlowCalls {
     /// A call that takes this long or longer is slow: 1 ms to 24 h.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub threshold: Duration,
     /// The share of slow calls that opens the circuit: 0.000001 to 1.
     pub share: f64,

@@ -59,6 +59,14 @@ impl<K> KeyedCircuitBreakerHandle<K> {
         Ok(())
     }
 
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &CircuitBreakerConfig) -> Result<(), ConfigError> {
+        self.group().check(config.clone()).map(drop)
+    }
+
     /// The circuit of `key`, if there is one. A circuit isn't evicted while you hold its handle.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<CircuitBreakerHandle>

@@ -98,3 +98,57 @@ fn plain_data_says_what_the_builder_says() {
     config.wait = Duration::ZERO.into();
     assert_eq!(CircuitBreakerLayer::from_config(config).unwrap_err().field, "wait");
 }
+
+#[cfg(feature = "serde")]
+#[test]
+fn it_is_read_from_a_file() {
+    use backstop_circuit_breaker::{OnDrop, SlowCalls, Wait, Window};
+    use proptest::{option, prelude::*};
+
+    let time = || any::<u64>().prop_map(Duration::from_nanos);
+    let calls = || option::of(any::<u32>());
+    let share = || option::of(0.0..2.0_f64);
+    let windows = prop_oneof![any::<u32>().prop_map(Window::Calls), time().prop_map(Window::Time)];
+    let waits = prop_oneof![
+        time().prop_map(Wait::Fixed),
+        (time(), time()).prop_map(|(first, max)| Wait::Growing { first, max }),
+    ];
+    let drops = prop_oneof![Just(OnDrop::Ignore), Just(OnDrop::Failure), time().prop_map(OnDrop::FailureAfter)];
+    let slow = option::of((time(), 0.0..2.0_f64).prop_map(|(threshold, share)| SlowCalls::new(threshold, share)));
+    let trip = (calls(), share(), slow, option::of(windows), calls());
+    let recovery = (waits, share(), option::of(time()), time(), any::<u32>(), drops);
+    let samples = (trip, recovery).prop_map(|(trip, recovery)| {
+        let mut config = CircuitBreakerConfig::new("ml");
+        (config.consecutive_failures, config.failure_rate, config.slow_calls, config.window, config.min_calls) = trip;
+        (config.wait, config.wait_jitter, config.respect_retry_after, config.probe_lease, _, _) = recovery;
+        (_, _, _, _, config.max_concurrent_probes, config.on_drop) = recovery;
+        config
+    });
+    let fields = &[
+        "consecutive_failures",
+        "failure_rate",
+        "slow_calls",
+        "window",
+        "min_calls",
+        "wait",
+        "wait_jitter",
+        "respect_retry_after",
+        "retry_after_jitter",
+        "seed",
+        "success_threshold",
+        "max_concurrent_probes",
+        "probe_lease",
+        "on_drop",
+        "wait.first",
+        "wait.max",
+        "slow_calls.share",
+        "slow_calls.threshold",
+        "on_drop.failure_after",
+    ];
+    let defaults = CircuitBreakerConfig::new("ml");
+    backstop_test::assert_config_file("name = 'ml'", &defaults, fields, samples, CircuitBreakerLayer::from_config);
+
+    let error = |text: &str| toml::from_str::<CircuitBreakerConfig>(text).unwrap_err().message().to_owned();
+    assert_eq!(error("window = -1"), "invalid value: integer `-1`, expected a number of calls, or a duration");
+    assert_eq!(error("wait = { first = '1s' }"), "missing field `max`");
+}
