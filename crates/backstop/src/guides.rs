@@ -2,9 +2,21 @@
 //!
 //! | guide | for |
 //! |---|---|
+//! | [Your first layer](first_layer) | an axum app that answers while a dependency is down, in three steps |
 //! | [Ordering a stack](ordering) | which layer goes where, and why |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
+//! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
+//! | [From tower-resilience](from_tower_resilience) | users of that crate: settings, and what can be deleted |
+
+#[doc = include_str!("guides/first_layer.md")]
+pub mod first_layer {}
+
+#[doc = include_str!("guides/from_tower_resilience.md")]
+pub mod from_tower_resilience {}
+
+#[doc = include_str!("guides/from_tower_retry.md")]
+pub mod from_tower_retry {}
 
 #[doc = include_str!("guides/grpc.md")]
 pub mod grpc {}
