@@ -117,7 +117,7 @@ impl EntryWriter {
 }
 
 /// Whether a field is stored. Connection fields aren't (RFC 9111 §3.1), nor is `Age`, which is computed when the answer is
-/// served. `options` are the fields that the answer's `Connection` names.
+/// served, nor are labels: a copy isn't `fresh` any more. `options` are the fields that the answer's `Connection` names.
 fn is_stored(name: &HeaderName, options: &[&[u8]]) -> bool {
     let name = name.as_str();
     let dropped = matches!(
@@ -133,6 +133,8 @@ fn is_stored(name: &HeaderName, options: &[&[u8]]) -> bool {
             | "trailer"
             | "transfer-encoding"
             | "upgrade"
+            | "x-data-freshness"
+            | "x-fallback-source"
     );
     !dropped && !options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()))
 }

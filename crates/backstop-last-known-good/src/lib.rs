@@ -70,6 +70,7 @@
 //! | … not if they or a part of them were degraded or stale: reported in this process, also while the body streams, or labelled by `X-Data-Freshness` and `X-Fallback-Source`, also in trailers | ours |
 //! | … not if the stored answer was made more than a second later and may be served: a body may end late, and an upstream cache may return an older copy | RFC 9111 §4 |
 //! | fields about a connection are left out, and so are trailers | RFC 9111 §3.1 |
+//! | `X-Data-Freshness: fresh` and the `X-Fallback-Source` beside it are left out: a copy isn't fresh any more | ours |
 //! | a `Cache-Control` of more than 1,024 bytes counts as `no-store`, a longer `Vary` as `*`; an answer with more than 256 bytes of `Connection` isn't stored | ours: no service needs more |
 //! | directives that allow more count only if they are well formed: `max-age = 60` counts as `max-age=0`, and `public=1` as nothing | RFC 9111 §5.2, §4.2.1 |
 //! | `no-cache`: not stored, since nothing is revalidated; the same for `Pragma: no-cache` without `Cache-Control` | RFC 9111 §5.2.2.4, §5.4 |

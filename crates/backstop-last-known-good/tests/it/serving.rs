@@ -50,6 +50,16 @@ async fn the_age_that_it_had_when_it_came_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_does_not_say_that_it_is_fresh() {
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let labelled = [("x-data-freshness", "fresh"), ("x-fallback-source", "replica")];
+    let (head, _) = send(&layer, get("/", &[]), response(200, &labelled, "x")).await;
+    assert_eq!(head.headers["x-fallback-source"], "replica", "the answer itself does");
+    let known = stored(&layer, get("/", &[])).await.unwrap();
+    assert!(!known.headers.contains_key("x-data-freshness") && !known.headers.contains_key("x-fallback-source"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_older_than_max_stale_is_served() {
     let layer = LastKnownGoodLayer::builder("shop").max_stale(HOUR).build().unwrap();
     send(&layer, get("/", &[]), response(200, &[("cache-control", "max-age=999999")], "x")).await;
