@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::HeaderName;
+use tokio::time::Instant;
 
 use crate::{Name, Reason};
 
@@ -28,6 +29,8 @@ struct Record {
     position: usize,
     reason: Reason,
     freshness: Freshness,
+    /// When it was made, if it is about a copy, which gets older.
+    made: Option<Instant>,
 }
 
 impl Degradation {
@@ -37,7 +40,8 @@ impl Degradation {
     /// `source`, the provider at `position` in `chain`, answered, because of `reason`.
     #[must_use]
     pub fn new(chain: Name, source: Name, position: usize, reason: Reason, freshness: Freshness) -> Self {
-        Self(Arc::new(Record { chain, within: Vec::new(), source, position, reason, freshness }))
+        let made = freshness.age().map(|_| Instant::now());
+        Self(Arc::new(Record { chain, within: Vec::new(), source, position, reason, freshness, made }))
     }
 
     /// A new record of the same degradation, as seen from outside `name`: a part of the answer, or an upstream service.
@@ -53,7 +57,7 @@ impl Degradation {
     /// ```
     #[must_use]
     pub fn inside(&self, name: Name) -> Self {
-        let Record { chain, within, source, position, reason, freshness } = &*self.0;
+        let Record { chain, within, source, position, reason, freshness, made } = &*self.0;
         let mut within: Vec<_> = [name].into_iter().chain(within.iter().cloned()).collect();
         let dropped = if within.len() < Self::MAX_PATH { None } else { within.pop() };
         Self(Arc::new(Record {
@@ -63,6 +67,7 @@ impl Degradation {
             position: *position,
             reason: *reason,
             freshness: *freshness,
+            made: *made,
         }))
     }
 
@@ -96,10 +101,17 @@ impl Degradation {
         self.0.reason
     }
 
-    /// How good the answer is.
+    /// How good the answer was when it was made.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         self.0.freshness
+    }
+
+    /// How good the answer is by now: a stored copy gets older while the rest of a response is made.
+    #[must_use]
+    pub fn current_freshness(&self) -> Freshness {
+        let passed = self.0.made.map(|made| made.elapsed()).unwrap_or_default();
+        self.freshness().age().map_or(self.freshness(), |age| Freshness::stale(age.saturating_add(passed)))
     }
 
     /// Whether both are clones of one record, and so about the same event.
@@ -228,6 +240,25 @@ mod tests {
         assert_eq!((deep.path().to_string().as_str(), deep.source().as_str()), ("x/a/b", "b"));
         assert!(deep.path().names().eq(["x", "a", "b"].iter()));
         assert!(!deep.is(&inside));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_gets_older_and_nothing_else_changes() {
+        let minute = Duration::from_secs(60);
+        for (freshness, later) in [
+            (Freshness::stale(minute), Freshness::stale(2 * minute)),
+            (Freshness::stale(Duration::MAX), Freshness::stale(Duration::MAX)),
+            (Freshness::Stale { age: None }, Freshness::Stale { age: None }),
+            (Freshness::Fresh, Freshness::Fresh),
+            (Freshness::Degraded, Freshness::Degraded),
+        ] {
+            let record = Degradation::new(crate::name!("c"), crate::name!("s"), 1, Reason::ERROR, freshness);
+            let inside = record.inside(crate::name!("b"));
+            tokio::time::advance(minute).await;
+            for record in [record, inside] {
+                assert_eq!((record.freshness(), record.current_freshness()), (freshness, later));
+            }
+        }
     }
 
     #[test]

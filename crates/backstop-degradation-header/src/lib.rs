@@ -84,8 +84,8 @@
 //! worse freshness wins. Sources without a freshness count as `degraded`. The age of `stale` is the parameter `age` or
 //! the response's `Age`, whichever is greater. The cache safety applies to them too. The three words are accepted in
 //! upper and lower case, and **any other word counts as `degraded`**: its author probably didn't mean `fresh`. A header
-//! that isn't a list of at most 16 tokens in 1 KiB also counts as `degraded`, and is removed. Both are events at
-//! `DEBUG`.
+//! that isn't a list of at most 16 tokens in 1 KiB is removed, and counts as `degraded`, too, unless it lists sources beside a
+//! freshness that can be read. Both are events at `DEBUG`.
 //!
 //! ## One layer inside another
 //!

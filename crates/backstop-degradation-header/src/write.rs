@@ -70,7 +70,8 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     };
     headers.remove(&settings.source_header);
     headers.remove(&settings.freshness_header);
-    let Some(worst) = reports.iter().map(|report| Some(report.freshness())).fold(inner.freshness, Ord::max) else {
+    let Some(worst) = reports.iter().map(|report| Some(report.current_freshness())).fold(inner.freshness, Ord::max)
+    else {
         if settings.report == Report::Always {
             label_fresh(settings, response);
         }

@@ -137,3 +137,14 @@ async fn nothing_writes_a_warning() {
         assert_eq!(field(&labelled(&[from(name!("a"), freshness)]).await, "warning"), None);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_gets_older_while_the_rest_of_the_answer_is_made() {
+    let service = service_fn(|(): ()| async {
+        scope::report(from(name!("cached"), stale(40)));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        Ok::<_, Infallible>(response(&[]))
+    });
+    let answer = DegradationHeaderLayer::new().layer(service).oneshot(()).await.unwrap();
+    assert_eq!(field(answer.headers(), "age"), some("43"));
+}
