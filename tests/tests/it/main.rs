@@ -19,6 +19,7 @@ mod degradation_travels;
 mod fault_matrix;
 mod grpc_web;
 mod healing;
+mod honesty;
 mod hung_calls;
 mod hyper_client;
 mod last_known_good_chain;
