@@ -215,6 +215,8 @@
 //! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
 //! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry and the time limits, through the crate `metrics` |
+//! | `serde` | | the layers' configurations, and [`StandardConfig`], can be read from a file |
+//! | `toml` | | `serde`, the default layers, and `Stacks`: standard stacks for all dependencies, from one file |
 //!
 //! This crate re-exports what most stacks need. The module named after a layer, such as `circuit_breaker` or `retry`,
 //! re-exports its whole crate, with its documentation. Shared types are in [`core`].
@@ -295,9 +297,9 @@ pub use backstop_retry::{RepeatIf, Retried, Retry, RetryBudget, RetryBuilder, Re
 pub use backstop_timeout as timeout;
 #[cfg(feature = "timeout")]
 pub use backstop_timeout::{
-    DeadlineBuilder, DeadlineConfig, DeadlineHeader, DeadlineLayer, DeadlineService, PropagateDeadline,
-    PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineLayer, Timeout, TimeoutBuilder, TimeoutConfig,
-    TimeoutHandle, TimeoutLayer, time_left,
+    DeadlineBuilder, DeadlineConfig, DeadlineHandle, DeadlineHeader, DeadlineLayer, DeadlineService, PropagateDeadline,
+    PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineHandle, PropagateDeadlineLayer, Timeout,
+    TimeoutBuilder, TimeoutConfig, TimeoutHandle, TimeoutLayer, time_left,
 };
 
 mod builder_ext;
@@ -320,6 +322,8 @@ pub mod guard;
 ))]
 pub mod guides;
 mod opaque;
+#[cfg(feature = "toml")]
+mod stacks;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub mod standard;
 
@@ -327,5 +331,8 @@ pub use builder_ext::ServiceBuilderExt;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use guard::Guard;
 pub use opaque::opaque;
+#[cfg(feature = "toml")]
+#[cfg_attr(docsrs, doc(cfg(feature = "toml")))]
+pub use stacks::{Stacks, StacksError};
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use standard::{Standard, StandardBuilder, StandardConfig, StandardHandle, StandardService, standard};

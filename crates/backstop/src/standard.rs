@@ -12,6 +12,8 @@ use crate::{
 
 mod builder;
 mod config;
+#[cfg(feature = "serde")]
+mod file;
 mod handle;
 mod optional;
 mod parts;
@@ -241,17 +243,28 @@ impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
 }
 
 impl<R, C, Rej, U, T, D, K>
-    Standard<Parts<Optional<RetryLayer<R>>, Optional<CircuitBreakerLayer<C>>, Optional<BulkheadLayer<Rej, U>>, T, D, K>>
+    Standard<
+        Parts<
+            Optional<RetryLayer<R>>,
+            Optional<CircuitBreakerLayer<C>>,
+            Optional<BulkheadLayer<Rej, U>>,
+            Optional<TimeoutLayer<T>>,
+            Optional<PropagateDeadlineLayer<D>>,
+            K,
+        >,
+    >
 {
     /// The handles of all parts.
     #[must_use]
     pub fn handle(&self) -> StandardHandle {
-        let Parts { retry, circuit_breaker, bulkhead, .. } = &self.parts;
+        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, .. } = &self.parts;
         StandardHandle {
             name: self.name.clone(),
             retry: retry.get_ref().map(RetryLayer::handle),
             circuit_breaker: circuit_breaker.get_ref().map(CircuitBreakerLayer::handle),
             bulkhead: bulkhead.get_ref().map(BulkheadLayer::handle),
+            timeout: timeout.get_ref().map(TimeoutLayer::handle),
+            propagate_deadline: propagate_deadline.get_ref().map(PropagateDeadlineLayer::handle),
             last_known_good: self.last_known_good.clone(),
         }
     }

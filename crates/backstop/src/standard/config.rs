@@ -8,6 +8,9 @@ use crate::{BulkheadConfig, CircuitBreakerConfig, PropagateDeadlineConfig, Retry
 
 /// A standard stack as plain data, for [`Standard::from_config`](super::Standard::from_config). A part that is `None` is
 /// left out.
+///
+/// With the feature `serde` it can be read from a file: each part is a table, or `false` to leave it out, and the name of the
+/// stack is that of its parts. [`Stacks`](crate::Stacks) reads those of all dependencies from one file.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StandardConfig {
@@ -38,6 +41,23 @@ impl StandardConfig {
             propagate_deadline: Some(PropagateDeadlineConfig::new(name.clone())),
             name,
         }
+    }
+
+    /// The same settings under another name, for the stack and all its parts.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        let names = [
+            self.retry.as_mut().map(|part| &mut part.name),
+            self.circuit_breaker.as_mut().map(|part| &mut part.name),
+            self.bulkhead.as_mut().map(|part| &mut part.name),
+            self.timeout.as_mut().map(|part| &mut part.name),
+            self.propagate_deadline.as_mut().map(|part| &mut part.name),
+        ];
+        for part in names.into_iter().flatten() {
+            part.clone_from(&self.name);
+        }
+        self
     }
 
     /// Refuses settings of one part that another part makes ineffective. Each part checks its own settings.

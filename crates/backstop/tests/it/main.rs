@@ -12,3 +12,5 @@
 mod guard;
 mod stacks;
 mod standard;
+#[cfg(feature = "toml")]
+mod toml_file;
