@@ -116,7 +116,7 @@ impl Permit {
     }
 
     /// Exchanges the permit for that of a response body, which expires after `max_hold`.
-    pub(crate) fn go_on_with_body(&mut self) -> Option<BodyPermit> {
+    pub(crate) fn take_body_permit(&mut self) -> Option<BodyPermit> {
         let limiter = self.limiter.take()?;
         let (since, max_hold) = (Instant::now(), limiter.max_hold());
         let ticket = limiter.permits().start_body(since, max_hold);

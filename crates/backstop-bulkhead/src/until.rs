@@ -48,7 +48,7 @@ impl<B: AbortBody> sealed::HandOver<http::Response<B>> for UntilBodyEnd {
     fn hand_over(permit: &mut Permit, response: &mut http::Response<B>) {
         let body = response.body_mut();
         if !body.is_end_stream()
-            && let Some(permit) = permit.go_on_with_body()
+            && let Some(permit) = permit.take_body_permit()
         {
             *body = GuardedBody::wrap(mem::take(body), PermitInBody::new(permit));
         }

@@ -95,7 +95,7 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
         headers.insert(&settings.freshness_header, freshness.clone());
     }
     if settings.cache_safety == CacheSafety::Enforce || worst.age().is_some() {
-        caching::tell(headers, worst);
+        caching::set_headers(headers, worst);
     }
     let names = names.into_iter().map(|(name, _)| name).collect();
     response.extensions_mut().insert(WrittenLabels { reports, inner, names, source, freshness });

@@ -48,7 +48,7 @@ pub(crate) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> 
 #[inline]
 pub(crate) fn fresh(chain: &Control) {
     if let Some(line) = chain.episodes.fresh() {
-        goes_on(chain.name(), line);
+        log_episode(chain.name(), line);
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
         line => {
             event!(debug, "a fallback answered");
             if let Some(line) = line {
-                goes_on(chain, line);
+                log_episode(chain, line);
             }
         }
     }
@@ -119,7 +119,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
         line => {
             event!(debug);
             if let Some(line) = line {
-                goes_on(chain, line);
+                log_episode(chain, line);
             }
         }
     }
@@ -127,7 +127,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
 
 /// An episode of degraded answers goes on or ends. Its beginning is logged with the answer.
 #[cold]
-fn goes_on(chain: &Name, line: Line) {
+fn log_episode(chain: &Name, line: Line) {
     macro_rules! event {
         ($level:ident, $summary:ident, $text:literal) => {{
             let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;

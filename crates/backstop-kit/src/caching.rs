@@ -27,18 +27,18 @@ const TARGETED: &str = "-cache-control";
 /// The greatest age that HTTP can express (RFC 9111 §1.2.2).
 const MOST_SECONDS: u64 = 1 << 31;
 
-/// Sets the headers of an answer that tell caches how good it is.
+/// Sets the cache headers of an answer by its freshness.
 ///
 /// | the answer is | the headers |
 /// |---|---|
 /// | fresh | stay the same |
 /// | stale, of known age | get that `Age`, unless theirs is greater; the others stay the same |
 /// | stale, of unknown age; degraded | get `Cache-Control: no-store`, and lose all others [for caches](governs) |
-pub fn tell(headers: &mut HeaderMap, freshness: Freshness) {
+pub fn set_headers(headers: &mut HeaderMap, freshness: Freshness) {
     match freshness {
         Freshness::Fresh => {}
         Freshness::Stale { age: Some(known) } => {
-            let age = age(headers).map_or(known, |told| told.max(known));
+            let age = age(headers).map_or(known, |other| other.max(known));
             headers.insert(AGE, whole_seconds(age).into());
         }
         _ => forbid(headers),

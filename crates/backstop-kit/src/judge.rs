@@ -138,7 +138,7 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
 
     /// Sets `Cache-Control`, and adds the degradation as an extension, for the layer that writes the other headers.
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
-        caching::tell(answer.headers_mut(), degradation.freshness());
+        caching::set_headers(answer.headers_mut(), degradation.freshness());
         answer.extensions_mut().insert(degradation.clone());
     }
 }

@@ -15,7 +15,7 @@ use tower_test::mock::{self, Handle, Mock, SendResponse};
 
 pub(crate) type Upstream = Mock<Request<Body>, Response<Body>>;
 pub(crate) type Calls = Handle<Request<Body>, Response<Body>>;
-pub(crate) type Call<O = UntilBodyEnd> = Spawn<BulkheadFuture<Upstream, Request<Body>, HttpReject, O>>;
+pub(crate) type Call<U = UntilBodyEnd> = Spawn<BulkheadFuture<Upstream, Request<Body>, HttpReject, U>>;
 
 /// A dependency whose calls the test answers.
 pub(crate) fn upstream() -> (Upstream, Calls) {
@@ -23,9 +23,9 @@ pub(crate) fn upstream() -> (Upstream, Calls) {
 }
 
 /// A call of a service that was made ready, not polled yet.
-pub(crate) fn call<O>(layer: &BulkheadLayer<HttpReject, O>, upstream: &Upstream) -> Call<O>
+pub(crate) fn call<U>(layer: &BulkheadLayer<HttpReject, U>, upstream: &Upstream) -> Call<U>
 where
-    O: Until<Response<Body>>,
+    U: Until<Response<Body>>,
 {
     let mut service = layer.layer(upstream.clone());
     assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
@@ -33,9 +33,9 @@ where
 }
 
 /// A call of a service that wasn't asked whether it is ready, as if it hadn't been; not polled yet.
-pub(crate) fn unready_call<O>(layer: &BulkheadLayer<HttpReject, O>, upstream: &Upstream) -> Call<O>
+pub(crate) fn unready_call<U>(layer: &BulkheadLayer<HttpReject, U>, upstream: &Upstream) -> Call<U>
 where
-    O: Until<Response<Body>>,
+    U: Until<Response<Body>>,
 {
     task::spawn(layer.layer(upstream.clone()).call(Request::new(Body::empty())))
 }

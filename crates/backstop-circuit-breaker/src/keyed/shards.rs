@@ -19,7 +19,7 @@ const SHARDS: usize = if cfg!(backstop_loom) { 1 } else { 16 };
 const PLACES: usize = 256;
 
 /// How long to pause after a round that made no room, so that a storm of new keys doesn't check all places again and again.
-const REST: Duration = Duration::from_secs(1);
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Shards<K, P> {
     shards: [Mutex<HashTable<(K, P)>>; SHARDS],
@@ -38,7 +38,7 @@ struct Sweep {
     /// Whether this round has made room.
     made_room: bool,
     /// The end of the pause.
-    rests: Option<Instant>,
+    paused_until: Option<Instant>,
 }
 
 /// A shared pointer.
@@ -96,10 +96,10 @@ impl<K, P: Pointer> Shards<K, P> {
     /// Checks the next [`PLACES`], and drops evictable values. Returns whether that made room.
     fn sweep(&self) -> bool {
         let mut sweep = lock(&self.sweep);
-        if sweep.rests.is_some_and(|until| Instant::now() < until) {
+        if sweep.paused_until.is_some_and(|until| Instant::now() < until) {
             return false;
         }
-        sweep.rests = None;
+        sweep.paused_until = None;
         let (mut left, mut made_room) = (PLACES, false);
         // At most one round, and the rest of the first shard.
         for _ in 0..=SHARDS {
@@ -124,7 +124,7 @@ impl<K, P: Pointer> Shards<K, P> {
             drop(shard);
             (sweep.shard, sweep.place) = ((sweep.shard + 1) % SHARDS, 0);
             if sweep.shard == 0 && !std::mem::take(&mut sweep.made_room) && !made_room {
-                sweep.rests = Some(Instant::now() + REST);
+                sweep.paused_until = Some(Instant::now() + SWEEP_PAUSE);
                 break;
             }
         }
@@ -332,15 +332,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_looks_at_a_bounded_number_of_keys_however_many_there_are() {
         let (shards, looks) = full(|_| false);
-        let mut rests = 0;
+        let mut pauses = 0;
         for key in KEYS..KEYS + 2_000 {
             let (has_room, looked_at) = looks_for_one_more(&shards, &looks, key);
             assert!(!has_room && looked_at <= PLACES as u64, "{looked_at}");
-            rests += u64::from(looked_at == 0);
+            pauses += u64::from(looked_at == 0);
         }
         // One round looked at each key once. Then nothing was looked at for a while.
         assert_eq!(looks.load(Relaxed), u64::from(KEYS));
-        assert!(rests > 1_000, "{rests}");
+        assert!(pauses > 1_000, "{pauses}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -88,7 +88,7 @@ impl Upstream {
         let source = HeaderValue::try_from(names.join(", ")).ok();
         let headers = response.headers_mut();
         if freshness.age().is_some() {
-            caching::tell(headers, freshness);
+            caching::set_headers(headers, freshness);
         }
         let freshness = HeaderValue::from_static(freshness.as_str());
         headers.remove(&self.source_header);

@@ -143,7 +143,7 @@ impl<B: Body + Unpin> Unpin for Resumed<B> {}
 
 impl<B: Body> Resumed<B> {
     /// Whether only the rest is left.
-    fn is_at_rest(&self) -> bool {
+    fn only_rest_is_left(&self) -> bool {
         self.frame.is_none() && self.read.is_end_stream()
     }
 }
@@ -164,11 +164,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Resumed<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_at_rest() && self.rest.is_end_stream()
+        self.only_rest_is_left() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         // The body's first hint, minus what has been passed on since.
-        if self.is_at_rest() { self.rest.size_hint() } else { self.read.size_hint() }
+        if self.only_rest_is_left() { self.rest.size_hint() } else { self.read.size_hint() }
     }
 }

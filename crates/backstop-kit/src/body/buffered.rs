@@ -24,7 +24,7 @@ pub(crate) struct BufferedBody<E> {
 impl<E> BufferedBody<E> {
     /// `hint` is the original body's, before it was read.
     pub(crate) fn new(pieces: Pieces, hint: SizeHint) -> Self {
-        Self { pieces: pieces.into_sealed().into_iter(), hint, error: PhantomData }
+        Self { pieces: pieces.into_vec().into_iter(), hint, error: PhantomData }
     }
 }
 

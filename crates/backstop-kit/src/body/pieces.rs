@@ -59,7 +59,7 @@ impl Piece {
 /// A list of pieces. Small chunks are merged.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
-    sealed: Vec<Piece>,
+    complete: Vec<Piece>,
     /// Small chunks, not yet one of the pieces.
     tail: BytesMut,
     cost: usize,
@@ -73,22 +73,22 @@ impl Pieces {
             Piece::Data(data) if data.is_empty() => {}
             Piece::Data(data) if data.len() < COPIED_BELOW => self.tail.extend_from_slice(&data),
             piece => {
-                self.seal();
-                self.sealed.push(piece);
+                self.flush_tail();
+                self.complete.push(piece);
             }
         }
     }
 
     /// Makes a piece of the small chunks.
-    pub(crate) fn seal(&mut self) {
+    pub(crate) fn flush_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.sealed.push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
+            self.complete.push(Piece::Data(std::mem::take(&mut self.tail).freeze()));
         }
     }
 
-    /// The number of pieces, without small chunks that aren't sealed yet.
+    /// The number of pieces, without small chunks that aren't one of them yet.
     pub(crate) fn len(&self) -> usize {
-        self.sealed.len()
+        self.complete.len()
     }
 
     /// Whether all pieces and this one cost at most `cap` bytes.
@@ -98,35 +98,35 @@ impl Pieces {
 
     /// The trailers, if they have arrived.
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
-        self.sealed.iter().rev().find_map(|piece| match piece {
+        self.complete.iter().rev().find_map(|piece| match piece {
             Piece::Trailers(trailers) => Some(&**trailers),
             Piece::Data(_) => None,
         })
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&Piece> {
-        self.sealed.get(index)
+        self.complete.get(index)
     }
 
     /// Takes the piece out. Its cost still counts.
     pub(crate) fn take(&mut self, index: usize) -> Option<Piece> {
-        self.sealed.get_mut(index).map(Piece::take)
+        self.complete.get_mut(index).map(Piece::take)
     }
 
     /// The bytes of data from the piece at `index` on.
     pub(crate) fn data_len_from(&self, index: usize) -> u64 {
-        let sealed = self.sealed.get(index..).unwrap_or_default();
-        sealed.iter().map(|piece| piece.data_len() as u64).sum()
+        let pieces = self.complete.get(index..).unwrap_or_default();
+        pieces.iter().map(|piece| piece.data_len() as u64).sum()
     }
 
     /// Removes and returns the pieces before `index`. The caller drops them outside its lock.
     pub(crate) fn split_off_read(&mut self, index: usize) -> Vec<Piece> {
-        let rest = self.sealed.split_off(index.min(self.sealed.len()));
-        std::mem::replace(&mut self.sealed, rest)
+        let rest = self.complete.split_off(index.min(self.complete.len()));
+        std::mem::replace(&mut self.complete, rest)
     }
 
-    pub(crate) fn into_sealed(mut self) -> Vec<Piece> {
-        self.seal();
-        self.sealed
+    pub(crate) fn into_vec(mut self) -> Vec<Piece> {
+        self.flush_tail();
+        self.complete
     }
 }

@@ -176,7 +176,7 @@ impl<B: Body<Data = Bytes>> State<B> {
             self.mode = Mode::Stopped(NotReplayable::TooLarge);
         }
         self.pieces.push(piece);
-        self.pieces.seal();
+        self.pieces.flush_tail();
     }
 }
 
@@ -195,7 +195,7 @@ where
         }
         state.epoch += 1;
         state.abandoned = false;
-        state.pieces.seal();
+        state.pieces.flush_tail();
         state.next = 0;
         let epoch = state.epoch;
         let superseded = state.waiting.take();

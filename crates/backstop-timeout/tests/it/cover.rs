@@ -25,9 +25,9 @@ const LATE: Duration = Duration::from_millis(101);
 const EARLY: Duration = Duration::from_millis(60);
 
 /// Answers with a body that does as it is told, its head after `head`.
-async fn ask<O>(cover: O, head: Duration, acts: &[Act], drops: &Drops) -> Response<Body>
+async fn ask<U>(cover: U, head: Duration, acts: &[Act], drops: &Drops) -> Response<Body>
 where
-    O: Cover<Response<Body>> + Clone,
+    U: Cover<Response<Body>> + Clone,
 {
     let service = service_fn(|_: Request<()>| async move {
         sleep(head).await;

@@ -159,22 +159,22 @@ impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, TimeoutBuilder<T>, D>> {
 }
 
 /// What [`StandardBuilder::build`] makes of its parts.
-type Built<R, C, J, O, T, D> = Standard<
+type Built<R, C, Rej, U, T, D> = Standard<
     Parts<
         Optional<RetryLayer<R>>,
         Optional<CircuitBreakerLayer<C>>,
-        Optional<BulkheadLayer<J, O>>,
+        Optional<BulkheadLayer<Rej, U>>,
         Optional<TimeoutLayer<T>>,
         Optional<PropagateDeadlineLayer<D>>,
     >,
 >;
 
-impl<R, C, J, O, T, D>
+impl<R, C, Rej, U, T, D>
     StandardBuilder<
         Parts<
             RetryBuilder<R>,
             CircuitBreakerBuilder<C>,
-            BulkheadBuilder<J, O>,
+            BulkheadBuilder<Rej, U>,
             TimeoutBuilder<T>,
             PropagateDeadlineBuilder<D>,
         >,
@@ -201,7 +201,7 @@ impl<R, C, J, O, T, D>
     /// let error = standard("ml").timeout(Duration::from_secs(90)).build().unwrap_err();
     /// assert_eq!(error.to_string(), "timeout.limit is 90s, allowed is: up to retry.total, which is 60s");
     /// ```
-    pub fn build(self) -> Result<Built<R, C, J, O, T, D>, ConfigError> {
+    pub fn build(self) -> Result<Built<R, C, Rej, U, T, D>, ConfigError> {
         let Self { name, parts, without } = self;
         StandardConfig {
             name: name.clone(),
