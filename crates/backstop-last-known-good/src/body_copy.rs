@@ -54,7 +54,7 @@ impl<St: Store> BodyCopy<St> {
     /// Copies a piece of the body. `None` if the body is too long.
     pub(crate) fn push(&mut self, data: &[u8]) -> Option<()> {
         let len = self.answer.writer.body_len().saturating_add(data.len());
-        if len > self.shared.max_body {
+        if len > self.shared.max_body() {
             telemetry::not_stored(&self.shared.entries.name, "too-long");
             return None;
         }

@@ -1,6 +1,11 @@
 //! The configuration and the builder.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use backstop_core::{ConfigError, Name};
 use backstop_kit::Registration;
@@ -9,7 +14,7 @@ use http::{HeaderName, request};
 use crate::{
     LastKnownGoodLayer, MokaStore, Store,
     entry_store::EntryStore,
-    layer_state::{LayerState, Principal},
+    layer_state::{Capacity, LayerState, Principal},
     moka_store::{DEFAULT_MAX_BYTES, DEFAULT_MAX_ENTRIES},
 };
 
@@ -23,18 +28,43 @@ const SHORTEST_STORE_TIMEOUT: Duration = Duration::from_millis(1);
 const LONGEST_STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A layer as plain data, for [`LastKnownGoodLayer::from_config`].
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_last_known_good::LastKnownGoodConfig;
+///
+/// let config: LastKnownGoodConfig = toml::from_str(r#"
+///     name = "catalogue"
+///     max_stale = "24h"         # 1 s to 365 days
+///     max_body = 262144         # 0 to 1 GiB, in bytes; less than max_bytes
+///     store_timeout = "50ms"    # 1 ms to 10 s
+///     credentials = []          # further request fields, such as "x-tenant"
+///     max_bytes = 67108864      # 1 to 1 TiB, in bytes
+///     max_entries = 65536       # 1 to max_bytes
+/// "#)?;
+/// assert_eq!(config, LastKnownGoodConfig::new("catalogue"));
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "LastKnownGoodConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct LastKnownGoodConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
     /// See [`max_stale`](LastKnownGoodBuilder::max_stale).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_stale: Duration,
     /// See [`max_body`](LastKnownGoodBuilder::max_body).
     pub max_body: usize,
     /// See [`store_timeout`](LastKnownGoodBuilder::store_timeout).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub store_timeout: Duration,
     /// See [`credentials`](LastKnownGoodBuilder::credentials).
+    #[cfg_attr(feature = "serde", serde(with = "backstop_kit::as_text::vec"))]
     pub credentials: Vec<HeaderName>,
     /// See [`max_bytes`](LastKnownGoodBuilder::max_bytes).
     pub max_bytes: u64,
@@ -57,18 +87,54 @@ impl LastKnownGoodConfig {
         }
     }
 
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
+    }
+
+    /// Checks everything but the capacity of the store.
+    pub(crate) fn check(&self) -> Result<Name, ConfigError> {
+        let name = Name::new(self.name.clone())?;
+        ConfigError::check_range(
+            "max_stale",
+            self.max_stale,
+            SHORTEST_MAX_STALE..=LONGEST_MAX_STALE,
+            "1 s to 365 days",
+        )?;
+        ConfigError::check_range("max_body", self.max_body, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
+        ConfigError::check_range(
+            "store_timeout",
+            self.store_timeout,
+            SHORTEST_STORE_TIMEOUT..=LONGEST_STORE_TIMEOUT,
+            "1 ms to 10 s",
+        )?;
+        Ok(name)
+    }
+
+    /// Checks that a body fits into an embedded store.
+    pub(crate) fn check_fit(&self) -> Result<(), ConfigError> {
+        if self.max_body as u64 >= self.max_bytes {
+            return Err(ConfigError::new("max_body", self.max_body.to_string(), "less than max_bytes"));
+        }
+        Ok(())
+    }
+
     /// The layer with these settings, which are valid.
     pub(crate) fn layer<St: Store>(
         self,
         name: Name,
         store: St,
         principal: Option<Principal>,
+        has_embedded_store: bool,
     ) -> LastKnownGoodLayer<St> {
         LastKnownGoodLayer::with(LayerState {
             _registration: Registration::new("last-known-good", name.clone()),
             entries: EntryStore::new(name, store, self.max_stale, self.store_timeout),
-            max_body: self.max_body,
+            max_body: AtomicUsize::new(self.max_body),
             credentials: self.credentials,
+            capacity: Capacity { max_bytes: self.max_bytes, max_entries: self.max_entries },
+            has_embedded_store,
             principal,
         })
     }
@@ -78,7 +144,7 @@ impl LastKnownGoodLayer {
     /// Stores shared answers in memory, up to 64 MiB, and serves them up to an age of 24 h.
     pub fn new(name: Name) -> Self {
         let store = MokaStore::within(DEFAULT_MAX_BYTES, DEFAULT_MAX_ENTRIES);
-        LastKnownGoodConfig::new(name.clone()).layer(name, store, None)
+        LastKnownGoodConfig::new(name.clone()).layer(name, store, None, true)
     }
 
     /// Builds a layer with other settings.
@@ -226,33 +292,19 @@ impl<St: Store> LastKnownGoodBuilder<St> {
     /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
     pub fn build(self) -> Result<LastKnownGoodLayer<St>, ConfigError> {
         let Self { config, store, principal } = self;
-        let name = Name::new(config.name.clone())?;
-        ConfigError::check_range(
-            "max_stale",
-            config.max_stale,
-            SHORTEST_MAX_STALE..=LONGEST_MAX_STALE,
-            "1 s to 365 days",
-        )?;
-        ConfigError::check_range("max_body", config.max_body, ..=LARGEST_MAX_BODY, "0 to 1073741824 (1 GiB)")?;
-        ConfigError::check_range(
-            "store_timeout",
-            config.store_timeout,
-            SHORTEST_STORE_TIMEOUT..=LONGEST_STORE_TIMEOUT,
-            "1 ms to 10 s",
-        )?;
+        let name = config.check()?;
+        let has_embedded_store = matches!(store, Source::Embedded(_));
         let store = match store {
             Source::Embedded(make) => make(&config)?,
             Source::Provided(store) => store,
         };
-        Ok(config.layer(name, store, principal))
+        Ok(config.layer(name, store, principal, has_embedded_store))
     }
 }
 
 fn embedded(config: &LastKnownGoodConfig) -> Result<MokaStore, ConfigError> {
     let store = MokaStore::new(config.max_bytes, config.max_entries)?;
-    if config.max_body as u64 >= config.max_bytes {
-        return Err(ConfigError::new("max_body", config.max_body.to_string(), "less than max_bytes"));
-    }
+    config.check_fit()?;
     Ok(store)
 }
 

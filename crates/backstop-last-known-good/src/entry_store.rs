@@ -15,6 +15,7 @@
 use std::{mem, pin::pin, time::Duration};
 
 use backstop_core::{Name, scope};
+use backstop_kit::AtomicDuration;
 use http::HeaderMap;
 
 use crate::{
@@ -71,8 +72,8 @@ pub(crate) struct EntryStore<St> {
     pub(crate) name: Name,
     store: St,
     pub(crate) clock: Clock,
-    pub(crate) max_stale: Duration,
-    store_timeout: Duration,
+    pub(crate) max_stale: AtomicDuration,
+    pub(crate) store_timeout: AtomicDuration,
     pub(crate) removals: Removals,
     outage: Outage,
 }
@@ -83,8 +84,8 @@ impl<St: Store> EntryStore<St> {
             name,
             store,
             clock: Clock::start(),
-            max_stale,
-            store_timeout,
+            max_stale: AtomicDuration::new(max_stale),
+            store_timeout: AtomicDuration::new(store_timeout),
             removals: Removals::default(),
             outage: Outage::default(),
         }
@@ -96,7 +97,7 @@ impl<St: Store> EntryStore<St> {
 
     /// `max_stale` in seconds.
     pub(crate) fn max_stale_seconds(&self) -> u32 {
-        u32::try_from(self.max_stale.as_secs()).unwrap_or(u32::MAX)
+        u32::try_from(self.max_stale.get().as_secs()).unwrap_or(u32::MAX)
     }
 
     /// The keys by which an answer can be removed: its target, its owner's part, and its variant.
@@ -134,7 +135,7 @@ impl<St: Store> EntryStore<St> {
                 && entry.is_accepted_by(fields);
             Ok(fits.then_some((key, entry)))
         };
-        match bounded(self.store_timeout, None, pin!(finding)).await {
+        match bounded(self.store_timeout.get(), None, pin!(finding)).await {
             Ok(found) => {
                 self.record_success();
                 found.ok_or(NotStored::Missing)
@@ -200,7 +201,7 @@ impl<St: Store> EntryStore<St> {
             on_drop.0 = None;
             Ok(if is_removed { Err("removed") } else { Ok(()) })
         });
-        match bounded(self.store_timeout, scope::deadline(), putting).await {
+        match bounded(self.store_timeout.get(), scope::deadline(), putting).await {
             Ok(Ok(())) => {
                 self.record_success();
                 stored(&self.name, body_bytes);
@@ -313,7 +314,7 @@ impl<St: Store> EntryStore<St> {
         removing: impl Future<Output = Result<(), StoreFailure>>,
     ) {
         let mut on_drop = RunOnDrop(Some(|| self.removals.record_failure(hashes, self.clock.now())));
-        match bounded(self.store_timeout, scope::deadline(), pin!(removing)).await {
+        match bounded(self.store_timeout.get(), scope::deadline(), pin!(removing)).await {
             Ok(()) => {
                 on_drop.0 = None;
                 self.record_success();
@@ -357,7 +358,7 @@ impl<St: Store> EntryStore<St> {
         let stored = self.store.get(key).await?.and_then(|bytes| Node::decode(&bytes));
         let selecting = match stored {
             Some(node) => {
-                let outlives = now.since(node.written) + self.max_stale < self.node_life();
+                let outlives = now.since(node.written) + self.max_stale.get() < self.node_life();
                 if outlives && node.selecting.cover(selecting) {
                     return Ok((node, false));
                 }
@@ -374,7 +375,7 @@ impl<St: Store> EntryStore<St> {
 
     /// A node lives long, because all answers under it are lost when it expires.
     fn node_life(&self) -> Duration {
-        self.max_stale * 32
+        self.max_stale.get() * 32
     }
 }
 

@@ -183,7 +183,7 @@ impl ReadExchange {
             }
         };
 
-        let (answer, length) = match self.begin(response, headers, lifetime, answered, shared.max_body) {
+        let (answer, length) = match self.begin(response, headers, lifetime, answered, shared.max_body()) {
             Ok(began) => began,
             Err(reason) => {
                 telemetry::not_stored(&entries.name, reason);

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::Name;
+use backstop_core::{ConfigError, Name};
 use backstop_kit::{Answer, LeftOut, WrapBody};
 use bytes::Bytes;
 use http::{
@@ -13,7 +13,7 @@ use http::{
 use http_body_util::{BodyExt, Full};
 
 use crate::{
-    MokaStore, NotStored, Store,
+    LastKnownGoodConfig, MokaStore, NotStored, Store,
     cache_control::CacheControl,
     entry::Entry,
     entry_store::Partition,
@@ -75,7 +75,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
         let (key, entry) = shared.find(head).await.ok()?;
         let age = shared.entries.clock.now().since(entry.lifetime.created);
         let within = |seconds: u32| age < Duration::from_secs(seconds.into());
-        if !within(entry.lifetime.revalidate_until) || age >= shared.entries.max_stale {
+        if !within(entry.lifetime.revalidate_until) || age >= shared.entries.max_stale.get() {
             return None;
         }
         let window = if within(entry.lifetime.fresh_until) { Window::Fresh } else { Window::Stale };
@@ -95,13 +95,52 @@ impl<St: Store> LastKnownGoodHandle<St> {
     pub fn store(&self) -> &St {
         self.shared.entries.store()
     }
+
+    /// Changes the settings while requests run. What is stored stays.
+    ///
+    /// | setting | takes effect |
+    /// |---|---|
+    /// | `max_stale` | at once where it is lowered; a longer one for answers that are stored afterwards |
+    /// | `max_body`, `store_timeout` | at once |
+    /// | `credentials`, `max_bytes`, `max_entries` | can't change |
+    ///
+    /// The store and the principal aren't part of a [`LastKnownGoodConfig`], and stay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_last_known_good::{LastKnownGoodConfig, LastKnownGoodLayer, name};
+    ///
+    /// let known = LastKnownGoodLayer::new(name!("catalogue")).handle();
+    /// let mut config = LastKnownGoodConfig::new("catalogue");
+    /// config.max_stale = Duration::from_secs(3600);
+    /// known.reload(config)?;
+    /// assert_eq!(known.max_stale(), Duration::from_secs(3600));
+    /// # Ok::<(), backstop_last_known_good::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LastKnownGoodBuilder::build`](crate::LastKnownGoodBuilder::build), and if the name isn't the layer's, or something
+    /// changes that can't. Nothing changes then.
+    pub fn reload(&self, config: LastKnownGoodConfig) -> Result<(), ConfigError> {
+        self.check(&config)?;
+        self.shared.reload(&config);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &LastKnownGoodConfig) -> Result<(), ConfigError> {
+        self.shared.check(config)
+    }
 }
 
 impl LastKnownGoodHandle {
     /// The greatest age that an answer is served at.
     #[must_use]
     pub fn max_stale(&self) -> Duration {
-        self.shared.entries.max_stale
+        self.shared.entries.max_stale.get()
     }
 
     /// Removes everything. Answers that are still streaming aren't stored.
@@ -173,7 +212,7 @@ impl<St: Store> LayerState<St> {
     fn max_age(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
         let asked = CacheControl::of_request(headers).stale_if_error;
         let asked = asked.map_or(u32::MAX, |longer| entry.lifetime.fresh_until.saturating_add(longer));
-        Duration::from_secs(entry.lifetime.serve_until.min(asked).into()).min(self.entries.max_stale)
+        Duration::from_secs(entry.lifetime.serve_until.min(asked).into()).min(self.entries.max_stale.get())
     }
 }
 

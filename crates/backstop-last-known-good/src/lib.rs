@@ -211,6 +211,7 @@
 //! | `axum` | answers with `axum::body::Body` |
 //! | `tonic` | answers with `tonic::body::Body` |
 //! | `metrics` | the metric, through the `metrics` facade |
+//! | `serde` | a [`LastKnownGoodConfig`] and a [`LastKnownValuesConfig`] can be read from a file, and written to one |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

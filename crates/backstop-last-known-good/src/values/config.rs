@@ -22,12 +22,17 @@ const LARGEST_MAX_ENTRIES: u64 = 1 << 24;
 const LARGEST_MAX_BYTES: u64 = 1 << 40;
 
 /// Remembered values as plain data, for [`LastKnownValues::from_config`].
+///
+/// With the feature `serde` it can be read from a file: see [`LastKnownGoodConfig`](crate::LastKnownGoodConfig).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "LastKnownValuesConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct LastKnownValuesConfig {
     /// The [name](Name) in logs and metrics.
     pub name: Cow<'static, str>,
     /// See [`max_stale`](LastKnownValuesBuilder::max_stale).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_stale: Duration,
     /// See [`max_entries`](LastKnownValuesBuilder::max_entries).
     pub max_entries: u64,
@@ -38,6 +43,12 @@ impl LastKnownValuesConfig {
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self { name: name.into(), max_stale: DEFAULT_MAX_STALE, max_entries: DEFAULT_MAX_ENTRIES }
+    }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
     }
 }
 

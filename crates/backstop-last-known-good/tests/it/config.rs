@@ -48,3 +48,59 @@ fn plain_data_describes_a_layer() {
     config.max_stale = Duration::ZERO;
     assert_eq!(LastKnownGoodLayer::from_config(config).unwrap_err().field, "max_stale");
 }
+
+type Change = fn(&mut LastKnownGoodConfig);
+
+#[test]
+fn a_wrong_reload_changes_nothing() {
+    let handle = LastKnownGoodLayer::new(backstop_last_known_good::name!("shop")).handle();
+    let before = format!("{handle:?}");
+    let wrong: [(&str, Change); 7] = [
+        ("name", |c| c.name = "other".into()),
+        ("max_stale", |c| c.max_stale = Duration::ZERO),
+        ("store_timeout", |c| c.store_timeout = Duration::ZERO),
+        ("max_body", |c| c.max_body = 64 * 1024 * 1024),
+        ("credentials", |c| c.credentials = vec![http::HeaderName::from_static("x-tenant")]),
+        ("max_bytes", |c| c.max_bytes += 1),
+        ("max_entries", |c| c.max_entries += 1),
+    ];
+    for (field, change) in wrong {
+        let mut config = LastKnownGoodConfig::new("shop");
+        config.max_stale = Duration::from_secs(7);
+        change(&mut config);
+        assert_eq!(handle.check(&config).unwrap_err().field, field);
+        assert_eq!(handle.reload(config).unwrap_err().field, field);
+        assert_eq!(format!("{handle:?}"), before);
+    }
+    assert_eq!(handle.check(&LastKnownGoodConfig::new("shop")), Ok(()));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn it_is_read_from_a_file() {
+    use backstop_last_known_good::{LastKnownValues, LastKnownValuesConfig};
+    use backstop_test::assert_config_file;
+    use proptest::{collection::vec, prelude::*};
+
+    let time = || any::<u64>().prop_map(Duration::from_nanos);
+    let names = vec("[a-z]{1,9}".prop_map(|name| name.parse().unwrap()), 0..3);
+    let samples = (time(), 0..usize::MAX / 2, time(), names, 0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|values| {
+        let mut config = LastKnownGoodConfig::new("shop");
+        (config.max_stale, config.max_body, config.store_timeout, _, config.max_bytes, config.max_entries) =
+            values.clone();
+        config.credentials = values.3;
+        config
+    });
+    let fields = &["max_stale", "max_body", "store_timeout", "credentials", "max_bytes", "max_entries"];
+    let defaults = LastKnownGoodConfig::new("shop");
+    assert_config_file("name = 'shop'", &defaults, fields, samples, LastKnownGoodLayer::from_config);
+
+    let samples = (time(), 0..u64::MAX / 2).prop_map(|values| {
+        let mut config = LastKnownValuesConfig::new("shop");
+        (config.max_stale, config.max_entries) = values;
+        config
+    });
+    let defaults = LastKnownValuesConfig::new("shop");
+    let build = LastKnownValues::<u32, u32>::from_config;
+    assert_config_file("name = 'shop'", &defaults, &["max_stale", "max_entries"], samples, build);
+}

@@ -5,7 +5,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
-use backstop_last_known_good::{LastKnownGoodLayer, NotStored, name};
+use backstop_last_known_good::{LastKnownGoodConfig, LastKnownGoodLayer, NotStored, name};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -226,4 +226,28 @@ async fn the_handle_forgets_and_counts() {
     assert!(stored(&layer, get("/b", &[("host", "shop.example")])).await.is_ok());
     handle.clear();
     assert!(handle.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_what_is_stored_and_bounds_its_age_at_once() {
+    let config = |change: fn(&mut LastKnownGoodConfig)| {
+        let mut config = LastKnownGoodConfig::new("shop");
+        change(&mut config);
+        config
+    };
+    let layer = LastKnownGoodLayer::new(name!("shop"));
+    let handle = layer.handle();
+    send(&layer, get("/", &[]), response(200, &[], "x")).await;
+    advance(Duration::from_secs(100)).await;
+    handle.reload(config(|c| c.max_stale = Duration::from_secs(60))).unwrap();
+    assert_eq!(handle.max_stale(), Duration::from_secs(60));
+    assert_eq!(stored(&layer, get("/", &[])).await, Err(NotStored::TooStale));
+    handle.reload(config(|c| c.max_body = 4)).unwrap();
+    assert_eq!(stored(&layer, get("/", &[])).await.unwrap().age, 100, "it was there all the time");
+
+    send(&layer, get("/long", &[]), response(200, &[], "12345")).await;
+    assert!(stored(&layer, get("/long", &[])).await.is_err());
+    handle.reload(config(|c| c.max_body = 5)).unwrap();
+    send(&layer, get("/long", &[]), response(200, &[], "12345")).await;
+    assert_eq!(&*stored(&layer, get("/long", &[])).await.unwrap().body, "12345");
 }

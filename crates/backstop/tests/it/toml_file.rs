@@ -1,5 +1,7 @@
 //! Standard stacks that are described by one file.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 use std::{
     convert::Infallible,
     sync::{
