@@ -18,6 +18,7 @@ mod last_known_good;
 mod machine;
 mod measure;
 mod retry;
+mod standard;
 mod timeout;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ const SECTIONS: &[Section] = &[
     timeout::SECTION,
     bulkhead::SECTION,
     last_known_good::SECTION,
+    standard::SECTION,
 ];
 
 fn main() -> ExitCode {
