@@ -160,7 +160,8 @@
 //! `grpc-timeout` on gRPC requests, and in the headers that the layer is configured to
 //! [send](PropagateDeadlineBuilder::send). It rounds down, and keeps a shorter time that the request has already, so that a
 //! deadline never grows. If no more than the margin is left, the service isn't called:
-//! [`NotAsked`](Progress::NotAsked). Without a deadline the layer does nothing.
+//! [`NotAsked`](Progress::NotAsked). Without a deadline the layer does nothing, and it doesn't start a limit for a request
+//! that isn't told about it.
 //!
 //! The next service, or a client that reads `grpc-timeout` as tonic's `Channel` does, gives up before we do. The client's
 //! error then becomes a rejection of this layer, so a gRPC caller gets `DEADLINE_EXCEEDED`. If the caller set the deadline,

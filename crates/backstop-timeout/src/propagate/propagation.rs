@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{Deadline, Name, SetBy};
+use backstop_core::{Deadline, Limit, Name, SetBy};
 use backstop_kit::Reloadable;
 use http::{HeaderMap, Request};
 
@@ -32,6 +32,13 @@ pub(crate) struct ReceiverLimit {
 impl<R> Propagation<R> {
     pub(super) fn new(name: Name, sent: Sent, reject: R) -> Self {
         Self { name, sent: Arc::new(Reloadable::new(sent)), reject }
+    }
+
+    /// Whether nothing is to be done for a request: its receiver isn't told of `limit`, which leaves time beyond the margin.
+    pub(crate) fn can_ignore<B>(&self, limit: Limit, request: &Request<B>) -> bool {
+        let sent = self.sent.load();
+        let least = Limit::new(sent.margin + Duration::from_nanos(1), SetBy::Us);
+        least.narrowed_by(Some(limit)) == least && header::of(request, &sent.send).next().is_none()
     }
 
     /// Writes into a request how long its receiver has. `None` if no time is left.

@@ -6,8 +6,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::scope;
-use backstop_kit::{HttpReject, Reject, proof};
+use backstop_core::scope::{self, CurrentLimit};
+use backstop_kit::{
+    HttpReject, Reject,
+    proof::{self, PassThrough},
+};
 use http::{Request, Response};
 use tokio::time::Instant;
 use tower_service::Service;
@@ -40,11 +43,20 @@ where
     type Error = S::Error;
     type Future = PropagateDeadlineFuture<S, Request<B>, R>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        // Asking for the deadline would start the limit, which reads the clock.
+        if let CurrentLimit::NotBegun(limit) = scope::limit()
+            && self.propagation.can_ignore(limit, &request)
+        {
+            let _pass = PassThrough::begin();
+            return PropagateDeadlineFuture::unlimited(self.inner.call(request));
+        }
         let deadline = scope::deadline();
         let sent = match deadline {
             Some(deadline) => self.propagation.write(&mut request, deadline),

@@ -5,7 +5,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use backstop_core::{
-    Classify, Deadline, ErrorRef, HttpClassify, Outcome, Reason, Rejection, Scope, SetBy, Verdict,
+    Classify, Deadline, ErrorRef, HttpClassify, Limit, Outcome, Reason, Rejection, Scope, SetBy, Verdict,
     scope::{self, InScope, ScopeHandle},
 };
 use backstop_kit::{Elapsed, Progress};
@@ -143,6 +143,20 @@ async fn a_shorter_limit_of_the_request_stays_and_whatever_else_it_says_goes() {
         }
         let scope = Some(within(ms(250), SetBy::Us));
         assert_eq!(told(&layer(), request, "grpc-timeout", scope).await.unwrap(), [expected], "{own:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_started_only_for_a_request_that_is_told_about_it() {
+    for (request, starts) in [(get(), false), (grpc(), true)] {
+        let service =
+            layer().layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
+        let mut scope = Scope::limited(Limit::new(ms(250), SetBy::Us));
+        let call = scope.enter(|| service.oneshot(request));
+        let mut call = std::pin::pin!(call);
+        let polled = scope.enter(|| call.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())));
+        assert!(polled.is_ready());
+        assert_eq!(scope.deadline_if_begun().is_some(), starts);
     }
 }
 
