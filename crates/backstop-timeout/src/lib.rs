@@ -129,7 +129,8 @@
 //! the inner service's `poll_ready` fails: the response future waits for that service, until the deadline. So layers that
 //! shed load by readiness belong inside. The deadline
 //! doesn't limit a body that is streamed after the head. Don't put the layer around responses whose head comes late by
-//! design, such as long polls, and don't use it in a client, which has no caller whose headers to trust.
+//! design, such as long polls. In a client, it's of use for gRPC alone: outermost, it makes the `grpc-timeout` of a request, which
+//! tonic's `set_timeout` sets, cover all attempts and providers together. Other clients have no caller whose headers to trust.
 //!
 //! # Sending it on
 //!

@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstop::{
-    CircuitBreakerLayer, CircuitState, DeadlineLayer, PropagateDeadlineLayer, RetryLayer, TimeoutLayer, name,
+    CircuitBreakerLayer, CircuitState, DeadlineLayer, PropagateDeadlineLayer, RetryLayer, TimeoutLayer, name, time_left,
 };
 use backstop_tests::{
     greeter::{Echo, hello},
@@ -106,6 +106,26 @@ async fn a_limit_of_ours_around_a_channel_ends_with_deadline_exceeded_and_opens_
         assert_eq!(client.say_hello(hello("hang")).await.unwrap_err().code(), Code::DeadlineExceeded);
     }
     assert_eq!(circuit.state(), CircuitState::Open);
+}
+
+#[tokio::test]
+async fn a_service_sees_the_time_that_its_caller_waits() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    let service = GreeterServer::with_interceptor(Echo::default(), move |call: tonic::Request<()>| {
+        sees.lock().unwrap().push(time_left().unwrap());
+        Ok(call)
+    });
+    let layer = DeadlineLayer::new(name!("edge"));
+    let server =
+        GrpcServer::start(|incoming| Server::builder().layer(layer).add_service(service).serve_with_incoming(incoming))
+            .await;
+    let mut client = GreeterClient::new(server.channel());
+    client.say_hello(within(Duration::from_secs(5), "Ada")).await.unwrap();
+    client.say_hello(hello("Grace")).await.unwrap();
+    let seen = seen.lock().unwrap().clone();
+    let about = |limit| Duration::from_secs(limit - 2)..=Duration::from_secs(limit);
+    assert!(about(5).contains(&seen[0]) && about(15).contains(&seen[1]), "{seen:?}");
 }
 
 #[tokio::test]

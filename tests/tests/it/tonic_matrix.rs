@@ -2,21 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, Commit, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
-    LastKnownGoodLayer, PropagateDeadlineLayer, Provider, RetryLayer, StaleWhileRevalidateLayer, TimeoutLayer,
-    UntilBodyEnd, name, standard,
+    LastKnownGoodLayer, PropagateDeadlineLayer, PropagateDegradationLayer, Provider, RetryLayer,
+    StaleWhileRevalidateLayer, TimeoutLayer, UntilBodyEnd, name, standard,
     timeout::{UntilBodyEnd as CoverBody, UntilFirstFrame},
 };
 use backstop_tests::{
-    greeter::{Echo, assert_all_kinds_pass},
-    grpc::GrpcServer,
+    greeter::{Echo, assert_all_kinds_pass, hello},
+    grpc::{GrpcServer, channel_to},
 };
 use greeter::pb::{greeter_client::GreeterClient, greeter_server::GreeterServer};
 use http::{Request, Response};
-use tonic::{body::Body, service::InterceptorLayer, transport::Server};
+use tokio::{net::TcpListener, task::JoinSet};
+use tonic::{
+    Code,
+    body::Body,
+    service::{InterceptorLayer, Routes},
+    transport::Server,
+};
 use tower::{ServiceBuilder, util::MapResponseLayer};
 
 /// Makes two tests of each stack: on a server, and around a channel.
@@ -89,6 +95,14 @@ matrix! {
     a_fallback: fallback(Commit::Headers);
     a_fallback_until_the_first_message: fallback(Commit::FirstFrame);
     degradation_headers: DegradationHeaderLayer::new();
+    what_an_upstream_says_of_its_answer: PropagateDegradationLayer::new(name!("greeter"));
+    problem_documents: CircuitBreakerLayer::builder("greeter").problem_details().build().unwrap();
+    the_standard_stack_with_other_settings: standard("greeter")
+        .timeout(Duration::from_secs(20))
+        .retry(|retry| retry.max_attempts(2))
+        .build()
+        .unwrap()
+        .until_headers();
     the_last_known_good_answer: LastKnownGoodLayer::new(name!("greeter"));
     a_stale_answer_while_it_is_revalidated: StaleWhileRevalidateLayer::new(LastKnownGoodLayer::new(name!("greeter")).handle(), drop);
     the_standard_stack: standard(name!("greeter"));
@@ -110,4 +124,31 @@ matrix! {
         .layer(standard(name!("greeter")))
         .layer(MapResponseLayer::new(|response: Response<_>| response.map(Body::new)))
         .layer(InterceptorLayer::new(passes));
+}
+
+/// Where gRPC and HTTP share a port, axum's bodies carry gRPC's answers.
+#[tokio::test]
+async fn a_tonic_service_in_an_axum_router() {
+    let breaker = CircuitBreakerLayer::builder("greeter").observe(UntilBodyEnd).build().unwrap();
+    let circuit = breaker.handle();
+    let layers = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(DeadlineLayer::new(name!("greeter")))
+        .layer(RetryLayer::new(name!("greeter")))
+        .layer(breaker)
+        .layer(BulkheadLayer::new(name!("greeter")))
+        .layer(TimeoutLayer::builder("greeter").limit(MINUTE).cover(CoverBody).build().unwrap());
+    let app = Routes::new(GreeterServer::new(Echo::default())).into_axum_router().layer(layers);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(axum::serve(listener, app).into_future());
+
+    let mut client = GreeterClient::new(channel_to(address));
+    assert_all_kinds_pass(client.clone()).await;
+    assert_eq!(circuit.counts().failures, 1, "the last call failed in its trailers");
+    circuit.isolate();
+    let refused = client.say_hello(hello("Ada")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("circuit greeter"), "{refused}");
 }

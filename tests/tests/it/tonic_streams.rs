@@ -12,8 +12,8 @@ use std::{
 
 use backstop::{
     BulkheadBuilder, BulkheadLayer, CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, Commit,
-    DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, TimeoutLayer, UntilBodyEnd,
-    kit::errors_as_trailers, name, timeout::UntilBodyEnd as CoverBody,
+    DegradationHeaderLayer, FallbackChain, FallbackLayer, PropagateDegradationLayer, Provider, RetryLayer,
+    TimeoutLayer, UntilBodyEnd, kit::errors_as_trailers, name, timeout::UntilBodyEnd as CoverBody,
 };
 use backstop_tests::{
     greeter::{Echo, hello},
@@ -29,6 +29,7 @@ use tonic::{
     Code, Status,
     body::Body,
     codegen::tokio_stream::{self, wrappers::ReceiverStream},
+    metadata::MetadataMap,
     service::InterceptorLayer,
     transport::Server,
 };
@@ -216,4 +217,38 @@ async fn an_interceptor_that_refuses_inside_of_a_circuit_breaker_counts_and_one_
     }
     assert_eq!((circuits.1.state(), circuits.1.counts().failures), (CircuitState::Closed, 0));
     assert_eq!(refused.load(Ordering::SeqCst), 8);
+}
+
+#[tokio::test]
+async fn a_servers_label_reaches_the_callers_caller_as_a_path() {
+    let memory = Provider::service(name!("memory"), GreeterServer::new(Greetings { from: "memory" }));
+    let chain: FallbackChain<Request<Body>, Response<Body>> =
+        FallbackChain::builder("greeter").repeat_if(|_: &Request<Body>| true).provider(memory).build().unwrap();
+    let layers = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(FallbackLayer::new(name!("echo"), chain))
+        .into_inner();
+    let service = GreeterServer::new(Echo::default());
+    let server = GrpcServer::start(|incoming| {
+        Server::builder().layer(layers).add_service(service).serve_with_incoming(incoming)
+    })
+    .await;
+    let stack = ServiceBuilder::new()
+        .layer(DegradationHeaderLayer::new())
+        .layer(PropagateDegradationLayer::new(name!("greeter")))
+        .service(server.channel());
+    let mut client = GreeterClient::new(stack);
+    let labels = |metadata: &MetadataMap| {
+        ["x-fallback-source", "x-data-freshness"]
+            .map(|name| metadata.get(name).map(|it| it.to_str().unwrap().to_owned()))
+    };
+
+    let reply = client.say_hello(hello("Ada")).await.unwrap();
+    assert_eq!(labels(reply.metadata()), [None, None]);
+    let degraded = [Some("greeter/memory".to_owned()), Some("degraded".to_owned())];
+    let reply = client.say_hello(hello("fail")).await.unwrap();
+    assert_eq!(labels(reply.metadata()), degraded);
+    let talk = tokio_stream::iter([hello("fail")]);
+    let reply = client.greet_all(talk).await.unwrap();
+    assert_eq!(labels(reply.metadata()), degraded);
 }
