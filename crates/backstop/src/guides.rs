@@ -5,6 +5,7 @@
 //! | [Your first layer](first_layer) | an axum app that answers while a dependency is down, in three steps |
 //! | [Ordering a stack](ordering) | which layer goes where, and why |
 //! | [Clients](clients) | hyper's, reqwest's, and any other client as the primary |
+//! | [Configuration and reload](configuration) | settings in a file: one for all dependencies, reloaded while calls run |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
@@ -12,6 +13,9 @@
 
 #[doc = include_str!("guides/clients.md")]
 pub mod clients {}
+
+#[doc = include_str!("guides/configuration.md")]
+pub mod configuration {}
 
 #[doc = include_str!("guides/first_layer.md")]
 pub mod first_layer {}

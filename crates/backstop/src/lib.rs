@@ -318,6 +318,7 @@ pub mod guard;
     feature = "metrics",
     feature = "retry",
     feature = "timeout",
+    feature = "toml",
     feature = "tonic-transport",
 ))]
 pub mod guides;
