@@ -51,7 +51,30 @@ impl Default for DegradationHeaderLayer {
 }
 
 /// The layer's settings as plain data, for [`DegradationHeaderLayer::from_config`]. `Default` has the layer's defaults.
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, and an unknown field is an
+/// error:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_degradation_header::DegradationHeaderConfig;
+///
+/// let config: DegradationHeaderConfig = toml::from_str(r#"
+///     source_header = "x-fallback-source"      # a header name without a meaning in HTTP
+///     freshness_header = "x-data-freshness"    # another one
+///     details = "plain"                        # or parameters
+///     report = "degraded"                      # or always
+///     inner_headers = "keep"                   # or remove
+///     cache_safety = "enforce"                 # or leave_alone
+///     cache_status = "omit"                    # or write
+///     ## proxy_status = "gateway"               # off unless set
+///     browsers = "unchanged"                   # or expose
+/// "#)?;
+/// assert_eq!(config, DegradationHeaderConfig::default());
+/// # Ok::<(), toml::de::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct DegradationHeaderConfig {
     /// See [`source_header`](DegradationHeaderBuilder::source_header).

@@ -127,6 +127,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `axum` | the extractor `Degradations` |
+//! | `serde` | the configurations can be read from a file, and written to one |
 //!
 //! # Cost
 //!

@@ -9,6 +9,7 @@ use crate::{X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
 
 /// The detail in the headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Details {
     /// `cached`, `stale`. The default.
@@ -20,6 +21,7 @@ pub enum Details {
 
 /// Which responses are labelled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Report {
     /// Degraded responses. The default.
@@ -32,6 +34,7 @@ pub enum Report {
 
 /// What happens to labels that a handler or an upstream set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum InnerHeaders {
     /// They are kept after our own, if they parse. The default.
@@ -43,6 +46,7 @@ pub enum InnerHeaders {
 
 /// Caching of degraded responses, and of stale ones with unknown age.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum CacheSafety {
     /// Caches may not store them. The default.
@@ -54,6 +58,7 @@ pub enum CacheSafety {
 
 /// Whether stored copies are reported in `Cache-Status` ([RFC 9211](https://www.rfc-editor.org/rfc/rfc9211)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum CacheStatus {
     /// They aren't. The default.
@@ -65,6 +70,7 @@ pub enum CacheStatus {
 
 /// Whether scripts of other origins may read the headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum BrowserAccess {
     /// What `Access-Control-Expose-Headers` says is left alone. The default.

@@ -36,7 +36,11 @@ impl PropagateDegradationLayer {
 }
 
 /// The layer's settings as plain data, for [`PropagateDegradationLayer::from_config`].
+///
+/// With the feature `serde` it can be read from a file: see [`DegradationHeaderConfig`](crate::DegradationHeaderConfig).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "PropagateDegradationConfig::unnamed", deny_unknown_fields))]
 #[non_exhaustive]
 pub struct PropagateDegradationConfig {
     /// The [`Name`] of the upstream service: the first one of each path.
@@ -56,6 +60,12 @@ impl PropagateDegradationConfig {
             source_header: "x-fallback-source".into(),
             freshness_header: "x-data-freshness".into(),
         }
+    }
+
+    /// The defaults of a file, which must set the name.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
     }
 }
 

@@ -10,6 +10,8 @@ use http::{HeaderMap, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 
 mod caching;
+#[cfg(feature = "serde")]
+mod config;
 mod expose;
 mod inner_headers;
 mod labels;
