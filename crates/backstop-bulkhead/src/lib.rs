@@ -152,7 +152,7 @@
 //! # Telemetry
 //!
 //! Each refusal is one `tracing` event at `DEBUG`, target `backstop::bulkhead`, with the fields `name`, `reason` (`full`,
-//! `waited`, `deadline`) and `max_concurrent`. Each body that loses its permit is one, too, with `name` and `max_hold`.
+//! `waited`, `deadline`) and `max_concurrent`. Each body that loses its permit is one, too, with `name` and `max_hold_ms`.
 //!
 //! With the feature `metrics`, through the facade of that name, even if its recorder is installed later:
 //!
@@ -205,5 +205,7 @@ pub use function::{BulkheadCall, BulkheadFunctions};
 pub use future::BulkheadFuture;
 pub use handle::BulkheadHandle;
 pub use layer::BulkheadLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use service::Bulkhead;
 pub use until::Until;

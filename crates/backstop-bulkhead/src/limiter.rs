@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     config::{BulkheadConfig, Settings},
-    metrics,
+    metrics::Metrics,
     permits::Permits,
     telemetry::{self, Refusal},
 };
@@ -18,6 +18,7 @@ const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Limiter {
     name: Name,
+    metrics: Metrics,
     permits: Permits,
     max_wait: AtomicDuration,
     max_hold: AtomicDuration,
@@ -31,6 +32,7 @@ impl Limiter {
         let Settings { max_concurrent, max_waiting, max_wait, max_hold } = *settings;
         Self {
             _registration: Registration::new("bulkhead", name.clone()),
+            metrics: Metrics::new(&name),
             name,
             permits: Permits::new(max_concurrent, max_waiting),
             max_wait: AtomicDuration::new(max_wait),
@@ -87,6 +89,7 @@ impl Limiter {
         let expired = self.permits.take_back_expired(Instant::now());
         for max_hold in &expired {
             telemetry::held_too_long(&self.name, *max_hold);
+            self.metrics.held_too_long();
         }
         if !expired.is_empty() {
             self.show_in_use();
@@ -94,12 +97,13 @@ impl Limiter {
     }
 
     pub(crate) fn show_in_use(&self) {
-        metrics::show_in_use(&self.name, || self.permits.in_use());
+        self.metrics.show_in_use(|| self.permits.in_use());
     }
 
     /// Rejects a call.
     pub(crate) fn refuse(&self, refusal: Refusal) -> Rejection {
         telemetry::refused(&self.name, refusal, self.permits.limit());
+        self.metrics.refused();
         match refusal {
             Refusal::Full | Refusal::Waited => {
                 // By then, every call that is waiting now is running, or was refused.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use backstop_core::{Name, SetBy};
-
-use crate::metrics;
+use backstop_kit::telemetry::millis;
 
 /// Why a call was refused.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +23,9 @@ pub(crate) fn refused(name: &Name, refusal: Refusal, max_concurrent: u32) {
         Refusal::Deadline(_) => "deadline",
     };
     tracing::debug!(target: "backstop::bulkhead", %name, reason, max_concurrent, "there was no room for a call");
-    metrics::refused(name);
 }
 
 pub(crate) fn held_too_long(name: &Name, max_hold: Duration) {
-    tracing::debug!(target: "backstop::bulkhead", %name, ?max_hold, "a response body held its permit for too long");
-    metrics::held_too_long(name);
+    let max_hold_ms = millis(max_hold);
+    tracing::debug!(target: "backstop::bulkhead", %name, max_hold_ms, "a response body held its permit for too long");
 }

@@ -9,7 +9,7 @@ use backstop_kit::{
 };
 use http::StatusCode;
 
-use crate::{FallbackChain, FallbackLayer, ProblemDetails, chain::check_timeout, layer_state::LayerState};
+use crate::{FallbackChain, FallbackLayer, ProblemDetails, chain::check_timeout, layer_state::LayerState, metrics};
 
 /// A builder with these strategies.
 type BuilderOf<Req, Res, J, R, U, K, A> = FallbackBuilder<Req, Res, Strategies<J, R, U, K, A>>;
@@ -76,7 +76,8 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
     /// The layer, with a checked configuration.
     pub(crate) fn named(self, primary: Name) -> FallbackLayer<Req, Res, P> {
         let Self { primary_timeout, chain, protocol, .. } = self;
-        FallbackLayer::with(LayerState { primary, primary_timeout, chain, protocol })
+        let primary_latency = metrics::latency(chain.name(), &primary);
+        FallbackLayer::with(LayerState { primary, primary_latency, primary_timeout, chain, protocol })
     }
 
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> FallbackBuilder<Req, Res, P2> {

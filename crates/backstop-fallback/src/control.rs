@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use backstop_core::Name;
-use backstop_kit::{Jitter, Registration};
+use backstop_kit::{Jitter, Registration, telemetry::Series};
 
-use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, telemetry};
+use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, metrics, telemetry};
 
 /// A provider that some requests go to first: see [`FallbackHandle::force`](crate::FallbackHandle::force).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Forcing {
 pub(crate) struct Control {
     chain: Name,
     pub(crate) providers: Vec<Name>,
+    /// How long their answers take.
+    latencies: Vec<Series>,
     /// A [`ForcedShare`]. No other memory depends on it, so `Relaxed` is enough.
     forced: AtomicU64,
     jitter: Jitter,
@@ -63,6 +65,7 @@ impl Control {
         telemetry::built(&chain);
         Self {
             _registration: Registration::new("fallback", chain.clone()),
+            latencies: providers.iter().map(|provider| metrics::latency(&chain, provider)).collect(),
             chain,
             providers,
             forced: AtomicU64::new(ForcedShare::NONE.0),
@@ -75,6 +78,12 @@ impl Control {
 
     pub(crate) const fn name(&self) -> &Name {
         &self.chain
+    }
+
+    /// The metric of this provider's latency.
+    pub(crate) fn latency_of(&self, provider: &Name) -> Option<&Series> {
+        let at = self.providers.iter().position(|name| name == provider)?;
+        self.latencies.get(at)
     }
 
     /// Draws whether to force the next request, and to which provider.

@@ -20,7 +20,7 @@ pub(crate) struct Substitution {
 impl<T> Found<T> {
     /// Reports this answer to the scope, the log and the metrics.
     pub(crate) fn publish(chain: &Control, result: FallbackResult<T>, instead: Option<Substitution>) -> Self {
-        telemetry::answered(chain.name(), &result.source, || result.latency);
+        telemetry::answered(chain, &result.source, || result.latency);
         if instead.is_none() {
             telemetry::fresh(chain);
         }

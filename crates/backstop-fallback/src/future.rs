@@ -26,8 +26,10 @@ use backstop_kit::{
     Attempt, Call, ContextOf, CopyRequest, EagerCall, Judge, JudgeRequest, KeepAnswer, Protocol, Readiness, Reject,
     polled_again,
     proof::{Frame, PassThrough},
+    telemetry::MetricsOnly,
 };
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
@@ -38,7 +40,7 @@ use crate::{
     miss::Miss,
     panics::{Panicked, Panics},
     request_state::{PrimaryFailure, RequestState},
-    telemetry::{self, CallStart},
+    telemetry,
 };
 
 pin_project! {
@@ -136,7 +138,7 @@ where
         if let Some(provider) = chain.shared().draw(facts, kept.as_ref()) {
             let request_state = RequestState {
                 layer: Arc::clone(layer),
-                called: CallStart::now(),
+                called: MetricsOnly::with(Instant::now),
                 started,
                 limit_at_call: None,
                 facts,
@@ -151,7 +153,7 @@ where
             let forced_first = Some(Box::new(ForcedFirst::new(provider, later, request, request_state)));
             return Self { state: State::ForcedFirst { forced_first } };
         }
-        let called = CallStart::now();
+        let called = MetricsOnly::with(Instant::now);
         let limit_at_call = scope::limit();
         let mut scope = layer.scope(limit_at_call, &mut started);
         let call = {

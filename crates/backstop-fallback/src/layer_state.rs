@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Limit, Name, Scope, SetBy, scope::CurrentLimit};
-use backstop_kit::{Judge, Protocol};
+use backstop_kit::{Judge, Protocol, telemetry::Series};
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -12,6 +12,7 @@ use crate::{FallbackChain, found::Found, share};
 /// What all services of a layer share.
 pub(crate) struct LayerState<Req, Res, P> {
     pub(crate) primary: Name,
+    pub(crate) primary_latency: Series,
     pub(crate) primary_timeout: Option<Duration>,
     pub(crate) chain: FallbackChain<Req, Res>,
     pub(crate) protocol: P,

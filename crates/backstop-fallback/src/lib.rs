@@ -285,9 +285,9 @@
 //!
 //! | level | when | fields |
 //! |---|---|---|
-//! | `WARN` | an episode begins | `chain`, `provider`, `position`, `reason`, `freshness`, `latency`, `error` |
+//! | `WARN` | an episode begins | `chain`, `provider`, `position`, `reason`, `freshness`, `latency_ms`, `error` |
 //! | `WARN` | for the first time in an episode, no provider answers | `chain`, `failed` (each provider and its reason), `error`, `not_eligible` |
-//! | `WARN` | the last minute's degraded share is at least 5 %, and four times that of the last line | `chain`, `calls`, `degraded`, `exhausted`, `last_minute`, `duration` |
+//! | `WARN` | the last minute's degraded share is at least 5 %, and four times that of the last line | `chain`, `calls`, `degraded`, `exhausted`, `last_minute`, `duration_ms` |
 //! | `INFO` | an episode goes on: after 1 min, then 2, 4, … 32 min later, then hourly | the same |
 //! | `INFO` | it ends | the same |
 //! | `WARN` | 10 requests failed, and no provider has ever been [eligible](#side-effects): once | `chain` |
@@ -338,6 +338,7 @@ mod handle;
 mod inspect;
 mod layer;
 mod layer_state;
+mod metrics;
 mod miss;
 mod panics;
 mod provider;
@@ -371,6 +372,8 @@ pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
 pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, RecentCalls};
 pub use layer::FallbackLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use provider::Provider;
 pub use result::FallbackResult;
 pub use service::Fallback;

@@ -8,7 +8,7 @@ use backstop_core::{
 };
 use backstop_kit::{
     ContextOf, CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
-    RequestFailure, Upload, proof::Frame,
+    RequestFailure, Upload, proof::Frame, telemetry::MetricsOnly,
 };
 use tokio::time::Instant;
 use tower_service::Service;
@@ -18,7 +18,7 @@ use crate::{
     layer_state::LayerStateOf,
     miss::{Miss, ProviderMiss},
     panics::Panicked,
-    telemetry::{self, CallStart},
+    telemetry,
 };
 
 /// What the providers need if the primary fails.
@@ -30,7 +30,8 @@ where
     P::Copy: CopyRequest<Req>,
 {
     pub(crate) layer: LayerStateOf<S, Req, P>,
-    pub(crate) called: CallStart,
+    /// When it arrived.
+    pub(crate) called: MetricsOnly<Instant>,
     /// When its time began. `None` until something is pending, so that an immediate answer reads no clock.
     pub(crate) started: Option<Instant>,
     /// How the scope around `Service::call` limited time. Taken in the first poll.
@@ -133,7 +134,10 @@ where
 
     /// Logs and counts that the primary answered.
     pub(crate) fn record_answer(&self) {
-        telemetry::primary_answered(&self.layer.chain.shared().control, &self.layer.primary, self.called);
+        if let Some(called) = self.called.get() {
+            self.layer.primary_latency.record(called.elapsed());
+        }
+        telemetry::fresh(&self.layer.chain.shared().control);
     }
 
     /// Whether the primary failed because the request's body did. No other provider could do better.

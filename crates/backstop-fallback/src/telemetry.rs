@@ -1,34 +1,27 @@
-//! Events and metrics. They contain nothing of a request.
+//! Events. They contain nothing of a request.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use backstop_core::{Degradation, Name, Reason};
+use backstop_kit::telemetry::{self, millis};
 use tokio::time::Instant;
 
 use crate::{
     AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
     episode::{Line, Summary},
+    metrics,
     miss::{Miss, ProviderMiss},
 };
 
-/// When a request arrived. Empty without the feature `metrics`.
-pub(crate) use recorder::CallStart;
-
 /// A chain was built.
 pub(crate) fn built(chain: &Name) {
-    recorder::healthy(chain);
-}
-
-/// The primary answered.
-pub(crate) fn primary_answered(chain: &Control, primary: &Name, called: CallStart) {
-    recorder::answered(chain.name(), primary, || called.elapsed());
-    fresh(chain);
+    metrics::healthy(chain);
 }
 
 /// The first provider in a handler blamed the request: that is an answer.
 pub(crate) fn primary_refused(chain: &Control, primary: &Name, started: Instant) {
-    recorder::answered(chain.name(), primary, || started.elapsed());
+    answered(chain, primary, || started.elapsed());
     fresh(chain);
 }
 
@@ -40,8 +33,15 @@ pub(crate) fn passed_by(chain: &Name) {
 /// A provider answered, the first or another one.
 ///
 /// `latency` is computed only if it is needed: nothing else on the healthy path reads the clock.
-pub(crate) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> Duration) {
-    recorder::answered(chain, provider, latency);
+#[inline]
+pub(crate) fn answered(chain: &Control, provider: &Name, latency: impl FnOnce() -> Duration) {
+    if telemetry::ENABLED {
+        match chain.latency_of(provider) {
+            Some(series) => series.record(latency()),
+            // The default of a chain that can't fail.
+            None => metrics::latency(chain.name(), provider).record(latency()),
+        }
+    }
 }
 
 /// The answer is the primary's.
@@ -54,7 +54,7 @@ pub(crate) fn fresh(chain: &Control) {
 
 /// Another provider than the first one answered.
 pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &FallbackResult<T>) {
-    recorder::activated(chain.name(), degradation.source());
+    metrics::activated(chain.name(), degradation.source());
     // A forced answer doesn't mean an outage.
     let line = match degradation.reason() {
         Reason::FORCED => None,
@@ -71,7 +71,7 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
                 position = degradation.position(),
                 reason = %degradation.reason(),
                 freshness = %degradation.freshness(),
-                latency = ?result.latency,
+                latency_ms = millis(result.latency),
                 error = result.failures.first().and_then(|first| first.error.as_deref()),
                 $text
             )
@@ -79,7 +79,7 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
     }
     match line {
         Some(Line::Began) => {
-            recorder::degraded_since_now(chain);
+            metrics::degraded_since_now(chain);
             event!(warn, "a fallback answers");
         }
         line => {
@@ -93,7 +93,7 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
 
 /// No provider answered.
 pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
-    recorder::exhausted(chain.name());
+    metrics::exhausted(chain.name());
     let line = chain.episodes.exhausted(failed.failures().first().map_or(Reason::ERROR, |first| first.reason));
     let chain = chain.name();
     let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NOT_ELIGIBLE);
@@ -112,7 +112,7 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     match line {
         Some(line @ (Line::Began | Line::Exhausted)) => {
             if line == Line::Began {
-                recorder::degraded_since_now(chain);
+                metrics::degraded_since_now(chain);
             }
             event!(warn);
         }
@@ -133,7 +133,7 @@ fn log_episode(chain: &Name, line: Line) {
             let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;
             tracing::$level!(
                 target: "backstop::fallback",
-                %chain, calls, degraded, exhausted, last_minute, ?duration, $text
+                %chain, calls, degraded, exhausted, last_minute, duration_ms = millis(duration), $text
             )
         }};
     }
@@ -141,7 +141,7 @@ fn log_episode(chain: &Name, line: Line) {
         Line::Continues(summary) => event!(info, summary, "fallbacks still answer"),
         Line::Rose(summary) => event!(warn, summary, "fallbacks answer a larger share"),
         Line::Ended(summary) => {
-            recorder::healthy(chain);
+            metrics::healthy(chain);
             event!(info, summary, "the primary answers again");
         }
         Line::Began | Line::Exhausted => {}
@@ -182,84 +182,4 @@ pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &
         };
     }
     if is_first { event!(warn) } else { event!(debug) }
-}
-
-#[cfg(not(feature = "metrics"))]
-mod recorder {
-    use super::{Duration, Name};
-
-    #[derive(Clone, Copy)]
-    pub(crate) struct CallStart;
-
-    impl CallStart {
-        pub(crate) const fn now() -> Self {
-            Self
-        }
-
-        pub(super) const fn elapsed(self) -> Duration {
-            Duration::ZERO
-        }
-    }
-
-    pub(super) fn answered(_: &Name, _: &Name, _: impl FnOnce() -> Duration) {}
-    pub(super) const fn activated(_: &Name, _: &Name) {}
-    pub(super) const fn exhausted(_: &Name) {}
-    pub(super) const fn degraded_since_now(_: &Name) {}
-    pub(super) const fn healthy(_: &Name) {}
-}
-
-/// Counts through the facade `metrics`. Handles are looked up on each use, because the recorder may be installed later.
-#[cfg(feature = "metrics")]
-mod recorder {
-    use std::borrow::Cow;
-
-    use tokio::time::Instant;
-
-    use super::{Duration, Name};
-
-    #[derive(Clone, Copy)]
-    pub(crate) struct CallStart(Instant);
-
-    impl CallStart {
-        pub(crate) fn now() -> Self {
-            Self(Instant::now())
-        }
-
-        pub(super) fn elapsed(self) -> Duration {
-            self.0.elapsed()
-        }
-    }
-
-    pub(super) fn answered(chain: &Name, provider: &Name, latency: impl FnOnce() -> Duration) {
-        metrics::histogram!("fallback_latency_seconds", "chain_name" => label(chain), "provider_name" => label(provider))
-            .record(latency());
-    }
-
-    pub(super) fn activated(chain: &Name, provider: &Name) {
-        metrics::counter!("fallback_activations_total", "chain_name" => label(chain), "provider_name" => label(provider))
-            .increment(1);
-    }
-
-    pub(super) fn exhausted(chain: &Name) {
-        metrics::counter!("fallback_exhausted_total", "chain_name" => label(chain)).increment(1);
-    }
-
-    #[expect(clippy::disallowed_types, reason = "dashboards compare it with their own clock")]
-    pub(super) fn degraded_since_now(chain: &Name) {
-        let now = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-        set_degraded_since(chain, now.unwrap_or_default());
-    }
-
-    pub(super) fn healthy(chain: &Name) {
-        set_degraded_since(chain, Duration::ZERO);
-    }
-
-    fn set_degraded_since(chain: &Name, since: Duration) {
-        metrics::gauge!("fallback_degraded_since_seconds", "chain_name" => label(chain)).set(since.as_secs_f64());
-    }
-
-    /// A literal name isn't copied.
-    fn label(name: &Name) -> Cow<'static, str> {
-        name.clone().into()
-    }
 }

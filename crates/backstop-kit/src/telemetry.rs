@@ -175,6 +175,15 @@ impl<T: Copy> MetricsOnly<T> {
         Self(recorder::empty())
     }
 
+    /// Makes the value now.
+    #[inline]
+    #[must_use]
+    pub fn with(make: impl FnOnce() -> T) -> Self {
+        let mut this = Self::none();
+        this.set_once(make);
+        this
+    }
+
     /// Makes the value unless it was made before.
     #[inline]
     pub fn set_once(&mut self, make: impl FnOnce() -> T) {

@@ -175,14 +175,22 @@
 //! | an answer isn't stored | `DEBUG` | `reason` |
 //! | what was stored is removed | `DEBUG` | `reason` |
 //! | what was stored is updated | `DEBUG` | `body_bytes` |
-//! | a stored answer is served | `DEBUG` | `age`, in seconds |
+//! | a stored answer is served | `DEBUG` | `age_ms` |
 //! | no stored answer is served | `DEBUG` | `reason` |
 //! | a request passes by what is stored | `DEBUG` | `reason`: `upgrade` |
 //! | the store fails | `WARN` at the first failure, `DEBUG` at later ones | `operation`, `error` |
 //! | the store works again, 1 min after its last failure | `INFO` | |
 //!
-//! With the feature `metrics`, `stale_served_total{name}` counts the answers served from the store, and
-//! `stale_store_total{name,result}` counts what happened to each answer the layer saw. `result` is the `reason` of the event:
+//! With the feature `metrics`, through the facade of that name:
+//!
+//! | metric | labels | counts |
+//! |---|---|---|
+//! | `stale_served_total` | `name` | answers served from the store |
+//! | `stale_not_served_total` | `name`, `reason`: `missing`, `too-stale`, `method`, `store-failed` | times that no stored answer was served, though one was asked for |
+//! | `stale_store_total` | `name`, `result` | what happened to each answer that the layer saw |
+//! | `stale_store_errors_total` | `name`, `operation`: `get`, `put`, `remove` | operations of the store that failed |
+//!
+//! What a store evicts to make room isn't counted here: its own metrics show that. `result` is the `reason` of the event:
 //!
 //! | `result` | meaning |
 //! |---|---|
@@ -210,7 +218,7 @@
 //! |---|---|
 //! | `axum` | answers with `axum::body::Body` |
 //! | `tonic` | answers with `tonic::body::Body` |
-//! | `metrics` | the metric, through the `metrics` facade |
+//! | `metrics` | the metrics, through the `metrics` facade |
 //! | `serde` | a [`LastKnownGoodConfig`] and a [`LastKnownValuesConfig`] can be read from a file, and written to one |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -232,6 +240,7 @@ mod inspect;
 mod key;
 mod layer;
 mod layer_state;
+mod metrics;
 mod moka_store;
 mod negotiation;
 mod not_stored;
@@ -260,6 +269,8 @@ pub use config::{LastKnownGoodBuilder, LastKnownGoodConfig};
 pub use future::LastKnownGoodFuture;
 pub use handle::LastKnownGoodHandle;
 pub use layer::LastKnownGoodLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use moka_store::MokaStore;
 pub use not_stored::NotStored;
 pub use revalidate::{

@@ -1,44 +1,46 @@
-//! Events and metrics. They contain nothing of a request.
+//! Events. They contain nothing of a request.
 
 use std::{fmt::Display, time::Duration};
 
 use backstop_core::Name;
+use backstop_kit::telemetry::millis;
 
-use crate::NotStored;
+use crate::{NotStored, metrics};
 
 const TARGET: &str = "backstop::last_known_good";
 
 pub(crate) fn stored(name: &Name, body_bytes: usize) {
     tracing::debug!(target: TARGET, %name, body_bytes, "an answer was stored");
-    recorder::result(name, "stored");
+    metrics::result(name, "stored");
 }
 
 /// The service validated the stored answer.
 pub(crate) fn updated(name: &Name, body_bytes: usize) {
     tracing::debug!(target: TARGET, %name, body_bytes, "what was stored is updated");
-    recorder::result(name, "updated");
+    metrics::result(name, "updated");
 }
 
 /// `reason` is one of those listed in the crate docs.
 pub(crate) fn not_stored(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "an answer isn't stored");
-    recorder::result(name, reason);
+    metrics::result(name, reason);
 }
 
 /// A stored answer was removed, if there was one.
 pub(crate) fn removed(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "what was stored is removed");
-    recorder::result(name, reason);
+    metrics::result(name, reason);
 }
 
 /// A stored answer is served instead of the primary's.
 pub(crate) fn served(name: &Name, age: Duration) {
-    tracing::debug!(target: TARGET, %name, age = age.as_secs(), "a stored answer is served");
-    recorder::served(name);
+    tracing::debug!(target: TARGET, %name, age_ms = millis(age), "a stored answer is served");
+    metrics::served(name);
 }
 
 pub(crate) fn not_served(name: &Name, reason: NotStored) {
     tracing::debug!(target: TARGET, %name, %reason, "no stored answer is served");
+    metrics::not_served(name, reason);
 }
 
 /// The request is an upgrade, and bypasses the store.
@@ -58,26 +60,8 @@ pub(crate) fn store_failed(name: &Name, operation: &'static str, failure: &impl 
     } else {
         tracing::debug!(target: TARGET, %name, operation, error = %failure, "the store failed");
     }
+    metrics::store_failed(name, operation);
     if operation != "get" {
-        recorder::result(name, "store-failed");
-    }
-}
-
-#[cfg(not(feature = "metrics"))]
-mod recorder {
-    pub(super) const fn served(_: &super::Name) {}
-
-    pub(super) const fn result(_: &super::Name, _: &'static str) {}
-}
-
-/// Counts through the facade `metrics`. The counter is looked up on each use, so that a recorder may be installed later.
-#[cfg(feature = "metrics")]
-mod recorder {
-    pub(super) fn served(name: &super::Name) {
-        metrics::counter!("stale_served_total", "name" => name.to_string()).increment(1);
-    }
-
-    pub(super) fn result(name: &super::Name, result: &'static str) {
-        metrics::counter!("stale_store_total", "name" => name.to_string(), "result" => result).increment(1);
+        metrics::result(name, "store-failed");
     }
 }

@@ -102,6 +102,7 @@ impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for RetryFunctions<
         let Some(retry) = self.retry else {
             return RetryCall { state: State::Passing { call } };
         };
+        retry.requests.increment();
         let snapshot = retry.live.snapshot();
         let settings = retry.live.at(&snapshot);
         if settings.max_attempts == 1 {

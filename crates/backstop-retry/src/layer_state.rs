@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{Deadline, ErrorRef, Outcome, Scope, SetBy};
-use backstop_kit::{ErrorText, Jitter, Judge, Protocol, Registration};
+use backstop_kit::{ErrorText, Jitter, Judge, Protocol, Registration, telemetry::Series};
 
 use crate::{
     StopReason,
     backoff::Grown,
     config::Settings,
     live_settings::LiveSettings,
+    metrics,
     request_state::is_refusal,
     telemetry::{self, LoggedError},
 };
@@ -26,6 +27,7 @@ pub(crate) struct RetryState {
     pub(crate) live: LiveSettings,
     error_text: ErrorText,
     jitter: Jitter,
+    pub(crate) requests: Series,
     _registration: Registration,
 }
 
@@ -51,7 +53,8 @@ impl<P> LayerState<P> {
 impl RetryState {
     fn new(live: LiveSettings, seed: Option<u64>, error_text: ErrorText) -> Self {
         let registration = Registration::new("retry", live.name().clone());
-        Self { live, error_text, jitter: Jitter::new(seed), _registration: registration }
+        let requests = metrics::requests(live.name());
+        Self { live, error_text, jitter: Jitter::new(seed), requests, _registration: registration }
     }
 
     /// An error for events.

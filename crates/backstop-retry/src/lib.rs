@@ -263,15 +263,16 @@
 //!
 //! | event | further fields |
 //! |---|---|
-//! | the request will be sent again | `error`: the text of the error, if any; `delay`; `reason`: what went wrong, such as `status-503`, `grpc-14`, `timeout`, `error` |
+//! | the request will be sent again | `error`: the text of the error, if any; `delay_ms`; `reason`: what went wrong, such as `status-503`, `grpc-14`, `timeout`, `error` |
 //! | the request won't be sent again | `error`; `reason`: `not-transient`, or `refused` by a layer inside, if the result wasn't worth it; else `max-attempts`, `not-idempotent` (also of a connection that was refused to a client without [`client`](backstop_kit::client)), `upgrade`, `outer-tier`, `early-data`, `server-said-stop`, `server-delay`, `no-time-left`, `budget`, `uploading`, or `not-replayable` with its `detail` |
-//! | the total passed during the first attempt, logged when that fails or is dropped | `total` |
+//! | the total passed during the first attempt, logged when that fails or is dropped | `total_ms` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above if the last attempt was never sent |
 //!
 //! With the feature `metrics`, through the facade of that name, with the reasons of the events:
 //!
 //! | counter | labels | counts |
 //! |---|---|---|
+//! | `retry_requests_total` | `name` | requests, also those that are never repeated: the denominator of the others |
 //! | `retry_attempts_total` | `name`, `reason`: what went wrong | attempts beyond the first, when they are planned |
 //! | `retry_skipped_total` | `name`, `reason`: a [`StopReason`] | returned results that are no success |
 
@@ -287,6 +288,7 @@ mod inspect;
 mod layer;
 mod layer_state;
 mod live_settings;
+mod metrics;
 mod planner;
 mod report;
 mod request_state;
@@ -311,5 +313,7 @@ pub use function::{RetryCall, RetryFunctions};
 pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use report::{Retried, StopReason};
 pub use service::Retry;

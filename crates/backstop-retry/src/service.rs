@@ -53,6 +53,7 @@ where
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let LayerState { retry, protocol } = &*self.state;
+        retry.requests.increment();
         let snapshot = retry.live.snapshot();
         let settings = retry.live.at(&snapshot);
         let budget = &settings.budget;

@@ -38,6 +38,7 @@ pub struct Metrics(Arc<Mutex<Recorded>>);
 #[derive(Default)]
 struct Recorded {
     series: BTreeMap<Series, Value>,
+    descriptions: BTreeMap<String, String>,
     history: Vec<String>,
 }
 
@@ -117,6 +118,17 @@ impl Metrics {
         lock(&self.0).history.clone()
     }
 
+    /// The description of each metric that was described, by its name: `counter in count: Orders of all shops`.
+    #[must_use]
+    pub fn descriptions(&self) -> BTreeMap<String, String> {
+        lock(&self.0).descriptions.clone()
+    }
+
+    fn describe(&self, kind: &str, name: &KeyName, unit: Option<Unit>, description: &str) {
+        let unit = unit.map(|unit| format!(" in {}", unit.as_str())).unwrap_or_default();
+        lock(&self.0).descriptions.insert(name.as_str().to_owned(), format!("{kind}{unit}: {description}"));
+    }
+
     fn matching<T>(&self, name: &str, labels: &[(&str, &str)], of_kind: impl Fn(&Value) -> Option<T>) -> Vec<T> {
         let recorded = lock(&self.0);
         let matching = recorded.series.iter().filter(|(series, _)| series.matches(name, labels));
@@ -131,9 +143,17 @@ impl Metrics {
 }
 
 impl Recorder for Metrics {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe("counter", &name, unit, &description);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe("gauge", &name, unit, &description);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe("histogram", &name, unit, &description);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.handle(key))

@@ -218,7 +218,7 @@
 //!
 //! | event | fields |
 //! |---|---|
-//! | a call took too long | `name`, `limit` (the layer's own), `set_by` (`us`, `caller`), `progress` (`not-asked`, `not-ready`, `called`) |
+//! | a call took too long | `name`, `limit_ms` (the layer's own), `set_by` (`us`, `caller`), `progress` (`not-asked`, `not-ready`, `called`) |
 //! | a request body failed | `name`, `reason` (`broken`, `too-large`) |
 //! | a caller's time limit was ignored | `name`, `header` (its name), `reason` (`malformed`, `contradictory`) |
 //!
@@ -239,6 +239,7 @@ mod function;
 mod header;
 mod limited;
 mod macros;
+mod metrics;
 mod propagate;
 mod settings;
 mod telemetry;
@@ -259,6 +260,8 @@ pub use backstop_kit::{
 pub use deadline::{DeadlineBuilder, DeadlineConfig, DeadlineFuture, DeadlineHandle, DeadlineLayer, DeadlineService};
 pub use function::{TimeoutCall, TimeoutFunctions};
 pub use header::DeadlineHeader;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use propagate::{
     PropagateDeadline, PropagateDeadlineBuilder, PropagateDeadlineConfig, PropagateDeadlineFuture,
     PropagateDeadlineHandle, PropagateDeadlineLayer,

@@ -235,6 +235,8 @@ pub use backstop_core::{
 };
 #[doc(inline)]
 pub use backstop_kit as kit;
+#[cfg(feature = "metrics")]
+pub use backstop_kit::telemetry::DURATION_BUCKETS;
 pub use backstop_kit::{
     CallError, Client, ClientBody, Elapsed, HttpClient, Progress, Repeat, RepeatRule, RequestFailure, UntilBodyEnd,
     UntilFirstFrame, UntilHeaders, client, http_client,
@@ -303,6 +305,8 @@ pub use backstop_timeout::{
 };
 
 mod builder_ext;
+#[cfg(feature = "metrics")]
+mod describe;
 // Documentation only. The pages use every feature.
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub mod guard;
@@ -329,6 +333,8 @@ mod stacks;
 pub mod standard;
 
 pub use builder_ext::ServiceBuilderExt;
+#[cfg(feature = "metrics")]
+pub use describe::describe_metrics;
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub use guard::Guard;
 pub use opaque::opaque;

@@ -43,6 +43,7 @@ async fn each_refusal_and_each_body_that_is_broken_off_is_one_event_without_anyt
             "DEBUG backstop::bulkhead: there was no room for a call name=ml_service reason=\"{reason}\" max_concurrent=1"
         )
     };
-    let held = "DEBUG backstop::bulkhead: a response body held its permit for too long name=ml_service max_hold=60s";
+    let held =
+        "DEBUG backstop::bulkhead: a response body held its permit for too long name=ml_service max_hold_ms=60000.0";
     assert_eq!(logs.events().lines(), [&refused("full"), &refused("waited"), &refused("deadline"), held]);
 }

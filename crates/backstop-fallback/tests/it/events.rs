@@ -41,11 +41,11 @@ async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line
         ask(&layer, Some(503)).await;
     }
     let began =
-        "WARN chain=chain provider=static position=1 reason=status-503 freshness=degraded latency=50ms".to_owned();
+        "WARN chain=chain provider=static position=1 reason=status-503 freshness=degraded latency_ms=50.0".to_owned();
     assert_eq!(take(&logs), [began]);
     sleep(Duration::from_secs(60)).await;
     ask(&layer, None).await;
-    let goes_on = "INFO chain=chain calls=100 degraded=100 exhausted=0 last_minute=1.0 duration=65.35s".to_owned();
+    let goes_on = "INFO chain=chain calls=100 degraded=100 exhausted=0 last_minute=1.0 duration_ms=65350.0".to_owned();
     assert_eq!(take(&logs), [goes_on]);
     let episode = layer.handle().status().episode.unwrap();
     assert_eq!((episode.calls, episode.degraded, episode.exhausted), (101, 101, 0));
@@ -57,7 +57,7 @@ async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line
     assert_eq!((episode.last_primary_answer, episode.recent.primary), (Some(Duration::ZERO), 1));
     sleep(Duration::from_secs(30)).await;
     ask(&layer, Some(200)).await;
-    let ended = "INFO chain=chain calls=103 degraded=101 exhausted=0 last_minute=1.0 duration=125.45s".to_owned();
+    let ended = "INFO chain=chain calls=103 degraded=101 exhausted=0 last_minute=1.0 duration_ms=125450.0".to_owned();
     assert_eq!(take(&logs), [ended]);
     assert_eq!(layer.handle().status().episode, None);
 }
@@ -71,7 +71,7 @@ async fn each_degraded_answer_is_told_to_who_asks_for_that() {
     take(&logs);
     ask(&layer, None).await;
     let line =
-        "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency=400ms".to_owned();
+        "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency_ms=400.0".to_owned();
     assert_eq!(take(&logs), [line]);
 }
 
@@ -88,7 +88,7 @@ async fn the_text_of_the_error_that_caused_it_is_in_the_event_and_in_the_failure
     let result = chain("shown").build().unwrap().execute(1).await.unwrap();
     let text = r"no route to http://db/\nforged";
     assert_eq!(result.failures[0].error.as_deref(), Some(text));
-    let line = "WARN chain=shown provider=static position=1 reason=error freshness=degraded latency=0ns";
+    let line = "WARN chain=shown provider=static position=1 reason=error freshness=degraded latency_ms=0.0";
     assert_eq!(take(&logs), [format!("{line} error={text}")]);
 
     let hidden = chain("hidden").error_text(|_| None).build().unwrap();

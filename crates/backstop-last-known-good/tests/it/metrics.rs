@@ -19,7 +19,14 @@ async fn each_answer_that_is_served_counts_also_in_a_recorder_that_comes_later()
     stored(&layer, get("/", &[])).await.unwrap();
     stored(&layer, get("/none", &[])).await.unwrap_err();
     send(&layer, get("/", &[]), response(200, &[], "x")).await;
-    assert_eq!(metrics.lines(), ["stale_served_total{name=shop} 1", "stale_store_total{name=shop,result=stored} 1"]);
+    assert_eq!(
+        metrics.lines(),
+        [
+            "stale_not_served_total{name=shop,reason=missing} 1",
+            "stale_served_total{name=shop} 1",
+            "stale_store_total{name=shop,result=stored} 1",
+        ]
+    );
 }
 
 /// What isn't stored is never passed over in silence, and its reasons are those that the docs list.

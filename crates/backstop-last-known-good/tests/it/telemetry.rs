@@ -28,7 +28,7 @@ async fn each_decision_is_one_event_without_data_of_the_request() {
     assert_eq!(lines(&logs), ["DEBUG an answer was stored name=shop body_bytes=6"]);
     tokio::time::advance(Duration::from_secs(7)).await;
     stored(&layer, secret()).await.unwrap();
-    assert_eq!(lines(&logs), ["DEBUG a stored answer is served name=shop age=7"]);
+    assert_eq!(lines(&logs), ["DEBUG a stored answer is served name=shop age_ms=7000.0"]);
     stored(&layer, get("/secret/other", &[])).await.unwrap_err();
     let missing = "DEBUG no stored answer is served name=shop reason=no answer is stored for this request";
     assert_eq!(lines(&logs), [missing]);

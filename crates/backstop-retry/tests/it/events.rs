@@ -24,7 +24,7 @@ fn fields(events: LogEvents) -> Vec<String> {
     let fields = |event: LogEvent| {
         assert_eq!(event.level(), Level::DEBUG);
         let field =
-            |(name, value): (&str, &str)| if name == "delay" { name.to_owned() } else { format!("{name}={value}") };
+            |(name, value): (&str, &str)| if name == "delay_ms" { name.to_owned() } else { format!("{name}={value}") };
         event.fields().map(field).collect::<Vec<_>>().join(" ")
     };
     events.map(fields).collect()
@@ -57,7 +57,7 @@ async fn a_failure_that_is_not_worth_repeating_says_so() {
     let not_transient = ["name=ml attempt=1 reason=not-transient"];
     assert_eq!(events(&layer(), Upstream::statuses([500]), get()).await, not_transient);
     let told = events(&layer(), Upstream::statuses([503, 500]), get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=not-transient"]);
+    assert_eq!(told, ["name=ml attempt=1 delay_ms reason=status-503", "name=ml attempt=2 reason=not-transient"]);
     let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
     assert_eq!(events(&layer(), refused, get()).await, ["name=ml attempt=1 reason=refused"]);
 
@@ -73,11 +73,11 @@ async fn a_failure_that_is_not_worth_repeating_says_so() {
 #[tokio::test(start_paused = true)]
 async fn each_retry_and_its_end_are_told_once_with_their_reasons() {
     let told = events(&layer(), Upstream::statuses([503]), get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=max-attempts"]);
+    assert_eq!(told, ["name=ml attempt=1 delay_ms reason=status-503", "name=ml attempt=2 reason=max-attempts"]);
     let refused =
         Upstream::<BoxError>::new(|n, _| async move { if n == 1 { Err("lost".into()) } else { Ok(circuit_open()) } });
     let told = events(&layer(), refused, get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=error error=lost", "name=ml attempt=2 reason=refused"]);
+    assert_eq!(told, ["name=ml attempt=1 delay_ms reason=error error=lost", "name=ml attempt=2 reason=refused"]);
 }
 
 async fn every_reason_is_told<L>(layer: &L)
@@ -89,7 +89,7 @@ where
     for (answer, reason) in answers.into_iter().zip(["status-503", "grpc-14", "timeout"]) {
         let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
         let told = events(layer, upstream, get()).await;
-        assert_eq!(told[0], format!("name=ml attempt=1 delay reason={reason}"));
+        assert_eq!(told[0], format!("name=ml attempt=1 delay_ms reason={reason}"));
     }
 }
 
@@ -98,7 +98,7 @@ async fn each_retry_tells_what_went_wrong() {
     every_reason_is_told(&layer()).await;
     let rejection = || timed_out().extensions().get::<Rejection>().cloned().unwrap();
     let as_error = Upstream::<BoxError>::new(move |_, _| async move { Err(rejection().into()) });
-    let expected = format!("name=ml attempt=1 delay reason=timeout error={}", rejection());
+    let expected = format!("name=ml attempt=1 delay_ms reason=timeout error={}", rejection());
     assert_eq!(events(&layer(), as_error, get()).await[0], expected);
 }
 
@@ -110,7 +110,7 @@ async fn the_reasons_are_the_same_where_a_closure_judges() {
     let layer = layer.build().unwrap();
     every_reason_is_told(&layer).await;
     let lost = Upstream::<BoxError>::new(|_, _| async { Err("lost".into()) });
-    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay reason=error error=lost");
+    assert_eq!(events(&layer, lost, get()).await[0], "name=ml attempt=1 delay_ms reason=error error=lost");
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +167,7 @@ async fn every_other_retry_that_is_not_made_says_why() {
     let budget = RetryBudget::builder().reserve_per_second(0).burst(1).build().unwrap();
     let poor = RetryLayer::builder("ml").budget(budget).build().unwrap();
     let told = events(&poor, failing(), get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=budget"]);
+    assert_eq!(told, ["name=ml attempt=1 delay_ms reason=status-503", "name=ml attempt=2 reason=budget"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,14 +177,14 @@ async fn an_earlier_answer_that_is_returned_says_why() {
         if n == 1 { Ok(response(503)) } else { std::future::pending().await }
     });
     let told = events(&layer, hangs, get()).await;
-    assert_eq!(told, ["name=ml attempt=1 delay reason=status-503", "name=ml attempt=2 reason=total-passed"]);
+    assert_eq!(told, ["name=ml attempt=1 delay_ms reason=status-503", "name=ml attempt=2 reason=total-passed"]);
     let never_ready = Upstream::<BoxError>::new(|n, _| async move {
         let progress = Progress::NotReady;
         let not_ready = elapsed(SetBy::Us, progress);
         Ok(if n == 1 { response(503) } else { rejected(not_ready) })
     });
     let told = events(&layer, never_ready, get()).await;
-    assert_eq!(told[1..], ["name=ml attempt=2 delay reason=timeout", "name=ml attempt=3 reason=max-attempts"]);
+    assert_eq!(told[1..], ["name=ml attempt=2 delay_ms reason=timeout", "name=ml attempt=3 reason=max-attempts"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn a_first_attempt_that_outlasts_the_total_is_told_of_when_it_fails_and_wh
         })
     };
     layer.layer(upstream(4)).oneshot(get()).await.unwrap();
-    let told = "name=ml attempt=1 total=3s";
+    let told = "name=ml attempt=1 total_ms=3000.0";
     assert_eq!(fields(logs.take()), [told, "name=ml attempt=1 reason=no-time-left"]);
 
     for patience in [2, 5] {
@@ -216,11 +216,11 @@ async fn an_error_is_told_without_secrets_and_as_the_user_says() {
     let lost = || Upstream::<BoxError>::new(|_, _| async { Err("GET https://bob:secret@ml/?key=1 failed".into()) });
     let shown = events(&layer(), lost(), get()).await;
     let error = "error=GET https://ml/ failed";
-    assert_eq!(shown[0], format!("name=ml attempt=1 delay reason=error {error}"));
+    assert_eq!(shown[0], format!("name=ml attempt=1 delay_ms reason=error {error}"));
     assert_eq!(shown[1], format!("name=ml attempt=2 reason=max-attempts {error}"));
 
     let silent = RetryLayer::builder("ml").max_attempts(2).error_text(|_| None).build().unwrap();
-    assert_eq!(events(&silent, lost(), get()).await[0], "name=ml attempt=1 delay reason=error");
+    assert_eq!(events(&silent, lost(), get()).await[0], "name=ml attempt=1 delay_ms reason=error");
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,5 +233,5 @@ async fn a_refusal_is_known_where_answers_are_discarded_whatever_a_closure_says(
     let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
     assert_eq!(events(&layer, refused, get()).await, ["name=ml attempt=1 reason=refused"]);
     let unavailable = Upstream::<BoxError>::new(|_, _| async { Ok(response(503)) });
-    assert_eq!(events(&layer, unavailable, get()).await[0], "name=ml attempt=1 delay reason=status-503");
+    assert_eq!(events(&layer, unavailable, get()).await[0], "name=ml attempt=1 delay_ms reason=status-503");
 }

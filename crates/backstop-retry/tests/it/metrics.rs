@@ -26,7 +26,11 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
     for status in [200, 404] {
         call(&layer, Upstream::statuses([status]), Method::GET).await;
     }
-    assert_eq!(metrics.lines(), Vec::<String>::new(), "nothing is counted where nothing was decided");
+    assert_eq!(
+        metrics.lines(),
+        ["retry_requests_total{name=ml} 2"],
+        "nothing else is counted where nothing was decided"
+    );
     call(&layer, Upstream::statuses([503, 502, 503]), Method::GET).await;
     call(&layer, Upstream::statuses([503, 200]), Method::GET).await;
     call(&layer, Upstream::statuses([503]), Method::POST).await;
@@ -44,6 +48,7 @@ async fn each_retry_and_each_that_is_not_made_is_counted_with_its_reason() {
             "retry_attempts_total{name=ml,reason=error} 1",
             "retry_attempts_total{name=ml,reason=status-502} 1",
             "retry_attempts_total{name=ml,reason=status-503} 2",
+            "retry_requests_total{name=ml} 7",
             "retry_skipped_total{name=ml,reason=max-attempts} 1",
             "retry_skipped_total{name=ml,reason=not-idempotent} 1",
             "retry_skipped_total{name=ml,reason=not-transient} 1",
@@ -97,6 +102,7 @@ async fn every_other_reason_has_a_counter_of_its_own() {
             "retry_attempts_total{name=ml,reason=status-502} 1",
             "retry_attempts_total{name=ml,reason=status-504} 1",
             "retry_attempts_total{name=ml,reason=timeout} 1",
+            "retry_requests_total{name=ml} 9",
             "retry_skipped_total{name=ml,reason=budget} 1",
             "retry_skipped_total{name=ml,reason=early-data} 1",
             "retry_skipped_total{name=ml,reason=max-attempts} 1",
@@ -120,6 +126,10 @@ async fn a_recorder_that_is_installed_later_counts_from_then_on() {
     service.oneshot(get()).await.unwrap();
     assert_eq!(
         metrics.lines(),
-        ["retry_attempts_total{name=ml,reason=status-503} 1", "retry_skipped_total{name=ml,reason=max-attempts} 1",]
+        [
+            "retry_attempts_total{name=ml,reason=status-503} 1",
+            "retry_requests_total{name=ml} 1",
+            "retry_skipped_total{name=ml,reason=max-attempts} 1",
+        ]
     );
 }

@@ -94,3 +94,15 @@ async fn it_records_across_awaits_and_in_what_is_spawned_on_this_thread_until_th
     metrics::with_local_recorder(&metrics.clone(), || metrics::counter!("spawned").increment(1));
     assert_eq!(metrics.lines(), ["spawned{} 2"]);
 }
+
+#[test]
+fn what_is_described_is_kept_by_its_name() {
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    metrics::describe_counter!("orders_total", metrics::Unit::Count, "Orders of all shops");
+    metrics::describe_gauge!("in_use", "Tables in use");
+    let descriptions = metrics.descriptions();
+    assert_eq!(descriptions["orders_total"], "counter in count: Orders of all shops");
+    assert_eq!(descriptions["in_use"], "gauge: Tables in use");
+    assert_eq!(descriptions.len(), 2);
+}

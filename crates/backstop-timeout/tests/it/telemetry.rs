@@ -38,8 +38,8 @@ async fn each_rejection_is_one_event_without_anything_of_the_request() {
     edge.layer(propagate.layer(quick())).oneshot(hurried()).await.unwrap();
 
     let expected = [
-        r#"DEBUG backstop::timeout: a call took too long name=upstream limit=100ms set_by="us" progress="called""#,
-        r#"DEBUG backstop::timeout: a call took too long name=edge limit=100ms set_by="caller" progress="called""#,
+        r#"DEBUG backstop::timeout: a call took too long name=upstream limit_ms=100.0 set_by="us" progress="called""#,
+        r#"DEBUG backstop::timeout: a call took too long name=edge limit_ms=100.0 set_by="caller" progress="called""#,
         r#"DEBUG backstop::timeout: a call took too long name=sends set_by="caller" progress="not-asked""#,
     ];
     assert_eq!(logs.events().lines(), expected);

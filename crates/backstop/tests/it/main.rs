@@ -10,6 +10,8 @@
 ))]
 
 mod guard;
+#[cfg(all(feature = "last-known-good", feature = "metrics"))]
+mod metrics;
 mod stacks;
 mod standard;
 #[cfg(feature = "toml")]

@@ -1,0 +1,62 @@
+//! Every metric is described and documented.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use backstop_test::Metrics;
+
+/// The Rust files below `folder`.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let of = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    entries.flat_map(of).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// The names in `Metric::counter("…", …)` and its like.
+fn metrics_in(source: &str) -> impl Iterator<Item = &str> {
+    source.split("Metric::").skip(1).filter_map(|rest| {
+        let (constructor, arguments) = rest.split_once('(')?;
+        let is_constructor = ["counter", "gauge", "histogram"].contains(&constructor);
+        let name = arguments.trim_start().strip_prefix('"')?.split('"').next()?;
+        is_constructor.then_some(name)
+    })
+}
+
+#[test]
+fn every_metric_of_the_workspace_is_described_and_documented_in_its_crate() {
+    let described = Metrics::new();
+    {
+        let _guard = described.listen();
+        backstop::describe_metrics();
+    }
+    let mut found = BTreeSet::new();
+    for layer in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = layer.file_name().unwrap().to_str().unwrap().to_owned();
+        // The kit has an example, and the others no metrics of ours.
+        if ["backstop-kit", "backstop-bench", "backstop-test"].contains(&&*name) {
+            continue;
+        }
+        let docs = fs::read_to_string(layer.join("src/lib.rs")).unwrap_or_default();
+        for path in sources(&layer.join("src")) {
+            let source = fs::read_to_string(&path).unwrap();
+            for bypass in ["metrics::counter!", "metrics::gauge!", "metrics::histogram!"] {
+                assert!(!source.contains(bypass), "{} makes a metric by `{bypass}`", path.display());
+            }
+            for metric in metrics_in(&source) {
+                assert!(docs.contains(&format!("`{metric}")), "{metric} isn't in the docs of {name}");
+                found.insert(metric.to_owned());
+            }
+        }
+    }
+    let descriptions = described.descriptions();
+    assert_eq!(descriptions.keys().cloned().collect::<BTreeSet<_>>(), found);
+    for (name, description) in descriptions {
+        let (kind, text) = description.split_once(": ").unwrap();
+        let unit = if name.ends_with("_seconds") { "in seconds" } else { "in count" };
+        assert!(kind.ends_with(unit) && text.len() > 10, "{name} is a {description}");
+        assert_eq!(kind.starts_with("counter"), name.ends_with("_total"), "{name} is a {description}");
+    }
+}
