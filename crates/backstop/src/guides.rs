@@ -6,6 +6,7 @@
 //! | [Ordering a stack](ordering) | which layer goes where, and why |
 //! | [Clients](clients) | hyper's, reqwest's, and any other client as the primary |
 //! | [Configuration and reload](configuration) | settings in a file: one for all dependencies, reloaded while calls run |
+//! | [What the headers mean](headers) | front ends, CDNs and gateways, and those on call |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
@@ -28,6 +29,9 @@ pub mod from_tower_retry {}
 
 #[doc = include_str!("guides/grpc.md")]
 pub mod grpc {}
+
+#[doc = include_str!("guides/headers.md")]
+pub mod headers {}
 
 #[doc = include_str!("guides/ordering.md")]
 pub mod ordering {}
