@@ -268,10 +268,12 @@ impl Draw {
 
     fn canned(&mut self, says_itself: bool) -> Provider<Request, Response> {
         let freshness = [Freshness::Degraded, Freshness::Fresh, UNKNOWN, stale(100)][self.one_of(4)];
-        let (caching, fails) = (self.one_of(CACHING.len()), self.one_of(3) == 0);
+        let caching = self.one_of(CACHING.len());
+        // The third one answers every other time, so that a copy of its answer may be asked for.
+        let fails = [[true, true], [false, false], [false, true]][self.one_of(3)];
         let name = self.name("canned");
-        self.show(&format!("{name}({freshness:?}{})", if fails { ",fails" } else { "" }));
-        let (oracle, names) = (self.oracle.clone(), vec![name.to_string()]);
+        self.show(&format!("{name}({freshness:?}{})", if fails[1] { ",fails" } else { "" }));
+        let (oracle, names, calls) = (self.oracle.clone(), vec![name.to_string()], AtomicUsize::new(0));
         let provider = Provider::from_fn(name, move |_: Request| {
             let fact = Fact {
                 names: names.clone(),
@@ -280,6 +282,7 @@ impl Draw {
                 age: freshness.age().unwrap_or_default(),
                 cache_control: CACHING[caching],
             };
+            let fails = fails[calls.fetch_add(1, SeqCst) % 2];
             let response = (!fails).then(|| respond(&oracle, fact, StatusCode::OK, &[]));
             async move {
                 let response = response.ok_or("it fails")?;
