@@ -11,6 +11,7 @@
 mod bulkhead;
 mod call;
 mod circuit_breaker;
+mod degradation_header;
 mod fallback;
 mod hang;
 mod http;
@@ -35,6 +36,7 @@ const SECTIONS: &[Section] = &[
     bulkhead::SECTION,
     last_known_good::SECTION,
     standard::SECTION,
+    degradation_header::SECTION,
 ];
 
 fn main() -> ExitCode {
