@@ -84,17 +84,19 @@ where
 pub(crate) struct ReceiverDeadline {
     pub(crate) at: Instant,
     pub(crate) set_by: SetBy,
+    /// Whether the request says so.
+    pub(crate) is_told: bool,
 }
 
 impl ReceiverDeadline {
     /// Whether a call ended because its time was up.
     ///
-    /// An error after the limit means that the client gave up, as tonic's `Channel` does. A response that says so counts only
+    /// An error after a limit that the client knows means that it gave up, as tonic's `Channel` does. A response that says so counts only
     /// if the caller set the limit: then it isn't the service's failure.
     fn ended<B, E>(&self, result: &Result<Response<B>, E>) -> bool {
         let gave_up = match result {
             Ok(response) => self.set_by == SetBy::Caller && says_too_late(response),
-            Err(_) => true,
+            Err(_) => self.set_by == SetBy::Caller || self.is_told,
         };
         gave_up && self.at <= Instant::now()
     }

@@ -27,6 +27,8 @@ pub(crate) struct Sent {
 pub(crate) struct ReceiverLimit {
     pub(crate) limit: Duration,
     pub(crate) set_by: SetBy,
+    /// Whether the request says so.
+    pub(crate) is_told: bool,
 }
 
 impl<R> Propagation<R> {
@@ -45,7 +47,7 @@ impl<R> Propagation<R> {
     pub(crate) fn write<B>(&self, request: &mut Request<B>, deadline: Deadline) -> Option<ReceiverLimit> {
         let sent = self.sent.load();
         let limit = deadline.left().checked_sub(sent.margin).filter(|left| !left.is_zero())?;
-        let ours = ReceiverLimit { limit, set_by: deadline.set_by() };
+        let ours = ReceiverLimit { limit, set_by: deadline.set_by(), is_told: false };
         let mut headers = header::of(request, &sent.send);
         headers.try_fold(ours, |least, header| Some(least.shorter(write_header(header, request.headers_mut(), ours)?)))
     }
@@ -67,11 +69,12 @@ impl<R> Propagation<R> {
 impl ReceiverLimit {
     /// The limit that a request already had.
     const fn by_caller(limit: Duration) -> Self {
-        Self { limit, set_by: SetBy::Caller }
+        Self { limit, set_by: SetBy::Caller, is_told: true }
     }
 
     fn shorter(self, other: Self) -> Self {
-        if other.limit < self.limit { other } else { self }
+        let shorter = if other.limit < self.limit { other } else { self };
+        Self { is_told: self.is_told || other.is_told, ..shorter }
     }
 }
 
@@ -84,5 +87,5 @@ fn write_header(header: &DeadlineHeader, headers: &mut HeaderMap, ours: Receiver
         return Some(ReceiverLimit::by_caller(own));
     }
     headers.insert(header.name(), value);
-    Some(ReceiverLimit { limit, ..ours })
+    Some(ReceiverLimit { limit, is_told: true, ..ours })
 }

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::{
     future::{PropagateDeadlineFuture, ReceiverDeadline},
-    propagation::Propagation,
+    propagation::{Propagation, ReceiverLimit},
 };
 
 /// The service that [`PropagateDeadlineLayer`](crate::PropagateDeadlineLayer) makes.
@@ -67,7 +67,8 @@ where
             (Some(sent), _) => {
                 let rejects = rejects(&request);
                 // Before the call, because the next service can't start earlier.
-                let limit = ReceiverDeadline { at: Instant::now() + sent.limit, set_by: sent.set_by };
+                let ReceiverLimit { limit, set_by, is_told } = sent;
+                let limit = ReceiverDeadline { at: Instant::now() + limit, set_by, is_told };
                 let call = proof::pass_through(|| self.inner.call(request));
                 PropagateDeadlineFuture::limited(limit, call, rejects)
             }

@@ -234,6 +234,13 @@ async fn a_service_that_gives_up_when_the_caller_does_has_not_failed() {
         let rejected = is_error.then_some(Elapsed::new(SetBy::Us, Progress::Called));
         assert_eq!(ours, (Verdict::Failure, rejected), "a limit of our own is ours to set");
     }
+    // A client that wasn't told of our limit didn't keep to it.
+    let service = layer().layer(service_fn(|_: Request<()>| async {
+        sleep(ms(95)).await;
+        Err::<Response<String>, BoxError>("connection reset".into())
+    }));
+    let untold = service.oneshot(get()).in_scope(within(ms(100), SetBy::Us)).await;
+    assert_eq!(judged(untold), (Verdict::Failure, None));
     // The coarsest of what it was told counts: 90 ms of 90.5.
     let coarse = builder().send(DeadlineHeader::EnvoyExpectedRqTimeoutMs).build().unwrap();
     let limit = Duration::from_micros(100_500);
