@@ -121,6 +121,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// # Errors
     /// As [`LastKnownGoodBuilder::build`](crate::LastKnownGoodBuilder::build), and if the name isn't the layer's, or something
     /// changes that can't. Nothing changes then.
+    #[expect(clippy::needless_pass_by_value, reason = "all handles take a configuration to keep")]
     pub fn reload(&self, config: LastKnownGoodConfig) -> Result<(), ConfigError> {
         self.check(&config)?;
         self.shared.reload(&config);

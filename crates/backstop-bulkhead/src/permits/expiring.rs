@@ -1,50 +1,59 @@
 //! The permits of response bodies, which expire.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use tokio::time::Instant;
 
 use super::Ticket;
 
-/// One queue for each `max_hold` that a permit started with: only one, unless `max_hold` was reloaded. The oldest is first.
+/// One queue for each `max_hold` that a permit started with: only one, unless `max_hold` was reloaded.
 #[derive(Debug, Default)]
 pub(super) struct ExpiringPermits {
-    queues: VecDeque<Queue>,
+    current: Queue,
+    /// With an earlier `max_hold`, the oldest first.
+    earlier: Vec<Queue>,
 }
 
 impl ExpiringPermits {
     pub(super) fn push(&mut self, ticket: Ticket, since: Instant, max_hold: Duration) {
-        match self.queues.back_mut() {
-            Some(queue) if queue.max_hold == max_hold => queue.push(ticket, since + max_hold),
-            _ => {
-                self.queues.retain(|queue| queue.first().is_some());
-                let mut queue = Queue { max_hold, queue: VecDeque::new(), gaps: 0 };
-                queue.push(ticket, since + max_hold);
-                self.queues.push_back(queue);
-            }
+        if self.current.max_hold != max_hold {
+            self.start_queue(max_hold);
         }
+        self.current.push(ticket, since + max_hold);
+    }
+
+    #[cold]
+    fn start_queue(&mut self, max_hold: Duration) {
+        self.earlier.push(mem::take(&mut self.current));
+        self.earlier.retain(|queue| queue.first().is_some());
+        self.current.max_hold = max_hold;
     }
 
     /// When the next permit expires.
     pub(super) fn first(&self) -> Option<Instant> {
-        self.queues.iter().filter_map(Queue::first).min()
+        let current = self.current.first();
+        if self.earlier.is_empty() {
+            return current;
+        }
+        self.earlier.iter().map(Queue::first).chain([current]).flatten().min()
     }
 
     /// Removes a permit that has expired at `now`, and returns its `max_hold`.
     pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Duration> {
-        self.queues.iter_mut().find_map(|queue| queue.pop_expired(now).then_some(queue.max_hold))
+        let mut queues = self.earlier.iter_mut().chain([&mut self.current]);
+        queues.find_map(|queue| queue.pop_expired(now).then_some(queue.max_hold))
     }
 
     /// Removes a permit. `false` if it was already removed.
     pub(super) fn remove(&mut self, ticket: Ticket) -> bool {
-        self.queues.iter_mut().rev().any(|queue| queue.remove(ticket))
+        self.current.remove(ticket) || self.earlier.iter_mut().rev().any(|queue| queue.remove(ticket))
     }
 }
 
 /// Sorted by expiry, which is the order of their start, because all last equally long.
 ///
 /// The permit to remove is nearly always among the newest or the oldest, so a tree would cost more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Queue {
     max_hold: Duration,
     /// In ascending order of tickets. A permit that is removed from the middle leaves a gap.
@@ -166,11 +175,11 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(bodies.first(), model.values().map(|(until, _)| *until).min());
-                let (entries, gaps) = bodies.queues.iter().fold((0, 0), |(entries, gaps), queue| (entries + queue.queue.len(), gaps + queue.gaps));
+                let (entries, gaps) = bodies.earlier.iter().chain([&bodies.current]).fold((0, 0), |(entries, gaps), queue| (entries + queue.queue.len(), gaps + queue.gaps));
                 prop_assert!(entries <= 2 * model.len());
                 prop_assert_eq!(entries - gaps, model.len());
                 most = model.len().max(most);
-                prop_assert!(bodies.queues.len() <= most.min(reloads) + 1, "only queues of bodies are kept");
+                prop_assert!(bodies.earlier.len() <= most.min(reloads), "only queues of bodies are kept");
             }
         }
     }
