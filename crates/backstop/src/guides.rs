@@ -8,6 +8,7 @@
 //! | [Configuration and reload](configuration) | settings in a file: one for all dependencies, reloaded while calls run |
 //! | [What the headers mean](headers) | front ends, CDNs and gateways, and those on call |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
+//! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
 //! | [From tower-resilience](from_tower_resilience) | users of that crate: settings, and what can be deleted |
@@ -38,3 +39,10 @@ pub mod ordering {}
 
 #[doc = include_str!("guides/side_effects.md")]
 pub mod side_effects {}
+
+#[doc = include_str!("guides/telemetry.md")]
+#[doc = ""]
+#[doc = "```yaml"]
+#[doc = include_str!("guides/alerts.yml")]
+#[doc = "```"]
+pub mod telemetry {}

@@ -60,3 +60,24 @@ fn every_metric_of_the_workspace_is_described_and_documented_in_its_crate() {
         assert_eq!(kind.starts_with("counter"), name.ends_with("_total"), "{name} is a {description}");
     }
 }
+
+#[test]
+fn the_guide_and_its_alerts_ask_only_for_metrics_that_exist() {
+    let described = Metrics::new();
+    {
+        let _guard = described.listen();
+        backstop::describe_metrics();
+    }
+    let known = described.descriptions();
+    let mut asked = 0;
+    for text in [include_str!("../../src/guides/telemetry.md"), include_str!("../../src/guides/alerts.yml")] {
+        for word in text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')) {
+            let metric = word.trim_end_matches("_bucket").trim_end_matches("_count");
+            if metric.ends_with("_total") || metric.ends_with("_seconds") && metric != "_seconds" {
+                assert!(known.contains_key(metric), "{word} doesn't exist");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 10, "{asked}");
+}
