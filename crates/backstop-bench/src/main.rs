@@ -13,6 +13,7 @@ mod call;
 mod circuit_breaker;
 mod degradation_header;
 mod fallback;
+mod function;
 mod hang;
 mod http;
 mod last_known_good;
@@ -34,6 +35,7 @@ const SECTIONS: &[Section] = &[
     hang::SECTION,
     timeout::SECTION,
     bulkhead::SECTION,
+    function::SECTION,
     last_known_good::SECTION,
     standard::SECTION,
     degradation_header::SECTION,

@@ -16,10 +16,12 @@ use std::{
 };
 
 use backstop_core::Rejection;
-use backstop_kit::function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once};
+use backstop_kit::function::{
+    AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once,
+};
 use pin_project_lite::pin_project;
 
-use crate::{BulkheadHandle, limiter::Limiter, permit::Permit, permit_request::PermitRequest};
+use crate::{BulkheadHandle, limiter::Limiter, permit::BorrowedPermit, permit_request::PermitRequest};
 
 impl BulkheadHandle {
     /// Calls a function once there is room, and counts it until it ends. Any handle of the bulkhead will do, whatever
@@ -82,7 +84,12 @@ impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for BulkheadFunctio
 
     #[inline]
     fn begin(&self) -> Self::Call {
-        BulkheadCall { inner: self.inner.begin(), permit: Permit::NONE, permit_request: None, limiter: self.limiter }
+        BulkheadCall {
+            inner: self.inner.begin(),
+            permit: BorrowedPermit::NONE,
+            permit_request: None,
+            limiter: self.limiter,
+        }
     }
 }
 
@@ -94,7 +101,7 @@ pin_project! {
         // Dropped before its permit is given back.
         #[pin]
         inner: C,
-        permit: Permit,
+        permit: BorrowedPermit<'a>,
         // Boxed, for calls that find room at once. `None` for those, and once there is a permit.
         permit_request: Option<Pin<Box<PermitRequest>>>,
         // `None` without a bulkhead.
@@ -104,7 +111,7 @@ pin_project! {
 
 impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for BulkheadCall<'_, C> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let this = self.project();
         let Some(limiter) = *this.limiter else { return this.inner.poll_call(function, cx) };
         if !this.permit.is_held() {
@@ -122,13 +129,13 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for BulkheadCall<'_, C> {
 }
 
 #[inline]
-fn poll_permit(
-    limiter: &Arc<Limiter>,
+fn poll_permit<'a>(
+    limiter: &'a Arc<Limiter>,
     request: &mut Option<Pin<Box<PermitRequest>>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Permit, Rejection>> {
+) -> Poll<Result<BorrowedPermit<'a>, Box<Rejection>>> {
     if request.is_none()
-        && let Some(permit) = Permit::try_acquire(limiter)
+        && let Some(permit) = BorrowedPermit::try_acquire(limiter)
     {
         return Poll::Ready(Ok(permit));
     }
@@ -136,15 +143,18 @@ fn poll_permit(
 }
 
 #[cold]
-fn poll_request(
-    limiter: &Arc<Limiter>,
+fn poll_request<'a>(
+    limiter: &'a Arc<Limiter>,
     request: &mut Option<Pin<Box<PermitRequest>>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Permit, Rejection>> {
+) -> Poll<Result<BorrowedPermit<'a>, Box<Rejection>>> {
     let asked = request.get_or_insert_with(|| Box::pin(PermitRequest::new()));
     let result = ready!(asked.as_mut().poll(limiter, cx));
     *request = None;
-    Poll::Ready(result.map_err(|refusal| limiter.refuse(refusal)))
+    Poll::Ready(match result {
+        Ok(permit) => Ok(BorrowedPermit::of(permit, limiter)),
+        Err(refusal) => Err(Box::new(limiter.refuse(refusal))),
+    })
 }
 
 impl<C: fmt::Debug> fmt::Debug for BulkheadCall<'_, C> {

@@ -140,6 +140,51 @@ impl Drop for Permit {
     }
 }
 
+/// A function's permit. It borrows the bulkhead, and so counts no reference.
+pub(crate) struct BorrowedPermit<'a> {
+    // `None` if there is no permit, or it was given back.
+    limiter: Option<&'a Limiter>,
+}
+
+impl<'a> BorrowedPermit<'a> {
+    /// No permit.
+    pub(crate) const NONE: Self = Self { limiter: None };
+
+    /// Takes a permit if one is free and no call waits.
+    #[inline]
+    pub(crate) fn try_acquire(limiter: &'a Limiter) -> Option<Self> {
+        limiter.permits().try_acquire().then(|| {
+            limiter.show_in_use();
+            Self { limiter: Some(limiter) }
+        })
+    }
+
+    /// Takes over a permit of the same bulkhead.
+    pub(crate) fn of(mut permit: Permit, limiter: &'a Limiter) -> Self {
+        Self { limiter: permit.limiter.take().map(|_| limiter) }
+    }
+
+    pub(crate) const fn is_held(&self) -> bool {
+        self.limiter.is_some()
+    }
+
+    /// Gives it back.
+    #[inline]
+    pub(crate) fn give_back(&mut self) {
+        *self = Self::NONE;
+    }
+}
+
+impl Drop for BorrowedPermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(limiter) = self.limiter {
+            limiter.permits().release();
+            limiter.show_in_use();
+        }
+    }
+}
+
 /// The permit of a response body. It expires.
 pub(crate) struct BodyPermit {
     limiter: Arc<Limiter>,

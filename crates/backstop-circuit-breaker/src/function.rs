@@ -12,8 +12,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{ErrorRef, Reason, Rejection, Verdict};
-use backstop_kit::function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once};
+use backstop_core::{ErrorRef, Reason, Verdict};
+use backstop_kit::function::{
+    AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once,
+};
 use pin_project_lite::pin_project;
 
 use crate::{
@@ -126,14 +128,14 @@ impl CircuitRef<()> for &Breaker {
 
 impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_, C> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let this = self.project();
         let Some(breaker) = *this.breaker else { return this.inner.poll_call(function, cx) };
         let guard = match this.guard {
             Some(guard) => guard,
             None => match breaker.circuit.admit(|| breaker.now(), time_left) {
                 Ok(admission) => this.guard.insert(CallGuard::new(TrackedCall::new(admission), breaker)),
-                Err(refused) => return Poll::Ready(Err(rejection(refused, breaker))),
+                Err(refused) => return Poll::Ready(Err(Box::new(rejection(refused, breaker)))),
             },
         };
         // Handed on as it is: moving an output costs more than everything else here.
@@ -148,7 +150,7 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_,
 
 /// Counts a result.
 #[inline]
-fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result: &Result<F::Output, Rejection>) {
+fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result: &CallResult<F>) {
     let outcome = match result {
         Ok(output) => function.outcome(output),
         Err(rejection) => function.outcome_of_rejection(rejection),
@@ -156,7 +158,7 @@ fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result
     if outcome.verdict == Verdict::Failure {
         let error = match result {
             Ok(output) => function.error(output),
-            Err(rejection) => Some(ErrorRef::new(rejection)),
+            Err(rejection) => Some(ErrorRef::new(&**rejection)),
         };
         guard.finish(outcome, error.map_or(Failure::Response(Reason::ERROR), Failure::Error));
     } else {

@@ -59,15 +59,19 @@ pub trait Function {
         Self: Sized;
 }
 
+/// What a call of a function gives: its output, or the rejection of a layer.
+pub type CallResult<F> = Result<<F as Function>::Output, Box<Rejection>>;
+
 /// A call of a [`Function`], as a layer protects it.
 ///
 /// Like a future, but each poll gets the function, so that its owner may call it again.
 pub trait FunctionCall<F: Function> {
-    /// Polls the call: its output, or the rejection of a layer.
+    /// Polls the call: its output, or the rejection of a layer. That is boxed, since outputs are mostly small, and move
+    /// through all layers.
     ///
     /// # Panics
     /// May panic if it is polled again after it has ended.
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>>;
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>>;
 }
 
 /// What a function is called through: some layers, from outside to inside.

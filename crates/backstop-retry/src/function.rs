@@ -21,7 +21,9 @@ use std::{
 use backstop_core::{Classify, ErrorRef, Limit, Outcome, Reason, Rejection, ResultClassify, Scope, SetBy, Verdict};
 use backstop_kit::{
     CloneCopy, Judge, KeepAnswer, RejectAsError, RequestFacts, Snapshot, Strategies, UntilHeaders,
-    function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Repeatable},
+    function::{
+        AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Repeatable,
+    },
     polled_again,
     proof::Frame,
 };
@@ -152,7 +154,7 @@ pin_project! {
 
 impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let mut state = self.project().state;
         match state.as_mut().project() {
             StateProj::Passing { call } => return call.poll_call(function, cx),
@@ -175,7 +177,8 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                     polled_again("RetryCall")
                 };
                 let deadline = retry.deadline_after_first(retry.live.at(&settings), scope);
-                let answer = AttemptResult { result, reports: scope.take_reports() };
+                let answer =
+                    AttemptResult { result: result.map_err(|rejection| *rejection), reports: scope.take_reports() };
                 let request_state = shared_state(retry, settings, layers.clone(), function.take());
                 // Proof is a matter of services.
                 let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached());
@@ -184,30 +187,31 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                 state.set(State::Done);
                 match RetryLoop::begin(planner, step) {
                     Ok(retry_loop) => state.set(State::Repeating { retry_loop: Box::new(retry_loop) }),
-                    Err(result) => return Poll::Ready(result),
+                    Err(result) => return Poll::Ready(result.map_err(Box::new)),
                 }
             }
             StateProj::Repeating { .. } => {}
             StateProj::Done => polled_again("RetryCall"),
         }
         let StateProj::Repeating { retry_loop } = state.as_mut().project() else { polled_again("RetryCall") };
-        let result = ready!(retry_loop.poll(cx));
+        let result = ready!(retry_loop.poll(cx)).map_err(Box::new);
         state.set(State::Done);
         Poll::Ready(result)
     }
 }
 
-fn outcome<F: Function>(function: &F, result: &Result<F::Output, Rejection>) -> Outcome {
+#[inline]
+fn outcome<F: Function>(function: &F, result: &CallResult<F>) -> Outcome {
     match result {
         Ok(output) => function.outcome(output),
         Err(rejection) => function.outcome_of_rejection(rejection),
     }
 }
 
-fn error<'a, F: Function>(function: &F, result: &'a Result<F::Output, Rejection>) -> Option<ErrorRef<'a>> {
+fn error<'a, F: Function>(function: &F, result: &'a CallResult<F>) -> Option<ErrorRef<'a>> {
     match result {
         Ok(output) => function.error(output),
-        Err(rejection) => Some(ErrorRef::new(rejection)),
+        Err(rejection) => Some(ErrorRef::new(&**rejection)),
     }
 }
 
@@ -324,7 +328,7 @@ impl<F: Function, C: FunctionCall<F>> Future for AttemptFuture<C, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut function = this.function.lock();
-        this.call.poll_call(&mut *function, cx)
+        this.call.poll_call(&mut *function, cx).map_err(|rejection| *rejection)
     }
 }
 

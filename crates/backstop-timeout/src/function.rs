@@ -17,7 +17,7 @@ use std::{
 use backstop_core::{Limit, Name, Rejection, Scope, SetBy, scope};
 use backstop_kit::{
     Attempt, Elapsed, Progress,
-    function::{AttemptLayers, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once},
+    function::{AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once},
 };
 use pin_project_lite::pin_project;
 
@@ -102,7 +102,7 @@ pin_project! {
 
 impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for TimeoutCall<'_, C> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let mut this = self.project();
         if !*this.has_begun {
             *this.has_begun = true;
@@ -123,8 +123,8 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for TimeoutCall<'_, C> {
     }
 }
 
-fn rejection((name, limit): (&Name, Duration), set_by: SetBy, progress: Progress) -> Rejection {
-    telemetry::rejection(name, Some(limit), Elapsed::new(set_by, progress))
+fn rejection((name, limit): (&Name, Duration), set_by: SetBy, progress: Progress) -> Box<Rejection> {
+    Box::new(telemetry::rejection(name, Some(limit), Elapsed::new(set_by, progress)))
 }
 
 impl<C> fmt::Debug for TimeoutCall<'_, C> {

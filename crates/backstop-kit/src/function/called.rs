@@ -6,10 +6,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::Rejection;
 use pin_project_lite::pin_project;
 
-use super::{AttemptLayers, Function, FunctionCall, FunctionLayers};
+use super::{AttemptLayers, CallResult, Function, FunctionCall, FunctionLayers};
 
 pin_project! {
     /// Calls the function when it is first polled.
@@ -36,7 +35,7 @@ impl<F: Function> AttemptLayers<F> for Innermost {}
 
 impl<F: Function> FunctionCall<F> for Called<F::Future> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<Result<F::Output, Rejection>> {
+    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let mut future = self.project().future;
         if future.is_none() {
             future.set(Some(function.start()));

@@ -246,7 +246,7 @@ where
         Poll::Ready(match ready!(call.poll_call(this.function, cx)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(CallError::Failed(error)),
-            Err(rejection) => Err(CallError::Rejected(rejection)),
+            Err(rejection) => Err(CallError::Rejected(*rejection)),
         })
     }
 }
