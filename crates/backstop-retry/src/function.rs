@@ -100,69 +100,129 @@ impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for RetryFunctions<
 
     #[inline]
     fn begin(&self) -> Self::Call {
-        let call = self.inner.begin();
-        let Some(retry) = self.retry else {
-            return RetryCall { state: State::Passing { call } };
-        };
-        retry.requests.increment();
-        let snapshot = retry.live.snapshot();
-        let settings = retry.live.at(&snapshot);
-        if settings.max_attempts == 1 {
-            return RetryCall { state: State::Passing { call } };
+        RetryCall {
+            call: self.inner.begin(),
+            scope: Scope::new(),
+            stage: Stage::New,
+            settings: None,
+            retry_loop: None,
+            retry: self.retry,
+            layers: self.inner.clone(),
         }
-        settings.budget.as_ref().inspect(|budget| budget.deposit());
-        let scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
-        RetryCall { state: State::First { call, scope, retry, settings: Some(snapshot), layers: self.inner.clone() } }
     }
 }
 
 pin_project! {
     /// A call of a function that may be repeated.
+    // No enum of its states: that would have the compiler move the call.
     pub struct RetryCall<'a, L, F>
     where
         F: Function,
         L: AttemptLayers<F>,
     {
+        // The first attempt.
         #[pin]
-        state: State<'a, L, F>,
+        call: L::Call,
+        scope: Scope,
+        stage: Stage,
+        // From the first poll until it fails.
+        settings: Option<Snapshot<Settings>>,
+        // Once it is repeated. Boxed: it is rare, and large.
+        retry_loop: Option<Box<RetryLoop<Attempts<L, F>, (), FunctionStrategies<F>>>>,
+        // `None` without a retry.
+        retry: Option<&'a Arc<RetryState>>,
+        layers: L,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<'a, L, F>
-    where
-        F: Function,
-        L: AttemptLayers<F>,
-    {
-        // Never repeated.
-        Passing { #[pin] call: L::Call },
-        First {
-            #[pin]
-            call: L::Call,
-            scope: Scope,
-            retry: &'a Arc<RetryState>,
-            // Taken when it fails.
-            settings: Option<Snapshot<Settings>>,
-            layers: L,
-        },
-        // Boxed: it is rare, and large.
-        Repeating { retry_loop: Box<RetryLoop<Attempts<L, F>, (), FunctionStrategies<F>>> },
-        Done,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// Never repeated.
+    Passing,
+    First,
+    Repeating,
+    Done,
+}
+
+impl<L, F> RetryCall<'_, L, F>
+where
+    F: Function,
+    L: AttemptLayers<F>,
+{
+    /// Takes the settings, and pays into the budget.
+    #[inline]
+    fn begin(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.stage = Stage::Passing;
+        let Some(retry) = *this.retry else { return };
+        retry.requests.increment();
+        let snapshot = retry.live.snapshot();
+        let settings = retry.live.at(&snapshot);
+        if settings.max_attempts > 1 {
+            settings.budget.as_ref().inspect(|budget| budget.deposit());
+            *this.scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
+            *this.settings = Some(snapshot);
+            *this.stage = Stage::First;
+        }
+    }
+
+    /// The first attempt has failed, and may be repeated: the final result, if it isn't.
+    #[cold]
+    fn repeat(
+        self: Pin<&mut Self>,
+        outcome: Outcome,
+        result: CallResult<F>,
+        function: &mut F,
+    ) -> Option<CallResult<F>> {
+        let mut this = self.project();
+        let (Some(retry), Some(settings)) = (*this.retry, this.settings.take()) else { polled_again("FunctionFuture") };
+        let deadline = retry.deadline_after_first(retry.live.at(&settings), this.scope);
+        let answer =
+            AttemptResult { result: result.map_err(|rejection| *rejection), reports: this.scope.take_reports() };
+        let request_state = shared_state(retry, settings, this.layers.clone(), function.take());
+        // Proof is a matter of services.
+        let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached());
+        let step = planner.after(outcome, answer);
+        // Drops the attempt, and what it holds, before the wait.
+        this.call.set(this.layers.begin());
+        match RetryLoop::begin(planner, step) {
+            Ok(retry_loop) => {
+                *this.stage = Stage::Repeating;
+                *this.retry_loop = Some(Box::new(retry_loop));
+                None
+            }
+            Err(result) => {
+                *this.stage = Stage::Done;
+                Some(result.map_err(Box::new))
+            }
+        }
+    }
+
+    #[cold]
+    fn poll_loop(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
+        let this = self.project();
+        let Some(retry_loop) = this.retry_loop else { polled_again("FunctionFuture") };
+        let result = ready!(retry_loop.poll(cx));
+        *this.stage = Stage::Done;
+        *this.retry_loop = None;
+        Poll::Ready(result.map_err(Box::new))
     }
 }
 
 impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
     #[inline]
-    fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
-        let mut state = self.project().state;
-        match state.as_mut().project() {
-            StateProj::Passing { call } => return call.poll_call(function, cx),
-            StateProj::First { call, scope, retry, settings, layers } => {
-                let polled = scope.enter(|| call.poll_call(function, cx));
+    fn poll_call(mut self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
+        if self.stage == Stage::New {
+            self.as_mut().begin();
+        }
+        let this = self.as_mut().project();
+        match (*this.stage, *this.retry) {
+            (Stage::First, Some(retry)) => {
+                let polled = this.scope.enter(|| this.call.poll_call(function, cx));
                 let Poll::Ready(result) = &polled else {
                     // The time of all attempts begins with the wait for the first one.
-                    scope.begin();
+                    this.scope.begin();
                     return Poll::Pending;
                 };
                 let outcome = outcome(function, result);
@@ -170,33 +230,19 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                     if outcome.verdict != Verdict::Success {
                         retry.log_not_worth_repeating(1, &outcome, retry.logged(error(function, result)));
                     }
-                    scope.pass_on_reports();
+                    this.scope.pass_on_reports();
                     return polled;
                 }
-                let (Poll::Ready(result), Some(settings)) = (polled, settings.take()) else {
-                    polled_again("RetryCall")
-                };
-                let deadline = retry.deadline_after_first(retry.live.at(&settings), scope);
-                let answer =
-                    AttemptResult { result: result.map_err(|rejection| *rejection), reports: scope.take_reports() };
-                let request_state = shared_state(retry, settings, layers.clone(), function.take());
-                // Proof is a matter of services.
-                let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached());
-                let step = planner.after(outcome, answer);
-                // Drops the attempt, and what it holds, before the wait.
-                state.set(State::Done);
-                match RetryLoop::begin(planner, step) {
-                    Ok(retry_loop) => state.set(State::Repeating { retry_loop: Box::new(retry_loop) }),
-                    Err(result) => return Poll::Ready(result.map_err(Box::new)),
+                if let Poll::Ready(result) = polled
+                    && let Some(result) = self.as_mut().repeat(outcome, result, function)
+                {
+                    return Poll::Ready(result);
                 }
+                self.poll_loop(cx)
             }
-            StateProj::Repeating { .. } => {}
-            StateProj::Done => polled_again("RetryCall"),
+            (Stage::Passing, _) => this.call.poll_call(function, cx),
+            _ => self.poll_loop(cx),
         }
-        let StateProj::Repeating { retry_loop } = state.as_mut().project() else { polled_again("RetryCall") };
-        let result = ready!(retry_loop.poll(cx)).map_err(Box::new);
-        state.set(State::Done);
-        Poll::Ready(result)
     }
 }
 
@@ -341,12 +387,6 @@ impl<L: fmt::Debug> fmt::Debug for RetryFunctions<'_, L> {
 
 impl<F: Function, L: AttemptLayers<F>> fmt::Debug for RetryCall<'_, L, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match &self.state {
-            State::Passing { .. } => "Passing",
-            State::First { .. } => "First",
-            State::Repeating { retry_loop } => retry_loop.phase(),
-            State::Done => "Done",
-        };
-        f.debug_struct("RetryCall").field("state", &state).finish_non_exhaustive()
+        f.debug_struct("RetryCall").field("stage", &self.stage).finish_non_exhaustive()
     }
 }

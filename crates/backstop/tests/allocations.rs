@@ -1,4 +1,4 @@
-//! What a call of the standard stack allocates that succeeds at once. One test, since the count is the process's.
+//! What calls of the standard stack and of its guard allocate that succeed at once. One test, since the count is the process's.
 #![cfg(all(
     feature = "axum",
     feature = "bulkhead",
@@ -48,14 +48,29 @@ fn allocations(layer: &Standard, body: fn() -> Body) -> usize {
     (0..10).map(|_| one()).min().unwrap()
 }
 
-/// With the feature `metrics`, the bulkhead's gauge is named anew whenever it is set: twice a call, by two allocations.
-const GAUGE: usize = if cfg!(feature = "metrics") { 2 } else { 0 };
+/// What a call of a function allocates.
+fn allocations_of_call<F: Future>(call: impl Fn() -> F) -> usize {
+    let one = || {
+        let region = Region::new(ALLOCATOR);
+        let polled = pin!(call()).poll(&mut Context::from_waker(Waker::noop()));
+        let stats = region.change();
+        assert!(polled.is_ready());
+        stats.allocations + stats.reallocations
+    };
+    (0..10).map(|_| one()).min().unwrap()
+}
 
 #[test]
 fn a_call_that_succeeds_at_once_allocates_twice_at_most() {
     let layer = standard(name!("prices"));
-    assert_eq!(allocations(&layer, Body::empty), 1 + 2 * GAUGE, "the request's head, for another attempt");
-    assert_eq!(allocations(&layer, || Body::from("9.99")), 2 + GAUGE, "and the permit in the body, which still has it");
+    assert_eq!(allocations(&layer, Body::empty), 1, "the request's head, for another attempt");
+    assert_eq!(allocations(&layer, || Body::from("9.99")), 2, "and the permit in the body, which still has it");
     let without_retry = standard("prices").without_retry().build().unwrap();
-    assert_eq!(allocations(&without_retry, Body::empty), 2 * GAUGE);
+    assert_eq!(allocations(&without_retry, Body::empty), 0);
+
+    let guard = layer.guard();
+    assert_eq!(allocations_of_call(|| guard.call(|| ready(Ok::<_, Infallible>(7)))), 0);
+    assert_eq!(allocations_of_call(|| guard.call_once(|| ready(Ok::<_, Infallible>(7)))), 0);
+    // What the function allocates is counted.
+    assert_eq!(allocations_of_call(|| guard.call(|| ready(Ok::<_, Infallible>(Box::new(7))))), 1);
 }

@@ -150,9 +150,8 @@ pin_project! {
         L: FunctionLayers<JudgedFunction<F, R>>,
         JudgedFunction<F, R>: Function,
     {
-        // Made in its place by the first poll: it is large, and until then the future moves.
         #[pin]
-        call: Option<L::Call>,
+        call: L::Call,
         layers: L,
         function: JudgedFunction<F, R>,
     }
@@ -165,9 +164,9 @@ where
 {
     /// Calls `function` through `layers`.
     #[inline]
-    pub const fn new(layers: L, function: F, errors: R) -> Self {
+    pub fn new(layers: L, function: F, errors: R) -> Self {
         let function = JudgedFunction(Some(Parts { function, errors, repeat_timeouts: false }));
-        Self { call: None, layers, function }
+        Self { call: layers.begin(), layers, function }
     }
 
     /// Calls the function again if our time limit ended an attempt, in a guard or a retry.
@@ -193,7 +192,11 @@ where
         L: FunctionLayers<JudgedFunction<F, R2>>,
         JudgedFunction<F, R2>: Function,
     {
-        FunctionFuture { call: None, layers: self.layers, function: JudgedFunction(self.function.0.map(f)) }
+        FunctionFuture {
+            call: FunctionLayers::<JudgedFunction<F, R2>>::begin(&self.layers),
+            layers: self.layers,
+            function: JudgedFunction(self.function.0.map(f)),
+        }
     }
 }
 
@@ -238,12 +241,8 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        if this.call.is_none() {
-            this.call.set(Some(this.layers.begin()));
-        }
-        let Some(call) = this.call.as_pin_mut() else { polled_again("FunctionFuture") };
-        Poll::Ready(match ready!(call.poll_call(this.function, cx)) {
+        let this = self.project();
+        Poll::Ready(match ready!(this.call.poll_call(this.function, cx)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(CallError::Failed(error)),
             Err(rejection) => Err(CallError::Rejected(*rejection)),

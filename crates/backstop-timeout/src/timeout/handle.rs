@@ -28,6 +28,7 @@ impl TimeoutHandle {
 
     /// How long a call may take.
     #[must_use]
+    #[inline]
     pub fn limit(&self) -> Duration {
         self.limit.limit()
     }
