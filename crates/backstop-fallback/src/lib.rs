@@ -239,6 +239,9 @@
 //! [`FallbackHandle::force`] sends a share of the traffic to a provider though the primary is well, so that a broken fallback is
 //! noticed before it is needed. Only requests that are [safe to repeat](#side-effects) are forced.
 //!
+//! In a test, or when the service starts, [`FallbackChain::prove_each_provider`] asks each provider of a handler's chain once, and
+//! [`FallbackLayer::prove_each_provider`] each one of a layer's.
+//!
 //! # In a stack
 //!
 //! Outside all that protects the primary (retry, circuit breaker, timeout), and inside the degradation headers. The layer is
@@ -341,6 +344,7 @@ mod layer_state;
 mod metrics;
 mod miss;
 mod panics;
+mod prove;
 mod provider;
 mod provider_call;
 mod request_state;
@@ -374,6 +378,7 @@ pub use handle::{DegradedEpisode, FallbackHandle, FallbackStatus, RecentCalls};
 pub use layer::FallbackLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
+pub use prove::UnprovenProviders;
 pub use provider::Provider;
 pub use result::FallbackResult;
 pub use service::Fallback;

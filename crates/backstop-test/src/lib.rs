@@ -44,6 +44,7 @@
 //! | [`Logs`] | a `tracing` subscriber that keeps each event: level, target, message and fields |
 //! | `Metrics` | a `metrics` recorder that keeps each counter, gauge and histogram (feature `metrics`) |
 //! | [`Scripted`] | a service that answers by a script, and counts and records its calls; as a function, a provider of a fallback chain |
+//! | [`Drip`] | a body that comes in pieces, and then ends, fails or hangs |
 //! | `assert_config_file` | checks a configuration that is read from a file (feature `config`) |
 //! | [`Step`] | what one call of a script does: answer, fail, hang, each after a time |
 //!
@@ -75,6 +76,7 @@
 
 #[cfg(feature = "config")]
 mod config;
+mod drip;
 mod lock;
 mod logs;
 #[cfg(feature = "metrics")]
@@ -88,10 +90,11 @@ struct Readme;
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-pub use self::metrics::Metrics;
+pub use self::metrics::{Metrics, MetricsGuard};
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub use config::assert_config_file;
-pub use logs::{LogEvent, LogEvents, Logs};
+pub use drip::{BrokenOff, Drip};
+pub use logs::{LogEvent, LogEvents, Logs, LogsGuard};
 pub use scripted::{Scripted, ScriptedFuture};
 pub use step::Step;

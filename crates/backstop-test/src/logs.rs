@@ -1,7 +1,10 @@
 //! Captured logs.
 
 use std::{
-    fmt, mem,
+    cell::RefCell,
+    fmt,
+    marker::PhantomData,
+    mem,
     ops::Deref,
     sync::{Arc, LazyLock, Mutex},
 };
@@ -68,11 +71,13 @@ impl Logs {
 
     /// Keeps what happens on this thread until the guard is dropped.
     ///
-    /// Drop guards of several `Logs` in the reverse order in which they were made, as variables are: each restores the
-    /// subscriber before it. A tuple drops the first one first.
+    /// Of several `Logs`, the one that began last listens. Their guards may be dropped in any order.
     #[must_use = "it listens until the guard is dropped"]
-    pub fn listen(&self) -> DefaultGuard {
-        tracing::subscriber::set_default(self.clone())
+    pub fn listen(&self) -> LogsGuard {
+        LISTENING.with_borrow_mut(|listening| {
+            listening.push((tracing::subscriber::set_default(self.clone()), Guard::Alive));
+            LogsGuard { number: listening.len() - 1, on_this_thread: PhantomData }
+        })
     }
 
     /// The events so far.
@@ -97,6 +102,38 @@ impl Default for Logs {
 impl fmt::Debug for Logs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&*self.events()).finish()
+    }
+}
+
+/// Keeps a [`Logs`] listening on its thread until it is dropped.
+#[derive(Debug)]
+pub struct LogsGuard {
+    number: usize,
+    on_this_thread: PhantomData<*const ()>,
+}
+
+thread_local! {
+    /// What restores the subscribers before those of this thread's guards. A guard that is dropped leaves its own here until
+    /// all later ones are dropped, too, since each restores the subscriber before it.
+    static LISTENING: RefCell<Vec<(DefaultGuard, Guard)>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    Alive,
+    Dropped,
+}
+
+impl Drop for LogsGuard {
+    fn drop(&mut self) {
+        // An error at the end of the thread, when nothing listens any more.
+        _ = LISTENING.try_with(|listening| {
+            let mut listening = listening.borrow_mut();
+            if let Some((_, guard)) = listening.get_mut(self.number) {
+                *guard = Guard::Dropped;
+            }
+            while listening.pop_if(|(_, guard)| *guard == Guard::Dropped).is_some() {}
+        });
     }
 }
 

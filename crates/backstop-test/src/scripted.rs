@@ -2,7 +2,9 @@
 
 use std::{
     convert::Infallible,
-    fmt, mem,
+    fmt,
+    future::{pending, ready},
+    mem,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -41,7 +43,34 @@ use crate::{Step, lock::lock, step::respond};
 /// # }
 /// ```
 ///
-/// As a function, by [`function`](Self::function), it is a provider of a fallback chain, or a handler.
+/// It is also a provider of a fallback chain, and, by [`function`](Self::function), an async function:
+///
+/// ```
+/// use backstop::{FallbackChain, Provider, name};
+/// use backstop_test::Scripted;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (live, replica) = (Scripted::hanging(), Scripted::failing("no such table"));
+/// let prices = FallbackChain::builder("prices")
+///     .provider(Provider::service(name!("live"), live.clone()))
+///     .provider(Provider::service(name!("replica"), replica.clone()))
+///     .provider(Provider::service(name!("list"), Scripted::answering("9.50")))
+///     .build()?;
+///
+/// assert_eq!(prices.execute("espresso").await?.source, "list");
+/// assert_eq!([live.dropped(), replica.calls()], [1, 1]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// | it | made by |
+/// |---|---|
+/// | succeeds | [`answering`](Self::answering), [`statuses`](Self::statuses) |
+/// | fails | [`failing`](Self::failing), [`statuses`](Self::statuses) |
+/// | hangs | [`hanging`](Self::hanging) |
+/// | drips: its head comes at once, and its body in pieces | [`answering`](Self::answering) a response with a [`Drip`](crate::Drip) |
+/// | follows a script | [`steps`](Self::steps), [`new`](Self::new) |
 ///
 /// # Panics
 ///
@@ -85,6 +114,9 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
 
     /// Takes these steps, one for each call.
     ///
+    /// The compiler must learn the type of the error from a [`Step::error`]. Where there is none, give it with the type of the
+    /// script: `let upstream: Scripted<_, _> = Scripted::steps([…])`, whose error is `Infallible`.
+    ///
     /// # Panics
     ///
     /// The service panics when it is called once more than there are steps.
@@ -102,6 +134,38 @@ impl<Req, Res, E> Scripted<Req, Res, E> {
             drop(steps);
             step.unwrap_or_else(|| panic!("call {call} of a script of {count} steps")).run()
         })
+    }
+}
+
+impl<Req, Res> Scripted<Req, Res> {
+    /// Answers each call with a clone of this.
+    #[must_use]
+    pub fn answering(response: Res) -> Self
+    where
+        Res: Clone + Send + Sync + 'static,
+    {
+        Self::new(move |_, _| ready(Ok(response.clone())))
+    }
+
+    /// Never answers.
+    #[must_use]
+    pub fn hanging() -> Self
+    where
+        Res: Send + 'static,
+    {
+        Self::new(|_, _| pending())
+    }
+}
+
+impl<Req, Res, E> Scripted<Req, Res, E> {
+    /// Fails each call with a clone of this error.
+    #[must_use]
+    pub fn failing(error: E) -> Self
+    where
+        Res: Send + 'static,
+        E: Clone + Send + Sync + 'static,
+    {
+        Self::new(move |_, _| ready(Err(error.clone())))
     }
 }
 

@@ -275,6 +275,7 @@ pub use backstop_fallback as fallback;
 pub use backstop_fallback::{
     AllProvidersFailed, Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain,
     FallbackChainBuilder, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider, ProviderFailure,
+    UnprovenProviders,
 };
 #[cfg(feature = "last-known-good")]
 #[doc(no_inline)]

@@ -4,7 +4,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use backstop::{
-    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Prober, Provider, name,
+    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Prober, Provider,
+    UnprovenProviders, name,
 };
 
 use crate::circuits::Circuits;
@@ -72,6 +73,14 @@ impl Recommender {
     /// [`AllProvidersFailed`], which can't happen since the last source never fails.
     pub async fn recommend(&self, user: UserId) -> Result<FallbackResult<Vec<Item>>, AllProvidersFailed> {
         self.chain.execute(user).await
+    }
+
+    /// Asks each source once, for a test: a source that nobody needs may have been broken for months.
+    ///
+    /// # Errors
+    /// [`UnprovenProviders`] names the sources that don't answer.
+    pub async fn prove_each_source(&self, user: UserId) -> Result<(), UnprovenProviders> {
+        self.chain.prove_each_provider(user).await
     }
 
     /// Returns a future that probes the catalog while its circuit is open. Spawn it.

@@ -14,6 +14,7 @@ mod handlers;
 mod layer;
 mod metrics;
 mod panics;
+mod prove;
 mod requests;
 mod script;
 mod shares;

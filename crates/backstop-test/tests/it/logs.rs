@@ -1,6 +1,6 @@
 //! Captured logs.
 
-use backstop_test::Logs;
+use backstop_test::{LogEvent, Logs};
 use tracing::{Level, debug, info, instrument::WithSubscriber, trace, warn};
 
 fn some_events() {
@@ -98,4 +98,36 @@ async fn events_of_a_future_on_another_thread_are_captured_where_it_carries_the_
     tokio::spawn(carried).await.unwrap();
     tokio::spawn(async { warn!("not carried") }).await.unwrap();
     assert_eq!(logs.events().only().message(), "carried");
+}
+
+#[test]
+fn of_several_the_latest_listens_and_their_guards_are_dropped_in_any_order() {
+    let (outer, inner) = (Logs::new(), Logs::new());
+    let event = |message: &str| warn!("{message}");
+    let (first, second) = (outer.listen(), inner.listen());
+    event("to the inner one");
+    drop(first);
+    event("to the inner one, too");
+    drop(second);
+    event("to neither");
+    assert!(outer.events().is_empty(), "{}", outer.events());
+    assert_eq!(
+        inner.events().iter().map(LogEvent::message).collect::<Vec<_>>(),
+        ["to the inner one", "to the inner one, too"]
+    );
+}
+
+#[test]
+fn when_all_guards_are_dropped_the_subscriber_before_them_listens_again() {
+    let (before, outer, inner) = (Logs::new(), Logs::up_to(Level::ERROR), Logs::up_to(Level::ERROR));
+    tracing::subscriber::with_default(before.clone(), || {
+        let event = || info!("an event");
+        let (first, second) = (outer.listen(), inner.listen());
+        event();
+        assert!(before.events().is_empty());
+        drop(first);
+        drop(second);
+        event();
+        assert_eq!(before.events().len(), 1);
+    });
 }

@@ -134,3 +134,16 @@ async fn as_a_function_it_is_counted_as_well() {
     assert_eq!(tower::service_fn(function).oneshot("b").await, Ok(7));
     assert_eq!(service.requests(), ["a", "b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_call_is_answered_fails_or_hangs() {
+    let (answers, fails, hangs) = (Scripted::answering(7), Scripted::failing("gone"), Scripted::hanging());
+    for calls in 1..4 {
+        assert_eq!(answers.clone().oneshot("a").await, Ok(7));
+        assert_eq!(fails.clone().oneshot("a").await, Err::<u8, _>("gone"));
+        let hung: Result<Result<u8, Infallible>, _> =
+            timeout(Duration::from_secs(3600), hangs.clone().oneshot("a")).await;
+        assert!(hung.is_err());
+        assert_eq!([answers.calls(), fails.calls(), hangs.calls(), hangs.dropped()], [calls; 4]);
+    }
+}

@@ -10,4 +10,5 @@ mod faults;
 mod limits;
 mod requests;
 mod shutdown;
+mod sources;
 mod upstream;
