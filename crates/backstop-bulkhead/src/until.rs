@@ -18,6 +18,8 @@ use crate::{body::PermitInBody, permit::Permit};
     note = "by default a permit lasts to the end of the body of an `http::Response`, which must be `axum::body::Body` \
             (feature `axum`), `tonic::body::Body` (feature `tonic`, around a `Channel` `tonic-transport`), or a boxed body of `http-body-util` whose error \
             implements `From<Rejection>` (`BoxError` does)",
+    note = "for `hyper::body::Incoming`, enable Backstop's feature `hyper-util` and put `backstop::http_client(…)` \
+            around the client",
     note = "for other bodies, map the response body below the layer, for example to `axum::body::Body`",
     note = "or choose `.until_headers()`, which takes responses of any type"
 )]

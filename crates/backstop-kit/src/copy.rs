@@ -26,7 +26,7 @@ pub use left_out::LeftOut;
     label = "no way to send this request again",
     note = "by default a layer copies `http::Request<B>` where `B` implements `ReplayableBody`: enable Backstop's feature \
             `axum`, `tonic`, or `tonic-transport` around a `Channel`, for their bodies, and map other bodies above the layer, for example to `ClientBody`",
-    note = "for any other request that is `Clone`, choose `.clone_requests()`",
+    note = "a layer with `.clone_requests()` or `.plain()` copies requests that are `Clone`: derive it for your own",
     note = "or implement `CopyRequest` for a strategy of your own"
 )]
 pub trait CopyRequest<Req> {

@@ -35,8 +35,8 @@ const LONGEST_MAX_WAIT: Duration = Duration::from_secs(60);
     label = "no way to keep this response",
     note = "by default a layer keeps `http::Response<B>` where `B` implements `WrapBody`: enable Backstop's feature \
             `axum`, `tonic`, or `tonic-transport` around a `Channel`, for their bodies",
-    note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client; for other concrete bodies, map \
-            the response body below the layer, for example to `backstop::ClientBody`",
+    note = "for `hyper::body::Incoming`, enable Backstop's feature `hyper-util` and put `backstop::http_client(…)` \
+            around the client; for other concrete bodies, map the response body below the layer, for example to `backstop::ClientBody`",
     note = "or choose `.discard_replaced()`, which drops an answer that is to be replaced"
 )]
 pub trait KeepAnswer<Res> {

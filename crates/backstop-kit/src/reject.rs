@@ -27,7 +27,8 @@ pub use problem_details::{ProblemDetails, problem_response};
     message = "this layer can't make a response of its own for this service",
     label = "no way to answer with `{Res}` or `{E}`",
     note = "by default a layer answers with an `http::Response` whose body has a `Default`",
-    note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client",
+    note = "for `hyper::body::Incoming`, enable Backstop's feature `hyper-util` and put `backstop::http_client(…)` \
+            around the client",
     note = "for tonic's `InterceptorLayer`, put it outside of this layer, or map the response body between them: \
             `.map_response(|response| response.map(tonic::body::Body::new))`",
     note = "for functions and other services that don't speak HTTP choose `.plain()`; their error must implement \

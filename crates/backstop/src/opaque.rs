@@ -44,7 +44,7 @@ use tower_service::Service;
 /// ```text
 /// error[E0277]: this layer can't make a response of its own for this service
 ///   = note: by default a layer answers with an `http::Response` whose body has a `Default`
-///   = note: for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client
+///   = note: for `hyper::body::Incoming`, enable Backstop's feature `hyper-util` and put `backstop::http_client(…)` around the client
 ///   = note: or choose `.reject_as_error()` where the error implements `From<Rejection>` (`BoxError` does)
 ///   = note: or choose `.reject_with(|rejection| …)`, which makes the service's own `Result`
 /// ```

@@ -26,8 +26,8 @@ use super::SyncBody;
     label = "not a type-erased body",
     note = "for `axum::body::Body` enable Backstop's feature `axum`, for `tonic::body::Body` the feature `tonic` on a server \
             and `tonic-transport` around a `Channel`",
-    note = "for `hyper::body::Incoming`, put `backstop::http_client(…)` around the client; for other concrete bodies, map \
-            the body below the layer, for example to `backstop::ClientBody`",
+    note = "for `hyper::body::Incoming`, enable Backstop's feature `hyper-util` and put `backstop::http_client(…)` \
+            around the client; for other concrete bodies, map the body below the layer, for example to `backstop::ClientBody`",
     note = "or, where the layer only wants to keep an answer that it may replace, choose `.discard_replaced()`"
 )]
 pub trait WrapBody: Body<Data = Bytes> + Default + Unpin + Send + 'static {
