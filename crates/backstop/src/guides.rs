@@ -7,6 +7,7 @@
 //! | [Clients](clients) | hyper's, reqwest's, and any other client as the primary |
 //! | [Configuration and reload](configuration) | settings in a file: one for all dependencies, reloaded while calls run |
 //! | [What the headers mean](headers) | front ends, CDNs and gateways, and those on call |
+//! | [Functions and databases](functions) | queries, commands and other calls of plain async functions |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
@@ -27,6 +28,9 @@ pub mod from_tower_resilience {}
 
 #[doc = include_str!("guides/from_tower_retry.md")]
 pub mod from_tower_retry {}
+
+#[doc = include_str!("guides/functions.md")]
+pub mod functions {}
 
 #[doc = include_str!("guides/grpc.md")]
 pub mod grpc {}
