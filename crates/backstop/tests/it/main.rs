@@ -9,6 +9,7 @@
     feature = "timeout"
 ))]
 
+mod floods;
 mod guard;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod metrics;

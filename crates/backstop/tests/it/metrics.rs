@@ -1,5 +1,7 @@
 //! Every metric is described and documented.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it, as the test itself may")]
+
 use std::{
     collections::BTreeSet,
     fs,
