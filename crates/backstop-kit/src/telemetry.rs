@@ -204,12 +204,16 @@ mod recorder {
 
     use super::{Label, Metric};
 
-    pub(super) type Key = ();
+    #[derive(Debug)]
+    pub(super) struct Key;
 
-    pub(super) const fn key<const N: usize>(_: &Metric, _: [(&'static str, Label<'_>); N]) -> Key {}
-    pub(super) const fn increment((): &Key) {}
-    pub(super) const fn set((): &Key, _: f64) {}
-    pub(super) const fn record((): &Key, _: Duration) {}
+    pub(super) const fn key<const N: usize>(_: &Metric, _: [(&'static str, Label<'_>); N]) -> Key {
+        Key
+    }
+
+    pub(super) const fn increment(_: &Key) {}
+    pub(super) const fn set(_: &Key, _: f64) {}
+    pub(super) const fn record(_: &Key, _: Duration) {}
     pub(super) const fn describe(_: &Metric) {}
 
     pub(super) const fn address() -> usize {

@@ -1,4 +1,5 @@
 //! Two layers of one kind and name are warned of, and so is a layer that is built per request.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use axum::{body::Body, http::Request, response::Response};
 use backstop::{

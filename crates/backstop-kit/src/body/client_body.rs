@@ -120,6 +120,7 @@ impl AbortBody for ClientBody {
 
 /// Content that is in memory is shared, and not recorded while it is sent.
 impl ReplayableBody for ClientBody {
+    #[allow(clippy::match_wildcard_for_single_variants, reason = "with `hyper-util` there is one more")]
     fn split(self, cap: usize) -> (Self, Replay<Self>) {
         match self.0 {
             Kind::Empty => (self, Replay::ended()),
