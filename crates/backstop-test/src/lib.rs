@@ -90,7 +90,7 @@ struct Readme;
 
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
-pub use self::metrics::{Metrics, MetricsGuard};
+pub use self::metrics::Metrics;
 #[cfg(feature = "config")]
 #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
 pub use config::assert_config_file;

@@ -1,10 +1,8 @@
 //! Captured metrics.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     fmt,
-    marker::PhantomData,
     sync::{Arc, Mutex},
 };
 
@@ -68,18 +66,14 @@ impl Metrics {
 
     /// Keeps what is recorded on this thread until the guard is dropped.
     ///
-    /// Of several `Metrics`, the one that began last listens. Their guards may be dropped in any order.
+    /// Drop guards of several `Metrics` in the reverse order in which they were made, as variables are: each restores the
+    /// recorder before it. A tuple drops the first one first.
     ///
     /// Handles that were made before, such as a `Counter` in a `static`, go on to their own recorder.
     #[must_use = "it listens until the guard is dropped"]
-    pub fn listen(&self) -> MetricsGuard {
-        LISTENING.with_borrow_mut(|Listening { stack, next, restores }| {
-            restores.get_or_insert_with(|| ::metrics::set_default_local_recorder(&Latest));
-            let number = *next;
-            *next += 1;
-            stack.push((number, self.clone()));
-            MetricsGuard { number, on_this_thread: PhantomData }
-        })
+    pub fn listen(&self) -> LocalRecorderGuard<'_> {
+        // No guard of our own: layers tell recorders apart by their addresses.
+        ::metrics::set_default_local_recorder(self)
     }
 
     /// The sum of the counters that match, or 0.
@@ -146,80 +140,6 @@ impl Metrics {
         let mut labels: Vec<_> = key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
         labels.sort();
         Arc::new(Handle { series: Series { name: key.name().to_owned(), labels }, metrics: self.clone() })
-    }
-}
-
-/// Keeps a [`Metrics`] listening on its thread until it is dropped.
-#[derive(Debug)]
-pub struct MetricsGuard {
-    number: u64,
-    on_this_thread: PhantomData<*const ()>,
-}
-
-impl Drop for MetricsGuard {
-    fn drop(&mut self) {
-        // An error at the end of the thread, when nothing listens any more.
-        _ = LISTENING.try_with(|listening| {
-            let Listening { stack, restores, .. } = &mut *listening.borrow_mut();
-            stack.retain(|(number, _)| *number != self.number);
-            if stack.is_empty() {
-                *restores = None;
-            }
-        });
-    }
-}
-
-thread_local! {
-    static LISTENING: RefCell<Listening> = RefCell::default();
-}
-
-/// The `Metrics` that listen on a thread. A local recorder restores the one before it, in whatever order they are dropped: so
-/// all of them share one.
-#[derive(Default)]
-struct Listening {
-    stack: Vec<(u64, Metrics)>,
-    next: u64,
-    restores: Option<LocalRecorderGuard<'static>>,
-}
-
-/// The recorder of a thread on which some `Metrics` listen: the latest of them.
-struct Latest;
-
-impl Latest {
-    fn get() -> Option<Metrics> {
-        LISTENING.with_borrow(|listening| listening.stack.last().map(|(_, metrics)| metrics.clone()))
-    }
-}
-
-impl Recorder for Latest {
-    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        if let Some(metrics) = Self::get() {
-            metrics.describe_counter(name, unit, text);
-        }
-    }
-
-    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        if let Some(metrics) = Self::get() {
-            metrics.describe_gauge(name, unit, text);
-        }
-    }
-
-    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, text: SharedString) {
-        if let Some(metrics) = Self::get() {
-            metrics.describe_histogram(name, unit, text);
-        }
-    }
-
-    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        Self::get().map_or_else(Counter::noop, |metrics| metrics.register_counter(key, metadata))
-    }
-
-    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        Self::get().map_or_else(Gauge::noop, |metrics| metrics.register_gauge(key, metadata))
-    }
-
-    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        Self::get().map_or_else(Histogram::noop, |metrics| metrics.register_histogram(key, metadata))
     }
 }
 

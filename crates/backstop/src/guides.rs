@@ -11,6 +11,7 @@
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
+//! | [Testing degradation](testing) | does each provider work, and what does the caller get? |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
 //! | [From tower-resilience](from_tower_resilience) | users of that crate: settings, and what can be deleted |
 
@@ -50,3 +51,6 @@ pub mod side_effects {}
 #[doc = include_str!("guides/alerts.yml")]
 #[doc = "```"]
 pub mod telemetry {}
+
+#[doc = include_str!("guides/testing.md")]
+pub mod testing {}

@@ -125,9 +125,7 @@ impl Stacks {
             .map(|(name, config)| Ok((self.find(&name)?, name, config)))
             .collect::<Result<Vec<_>, StacksError>>()?;
         for (stack, name, config) in &reloads {
-            check_values(config)
-                .and_then(|()| stack.handle.check_parts(config))
-                .map_err(|error| StacksError::refused(name, error))?;
+            stack.handle.check_parts(config).map_err(|error| StacksError::refused(name, error))?;
         }
         for (stack, name, config) in reloads {
             // Accepted above, and that doesn't depend on other reloads.

@@ -60,14 +60,15 @@ impl Upstream {
         let (mut seen, mut left) = (Vec::new(), MAX_BYTES);
         let path = move |source: &'a Member| {
             let token = source.token();
-            if seen.contains(&token) {
-                return None;
-            }
-            seen.push(token);
             let Some(path) = path(token) else {
                 telemetry::unnamed(&self.source_header);
                 return None;
             };
+            // As it is cut: two that differ further in are one.
+            if seen.contains(&path) {
+                return None;
+            }
+            seen.push(path.clone());
             left = left.checked_sub(token.len())?;
             Some(path)
         };

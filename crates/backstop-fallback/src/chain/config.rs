@@ -197,6 +197,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// Treats a panic of a provider, or of the primary behind a layer, as one more failure, with the reason `panic`, and asks
     /// the next provider. Unless set, it propagates.
     ///
+    /// Behind a layer it costs each request a clone of the primary and one allocation.
+    ///
     /// The call that panicked is dropped, and counts as possibly processed. A circuit breaker further in has seen the panic as
     /// a failure. Where panics abort the process, none can be caught.
     ///

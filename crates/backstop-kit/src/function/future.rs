@@ -123,7 +123,7 @@ pin_project! {
     /// | `Ok` | success | |
     /// | an error for which [`is_answer`](Self::is_answer) is true | success | no |
     /// | an error for which [`transient`](Self::transient) is true | failure | yes |
-    /// | an error that holds a [`Rejection`], such as of a client's own layers | as the rejection says | no |
+    /// | a boxed error that holds a [`Rejection`], such as of a client's own layers | as the rejection says | no |
     /// | a `tonic::Status` (feature `tonic`) | by its code | no |
     /// | any other error | failure | no |
     /// | our time limit passed | failure | only with [`repeat_timeouts`](Self::repeat_timeouts) |

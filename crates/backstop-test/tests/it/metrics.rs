@@ -106,19 +106,3 @@ fn what_is_described_is_kept_by_its_name() {
     assert_eq!(descriptions["in_use"], "gauge: Tables in use");
     assert_eq!(descriptions.len(), 2);
 }
-
-#[test]
-fn of_several_the_latest_listens_and_their_guards_are_dropped_in_any_order() {
-    let (before, outer, inner) = (Metrics::new(), Metrics::new(), Metrics::new());
-    metrics::with_local_recorder(&before, || {
-        let count = || metrics::counter!("calls").increment(1);
-        let (first, second) = (outer.listen(), inner.listen());
-        count();
-        drop(first);
-        count();
-        drop(second);
-        count();
-    });
-    assert_eq!([before.lines(), outer.lines(), inner.lines()].concat(), ["calls{} 1", "calls{} 2"]);
-    assert!(outer.lines().is_empty());
-}

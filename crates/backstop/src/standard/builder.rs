@@ -128,8 +128,10 @@ impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
         self
     }
 
-    /// Leaves the timeout out: only the deadline of the request and the retry's total end a call that hangs, and the
-    /// circuit breaker doesn't count it unless one of them does.
+    /// Leaves the timeout out: **nothing here ends a call that hangs**, and a hung call keeps its permit of the bulkhead.
+    ///
+    /// Only for a client that ends its calls itself, or inside a layer that ends them, such as a
+    /// [`DeadlineLayer`](crate::DeadlineLayer). The circuit breaker counts what they end.
     pub const fn without_timeout(mut self) -> Self {
         self.without.timeout = true;
         self
