@@ -84,7 +84,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ReqwestFuture {
-        // What the request's time limit is to reqwest is among its extensions, which are kept.
+        // reqwest's time limit for one request is an extension, which is kept.
         match request.map(sent).try_into() {
             Ok(request) => ReqwestFuture::called(self.client.call(request), self.proof),
             Err(error) => ReqwestFuture::failed(error),

@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, iter};
 
-use backstop_core::{Rejection, SetBy, name};
+use backstop_core::{Blame, Outcome, Reason, Rejection, SetBy, name};
 use backstop_kit::{Elapsed, Progress};
 
 /// Whether an error of a call may prove that the request was not processed.
@@ -27,10 +27,10 @@ pub struct Error {
 enum Cause {
     /// reqwest's.
     Shown,
-    /// The texts of reqwest's causes: the errors themselves would be taken for what they say.
-    Told(Texts),
-    /// One of reqwest's time limits.
-    TimedOut(Rejection),
+    /// The texts of reqwest's causes. The errors themselves would prove what isn't so.
+    Hidden(Texts),
+    /// One of reqwest's time limits, or a request that can't be sent.
+    Rejected(Rejection),
 }
 
 impl Error {
@@ -38,12 +38,20 @@ impl Error {
         let cause = match proof {
             // Nothing was sent before there was a connection.
             _ if error.is_timeout() && !error.is_connect() => {
-                Cause::TimedOut(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("reqwest")))
+                Cause::Rejected(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("reqwest")))
             }
             Proof::UntilRedirected => Cause::Shown,
-            Proof::Never => Cause::Told(Texts::of(&error)),
+            Proof::Never => Cause::Hidden(Texts::of(&error)),
         };
         Self { error, cause }
+    }
+
+    /// reqwest can't send such a request, whose fault it is. Nothing was sent.
+    pub(crate) fn unsendable(error: reqwest::Error) -> Self {
+        const UNSENDABLE: Reason = Reason::new("unsendable");
+        let outcome = Outcome::neutral().unprocessed().blaming(Blame::Request);
+        let rejection = Rejection::new(name!("reqwest"), UNSENDABLE, outcome);
+        Self { error, cause: Cause::Rejected(rejection) }
     }
 
     /// reqwest's error.
@@ -69,8 +77,8 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.cause {
             Cause::Shown => self.error.source(),
-            Cause::Told(texts) => Some(texts),
-            Cause::TimedOut(rejection) => Some(rejection),
+            Cause::Hidden(texts) => Some(texts),
+            Cause::Rejected(rejection) => Some(rejection),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Future for ReqwestFuture {
                 })
             }
             StateProject::Failed { error } => match error.take() {
-                Some(error) => Poll::Ready(Err(Error::new(error, Proof::Never))),
+                Some(error) => Poll::Ready(Err(Error::unsendable(error))),
                 None => polled_again("ReqwestFuture"),
             },
         }

@@ -38,6 +38,9 @@
 //! [`TimeoutLayer`](https://docs.rs/backstop-timeout) does: the error holds a [`Rejection`](backstop_core::Rejection) with
 //! the reason `timeout`. A connection that isn't made within `connect_timeout` proves that nothing was sent.
 //!
+//! A request that reqwest can't send, such as one whose URI isn't absolute, is the request's fault: no layer counts it against
+//! the service, or repeats it. Its error holds a `Rejection` with the reason `unsendable`.
+//!
 //! # When not to use it
 //!
 //! A stack that uses no feature of reqwest (proxies, cookies, decompression, its TLS settings) is leaner around

@@ -143,3 +143,13 @@ async fn a_post_that_may_have_been_processed_is_sent_once_and_a_get_again() {
         assert_eq!(server.methods()[1..], [Method::GET; 3].as_ref().to_vec()[..], "{misdeed:?}");
     }
 }
+
+#[tokio::test]
+async fn a_request_that_reqwest_cant_send_counts_against_nobody_and_isn_t_repeated() {
+    let (upstream, handle) = stack(built());
+    let request = http::Request::get("/espresso").body(backstop::ClientBody::empty()).unwrap();
+    let error = upstream.oneshot(request).await.unwrap_err();
+    assert_eq!(failures(&handle), 0);
+    let rejection = backstop::Rejection::in_error(ErrorRef::new(&error)).unwrap();
+    assert_eq!(rejection.reason().as_str(), "unsendable");
+}
