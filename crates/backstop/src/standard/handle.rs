@@ -1,6 +1,9 @@
 //! The operator's side of a standard stack.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use backstop_core::{ConfigError, Inspect, Name};
 
@@ -76,8 +79,11 @@ impl StandardHandle {
     /// As [`StandardBuilder::build`](super::StandardBuilder::build), for a part with another name than the stack's, for a
     /// setting that can't be reloaded, and for a part that is added or left out. Nothing changes then.
     pub fn reload(&self, config: StandardConfig) -> Result<(), ConfigError> {
+        // One after another, or two of them could leave a mixture that neither asked for. One lock for all stacks is enough:
+        // reloads are rare and short.
+        static RELOADING: Mutex<()> = Mutex::new(());
+        let _reloading = RELOADING.lock().unwrap_or_else(PoisonError::into_inner);
         self.check(&config)?;
-        // Accepted above: that depends on nothing that a reload changes.
         let StandardConfig { name: _, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config;
         reload(&self.retry, retry, RetryHandle::reload)?;
         reload(&self.circuit_breaker, circuit_breaker, CircuitBreakerHandle::reload)?;

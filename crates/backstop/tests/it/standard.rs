@@ -235,3 +235,22 @@ async fn good_answers_are_stored_by_the_outermost_part() {
     axum::body::to_bytes(answer.into_body(), 10).await.unwrap();
     assert!(!known.handle().is_empty());
 }
+
+#[test]
+fn reloads_at_the_same_time_leave_the_settings_of_one_of_them() {
+    let handle = standard(name!("raced")).handle();
+    let config = |n| {
+        let mut config = StandardConfig::new("raced");
+        config.bulkhead.as_mut().unwrap().max_concurrent = n;
+        config.timeout.as_mut().unwrap().limit = SECOND * n;
+        config
+    };
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| handle.reload(config(1)).unwrap());
+            scope.spawn(|| handle.reload(config(2)).unwrap());
+        });
+        let max_concurrent = handle.bulkhead().unwrap().max_concurrent();
+        assert_eq!(handle.timeout().unwrap().limit(), SECOND * max_concurrent);
+    }
+}
