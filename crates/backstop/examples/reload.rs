@@ -27,13 +27,18 @@ retry.backoff_base = "1ms"
 retry.max_attempts = 3
 "#;
 
-/// Looks at the file every `interval`, and reloads the stacks when its text has changed.
+/// Looks at the file every `interval`, and reloads the stacks when its text isn't the one that was loaded.
 ///
 /// It compares the text and not the time of the change, which misses files that are swapped by a link, as Kubernetes does with
 /// a `ConfigMap`. `report` gets the result of each reload. After an error the stacks keep their settings, and a half-written
 /// file is read again when it has changed again.
-async fn watch(stacks: Stacks, path: PathBuf, interval: Duration, report: impl Fn(Result<(), StacksError>)) {
-    let mut loaded = fs::read_to_string(&path).unwrap_or_default();
+async fn watch(
+    stacks: Stacks,
+    path: PathBuf,
+    mut loaded: String,
+    interval: Duration,
+    report: impl Fn(Result<(), StacksError>),
+) {
     let mut ticks = tokio::time::interval(interval);
     loop {
         ticks.tick().await;
@@ -49,11 +54,12 @@ async fn watch(stacks: Stacks, path: PathBuf, interval: Duration, report: impl F
 
 async fn demo(path: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     fs::write(&path, FILE)?;
-    let stacks = Stacks::from_toml(&fs::read_to_string(&path)?)?;
+    let text = fs::read_to_string(&path)?;
+    let stacks = Stacks::from_toml(&text)?;
 
     let (reports, mut reported) = mpsc::unbounded_channel();
     let report = move |result| _ = reports.send(result);
-    let watcher = tokio::spawn(watch(stacks.clone(), path.clone(), Duration::from_millis(20), report));
+    let watcher = tokio::spawn(watch(stacks.clone(), path.clone(), text, Duration::from_millis(20), report));
 
     // A client that was made before any reload, of a service that always fails.
     let (attempts, mut attempted) = mpsc::unbounded_channel();
