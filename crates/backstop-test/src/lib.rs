@@ -44,6 +44,7 @@
 //! | [`Logs`] | a `tracing` subscriber that keeps each event: level, target, message and fields |
 //! | `Metrics` | a `metrics` recorder that keeps each counter, gauge and histogram (feature `metrics`) |
 //! | [`Scripted`] | a service that answers by a script, and counts and records its calls; as a function, a provider of a fallback chain |
+//! | `RedisServer` | a real Redis server on a free port, to be killed, paused and restarted (feature `redis`) |
 //! | [`Drip`] | a body that comes in pieces, and then ends, fails or hangs |
 //! | `assert_config_file` | checks a configuration that is read from a file (feature `config`) |
 //! | [`Step`] | what one call of a script does: answer, fail, hang, each after a time |
@@ -70,6 +71,7 @@
 //! |---|---|---|
 //! | `config` | | `assert_config_file` |
 //! | `metrics` | | `Metrics` |
+//! | `redis` | | `RedisServer`; it runs the `redis-server` that is installed |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![allow(clippy::panic, clippy::expect_used, reason = "a test kit fails the test")]
@@ -81,6 +83,8 @@ mod lock;
 mod logs;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "redis")]
+mod redis;
 mod scripted;
 mod step;
 
@@ -96,5 +100,8 @@ pub use self::metrics::Metrics;
 pub use config::assert_config_file;
 pub use drip::{BrokenOff, Drip};
 pub use logs::{LogEvent, LogEvents, Logs, LogsGuard};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use redis::RedisServer;
 pub use scripted::{Scripted, ScriptedFuture};
 pub use step::Step;

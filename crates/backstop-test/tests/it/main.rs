@@ -6,4 +6,6 @@ mod drip;
 mod logs;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "redis")]
+mod redis;
 mod scripted;
