@@ -13,6 +13,9 @@ use http::{HeaderName, Request};
     note = "implement it for `{Self}`; an empty implementation counts nothing"
 )]
 pub trait CountAttempts<Req> {
+    /// Whether the request is HTTP, so that the span of a later attempt has `http.request.resend_count`.
+    const IS_HTTP: bool = false;
+
     /// Says in a copy how many attempts were `made` before it: in `header`, if set, and as the protocol does.
     fn set_attempts(_copy: &mut Req, _made: u32, _header: Option<&HeaderName>) {}
 
@@ -26,6 +29,8 @@ pub trait CountAttempts<Req> {
 impl<Req> CountAttempts<Req> for Req {}
 
 impl<B> CountAttempts<Request<B>> for HttpKept<B> {
+    const IS_HTTP: bool = true;
+
     fn set_attempts(copy: &mut Request<B>, made: u32, header: Option<&HeaderName>) {
         if grpc::is_grpc_request(copy) {
             copy.headers_mut().insert(GRPC_PREVIOUS_RPC_ATTEMPTS, made.into());

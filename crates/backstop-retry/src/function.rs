@@ -13,6 +13,7 @@
 use std::{
     fmt,
     future::{Ready, ready},
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
@@ -33,6 +34,7 @@ use tower_service::Service;
 
 use crate::{
     RetryHandle,
+    attempt_span::AttemptSpan,
     config::Settings,
     layer_state::{LayerState, RetryState},
     planner::{AttemptResult, RetryPlanner},
@@ -103,6 +105,7 @@ impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for RetryFunctions<
         RetryCall {
             call: self.inner.begin(),
             scope: Scope::new(),
+            span: AttemptSpan::none(),
             stage: Stage::New,
             settings: None,
             retry_loop: None,
@@ -124,6 +127,7 @@ pin_project! {
         #[pin]
         call: L::Call,
         scope: Scope,
+        span: AttemptSpan,
         stage: Stage,
         // From the first poll until it fails.
         settings: Option<Snapshot<Settings>>,
@@ -163,6 +167,7 @@ where
             settings.budget.as_ref().inspect(|budget| budget.deposit());
             *this.scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
             *this.settings = Some(snapshot);
+            *this.span = AttemptSpan::open(retry.live.name(), 1, None);
             *this.stage = Stage::First;
         }
     }
@@ -181,8 +186,9 @@ where
         let answer =
             AttemptResult { result: result.map_err(|rejection| *rejection), reports: this.scope.take_reports() };
         let request_state = shared_state(retry, settings, this.layers.clone(), function.take());
+        let span = mem::replace(this.span, AttemptSpan::none());
         // Proof is a matter of services.
-        let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached());
+        let mut planner = RetryPlanner::new(request_state, deadline, Frame::detached(), span);
         let step = planner.after(outcome, answer);
         // Drops the attempt, and what it holds, before the wait.
         this.call.set(this.layers.begin());
@@ -219,7 +225,10 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
         let this = self.as_mut().project();
         match (*this.stage, *this.retry) {
             (Stage::First, Some(retry)) => {
-                let polled = this.scope.enter(|| this.call.poll_call(function, cx));
+                let polled = {
+                    let _in_span = this.span.enter();
+                    this.scope.enter(|| this.call.poll_call(function, cx))
+                };
                 let Poll::Ready(result) = &polled else {
                     // The time of all attempts begins with the wait for the first one.
                     this.scope.begin();
@@ -230,6 +239,10 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                     if outcome.verdict != Verdict::Success {
                         retry.log_not_worth_repeating(1, &outcome, retry.logged(error(function, result)));
                     }
+                    this.span.end(|| {
+                        let is_success = outcome.verdict == Verdict::Success;
+                        (outcome.verdict, (!is_success).then(|| reason(error(function, result))))
+                    });
                     this.scope.pass_on_reports();
                     return polled;
                 }
@@ -259,6 +272,10 @@ fn error<'a, F: Function>(function: &F, result: &'a CallResult<F>) -> Option<Err
         Ok(output) => function.error(output),
         Err(rejection) => Some(ErrorRef::new(&**rejection)),
     }
+}
+
+fn reason(error: Option<ErrorRef<'_>>) -> Reason {
+    error.map_or(Reason::ERROR, |error| Classify::<()>::reason(&ResultClassify::new(), Err(error)))
 }
 
 /// The strategies of the retry loop for a function `F`.
@@ -315,7 +332,7 @@ impl<F: Function> Judge<F::Output> for SharedFunction<F> {
             Ok(output) => self.lock().error(output),
             Err(error) => Some(error),
         };
-        error.map_or(Reason::ERROR, |error| Classify::<()>::reason(&ResultClassify::new(), Err(error)))
+        reason(error)
     }
 
     fn error<'a>(&self, output: &'a F::Output) -> Option<ErrorRef<'a>> {

@@ -23,6 +23,7 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts,
+    attempt_span::AttemptSpan,
     layer_state::is_total_and_passed,
     planner::{AttemptResult, RetryPlanner},
     request_state::{KeptBy, RequestState},
@@ -84,6 +85,7 @@ pin_project! {
             future: S::Future,
             scope: Scope,
             frame: Frame,
+            span: AttemptSpan,
             // Taken when it fails.
             request_state: Option<RequestState<S, KeptBy<P, Req>, P>>,
         },
@@ -112,9 +114,10 @@ where
         future: S::Future,
         scope: Scope,
         frame: Frame,
+        span: AttemptSpan,
         request_state: RequestState<S, KeptBy<P, Req>, P>,
     ) -> Self {
-        Self { state: State::First { future, scope, frame, request_state: Some(request_state) } }
+        Self { state: State::First { future, scope, frame, span, request_state: Some(request_state) } }
     }
 }
 
@@ -134,10 +137,13 @@ where
         let mut state = self.project().state;
         match state.as_mut().project() {
             StateProj::Passing { future } => return future.poll(cx),
-            StateProj::First { future, scope, frame, request_state } => {
+            StateProj::First { future, scope, frame, span, request_state } => {
                 let Some(kept) = request_state.as_ref() else { polled_again("RetryFuture") };
                 frame.listen();
-                let mut polled = scope.enter(|| future.poll(cx));
+                let mut polled = {
+                    let _in_span = span.enter();
+                    scope.enter(|| future.poll(cx))
+                };
                 let Poll::Ready(result) = &mut polled else {
                     frame.waits();
                     // The time of all attempts begins with the wait for the first one.
@@ -150,6 +156,7 @@ where
                     if outcome.verdict != Verdict::Success {
                         kept.log_not_worth_repeating(1, &outcome.or_unprocessed(is_unprocessed), result);
                     }
+                    span.end(|| kept.reported(&outcome, result));
                     // How most requests end. The answer isn't moved: that costs more than all the rest.
                     scope.pass_on_reports();
                     frame.pass_on();
@@ -163,7 +170,8 @@ where
                 let deadline = request_state.layer.retry.deadline_after_first(request_state.settings(), scope);
                 let answer = AttemptResult { result, reports: scope.take_reports() };
                 let frame = mem::replace(frame, Frame::detached());
-                let mut planner = RetryPlanner::new(request_state, deadline, frame);
+                let span = mem::replace(span, AttemptSpan::none());
+                let mut planner = RetryPlanner::new(request_state, deadline, frame, span);
                 let step = planner.after(outcome.or_unprocessed(is_unprocessed), answer);
                 // Drops the attempt, and what it holds, before the wait.
                 state.set(State::Done);

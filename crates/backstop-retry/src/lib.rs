@@ -268,6 +268,20 @@
 //! | the total passed during the first attempt, logged when that fails or is dropped | `total_ms` |
 //! | an earlier attempt's answer is returned | `reason`: `refused`, `total-passed`; one of those above if the last attempt was never sent |
 //!
+//! Each attempt has a span `attempt` at `DEBUG`, with the same target. It is open from the call to the response, and is entered
+//! while the attempt runs, so what is logged inside belongs to it. There is none with `max_attempts(1)` or [`Repeat::Never`].
+//! Without a subscriber that wants it, it costs one comparison.
+//!
+//! | field of the span | value |
+//! |---|---|
+//! | `otel.kind` | `client` |
+//! | `name` | the layer's |
+//! | `attempt` | the number of the attempt, from 1 |
+//! | `http.request.resend_count` | how often the request was sent before; only of later attempts, and only for HTTP |
+//! | `outcome` | what the attempt counts as: `success`, `neutral` or `failure` |
+//! | `reason` | why it was no success, as in the events; `dropped` if it was dropped before it ended |
+//! | `otel.status_code` | `ERROR` for a failure |
+//!
 //! With the feature `metrics`, through the facade of that name, with the reasons of the events:
 //!
 //! | counter | labels | counts |
@@ -278,6 +292,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attempt_span;
 mod backoff;
 mod config;
 mod count_attempts;

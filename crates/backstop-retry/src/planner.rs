@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use backstop_core::{Deadline, Degradation, Outcome, Pushback, Reason, Scope, Verdict, scope};
 use backstop_kit::{
-    Attempt, CopyAs, CopyRequest, Judge, KeepAnswer, KeptRequest, Protocol, ReplayState, ServiceCall, proof::Frame,
+    Attempt, CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, Protocol, ReplayState, ServiceCall,
+    proof::Frame,
 };
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
     CountAttempts, Retried, StopReason,
+    attempt_span::AttemptSpan,
     backoff::Grown,
     request_state::{KeptBy, ReplaySource, RequestState, is_refusal},
     telemetry,
@@ -46,6 +48,8 @@ where
     request_state: RequestState<S, KeptBy<P, Req>, P>,
     deadline: Deadline,
     pub(crate) frame: Frame,
+    /// Of the running attempt.
+    pub(crate) span: AttemptSpan,
     /// The number of the running or planned attempt.
     attempt: u32,
     /// How far the backoff has grown.
@@ -75,8 +79,19 @@ where
         request_state: RequestState<S, KeptBy<P, Req>, P>,
         deadline: Deadline,
         frame: Frame,
+        span: AttemptSpan,
     ) -> Self {
-        Self { request_state, deadline, frame, attempt: 1, grown: Grown::NONE, stop: None, next: None, earlier: None }
+        Self {
+            request_state,
+            deadline,
+            frame,
+            span,
+            attempt: 1,
+            grown: Grown::NONE,
+            stop: None,
+            next: None,
+            earlier: None,
+        }
     }
 
     /// Whether there is something to return if the time is up.
@@ -106,13 +121,6 @@ where
         self.next.as_ref().map(|next| next.at)
     }
 
-    /// Begins the next attempt.
-    pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
-        let NextAttempt { service, request, .. } = self.next.take()?;
-        let begin = || self.frame.call(|| ServiceCall::when_ready(service, request));
-        Some(Attempt::start(Scope::narrowed(self.deadline), begin))
-    }
-
     /// Takes the response that was kept. If keeping failed, or the deadline passed, the previous answer stays.
     pub(crate) fn kept(&mut self, response: Option<S::Response>, reports: Vec<Degradation>) {
         let may_be_coming = self.has_earlier() && self.deadline_now().has_passed();
@@ -136,6 +144,21 @@ where
     P::Copy: CopyRequest<Req, Kept: CountAttempts<Req>>,
     P::Keep: KeepAnswer<S::Response>,
 {
+    /// Begins the next attempt.
+    pub(crate) fn begin_next(&mut self) -> Option<Attempt<ServiceCall<S, Req>>> {
+        let NextAttempt { service, request, .. } = self.next.take()?;
+        let resent = KeptBy::<P, Req>::IS_HTTP.then(|| self.attempt - 1);
+        self.span = AttemptSpan::open(self.request_state.name(), self.attempt, resent);
+        let begin = || self.frame.call(|| ServiceCall::when_ready(service, request));
+        Some(Attempt::start(Scope::narrowed(self.deadline), begin))
+    }
+
+    /// The running attempt was ended because the time was up.
+    pub(crate) fn ended(&mut self, elapsed: Elapsed) {
+        let name = self.request_state.name();
+        self.span.end(|| (elapsed.rejection(name.clone()).outcome().verdict, Some(Reason::TIMEOUT)));
+    }
+
     pub(crate) fn keep(&self, response: S::Response) -> <P::Keep as KeepAnswer<S::Response>>::Keeping {
         self.request_state.layer.protocol.keep().keep(response, self.deadline_now().instant())
     }
@@ -168,6 +191,7 @@ where
     ) -> Step<S::Response, S::Error> {
         let layer = Arc::clone(&self.request_state.layer);
         let reason = self.request_state.reason(&mut answer.result);
+        self.span.end(|| (outcome.verdict, (outcome.verdict != Verdict::Success).then_some(reason)));
         let is_refusal = is_refusal(&outcome);
         if self.has_earlier() {
             // If one of our layers refused this attempt, or ended it at our deadline, the upstream's earlier answer says more.

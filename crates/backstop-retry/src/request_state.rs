@@ -54,6 +54,19 @@ impl<S, Kept, P> RequestState<S, Kept, P> {
         self.layer.protocol.judge().reason(self.facts, seen(result))
     }
 
+    /// What the span of an attempt says about its result.
+    pub(crate) fn reported<Res, E: 'static>(
+        &self,
+        outcome: &Outcome,
+        result: &mut Result<Res, E>,
+    ) -> (Verdict, Option<Reason>)
+    where
+        P: Protocol,
+        P::Judge: Judge<Res>,
+    {
+        (outcome.verdict, (outcome.verdict != Verdict::Success).then(|| self.reason(result)))
+    }
+
     /// Logs that this attempt failed, and isn't worth repeating.
     #[cold]
     pub(crate) fn log_not_worth_repeating<Res, E: 'static>(

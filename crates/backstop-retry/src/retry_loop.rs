@@ -166,14 +166,18 @@ where
     P::Keep: KeepAnswer<S::Response>,
 {
     planner.frame.listen();
-    let polled = if planner.has_earlier() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) };
+    let polled = {
+        let _in_span = planner.span.enter();
+        if planner.has_earlier() { attempt.as_mut().poll(cx) } else { attempt.as_mut().poll_call(cx).map(Ok) }
+    };
     let mut result = match polled {
         Poll::Pending => {
             planner.frame.waits();
             return Poll::Pending;
         }
         Poll::Ready(Ok(result)) => result,
-        Poll::Ready(Err(_)) => {
+        Poll::Ready(Err(elapsed)) => {
+            planner.ended(elapsed);
             planner.frame.ended();
             let earlier = planner.take_earlier(StopReason::TotalPassed);
             return Poll::Ready(Step::Finish(earlier.unwrap_or_else(|| polled_again("RetryFuture"))));

@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use crate::{
     CountAttempts, RetryBudget, RetryFuture, StopReason,
+    attempt_span::AttemptSpan,
     layer_state::LayerState,
     request_state::{KeptBy, ReplaySource, RequestState},
 };
@@ -87,13 +88,15 @@ where
         }
         let mut scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
         let mut frame = Frame::open();
+        let span = AttemptSpan::open(retry.live.name(), 1, None);
         let future = {
+            let _in_span = span.enter();
             let _entered = scope.entered();
             let _calling = frame.calling();
             self.inner.call(request)
         };
         let layer = Arc::clone(&self.state);
-        RetryFuture::first(future, scope, frame, RequestState { layer, settings: snapshot, facts, replay })
+        RetryFuture::first(future, scope, frame, span, RequestState { layer, settings: snapshot, facts, replay })
     }
 }
 

@@ -15,6 +15,7 @@ use backstop_retry::{Repeat, RetryBuilder, RetryLayer};
 use http::{HeaderName, Method, Request, Response};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
+use tracing::{Event, Metadata, Subscriber, span};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -54,6 +55,25 @@ fn with(change: impl Fn(&mut Request<Body>)) -> impl Fn() -> Request<Body> {
     }
 }
 
+/// Wants each event, and no span.
+struct EventsOnly;
+
+impl Subscriber for EventsOnly {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        unreachable!("no span is wanted")
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
 /// The least of some, since the test's surroundings allocate, too.
 fn allocations(builder: RetryBuilder, request: impl Fn() -> Request<Body>) -> usize {
     let mut service = builder.discard_replaced().build().unwrap().layer(Healthy);
@@ -72,6 +92,10 @@ fn allocations(builder: RetryBuilder, request: impl Fn() -> Request<Body>) -> us
 fn a_request_that_succeeds_at_once_allocates_two_at_most_and_one_that_is_not_repeated_nothing() {
     let retry = || RetryLayer::builder("ml");
     assert!((1..=2).contains(&allocations(retry(), get)), "what is kept of the request");
+    let without_subscriber = allocations(retry(), get);
+    tracing::subscriber::with_default(EventsOnly, || {
+        assert_eq!(allocations(retry(), get), without_subscriber, "spans");
+    });
     assert!(allocations(retry(), with(|post| *post.method_mut() = Method::POST)) <= 2, "it may prove unprocessed");
 
     assert_eq!(allocations(retry().max_attempts(1), get), 0);

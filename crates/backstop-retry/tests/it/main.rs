@@ -18,6 +18,7 @@ mod overrides;
 mod reload;
 mod report;
 mod slow_answers;
+mod spans;
 mod stack;
 mod storm;
 mod support;
