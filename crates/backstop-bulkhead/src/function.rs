@@ -17,7 +17,8 @@ use std::{
 
 use backstop_core::Rejection;
 use backstop_kit::function::{
-    AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once,
+    AttemptLayers, CallResult, ErrorView, Function, FunctionCall, FunctionError, FunctionFuture, FunctionLayers,
+    Innermost, Once,
 };
 use pin_project_lite::pin_project;
 
@@ -48,13 +49,13 @@ impl BulkheadHandle {
     /// # Cancellation
     /// Dropping the future gives up its place in line, or drops the call and then gives its permit back.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<BulkheadFunctions<'_, Innermost>, Once<F>>
+    pub fn call<F, Fut, T, E, Kind>(&self, function: F) -> FunctionFuture<BulkheadFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
-        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ErrorView::of::<E, Kind>())
     }
 
     /// Puts the bulkhead around other layers that functions are called through.

@@ -14,7 +14,8 @@ use std::{
 
 use backstop_core::{ErrorRef, Reason, Verdict};
 use backstop_kit::function::{
-    AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once,
+    AttemptLayers, CallResult, ErrorView, Function, FunctionCall, FunctionError, FunctionFuture, FunctionLayers,
+    Innermost, Once,
 };
 use pin_project_lite::pin_project;
 
@@ -58,13 +59,16 @@ impl CircuitBreakerHandle {
     /// # Cancellation
     /// Dropping the future drops the call and returns its permit. See [how a dropped call is counted](crate#cancellation).
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<CircuitBreakerFunctions<'_, Innermost>, Once<F>>
+    pub fn call<F, Fut, T, E, Kind>(
+        &self,
+        function: F,
+    ) -> FunctionFuture<CircuitBreakerFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
-        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ErrorView::of::<E, Kind>())
     }
 
     /// Puts the circuit around other layers that functions are called through.

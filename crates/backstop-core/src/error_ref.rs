@@ -37,10 +37,16 @@ pub struct ErrorRef<'a> {
 /// For the error types of layers, which call this when they are built. For a type of your own there is
 /// [`HttpClassify::see_through`](crate::HttpClassify::see_through).
 pub fn see_through<E: Error + 'static>() {
-    let id = TypeId::of::<E>();
+    see_through_as::<E>(view::<E>);
+}
+
+/// As [`see_through`], for a type that isn't an error itself, or not always: `view` returns the error that a value is, or
+/// holds.
+pub fn see_through_as<T: 'static>(view: fn(&dyn Any) -> Option<&(dyn Error + 'static)>) {
+    let id = TypeId::of::<T>();
     let mut last = &KNOWN;
     loop {
-        let known = last.get_or_init(|| Box::new(Known { id, view: view::<E>, next: OnceLock::new() }));
+        let known = last.get_or_init(|| Box::new(Known { id, view, next: OnceLock::new() }));
         if known.id == id {
             return;
         }
@@ -71,6 +77,12 @@ impl<'a> ErrorRef<'a> {
         Self { value, error: as_known_error(value) }
     }
 
+    /// Borrows a `value` that is `error`, or holds it, where that is known of its type.
+    #[must_use]
+    pub fn with_error<E: 'static>(value: &'a E, error: &'a (dyn Error + 'static)) -> Self {
+        Self { value, error: Some(error) }
+    }
+
     /// The first `T`: the value itself, the value in its box, or one of its causes.
     #[must_use]
     pub fn find<T: Error + 'static>(self) -> Option<&'a T> {
@@ -89,6 +101,13 @@ impl<'a> ErrorRef<'a> {
             Some(cause)
         });
         causes.take(DEEPEST)
+    }
+
+    /// The text of an error that is only a text: a `String` or a `&'static str`.
+    #[must_use]
+    pub fn message(self) -> Option<&'a str> {
+        let string = self.value.downcast_ref::<String>().map(String::as_str);
+        string.or_else(|| self.value.downcast_ref::<&'static str>().copied())
     }
 
     /// Whether this error of a client proves that the request was not processed: the connection was refused or couldn't be

@@ -77,7 +77,7 @@ pub use classify::{Classify, ClassifyFn};
 pub use config_error::ConfigError;
 pub use deadline::{Deadline, Limit, SetBy};
 pub use degradation::{Degradation, Freshness, SourcePath, X_DATA_FRESHNESS, X_FALLBACK_SOURCE};
-pub use error_ref::{ErrorRef, see_through};
+pub use error_ref::{ErrorRef, see_through, see_through_as};
 pub use http_classify::HttpClassify;
 pub use http_date::http_date;
 pub use inspect::{Event, EventLog, Inspect, Level, Value};

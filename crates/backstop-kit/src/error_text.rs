@@ -41,7 +41,7 @@ impl ErrorText {
         Self(Some(Arc::new(text)))
     }
 
-    /// The text of `error`. `None` if the closure returns that, or if the type isn't known to be an error.
+    /// The text of `error`. `None` if the closure returns that, or if the type isn't known to be an error, or a text.
     #[must_use]
     pub fn of(&self, error: ErrorRef<'_>) -> Option<String> {
         let text = match &self.0 {
@@ -66,6 +66,9 @@ pub fn log_text(text: &str) -> String {
 
 fn text_with_causes(error: ErrorRef<'_>) -> Option<String> {
     let mut all = Bounded::default();
+    if let Some(message) = error.message() {
+        _ = all.write_str(message);
+    }
     for cause in error.causes() {
         let mut text = Bounded::default();
         // Fails at the bound, with the text so far.

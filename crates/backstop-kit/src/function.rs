@@ -27,7 +27,7 @@ use backstop_core::{ErrorRef, Outcome, Rejection};
 
 pub use call_error::CallError;
 pub use called::{Called, Innermost};
-pub use errors::{ErrorRule, JudgeError, judge_function_error};
+pub use errors::{DynError, ErrorRule, ErrorView, FunctionError, HoldsError, IsError, IsNoError, JudgeError};
 pub use future::{FunctionFuture, JudgedFunction, Once, Repeatable, StartFunction};
 
 /// A function that layers call, and what its results count as.

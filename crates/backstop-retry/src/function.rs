@@ -23,7 +23,8 @@ use backstop_core::{Classify, ErrorRef, Limit, Outcome, Reason, Rejection, Resul
 use backstop_kit::{
     CloneCopy, Judge, KeepAnswer, RejectAsError, RequestFacts, Snapshot, Strategies, UntilHeaders,
     function::{
-        AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Repeatable,
+        AttemptLayers, CallResult, ErrorView, Function, FunctionCall, FunctionError, FunctionFuture, FunctionLayers,
+        Innermost, Repeatable,
     },
     polled_again,
     proof::Frame,
@@ -66,13 +67,13 @@ impl RetryHandle {
     /// # Cancellation
     /// Dropping the future drops the running attempt. No other attempt is made.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<RetryFunctions<'_, Innermost>, Repeatable<F>>
+    pub fn call<F, Fut, T, E, Kind>(&self, function: F) -> FunctionFuture<RetryFunctions<'_, Innermost>, Repeatable<F>>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
-        FunctionFuture::new(self.around(Innermost), Repeatable(function), ())
+        FunctionFuture::new(self.around(Innermost), Repeatable(function), ErrorView::of::<E, Kind>())
     }
 
     /// Puts the retry around other layers that functions are called through.

@@ -17,7 +17,10 @@ use std::{
 use backstop_core::{Limit, Name, Rejection, Scope, SetBy, scope};
 use backstop_kit::{
     Attempt, Elapsed, Progress,
-    function::{AttemptLayers, CallResult, Function, FunctionCall, FunctionFuture, FunctionLayers, Innermost, Once},
+    function::{
+        AttemptLayers, CallResult, ErrorView, Function, FunctionCall, FunctionError, FunctionFuture, FunctionLayers,
+        Innermost, Once,
+    },
 };
 use pin_project_lite::pin_project;
 
@@ -43,13 +46,13 @@ impl TimeoutHandle {
     /// # Cancellation
     /// Dropping the future drops the call, and nothing is counted.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> FunctionFuture<TimeoutFunctions<'_, Innermost>, Once<F>>
+    pub fn call<F, Fut, T, E, Kind>(&self, function: F) -> FunctionFuture<TimeoutFunctions<'_, Innermost>, Once<F>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
-        FunctionFuture::new(self.around(Innermost), Once::new(function), ())
+        FunctionFuture::new(self.around(Innermost), Once::new(function), ErrorView::of::<E, Kind>())
     }
 
     /// Puts the time limit around other layers that functions are called through.

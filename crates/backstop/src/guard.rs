@@ -4,8 +4,8 @@ use std::{error::Error, fmt, sync::Arc};
 
 use backstop_bulkhead::{BulkheadFunctions, BulkheadHandle, BulkheadLayer};
 use backstop_circuit_breaker::{CircuitBreakerFunctions, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::{ErrorRef, Name, Outcome, see_through};
-use backstop_kit::function::{FunctionFuture, Innermost, JudgeError, Once, Repeatable};
+use backstop_core::{ErrorRef, Name, Outcome};
+use backstop_kit::function::{ErrorView, FunctionError, FunctionFuture, Innermost, JudgeError, Once, Repeatable};
 use backstop_retry::{RetryFunctions, RetryHandle, RetryLayer};
 use backstop_timeout::{TimeoutFunctions, TimeoutHandle, TimeoutLayer};
 
@@ -73,10 +73,10 @@ struct State {
 }
 
 /// A call through a [`Guard`]: see [`Guard::call`].
-pub type GuardCall<'g, F> = FunctionFuture<RetryFunctions<'g, GuardAttempts<'g>>, Repeatable<F>, &'g GuardRules>;
+pub type GuardCall<'g, F> = FunctionFuture<RetryFunctions<'g, GuardAttempts<'g>>, Repeatable<F>, GuardErrors<'g>>;
 
 /// A call through a [`Guard`] that is never repeated: see [`Guard::call_once`].
-pub type GuardCallOnce<'g, F> = FunctionFuture<GuardAttempts<'g>, Once<F>, &'g GuardRules>;
+pub type GuardCallOnce<'g, F> = FunctionFuture<GuardAttempts<'g>, Once<F>, GuardErrors<'g>>;
 
 /// The layers around each attempt of a guard.
 pub type GuardAttempts<'g> = CircuitBreakerFunctions<'g, BulkheadFunctions<'g, TimeoutFunctions<'g, Innermost>>>;
@@ -92,36 +92,36 @@ impl Guard {
     /// # Cancellation
     /// Dropping the future drops the running attempt, gives back its permits, and makes no other attempt.
     #[inline]
-    pub fn call<F, Fut, T, E>(&self, function: F) -> GuardCall<'_, F>
+    pub fn call<F, Fut, T, E, Kind>(&self, function: F) -> GuardCall<'_, F>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
         let attempts = self.attempts();
         let layers = match &self.state.retry {
             Some(retry) => retry.around(attempts),
             None => RetryFunctions::without(attempts),
         };
-        FunctionFuture::new(layers, Repeatable(function), &self.state.rules)
+        FunctionFuture::new(layers, Repeatable(function), self.errors::<E, Kind>())
     }
 
     /// Calls a function that can't be called again. As [`call`](Self::call), without retries.
     #[inline]
-    pub fn call_once<F, Fut, T, E>(&self, function: F) -> GuardCallOnce<'_, F>
+    pub fn call_once<F, Fut, T, E, Kind>(&self, function: F) -> GuardCallOnce<'_, F>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
-        E: 'static,
+        E: FunctionError<Kind>,
     {
-        FunctionFuture::new(self.attempts(), Once::new(function), &self.state.rules)
+        FunctionFuture::new(self.attempts(), Once::new(function), self.errors::<E, Kind>())
     }
 
     /// Errors of type `E` for which `applies` is true are answers: the dependency is well, and the call isn't repeated.
     /// They are returned as the errors that they are.
     ///
     /// For errors that the caller caused, such as a row that doesn't exist. Also finds an `E` inside a box, and among an
-    /// error's causes. From now on, errors of type `E` are shown in the log. The rule that was added last is asked first.
+    /// error's causes. The rule that was added last is asked first.
     #[expect(clippy::wrong_self_convention, reason = "reads as the rule that it adds")]
     pub fn is_answer<E: Error + 'static>(self, applies: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.with_rule(applies, Outcome::callers_fault())
@@ -147,7 +147,6 @@ impl Guard {
         applies: impl Fn(&E) -> bool + Send + Sync + 'static,
         outcome: Outcome,
     ) -> Self {
-        see_through::<E>();
         let rule = Arc::new(move |error: ErrorRef<'_>| error.find().is_some_and(&applies).then_some(outcome));
         self.with(|state| state.rules.errors.push(rule))
     }
@@ -157,6 +156,11 @@ impl Guard {
         let mut state = Arc::unwrap_or_clone(self.state);
         change(&mut state);
         Self { state: Arc::new(state) }
+    }
+
+    #[inline]
+    fn errors<E: FunctionError<Kind>, Kind>(&self) -> GuardErrors<'_> {
+        GuardErrors { rules: &self.state.rules, view: ErrorView::of::<E, Kind>() }
     }
 
     #[inline]
@@ -185,26 +189,42 @@ impl fmt::Debug for Guard {
 
 /// A guard's rules for errors of any type.
 #[derive(Clone, Default)]
-pub struct GuardRules {
+struct GuardRules {
     errors: Vec<Arc<Rule>>,
     repeat_timeouts: bool,
 }
 
 type Rule = dyn Fn(ErrorRef<'_>) -> Option<Outcome> + Send + Sync;
 
-impl<E: 'static> JudgeError<E> for GuardRules {
+/// A guard's rules for the errors of one call.
+#[derive(Clone, Copy)]
+pub struct GuardErrors<'g> {
+    rules: &'g GuardRules,
+    view: ErrorView,
+}
+
+impl<E: 'static> JudgeError<E> for GuardErrors<'_> {
     fn outcome(&self, error: &E) -> Option<Outcome> {
-        self.errors.iter().rev().find_map(|rule| rule(ErrorRef::new(error)))
+        let error = self.error_ref(error);
+        self.rules.errors.iter().rev().find_map(|rule| rule(error))
+    }
+
+    fn error_ref<'a>(&self, error: &'a E) -> ErrorRef<'a> {
+        self.view.error_ref(error)
+    }
+
+    fn register(&self) {
+        JudgeError::<E>::register(&self.view);
     }
 
     fn repeats_timeouts(&self) -> bool {
-        self.repeat_timeouts
+        self.rules.repeat_timeouts
     }
 }
 
-impl fmt::Debug for GuardRules {
+impl fmt::Debug for GuardErrors<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuardRules").field("repeat_timeouts", &self.repeat_timeouts).finish_non_exhaustive()
+        f.debug_struct("GuardErrors").field("repeat_timeouts", &self.rules.repeat_timeouts).finish_non_exhaustive()
     }
 }
 

@@ -15,9 +15,8 @@ use backstop_core::Rejection;
 /// # assert!(is_missing(&CallError::Failed(std::io::ErrorKind::NotFound.into())));
 /// ```
 ///
-/// Its text doesn't repeat that of its [`source`](Error::source), which is the rejection or the function's error. In an
-/// error of another type, such as a boxed one, layers further out find the [`Rejection`] along `source`, and count it as
-/// it says.
+/// Its text doesn't repeat that of its [`source`](Error::source), which is the rejection or the function's error. Guards and
+/// layers further out find a [`Rejection`] in it, also where it is in another error, boxed, or a source: it counts as it says.
 ///
 /// # As a response
 ///
@@ -26,7 +25,8 @@ use backstop_core::Rejection;
 /// | error | status | headers |
 /// |---|---|---|
 /// | `Rejected` | [the rejection's](Rejection::status): 503; 504 if the time was up | `cache-control: no-store`; `retry-after` where a wait is known |
-/// | `Failed` | 500 | `cache-control: no-store` |
+/// | `Failed`, with a rejection by a guard further in | the same | the same |
+/// | any other `Failed` | 500 | `cache-control: no-store` |
 ///
 /// Errors that are the caller's fault, such as "not found", need an answer of your own: match them first.
 #[derive(Clone, Debug)]
@@ -91,20 +91,25 @@ impl<E: Error + 'static> Error for CallError<E> {
 }
 
 #[cfg(feature = "axum")]
-impl<E> axum_core::response::IntoResponse for CallError<E> {
+impl<E: 'static> axum_core::response::IntoResponse for CallError<E> {
     fn into_response(self) -> axum_core::response::Response {
-        use backstop_core::grpc::WireProtocol;
+        use backstop_core::{ErrorRef, grpc::WireProtocol};
         use http::{HeaderValue, StatusCode, header::CACHE_CONTROL};
 
-        match self {
-            Self::Rejected(rejection) => crate::http_response(WireProtocol::Http, rejection),
-            Self::Failed(_) => {
-                let mut response = axum_core::response::Response::default();
-                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                response
+        let rejection = match &self {
+            Self::Rejected(rejection) => Some(rejection),
+            Self::Failed(error) => {
+                let found = Rejection::in_error(ErrorRef::new(&self));
+                found.or_else(|| Rejection::in_error(ErrorRef::new(error)))
             }
+        };
+        if let Some(rejection) = rejection {
+            return crate::http_response(WireProtocol::Http, rejection.clone());
         }
+        let mut response = axum_core::response::Response::default();
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 }
 

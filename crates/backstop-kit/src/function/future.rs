@@ -9,7 +9,10 @@ use std::{
 use backstop_core::{ErrorRef, Outcome, Rejection};
 use pin_project_lite::pin_project;
 
-use super::{CallError, ErrorRule, Function, FunctionCall, FunctionLayers, JudgeError, judge_function_error};
+use super::{
+    CallError, ErrorRule, ErrorView, Function, FunctionCall, FunctionLayers, JudgeError,
+    errors::{judge, judge_rejection},
+};
 use crate::polled_again;
 
 /// Something to call: [`Once`] or [`Repeatable`].
@@ -70,6 +73,26 @@ impl<F, R> JudgedFunction<F, R> {
     fn parts(&self) -> &Parts<F, R> {
         self.0.as_ref().unwrap_or_else(|| polled_again("FunctionFuture"))
     }
+
+    #[cold]
+    fn judge<E>(&self, error: &E) -> Outcome
+    where
+        R: JudgeError<E>,
+    {
+        let Parts { errors, repeat_timeouts, .. } = self.parts();
+        judge(errors, error, *repeat_timeouts)
+    }
+
+    /// No effect if it was taken, which did this.
+    #[cold]
+    fn register<E>(&self)
+    where
+        R: JudgeError<E>,
+    {
+        if let Some(parts) = &self.0 {
+            parts.errors.register();
+        }
+    }
 }
 
 impl<F, R, T, E> Function for JudgedFunction<F, R>
@@ -90,22 +113,21 @@ where
     fn outcome(&self, output: &Result<T, E>) -> Outcome {
         match output {
             Ok(_) => Outcome::success(),
-            Err(error) => self.parts().errors.outcome(error).unwrap_or_else(|| judge_function_error(error)),
+            Err(error) => self.judge(error),
         }
     }
 
     fn error<'a>(&self, output: &'a Result<T, E>) -> Option<ErrorRef<'a>> {
-        output.as_ref().err().map(ErrorRef::new)
+        output.as_ref().err().map(|error| self.parts().errors.error_ref(error))
     }
 
     fn outcome_of_rejection(&self, rejection: &Rejection) -> Outcome {
-        let mut outcome = rejection.outcome();
         let Parts { errors, repeat_timeouts, .. } = self.parts();
-        outcome.transient &= *repeat_timeouts || errors.repeats_timeouts();
-        outcome
+        judge_rejection::<E, _>(rejection, errors, *repeat_timeouts)
     }
 
     fn take(&mut self) -> Self {
+        self.register::<E>();
         Self(self.0.take())
     }
 }
@@ -123,13 +145,16 @@ pin_project! {
     /// | `Ok` | success | |
     /// | an error for which [`is_answer`](Self::is_answer) is true | success | no |
     /// | an error for which [`transient`](Self::transient) is true | failure | yes |
-    /// | a boxed error that holds a [`Rejection`], such as of a client's own layers | as the rejection says | no |
     /// | a `tonic::Status` (feature `tonic`) | by its code | no |
     /// | any other error | failure | no |
     /// | our time limit passed | failure | only with [`repeat_timeouts`](Self::repeat_timeouts) |
     /// | the caller's earlier deadline passed | nothing | no |
     /// | a layer refused the call | nothing | no |
     /// | a panic, which propagates | failure | no |
+    ///
+    /// A [`Rejection`] counts in the same way wherever it comes from: these layers, or an error of the function that is one or
+    /// holds one, such as that of a guard further in. No rule is asked about it. It says nothing about what else the function
+    /// did before.
     ///
     /// That a closure can be called again says nothing about what it has done already: an `INSERT` whose answer was lost
     /// may have been made. So nothing is repeated but what you say may be repeated.
@@ -145,7 +170,7 @@ pin_project! {
     ///
     /// If it is polled again after it has ended.
     #[must_use = "futures do nothing unless polled"]
-    pub struct FunctionFuture<L, F, R = ()>
+    pub struct FunctionFuture<L, F, R = ErrorView>
     where
         L: FunctionLayers<JudgedFunction<F, R>>,
         JudgedFunction<F, R>: Function,
@@ -244,8 +269,14 @@ where
         let this = self.project();
         Poll::Ready(match ready!(this.call.poll_call(this.function, cx)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(CallError::Failed(error)),
-            Err(rejection) => Err(CallError::Rejected(*rejection)),
+            Ok(Err(error)) => {
+                this.function.register::<E>();
+                Err(CallError::Failed(error))
+            }
+            Err(rejection) => {
+                this.function.register::<E>();
+                Err(CallError::Rejected(*rejection))
+            }
         })
     }
 }

@@ -11,6 +11,7 @@
 
 mod floods;
 mod guard;
+mod guard_nesting;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod metrics;
 mod stacks;
