@@ -1,0 +1,319 @@
+//! Active probes.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    future::poll_fn,
+    ops::RangeInclusive,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use backstop_core::{Classify, ConfigError, ErrorRef, ResultClassify, Verdict};
+use backstop_kit::{ErrorText, Jitter};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::{
+    ComponentState, Health,
+    drain::DrainState,
+    engine::{Slot, Source},
+    shared::Shared,
+};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const SHORTEST: Duration = Duration::from_millis(1);
+/// After this many times its interval and timeout without a result, a probe says nothing any more.
+const STALE_AFTER: u32 = 3;
+
+/// The settings of a probe as plain data, for [`Health::probe_with`].
+///
+/// | field | default | allowed |
+/// |---|---|---|
+/// | `every` | 5 s, ± 20 % | 1 ms to 1 h |
+/// | `timeout` | 2 s | 1 ms to `every` |
+/// | `fall` | 3 | 1 to 1,000 |
+/// | `rise` | 2 | 1 to 1,000 |
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default = "ProbeConfig::unnamed", deny_unknown_fields))]
+#[non_exhaustive]
+pub struct ProbeConfig {
+    /// The component.
+    pub component: Cow<'static, str>,
+    /// The time between the beginnings of two calls. Each time is 20 % shorter or longer by chance, so that instances that
+    /// started together don't probe together.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub every: Duration,
+    /// How long a call may take. A longer one fails.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub timeout: Duration,
+    /// After how many failures in a row the component is bad.
+    pub fall: u32,
+    /// After how many successes in a row it is good again.
+    pub rise: u32,
+}
+
+impl ProbeConfig {
+    /// The defaults, for this component.
+    #[must_use]
+    pub fn new(component: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            component: component.into(),
+            every: Duration::from_secs(5),
+            timeout: Duration::from_secs(2),
+            fall: 3,
+            rise: 2,
+        }
+    }
+
+    /// The defaults of a file, which must set the component.
+    #[cfg(feature = "serde")]
+    fn unnamed() -> Self {
+        Self::new("")
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        ConfigError::check_range("every", self.every, SHORTEST..=HOUR, "1 ms to 1 h")?;
+        ConfigError::check_range("timeout", self.timeout, SHORTEST..=self.every, "1 ms to every")?;
+        ConfigError::check_range("fall", self.fall, 1..=1_000, "1 to 1000")?;
+        ConfigError::check_range("rise", self.rise, 1..=1_000, "1 to 1000")?;
+        Ok(())
+    }
+
+    fn interval(&self) -> RangeInclusive<Duration> {
+        self.every.mul_f64(0.8)..=self.every.mul_f64(1.2)
+    }
+}
+
+pin_project! {
+    /// A future that probes a component: see [`Health::probe`].
+    ///
+    /// # Cancellation
+    /// Dropping it stops the probe, and drops a running call. After a while without results the component is unknown.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ActiveProbe<T> {
+        #[pin]
+        inner: T,
+    }
+}
+
+impl<T: Future<Output = ()>> ActiveProbe<T> {
+    /// Ends when `stop` ends, too.
+    pub fn until<U: Future>(self, stop: U) -> ActiveProbe<impl Future<Output = ()> + use<T, U>> {
+        ActiveProbe { inner: first_of(self, stop) }
+    }
+}
+
+impl<T: Future<Output = ()>> Future for ActiveProbe<T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().inner.poll(cx)
+    }
+}
+
+impl<T> fmt::Debug for ActiveProbe<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActiveProbe").finish_non_exhaustive()
+    }
+}
+
+impl Health {
+    /// A future that asks a component every now and then whether it works: spawn it.
+    ///
+    /// `probe` asks once, and returns `Ok` if it works. It must turn a bad status into an error. The defaults of
+    /// [`ProbeConfig`] are those of load balancers.
+    ///
+    /// - It is called at once, and then every 5 s ± 20 %, never twice at a time. After 2 s it is dropped, and has failed.
+    /// - The first success makes the component healthy. Three failures in a row make it degraded, or critical if it is
+    ///   essential and [without fallback](crate::Component::without_fallback). Two successes in a row make it healthy again.
+    /// - A refusal by a layer of Backstop, such as a full bulkhead, is no result.
+    /// - If there has been no result for the time of three calls, for example because the future was dropped or has panicked,
+    ///   the component is unknown.
+    ///
+    /// It ends when the service [drains](crate::Drain), and when all handles are dropped. It keeps none of them alive. To end
+    /// it earlier, drop it or give it a signal: [`ActiveProbe::until`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), backstop_health::ConfigError> {
+    /// use backstop_health::{Component, ComponentState, Health};
+    ///
+    /// async fn ping() -> std::io::Result<()> {
+    ///     Ok(())
+    /// }
+    ///
+    /// let health = Health::builder().component(Component::essential("database")).build()?;
+    /// tokio::spawn(health.run());
+    /// tokio::spawn(health.probe("database", ping)?);
+    /// # tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    /// assert_eq!(health.component("database").unwrap().state(), ComponentState::Healthy);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] if there is no such component, or if it has a probe already.
+    pub fn probe<F, Fut, E>(
+        &self,
+        component: &str,
+        probe: F,
+    ) -> Result<ActiveProbe<impl Future<Output = ()> + use<F, Fut, E>>, ConfigError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: 'static,
+    {
+        self.probe_with(ProbeConfig::new(component.to_owned()), probe)
+    }
+
+    /// As [`probe`](Self::probe), with other settings.
+    ///
+    /// # Errors
+    /// As `probe`, and if a setting isn't allowed.
+    pub fn probe_with<F, Fut, E>(
+        &self,
+        config: ProbeConfig,
+        probe: F,
+    ) -> Result<ActiveProbe<impl Future<Output = ()> + use<F, Fut, E>>, ConfigError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: 'static,
+    {
+        config.check()?;
+        let component = self.shared.find(&config.component)?;
+        let lease = Lease::take(&self.shared.components[component].has_probe).ok_or_else(|| {
+            ConfigError::new("component", config.component.clone(), "a component without a running probe")
+        })?;
+        self.shared.update(|engine| {
+            let slots = &mut engine.components[component].slots;
+            if !slots.iter().any(|slot| matches!(slot.source, Source::Probe)) {
+                slots.push(Slot::new(Source::Probe));
+            }
+        });
+        let results = Results::new(Arc::downgrade(&self.shared), component, &config);
+        let drains = self.shared.drain.subscribe();
+        Ok(ActiveProbe {
+            inner: async move {
+                let _lease = lease;
+                first_of(run(config, results, probe), DrainState::begun(drains)).await;
+            },
+        })
+    }
+}
+
+async fn run<F, Fut, E>(config: ProbeConfig, mut results: Results, mut probe: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: 'static,
+{
+    let jitter = Jitter::new(None);
+    loop {
+        let next = Instant::now() + jitter.time(config.interval());
+        let result = timeout(config.timeout, probe()).await;
+        match result {
+            Ok(Ok(())) => results.good(),
+            Ok(Err(error)) => {
+                let error = ErrorRef::new(&error);
+                if Classify::<()>::classify(&ResultClassify::new(), Err(error)).verdict == Verdict::Failure {
+                    results.bad(ErrorText::default().of(error).as_deref());
+                }
+            }
+            Err(_) => results.bad(Some("it took too long")),
+        }
+        sleep_until(next).await;
+    }
+}
+
+/// Counts results, and reports what follows.
+struct Results {
+    shared: Weak<Shared>,
+    component: usize,
+    fall: u32,
+    rise: u32,
+    holds_for: Duration,
+    state: ComponentState,
+    /// The results in a row that contradict the state.
+    in_a_row: u32,
+}
+
+impl Results {
+    fn new(shared: Weak<Shared>, component: usize, config: &ProbeConfig) -> Self {
+        let holds_for = (*config.interval().end() + config.timeout) * STALE_AFTER;
+        let (fall, rise, state) = (config.fall, config.rise, ComponentState::Unknown);
+        Self { shared, component, fall, rise, holds_for, state, in_a_row: 0 }
+    }
+
+    fn good(&mut self) {
+        if self.state.is_bad() {
+            self.in_a_row += 1;
+            if self.in_a_row < self.rise {
+                return self.report(None);
+            }
+        }
+        self.state = ComponentState::Healthy;
+        self.in_a_row = 0;
+        self.report(None);
+    }
+
+    fn bad(&mut self, why: Option<&str>) {
+        let message = why.map_or_else(|| "the probe fails".into(), |why| format!("the probe fails: {why}"));
+        if self.state.is_bad() {
+            self.in_a_row = 0;
+            return self.report(Some(message.into()));
+        }
+        self.in_a_row += 1;
+        if self.in_a_row >= self.fall {
+            self.in_a_row = 0;
+            self.state = self.shared.upgrade().map_or(ComponentState::Degraded, |shared| shared.failed(self.component));
+        }
+        self.report(Some(message.into()));
+    }
+
+    /// Renews what the probe says. `message` is `None` where the one before still holds, unless the state is good.
+    fn report(&self, message: Option<Arc<str>>) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.update(|engine| {
+            let until = Some(engine.now() + self.holds_for);
+            let component = &mut engine.components[self.component];
+            // Also the first failures, which don't make it bad yet.
+            component.was_heard = true;
+            if let Some(slot) = component.slots.iter_mut().find(|slot| matches!(slot.source, Source::Probe)) {
+                let message = match self.state {
+                    ComponentState::Healthy => None,
+                    _ => message.or_else(|| slot.message.clone()),
+                };
+                slot.set(self.state, message, until);
+            }
+        });
+    }
+}
+
+/// The right to probe a component.
+struct Lease(Arc<AtomicBool>);
+
+impl Lease {
+    fn take(is_taken: &Arc<AtomicBool>) -> Option<Self> {
+        (!is_taken.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(is_taken)))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Ends when the first of both does.
+async fn first_of<U: Future>(future: impl Future<Output = ()>, stop: U) {
+    let (mut future, mut stop) = (pin!(future), pin!(stop));
+    poll_fn(|cx| if stop.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { future.as_mut().poll(cx) }).await;
+}

@@ -1,0 +1,87 @@
+//! Reads circuits and backlogs.
+
+use std::sync::Arc;
+
+use backstop_core::{Inspect, Value};
+use tokio::time::Instant;
+
+use crate::{
+    ComponentState,
+    component::Backlog,
+    engine::{CircuitReading, Slot},
+};
+
+/// Something that is read every now and then, and the slot that it fills.
+pub(crate) struct Sampled {
+    pub(crate) component: usize,
+    pub(crate) slot: usize,
+    what: What,
+}
+
+pub(crate) enum What {
+    Circuit(Arc<dyn Inspect>),
+    Backlog(Backlog),
+}
+
+pub(crate) enum Reading {
+    Circuit(CircuitReading),
+    Backlog { len: u64, capacity: u64 },
+}
+
+impl Sampled {
+    pub(crate) const fn new(component: usize, slot: usize, what: What) -> Self {
+        Self { component, slot, what }
+    }
+
+    pub(crate) fn read(&self) -> Reading {
+        match &self.what {
+            What::Circuit(circuit) => Reading::Circuit(read_circuit(&circuit.state())),
+            What::Backlog(backlog) => Reading::Backlog { len: (backlog.len)(), capacity: backlog.capacity },
+        }
+    }
+}
+
+impl Reading {
+    pub(crate) fn apply(self, now: Instant, slot: &mut Slot) {
+        let (len, capacity) = match self {
+            Self::Circuit(reading) => return slot.read_circuit(now, reading),
+            Self::Backlog { len, capacity } => (len, capacity),
+        };
+        let (len_of, of) = (u128::from(len), u128::from(capacity));
+        let state = if len_of * 5 >= of * 4 {
+            ComponentState::Degraded
+        } else if len_of * 2 <= of || slot.state == ComponentState::Unknown {
+            ComponentState::Healthy
+        } else {
+            slot.state
+        };
+        // The number in the message is that of the moment when it became bad.
+        if state != slot.state {
+            let message = state.is_bad().then(|| format!("backlog is {len} of {capacity}").into());
+            slot.set(state, message, None);
+        }
+    }
+}
+
+fn read_circuit(fields: &[(&'static str, Value)]) -> CircuitReading {
+    let field = |name| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value);
+    // To everything else, a circuit that only observes is closed.
+    if let Some(Value::Bool(true)) = field("observe_only") {
+        return CircuitReading::Closed;
+    }
+    let Some(Value::Text(state)) = field("state") else {
+        return CircuitReading::Unreadable;
+    };
+    match &**state {
+        "closed" => CircuitReading::Closed,
+        "open" => CircuitReading::Failing("open"),
+        "half-open" => CircuitReading::Failing("half-open"),
+        "isolated" => CircuitReading::Failing("isolated"),
+        "recovering" | "ramp" => CircuitReading::Failing("recovering"),
+        "probe-due" => match field("generation") {
+            Some(Value::Integer(generation)) => CircuitReading::ProbeDue(*generation),
+            _ => CircuitReading::ProbeDue(0),
+        },
+        _ => CircuitReading::Unreadable,
+    }
+}

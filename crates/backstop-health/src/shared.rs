@@ -1,0 +1,286 @@
+//! What all handles of one [`Health`](crate::Health) share.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use backstop_core::{ConfigError, EventLog, Level, Name};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    Component, ComponentState, HealthConfig, HealthView, Readiness,
+    drain::DrainState,
+    engine::{Change, Engine, Slot, Source, Tracked},
+    sample::{Sampled, What},
+    shared_view::Others,
+    state::{level_bits, level_from_bits},
+    telemetry::{self, Metrics},
+};
+
+/// How often circuits and backlogs are read.
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// After this time without [`run`](crate::Health::run), whoever looks has to read them.
+const DRIVER_LOST_AFTER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Shared {
+    pub(crate) components: Box<[Known]>,
+    pub(crate) began: Instant,
+    pub(crate) drain: watch::Sender<DrainState>,
+    pub(crate) is_draining: AtomicBool,
+    pub(crate) levels: watch::Sender<Level>,
+    pub(crate) readiness: watch::Sender<Readiness>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) others: ArcSwap<Others>,
+    pub(crate) log: OnceLock<EventLog>,
+    level: AtomicU8,
+    view: ArcSwap<HealthView>,
+    sampled: Box<[Sampled]>,
+    /// When circuits and backlogs were last read, in nanoseconds since `began`.
+    last_sampled: AtomicU64,
+    metrics: Metrics,
+    /// The recorder that knows all gauges.
+    recorder: AtomicUsize,
+    state: Mutex<State>,
+}
+
+/// What never changes of a component, and what is read without a lock.
+pub(crate) struct Known {
+    pub(crate) name: Name,
+    pub(crate) is_essential: bool,
+    pub(crate) heartbeat: Option<Arc<AtomicU64>>,
+    pub(crate) has_probe: Arc<AtomicBool>,
+    /// What a failing probe makes of it.
+    failed: ComponentState,
+    state: AtomicU8,
+    level: AtomicU8,
+}
+
+struct State {
+    engine: Engine,
+    /// Changes that nobody was told of yet, in order.
+    changes: VecDeque<Change>,
+    /// A thread is telling, and will go on until `changes` is empty.
+    is_telling: bool,
+    /// Until when the driver sleeps.
+    driver_sleeps_until: Option<Instant>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: HealthConfig, declared: Vec<(Name, Component)>) -> Self {
+        let began = Instant::now();
+        let (mut components, mut tracked, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, (name, component)) in declared.into_iter().enumerate() {
+            let failed = ComponentState::from(component.failed_level());
+            let mut slots = Vec::new();
+            let mut heartbeat = None;
+            if let Some(timeout) = component.heartbeat {
+                let last = Arc::<AtomicU64>::default();
+                slots.push(Slot::new(Source::Heartbeat { timeout, began, last: Arc::clone(&last) }));
+                heartbeat = Some(last);
+            }
+            for circuit in &component.circuits {
+                sampled.push(Sampled::new(index, slots.len(), What::Circuit(Arc::clone(circuit))));
+                let name = circuit.name().clone();
+                slots.push(Slot::new(Source::Circuit { name, failed, idle_since: None }));
+            }
+            for backlog in &component.backlogs {
+                sampled.push(Sampled::new(index, slots.len(), What::Backlog(backlog.clone())));
+                slots.push(Slot::new(Source::Sampled));
+            }
+            let (state, level) = (AtomicU8::new(ComponentState::Unknown as u8), AtomicU8::new(0));
+            let is_essential = component.is_essential;
+            let has_probe = Arc::default();
+            components.push(Known { name: name.clone(), is_essential, heartbeat, has_probe, failed, state, level });
+            tracked.push(Tracked::new(name, &component, slots, began));
+        }
+        let metrics = Metrics::new(components.iter().map(|known| known.name.clone()));
+        let engine = Engine::new(config, tracked, began);
+        let shared = Self {
+            components: components.into(),
+            began,
+            drain: watch::Sender::default(),
+            is_draining: AtomicBool::new(false),
+            levels: watch::Sender::new(Level::Healthy),
+            readiness: watch::Sender::new(Readiness::Starting),
+            wake: Arc::default(),
+            others: ArcSwap::default(),
+            log: OnceLock::new(),
+            level: AtomicU8::new(level_bits(Level::Healthy)),
+            view: ArcSwap::from_pointee(HealthView::of(&engine)),
+            sampled: sampled.into(),
+            last_sampled: AtomicU64::new(0),
+            metrics,
+            recorder: AtomicUsize::new(0),
+            state: Mutex::new(State { engine, changes: VecDeque::new(), is_telling: false, driver_sleeps_until: None }),
+        };
+        // So that what can be known at once is known before the first request.
+        shared.sample();
+        shared
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> Level {
+        level_from_bits(self.level.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn component_index(&self, name: &str) -> Option<usize> {
+        self.components.iter().position(|known| known.name == *name)
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<usize, ConfigError> {
+        self.component_index(name)
+            .ok_or_else(|| ConfigError::new("component", name.to_owned(), "the name of a component that was declared"))
+    }
+
+    pub(crate) fn failed(&self, component: usize) -> ComponentState {
+        self.components[component].failed
+    }
+
+    /// Reads circuits and backlogs, and works out what follows.
+    pub(crate) fn sample(&self) {
+        // Their code runs without our lock.
+        let readings: Vec<_> = self.sampled.iter().map(Sampled::read).collect();
+        self.last_sampled.store(self.nanos(Instant::now()), Ordering::Release);
+        self.update(|engine| {
+            let now = engine.now();
+            for (sampled, reading) in self.sampled.iter().zip(readings) {
+                let slot = &mut engine.components[sampled.component].slots[sampled.slot];
+                reading.apply(now, slot);
+            }
+        });
+    }
+
+    /// One round of the driver. Returns when the next one is due.
+    pub(crate) fn drive(&self) -> Instant {
+        self.sample();
+        self.show_all_gauges_to_a_new_recorder();
+        let mut state = self.lock();
+        let next = state.engine.now() + SAMPLE_EVERY;
+        let next = state.engine.next_deadline().map_or(next, |deadline| deadline.min(next));
+        state.driver_sleeps_until = Some(next);
+        next
+    }
+
+    /// Changes what is known, and works out what follows.
+    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut Engine) -> R) -> R {
+        self.update_locked(self.lock(), change)
+    }
+
+    /// For whoever looks: nothing, if the driver works. Takes no lock that somebody holds.
+    pub(crate) fn catch_up(&self) {
+        let age = self.nanos(Instant::now()).saturating_sub(self.last_sampled.load(Ordering::Acquire));
+        if age < DRIVER_LOST_AFTER.as_nanos() as u64 {
+            return;
+        }
+        // Whoever holds the lock works it out.
+        let is_free = !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock));
+        if is_free {
+            self.sample();
+        }
+    }
+
+    pub(crate) fn view(&self) -> Arc<HealthView> {
+        self.catch_up();
+        self.view.load_full()
+    }
+
+    pub(crate) fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn update_locked<R>(&self, mut state: MutexGuard<'_, State>, change: impl FnOnce(&mut Engine) -> R) -> R {
+        let engine = &mut state.engine;
+        engine.advance(Instant::now());
+        let result = change(engine);
+        engine.advance(engine.now());
+        let next = engine.next_deadline();
+
+        let (changes, is_dirty) = engine.take_changes();
+        if is_dirty {
+            self.level.store(level_bits(engine.level()), Ordering::Release);
+            for (known, tracked) in self.components.iter().zip(&engine.components) {
+                known.state.store(tracked.state as u8, Ordering::Release);
+                known.level.store(level_bits(tracked.damper.level()), Ordering::Release);
+            }
+            self.view.store(Arc::new(HealthView::of(engine)));
+        }
+        state.changes.extend(changes);
+        let wakes_driver = state.driver_sleeps_until.zip(next).is_some_and(|(until, next)| next < until);
+        drop(state);
+        if wakes_driver {
+            self.wake.notify_one();
+        }
+        self.tell();
+        result
+    }
+
+    /// Tells of all changes, in order, by one thread at a time, and not under the lock.
+    fn tell(&self) {
+        loop {
+            let mut state = self.lock();
+            if state.is_telling || state.changes.is_empty() {
+                return;
+            }
+            state.is_telling = true;
+            let changes = mem::take(&mut state.changes);
+            drop(state);
+            let telling = Telling(self);
+            for change in &changes {
+                self.tell_of(change);
+            }
+            drop(telling);
+        }
+    }
+
+    fn tell_of(&self, change: &Change) {
+        match change {
+            Change::Level { to, .. } => _ = self.levels.send_replace(*to),
+            Change::Readiness { to, .. } => _ = self.readiness.send_replace(*to),
+            _ => {}
+        }
+        telemetry::changed(self, &self.metrics, change);
+    }
+
+    pub(crate) fn show_all_gauges_to_a_new_recorder(&self) {
+        let recorder = backstop_kit::telemetry::recorder_address();
+        if self.recorder.swap(recorder, Ordering::Relaxed) != recorder {
+            let view = self.view.load();
+            self.metrics.show(view.level(), view.readiness(), view.components().map(crate::ComponentView::state));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    #[inline]
+    pub(crate) fn state(&self) -> ComponentState {
+        ComponentState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn level(&self) -> Level {
+        level_from_bits(self.level.load(Ordering::Acquire))
+    }
+}
+
+/// Ends the telling, also if a subscriber of the log panics.
+struct Telling<'a>(&'a Shared);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_telling = false;
+    }
+}

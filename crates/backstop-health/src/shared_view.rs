@@ -1,0 +1,204 @@
+//! What other instances know: it is shown, and moves nothing.
+
+mod memory;
+mod text;
+
+use std::{error::Error, future::poll_fn, pin::pin, sync::Weak, task::Poll, time::Duration};
+
+use backstop_core::{ConfigError, Level, Name};
+use backstop_kit::{Jitter, log_text};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use memory::MemoryViewStore;
+
+use crate::{ComponentState, Health, shared::Shared, telemetry};
+
+/// How often views are written and read.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long a view is shown. It outlives three attempts.
+const TTL: Duration = Duration::from_secs(20);
+/// How long a store may take.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+/// So that garbage doesn't use up the memory.
+const MOST_INSTANCES: usize = 1_000;
+const LARGEST_VIEW: usize = 128 * 1024;
+
+/// A store's error. Its text is logged, so it must not contain secrets.
+pub type StoreError = Box<dyn Error + Send + Sync>;
+
+/// Keeps one view for each instance, outside the process: see [`Health::share`].
+///
+/// Bytes in and out: a view has the names and states of components, and nothing of a request. A store that fails, hangs or
+/// returns garbage causes an event, and changes nothing else.
+///
+/// In Redis, for example, the views are the fields of one hash, each with a time to live of its own, or keys with one prefix.
+/// [`MemoryViewStore`] is for tests.
+///
+/// # Cancellation
+/// Each future may be dropped at any time. The operation may then have happened or not.
+pub trait ViewStore: Send + Sync + 'static {
+    /// Puts this instance's view, replacing the one before. The store drops it after `ttl`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the view may not have been stored.
+    fn put(&self, instance: &Name, view: Bytes, ttl: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Returns the unexpired views of all instances, with their instances' names.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't tell.
+    fn all(&self) -> impl Future<Output = Result<Vec<(String, Bytes)>, StoreError>> + Send;
+
+    /// Removes this instance's view: it stops.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the view may still be there.
+    fn remove(&self, instance: &Name) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What another instance knows: see [`Health::instances`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceView {
+    /// The instance.
+    pub instance: Name,
+    /// The worst of its components.
+    pub status: Level,
+    /// Its level.
+    pub level: Level,
+    /// Whether it wants requests.
+    pub is_ready: bool,
+    /// The states of its components.
+    pub components: Vec<(Name, ComponentState)>,
+}
+
+/// What others know, and when that was read.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    views: Vec<InstanceView>,
+    read: Option<Instant>,
+}
+
+impl Others {
+    /// Nothing, if it is too old.
+    pub(crate) fn current(&self) -> &[InstanceView] {
+        if self.read.is_some_and(|read| read.elapsed() < TTL) { &self.views } else { &[] }
+    }
+}
+
+impl Health {
+    /// Shares what is known with other instances of the service, through a store: spawn it.
+    ///
+    /// Every 5 s ± 20 % it writes this instance's view, with a lifetime of 20 s, and reads the views of the others. Each
+    /// operation may take 1 s. What others know is [shown](Self::instances), and moves nothing here.
+    ///
+    /// `instance` is this instance's name, which no other has: a pod's name, for example.
+    ///
+    /// It ends when a drain has [ended its requests](crate::Drain::requests_end), after it has removed this instance's view,
+    /// and when all handles are dropped. It keeps none of them alive.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), backstop_health::ConfigError> {
+    /// use backstop_health::{Component, Health, Level, MemoryViewStore};
+    ///
+    /// let store = MemoryViewStore::new();
+    /// let [one, other] = ["shop-1", "shop-2"].map(|instance| {
+    ///     let health = Health::builder().component(Component::optional("search")).build().unwrap();
+    ///     tokio::spawn(health.share(store.clone(), instance).unwrap());
+    ///     health
+    /// });
+    /// one.report("search", Level::Degraded, "slow", None)?;
+    /// # tokio::time::sleep(std::time::Duration::from_secs(15)).await;
+    /// // Some seconds later:
+    /// assert_eq!(other.instances()[0].status, Level::Degraded);
+    /// assert_eq!(other.status(), Level::Healthy);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    /// Dropping it stops it. This instance's view expires in the store.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `instance` isn't a [name](Name).
+    pub fn share<S: ViewStore>(
+        &self,
+        store: S,
+        instance: &str,
+    ) -> Result<impl Future<Output = ()> + Send + 'static + use<S>, ConfigError> {
+        let instance =
+            Name::new(instance.to_owned()).map_err(|error| ConfigError::new("instance", error.value, error.allowed))?;
+        let shared = std::sync::Arc::downgrade(&self.shared);
+        let end = self.drain().requests_end();
+        Ok(async move {
+            {
+                let (mut sharing, mut end) = (pin!(share(&shared, &store, &instance)), pin!(end));
+                poll_fn(
+                    |cx| if end.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { sharing.as_mut().poll(cx) },
+                )
+                .await;
+            }
+            if let Err(error) = bounded(store.remove(&instance)).await {
+                telemetry::store_failed("remove", &log_text(&error), false);
+            }
+        })
+    }
+
+    /// What other instances know, as of some seconds ago. Empty unless it is [shared](Self::share).
+    #[must_use]
+    pub fn instances(&self) -> Vec<InstanceView> {
+        self.shared.others.load().current().to_vec()
+    }
+}
+
+/// Ends when all handles are dropped.
+async fn share(shared: &Weak<Shared>, store: &impl ViewStore, instance: &Name) {
+    let jitter = Jitter::new(None);
+    let mut is_outage = false;
+    loop {
+        let Some(view) = shared.upgrade().map(|shared| text::write(&shared.view())) else {
+            return;
+        };
+        let put = bounded(store.put(instance, view, TTL)).await.map_err(|error| ("put", error));
+        let read = bounded(store.all()).await.map_err(|error| ("read", error));
+        let failure = match (put, read) {
+            (put, Ok(views)) => {
+                let Some(shared) = shared.upgrade() else { return };
+                shared
+                    .others
+                    .store(std::sync::Arc::new(Others { views: others(views, instance), read: Some(Instant::now()) }));
+                put.err()
+            }
+            (_, Err(failure)) => Some(failure),
+        };
+        match failure {
+            Some((operation, error)) => {
+                telemetry::store_failed(operation, &log_text(&error), !is_outage);
+                is_outage = true;
+            }
+            None if is_outage => {
+                telemetry::store_works();
+                is_outage = false;
+            }
+            None => {}
+        }
+        sleep(jitter.time(EVERY.mul_f64(0.8)..=EVERY.mul_f64(1.2))).await;
+    }
+}
+
+async fn bounded<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match timeout(STORE_TIMEOUT, operation).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("it took too long".to_owned()),
+    }
+}
+
+/// The views of others that can be read.
+fn others(views: Vec<(String, Bytes)>, instance: &Name) -> Vec<InstanceView> {
+    let others = views.into_iter().filter(|(name, view)| *instance != **name && view.len() <= LARGEST_VIEW);
+    let mut others: Vec<_> = others.filter_map(|(name, view)| text::read(name, &view)).take(MOST_INSTANCES).collect();
+    others.sort_by(|a, b| a.instance.cmp(&b.instance));
+    others
+}

@@ -1,0 +1,155 @@
+//! What is known at one moment, to be shown.
+
+use std::sync::Arc;
+
+use backstop_core::{Level, Name};
+use tokio::time::Instant;
+
+use crate::{ComponentState, Operator, Readiness, engine::Engine};
+
+/// What is known of the service: see [`Health::view`](crate::Health::view).
+#[derive(Clone, Debug)]
+pub struct HealthView {
+    status: Level,
+    level: Level,
+    readiness: Readiness,
+    pin: Option<PinView>,
+    components: Box<[ComponentView]>,
+}
+
+/// What is known of one component.
+#[derive(Clone, Debug)]
+pub struct ComponentView {
+    name: Name,
+    state: ComponentState,
+    level: Level,
+    since: Instant,
+    is_essential: bool,
+    is_local: bool,
+    message: Option<Arc<str>>,
+}
+
+/// A level that an operator has set.
+#[derive(Clone, Debug)]
+pub struct PinView {
+    level: Level,
+    until: Instant,
+    operator: Operator,
+}
+
+impl HealthView {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let component = |tracked: &crate::engine::Tracked| ComponentView {
+            name: tracked.name.clone(),
+            state: tracked.state,
+            level: tracked.damper.level(),
+            since: tracked.since,
+            is_essential: tracked.is_essential,
+            is_local: tracked.is_local,
+            message: tracked.message.clone(),
+        };
+        let pin =
+            engine.pin().map(|pin| PinView { level: pin.level, until: pin.until, operator: pin.operator.clone() });
+        Self {
+            status: engine.status(),
+            level: engine.level(),
+            readiness: engine.readiness(),
+            pin,
+            components: engine.components.iter().map(component).collect(),
+        }
+    }
+
+    /// The worst of all components, without damping. It is shown, and moves nothing.
+    #[must_use]
+    pub const fn status(&self) -> Level {
+        self.status
+    }
+
+    /// The service's level.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether the instance wants requests.
+    #[must_use]
+    pub const fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+
+    /// The level that an operator has set, if one has.
+    #[must_use]
+    pub const fn pin(&self) -> Option<&PinView> {
+        self.pin.as_ref()
+    }
+
+    /// The components, in the order of their declaration.
+    #[must_use]
+    pub fn components(&self) -> impl ExactSizeIterator<Item = &ComponentView> {
+        self.components.iter()
+    }
+}
+
+impl ComponentView {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The worst of its sources, without damping.
+    #[must_use]
+    pub const fn state(&self) -> ComponentState {
+        self.state
+    }
+
+    /// The level that it counts as, after damping.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Since when it has been in this state.
+    #[must_use]
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Whether it is essential.
+    #[must_use]
+    pub const fn is_essential(&self) -> bool {
+        self.is_essential
+    }
+
+    /// Whether it belongs to this instance alone.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Why it is in this state.
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+}
+
+impl PinView {
+    /// The level.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Until when it is set.
+    #[must_use]
+    pub const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Who has set it, and why.
+    #[must_use]
+    pub const fn operator(&self) -> &Operator {
+        &self.operator
+    }
+}

@@ -1,0 +1,120 @@
+//! What others know is shown, and moves nothing.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use backstop_health::{Component, ComponentState, Health, Level, MemoryViewStore, Name, StoreError, ViewStore, name};
+use backstop_test::Logs;
+use bytes::Bytes;
+
+use crate::common::{Clock, running, secs};
+
+fn shared(store: impl ViewStore, instance: &str) -> Health {
+    let health = running([Component::essential("database"), Component::optional("search")]);
+    health.report("database", Level::Healthy, "", secs(86_400)).unwrap();
+    tokio::spawn(health.share(store, instance).unwrap());
+    health
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_see_one_another_and_move_nothing() {
+    let store = MemoryViewStore::new();
+    let [one, other] = ["one", "other"].map(|instance| shared(store.clone(), instance));
+    let clock = Clock::start();
+    one.report("database", Level::Critical, "gone", secs(86_400)).unwrap();
+    clock.at(30.0).await;
+    let seen = other.instances();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].instance.as_str(), seen[0].status, seen[0].level), ("one", Level::Critical, Level::Critical));
+    assert_eq!(seen[0].components[0], (name!("database"), ComponentState::Critical));
+    assert_eq!((other.status(), other.level()), (Level::Healthy, Level::Healthy));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_view_of_an_instance_that_is_gone_disappears() {
+    let store = MemoryViewStore::new();
+    let [one, other] = ["one", "other"].map(|instance| shared(store.clone(), instance));
+    let clock = Clock::start();
+    clock.at(10.0).await;
+    assert_eq!(other.instances().len(), 1);
+    drop(one);
+    clock.at(40.0).await;
+    assert_eq!(other.instances().len(), 0);
+    // One that drains says so, and takes its leave.
+    other.drain().begin();
+    clock.at(60.0).await;
+    assert!(!store.all().await.unwrap().is_empty());
+    clock.at(66.0).await;
+    assert!(store.all().await.unwrap().is_empty());
+}
+
+/// Works, fails, hangs, or returns garbage.
+#[derive(Clone)]
+struct Ill {
+    inner: MemoryViewStore,
+    how: Arc<AtomicU8>,
+}
+
+impl Ill {
+    async fn suffer(&self) -> Result<(), StoreError> {
+        match self.how.load(Relaxed) {
+            1 => Err("connection\nrefused".into()),
+            2 => pending().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ViewStore for Ill {
+    async fn put(&self, instance: &Name, view: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        self.suffer().await?;
+        self.inner.put(instance, view, ttl).await
+    }
+
+    async fn all(&self) -> Result<Vec<(String, Bytes)>, StoreError> {
+        self.suffer().await?;
+        let mut all = self.inner.all().await?;
+        if self.how.load(Relaxed) == 3 {
+            all.push(("x y".to_owned(), Bytes::from_static(b"garbage")));
+            all.push(("worse".to_owned(), Bytes::from(vec![0xFF; 1_000_000])));
+            all.push(("worst".to_owned(), Bytes::from_static(b"backstop-health 99\n")));
+        }
+        Ok(all)
+    }
+
+    async fn remove(&self, instance: &Name) -> Result<(), StoreError> {
+        self.inner.remove(instance).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_ill_is_told_once_and_changes_nothing() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let inner = MemoryViewStore::new();
+    let how = Arc::new(AtomicU8::new(0));
+    let _one = shared(inner.clone(), "one");
+    let other = shared(Ill { inner, how: Arc::clone(&how) }, "other");
+    let clock = Clock::start();
+    let mut second = 10.0;
+    for (illness, seen_after_a_while) in [(1, 0), (2, 0), (3, 1)] {
+        how.store(0, Relaxed);
+        clock.at(second).await;
+        assert_eq!(other.instances().len(), 1, "before {illness}");
+        how.store(illness, Relaxed);
+        clock.at(second + 60.0).await;
+        assert_eq!(other.instances().len(), seen_after_a_while, "{illness}");
+        assert_eq!((other.status(), other.level()), (Level::Healthy, Level::Healthy));
+        second += 70.0;
+    }
+    let warnings = logs.events().with_target("backstop::health").at(tracing::Level::WARN);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings[0].field("error"), Some("connection\\nrefused"));
+    assert_eq!(other.share(MemoryViewStore::new(), "a b").err().unwrap().field, "instance");
+}
