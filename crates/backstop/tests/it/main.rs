@@ -14,6 +14,8 @@ mod guard;
 mod guard_nesting;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod metrics;
+#[cfg(all(feature = "last-known-good", feature = "metrics"))]
+mod prometheus;
 mod stacks;
 mod standard;
 #[cfg(feature = "toml")]

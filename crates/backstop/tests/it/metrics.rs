@@ -83,3 +83,17 @@ fn the_guide_and_its_alerts_ask_only_for_metrics_that_exist() {
     }
     assert!(asked > 10, "{asked}");
 }
+
+#[test]
+fn the_guide_asks_for_shares_as_its_alerts_do() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let guide = words(include_str!("../../src/guides/telemetry.md"));
+    let rules = include_str!("../../src/guides/alerts.yml");
+    let shares: Vec<_> = rules.split("expr: |").skip(1).map(|rest| words(rest.split("- ").next().unwrap())).collect();
+    assert_eq!(shares.len(), rules.matches("record:").count());
+    for share in shares {
+        // Without the comment of the next rule.
+        let share = share.split(" # ").next().unwrap();
+        assert!(guide.contains(&format!("`{share}`")), "the guide doesn't have {share}");
+    }
+}
