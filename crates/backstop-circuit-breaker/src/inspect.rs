@@ -146,7 +146,7 @@ mod tests {
             of.operate(operation).unwrap();
         }
         let error = of.operate("explode").unwrap_err();
-        assert_eq!((error.field, error.value.as_str()), ("operation", "explode"));
+        assert_eq!((&*error.field, error.value.as_str()), ("operation", "explode"));
         let to: Vec<_> = log.after(0).into_iter().map(|event| event.fields[1].clone()).collect();
         assert_eq!(to, [("to", "isolated".into()), ("to", "closed".into())], "the first log stays");
         let mut config = CircuitBreakerConfig::new("ml");

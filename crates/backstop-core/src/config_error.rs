@@ -13,8 +13,8 @@ use std::{borrow::Cow, error::Error, fmt, ops::RangeBounds};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfigError {
-    /// The field, as its builder names it.
-    pub field: &'static str,
+    /// The field, as its builder or its file names it: `max_attempts`, `providers.cached.timeout`.
+    pub field: Cow<'static, str>,
     /// The value that it was given.
     pub value: String,
     /// The values that are allowed.
@@ -25,11 +25,11 @@ impl ConfigError {
     /// An error for `field`.
     #[must_use]
     pub fn new(
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         value: impl Into<Cow<'static, str>>,
         allowed: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { field, value: value.into().into_owned(), allowed: allowed.into() }
+        Self { field: field.into(), value: value.into().into_owned(), allowed: allowed.into() }
     }
 
     /// `value`, if it is in `range`.
@@ -46,7 +46,7 @@ impl ConfigError {
     /// # Errors
     /// A [`ConfigError`] for `field` if it isn't.
     pub fn check_range<T: PartialOrd + fmt::Debug>(
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         value: T,
         range: impl RangeBounds<T>,
         allowed: impl Into<Cow<'static, str>>,

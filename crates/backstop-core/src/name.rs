@@ -201,7 +201,7 @@ mod tests {
         }
         for bad in ["", "1a", "_a", "a b", "a/b", "é", "a\n", &"x".repeat(65)] {
             let error = Name::new(bad.to_owned()).unwrap_err();
-            assert_eq!((error.field, error.value.as_str(), &*error.allowed), ("name", bad, Name::ALLOWED));
+            assert_eq!((&*error.field, error.value.as_str(), &*error.allowed), ("name", bad, Name::ALLOWED));
         }
     }
 }

@@ -47,7 +47,7 @@ fn what_can_not_work_is_refused_by_field_value_and_what_is_allowed() {
         (BulkheadLayer::builder("ml service"), "name", "ml service", backstop_bulkhead::Name::ALLOWED),
     ] {
         let error = builder.build().unwrap_err();
-        assert_eq!((error.field, &*error.value, &*error.allowed), (field, value, allowed));
+        assert_eq!((&*error.field, &*error.value, &*error.allowed), (field, value, allowed));
     }
     let error = builder().max_hold(MS).until_headers().build().unwrap_err();
     assert_eq!(error.to_string(), "max_hold is 1ms, allowed is: not beside until_headers");

@@ -63,7 +63,7 @@ fn every_bad_value_is_named_with_what_is_allowed() {
     ];
     for (builder, field, value) in cases {
         let error = builder.build().unwrap_err();
-        assert_eq!((error.field, error.value.as_str()), (field, value));
+        assert_eq!((&*error.field, error.value.as_str()), (field, value));
         assert!(!error.allowed.is_empty());
     }
 }

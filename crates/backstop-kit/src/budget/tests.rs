@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{sync::atomic::Ordering, thread, time::Duration};
+use std::{borrow::Cow, sync::atomic::Ordering, thread, time::Duration};
 
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn drain(account: &Account, age: Duration) -> u64 {
     (0..u64::MAX).take_while(|_| account.withdraw(age)).count() as u64
 }
 
-fn refused_field(builder: RetryBudgetBuilder) -> &'static str {
+fn refused_field(builder: RetryBudgetBuilder) -> Cow<'static, str> {
     builder.build().unwrap_err().field
 }
 

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use backstop_last_known_good::{ConfigError, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodLayer, MokaStore};
 
-fn refused(change: impl FnOnce(LastKnownGoodBuilder) -> LastKnownGoodBuilder) -> (&'static str, String) {
+fn refused(change: impl FnOnce(LastKnownGoodBuilder) -> LastKnownGoodBuilder) -> (Cow<'static, str>, String) {
     let ConfigError { field, value, .. } = change(LastKnownGoodLayer::builder("shop")).build().unwrap_err();
     (field, value)
 }
@@ -15,14 +15,14 @@ fn refused(change: impl FnOnce(LastKnownGoodBuilder) -> LastKnownGoodBuilder) ->
 fn what_is_out_of_bounds_is_refused_by_its_name() {
     let second = Duration::from_secs(1);
     assert_eq!(LastKnownGoodLayer::builder("a b").build().unwrap_err().field, "name");
-    assert_eq!(refused(|builder| builder.max_stale(second / 2)), ("max_stale", "500ms".to_owned()));
+    assert_eq!(refused(|builder| builder.max_stale(second / 2)), ("max_stale".into(), "500ms".to_owned()));
     assert_eq!(refused(|builder| builder.max_stale(Duration::MAX)).0, "max_stale");
     assert_eq!(refused(|builder| builder.max_body(1 << 31)).0, "max_body");
     assert_eq!(refused(|builder| builder.store_timeout(Duration::ZERO)).0, "store_timeout");
     assert_eq!(refused(|builder| builder.store_timeout(second * 11)).0, "store_timeout");
     assert_eq!(refused(|builder| builder.max_bytes(0)).0, "max_bytes");
     assert_eq!(refused(|builder| builder.max_entries(0)).0, "max_entries");
-    assert_eq!(refused(|builder| builder.max_bytes(1024).max_entries(1)), ("max_body", "262144".to_owned()));
+    assert_eq!(refused(|builder| builder.max_bytes(1024).max_entries(1)), ("max_body".into(), "262144".to_owned()));
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn what_can_not_work_is_refused_by_field_value_and_what_is_allowed() {
         (builder().max_bytes((1 << 40) + 1, size), "max_bytes", "1099511627777", bytes),
     ] {
         let error = builder.build().unwrap_err();
-        assert_eq!((error.field, &*error.value, &*error.allowed), (field, value, allowed));
+        assert_eq!((&*error.field, &*error.value, &*error.allowed), (field, value, allowed));
     }
     assert_eq!(Prices::from_config(LastKnownValuesConfig::new("no name")).unwrap_err().field, "name");
     let defaults = LastKnownValuesConfig::new("prices");

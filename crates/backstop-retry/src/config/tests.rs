@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -8,7 +10,7 @@ fn check(change: impl FnOnce(&mut RetryConfig)) -> Result<Settings, ConfigError>
     Settings::check(config, None).map(|(_, settings)| settings)
 }
 
-fn refused_field(change: impl FnOnce(&mut RetryConfig)) -> &'static str {
+fn refused_field(change: impl FnOnce(&mut RetryConfig)) -> Cow<'static, str> {
     check(change).unwrap_err().field
 }
 

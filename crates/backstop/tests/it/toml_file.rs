@@ -168,7 +168,7 @@ fn an_error_names_the_setting() {
     let stacks = Stacks::from_toml("[ml]\n[users]").unwrap();
     let unknown = stacks.get("mll").unwrap_err();
     assert_eq!(unknown.to_string(), "mll: dependency is mll, allowed is: ml, users");
-    assert_eq!(unknown.config_error().map(|error| error.field), Some("dependency"));
+    assert_eq!(unknown.config_error().map(|error| &*error.field), Some("dependency"));
 }
 
 #[test]
