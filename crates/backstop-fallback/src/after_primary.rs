@@ -71,10 +71,10 @@ where
         failure: PrimaryFailure<S, Req>,
         reports: Vec<Degradation>,
     ) -> Self {
-        let RequestState { layer, started, facts, frame, kept, context, .. } = request_state;
+        let RequestState { layer, settings, started, facts, frame, kept, context, .. } = request_state;
         let started = started.unwrap_or_else(Instant::now);
         let chain = layer.chain.shared();
-        let mut walk = Walk::new(Arc::clone(chain), started, facts);
+        let mut walk = Walk::new(Arc::clone(chain), settings, started, facts);
         let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
         let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned).or(failure.error);
         walk.record_sent(&failure.miss.outcome);

@@ -9,10 +9,12 @@ use tokio::time::Instant;
 use crate::{AllProvidersFailed, FallbackHandle, FallbackResult, Provider, forced::Forced, walk::Walk};
 
 mod config;
+mod fallback_config;
+pub(crate) mod settings;
 pub(crate) mod shared;
 
 pub use config::FallbackChainBuilder;
-pub(crate) use config::check_timeout;
+pub use fallback_config::{FallbackConfig, ProviderConfig};
 use shared::Chain;
 
 /// Providers in order of preference, and the time they have together.
@@ -93,20 +95,20 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     /// The answer, or the walk without one.
     pub(crate) async fn walk(&self, request: Req) -> Result<FallbackResult<T>, Walk<Req, T>> {
         let chain = &self.shared;
-        let started = Instant::now();
+        let (started, settings) = (Instant::now(), chain.control.settings.snapshot());
         let (facts, kept) = (chain.marked(CloneCopy.facts(&request), &request), request);
         // The first one is asked first anyway.
         if let Some(provider) = chain.control.draw().filter(|provider| *provider > 0 && chain.may_force(facts)) {
             let mut frame = Frame::detached();
             let copy = |_| Ok(kept.clone());
-            let forced = Forced::start(chain, provider, 0, started, &mut frame, copy);
+            let forced = Forced::start(chain, chain.settings(&settings), provider, 0, started, &mut frame, copy);
             if let Some(mut forced) = forced
                 && let Some(found) = std::future::poll_fn(|cx| forced.poll(cx, &chain.judge, facts)).await
             {
                 return Ok(found.result);
             }
         }
-        let mut walk = Walk::new(Arc::clone(chain), started, facts);
+        let mut walk = Walk::new(Arc::clone(chain), settings, started, facts);
         let mut frame = Frame::detached();
         let found = std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |_| Ok(kept.clone()))).await;
         found.map(|found| found.result).ok_or(walk)
@@ -123,7 +125,7 @@ impl<Req, T> fmt::Debug for FallbackChain<Req, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FallbackChain")
             .field("name", &self.shared.name)
-            .field("total", &self.shared.total)
+            .field("total", &self.handle().total())
             .field("providers", &self.shared.providers)
             .finish_non_exhaustive()
     }

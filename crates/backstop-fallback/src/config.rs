@@ -9,7 +9,9 @@ use backstop_kit::{
 };
 use http::StatusCode;
 
-use crate::{FallbackChain, FallbackLayer, ProblemDetails, chain::check_timeout, layer_state::LayerState, metrics};
+use crate::{
+    FallbackChain, FallbackLayer, ProblemDetails, chain::settings::LayerSettings, layer_state::LayerState, metrics,
+};
 
 /// A builder with these strategies.
 type BuilderOf<Req, Res, J, R, U, K, A> = FallbackBuilder<Req, Res, Strategies<J, R, U, K, A>>;
@@ -64,12 +66,11 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackLayer<Req, Res, P>, ConfigError> {
         let primary = Name::new(self.primary.clone())?;
-        let total = self.chain.shared().total;
-        check_timeout("primary_timeout", self.primary_timeout, total)?;
-        self.keep_within.map_or(Ok(()), |keep| keep.check_within(total))?;
         if self.chain.providers().any(|provider| *provider == primary) {
             return Err(ConfigError::new("primary", primary, "a name that no provider of the chain has"));
         }
+        let layer = LayerSettings { primary_timeout: self.primary_timeout, keep: self.keep_within };
+        self.chain.shared().control.settings.add_layer(layer)?;
         Ok(self.named(primary))
     }
 

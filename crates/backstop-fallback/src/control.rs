@@ -2,10 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use backstop_core::Name;
+use backstop_core::{ConfigError, Name};
 use backstop_kit::{Jitter, Registration, telemetry::Series};
 
-use crate::{AllProvidersFailed, eligibility::Eligibility, episode::Episodes, metrics, telemetry};
+use crate::{
+    AllProvidersFailed, FallbackConfig,
+    chain::settings::{ReloadableSettings, check_name},
+    eligibility::Eligibility,
+    episode::Episodes,
+    metrics, telemetry,
+};
 
 /// A provider that some requests go to first: see [`FallbackHandle::force`](crate::FallbackHandle::force).
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +28,7 @@ pub struct Forcing {
 pub(crate) struct Control {
     chain: Name,
     pub(crate) providers: Vec<Name>,
+    pub(crate) settings: ReloadableSettings,
     /// How long their answers take.
     latencies: Vec<Series>,
     /// A [`ForcedShare`]. No other memory depends on it, so `Relaxed` is enough.
@@ -60,7 +67,7 @@ impl ForcedShare {
 }
 
 impl Control {
-    pub(crate) fn new(chain: Name, providers: Vec<Name>, seed: Option<u64>) -> Self {
+    pub(crate) fn new(chain: Name, providers: Vec<Name>, settings: ReloadableSettings, seed: Option<u64>) -> Self {
         backstop_core::see_through::<AllProvidersFailed>();
         telemetry::built(&chain);
         Self {
@@ -68,6 +75,7 @@ impl Control {
             latencies: providers.iter().map(|provider| metrics::latency(&chain, provider)).collect(),
             chain,
             providers,
+            settings,
             forced: AtomicU64::new(ForcedShare::NONE.0),
             jitter: Jitter::new(seed),
             forced_failure_logged: AtomicBool::new(false),
@@ -84,6 +92,18 @@ impl Control {
     pub(crate) fn latency_of(&self, provider: &Name) -> Option<&Series> {
         let at = self.providers.iter().position(|name| name == provider)?;
         self.latencies.get(at)
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`.
+    pub(crate) fn check(&self, config: &FallbackConfig) -> Result<(), ConfigError> {
+        check_name(config, &self.chain)?;
+        self.settings.check(config, &self.providers)
+    }
+
+    /// Changes the settings for requests that begin afterwards.
+    pub(crate) fn reload(&self, config: &FallbackConfig) -> Result<(), ConfigError> {
+        check_name(config, &self.chain)?;
+        self.settings.reload(config, &self.providers)
     }
 
     /// Draws whether to force the next request, and to which provider.

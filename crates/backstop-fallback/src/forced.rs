@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     FallbackResult,
-    chain::shared::Chain,
+    chain::{settings::Settings, shared::Chain},
     found::{Found, Substitution},
     provider_call::ProviderCall,
     share::next_deadline,
@@ -34,6 +34,7 @@ impl<Req, T> Forced<Req, T> {
     /// Starts the provider, if it has room. `primaries` is 1 if the primary isn't one of the chain's own providers.
     pub(crate) fn start(
         chain: &Arc<Chain<Req, T>>,
+        settings: &Settings,
         provider: usize,
         primaries: usize,
         started: Instant,
@@ -43,8 +44,8 @@ impl<Req, T> Forced<Req, T> {
         let source = &chain.providers[provider];
         // Its share of the time is that of an additional first provider.
         let left = (chain.providers.len() + primaries + 1) as u32;
-        let deadline = next_deadline(Instant::now(), chain.limit(started), left, source.own_timeout());
-        let call = ProviderCall::start(chain, source, deadline, frame, copy)
+        let deadline = next_deadline(Instant::now(), settings.limit(started), left, settings.timeout_of(provider));
+        let call = ProviderCall::start(chain, source, settings.concurrency_of(provider), deadline, frame, copy)
             .inspect_err(|failed| telemetry::forced_provider_failed(&chain.control, source.name(), failed))
             .ok()?;
         Some(Self { chain: Arc::clone(chain), provider, position: provider + primaries, started, call })

@@ -51,10 +51,11 @@ where
             Some(started) => started,
             None => {
                 let chain = layer.chain.shared();
+                let settings = chain.settings(&request_state.settings);
                 let kept = &mut request_state.kept;
                 let copied = |copy| copied(kept, copy);
                 // The frame isn't ended: after this, the primary's call proves nothing.
-                match Forced::start(chain, *provider, 1, started, &mut request_state.frame, copied) {
+                match Forced::start(chain, settings, *provider, 1, started, &mut request_state.frame, copied) {
                     Some(started) => forced.insert(started),
                     None => return Poll::Ready(None),
                 }

@@ -123,7 +123,7 @@ where
         let context = protocol.reject().context(&request);
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
-            let mut scope = Scope::limited(Limit::new(chain.shared().total, SetBy::Us));
+            let mut scope = Scope::limited(Limit::new(chain.shared().control.settings.load().total, SetBy::Us));
             let call = {
                 let _entered = scope.entered();
                 let _pass = PassThrough::begin();
@@ -135,9 +135,11 @@ where
         // After the request was kept: the kept body is watched already.
         let upload = judge.watch(&mut request);
         let (mut started, mut frame) = (None, Frame::open());
+        let settings = chain.shared().control.settings.snapshot();
         if let Some(provider) = chain.shared().draw(facts, kept.as_ref()) {
             let request_state = RequestState {
                 layer: Arc::clone(layer),
+                settings,
                 called: MetricsOnly::with(Instant::now),
                 started,
                 limit_at_call: None,
@@ -155,7 +157,7 @@ where
         }
         let called = MetricsOnly::with(Instant::now);
         let limit_at_call = scope::limit();
-        let mut scope = layer.scope(limit_at_call, &mut started);
+        let mut scope = layer.scope(chain.shared().settings(&settings), limit_at_call, &mut started);
         let call = {
             let _entered = scope.entered();
             let _calling = frame.calling();
@@ -168,6 +170,7 @@ where
         // Created where it is returned: another move would show in the benchmark.
         let request_state = Some(RequestState {
             layer: Arc::clone(layer),
+            settings,
             called,
             started,
             limit_at_call: Some(limit_at_call),
@@ -246,7 +249,7 @@ where
                         return Poll::Ready(Ok(answer));
                     }
                     let ForcedFirst { primary, request, mut request_state, .. } = *forced_first;
-                    let scope = request_state.layer.remaining_scope(&mut request_state.started);
+                    let scope = request_state.remaining_scope();
                     let begin = || request_state.frame.call(|| EagerCall::when_ready(primary, request));
                     let attempt = Attempt::start(scope, begin);
                     State::Primary { attempt, request_state: Some(request_state) }

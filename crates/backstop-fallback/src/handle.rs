@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name, Reason};
 
-use crate::{Forcing, control::Control, episode::Current, telemetry};
+use crate::{FallbackConfig, Forcing, control::Control, episode::Current, telemetry};
 
 /// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///
@@ -133,6 +133,59 @@ impl FallbackHandle {
         Ok(())
     }
 
+    /// The time of all providers together, the primary included.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.0.settings.load().total
+    }
+
+    /// Changes the chain's times and limits for requests that begin afterwards. No request waits for it, and each has the
+    /// same settings for its whole life.
+    ///
+    /// What `config` leaves out is as the code of the chain and its layers has it, whatever earlier reloads said.
+    /// Episodes, [forcing](Self::force) and the requests that a provider has stay. A lower `concurrency` ends none of them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_fallback::{FallbackChain, FallbackConfig, Provider, name};
+    ///
+    /// let prices: FallbackChain<u32, &str> = FallbackChain::builder("prices")
+    ///     .provider(Provider::from_fn(name!("live"), |_item| async { "9.99" }))
+    ///     .provider(Provider::value(name!("list"), || async { "9.50" }))
+    ///     .build()?;
+    /// let handle = prices.handle();
+    ///
+    /// let mut config = FallbackConfig::new("prices");
+    /// config.total = Some(Duration::from_millis(300));
+    /// config.providers.entry("live".to_owned()).or_default().timeout = Some(Duration::from_millis(200));
+    /// handle.reload(config)?;
+    /// assert_eq!(handle.total(), Duration::from_millis(300));
+    ///
+    /// let mut config = FallbackConfig::new("prices");
+    /// config.providers.entry("live".to_owned()).or_default().timeout = Some(Duration::from_secs(9));
+    /// assert_eq!(
+    ///     handle.reload(config).unwrap_err().to_string(),
+    ///     "providers.live.timeout is 9s, allowed is: more than 0 s, up to the chain's total, which is 5s",
+    /// );
+    /// # Ok::<(), backstop_fallback::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`FallbackChainBuilder::build`](crate::FallbackChainBuilder::build), for another name than the chain's, for a
+    /// provider that the chain doesn't have, and for a total that is too short for a layer of the chain. Nothing changes then.
+    #[expect(clippy::needless_pass_by_value, reason = "all handles take a configuration to keep")]
+    pub fn reload(&self, config: FallbackConfig) -> Result<(), ConfigError> {
+        self.0.reload(&config)
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &FallbackConfig) -> Result<(), ConfigError> {
+        self.0.check(config)
+    }
+
     /// Ends [`force`](Self::force).
     pub fn stop_forcing(&self) {
         self.set(0, 0.0);
@@ -187,9 +240,16 @@ mod tests {
     use backstop_core::name;
 
     use super::*;
+    use crate::{
+        ProviderConfig,
+        chain::settings::{ReloadableSettings, Settings},
+    };
 
     fn control(seed: u64) -> Arc<Control> {
-        Arc::new(Control::new(name!("chain"), vec![name!("one"), name!("two"), name!("three")], Some(seed)))
+        let names = vec![name!("one"), name!("two"), name!("three")];
+        let settings = Settings::new(Duration::from_secs(5), vec![ProviderConfig::default(); names.len()]);
+        let settings = ReloadableSettings::new(settings, None, &names).unwrap();
+        Arc::new(Control::new(name!("chain"), names, settings, Some(seed)))
     }
 
     #[test]

@@ -14,7 +14,7 @@ impl Inspect for FallbackHandle {
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        vec![("providers", self.providers().collect())]
+        vec![("providers", self.providers().collect()), ("total", self.total().into())]
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {

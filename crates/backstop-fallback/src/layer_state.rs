@@ -7,7 +7,7 @@ use backstop_kit::{Judge, Protocol, telemetry::Series};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{FallbackChain, found::Found, share};
+use crate::{FallbackChain, chain::settings::Settings, found::Found, share};
 
 /// What all services of a layer share.
 pub(crate) struct LayerState<Req, Res, P> {
@@ -28,20 +28,21 @@ impl<Req, Res, P> LayerState<Req, Res, P> {
 
     /// A scope with the primary's share of the time, inside a scope with the limit `outer`.
     #[inline]
-    pub(crate) fn scope(&self, outer: CurrentLimit, started: &mut Option<Instant>) -> Scope {
+    pub(crate) fn scope(&self, settings: &Settings, outer: CurrentLimit, started: &mut Option<Instant>) -> Scope {
         let outer = match outer {
-            CurrentLimit::Begun => return self.remaining_scope(started),
+            CurrentLimit::Begun => return self.remaining_scope(settings, started),
             CurrentLimit::NotBegun(limit) => Some(limit),
             CurrentLimit::Endless => None,
         };
-        let limit = Limit::new(self.chain.shared().total, SetBy::Us).narrowed_by(outer);
-        Scope::limited(share::first_limit(limit, self.providers(), self.primary_timeout))
+        let limit = Limit::new(settings.total, SetBy::Us).narrowed_by(outer);
+        Scope::limited(share::first_limit(limit, self.providers(), settings.primary_timeout(self.primary_timeout)))
     }
 
     /// A scope with the primary's share of the time left. Begins the request's time if it hasn't begun.
-    pub(crate) fn remaining_scope(&self, started: &mut Option<Instant>) -> Scope {
-        let limit = self.chain.shared().limit(*started.get_or_insert_with(Instant::now));
-        Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), self.primary_timeout))
+    pub(crate) fn remaining_scope(&self, settings: &Settings, started: &mut Option<Instant>) -> Scope {
+        let limit = settings.limit(*started.get_or_insert_with(Instant::now));
+        let timeout = settings.primary_timeout(self.primary_timeout);
+        Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), timeout))
     }
 
     /// The number of providers, the primary included.

@@ -277,6 +277,9 @@
 //! | [`FallbackBuilder::problem_details`] | a 503 without a body | |
 //! | [`FallbackHandle::force`] | no provider | a share of 0 to 1 |
 //!
+//! The total, the timeouts and `concurrency` can come from a file, as a [`FallbackConfig`], and be
+//! [reloaded](FallbackHandle::reload) while requests run.
+//!
 //! # What an operator sees
 //!
 //! ## In logs
@@ -367,7 +370,7 @@ pub use backstop_kit::{
 };
 
 pub use answer::{BoxError, IntoAnswer};
-pub use chain::{FallbackChain, FallbackChainBuilder};
+pub use chain::{FallbackChain, FallbackChainBuilder, FallbackConfig, ProviderConfig};
 pub use commit::Commit;
 pub use config::FallbackBuilder;
 pub use control::Forcing;

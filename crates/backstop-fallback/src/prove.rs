@@ -153,11 +153,14 @@ async fn prove<Req, T, J: Judge<T>, C: CopyRequest<Req>>(
     let mut kept = copy.keep(&mut request, &mut facts, chain.needs);
     drop(request);
     let mut failures = Vec::new();
-    for provider in &chain.providers {
+    let snapshot = chain.control.settings.snapshot();
+    let settings = chain.settings(&snapshot);
+    for (i, provider) in chain.providers.iter().enumerate() {
         let now = Instant::now();
-        let deadline = next_deadline(now, chain.limit(now), sharing as u32, provider.own_timeout());
+        let deadline = next_deadline(now, settings.limit(now), sharing as u32, settings.timeout_of(i));
+        let (concurrency, mut frame) = (settings.concurrency_of(i), Frame::detached());
         let copy = |copy| copied(&mut kept, copy);
-        let asked = match ProviderCall::start(chain, provider, deadline, &mut Frame::detached(), copy) {
+        let asked = match ProviderCall::start(chain, provider, concurrency, deadline, &mut frame, copy) {
             Ok(mut call) => poll_fn(|cx| call.poll(cx, judge, facts, Outcome::answers_for_another, chain)).await,
             Err(failed) => Err(failed),
         };

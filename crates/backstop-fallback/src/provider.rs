@@ -14,7 +14,7 @@ use tower_service::Service;
 #[cfg(feature = "axum")]
 use crate::routed;
 use crate::{
-    BoxError, IntoAnswer,
+    BoxError, IntoAnswer, ProviderConfig,
     concurrency::{Concurrency, Permit},
 };
 
@@ -32,10 +32,10 @@ pub struct Provider<Req, T> {
     name: Name,
     source: Source<Req, T>,
     freshness: Assess<T>,
-    timeout: Option<Duration>,
+    config: ProviderConfig,
     even_if_processed: bool,
     only_reads: bool,
-    concurrency: Option<Concurrency>,
+    concurrency: Concurrency,
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
 }
 
@@ -104,10 +104,10 @@ impl<Req, T> Provider<Req, T> {
             name,
             source,
             freshness: Assess::As(Freshness::Degraded),
-            timeout: None,
+            config: ProviderConfig::default(),
             even_if_processed: false,
             only_reads: false,
-            concurrency: None,
+            concurrency: Concurrency::default(),
             condition: None,
         }
     }
@@ -117,7 +117,7 @@ impl<Req, T> Provider<Req, T> {
     /// More than 0 s, up to the chain's total.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.config.timeout = Some(timeout);
         self
     }
 
@@ -129,7 +129,7 @@ impl<Req, T> Provider<Req, T> {
     /// chain share the limit.
     #[must_use]
     pub fn concurrency(mut self, requests: usize) -> Self {
-        self.concurrency = Some(Concurrency::new(requests));
+        self.config.concurrency = Some(requests);
         self
     }
 
@@ -211,8 +211,9 @@ impl<Req, T> Provider<Req, T> {
         &self.name
     }
 
-    pub(crate) const fn own_timeout(&self) -> Option<Duration> {
-        self.timeout
+    /// What its builder methods set that a reload can change.
+    pub(crate) const fn config(&self) -> &ProviderConfig {
+        &self.config
     }
 
     pub(crate) const fn is_even_if_processed(&self) -> bool {
@@ -224,13 +225,9 @@ impl<Req, T> Provider<Req, T> {
         self.only_reads || matches!(self.needs(), Keep::Nothing)
     }
 
-    pub(crate) fn concurrency_limit(&self) -> Option<usize> {
-        self.concurrency.as_ref().map(Concurrency::limit)
-    }
-
-    /// A permit for one more request.
-    pub(crate) fn admit(&self) -> Result<Option<Permit>, Reason> {
-        self.concurrency.as_ref().map(|bound| bound.try_acquire().ok_or(Reason::BULKHEAD_FULL)).transpose()
+    /// A permit for one more request, of at most `limit`.
+    pub(crate) fn admit(&self, limit: Option<usize>) -> Result<Permit, Reason> {
+        self.concurrency.try_acquire(limit).ok_or(Reason::BULKHEAD_FULL)
     }
 
     /// Whether it is asked if the primary failed for this reason.
@@ -322,10 +319,10 @@ impl<Req, T> fmt::Debug for Provider<Req, T> {
         f.debug_struct("Provider")
             .field("name", &self.name)
             .field("needs", &self.needs())
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.config.timeout)
             .field("even_if_processed", &self.even_if_processed)
             .field("only_reads", &self.only_reads)
-            .field("concurrency", &self.concurrency)
+            .field("concurrency", &self.config.concurrency)
             .finish_non_exhaustive()
     }
 }

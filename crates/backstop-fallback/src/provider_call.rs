@@ -35,7 +35,7 @@ pub(crate) struct ProviderCall<T> {
     started: Instant,
     // Before the permit, to be dropped first.
     phase: Phase<T>,
-    _permit: Option<Permit>,
+    _permit: Permit,
 }
 
 /// Boxed, because it is rare and large.
@@ -45,15 +45,16 @@ enum Phase<T> {
 }
 
 impl<T> ProviderCall<T> {
-    /// Starts a provider of `chain` in `frame`, if it has a permit left, with a copy of the request if it needs one.
+    /// Starts a provider of `chain` in `frame`, if fewer than `concurrency` requests run there, with a copy of the request if it needs one.
     pub(crate) fn start<Req>(
         chain: &Chain<Req, T>,
         provider: &Provider<Req, T>,
+        concurrency: Option<usize>,
         deadline: Deadline,
         frame: &mut Frame,
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Result<Self, ProviderMiss> {
-        let permit = provider.admit().map_err(ProviderMiss::not_asked)?;
+        let permit = provider.admit(concurrency).map_err(ProviderMiss::not_asked)?;
         let (started, mut scope) = (Instant::now(), Scope::narrowed(deadline));
         let run = chain.panics.run(|| scope.enter(|| provider.start(copy, frame)));
         let run = run.map_err(|panicked| ProviderMiss::panicked(panicked, &chain.error_text))?;

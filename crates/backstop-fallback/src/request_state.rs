@@ -8,12 +8,13 @@ use backstop_core::{
 };
 use backstop_kit::{
     ContextOf, CopyAs, CopyRequest, Elapsed, Judge, KeepAnswer, KeptRequest, NotCopied, Protocol, Reject, RequestFacts,
-    RequestFailure, Upload, proof::Frame, telemetry::MetricsOnly,
+    RequestFailure, Snapshot, Upload, proof::Frame, telemetry::MetricsOnly,
 };
 use tokio::time::Instant;
 use tower_service::Service;
 
 use crate::{
+    chain::settings::Settings,
     commit::{AnswerWithBody, WaitForBody},
     layer_state::LayerStateOf,
     miss::{Miss, ProviderMiss},
@@ -30,6 +31,8 @@ where
     P::Copy: CopyRequest<Req>,
 {
     pub(crate) layer: LayerStateOf<S, Req, P>,
+    /// Those of the chain when it arrived.
+    pub(crate) settings: Snapshot<Settings>,
     /// When it arrived.
     pub(crate) called: MetricsOnly<Instant>,
     /// When its time began. `None` until something is pending, so that an immediate answer reads no clock.
@@ -86,7 +89,12 @@ where
 
     #[cold]
     fn scope_for_other_limit(&mut self, limit: CurrentLimit) -> Scope {
-        self.layer.scope(limit, &mut self.started)
+        self.layer.scope(self.layer.chain.shared().settings(&self.settings), limit, &mut self.started)
+    }
+
+    /// A scope with the primary's share of the time left. Begins the request's time if it hasn't begun.
+    pub(crate) fn remaining_scope(&mut self) -> Scope {
+        self.layer.remaining_scope(self.layer.chain.shared().settings(&self.settings), &mut self.started)
     }
 }
 

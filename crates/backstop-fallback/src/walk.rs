@@ -21,12 +21,12 @@ use std::{
 };
 
 use backstop_core::{Deadline, Freshness, Name, Outcome, Pushback, Reason};
-use backstop_kit::{Answer, CopyAs, Judge, NotCopied, RequestFacts, proof, proof::Frame};
+use backstop_kit::{Answer, CopyAs, Judge, NotCopied, RequestFacts, Snapshot, proof, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
     AllProvidersFailed, FallbackResult, ProviderFailure,
-    chain::shared::Chain,
+    chain::{settings::Settings, shared::Chain},
     found::{Found, Substitution},
     miss::{Miss, ProviderMiss},
     provider_call::ProviderCall,
@@ -42,6 +42,7 @@ const POSSIBLY_PROCESSED: &str = "the request may have been processed (a refused
 /// The position of a request in its chain.
 pub(crate) struct Walk<Req, T> {
     chain: Arc<Chain<Req, T>>,
+    settings: Snapshot<Settings>,
     started: Instant,
     limit: Deadline,
     request: RequestFacts,
@@ -62,10 +63,16 @@ pub(crate) struct Walk<Req, T> {
 
 impl<Req, T> Walk<Req, T> {
     /// Before all of a chain's own providers, for a request that began at `started`.
-    pub(crate) fn new(chain: Arc<Chain<Req, T>>, started: Instant, request: RequestFacts) -> Self {
+    pub(crate) fn new(
+        chain: Arc<Chain<Req, T>>,
+        settings: Snapshot<Settings>,
+        started: Instant,
+        request: RequestFacts,
+    ) -> Self {
         Self {
-            limit: chain.limit(started),
+            limit: chain.settings(&settings).limit(started),
             chain,
+            settings,
             started,
             request,
             failures: Vec::new(),
@@ -179,11 +186,12 @@ impl<Req, T> Walk<Req, T> {
             return Err(ProviderMiss::not_asked(Reason::NOT_ELIGIBLE));
         }
         self.chain.control.eligibility.asked();
+        let settings = self.chain.settings(&self.settings);
         let left = (self.chain.providers.len() - self.next) as u32;
-        let deadline = next_deadline(Instant::now(), self.limit, left, provider.own_timeout());
+        let deadline = next_deadline(Instant::now(), self.limit, left, settings.timeout_of(self.next));
         // A provider that processes nothing has nothing to prove.
         let frame = if provider.processes_nothing() { &mut Frame::detached() } else { frame };
-        ProviderCall::start(&self.chain, provider, deadline, frame, copy)
+        ProviderCall::start(&self.chain, provider, settings.concurrency_of(self.next), deadline, frame, copy)
     }
 
     fn found(&mut self, answer: Answer<T>, provider_latency: Duration) -> Found<T> {

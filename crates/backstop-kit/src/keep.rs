@@ -62,7 +62,7 @@ pub trait KeepAnswer<Res> {
 ///
 /// An answer whose body is too long, too slow or fails is dropped. If the layer's time is up while the body is being read,
 /// the answer is returned with what was read, and the rest as it arrives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct KeepReplaced {
     max_body: usize,

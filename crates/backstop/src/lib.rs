@@ -274,8 +274,8 @@ pub use backstop_fallback as fallback;
 #[cfg(feature = "fallback")]
 pub use backstop_fallback::{
     AllProvidersFailed, Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain,
-    FallbackChainBuilder, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider, ProviderFailure,
-    UnprovenProviders,
+    FallbackChainBuilder, FallbackConfig, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
+    ProviderConfig, ProviderFailure, UnprovenProviders,
 };
 #[cfg(feature = "last-known-good")]
 #[doc(no_inline)]

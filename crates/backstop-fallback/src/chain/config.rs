@@ -5,14 +5,14 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
 use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts, WrapBody};
 
-use crate::{Commit, FallbackChain, Provider, commit::WaitForBody, control::Control, panics::Panics};
+use crate::{Commit, FallbackChain, FallbackConfig, Provider, commit::WaitForBody, control::Control, panics::Panics};
 
-use super::shared::{Chain, HandlerJudge, Mark};
+use super::{
+    settings::{ReloadableSettings, Settings, check_name},
+    shared::{Chain, HandlerJudge, Mark},
+};
 
 const DEFAULT_TOTAL: Duration = Duration::from_secs(5);
-/// More than 0 s.
-const MOMENT: Duration = Duration::from_nanos(1);
-const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl<Req, T: 'static> FallbackChain<Req, T> {
     /// Builds a chain. It needs at least one [provider](FallbackChainBuilder::provider).
@@ -26,6 +26,7 @@ impl<Req, T: 'static> FallbackChain<Req, T> {
 pub struct FallbackChainBuilder<Req, T> {
     name: Cow<'static, str>,
     total: Duration,
+    config: Option<FallbackConfig>,
     providers: Vec<Provider<Req, T>>,
     judge: HandlerJudge<T>,
     repeat: RepeatRule,
@@ -42,6 +43,7 @@ impl<Req, T: 'static> FallbackChainBuilder<Req, T> {
         Self {
             name,
             total: DEFAULT_TOTAL,
+            config: None,
             providers: Vec::new(),
             judge: PlainJudge { classify: Box::new(ResultClassify::new()) },
             repeat: RepeatRule::new(),
@@ -61,6 +63,30 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// An earlier deadline of the [scope](backstop_core::scope) replaces it.
     pub fn total(mut self, total: Duration) -> Self {
         self.total = total;
+        self
+    }
+
+    /// Takes times and limits from `config`, which the chain's [handle](crate::FallbackHandle::reload) can reload. What
+    /// `config` leaves out stays as it is set here and by [`Provider::timeout`] and [`Provider::concurrency`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_fallback::{FallbackChain, FallbackConfig, Provider, name};
+    ///
+    /// // Often from a file.
+    /// let mut config = FallbackConfig::new("prices");
+    /// config.total = Some(Duration::from_millis(300));
+    ///
+    /// let prices: FallbackChain<u32, &str> = FallbackChain::builder("prices")
+    ///     .provider(Provider::from_fn(name!("live"), |_item| async { "9.99" }))
+    ///     .provider(Provider::value(name!("list"), || async { "9.50" }))
+    ///     .with_config(config)
+    ///     .build()?;
+    /// assert_eq!(prices.handle().total(), Duration::from_millis(300));
+    /// # Ok::<(), backstop_fallback::ConfigError>(())
+    /// ```
+    pub fn with_config(mut self, config: FallbackConfig) -> Self {
+        self.config = Some(config);
         self
     }
 
@@ -237,29 +263,40 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
     /// # Errors
     /// [`ConfigError`] names the knob whose value isn't allowed, or contradicts another one.
     pub fn build(self) -> Result<FallbackChain<Req, T>, ConfigError> {
-        let Self { name, total, providers, judge, repeat, marks, commit, wait_for_body, seed, error_text, panics } =
-            self;
+        let Self {
+            name,
+            total,
+            config,
+            providers,
+            judge,
+            repeat,
+            marks,
+            commit,
+            wait_for_body,
+            seed,
+            error_text,
+            panics,
+        } = self;
         let name = Name::new(name)?;
         commit.check()?;
-        ConfigError::check_range("total", total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         if providers.is_empty() {
             return Err(ConfigError::new("providers", "none", "at least one"));
         }
         for (i, provider) in providers.iter().enumerate() {
-            check_timeout("timeout", provider.own_timeout(), total)?;
-            if let Some(limit) = provider.concurrency_limit() {
-                ConfigError::check_range("concurrency", limit, 1.., "1 or more")?;
-            }
             if providers[..i].iter().any(|earlier| earlier.name() == provider.name()) {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
             }
         }
         let needs = providers.iter().map(Provider::needs).max().unwrap_or(Keep::Nothing);
-        let names = providers.iter().map(Provider::name).cloned().collect();
-        let control = Arc::new(Control::new(name.clone(), names, seed));
+        let names: Vec<_> = providers.iter().map(Provider::name).cloned().collect();
+        let settings = Settings::new(total, providers.iter().map(Provider::config).cloned().collect());
+        if let Some(config) = &config {
+            check_name(config, &name)?;
+        }
+        let settings = ReloadableSettings::new(settings, config.as_ref(), &names)?;
+        let control = Arc::new(Control::new(name.clone(), names, settings, seed));
         Ok(FallbackChain::new(Chain {
             name,
-            total,
             providers,
             needs,
             judge,
@@ -303,15 +340,6 @@ impl<Req, B: WrapBody> FallbackChainBuilder<Req, http::Response<B>> {
         self.wait_for_body = commit.wait_for_body();
         self
     }
-}
-
-pub(crate) fn check_timeout(
-    field: &'static str,
-    timeout: Option<Duration>,
-    total: Duration,
-) -> Result<(), ConfigError> {
-    let allowed = "more than 0 s, up to the chain's total";
-    timeout.map_or(Ok(()), |timeout| ConfigError::check_range(field, timeout, MOMENT..=total, allowed).map(drop))
 }
 
 impl<Req, T> fmt::Debug for FallbackChainBuilder<Req, T> {

@@ -1,17 +1,18 @@
 //! What a chain, its layers and its requests share.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use backstop_core::{Classify, Deadline, Name, Outcome, SetBy, scope};
-use backstop_kit::{ErrorText, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, ReplayState, RequestFacts};
-use tokio::time::Instant;
+use backstop_core::{Classify, Name, Outcome};
+use backstop_kit::{
+    ErrorText, Keep, KeptRequest, PlainJudge, RepeatIf, RepeatRule, ReplayState, RequestFacts, Snapshot,
+};
 
+use super::settings::Settings;
 use crate::{Provider, commit::WaitForBody, control::Control, panics::Panics};
 
 /// The providers in order of preference, and how they are asked.
 pub(crate) struct Chain<Req, T> {
     pub(crate) name: Name,
-    pub(crate) total: Duration,
     pub(crate) providers: Vec<Provider<Req, T>>,
     /// What the providers need of a request.
     pub(crate) needs: Keep,
@@ -32,9 +33,10 @@ pub(crate) type HandlerJudge<T> = PlainJudge<Box<dyn Classify<T> + Send + Sync>>
 pub(crate) type Mark<Req> = RepeatIf<(), Box<dyn Fn(&Req) -> bool + Send + Sync>>;
 
 impl<Req, T> Chain<Req, T> {
-    /// The deadline of a request that began at `started`: the total, or the scope's deadline if that is earlier.
-    pub(crate) fn limit(&self, started: Instant) -> Deadline {
-        Deadline::at(started + self.total, SetBy::Us).narrowed_by(scope::deadline())
+    /// The settings of a request that runs.
+    #[inline]
+    pub(crate) fn settings<'a>(&'a self, snapshot: &'a Snapshot<Settings>) -> &'a Settings {
+        self.control.settings.at(snapshot)
     }
 
     /// `facts`, with what the chain's predicates say of `request`.

@@ -347,7 +347,7 @@ async fn what_was_configured_wrong_is_named() {
     assert_eq!(chain(says(name!("b")), Duration::ZERO).unwrap_err().field, "total");
     assert_eq!(chain(says(name!("b")), Duration::MAX).unwrap_err().field, "total");
     for timeout in [Duration::ZERO, TOTAL + Duration::from_millis(1)] {
-        assert_eq!(chain(says(name!("b")).timeout(timeout), TOTAL).unwrap_err().field, "timeout");
+        assert_eq!(chain(says(name!("b")).timeout(timeout), TOTAL).unwrap_err().field, "providers.b.timeout");
         let layer = FallbackLayer::builder("primary", behind()).primary_timeout(timeout).build();
         assert_eq!(layer.unwrap_err().field, "primary_timeout");
     }

@@ -15,6 +15,7 @@ mod layer;
 mod metrics;
 mod panics;
 mod prove;
+mod reload;
 mod requests;
 mod script;
 mod shares;

@@ -144,5 +144,5 @@ async fn a_full_provider_has_processed_nothing() {
 #[test]
 fn a_provider_for_nobody_is_refused() {
     let nobody = FallbackChain::builder("chain").provider(says(name!("static")).concurrency(0)).build();
-    assert_eq!(nobody.unwrap_err().to_string(), "concurrency is 0, allowed is: 1 or more");
+    assert_eq!(nobody.unwrap_err().to_string(), "providers.static.concurrency is 0, allowed is: 1 or more");
 }
