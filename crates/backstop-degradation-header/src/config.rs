@@ -15,7 +15,7 @@ use crate::{
 impl DegradationHeaderLayer {
     /// A layer with the default settings. It takes no name, since it counts nothing and never responds itself.
     pub fn new() -> Self {
-        Self::with(Settings::default())
+        Self::with(Settings::default(), PublicNames::default())
     }
 
     /// A builder, for other settings.
@@ -109,6 +109,44 @@ impl Default for DegradationHeaderConfig {
             cache_status: CacheStatus::default(),
             proxy_status: None,
             browsers: BrowserAccess::default(),
+        }
+    }
+}
+
+impl DegradationHeaderConfig {
+    pub(crate) fn check(self) -> Result<Settings, ConfigError> {
+        let Self { details, report, inner_headers, cache_safety, cache_status, browsers, .. } = self;
+        let (source_header, freshness_header) = label_headers(self.source_header, self.freshness_header)?;
+        let not_a_name = |error: ConfigError| ConfigError::new("proxy_status", error.value, error.allowed);
+        let proxy_status = self.proxy_status.map(Name::new).transpose().map_err(not_a_name)?;
+        Ok(Settings {
+            source_header,
+            freshness_header,
+            details,
+            report,
+            inner_headers,
+            cache_safety,
+            cache_status,
+            proxy_status,
+            browsers,
+        })
+    }
+}
+
+impl Settings {
+    /// The configuration that they were made of.
+    pub(crate) fn config(&self) -> DegradationHeaderConfig {
+        let Self { details, report, inner_headers, cache_safety, cache_status, browsers, .. } = *self;
+        DegradationHeaderConfig {
+            source_header: self.source_header.to_string().into(),
+            freshness_header: self.freshness_header.to_string().into(),
+            details,
+            report,
+            inner_headers,
+            cache_safety,
+            cache_status,
+            proxy_status: self.proxy_status.as_ref().map(|name| name.to_string().into()),
+            browsers,
         }
     }
 }
@@ -219,22 +257,7 @@ impl DegradationHeaderBuilder {
     ///
     /// [registered fields]: https://www.iana.org/assignments/http-fields/
     pub fn build(self) -> Result<DegradationHeaderLayer, ConfigError> {
-        let Self { config, public_names } = self;
-        let (source_header, freshness_header) = label_headers(config.source_header, config.freshness_header)?;
-        let not_a_name = |error: ConfigError| ConfigError::new("proxy_status", error.value, error.allowed);
-        let proxy_status = config.proxy_status.map(Name::new).transpose().map_err(not_a_name)?;
-        Ok(DegradationHeaderLayer::with(Settings {
-            source_header,
-            freshness_header,
-            details: config.details,
-            report: config.report,
-            inner_headers: config.inner_headers,
-            cache_safety: config.cache_safety,
-            public_names,
-            cache_status: config.cache_status,
-            proxy_status,
-            browsers: config.browsers,
-        }))
+        Ok(DegradationHeaderLayer::with(self.config.check()?, self.public_names))
     }
 }
 

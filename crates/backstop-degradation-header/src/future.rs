@@ -10,7 +10,7 @@ use backstop_core::{Scope, scope};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::{settings::Settings, write};
+use crate::{layer_state::LayerState, write};
 
 pin_project! {
     /// The response future of [`DegradationHeader`](crate::DegradationHeader).
@@ -23,14 +23,14 @@ pin_project! {
         #[pin]
         inner: F,
         scope: Scope,
-        settings: Arc<Settings>,
+        state: Arc<LayerState>,
     }
 }
 
 impl<F> DegradationHeaderFuture<F> {
-    pub(crate) fn new(call: impl FnOnce() -> F, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(call: impl FnOnce() -> F, state: Arc<LayerState>) -> Self {
         let mut scope = Scope::new();
-        Self { inner: scope.enter_as_reader(call), scope, settings }
+        Self { inner: scope.enter_as_reader(call), scope, state }
     }
 }
 
@@ -47,7 +47,7 @@ where
         // Outer layers need the reports too, even if this response doesn't reach them.
         scope::pass_on(reports.clone());
         if let Ok(response) = &mut result {
-            write::label(this.settings, reports, response);
+            write::label(&this.state.settings.load(), &this.state.public_names, reports, response);
         }
         Poll::Ready(result)
     }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use backstop_core::Name;
+use backstop_kit::Reloadable;
 use tower_layer::Layer;
 
 use crate::{
-    DegradationHeader,
+    DegradationHeader, DegradationHeaderHandle,
+    layer_state::LayerState,
     settings::{PublicNames, Settings},
 };
 
@@ -14,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DegradationHeaderLayer {
-    settings: Arc<Settings>,
+    state: Arc<LayerState>,
 }
 
 impl DegradationHeaderLayer {
@@ -35,12 +37,18 @@ impl DegradationHeaderLayer {
     /// # _ = layer;
     /// ```
     pub fn public_names(mut self, names: impl Fn(&Name) -> Option<Name> + Send + Sync + 'static) -> Self {
-        Arc::make_mut(&mut self.settings).public_names = PublicNames::new(names);
+        Arc::make_mut(&mut self.state).public_names = PublicNames::new(names);
         self
     }
 
-    pub(crate) fn with(settings: Settings) -> Self {
-        Self { settings: Arc::new(settings) }
+    pub(crate) fn with(settings: Settings, public_names: PublicNames) -> Self {
+        Self { state: Arc::new(LayerState { settings: Arc::new(Reloadable::new(settings)), public_names }) }
+    }
+
+    /// Shows and reloads the layer's settings.
+    #[must_use]
+    pub fn handle(&self) -> DegradationHeaderHandle {
+        DegradationHeaderHandle::new(Arc::clone(&self.state.settings))
     }
 }
 
@@ -48,6 +56,6 @@ impl<S> Layer<S> for DegradationHeaderLayer {
     type Service = DegradationHeader<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DegradationHeader::new(inner, Arc::clone(&self.settings))
+        DegradationHeader::new(inner, Arc::clone(&self.state))
     }
 }

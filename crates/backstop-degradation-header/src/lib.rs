@@ -151,8 +151,10 @@ mod expose;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod handle;
 mod inner_labels;
 mod layer;
+mod layer_state;
 mod parse;
 mod propagate;
 mod registered;
@@ -172,6 +174,7 @@ pub use config::{DegradationHeaderBuilder, DegradationHeaderConfig};
 #[cfg(feature = "axum")]
 pub use extract::Degradations;
 pub use future::DegradationHeaderFuture;
+pub use handle::DegradationHeaderHandle;
 pub use layer::DegradationHeaderLayer;
 pub use propagate::{
     PropagateDegradation, PropagateDegradationBuilder, PropagateDegradationConfig, PropagateDegradationFuture,

@@ -9,18 +9,18 @@ use backstop_kit::proof;
 use http::Response;
 use tower_service::Service;
 
-use crate::{DegradationHeaderFuture, settings::Settings};
+use crate::{DegradationHeaderFuture, layer_state::LayerState};
 
 /// The service that [`DegradationHeaderLayer`](crate::DegradationHeaderLayer) makes.
 #[derive(Clone, Debug)]
 pub struct DegradationHeader<S> {
     inner: S,
-    settings: Arc<Settings>,
+    state: Arc<LayerState>,
 }
 
 impl<S> DegradationHeader<S> {
-    pub(crate) const fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
+    pub(crate) const fn new(inner: S, state: Arc<LayerState>) -> Self {
+        Self { inner, state }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -39,6 +39,6 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        DegradationHeaderFuture::new(|| proof::pass_through(|| self.inner.call(request)), Arc::clone(&self.settings))
+        DegradationHeaderFuture::new(|| proof::pass_through(|| self.inner.call(request)), Arc::clone(&self.state))
     }
 }

@@ -80,7 +80,7 @@ pub enum BrowserAccess {
     Expose,
 }
 
-/// Validated settings.
+/// Validated settings, which a reload replaces.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) source_header: HeaderName,
@@ -89,7 +89,6 @@ pub(crate) struct Settings {
     pub(crate) report: Report,
     pub(crate) inner_headers: InnerHeaders,
     pub(crate) cache_safety: CacheSafety,
-    pub(crate) public_names: PublicNames,
     pub(crate) cache_status: CacheStatus,
     /// The name of this service in `Proxy-Status`.
     pub(crate) proxy_status: Option<Name>,
@@ -105,7 +104,6 @@ impl Default for Settings {
             report: Report::default(),
             inner_headers: InnerHeaders::default(),
             cache_safety: CacheSafety::default(),
-            public_names: PublicNames::default(),
             cache_status: CacheStatus::default(),
             proxy_status: None,
             browsers: BrowserAccess::default(),

@@ -8,18 +8,18 @@
 use backstop_core::{Degradation, Freshness, Name, Reason, Rejection};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::settings::Settings;
+use crate::settings::PublicNames;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Adds a member to `Cache-Status` if the response itself is a stored copy: its extension says so.
-pub(crate) fn write_cache_status<B>(settings: &Settings, response: &mut Response<B>) {
+pub(crate) fn write_cache_status<B>(public_names: &PublicNames, response: &mut Response<B>) {
     let Some(copy) = response.extensions().get::<Degradation>() else { return };
     if !matches!(copy.freshness(), Freshness::Stale { .. }) {
         return;
     }
-    if let Some(cache) = settings.public_names.of_path(copy.path()) {
+    if let Some(cache) = public_names.of_path(copy.path()) {
         let reason = copy.reason();
         let member = format!("{cache}; {}; detail={reason}", forwarded(reason));
         append(response.headers_mut(), &CACHE_STATUS, &member);

@@ -12,12 +12,17 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::{
     expose,
     inner_labels::{InnerLabels, WrittenLabels},
-    settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, Report, Settings},
+    settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, PublicNames, Report, Settings},
     status,
 };
 
 /// Labels `response`. `reports` were made during its call.
-pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
+pub(crate) fn label<B>(
+    settings: &Settings,
+    public_names: &PublicNames,
+    reports: Vec<Degradation>,
+    response: &mut Response<B>,
+) {
     let (headers, extensions) = (response.headers(), response.extensions());
     let untouched = reports.is_empty()
         && extensions.get::<Degradation>().is_none()
@@ -25,7 +30,7 @@ pub(crate) fn label<B>(settings: &Settings, reports: Vec<Degradation>, response:
         && !headers.contains_key(&settings.source_header)
         && !headers.contains_key(&settings.freshness_header);
     if !untouched {
-        label_degraded(settings, reports, response);
+        label_degraded(settings, public_names, reports, response);
     } else if settings.report == Report::Always {
         label_fresh(settings, response);
     }
@@ -48,7 +53,12 @@ fn label_fresh<B>(settings: &Settings, response: &mut Response<B>) {
     }
 }
 
-fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
+fn label_degraded<B>(
+    settings: &Settings,
+    public_names: &PublicNames,
+    reports: Vec<Degradation>,
+    response: &mut Response<B>,
+) {
     let written = response.extensions_mut().remove::<WrittenLabels>();
     let elsewhere = written.iter().flat_map(|written| &written.reports);
     // The extension may come from another task, whose reports don't reach this scope.
@@ -56,7 +66,7 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
     let reports = dedup_by_key(reports.into_iter().chain(elsewhere), Degradation::id);
 
     if settings.cache_status == CacheStatus::Write {
-        status::write_cache_status(settings, response);
+        status::write_cache_status(public_names, response);
     }
     // A cache adds the fields of a 304 to its copy, and keeps them (RFC 9111 §3.2).
     let takes_labels = response.status() != StatusCode::NOT_MODIFIED;
@@ -85,8 +95,8 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
         other => other,
     };
 
-    let names = names(settings, &reports);
-    let source = sources(settings, &names, &inner);
+    let names = names(public_names, &reports);
+    let source = sources(settings.details, public_names, &names, &inner);
     let freshness = freshness(settings, worst);
     if takes_labels {
         if let Some(source) = &source {
@@ -102,26 +112,31 @@ fn label_degraded<B>(settings: &Settings, reports: Vec<Degradation>, response: &
 }
 
 /// The public paths of the reported sources, each once.
-fn names<'a>(settings: &Settings, reports: &'a [Degradation]) -> Vec<(String, &'a Degradation)> {
-    let named = |report: &'a Degradation| Some((settings.public_names.of_path(report.path())?, report));
+fn names<'a>(public_names: &PublicNames, reports: &'a [Degradation]) -> Vec<(String, &'a Degradation)> {
+    let named = |report: &'a Degradation| Some((public_names.of_path(report.path())?, report));
     dedup_by_key(reports.iter().filter_map(named), |(name, _)| name.clone())
 }
 
 /// The list of sources, each once: reported sources first, then those of the handler.
-fn sources(settings: &Settings, names: &[(String, &Degradation)], inner: &InnerLabels) -> Option<HeaderValue> {
+fn sources(
+    details: Details,
+    public_names: &PublicNames,
+    names: &[(String, &Degradation)],
+    inner: &InnerLabels,
+) -> Option<HeaderValue> {
     let reported = names.iter().map(|(name, report)| {
         let parameters = || format!("{name};index={};reason={}", report.position(), report.reason());
-        let text = match settings.details {
+        let text = match details {
             Details::Plain => Cow::Borrowed(name.as_str()),
             Details::Parameters => Cow::Owned(parameters()),
         };
         (Cow::Borrowed(name.as_str()), text)
     });
     let labelled = inner.sources.iter().filter_map(|member| {
-        if !settings.public_names.are_mapped() {
+        if !public_names.are_mapped() {
             return Some((Cow::Borrowed(member.token()), Cow::Borrowed(member.text())));
         }
-        let name = Cow::Owned(settings.public_names.of_token(member.token())?);
+        let name = Cow::Owned(public_names.of_token(member.token())?);
         Some((Cow::clone(&name), name))
     });
     let texts: Vec<_> = dedup_by_key(reported.chain(labelled), |(token, _)| Cow::clone(token))

@@ -274,7 +274,8 @@ pub use metrics::describe_metrics;
 pub use moka_store::MokaStore;
 pub use not_stored::NotStored;
 pub use revalidate::{
-    Refresh, StaleWhileRevalidate, StaleWhileRevalidateBuilder, StaleWhileRevalidateFuture, StaleWhileRevalidateLayer,
+    Refresh, StaleWhileRevalidate, StaleWhileRevalidateBuilder, StaleWhileRevalidateConfig, StaleWhileRevalidateFuture,
+    StaleWhileRevalidateHandle, StaleWhileRevalidateLayer,
 };
 pub use service::LastKnownGood;
 pub use store::{Store, StoreError};

@@ -2,13 +2,15 @@
 
 mod config;
 mod future;
+mod handle;
 mod layer;
 mod layer_state;
 mod refreshes;
 mod service;
 
-pub use config::StaleWhileRevalidateBuilder;
+pub use config::{StaleWhileRevalidateBuilder, StaleWhileRevalidateConfig};
 pub use future::StaleWhileRevalidateFuture;
+pub use handle::StaleWhileRevalidateHandle;
 pub use layer::StaleWhileRevalidateLayer;
 pub use layer_state::Refresh;
 pub use service::StaleWhileRevalidate;

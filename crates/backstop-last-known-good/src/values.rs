@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstop_core::Name;
-use backstop_kit::Answer;
+use backstop_kit::{Answer, AtomicDuration};
 use moka::sync::Cache;
 
 use crate::{
@@ -95,7 +95,9 @@ pub struct LastKnownValues<K, V> {
 
 struct Inner<K, V> {
     name: Name,
-    max_stale: Duration,
+    /// The age up to which a value is returned. Shared with the cache, which frees older ones.
+    max_stale: Arc<AtomicDuration>,
+    max_entries: u64,
     values: Cache<K, Record<V>>,
     clock: Clock,
     /// The number of the next revision.
@@ -130,6 +132,18 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    /// The name in logs and metrics.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.inner.name
+    }
+
+    /// The age up to which a value is returned.
+    #[must_use]
+    pub fn max_stale(&self) -> Duration {
+        self.inner.max_stale.get()
+    }
+
     /// Remembers `value` for `key`, as of now.
     pub fn remember(&self, key: K, value: V) {
         self.update(key, Record { revision: self.inner.next_revision(), value: Some(value) });
@@ -194,7 +208,7 @@ where
         let found = match values.get(key).filter(|known| known.revision.number >= cleared) {
             Some(Record { revision, value: Some(value) }) => {
                 let age = clock.now().since(revision.at);
-                if age <= *max_stale { Ok((value, age)) } else { Err(NotStored::TooStale) }
+                if age <= max_stale.get() { Ok((value, age)) } else { Err(NotStored::TooStale) }
             }
             Some(Record { value: None, .. }) | None => Err(NotStored::Missing),
         };

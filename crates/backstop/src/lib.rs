@@ -264,9 +264,9 @@ pub use backstop_degradation_header::Degradations;
 #[cfg(feature = "degradation-header")]
 pub use backstop_degradation_header::{
     BrowserAccess, CacheSafety, CacheStatus, DegradationHeader, DegradationHeaderBuilder, DegradationHeaderConfig,
-    DegradationHeaderLayer, Details, InnerHeaders, PropagateDegradation, PropagateDegradationBuilder,
-    PropagateDegradationConfig, PropagateDegradationLayer, Report, UPSTREAM_DEGRADED, X_DATA_FRESHNESS,
-    X_FALLBACK_SOURCE,
+    DegradationHeaderHandle, DegradationHeaderLayer, Details, InnerHeaders, PropagateDegradation,
+    PropagateDegradationBuilder, PropagateDegradationConfig, PropagateDegradationLayer, Report, UPSTREAM_DEGRADED,
+    X_DATA_FRESHNESS, X_FALLBACK_SOURCE,
 };
 #[cfg(feature = "fallback")]
 #[doc(no_inline)]
@@ -283,7 +283,8 @@ pub use backstop_last_known_good as last_known_good;
 #[cfg(feature = "last-known-good")]
 pub use backstop_last_known_good::{
     LastKnownGood, LastKnownGoodBuilder, LastKnownGoodConfig, LastKnownGoodHandle, LastKnownGoodLayer, LastKnownValues,
-    LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateLayer,
+    LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateConfig, StaleWhileRevalidateHandle,
+    StaleWhileRevalidateLayer,
 };
 #[cfg(feature = "reqwest")]
 #[doc(no_inline)]

@@ -17,6 +17,7 @@ mod inner_headers;
 mod labels;
 mod nesting;
 mod propagate;
+mod reload;
 mod stacks;
 mod status;
 mod telemetry;

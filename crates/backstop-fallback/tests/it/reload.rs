@@ -177,7 +177,7 @@ async fn what_is_wrong_is_named_by_its_path_and_changes_nothing() {
         ),
         (hung_with(|hung| hung.concurrency = Some(0)), "providers.hung.concurrency is 0, allowed is: 1 or more"),
         (
-            config(|c| drop(c.providers.insert("primary".to_owned(), ProviderConfig::default()))),
+            config(|c| c.providers = [("primary".to_owned(), ProviderConfig::default())].into()),
             "providers is primary, allowed is: hung, static",
         ),
         (

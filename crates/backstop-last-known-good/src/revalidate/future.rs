@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{layer_state::LayerState, refreshes::RefreshPermit};
+use super::{config::StaleWhileRevalidateConfig, layer_state::LayerState, refreshes::RefreshPermit};
 use crate::{
     Store,
     handle::{ServableAnswer, Window},
@@ -98,12 +98,9 @@ where
         let record = Degradation::new(name.clone(), name.clone(), 1, Reason::REVALIDATING, Freshness::stale(age));
         scope::report(record.clone());
         response.extensions_mut().insert(record);
-        if let Some(permit) = shared.refreshes.try_start(key) {
-            (shared.execute)(Box::pin(refresh(
-                ServiceCall::when_ready(inner, request),
-                shared.refresh_timeout,
-                permit,
-            )));
+        let StaleWhileRevalidateConfig { refresh_timeout, max_refreshes } = *shared.settings.load();
+        if let Some(permit) = shared.refreshes.try_start(key, max_refreshes) {
+            (shared.execute)(Box::pin(refresh(ServiceCall::when_ready(inner, request), refresh_timeout, permit)));
         }
     }
     Ok(response)

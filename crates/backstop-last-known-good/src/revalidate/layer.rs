@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use super::{layer_state::LayerState, service::StaleWhileRevalidate};
+use super::{handle::StaleWhileRevalidateHandle, layer_state::LayerState, service::StaleWhileRevalidate};
 use crate::MokaStore;
 
 /// Serves stored answers that allow it by `stale-while-revalidate`, and refreshes them on your executor.
@@ -65,6 +65,12 @@ pub struct StaleWhileRevalidateLayer<St = MokaStore> {
 impl<St> StaleWhileRevalidateLayer<St> {
     pub(super) fn with(shared: LayerState<St>) -> Self {
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Shows and reloads the layer's settings.
+    #[must_use]
+    pub fn handle(&self) -> StaleWhileRevalidateHandle {
+        StaleWhileRevalidateHandle::new(Arc::clone(&self.shared.settings))
     }
 }
 

@@ -8,21 +8,17 @@ use std::{
 
 type Running = Arc<Mutex<HashSet<Vec<u8>>>>;
 
-/// The running refreshes: at most one for each key, and at most `max` in total.
+/// The running refreshes: at most one for each key.
+#[derive(Default)]
 pub(super) struct RunningRefreshes {
     running: Running,
-    max: usize,
 }
 
 impl RunningRefreshes {
-    pub(super) fn new(max: usize) -> Self {
-        Self { running: Running::default(), max }
-    }
-
-    /// Starts a refresh of `key`, unless one is running already or there are too many.
-    pub(super) fn try_start(&self, key: Vec<u8>) -> Option<RefreshPermit> {
+    /// Starts a refresh of `key`, unless one is running already, or as many as `max` are.
+    pub(super) fn try_start(&self, key: Vec<u8>, max: usize) -> Option<RefreshPermit> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.len() >= self.max || !running.insert(key.clone()) {
+        if running.len() >= max || !running.insert(key.clone()) {
             return None;
         }
         drop(running);
@@ -45,6 +41,6 @@ impl Drop for RefreshPermit {
 /// Without the keys, which contain requests.
 impl fmt::Debug for RunningRefreshes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningRefreshes").field("max", &self.max).finish_non_exhaustive()
+        f.debug_struct("RunningRefreshes").finish_non_exhaustive()
     }
 }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use backstop_core::{ConfigError, Name};
-use moka::{policy::EvictionPolicy, sync::Cache};
+use backstop_kit::AtomicDuration;
+use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
 
 use super::{Inner, LastKnownValues, Record};
 use crate::age::Clock;
@@ -23,7 +24,8 @@ const LARGEST_MAX_BYTES: u64 = 1 << 40;
 
 /// Remembered values as plain data, for [`LastKnownValues::from_config`].
 ///
-/// With the feature `serde` it can be read from a file: see [`LastKnownGoodConfig`](crate::LastKnownGoodConfig).
+/// With the feature `serde` it can be read from a file: see [`LastKnownGoodConfig`](crate::LastKnownGoodConfig). Its times
+/// can be [reloaded](LastKnownValues::reload).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(default = "LastKnownValuesConfig::unnamed", deny_unknown_fields))]
@@ -49,6 +51,13 @@ impl LastKnownValuesConfig {
     #[cfg(feature = "serde")]
     fn unnamed() -> Self {
         Self::new("")
+    }
+
+    fn check(&self) -> Result<Name, ConfigError> {
+        let range = SHORTEST_MAX_STALE..=LONGEST_MAX_STALE;
+        ConfigError::check_range("max_stale", self.max_stale, range, "1 s to 365 days")?;
+        ConfigError::check_range("max_entries", self.max_entries, 1..=LARGEST_MAX_ENTRIES, "1 to 16777216")?;
+        Name::new(self.name.clone())
     }
 }
 
@@ -101,13 +110,12 @@ where
     /// # Errors
     /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
     pub fn build(self) -> Result<LastKnownValues<K, V>, ConfigError> {
-        let Self { config: LastKnownValuesConfig { name, max_stale, max_entries }, bytes } = self;
-        ConfigError::check_range("max_stale", max_stale, SHORTEST_MAX_STALE..=LONGEST_MAX_STALE, "1 s to 365 days")?;
-        ConfigError::check_range("max_entries", max_entries, 1..=LARGEST_MAX_ENTRIES, "1 to 16777216")?;
+        let Self { config, bytes } = self;
+        let name = config.check()?;
         if let Some(ByteLimit { max, .. }) = &bytes {
             ConfigError::check_range("max_bytes", *max, 1..=LARGEST_MAX_BYTES, "1 to 1099511627776 (1 TiB)")?;
         }
-        Ok(LastKnownValues::with_settings(Name::new(name)?, max_stale, max_entries, bytes))
+        Ok(LastKnownValues::with_settings(name, config.max_stale, config.max_entries, bytes))
     }
 }
 
@@ -158,7 +166,8 @@ where
         // The newest values are the best. moka's default policy would reject a new key in favour of a popular one.
         let cache = Cache::builder().eviction_policy(EvictionPolicy::lru());
         // Only frees memory: a value that is too old isn't returned anyway.
-        let cache = cache.time_to_live(max_stale);
+        let max_stale = Arc::new(AtomicDuration::new(max_stale));
+        let cache = cache.expire_after(AfterMaxStale(Arc::clone(&max_stale)));
         let values = match bytes {
             None => cache.max_capacity(max_entries).build(),
             Some(ByteLimit { max, of }) => {
@@ -171,6 +180,68 @@ where
             }
         };
         let (next, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { name, max_stale, values, clock: Clock::start(), next, cleared }) }
+        Self { inner: Arc::new(Inner { name, max_stale, max_entries, values, clock: Clock::start(), next, cleared }) }
+    }
+
+    /// Changes `max_stale` for all clones. What is remembered stays.
+    ///
+    /// A shorter time holds at once, a longer one for values that are remembered afterwards. `max_entries` can't change. What
+    /// `max_bytes` was set to isn't part of a [`LastKnownValuesConfig`], and stays.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_last_known_good::{LastKnownValues, LastKnownValuesConfig, name};
+    ///
+    /// let prices: LastKnownValues<u32, u32> = LastKnownValues::new(name!("prices"));
+    /// let mut config = LastKnownValuesConfig::new("prices");
+    /// config.max_stale = Duration::from_secs(3600);
+    /// prices.reload(config)?;
+    /// assert_eq!(prices.max_stale(), Duration::from_secs(3600));
+    /// # Ok::<(), backstop_last_known_good::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`LastKnownValuesBuilder::build`], and if `name` or `max_entries` changes. Nothing changes then.
+    #[expect(clippy::needless_pass_by_value, reason = "all handles take a configuration to keep")]
+    pub fn reload(&self, config: LastKnownValuesConfig) -> Result<(), ConfigError> {
+        self.check(&config)?;
+        self.inner.max_stale.set(config.max_stale);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &LastKnownValuesConfig) -> Result<(), ConfigError> {
+        let name = config.check()?;
+        if name != self.inner.name {
+            return Err(ConfigError::new("name", config.name.clone(), "the one that the values were built with"));
+        }
+        if config.max_entries != self.inner.max_entries {
+            let allowed = "what the values were built with: their store can't be resized";
+            return Err(ConfigError::new("max_entries", config.max_entries.to_string(), allowed));
+        }
+        Ok(())
+    }
+}
+
+/// Frees a value when it is too old to be returned.
+struct AfterMaxStale(Arc<AtomicDuration>);
+
+#[expect(clippy::disallowed_types, reason = "moka has a clock of its own")]
+impl<K, V> Expiry<K, Record<V>> for AfterMaxStale {
+    fn expire_after_create(&self, _: &K, _: &Record<V>, _: std::time::Instant) -> Option<Duration> {
+        Some(self.0.get())
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &K,
+        _: &Record<V>,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(self.0.get())
     }
 }

@@ -11,7 +11,9 @@ use std::{
 
 use axum::body::Body;
 use backstop_core::{Degradation, Freshness, Reason, Scope};
-use backstop_last_known_good::{LastKnownGoodLayer, Refresh, StaleWhileRevalidateLayer, name};
+use backstop_last_known_good::{
+    LastKnownGoodLayer, Refresh, StaleWhileRevalidateConfig, StaleWhileRevalidateLayer, name,
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance, timeout};
@@ -335,4 +337,65 @@ fn what_is_out_of_bounds_is_refused_by_its_name() {
     assert_eq!(builder().max_refreshes(0).build().unwrap_err().field, "max_refreshes");
     assert_eq!(builder().max_refreshes(1_000_001).build().unwrap_err().field, "max_refreshes");
     assert!(builder().build().is_ok());
+}
+
+/// These settings of refreshes.
+fn refreshes(refresh_timeout: Duration, max_refreshes: usize) -> StaleWhileRevalidateConfig {
+    let mut config = StaleWhileRevalidateConfig::default();
+    (config.refresh_timeout, config.max_refreshes) = (refresh_timeout, max_refreshes);
+    config
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_holds_for_refreshes_that_begin_afterwards_and_counts_those_that_run() {
+    let shop = Shop::new();
+    for path in ["/a", "/b", "/c"] {
+        shop.body(get(path, &[])).await;
+    }
+    advance(SECOND * 90).await;
+    shop.now(Does::Hang);
+    shop.body(get("/a", &[])).await;
+    let first = shop.handed();
+    assert_eq!(first.len(), 1);
+
+    let handle = shop.refreshing.handle();
+    handle.reload(refreshes(SECOND * 5, 1)).unwrap();
+    shop.body(get("/b", &[])).await;
+    assert_eq!(shop.handed().len(), 0, "the one that runs is as many as may run");
+    handle.reload(refreshes(SECOND * 5, 2)).unwrap();
+    shop.body(get("/b", &[])).await;
+    let second = shop.handed();
+    assert_eq!(second.len(), 1);
+
+    for (refresh, limit) in first.into_iter().zip([SECOND]).chain(second.into_iter().zip([SECOND * 5])) {
+        let start = Instant::now();
+        refresh.await;
+        assert_eq!(start.elapsed(), limit);
+    }
+}
+
+#[test]
+fn a_wrong_reload_is_refused_and_changes_nothing() {
+    let shop = Shop::new();
+    let handle = shop.refreshing.handle();
+    let wrong = [(Duration::ZERO, 1, "refresh_timeout"), (SECOND, 0, "max_refreshes")];
+    for (refresh_timeout, max_refreshes, field) in wrong {
+        let config = refreshes(refresh_timeout, max_refreshes);
+        assert_eq!(handle.check(&config).unwrap_err().field, field);
+        assert_eq!(handle.reload(config).unwrap_err().field, field);
+        assert_eq!((handle.refresh_timeout(), handle.max_refreshes()), (SECOND, 2));
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn the_settings_of_refreshes_are_read_from_a_file() {
+    use proptest::prelude::*;
+
+    let samples =
+        (any::<u64>(), 0..usize::MAX / 2).prop_map(|(nanos, max)| refreshes(Duration::from_nanos(nanos), max));
+    let known = LastKnownGoodLayer::new(name!("shop"));
+    let build = |config| StaleWhileRevalidateLayer::builder(known.handle(), drop).with_config(config).build();
+    let fields = &["refresh_timeout", "max_refreshes"];
+    backstop_test::assert_config_file("", &StaleWhileRevalidateConfig::default(), fields, samples, build);
 }

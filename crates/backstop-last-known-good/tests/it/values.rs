@@ -271,3 +271,45 @@ fn many_callers_at_once_never_see_a_value_of_another_key() {
     });
     assert!(values.len() <= 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_time_holds_at_once_and_a_longer_one_for_what_is_remembered_afterwards() {
+    let config = |max_stale| {
+        let mut config = LastKnownValuesConfig::new("prices");
+        config.max_stale = max_stale;
+        config
+    };
+    let prices = Prices::from_config(config(60 * S)).unwrap();
+    prices.remember(7, 99);
+    advance(30 * S).await;
+    prices.clone().reload(config(29 * S)).unwrap();
+    assert_eq!((known(&prices), prices.max_stale()), (None, 29 * S));
+    prices.reload(config(90 * S)).unwrap();
+    assert_eq!(known(&prices), Some((99, 30)), "nothing was lost");
+    prices.remember(7, 100);
+    advance(90 * S).await;
+    assert_eq!(known(&prices), Some((100, 90)));
+    advance(S).await;
+    assert_eq!(known(&prices), None);
+}
+
+type Change = fn(&mut LastKnownValuesConfig);
+
+#[test]
+fn a_wrong_reload_of_values_is_refused_and_changes_nothing() {
+    let prices = prices();
+    let wrong: [(&str, Change); 4] = [
+        ("name", |c| c.name = "costs".into()),
+        ("name", |c| c.name = "no name".into()),
+        ("max_stale", |c| c.max_stale = Duration::ZERO),
+        ("max_entries", |c| c.max_entries += 1),
+    ];
+    for (field, change) in wrong {
+        let mut config = LastKnownValuesConfig::new("prices");
+        config.max_stale = S;
+        change(&mut config);
+        assert_eq!(prices.check(&config).unwrap_err().field, field);
+        assert_eq!(prices.reload(config).unwrap_err().field, field);
+        assert_eq!(prices.max_stale(), DAY);
+    }
+}
