@@ -79,16 +79,16 @@ async fn an_operator_reports_with_a_reason() {
 async fn bad_reports_are_errors_and_change_nothing() {
     let health = running([Component::essential("database")]);
     let field = |error: backstop_health::ConfigError| error.field;
-    assert_eq!(health.report("databse", Level::Critical, "", None).map_err(field), Err("component"));
-    assert_eq!(health.report("database", Level::Critical, "", millis(99)).map_err(field), Err("ttl"));
-    assert_eq!(health.report("database", Level::Critical, "", secs(86_401)).map_err(field), Err("ttl"));
-    assert_eq!(health.reporter("database", "a b").map(drop).map_err(field), Err("reporter"));
+    assert_eq!(health.report("databse", Level::Critical, "", None).map_err(field), Err("component".into()));
+    assert_eq!(health.report("database", Level::Critical, "", millis(99)).map_err(field), Err("ttl".into()));
+    assert_eq!(health.report("database", Level::Critical, "", secs(86_401)).map_err(field), Err("ttl".into()));
+    assert_eq!(health.reporter("database", "a b").map(drop).map_err(field), Err("reporter".into()));
     assert_eq!(state(&health), ComponentState::Unknown);
     for reporter in 0..32 {
         health.reporter("database", format!("r{reporter}")).unwrap().report(Level::Healthy, "").unwrap();
     }
     let one_more = health.reporter("database", "one_more").unwrap();
-    assert_eq!(one_more.report(Level::Critical, "").map_err(field), Err("reporters"));
+    assert_eq!(one_more.report(Level::Critical, "").map_err(field), Err("reporters".into()));
     health.reporter("database", "r7").unwrap().report(Level::Degraded, "still heard").unwrap();
     assert_eq!(state(&health), ComponentState::Degraded);
 }
