@@ -1,8 +1,13 @@
 //! A limit to the retries of all requests together.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use backstop_core::ConfigError;
+
+use crate::{Loaded, Reloadable};
 
 mod account;
 #[cfg(all(test, backstop_loom))]
@@ -73,7 +78,7 @@ const LARGEST: u32 = 1_000_000;
 ///
 /// | | |
 /// |---|---|
-/// | deposits | each request that the layer could repeat, once, when it is sent. Retries don't, and neither do requests that may not be sent again |
+/// | deposits | each request that the layer could repeat, once, when it is sent. Retries don't, and neither do requests that may not be sent again, nor calls of functions that no rule lets repeat |
 /// | withdrawals | each retry, when it is decided on. If the caller leaves during the wait, it isn't given back |
 /// | at the start | full, with [`burst`](RetryBudgetBuilder::burst) retries |
 /// | maximum | `burst`, however long nothing fails |
@@ -86,7 +91,13 @@ const LARGEST: u32 = 1_000_000;
 /// threads that race for the last retry don't get two.
 #[derive(Clone)]
 pub struct RetryBudget {
-    account: Arc<Account>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    account: Reloadable<Account>,
+    /// Keeps reloads apart.
+    reloading: Mutex<()>,
 }
 
 impl RetryBudget {
@@ -112,34 +123,42 @@ impl RetryBudget {
     }
 
     fn full(numbers: &Numbers) -> Self {
-        Self::of(numbers, numbers.burst)
+        let account = Reloadable::new(numbers.account(numbers.burst));
+        Self { shared: Arc::new(Shared { account, reloading: Mutex::new(()) }) }
     }
 
-    fn of(Numbers { ratio, reserve, burst }: &Numbers, saved: u32) -> Self {
-        Self { account: Arc::new(Account::new(*ratio, *reserve, *burst, saved)) }
-    }
-
-    /// A budget with other settings that takes over what this one has saved: whole retries, up to the new burst. This one is
-    /// empty then. For a layer that is reloaded, with [`withdraw`](Self::withdraw) asked of the new one from then on.
+    /// Changes the settings of this budget, which all clones share. It keeps the whole retries that are saved, up to the new
+    /// burst.
+    ///
+    /// A share that is paid in the same moment may be lost.
     ///
     /// # Errors
-    /// As [`RetryBudgetBuilder::build`]. Nothing is taken over then.
-    pub fn take_over(&self, config: &RetryBudgetConfig) -> Result<Self, ConfigError> {
+    /// As [`RetryBudgetBuilder::build`]. Nothing changes then.
+    pub fn reload(&self, config: &RetryBudgetConfig) -> Result<(), ConfigError> {
         let numbers = config.check()?;
-        let saved = self.account.withdraw_all(self.account.age());
-        Ok(Self::of(&numbers, saved.min(numbers.burst)))
+        let _reloading = self.shared.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.account();
+        let saved = old.withdraw_all(old.age());
+        self.shared.account.replace(numbers.account(saved.min(numbers.burst)));
+        Ok(())
+    }
+
+    #[inline]
+    fn account(&self) -> Loaded<'_, Account> {
+        self.shared.account.load()
     }
 
     /// How many retries are available now.
     #[must_use]
     pub fn available(&self) -> u32 {
-        self.account.available(self.account.age())
+        let account = self.account();
+        account.available(account.age())
     }
 
     /// Adds a request's share. Call it once for each request that the layer could send again, when it is sent.
     #[inline]
     pub fn deposit(&self) {
-        self.account.deposit();
+        self.account().deposit();
     }
 
     /// Whether there is no whole retry left, even with one more deposit. A layer needn't keep a copy of the request then.
@@ -148,20 +167,22 @@ impl RetryBudget {
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.account.is_empty() && (self.account.reserve == 0 || self.account.is_empty_at(self.account.age()))
+        let account = self.account();
+        account.is_empty() && (account.reserve == 0 || account.is_empty_at(account.age()))
     }
 
     /// Takes a retry out. If it returns `false`, there is none, and the request must not be sent again.
     #[must_use]
     pub fn withdraw(&self) -> bool {
-        self.account.withdraw(self.account.age())
+        let account = self.account();
+        account.withdraw(account.age())
     }
 
     /// Gives back a retry that was [withdrawn](Self::withdraw) but couldn't be made.
     ///
     /// The budget never holds more than [`burst`](RetryBudgetBuilder::burst), even if more is given back than withdrawn.
     pub fn give_back(&self) {
-        self.account.give_back();
+        self.account().give_back();
     }
 }
 
@@ -176,7 +197,7 @@ impl Default for RetryBudget {
 /// Whether both share one budget.
 impl PartialEq for RetryBudget {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.account, &other.account)
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 }
 
@@ -184,7 +205,7 @@ impl Eq for RetryBudget {}
 
 impl fmt::Debug for RetryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Account { ratio, reserve, burst, .. } = &*self.account;
+        let Account { ratio, reserve, burst, .. } = &*self.account();
         f.debug_struct("RetryBudget")
             .field("ratio", &(f64::from(ratio.paid) / f64::from(ratio.retry)))
             .field("reserve_per_second", reserve)
@@ -235,6 +256,12 @@ struct Numbers {
     ratio: Ratio,
     reserve: u32,
     burst: u32,
+}
+
+impl Numbers {
+    fn account(&self, saved: u32) -> Account {
+        Account::new(self.ratio, self.reserve, self.burst, saved)
+    }
 }
 
 /// Builds a [`RetryBudget`]: see [`RetryBudget::builder`].

@@ -49,6 +49,9 @@ pub trait Function {
     /// The error in an output, if it is one.
     fn error<'a>(&self, output: &'a Self::Output) -> Option<ErrorRef<'a>>;
 
+    /// Whether the function may be called again after some result.
+    fn may_repeat(&self) -> bool;
+
     /// What a layer's rejection counts as. It's transient only if the function may be called again.
     fn outcome_of_rejection(&self, rejection: &Rejection) -> Outcome;
 

@@ -2,7 +2,7 @@
 //!
 //! | state | on | to |
 //! |---|---|---|
-//! | passing | the call ends | the end: its result |
+//! | passing, or the only attempt | the call ends | the end: its result |
 //! | first attempt | a result that isn't repeated | the end: that result |
 //! | first attempt | a result worth another attempt | [repeating](crate::retry_loop), with the function |
 //! | repeating | the end of the retry loop | the end |
@@ -143,8 +143,10 @@ pin_project! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
-    /// Never repeated.
+    /// Without a retry, or with one of a single attempt.
     Passing,
+    /// Of a function that is never repeated. It pays nothing, and has no total.
+    Only,
     First,
     Repeating,
     Done,
@@ -155,22 +157,42 @@ where
     F: Function,
     L: AttemptLayers<F>,
 {
-    /// Takes the settings, and pays into the budget.
+    /// Takes the settings, and pays into the budget if the function may be repeated.
     #[inline]
-    fn begin(self: Pin<&mut Self>) {
+    fn begin(self: Pin<&mut Self>, function: &F) {
         let this = self.project();
         *this.stage = Stage::Passing;
         let Some(retry) = *this.retry else { return };
         retry.requests.increment();
         let snapshot = retry.live.snapshot();
         let settings = retry.live.at(&snapshot);
-        if settings.max_attempts > 1 {
+        if settings.max_attempts == 1 {
+            return;
+        }
+        *this.span = AttemptSpan::open(retry.live.name(), 1, None);
+        *this.stage = Stage::Only;
+        if function.may_repeat() {
             settings.budget.as_ref().inspect(|budget| budget.deposit());
             *this.scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
             *this.settings = Some(snapshot);
-            *this.span = AttemptSpan::open(retry.live.name(), 1, None);
             *this.stage = Stage::First;
         }
+    }
+
+    /// The only attempt has ended, or the first one with a result that isn't repeated.
+    #[inline]
+    fn end(retry: &RetryState, span: &mut AttemptSpan, outcome: Outcome, function: &F, result: &CallResult<F>) {
+        if outcome.verdict == Verdict::Success {
+            span.end(|| (outcome.verdict, None));
+        } else {
+            Self::end_badly(retry, span, outcome, error(function, result));
+        }
+    }
+
+    #[cold]
+    fn end_badly(retry: &RetryState, span: &mut AttemptSpan, outcome: Outcome, error: Option<ErrorRef<'_>>) {
+        retry.log_not_worth_repeating(1, &outcome, retry.logged(error));
+        span.end(|| (outcome.verdict, Some(reason(error))));
     }
 
     /// The first attempt has failed, and may be repeated: the final result, if it isn't.
@@ -221,7 +243,7 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
     #[inline]
     fn poll_call(mut self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         if self.stage == Stage::New {
-            self.as_mut().begin();
+            self.as_mut().begin(function);
         }
         let this = self.as_mut().project();
         match (*this.stage, *this.retry) {
@@ -237,13 +259,7 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                 };
                 let outcome = outcome(function, result);
                 if !outcome.transient {
-                    if outcome.verdict != Verdict::Success {
-                        retry.log_not_worth_repeating(1, &outcome, retry.logged(error(function, result)));
-                    }
-                    this.span.end(|| {
-                        let is_success = outcome.verdict == Verdict::Success;
-                        (outcome.verdict, (!is_success).then(|| reason(error(function, result))))
-                    });
+                    Self::end(retry, this.span, outcome, function, result);
                     this.scope.pass_on_reports();
                     return polled;
                 }
@@ -253,6 +269,16 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                     return Poll::Ready(result);
                 }
                 self.poll_loop(cx)
+            }
+            (Stage::Only, Some(retry)) => {
+                let polled = {
+                    let _in_span = this.span.enter();
+                    this.call.poll_call(function, cx)
+                };
+                if let Poll::Ready(result) = &polled {
+                    Self::end(retry, this.span, outcome(function, result), function, result);
+                }
+                polled
             }
             (Stage::Passing, _) => this.call.poll_call(function, cx),
             _ => self.poll_loop(cx),

@@ -116,7 +116,10 @@ impl LiveSettings {
         match (&*configured, &budget, self.budget()) {
             // The budget stays.
             (old, new, current) if old == new => settings.budget = current,
-            (Budget::Own(_), Budget::Own(new), Some(current)) => settings.budget = Some(current.take_over(new)?),
+            (Budget::Own(_), Budget::Own(new), Some(current)) => {
+                current.reload(new)?;
+                settings.budget = Some(current);
+            }
             _ => {}
         }
         *configured = budget;

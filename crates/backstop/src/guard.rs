@@ -148,7 +148,10 @@ impl Guard {
         outcome: Outcome,
     ) -> Self {
         let rule = Arc::new(move |error: ErrorRef<'_>| error.find().is_some_and(&applies).then_some(outcome));
-        self.with(|state| state.rules.errors.push(rule))
+        self.with(|state| {
+            state.rules.errors.push(rule);
+            state.rules.has_transient |= outcome.transient;
+        })
     }
 
     /// Changes this guard, and not its clones.
@@ -191,6 +194,8 @@ impl fmt::Debug for Guard {
 #[derive(Clone, Default)]
 struct GuardRules {
     errors: Vec<Arc<Rule>>,
+    /// Whether one of them makes an error transient.
+    has_transient: bool,
     repeat_timeouts: bool,
 }
 
@@ -217,6 +222,12 @@ impl<E: 'static> JudgeError<E> for GuardErrors<'_> {
         JudgeError::<E>::register(&self.view);
     }
 
+    #[inline]
+    fn has_transient(&self) -> bool {
+        self.rules.has_transient
+    }
+
+    #[inline]
     fn repeats_timeouts(&self) -> bool {
         self.rules.repeat_timeouts
     }

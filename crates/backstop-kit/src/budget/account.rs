@@ -59,7 +59,7 @@ pub(super) struct Account {
     pub(super) burst: u32,
     born: Instant,
     deposited: AtomicU64,
-    pub(super) spent: AtomicU64,
+    spent: AtomicU64,
     /// The *deposited* from which on there is a whole retry again, without the reserve. Set by a refused withdrawal, so that
     /// requests needn't read the clock to know that the budget is empty. Only a hint, which may be wrong after a race:
     /// withdrawals don't depend on it.

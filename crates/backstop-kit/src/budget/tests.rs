@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{borrow::Cow, sync::atomic::Ordering, thread, time::Duration};
+use std::{borrow::Cow, thread, time::Duration};
 
 use proptest::prelude::*;
 
@@ -26,7 +26,8 @@ fn refused_field(builder: RetryBudgetBuilder) -> Cow<'static, str> {
 fn every_ratio_is_exact_to_a_thousandth() {
     for per_mille in [1_u32, 2, 3, 33, 200, 300, 333, 500, 600, 667, 999, 1000, 1500, 10_000] {
         let budget = RetryBudget::builder().ratio(f64::from(per_mille) / 1000.0).reserve_per_second(0).burst(LARGEST);
-        let account = Arc::into_inner(budget.build().unwrap().account).unwrap();
+        let budget = budget.build().unwrap();
+        let account = budget.account();
         assert_eq!(drain(&account, NOW), u64::from(LARGEST), "it begins full");
         (0..1000).for_each(|_| account.deposit());
         assert_eq!(drain(&account, NOW), u64::from(per_mille));
@@ -39,7 +40,7 @@ fn every_share_of_up_to_30_requests_pays_for_exactly_so_many_retries() {
         for retries in 1..=10 * requests {
             let ratio = f64::from(retries) / f64::from(requests);
             let budget = RetryBudget::builder().ratio(ratio).reserve_per_second(0).burst(300).build().unwrap();
-            let account = Arc::into_inner(budget.account).unwrap();
+            let account = budget.account();
             drain(&account, NOW);
             (1..requests).for_each(|_| account.deposit());
             let before = drain(&account, NOW);
@@ -196,21 +197,36 @@ proptest! {
 }
 
 #[test]
-fn another_budget_takes_over_what_is_saved_and_no_more() {
+fn every_clone_of_a_reloaded_budget_keeps_what_is_saved_and_has_the_new_settings() {
     let config = |ratio, reserve_per_second, burst| RetryBudgetConfig { ratio, reserve_per_second, burst: Some(burst) };
-    let budget = RetryBudget::from_config(&config(1.0 / 3.0, 0, 10)).unwrap();
-    assert!((0..4).all(|_| budget.withdraw()));
     for (burst, saved) in [(10, 6), (200, 6), (4, 4)] {
-        budget.account.spent.store(4 * 3, Ordering::Relaxed);
-        let other = budget.take_over(&config(2.0 / 7.0, 0, burst)).unwrap();
-        assert_eq!((other.available(), budget.available()), (saved, 0));
-        assert_eq!(drain(&other.account, NOW), u64::from(saved));
-        (0..7).for_each(|_| other.deposit());
-        assert_eq!(drain(&other.account, NOW), 2);
+        let budget = RetryBudget::from_config(&config(1.0 / 3.0, 0, 10)).unwrap();
+        let clone = budget.clone();
+        assert!((0..4).all(|_| budget.withdraw()));
+        budget.reload(&config(2.0 / 7.0, 0, burst)).unwrap();
+        assert_eq!((budget.available(), clone.available()), (saved, saved));
+        assert_eq!(drain(&clone.account(), NOW), u64::from(saved));
+        (0..7).for_each(|_| budget.deposit());
+        assert_eq!(drain(&clone.account(), NOW), 2);
+        assert_eq!(budget.reload(&config(0.0, 0, 10)).unwrap_err().field, "reserve_per_second");
+        clone.give_back();
+        assert_eq!((budget.available(), budget == clone), (1, true), "a wrong configuration changes nothing");
     }
-    budget.give_back();
-    assert_eq!(budget.take_over(&config(0.0, 0, 10)).unwrap_err().field, "reserve_per_second");
-    assert_eq!(budget.available(), 1, "nothing is taken by a wrong configuration");
+}
+
+#[test]
+fn nothing_saved_is_lost_or_spent_twice_while_a_budget_is_reloaded() {
+    let config = |burst| RetryBudgetConfig { ratio: 0.0, reserve_per_second: 1, burst: Some(burst) };
+    let budget = RetryBudget::from_config(&config(1000)).unwrap();
+    let withdraw = || (0..400).filter(|_| budget.withdraw()).count() as u32;
+    let taken = thread::scope(|threads| {
+        let racing = [(); 2].map(|()| threads.spawn(withdraw));
+        (0..50).for_each(|n| budget.reload(&config(1000 + n)).unwrap());
+        racing.into_iter().map(|it| it.join().unwrap()).sum::<u32>()
+    });
+    // It begins with 1,000, and gets one a second.
+    let left = budget.available();
+    assert!((1000..1010).contains(&(taken + left)), "{taken} + {left}");
 }
 
 #[test]
@@ -218,6 +234,6 @@ fn as_data_it_has_the_same_defaults() {
     let config = RetryBudgetConfig::default();
     assert_eq!(config, RetryBudgetConfig { ratio: 0.2, reserve_per_second: 10, burst: None });
     let [built, default] = [RetryBudget::from_config(&config).unwrap(), RetryBudget::default()]
-        .map(|budget| (budget.account.ratio, budget.account.reserve, budget.account.burst));
+        .map(|budget| (budget.account().ratio, budget.account().reserve, budget.account().burst));
     assert_eq!(built, default);
 }

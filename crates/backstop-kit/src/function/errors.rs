@@ -123,6 +123,11 @@ pub trait JudgeError<E> {
     /// Prepares for what other layers do with a [`CallError`] of this error.
     fn register(&self) {}
 
+    /// Whether a rule makes some error transient.
+    fn has_transient(&self) -> bool {
+        false
+    }
+
     /// Whether an attempt that our time limit ended may be repeated.
     fn repeats_timeouts(&self) -> bool {
         false
@@ -204,6 +209,12 @@ impl<E, A: Fn(&E) -> bool, R: JudgeError<E>> JudgeError<E> for ErrorRule<A, R> {
         self.others.register();
     }
 
+    #[inline]
+    fn has_transient(&self) -> bool {
+        self.outcome.transient || self.others.has_transient()
+    }
+
+    #[inline]
     fn repeats_timeouts(&self) -> bool {
         self.others.repeats_timeouts()
     }

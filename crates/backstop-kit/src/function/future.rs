@@ -121,6 +121,12 @@ where
         output.as_ref().err().map(|error| self.parts().errors.error_ref(error))
     }
 
+    #[inline]
+    fn may_repeat(&self) -> bool {
+        let Parts { errors, repeat_timeouts, .. } = self.parts();
+        *repeat_timeouts || errors.has_transient() || errors.repeats_timeouts()
+    }
+
     fn outcome_of_rejection(&self, rejection: &Rejection) -> Outcome {
         let Parts { errors, repeat_timeouts, .. } = self.parts();
         judge_rejection::<E, _>(rejection, errors, *repeat_timeouts)

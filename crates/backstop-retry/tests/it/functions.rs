@@ -43,7 +43,7 @@ async fn the_last_error_is_returned_when_the_attempts_are_used_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_call_pays_into_the_budget_and_each_repetition_takes_from_it() {
+async fn each_call_that_may_be_repeated_pays_into_the_budget_and_each_repetition_takes_from_it() {
     let budget = RetryBudget::builder().ratio(0.5).reserve_per_second(0).burst(2).build().unwrap();
     let retry = RetryLayer::builder("dns").budget(budget.clone()).build().unwrap().handle();
     let attempts = async || {
@@ -56,9 +56,24 @@ async fn each_call_pays_into_the_budget_and_each_repetition_takes_from_it() {
         [attempts().await, attempts().await, attempts().await, attempts().await, attempts().await],
         [3, 1, 2, 1, 2]
     );
-    retry.call(failing(&Cell::new(0), 0)).await.unwrap();
-    retry.call(failing(&Cell::new(0), 0)).await.unwrap();
+    for _ in 0..2 {
+        retry.call(failing(&Cell::new(0), 0)).await.unwrap();
+        retry.call(failing(&Cell::new(0), 0)).is_answer(|_| true).await.unwrap();
+    }
+    assert_eq!(budget.available(), 0, "no repetition can follow these");
+    retry.call(failing(&Cell::new(0), 0)).transient(|_| true).await.unwrap();
+    retry.call(failing(&Cell::new(0), 0)).repeat_timeouts().await.unwrap();
     assert_eq!(budget.available(), 1);
+}
+
+/// The total limits what retries take, and there is none.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_may_not_be_repeated_has_no_total() {
+    let retry = retry();
+    let time_left = || ready(Ok::<_, io::Error>(scope::time_left()));
+    let once = retry.call(time_left).await.unwrap();
+    let more = retry.call(time_left).repeat_timeouts().await.unwrap();
+    assert_eq!((once, more), (None, Some(Duration::from_secs(60))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,6 +84,7 @@ async fn a_budget_keeps_what_it_has_saved() {
     assert_eq!(handle.budget(), before, "the same settings, the same budget");
     handle.reload(config(|c| c.budget = own(100))).unwrap();
     assert_eq!(available(), Some(9));
+    assert_eq!(handle.budget(), before, "others that hold it still share it");
     handle.reload(config(|c| c.budget = own(4))).unwrap();
     assert_eq!(available(), Some(4));
     // Its second retry is paid from the new budget.

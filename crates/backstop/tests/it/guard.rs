@@ -20,8 +20,8 @@ use std::{
 
 use axum::{Router, body::Body, extract::State, http::Request, routing::get};
 use backstop::{
-    CallError, CircuitState, Deadline, Elapsed, Guard, Progress, Reason, Rejection, SetBy, StandardHandle, core::Scope,
-    name, scope, standard,
+    CallError, CircuitState, Deadline, Elapsed, Guard, Progress, Reason, Rejection, RetryBudget, SetBy, StandardHandle,
+    core::Scope, name, scope, standard,
 };
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -151,6 +151,22 @@ async fn a_refused_repetition_gives_the_error_before_it() {
     let busy = guard.call(failing(&calls, 9, DbError::Busy)).transient(|error| *error == DbError::Busy).await;
     assert_eq!((failed(busy), calls.get()), (DbError::Busy, 1));
     assert_eq!(state(&parts), CircuitState::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_calls_that_may_be_repeated_pay_into_a_budget() {
+    let budget = RetryBudget::builder().ratio(1.0).reserve_per_second(0).burst(9).build().unwrap();
+    while budget.withdraw() {}
+    let guard = standard("db").retry(|retry| retry.budget(budget.clone())).build().unwrap().guard();
+    let call = async |guard: Guard| guard.call(async || Ok::<_, DbError>(())).await.unwrap();
+    call(guard.clone()).await;
+    call(guard.clone().is_answer(|_: &DbError| true)).await;
+    guard.clone().transient(|_: &DbError| true).call_once(async || Ok::<_, DbError>(())).await.unwrap();
+    assert_eq!(budget.available(), 0);
+    call(guard.clone().transient(|_: &DbError| true)).await;
+    call(guard.clone().repeat_timeouts()).await;
+    call(guard.transient(|_: &DbError| true).is_answer(|_: &io::Error| true)).await;
+    assert_eq!(budget.available(), 3);
 }
 
 #[tokio::test(start_paused = true)]
