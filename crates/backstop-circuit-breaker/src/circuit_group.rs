@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     CircuitBreakerConfig, OnDrop,
     config::Settings,
+    log_damper::LogBudget,
     metrics::{CallMetrics, LastRecorder},
     state::{Finished, LiveSettings, Nanos, nanos},
 };
@@ -53,6 +54,7 @@ pub(crate) struct CircuitGroup {
     /// How many transitions there have been, of all circuits.
     transitions: AtomicU64,
     shown_to: LastRecorder,
+    log_budget: LogBudget,
     _registration: Registration,
 }
 
@@ -78,6 +80,7 @@ impl CircuitGroup {
             nesting_was_reported: AtomicBool::new(false),
             transitions: AtomicU64::new(0),
             shown_to: LastRecorder::default(),
+            log_budget: LogBudget::default(),
         };
         group.set_times(settings);
         group
@@ -117,6 +120,11 @@ impl CircuitGroup {
 
     pub(crate) fn event_log(&self) -> Option<&EventLog> {
         self.event_log.get()
+    }
+
+    /// What the circuits may log together.
+    pub(crate) const fn log_budget(&self) -> &LogBudget {
+        &self.log_budget
     }
 
     pub(crate) const fn name(&self) -> &Name {

@@ -281,8 +281,15 @@
 //!
 //! Target `backstop::circuit_breaker`, with the field `name`. A transition has `from`, `to`, `reason` and `generation`.
 //! Opening is logged at `WARN`, with `error`, the [text](CircuitBreakerBuilder::error_text) of the error that opened
-//! the circuit. Other transitions are `INFO`. A refusal is `DEBUG`, with `state` and `retry_after`. A layer on both
+//! the circuit. Other transitions are `INFO`. A refusal is `DEBUG`, with `state` and `retry_after_ms`. A layer on both
 //! sides of a request logs one `WARN`.
+//!
+//! A circuit that opens again and again is a few lines. After the first opening, later ones are logged 1, 2, 4, … min
+//! after the last line, at most 1 h, until the circuit was closed for 10 min. Probes are logged once in that time, and
+//! closing if the last line says that the circuit is open. The other transitions are `DEBUG`, and the next line has their
+//! number as `left_out`. So of *m* minutes there are at most 5 + 2 log₂ *m* lines in the first hour, and 2 in each hour
+//! after it. The circuits of a [keyed layer](KeyedCircuitBreakerLayer) open with at most 10 lines, and 1 more a minute.
+//! Metrics, listeners and the `EventLog` get every transition.
 //!
 //! With the feature `metrics`, through the crate `metrics`. The recorder may be installed at any time:
 //!
@@ -332,6 +339,7 @@ mod inspect;
 mod keyed;
 mod layer;
 mod layer_state;
+mod log_damper;
 mod metrics;
 mod observe;
 mod probe_scope;

@@ -13,7 +13,9 @@ use crate::{
     CircuitState, Transition, TransitionReason,
     breaker::Breaker,
     circuit_group::CircuitGroup,
-    inspect, metrics,
+    inspect,
+    log_damper::LogDamper,
+    metrics,
     state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},
 };
 
@@ -23,11 +25,12 @@ pub(crate) struct Telemetry {
     group: Arc<CircuitGroup>,
 }
 
-/// Subscribers, and the key that events show.
+/// Subscribers, the key that events show, and what was logged.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     senders: Mutex<Senders>,
     key: OnceLock<Box<str>>,
+    damper: LogDamper,
 }
 
 /// Each sender is created on first use.
@@ -112,7 +115,8 @@ impl Observer for Telemetry {
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>) {
         self.group.count_transition();
         let listeners = circuit.listeners();
-        log(self.group.name(), listeners.key(), transition, error);
+        let left_out = listeners.damper.admit(transition, self.group.now().get(), self.group.log_budget());
+        log(self.group.name(), listeners.key(), transition, left_out, error);
         metrics::entered(self.group.name(), transition.to);
         if let Some(log) = self.group.event_log() {
             inspect::report(log, &self.group, listeners.key(), transition);
@@ -122,7 +126,8 @@ impl Observer for Telemetry {
     }
 }
 
-fn log(name: &Name, key: Option<&str>, transition: &Transition, error: ErrorOf<'_>) {
+/// Without `left_out`, the transition is left out above `DEBUG`.
+fn log(name: &Name, key: Option<&str>, transition: &Transition, left_out: Option<u64>, error: ErrorOf<'_>) {
     let Transition { from, to, generation, reason, .. } = *transition;
     let (from, to) = (from.as_str(), to.as_str());
     // The fields are computed only if the event is enabled.
@@ -130,20 +135,26 @@ fn log(name: &Name, key: Option<&str>, transition: &Transition, error: ErrorOf<'
         ($level:ident, $text:literal $(, $field:ident $(= $value:expr)?)*) => {
             tracing::$level!(
                 target: "backstop::circuit_breaker",
-                %name, key, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation, $text
+                %name, key, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation,
+                left_out = left_out.filter(|transitions| *transitions > 0), $text
             )
         };
     }
+    macro_rules! tell_above_debug {
+        ($level:ident, $text:literal $($fields:tt)*) => {
+            if left_out.is_some() { tell!($level, $text $($fields)*) } else { tell!(debug, $text $($fields)*) }
+        };
+    }
     macro_rules! opened {
-        ($text:literal $(, $field:ident)*) => { tell!(warn, $text $(, $field)*, error = error().as_deref()) };
+        ($text:literal $(, $field:ident)*) => { tell_above_debug!(warn, $text $(, $field)*, error = error().as_deref()) };
     }
     match reason {
         TransitionReason::Failures { failures, calls } => opened!("the circuit opened", failures, calls),
         TransitionReason::SlowCalls { slow, calls } => opened!("the circuit opened", slow, calls),
         TransitionReason::ProbeFailed | TransitionReason::ProbeSlow => opened!("the circuit opened again"),
-        TransitionReason::WaitPassed => tell!(info, "the circuit lets probes through"),
-        TransitionReason::ProbesSucceeded => tell!(info, "the circuit closed"),
-        TransitionReason::Manual => tell!(info, "the circuit was set by hand"),
+        TransitionReason::WaitPassed => tell_above_debug!(info, "the circuit lets probes through"),
+        TransitionReason::ProbesSucceeded => tell_above_debug!(info, "the circuit closed"),
+        TransitionReason::Manual => tell_above_debug!(info, "the circuit was set by hand"),
     }
 }
 

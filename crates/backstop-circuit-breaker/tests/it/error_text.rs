@@ -142,7 +142,7 @@ async fn the_circuit_of_a_key_shows_its_own_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_of_a_prober_that_fails_shows_its_error() {
-    let logs = Logs::up_to(Level::INFO);
+    let logs = Logs::up_to(Level::DEBUG);
     let _guard = logs.listen();
     let layer = builder().wait(Duration::from_secs(10)).probe_lease(Duration::from_secs(5)).build().unwrap();
     layer.layer(service_fn(fails)).oneshot(Request::new(())).await.unwrap_err();
