@@ -265,6 +265,7 @@
 //! | [`Provider::timeout`], [`FallbackBuilder::primary_timeout`] | its share | more than 0 s, up to the total |
 //! | [`Provider::concurrency`] | no bound | 1 request or more |
 //! | [`Provider::only_when`] | asked for every reason | |
+//! | [`Provider::only_if`] | always asked | on the last provider only beside [`even_if_last`](Provider::even_if_last) |
 //! | [`FallbackChainBuilder::repeat_if`], [`repeat_only_if`](FallbackChainBuilder::repeat_only_if), [`repeat_when`](FallbackChainBuilder::repeat_when), [`trust_idempotency_key`](FallbackChainBuilder::trust_idempotency_key) | [the rule](backstop_kit::repeating); in handlers every request may be repeated | |
 //! | [`Provider::even_if_processed`] | not asked if the request may have been processed | |
 //! | [`Provider::only_reads`] | may process requests | |

@@ -81,9 +81,9 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     /// ```
     ///
     /// Each provider has the least time that it may have in a call: its share of the total if all others use theirs, and at
-    /// most its own timeout. Its [`concurrency`](crate::Provider::concurrency) applies; whether it is
-    /// [`only_when`](crate::Provider::only_when) and the [rule of side effects](crate#side-effects) don't. **Every provider
-    /// gets the request**: choose one that changes nothing.
+    /// most its own timeout. Its [`concurrency`](crate::Provider::concurrency) and [`only_if`](crate::Provider::only_if)
+    /// apply; [`only_when`](crate::Provider::only_when) and the [rule of side effects](crate#side-effects) don't. **Every
+    /// provider gets the request**: choose one that changes nothing.
     ///
     /// The answers are dropped. Nothing is counted or logged.
     ///

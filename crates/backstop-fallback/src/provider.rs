@@ -37,6 +37,8 @@ pub struct Provider<Req, T> {
     only_reads: bool,
     concurrency: Concurrency,
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
+    is_on: Option<Arc<dyn Fn() -> Result<(), Reason> + Send + Sync>>,
+    even_if_last: bool,
 }
 
 /// A provider's future. Erased, since a chain holds providers of many types.
@@ -109,6 +111,8 @@ impl<Req, T> Provider<Req, T> {
             only_reads: false,
             concurrency: Concurrency::default(),
             condition: None,
+            is_on: None,
+            even_if_last: false,
         }
     }
 
@@ -148,6 +152,49 @@ impl<Req, T> Provider<Req, T> {
     #[must_use]
     pub fn only_when(mut self, condition: impl Fn(Reason) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
+        self
+    }
+
+    /// Asks this provider only while `condition` is `Ok`, such as the condition of a feature. Always asked unless set.
+    ///
+    /// Otherwise the chain goes on to the next provider, with the reason that `condition` gives. It is called whenever the
+    /// provider's turn comes, also for the first one in a [handler](crate::FallbackChain::execute), and for a
+    /// [forced](crate::FallbackHandle::force) one. It must not block.
+    ///
+    /// The last provider of a chain answers when nobody else does, so it needs [`even_if_last`](Self::even_if_last) beside it.
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    ///
+    /// use backstop_fallback::{FallbackChain, Provider, Reason, name};
+    ///
+    /// const SALE_OVER: Reason = Reason::new("sale-over");
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let is_sale = Arc::new(AtomicBool::new(false));
+    /// let on_sale = move || if is_sale.load(Ordering::Relaxed) { Ok(()) } else { Err(SALE_OVER) };
+    /// let prices: FallbackChain<u32, &str> = FallbackChain::builder("prices")
+    ///     .provider(Provider::value(name!("sale"), || async { "4.99" }).only_if(on_sale))
+    ///     .provider(Provider::value(name!("list"), || async { "9.99" }))
+    ///     .build()?;
+    ///
+    /// let answer = prices.execute(7).await?;
+    /// assert_eq!((answer.value, answer.failures[0].reason), ("9.99", SALE_OVER));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn only_if(mut self, condition: impl Fn() -> Result<(), Reason> + Send + Sync + 'static) -> Self {
+        self.is_on = Some(Arc::new(condition));
+        self
+    }
+
+    /// Allows this provider to be the last one of its chain although it is asked [only if](Self::only_if) something holds:
+    /// then there may be no answer at all.
+    #[must_use]
+    pub fn even_if_last(mut self) -> Self {
+        self.even_if_last = true;
         self
     }
 
@@ -225,8 +272,14 @@ impl<Req, T> Provider<Req, T> {
         self.only_reads || matches!(self.needs(), Keep::Nothing)
     }
 
-    /// A permit for one more request, of at most `limit`.
+    /// Whether it may be missing when nobody else answers, without anybody having said so.
+    pub(crate) const fn may_not_be_last(&self) -> bool {
+        self.is_on.is_some() && !self.even_if_last
+    }
+
+    /// A permit for one more request, of at most `limit`, unless its condition doesn't hold.
     pub(crate) fn admit(&self, limit: Option<usize>) -> Result<Permit, Reason> {
+        self.is_on.as_ref().map_or(Ok(()), |condition| condition())?;
         self.concurrency.try_acquire(limit).ok_or(Reason::BULKHEAD_FULL)
     }
 

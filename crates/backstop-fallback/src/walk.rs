@@ -7,6 +7,7 @@
 //! | gives another response, fails, or takes longer than its share | the next provider |
 //! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule doesn't allow the request to be sent again | the next provider, without being asked |
 //! | is declined by its `only_when` | the next provider, without being asked |
+//! | is declined by its `only_if` | the next provider, without being asked |
 //! | has no permit left | the next provider, without being asked |
 //! | needs a request that can't be copied | the next provider, without being asked |
 //!

@@ -287,6 +287,10 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
                 return Err(ConfigError::new("provider", provider.name().clone(), "a name of its own in the chain"));
             }
         }
+        if let Some(last) = providers.last().filter(|last| last.may_not_be_last()) {
+            let allowed = "not on the last provider, unless it is `even_if_last`";
+            return Err(ConfigError::new("only_if", last.name().clone(), allowed));
+        }
         let needs = providers.iter().map(Provider::needs).max().unwrap_or(Keep::Nothing);
         let names: Vec<_> = providers.iter().map(Provider::name).cloned().collect();
         let settings = Settings::new(total, providers.iter().map(Provider::config).cloned().collect());

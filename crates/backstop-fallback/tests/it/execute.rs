@@ -1,7 +1,14 @@
 //! Chains in handlers.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use backstop_core::{Classify, ErrorRef, Freshness, Outcome, Reason, Rejection, ResultClassify, Scope, name};
 use backstop_fallback::AllProvidersFailed;
@@ -150,6 +157,35 @@ async fn the_failures_on_the_way_are_told() {
 
     let live = FallbackChain::<(), u32>::builder("prices").provider(Provider::value(name!("live"), || async { 7 }));
     assert!(live.build().unwrap().execute(()).await.unwrap().failures.is_empty());
+}
+
+const SALE_OVER: Reason = Reason::new("sale-over");
+
+fn sale(is_on: &Arc<AtomicBool>) -> Provider<(), u32> {
+    let is_on = Arc::clone(is_on);
+    let condition = move || if is_on.load(Ordering::Relaxed) { Ok(()) } else { Err(SALE_OVER) };
+    Provider::value(name!("sale"), || async { 4 }).only_if(condition)
+}
+
+#[tokio::test]
+async fn a_provider_is_asked_only_while_its_condition_holds_and_its_reason_is_told() {
+    let is_on = Arc::new(AtomicBool::new(false));
+    let list = Provider::value(name!("list"), || async { 9 });
+    let chain = FallbackChain::builder("prices").provider(sale(&is_on)).provider(list).build().unwrap();
+    let found = chain.execute(()).await.unwrap();
+    assert_eq!((found.value, found.failures[0].reason), (9, SALE_OVER));
+    is_on.store(true, Ordering::Relaxed);
+    assert_eq!(chain.execute(()).await.unwrap().value, 4);
+}
+
+#[tokio::test]
+async fn a_last_provider_with_a_condition_must_be_said_to_be_the_last() {
+    let is_on = Arc::new(AtomicBool::new(false));
+    let error = FallbackChain::builder("prices").provider(sale(&is_on)).build().unwrap_err();
+    assert_eq!((error.field.as_ref(), error.value.as_str()), ("only_if", "sale"));
+    let chain = FallbackChain::builder("prices").provider(sale(&is_on).even_if_last()).build().unwrap();
+    let failed = chain.execute(()).await.unwrap_err();
+    assert_eq!(failed.failures()[0].reason, SALE_OVER);
 }
 
 fn hung() -> FallbackChainBuilder<(), u32> {
