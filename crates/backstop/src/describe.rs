@@ -15,6 +15,8 @@ pub fn describe_metrics() {
     backstop_circuit_breaker::describe_metrics();
     #[cfg(feature = "fallback")]
     backstop_fallback::describe_metrics();
+    #[cfg(feature = "features")]
+    backstop_features::describe_metrics();
     #[cfg(feature = "last-known-good")]
     backstop_last_known_good::describe_metrics();
     #[cfg(feature = "retry")]

@@ -209,7 +209,8 @@
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
 //! | `degradation-header` | yes | `DegradationHeaderLayer` and `PropagateDegradationLayer`, of `backstop-degradation-header` |
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
-//! | `axum` | | axum's bodies, its handlers as providers, and the extractor `Degradations` |
+//! | `features` | | `Features` and `FeatureLayer`, of `backstop-features` |
+//! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
@@ -277,6 +278,14 @@ pub use backstop_fallback::{
     FallbackChainBuilder, FallbackConfig, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
     ProviderConfig, ProviderFailure, UnprovenProviders,
 };
+#[cfg(feature = "features")]
+#[doc(no_inline)]
+pub use backstop_features as features;
+#[cfg(feature = "features")]
+pub use backstop_features::{
+    Feature, FeatureGate, FeatureLayer, FeatureScopeLayer, FeatureState, Features, FeaturesBuilder, FeaturesHandle,
+    FlagChange, feature,
+};
 #[cfg(feature = "last-known-good")]
 #[doc(no_inline)]
 pub use backstop_last_known_good as last_known_good;
@@ -319,6 +328,7 @@ pub mod guard;
     feature = "circuit-breaker",
     feature = "degradation-header",
     feature = "fallback",
+    feature = "features",
     feature = "hyper-util",
     feature = "last-known-good",
     feature = "metrics",

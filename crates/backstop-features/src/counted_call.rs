@@ -1,0 +1,76 @@
+//! A call that is counted when it ends.
+
+use std::{fmt, sync::Arc};
+
+use backstop_core::{Outcome, Verdict, scope};
+use backstop_kit::{JudgeRequest, Protocol, RequestFacts, Upload};
+
+use crate::layer::LayerState;
+
+/// A running call of an enabled feature.
+pub(crate) struct CountedCall<P> {
+    state: Arc<LayerState<P>>,
+    /// The request's body, if it has one.
+    upload: Option<Upload>,
+    /// Whether the call's own code is running. Stays true if that code panicked, even if the panic was caught.
+    is_running: bool,
+    has_ended: bool,
+}
+
+impl<P> CountedCall<P> {
+    pub(crate) const fn new(state: Arc<LayerState<P>>) -> Self {
+        Self { state, upload: None, is_running: false, has_ended: false }
+    }
+
+    pub(crate) fn protocol(&self) -> &P {
+        &self.state.protocol
+    }
+
+    /// Collects what the judge needs to know about the request, and watches the request's body, if it has one.
+    #[inline]
+    pub(crate) fn inspect_request<Req>(&mut self, request: &mut Req) -> RequestFacts
+    where
+        P: Protocol,
+        P::Judge: JudgeRequest<Req>,
+    {
+        let judge = self.state.protocol.judge();
+        self.upload = judge.watch(request);
+        if judge.is_grpc(request) { RequestFacts::none().grpc() } else { RequestFacts::none() }
+    }
+
+    /// Runs the call's own code.
+    #[inline]
+    pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
+        self.is_running = true;
+        let result = code();
+        self.is_running = false;
+        result
+    }
+
+    /// Counts the call.
+    #[inline]
+    pub(crate) fn end(&mut self, outcome: &Outcome) {
+        self.has_ended = true;
+        // A request's body that broke off is the caller's failure.
+        if outcome.verdict == Verdict::Failure && self.upload.as_ref().is_some_and(|upload| upload.failure().is_some())
+        {
+            return;
+        }
+        self.state.gate.record(outcome);
+    }
+}
+
+impl<P> Drop for CountedCall<P> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.has_ended && (self.is_running || scope::ended_by().is_some_and(scope::EndedBy::is_failure)) {
+            self.end(&Outcome::failure());
+        }
+    }
+}
+
+impl<P> fmt::Debug for CountedCall<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountedCall").field("feature", self.state.gate.name()).finish_non_exhaustive()
+    }
+}

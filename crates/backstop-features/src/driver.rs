@@ -1,0 +1,164 @@
+//! What follows the level, the components and the stores, in the background.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    CountReport, FleetVerdict, StoreError,
+    auto_degrade::Rules,
+    erased_store::{ErasedCounts, ErasedFlags, bounded},
+    registry::{Registry, Use},
+    slot::Slot,
+};
+
+/// How often the level is asked for, and time is looked at.
+const TICK: Duration = Duration::from_millis(500);
+/// How often time is looked at, where that is all. Looks at features see time pass themselves; this is for the metrics.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+/// Between two polls of the version, and between two reports, with the jitter.
+const POLL_SHORTEST: Duration = Duration::from_millis(800);
+const POLL_LONGEST: Duration = Duration::from_millis(1_200);
+/// All flags are read this often, even if the version hasn't moved.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Runs until it is dropped. The three parts don't wait for each other.
+pub(crate) async fn run(registry: Arc<Registry>) {
+    let flags = async {
+        match &registry.flags {
+            Some(store) => follow_flags(&registry, &**store).await,
+            None => std::future::pending().await,
+        }
+    };
+    let counts = async {
+        match &registry.counts {
+            Some(store) => report_counts(&registry, &**store).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(follow_sources(&registry), flags, counts);
+}
+
+async fn follow_sources(registry: &Registry) {
+    let tick = if registry.sources.are_none() { IDLE_TICK } else { TICK };
+    loop {
+        registry.ask_sources();
+        sleep(tick).await;
+    }
+}
+
+async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
+    // `None` before the first read.
+    let mut seen: Option<Option<Bytes>> = None;
+    let mut read_at: Option<Instant> = None;
+    loop {
+        let version = bounded(registry.store_timeout, store.version()).await;
+        let is_due = read_at.is_none_or(|at| at.elapsed() >= REFRESH);
+        let has_moved = version.as_ref().is_ok_and(|version| seen.as_ref() != Some(version));
+        let polled = match version {
+            // The version was read before the flags, so a change in between is seen at the next poll.
+            _ if is_due || has_moved => match read_flags(registry, store).await {
+                Ok(()) => {
+                    read_at = Some(Instant::now());
+                    version.map(|version| seen = Some(version))
+                }
+                Err(error) => Err(error),
+            },
+            version => version.map(drop),
+        };
+        match polled {
+            Ok(()) => registry.store_works(Use::Flags),
+            Err(error) => registry.store_failed(Use::Flags, &error),
+        }
+        pause(registry).await;
+    }
+}
+
+async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), StoreError> {
+    loop {
+        let writes = registry.writes.load(Relaxed);
+        let values = bounded(registry.store_timeout, store.read(registry.names())).await?;
+        // Otherwise what was read may be older than what was written here meanwhile.
+        if registry.writes.load(Relaxed) == writes {
+            registry.take_over(values);
+            return Ok(());
+        }
+    }
+}
+
+async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
+    let mut reporters: Vec<_> = registry.declared().iter().filter_map(Reporter::new).collect();
+    loop {
+        pause(registry).await;
+        let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
+        let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
+        if reports.is_empty() {
+            continue;
+        }
+        // Never repeated: nobody knows whether a report that failed was counted.
+        match bounded(registry.store_timeout, store.report(&registry.instance, &reports)).await {
+            Ok(verdicts) => {
+                let malformed = sent.iter().zip(&verdicts).filter(|(slot, verdict)| !follow(slot, **verdict)).count();
+                if malformed > 0 || verdicts.len() != sent.len() {
+                    let error = format!("{malformed} keys hold something else, and were left alone");
+                    registry.store_failed(Use::Counts, &error.into());
+                } else {
+                    registry.store_works(Use::Counts);
+                }
+            }
+            Err(error) => registry.store_failed(Use::Counts, &error),
+        }
+    }
+}
+
+/// Does what the store says. Whether it said anything.
+fn follow(slot: &Slot, verdict: FleetVerdict) -> bool {
+    if let FleetVerdict::Degraded(remaining) = verdict {
+        slot.follow_fleet(remaining);
+    }
+    // An instance that is alone has judged itself.
+    verdict != FleetVerdict::Malformed
+}
+
+async fn pause(registry: &Registry) {
+    sleep(registry.jitter.time(POLL_SHORTEST..=POLL_LONGEST)).await;
+}
+
+/// One feature, and what of its counts was reported.
+struct Reporter {
+    slot: Arc<Slot>,
+    rules: Rules,
+    calls: u64,
+    errors: u64,
+}
+
+impl Reporter {
+    /// `None` for a feature that doesn't degrade by its errors.
+    fn new(slot: &Arc<Slot>) -> Option<Self> {
+        Some(Self { rules: slot.rules()?, slot: Arc::clone(slot), calls: 0, errors: 0 })
+    }
+
+    /// What was counted since the last report. `None` if there were no calls.
+    fn next(&mut self) -> Option<CountReport> {
+        // Errors first: each was counted as a call before.
+        let errors = self.slot.counts.errors.load(Relaxed);
+        let calls = self.slot.counts.calls.load(Relaxed);
+        let (new_calls, new_errors) = (calls - self.calls, errors - self.errors);
+        (self.calls, self.errors) = (calls, errors);
+        (new_calls > 0).then(|| CountReport {
+            feature: self.slot.name().clone(),
+            calls: new_calls,
+            errors: new_errors,
+            window: Duration::from_nanos(self.rules.window),
+            min_errors: self.rules.min_errors,
+            share_ppm: self.rules.share,
+            degrade: Duration::from_nanos(self.rules.degrade),
+            degrade_max: Duration::from_nanos(self.rules.degrade_max),
+            settle: Duration::from_nanos(self.rules.settle),
+        })
+    }
+}

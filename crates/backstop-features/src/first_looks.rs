@@ -1,0 +1,93 @@
+//! The first look at each feature within a request, which all later looks repeat.
+//!
+//! The looks of the request that is being polled are in a thread-local, in the same way as its
+//! [scope](backstop_core::scope).
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
+
+use crate::{FeatureState, slot::Slot};
+
+thread_local! {
+    /// Whether a request is being polled. Apart from its looks, because a thread-local without a destructor costs nothing.
+    static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
+    static LOOKS: RefCell<FirstLooks> = const { RefCell::new(FirstLooks::new()) };
+}
+
+/// How many looks are kept without an allocation.
+const FEW: usize = 6;
+
+/// What a request has looked at. Features are told apart by the addresses of their slots.
+#[derive(Debug)]
+pub(crate) struct FirstLooks {
+    few: [(usize, FeatureState); FEW],
+    len: usize,
+    more: Vec<(usize, FeatureState)>,
+}
+
+impl FirstLooks {
+    pub(crate) const fn new() -> Self {
+        Self { few: [(0, FeatureState::Enabled); FEW], len: 0, more: Vec::new() }
+    }
+
+    fn find(&self, slot: usize) -> Option<FeatureState> {
+        let looks = self.few[..self.len].iter().chain(&self.more);
+        looks.clone().find(|(other, _)| *other == slot).map(|(_, state)| *state)
+    }
+
+    fn keep(&mut self, slot: usize, state: FeatureState) {
+        match self.few.get_mut(self.len) {
+            Some(free) => {
+                *free = (slot, state);
+                self.len += 1;
+            }
+            None => self.more.push((slot, state)),
+        }
+    }
+}
+
+/// Looks at a feature, or repeats the request's first look.
+#[inline]
+pub(crate) fn look(slot: &Arc<Slot>) -> FeatureState {
+    if IS_INSIDE.get() { look_inside(slot) } else { slot.look() }
+}
+
+fn look_inside(slot: &Arc<Slot>) -> FeatureState {
+    let address = Arc::as_ptr(slot).addr();
+    // Fails while the thread ends.
+    let kept = LOOKS.try_with(|looks| looks.borrow().find(address)).ok().flatten();
+    kept.unwrap_or_else(|| {
+        let state = slot.look();
+        _ = LOOKS.try_with(|looks| looks.borrow_mut().keep(address, state));
+        state
+    })
+}
+
+/// Runs a request's code with its looks. Inside of another request's, that one's looks are used.
+pub(crate) fn with<R>(looks: &mut FirstLooks, code: impl FnOnce() -> R) -> R {
+    if IS_INSIDE.get() {
+        return code();
+    }
+    let _swapped = Swapped::begin(looks);
+    code()
+}
+
+/// Swaps the looks back when it is dropped, also by a panic.
+struct Swapped<'a>(&'a mut FirstLooks);
+
+impl<'a> Swapped<'a> {
+    fn begin(looks: &'a mut FirstLooks) -> Self {
+        let swapped = LOOKS.try_with(|inside| std::mem::swap(&mut *inside.borrow_mut(), looks));
+        IS_INSIDE.set(swapped.is_ok());
+        Self(looks)
+    }
+}
+
+impl Drop for Swapped<'_> {
+    fn drop(&mut self) {
+        IS_INSIDE.set(false);
+        _ = LOOKS.try_with(|inside| std::mem::swap(&mut *inside.borrow_mut(), self.0));
+    }
+}

@@ -1,0 +1,202 @@
+//! Feature flags that degrade by themselves, and heal by themselves.
+//!
+//! # Why
+//!
+//! A page is made of many things, and not all of them matter equally. When the service is ill, recommendations should go before
+//! reviews, and checkout never. This crate turns features off by the level of the service, by the state of what they need, and by
+//! their own errors, and back on when that is over. An operator's flag overrides all of it, in both directions.
+//!
+//! # When not to use it
+//!
+//! - For experiments, or flags that depend on the user: a feature here is on or off for everyone.
+//! - To protect a dependency: that is what a circuit breaker is for. A feature is what your users see.
+//! - For secrets or settings: a flag is one of three words.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use backstop_features::{Feature, FeatureState, Features, FlagChange, Level, feature};
+//!
+//! static CHECKOUT: Feature = feature!("checkout");
+//! static REVIEWS: Feature = feature!("reviews");
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let features = Features::builder()
+//!     .declare(CHECKOUT.core())
+//!     .declare(REVIEWS.nice_to_have())
+//!     .level(|| Level::Degraded)
+//!     .build()?;
+//! tokio::spawn(features.run());
+//!
+//! // In a handler.
+//! assert!(features.is_enabled(&CHECKOUT));
+//! assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+//!
+//! // An operator insists, for an hour.
+//! let on = FlagChange::enable("ada", "reviews are cached now").until(Duration::from_secs(3_600));
+//! features.handle().set(&REVIEWS, on).await?;
+//! assert!(features.is_enabled(&REVIEWS));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Semantics
+//!
+//! A feature is [enabled, degraded or disabled](FeatureState). The first line that applies decides:
+//!
+//! | | the feature is |
+//! |---|---|
+//! | an operator has set a flag that hasn't ended | what the flag says |
+//! | it is [off unless known](Declaration::off_unless_known), and the flags were never read | disabled |
+//! | otherwise | the worst of the next three |
+//!
+//! | | the feature is |
+//! |---|---|
+//! | its [tier](Tier) doesn't allow it at the current level | disabled |
+//! | a component that it [needs](Declaration::needs) is degraded | degraded |
+//! | a component that it needs is critical | disabled |
+//! | it had too many [errors](DegradeOnErrors) | degraded, for 300 s, then enabled for a growing share of the calls |
+//!
+//! **What is shed can heal.** While the level, a component or errors keep a feature off, each instance lets one call in 10 s
+//! (± 20 %) through as a probe: that look says that the feature is enabled. Otherwise an open circuit that made the level
+//! degraded would never see the call that closes it. What an operator has turned off isn't probed.
+//!
+//! **Within a request** the first look at a feature is kept, if a [`FeatureScopeLayer`] is at the edge, or the future runs under
+//! [`keep_first_looks`](KeepFirstLooks::keep_first_looks).
+//!
+//! # Errors of a feature
+//!
+//! A [`FeatureLayer`] counts the calls of a service, and [`Features::record`] those of a handler. At least 5 errors that are at least
+//! 5 % of the calls, within 60 s from the first error, degrade the feature on this instance at once, for 300 s. Errors during that
+//! time change nothing. Then 1, 5, 25 and 50 % of the calls are let through, each for at least 10 s and 10 calls, or for 60 s. Errors
+//! on the way back are judged in the same way. The next degradation takes twice as long, up to 1 h; two hours without one forget
+//! the earlier ones. Refusals of our own layers are no errors, and neither is a failure that the caller is to blame for.
+//!
+//! With a [`CountStore`], instances report their counts once a second, and the store degrades the feature for all of them by the
+//! same rule, once the window has lasted 2 s. If several instances report, it takes errors of two: one bad instance degrades
+//! itself alone. A report that fails isn't repeated.
+//!
+//! # Flags in a store
+//!
+//! With a [`FlagStore`], an operator's flag reaches all instances: this one at once, the others within about 2 s. One key is read
+//! each second (± 20 %), and all flags when it has changed, and every 30 s.
+//!
+//! | the store | then |
+//! |---|---|
+//! | refuses, hangs, or is slow | the last flags hold, also those without an end. No look and no request waits for it |
+//! | was never reached | features are on, as declared; those that are [off unless known](Declaration::off_unless_known) are off |
+//! | has lost a flag before its time, without the mark that an operator's removal leaves | it is held to its end |
+//! | has anything else under the key of a flag, or forces a feature on for more than 24 h | the last flag holds |
+//! | is back | its flags are followed within about 2 s |
+//!
+//! Each of these is logged once, and shown by [`FeaturesHandle::store_trouble`]. It moves no level. When a flag ends is counted on
+//! each instance's own clock.
+//!
+//! A flag's text is its state, then who set it and why, one to a line. `disabled` alone is a flag, too. No data of a user or of a
+//! request is ever written. The crate `backstop-redis` has the keys.
+//!
+//! # Knobs
+//!
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | the [tier](Tier) | none: each declaration says it | |
+//! | [`Declaration::needs`] | nothing | names of components |
+//! | [`Declaration::off_unless_known`] | on | |
+//! | [`Declaration::degrade_on_errors`] | yes, but not for core features | |
+//! | [`DegradeOnErrors::min_errors`] | 5 | 1 to 1,000,000 |
+//! | [`DegradeOnErrors::share`] | 0.05 | 0.000001 to 1 |
+//! | [`DegradeOnErrors::window`] | 60 s | 1 s to 24 h |
+//! | [`DegradeOnErrors::time`] | 300 s | 1 s to 24 h |
+//! | [`DegradeOnErrors::max_time`] | 1 h | `time` to 24 h |
+//! | [`FeaturesBuilder::level`], [`components`](FeaturesBuilder::components) | healthy | |
+//! | [`FeaturesBuilder::flags`] | flags of this instance alone | a [`FlagStore`] |
+//! | [`FeaturesBuilder::counts`] | counts of this instance alone | a [`CountStore`] |
+//! | [`FeaturesBuilder::instance`] | random | 1 to 64 bytes of printable ASCII |
+//! | [`FeaturesBuilder::store_timeout`] | 1 s | 10 ms to 10 s |
+//! | [`FlagChange::until`] | until it is removed; required to force a feature on | 1 s to 365 days, to force on 24 h |
+//!
+//! # What to spawn
+//!
+//! [`Features::run`] follows the level, the components and the stores. Nothing is spawned for you. Without it, features still degrade
+//! by this instance's own errors, and return; the first error is then logged together with a reminder.
+//!
+//! # Cost
+//!
+//! A look reads two numbers: the feature's, and one byte that says that it is on. It takes no lock and reads no clock. A look at a
+//! feature that isn't on also reads the clock, and never waits for a lock. A call of a [`FeatureLayer`] adds a reference count and a
+//! counter, and allocates nothing.
+//!
+//! # Telemetry
+//!
+//! Target `backstop::features`. A change of a feature's state or cause is one event: `WARN` if it got worse by itself, else `INFO`,
+//! with `feature`, `from`, `to`, `cause`, and for a flag `who` and `reason`. A flag that an operator sets or removes is one `INFO` with
+//! who, why, until when and how far it reaches. Trouble with the store is one `WARN` when it begins, and one `INFO` when it ends. A
+//! refused call is a `DEBUG`.
+//!
+//! With the feature `metrics`:
+//!
+//! | metric | labels | shows |
+//! |---|---|---|
+//! | `feature_state` (gauge) | `feature`, `state` | 1 for the state of the feature, 0 for the other two |
+//! | `feature_rejections_total` | `feature` | calls that a layer refused |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `axum` | [`Features`] is an extractor |
+//! | `metrics` | the metrics above |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod auto_degrade;
+mod config;
+mod counted_call;
+mod driver;
+mod erased_store;
+#[cfg(feature = "axum")]
+mod extract;
+mod feature;
+mod features;
+mod first_looks;
+mod flag;
+mod fleet_window;
+mod future;
+mod handle;
+mod inspect;
+mod layer;
+mod memory_store;
+mod metrics;
+mod registry;
+mod scope_layer;
+mod service;
+mod slot;
+mod state;
+mod store;
+mod telemetry;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use backstop_core::{ConfigError, Level, Name, name};
+
+pub use config::{Declaration, DegradeOnErrors, FeaturesBuilder};
+pub use feature::Feature;
+pub use features::{FeatureGate, Features};
+pub use flag::{FLAG_MAX_BYTES, Flag, FlagChange};
+pub use future::FeatureFuture;
+pub use handle::{FeatureStatus, FeaturesHandle, Reach, SetError};
+pub use layer::{FeatureLayer, FeatureLayerBuilder};
+pub use memory_store::MemoryStore;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
+pub use scope_layer::{FeatureScope, FeatureScopeFuture, FeatureScopeLayer, KeepFirstLooks};
+pub use service::FeatureService;
+pub use state::{Cause, FEATURE_DEGRADED, FEATURE_DISABLED, FeatureState, Tier};
+pub use store::{CountReport, CountStore, FlagStore, FleetVerdict, StoreError, StoredValue};

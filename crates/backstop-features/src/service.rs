@@ -1,0 +1,93 @@
+//! The service.
+
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use backstop_core::ErrorRef;
+use backstop_kit::{
+    Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
+    proof::{self, Entered},
+};
+use tower_service::Service;
+
+use crate::{FeatureFuture, FeatureState, counted_call::CountedCall, layer::LayerState};
+
+/// The service that [`FeatureLayer`](crate::FeatureLayer) makes.
+pub struct FeatureService<S, P = Http> {
+    inner: S,
+    /// Set if the feature was off in `poll_ready`. The inner service wasn't polled then, so the next call must be refused,
+    /// even if the feature has been enabled since.
+    must_refuse: bool,
+    state: Arc<LayerState<P>>,
+}
+
+impl<S, P> FeatureService<S, P> {
+    pub(crate) const fn new(inner: S, state: Arc<LayerState<P>>) -> Self {
+        Self { inner, must_refuse: false, state }
+    }
+
+    backstop_kit::define_inner_service_accessors!();
+}
+
+impl<S, P, Req> Service<Req> for FeatureService<S, P>
+where
+    S: Service<Req>,
+    S::Error: 'static,
+    P: Protocol,
+    P::Judge: JudgeRequest<Req> + Judge<S::Response>,
+    P::Reject: Reject<Req, S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = FeatureFuture<S, Req, P>;
+
+    /// Ready at once if the feature is off.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let gate = &self.state.gate;
+        self.must_refuse = !gate.slot().may_admit();
+        if self.must_refuse {
+            return Poll::Ready(Ok(()));
+        }
+        let ready = self.inner.poll_ready(cx);
+        if let Poll::Ready(Err(error)) = &ready {
+            gate.record(&self.state.protocol.judge().outcome(RequestFacts::none(), Err(ErrorRef::new(error))));
+        }
+        ready
+    }
+
+    #[inline]
+    fn call(&mut self, mut request: Req) -> Self::Future {
+        let must_refuse = mem::take(&mut self.must_refuse);
+        let state = match self.state.gate.look() {
+            FeatureState::Enabled if must_refuse => FeatureState::Degraded,
+            state => state,
+        };
+        if state != FeatureState::Enabled {
+            let context = self.state.protocol.reject().context(&request);
+            return FeatureFuture::refused(state, context, Arc::clone(&self.state), Entered::now());
+        }
+        let mut call = CountedCall::new(Arc::clone(&self.state));
+        let facts = call.inspect_request(&mut request);
+        FeatureFuture::called(call, facts, || proof::pass_through(|| self.inner.call(request)))
+    }
+}
+
+/// A clone asks for readiness itself.
+impl<S: Clone, P> Clone for FeatureService<S, P> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.state))
+    }
+}
+
+impl<S: fmt::Debug, P> fmt::Debug for FeatureService<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeatureService")
+            .field("inner", &self.inner)
+            .field("feature", self.state.gate.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! Events. They contain nothing of a request.
+
+use std::time::Duration;
+
+use backstop_core::{Name, Value};
+
+use crate::{Cause, FeatureState, Flag, registry::Use};
+
+pub(crate) const KIND: &str = "feature";
+
+/// A change of a feature's state, or of its cause.
+pub(crate) struct Changed<'a> {
+    pub(crate) name: &'a Name,
+    pub(crate) from: FeatureState,
+    pub(crate) to: FeatureState,
+    pub(crate) cause: Cause,
+}
+
+impl Changed<'_> {
+    pub(crate) fn fields(&self) -> Vec<(&'static str, Value)> {
+        vec![("from", self.from.into()), ("to", self.to.into()), ("cause", self.cause.as_str().into())]
+    }
+
+    /// A feature that gets worse by itself is a warning.
+    pub(crate) fn tell(&self, flag: Option<&Flag>) {
+        let Self { name, from, to, cause } = self;
+        let (who, reason) = (flag.map(Flag::who), flag.map(Flag::reason));
+        if to > from && *cause != Cause::Operator {
+            tracing::warn!(target: "backstop::features", feature = %name, %from, %to, %cause, "a feature got worse");
+        } else {
+            tracing::info!(
+                target: "backstop::features",
+                feature = %name, %from, %to, %cause, who, reason,
+                "a feature changed"
+            );
+        }
+    }
+}
+
+/// An operator has set a flag here.
+pub(crate) fn flag_set(feature: &Name, flag: &Flag, until: Option<Duration>, is_fleet: bool) {
+    tracing::info!(
+        target: "backstop::features",
+        %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
+        until_ms = until.map(backstop_kit::telemetry::millis), scope = scope(is_fleet),
+        "an operator set a flag"
+    );
+}
+
+/// An operator has set a flag elsewhere.
+pub(crate) fn flag_followed(feature: &Name, flag: &Flag) {
+    tracing::info!(
+        target: "backstop::features",
+        %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
+        until_ms = flag.remaining().map(backstop_kit::telemetry::millis),
+        "a flag of the store is followed"
+    );
+}
+
+/// An operator has removed a flag here.
+pub(crate) fn flag_removed(feature: &Name, who: &str, reason: &str, is_fleet: bool) {
+    tracing::info!(
+        target: "backstop::features",
+        %feature, who, reason, scope = scope(is_fleet),
+        "an operator removed a flag"
+    );
+}
+
+const fn scope(is_fleet: bool) -> &'static str {
+    if is_fleet { "fleet" } else { "instance" }
+}
+
+pub(crate) fn store_failed(used_for: Use, error: &str) {
+    tracing::warn!(
+        target: "backstop::features",
+        used_for = word(used_for), error,
+        "the store doesn't work; what was last known holds"
+    );
+}
+
+pub(crate) fn store_works(used_for: Use) {
+    tracing::info!(target: "backstop::features", used_for = word(used_for), "the store works again");
+}
+
+const fn word(used_for: Use) -> &'static str {
+    match used_for {
+        Use::Flags => "flags",
+        Use::Counts => "counts",
+    }
+}
+
+pub(crate) fn flags_disappeared(features: &[Name]) {
+    tracing::warn!(
+        target: "backstop::features",
+        features = joined(features),
+        "flags disappeared from the store before their time, and without being removed; they still hold here"
+    );
+}
+
+pub(crate) fn flags_malformed(features: &[Name]) {
+    tracing::warn!(
+        target: "backstop::features",
+        features = joined(features),
+        "what the store has isn't a flag; what was last known holds"
+    );
+}
+
+/// The first ten.
+fn joined(features: &[Name]) -> String {
+    let shown: Vec<_> = features.iter().take(10).map(Name::as_str).collect();
+    let more = if features.len() > shown.len() { ", …" } else { "" };
+    shown.join(", ") + more
+}
+
+pub(crate) fn not_declared(feature: &Name) {
+    tracing::error!(
+        target: "backstop::features",
+        %feature,
+        "a feature is used that isn't declared: it is off; declare it with the builder"
+    );
+}
+
+pub(crate) fn not_driven() {
+    tracing::error!(
+        target: "backstop::features",
+        "nothing follows the level and the store: spawn `features.run()`"
+    );
+}
+
+pub(crate) fn refused(feature: &Name, state: FeatureState) {
+    tracing::debug!(target: "backstop::features", %feature, %state, "a call was refused");
+}

@@ -1,0 +1,10 @@
+//! What must hold of features.
+
+mod common;
+mod errors;
+mod fleet;
+mod layer;
+mod looks;
+mod model;
+mod operators;
+mod stores;

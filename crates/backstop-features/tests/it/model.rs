@@ -1,0 +1,238 @@
+//! Random levels, components, flags, errors and outages of the store, against a model that is simple because it works
+//! everything out anew from all that has happened.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use backstop_core::name;
+use backstop_features::{Cause, Feature, FeatureState, Features, FlagChange, Level, Tier, feature};
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+
+use crate::common::{Breakable, Dial, Trouble, drive, fail, secs, succeed};
+
+static CORE: Feature = feature!("model-core");
+static STANDARD: Feature = feature!("model-standard");
+static NICE: Feature = feature!("model-nice");
+static NEEDY: Feature = feature!("model-needy");
+const FEATURES: [(&Feature, Tier); 4] =
+    [(&CORE, Tier::Core), (&STANDARD, Tier::Standard), (&NICE, Tier::NiceToHave), (&NEEDY, Tier::Standard)];
+const NEEDY_INDEX: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Level(Level),
+    Component(Option<Level>),
+    Calls { feature: usize, errors: u32, successes: u32 },
+    Set { feature: usize, state: FeatureState, secs: u64 },
+    Remove { feature: usize },
+    Store(Trouble),
+    Wait { secs: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let level = || prop_oneof![Just(Level::Healthy), Just(Level::Degraded), Just(Level::Critical)];
+    let state = prop_oneof![Just(FeatureState::Enabled), Just(FeatureState::Degraded), Just(FeatureState::Disabled)];
+    let trouble = prop_oneof![2 => Just(Trouble::None), 1 => Just(Trouble::Refuses), 1 => Just(Trouble::Hangs)];
+    let calls = (0..FEATURES.len(), 0..7_u32, 0..80_u32);
+    prop_oneof![
+        1 => level().prop_map(Step::Level),
+        1 => proptest::option::of(level()).prop_map(Step::Component),
+        4 => calls.prop_map(|(feature, errors, successes)| Step::Calls { feature, errors, successes }),
+        1 => (0..FEATURES.len(), state, 5..600_u64).prop_map(|(feature, state, secs)| Step::Set { feature, state, secs }),
+        1 => (0..FEATURES.len()).prop_map(|feature| Step::Remove { feature }),
+        1 => trouble.prop_map(Step::Store),
+        3 => (1..400_u64).prop_map(|secs| Step::Wait { secs }),
+    ]
+}
+
+/// All that has happened, with the second of each.
+struct Model {
+    start: Instant,
+    level: Level,
+    component: Option<Level>,
+    flags: [Option<(FeatureState, f64)>; FEATURES.len()],
+    /// Each call, and whether it failed.
+    calls: [Vec<(f64, bool)>; FEATURES.len()],
+}
+
+enum Expected {
+    Exactly(FeatureState),
+    /// It returns in steps: it may be degraded, or on.
+    Returning,
+    /// Something ends at about this time.
+    Unsure,
+}
+
+impl Model {
+    fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    fn expected(&self, index: usize) -> Expected {
+        let now = self.now();
+        let about = |time: f64| (now - time).abs() < 2.0;
+        if let Some((state, until)) = self.flags[index] {
+            if about(until) {
+                return Expected::Unsure;
+            }
+            if now < until {
+                return Expected::Exactly(state);
+            }
+        }
+        let tier = FEATURES[index].1;
+        let mut worst = match (tier, self.level) {
+            (Tier::NiceToHave, Level::Degraded | Level::Critical) | (Tier::Standard, Level::Critical) => {
+                FeatureState::Disabled
+            }
+            _ => FeatureState::Enabled,
+        };
+        if index == NEEDY_INDEX {
+            worst = worst.max(match self.component {
+                Some(Level::Critical) => FeatureState::Disabled,
+                Some(Level::Degraded) => FeatureState::Degraded,
+                _ => FeatureState::Enabled,
+            });
+        }
+        match self.degraded_until(index) {
+            Some(until) if about(until) => Expected::Unsure,
+            Some(until) if now < until => Expected::Exactly(worst.max(FeatureState::Degraded)),
+            Some(until) if now < until + 4.0 * 60.0 + 2.0 && worst < FeatureState::Degraded => Expected::Returning,
+            _ => Expected::Exactly(worst),
+        }
+    }
+
+    /// When the last degradation by errors ends or ended.
+    fn degraded_until(&self, index: usize) -> Option<f64> {
+        if index == 0 {
+            return None;
+        }
+        let (mut until, mut trips, mut window): (Option<f64>, u32, Vec<(f64, bool)>) = (None, 0, Vec::new());
+        for &(time, is_error) in &self.calls[index] {
+            if until.is_some_and(|until| time < until) {
+                continue;
+            }
+            if window.first().is_some_and(|(start, _)| time - start >= 60.0) {
+                window.clear();
+            }
+            if is_error || !window.is_empty() {
+                window.push((time, is_error));
+            }
+            let errors = window.iter().filter(|(_, is_error)| *is_error).count();
+            if is_error && errors >= 5 && errors * 20 >= window.len() {
+                if until.is_some_and(|until| time - until > 2.0 * 3_600.0) {
+                    trips = 0;
+                }
+                until = Some(time + (300.0 * 2.0_f64.powi(trips as i32)).min(3_600.0));
+                trips += 1;
+                window.clear();
+            }
+        }
+        until
+    }
+}
+
+async fn run(steps: Vec<Step>) {
+    let (dial, store) = (Dial::default(), Breakable::default());
+    let component = Arc::new(Mutex::new(Some(Level::Healthy)));
+    let of = Arc::clone(&component);
+    let features = Features::builder()
+        .declare(CORE.core())
+        .declare(STANDARD.standard())
+        .declare(NICE.nice_to_have())
+        .declare(NEEDY.standard().needs(name!("api")))
+        .level(dial.source())
+        .components(move |_| *of.lock().unwrap())
+        .flags(store.clone())
+        .build()
+        .unwrap();
+    let mut model = Model {
+        start: Instant::now(),
+        level: Level::Healthy,
+        component: Some(Level::Healthy),
+        flags: [None; FEATURES.len()],
+        calls: [const { Vec::new() }; FEATURES.len()],
+    };
+    drive(&features).await;
+    let check = |model: &Model, step: &dyn std::fmt::Debug| {
+        for (index, (feature, _)) in FEATURES.iter().enumerate() {
+            let status = features.handle().get(feature).unwrap();
+            let context = format!("{feature:?} at {} after {step:?}: {status:?}", model.now());
+            match model.expected(index) {
+                Expected::Exactly(expected) => {
+                    assert_eq!(status.state, expected, "{context}");
+                    let look = features.look(feature);
+                    let may_probe = !matches!(status.cause, Cause::Operator | Cause::None);
+                    assert!(look == expected || may_probe && look == FeatureState::Enabled, "{look}: {context}");
+                }
+                Expected::Returning => assert!(status.state <= FeatureState::Degraded, "{context}"),
+                Expected::Unsure => {}
+            }
+        }
+    };
+    for step in &steps {
+        match *step {
+            Step::Level(level) => {
+                dial.set(level);
+                model.level = level;
+            }
+            Step::Component(state) => {
+                *component.lock().unwrap() = state;
+                model.component = state;
+            }
+            Step::Calls { feature, errors, successes } => {
+                let now = model.now();
+                succeed(&features, FEATURES[feature].0, successes);
+                fail(&features, FEATURES[feature].0, errors);
+                model.calls[feature].extend((0..successes).map(|_| (now, false)));
+                model.calls[feature].extend((0..errors).map(|_| (now, true)));
+            }
+            Step::Set { feature, state, secs } => {
+                let change = FlagChange::to(state, "ada", "why").until(Duration::from_secs(secs));
+                if features.handle().set(FEATURES[feature].0, change).await.is_ok() {
+                    model.flags[feature] = Some((state, model.now() + secs as f64));
+                }
+            }
+            Step::Remove { feature } => {
+                if features.handle().remove(FEATURES[feature].0, "ada", "why").await.is_ok() {
+                    model.flags[feature] = None;
+                }
+            }
+            Step::Store(trouble) => store.set(trouble),
+            Step::Wait { secs } => sleep(Duration::from_secs(secs)).await,
+        }
+        sleep(secs(1)).await;
+        check(&model, step);
+    }
+
+    // All causes end. The longest degradation, the steps, and a poll of the store.
+    dial.set(Level::Healthy);
+    *component.lock().unwrap() = Some(Level::Healthy);
+    store.set(Trouble::None);
+    sleep(secs(3_600 + 4 * 60 + 3)).await;
+    for (feature, _) in FEATURES {
+        let status = features.handle().get(feature).unwrap();
+        assert_eq!((status.state, status.cause), (FeatureState::Enabled, Cause::None), "{feature:?}");
+        assert!(features.is_enabled(feature));
+    }
+    assert_eq!(features.handle().store_trouble(), None);
+}
+
+proptest! {
+    // Each case is some hours of simulated time.
+    #![proptest_config({
+        let default = ProptestConfig::default();
+        ProptestConfig { cases: (default.cases / 16).max(1), failure_persistence: None, ..default }
+    })]
+
+    #[test]
+    fn a_feature_is_what_its_causes_say_and_on_again_without_traffic_when_they_are_gone(
+        steps in proptest::collection::vec(step(), 1..40)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(run(steps));
+    }
+}

@@ -1,0 +1,219 @@
+//! Flags and counts in a store, and a store that fails.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use backstop_features::{
+    Cause, Feature, FeatureState, Features, FlagChange, FlagStore, MemoryStore, Reach, SetError, feature,
+};
+use backstop_test::Logs;
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::common::{Breakable, REVIEWS, SEARCH, Trouble, drive, fail, secs, shop, state, succeed, told};
+
+async fn instance(store: &Breakable) -> Features {
+    let features = shop().flags(store.clone()).counts(store.clone()).build().unwrap();
+    drive(&features).await;
+    features
+}
+
+fn off() -> FlagChange {
+    FlagChange::disable("ada", "broken")
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_instance_follows_within_two_seconds() {
+    let store = Breakable::default();
+    let (one, two) = (instance(&store).await, instance(&store).await);
+    assert_eq!(one.handle().set(&REVIEWS, off()).await.unwrap(), Reach::Fleet);
+    assert_eq!(one.look(&REVIEWS), FeatureState::Disabled, "at once");
+    sleep(secs(2)).await;
+    assert_eq!(two.look(&REVIEWS), FeatureState::Disabled);
+    assert_eq!(two.handle().get(&REVIEWS).unwrap().flag.unwrap().who(), "ada");
+    two.handle().remove(&REVIEWS, "bob", "works").await.unwrap();
+    sleep(secs(2)).await;
+    assert!(one.is_enabled(&REVIEWS) && two.is_enabled(&REVIEWS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flags_are_read_when_the_version_moves_and_every_thirty_seconds() {
+    let store = Breakable::default();
+    let one = instance(&store).await;
+    let counts = || (store.versions.load(Relaxed), store.reads.load(Relaxed));
+    let (versions, reads) = counts();
+    sleep(secs(300)).await;
+    let (more_versions, more_reads) = counts();
+    assert!((250..=375).contains(&(more_versions - versions)), "{}", more_versions - versions);
+    assert!((9..=10).contains(&(more_reads - reads)), "{}", more_reads - reads);
+    one.handle().set(&REVIEWS, off()).await.unwrap();
+    sleep(secs(2)).await;
+    assert_eq!(counts().1, more_reads + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afterwards() {
+    for trouble in [Trouble::Refuses, Trouble::Hangs] {
+        let logs = Logs::new();
+        let _guard = logs.listen();
+        let store = Breakable::default();
+        let (one, two) = (instance(&store).await, instance(&store).await);
+        one.handle().set(&REVIEWS, off()).await.unwrap();
+        sleep(secs(2)).await;
+
+        store.set(trouble);
+        sleep(secs(600)).await;
+        for features in [&one, &two] {
+            assert_eq!(features.look(&REVIEWS), FeatureState::Disabled, "the view holds");
+            assert!(features.is_enabled(&SEARCH));
+            assert!(features.handle().store_trouble().is_some());
+        }
+        let began = Instant::now();
+        let error = one.handle().set(&SEARCH, off()).await.unwrap_err();
+        assert!(matches!(error, SetError::Store(_)), "{error}");
+        assert!(began.elapsed() <= secs(1));
+        assert!(one.is_enabled(&SEARCH), "nothing has changed");
+        assert_eq!(told(&logs, "the store doesn't work").len(), 2, "once for each instance");
+
+        store.set(Trouble::None);
+        one.handle().remove(&REVIEWS, "ada", "works").await.unwrap();
+        sleep(secs(3)).await;
+        assert!(two.is_enabled(&REVIEWS));
+        assert_eq!(two.handle().store_trouble(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn flags_that_disappear_are_held_to_their_end_and_told_once() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let store = Breakable::default();
+    let features = instance(&store).await;
+    features.handle().set(&REVIEWS, off().until(secs(300))).await.unwrap();
+    features.handle().set(&SEARCH, off()).await.unwrap();
+    sleep(secs(2)).await;
+    store.inner.clear();
+    sleep(secs(120)).await;
+    assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+    assert_eq!(features.look(&SEARCH), FeatureState::Disabled);
+    assert_eq!(features.handle().store_trouble().unwrap(), "2 flags disappeared before their time");
+    let warnings = told(&logs, "disappeared");
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].field("features"), Some("search, reviews"));
+
+    sleep(secs(200)).await;
+    assert!(features.is_enabled(&REVIEWS), "its time has come");
+    assert_eq!(features.look(&SEARCH), FeatureState::Disabled);
+    features.handle().remove(&SEARCH, "ada", "works").await.unwrap();
+    sleep(secs(2)).await;
+    assert!(features.is_enabled(&SEARCH));
+    assert_eq!(features.handle().store_trouble(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flag_that_ends_in_the_store_has_simply_ended() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let store = Breakable::default();
+    let (one, two) = (instance(&store).await, instance(&store).await);
+    one.handle().set(&REVIEWS, off().until(secs(100))).await.unwrap();
+    sleep(secs(90)).await;
+    assert_eq!(two.look(&REVIEWS), FeatureState::Disabled);
+    sleep(secs(60)).await;
+    assert!(one.is_enabled(&REVIEWS) && two.is_enabled(&REVIEWS));
+    assert_eq!(told(&logs, "disappeared").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_words_keep_the_last_view() {
+    let store = Breakable::default();
+    let features = instance(&store).await;
+    features.handle().set(&REVIEWS, off()).await.unwrap();
+    for (name, garbage) in [("reviews", "enabled"), ("reviews", "maybe"), ("search", "off")] {
+        let name = name.parse().unwrap();
+        store.inner.write(&name, Bytes::from(garbage), None).await.unwrap();
+        sleep(secs(2)).await;
+        assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+        assert!(features.is_enabled(&SEARCH));
+        assert!(features.handle().store_trouble().unwrap().contains("aren't flags"));
+    }
+    store.set(Trouble::Garbage);
+    sleep(secs(60)).await;
+    assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+    store.set(Trouble::None);
+    store.inner.write(&"reviews".parse().unwrap(), Bytes::from("degraded"), None).await.unwrap();
+    sleep(secs(2)).await;
+    assert_eq!(features.look(&REVIEWS), FeatureState::Degraded, "one word by hand");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_that_must_be_known_is_off_until_the_flags_were_read() {
+    static RISKY: Feature = feature!("risky");
+    let store = Breakable::default();
+    store.set(Trouble::Hangs);
+    let features =
+        Features::builder().declare(RISKY.standard().off_unless_known()).flags(store.clone()).build().unwrap();
+    drive(&features).await;
+    sleep(secs(60)).await;
+    assert_eq!(features.look(&RISKY), FeatureState::Disabled);
+    assert_eq!(features.handle().get(&RISKY).unwrap().cause, Cause::Unknown);
+    assert!(timeout(secs(1), features.loaded()).await.is_err());
+    store.set(Trouble::None);
+    features.loaded().await;
+    assert!(features.is_enabled(&RISKY));
+    store.set(Trouble::Refuses);
+    sleep(secs(600)).await;
+    assert!(features.is_enabled(&RISKY), "known is known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_instances_count_errors_together_and_one_degrades_alone() {
+    let store = MemoryStore::new();
+    let build = || shop().counts(store.clone()).build().unwrap();
+    let (one, two, three) = (build(), build(), build());
+    for features in [&one, &two, &three] {
+        drive(features).await;
+    }
+    // 3 and 3 of 60 calls.
+    for features in [&one, &two] {
+        fail(features, &SEARCH, 3);
+        succeed(features, &SEARCH, 27);
+    }
+    assert!(one.is_enabled(&SEARCH) && two.is_enabled(&SEARCH), "neither has enough of its own");
+    // The third one reports, too, once the window has settled.
+    for _ in 0..5 {
+        sleep(secs(1)).await;
+        [&one, &two, &three].iter().for_each(|features| succeed(features, &SEARCH, 1));
+    }
+    for features in [&one, &two, &three] {
+        assert_eq!(features.handle().get(&SEARCH).unwrap().cause, Cause::Errors);
+    }
+
+    // Only the first one has errors, and the others report.
+    for _ in 0..10 {
+        fail(&one, &REVIEWS, 1);
+        [&one, &two, &three].iter().for_each(|features| succeed(features, &REVIEWS, 1));
+        sleep(secs(1)).await;
+    }
+    assert_eq!(state(&one, &REVIEWS), FeatureState::Degraded);
+    assert!(two.is_enabled(&REVIEWS) && three.is_enabled(&REVIEWS));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_of_a_broken_count_store_is_kept_for_later() {
+    let store = Breakable::default();
+    let (one, two) = (instance(&store).await, instance(&store).await);
+    store.set(Trouble::Refuses);
+    for features in [&one, &two] {
+        fail(features, &SEARCH, 4);
+    }
+    sleep(secs(3)).await;
+    assert!(one.handle().store_trouble().is_some());
+    store.set(Trouble::None);
+    for _ in 0..5 {
+        sleep(secs(1)).await;
+        [&one, &two].iter().for_each(|features| succeed(features, &SEARCH, 1));
+    }
+    assert!(one.is_enabled(&SEARCH) && two.is_enabled(&SEARCH));
+    assert_eq!(one.handle().store_trouble(), None);
+}
