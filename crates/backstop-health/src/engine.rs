@@ -166,12 +166,13 @@ impl Engine {
                 self.is_dirty = true;
             }
         }
-        if !self.has_started {
+        let is_over = now >= self.began + self.config.start_within;
+        if !is_over || !self.has_started {
             let all_heard = || self.components.iter().all(|tracked| !tracked.is_essential || tracked.was_heard);
-            if (self.start_holds == 0 && all_heard()) || now >= self.began + self.config.start_within {
-                self.has_started = true;
-                self.is_dirty = true;
-            }
+            // A hold that comes late counts as well, as long as the service may be starting.
+            let has_started = is_over || (self.start_holds == 0 && (self.has_started || all_heard()));
+            self.is_dirty |= has_started != self.has_started;
+            self.has_started = has_started;
         }
         // A draining service keeps its level: what ends during the drain is no news.
         if self.drain_since.is_none() {

@@ -143,9 +143,11 @@ impl Health {
         removed.is_some()
     }
 
-    /// Keeps the service [starting](Readiness::Starting) until the guard is dropped, at most as long as
-    /// [`start_within`](HealthBuilder::start_within): for what must be loaded before the first request, such as the first
-    /// view of feature flags.
+    /// Keeps the service [starting](Readiness::Starting) until the guard is dropped: for what must be loaded before the first
+    /// request, such as the first view of feature flags.
+    ///
+    /// Starting ends [`start_within`](HealthBuilder::start_within) after the `Health` was built in any case. Later holds have no
+    /// effect.
     #[must_use = "dropping it ends the wait"]
     pub fn hold_start(&self) -> StartHold {
         self.shared.update(|engine| engine.start_holds += 1);

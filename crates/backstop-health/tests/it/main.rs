@@ -7,8 +7,18 @@
 )]
 
 mod common;
+mod config;
 mod damping;
+mod drain;
+#[cfg(feature = "axum")]
+mod drain_sockets;
+#[cfg(feature = "tonic")]
+mod grpc;
+mod model;
 mod probes;
 mod reports;
+#[cfg(feature = "axum")]
+mod routes;
 mod shared_view;
 mod sources;
+mod telemetry;

@@ -1,0 +1,99 @@
+//! gRPC health checks.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio_stream::{Stream, wrappers::WatchStream};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health as Checks, HealthServer},
+};
+
+use crate::{Health, Readiness};
+
+/// Answers gRPC health checks: see [`Health::grpc`].
+#[derive(Clone, Debug)]
+pub struct GrpcHealth {
+    health: Health,
+}
+
+impl Health {
+    /// The service `grpc.health.v1.Health`, for tonic's server.
+    ///
+    /// It knows one service: the empty name, which stands for the whole server. That serves while the instance is
+    /// [ready](Health::readiness), so it never follows a dependency. A `Watch` shows each change while [`run`](Health::run) is
+    /// polled.
+    ///
+    /// ```no_run
+    /// use backstop_health::{Component, Health};
+    /// use tonic::transport::Server;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let health = Health::builder().component(Component::essential("database")).build()?;
+    /// tokio::spawn(health.run());
+    /// let drain = health.drain();
+    /// Server::builder()
+    ///     // .add_service(…)
+    ///     .add_service(health.grpc())
+    ///     .serve_with_shutdown("[::1]:50051".parse()?, drain.listener_closes())
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn grpc(&self) -> HealthServer<GrpcHealth> {
+        HealthServer::new(GrpcHealth { health: self.clone() })
+    }
+}
+
+/// Each change of the health of the whole server.
+pub struct GrpcHealthWatch {
+    readiness: WatchStream<Readiness>,
+}
+
+#[tonic::async_trait]
+impl Checks for GrpcHealth {
+    type WatchStream = GrpcHealthWatch;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(Status::not_found("only the whole server is known"));
+        }
+        Ok(Response::new(answer(self.health.readiness())))
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        if !request.get_ref().service.is_empty() {
+            return Err(Status::not_found("only the whole server is known"));
+        }
+        // So that the first message is right, also if nobody has looked for long.
+        _ = self.health.readiness();
+        let readiness = WatchStream::new(self.health.shared.readiness.subscribe());
+        Ok(Response::new(GrpcHealthWatch { readiness }))
+    }
+}
+
+impl Stream for GrpcHealthWatch {
+    type Item = Result<HealthCheckResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.readiness).poll_next(cx).map(|next| next.map(|readiness| Ok(answer(readiness))))
+    }
+}
+
+impl fmt::Debug for GrpcHealthWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcHealthWatch").finish_non_exhaustive()
+    }
+}
+
+fn answer(readiness: Readiness) -> HealthCheckResponse {
+    let status = if readiness.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+    HealthCheckResponse { status: status.into() }
+}

@@ -1,0 +1,161 @@
+//! What an operator sees: events, metrics, the inventory.
+
+use backstop_core::{EventLog, Inspect, Value};
+use backstop_health::{Component, Level, Operator};
+use backstop_test::{LogEvent, Logs};
+use tracing::Level as At;
+
+use crate::common::{Clock, running, secs};
+
+const TARGET: &str = "backstop::health";
+
+fn said(logs: &Logs, at: At, message: &str) -> Vec<LogEvent> {
+    let events = logs.events().with_target(TARGET).at(at);
+    events.iter().filter(|event| event.message() == message).cloned().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_change_of_the_level_is_logged_once_with_its_cause() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let health = running([Component::essential("database"), Component::optional("search")]);
+    let clock = Clock::start();
+    health.report("database", Level::Critical, "connection refused", secs(20)).unwrap();
+    clock.at(200.0).await;
+    let events = said(&logs, At::WARN, "the service's level got worse");
+    let of = |event: &LogEvent| {
+        ["from", "to", "component", "message"].map(|field| event.field(field).unwrap_or("none").to_owned())
+    };
+    let seen: Vec<_> = events.iter().map(of).collect();
+    assert_eq!(
+        seen,
+        [
+            ["healthy", "degraded", "database", "connection refused"],
+            ["degraded", "critical", "database", "connection refused"],
+        ]
+    );
+    let better = said(&logs, At::INFO, "the service's level got better");
+    let seen: Vec<_> = better.iter().map(|event| event.field("to").unwrap().to_owned()).collect();
+    assert_eq!(seen, ["degraded", "healthy"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_an_operator_does_is_logged_with_who_why_and_for_how_long() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let health = running([Component::essential("database")]);
+    let ada = Operator::new("ada", "load\ntest").unwrap();
+    health.pin(Level::Degraded, secs(60), &ada).unwrap();
+    health.unpin(&ada);
+    health.report_as(&ada, "database", Level::Degraded, None).unwrap();
+    health.pin(Level::Critical, secs(5), &ada).unwrap();
+    tokio::time::sleep(secs(6)).await;
+    for (message, level, until) in [
+        ("the level is pinned", "degraded", Some("60000.0")),
+        ("the level isn't pinned any more", "degraded", None),
+        ("an operator reports a component", "degraded", Some("300000.0")),
+        ("the level is pinned", "critical", Some("5000.0")),
+    ] {
+        let events = said(&logs, At::INFO, message);
+        let event = events.iter().find(|event| event.field("level") == Some(level)).unwrap();
+        assert_eq!((event.field("who"), event.field("reason")), (Some("ada"), Some("load\\ntest")), "{message}");
+        assert_eq!(event.field("until_ms"), until, "{message}");
+    }
+    assert_eq!(said(&logs, At::INFO, "the pinned level has expired").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_flaps_fills_no_log() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let health = running([Component::essential("database")]);
+    for _ in 0..100 {
+        for level in [Level::Critical, Level::Healthy] {
+            health.report("database", level, "", secs(60)).unwrap();
+            tokio::time::sleep(secs(1)).await;
+        }
+    }
+    assert_eq!(logs.events().with_target(TARGET).at(At::WARN).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_logged() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let health = running([]);
+    for _ in 0..3 {
+        health.drain().begin();
+    }
+    assert_eq!(said(&logs, At::INFO, "the service drains").len(), 1);
+    assert_eq!(said(&logs, At::WARN, "the drain ends at once").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_shows_it_and_its_log_has_the_transitions() {
+    let health = running([Component::essential("database").local()]);
+    let clock = Clock::start();
+    let log = EventLog::new(16);
+    let of: &dyn Inspect = &health;
+    of.report_to(&log);
+    assert_eq!((of.name().as_str(), of.kind()), ("service", "health"));
+    assert!(of.settings().contains(&("recover_after", secs(30).into())));
+    health.report("database", Level::Degraded, "slow", None).unwrap();
+    clock.at(5.0).await;
+    let state = of.state();
+    assert!(state.contains(&("level", "degraded".into())) && state.contains(&("readiness", "ready".into())));
+    let Some((_, Value::List(components))) = state.iter().find(|(name, _)| *name == "components") else {
+        panic!("{state:?}");
+    };
+    let Value::Map(database) = &components[0] else { panic!("{components:?}") };
+    assert!(database.contains(&("message", "slow".to_owned().into())));
+    let seen: Vec<_> =
+        log.after(0).iter().map(|event| (event.fields[0].1.clone(), event.fields[2].1.clone())).collect();
+    let seen: Vec<_> = seen.iter().map(|(of, to)| format!("{of:?} {to:?}")).collect();
+    assert_eq!(
+        seen,
+        [
+            r#"Text("readiness") Text("ready")"#,
+            r#"Text("database") Text("degraded")"#,
+            r#"Text("service") Text("degraded")"#
+        ]
+    );
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn gauges_show_the_level_each_component_and_readiness() {
+    use backstop_health::Health;
+    use backstop_test::Metrics;
+
+    let health = Health::builder()
+        .component(Component::essential("database"))
+        .component(Component::optional("search"))
+        .build()
+        .unwrap();
+    // The recorder comes later than the health.
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    tokio::spawn(health.run());
+    let clock = Clock::start();
+    let gauge = |component| metrics.gauge("health_level", &[("component", component)]);
+    clock.at(1.0).await;
+    assert_eq!((gauge("database"), gauge("search"), gauge("service")), (Some(-1.0), Some(-1.0), Some(0.0)));
+    assert_eq!(metrics.gauge("health_ready", &[]), Some(0.0));
+    health.report("database", Level::Critical, "", secs(86_400)).unwrap();
+    health.report("search", Level::Degraded, "", secs(86_400)).unwrap();
+    clock.at(30.0).await;
+    assert_eq!((gauge("database"), gauge("search"), gauge("service")), (Some(2.0), Some(1.0), Some(2.0)));
+    assert_eq!(metrics.gauge("health_ready", &[]), Some(1.0));
+    let transitions =
+        |component, to| metrics.counter("health_transitions_total", &[("component", component), ("to", to)]);
+    assert_eq!((transitions("service", "degraded"), transitions("service", "critical")), (1, 1));
+    assert_eq!((transitions("search", "degraded"), transitions("search", "critical")), (1, 0));
+    backstop_health::describe_metrics();
+}
+
+#[test]
+fn names_and_reasons_of_operators_are_texts() {
+    assert_eq!(Operator::new(" ", "reason").unwrap_err().field, "who");
+    let long = Operator::new("ada", &"x".repeat(10_000)).unwrap();
+    assert!(long.reason().len() < 300);
+}
