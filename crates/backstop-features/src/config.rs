@@ -1,14 +1,15 @@
 //! Declarations and the builder.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Level, Name};
+use backstop_health::{ComponentState, Health, Reporter};
 
 use crate::{
     CountStore, Features, FlagStore, Tier,
     auto_degrade::{Rules, nanos},
     erased_store::{ErasedCounts, ErasedFlags},
-    registry::{Registry, Sources},
+    registry::{Registry, Setup, Sources},
 };
 
 const DEFAULT_MIN_ERRORS: u64 = 5;
@@ -169,6 +170,8 @@ pub struct FeaturesBuilder {
     instance: Option<String>,
     store_timeout: Duration,
     sources: Sources,
+    health: Option<Health>,
+    store_component: Option<Cow<'static, str>>,
 }
 
 impl Features {
@@ -181,6 +184,8 @@ impl Features {
             instance: None,
             store_timeout: DEFAULT_STORE_TIMEOUT,
             sources: Sources::default(),
+            health: None,
+            store_component: None,
         }
     }
 }
@@ -205,7 +210,43 @@ impl FeaturesBuilder {
         self
     }
 
-    /// The level of the service, which sheds features by their tiers. Unless set, it is healthy.
+    /// The health of the service: its level sheds features by their tiers, and its components are what features
+    /// [need](Declaration::needs). Unless set, all is healthy.
+    ///
+    /// Where there is a store of [`flags`](Self::flags), the service is starting until they were read once, or until
+    /// [`start_within`](backstop_health::HealthBuilder::start_within) has passed.
+    ///
+    /// ```
+    /// use backstop_features::{Feature, Features, feature, name};
+    /// use backstop_health::{Component, Health};
+    ///
+    /// static REVIEWS: Feature = feature!("reviews");
+    ///
+    /// let health = Health::builder().component(Component::optional("reviews_api")).build()?;
+    /// let features = Features::builder()
+    ///     .declare(REVIEWS.standard().needs(name!("reviews_api")))
+    ///     .health(&health)
+    ///     .build()?;
+    /// # Ok::<(), backstop_features::ConfigError>(())
+    /// ```
+    pub fn health(mut self, health: &Health) -> Self {
+        let (of_level, of_components) = (health.clone(), health.clone());
+        self.health = Some(health.clone());
+        self.level(move || of_level.level()).components(move |name| {
+            let component = of_components.component(name.as_str())?;
+            // Its level is damped, so that the feature doesn't flap.
+            (component.state() != ComponentState::Unknown).then(|| component.level())
+        })
+    }
+
+    /// The component of [`health`](Self::health) that shows trouble with the stores: an optional one, since it must not move the
+    /// level. Unless set, trouble is only logged.
+    pub fn store_component(mut self, component: impl Into<Cow<'static, str>>) -> Self {
+        self.store_component = Some(component.into());
+        self
+    }
+
+    /// The level of the service, where it isn't that of a [`Health`](Self::health), which sheds features by their tiers. Unless set, it is healthy.
     ///
     /// Asked twice a second, by [`run`](Features::run).
     pub fn level(mut self, level: impl Fn() -> Level + Send + Sync + 'static) -> Self {
@@ -213,7 +254,8 @@ impl FeaturesBuilder {
         self
     }
 
-    /// The states of the components that features [need](Declaration::needs): `None` while one is unknown.
+    /// The states of the components that features [need](Declaration::needs), where they aren't those of a
+    /// [`Health`](Self::health): `None` while one is unknown.
     ///
     /// Asked twice a second, by [`run`](Features::run).
     pub fn components(mut self, state: impl Fn(&Name) -> Option<Level> + Send + Sync + 'static) -> Self {
@@ -238,10 +280,10 @@ impl FeaturesBuilder {
     /// The features.
     ///
     /// # Errors
-    /// [`ConfigError`] if a value is out of range, a feature is declared twice, or a feature needs a component although there
-    /// are no [`components`](Self::components).
+    /// [`ConfigError`] if a value is out of range, a feature is declared twice, a feature needs a component that doesn't exist, or
+    /// the [`store_component`](Self::store_component) isn't an optional component.
     pub fn build(self) -> Result<Features, ConfigError> {
-        let Self { declarations, flags, counts, instance, store_timeout, sources } = self;
+        let Self { declarations, flags, counts, instance, store_timeout, sources, health, store_component } = self;
         ConfigError::check_range("features", declarations.len(), ..=MOST_FEATURES, "at most 10000")?;
         let timeouts = Duration::from_millis(10)..=Duration::from_secs(10);
         ConfigError::check_range("store_timeout", store_timeout, timeouts, "10 ms to 10 s")?;
@@ -253,11 +295,28 @@ impl FeaturesBuilder {
             if declarations[..i].iter().any(|earlier| earlier.name == declaration.name) {
                 return Err(ConfigError::new("declare", declaration.name.clone(), "each feature once"));
             }
-            if let (Some(component), None) = (declaration.needs.first(), &sources.component) {
-                return Err(ConfigError::new("needs", component.clone(), "only with `health` or `components`"));
+            for component in &declaration.needs {
+                let exists = match &health {
+                    Some(health) => health.component(component.as_str()).is_some(),
+                    None => sources.component.is_some(),
+                };
+                if !exists {
+                    return Err(ConfigError::new("needs", component.clone(), "a component of `health`"));
+                }
             }
         }
-        Registry::build(declarations, flags, counts, instance, store_timeout, sources).map(Features::new)
+        let store_reporter = store_component.map(|name| store_reporter(health.as_ref(), &name)).transpose()?;
+        let start_hold = health.filter(|_| flags.is_some()).map(|health| health.hold_start());
+        let setup = Setup { flags, counts, instance, store_timeout, sources, store_reporter, start_hold };
+        Registry::build(declarations, setup).map(Features::new)
+    }
+}
+
+fn store_reporter(health: Option<&Health>, name: &str) -> Result<Reporter, ConfigError> {
+    let is_optional = |health: &&Health| health.component(name).is_some_and(|component| !component.is_essential());
+    match health.filter(is_optional) {
+        Some(health) => health.reporter(name, "features"),
+        None => Err(ConfigError::new("store_component", name.to_owned(), "an optional component of `health`")),
     }
 }
 

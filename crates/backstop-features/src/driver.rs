@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use backstop_core::Level;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
@@ -25,17 +26,19 @@ const POLL_SHORTEST: Duration = Duration::from_millis(800);
 const POLL_LONGEST: Duration = Duration::from_millis(1_200);
 /// All flags are read this often, even if the version hasn't moved.
 const REFRESH: Duration = Duration::from_secs(30);
+/// How often the state of the store is reported again. Reports last 300 s.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs until it is dropped. The three parts don't wait for each other.
 pub(crate) async fn run(registry: Arc<Registry>) {
     let flags = async {
-        match &registry.flags {
+        match &registry.setup.flags {
             Some(store) => follow_flags(&registry, &**store).await,
             None => std::future::pending().await,
         }
     };
     let counts = async {
-        match &registry.counts {
+        match &registry.setup.counts {
             Some(store) => report_counts(&registry, &**store).await,
             None => std::future::pending().await,
         }
@@ -44,9 +47,20 @@ pub(crate) async fn run(registry: Arc<Registry>) {
 }
 
 async fn follow_sources(registry: &Registry) {
-    let tick = if registry.sources.are_none() { IDLE_TICK } else { TICK };
+    let tick = if registry.setup.sources.are_none() { IDLE_TICK } else { TICK };
+    let mut reported: Option<(Option<String>, Instant)> = None;
     loop {
         registry.ask_sources();
+        if let Some(reporter) = &registry.setup.store_reporter {
+            let trouble = registry.store_trouble();
+            let is_due = |(told, at): &(_, Instant)| *told != trouble || at.elapsed() >= REPORT_AGAIN;
+            if reported.as_ref().is_none_or(is_due) {
+                let level = if trouble.is_some() { Level::Degraded } else { Level::Healthy };
+                // Fails only if the component has too many reports by others.
+                _ = reporter.report(level, trouble.as_deref().unwrap_or_default());
+                reported = Some((trouble, Instant::now()));
+            }
+        }
         sleep(tick).await;
     }
 }
@@ -56,7 +70,7 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
     let mut seen: Option<Option<Bytes>> = None;
     let mut read_at: Option<Instant> = None;
     loop {
-        let version = bounded(registry.store_timeout, store.version()).await;
+        let version = bounded(registry.setup.store_timeout, store.version()).await;
         let is_due = read_at.is_none_or(|at| at.elapsed() >= REFRESH);
         let has_moved = version.as_ref().is_ok_and(|version| seen.as_ref() != Some(version));
         let polled = match version {
@@ -81,7 +95,7 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
 async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), StoreError> {
     loop {
         let writes = registry.writes.load(Relaxed);
-        let values = bounded(registry.store_timeout, store.read(registry.names())).await?;
+        let values = bounded(registry.setup.store_timeout, store.read(registry.names())).await?;
         // Otherwise what was read may be older than what was written here meanwhile.
         if registry.writes.load(Relaxed) == writes {
             registry.take_over(values);
@@ -100,7 +114,7 @@ async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
             continue;
         }
         // Never repeated: nobody knows whether a report that failed was counted.
-        match bounded(registry.store_timeout, store.report(&registry.instance, &reports)).await {
+        match bounded(registry.setup.store_timeout, store.report(&registry.setup.instance, &reports)).await {
             Ok(verdicts) => {
                 let malformed = sent.iter().zip(&verdicts).filter(|(slot, verdict)| !follow(slot, **verdict)).count();
                 if malformed > 0 || verdicts.len() != sent.len() {

@@ -202,8 +202,8 @@ impl FeaturesHandle {
     }
 
     async fn write(&self, slot: &Slot, value: bytes::Bytes, ttl: Option<Duration>) -> Result<Reach, SetError> {
-        let Some(store) = &self.registry.flags else { return Ok(Reach::Instance) };
-        let written = bounded(self.registry.store_timeout, store.write(slot.name(), value, ttl)).await;
+        let Some(store) = &self.registry.setup.flags else { return Ok(Reach::Instance) };
+        let written = bounded(self.registry.setup.store_timeout, store.write(slot.name(), value, ttl)).await;
         // Also if it failed: it may have been written.
         self.registry.writes.fetch_add(1, Relaxed);
         written.map_err(SetError::Store)?;

@@ -92,7 +92,8 @@
 //! | has anything else under the key of a flag, or forces a feature on for more than 24 h | the last flag holds |
 //! | is back | its flags are followed within about 2 s |
 //!
-//! Each of these is logged once, and shown by [`FeaturesHandle::store_trouble`]. It moves no level. When a flag ends is counted on
+//! Each of these is logged once, and shown by [`FeaturesHandle::store_trouble`] and by the component of health that
+//! [`store_component`](FeaturesBuilder::store_component) names. It moves no level. When a flag ends is counted on
 //! each instance's own clock.
 //!
 //! A flag's text is its state, then who set it and why, one to a line. `disabled` alone is a flag, too. No data of a user or of a
@@ -111,7 +112,8 @@
 //! | [`DegradeOnErrors::window`] | 60 s | 1 s to 24 h |
 //! | [`DegradeOnErrors::time`] | 300 s | 1 s to 24 h |
 //! | [`DegradeOnErrors::max_time`] | 1 h | `time` to 24 h |
-//! | [`FeaturesBuilder::level`], [`components`](FeaturesBuilder::components) | healthy | |
+//! | [`FeaturesBuilder::health`], or [`level`](FeaturesBuilder::level) and [`components`](FeaturesBuilder::components) | healthy | |
+//! | [`FeaturesBuilder::store_component`] | trouble is only logged | an optional component |
 //! | [`FeaturesBuilder::flags`] | flags of this instance alone | a [`FlagStore`] |
 //! | [`FeaturesBuilder::counts`] | counts of this instance alone | a [`CountStore`] |
 //! | [`FeaturesBuilder::instance`] | random | 1 to 64 bytes of printable ASCII |

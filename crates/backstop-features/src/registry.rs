@@ -10,6 +10,7 @@ use std::{
 };
 
 use backstop_core::{ConfigError, EventLog, Level, Name};
+use backstop_health::{Reporter, StartHold};
 use backstop_kit::Jitter;
 use tokio::{sync::watch, time::Instant};
 
@@ -29,17 +30,27 @@ pub(crate) struct Registry {
     /// In the order of declaration, with their names for the store.
     declared: Vec<Arc<Slot>>,
     names: Vec<Name>,
-    pub(crate) flags: Option<Arc<dyn ErasedFlags>>,
-    pub(crate) counts: Option<Arc<dyn ErasedCounts>>,
-    pub(crate) instance: String,
-    pub(crate) store_timeout: Duration,
-    pub(crate) sources: Sources,
+    pub(crate) setup: Setup,
     pub(crate) jitter: Jitter,
     /// Counts the flags that this instance has written. A read that began before a write is out of date.
     pub(crate) writes: AtomicU64,
     pub(crate) has_driver: AtomicBool,
     loaded: watch::Sender<bool>,
+    start_hold: Mutex<Option<StartHold>>,
     store: Mutex<StoreTroubles>,
+}
+
+/// What the builder was given, beside the declarations.
+pub(crate) struct Setup {
+    pub(crate) flags: Option<Arc<dyn ErasedFlags>>,
+    pub(crate) counts: Option<Arc<dyn ErasedCounts>>,
+    pub(crate) instance: String,
+    pub(crate) store_timeout: Duration,
+    pub(crate) sources: Sources,
+    /// Shows trouble with the stores.
+    pub(crate) store_reporter: Option<Reporter>,
+    /// Keeps the service starting until the flags were read.
+    pub(crate) start_hold: Option<StartHold>,
 }
 
 /// Where the level and the states of components come from.
@@ -76,16 +87,10 @@ struct StoreTroubles {
 }
 
 impl Registry {
-    pub(crate) fn build(
-        declarations: Vec<Declaration>,
-        flags: Option<Arc<dyn ErasedFlags>>,
-        counts: Option<Arc<dyn ErasedCounts>>,
-        instance: String,
-        store_timeout: Duration,
-        sources: Sources,
-    ) -> Result<Self, ConfigError> {
+    pub(crate) fn build(declarations: Vec<Declaration>, mut setup: Setup) -> Result<Self, ConfigError> {
         let base = Instant::now();
-        let is_known = flags.is_none();
+        let is_known = setup.flags.is_none();
+        let start_hold = setup.start_hold.take();
         let (mut slots, mut declared, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for declaration in declarations {
             let auto = declaration.on_errors.map(|rules| rules.check().map(AutoDegrade::new)).transpose()?;
@@ -102,15 +107,12 @@ impl Registry {
             slots: slots.into(),
             declared,
             names,
-            flags,
-            counts,
-            instance,
-            store_timeout,
-            sources,
+            setup,
             jitter: Jitter::new(None),
             writes: AtomicU64::new(0),
             has_driver: AtomicBool::new(false),
             loaded: watch::Sender::new(is_known),
+            start_hold: Mutex::new(start_hold),
             store: Mutex::default(),
         };
         registry.ask_sources();
@@ -137,11 +139,11 @@ impl Registry {
 
     /// Follows the level and the components, and lets time pass.
     pub(crate) fn ask_sources(&self) {
-        if let Some(level) = &self.sources.level {
+        if let Some(level) = &self.setup.sources.level {
             let level = level();
             self.declared.iter().for_each(|slot| slot.set_level(level));
         }
-        if let Some(component) = &self.sources.component {
+        if let Some(component) = &self.setup.sources.component {
             for slot in &self.declared {
                 let needs = &slot.declaration().needs;
                 if !needs.is_empty() {
@@ -195,6 +197,7 @@ impl Registry {
         if !*self.loaded.borrow() {
             self.declared.iter().for_each(|slot| slot.set_known());
             self.loaded.send_replace(true);
+            *self.start_hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 
@@ -238,7 +241,8 @@ impl Registry {
     /// Nobody follows the level and the store, and a feature has just failed.
     #[cold]
     pub(crate) fn warn_if_not_driven(&self) {
-        let is_needed = self.flags.is_some() || self.counts.is_some() || !self.sources.are_none();
+        let Setup { flags, counts, sources, .. } = &self.setup;
+        let is_needed = flags.is_some() || counts.is_some() || !sources.are_none();
         if is_needed && !self.has_driver.swap(true, Relaxed) {
             telemetry::not_driven();
         }

@@ -8,3 +8,4 @@ mod looks;
 mod model;
 mod operators;
 mod stores;
+mod wedge;
