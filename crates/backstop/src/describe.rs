@@ -17,6 +17,8 @@ pub fn describe_metrics() {
     backstop_fallback::describe_metrics();
     #[cfg(feature = "features")]
     backstop_features::describe_metrics();
+    #[cfg(feature = "health")]
+    backstop_health::describe_metrics();
     #[cfg(feature = "last-known-good")]
     backstop_last_known_good::describe_metrics();
     #[cfg(feature = "retry")]

@@ -209,6 +209,7 @@
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
 //! | `degradation-header` | yes | `DegradationHeaderLayer` and `PropagateDegradationLayer`, of `backstop-degradation-header` |
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
+//! | `health` | | `Health` and `Drain`, of `backstop-health`; with `axum` its routes, with `tonic` gRPC health checks |
 //! | `features` | | `Features` and `FeatureLayer`, of `backstop-features` |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
@@ -286,6 +287,16 @@ pub use backstop_features::{
     Feature, FeatureGate, FeatureLayer, FeatureScopeLayer, FeatureState, Features, FeaturesBuilder, FeaturesHandle,
     FlagChange, feature,
 };
+#[cfg(feature = "health")]
+#[doc(no_inline)]
+pub use backstop_health as health;
+#[cfg(feature = "health")]
+pub use backstop_health::{
+    ActiveProbe, Component, ComponentHandle, ComponentState, Drain, DrainLayer, DrainService, Health, HealthBuilder,
+    HealthConfig, HealthView, Heartbeat, LevelSubscription, Operator, ProbeConfig, Readiness, Reporter,
+};
+#[cfg(all(feature = "axum", feature = "health"))]
+pub use backstop_health::{HealthRoutes, X_SERVICE_LEVEL};
 #[cfg(feature = "last-known-good")]
 #[doc(no_inline)]
 pub use backstop_last_known_good as last_known_good;
@@ -329,6 +340,7 @@ pub mod guard;
     feature = "degradation-header",
     feature = "fallback",
     feature = "features",
+    feature = "health",
     feature = "hyper-util",
     feature = "last-known-good",
     feature = "metrics",
