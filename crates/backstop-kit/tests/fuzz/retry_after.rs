@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstop_core::retry_after;
+use backstop_core::{http_date, retry_after};
 use http::{HeaderMap, HeaderValue, header};
 
 /// The input: a value of `Retry-After`, and after a line feed one of `Date`.
@@ -30,12 +30,8 @@ pub(crate) fn holds_for(input: &[u8]) {
     } else if !text.windows(3).any(|zone| zone == b"GMT") && !text.contains(&b':') {
         assert_eq!(delay, None, "neither seconds nor a date");
     }
-    if delay.is_some() && date.as_ref().is_some_and(is_date) {
+    if delay.is_some() && date.as_ref().is_some_and(|date| http_date(date.as_bytes()).is_some()) {
         let padded = HeaderValue::from_bytes(&[b" ", value, b"\t "].concat()).unwrap();
         assert_eq!(read(padded), delay, "whitespace around it says nothing, nor does our clock");
     }
-}
-
-fn is_date(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|value| httpdate::parse_http_date(value).is_ok())
 }
