@@ -94,11 +94,11 @@ impl<L> CircuitBreakerFunctions<'_, L> {
 }
 
 impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for CircuitBreakerFunctions<'a, L> {
-    type Call = CircuitBreakerCall<'a, L::Call>;
+    type Call = CircuitBreakerCall<Borrowed<'a>, L::Call>;
 
     #[inline]
     fn begin(&self) -> Self::Call {
-        CircuitBreakerCall { inner: self.inner.begin(), guard: None, breaker: self.breaker }
+        CircuitBreakerCall::new(self.breaker.map(Borrowed), self.inner.begin())
     }
 }
 
@@ -106,22 +106,33 @@ impl<F: Function, L: AttemptLayers<F>> AttemptLayers<F> for CircuitBreakerFuncti
 
 pin_project! {
     /// A call of a function through a circuit.
-    pub struct CircuitBreakerCall<'a, C> {
+    pub struct CircuitBreakerCall<R: CircuitRef<()>, C> {
         // Dropped first: the call ends before its permit is free.
         #[pin]
         inner: C,
         // `None` until the call is admitted.
-        guard: Option<CallGuard<(), &'a Breaker>>,
+        guard: Option<CallGuard<(), R>>,
         // `None` without a circuit.
-        breaker: Option<&'a Breaker>,
+        circuit: Option<R>,
     }
 }
 
+impl<R: CircuitRef<()>, C> CircuitBreakerCall<R, C> {
+    pub(crate) const fn new(circuit: Option<R>, inner: C) -> Self {
+        Self { inner, guard: None, circuit }
+    }
+}
+
+/// Leads to a circuit whose handle is borrowed.
+#[derive(Clone, Copy)]
+#[expect(unnameable_types, reason = "nobody needs to name it")]
+pub struct Borrowed<'a>(&'a Breaker);
+
 /// A function has no protocol: it says itself what its results count as.
-impl CircuitRef<()> for &Breaker {
+impl CircuitRef<()> for Borrowed<'_> {
     #[inline]
     fn breaker(&self) -> &Breaker {
-        self
+        self.0
     }
 
     #[inline]
@@ -130,17 +141,20 @@ impl CircuitRef<()> for &Breaker {
     }
 }
 
-impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_, C> {
+impl<F: Function, R: CircuitRef<()>, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<R, C> {
     #[inline]
     fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>> {
         let this = self.project();
-        let Some(breaker) = *this.breaker else { return this.inner.poll_call(function, cx) };
+        let Some(circuit) = this.circuit else { return this.inner.poll_call(function, cx) };
         let guard = match this.guard {
             Some(guard) => guard,
-            None => match breaker.circuit.admit(|| breaker.now(), time_left) {
-                Ok(admission) => this.guard.insert(CallGuard::new(TrackedCall::new(admission), breaker)),
-                Err(refused) => return Poll::Ready(Err(Box::new(rejection(refused, breaker)))),
-            },
+            None => {
+                let breaker = circuit.breaker();
+                match breaker.circuit.admit(|| breaker.now(), time_left) {
+                    Ok(admission) => this.guard.insert(CallGuard::new(TrackedCall::new(admission), circuit.clone())),
+                    Err(refused) => return Poll::Ready(Err(Box::new(rejection(refused, breaker)))),
+                }
+            }
         };
         // Handed on as it is: moving an output costs more than everything else here.
         let polled = guard.run(|| this.inner.poll_call(function, cx));
@@ -154,7 +168,7 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for CircuitBreakerCall<'_,
 
 /// Counts a result.
 #[inline]
-fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result: &CallResult<F>) {
+fn finish<F: Function, R: CircuitRef<()>>(guard: &mut CallGuard<(), R>, function: &F, result: &CallResult<F>) {
     let outcome = match result {
         Ok(output) => function.outcome(output),
         Err(rejection) => function.outcome_of_rejection(rejection),
@@ -171,15 +185,21 @@ fn finish<F: Function>(guard: &mut CallGuard<(), &Breaker>, function: &F, result
     }
 }
 
+impl fmt::Debug for Borrowed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Borrowed").field(self.0.name()).finish()
+    }
+}
+
 impl<L: fmt::Debug> fmt::Debug for CircuitBreakerFunctions<'_, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         debug(self.breaker, f.debug_struct("CircuitBreakerFunctions").field("inner", &self.inner))
     }
 }
 
-impl<C: fmt::Debug> fmt::Debug for CircuitBreakerCall<'_, C> {
+impl<R: CircuitRef<()>, C: fmt::Debug> fmt::Debug for CircuitBreakerCall<R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug(self.breaker, f.debug_struct("CircuitBreakerCall").field("inner", &self.inner))
+        debug(self.circuit.as_ref().map(R::breaker), f.debug_struct("CircuitBreakerCall").field("inner", &self.inner))
     }
 }
 

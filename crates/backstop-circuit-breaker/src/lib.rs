@@ -360,7 +360,10 @@ pub use events::Events;
 pub use function::{CircuitBreakerCall, CircuitBreakerFunctions};
 pub use future::CircuitBreakerFuture;
 pub use handle::{CircuitBreakerHandle, Counts};
-pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer};
+pub use keyed::{
+    KeyedCircuitBreaker, KeyedCircuitBreakerFunctions, KeyedCircuitBreakerFuture, KeyedCircuitBreakerHandle,
+    KeyedCircuitBreakerLayer,
+};
 pub use layer::CircuitBreakerLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;

@@ -91,6 +91,11 @@ pub(crate) trait Circuits<K>: Send + Sync {
     where
         K: Eq + Hash;
 
+    /// `None` if there is no room for it.
+    fn find_or_make(&self, key: K) -> Option<Arc<dyn HasBreaker>>
+    where
+        K: Eq + Hash;
+
     fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone;
@@ -127,6 +132,13 @@ impl<K: Send, P: Send + Sync + 'static> Circuits<K> for BreakerMap<K, P> {
         K: Eq + Hash,
     {
         Some(self.circuits.find(key)?)
+    }
+
+    fn find_or_make(&self, key: K) -> Option<Arc<dyn HasBreaker>>
+    where
+        K: Eq + Hash,
+    {
+        Some(self.circuit(key)?)
     }
 
     fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>

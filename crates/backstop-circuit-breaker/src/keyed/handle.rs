@@ -5,7 +5,7 @@ use std::{fmt, hash::Hash, sync::Arc};
 use backstop_core::{ConfigError, Name};
 
 use super::{breaker_map::Circuits, prober::probe_keys};
-use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, circuit_group::CircuitGroup};
+use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, breaker::HasBreaker, circuit_group::CircuitGroup};
 
 /// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 ///
@@ -21,6 +21,14 @@ impl<K> KeyedCircuitBreakerHandle<K> {
 
     pub(crate) fn group(&self) -> &CircuitGroup {
         self.circuits.group()
+    }
+
+    /// The circuit of `key`, made if there is none; `None` if there is no room for it.
+    pub(super) fn circuit(&self, key: K) -> Option<Arc<dyn HasBreaker>>
+    where
+        K: Eq + Hash,
+    {
+        self.circuits.find_or_make(key)
     }
 
     /// The layer's name.

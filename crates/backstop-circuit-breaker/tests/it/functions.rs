@@ -156,3 +156,40 @@ async fn a_function_may_borrow_and_change_what_is_its_callers() {
     assert_eq!(greeting.await.unwrap(), "hello ada");
     assert_eq!(made, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_circuit_of_its_own() {
+    let builder = CircuitBreakerLayer::builder("tenants").consecutive_failures(1).success_threshold(1);
+    let layer = builder.wait(WAIT).wait_jitter(0.0).build_keyed(2, |tenant: &u32| *tenant).unwrap();
+    let tenants = layer.handle();
+    assert_eq!(tenants.call(1, succeed).await.unwrap(), 7);
+    assert!(tenants.call(2, fail).await.unwrap_err().error().is_some());
+    let refused = tenants.call(2, succeed).await.unwrap_err();
+    assert_eq!(refused.rejection().unwrap().reason(), Reason::CIRCUIT_OPEN);
+    assert_eq!(tenants.call(1, succeed).await.unwrap(), 7);
+    let states = [1, 2].map(|tenant| tenants.get(&tenant).unwrap().state());
+    assert_eq!(states, [CircuitState::Closed, CircuitState::Open]);
+
+    // An answer counts as one here, too, and closes it.
+    advance(WAIT).await;
+    tenants.call(2, fail).is_answer(|_| true).await.unwrap_err();
+    assert_eq!(tenants.get(&2).unwrap().state(), CircuitState::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_for_which_there_is_no_room_is_called_without_a_circuit_and_one_in_use_keeps_its_own() {
+    let layer = CircuitBreakerLayer::builder("tenants").consecutive_failures(1).build_keyed(1, |tenant: &u32| *tenant);
+    let tenants = layer.unwrap().handle();
+    let mut running = task::spawn(tenants.call(1, pending::<io::Result<u32>>));
+    assert_pending!(running.poll());
+    for _ in 0..2 {
+        assert!(tenants.call(2, fail).await.unwrap_err().error().is_some());
+    }
+    assert_eq!((tenants.unguarded(), tenants.len()), (2, 1));
+    assert!(tenants.get(&1).is_some());
+    drop(running);
+    // The key has no failures, so another one may have its place.
+    advance(2 * WAIT).await;
+    tenants.call(2, fail).await.unwrap_err();
+    assert_eq!(tenants.get(&2).unwrap().state(), CircuitState::Open);
+}
