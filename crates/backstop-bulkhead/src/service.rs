@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::{HttpReject, Reject, UntilBodyEnd, proof};
+use backstop_kit::{HttpReject, Reject, UntilBodyEnd, proof::PassThrough};
 use tower_service::Service;
 
 use crate::{BulkheadFuture, Until, layer_state::LayerState, permit::Permit};
@@ -85,7 +85,13 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         match self.take_permit() {
-            Some(permit) => BulkheadFuture::called(proof::pass_through(|| self.inner.call(request)), permit),
+            Some(permit) => {
+                let call = {
+                    let _pass = PassThrough::begin();
+                    self.inner.call(request)
+                };
+                BulkheadFuture::called(call, permit)
+            }
             None => self.enter(request),
         }
     }

@@ -50,12 +50,24 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     /// Runs the call's own code. If it panics, the call counts as a failure, even if the panic is caught.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        self.call.enter();
-        let probe = if self.call.is_probe() { Some(ProbeScope::enter(self.circuit.breaker())) } else { None };
+        let probe = self.enter();
         let result = code();
+        self.leave(probe);
+        result
+    }
+
+    /// As [`run`](Self::run), for a call with a request, which a closure would copy: [`leave`](Self::leave) comes after it.
+    #[inline]
+    pub(crate) fn enter(&mut self) -> Option<ProbeScope> {
+        self.call.enter();
+        if self.call.is_probe() { Some(ProbeScope::enter(self.circuit.breaker())) } else { None }
+    }
+
+    /// The call's own code has returned.
+    #[inline]
+    pub(crate) fn leave(&mut self, probe: Option<ProbeScope>) {
         drop(probe);
         self.call.leave();
-        result
     }
 
     /// The response is pending.

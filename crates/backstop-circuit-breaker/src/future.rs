@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstop_core::{ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode};
-use backstop_kit::{ContextOf, Judge, JudgeRequest, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
+use backstop_kit::{ContextOf, Judge, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -24,7 +24,6 @@ use crate::{
     probe_scope,
     state::Refused,
     telemetry,
-    tracked_call::TrackedCall,
 };
 
 /// `Retry-After` while a probe runs: its result is not known yet.
@@ -69,14 +68,7 @@ where
     L: CircuitRef<P>,
 {
     #[inline]
-    pub(crate) fn called(call: TrackedCall, circuit: L, mut request: Req, start: impl FnOnce(Req) -> S::Future) -> Self
-    where
-        P::Judge: JudgeRequest<Req>,
-    {
-        // Made before the call, which may panic.
-        let mut guard = CallGuard::new(call, circuit);
-        let facts = guard.inspect_request(&mut request);
-        let future = guard.run(|| start(request));
+    pub(crate) const fn called(future: S::Future, guard: CallGuard<P, L>, facts: RequestFacts) -> Self {
         Self { state: State::Called { future, guard, facts } }
     }
 

@@ -10,13 +10,14 @@ use std::{
 use backstop_core::ErrorRef;
 use backstop_kit::{
     Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
-    proof::{self, Entered},
+    proof::{Entered, PassThrough},
 };
 use tower_service::Service;
 
 use crate::{
     CircuitBreakerFuture, Observe,
     breaker::time_left,
+    call_guard::CallGuard,
     layer_state::{CircuitRef, LayerState},
     state::Refused,
     tracked_call::TrackedCall,
@@ -71,7 +72,7 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, mut request: Req) -> Self::Future {
         let circuit = self.circuit.clone();
         let breaker = circuit.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
@@ -82,8 +83,16 @@ where
         };
         match admitted {
             Ok(admission) => {
-                let call = |request| proof::pass_through(|| self.inner.call(request));
-                CircuitBreakerFuture::called(TrackedCall::new(admission), circuit, request, call)
+                // Made before the call, which may panic.
+                let mut guard = CallGuard::new(TrackedCall::new(admission), circuit);
+                let facts = guard.inspect_request(&mut request);
+                let probe = guard.enter();
+                let future = {
+                    let _pass = PassThrough::begin();
+                    self.inner.call(request)
+                };
+                guard.leave(probe);
+                CircuitBreakerFuture::called(future, guard, facts)
             }
             Err(refused) => {
                 let context = circuit.protocol().reject().context(&request);

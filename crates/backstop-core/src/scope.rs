@@ -239,6 +239,12 @@ impl Scope {
         self.entered_with(None)
     }
 
+    /// As [`enter_as_reader`](Self::enter_as_reader), until the guard is dropped.
+    #[inline]
+    pub fn entered_as_reader(&mut self) -> EnteredScope<'_> {
+        self.entered_with(Some(true))
+    }
+
     #[inline]
     fn entered_with(&mut self, is_read: Option<bool>) -> EnteredScope<'_> {
         let (outside, was_read) = self.push(is_read);

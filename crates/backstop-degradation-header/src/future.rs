@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use backstop_core::{Scope, scope};
@@ -28,9 +28,9 @@ pin_project! {
 }
 
 impl<F> DegradationHeaderFuture<F> {
-    pub(crate) fn new(call: impl FnOnce() -> F, state: Arc<LayerState>) -> Self {
-        let mut scope = Scope::new();
-        Self { inner: scope.enter_as_reader(call), scope, state }
+    #[inline]
+    pub(crate) const fn new(inner: F, scope: Scope, state: Arc<LayerState>) -> Self {
+        Self { inner, scope, state }
     }
 }
 
@@ -40,15 +40,19 @@ where
 {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let mut result = ready!(this.scope.enter_as_reader(|| this.inner.poll(cx)));
-        let reports = this.scope.take_reports();
-        // Outer layers need the reports too, even if this response doesn't reach them.
-        scope::pass_on(reports.clone());
-        if let Ok(response) = &mut result {
-            write::label(&this.state.settings.load(), &this.state.public_names, reports, response);
+        // Changed in place: moving a response costs more than everything else here.
+        let mut polled = this.scope.enter_as_reader(|| this.inner.poll(cx));
+        if let Poll::Ready(result) = &mut polled {
+            let reports = this.scope.take_reports();
+            // Outer layers need the reports too, even if this response doesn't reach them.
+            scope::pass_on(reports.clone());
+            if let Ok(response) = result {
+                write::label(&this.state.settings.load(), &this.state.public_names, reports, response);
+            }
         }
-        Poll::Ready(result)
+        polled
     }
 }

@@ -5,7 +5,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::proof;
+use backstop_core::Scope;
+use backstop_kit::proof::PassThrough;
 use http::Response;
 use tower_service::Service;
 
@@ -34,11 +35,18 @@ where
     type Error = S::Error;
     type Future = DegradationHeaderFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        DegradationHeaderFuture::new(|| proof::pass_through(|| self.inner.call(request)), Arc::clone(&self.state))
+        let mut scope = Scope::new();
+        let inner = {
+            let _guards = (PassThrough::begin(), scope.entered_as_reader());
+            self.inner.call(request)
+        };
+        DegradationHeaderFuture::new(inner, scope, Arc::clone(&self.state))
     }
 }

@@ -241,8 +241,23 @@ impl Drop for PassThrough {
 /// Runs `f`. Services that are entered inside can't prove anything to the layers further out.
 #[inline]
 pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
-    let _opened = Opened::frame(NONE);
+    let _unheard = Unheard::begin();
     f()
+}
+
+/// As [`unheard`], as a guard: moving a request into a closure would copy it.
+#[derive(Debug)]
+#[must_use = "the inner service is called before this is dropped"]
+pub struct Unheard {
+    _opened: Opened,
+}
+
+impl Unheard {
+    /// Call this right before the inner call.
+    #[inline]
+    pub fn begin() -> Self {
+        Self { _opened: Opened::frame(NONE) }
+    }
 }
 
 /// As [`unheard`], to poll something that certainly processes nothing: a call that is made beside it is still believed.

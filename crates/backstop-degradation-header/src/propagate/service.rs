@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::proof;
+use backstop_kit::proof::PassThrough;
 use http::Response;
 use tower_service::Service;
 
@@ -39,7 +39,10 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        let call = proof::pass_through(|| self.inner.call(request));
+        let call = {
+            let _pass = PassThrough::begin();
+            self.inner.call(request)
+        };
         PropagateDegradationFuture::new(call, Arc::clone(&self.upstream))
     }
 }

@@ -182,8 +182,8 @@ pub trait IntoWrapBody: Sized {
     /// What it becomes.
     type Body;
 
-    /// The response with that body.
-    fn into_wrap_body(response: Response<Self>) -> Response<Self::Body>;
+    /// The result of a poll, with that body. As a whole, so that a result that stays what it is isn't moved.
+    fn into_wrap_body<E>(polled: Poll<Result<Response<Self>, E>>) -> Poll<Result<Response<Self::Body>, E>>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -191,8 +191,8 @@ impl<B: WrapBody> IntoWrapBody for B {
     type Body = B;
 
     #[inline]
-    fn into_wrap_body(response: Response<B>) -> Response<B> {
-        response
+    fn into_wrap_body<E>(polled: Poll<Result<Response<B>, E>>) -> Poll<Result<Response<B>, E>> {
+        polled
     }
 }
 
@@ -202,7 +202,7 @@ impl IntoWrapBody for hyper::body::Incoming {
     type Body = ClientBody;
 
     #[inline]
-    fn into_wrap_body(response: Response<Self>) -> Response<ClientBody> {
-        response.map(ClientBody::from)
+    fn into_wrap_body<E>(polled: Poll<Result<Response<Self>, E>>) -> Poll<Result<Response<ClientBody>, E>> {
+        polled.map_ok(|response| response.map(ClientBody::from))
     }
 }

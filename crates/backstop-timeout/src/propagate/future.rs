@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use backstop_core::{
@@ -119,10 +119,11 @@ where
         let this = self.project();
         let (set_by, refused) = match this.state.project() {
             StateProject::Called { future, limit } => {
-                let result = ready!(future.poll(cx));
-                match limit {
-                    Some(limit) if limit.ended(&result) => (limit.set_by, None),
-                    _ => return Poll::Ready(result),
+                let polled = future.poll(cx);
+                match (&polled, limit) {
+                    (Poll::Ready(result), Some(limit)) if limit.ended(result) => (limit.set_by, None),
+                    // Not moved, because moving a response costs more than everything else here.
+                    _ => return polled,
                 }
             }
             StateProject::Refused { set_by, entered } => (*set_by, Some(entered)),

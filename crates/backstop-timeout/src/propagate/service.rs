@@ -73,7 +73,10 @@ where
                 PropagateDeadlineFuture::limited(limit, call, rejects)
             }
             (None, Some(deadline)) => PropagateDeadlineFuture::refused(deadline.set_by(), rejects(&request)),
-            (None, None) => PropagateDeadlineFuture::unlimited(proof::pass_through(|| self.inner.call(request))),
+            (None, None) => {
+                let _pass = PassThrough::begin();
+                PropagateDeadlineFuture::unlimited(self.inner.call(request))
+            }
         }
     }
 }
