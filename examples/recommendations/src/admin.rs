@@ -1,4 +1,4 @@
-//! The admin listener: breaks and repairs the simulated upstreams, and shows and controls the circuits.
+//! The admin listener: breaks and repairs the simulated upstreams, shows and controls the circuits, and shows all of health.
 //!
 //! It can take a service down, so it has a separate listener, on loopback unless there is a token. Loopback alone isn't
 //! enough: any page in the operator's browser can send requests there. [`Guard`] refuses those.
@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post, put};
+use backstop::Health;
 
 pub(crate) use self::guard::Guard;
 use crate::chaos::Chaos;
@@ -22,7 +23,7 @@ use crate::problem::{method_not_allowed, not_found};
 const LARGEST_BODY: usize = 16 * 1024;
 
 /// The admin listener's routes, behind its guard.
-pub(crate) fn router(chaos: Chaos, circuits: Circuits, guard: Guard) -> Router {
+pub(crate) fn router(chaos: Chaos, circuits: Circuits, health: &Health, guard: Guard) -> Router {
     let breaking =
         Router::new().route("/chaos", get(chaos::list)).route("/chaos/{upstream}", put(chaos::set)).with_state(chaos);
     let circuits = Router::new()
@@ -31,6 +32,8 @@ pub(crate) fn router(chaos: Chaos, circuits: Circuits, guard: Guard) -> Router {
         .with_state(circuits);
     breaking
         .merge(circuits)
+        // The public sees only a word of it.
+        .merge(health.routes().with_details())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

@@ -4,13 +4,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use backstop::{AllProvidersFailed, ConfigError, DeadlineHeader, DeadlineLayer, DegradationHeaderLayer};
+use backstop::{AllProvidersFailed, ConfigError, DeadlineHeader, DeadlineLayer, DegradationHeaderLayer, Health};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tower::ServiceBuilder;
 
-use crate::health;
 use crate::problem::{Problem, method_not_allowed, not_found};
 use crate::recommender::Recommender;
 use crate::sources::Item;
@@ -23,7 +22,11 @@ use crate::user_id::{UserId, no_user_id};
 ///
 /// # Errors
 /// [`ConfigError`] if a layer's configuration is invalid, which the current one isn't.
-pub fn app(recommender: Recommender, trusted_deadline: Option<DeadlineHeader>) -> Result<Router, ConfigError> {
+pub fn app(
+    recommender: Recommender,
+    trusted_deadline: Option<DeadlineHeader>,
+    health: &Health,
+) -> Result<Router, ConfigError> {
     let mut deadline = DeadlineLayer::builder("app");
     if let Some(header) = trusted_deadline {
         deadline = deadline.trust(header);
@@ -37,12 +40,14 @@ pub fn app(recommender: Recommender, trusted_deadline: Option<DeadlineHeader>) -
     Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
         .route("/api/recommendations/", get(async || no_user_id()))
-        .route("/health", get(health::health))
-        .route("/livez", get(health::livez))
+        .with_state(recommender)
+        .layer(around_all)
+        // Outside the layers: `/health`, `/livez` and `/readyz` answer whatever happens to other requests.
+        .merge(health.routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(recommender)
-        .layer(around_all))
+        // While the app drains, each answer sends its client to another instance.
+        .layer(health.drain().layer()))
 }
 
 #[derive(Serialize)]

@@ -24,6 +24,8 @@ pub struct Config {
     pub catalog_url: Option<BaseUrl>,
     /// How long an open circuit refuses calls before it allows a probe.
     pub circuit_wait: Duration,
+    /// How long the app still serves once it was asked to stop, so that balancers see that it isn't ready.
+    pub drain: Duration,
     /// The header in which a proxy sends the caller's deadline. Only for a proxy that sets it on every request.
     pub trusted_deadline: Option<DeadlineHeader>,
     /// The token that admin requests must carry. Without one, the admin listener must be on loopback.
@@ -31,10 +33,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Both listeners on free loopback ports, and both upstreams simulated. For tests.
+    /// Both listeners on free loopback ports, both upstreams simulated, and an end without delay. For tests.
     #[must_use]
     pub fn on_free_ports() -> Self {
-        Self { listen: loopback(0), admin: loopback(0), ..Self::default() }
+        Self { listen: loopback(0), admin: loopback(0), drain: Duration::ZERO, ..Self::default() }
     }
 
     /// Checks the settings that depend on each other.
@@ -59,6 +61,8 @@ impl Default for Config {
             catalog_url: None,
             // Shorter than Backstop's default of 60 s, so that recovery can be watched.
             circuit_wait: Duration::from_secs(5),
+            // Backstop's default: more than three checks of most balancers.
+            drain: Duration::from_secs(10),
             trusted_deadline: None,
             admin_token: None,
         }

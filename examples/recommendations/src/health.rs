@@ -1,53 +1,41 @@
-//! Health reports.
+//! What the app depends on, and what an outage of it means.
 //!
 //! With an open circuit, the app still answers. All instances share the dependency, so an orchestrator that took them for not
-//! ready would turn degraded into down. So both reports are 200 while the process serves. People and dashboards read the
-//! status in the body.
+//! ready would turn degraded into down. So `/readyz` follows this instance alone, and only people look at `/health`.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use axum::Json;
-use axum::extract::State;
-use backstop::CircuitStatus;
-use serde::Serialize;
+use backstop::{Component, ConfigError, Health};
 
-use crate::recommender::Recommender;
+use crate::circuits::Circuits;
 
-#[derive(Serialize)]
-pub(crate) struct Health {
-    status: Status,
-    components: BTreeMap<String, Component>,
-}
+/// How long running requests may take once the listener is closed. The deadline of a request is longer, but an answer comes
+/// within the chain's 800 ms.
+const GRACE: Duration = Duration::from_secs(5);
 
-#[derive(Serialize)]
-struct Component {
-    status: Status,
-    circuit: &'static str,
-}
+/// How long what is left may take after that, such as writing the log.
+const END: Duration = Duration::from_secs(3);
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Status {
-    Healthy,
-    Degraded,
-}
-
-/// `GET /health`: the status of the app and of each dependency.
-pub(crate) async fn health(State(recommender): State<Recommender>) -> Json<Health> {
-    let components: BTreeMap<_, _> = recommender
-        .circuits()
-        .iter()
-        .map(|circuit| {
-            let circuit_status = circuit.status();
-            let status = if circuit_status == CircuitStatus::Closed { Status::Healthy } else { Status::Degraded };
-            (circuit.name().to_string(), Component { status, circuit: circuit_status.as_str() })
-        })
-        .collect();
-    let degraded = components.values().any(|component| component.status == Status::Degraded);
-    Json(Health { status: if degraded { Status::Degraded } else { Status::Healthy }, components })
-}
-
-/// `GET /livez`: the process serves. It checks no dependency, since a restart repairs none.
-pub(crate) async fn livez() -> &'static str {
-    "ok"
+/// The app's health. `drain` is how long it serves after it was asked to stop.
+///
+/// # Errors
+/// [`ConfigError`] if `drain` is longer than an hour.
+pub(crate) fn health(circuits: &Circuits, drain: Duration) -> Result<Health, ConfigError> {
+    let components = circuits.iter().map(|circuit| {
+        let name = circuit.name().clone();
+        let component = if name == "ml_service" {
+            // Without it, every answer is worse. Never critical, because other sources answer.
+            Component::essential(name)
+        } else {
+            // A fallback. Nobody misses it while the ML service works.
+            Component::optional(name)
+        };
+        component.circuit(circuit.clone())
+    });
+    Health::builder()
+        .components(components)
+        .serve_while_draining(drain)
+        .finish_within(GRACE)
+        .exit_within(drain + GRACE + END)
+        .build()
 }

@@ -26,6 +26,7 @@ use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::dependency::Dependency;
+use crate::health::health;
 use crate::recommender::Recommender;
 use crate::sources::fetch;
 use crate::upstream::{Simulated, Upstream};
@@ -100,13 +101,14 @@ impl Servers {
         let chaos = Chaos::new(simulated.map(|(upstream, simulated)| (upstream, Place::Simulated(simulated))));
         let recommender = Recommender::new(&ml, &catalog, Duration::from_secs(5)).unwrap();
         let circuits = Circuits::new([CircuitBreakerLayer::new(name!("ml_service")).handle()]);
+        let health = health(&circuits, Duration::ZERO).unwrap();
         let listens = SocketAddr::from(([127, 0, 0, 1], 3000));
         let admin = |token: Option<&str>| {
             let guard = Guard::new(listens, ADMIN, token.map(|token| token.parse().unwrap()));
-            admin::router(chaos.clone(), circuits.clone(), guard)
+            admin::router(chaos.clone(), circuits.clone(), &health, guard)
         };
         Self {
-            app: app(recommender, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs)).unwrap(),
+            app: app(recommender, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs), &health).unwrap(),
             admin: admin(None),
             guarded_admin: admin(Some("s3cret")),
             _upstreams: chaos,

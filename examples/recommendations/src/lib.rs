@@ -11,7 +11,7 @@
 //! | `sources.rs` | the sources: a call to a service, or a remembered answer of the same user |
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
-//! | `health.rs` | why an open circuit makes the app degraded, but never not ready |
+//! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
 //!
 //! The rest is for demonstration: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
 

@@ -25,8 +25,8 @@ async fn main() -> ExitCode {
     };
     let log = Log::start();
 
-    let asked_to_stop = match asked_to_stop() {
-        Ok(asked_to_stop) => asked_to_stop,
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
         Err(error) => {
             say(io::stderr(), format_args!("error: can't listen for signals: {error}"));
             return ExitCode::FAILURE;
@@ -41,11 +41,14 @@ async fn main() -> ExitCode {
     };
     welcome(&running);
     tokio::select! {
-        () = asked_to_stop => {}
+        () = signals.next() => {}
         () = log.report_dropped() => {}
     }
-    tracing::info!("shutting down");
-    running.shut_down().await;
+    say(io::stdout(), format_args!("Serving until balancers have noticed. A second signal ends it at once."));
+    tokio::select! {
+        () = running.shut_down() => {}
+        () = signals.next() => {}
+    }
     log.finish();
     ExitCode::SUCCESS
 }
@@ -81,26 +84,42 @@ fn say(mut to: impl Write, line: fmt::Arguments<'_>) {
     let _ = writeln!(to, "{line}");
 }
 
-/// Completes on Ctrl-C, and on Unix also on `SIGTERM`. It listens as soon as it is created, so that signals work by the time
-/// the addresses are printed.
+/// Ctrl-C, and on Unix also `SIGTERM`. It listens as soon as it is created, so that signals work by the time the addresses are
+/// printed.
 #[cfg(unix)]
-fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
 
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Completes at the next signal.
+    async fn next(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-    })
+    }
 }
 
 #[cfg(windows)]
-fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
+struct Signals(tokio::signal::windows::CtrlC);
+
+#[cfg(windows)]
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        tokio::signal::windows::ctrl_c().map(Self)
+    }
+
+    /// Completes at the next signal.
+    async fn next(&mut self) {
+        self.0.recv().await;
+    }
 }

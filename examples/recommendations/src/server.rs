@@ -4,34 +4,32 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::Router;
+use backstop::Drain;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::admin::{self, Guard};
 use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::config::{BaseUrl, Config, ConfigError};
+use crate::health::health;
 use crate::recommender::Recommender;
 use crate::upstream::{Simulated, Upstream};
 
-/// How long a shutdown waits for running requests.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// The running app. Dropping it stops it at once; [`shut_down`](Self::shut_down) waits for running requests.
+/// The running app. Dropping it stops it at once; [`shut_down`](Self::shut_down) drains it.
 #[derive(Debug)]
 pub struct Running {
     app: SocketAddr,
     admin: SocketAddr,
     chaos: Chaos,
     circuits: Circuits,
-    stop: watch::Sender<()>,
-    tasks: JoinSet<()>,
+    drain: Drain,
+    servers: JoinSet<()>,
+    /// Work without an end of its own.
+    _background: JoinSet<()>,
 }
 
 /// An error that kept the app from starting.
@@ -95,15 +93,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let recommender = Recommender::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
     let circuits = recommender.circuits().clone();
 
-    let routes = app(recommender.clone(), config.trusted_deadline).map_err(StartError::Layer)?;
+    let health = health(&circuits, config.drain).map_err(StartError::Layer)?;
+    let drain = health.drain();
+    let routes = app(recommender.clone(), config.trusted_deadline, &health).map_err(StartError::Layer)?;
     let guard = Guard::new(app_address, admin_address, config.admin_token);
-    let admin = admin::router(chaos.clone(), circuits.clone(), guard);
-    let (stop, stopped) = watch::channel(());
-    let mut tasks = JoinSet::new();
-    tasks.spawn(serve(listener, routes, stopped.clone()));
-    tasks.spawn(serve(admin_listener, admin, stopped.clone()));
-    tasks.spawn(recommender.prober().until(told(stopped)));
-    Ok(Running { app: app_address, admin: admin_address, chaos, circuits, stop, tasks })
+    let admin = admin::router(chaos.clone(), circuits.clone(), &health, guard);
+    let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
+    servers.spawn(serve(listener, routes, drain.listener_closes()));
+    servers.spawn(serve(admin_listener, admin, drain.listener_closes()));
+    background.spawn(health.run());
+    background.spawn(recommender.prober().until(drain.begun()));
+    Ok(Running { app: app_address, admin: admin_address, chaos, circuits, drain, servers, _background: background })
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -121,15 +121,9 @@ fn place(upstream: Upstream, configured: Option<BaseUrl>) -> Result<(BaseUrl, Pl
     Ok((url, Place::Simulated(simulated)))
 }
 
-async fn serve(listener: TcpListener, router: Router, stopped: watch::Receiver<()>) {
+async fn serve(listener: TcpListener, router: Router, closes: impl Future<Output = ()> + Send + 'static) {
     // Errors of single connections don't end it, and it returns none.
-    let _ = axum::serve(listener, router).with_graceful_shutdown(told(stopped)).await;
-}
-
-/// Completes when the app shall stop.
-async fn told(mut stopped: watch::Receiver<()>) {
-    // A dropped sender also means stop.
-    let _ = stopped.changed().await;
+    let _ = axum::serve(listener, router).with_graceful_shutdown(closes).await;
 }
 
 impl Running {
@@ -157,12 +151,16 @@ impl Running {
         &self.circuits
     }
 
-    /// Accepts no more connections, and waits up to 5 s for running requests.
+    /// Drains the app: isn't ready any more, serves for the configured time, accepts no more connections, and waits up to 5 s
+    /// for running requests.
+    ///
+    /// # Cancellation
+    /// Dropping it stops the app at once.
     pub async fn shut_down(mut self) {
-        let _ = self.stop.send(());
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        if timeout(GRACE, all_ended).await.is_err() {
-            self.tasks.shutdown().await;
+        self.drain.begin();
+        let all_ended = async { while self.servers.join_next().await.is_some() {} };
+        if self.drain.serve(all_ended).await.is_none() {
+            self.servers.shutdown().await;
         }
     }
 }

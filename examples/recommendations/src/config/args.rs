@@ -39,6 +39,11 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait)]
     circuit_wait: Duration,
 
+    /// How long the app still serves once it was asked to stop, so that balancers see that it isn't ready. A second signal ends it
+    /// at once
+    #[arg(long, env = "RECOMMENDATIONS_DRAIN", value_name = "TIME", default_value = "10s", value_parser = values::wait)]
+    drain: Duration,
+
     /// Take the caller's deadline from `x-envoy-expected-rq-timeout-ms`. Only behind a proxy that sets this header, or removes
     /// it from requests
     #[arg(long, env = "RECOMMENDATIONS_TRUST_EXPECTED_TIMEOUT")]
@@ -74,6 +79,7 @@ impl Args {
             ml_url: args.ml_url,
             catalog_url: args.catalog_url,
             circuit_wait: args.circuit_wait,
+            drain: args.drain,
             trusted_deadline: args.trust_expected_timeout.then_some(DeadlineHeader::EnvoyExpectedRqTimeoutMs),
             admin_token,
         };

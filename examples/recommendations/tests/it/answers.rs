@@ -42,7 +42,7 @@ async fn head_answers_as_get_does_but_for_the_body() {
     let app = App::start().await;
     app.recommend("ada").await.assert_from("ml_service");
     app.fail("ml").await;
-    for path in ["/api/recommendations/ada", "/api/recommendations/grace", "/health", "/livez"] {
+    for path in ["/api/recommendations/ada", "/api/recommendations/grace", "/health", "/livez", "/readyz"] {
         let (get, head) = (app.get(path).await, app.method(Method::HEAD, path).await);
         assert_eq!(head.status, StatusCode::OK);
         assert!(head.body.is_empty());

@@ -23,6 +23,7 @@ fn program(options: &[&str]) -> Command {
     for option in ["LISTEN", "ADMIN", "ML_URL", "CATALOG_URL", "CIRCUIT_WAIT", "ADMIN_TOKEN"] {
         command.env_remove(format!("RECOMMENDATIONS_{option}"));
     }
+    command.env("RECOMMENDATIONS_DRAIN", "1ms");
     command.args(options).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -108,7 +109,7 @@ async fn help_explains_every_option_and_its_variable() {
     let output = output(program(&["--help"])).await;
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in ["listen", "admin", "ml-url", "catalog-url", "circuit-wait", "admin-token"] {
+    for option in ["listen", "admin", "ml-url", "catalog-url", "circuit-wait", "drain", "admin-token"] {
         let variable = format!("RECOMMENDATIONS_{}", option.replace('-', "_").to_uppercase());
         assert!(help.contains(&format!("--{option} ")) && help.contains(&variable), "{option}: {help}");
     }
@@ -150,6 +151,7 @@ async fn the_environment_configures_it_and_the_command_line_has_the_last_word() 
         ("ML_URL", "nowhere"),
         ("CATALOG_URL", "ftp://x"),
         ("CIRCUIT_WAIT", "5"),
+        ("DRAIN", "5"),
         ("ADMIN_TOKEN", "two words"),
     ] {
         let mut wrong = program(&[]);
@@ -210,6 +212,22 @@ async fn both_signals_end_it_with_success() {
         drop(idle);
         assert!(TcpStream::connect(&started.app).await.is_err());
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn it_serves_while_it_drains_and_a_second_signal_ends_it_at_once() {
+    let mut started = Started::start(&["--drain", "10m"]).await;
+    assert!(get(&started.app, "/readyz").await.starts_with("HTTP/1.1 200 "));
+    started.signal("TERM").await;
+    while get(&started.app, "/readyz").await.starts_with("HTTP/1.1 200 ") {
+        tokio::task::yield_now().await;
+    }
+    let answer = get(&started.app, "/api/recommendations/ada").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(get(&started.app, "/livez").await.starts_with("HTTP/1.1 200 "));
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await.code(), Some(0));
 }
 
 #[cfg(unix)]

@@ -84,7 +84,7 @@ async fn unknown_paths_are_404() {
     for path in ["/", "/api", "/api/recommendations", "/api/recommendations/a/b", "/healthz", "/chaos", "/circuits"] {
         app.get(path).await.assert_problem(404);
     }
-    for path in ["/", "/health", "/livez", "/api/recommendations/ada"] {
+    for path in ["/", "/api/recommendations/ada"] {
         let answer = app.admin(Method::GET, path, None).await;
         answer.assert_problem(404);
     }
@@ -93,7 +93,7 @@ async fn unknown_paths_are_404() {
 #[tokio::test(start_paused = true)]
 async fn wrong_methods_are_405_with_the_right_ones() {
     let app = App::start().await;
-    for path in ["/api/recommendations/ada", "/api/recommendations/", "/health", "/livez"] {
+    for path in ["/api/recommendations/ada", "/api/recommendations/", "/health", "/livez", "/readyz"] {
         for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
             let answer = app.method(method, path).await;
             answer.assert_problem(405);
