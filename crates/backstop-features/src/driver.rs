@@ -69,15 +69,18 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
     // `None` before the first read.
     let mut seen: Option<Option<Bytes>> = None;
     let mut read_at: Option<Instant> = None;
+    let mut writes = 0;
     loop {
         let version = bounded(registry.setup.store_timeout, store.version()).await;
-        let is_due = read_at.is_none_or(|at| at.elapsed() >= REFRESH);
+        // What was written here may be lost before its version was seen.
+        let written = registry.writes.load(Relaxed);
+        let is_due = written != writes || read_at.is_none_or(|at| at.elapsed() >= REFRESH);
         let has_moved = version.as_ref().is_ok_and(|version| seen.as_ref() != Some(version));
         let polled = match version {
             // The version was read before the flags, so a change in between is seen at the next poll.
             _ if is_due || has_moved => match read_flags(registry, store).await {
                 Ok(()) => {
-                    read_at = Some(Instant::now());
+                    (read_at, writes) = (Some(Instant::now()), written);
                     version.map(|version| seen = Some(version))
                 }
                 Err(error) => Err(error),
@@ -110,7 +113,8 @@ async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
         pause(registry).await;
         let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
         let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
-        if reports.is_empty() {
+        // Without calls, nothing is asked, unless the store must show that it works again.
+        if reports.is_empty() && !registry.is_failing(Use::Counts) {
             continue;
         }
         // Never repeated: nobody knows whether a report that failed was counted.

@@ -213,6 +213,10 @@ impl Registry {
         }
     }
 
+    pub(crate) fn is_failing(&self, used_for: Use) -> bool {
+        self.store().failure(used_for).is_some()
+    }
+
     pub(crate) fn store_works(&self, used_for: Use) {
         let mut store = self.store();
         if store.failure(used_for).take().is_some() {

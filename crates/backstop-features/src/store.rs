@@ -67,6 +67,8 @@ pub enum StoredValue {
 pub trait CountStore: Send + Sync + 'static {
     /// Adds what `instance` has seen since its last report: one report for each feature with calls. Called once a second.
     ///
+    /// Without any reports it asks whether the store works again after a failure.
+    ///
     /// # Errors
     /// [`StoreError`] if the store can't tell. The answers are in the order of the reports.
     fn report(
@@ -98,6 +100,45 @@ pub struct CountReport {
     pub degrade_max: Duration,
     /// How long after the first error the store decides at the earliest, so that all instances have reported.
     pub settle: Duration,
+}
+
+impl CountReport {
+    /// A report with the default rules, for tests of a store.
+    #[must_use]
+    pub const fn new(feature: Name, calls: u64, errors: u64) -> Self {
+        Self {
+            feature,
+            calls,
+            errors,
+            window: Duration::from_secs(60),
+            min_errors: 5,
+            share_ppm: 50_000,
+            degrade: Duration::from_secs(300),
+            degrade_max: Duration::from_secs(3_600),
+            settle: Duration::from_secs(2),
+        }
+    }
+
+    /// With this window.
+    #[must_use]
+    pub const fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// With these times of a degradation.
+    #[must_use]
+    pub const fn degrade(mut self, first: Duration, max: Duration) -> Self {
+        (self.degrade, self.degrade_max) = (first, max);
+        self
+    }
+
+    /// With this time to settle.
+    #[must_use]
+    pub const fn settle(mut self, settle: Duration) -> Self {
+        self.settle = settle;
+        self
+    }
 }
 
 /// What a [`CountStore`] says about a feature.

@@ -211,6 +211,7 @@
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `health` | | `Health` and `Drain`, of `backstop-health`; with `axum` its routes, with `tonic` gRPC health checks |
 //! | `features` | | `Features` and `FeatureLayer`, of `backstop-features` |
+//! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
@@ -306,6 +307,11 @@ pub use backstop_last_known_good::{
     LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateConfig, StaleWhileRevalidateHandle,
     StaleWhileRevalidateLayer,
 };
+#[cfg(feature = "redis")]
+#[doc(no_inline)]
+pub use backstop_redis as redis;
+#[cfg(feature = "redis")]
+pub use backstop_redis::{RedisStore, RedisStoreBuilder};
 #[cfg(feature = "reqwest")]
 #[doc(no_inline)]
 pub use backstop_reqwest as reqwest;

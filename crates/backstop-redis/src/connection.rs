@@ -1,0 +1,177 @@
+//! The connection, and what keeps it.
+//!
+//! | in | on | to |
+//! |---|---|---|
+//! | no connection | an attempt succeeds | connected |
+//! | no connection | an attempt fails, or takes too long | no connection, for a growing wait |
+//! | connected | the connection breaks | no connection |
+//! | connected | a call discards it: it took too long, or the server can't serve us now | no connection |
+//!
+//! The crate `redis` would spawn a task for each connection. Here, the future that the user spawns drives it, except over TLS.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use backstop_kit::Jitter;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    aio::MultiplexedConnection,
+};
+use tokio::{
+    net::TcpStream,
+    sync::Notify,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::store::{StoreError, text};
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// The connection that calls use.
+pub(crate) struct Link {
+    state: Mutex<State>,
+    discarded: Notify,
+}
+
+struct State {
+    connection: Option<MultiplexedConnection>,
+    /// Grows with each connection.
+    generation: u64,
+    /// Why there is no connection.
+    why: String,
+}
+
+impl Link {
+    pub(crate) fn new() -> Self {
+        let why = "not connected yet: is `run` spawned?".to_owned();
+        let state = Mutex::new(State { connection: None, generation: 0, why });
+        Self { state, discarded: Notify::new() }
+    }
+
+    /// The connection, and its number.
+    pub(crate) fn current(&self) -> Result<(MultiplexedConnection, u64), StoreError> {
+        let state = self.state();
+        match &state.connection {
+            Some(connection) => Ok((connection.clone(), state.generation)),
+            None => Err(state.why.clone().into()),
+        }
+    }
+
+    /// Uses this connection no more.
+    pub(crate) fn discard(&self, generation: u64, why: &impl fmt::Display) {
+        let mut state = self.state();
+        if state.generation == generation && state.connection.take().is_some() {
+            state.why = backstop_kit::log_text(&format!("reconnecting: {why}"));
+            self.discarded.notify_one();
+        }
+    }
+
+    /// Uses this connection from now on. Returns its number.
+    fn connected(&self, connection: MultiplexedConnection) -> u64 {
+        let mut state = self.state();
+        state.generation += 1;
+        state.connection = Some(connection);
+        state.generation
+    }
+
+    /// Waits until this connection isn't used any more.
+    async fn is_discarded(&self, generation: u64) {
+        // A notification may be about an earlier one.
+        while self.current().is_ok_and(|(_, current)| current == generation) {
+            self.discarded.notified().await;
+        }
+    }
+
+    fn failed(&self, why: String) {
+        let mut state = self.state();
+        (state.connection, state.why) = (None, why);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the connection to new calls when the driver is dropped.
+struct CloseOnDrop<'a>(&'a Link);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.failed("not connected: `run` was dropped".to_owned());
+    }
+}
+
+/// Connects again and again. Never ends.
+pub(crate) async fn run(client: Client, connect_timeout: Duration, link: std::sync::Arc<Link>) {
+    let (jitter, mut wait) = (Jitter::new(None), FIRST_WAIT);
+    let _close = CloseOnDrop(&link);
+    loop {
+        match timeout(connect_timeout, connect(&client)).await {
+            Ok(Ok((connection, mut driver))) => {
+                let generation = link.connected(connection);
+                let since = Instant::now();
+                tokio::select! {
+                    () = &mut driver => link.failed("the connection broke".to_owned()),
+                    () = link.is_discarded(generation) => {}
+                }
+                if since.elapsed() > LONGEST_WAIT {
+                    wait = FIRST_WAIT;
+                }
+            }
+            Ok(Err(error)) => link.failed(text(&error)),
+            Err(_) => link.failed(format!("connecting took longer than {connect_timeout:?}")),
+        }
+        sleep(jitter.time(wait / 2..=wait)).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A connection, and the future that it needs.
+async fn connect(client: &Client) -> RedisResult<(MultiplexedConnection, Driver)> {
+    let info = client.get_connection_info();
+    // Calls have a time limit of their own.
+    let config = || AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            driven(MultiplexedConnection::new_with_config(info.redis_settings(), stream, config()).await?)
+        }
+        #[cfg(unix)]
+        ConnectionAddr::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            driven(MultiplexedConnection::new_with_config(info.redis_settings(), stream, config()).await?)
+        }
+        // Only the crate `redis` knows how. It spawns a task that ends with the connection.
+        _ => {
+            let connection = client.get_multiplexed_async_connection_with_config(&config()).await?;
+            Ok((connection, Box::pin(std::future::pending())))
+        }
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the end of each arm above")]
+fn driven<F>((connection, driver): (MultiplexedConnection, F)) -> RedisResult<(MultiplexedConnection, Driver)>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Ok((connection, Box::pin(driver)))
+}
+
+/// Whether another connection may do better: to another server behind the same name, or to this one later.
+pub(crate) fn must_be_made_anew(error: &RedisError) -> bool {
+    let is_bad_server = matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown)
+    );
+    // A script's error may keep the code in its text alone.
+    let is_bad_server = is_bad_server || error.detail().is_some_and(|detail| detail.contains("READONLY"));
+    is_bad_server || error.is_io_error() || error.is_unrecoverable_error()
+}

@@ -1,0 +1,66 @@
+-- Adds one instance's calls and errors of a feature since its last report, and decides for the fleet.
+-- The file fleet_window.rs of backstop-features has the same rules.
+--
+-- KEYS[1]  a hash. A single key, so that it works in a cluster.
+-- ARGV     calls, errors, instance, window_ms, min_errors, share_ppm, degrade_ms, degrade_max_ms, settle_ms
+-- Returns  {verdict, remaining_ms}. Verdicts: 0 counting, 1 degraded by this report, 2 degraded already,
+--          3 only the reporting instance fails, -1 something else is under the key, and was left alone.
+
+local key = KEYS[1]
+local kind = redis.call('TYPE', key)['ok']
+if kind ~= 'none' and kind ~= 'hash' then return {-1, 0} end
+
+local add_calls, add_errors, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local window, min_errors, share = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local degrade, degrade_max, settle = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+
+-- Only the server's clock, so that no two clocks need to agree.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local fields = redis.call('HMGET', key, 'start', 'calls', 'errors', 'until', 'trips', 'last', 'who', 'peers', 'many')
+-- Garbage counts as 0.
+local function number(i) return tonumber(fields[i]) or 0 end
+local start, calls, errors, till, trips, last = number(1), number(2), number(3), number(4), number(5), number(6)
+local who, peers, many = fields[7] or '', number(8), number(9)
+
+-- Garbage, or a failover to a server whose clock is behind.
+if till - now > degrade_max then till = 0 end
+-- Results that arrive late don't prolong it.
+if till > now then return {2, till - now} end
+
+-- A window starts with its first error. Healthy traffic writes nothing.
+if start == 0 or start > now or now - start >= window then
+  if add_errors == 0 then return {0, 0} end
+  start, calls, errors, who, peers, many = now, 0, 0, instance, 0, 0
+end
+calls = calls + math.max(add_calls, add_errors)
+errors = errors + add_errors
+if instance ~= who then
+  peers = 1
+  if add_errors > 0 then many = 1 end
+end
+-- A long calm forgets earlier degradations.
+if trips > 0 and now - last > 2 * degrade_max then trips = 0 end
+
+local verdict, remaining = 0, 0
+if errors >= min_errors and errors * 1000000 >= calls * share and now - start >= settle then
+  if peers == 1 and many == 0 then
+    -- One bad instance among several degrades nobody else.
+    if instance == who then verdict = 3 end
+  else
+    verdict = 1
+    remaining = math.min(degrade * 2 ^ math.min(trips, 20), degrade_max)
+    trips, till, last, start = trips + 1, now + remaining, now + remaining, 0
+  end
+end
+
+redis.call('HSET', key, 'start', start, 'calls', calls, 'errors', errors, 'until', till, 'trips', trips, 'last', last,
+  'who', who, 'peers', peers, 'many', many)
+if trips > 0 then
+  redis.call('PEXPIRE', key, math.max(0, till - now) + 2 * degrade_max + window)
+else
+  -- From the window's start: later errors don't prolong it.
+  redis.call('PEXPIRE', key, math.max(1, start + window - now))
+end
+return {verdict, remaining}

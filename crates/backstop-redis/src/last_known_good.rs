@@ -1,0 +1,42 @@
+//! Answers, for `backstop-last-known-good`.
+
+use std::time::Duration;
+
+use backstop_last_known_good::{Store, StoreError};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::RedisStore;
+
+impl RedisStore {
+    /// A hash, because the key holds the URI of a request and the name of its user: keys are in slow logs and monitors.
+    fn answer_key(&self, key: &[u8]) -> Vec<u8> {
+        let mut hashed = self.prefix().as_bytes().to_vec();
+        hashed.extend_from_slice(b"answer:");
+        hashed.extend_from_slice(&Sha256::digest(key));
+        hashed
+    }
+}
+
+impl Store for RedisStore {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.answer_key(key));
+        let found: Option<Vec<u8>> =
+            self.call(async |mut connection, _| get.query_async(&mut connection).await).await?;
+        Ok(found.map(Bytes::from))
+    }
+
+    async fn put(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        let mut set = redis::cmd("SET");
+        let ttl = u64::try_from(ttl.as_millis())?.clamp(1, i64::MAX as u64);
+        set.arg(self.answer_key(key)).arg(&*value).arg("PX").arg(ttl);
+        self.call(async |mut connection, _| set.query_async(&mut connection).await).await
+    }
+
+    async fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        let mut remove = redis::cmd("DEL");
+        remove.arg(self.answer_key(key));
+        self.call(async |mut connection, _| remove.query_async(&mut connection).await).await
+    }
+}

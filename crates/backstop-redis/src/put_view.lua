@@ -1,0 +1,12 @@
+-- KEYS[1]: the hash of all views. ARGV: the instance, its view, its time to live in ms.
+-- A field has no time to live of its own before Redis 7.4, so each value begins with when it ends, by the server's clock.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ttl = tonumber(ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ttl) .. ' ' .. ARGV[2])
+-- So that instances which are gone don't stay.
+for _, instance in ipairs(redis.call('HKEYS', KEYS[1])) do
+  local ends = tonumber(string.match(redis.call('HGET', KEYS[1], instance), '^(%d+) ')) or 0
+  if ends <= now then redis.call('HDEL', KEYS[1], instance) end
+end
+if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end

@@ -1,0 +1,63 @@
+//! Views of health.
+
+use std::time::Duration;
+
+use backstop_core::name;
+use backstop_health::{Component, Health, Level, ViewStore};
+use backstop_test::RedisServer;
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::common::{command, connected, number, within};
+
+const KEY: &str = "health:instances";
+
+#[tokio::test]
+async fn each_instance_has_a_view_that_ends_by_itself() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    let view = |text| Bytes::from_static(text);
+    store.put(&name!("shop-1"), view(b"one"), Duration::from_secs(20)).await.unwrap();
+    store.put(&name!("shop-2"), view(b"two \n\0 words"), Duration::from_millis(100)).await.unwrap();
+    let mut all = store.all().await.unwrap();
+    all.sort();
+    assert_eq!(all, [("shop-1".to_owned(), view(b"one")), ("shop-2".to_owned(), view(b"two \n\0 words"))]);
+    assert!((15_000..=20_000).contains(&number(&redis, &["PTTL", KEY])));
+
+    sleep(Duration::from_millis(110)).await;
+    assert_eq!(store.all().await.unwrap(), [("shop-1".to_owned(), view(b"one"))]);
+    store.put(&name!("shop-1"), view(b"one"), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(number(&redis, &["HLEN", KEY]), 1, "the one that has ended is gone");
+    store.remove(&name!("shop-1")).await.unwrap();
+    assert_eq!(store.all().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn garbage_among_the_views_is_no_view() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    command(&redis, &["HSET", KEY, "a", "", "b", "soon x", "c", "99999999999999x", "d", "1 old"]);
+    assert_eq!(store.all().await.unwrap(), []);
+    store.put(&name!("shop-1"), Bytes::from_static(b"one"), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(number(&redis, &["HLEN", KEY]), 1);
+    command(&redis, &["DEL", KEY]);
+    command(&redis, &["SET", KEY, "a string"]);
+    assert!(store.all().await.is_err());
+    assert!(store.put(&name!("shop-1"), Bytes::from_static(b"one"), Duration::from_secs(20)).await.is_err());
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
+async fn two_instances_see_each_others_health() {
+    let Some(redis) = RedisServer::start() else { return };
+    let mut all = Vec::new();
+    for instance in ["shop-1", "shop-2"] {
+        let health = Health::builder().component(Component::optional("search")).build().unwrap();
+        health.report("search", Level::Degraded, "slow", None).unwrap();
+        tokio::spawn(health.share(connected(&redis).await, instance).unwrap());
+        all.push(health);
+    }
+    within(Duration::from_secs(10), "both views", || all.iter().all(|health| health.instances().len() == 1)).await;
+    assert_eq!(all[0].instances()[0].instance, "shop-2");
+    assert_eq!(all[0].instances()[0].status, Level::Degraded);
+}
