@@ -350,6 +350,7 @@ pub mod guard;
     feature = "hyper-util",
     feature = "last-known-good",
     feature = "metrics",
+    feature = "redis",
     feature = "retry",
     feature = "timeout",
     feature = "toml",
