@@ -14,9 +14,9 @@ use axum::{
     response::Response,
 };
 use backstop::{
-    Answer, BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, Details, FallbackChain, FallbackLayer,
-    Freshness, InnerHeaders, LastKnownGoodLayer, Name, PropagateDegradationLayer, Provider, Report, RetryLayer,
-    StaleWhileRevalidateLayer, TimeoutLayer, client,
+    Answer, BulkheadLayer, CircuitBreakerLayer, Degradation, DegradationHeaderLayer, Details, FallbackChain,
+    FallbackLayer, Freshness, InnerHeaders, LastKnownGoodLayer, Name, PropagateDegradationLayer, Provider, Report,
+    RetryLayer, StaleWhileRevalidateLayer, TimeoutLayer, client,
     kit::caching,
     name,
     scope::{self, InScope},
@@ -253,7 +253,10 @@ impl Draw {
                     let tagged = tagged(inner.service, self.oracle.clone(), name.to_string(), freshness);
                     chain.provider(Provider::service(name, tagged).freshness(freshness))
                 }
-                kind => chain.provider(self.canned(kind == 1)),
+                kind => {
+                    let fails = self.failing();
+                    chain.provider(self.canned(kind == 1, fails))
+                }
             };
         }
         self.show(")");
@@ -266,11 +269,15 @@ impl Draw {
         primary.map(|inner| Boxed::new(ServiceBuilder::new().layer(layer).service(inner)))
     }
 
-    fn canned(&mut self, says_itself: bool) -> Provider<Request, Response> {
+    /// Whether a provider's calls fail, in turn. The third one answers every other time, so that a copy of its answer may be
+    /// asked for.
+    fn failing(&mut self) -> [bool; 2] {
+        [[true, true], [false, false], [false, true]][self.one_of(3)]
+    }
+
+    fn canned(&mut self, says_itself: bool, fails: [bool; 2]) -> Provider<Request, Response> {
         let freshness = [Freshness::Degraded, Freshness::Fresh, UNKNOWN, stale(100)][self.one_of(4)];
         let caching = self.one_of(CACHING.len());
-        // The third one answers every other time, so that a copy of its answer may be asked for.
-        let fails = [[true, true], [false, false], [false, true]][self.one_of(3)];
         let name = self.name("canned");
         self.show(&format!("{name}({freshness:?}{})", if fails[1] { ",fails" } else { "" }));
         let (oracle, names, calls) = (self.oracle.clone(), vec![name.to_string()], AtomicUsize::new(0));
@@ -280,6 +287,7 @@ impl Draw {
                 freshness: Some(freshness),
                 made: Instant::now(),
                 age: freshness.age().unwrap_or_default(),
+                is_unread: false,
                 cache_control: CACHING[caching],
             };
             let fails = fails[calls.fetch_add(1, SeqCst) % 2];
@@ -292,9 +300,21 @@ impl Draw {
         if says_itself { provider } else { provider.freshness(freshness) }
     }
 
+    /// A service that is down, with a provider that answers every other time.
+    fn degraded_or_down(&mut self) -> Drawn {
+        self.show("fallback(down");
+        let down = service_fn(async |_: Request| Err::<Response, _>(BoxError::from("the connection broke")));
+        let chain = FallbackChain::builder("chain").provider(self.canned(false, [false, true]));
+        self.show(")");
+        let layer = FallbackLayer::new(name!("down"), chain.build().unwrap());
+        let service = Boxed::new(ServiceBuilder::new().layer(layer).service(down));
+        Drawn { service, is_rebuilt: false, needs_headers: false }
+    }
+
     /// A service whose good answers are stored, for when it fails, or to answer before it is asked.
     fn stored(&mut self, depth: u8) -> Drawn {
-        let inner = self.stack(depth - 1);
+        // What is worse than good is offered for storing, and asked for when there is nothing else.
+        let inner = if self.one_of(4) == 0 { self.degraded_or_down() } else { self.stack(depth - 1) };
         let (store, cached) = (self.name("store"), self.name("cached"));
         let layer = LastKnownGoodLayer::new(store.clone());
         let known = layer.handle();
@@ -312,7 +332,8 @@ impl Draw {
         let mut chain = FallbackChain::builder("chain");
         chain = chain.provider(Provider::head(cached, move |head| known.answer::<Body>(head)).only_reads());
         if self.one_of(2) == 0 {
-            chain = chain.provider(self.canned(false));
+            let fails = self.failing();
+            chain = chain.provider(self.canned(false, fails));
         }
         let stack = ServiceBuilder::new().layer(FallbackLayer::new(name!("live"), chain.build().unwrap()));
         inner.map(|inner| match refresh {
@@ -421,6 +442,7 @@ impl Does {
             freshness: None,
             made: Instant::now(),
             age: Duration::from_secs(age),
+            is_unread: false,
             cache_control: CACHING[caching],
         };
         match self {
@@ -442,7 +464,7 @@ impl Does {
                 // Fresh, and of no other source, is its own answer.
                 let is_its_own = names.is_empty() && label.freshness == Freshness::Fresh;
                 let freshness = (!is_its_own).then_some(label.freshness);
-                let fact = Fact { names, freshness, age, ..well(2, 0) };
+                let fact = Fact { names, freshness, age, is_unread: below.is_none(), ..well(2, 0) };
                 Ok(respond(&oracle, fact, status, label.headers))
             }
         }
@@ -467,12 +489,14 @@ fn respond(oracle: &Oracle, fact: Fact, status: StatusCode, headers: &[(&'static
     response
 }
 
-/// A response made of the bodies of others, as old as the oldest, as a handler makes it.
+/// A response made of the bodies of others, as a handler makes it: as old as the oldest whose age isn't reported.
 async fn page(parts: impl IntoIterator<Item = Response>) -> Response {
     let (mut status, mut body, mut age) = (StatusCode::OK, String::new(), None);
     for part in parts {
         status = status.max(part.status());
-        age = age.max(caching::age(part.headers()));
+        if part.extensions().get::<Degradation>().is_none_or(|reported| reported.freshness().age().is_none()) {
+            age = age.max(caching::age(part.headers()));
+        }
         body.push_str(&text(part).await);
     }
     let page = Response::builder().status(status).header("cache-control", "max-age=60");
@@ -492,6 +516,7 @@ fn tagged(inner: Boxed, oracle: Oracle, name: String, freshness: Freshness) -> B
                 freshness: Some(freshness),
                 made: Instant::now(),
                 age: Duration::ZERO,
+                is_unread: false,
                 cache_control: None,
             };
             let body = text(Response::new(body)).await + &oracle.tag(fact);

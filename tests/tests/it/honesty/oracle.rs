@@ -25,6 +25,8 @@ pub(crate) struct Fact {
     pub(crate) made: Instant,
     /// How old it was by then.
     pub(crate) age: Duration,
+    /// Whether only headers say so, which nobody has read: then it isn't known to get older while it waits.
+    pub(crate) is_unread: bool,
     /// The `Cache-Control` that it was made with.
     pub(crate) cache_control: Option<&'static str>,
 }
@@ -124,13 +126,15 @@ impl Oracle {
             if *id >= before && has_repeats && matches!(fact.freshness, None | Some(Freshness::Fresh)) {
                 // The next attempt may have got the copy that this one stored, or a refresh may have stored it.
                 truth.copied.extend(fact.names.iter().cloned());
-                truth.hits.push(fact.age + (now - fact.made));
+                // The rest of the answer may have taken a while, and a handler doesn't add that.
+                truth.hits.push(fact.age);
                 continue;
             }
             if *id >= before {
                 truth.names.extend(fact.names.iter().cloned());
                 // A copy gets older while the rest of the answer is made.
                 let freshness = fact.freshness.map(|it| match it.age() {
+                    Some(_) if fact.is_unread => Freshness::stale(fact.age),
                     Some(_) => Freshness::stale(fact.age + (now - fact.made)),
                     None => it,
                 });
