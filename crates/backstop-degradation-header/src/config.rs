@@ -237,6 +237,11 @@ impl DegradationHeaderBuilder {
     /// It adds to what the response exposes already, and leaves all else that CORS needs to a CORS layer. Put that inside this
     /// layer. Outside works, too, unless it has a list of exposed headers of its own, such as `CorsLayer::expose_headers` of
     /// tower-http: it replaces ours.
+    ///
+    /// The header doesn't depend on the request's `Origin`, as it doesn't in tower-http. If it did, a cache could give the
+    /// answer to a request of the same origin to a script of another one, which then couldn't read the labels
+    /// ([Fetch, CORS protocol and HTTP caches](https://fetch.spec.whatwg.org/#cors-protocol-and-http-caches)); only
+    /// `Vary: Origin` would prevent that, at the cost of a copy for each origin.
     pub fn expose_to_browsers(mut self) -> Self {
         self.config.browsers = BrowserAccess::Expose;
         self

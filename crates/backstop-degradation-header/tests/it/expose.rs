@@ -44,6 +44,20 @@ async fn a_labelled_response_exposes_its_labels_beside_what_it_exposes_already()
 }
 
 #[tokio::test]
+async fn an_answer_that_a_cache_may_keep_is_exposed_whatever_the_origin_of_its_request() {
+    let service = exposing().layer(service_fn(async |_: Request<()>| {
+        scope::report(from(name!("cached"), stale(9)));
+        Ok::<_, Infallible>(response(&[("cache-control", "max-age=60")]))
+    }));
+    let plain = service.clone().oneshot(Request::new(())).await.unwrap();
+    let crossing = Request::builder().header("origin", "https://shop.example").body(()).unwrap();
+    let crossing = service.oneshot(crossing).await.unwrap();
+    assert_eq!(plain.headers(), crossing.headers());
+    assert!(plain.headers().contains_key("access-control-expose-headers"));
+    assert!(!plain.headers().contains_key("vary"));
+}
+
+#[tokio::test]
 async fn a_response_without_labels_exposes_nothing_more() {
     assert_eq!(exposed(&exposing(), &[], &[("age", "9")]).await, None);
     assert_eq!(exposed(&exposing(), &[], &[("access-control-expose-headers", "etag")]).await, some("etag"));
