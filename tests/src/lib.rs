@@ -1,6 +1,7 @@
 //! Helpers for the tests of several layers together.
 
 pub mod faults;
+pub mod goaway;
 pub mod greeter;
 pub mod grpc;
 pub mod http;

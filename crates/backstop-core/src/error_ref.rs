@@ -111,7 +111,8 @@ impl<'a> ErrorRef<'a> {
     }
 
     /// Whether this error of a client proves that the request was not processed: the connection was refused or couldn't be
-    /// made, the request was cancelled before it was sent, or HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+    /// made, the request was cancelled before it was sent, or HTTP/2's `REFUSED_STREAM` or a GOAWAY that excludes the stream
+    /// (RFC 9113 §8.7, §6.8).
     ///
     /// It is proof only directly around the client. Further out, the error may come from another call.
     #[must_use]

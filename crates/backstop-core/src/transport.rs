@@ -6,8 +6,8 @@ use crate::{ErrorRef, Pushback, grpc::GrpcCode};
 
 /// Whether the request was certainly never processed.
 ///
-/// That is so if the connection was refused or couldn't be made, if the request was cancelled before it was sent, and with
-/// HTTP/2's `REFUSED_STREAM` (RFC 9113 §8.7).
+/// That is so if the connection was refused or couldn't be made, if the request was cancelled before it was sent, with HTTP/2's
+/// `REFUSED_STREAM`, and for streams after the last one of a GOAWAY (RFC 9113 §8.7, §6.8).
 pub(crate) fn is_unprocessed(error: ErrorRef<'_>) -> bool {
     error.causes().any(|cause| {
         // A connected socket doesn't report these two, so they come from connecting.
@@ -29,10 +29,11 @@ fn is_unsent(cause: &(dyn std::error::Error + 'static)) -> bool {
     if cause.is::<tonic::ConnectError>() {
         return true;
     }
-    // In a GOAWAY, the code says nothing about a single stream.
-    cause
-        .downcast_ref::<h2::Error>()
-        .is_some_and(|error| error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM))
+    cause.downcast_ref::<h2::Error>().is_some_and(|error| {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        // Only the streams after the last one that the server's GOAWAY names fail with it, whatever its code.
+        is_refused || error.is_go_away() && error.is_remote()
+    })
 }
 
 /// Whether the request's own body failed while it was sent, so that the client gave up.

@@ -16,7 +16,7 @@
 //! | between the layer that asks and the one that refuses | believed | because |
 //! |---|---|---|
 //! | Backstop's layers | yes | each passes proof on |
-//! | [`client`](crate::client) around a client | yes, for a refused connection, `REFUSED_STREAM`, and a request that was cancelled before it was sent | it sees the client's own error |
+//! | [`client`](crate::client) around a client | yes, for a refused connection, `REFUSED_STREAM`, a GOAWAY that excludes the stream, and a request that was cancelled before it was sent | it sees the client's own error |
 //! | the same client without `client(…)` | no | an error alone doesn't say which call failed |
 //! | synchronous middleware (`map_request`, `map_response`, `map_err`, a concurrency limit) | yes | it calls inward in its own `call` |
 //! | boxed services (`BoxCloneService`, `backstop::opaque`) | yes | they do so, too |

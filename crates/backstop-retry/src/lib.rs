@@ -77,7 +77,7 @@
 //! | request | may it be sent again? |
 //! |---|---|
 //! | GET, HEAD, OPTIONS, TRACE, PUT, DELETE | yes |
-//! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_kit::client) [proves](backstop_kit::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, never sent |
+//! | POST, PATCH and all others | only if it was certainly not processed, which a stack around a [`client`](backstop_kit::client) [proves](backstop_kit::proof#which-stacks-are-believed): connection refused, `REFUSED_STREAM`, excluded by a GOAWAY, never sent |
 //! | of any type, with [`plain`](RetryBuilder::plain) or [`clone_requests`](RetryBuilder::clone_requests) | yes: choosing it says so |
 //! | CONNECT, an [upgrade](backstop_kit::RequestFacts::is_upgrade), [`Repeat::Never`] | never |
 //! | a retry of an outer tier, by [`attempt_header`](RetryBuilder::attempt_header) | no |

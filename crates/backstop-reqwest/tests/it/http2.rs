@@ -10,6 +10,7 @@ use std::{
 
 use axum::body::{Body, Bytes};
 use backstop::reqwest::ReqwestClient;
+use backstop_tests::goaway::{GOAWAY_CODES, GoawayServer, Processed};
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -112,4 +113,23 @@ async fn trailers_pass_both_ways() {
     let answer = answer.into_body().collect().await.unwrap();
     assert_eq!(answer.trailers(), Some(&trailers));
     assert_eq!(answer.to_bytes(), "answer");
+}
+
+/// What a client does whose server says goodbye: how many requests arrive, and whether the last one is answered.
+async fn after_goaway(method: Method, processed: Processed, code: u8) -> (usize, bool) {
+    let server = GoawayServer::start(processed, code).await;
+    let (upstream, _) = stack(ReqwestClient::build(http2()).unwrap());
+    let answer = upstream.oneshot(request(method, server.address(), "the order")).await;
+    (server.requests(), answer.is_ok())
+}
+
+#[tokio::test]
+async fn a_goaway_proves_that_the_streams_after_its_last_one_were_not_processed() {
+    for code in GOAWAY_CODES {
+        assert_eq!(after_goaway(Method::POST, Processed::None, code).await, (2, true), "{code}");
+        assert_eq!(after_goaway(Method::POST, Processed::First, code).await, (1, false), "{code}");
+        for processed in [Processed::None, Processed::First] {
+            assert_eq!(after_goaway(Method::PUT, processed, code).await, (2, true), "{code}");
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! reqwest's time limits, and ours around it.
 
-use std::{future, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
+use axum::body::Body;
 use backstop::{ErrorRef, Outcome, Reason, Rejection, reqwest::ReqwestClient, standard};
 use backstop_tests::http1::{Connection, Http1Server};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tower::{Layer, ServiceExt};
@@ -76,4 +77,27 @@ async fn our_timeout_ends_the_call_and_its_connection() {
     let answer = layer.layer(built()).oneshot(get(server.address())).await.unwrap();
     assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
     gone.recv().await.unwrap();
+}
+
+/// Never finds the address, so that no connection is made.
+struct NeverFound;
+
+impl reqwest::dns::Resolve for NeverFound {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        Box::pin(future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_proves_that_nothing_was_sent() {
+    let unreachable = || builder().connect_timeout(LIMIT).dns_resolver(Arc::new(NeverFound));
+    let post = || Request::post("http://upstream.example/").body(Body::from("the order")).unwrap();
+    let (upstream, handle) = stack(ReqwestClient::build(unreachable()).unwrap());
+    let error = upstream.oneshot(post()).await.unwrap_err();
+    assert!(error.get_ref().is_timeout() && error.get_ref().is_connect());
+    assert_eq!(failures(&handle), 3, "a POST is tried again");
+
+    let (upstream, handle) = stack(ReqwestClient::from(unreachable().build().unwrap()));
+    upstream.oneshot(post()).await.unwrap_err();
+    assert_eq!(failures(&handle), 1, "a client that may have sent it before proves nothing");
 }

@@ -7,9 +7,12 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_tests::grpc::channel_to;
+use backstop_tests::{
+    goaway::{GOAWAY_CODES, GoawayServer, Processed},
+    grpc::channel_to,
+};
 use h2::Reason;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::{net::TcpListener, task::JoinSet};
 use tower::{ServiceBuilder, ServiceExt};
@@ -92,5 +95,27 @@ async fn a_channel_tells_a_refused_stream_from_another_reset() {
         let result = stack.oneshot(post(upstream.address).map(tonic::body::Body::new)).await;
         assert_eq!(result.is_ok(), reason == Reason::REFUSED_STREAM);
         assert_eq!(upstream.asked.load(Ordering::SeqCst), asked);
+    }
+}
+
+/// How many requests arrive at a server that says goodbye, and whether the last one is answered.
+async fn after_goaway(method: Method, processed: Processed, code: u8) -> (usize, bool) {
+    let server = GoawayServer::start(processed, code).await;
+    let stack =
+        ServiceBuilder::new().layer(retry().discard_replaced().build().unwrap()).service(backstop::client(client()));
+    let mut request = post(server.address());
+    *request.method_mut() = method;
+    let answer = stack.oneshot(request).await;
+    (server.requests(), answer.is_ok())
+}
+
+#[tokio::test]
+async fn a_goaway_proves_that_the_streams_after_its_last_one_were_not_processed() {
+    for code in GOAWAY_CODES {
+        assert_eq!(after_goaway(Method::POST, Processed::None, code).await, (2, true), "{code}");
+        assert_eq!(after_goaway(Method::POST, Processed::First, code).await, (1, false), "{code}");
+        for processed in [Processed::None, Processed::First] {
+            assert_eq!(after_goaway(Method::PUT, processed, code).await, (2, true), "{code}");
+        }
     }
 }
