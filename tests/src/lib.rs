@@ -15,3 +15,9 @@ pub mod upload;
 #[doc = include_str!("../../README.md")]
 #[derive(Debug)]
 pub struct Readme;
+
+/// Runs the code of the guide to databases. It needs clients that no published crate depends on.
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/backstop/src/guides/functions_databases.md")]
+#[derive(Debug)]
+pub struct Databases;

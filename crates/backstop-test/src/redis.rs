@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 const PROGRAM: &str = "redis-server";
@@ -60,20 +60,17 @@ impl RedisServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(options: &[&str]) -> Option<Self> {
-        static SERVERS: AtomicU16 = AtomicU16::new(0);
-        let server = SERVERS.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        let dir = env::temp_dir().join(format!("backstop-redis-{pid}-{server}"));
         let options = options.iter().map(ToString::to_string).collect();
-        let mut redis = Self { process: None, port: 0, dir, options };
-        redis.empty();
-        // Begins elsewhere in each process, so that two of them rarely try the same port.
-        let first = (pid.wrapping_mul(97) % u32::from(PORTS.end - PORTS.start)) as u16;
-        for port in (PORTS.start + first..PORTS.end).chain(PORTS) {
+        let mut redis = Self { process: None, port: 0, dir: PathBuf::new(), options };
+        for _ in PORTS {
+            let port = next_port();
             if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
                 continue;
             }
             redis.port = port;
+            remove(&redis.dir);
+            redis.dir = env::temp_dir().join(format!("backstop-redis-{}-{port}", std::process::id()));
+            redis.empty();
             match redis.run() {
                 Ok(Ok(())) => return Some(redis),
                 // Somebody else has just taken the port.
@@ -212,6 +209,16 @@ impl Drop for RedisServer {
         self.kill();
         remove(&self.dir);
     }
+}
+
+/// A port that this process hasn't tried before: another server may be down on that, and come back.
+fn next_port() -> u16 {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    let ports = u32::from(PORTS.end - PORTS.start);
+    // Begins elsewhere in each process, so that two of them rarely try the same one.
+    let first = std::process::id().wrapping_mul(97) % ports;
+    let next = (first + TRIED.fetch_add(1, Ordering::Relaxed) % ports) % ports;
+    PORTS.start + next as u16
 }
 
 fn remove(dir: &Path) {

@@ -32,6 +32,9 @@ pub mod from_tower_resilience {}
 pub mod from_tower_retry {}
 
 #[doc = include_str!("guides/functions.md")]
+#[doc = ""]
+// Its code runs where databases' clients are dependencies: in `tests/`.
+#[cfg_attr(not(doctest), doc = include_str!("guides/functions_databases.md"))]
 pub mod functions {}
 
 #[doc = include_str!("guides/grpc.md")]

@@ -17,6 +17,8 @@ mod deadline_hurry;
 mod deadline_travels;
 mod degradation_travels;
 mod fault_matrix;
+mod functions_redis;
+mod functions_sqlx;
 mod grpc_web;
 mod healing;
 mod honesty;

@@ -62,6 +62,16 @@ fn a_paused_server_answers_nothing_until_it_goes_on_and_can_be_stopped() {
 }
 
 #[test]
+fn a_server_that_is_down_keeps_its_port() {
+    let Some(mut down) = RedisServer::start() else { return };
+    down.kill();
+    let others = [(); 3].map(|()| RedisServer::start().unwrap());
+    assert!(others.iter().all(|other| other.port() != down.port()));
+    down.restart();
+    assert_eq!(ask(&mut connect(&down), "PING").unwrap(), "+PONG");
+}
+
+#[test]
 fn two_servers_share_neither_port_nor_data_and_take_options() {
     let (Some(one), Some(other)) = (RedisServer::start(), RedisServer::start_with(&["--maxmemory", "2mb"])) else {
         return;
