@@ -243,16 +243,18 @@ struct Results {
     state: ComponentState,
     /// The results in a row that contradict the state.
     in_a_row: u32,
+    last: Instant,
 }
 
 impl Results {
     fn new(shared: Weak<Shared>, component: usize, config: &ProbeConfig) -> Self {
         let holds_for = (*config.interval().end() + config.timeout) * STALE_AFTER;
         let (fall, rise, state) = (config.fall, config.rise, ComponentState::Unknown);
-        Self { shared, component, fall, rise, holds_for, state, in_a_row: 0 }
+        Self { shared, component, fall, rise, holds_for, state, in_a_row: 0, last: Instant::now() }
     }
 
     fn good(&mut self) {
+        self.forget_what_is_too_old();
         if self.state.is_bad() {
             self.in_a_row += 1;
             if self.in_a_row < self.rise {
@@ -265,6 +267,7 @@ impl Results {
     }
 
     fn bad(&mut self, why: Option<&str>) {
+        self.forget_what_is_too_old();
         let message = why.map_or_else(|| "the probe fails".into(), |why| format!("the probe fails: {why}"));
         if self.state.is_bad() {
             self.in_a_row = 0;
@@ -276,6 +279,15 @@ impl Results {
             self.state = self.shared.upgrade().map_or(ComponentState::Degraded, |shared| shared.failed(self.component));
         }
         self.report(Some(message.into()));
+    }
+
+    /// The component has been unknown meanwhile, and one result doesn't change that unless it is good.
+    fn forget_what_is_too_old(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.last) >= self.holds_for && !self.state.is_bad() {
+            (self.state, self.in_a_row) = (ComponentState::Unknown, 0);
+        }
+        self.last = now;
     }
 
     /// Renews what the probe says. `message` is `None` where the one before still holds, unless the state is good.

@@ -134,6 +134,36 @@ async fn a_panic_ends_the_probe_and_the_component_is_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_while_without_results_a_failure_is_not_taken_for_good_news() {
+    let health = running([Component::essential("database")]);
+    let clock = Clock::start();
+    let mut calls = 0;
+    let probe = health.probe("database", move || {
+        calls += 1;
+        let calls = calls;
+        async move {
+            match calls {
+                1 => Ok(()),
+                // A refusal of ours is no result.
+                2..=8 => Err(backstop_core::Rejection::refused(
+                    backstop_core::name!("bulkhead"),
+                    backstop_core::Reason::TIMEOUT,
+                )),
+                _ => pending().await,
+            }
+        }
+    });
+    tokio::spawn(probe.unwrap());
+    clock.at(1.0).await;
+    assert_eq!(state(&health), ComponentState::Healthy);
+    for second in 25..90 {
+        clock.at(f64::from(second)).await;
+        assert_ne!(state(&health), ComponentState::Healthy, "{second}");
+    }
+    assert_eq!(state(&health), ComponentState::Degraded);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_ends_with_the_last_handle_and_when_the_service_drains() {
     let health = running([Component::essential("database"), Component::optional("search")]);
     let hang = || async { pending::<io::Result<()>>().await };
