@@ -70,9 +70,38 @@ async fn a_reload_keeps_what_is_known_and_applies_at_once() {
 #[cfg(feature = "serde")]
 #[test]
 fn they_can_be_read_from_a_file() {
-    let config: HealthConfig = toml::from_str("recover_after = \"1m\"").unwrap();
-    assert_eq!(config.recover_after, secs(60));
-    assert!(toml::from_str::<HealthConfig>("recover_afer = \"1m\"").is_err());
-    let probe: backstop_health::ProbeConfig = toml::from_str("component = \"database\"\nevery = \"10s\"").unwrap();
-    assert_eq!((&*probe.component, probe.every, probe.fall), ("database", secs(10), 3));
+    use backstop_health::ProbeConfig;
+    use backstop_test::assert_config_file;
+    use proptest::prelude::*;
+
+    let fields = &[
+        "degrade_after",
+        "critical_after",
+        "recover_after",
+        "max_recover_after",
+        "calm_after",
+        "start_within",
+        "serve_while_draining",
+        "finish_within",
+        "exit_within",
+    ];
+    let samples = (0..100_000_u64, 0..100_000_u64).prop_map(|(some, others)| {
+        let mut config = HealthConfig::default();
+        config.degrade_after = Duration::from_millis(some);
+        config.calm_after = Duration::from_millis(others);
+        config
+    });
+    let build = |config| Health::builder().with_config(config).build();
+    assert_config_file("", &HealthConfig::default(), fields, samples, build);
+
+    let samples = (0..100_000_u64, any::<u32>()).prop_map(|(every, fall)| {
+        let mut config = ProbeConfig::new("database");
+        config.every = Duration::from_millis(every);
+        config.fall = fall;
+        config
+    });
+    let health = Health::builder().component(backstop_health::Component::essential("database")).build().unwrap();
+    let build = |config| health.probe_with(config, || async { std::io::Result::Ok(()) }).map(drop);
+    let fields = &["component", "every", "timeout", "fall", "rise"];
+    assert_config_file("component = 'database'", &ProbeConfig::new("database"), fields, samples, build);
 }

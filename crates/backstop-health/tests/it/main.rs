@@ -14,6 +14,7 @@ mod drain;
 mod drain_sockets;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod many_threads;
 mod model;
 mod probes;
 mod reports;
