@@ -19,6 +19,7 @@ edition = "2024"
 
 [dependencies]
 backstop = { path = "BACKSTOP" }
+backstop-test = { path = "BACKSTOP-test" }
 http = "1"
 hyper = { version = "1", default-features = false }
 hyper-util = { version = "0.1", default-features = false, features = ["client-legacy", "http1", "tokio"] }
@@ -185,6 +186,15 @@ const IN_THE_README: &[(&str, &str, &str, &str)] = &[
         }",
         "mismatched types",
         "let all providers of a chain return the same type",
+    ),
+    (
+        "a_script_without_an_error",
+        "use backstop_test::{Scripted, Step};
+        pub fn upstream() -> impl tower::Service<http::Request<String>, Response = http::Response<String>> {
+            Scripted::steps([Step::status(503), Step::status(200)])
+        }",
+        "type annotations needed",
+        "`let upstream: Scripted<_, _> = Scripted::steps([…])`",
     ),
 ];
 
