@@ -14,16 +14,25 @@ pub fn describe_metrics() {
     [STATE, REJECTIONS].iter().for_each(Metric::describe);
 }
 
-/// Sets the gauge of the state to 1 and those of the others to 0. Called under the feature's lock.
-pub(crate) fn show_state(feature: &Name, state: FeatureState) {
+/// Sets the gauge of the state to 1 and those of the others to 0.
+///
+/// Two threads may do this at once, for two changes. Each reads the state again after it wrote, and writes again if the state
+/// has changed, so that the last write shows the current state.
+pub(crate) fn show_state(feature: &Name, now: impl Fn() -> FeatureState) {
     if !telemetry::ENABLED {
         return;
     }
     let gauge =
         |state: FeatureState| Series::new(&STATE, [("feature", feature.into()), ("state", state.as_str().into())]);
-    // First the zeros, so that no two are ever at 1.
-    FeatureState::ALL.into_iter().filter(|other| *other != state).for_each(|other| gauge(other).set(0.0));
-    gauge(state).set(1.0);
+    loop {
+        let state = now();
+        // First the zeros, so that no two are ever at 1.
+        FeatureState::ALL.into_iter().filter(|other| *other != state).for_each(|other| gauge(other).set(0.0));
+        gauge(state).set(1.0);
+        if now() == state {
+            return;
+        }
+    }
 }
 
 pub(crate) fn refused(feature: &Name) {

@@ -270,7 +270,7 @@ impl Slot {
 
     /// Sets the gauge of the state.
     pub(crate) fn show_state(&self) {
-        metrics::show_state(self.name(), self.lock().state);
+        metrics::show_state(self.name(), || self.lock().state);
     }
 
     fn now(&self) -> Nanos {
@@ -319,9 +319,11 @@ impl Slot {
         if let Some(log) = &decision.log {
             log.push(self.name().clone(), telemetry::KIND, changed.fields());
         }
-        // Under the lock, so that the last line and the last gauge are the current state.
-        changed.tell(decision.flag.as_ref());
-        metrics::show_state(self.name(), state);
+        let flag = decision.flag.clone();
+        // A slow subscriber holds up nobody else.
+        drop(decision);
+        changed.tell(flag.as_ref());
+        self.show_state();
     }
 }
 

@@ -5,6 +5,7 @@ mod errors;
 mod fleet;
 mod layer;
 mod looks;
+mod metrics;
 mod model;
 mod operators;
 mod stores;

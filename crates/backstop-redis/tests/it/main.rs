@@ -1,5 +1,7 @@
 //! What must hold against a real Redis server, which is killed, paused, filled, demoted and fed with garbage.
 
+#![cfg(all(feature = "features", feature = "health", feature = "last-known-good"))]
+
 mod answers;
 mod common;
 mod counts;
