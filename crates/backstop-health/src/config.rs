@@ -11,7 +11,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// More than a service has, and few enough to look at in one go.
 const MOST_COMPONENTS: usize = 1_000;
 
-/// The settings of a [`Health`] as plain data, for [`HealthBuilder::config`] and [`Health::reload`].
+/// The settings of a [`Health`] as plain data, for [`HealthBuilder::with_config`] and [`Health::reload`].
 ///
 /// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
 /// `"250ms"`, and an unknown field is an error:

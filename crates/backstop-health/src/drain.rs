@@ -111,7 +111,7 @@ impl Drain {
     /// Begins to drain when `signal` ends for the first time, and ends the drain at once when it does for the second time.
     /// Spawn it.
     ///
-    /// `signal` waits for one signal, such as `SIGTERM`. It must not end for another reason.
+    /// `signal` waits for one signal, such as `SIGTERM`. It must not end for another reason. The future keeps no handle alive.
     ///
     /// # Cancellation
     /// Dropping it stops the waiting for signals. A drain that has begun goes on.
@@ -120,11 +120,12 @@ impl Drain {
         F: FnMut() -> Fut,
         Fut: Future,
     {
-        let drain = self.clone();
+        let shared = Arc::downgrade(&self.shared);
         async move {
             for _ in 0..2 {
                 signal().await;
-                drain.begin();
+                let Some(shared) = shared.upgrade() else { return };
+                Self { shared }.begin();
             }
         }
     }

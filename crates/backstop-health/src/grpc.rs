@@ -27,7 +27,7 @@ impl Health {
     ///
     /// It knows one service: the empty name, which stands for the whole server. That serves while the instance is
     /// [ready](Health::readiness), so it never follows a dependency. A `Watch` shows each change while [`run`](Health::run) is
-    /// polled.
+    /// polled, and ends when a drain [closes the listener](crate::Drain::listener_closes), so that it holds up no shutdown.
     ///
     /// ```no_run
     /// use backstop_health::{Component, Health};
@@ -52,9 +52,10 @@ impl Health {
     }
 }
 
-/// Each change of the health of the whole server.
+/// Each change of the health of the whole server, until the listener closes.
 pub struct GrpcHealthWatch {
     readiness: WatchStream<Readiness>,
+    closes: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 #[tonic::async_trait]
@@ -75,7 +76,8 @@ impl Checks for GrpcHealth {
         // So that the first message is right, also if nobody has looked for long.
         _ = self.health.readiness();
         let readiness = WatchStream::new(self.health.shared.readiness.subscribe());
-        Ok(Response::new(GrpcHealthWatch { readiness }))
+        let closes = Box::pin(self.health.drain().listener_closes());
+        Ok(Response::new(GrpcHealthWatch { readiness, closes }))
     }
 }
 
@@ -83,7 +85,11 @@ impl Stream for GrpcHealthWatch {
     type Item = Result<HealthCheckResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.readiness).poll_next(cx).map(|next| next.map(|readiness| Ok(answer(readiness))))
+        if let Poll::Ready(next) = Pin::new(&mut self.readiness).poll_next(cx) {
+            return Poll::Ready(next.map(|readiness| Ok(answer(readiness))));
+        }
+        // Without an end it would be a running request, for which a graceful shutdown waits.
+        self.closes.as_mut().poll(cx).map(|()| None)
     }
 }
 

@@ -119,9 +119,9 @@
 //! # Who does the work
 //!
 //! [`Health::run`] is a future that you spawn. It reads circuits and backlogs every 500 ms, and wakes when something expires or
-//! the level is due to change. So [subscribers](Health::subscribe) hear of a change without traffic. Without it, whoever looks at
-//! the [view](Health::view), as the routes do, works out what has changed meanwhile; circuits and backlogs are then as old as
-//! the last look.
+//! the level is due to change. So [subscribers](Health::subscribe) hear of a change without traffic. Without it, a call that reads
+//! the [view](Health::view), as the routes do, works out what has changed meanwhile, at most once a second. It then runs the
+//! code of circuits and backlogs itself, and returns the view before if another thread holds the lock.
 //!
 //! # Knobs
 //!

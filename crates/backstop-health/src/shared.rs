@@ -21,7 +21,7 @@ use crate::{
     Component, ComponentState, HealthConfig, HealthView, Readiness,
     drain::DrainState,
     engine::{Change, Engine, Slot, Source, Tracked},
-    sample::{Sampled, What},
+    sample::{Reading, Sampled, What},
     shared_view::Others,
     state::{level_bits, level_from_bits},
     telemetry::{self, Metrics},
@@ -148,10 +148,19 @@ impl Shared {
 
     /// Reads circuits and backlogs, and works out what follows.
     pub(crate) fn sample(&self) {
-        // Their code runs without our lock.
-        let readings: Vec<_> = self.sampled.iter().map(Sampled::read).collect();
+        let readings = self.read();
+        self.apply(self.lock(), readings);
+        self.tell();
+    }
+
+    /// Their code runs without our lock.
+    fn read(&self) -> Vec<Reading> {
+        self.sampled.iter().map(Sampled::read).collect()
+    }
+
+    fn apply(&self, state: MutexGuard<'_, State>, readings: Vec<Reading>) {
         self.last_sampled.store(self.nanos(Instant::now()), Ordering::Release);
-        self.update(|engine| {
+        self.update_locked(state, |engine| {
             let now = engine.now();
             for (sampled, reading) in self.sampled.iter().zip(readings) {
                 let slot = &mut engine.components[sampled.component].slots[sampled.slot];
@@ -173,7 +182,9 @@ impl Shared {
 
     /// Changes what is known, and works out what follows.
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut Engine) -> R) -> R {
-        self.update_locked(self.lock(), change)
+        let result = self.update_locked(self.lock(), change);
+        self.tell();
+        result
     }
 
     /// For whoever looks: nothing, if the driver works. Takes no lock that somebody holds.
@@ -182,11 +193,15 @@ impl Shared {
         if age < DRIVER_LOST_AFTER.as_nanos() as u64 {
             return;
         }
-        // Whoever holds the lock works it out.
-        let is_free = !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock));
-        if is_free {
-            self.sample();
-        }
+        let readings = self.read();
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            // Whoever holds the lock works it out.
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.apply(state, readings);
+        self.tell_if_free();
     }
 
     pub(crate) fn view(&self) -> Arc<HealthView> {
@@ -220,14 +235,21 @@ impl Shared {
         if wakes_driver {
             self.wake.notify_one();
         }
-        self.tell();
         result
     }
 
     /// Tells of all changes, in order, by one thread at a time, and not under the lock.
     fn tell(&self) {
-        loop {
-            let mut state = self.lock();
+        self.tell_while(|| Some(self.lock()));
+    }
+
+    /// The same, unless somebody holds the lock. Who does tells of everything afterwards.
+    fn tell_if_free(&self) {
+        self.tell_while(|| self.state.try_lock().ok());
+    }
+
+    fn tell_while<'a>(&'a self, lock: impl Fn() -> Option<MutexGuard<'a, State>>) {
+        while let Some(mut state) = lock() {
             if state.is_telling || state.changes.is_empty() {
                 return;
             }

@@ -70,6 +70,7 @@ async fn its_times_can_be_set() {
 async fn a_wait_for_it_keeps_nothing_alive_and_ends_with_the_last_handle() {
     let health = running([]);
     let drain = health.drain();
+    tokio::spawn(drain.on(pending::<()>));
     let moments = [
         tokio::spawn(drain.begun()),
         tokio::spawn(drain.listener_closes()),
@@ -79,7 +80,7 @@ async fn a_wait_for_it_keeps_nothing_alive_and_ends_with_the_last_handle() {
     tokio::task::yield_now().await;
     drop((health, drain));
     for moment in moments {
-        moment.await.unwrap();
+        tokio::time::timeout(secs(1), moment).await.expect("the last handle is gone").unwrap();
     }
 }
 

@@ -36,6 +36,19 @@ async fn the_whole_server_serves_while_it_is_ready() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_ends_when_the_listener_closes_so_that_it_holds_up_no_drain() {
+    let health = running([Component::optional("search")]);
+    let mut watch = HealthClient::new(health.grpc()).watch(of("")).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), Serving);
+    let clock = Clock::start();
+    health.drain().begin();
+    assert_eq!(watch.next().await.unwrap().unwrap().status(), NotServing);
+    let end = tokio::time::timeout(secs(20), watch.next()).await;
+    assert!(end.expect("it ends").is_none());
+    assert_eq!(clock.elapsed() / 1000, 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn other_services_are_not_known() {
     let health = running([Component::essential("database")]);
     let mut client = HealthClient::new(health.grpc());
