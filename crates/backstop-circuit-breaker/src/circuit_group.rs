@@ -18,7 +18,7 @@ use crate::{
     config::Settings,
     log_damper::LogBudget,
     metrics::{CallMetrics, LastRecorder},
-    state::{Finished, LiveSettings, Nanos, nanos},
+    state::{Finished, Nanos, SharedSettings, nanos},
 };
 
 /// A time that never comes.
@@ -30,7 +30,7 @@ pub(crate) struct CircuitGroup {
     name: Name,
     metrics: CallMetrics,
     epoch: Instant,
-    settings: LiveSettings,
+    settings: SharedSettings,
     /// A call dropped after this time is a failure. Zero: every dropped call.
     dropped_after: AtomicU64,
     /// How long a slow call takes.
@@ -66,7 +66,7 @@ impl CircuitGroup {
             metrics: CallMetrics::new(&name),
             name,
             epoch: Instant::now(),
-            settings: LiveSettings::new(&settings.circuit),
+            settings: SharedSettings::new(&settings.circuit),
             dropped_after: AtomicU64::new(NEVER),
             slow_after: AtomicU64::new(NEVER),
             watched_for: AtomicU64::new(NEVER),
@@ -136,7 +136,7 @@ impl CircuitGroup {
         &self.metrics
     }
 
-    pub(crate) const fn settings(&self) -> &LiveSettings {
+    pub(crate) const fn settings(&self) -> &SharedSettings {
         &self.settings
     }
 

@@ -3,7 +3,7 @@
 //!
 //! | from | on | to |
 //! |---|---|---|
-//! | closed | a failure, and [`LiveSettings`] and [`Windows`](windows::Windows) say so | open |
+//! | closed | a failure, and [`SharedSettings`] and [`Windows`](windows::Windows) say so | open |
 //! | open | a call, once the wait has passed | half-open; that call is a probe |
 //! | half-open | successful probes reach the threshold | closed, nothing counted |
 //! | half-open | a failed probe | open |
@@ -29,7 +29,7 @@
 //! - The windows, and the deadline after which a refusal must check again: also under that lock. A result loads the windows
 //!   once. If it finds new ones before their generation begins, it counts in the generation that is about to end. If it
 //!   trips, it takes the lock first, and finds another generation under it.
-//! - The [`LiveSettings`]: a reload, at any time. A setting applies from the next read on.
+//! - The [`SharedSettings`]: a reload, at any time. A setting applies from the next read on.
 //!
 //! A refusal reads only the word, the deadline and the clock. It must not combine a word with the deadline of another one. So
 //! the deadline is zero before its word is published, and zero again when that word is replaced. Zero has always passed, and
@@ -42,7 +42,6 @@ mod calls;
 mod circuit;
 mod closed;
 mod history;
-mod live_settings;
 mod packed_state;
 mod probes;
 mod reading;
@@ -51,6 +50,7 @@ mod recovery_state;
 mod ring;
 mod settings;
 mod share;
+mod shared_settings;
 mod slow;
 pub(crate) mod sync;
 mod transition_state;
@@ -73,10 +73,10 @@ use crate::{
 
 pub(crate) use call::{Admission, Counted, Finished, Refused, Turn};
 pub(crate) use circuit::{Circuit, ErrorOf, Observer};
-pub(crate) use live_settings::LiveSettings;
 pub(crate) use packed_state::MAX_CALLS;
 pub(crate) use settings::{Settings, SlowRate, Trip, WaitRule, WindowSize};
 pub(crate) use share::Share;
+pub(crate) use shared_settings::SharedSettings;
 
 /// Nanoseconds since the caller's epoch.
 pub(crate) type Nanos = u64;

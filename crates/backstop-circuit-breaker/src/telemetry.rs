@@ -16,7 +16,7 @@ use crate::{
     inspect,
     log_damper::LogDamper,
     metrics,
-    state::{Circuit, ErrorOf, LiveSettings, Nanos, Observer},
+    state::{Circuit, ErrorOf, Nanos, Observer, SharedSettings},
 };
 
 /// Reports the transitions of one circuit.
@@ -108,7 +108,7 @@ impl Listeners {
 impl Observer for Telemetry {
     type Listeners = Listeners;
 
-    fn settings(&self) -> &LiveSettings {
+    fn settings(&self) -> &SharedSettings {
         self.group.settings()
     }
 

@@ -9,8 +9,8 @@ use crate::{
     StopReason,
     backoff::Grown,
     config::Settings,
-    live_settings::LiveSettings,
     metrics,
+    reloadable_settings::ReloadableSettings,
     request_state::is_refusal,
     telemetry::{self, LoggedError},
 };
@@ -24,7 +24,7 @@ pub(crate) struct LayerState<P> {
 
 /// What all services and handles of a layer share.
 pub(crate) struct RetryState {
-    pub(crate) live: LiveSettings,
+    pub(crate) live: ReloadableSettings,
     error_text: ErrorText,
     jitter: Jitter,
     pub(crate) requests: Series,
@@ -32,7 +32,7 @@ pub(crate) struct RetryState {
 }
 
 impl<P> LayerState<P> {
-    pub(crate) fn new(live: LiveSettings, seed: Option<u64>, protocol: P, error_text: ErrorText) -> Self {
+    pub(crate) fn new(live: ReloadableSettings, seed: Option<u64>, protocol: P, error_text: ErrorText) -> Self {
         Self { retry: Arc::new(RetryState::new(live, seed, error_text)), protocol }
     }
 
@@ -51,7 +51,7 @@ impl<P> LayerState<P> {
 }
 
 impl RetryState {
-    fn new(live: LiveSettings, seed: Option<u64>, error_text: ErrorText) -> Self {
+    fn new(live: ReloadableSettings, seed: Option<u64>, error_text: ErrorText) -> Self {
         let registration = Registration::new("retry", live.name().clone());
         let requests = metrics::requests(live.name());
         Self { live, error_text, jitter: Jitter::new(seed), requests, _registration: registration }

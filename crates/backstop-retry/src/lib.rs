@@ -208,10 +208,6 @@
 //!
 //! # Where it stands in a stack
 //!
-//! ```text
-//! caller → Deadline → Fallback → [ Retry → CircuitBreaker → Bulkhead → Timeout → client ]
-//! ```
-//!
 //! Outside the circuit breaker, so that the circuit sees every attempt and learns fast; its refusals aren't repeated. Outside
 //! the bulkhead, so that a request that waits for its next attempt holds no permit. Outside the timeout, which ends each
 //! attempt. Inside the fallback, which gets the result when no attempt helped.
@@ -302,9 +298,9 @@ mod handle;
 mod inspect;
 mod layer;
 mod layer_state;
-mod live_settings;
 mod metrics;
 mod planner;
+mod reloadable_settings;
 mod report;
 mod request_state;
 mod retry_loop;

@@ -4,7 +4,7 @@ mod config;
 mod future;
 mod handle;
 mod layer;
-mod live_settings;
+mod layer_state;
 mod service;
 mod trusted;
 

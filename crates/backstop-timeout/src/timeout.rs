@@ -6,6 +6,7 @@ mod cover;
 mod future;
 mod handle;
 mod layer;
+mod layer_state;
 mod live_limit;
 mod ready_wait;
 mod service;

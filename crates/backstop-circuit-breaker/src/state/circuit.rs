@@ -5,9 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use super::{
     CircuitState, Nanos, Settings, Transition,
     call::Refused,
-    live_settings::LiveSettings,
     packed_state::{Generation, PackedState, Phase},
     recovery_state::Recovery,
+    shared_settings::SharedSettings,
     sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Swap},
     transition_state::{Current, TransitionState},
     windows::{self, Windows},
@@ -18,7 +18,7 @@ pub(crate) trait Observer: Sized {
     /// Kept with the circuit.
     type Listeners: Default + fmt::Debug;
 
-    fn settings(&self) -> &LiveSettings;
+    fn settings(&self) -> &SharedSettings;
 
     /// Called once for each transition, outside of any lock. `error` returns the text of the error that opened the circuit.
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);

@@ -21,13 +21,13 @@ use CircuitState::{Closed, HalfOpen, Isolated, Open};
 #[derive(Debug)]
 struct Log {
     transitions: StdMutex<Vec<Transition>>,
-    settings: LiveSettings,
+    settings: SharedSettings,
 }
 
 impl Observer for Log {
     type Listeners = ();
 
-    fn settings(&self) -> &LiveSettings {
+    fn settings(&self) -> &SharedSettings {
         &self.settings
     }
 
@@ -67,7 +67,10 @@ fn check(test: impl Fn() + Send + Sync + 'static) {
 }
 
 fn circuit(settings: Settings) -> Shared {
-    Arc::new(Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: LiveSettings::new(&settings) }))
+    Arc::new(Circuit::new(
+        &settings,
+        Log { transitions: StdMutex::default(), settings: SharedSettings::new(&settings) },
+    ))
 }
 
 /// A circuit that opened at 0.

@@ -4,10 +4,10 @@ use super::{
     CircuitState, Nanos, Settings, Transition, TransitionReason, Verdict,
     call::{Admission, Finished, LeaseId, Refused, Turn},
     circuit::{Circuit, Observer, refused, state},
-    live_settings::RecoveryRule,
     packed_state::{PackedState, Phase},
     probes::Caller,
     recovery_state::Recovery,
+    shared_settings::RecoveryRule,
     sync::Ordering,
     windows::Windows,
 };

@@ -1,8 +1,8 @@
 //! The state that only transitions and half-open circuits need.
 
 use super::{
-    CircuitState, Nanos, Transition, TransitionReason, call::LeaseId, history::History, live_settings::RecoveryRule,
-    packed_state::Generation, probes::Probes, wait::Waits,
+    CircuitState, Nanos, Transition, TransitionReason, call::LeaseId, history::History, packed_state::Generation,
+    probes::Probes, shared_settings::RecoveryRule, wait::Waits,
 };
 
 /// The state that only transitions and half-open circuits need. Never locked while foreign code runs.

@@ -14,13 +14,13 @@ pub(super) const SECOND: Nanos = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Log {
     transitions: StdMutex<Vec<Transition>>,
-    settings: LiveSettings,
+    settings: SharedSettings,
 }
 
 impl Observer for Log {
     type Listeners = ();
 
-    fn settings(&self) -> &LiveSettings {
+    fn settings(&self) -> &SharedSettings {
         &self.settings
     }
 
@@ -47,7 +47,7 @@ const SETTINGS: Settings = Settings {
 };
 
 fn circuit(settings: Settings) -> Circuit<Log> {
-    Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: LiveSettings::new(&settings) })
+    Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: SharedSettings::new(&settings) })
 }
 
 fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
@@ -488,7 +488,7 @@ fn a_circuit_is_small() {
 impl Observer for () {
     type Listeners = ();
 
-    fn settings(&self) -> &LiveSettings {
+    fn settings(&self) -> &SharedSettings {
         unreachable!()
     }
 

@@ -2,7 +2,7 @@
 
 use backstop_kit::Jitter;
 
-use super::{Nanos, live_settings::RecoveryRule};
+use super::{Nanos, shared_settings::RecoveryRule};
 
 /// The waits of one circuit.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use http::{HeaderName, StatusCode};
 
 use crate::{
     Backoff, BackoffFn, Budget, RetryBudget, RetryConfig, RetryLayer, config::Settings, layer_state::LayerState,
-    live_settings::LiveSettings,
+    reloadable_settings::ReloadableSettings,
 };
 
 /// A builder with these strategies.
@@ -20,7 +20,7 @@ type BuilderOf<J, R, U, K, A> = RetryBuilder<Strategies<J, R, U, K, A>>;
 impl RetryLayer {
     /// At most 3 attempts within 60 s, with waits of up to 100 ms and 200 ms, and a [budget](RetryBudget) of its own.
     pub fn new(name: Name) -> Self {
-        Self::with(LayerState::new(LiveSettings::new(name), None, Http::default(), ErrorText::default()))
+        Self::with(LayerState::new(ReloadableSettings::new(name), None, Http::default(), ErrorText::default()))
     }
 
     /// Builds a layer with other settings.
@@ -240,7 +240,7 @@ impl<P> RetryBuilder<P> {
     pub fn build(self) -> Result<RetryLayer<P>, ConfigError> {
         let Self { config, protocol, error_text, keep_within } = self;
         let (name, settings) = Settings::check(config.clone(), keep_within)?;
-        let live = LiveSettings::with(name, settings, &config, keep_within);
+        let live = ReloadableSettings::with(name, settings, &config, keep_within);
         Ok(RetryLayer::with(LayerState::new(live, config.seed, protocol, error_text)))
     }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 use backstop_core::{ConfigError, Name, Rejection};
 use backstop_kit::{HttpReject, ProblemDetails, RejectAsError, RejectWith};
 
-use super::{layer::DeadlineLayer, live_settings::DeadlineSettings};
+use super::{layer::DeadlineLayer, layer_state::DeadlineSettings};
 use crate::{
     header::{self, DeadlineHeader},
     macros::define_reject_methods,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use backstop_core::{ConfigError, Name};
 use backstop_kit::Reloadable;
 
-use super::{config::DeadlineConfig, live_settings::DeadlineSettings};
+use super::{config::DeadlineConfig, layer_state::DeadlineSettings};
 use crate::{header::DeadlineHeader, settings::check_name};
 
 /// Shows and reloads a deadline's settings: see [`DeadlineLayer::handle`](crate::DeadlineLayer::handle).

@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     handle::DeadlineHandle,
-    live_settings::{DeadlineSettings, LiveSettings},
+    layer_state::{DeadlineSettings, DeadlineState},
     service::DeadlineService,
 };
 
@@ -18,12 +18,12 @@ use super::{
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct DeadlineLayer<R = HttpReject> {
-    settings: LiveSettings<R>,
+    settings: DeadlineState<R>,
 }
 
 impl<R> DeadlineLayer<R> {
     pub(super) fn with(name: Name, settings: DeadlineSettings, reject: R) -> Self {
-        Self { settings: LiveSettings { name, reject, current: Arc::new(Reloadable::new(settings)) } }
+        Self { settings: DeadlineState { name, reject, current: Arc::new(Reloadable::new(settings)) } }
     }
 
     /// A handle that shows and reloads the settings.

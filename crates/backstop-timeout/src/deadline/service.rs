@@ -19,17 +19,17 @@ use backstop_kit::{EagerCall, Elapsed, HttpReject, Progress, Readiness, Reject, 
 use http::Request;
 use tower_service::Service;
 
-use super::{future::DeadlineFuture, live_settings::LiveSettings, trusted};
+use super::{future::DeadlineFuture, layer_state::DeadlineState, trusted};
 
 /// The service that [`DeadlineLayer`](crate::DeadlineLayer) makes.
 pub struct DeadlineService<S, R = HttpReject> {
     inner: S,
     readiness: Readiness,
-    settings: LiveSettings<R>,
+    settings: DeadlineState<R>,
 }
 
 impl<S, R> DeadlineService<S, R> {
-    pub(crate) const fn new(inner: S, settings: LiveSettings<R>) -> Self {
+    pub(crate) const fn new(inner: S, settings: DeadlineState<R>) -> Self {
         Self { inner, readiness: Readiness::NotReady, settings }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backstop_core::{Name, SetBy};
 use http::{HeaderMap, Request};
 
-use super::live_settings::DeadlineSettings;
+use super::layer_state::DeadlineSettings;
 use crate::{
     header::{self, DeadlineHeader},
     telemetry,

@@ -7,7 +7,8 @@ use backstop_kit::{ProblemDetails, RejectAsError, RejectWith, Strategies};
 
 use super::{
     layer::{HttpStrategies, PlainStrategies, TimeoutLayer},
-    live_limit::{LiveLimit, LiveSettings},
+    layer_state::TimeoutState,
+    live_limit::LiveLimit,
     upload::LimitStart,
 };
 use crate::settings;
@@ -71,7 +72,7 @@ impl TimeoutLayer {
     /// Ends calls after 1 s.
     pub fn new(name: Name) -> Self {
         let limit = Arc::new(LiveLimit::new(DEFAULT_LIMIT, LimitStart::default()));
-        Self::with(LiveSettings { name, protocol: HttpStrategies::default(), limit })
+        Self::with(TimeoutState { name, protocol: HttpStrategies::default(), limit })
     }
 
     /// Builds a layer with other settings.
@@ -156,7 +157,7 @@ impl<P> TimeoutBuilder<P> {
     pub fn build(self) -> Result<TimeoutLayer<P>, ConfigError> {
         let Self { config, protocol } = self;
         let (name, limit, limit_start) = config.check()?;
-        Ok(TimeoutLayer::with(LiveSettings { name, protocol, limit: Arc::new(LiveLimit::new(limit, limit_start)) }))
+        Ok(TimeoutLayer::with(TimeoutState { name, protocol, limit: Arc::new(LiveLimit::new(limit, limit_start)) }))
     }
 
     /// The settings so far.

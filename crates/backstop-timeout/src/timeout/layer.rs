@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use backstop_kit::{Http, HttpReject, Plain, RejectAsError, UntilHeaders};
 use tower_layer::Layer;
 
-use super::{handle::TimeoutHandle, live_limit::LiveSettings, service::Timeout};
+use super::{handle::TimeoutHandle, layer_state::TimeoutState, service::Timeout};
 
 /// For HTTP and gRPC. A timeout doesn't classify, copy or keep anything.
 pub type HttpStrategies<R = HttpReject, U = UntilHeaders> = Http<(), R, U, (), ()>;
@@ -19,11 +19,11 @@ pub type PlainStrategies<R = RejectAsError, U = UntilHeaders> = Plain<(), R, U, 
 /// [`Protocol`](backstop_kit::Protocol).
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct TimeoutLayer<P = HttpStrategies> {
-    settings: LiveSettings<P>,
+    settings: TimeoutState<P>,
 }
 
 impl<P> TimeoutLayer<P> {
-    pub(crate) const fn with(settings: LiveSettings<P>) -> Self {
+    pub(crate) const fn with(settings: TimeoutState<P>) -> Self {
         Self { settings }
     }
 

@@ -1,42 +1,12 @@
 //! The limit of a layer, which its handle reloads while calls run.
 
 use std::{
-    fmt::{self, DebugStruct},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use backstop_core::Name;
-
 use super::upload::LimitStart;
-use crate::settings::Settings;
-
-/// What the services of a layer share.
-#[derive(Clone)]
-pub(crate) struct LiveSettings<P> {
-    pub(crate) name: Name,
-    pub(crate) protocol: P,
-    pub(crate) limit: Arc<LiveLimit>,
-}
-
-impl<P> LiveSettings<P> {
-    /// The settings of one call.
-    #[inline]
-    pub(crate) fn with_limit(&self, limit: Duration) -> Settings<P>
-    where
-        P: Clone,
-    {
-        Settings { name: self.name.clone(), limit, strategy: self.protocol.clone() }
-    }
-
-    /// Without the protocol, which may have a closure.
-    pub(crate) fn show<'f, 'a, 'b>(&self, f: &'f mut DebugStruct<'a, 'b>) -> &'f mut DebugStruct<'a, 'b> {
-        f.field("name", &self.name).field("limit", &self.limit)
-    }
-}
 
 /// The limit and when it starts, in one word, so that a call sees both from before a reload or both from after it.
 pub(crate) struct LiveLimit(AtomicU64);

@@ -13,7 +13,7 @@ use super::{
     cover::Cover,
     future::TimeoutFuture,
     layer::HttpStrategies,
-    live_limit::LiveSettings,
+    layer_state::TimeoutState,
     ready_wait::ReadyWait,
     upload::{LimitStart, Uploading},
 };
@@ -22,11 +22,11 @@ use super::{
 pub struct Timeout<S, P = HttpStrategies> {
     inner: S,
     ready_wait: ReadyWait,
-    settings: LiveSettings<P>,
+    settings: TimeoutState<P>,
 }
 
 impl<S, P> Timeout<S, P> {
-    pub(crate) fn new(inner: S, settings: LiveSettings<P>) -> Self {
+    pub(crate) fn new(inner: S, settings: TimeoutState<P>) -> Self {
         Self { inner, ready_wait: ReadyWait::default(), settings }
     }
 

@@ -16,7 +16,7 @@ use super::{
 
 /// Shared by all circuits of a layer. Windows aren't included, because each circuit has its own.
 #[derive(Debug)]
-pub(crate) struct LiveSettings {
+pub(crate) struct SharedSettings {
     /// When failures open a circuit.
     pub(super) failures: Limit,
     /// When slow calls open a circuit.
@@ -39,7 +39,7 @@ pub(super) struct RecoveryRule {
     pub(super) max_concurrent_probes: u32,
 }
 
-impl LiveSettings {
+impl SharedSettings {
     pub(crate) fn new(settings: &Settings) -> Self {
         let (failures, slow) = limits(settings);
         Self {

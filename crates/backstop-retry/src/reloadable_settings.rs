@@ -9,7 +9,7 @@ use crate::{Backoff, Budget, RetryBudget, RetryConfig, config::Settings};
 
 /// Settings that a layer shares with its handles. They don't depend on its protocol.
 #[derive(Debug)]
-pub(crate) struct LiveSettings {
+pub(crate) struct ReloadableSettings {
     name: Name,
     current: Reloadable<Settings>,
     /// What a reload can't change.
@@ -27,7 +27,7 @@ struct Built {
     has_backoff_fn: bool,
 }
 
-impl LiveSettings {
+impl ReloadableSettings {
     /// The defaults.
     pub(crate) fn new(name: Name) -> Self {
         let config = RetryConfig::new("");

@@ -21,13 +21,13 @@ pub(crate) struct DeadlineSettings {
 
 /// What the services of a layer share. `R` is how they reject.
 #[derive(Clone)]
-pub(crate) struct LiveSettings<R> {
+pub(crate) struct DeadlineState<R> {
     pub(crate) name: Name,
     pub(crate) reject: R,
     pub(crate) current: Arc<Reloadable<DeadlineSettings>>,
 }
 
-impl<R> LiveSettings<R> {
+impl<R> DeadlineState<R> {
     /// The settings of one request.
     #[inline]
     pub(crate) fn with_limit(&self, limit: Duration) -> Settings<R>
