@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::StackOf;
 
 use crate::{BulkheadConfig, config::check_max_concurrent, limiter::Limiter};
 
@@ -12,12 +13,15 @@ use crate::{BulkheadConfig, config::check_max_concurrent, limiter::Limiter};
 #[derive(Clone, Debug)]
 pub struct BulkheadHandle {
     limiter: Arc<Limiter>,
+    stack: StackOf<BulkheadConfig>,
 }
 
 impl BulkheadHandle {
     pub(crate) const fn new(limiter: Arc<Limiter>) -> Self {
-        Self { limiter }
+        Self { limiter, stack: StackOf::none() }
     }
+
+    backstop_kit::define_in_stack!(BulkheadConfig);
 
     #[inline]
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
@@ -117,8 +121,10 @@ impl BulkheadHandle {
     /// As [`BulkheadBuilder::build`](crate::BulkheadBuilder::build), and if the name isn't the layer's. Nothing changes
     /// then.
     pub fn reload(&self, config: BulkheadConfig) -> Result<(), ConfigError> {
-        self.limiter.reload(&self.limiter.check(config)?);
-        Ok(())
+        self.stack.reload(config, |config| {
+            self.limiter.reload(&self.limiter.check(config)?);
+            Ok(())
+        })
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
@@ -126,6 +132,6 @@ impl BulkheadHandle {
     /// # Errors
     /// Those of `reload`.
     pub fn check(&self, config: &BulkheadConfig) -> Result<(), ConfigError> {
-        self.limiter.check(config.clone()).map(drop)
+        self.stack.check(config, |config| self.limiter.check(config.clone()).map(drop))
     }
 }

@@ -1,6 +1,10 @@
 //! A bulkhead's permits, limits and name, shared by its services, bodies and handles.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use backstop_core::{ConfigError, Name, Reason, Rejection, RejectionDetail, SetBy};
 use backstop_kit::{AtomicDuration, Elapsed, Progress, Registration};
@@ -24,6 +28,8 @@ pub(crate) struct Limiter {
     max_hold: AtomicDuration,
     /// Whether permits go on with bodies.
     holds_bodies: bool,
+    /// Makes reloads run one after another, so that the settings of one of them are left.
+    reloading: Mutex<()>,
     _registration: Registration,
 }
 
@@ -38,6 +44,7 @@ impl Limiter {
             max_wait: AtomicDuration::new(max_wait),
             max_hold: AtomicDuration::new(max_hold),
             holds_bodies,
+            reloading: Mutex::new(()),
         }
     }
 
@@ -52,6 +59,7 @@ impl Limiter {
 
     /// Changes the settings for calls that begin afterwards. The permits that are out, and the calls that wait, stay.
     pub(crate) fn reload(&self, settings: &Settings) {
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.max_wait.set(settings.max_wait);
         self.max_hold.set(settings.max_hold);
         self.permits.reload(settings.max_concurrent, Some(settings.max_waiting));

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::StackOf;
 
 use crate::{
     CircuitBreakerConfig, CircuitState, CircuitStatus, Events, Prober, StateSubscription,
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Clone)]
 pub struct CircuitBreakerHandle {
     has: Arc<dyn HasBreaker>,
+    stack: StackOf<CircuitBreakerConfig>,
 }
 
 /// What a circuit has counted since its last transition.
@@ -38,8 +40,10 @@ pub struct Counts {
 
 impl CircuitBreakerHandle {
     pub(crate) const fn new(has: Arc<dyn HasBreaker>) -> Self {
-        Self { has }
+        Self { has, stack: StackOf::none() }
     }
+
+    backstop_kit::define_in_stack!(CircuitBreakerConfig);
 
     #[inline]
     pub(crate) fn breaker(&self) -> &Breaker {
@@ -222,12 +226,11 @@ impl CircuitBreakerHandle {
     /// [`KeyedCircuitBreakerHandle::reload`](crate::KeyedCircuitBreakerHandle::reload). After an error the settings are
     /// unchanged.
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
-        let group = self.group();
-        if group.is_keyed() {
-            return Err(ConfigError::new("name", config.name.into_owned(), "that of a layer without keys"));
-        }
-        self.breaker().reload(&group.check(config)?);
-        Ok(())
+        self.stack.reload(config, |config| {
+            let group = self.unkeyed_group(&config)?;
+            self.breaker().reload(&group.check(config)?);
+            Ok(())
+        })
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
@@ -235,11 +238,15 @@ impl CircuitBreakerHandle {
     /// # Errors
     /// Those of `reload`.
     pub fn check(&self, config: &CircuitBreakerConfig) -> Result<(), ConfigError> {
+        self.stack.check(config, |config| self.unkeyed_group(config)?.check(config.clone()).map(drop))
+    }
+
+    fn unkeyed_group(&self, config: &CircuitBreakerConfig) -> Result<&CircuitGroup, ConfigError> {
         let group = self.group();
         if group.is_keyed() {
             return Err(ConfigError::new("name", config.name.clone(), "that of a layer without keys"));
         }
-        group.check(config.clone()).map(drop)
+        Ok(group)
     }
 
     fn now(&self) -> Nanos {

@@ -53,6 +53,20 @@ impl ConfigError {
     ) -> Result<T, Self> {
         if range.contains(&value) { Ok(value) } else { Err(Self::new(field, format!("{value:?}"), allowed)) }
     }
+
+    /// The same error for a field of `part`: `limit` becomes `timeout.limit`.
+    ///
+    /// ```
+    /// use backstop_core::ConfigError;
+    ///
+    /// let error = ConfigError::new("limit", "0ns", "1 ms to 1 h").inside("timeout");
+    /// assert_eq!(error.to_string(), "timeout.limit is 0ns, allowed is: 1 ms to 1 h");
+    /// ```
+    #[must_use]
+    pub fn inside(mut self, part: &str) -> Self {
+        self.field = format!("{part}.{}", self.field).into();
+        self
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -69,6 +69,7 @@ mod macros;
 mod protocol;
 mod registration;
 mod reject;
+mod reload_part;
 mod repeat;
 mod service_call;
 mod until;
@@ -99,6 +100,7 @@ pub use registration::Registration;
 pub use reject::{
     ContextOf, HttpReject, ProblemDetails, Reject, RejectAsError, RejectWith, http_response, problem_response,
 };
+pub use reload_part::{ReloadPart, StackOf};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::StackOf;
 
 use crate::{RetryBudget, RetryConfig, layer_state::RetryState};
 
@@ -10,12 +11,15 @@ use crate::{RetryBudget, RetryConfig, layer_state::RetryState};
 #[derive(Clone)]
 pub struct RetryHandle {
     state: Arc<RetryState>,
+    stack: StackOf<RetryConfig>,
 }
 
 impl RetryHandle {
     pub(crate) const fn new(state: Arc<RetryState>) -> Self {
-        Self { state }
+        Self { state, stack: StackOf::none() }
     }
+
+    backstop_kit::define_in_stack!(RetryConfig);
 
     #[inline]
     pub(crate) const fn state(&self) -> &Arc<RetryState> {
@@ -57,7 +61,7 @@ impl RetryHandle {
     /// As [`RetryBuilder::build`](crate::RetryBuilder::build), and if the name isn't the layer's, or something changes that
     /// can't. Nothing changes then.
     pub fn reload(&self, config: RetryConfig) -> Result<(), ConfigError> {
-        self.state.live.reload(config)
+        self.stack.reload(config, |config| self.state.live.reload(config))
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
@@ -65,7 +69,7 @@ impl RetryHandle {
     /// # Errors
     /// Those of `reload`.
     pub fn check(&self, config: &RetryConfig) -> Result<(), ConfigError> {
-        self.state.live.check(config.clone()).map(drop)
+        self.stack.check(config, |config| self.state.live.check(config.clone()).map(drop))
     }
 }
 

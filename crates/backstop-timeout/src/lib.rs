@@ -13,10 +13,6 @@
 //! | [`TimeoutLayer`] | innermost, around a client | one attempt of a call, by its own limit or by the time left until the deadline |
 //! | [`PropagateDeadlineLayer`] | between the timeout and the client | nothing here: it tells the next service how much time is left |
 //!
-//! ```text
-//! caller → Deadline → your handler → [ Retry → CircuitBreaker → Timeout → PropagateDeadline → client ] → next service
-//! ```
-//!
 //! # The timeout
 //!
 //! ```
@@ -237,6 +233,7 @@
 mod deadline;
 mod function;
 mod header;
+mod inspect;
 mod limited;
 mod macros;
 mod metrics;

@@ -164,3 +164,24 @@ fn a_wrong_reload_changes_nothing() {
     let hold = |c: &mut BulkheadConfig| c.max_hold = Some(Duration::from_secs(1));
     assert_eq!(until_headers.reload(config("ml_service", hold)).unwrap_err().field, "max_hold");
 }
+
+#[test]
+fn reloads_at_the_same_time_leave_the_settings_of_one_of_them() {
+    let handle = BulkheadLayer::new(backstop_bulkhead::name!("raced")).handle();
+    let config = |n: u32| {
+        let mut config = BulkheadConfig::new("raced");
+        (config.max_concurrent, config.max_waiting) = (n, Some(n));
+        let time = Duration::from_secs(n.into());
+        (config.max_wait, config.max_hold) = (Some(time), Some(time));
+        config
+    };
+    for _ in 0..500 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| handle.reload(config(1)).unwrap());
+            scope.spawn(|| handle.reload(config(2)).unwrap());
+        });
+        let n = handle.max_concurrent();
+        let time = Duration::from_secs(n.into());
+        assert_eq!((handle.max_waiting(), handle.max_wait(), handle.max_hold()), (n, time, time));
+    }
+}

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
-use backstop_kit::Reloadable;
+use backstop_kit::{Reloadable, StackOf};
 
 use super::{config::PropagateDeadlineConfig, propagation::Sent};
 use crate::{header::DeadlineHeader, settings::check_name};
@@ -14,12 +14,15 @@ use crate::{header::DeadlineHeader, settings::check_name};
 pub struct PropagateDeadlineHandle {
     name: Name,
     sent: Arc<Reloadable<Sent>>,
+    stack: StackOf<PropagateDeadlineConfig>,
 }
 
 impl PropagateDeadlineHandle {
     pub(super) const fn new(name: Name, sent: Arc<Reloadable<Sent>>) -> Self {
-        Self { name, sent }
+        Self { name, sent, stack: StackOf::none() }
     }
+
+    backstop_kit::define_in_stack!(PropagateDeadlineConfig);
 
     /// The layer's name.
     #[must_use]
@@ -47,10 +50,12 @@ impl PropagateDeadlineHandle {
     /// As [`PropagateDeadlineBuilder::build`](crate::PropagateDeadlineBuilder::build), and if the name isn't the layer's.
     /// Nothing changes then.
     pub fn reload(&self, config: PropagateDeadlineConfig) -> Result<(), ConfigError> {
-        let (name, sent) = config.check()?;
-        check_name(&name, &self.name)?;
-        self.sent.replace(sent);
-        Ok(())
+        self.stack.reload(config, |config| {
+            let (name, sent) = config.check()?;
+            check_name(&name, &self.name)?;
+            self.sent.replace(sent);
+            Ok(())
+        })
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
@@ -58,6 +63,6 @@ impl PropagateDeadlineHandle {
     /// # Errors
     /// Those of `reload`.
     pub fn check(&self, config: &PropagateDeadlineConfig) -> Result<(), ConfigError> {
-        check_name(&config.clone().check()?.0, &self.name)
+        self.stack.check(config, |config| check_name(&config.clone().check()?.0, &self.name))
     }
 }

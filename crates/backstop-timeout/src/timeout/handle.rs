@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::StackOf;
 
-use super::{config::TimeoutConfig, live_limit::LiveLimit};
+use super::{config::TimeoutConfig, live_limit::LiveLimit, upload::LimitStart};
 use crate::settings::check_name;
 
 /// Shows and reloads a timeout's limit, and calls functions within it: see
@@ -13,12 +14,15 @@ use crate::settings::check_name;
 pub struct TimeoutHandle {
     name: Name,
     limit: Arc<LiveLimit>,
+    stack: StackOf<TimeoutConfig>,
 }
 
 impl TimeoutHandle {
     pub(crate) const fn new(name: Name, limit: Arc<LiveLimit>) -> Self {
-        Self { name, limit }
+        Self { name, limit, stack: StackOf::none() }
     }
+
+    backstop_kit::define_in_stack!(TimeoutConfig);
 
     /// The layer's name.
     #[must_use]
@@ -31,6 +35,13 @@ impl TimeoutHandle {
     #[inline]
     pub fn limit(&self) -> Duration {
         self.limit.limit()
+    }
+
+    /// Whether the limit starts at the end of a request's body: see
+    /// [`TimeoutBuilder::after_upload`](crate::TimeoutBuilder::after_upload).
+    #[must_use]
+    pub fn is_after_upload(&self) -> bool {
+        matches!(self.limit.get().1, LimitStart::AfterUpload)
     }
 
     /// Changes the settings for calls that begin afterwards. Running calls keep their limit.
@@ -52,10 +63,12 @@ impl TimeoutHandle {
     /// # Errors
     /// As [`TimeoutBuilder::build`](crate::TimeoutBuilder::build), and if the name isn't the layer's. Nothing changes then.
     pub fn reload(&self, config: TimeoutConfig) -> Result<(), ConfigError> {
-        let (name, limit, limit_start) = config.check()?;
-        check_name(&name, &self.name)?;
-        self.limit.set(limit, limit_start);
-        Ok(())
+        self.stack.reload(config, |config| {
+            let (name, limit, limit_start) = config.check()?;
+            check_name(&name, &self.name)?;
+            self.limit.set(limit, limit_start);
+            Ok(())
+        })
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
@@ -63,6 +76,6 @@ impl TimeoutHandle {
     /// # Errors
     /// Those of `reload`.
     pub fn check(&self, config: &TimeoutConfig) -> Result<(), ConfigError> {
-        check_name(&config.clone().check()?.0, &self.name)
+        self.stack.check(config, |config| check_name(&config.clone().check()?.0, &self.name))
     }
 }
