@@ -14,7 +14,7 @@ use std::{
 use axum::body::Body;
 use backstop::{
     DeadlineHeader, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, LastKnownGoodLayer,
-    PropagateDeadlineLayer, Provider, StaleWhileRevalidateLayer, name, standard,
+    PropagateDeadlineLayer, Provider, StaleWhileRevalidateLayer, Standard, name,
 };
 use backstop_tests::instructions::{Case, superlinear};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -282,7 +282,7 @@ impl Stack {
             .layer(DeadlineLayer::builder("edge").trust(trusted.clone()).build().unwrap())
             .layer(FallbackLayer::new(name!("primary"), chain))
             .layer(known)
-            .layer(standard(name!("primary")))
+            .layer(Standard::new(name!("primary")))
             .layer(PropagateDeadlineLayer::builder("next").send(trusted).build().unwrap())
             .service(told(&answer));
         let service = BoxCloneSyncService::new(stack);

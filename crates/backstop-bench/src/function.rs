@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstop::{BulkheadLayer, CircuitBreakerLayer, Guard, RetryLayer, TimeoutLayer, name, standard};
+use backstop::{BulkheadLayer, CircuitBreakerLayer, Guard, RetryLayer, TimeoutLayer, Standard, name};
 use failsafe::futures::CircuitBreaker as _;
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 
@@ -49,7 +49,7 @@ fn guarded(guard: Guard) -> impl FnMut(u64) + Send + 'static {
 }
 
 fn stacks() -> Vec<Contender> {
-    let guard = || standard(name!("bench")).guard();
+    let guard = || Standard::new(name!("bench")).guard();
     vec![
         Contender::new("bare", bare),
         Contender::new("ours, call", move || guarded(guard())).target("60 ns, 0 allocations"),

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
-use backstop::{name, standard};
+use backstop::{Standard, name, standard};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -23,8 +23,8 @@ pub(crate) const SECTION: Section = Section {
 fn contenders() -> Vec<Contender> {
     vec![
         Contender::new("bare", || calls_through(Identity::new())),
-        Contender::new("ours", || calls_through(standard(name!("bench")))).target("350 ns, 4 allocations"),
-        Contender::new("ours, until the headers", || calls_through(standard(name!("bench")).until_headers())),
+        Contender::new("ours", || calls_through(Standard::new(name!("bench")))).target("350 ns, 4 allocations"),
+        Contender::new("ours, until the headers", || calls_through(Standard::new(name!("bench")).until_headers())),
         Contender::new("ours, without a retry", || {
             calls_through(standard("bench").without_retry().build().expect("a configuration"))
         }),

@@ -19,7 +19,7 @@
 //! # }
 //! ```
 //!
-//! With the facade, `backstop::standard(name!("prices")).layer(client)` is the whole stack.
+//! With the facade, `backstop::Standard::new(name!("prices")).layer(client)` is the whole stack.
 //!
 //! Request and response bodies stream. A request that reqwest has built becomes one for the stack by [`http_request`].
 //!

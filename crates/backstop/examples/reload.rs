@@ -116,7 +116,7 @@ mod tests {
             [
                 "3 attempts",
                 "reloaded: 1 attempt",
-                "refused: ml_service.retry.max_attempts: max_attempts is 0, allowed is: 1 to 1000",
+                "refused: ml_service.retry.max_attempts: retry.max_attempts is 0, allowed is: 1 to 1000",
                 "as before: 1 attempt",
             ]
         );

@@ -13,17 +13,17 @@ use crate::standard::{Optional, Parts, Standard};
 
 /// Protects calls of plain async functions, such as queries of a database: retry → circuit breaker → bulkhead → timeout.
 ///
-/// [`standard(name).guard()`](Standard::guard) makes it. It has no type parameters, so it goes into an app's state. Clones
+/// [`Standard::guard`] makes it. It has no type parameters, so it goes into an app's state. Clones
 /// share everything.
 ///
 /// ```
 /// use std::{io, time::Duration};
-/// use backstop::{CallError, name, standard};
+/// use backstop::{CallError, Standard, name};
 ///
 /// # async fn load(path: &str) -> io::Result<String> { Err(io::ErrorKind::NotFound.into()) }
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let files = standard(name!("files")).guard().is_answer(|error: &io::Error| error.kind() == io::ErrorKind::NotFound);
+/// let files = Standard::new(name!("files")).guard().is_answer(|error: &io::Error| error.kind() == io::ErrorKind::NotFound);
 ///
 /// let path = String::from("/srv/greeting");
 /// match files.call(|| load(&path)).await {
@@ -256,9 +256,9 @@ impl<R, C, Rej, U, T, D, K> AnyStandard<R, C, Rej, U, T, D, K> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use backstop::{Guard, name, standard};
+    /// use backstop::{Guard, Standard, name, standard};
     ///
-    /// let cache: Guard = standard(name!("cache")).guard();
+    /// let cache: Guard = Standard::new(name!("cache")).guard();
     /// let db: Guard = standard("db").timeout(Duration::from_millis(300)).build()?.guard();
     /// # let _ = (cache, db);
     /// # Ok::<(), backstop::ConfigError>(())

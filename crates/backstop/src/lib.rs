@@ -51,29 +51,28 @@
 //! | `PropagateDeadlineLayer` | innermost | it sends the time that is left of this attempt |
 //!
 //! Put the marker [`client`], or [`http_client`], directly around the client. It lets a refused connection prove that a
-//! request was not processed, so a `POST` may be retried or sent to another provider. `standard(name)` includes it. An error from a
+//! request was not processed, so a `POST` may be retried or sent to another provider. [`standard()`] includes it. An error from a
 //! handler, or from a service of several steps, is never such a proof: [this
 //! table](kit::proof#which-stacks-are-believed) lists the stacks that can give it.
 //!
-//! `standard(name)` is the stack in brackets with its defaults. `LastKnownGoodLayer` is added by
-//! `standard(name).last_known_good(layer)`. Give each provider that
-//! calls another service a stack of its own.
+//! [`standard()`] builds the stack in brackets. `LastKnownGoodLayer` is added by `Standard::last_known_good(layer)`. Give each
+//! provider that calls another service a stack of its own.
 //!
 //! # Around a client
 //!
-//! `standard(name)` goes around hyper-util's client as it is. hyper's response body, `Incoming`, becomes a
+//! The [standard stack](standard()) goes around hyper-util's client as it is. hyper's response body, `Incoming`, becomes a
 //! [`ClientBody`], because a layer can neither make an `Incoming` nor end one early. All other bodies stay what they are.
 //!
 //! ```
 //! # #[cfg(all(feature = "hyper-util", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 //! # fn main() {
-//! use backstop::{ClientBody, name, standard};
+//! use backstop::{ClientBody, Standard, name};
 //! use http::Request;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt};
 //!
 //! let http: Client<_, ClientBody> = Client::builder(TokioExecutor::new()).build_http();
-//! let prices = ServiceBuilder::new().layer(standard(name!("prices"))).service(http);
+//! let prices = ServiceBuilder::new().layer(Standard::new(name!("prices"))).service(http);
 //! let answer = prices.clone().oneshot(Request::get("http://prices.example/").body(ClientBody::empty()).unwrap());
 //! # drop(answer);
 //! # }
@@ -86,10 +85,10 @@
 //! ```
 //! # #[cfg(all(feature = "reqwest", feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use backstop::{ReqwestClient, name, standard};
+//! use backstop::{ReqwestClient, Standard, name};
 //! use tower::Layer;
 //!
-//! let prices = standard(name!("prices")).layer(ReqwestClient::build(reqwest::Client::builder())?);
+//! let prices = Standard::new(name!("prices")).layer(ReqwestClient::build(reqwest::Client::builder())?);
 //! # let _ = prices;
 //! # Ok(())
 //! # }

@@ -2,20 +2,19 @@
 
 mod error;
 mod file;
+mod stack;
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::Name;
 
 pub use error::StacksError;
+use stack::Stack;
 
-use crate::{
-    BulkheadLayer, CircuitBreakerLayer, PropagateDeadlineLayer, RetryLayer, Standard, StandardConfig, StandardHandle,
-    TimeoutLayer,
-};
+use crate::{DeadlineHandle, DeadlineLayer, Standard, StandardHandle};
 
 /// A [standard stack](crate::standard()) for each dependency, described by one TOML file.
 ///
@@ -47,10 +46,17 @@ use crate::{
 /// # The file
 ///
 /// Each table is a dependency, and its name is the stack's. The table `default` holds what all of them have unless they say
-/// otherwise, setting by setting. A [`StandardConfig`] says what a table may contain: the tables `retry`, `circuit_breaker`,
-/// `bulkhead`, `timeout` and `propagate_deadline` have the fields of [`RetryConfig`](crate::RetryConfig) and its siblings, and
-/// `false` in place of a table leaves the part out. `timeout = "1s"` is short for `timeout.limit = "1s"`. A time is a text
-/// such as `"250ms"`. Unknown fields are errors.
+/// otherwise, setting by setting.
+///
+/// | table | fields | if it isn't there | what it is for |
+/// |---|---|---|---|
+/// | `retry`, `circuit_breaker`, `bulkhead`, `timeout`, `propagate_deadline` | those of [`RetryConfig`](crate::RetryConfig) and its siblings | defaults; `false` leaves the part out | the standard stack, [`get`](Self::get) |
+/// | `deadline` | [`DeadlineConfig`](crate::DeadlineConfig) | none | [`deadline`](Self::deadline) |
+/// | `last_known_good` | `LastKnownGoodConfig` | none | `last_known_good`, with the feature `last-known-good` |
+/// | `fallback` | `FallbackConfig` | everything as the code has it | `chain`, with the feature `fallback` |
+///
+/// `timeout = "1s"` is short for `timeout.limit = "1s"`, and so is a `deadline`. A time is a text such as `"250ms"`. Unknown
+/// fields are errors, and so is a part with a name of its own.
 ///
 /// All clones share the stacks.
 #[derive(Clone, Debug)]
@@ -65,12 +71,6 @@ struct Inner {
     reloading: Mutex<()>,
 }
 
-#[derive(Debug)]
-struct Stack {
-    layer: Standard,
-    handle: StandardHandle,
-}
-
 impl Stacks {
     /// Builds the stacks that a TOML document describes.
     ///
@@ -78,13 +78,10 @@ impl Stacks {
     /// [`StacksError`] with the path of the setting: a document that isn't TOML, an unknown or malformed field, a name that is no
     /// [`Name`], a value that isn't allowed, and settings that contradict one another.
     pub fn from_toml(text: &str) -> Result<Self, StacksError> {
-        let build = |(name, config): (String, StandardConfig)| {
-            check_values(&config).map_err(|error| StacksError::refused(&name, error))?;
-            let layer = Standard::from_config(config).map_err(|error| StacksError::refused(&name, ("", error)))?;
-            let handle = layer.handle();
-            Ok((name, Stack { layer, handle }))
-        };
-        let stacks = file::read(text)?.into_iter().map(build).collect::<Result<_, StacksError>>()?;
+        let stacks = file::read(text)?
+            .into_iter()
+            .map(|(name, described)| Ok((name.clone(), Stack::new(&name, described)?)))
+            .collect::<Result<_, StacksError>>()?;
         Ok(Self { inner: Arc::new(Inner { stacks, reloading: Mutex::new(()) }) })
     }
 
@@ -93,7 +90,7 @@ impl Stacks {
     /// # Errors
     /// [`StacksError`] if the file has no such dependency. It lists those that it has.
     pub fn get(&self, dependency: &str) -> Result<Standard, StacksError> {
-        self.find(dependency).map(|stack| stack.layer.clone())
+        self.find(dependency).map(|stack| stack.standard.clone())
     }
 
     /// The handle of a dependency's stack.
@@ -102,6 +99,83 @@ impl Stacks {
     /// As [`get`](Self::get).
     pub fn handle(&self, dependency: &str) -> Result<StandardHandle, StacksError> {
         self.find(dependency).map(|stack| stack.handle.clone())
+    }
+
+    /// The deadline of a dependency's table `deadline`, for the edge: it goes around the routes that use the dependency.
+    ///
+    /// ```
+    /// use backstop::Stacks;
+    ///
+    /// let stacks = Stacks::from_toml("[search]\n deadline = '2s'")?;
+    /// let edge = stacks.deadline("search")?;
+    /// assert_eq!(edge.handle().limit().as_secs(), 2);
+    /// # Ok::<(), backstop::StacksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and if the file has no such table.
+    pub fn deadline(&self, dependency: &str) -> Result<DeadlineLayer, StacksError> {
+        let deadline = self.find(dependency)?.deadline.clone();
+        deadline.ok_or_else(|| StacksError::no_table(dependency, "deadline"))
+    }
+
+    /// The handle of a dependency's deadline.
+    ///
+    /// # Errors
+    /// As [`deadline`](Self::deadline).
+    pub fn deadline_handle(&self, dependency: &str) -> Result<DeadlineHandle, StacksError> {
+        self.deadline(dependency).map(|deadline| deadline.handle())
+    }
+
+    /// The stored good answers of a dependency's table `last_known_good`, with the embedded store, for
+    /// [`Standard::last_known_good`].
+    ///
+    /// ```
+    /// use backstop::Stacks;
+    ///
+    /// let stacks = Stacks::from_toml("[search.last_known_good]\n max_stale = '1h'")?;
+    /// let known = stacks.last_known_good("search")?;
+    /// let search = stacks.get("search")?.last_known_good(known.clone());
+    /// # let _ = search;
+    /// # Ok::<(), backstop::StacksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and if the file has no such table.
+    #[cfg(feature = "last-known-good")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "last-known-good")))]
+    pub fn last_known_good(&self, dependency: &str) -> Result<crate::LastKnownGoodLayer, StacksError> {
+        let known = self.find(dependency)?.last_known_good.clone();
+        known.ok_or_else(|| StacksError::no_table(dependency, "last_known_good"))
+    }
+
+    /// Builds a dependency's fallback chain, with the times and limits of its table `fallback`. The chain's name must be the
+    /// dependency's. [`reload`](Self::reload) reaches the chain that was built last.
+    ///
+    /// ```
+    /// use backstop::{FallbackChain, Provider, Stacks, name};
+    ///
+    /// let stacks = Stacks::from_toml("[prices.fallback]\n total = '2s'\n providers.live.timeout = '500ms'")?;
+    /// let chain = FallbackChain::<u32, &str>::builder("prices")
+    ///     .provider(Provider::from_fn(name!("live"), |_item| async { "9.99" }))
+    ///     .provider(Provider::value(name!("list"), || async { "9.50" }));
+    /// let prices = stacks.chain("prices", chain)?;
+    /// assert_eq!(prices.handle().total().as_secs(), 2);
+    /// # Ok::<(), backstop::StacksError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and those of [`FallbackChainBuilder::build`](crate::FallbackChainBuilder::build).
+    #[cfg(feature = "fallback")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "fallback")))]
+    pub fn chain<Req, T>(
+        &self,
+        dependency: &str,
+        chain: crate::FallbackChainBuilder<Req, T>,
+    ) -> Result<crate::FallbackChain<Req, T>, StacksError> {
+        // No reload comes between the configuration and the handle.
+        let _reloading = self.inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.find(dependency)?.fallback.build(chain).map_err(|error| StacksError::refused(dependency, error))
     }
 
     /// The names of the dependencies.
@@ -115,21 +189,21 @@ impl Stacks {
     /// As [`from_toml`](Self::from_toml). Also if the document has another set of dependencies than the one that the stacks
     /// were built from, or changes what can't be reloaded, such as whether a stack has a retry. Nothing changes then.
     pub fn reload(&self, text: &str) -> Result<(), StacksError> {
-        let configs = file::read(text)?;
+        let described = file::read(text)?;
         let _reloading = self.inner.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(missing) = self.inner.stacks.keys().find(|name| !configs.contains_key(*name)) {
+        if let Some(missing) = self.inner.stacks.keys().find(|name| !described.contains_key(*name)) {
             return Err(StacksError::missing(missing));
         }
-        let reloads = configs
+        let reloads = described
             .into_iter()
-            .map(|(name, config)| Ok((self.find(&name)?, name, config)))
+            .map(|(name, described)| Ok((self.find(&name)?, name, described)))
             .collect::<Result<Vec<_>, StacksError>>()?;
-        for (stack, name, config) in &reloads {
-            stack.handle.check_parts(config).map_err(|error| StacksError::refused(name, error))?;
+        for (stack, name, described) in &reloads {
+            stack.check(described).map_err(|error| StacksError::refused(name, error))?;
         }
-        for (stack, name, config) in reloads {
-            // Accepted above, and that doesn't depend on other reloads.
-            stack.handle.reload(config).map_err(|error| StacksError::refused(&name, ("", error)))?;
+        for (stack, name, described) in reloads {
+            // Accepted above. Only a reload of a single handle may have come between.
+            stack.reload(described).map_err(|error| StacksError::refused(&name, error))?;
         }
         Ok(())
     }
@@ -141,22 +215,4 @@ impl Stacks {
             StacksError::unknown(dependency, &known)
         })
     }
-}
-
-/// Checks the settings of each part, to say which part is wrong.
-fn check_values(config: &StandardConfig) -> Result<(), (&'static str, ConfigError)> {
-    fn check<C: Clone, L>(
-        part: &'static str,
-        config: Option<&C>,
-        build: impl FnOnce(C) -> Result<L, ConfigError>,
-    ) -> Result<(), (&'static str, ConfigError)> {
-        config.map_or(Ok(()), |config| build(config.clone()).map(drop).map_err(|error| (part, error)))
-    }
-
-    Name::new(config.name.clone()).map_err(|error| ("", error))?;
-    check("retry", config.retry.as_ref(), RetryLayer::from_config)?;
-    check("circuit_breaker", config.circuit_breaker.as_ref(), CircuitBreakerLayer::from_config)?;
-    check("bulkhead", config.bulkhead.as_ref(), BulkheadLayer::from_config)?;
-    check("timeout", config.timeout.as_ref(), TimeoutLayer::from_config)?;
-    check("propagate_deadline", config.propagate_deadline.as_ref(), PropagateDeadlineLayer::from_config)
 }

@@ -6,6 +6,8 @@ use backstop_core::{ConfigError, Inspect, Name};
 use backstop_kit::{HttpClient, http_client};
 use tower_layer::{Identity, Layer};
 
+use stack::{CurrentConfig, Stack};
+
 use crate::{
     BulkheadLayer, CircuitBreakerLayer, PropagateDeadlineLayer, RetryLayer, TimeoutLayer, bulkhead::UntilHeaders,
 };
@@ -17,6 +19,8 @@ mod file;
 mod handle;
 mod optional;
 mod parts;
+mod stack;
+mod strategies;
 
 pub use builder::{PartBuilders, StandardBuilder};
 pub use config::StandardConfig;
@@ -24,7 +28,7 @@ pub use handle::StandardHandle;
 pub use optional::{Optional, OptionalFuture, OptionalService};
 pub use parts::Parts;
 
-/// Retry → circuit breaker → bulkhead → timeout, each with its defaults, under one name.
+/// Builds the stack that protects calls to another service: its parts, from outside to inside, have one name.
 ///
 /// | layer | by default |
 /// |---|---|
@@ -35,8 +39,8 @@ pub use parts::Parts;
 /// | [`PropagateDeadlineLayer`] | tells the other service of a gRPC call how much time is left |
 /// | [`http_client`] | a refused connection, or a similar error, proves that a request wasn't processed |
 ///
-/// A checked name makes the layer, which can't fail. A string makes its builder, which changes settings or leaves parts
-/// out. Contradictions between parts are errors:
+/// This is the builder, which changes settings or leaves parts out. A bad name and contradictions between parts are errors of
+/// `build`. [`Standard::new`] makes the layer with its defaults from a name that is checked at compile time, and can't fail.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +69,7 @@ pub use parts::Parts;
 /// limits on connections and time then bound slow readers.
 ///
 /// ```
-/// use backstop::{name, standard};
+/// use backstop::{Standard, name};
 /// use tower::ServiceBuilder;
 /// # use {std::convert::Infallible, axum::{body::Body, http::{Request, Response}}, tower::{ServiceExt, service_fn}};
 ///
@@ -73,7 +77,7 @@ pub use parts::Parts;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// # let client = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
-/// let ml_service = standard(name!("ml_service"));
+/// let ml_service = Standard::new(name!("ml_service"));
 /// let handle = ml_service.handle();
 /// let client = ServiceBuilder::new().layer(ml_service).service(client);
 /// # client.oneshot(Request::new(Body::empty())).await.unwrap();
@@ -82,56 +86,11 @@ pub use parts::Parts;
 /// # #[cfg(not(feature = "axum"))]
 /// # fn main() {}
 /// ```
-pub fn standard<N: StandardName>(name: N) -> N::Stack {
-    name.stack()
+pub fn standard(name: impl Into<Cow<'static, str>>) -> StandardBuilder {
+    StandardBuilder::new(name.into())
 }
 
-/// What [`standard`] takes: a checked [`Name`] for the layer, or a string for its builder.
-pub trait StandardName: sealed::IntoStack {}
-
-mod sealed {
-    /// Makes a layer, or its builder.
-    #[expect(unnameable_types, reason = "sealed")]
-    pub trait IntoStack {
-        /// [`Standard`](super::Standard), or [`StandardBuilder`](super::StandardBuilder).
-        type Stack;
-
-        /// Makes it.
-        fn stack(self) -> Self::Stack;
-    }
-}
-
-impl StandardName for Name {}
-
-impl sealed::IntoStack for Name {
-    type Stack = Standard;
-
-    fn stack(self) -> Standard {
-        Standard::new(self)
-    }
-}
-
-impl StandardName for &'static str {}
-
-impl sealed::IntoStack for &'static str {
-    type Stack = StandardBuilder;
-
-    fn stack(self) -> StandardBuilder {
-        Standard::builder(self)
-    }
-}
-
-impl StandardName for String {}
-
-impl sealed::IntoStack for String {
-    type Stack = StandardBuilder;
-
-    fn stack(self) -> StandardBuilder {
-        Standard::builder(self)
-    }
-}
-
-/// The layer that [`standard`] makes. `P` are its [`Parts`].
+/// The stack that [`standard`] builds, as a layer. `P` are its [`Parts`].
 ///
 /// Its parts' state belongs to the layer: all its clones and all services that it is applied to share it.
 #[derive(Clone)]
@@ -139,6 +98,7 @@ impl sealed::IntoStack for String {
 pub struct Standard<P = Parts> {
     pub(crate) name: Name,
     pub(crate) parts: P,
+    config: CurrentConfig,
     /// What the parts can't show by their own handle.
     last_known_good: Option<Arc<dyn Inspect>>,
 }
@@ -149,6 +109,7 @@ pub type StandardService<S, P = Parts> = <Standard<P> as Layer<S>>::Service;
 impl Standard {
     /// All parts with their defaults.
     pub fn new(name: Name) -> Self {
+        let config = StandardConfig::new(name.clone());
         let parts = Parts {
             retry: Optional(Some(RetryLayer::new(name.clone()))),
             circuit_breaker: Optional(Some(CircuitBreakerLayer::new(name.clone()))),
@@ -157,7 +118,7 @@ impl Standard {
             propagate_deadline: Optional(Some(PropagateDeadlineLayer::new(name.clone()))),
             last_known_good: Identity::new(),
         };
-        Self::with(name, parts)
+        Self::with(name, parts, config)
     }
 
     /// Builds a stack with other settings.
@@ -170,24 +131,34 @@ impl Standard {
     /// # Errors
     /// As [`StandardBuilder::build`], and for a part with another name than the stack's.
     pub fn from_config(config: StandardConfig) -> Result<Self, ConfigError> {
-        config.check()?;
-        let StandardConfig { name, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config;
+        let name = Name::new(config.name.clone())?;
+        let StandardConfig { name: _, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config.clone();
         let parts = Parts {
-            retry: Optional(retry.map(RetryLayer::from_config).transpose()?),
-            circuit_breaker: Optional(circuit_breaker.map(CircuitBreakerLayer::from_config).transpose()?),
-            bulkhead: Optional(bulkhead.map(BulkheadLayer::from_config).transpose()?),
-            timeout: Optional(timeout.map(TimeoutLayer::from_config).transpose()?),
-            propagate_deadline: Optional(propagate_deadline.map(PropagateDeadlineLayer::from_config).transpose()?),
+            retry: part("retry", retry, RetryLayer::from_config)?,
+            circuit_breaker: part("circuit_breaker", circuit_breaker, CircuitBreakerLayer::from_config)?,
+            bulkhead: part("bulkhead", bulkhead, BulkheadLayer::from_config)?,
+            timeout: part("timeout", timeout, TimeoutLayer::from_config)?,
+            propagate_deadline: part("propagate_deadline", propagate_deadline, PropagateDeadlineLayer::from_config)?,
             last_known_good: Identity::new(),
         };
-        Ok(Self::with(Name::new(name)?, parts))
+        config.check()?;
+        Ok(Self::with(name, parts, config))
     }
 }
 
 impl<P> Standard<P> {
-    const fn with(name: Name, parts: P) -> Self {
-        Self { name, parts, last_known_good: None }
+    fn with(name: Name, parts: P, config: StandardConfig) -> Self {
+        Self { name, parts, config: CurrentConfig::new(config), last_known_good: None }
     }
+}
+
+/// Builds a part, unless it is left out. An error says which part it is.
+fn part<C, L>(
+    part: &str,
+    config: Option<C>,
+    build: impl FnOnce(C) -> Result<L, ConfigError>,
+) -> Result<Optional<L>, ConfigError> {
+    config.map(build).transpose().map(Optional).map_err(|error| error.inside(part))
 }
 
 /// A stack whose bulkhead counts calls until their heads.
@@ -201,17 +172,17 @@ impl<R, C, Rej, U, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<Rej, U>>
     /// [above](standard#who-reads-the-bodies).
     ///
     /// ```
-    /// use backstop::{name, standard};
+    /// use backstop::{Standard, name};
     ///
-    /// let upstream = standard(name!("upstream")).until_headers();
+    /// let upstream = Standard::new(name!("upstream")).until_headers();
     /// # let _ = upstream;
     /// ```
     pub fn until_headers(self) -> UntilHeadersStandard<R, C, Rej, T, D, K> {
-        let Self { name, parts, last_known_good: inspect } = self;
+        let Self { name, parts, config, last_known_good: inspect } = self;
         let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
         let bulkhead = Optional(bulkhead.0.map(BulkheadLayer::until_headers));
         let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good };
-        Standard { name, parts, last_known_good: inspect }
+        Standard { name, parts, config, last_known_good: inspect }
     }
 }
 
@@ -220,11 +191,11 @@ impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
     /// Stores good answers, outside all other parts, so that `layer`'s handle can serve them while the service is down.
     ///
     /// ```
-    /// use backstop::{LastKnownGoodLayer, Provider, name, standard};
+    /// use backstop::{LastKnownGoodLayer, Provider, Standard, name};
     ///
     /// let layer = LastKnownGoodLayer::new(name!("prices"));
     /// let known = layer.handle();
-    /// let prices = standard(name!("prices")).last_known_good(layer);
+    /// let prices = Standard::new(name!("prices")).last_known_good(layer);
     /// # let _ = (known, prices);
     /// ```
     pub fn last_known_good<St: crate::last_known_good::Store>(
@@ -234,11 +205,11 @@ impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
     where
         crate::LastKnownGoodHandle<St>: Inspect + 'static,
     {
-        let Self { name, parts, .. } = self;
+        let Self { name, parts, config, .. } = self;
         let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, .. } = parts;
         let inspect: Arc<dyn Inspect> = Arc::new(layer.handle());
         let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good: layer };
-        Standard { name, parts, last_known_good: Some(inspect) }
+        Standard { name, parts, config, last_known_good: Some(inspect) }
     }
 }
 
@@ -258,15 +229,15 @@ impl<R, C, Rej, U, T, D, K>
     #[must_use]
     pub fn handle(&self) -> StandardHandle {
         let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, .. } = &self.parts;
-        StandardHandle {
-            name: self.name.clone(),
+        let stack = Stack {
+            config: self.config.clone(),
             retry: retry.get_ref().map(RetryLayer::handle),
             circuit_breaker: circuit_breaker.get_ref().map(CircuitBreakerLayer::handle),
             bulkhead: bulkhead.get_ref().map(BulkheadLayer::handle),
             timeout: timeout.get_ref().map(TimeoutLayer::handle),
             propagate_deadline: propagate_deadline.get_ref().map(PropagateDeadlineLayer::handle),
-            last_known_good: self.last_known_good.clone(),
-        }
+        };
+        StandardHandle::new(self.name.clone(), stack, self.last_known_good.clone())
     }
 }
 

@@ -62,7 +62,7 @@ fn allocations_of_call<F: Future>(call: impl Fn() -> F) -> usize {
 
 #[test]
 fn a_call_that_succeeds_at_once_allocates_twice_at_most() {
-    let layer = standard(name!("prices"));
+    let layer = Standard::new(name!("prices"));
     assert_eq!(allocations(&layer, Body::empty), 1, "the request's head, for another attempt");
     assert_eq!(allocations(&layer, || Body::from("9.99")), 2, "and the permit in the body, which still has it");
     let without_retry = standard("prices").without_retry().build().unwrap();

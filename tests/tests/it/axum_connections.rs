@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use axum::{Router, http::StatusCode, routing::get};
-use backstop::{CircuitBreakerLayer, CircuitState, name, standard};
+use backstop::{CircuitBreakerLayer, CircuitState, Standard, name};
 use backstop_tests::http::{Server, header};
 use tower::Layer;
 
@@ -64,7 +64,7 @@ async fn routes_share_the_circuit_too() {
 
 #[tokio::test]
 async fn the_standard_stack_has_one_circuit_for_all_connections() {
-    let layer = standard(name!("ml_service"));
+    let layer = Standard::new(name!("ml_service"));
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let (app, calls) = failing(layer);
     let server = Server::start(app).await;

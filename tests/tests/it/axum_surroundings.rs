@@ -187,7 +187,7 @@ async fn a_handler_that_answers_well_is_left_alone_by_all_layers() {
         ServiceBuilder::new()
             .layer(DegradationHeaderLayer::new())
             .layer(instead())
-            .layer(backstop::standard(name!("ml_service")))
+            .layer(backstop::Standard::new(name!("ml_service")))
             .into_inner()
     };
     for (place, mut app) in everywhere!(stack(), handler) {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, http::StatusCode, routing::get};
-use backstop::{BulkheadHandle, BulkheadLayer, name, standard};
+use backstop::{BulkheadHandle, BulkheadLayer, Standard, name};
 use backstop_tests::{
     grpc::{GrpcServer, Scripted, question},
     http::{Server, header},
@@ -104,7 +104,7 @@ async fn readers_that_do_not_read_lose_their_permits_to_those_who_wait() {
 
 #[tokio::test]
 async fn in_an_edges_bracket_clients_that_do_not_read_keep_nobody_out() {
-    let bracket = standard(name!("upstream")).until_headers();
+    let bracket = Standard::new(name!("upstream")).until_headers();
     let handle = bracket.handle().bulkhead().unwrap().clone();
     let app = Router::new()
         .route("/large", get(|| async { Body::new(Large { chunks: 0 }) }))

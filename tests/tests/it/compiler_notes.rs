@@ -34,9 +34,9 @@ tower = { version = "0.5", default-features = false, features = ["util"] }
 const MISFITS: &[(&str, &str, &[&str])] = &[
     (
         "channel_without_the_feature",
-        "use backstop::{name, standard};
+        "use backstop::{Standard, name};
         pub fn stack(channel: tonic::transport::Channel) {
-            let stack = tower::ServiceBuilder::new().layer(standard(name!(\"greeter\"))).service(channel);
+            let stack = tower::ServiceBuilder::new().layer(Standard::new(name!(\"greeter\"))).service(channel);
             _ = backstop::opaque::<_, http::Request<tonic::body::Body>>(stack);
         }",
         &[

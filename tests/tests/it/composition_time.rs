@@ -189,7 +189,7 @@ async fn the_last_provider_always_has_time() {
         .build()
         .unwrap();
     let layer = FallbackLayer::new(name!("ml_service"), chain);
-    let stack = layer.layer(backstop::standard(name!("ml_service")).layer(hung()));
+    let stack = layer.layer(backstop::Standard::new(name!("ml_service")).layer(hung()));
     let started = Instant::now();
     gives_the_usual(&stack).await;
     assert_eq!(started.elapsed(), 750 * MS, "three quarters of the total hung away");

@@ -4,7 +4,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use backstop::{CallError, CircuitState, Guard, Reason, StandardHandle, name, standard};
+use backstop::{CallError, CircuitState, Guard, Reason, Standard, StandardHandle, name, standard};
 use backstop_test::Logs;
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 use tracing::Level;
@@ -45,7 +45,7 @@ async fn user(db: &Guard, pool: &SqlitePool, id: i64) -> Result<String, CallErro
 #[tokio::test]
 async fn a_query_is_protected_in_three_lines() {
     async fn name_of(pool: SqlitePool, id: i64) -> Result<String, CallError<sqlx::Error>> {
-        let db = standard(name!("db")).guard().is_answer(|error| matches!(error, sqlx::Error::RowNotFound));
+        let db = Standard::new(name!("db")).guard().is_answer(|error| matches!(error, sqlx::Error::RowNotFound));
         let query = || sqlx::query_scalar("SELECT name FROM users WHERE id = ?").bind(id).fetch_one(&pool);
         let name = db.call(query).await?;
         Ok(name)

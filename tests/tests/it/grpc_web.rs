@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test may fail it")]
 
-use backstop::{CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, UntilBodyEnd, name, standard};
+use backstop::{CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, Standard, UntilBodyEnd, name};
 use backstop_tests::{
     greeter::Echo,
     grpc::{GrpcServer, Scripted},
@@ -74,7 +74,7 @@ async fn a_stream_passes_through_every_layer_with_its_trailers() {
     let layers = ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(DeadlineLayer::new(name!("edge")))
-        .layer(standard(name!("greeter")))
+        .layer(Standard::new(name!("greeter")))
         .layer(CircuitBreakerLayer::builder("until_the_end").observe(UntilBodyEnd).build().unwrap())
         .into_inner();
     let service = GreeterServer::new(Echo::default());

@@ -18,7 +18,7 @@ use axum::{
 };
 use backstop::{
     Answer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider,
-    RetryLayer, name, standard,
+    RetryLayer, Standard, name,
 };
 use backstop_tests::http::{Server, header, read};
 use tokio::task::JoinSet;
@@ -149,7 +149,7 @@ async fn a_failed_answer_that_was_kept_goes_back_to_the_caller_whose_it_is() {
     let stack = ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("ml_service"), chain))
-        .layer(standard(name!("ml_service")))
+        .layer(Standard::new(name!("ml_service")))
         .service(fails);
     let mut own = 0;
     for (caller, (head, body)) in all_at_once(&stack, Method::GET).await.into_iter().enumerate() {

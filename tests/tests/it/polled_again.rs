@@ -16,8 +16,8 @@ use axum::{
     http::{Request, Response, StatusCode},
 };
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
-    TimeoutLayer, name, standard,
+    BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, FallbackChain, FallbackLayer, Provider, RetryLayer, Standard,
+    TimeoutLayer, name,
 };
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -87,7 +87,7 @@ async fn a_limit_that_ended_its_call() {
 #[tokio::test(start_paused = true)]
 async fn in_the_bracket_a_first_attempt_that_hangs_is_ended_by_its_timeout_long_before_the_retrys_total() {
     let begun = Instant::now();
-    let call = standard(name!("upstream")).layer(hangs()).oneshot(Request::new(Body::empty()));
+    let call = Standard::new(name!("upstream")).layer(hangs()).oneshot(Request::new(Body::empty()));
     assert_eq!(call.await.unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
     // Three attempts of 1 s, and at most 100 ms and 200 ms between them.
     assert!(begun.elapsed() < Duration::from_millis(3_400), "{:?}", begun.elapsed());

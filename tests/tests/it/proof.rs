@@ -114,7 +114,7 @@ async fn a_client_stack_is_believed_through_every_layer_of_ours() {
             .service(inner);
         assert!(is_believed(stack).await);
     }
-    assert!(is_believed(backstop::standard(name!("acquirer")).layer(service_fn(refused))).await);
+    assert!(is_believed(backstop::Standard::new(name!("acquirer")).layer(service_fn(refused))).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,10 +12,10 @@ use std::{
 
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, CircuitState, DeadlineLayer, DegradationHeaderLayer, FallbackChain,
-    FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, TimeoutLayer,
+    FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, Standard, TimeoutLayer,
     core::HttpClassify,
     kit::{Http, HttpCopy, HttpReject},
-    name, standard,
+    name,
     timeout::{UntilBodyEnd, UntilFirstFrame},
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, channel_to, question};
@@ -83,7 +83,7 @@ all_passes_through! {
     all_passes_through_the_whole_stack: ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(refused())))
-        .layer(standard(name!("health")));
+        .layer(Standard::new(name!("health")));
 }
 
 /// A bound port that refuses connections until the test listens on it. No other test can get it.
@@ -295,7 +295,7 @@ async fn a_fallback_answers_and_is_labelled() {
     let stack = ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(server.channel())))
-        .layer(standard(name!("health")));
+        .layer(Standard::new(name!("health")));
     let mut client = HealthClient::new(stack.service(channel_to(port.local_addr().unwrap())));
 
     let answer = client.check(question("greeter")).await.unwrap();

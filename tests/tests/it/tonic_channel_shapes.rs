@@ -5,7 +5,7 @@
 use axum::{Router, extract::State, routing::get};
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, Rejection,
-    RetryLayer, TimeoutLayer, name, opaque, standard,
+    RetryLayer, Standard, TimeoutLayer, name, opaque,
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
 use http::{Request, Response};
@@ -72,18 +72,18 @@ asks_anywhere! {
     the_whole_stack: |channel| ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(channel.clone())))
-        .layer(standard(name!("health")))
+        .layer(Standard::new(name!("health")))
         .service(channel);
     the_whole_stack_over_a_limit: |channel| ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(channel.clone())))
-        .layer(standard(name!("health")))
+        .layer(Standard::new(name!("health")))
         .concurrency_limit(1)
         .service(channel);
     the_whole_stack_over_a_buffer: |channel| ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(channel.clone())))
-        .layer(standard(name!("health")))
+        .layer(Standard::new(name!("health")))
         .buffer(4)
         .service(channel);
     a_stack_that_spells_box_error: |channel| spelling_box_error(channel);

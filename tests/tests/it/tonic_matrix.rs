@@ -7,7 +7,7 @@ use std::{future::IntoFuture, time::Duration};
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, Commit, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
     LastKnownGoodLayer, PropagateDeadlineLayer, PropagateDegradationLayer, Provider, RetryLayer,
-    StaleWhileRevalidateLayer, TimeoutLayer, UntilBodyEnd, name, standard,
+    StaleWhileRevalidateLayer, Standard, TimeoutLayer, UntilBodyEnd, name, standard,
     timeout::{UntilBodyEnd as CoverBody, UntilFirstFrame},
 };
 use backstop_tests::{
@@ -105,23 +105,23 @@ matrix! {
         .until_headers();
     the_last_known_good_answer: LastKnownGoodLayer::new(name!("greeter"));
     a_stale_answer_while_it_is_revalidated: StaleWhileRevalidateLayer::new(LastKnownGoodLayer::new(name!("greeter")).handle(), drop);
-    the_standard_stack: standard(name!("greeter"));
+    the_standard_stack: Standard::new(name!("greeter"));
     every_layer: ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(DeadlineLayer::new(name!("greeter")))
         .layer(fallback(Commit::Headers))
         .layer(LastKnownGoodLayer::new(name!("greeter")))
-        .layer(standard(name!("greeter")))
+        .layer(Standard::new(name!("greeter")))
         .layer(PropagateDeadlineLayer::new(name!("greeter")));
     an_interceptor_outside_of_every_layer: ServiceBuilder::new()
         .layer(InterceptorLayer::new(passes))
         .layer(DegradationHeaderLayer::new())
         .layer(fallback(Commit::Headers))
-        .layer(standard(name!("greeter")));
+        .layer(Standard::new(name!("greeter")));
     an_interceptor_inside_of_every_layer: ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(fallback(Commit::Headers))
-        .layer(standard(name!("greeter")))
+        .layer(Standard::new(name!("greeter")))
         .layer(MapResponseLayer::new(|response: Response<_>| response.map(Body::new)))
         .layer(InterceptorLayer::new(passes));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
-    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, standard,
+    PropagateDeadlineLayer, Provider, RetryLayer, Standard, TimeoutLayer, name,
     timeout::{UntilBodyEnd, UntilFirstFrame},
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, question};
@@ -77,7 +77,7 @@ all_passes_through! {
     all_passes_through_the_whole_stack: ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(&Scripted::new().await)))
-        .layer(standard(name!("health")));
+        .layer(Standard::new(name!("health")));
 }
 
 /// A chain that falls back on another health service.
@@ -208,7 +208,7 @@ async fn a_fallback_answers_and_its_labels_arrive_as_metadata() {
     let stack = ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("health"), replica(&spare)))
-        .layer(standard(name!("health")));
+        .layer(Standard::new(name!("health")));
     let server = serve!(health, stack);
     let mut client = HealthClient::new(server.channel());
     let assert_labelled = |labels: HeaderMap| {

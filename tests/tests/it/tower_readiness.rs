@@ -149,7 +149,7 @@ async fn the_wait_for_a_primarys_permit_and_for_a_providers_count_into_the_total
         .unwrap();
     let stack = ServiceBuilder::new()
         .layer(FallbackLayer::new(name!("ml_service"), chain))
-        .layer(backstop::standard(name!("ml_service")))
+        .layer(backstop::Standard::new(name!("ml_service")))
         .service(full());
     let started = Instant::now();
     let (head, body) = read(stack.oneshot(get("/")).await.unwrap()).await;

@@ -6,7 +6,7 @@ use std::{convert::Infallible, io::Error};
 use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::get as on_get};
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, DeadlineLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer,
-    PropagateDeadlineLayer, Provider, RetryLayer, TimeoutLayer, name, opaque, standard,
+    PropagateDeadlineLayer, Provider, RetryLayer, Standard, TimeoutLayer, name, opaque,
 };
 use backstop_tests::{
     http::{Server, get},
@@ -39,7 +39,7 @@ macro_rules! for_each_layer {
             ServiceBuilder::new()
                 .layer(DegradationHeaderLayer::new())
                 .layer(instead())
-                .layer(standard(name!("ml_service")))
+                .layer(Standard::new(name!("ml_service")))
                 .into_inner()
         );
     };

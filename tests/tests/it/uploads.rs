@@ -13,7 +13,7 @@ use axum::{
     routing::get,
 };
 use backstop::{
-    CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, FallbackChain, FallbackLayer, Provider, name, standard,
+    CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, FallbackChain, FallbackLayer, Provider, Standard, name,
 };
 use backstop_tests::{http::Server, http1::Http1Server};
 use http::{StatusCode, Uri};
@@ -182,7 +182,7 @@ async fn breaks_uploads(proxy: &Proxy, circuit: &CircuitBreakerHandle) {
 #[tokio::test]
 async fn uploads_that_their_callers_break_open_no_circuit_over_http1() {
     let upstream = upstream().await;
-    let layers = standard(name!("upstream"));
+    let layers = Standard::new(name!("upstream"));
     let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let proxy = Proxy::start(layers, Version::Http1, upstream.address()).await;
     breaks_uploads(&proxy, &circuit).await;
@@ -191,7 +191,7 @@ async fn uploads_that_their_callers_break_open_no_circuit_over_http1() {
 #[tokio::test]
 async fn uploads_that_their_callers_break_open_no_circuit_over_http2() {
     let upstream = upstream().await;
-    let layers = standard(name!("upstream"));
+    let layers = Standard::new(name!("upstream"));
     let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let proxy = Proxy::start(layers, Version::Http2, upstream.address()).await;
     breaks_uploads(&proxy, &circuit).await;
@@ -238,7 +238,7 @@ async fn a_broken_upload_is_the_primarys_answer_and_goes_to_no_other_provider() 
             .unwrap();
         let layers = ServiceBuilder::new()
             .layer(FallbackLayer::new(name!("upstream"), instead))
-            .layer(standard(name!("upstream")));
+            .layer(Standard::new(name!("upstream")));
         let proxy = Proxy::start(layers, version, upstream.address()).await;
         assert_eq!(proxy.status(MALFORMED).await, 400);
         assert_eq!(proxy.status(TOO_LONG).await, 413);
@@ -268,7 +268,7 @@ async fn slowly(proxy: &Proxy) -> u16 {
 async fn five_slow_callers_open_no_circuit_and_are_told_that_they_were_slow() {
     for version in [Version::Http1, Version::Http2] {
         let upstream = upstream().await;
-        let layers = standard(name!("upstream"));
+        let layers = Standard::new(name!("upstream"));
         let circuit = layers.handle().circuit_breaker().unwrap().clone();
         let proxy = Proxy::start(layers, version, upstream.address()).await;
         let (a, b, c, d, e) =
@@ -288,7 +288,7 @@ async fn an_upstream_that_does_not_read_the_upload_has_failed() {
         drop(connection);
     })
     .await;
-    let layers = standard(name!("upstream"));
+    let layers = Standard::new(name!("upstream"));
     let circuit = layers.handle().circuit_breaker().unwrap().clone();
     let service = ServiceBuilder::new().layer(layers).service(to(hung.address(), Version::Http1));
     // Larger than all buffers on the way.

@@ -24,15 +24,19 @@ impl StacksError {
         Self { path, cause: Cause::Unreadable(message.to_string().trim_end().to_owned()) }
     }
 
-    /// A part's setting; `""` for the stack as a whole, whose fields begin with their part.
-    pub(super) fn refused(stack: &str, (part, error): (&str, ConfigError)) -> Self {
-        let part = if part.is_empty() { String::new() } else { format!(".{part}") };
-        Self { path: format!("{stack}{part}.{}", error.field), cause: Cause::Refused(error) }
+    /// A setting of `stack`. The error's field begins with its part.
+    pub(super) fn refused(stack: &str, error: ConfigError) -> Self {
+        Self { path: format!("{stack}.{}", error.field), cause: Cause::Refused(error) }
     }
 
     pub(super) fn unknown(dependency: &str, known: &[&str]) -> Self {
         let error = ConfigError::new("dependency", dependency.to_owned(), known.join(", "));
         Self { path: dependency.to_owned(), cause: Cause::Refused(error) }
+    }
+
+    pub(super) fn no_table(dependency: &str, part: &str) -> Self {
+        let message = format!("no such table: the file needs it for a {}", part.replace('_', " "));
+        Self::unreadable(format!("{dependency}.{part}"), message)
     }
 
     pub(super) fn missing(dependency: &str) -> Self {

@@ -2,10 +2,14 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ClassifyFn, ConfigError, ErrorRef, Name, Outcome};
 use tower_layer::Identity;
 
-use super::{Parts, Standard, StandardConfig, optional::Optional};
+use super::{
+    Parts, Standard, StandardConfig,
+    optional::Optional,
+    strategies::{ChooseClassifier, ChooseProblemDetails},
+};
 use crate::{
     BulkheadBuilder, BulkheadLayer, CircuitBreakerBuilder, CircuitBreakerLayer, PropagateDeadlineBuilder,
     PropagateDeadlineLayer, RetryBuilder, RetryLayer, TimeoutBuilder, TimeoutLayer,
@@ -19,21 +23,49 @@ use crate::{
 pub struct StandardBuilder<P = PartBuilders> {
     name: Cow<'static, str>,
     parts: P,
-    without: Without,
+    choices: Choices,
 }
 
 /// The builders of the parts, with their defaults.
 pub type PartBuilders =
     Parts<RetryBuilder, CircuitBreakerBuilder, BulkheadBuilder, TimeoutBuilder, PropagateDeadlineBuilder>;
 
-/// Which parts are left out.
+/// What was said about each part.
 #[derive(Clone, Copy, Debug, Default)]
-struct Without {
-    retry: bool,
-    circuit_breaker: bool,
-    bulkhead: bool,
-    timeout: bool,
-    propagate_deadline: bool,
+struct Choices {
+    retry: Choice,
+    circuit_breaker: Choice,
+    bulkhead: Choice,
+    timeout: Choice,
+    propagate_deadline: Choice,
+}
+
+/// What was said about a part. A part of which nothing was said has its defaults.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choice {
+    is_set: bool,
+    is_left_out: bool,
+}
+
+impl Choice {
+    /// The part, unless it is left out.
+    fn of<B, L>(
+        self,
+        part: &'static str,
+        builder: B,
+        build: impl FnOnce(B) -> Result<L, ConfigError>,
+    ) -> Result<Optional<L>, ConfigError> {
+        match self {
+            Self { is_set: true, is_left_out: true } => {
+                let allowed = format!("either `{part}` or `without_{part}`");
+                Err(ConfigError::new(part, "set and left out", allowed))
+            }
+            Self { is_left_out: true, .. } => Ok(Optional(None)),
+            Self { is_left_out: false, .. } => {
+                build(builder).map(|layer| Optional(Some(layer))).map_err(|error| error.inside(part))
+            }
+        }
+    }
 }
 
 impl StandardBuilder {
@@ -46,85 +78,64 @@ impl StandardBuilder {
             propagate_deadline: PropagateDeadlineLayer::builder(name.clone()),
             last_known_good: Identity::new(),
         };
-        Self { name, parts, without: Without::default() }
+        Self { name, parts, choices: Choices::default() }
     }
+}
+
+/// Passes one part of a builder through a closure, which may change the part's type, and keeps the others.
+macro_rules! set_part {
+    ($builder:ident, $set:ident, $part:ident; $($other:ident),+) => {{
+        let StandardBuilder { name, parts: Parts { $part, $($other,)+ last_known_good }, mut choices } = $builder;
+        choices.$part.is_set = true;
+        StandardBuilder { name, parts: Parts { $part: $set($part), $($other,)+ last_known_good }, choices }
+    }};
 }
 
 impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
     /// Changes the retry's settings: see [`RetryBuilder`].
     pub fn retry<R2>(self, set: impl FnOnce(R) -> R2) -> StandardBuilder<Parts<R2, C, B, T, D>> {
-        self.map(
-            |without| without.retry = false,
-            |parts| {
-                let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-                Parts { retry: set(retry), circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
-            },
-        )
+        set_part!(self, set, retry; circuit_breaker, bulkhead, timeout, propagate_deadline)
     }
 
     /// Changes the circuit breaker's settings: see [`CircuitBreakerBuilder`].
     pub fn circuit_breaker<C2>(self, set: impl FnOnce(C) -> C2) -> StandardBuilder<Parts<R, C2, B, T, D>> {
-        self.map(
-            |without| without.circuit_breaker = false,
-            |parts| {
-                let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-                let circuit_breaker = set(circuit_breaker);
-                Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
-            },
-        )
+        set_part!(self, set, circuit_breaker; retry, bulkhead, timeout, propagate_deadline)
     }
 
     /// Changes the bulkhead's settings: see [`BulkheadBuilder`].
     pub fn bulkhead<B2>(self, set: impl FnOnce(B) -> B2) -> StandardBuilder<Parts<R, C, B2, T, D>> {
-        self.map(
-            |without| without.bulkhead = false,
-            |parts| {
-                let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-                Parts { retry, circuit_breaker, bulkhead: set(bulkhead), timeout, propagate_deadline, last_known_good }
-            },
-        )
+        set_part!(self, set, bulkhead; retry, circuit_breaker, timeout, propagate_deadline)
     }
 
     /// Changes the timeout's settings: see [`TimeoutBuilder`]. For its limit alone there is [`timeout`](Self::timeout).
     pub fn timeout_with<T2>(self, set: impl FnOnce(T) -> T2) -> StandardBuilder<Parts<R, C, B, T2, D>> {
-        self.map(
-            |without| without.timeout = false,
-            |parts| {
-                let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-                Parts { retry, circuit_breaker, bulkhead, timeout: set(timeout), propagate_deadline, last_known_good }
-            },
-        )
+        set_part!(self, set, timeout; retry, circuit_breaker, bulkhead, propagate_deadline)
     }
 
     /// Changes how the remaining time is sent to the other service: see [`PropagateDeadlineBuilder`].
     ///
     /// Unless set, it is sent with gRPC requests alone, in `grpc-timeout`.
     pub fn propagate_deadline<D2>(self, set: impl FnOnce(D) -> D2) -> StandardBuilder<Parts<R, C, B, T, D2>> {
-        self.map(
-            |without| without.propagate_deadline = false,
-            |parts| {
-                let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-                let propagate_deadline = set(propagate_deadline);
-                Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
-            },
-        )
+        set_part!(self, set, propagate_deadline; retry, circuit_breaker, bulkhead, timeout)
     }
 
     /// Leaves the retry out: each request is sent once.
+    ///
+    /// A part that is left out can't have settings: [`build`](StandardBuilder::build) refuses that, whichever came first.
     pub const fn without_retry(mut self) -> Self {
-        self.without.retry = true;
+        self.choices.retry.is_left_out = true;
         self
     }
 
     /// Leaves the circuit breaker out: a service that is down is called for each request.
     pub const fn without_circuit_breaker(mut self) -> Self {
-        self.without.circuit_breaker = true;
+        self.choices.circuit_breaker.is_left_out = true;
         self
     }
 
     /// Leaves the bulkhead out: any number of calls run at once.
     pub const fn without_bulkhead(mut self) -> Self {
-        self.without.bulkhead = true;
+        self.choices.bulkhead.is_left_out = true;
         self
     }
 
@@ -133,23 +144,19 @@ impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
     /// Only for a client that ends its calls itself, or inside a layer that ends them, such as a
     /// [`DeadlineLayer`](crate::DeadlineLayer). The circuit breaker counts what they end.
     pub const fn without_timeout(mut self) -> Self {
-        self.without.timeout = true;
+        self.choices.timeout.is_left_out = true;
         self
     }
 
     /// Leaves deadline propagation out: the other service isn't told how much time is left.
     pub const fn without_propagate_deadline(mut self) -> Self {
-        self.without.propagate_deadline = true;
+        self.choices.propagate_deadline.is_left_out = true;
         self
     }
 
-    fn map<P2>(
-        mut self,
-        puts_in: impl FnOnce(&mut Without),
-        f: impl FnOnce(Parts<R, C, B, T, D>) -> P2,
-    ) -> StandardBuilder<P2> {
-        puts_in(&mut self.without);
-        StandardBuilder { name: self.name, parts: f(self.parts), without: self.without }
+    /// Changes all parts, without saying anything about whether they are left out.
+    fn map<P2>(self, f: impl FnOnce(Parts<R, C, B, T, D>) -> P2) -> StandardBuilder<P2> {
+        StandardBuilder { name: self.name, parts: f(self.parts), choices: self.choices }
     }
 }
 
@@ -157,6 +164,78 @@ impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, TimeoutBuilder<T>, D>> {
     /// How long an attempt may take: 1 ms to 1 h, 1 s unless set. See [`TimeoutBuilder::limit`].
     pub fn timeout(self, limit: Duration) -> Self {
         self.timeout_with(|timeout| timeout.limit(limit))
+    }
+}
+
+impl<R: ChooseClassifier, C: ChooseClassifier, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
+    /// Judges results with `classify`, in the retry and in the circuit breaker.
+    ///
+    /// ```
+    /// use backstop::{HttpClassify, standard};
+    /// use http::StatusCode;
+    ///
+    /// let search = standard("search").classify(HttpClassify::new().transient(StatusCode::NOT_FOUND)).build()?;
+    /// # let _ = search;
+    /// # Ok::<(), backstop::ConfigError>(())
+    /// ```
+    pub fn classify<Cl: Clone>(self, classify: Cl) -> ClassifiedBy<Cl, R, C, B, T, D> {
+        self.map(|parts| {
+            let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
+            let (retry, circuit_breaker) = (retry.choose(classify.clone()), circuit_breaker.choose(classify));
+            Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
+        })
+    }
+
+    /// Judges results with a closure, in the retry and in the circuit breaker.
+    pub fn classify_fn<Res, F>(self, judge: F) -> ClassifiedBy<ClassifyFn<F>, R, C, B, T, D>
+    where
+        F: Fn(Result<&Res, ErrorRef<'_>>) -> Outcome + Clone,
+    {
+        self.classify(ClassifyFn::new(judge))
+    }
+}
+
+/// A builder of a stack whose retry and circuit breaker judge by `Cl`.
+type ClassifiedBy<Cl, R, C, B, T, D> =
+    StandardBuilder<Parts<<R as ChooseClassifier>::With<Cl>, <C as ChooseClassifier>::With<Cl>, B, T, D>>;
+
+/// A builder of a stack whose parts reject with problem documents.
+type WithProblemDetails<R, C, B, T, D> = StandardBuilder<
+    Parts<
+        R,
+        <C as ChooseProblemDetails>::With,
+        <B as ChooseProblemDetails>::With,
+        <T as ChooseProblemDetails>::With,
+        <D as ChooseProblemDetails>::With,
+    >,
+>;
+
+impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>>
+where
+    C: ChooseProblemDetails,
+    B: ChooseProblemDetails,
+    T: ChooseProblemDetails,
+    D: ChooseProblemDetails,
+{
+    /// Each part rejects with a response whose body says why: a problem document (RFC 9457), see
+    /// [`ProblemDetails`](backstop_kit::ProblemDetails). Unless set, it has no body.
+    ///
+    /// For response bodies that are [`WrapBody`](backstop_kit::WrapBody).
+    ///
+    /// ```
+    /// use backstop::standard;
+    ///
+    /// let search = standard("search").problem_details().build()?;
+    /// # let _ = search;
+    /// # Ok::<(), backstop::ConfigError>(())
+    /// ```
+    pub fn problem_details(self) -> WithProblemDetails<R, C, B, T, D> {
+        self.map(|parts| {
+            let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
+            let (circuit_breaker, bulkhead) = (circuit_breaker.choose(), bulkhead.choose());
+            let (timeout, propagate_deadline) = (timeout.choose(), propagate_deadline.choose());
+            Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
+        })
     }
 }
 
@@ -182,11 +261,25 @@ impl<R, C, Rej, U, T, D>
         >,
     >
 {
+    /// The settings so far. A part that is left out is `None`.
+    pub fn config(&self) -> StandardConfig {
+        let Self { name, parts, choices } = self;
+        StandardConfig {
+            name: name.clone(),
+            retry: (!choices.retry.is_left_out).then(|| parts.retry.config().clone()),
+            circuit_breaker: (!choices.circuit_breaker.is_left_out).then(|| parts.circuit_breaker.config().clone()),
+            bulkhead: (!choices.bulkhead.is_left_out).then(|| parts.bulkhead.config().clone()),
+            timeout: (!choices.timeout.is_left_out).then(|| parts.timeout.config().clone()),
+            propagate_deadline: (!choices.propagate_deadline.is_left_out)
+                .then(|| parts.propagate_deadline.config().clone()),
+        }
+    }
+
     /// The stack.
     ///
     /// # Errors
-    /// [`ConfigError`] for a name that is no [`Name`], for a setting that its part refuses, and for settings of two parts
-    /// that contradict one another:
+    /// [`ConfigError`] for a name that is no [`Name`], for a setting that its part refuses, for a part that has settings and is
+    /// left out, and for settings of two parts that contradict one another:
     ///
     /// | setting | must be |
     /// |---|---|
@@ -202,39 +295,40 @@ impl<R, C, Rej, U, T, D>
     ///
     /// let error = standard("ml").timeout(Duration::from_secs(90)).build().unwrap_err();
     /// assert_eq!(error.to_string(), "timeout.limit is 90s, allowed is: up to retry.total, which is 60s");
+    ///
+    /// let error = standard("ml").without_retry().retry(|retry| retry.max_attempts(2)).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "retry is \"set and left out\", allowed is: either `retry` or `without_retry`");
     /// ```
     pub fn build(self) -> Result<Built<R, C, Rej, U, T, D>, ConfigError> {
-        let Self { name, parts, without } = self;
-        StandardConfig {
-            name: name.clone(),
-            retry: (!without.retry).then(|| parts.retry.config().clone()),
-            circuit_breaker: (!without.circuit_breaker).then(|| parts.circuit_breaker.config().clone()),
-            bulkhead: (!without.bulkhead).then(|| parts.bulkhead.config().clone()),
-            timeout: (!without.timeout).then(|| parts.timeout.config().clone()),
-            propagate_deadline: (!without.propagate_deadline).then(|| parts.propagate_deadline.config().clone()),
-        }
-        .check()?;
+        let config = self.config();
+        let Self { name, parts, choices } = self;
+        let name = Name::new(name)?;
         let parts = Parts {
-            retry: Optional(unless(without.retry, || parts.retry.build())?),
-            circuit_breaker: Optional(unless(without.circuit_breaker, || parts.circuit_breaker.build())?),
-            bulkhead: Optional(unless(without.bulkhead, || parts.bulkhead.build())?),
-            timeout: Optional(unless(without.timeout, || parts.timeout.build())?),
-            propagate_deadline: Optional(unless(without.propagate_deadline, || parts.propagate_deadline.build())?),
+            retry: choices.retry.of("retry", parts.retry, RetryBuilder::build)?,
+            circuit_breaker: choices.circuit_breaker.of(
+                "circuit_breaker",
+                parts.circuit_breaker,
+                CircuitBreakerBuilder::build,
+            )?,
+            bulkhead: choices.bulkhead.of("bulkhead", parts.bulkhead, BulkheadBuilder::build)?,
+            timeout: choices.timeout.of("timeout", parts.timeout, TimeoutBuilder::build)?,
+            propagate_deadline: choices.propagate_deadline.of(
+                "propagate_deadline",
+                parts.propagate_deadline,
+                PropagateDeadlineBuilder::build,
+            )?,
             last_known_good: Identity::new(),
         };
-        Ok(Standard::with(Name::new(name)?, parts))
+        config.check()?;
+        Ok(Standard::with(name, parts, config))
     }
-}
-
-fn unless<T>(left_out: bool, build: impl FnOnce() -> Result<T, ConfigError>) -> Result<Option<T>, ConfigError> {
-    if left_out { Ok(None) } else { build().map(Some) }
 }
 
 impl<P> fmt::Debug for StandardBuilder<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StandardBuilder")
             .field("name", &self.name)
-            .field("without", &self.without)
+            .field("choices", &self.choices)
             .finish_non_exhaustive()
     }
 }

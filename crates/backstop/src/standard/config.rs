@@ -60,8 +60,8 @@ impl StandardConfig {
         self
     }
 
-    /// Refuses settings of one part that another part makes ineffective. Each part checks its own settings.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    /// The names of the parts that it has.
+    pub(super) fn part_names(&self) -> impl Iterator<Item = &Cow<'static, str>> {
         let names = [
             self.retry.as_ref().map(|part| &part.name),
             self.circuit_breaker.as_ref().map(|part| &part.name),
@@ -69,15 +69,26 @@ impl StandardConfig {
             self.timeout.as_ref().map(|part| &part.name),
             self.propagate_deadline.as_ref().map(|part| &part.name),
         ];
-        if let Some(other) = names.into_iter().flatten().find(|name| **name != self.name) {
+        names.into_iter().flatten()
+    }
+
+    /// Refuses settings of one part that another part makes ineffective. Each part checks its own settings.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.check_names()?;
+        self.check_retry()?;
+        self.check_timeout()
+    }
+
+    /// Refuses a part with another name than the stack's.
+    pub(super) fn check_names(&self) -> Result<(), ConfigError> {
+        if let Some(other) = self.part_names().find(|name| **name != self.name) {
             return Err(ConfigError::new(
                 "name",
                 other.clone(),
                 format!("the stack's name, {:?}, for each part", self.name),
             ));
         }
-        self.check_retry()?;
-        self.check_timeout()
+        Ok(())
     }
 
     /// What can't happen within the retry's total.

@@ -44,6 +44,10 @@ impl<'de> Deserialize<'de> for StandardConfig {
         let mut config = Self::new("");
         (config.retry, config.circuit_breaker, config.bulkhead) = (retry.0, circuit_breaker.0, bulkhead.0);
         (config.timeout, config.propagate_deadline) = (timeout.0, propagate_deadline.0);
+        if let Some(other) = config.part_names().find(|part| !part.is_empty() && **part != name) {
+            let message = format_args!("a part has the name {other:?}: it must be the stack's, {name:?}, or left out");
+            return Err(de::Error::custom(message));
+        }
         Ok(config.with_name(name))
     }
 }
@@ -99,29 +103,17 @@ trait PartConfig: Sized {
     }
 }
 
-impl PartConfig for RetryConfig {
-    fn defaults() -> Self {
-        Self::new("")
-    }
+macro_rules! part_configs {
+    ($($config:ty),+) => {$(
+        impl PartConfig for $config {
+            fn defaults() -> Self {
+                Self::new("")
+            }
+        }
+    )+};
 }
 
-impl PartConfig for CircuitBreakerConfig {
-    fn defaults() -> Self {
-        Self::new("")
-    }
-}
-
-impl PartConfig for BulkheadConfig {
-    fn defaults() -> Self {
-        Self::new("")
-    }
-}
-
-impl PartConfig for PropagateDeadlineConfig {
-    fn defaults() -> Self {
-        Self::new("")
-    }
-}
+part_configs!(RetryConfig, CircuitBreakerConfig, BulkheadConfig, PropagateDeadlineConfig);
 
 impl PartConfig for TimeoutConfig {
     fn defaults() -> Self {

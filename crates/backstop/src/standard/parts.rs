@@ -7,7 +7,7 @@ use crate::{BulkheadLayer, CircuitBreakerLayer, PropagateDeadlineLayer, RetryLay
 
 /// The parts of a [`Standard`](super::Standard), by type: from outside to inside `K`, `R`, `C`, `B`, `T`, `D`.
 ///
-/// The defaults are the types of [`standard(name)`](super::standard()). Choices that change a part's type, such as a
+/// The defaults are the types of a [standard stack](super::standard()). Choices that change a part's type, such as a
 /// classifier, appear here.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<

@@ -20,8 +20,8 @@ use std::{
 
 use axum::{Router, body::Body, extract::State, http::Request, routing::get};
 use backstop::{
-    CallError, CircuitState, Deadline, Elapsed, Guard, Progress, Reason, Rejection, RetryBudget, SetBy, StandardHandle,
-    core::Scope, name, scope, standard,
+    CallError, CircuitState, Deadline, Elapsed, Guard, Progress, Reason, Rejection, RetryBudget, SetBy, Standard,
+    StandardHandle, core::Scope, name, scope, standard,
 };
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -59,7 +59,7 @@ fn guard() -> (Guard, StandardHandle) {
 
 /// A guard whose circuit stays closed while a call is repeated.
 fn patient_guard() -> Guard {
-    standard(name!("db")).guard()
+    Standard::new(name!("db")).guard()
 }
 
 fn state(parts: &StandardHandle) -> CircuitState {

@@ -21,7 +21,7 @@ use std::{
 
 use axum::response::IntoResponse;
 use backstop::{
-    CallError, CircuitBreakerLayer, CircuitState, Deadline, Guard, Reason, Rejection, SetBy, StandardHandle,
+    CallError, CircuitBreakerLayer, CircuitState, Deadline, Guard, Reason, Rejection, SetBy, Standard, StandardHandle,
     core::Scope, kit::function::FunctionError, name, standard,
 };
 use backstop_test::Logs;
@@ -90,7 +90,7 @@ fn state(parts: &StandardHandle) -> CircuitState {
 
 /// A guard whose circuit is open.
 fn open() -> Guard {
-    let stack = standard(name!("inner"));
+    let stack = Standard::new(name!("inner"));
     stack.handle().circuit_breaker().unwrap().isolate();
     stack.guard()
 }
@@ -158,7 +158,7 @@ async fn an_inner_limit_is_a_failure_that_is_repeated_only_on_request() {
     outer.call(late).transient(|_| true).await.unwrap_err();
     assert_eq!((calls.get(), state(&parts)), (1, CircuitState::Open));
 
-    let outer = standard(name!("patient")).guard();
+    let outer = Standard::new(name!("patient")).guard();
     calls.set(0);
     let start = Instant::now();
     // The outer limit is the inner one's, and the inner one ends the call first.

@@ -16,7 +16,7 @@ use axum::{
     http::{StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use backstop::{CircuitState, FallbackChain, Provider, Rejection, ServiceBuilderExt, name, standard};
+use backstop::{CircuitState, FallbackChain, Provider, Rejection, ServiceBuilderExt, Standard, name};
 use tokio::time::Instant;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -47,7 +47,7 @@ async fn the_standard_stack_repeats_then_refuses_then_recovers() {
         let is_well = asked.load(Relaxed) == 1;
         async move { if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
     });
-    let layer = standard(name!("ml_service"));
+    let layer = Standard::new(name!("ml_service"));
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
     let ask = || ml_service.clone().oneshot(Request::new(Body::empty()));
@@ -73,7 +73,7 @@ async fn the_standard_stack_repeats_then_refuses_then_recovers() {
 #[tokio::test(start_paused = true)]
 async fn the_standard_stack_ends_hung_attempts_and_the_circuit_counts_them() {
     let (service, calls) = answering(std::future::pending);
-    let layer = standard(name!("ml_service"));
+    let layer = Standard::new(name!("ml_service"));
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
 
@@ -128,7 +128,7 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
 #[tokio::test(start_paused = true)]
 async fn the_standard_stack_bounds_what_runs_and_refuses_the_rest_without_a_failure() {
     let (service, calls) = answering(std::future::pending);
-    let layer = standard(name!("ml_service"));
+    let layer = Standard::new(name!("ml_service"));
     let handle = layer.handle();
     let (circuit, bulkhead) = (handle.circuit_breaker().unwrap(), handle.bulkhead().unwrap());
     bulkhead.set_max_concurrent(2).unwrap();

@@ -106,12 +106,71 @@ async fn a_part_that_is_left_out_does_nothing_and_has_no_handle() {
     assert_eq!(calls.load(Relaxed), 10);
 }
 
-#[tokio::test]
-async fn a_part_that_is_set_after_it_was_left_out_is_there() {
+#[test]
+fn a_part_that_is_set_and_left_out_is_refused_by_both_names_whichever_came_first() {
+    let refused =
+        |part: &str| format!("{part} is \"set and left out\", allowed is: either `{part}` or `without_{part}`");
+    let ml = || standard("ml");
+    let both = [
+        ("retry", message(ml().without_retry().retry(|retry| retry).build())),
+        ("retry", message(ml().retry(|retry| retry).without_retry().build())),
+        ("circuit_breaker", message(ml().without_circuit_breaker().circuit_breaker(|circuit| circuit).build())),
+        ("bulkhead", message(ml().bulkhead(|bulkhead| bulkhead).without_bulkhead().build())),
+        ("timeout", message(ml().without_timeout().timeout(SECOND).build())),
+        ("timeout", message(ml().timeout_with(|timeout| timeout).without_timeout().build())),
+        ("propagate_deadline", message(ml().without_propagate_deadline().propagate_deadline(|it| it).build())),
+    ];
+    for (part, message) in both {
+        assert_eq!(message, refused(part));
+    }
+    // What is said of all parts says nothing about whether one is left out.
+    assert!(ml().without_retry().problem_details().classify(backstop::HttpClassify::new()).build().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_classifier_judges_in_the_retry_and_in_the_circuit_breaker() {
+    let layer = standard("ml")
+        .classify_fn(|_: Result<&Response<Body>, backstop::ErrorRef<'_>>| backstop::Outcome::success())
+        .circuit_breaker(|circuit| circuit.consecutive_failures(1))
+        .build()
+        .unwrap();
+    let handle = layer.handle();
     let (service, calls) = failing();
-    let layer = standard("ml").without_retry().retry(|retry| retry.max_attempts(2)).build().unwrap();
+    layer.layer(service).oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!((calls.load(Relaxed), handle.circuit_breaker().unwrap().state()), (1, CircuitState::Closed));
+
+    let worse = backstop::HttpClassify::new().transient(StatusCode::OK);
+    let layer = standard("ml").retry(|retry| retry.max_attempts(2)).classify(worse).build().unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let service = service_fn(move |_: Request| {
+        counted.fetch_add(1, Relaxed);
+        async { Ok::<_, Infallible>(Response::new(Body::empty())) }
+    });
     layer.layer(service).oneshot(Request::new(Body::empty())).await.unwrap();
     assert_eq!(calls.load(Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_part_can_say_why_in_a_problem_document() {
+    async fn reason(stack: impl Service<Request, Response = Response<Body>, Error = Infallible>) -> String {
+        let answer = stack.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 10).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+    let layer = || standard("ml").without_retry().bulkhead(|bulkhead| bulkhead.max_concurrent(1).max_waiting(0));
+    let layer = layer().timeout(SECOND).problem_details().build().unwrap();
+    let handle = layer.handle();
+    let hung = service_fn(|_: Request| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let stack = layer.layer(hung);
+    let mut running = tokio_test::task::spawn(stack.clone().oneshot(Request::new(Body::empty())));
+    tokio_test::assert_pending!(running.poll());
+    assert!(reason(stack.clone()).await.contains("bulkhead-full"));
+    drop(running);
+    assert!(reason(stack.clone()).await.contains("timeout"));
+    handle.circuit_breaker().unwrap().isolate();
+    assert!(reason(stack).await.contains("circuit-open"));
 }
 
 #[test]
@@ -144,14 +203,19 @@ fn a_part_that_is_left_out_contradicts_nothing() {
     assert!(long().build().is_err());
     assert!(long().without_retry().build().is_ok());
     assert!(long().retry(|retry| retry.max_attempts(1)).build().is_ok(), "one attempt has no total");
-    assert!(long().without_timeout().build().is_ok());
+    let wait = || standard("ml").bulkhead(|bulkhead| bulkhead.max_wait(90 * SECOND));
+    assert!(wait().build().is_err());
+    assert!(wait().without_retry().build().is_ok());
+    assert!(
+        standard("ml").circuit_breaker(|circuit| circuit.probe_lease(SECOND / 2)).without_timeout().build().is_ok()
+    );
 }
 
 #[test]
 fn each_part_checks_its_own_settings() {
     assert_eq!(
         message(standard("ml").retry(|retry| retry.max_attempts(0)).build()),
-        "max_attempts is 0, allowed is: 1 to 1000"
+        "retry.max_attempts is 0, allowed is: 1 to 1000"
     );
     assert!(message(standard("no name").build()).starts_with("name is"));
 }
@@ -202,7 +266,7 @@ struct Prices<S> {
 #[tokio::test]
 async fn the_stacks_type_has_a_name() {
     let (service, _) = failing();
-    let prices = Prices { client: standard(name!("prices")).layer(service) };
+    let prices = Prices { client: Standard::new(name!("prices")).layer(service) };
     let answer = prices.client.oneshot(Request::new(Body::empty())).await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -227,9 +291,10 @@ async fn good_answers_are_stored_by_the_outermost_part() {
     use backstop::LastKnownGoodLayer;
 
     let known = LastKnownGoodLayer::new(name!("prices"));
-    let layer = standard(name!("prices")).last_known_good(known.clone()).until_headers();
+    let layer = Standard::new(name!("prices")).last_known_good(known.clone()).until_headers();
     let kinds: Vec<_> = layer.handle().parts().map(backstop::Inspect::kind).collect();
-    assert_eq!(kinds, ["last-known-good", "retry", "circuit-breaker", "bulkhead"]);
+    let inner = ["retry", "circuit-breaker", "bulkhead", "timeout", "propagate-deadline"];
+    assert_eq!(kinds, [&["last-known-good"], &inner[..]].concat());
     let stack = layer.layer(service_fn(|_: Request| async { Ok::<_, Infallible>(Response::new(Body::from("9.99"))) }));
     let answer = stack.oneshot(Request::new(Body::empty())).await.unwrap();
     axum::body::to_bytes(answer.into_body(), 10).await.unwrap();
@@ -238,7 +303,7 @@ async fn good_answers_are_stored_by_the_outermost_part() {
 
 #[test]
 fn reloads_at_the_same_time_leave_the_settings_of_one_of_them() {
-    let handle = standard(name!("raced")).handle();
+    let handle = Standard::new(name!("raced")).handle();
     let config = |n| {
         let mut config = StandardConfig::new("raced");
         config.bulkhead.as_mut().unwrap().max_concurrent = n;
@@ -252,5 +317,74 @@ fn reloads_at_the_same_time_leave_the_settings_of_one_of_them() {
         });
         let max_concurrent = handle.bulkhead().unwrap().max_concurrent();
         assert_eq!(handle.timeout().unwrap().limit(), SECOND * max_concurrent);
+    }
+}
+
+#[test]
+fn a_part_is_reloaded_through_its_own_handle_only_if_it_fits_to_the_others() {
+    let handle = Standard::new(name!("ml")).handle();
+    let limit = |limit| {
+        let mut config = TimeoutConfig::new("ml");
+        config.limit = limit;
+        config
+    };
+    // A clone, and one that was taken before.
+    let timeout = handle.timeout().unwrap().clone();
+    let mut retry = RetryConfig::new("ml");
+    retry.total = 5 * SECOND;
+    handle.retry().unwrap().reload(retry).unwrap();
+    let refused = "timeout.limit is 6s, allowed is: up to retry.total, which is 5s";
+    assert_eq!(message(timeout.check(&limit(6 * SECOND))), refused);
+    assert_eq!(message(timeout.reload(limit(6 * SECOND))), refused);
+    assert_eq!(timeout.limit(), SECOND);
+    timeout.reload(limit(5 * SECOND)).unwrap();
+    assert_eq!(timeout.limit(), 5 * SECOND);
+    assert_eq!(message(timeout.reload(limit(Duration::ZERO))), "timeout.limit is 0ns, allowed is: 1 ms to 1 h");
+
+    let mut retry = RetryConfig::new("ml");
+    retry.total = 4 * SECOND;
+    assert_eq!(
+        message(handle.retry().unwrap().reload(retry)),
+        "timeout.limit is 5s, allowed is: up to retry.total, which is 4s"
+    );
+    let mut circuit = CircuitBreakerConfig::new("ml");
+    circuit.probe_lease = SECOND;
+    assert!(
+        message(handle.circuit_breaker().unwrap().reload(circuit)).starts_with("circuit_breaker.probe_lease is 1s")
+    );
+    let mut bulkhead = BulkheadConfig::new("ml");
+    bulkhead.max_wait = Some(6 * SECOND);
+    assert!(message(handle.bulkhead().unwrap().reload(bulkhead)).starts_with("bulkhead.max_wait is 6s"));
+    let mut propagate = PropagateDeadlineConfig::new("ml");
+    propagate.margin = 5 * SECOND;
+    assert!(
+        message(handle.propagate_deadline().unwrap().reload(propagate)).starts_with("propagate_deadline.margin is 5s")
+    );
+
+    let config = handle.config();
+    assert_eq!((config.timeout.unwrap().limit, config.retry.unwrap().total), (5 * SECOND, 5 * SECOND));
+}
+
+#[test]
+fn single_parts_that_are_reloaded_at_the_same_time_never_contradict_each_other() {
+    let handle = Standard::new(name!("raced_parts")).handle();
+    for _ in 0..500 {
+        handle.reload(StandardConfig::new("raced_parts")).unwrap();
+        let (longer, shorter) = std::thread::scope(|scope| {
+            let longer = scope.spawn(|| {
+                let mut config = TimeoutConfig::new("raced_parts");
+                config.limit = 10 * SECOND;
+                handle.timeout().unwrap().reload(config).is_ok()
+            });
+            let shorter = scope.spawn(|| {
+                let mut config = RetryConfig::new("raced_parts");
+                config.total = 5 * SECOND;
+                handle.retry().unwrap().reload(config).is_ok()
+            });
+            (longer.join().unwrap(), shorter.join().unwrap())
+        });
+        assert!(longer != shorter, "the one that comes second is refused");
+        let limit = if longer { 10 * SECOND } else { SECOND };
+        assert_eq!(handle.timeout().unwrap().limit(), limit);
     }
 }

@@ -18,7 +18,7 @@ use axum::{
 };
 use backstop::{
     BulkheadConfig, CircuitBreakerConfig, CircuitState, PropagateDeadlineConfig, RetryConfig, Stacks, Standard,
-    StandardConfig, TimeoutConfig, name, standard,
+    StandardConfig, TimeoutConfig, name,
 };
 use proptest::prelude::*;
 use tokio_test::{assert_pending, task};
@@ -109,19 +109,16 @@ fn a_reload_changes_all_stacks_or_none() {
         ("[a]", "b: missing: its stack exists, and a reload can't remove it"),
         (
             "[a]\n[b]\nretry = false\nbulkhead.max_concurrent = 0",
-            "b.bulkhead.max_concurrent: max_concurrent is 0, allowed is: 1 to 1000000",
+            "b.bulkhead.max_concurrent: bulkhead.max_concurrent is 0, allowed is: 1 to 1000000",
         ),
-        (
-            "[a]\n[b]",
-            "b.retry.part: part is present, allowed is: left out, as the stack was built: a reload can't add it",
-        ),
+        ("[a]\n[b]", "b.retry: retry is present, allowed is: left out, as the stack was built: a reload can't add it"),
         (
             "[a]\ntimeout = false\n[b]\nretry = false",
-            "a.timeout.part: part is \"left out\", allowed is: present, as the stack was built: a reload can't remove it",
+            "a.timeout: timeout is \"left out\", allowed is: present, as the stack was built: a reload can't remove it",
         ),
         (
             "[a]\nretry.max_body = 7\n[b]\nretry = false",
-            "a.retry.max_body: max_body is 7, allowed is: what the layer was built with: it can't be reloaded",
+            "a.retry.max_body: retry.max_body is 7, allowed is: what the layer was built with: it can't be reloaded",
         ),
         (
             "[a]\nretry.total = '2s'\n[b]\nretry = false",
@@ -139,7 +136,7 @@ fn a_reload_changes_all_stacks_or_none() {
 fn an_error_names_the_setting() {
     for (text, message) in [
         ("[ml]\nretry.max_attempts = 'many'", "ml.retry.max_attempts: invalid type: string \"many\", expected u32"),
-        ("[ml]\nretry.max_attempts = 0", "ml.retry.max_attempts: max_attempts is 0, allowed is: 1 to 1000"),
+        ("[ml]\nretry.max_attempts = 0", "ml.retry.max_attempts: retry.max_attempts is 0, allowed is: 1 to 1000"),
         (
             "[default]\ntimeout = '5 parsecs'\n[ml]",
             "default.timeout.limit: invalid value: string \"5 parsecs\", expected a duration",
@@ -148,7 +145,17 @@ fn an_error_names_the_setting() {
             "[ml]\nbulkhead = '1s'",
             "ml.bulkhead: invalid type: string \"1s\", expected a table of settings, or false to leave the part out",
         ),
-        ("[ml]\nname = 'other'", "ml.name: the name of a stack is that of its table"),
+        ("[ml]\nname = 'other'", "ml.name: \"other\" isn't allowed: the name is \"ml\", the table's"),
+        ("[ml.retry]\nname = 'other'", "ml.retry.name: \"other\" isn't allowed: the name is \"ml\", the table's"),
+        (
+            "[default.retry]\nname = 'ml'\n[ml]",
+            "default.retry.name: \"ml\" isn't allowed: the name is \"default\", the table's",
+        ),
+        ("[ml]\ndeadline = '1ns'", "ml.deadline.limit: deadline.limit is 1ns, allowed is: 1 ms to 24 h"),
+        (
+            "[ml.deadline]\nlimits = 1",
+            "ml.deadline.limits: unknown field `limits`, expected one of `name`, `limit`, `trust`",
+        ),
         (
             "['a b']",
             "a b.name: name is \"a b\", allowed is: a letter, then at most 63 letters, digits, '_', '.' or '-'",
@@ -181,14 +188,14 @@ fn all_calls_for_a_dependency_share_one_stack() {
 
 #[test]
 fn a_stack_by_its_config_is_reloaded_whole_or_not_at_all() {
-    let handle = standard(name!("ml")).handle();
+    let handle = Standard::new(name!("ml")).handle();
     let mut config = StandardConfig::new("ml");
     config.timeout.as_mut().unwrap().limit = Duration::from_millis(250);
     config.bulkhead.as_mut().unwrap().max_concurrent = 0;
-    assert_eq!(handle.check(&config).unwrap_err().field, "max_concurrent");
-    assert_eq!(handle.reload(config.clone()).unwrap_err().field, "max_concurrent");
+    assert_eq!(handle.check(&config).unwrap_err().field, "bulkhead.max_concurrent");
+    assert_eq!(handle.reload(config.clone()).unwrap_err().field, "bulkhead.max_concurrent");
     assert_eq!(handle.timeout().unwrap().limit(), Duration::from_secs(1));
-    assert_eq!(handle.reload(StandardConfig::new("other")).unwrap_err().field, "name");
+    assert_eq!(handle.reload(StandardConfig::new("other")).unwrap_err().field, "retry.name");
     config.bulkhead.as_mut().unwrap().max_concurrent = 3;
     assert_eq!(handle.check(&config), Ok(()));
     handle.reload(config).unwrap();
@@ -228,23 +235,91 @@ fn a_configuration_is_read_from_a_file() {
     backstop_test::assert_config_file("name = 'ml'", &defaults, fields, samples, Standard::from_config);
 }
 
-proptest! {
-    #[test]
-    fn no_file_panics_and_a_refused_reload_changes_nothing(
-        text in any::<String>(),
-        table in "(default|a|b)",
-        field in "(retry|timeout|bulkhead|retry\\.total|timeout\\.limit|bulkhead\\.max_wait|retry\\.budget)",
-        value in prop_oneof![Just("false".to_owned()), Just("true".to_owned()), "'[0-9]{1,3}(ms|s|m)'", "[0-9]{1,3}"],
-    ) {
-        _ = Stacks::from_toml(&text);
-        let stacks = Stacks::from_toml("[a]\n[b]").unwrap();
-        let before = format!("{stacks:?}");
-        let text = ["default", "a", "b"].map(|name| {
-            let setting = if name == table { format!("{field} = {value}") } else { String::new() };
-            format!("[{name}]\n{setting}\n")
-        });
-        if stacks.reload(&text.concat()).is_err() {
-            prop_assert_eq!(format!("{stacks:?}"), before);
-        }
+#[test]
+fn a_part_of_a_file_has_no_name_of_its_own() {
+    let error = toml::from_str::<StandardConfig>("name = 'ml'\nretry.name = 'other'").unwrap_err();
+    assert!(error.message().contains("a part has the name \"other\""), "{error}");
+    assert!(toml::from_str::<StandardConfig>("name = 'ml'\nretry.name = 'ml'").is_ok());
+}
+
+#[test]
+fn a_deadline_and_what_is_stored_are_described_and_reloaded_with_the_stack() {
+    let stacks = Stacks::from_toml("[default]\n deadline = '5s'\n [a]\n [b.deadline]\n limit = '2s'").unwrap();
+    let limits = || ["a", "b"].map(|name| stacks.deadline_handle(name).unwrap().limit().as_secs());
+    assert_eq!(limits(), [5, 2]);
+    stacks.reload("[default]\n deadline = '4s'\n [a]\n [b]").unwrap();
+    assert_eq!(limits(), [4, 4]);
+    for (text, message) in [
+        (
+            "[a]\n [b]\n deadline = '1s'",
+            "a.deadline: deadline is \"left out\", allowed is: a table: a reload can't remove it",
+        ),
+        (
+            "[default]\n deadline = '3s'\n [a]\n [b]\n deadline = '0s'",
+            "b.deadline.limit: deadline.limit is 0ns, allowed is: 1 ms to 24 h",
+        ),
+    ] {
+        assert_eq!(stacks.reload(text).unwrap_err().to_string(), message);
+        assert_eq!(limits(), [4, 4]);
     }
+    let none = Stacks::from_toml("[a]").unwrap();
+    assert_eq!(
+        none.deadline("a").unwrap_err().to_string(),
+        "a.deadline: no such table: the file needs it for a deadline"
+    );
+    assert_eq!(
+        none.reload("[a]\n deadline = true").unwrap_err().to_string(),
+        "a.deadline: deadline is \"a table\", allowed is: left out: a reload can't add it"
+    );
+}
+
+#[cfg(feature = "last-known-good")]
+#[test]
+fn stored_answers_are_described_and_reloaded_with_the_stack() {
+    let stacks = Stacks::from_toml("[a.last_known_good]\n max_stale = '1h'\n [b]\n last_known_good = false").unwrap();
+    let known = stacks.last_known_good("a").unwrap();
+    assert_eq!(known.handle().max_stale().as_secs(), 3600);
+    stacks.reload("[a.last_known_good]\n max_stale = '2h'\n [b]").unwrap();
+    assert_eq!(known.handle().max_stale().as_secs(), 7200);
+    assert_eq!(stacks.last_known_good("b").unwrap_err().path(), "b.last_known_good");
+    let fixed = "[a.last_known_good]\n max_bytes = 7\n [b]";
+    assert_eq!(stacks.reload(fixed).unwrap_err().path(), "a.last_known_good.max_bytes");
+    assert_eq!(known.handle().max_stale().as_secs(), 7200);
+}
+
+#[cfg(feature = "fallback")]
+#[test]
+fn a_chain_has_the_files_times_and_is_reloaded_with_the_stack() {
+    use backstop::{FallbackChain, Provider};
+
+    let providers = || {
+        FallbackChain::<u32, u32>::builder("a")
+            .total(Duration::from_secs(9))
+            .provider(Provider::from_fn(name!("live"), |item| async move { item }))
+    };
+    let stacks = Stacks::from_toml("[default]\n fallback.total = '3s'\n [a]\n [b]").unwrap();
+    stacks.reload("[default]\n fallback.total = '4s'\n [a]\n [b]").unwrap();
+    let chain = stacks.chain("a", providers()).unwrap();
+    let total = || chain.handle().total().as_secs();
+    assert_eq!(total(), 4, "that of the last reload, although the chain is built only now");
+    stacks.reload("[a]\n fallback = { total = '5s', providers.live.timeout = '2s' }\n [b]").unwrap();
+    assert_eq!(total(), 5);
+    let wrong = [
+        (
+            "[a.fallback.providers.dead]\n timeout = '2s'\n [b]",
+            "a.fallback.providers: fallback.providers is dead, allowed is: live",
+        ),
+        (
+            "[a]\n fallback.providers.live.timeout = '10s'\n [b]",
+            "a.fallback.providers.live.timeout: fallback.providers.live.timeout is 10s, allowed is: more than 0 s, up to the \
+             chain's total, which is 9s",
+        ),
+    ];
+    for (text, message) in wrong {
+        assert_eq!(stacks.reload(text).unwrap_err().to_string(), message);
+        assert_eq!(total(), 5);
+    }
+    stacks.reload("[a]\n [b]").unwrap();
+    assert_eq!(total(), 9, "as the code has it");
+    assert_eq!(stacks.chain("b", providers()).unwrap_err().path(), "b.fallback.name");
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::{Router, body::Body, routing::get};
 use backstop::{
     CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, Reason,
-    Rejection, RetryLayer, TimeoutLayer, name, standard,
+    Rejection, RetryLayer, Standard, TimeoutLayer, name,
 };
 use http::{Request, Response, StatusCode};
 use hyper_util::client::legacy;
@@ -57,7 +57,7 @@ asks_anywhere! {
     the_whole_stack: ServiceBuilder::new()
         .layer(DegradationHeaderLayer::new())
         .layer(FallbackLayer::new(name!("upstream"), usual()))
-        .layer(standard(name!("upstream")));
+        .layer(Standard::new(name!("upstream")));
 }
 
 fn usual() -> FallbackChain<Request<Body>, Response<Body>> {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use axum::{Router, body::Body, routing::get};
-use backstop::{CircuitState, ClientBody, Reason, Rejection, StandardService, name, standard};
+use backstop::{CircuitState, ClientBody, Reason, Rejection, Standard, StandardService, name, standard};
 use http::{Request, Response, StatusCode};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -21,7 +21,7 @@ struct Shop {
 #[tokio::test]
 async fn the_client_as_it_is_is_asked_from_anywhere() {
     let upstream = Upstream::start().await;
-    let shop = Shop { prices: ServiceBuilder::new().layer(standard(name!("prices"))).service(client()) };
+    let shop = Shop { prices: ServiceBuilder::new().layer(Standard::new(name!("prices"))).service(client()) };
 
     let mut tasks = JoinSet::new();
     let (spawned, request) = (shop.prices.clone(), upstream.post());
@@ -41,7 +41,7 @@ async fn the_client_as_it_is_is_asked_from_anywhere() {
 async fn a_request_body_can_be_the_clients_own_and_is_sent_again() {
     let upstream = Upstream::start().await;
     let http: legacy::Client<HttpConnector, ClientBody> = legacy::Client::builder(TokioExecutor::new()).build_http();
-    let prices = standard(name!("prices")).layer(http);
+    let prices = Standard::new(name!("prices")).layer(http);
     upstream.next([Misdeed::Fail, Misdeed::Break]);
     let request = Request::put(format!("http://{}/", upstream.address)).body(ClientBody::from("the order")).unwrap();
     assert_eq!(text(prices.oneshot(request).await.unwrap()).await, "fresh");
@@ -52,7 +52,7 @@ async fn a_request_body_can_be_the_clients_own_and_is_sent_again() {
 async fn a_refused_post_is_sent_again_and_a_sent_one_is_not() {
     let (port, address) = deaf_port();
     let opening = Opening::new(port);
-    let stack = ServiceBuilder::new().layer(standard(name!("prices"))).map_request({
+    let stack = ServiceBuilder::new().layer(Standard::new(name!("prices"))).map_request({
         let opening = opening.clone();
         move |request: Request<Body>| {
             opening.lock().unwrap().attempt();
