@@ -16,7 +16,10 @@ mod guard_nesting;
 mod metrics;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod prometheus;
+mod reload_storm;
 mod stacks;
 mod standard;
 #[cfg(feature = "toml")]
 mod toml_file;
+#[cfg(feature = "toml")]
+mod toml_fuzz;
