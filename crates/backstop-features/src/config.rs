@@ -234,8 +234,10 @@ impl FeaturesBuilder {
         self.health = Some(health.clone());
         self.level(move || of_level.level()).components(move |name| {
             let component = of_components.component(name.as_str())?;
-            // Its level is damped, so that the feature doesn't flap.
-            (component.state() != ComponentState::Unknown).then(|| component.level())
+            // Its level is damped, so that the feature doesn't flap. Also while the state is unknown for a moment, because a
+            // report has ended.
+            let level = component.level();
+            (level != Level::Healthy || component.state() != ComponentState::Unknown).then_some(level)
         })
     }
 

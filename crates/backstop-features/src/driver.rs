@@ -1,7 +1,10 @@
 //! What follows the level, the components and the stores, in the background.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::{Acquire, Relaxed},
+    },
     time::Duration,
 };
 
@@ -108,6 +111,7 @@ async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), 
 }
 
 async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
+    let _lease = registry.reporting.take().await;
     let mut reporters: Vec<_> = registry.declared().iter().filter_map(Reporter::new).collect();
     loop {
         pause(registry).await;
@@ -155,15 +159,18 @@ struct Reporter {
 }
 
 impl Reporter {
-    /// `None` for a feature that doesn't degrade by its errors.
+    /// From now on: what an earlier driver may have reported isn't reported again. `None` for a feature that doesn't degrade by
+    /// its errors.
     fn new(slot: &Arc<Slot>) -> Option<Self> {
-        Some(Self { rules: slot.rules()?, slot: Arc::clone(slot), calls: 0, errors: 0 })
+        let rules = slot.rules()?;
+        let errors = slot.counts.errors.load(Acquire);
+        Some(Self { rules, slot: Arc::clone(slot), calls: slot.counts.calls.load(Relaxed), errors })
     }
 
     /// What was counted since the last report. `None` if there were no calls.
     fn next(&mut self) -> Option<CountReport> {
         // Errors first: each was counted as a call before.
-        let errors = self.slot.counts.errors.load(Relaxed);
+        let errors = self.slot.counts.errors.load(Acquire);
         let calls = self.slot.counts.calls.load(Relaxed);
         let (new_calls, new_errors) = (calls - self.calls, errors - self.errors);
         (self.calls, self.errors) = (calls, errors);

@@ -7,7 +7,12 @@ use std::{
 
 use backstop_core::{ConfigError, Outcome, Reason, Verdict};
 
-use crate::{Feature, FeatureState, FeaturesHandle, driver, first_looks, registry::Registry, slot::Slot, telemetry};
+use crate::{
+    Feature, FeatureState, FeaturesHandle, driver, first_looks,
+    registry::Registry,
+    slot::{Place, Slot},
+    telemetry,
+};
 
 /// The features of a service. Clones share everything: keep one in your app's state.
 ///
@@ -50,7 +55,7 @@ impl Features {
     #[must_use]
     pub fn look(&self, feature: &Feature) -> FeatureState {
         match self.registry.slot(feature.id()) {
-            Some(slot) => first_looks::look(slot),
+            Some(slot) => first_looks::look(slot, Place::Handler),
             None => not_declared(feature),
         }
     }
@@ -138,7 +143,13 @@ impl FeatureGate {
     #[inline]
     #[must_use]
     pub fn look(&self) -> FeatureState {
-        first_looks::look(&self.slot)
+        first_looks::look(&self.slot, Place::Handler)
+    }
+
+    /// The state of the feature for a call that is about to be made.
+    #[inline]
+    pub(crate) fn look_in_layer(&self) -> FeatureState {
+        first_looks::look(&self.slot, Place::Layer)
     }
 
     /// Whether the feature may be used now: see [`Features::is_enabled`].
@@ -146,7 +157,7 @@ impl FeatureGate {
     /// # Errors
     /// [`FEATURE_DEGRADED`](crate::FEATURE_DEGRADED) or [`FEATURE_DISABLED`](crate::FEATURE_DISABLED) if it may not.
     pub fn check(&self) -> Result<(), Reason> {
-        self.look().refusal().map_or(Ok(()), Err)
+        first_looks::look(&self.slot, Place::Condition).refusal().map_or(Ok(()), Err)
     }
 
     /// [`check`](Self::check) as a closure, for a provider of a fallback chain:

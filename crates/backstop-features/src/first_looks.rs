@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::{FeatureState, slot::Slot};
+use crate::{
+    FeatureState,
+    slot::{Place, Slot},
+};
 
 thread_local! {
     /// Whether a request is being polled. Apart from its looks, because a thread-local without a destructor costs nothing.
@@ -50,16 +53,16 @@ impl FirstLooks {
 
 /// Looks at a feature, or repeats the request's first look.
 #[inline]
-pub(crate) fn look(slot: &Arc<Slot>) -> FeatureState {
-    if IS_INSIDE.get() { look_inside(slot) } else { slot.look() }
+pub(crate) fn look(slot: &Arc<Slot>, place: Place) -> FeatureState {
+    if IS_INSIDE.get() { look_inside(slot, place) } else { slot.look(place) }
 }
 
-fn look_inside(slot: &Arc<Slot>) -> FeatureState {
+fn look_inside(slot: &Arc<Slot>, place: Place) -> FeatureState {
     let address = Arc::as_ptr(slot).addr();
     // Fails while the thread ends.
     let kept = LOOKS.try_with(|looks| looks.borrow().find(address)).ok().flatten();
     kept.unwrap_or_else(|| {
-        let state = slot.look();
+        let state = slot.look(place);
         _ = LOOKS.try_with(|looks| looks.borrow_mut().keep(address, state));
         state
     })

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Release},
     time::Duration,
 };
 
@@ -157,9 +157,8 @@ impl FeaturesHandle {
     pub async fn set(&self, feature: impl AsRef<str> + Send, change: FlagChange) -> Result<Reach, SetError> {
         let slot = self.find(feature.as_ref())?;
         let flag = change.check()?;
-        let reach = self.write(slot, flag.to_bytes(), change.ttl()).await?;
+        let reach = self.write(slot, flag.to_bytes(), change.ttl(), Some(flag.clone())).await?;
         telemetry::flag_set(slot.name(), &flag, change.ttl(), reach == Reach::Fleet);
-        slot.set_flag(Some(flag));
         Ok(reach)
     }
 
@@ -180,9 +179,8 @@ impl FeaturesHandle {
         let (who, reason) = (who.as_ref(), reason.as_ref());
         check_who(who)?;
         check_reason(reason)?;
-        let reach = self.write(slot, Flag::removed(), Some(REMOVED_TTL)).await?;
+        let reach = self.write(slot, Flag::removed(), Some(REMOVED_TTL), None).await?;
         telemetry::flag_removed(slot.name(), who, reason, reach == Reach::Fleet);
-        slot.set_flag(None);
         Ok(reach)
     }
 
@@ -201,11 +199,24 @@ impl FeaturesHandle {
         self.registry.find(feature).map(|slot| &**slot).ok_or_else(|| unknown(feature))
     }
 
-    async fn write(&self, slot: &Slot, value: bytes::Bytes, ttl: Option<Duration>) -> Result<Reach, SetError> {
-        let Some(store) = &self.registry.setup.flags else { return Ok(Reach::Instance) };
+    /// Writes a flag to the store, if there is one, and then follows it here.
+    async fn write(
+        &self,
+        slot: &Slot,
+        value: bytes::Bytes,
+        ttl: Option<Duration>,
+        flag: Option<Flag>,
+    ) -> Result<Reach, SetError> {
+        let Some(store) = &self.registry.setup.flags else {
+            slot.set_flag(flag);
+            return Ok(Reach::Instance);
+        };
         let written = bounded(self.registry.setup.store_timeout, store.write(slot.name(), value, ttl)).await;
-        // Also if it failed: it may have been written.
-        self.registry.writes.fetch_add(1, Relaxed);
+        if written.is_ok() {
+            slot.set_flag(flag);
+        }
+        // After the flag, so that a read that begins later isn't overwritten by it. Also if it failed: it may have been written.
+        self.registry.writes.fetch_add(1, Release);
         written.map_err(SetError::Store)?;
         Ok(Reach::Fleet)
     }

@@ -172,6 +172,7 @@ mod future;
 mod handle;
 mod inspect;
 mod layer;
+mod lease;
 mod memory_store;
 mod metrics;
 mod registry;

@@ -20,6 +20,7 @@ use crate::{
     erased_store::{ErasedCounts, ErasedFlags},
     feature::id_of,
     flag::{CLOCK_TOLERANCE, Flag, StoredFlag},
+    lease::Lease,
     slot::Slot,
     telemetry,
 };
@@ -35,6 +36,8 @@ pub(crate) struct Registry {
     /// Counts the flags that this instance has written. A read that began before a write is out of date.
     pub(crate) writes: AtomicU64,
     pub(crate) has_driver: AtomicBool,
+    /// Held by the driver that reports counts: two would report each call twice.
+    pub(crate) reporting: Lease,
     loaded: watch::Sender<bool>,
     start_hold: Mutex<Option<StartHold>>,
     store: Mutex<StoreTroubles>,
@@ -111,6 +114,7 @@ impl Registry {
             jitter: Jitter::new(None),
             writes: AtomicU64::new(0),
             has_driver: AtomicBool::new(false),
+            reporting: Lease::default(),
             loaded: watch::Sender::new(is_known),
             start_hold: Mutex::new(start_hold),
             store: Mutex::default(),
@@ -169,6 +173,7 @@ impl Registry {
                     if remaining.is_some_and(|remaining| remaining > CLOCK_TOLERANCE) {
                         missing.push(slot.name().clone());
                     }
+                    slot.set_known();
                     continue;
                 }
                 StoredValue::Malformed => None,
@@ -182,8 +187,12 @@ impl Registry {
                     slot.set_flag(Some(flag));
                 }
                 Some(StoredFlag::Removed) => slot.set_flag(None),
-                None => malformed.push(slot.name().clone()),
+                None => {
+                    malformed.push(slot.name().clone());
+                    continue;
+                }
             }
+            slot.set_known();
         }
         let mut store = self.store();
         if store.missing != missing && !missing.is_empty() {
@@ -195,7 +204,6 @@ impl Registry {
         (store.missing, store.malformed) = (missing, malformed);
         drop(store);
         if !*self.loaded.borrow() {
-            self.declared.iter().for_each(|slot| slot.set_known());
             self.loaded.send_replace(true);
             *self.start_hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }

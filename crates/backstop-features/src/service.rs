@@ -1,7 +1,7 @@
 //! The service.
 
 use std::{
-    fmt, mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -18,15 +18,16 @@ use crate::{FeatureFuture, FeatureState, counted_call::CountedCall, layer::Layer
 /// The service that [`FeatureLayer`](crate::FeatureLayer) makes.
 pub struct FeatureService<S, P = Http> {
     inner: S,
-    /// Set if the feature was off in `poll_ready`. The inner service wasn't polled then, so the next call must be refused,
-    /// even if the feature has been enabled since.
-    must_refuse: bool,
+    /// What was decided in `poll_ready`, if the feature wasn't on for everyone. If it was off, the inner service wasn't polled, so
+    /// the next call must be refused, even if the feature has been enabled since. If the call is let through, that is kept
+    /// until the inner service is ready, and everyone else is refused at once.
+    decided: Option<FeatureState>,
     state: Arc<LayerState<P>>,
 }
 
 impl<S, P> FeatureService<S, P> {
     pub(crate) const fn new(inner: S, state: Arc<LayerState<P>>) -> Self {
-        Self { inner, must_refuse: false, state }
+        Self { inner, decided: None, state }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -48,8 +49,10 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let gate = &self.state.gate;
-        self.must_refuse = !gate.slot().may_admit();
-        if self.must_refuse {
+        if self.decided != Some(FeatureState::Enabled) {
+            self.decided = if gate.slot().is_on() { None } else { Some(gate.look_in_layer()) };
+        }
+        if self.decided.is_some_and(|state| state != FeatureState::Enabled) {
             return Poll::Ready(Ok(()));
         }
         let ready = self.inner.poll_ready(cx);
@@ -61,11 +64,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let must_refuse = mem::take(&mut self.must_refuse);
-        let state = match self.state.gate.look() {
-            FeatureState::Enabled if must_refuse => FeatureState::Degraded,
-            state => state,
-        };
+        let state = self.decided.take().unwrap_or_else(|| self.state.gate.look_in_layer());
         if state != FeatureState::Enabled {
             let context = self.state.protocol.reject().context(&request);
             return FeatureFuture::refused(state, context, Arc::clone(&self.state), Entered::now());

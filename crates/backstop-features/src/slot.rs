@@ -8,8 +8,8 @@ use std::{
     sync::{
         Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{
-            AtomicU8, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
+            AtomicU8, AtomicU32, AtomicU64,
+            Ordering::{Relaxed, Release},
         },
     },
     time::Duration,
@@ -32,6 +32,22 @@ const PROBE_SHORTEST: Duration = Duration::from_secs(8);
 const FIRST_PROBE_SHORTEST: Duration = Duration::from_secs(2);
 const PROBE_LONGEST: Duration = Duration::from_secs(12);
 
+/// How many calls may be on their way from one place to the next.
+const MOST_PASSES: u32 = 16;
+
+/// Where a call meets its feature. One call may pass all three: a handler looks, a provider has a condition, and a layer is
+/// around its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Handler,
+    Condition,
+    Layer,
+}
+
+impl Place {
+    const COUNT: usize = 3;
+}
+
 /// The byte of a feature that everyone may use.
 const ON: u8 = 0;
 /// Everyone may use it, in the bits of [`FeatureState`].
@@ -47,6 +63,8 @@ pub(crate) struct Slot {
     declaration: Declaration,
     base: Instant,
     next_probe: AtomicU64,
+    /// Calls that were let through further out, and may pass here, too: see [`Place`].
+    passes: [AtomicU32; Place::COUNT],
     /// When time alone may change something.
     next_change: AtomicU64,
     /// The share that is let through.
@@ -95,6 +113,7 @@ impl Slot {
             byte: AtomicU8::new(ON),
             base,
             next_probe: AtomicU64::new(0),
+            passes: [const { AtomicU32::new(0) }; Place::COUNT],
             next_change: AtomicU64::new(Nanos::MAX),
             share: AtomicU64::new(0),
             jitter: Jitter::new(None),
@@ -126,32 +145,40 @@ impl Slot {
 
     /// Whether the feature may be used now.
     #[inline]
-    pub(crate) fn look(&self) -> FeatureState {
+    pub(crate) fn look(&self, place: Place) -> FeatureState {
         match self.byte.load(Relaxed) {
             ON => FeatureState::Enabled,
-            _ => self.look_closer(),
+            _ => self.look_closer(place),
         }
     }
 
-    /// Whether a look may let a call through. Uses up no probe.
+    /// Whether every call may be made.
     #[inline]
-    pub(crate) fn may_admit(&self) -> bool {
-        self.byte.load(Relaxed) == ON || self.may_admit_some()
+    pub(crate) fn is_on(&self) -> bool {
+        self.byte.load(Relaxed) == ON
     }
 
     #[cold]
-    fn may_admit_some(&self) -> bool {
-        let byte = self.let_time_pass();
-        byte & STATE == ON || byte & SHARED != 0 || byte & PROBED != 0 && self.now() >= self.next_probe.load(Relaxed)
-    }
-
-    #[cold]
-    fn look_closer(&self) -> FeatureState {
+    fn look_closer(&self, place: Place) -> FeatureState {
         let byte = self.let_time_pass();
         let state = state_of(byte);
+        if byte & (SHARED | PROBED) != 0 && self.take_pass(place) {
+            return FeatureState::Enabled;
+        }
         let is_let_through = (byte & SHARED != 0 && self.jitter.number(0..1_000_000) < self.share.load(Relaxed))
             || (byte & PROBED != 0 && self.take_probe());
-        if is_let_through { FeatureState::Enabled } else { state }
+        if !is_let_through {
+            return state;
+        }
+        for further_in in &self.passes[place as usize + 1..] {
+            _ = further_in.fetch_update(Relaxed, Relaxed, |passes| (passes < MOST_PASSES).then_some(passes + 1));
+        }
+        FeatureState::Enabled
+    }
+
+    /// Takes the pass of a call that was let through further out. Otherwise it would have to be lucky twice.
+    fn take_pass(&self, place: Place) -> bool {
+        self.passes[place as usize].fetch_update(Relaxed, Relaxed, |passes| passes.checked_sub(1)).is_ok()
     }
 
     /// Takes the probe, if it is due. Of several callers, one gets it.
@@ -195,7 +222,8 @@ impl Slot {
     #[cold]
     pub(crate) fn count_error(&self) {
         let calls = self.counts.calls.fetch_add(1, Relaxed) + 1;
-        self.counts.errors.fetch_add(1, Relaxed);
+        // Whoever reads the error sees its call.
+        self.counts.errors.fetch_add(1, Release);
         let now = self.now();
         self.change(|decision| {
             if let Some(auto) = &mut decision.auto {
@@ -236,9 +264,12 @@ impl Slot {
         self.lock().flag.clone()
     }
 
-    /// The flags have been read.
+    /// Its flag has been read.
     pub(crate) fn set_known(&self) {
-        self.change(|decision| decision.is_known = true);
+        let decision = self.lock();
+        if !decision.is_known {
+            self.change_locked(decision, |decision| decision.is_known = true);
+        }
     }
 
     pub(crate) fn report_to(&self, log: &EventLog) {
@@ -308,9 +339,13 @@ impl Slot {
             self.next_probe.store(now + nanos(self.jitter.time(FIRST_PROBE_SHORTEST..=PROBE_LONGEST)), Relaxed);
         }
         self.next_change.store(decision.next_change(self.base), Relaxed);
-        self.byte.store(byte, SeqCst);
+        self.byte.store(byte, Relaxed);
         let (old_state, old_cause) = (decision.state, decision.cause);
         (decision.state, decision.cause) = (state, cause);
+        if old_cause != cause {
+            // Passes of another time.
+            self.passes.iter().for_each(|passes| passes.store(0, Relaxed));
+        }
         if (old_state, old_cause) == (state, cause) {
             return;
         }

@@ -211,3 +211,55 @@ async fn an_instance_without_a_driver_says_so_when_it_matters() {
     crate::common::fail(&features, &SEARCH, 2);
     assert_eq!(told(&logs, "spawn `features.run()`").len(), 1);
 }
+
+/// Shed by the level for long enough that a probe is due.
+async fn shed() -> Features {
+    let dial = crate::common::Dial::default();
+    dial.set(backstop_features::Level::Critical);
+    let features = shop().level(dial.source()).build().unwrap();
+    tokio::time::sleep(secs(15)).await;
+    features
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_probe_waits_for_a_service_that_is_not_ready_and_all_others_are_refused_at_once() {
+    struct NotReady;
+    impl Service<Request<Body>> for NotReady {
+        type Response = Response;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response, Infallible>>;
+        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+            std::task::Poll::Pending
+        }
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            panic!("it isn't ready")
+        }
+    }
+    let features = shed().await;
+    let layer = layer(&features);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut probe = layer.layer(NotReady);
+    for _ in 0..3 {
+        assert!(probe.poll_ready(&mut cx).is_pending());
+    }
+    for _ in 0..10 {
+        let mut other = layer.layer(NotReady);
+        assert!(other.poll_ready(&mut cx).is_ready());
+        assert_eq!(tokio_poll(&mut other.call(get())).unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_passes_a_handler_a_condition_and_a_layer_but_only_once() {
+    let features = shed().await;
+    let gate = features.gate(&SEARCH).unwrap();
+    let upstream = Scripted::statuses([200, 200]);
+    let service = layer(&features).layer(upstream.clone());
+    for expected in [true, false] {
+        assert_eq!(features.is_enabled(&SEARCH), expected);
+        assert_eq!(gate.check().is_ok(), expected);
+        let status = service.clone().oneshot(get()).await.unwrap().status();
+        assert_eq!(status == StatusCode::OK, expected);
+    }
+    assert_eq!(upstream.calls(), 1);
+}

@@ -217,3 +217,37 @@ async fn no_error_of_a_broken_count_store_is_kept_for_later() {
     assert!(one.is_enabled(&SEARCH) && two.is_enabled(&SEARCH));
     assert_eq!(one.handle().store_trouble(), None);
 }
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
+async fn a_driver_that_is_started_again_or_twice_reports_each_call_once() {
+    let features = shop().counts(MemoryStore::new()).build().unwrap();
+    let first = tokio::spawn(features.run());
+    sleep(secs(1) / 10).await;
+    fail(&features, &SEARCH, 3);
+    sleep(secs(3)).await;
+    first.abort();
+    tokio::spawn(features.run());
+    tokio::spawn(features.run());
+    for _ in 0..5 {
+        sleep(secs(2)).await;
+        succeed(&features, &SEARCH, 1);
+    }
+    // If they were reported twice, there would be 6.
+    assert!(features.is_enabled(&SEARCH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_whose_first_flag_is_garbage_is_not_known() {
+    static CAREFUL: Feature = feature!("careful");
+    let store = Breakable::default();
+    let careful = "careful".parse().unwrap();
+    store.inner.write(&careful, Bytes::from("maybe"), None).await.unwrap();
+    let declaration = CAREFUL.standard().off_unless_known();
+    let features = Features::builder().declare(declaration).flags(store.clone()).build().unwrap();
+    drive(&features).await;
+    assert_eq!(features.look(&CAREFUL), FeatureState::Disabled);
+    store.inner.write(&careful, Bytes::from("removed"), None).await.unwrap();
+    sleep(secs(2)).await;
+    assert!(features.is_enabled(&CAREFUL));
+}

@@ -136,3 +136,23 @@ fn the_store_must_not_be_an_essential_component() {
     let needy = Features::builder().declare(SEARCH.core().needs(backstop_core::name!("db"))).health(&health);
     assert_eq!(needy.build().unwrap_err().field, "needs");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_does_not_flap_when_a_report_about_its_component_ends() {
+    let health = Health::builder().component(Component::optional("api")).build().unwrap();
+    let declaration = SEARCH.standard().needs(backstop_core::name!("api"));
+    let features = Features::builder().declare(declaration).health(&health).build().unwrap();
+    spawn(&health, &features);
+    health.report("api", Level::Degraded, "slow", secs(10)).unwrap();
+    sleep(secs(5)).await;
+    assert_eq!(state(&features, &SEARCH), FeatureState::Degraded);
+    let mut changes = Vec::new();
+    for _ in 0..240 {
+        sleep(secs(1) / 2).await;
+        let now = state(&features, &SEARCH);
+        if changes.last() != Some(&now) {
+            changes.push(now);
+        }
+    }
+    assert_eq!(changes, [FeatureState::Degraded, FeatureState::Enabled]);
+}
