@@ -27,7 +27,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::store::{StoreError, text};
+use crate::{
+    lease::Lease,
+    store::{StoreError, text},
+};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -36,6 +39,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Link {
     state: Mutex<State>,
     discarded: Notify,
+    /// Held by the future that connects.
+    lease: Lease,
 }
 
 struct State {
@@ -44,13 +49,15 @@ struct State {
     generation: u64,
     /// Why there is no connection.
     why: String,
+    /// Since when calls have been given up without an answer to any.
+    unanswered: Option<Instant>,
 }
 
 impl Link {
     pub(crate) fn new() -> Self {
         let why = "not connected yet: is `run` spawned?".to_owned();
-        let state = Mutex::new(State { connection: None, generation: 0, why });
-        Self { state, discarded: Notify::new() }
+        let state = Mutex::new(State { connection: None, generation: 0, why, unanswered: None });
+        Self { state, discarded: Notify::new(), lease: Lease::default() }
     }
 
     /// The connection, and its number.
@@ -62,7 +69,21 @@ impl Link {
         }
     }
 
-    /// Uses this connection no more.
+    /// A call was answered.
+    pub(crate) fn answered(&self) {
+        self.state().unanswered = None;
+    }
+
+    /// A call was given up without an answer: its caller has a shorter limit than ours. After `limit` without any answer, the
+    /// connection is given up, too.
+    pub(crate) fn gave_up(&self, generation: u64, limit: Duration) {
+        let since = *self.state().unanswered.get_or_insert_with(Instant::now);
+        if since.elapsed() >= limit {
+            self.discard(generation, &"nothing was answered");
+        }
+    }
+
+    /// Gives this connection up.
     pub(crate) fn discard(&self, generation: u64, why: &impl fmt::Display) {
         let mut state = self.state();
         if state.generation == generation && state.connection.take().is_some() {
@@ -75,7 +96,7 @@ impl Link {
     fn connected(&self, connection: MultiplexedConnection) -> u64 {
         let mut state = self.state();
         state.generation += 1;
-        state.connection = Some(connection);
+        (state.connection, state.unanswered) = (Some(connection), None);
         state.generation
     }
 
@@ -108,6 +129,8 @@ impl Drop for CloseOnDrop<'_> {
 
 /// Connects again and again. Never ends.
 pub(crate) async fn run(client: Client, connect_timeout: Duration, link: std::sync::Arc<Link>) {
+    // Two at once would take the connection from each other.
+    let _lease = link.lease.take().await;
     let (jitter, mut wait) = (Jitter::new(None), FIRST_WAIT);
     let _close = CloseOnDrop(&link);
     loop {

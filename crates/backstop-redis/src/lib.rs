@@ -46,7 +46,7 @@
 //! | what happens | then |
 //! |---|---|
 //! | the connection breaks | another one is made |
-//! | a call takes longer than [`timeout`](RedisStoreBuilder::timeout) | the call has failed, and another connection is made: late answers would pile up |
+//! | a call takes longer than [`timeout`](RedisStoreBuilder::timeout), or callers with shorter limits get no answer for as long | the call has failed, and another connection is made: late answers would pile up |
 //! | the server answers `READONLY`, `LOADING` or `MASTERDOWN` | the same: behind the same address there may be another server by now |
 //! | the server answers `OOM`, `WRONGTYPE` or any other error | the call has failed, and the connection stays |
 //! | a connection can't be made | it is tried again after 100 ms, and twice as long each time, up to 2 s, jittered |
@@ -76,7 +76,8 @@
 //! - **Persistence**, where flags must outlive a restart: `appendonly yes`. After a restart without data, see the same.
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
 //!   the instance that set it holds it, and shows trouble with the store. Set it again.
-//! - Scripts (`EVAL`), and the commands `SET`, `GET`, `GETRANGE`, `DEL`, `HDEL`, `PING` for the user of the connection.
+//! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +eval
+//!   +evalsha +script|load +multi +exec +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hkeys +hgetall +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
 //!
 //! # When the store is gone
@@ -122,6 +123,7 @@ mod connection;
 mod flags;
 #[cfg(feature = "last-known-good")]
 mod last_known_good;
+mod lease;
 #[cfg(any(feature = "features", feature = "health"))]
 mod script;
 mod store;

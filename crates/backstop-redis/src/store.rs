@@ -130,7 +130,13 @@ impl RedisStore {
     {
         let Shared { link, timeout: limit, .. } = &*self.shared;
         let (connection, generation) = link.current()?;
-        match timeout(*limit, call(connection, generation)).await {
+        let mut waiting = Waiting { link, generation, limit: *limit, is_over: false };
+        let result = timeout(*limit, call(connection, generation)).await;
+        waiting.is_over = true;
+        if result.is_ok() {
+            link.answered();
+        }
+        match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 if connection::must_be_made_anew(&error) {
@@ -143,6 +149,22 @@ impl RedisStore {
                 link.discard(generation, &error);
                 Err(error.into())
             }
+        }
+    }
+}
+
+/// Notes a call that its caller drops before it was answered.
+struct Waiting<'a> {
+    link: &'a Link,
+    generation: u64,
+    limit: Duration,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.link.gave_up(self.generation, self.limit);
         }
     }
 }

@@ -315,3 +315,68 @@ async fn bad_settings_are_refused_by_name() {
     let secret = RedisStore::builder(redis::Client::open("redis://:hunter2@127.0.0.1/").unwrap());
     assert!(!format!("{secret:?}{:?}", secret.clone().build().unwrap()).contains("hunter2"));
 }
+
+#[tokio::test]
+async fn a_hung_server_is_given_up_also_by_callers_with_shorter_limits() {
+    use backstop_last_known_good::Store;
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    redis.pause();
+    within(BACK, "another connection", || {
+        // Dropped long before the store's own limit.
+        let mut get = Box::pin(store.get(b"key"));
+        _ = get.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        !store.is_connected()
+    })
+    .await;
+    redis.resume();
+    within(BACK, "another connection", || store.is_connected()).await;
+    assert_eq!(store.get(b"key").await.unwrap(), None);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
+async fn a_second_driver_takes_over_from_the_first() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = RedisStore::new(client(&redis));
+    let first = tokio::spawn(store.run());
+    within(SOON, "a connection", || store.is_connected()).await;
+    tokio::spawn(store.run());
+    sleep(Duration::from_millis(600)).await;
+    assert!(store.version().await.is_ok());
+    first.abort();
+    within(SOON, "no connection", || !store.is_connected()).await;
+    within(BACK, "another one", || store.is_connected()).await;
+    assert!(store.version().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_may_do_everything() {
+    use backstop_features::{CountReport, CountStore};
+    use backstop_health::ViewStore;
+    use backstop_last_known_good::Store;
+    let Some(redis) = RedisServer::start() else { return };
+    let documented = include_str!("../../src/lib.rs").lines().skip_while(|line| !line.contains("ACL SETUSER")).take(2);
+    let documented: String = documented.map(|line| line.trim_start_matches("//!").trim()).collect::<Vec<_>>().join(" ");
+    let rights = documented.split("~shop:*").nth(1).unwrap().split('`').next().unwrap();
+    let words: Vec<_> = "ACL SETUSER shop on >pass ~shop:*".split(' ').chain(rights.split_whitespace()).collect();
+    command(&redis, &words);
+    let url = redis.url().replace("redis://", "redis://shop:pass@");
+    let store = RedisStore::builder(redis::Client::open(url).unwrap()).prefix("shop:").build().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
+    tokio::spawn(store.run());
+    within(SOON, "a connection", || store.is_connected()).await;
+
+    let (name, bytes, hour) = ("search".parse().unwrap(), bytes::Bytes::from_static(b"x"), Duration::from_secs(3_600));
+    store.write(&name, bytes.clone(), Some(hour)).await.unwrap();
+    store.version().await.unwrap();
+    store.read(std::slice::from_ref(&name)).await.unwrap();
+    store.report("a", &[CountReport::new(name.clone(), 5, 5)]).await.unwrap();
+    store.report("a", &[]).await.unwrap();
+    ViewStore::put(&store, &name, bytes.clone(), hour).await.unwrap();
+    store.all().await.unwrap();
+    ViewStore::remove(&store, &name).await.unwrap();
+    Store::put(&store, b"key", bytes, hour).await.unwrap();
+    store.get(b"key").await.unwrap();
+    Store::remove(&store, b"key").await.unwrap();
+}
