@@ -15,6 +15,7 @@ mod degradation_header;
 mod fallback;
 mod function;
 mod hang;
+mod health;
 mod http;
 mod last_known_good;
 mod machine;
@@ -39,6 +40,7 @@ const SECTIONS: &[Section] = &[
     last_known_good::SECTION,
     standard::SECTION,
     degradation_header::SECTION,
+    health::SECTION,
 ];
 
 fn main() -> ExitCode {
