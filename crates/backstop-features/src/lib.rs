@@ -75,6 +75,10 @@
 //! on the way back are judged in the same way. The next degradation takes twice as long, up to 1 h; two hours without one forget
 //! the earlier ones. Refusals of our own layers are no errors, and neither is a failure that the caller is to blame for.
 //!
+//! A circuit breaker further in opens after 5 failures in a row, unless set: then the feature has had 5 errors, too. It stays degraded
+//! for its 300 s and the steps, even if the circuit closes earlier. Where the circuit is protection enough, let the feature
+//! [ignore errors](Declaration::ignore_errors): then it is back as soon as the level or the component that it needs is.
+//!
 //! With a [`CountStore`], instances report their counts once a second, and the store degrades the feature for all of them by the
 //! same rule, once the window has lasted 2 s. If several instances report, it takes errors of two: one bad instance degrades
 //! itself alone. A report that fails isn't repeated.

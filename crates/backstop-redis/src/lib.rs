@@ -77,7 +77,7 @@
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
 //!   the instance that set it holds it, and shows trouble with the store. Set it again.
 //! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +eval
-//!   +evalsha +script|load +multi +exec +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hkeys +hgetall +hdel`.
+//!   +evalsha +script|load +multi +exec +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hlen +hkeys +hgetall +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
 //!
 //! # When the store is gone
