@@ -216,7 +216,7 @@
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
-//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry and the time limits, through the crate `metrics` |
+//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry, the time limits, the levels and the feature flags, through the crate `metrics` |
 //! | `serde` | | the layers' configurations, and [`StandardConfig`], can be read from a file |
 //! | `toml` | | `serde`, the default layers, and `Stacks`: standard stacks for all dependencies, from one file |
 //!
@@ -331,12 +331,16 @@ pub use backstop_timeout::{
     TimeoutBuilder, TimeoutConfig, TimeoutHandle, TimeoutLayer, time_left,
 };
 
+/// The tower that the layers are for: [`Layer`](tower::Layer), and [`ServiceExt`](tower::ServiceExt) for calls.
+#[doc(no_inline)]
+pub use tower;
+
 mod builder_ext;
 #[cfg(feature = "metrics")]
 mod describe;
-// Documentation only. The pages use every feature.
 #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
 pub mod guard;
+// Documentation only. The pages use every feature.
 #[cfg(all(
     doc,
     feature = "axum",
@@ -350,6 +354,7 @@ pub mod guard;
     feature = "last-known-good",
     feature = "metrics",
     feature = "redis",
+    feature = "reqwest",
     feature = "retry",
     feature = "timeout",
     feature = "toml",
