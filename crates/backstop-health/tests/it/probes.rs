@@ -203,7 +203,7 @@ async fn settings_are_checked() {
         change(&mut config);
         health.probe_with(config, || async { io::Result::Ok(()) }).unwrap_err().field
     };
-    assert_eq!(field(|config| config.component = "databse".into()), "component");
+    assert_eq!(field(|config| config.component = "datastore".into()), "component");
     assert_eq!(field(|config| config.every = secs(0)), "every");
     assert_eq!(field(|config| config.timeout = secs(6)), "timeout");
     assert_eq!(field(|config| config.fall = 0), "fall");

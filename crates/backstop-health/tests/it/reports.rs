@@ -79,7 +79,7 @@ async fn an_operator_reports_with_a_reason() {
 async fn bad_reports_are_errors_and_change_nothing() {
     let health = running([Component::essential("database")]);
     let field = |error: backstop_health::ConfigError| error.field;
-    assert_eq!(health.report("databse", Level::Critical, "", None).map_err(field), Err("component".into()));
+    assert_eq!(health.report("datastore", Level::Critical, "", None).map_err(field), Err("component".into()));
     assert_eq!(health.report("database", Level::Critical, "", millis(99)).map_err(field), Err("ttl".into()));
     assert_eq!(health.report("database", Level::Critical, "", secs(86_401)).map_err(field), Err("ttl".into()));
     assert_eq!(health.reporter("database", "a b").map(drop).map_err(field), Err("reporter".into()));
