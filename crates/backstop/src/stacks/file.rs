@@ -85,6 +85,8 @@ fn deserialize<C: DeserializeOwned>(at: String, value: Value) -> Result<C, Stack
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = match error.path().to_string().as_str() {
             "." => at,
+            // An item of a list.
+            path if path.starts_with('[') => format!("{at}{path}"),
             path => format!("{at}.{path}"),
         };
         StacksError::unreadable(path, error.into_inner().message())

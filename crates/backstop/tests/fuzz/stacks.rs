@@ -80,7 +80,8 @@ fn check_path(text: &str, path: &str) {
         assert_eq!(path, "", "no TOML, so there is no path: the message has the line");
         return;
     };
-    let is_at = |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let is_at =
+        |name: &str| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
     let table = document.keys().filter(|name| is_at(name)).max_by_key(|name| name.len());
     assert!(table.is_some(), "{path:?} is at no table");
     let mut known = BTreeSet::new();
@@ -95,6 +96,6 @@ fn check_path(text: &str, path: &str) {
     for setting in settings.split('.').filter(|setting| !setting.is_empty()) {
         // `send[0]`
         let setting = setting.split('[').next().unwrap_or_default();
-        assert!(known.contains(setting), "{setting:?} of {path:?} is no setting");
+        assert!(setting.is_empty() || known.contains(setting), "{setting:?} of {path:?} is no setting");
     }
 }
