@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstop::{BulkheadLayer, CircuitBreakerLayer, Guard, RetryLayer, TimeoutLayer, Standard, name};
+use backstop::{BulkheadLayer, CircuitBreakerLayer, Guard, RetryLayer, Standard, TimeoutLayer, name};
 use failsafe::futures::CircuitBreaker as _;
 use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 

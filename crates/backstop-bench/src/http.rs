@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
 pub(crate) use self::{
-    request::{cloned, request},
+    request::{cloned, request, request_text},
     upstream::{Late, Upstream, ok, unavailable},
 };
 use crate::call::{is_ready, poll_again, poll_once};

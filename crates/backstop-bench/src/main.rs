@@ -21,6 +21,7 @@ mod last_known_good;
 mod machine;
 mod measure;
 mod retry;
+mod server;
 mod standard;
 mod timeout;
 
@@ -41,6 +42,7 @@ const SECTIONS: &[Section] = &[
     standard::SECTION,
     degradation_header::SECTION,
     health::SECTION,
+    server::SECTION,
 ];
 
 fn main() -> ExitCode {

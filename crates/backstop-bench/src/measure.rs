@@ -12,7 +12,7 @@ use std::{mem, process::ExitCode};
 
 pub(crate) use self::{
     report::{Report, print_table},
-    time::rounds,
+    time::{median, rounds},
 };
 
 /// What one name on the command line runs.

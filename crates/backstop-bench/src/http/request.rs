@@ -29,6 +29,12 @@ pub(crate) fn request<B: Default>() -> Request<B> {
     request
 }
 
+/// The text of that request over HTTP/1.1, for another target.
+pub(crate) fn request_text(target: &str) -> String {
+    let headers: String = HEADERS.lines().map(|line| format!("{line}\r\n")).collect();
+    format!("GET {target} HTTP/1.1\r\n{headers}\r\n")
+}
+
 /// A clone of a request whose body can't be cloned, but is empty.
 pub(crate) fn cloned<B: Default>(request: &Request<B>) -> Request<B> {
     let mut clone = Request::new(B::default());

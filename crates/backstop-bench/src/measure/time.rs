@@ -31,7 +31,7 @@ pub(crate) fn rounds<C>(number: u64, contenders: &mut [C], measure: impl Fn(&mut
     rounds.iter_mut().map(|figures| median(figures)).collect()
 }
 
-fn median(figures: &mut [f64]) -> f64 {
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
