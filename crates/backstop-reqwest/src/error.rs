@@ -27,7 +27,7 @@ pub struct Error {
 enum Cause {
     /// reqwest's.
     Shown,
-    /// The texts of reqwest's causes. The errors themselves would prove what isn't so.
+    /// The texts of reqwest's causes. The errors themselves would be taken as proof.
     Hidden(Texts),
     /// One of reqwest's time limits, or a request that can't be sent.
     Rejected(Rejection),
@@ -40,13 +40,15 @@ impl Error {
             _ if error.is_timeout() && !error.is_connect() => {
                 Cause::Rejected(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("reqwest")))
             }
+            // A scheme that it doesn't have, for example.
+            Proof::UntilRedirected if error.is_builder() => return Self::unsendable(error),
             Proof::UntilRedirected => Cause::Shown,
             Proof::Never => Cause::Hidden(Texts::of(&error)),
         };
         Self { error, cause }
     }
 
-    /// reqwest can't send such a request, whose fault it is. Nothing was sent.
+    /// reqwest can't send such a request. Nothing was sent.
     pub(crate) fn unsendable(error: reqwest::Error) -> Self {
         const UNSENDABLE: Reason = Reason::new("unsendable");
         let outcome = Outcome::neutral().unprocessed().blaming(Blame::Request);

@@ -229,8 +229,8 @@ impl<A, R: fmt::Debug> fmt::Debug for ErrorRule<A, R> {
     }
 }
 
-/// What an error counts as: a rejection that it holds counts as that says, if `errors` repeats timeouts or
-/// `repeat_timeouts` is true. Otherwise a rule decides.
+/// What an error counts as. If it holds a rejection, it counts as that says, and is transient only if `errors` repeats timeouts
+/// or `repeat_timeouts` is true. Otherwise a rule decides.
 ///
 /// Without a rule it counts as for [`ResultClassify`], except that it is never transient: a function may be half done when it
 /// fails, and nobody but its author knows whether it may run again.

@@ -146,10 +146,15 @@ async fn a_post_that_may_have_been_processed_is_sent_once_and_a_get_again() {
 
 #[tokio::test]
 async fn a_request_that_reqwest_cant_send_counts_against_nobody_and_isn_t_repeated() {
-    let (upstream, handle) = stack(built());
-    let request = http::Request::get("/espresso").body(backstop::ClientBody::empty()).unwrap();
-    let error = upstream.oneshot(request).await.unwrap_err();
-    assert_eq!(failures(&handle), 0);
-    let rejection = backstop::Rejection::in_error(ErrorRef::new(&error)).unwrap();
-    assert_eq!(rejection.reason().as_str(), "unsendable");
+    let https_only = || ReqwestClient::build(reqwest::Client::builder().https_only(true)).unwrap();
+    for (client, uri) in
+        [(built(), "/espresso"), (built(), "ftp://prices.example/"), (https_only(), "http://prices.example/")]
+    {
+        let (upstream, handle) = stack(client);
+        let request = http::Request::get(uri).body(backstop::ClientBody::empty()).unwrap();
+        let error = upstream.oneshot(request).await.unwrap_err();
+        assert_eq!(failures(&handle), 0, "{uri}");
+        let rejection = backstop::Rejection::in_error(ErrorRef::new(&error)).unwrap();
+        assert_eq!(rejection.reason().as_str(), "unsendable", "{uri}");
+    }
 }
