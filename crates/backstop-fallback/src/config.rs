@@ -1,6 +1,6 @@
 //! The layer's builder.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Name, Outcome, Rejection};
 use backstop_kit::{
@@ -19,7 +19,7 @@ type BuilderOf<Req, Res, J, R, U, K, A> = FallbackBuilder<Req, Res, Strategies<J
 impl<Req, Res> FallbackLayer<Req, Res> {
     /// Puts `chain` behind the service, which the chain knows as `primary`.
     pub fn new(primary: Name, chain: FallbackChain<Req, Res>) -> Self {
-        FallbackBuilder::new(primary.clone().into(), chain).named(primary)
+        FallbackBuilder::new(primary.clone().into(), chain).named(primary, Arc::default())
     }
 
     /// Builds a layer with other settings.
@@ -70,15 +70,15 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
             return Err(ConfigError::new("primary", primary, "a name that no provider of the chain has"));
         }
         let layer = LayerSettings { primary_timeout: self.primary_timeout, keep: self.keep_within };
-        self.chain.shared().control.settings.add_layer(layer)?;
-        Ok(self.named(primary))
+        let layer = self.chain.shared().control.settings.add_layer(layer)?;
+        Ok(self.named(primary, layer))
     }
 
     /// The layer, with a checked configuration.
-    pub(crate) fn named(self, primary: Name) -> FallbackLayer<Req, Res, P> {
-        let Self { primary_timeout, chain, protocol, .. } = self;
+    fn named(self, primary: Name, settings: Arc<LayerSettings>) -> FallbackLayer<Req, Res, P> {
+        let Self { chain, protocol, .. } = self;
         let primary_latency = metrics::latency(chain.name(), &primary);
-        FallbackLayer::with(LayerState { primary, primary_latency, primary_timeout, chain, protocol })
+        FallbackLayer::with(LayerState { primary, primary_latency, settings, chain, protocol })
     }
 
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> FallbackBuilder<Req, Res, P2> {

@@ -1,19 +1,24 @@
 //! What all services of a layer share.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use backstop_core::{Limit, Name, Scope, SetBy, scope::CurrentLimit};
 use backstop_kit::{Judge, Protocol, telemetry::Series};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::{FallbackChain, chain::settings::Settings, found::Found, share};
+use crate::{
+    FallbackChain,
+    chain::settings::{LayerSettings, Settings},
+    found::Found,
+    share,
+};
 
 /// What all services of a layer share.
 pub(crate) struct LayerState<Req, Res, P> {
     pub(crate) primary: Name,
     pub(crate) primary_latency: Series,
-    pub(crate) primary_timeout: Option<Duration>,
+    pub(crate) settings: Arc<LayerSettings>,
     pub(crate) chain: FallbackChain<Req, Res>,
     pub(crate) protocol: P,
 }
@@ -35,13 +40,17 @@ impl<Req, Res, P> LayerState<Req, Res, P> {
             CurrentLimit::Endless => None,
         };
         let limit = Limit::new(settings.total, SetBy::Us).narrowed_by(outer);
-        Scope::limited(share::first_limit(limit, self.providers(), settings.primary_timeout(self.primary_timeout)))
+        Scope::limited(share::first_limit(
+            limit,
+            self.providers(),
+            settings.primary_timeout(self.settings.primary_timeout),
+        ))
     }
 
     /// A scope with the primary's share of the time left. Begins the request's time if it hasn't begun.
     pub(crate) fn remaining_scope(&self, settings: &Settings, started: &mut Option<Instant>) -> Scope {
         let limit = settings.limit(*started.get_or_insert_with(Instant::now));
-        let timeout = settings.primary_timeout(self.primary_timeout);
+        let timeout = settings.primary_timeout(self.settings.primary_timeout);
         Scope::narrowed(share::next_deadline(Instant::now(), limit, self.providers(), timeout))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -81,7 +81,7 @@ impl Settings {
     }
 
     /// Refuses what a layer was built with if it doesn't fit into the total.
-    fn check_layer(&self, layer: LayerSettings) -> Result<(), ConfigError> {
+    fn check_layer(&self, layer: &LayerSettings) -> Result<(), ConfigError> {
         self.check_timeout("primary_timeout", self.primary_timeout(layer.primary_timeout))?;
         layer.keep.map_or(Ok(()), |keep| keep.check_within(self.total))
     }
@@ -99,12 +99,12 @@ pub(crate) struct ReloadableSettings {
     current: Reloadable<Settings>,
     /// What the code says, which holds where a configuration says nothing.
     built: Settings,
-    /// What the chain's layers were built with, each only once. The lock also makes reloads run one after another.
-    layers: Mutex<Vec<LayerSettings>>,
+    /// What the chain's living layers were built with. The lock also makes reloads run one after another.
+    layers: Mutex<Vec<Weak<LayerSettings>>>,
 }
 
 /// What a layer was built with that must fit into the chain's total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct LayerSettings {
     pub(crate) primary_timeout: Option<Duration>,
     pub(crate) keep: Option<KeepReplaced>,
@@ -139,15 +139,15 @@ impl ReloadableSettings {
         self.current.load()
     }
 
-    /// Checks the settings of a layer that is built over the chain, and keeps them for later checks.
-    pub(crate) fn add_layer(&self, layer: LayerSettings) -> Result<(), ConfigError> {
+    /// Checks the settings of a layer that is built over the chain. Later settings of the chain are checked against them for as
+    /// long as the layer lives.
+    pub(crate) fn add_layer(&self, layer: LayerSettings) -> Result<Arc<LayerSettings>, ConfigError> {
         let mut layers = self.lock();
-        self.current.load().check_layer(layer)?;
-        // A layer that is built for each request adds nothing.
-        if !layers.contains(&layer) {
-            layers.push(layer);
-        }
-        Ok(())
+        self.current.load().check_layer(&layer)?;
+        let layer = Arc::new(layer);
+        layers.retain(|layer| layer.strong_count() > 0);
+        layers.push(Arc::downgrade(&layer));
+        Ok(layer)
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`.
@@ -166,7 +166,7 @@ impl ReloadableSettings {
         &self,
         config: &FallbackConfig,
         providers: &[Name],
-        layers: &[LayerSettings],
+        layers: &[Weak<LayerSettings>],
     ) -> Result<Settings, ConfigError> {
         let settings = self.built.changed(config, providers)?;
         settings.check(providers)?;
@@ -175,11 +175,12 @@ impl ReloadableSettings {
             let allowed = format!("enough for a layer of the chain, whose {} is {}", error.field, error.value);
             ConfigError::new("total", format!("{total:?}"), allowed)
         };
-        layers.iter().try_for_each(|layer| settings.check_layer(*layer)).map_err(too_short)?;
+        let mut living = layers.iter().filter_map(Weak::upgrade);
+        living.try_for_each(|layer| settings.check_layer(&layer)).map_err(too_short)?;
         Ok(settings)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<LayerSettings>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<LayerSettings>>> {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -201,6 +201,9 @@ async fn what_is_wrong_is_named_by_its_path_and_changes_nothing() {
     }
     assert_eq!((handle.total(), time_behind(&layer).await), (TOTAL, ms(100) + ms(300)));
     handle.reload(short(200)).unwrap();
+    drop(layer);
+    handle.reload(short(99)).unwrap();
+    handle.reload(short(200)).unwrap();
 
     let too_long = FallbackLayer::builder("late", chain).primary_timeout(ms(201)).build().unwrap_err();
     assert_eq!(too_long.field, "primary_timeout", "by the total of now");
