@@ -1,4 +1,5 @@
-//! The admin listener: breaks and repairs the simulated upstreams, shows and controls the circuits, and shows all of health.
+//! The admin listener: breaks and repairs the simulated upstreams, shows and controls the circuits and the
+//! features, and shows all of health.
 //!
 //! It can take a service down, so it has a separate listener, on loopback unless there is a token. Loopback alone isn't
 //! enough: any page in the operator's browser can send requests there. [`Guard`] refuses those.
@@ -6,13 +7,14 @@
 mod body;
 mod chaos;
 mod circuits;
+mod features;
 mod guard;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post, put};
-use backstop::Health;
+use backstop::{FeaturesHandle, Health};
 
 pub(crate) use self::guard::Guard;
 use crate::chaos::Chaos;
@@ -23,15 +25,26 @@ use crate::problem::{method_not_allowed, not_found};
 const LARGEST_BODY: usize = 16 * 1024;
 
 /// The admin listener's routes, behind its guard.
-pub(crate) fn router(chaos: Chaos, circuits: Circuits, health: &Health, guard: Guard) -> Router {
+pub(crate) fn router(
+    chaos: Chaos,
+    circuits: Circuits,
+    features: FeaturesHandle,
+    health: &Health,
+    guard: Guard,
+) -> Router {
     let breaking =
         Router::new().route("/chaos", get(chaos::list)).route("/chaos/{upstream}", put(chaos::set)).with_state(chaos);
     let circuits = Router::new()
         .route("/circuits", get(circuits::list))
         .route("/circuits/{name}", post(circuits::act))
         .with_state(circuits);
+    let features = Router::new()
+        .route("/features", get(features::list))
+        .route("/features/{name}", put(features::set))
+        .with_state(features);
     breaking
         .merge(circuits)
+        .merge(features)
         // The public sees only a word of it.
         .merge(health.routes().with_details())
         .fallback(not_found)

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use backstop::{
-    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, Classify, ConfigError, DeadlineHeader, ErrorRef, Name,
-    Outcome, PropagateDeadlineLayer, Reason, Rejection, ResultClassify, RetryLayer, TimeoutLayer,
+    BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, Classify, ConfigError, DeadlineHeader, ErrorRef,
+    FeatureGate, FeatureLayer, Name, Outcome, PropagateDeadlineLayer, Reason, Rejection, ResultClassify, RetryLayer,
+    TimeoutLayer,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -83,6 +84,16 @@ impl Dependency {
             .service(past_circuit.clone());
 
         Ok(Self { service: BoxCloneSyncService::new(service), past_circuit, circuit: handle })
+    }
+
+    /// The same, called only while this feature is on.
+    pub(crate) fn for_feature(self, feature: FeatureGate) -> Self {
+        let service = ServiceBuilder::new()
+            // Around all other layers: what is off isn't repeated, and the circuit neither counts nor probes. Inside the chain,
+            // whose next source answers instead.
+            .layer(FeatureLayer::new(feature))
+            .service(self.service);
+        Self { service: BoxCloneSyncService::new(service), ..self }
     }
 
     pub(crate) fn circuit(&self) -> CircuitBreakerHandle {

@@ -26,6 +26,7 @@ use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::dependency::Dependency;
+use crate::features::features;
 use crate::health::health;
 use crate::recommender::Recommender;
 use crate::sources::fetch;
@@ -102,10 +103,11 @@ impl Servers {
         let recommender = Recommender::new(&ml, &catalog, Duration::from_secs(5)).unwrap();
         let circuits = Circuits::new([CircuitBreakerLayer::new(name!("ml_service")).handle()]);
         let health = health(&circuits, Duration::ZERO).unwrap();
+        let features = features(&health).unwrap();
         let listens = SocketAddr::from(([127, 0, 0, 1], 3000));
         let admin = |token: Option<&str>| {
             let guard = Guard::new(listens, ADMIN, token.map(|token| token.parse().unwrap()));
-            admin::router(chaos.clone(), circuits.clone(), &health, guard)
+            admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard)
         };
         Self {
             app: app(recommender, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs), &health).unwrap(),
@@ -198,14 +200,16 @@ fn parsing_what_comes_from_outside_takes_linear_time() {
         }),
         Case::new("the answer of an upstream, byte by byte", |size| answers(runtime, vec![byte_by_byte(size)])),
     ];
-    for (method, path) in [("PUT", "/chaos/"), ("POST", "/circuits/")] {
+    for (method, path) in [("PUT", "/chaos/"), ("POST", "/circuits/"), ("PUT", "/features/")] {
         cases.push(Case::new(format!("a name below {path}"), move |size| {
             let asked = targets(path, size).into_iter();
             let asked = asked.map(|uri| to_admin(method, &uri.to_string(), "{\"fault\":\"none\"}"));
             requests(runtime, &servers.admin, asked.collect())
         }));
     }
-    for (method, path) in [("PUT", "/chaos/ml"), ("POST", "/circuits/ml_service")] {
+    for (method, path) in
+        [("PUT", "/chaos/ml"), ("POST", "/circuits/ml_service"), ("PUT", "/features/ml_recommendations")]
+    {
         cases.push(Case::new(format!("the body of {method} {path}"), move |size| {
             let bodies = BODIES.iter().map(|body| to_admin(method, path, body(size)));
             let slow = to_admin(method, path, byte_by_byte(size));

@@ -12,6 +12,7 @@
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
 //! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
+//! | `features.rs` | what users see, and can go off: why it has its tier, and needs no component |
 //!
 //! The rest is for demonstration: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
 
@@ -21,6 +22,7 @@ mod chaos;
 mod circuits;
 mod config;
 mod dependency;
+mod features;
 mod health;
 mod problem;
 mod recommender;

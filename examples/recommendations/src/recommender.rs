@@ -4,24 +4,17 @@ use std::future::ready;
 use std::time::Duration;
 
 use backstop::{
-    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, LastKnownValues, Prober, Provider,
-    UnprovenProviders, name,
+    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, Prober, Provider, UnprovenProviders, name,
 };
 
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
-use crate::dependency::{ClassifyCall, Dependency, http_client};
-use crate::sources::{Catalog, Item, Ml, Remembered, bestsellers};
+use crate::dependency::ClassifyCall;
+use crate::sources::{Catalog, Item, Sources, bestsellers};
 use crate::user_id::UserId;
 
 /// The time limit for all sources together. A page waits for this answer.
 const TOTAL: Duration = Duration::from_millis(800);
-
-/// The greatest age of a remembered answer. Tastes change slowly.
-const OLDEST: Duration = Duration::from_secs(60 * 60);
-
-/// How many users' answers are remembered.
-const REMEMBERED_USERS: u64 = 10_000;
 
 /// Recommends items from the best source that answers.
 #[derive(Debug, Clone)]
@@ -32,21 +25,17 @@ pub struct Recommender {
 }
 
 impl Recommender {
-    /// Creates a recommender that calls these services.
+    /// Creates a recommender that calls these services, and has no features that can go off.
     ///
     /// # Errors
     /// [`ConfigError`] if `circuit_wait` is out of a circuit breaker's range.
     pub fn new(ml_url: &BaseUrl, catalog_url: &BaseUrl, circuit_wait: Duration) -> Result<Self, ConfigError> {
-        let client = http_client();
-        // Each dependency has its own circuit: one may be down while the other works.
-        let ml = Dependency::new(name!("ml_service"), client.clone(), circuit_wait)?;
-        let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
-        let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
+        Self::from_sources(Sources::new(ml_url, catalog_url, circuit_wait)?)
+    }
 
-        let remembered: Remembered =
-            LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;
-        let ml = Ml::new(ml, ml_url, remembered.clone());
-        let catalog = Catalog::new(catalog, catalog_url);
+    /// Creates a recommender that asks these sources.
+    pub(crate) fn from_sources(sources: Sources) -> Result<Self, ConfigError> {
+        let Sources { ml, remembered, catalog, circuits } = sources;
         let popular = catalog.clone();
 
         // The time is shared: the first of four sources has 200 of the 800 ms, and the others get what it doesn't use. So the
@@ -54,7 +43,8 @@ impl Recommender {
         let chain = FallbackChain::builder("recommendations")
             .total(TOTAL)
             .classify(ClassifyCall::default())
-            // What this user likes. Good answers are remembered for the next source.
+            // What this user likes. Good answers are remembered for the next source. It refuses while `ml_recommendations` is
+            // off, as it does while its circuit is open: then the next source answers, with its label.
             .provider(Provider::from_fn(name!("ml_service"), move |user| ml.clone().recommend(user)))
             // This user's last good answer. It has an age, so it is `stale`.
             .provider(Provider::from_fn(name!("cached"), remembered.provider()))

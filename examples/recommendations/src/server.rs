@@ -15,8 +15,10 @@ use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::config::{BaseUrl, Config, ConfigError};
+use crate::features::features;
 use crate::health::health;
 use crate::recommender::Recommender;
+use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
 
 /// The running app. Dropping it stops it at once; [`shut_down`](Self::shut_down) drains it.
@@ -90,18 +92,22 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (ml_url, ml) = place(Upstream::Ml, config.ml_url)?;
     let (catalog_url, catalog) = place(Upstream::Catalog, config.catalog_url)?;
     let chaos = Chaos::new([(Upstream::Ml, ml), (Upstream::Catalog, catalog)]);
-    let recommender = Recommender::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
-    let circuits = recommender.circuits().clone();
+    let sources = Sources::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
+    let circuits = sources.circuits.clone();
 
     let health = health(&circuits, config.drain).map_err(StartError::Layer)?;
+    let features = features(&health).map_err(StartError::Layer)?;
+    let recommender = sources.for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
     let routes = app(recommender.clone(), config.trusted_deadline, &health).map_err(StartError::Layer)?;
     let guard = Guard::new(app_address, admin_address, config.admin_token);
-    let admin = admin::router(chaos.clone(), circuits.clone(), &health, guard);
+    let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
     let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
     servers.spawn(serve(listener, routes, drain.listener_closes()));
     servers.spawn(serve(admin_listener, admin, drain.listener_closes()));
     background.spawn(health.run());
+    // Without it, features don't follow the level.
+    background.spawn(features.run());
     background.spawn(recommender.prober().until(drain.begun()));
     Ok(Running { app: app_address, admin: admin_address, chaos, circuits, drain, servers, _background: background })
 }

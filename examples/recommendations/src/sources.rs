@@ -1,12 +1,16 @@
 //! The sources of recommendations.
 
-use backstop::{LastKnownValues, Prober};
+use std::time::Duration;
+
+use backstop::{ConfigError, Features, LastKnownValues, Prober, name};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
 
+use crate::circuits::Circuits;
 use crate::config::BaseUrl;
-use crate::dependency::Dependency;
+use crate::dependency::{Dependency, http_client};
+use crate::features::ML_RECOMMENDATIONS;
 use crate::user_id::UserId;
 
 /// The largest number of items in an answer.
@@ -21,6 +25,42 @@ pub struct Item {
     pub name: String,
     /// How strongly it is recommended, from 0 to 1.
     pub score: f64,
+}
+
+/// The greatest age of a remembered answer. Tastes change slowly.
+const OLDEST: Duration = Duration::from_secs(60 * 60);
+
+/// How many users' answers are remembered.
+const REMEMBERED_USERS: u64 = 10_000;
+
+/// The sources that can fail. Health comes from their circuits, and features from health: so they are made first, and
+/// [`for_features`](Self::for_features) connects them last.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) ml: Ml,
+    pub(crate) remembered: Remembered,
+    pub(crate) catalog: Catalog,
+    pub(crate) circuits: Circuits,
+}
+
+impl Sources {
+    pub(crate) fn new(ml_url: &BaseUrl, catalog_url: &BaseUrl, circuit_wait: Duration) -> Result<Self, ConfigError> {
+        let client = http_client();
+        // Each dependency has its own circuit: one may be down while the other works.
+        let ml = Dependency::new(name!("ml_service"), client.clone(), circuit_wait)?;
+        let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
+        let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
+        let remembered: Remembered =
+            LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;
+        let ml = Ml::new(ml, ml_url, remembered.clone());
+        Ok(Self { ml, remembered, catalog: Catalog::new(catalog, catalog_url), circuits })
+    }
+
+    /// The same, each called only while its feature is on. The catalog has none: it is what answers when others are off.
+    pub(crate) fn for_features(mut self, features: &Features) -> Result<Self, ConfigError> {
+        self.ml.service = self.ml.service.for_feature(features.gate(&ML_RECOMMENDATIONS)?);
+        Ok(self)
+    }
 }
 
 /// Each user's last good answer. The user is the key, so that nobody gets another user's answer.

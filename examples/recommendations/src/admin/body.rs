@@ -26,15 +26,20 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 
 impl From<WrongField> for Problem {
     fn from(WrongField { field, value, allowed }: WrongField) -> Self {
-        let status = StatusCode::UNPROCESSABLE_ENTITY;
-        match value {
-            Some(value) => {
-                let shown: String = value.to_string().chars().take(100).collect();
-                Self::new(status, format!("`{field}` is {shown}; allowed: {allowed}")).with("value", value)
-            }
-            None => Self::new(status, format!("`{field}` is missing; allowed: {allowed}")),
-        }
-        .with("field", field)
-        .with("allowed", allowed)
+        wrong_field(&field, value, allowed)
     }
+}
+
+/// A problem that names the field, its value if there is one, and what is allowed.
+pub(super) fn wrong_field(field: &str, value: Option<Value>, allowed: &str) -> Problem {
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    match value {
+        Some(value) => {
+            let shown: String = value.to_string().chars().take(100).collect();
+            Problem::new(status, format!("`{field}` is {shown}; allowed: {allowed}")).with("value", value)
+        }
+        None => Problem::new(status, format!("`{field}` is missing; allowed: {allowed}")),
+    }
+    .with("field", field)
+    .with("allowed", allowed)
 }

@@ -7,6 +7,7 @@ mod binary;
 mod circuits;
 mod common;
 mod faults;
+mod features;
 mod limits;
 mod requests;
 mod shutdown;
