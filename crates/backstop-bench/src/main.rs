@@ -13,6 +13,7 @@ mod call;
 mod circuit_breaker;
 mod degradation_header;
 mod fallback;
+mod features;
 mod function;
 mod hang;
 mod health;
@@ -37,6 +38,7 @@ const SECTIONS: &[Section] = &[
     hang::SECTION,
     timeout::SECTION,
     bulkhead::SECTION,
+    features::SECTION,
     function::SECTION,
     last_known_good::SECTION,
     standard::SECTION,
