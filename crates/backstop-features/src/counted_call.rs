@@ -41,10 +41,22 @@ impl<P> CountedCall<P> {
     /// Runs the call's own code.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        self.is_running = true;
+        self.enter();
         let result = code();
-        self.is_running = false;
+        self.leave();
         result
+    }
+
+    /// As [`run`](Self::run), for a call with a request, which a closure would copy: [`leave`](Self::leave) comes after it.
+    #[inline]
+    pub(crate) const fn enter(&mut self) {
+        self.is_running = true;
+    }
+
+    /// The call's own code has returned.
+    #[inline]
+    pub(crate) const fn leave(&mut self) {
+        self.is_running = false;
     }
 
     /// Counts the call.

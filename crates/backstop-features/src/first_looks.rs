@@ -5,6 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    mem,
     sync::Arc,
 };
 
@@ -69,28 +70,48 @@ fn look_inside(slot: &Arc<Slot>, place: Place) -> FeatureState {
 }
 
 /// Runs a request's code with its looks. Inside of another request's, that one's looks are used.
+#[inline]
 pub(crate) fn with<R>(looks: &mut FirstLooks, code: impl FnOnce() -> R) -> R {
-    if IS_INSIDE.get() {
-        return code();
-    }
-    let _swapped = Swapped::begin(looks);
+    let _entered = enter(looks);
     code()
 }
 
+/// As [`with`], until the guard is dropped: moving a request into a closure would copy it.
+#[inline]
+pub(crate) fn enter(looks: &mut FirstLooks) -> Option<Swapped<'_>> {
+    if IS_INSIDE.get() { None } else { Some(Swapped::begin(looks)) }
+}
+
 /// Swaps the looks back when it is dropped, also by a panic.
-struct Swapped<'a>(&'a mut FirstLooks);
+#[must_use = "the looks are swapped back when this is dropped"]
+pub(crate) struct Swapped<'a>(&'a mut FirstLooks);
 
 impl<'a> Swapped<'a> {
+    #[inline]
     fn begin(looks: &'a mut FirstLooks) -> Self {
-        let swapped = LOOKS.try_with(|inside| std::mem::swap(&mut *inside.borrow_mut(), looks));
-        IS_INSIDE.set(swapped.is_ok());
+        swap(looks);
+        IS_INSIDE.set(true);
         Self(looks)
     }
 }
 
 impl Drop for Swapped<'_> {
+    #[inline]
     fn drop(&mut self) {
         IS_INSIDE.set(false);
-        _ = LOOKS.try_with(|inside| std::mem::swap(&mut *inside.borrow_mut(), self.0));
+        swap(self.0);
     }
+}
+
+/// Swaps the looks with those of the thread. Before a request's first look both have none, and swapping them would be most of
+/// what the layer costs.
+#[inline]
+fn swap(looks: &mut FirstLooks) {
+    // Fails while the thread ends.
+    _ = LOOKS.try_with(|inside| {
+        let inside = &mut *inside.borrow_mut();
+        if looks.len > 0 || inside.len > 0 {
+            mem::swap(inside, looks);
+        }
+    });
 }

@@ -50,8 +50,7 @@ where
     P::Reject: Reject<Req, S::Response, S::Error>,
 {
     #[inline]
-    pub(crate) fn called(mut call: CountedCall<P>, facts: RequestFacts, start: impl FnOnce() -> S::Future) -> Self {
-        let future = call.run(start);
+    pub(crate) const fn called(future: S::Future, call: CountedCall<P>, facts: RequestFacts) -> Self {
         Self { inner: State::Called { future, call, facts } }
     }
 

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_kit::proof;
+use backstop_kit::proof::PassThrough;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -64,13 +64,18 @@ impl<S: Service<Req>, Req> Service<Req> for FeatureScope<S> {
     type Error = S::Error;
     type Future = FeatureScopeFuture<S::Future>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         let mut looks = FirstLooks::new();
-        let inner = first_looks::with(&mut looks, || proof::pass_through(|| self.inner.call(request)));
+        let inner = {
+            let _guards = (PassThrough::begin(), first_looks::enter(&mut looks));
+            self.inner.call(request)
+        };
         FeatureScopeFuture { inner, looks }
     }
 }

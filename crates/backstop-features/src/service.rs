@@ -9,7 +9,7 @@ use std::{
 use backstop_core::ErrorRef;
 use backstop_kit::{
     Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
-    proof::{self, Entered},
+    proof::{Entered, PassThrough},
 };
 use tower_service::Service;
 
@@ -71,7 +71,13 @@ where
         }
         let mut call = CountedCall::new(Arc::clone(&self.state));
         let facts = call.inspect_request(&mut request);
-        FeatureFuture::called(call, facts, || proof::pass_through(|| self.inner.call(request)))
+        call.enter();
+        let future = {
+            let _pass = PassThrough::begin();
+            self.inner.call(request)
+        };
+        call.leave();
+        FeatureFuture::called(future, call, facts)
     }
 }
 
