@@ -2,10 +2,16 @@
 //!
 //! The model knows each source's state at each tick, and nothing of how the level is worked out. It allows for the time
 //! between two readings of a circuit or backlog.
+//!
+//! A service that is pinned reads its circuits, backlogs and heartbeats at other times than one that isn't, so it may see a short
+//! failure that the other doesn't see, or not for long enough. Only without them both have the same level, exactly.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, Name};
@@ -136,16 +142,14 @@ impl Model {
         if worst > Level::Healthy {
             self.last_bad = now;
         }
-        for (i, threshold, delay) in LEVELS {
+        for (i, threshold, _) in LEVELS {
             for (cause, source) in self.causes.iter_mut().zip(sources) {
                 cause[i].observe(now, *source >= threshold);
             }
             self.bad[i].observe(now, worst >= threshold);
             self.clear[i].observe(now, worst < threshold);
-            // Nothing shows better while a cause lasts.
-            let longest = self.causes.iter().map(|cause| cause[i].held_for(now)).max().unwrap();
-            assert!(longest <= delay + SLACK || level >= threshold, "{now}: {level}, caused for {longest}");
         }
+        self.check_causes(now, level);
         if level > self.level {
             for (i, threshold, delay) in LEVELS {
                 if level >= threshold && self.level < threshold {
@@ -170,6 +174,14 @@ impl Model {
         // Nothing stays bad without a cause.
         let calm = now - self.last_bad;
         assert!(calm <= 2 * self.recovery + 2 * SLACK || level == Level::Healthy, "{now}: {level} for nothing");
+    }
+
+    /// Nothing shows better while a cause lasts.
+    fn check_causes(&self, now: Ticks, level: Level) {
+        for (i, threshold, delay) in LEVELS {
+            let longest = self.causes.iter().map(|cause| cause[i].held_for(now)).max().unwrap();
+            assert!(longest <= delay + SLACK || level >= threshold, "{now}: {level}, caused for {longest}");
+        }
     }
 }
 
@@ -216,7 +228,10 @@ fn set(circuit: &CircuitBreakerHandle, isolated: bool) {
     }
 }
 
-async fn run(ops: Vec<Op>) {
+async fn run(mut ops: Vec<Op>, with_readings: bool) {
+    if !with_readings {
+        ops.retain(|op| !matches!(op, Op::Circuit { .. } | Op::Backlog(_) | Op::Beats(_)));
+    }
     let began = Instant::now();
     let world = World::new();
     let services = [world.service(), world.service()];
@@ -234,7 +249,7 @@ async fn run(ops: Vec<Op>) {
     beats.iter().for_each(backstop_health::Heartbeat::beat);
     let mut model = Model { recovery: 30 * SECOND, ..Model::default() };
     let (mut pin, mut frozen): (Option<(Level, Ticks)>, Option<Level>) = (None, None);
-    let (mut now, mut apart): (Ticks, Ticks) = (0, 0);
+    let mut now: Ticks = 0;
     // In the end all causes go away, and then everything must become well.
     let end = [
         Op::Beats(true),
@@ -243,8 +258,11 @@ async fn run(ops: Vec<Op>) {
         Op::Circuit { component: 1, isolated: false },
         Op::Wait(UNTIL_WELL),
     ];
-    for op in ops.into_iter().chain(end) {
-        let mut wait = 0;
+    for (number, op) in ops.into_iter().chain(end).enumerate() {
+        // Each at another moment after its tick, so that none comes at the very instant at which something is due.
+        sleep_until(began + millis(now * 100) + Duration::from_micros(500) * number as u32).await;
+        // Each holds until it was seen.
+        let mut wait = 1;
         match op {
             Op::Wait(UNTIL_WELL) => wait = 65 * SECOND + 4 * model.recovery + 3 * SLACK,
             Op::Wait(ticks) => wait = ticks,
@@ -272,6 +290,8 @@ async fn run(ops: Vec<Op>) {
             Op::Backlog(len) => {
                 world.backlog.store(len, Relaxed);
                 sources.backlog = len;
+                // What it counts as depends on the length before, so each one is read.
+                wait = SLACK;
             }
             Op::Pin { level, time } => {
                 let result = pinned.pin(level, millis(time * 100), &ada);
@@ -293,10 +313,11 @@ async fn run(ops: Vec<Op>) {
         }
         for _ in 0..wait {
             if sources.beats && now.is_multiple_of(10 * SECOND) {
+                sleep_until(began + millis(now * 100 + 45)).await;
                 beats.iter().for_each(backstop_health::Heartbeat::beat);
                 sources.last_beat = now;
             }
-            // Operations come at a tick, and this looks between two.
+            // Operations come soon after a tick, and this looks between two.
             sleep_until(began + millis(now * 100 + 50)).await;
             pin.take_if(|(_, until)| now >= *until);
             let level = plain.level();
@@ -304,11 +325,8 @@ async fn run(ops: Vec<Op>) {
             match (frozen, pin) {
                 (Some(frozen), _) => assert_eq!(pinned.level(), frozen, "{now}: a draining service keeps its level"),
                 (None, Some((level, _))) => assert_eq!(pinned.level(), level, "{now}: an operator has the last word"),
-                // Each reads its circuits at times of its own.
-                (None, None) => {
-                    apart = if pinned.level() == level { 0 } else { apart + 1 };
-                    assert!(apart <= 2 * SLACK, "{now}: {} instead of {level}", pinned.level());
-                }
+                (None, None) if with_readings => model.check_causes(now, pinned.level()),
+                (None, None) => assert_eq!(pinned.level(), level, "{now}: a pin leaves nothing behind"),
             }
             now += 1;
             sleep_until(began + millis(now * 100)).await;
@@ -321,13 +339,19 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
 
     #[test]
-    fn the_level_follows_causes_as_fast_as_damping_allows_and_heals(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_level_follows_causes_as_fast_as_damping_allows_and_heals(
+        ops in prop::collection::vec(op(), 1..60),
+        with_readings: bool,
+    ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(run(ops));
+        runtime.block_on(run(ops, with_readings));
     }
 }
 
-/// As many as `PROPTEST_CASES` says. Each one takes long.
+/// A quarter of what `PROPTEST_CASES` says. Each one takes long.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(16)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse::<u32>().ok())
+        .map_or(16, |cases| cases.div_ceil(4))
 }
