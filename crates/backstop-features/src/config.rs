@@ -241,8 +241,8 @@ impl FeaturesBuilder {
         })
     }
 
-    /// The component of [`health`](Self::health) that shows trouble with the stores: an optional one, since it must not move the
-    /// level. Unless set, trouble is only logged.
+    /// The component of [`health`](Self::health) that shows whether the stores work: an optional one, since it must not move the
+    /// level. Unless set, failures are only logged.
     pub fn store_component(mut self, component: impl Into<Cow<'static, str>>) -> Self {
         self.store_component = Some(component.into());
         self

@@ -55,13 +55,13 @@ async fn follow_sources(registry: &Registry) {
     loop {
         registry.ask_sources();
         if let Some(reporter) = &registry.setup.store_reporter {
-            let trouble = registry.store_trouble();
-            let is_due = |(told, at): &(_, Instant)| *told != trouble || at.elapsed() >= REPORT_AGAIN;
+            let error = registry.store_error();
+            let is_due = |(last, at): &(_, Instant)| *last != error || at.elapsed() >= REPORT_AGAIN;
             if reported.as_ref().is_none_or(is_due) {
-                let level = if trouble.is_some() { Level::Degraded } else { Level::Healthy };
+                let level = if error.is_some() { Level::Degraded } else { Level::Healthy };
                 // Fails only if the component has too many reports by others.
-                _ = reporter.report(level, trouble.as_deref().unwrap_or_default());
-                reported = Some((trouble, Instant::now()));
+                _ = reporter.report(level, error.as_deref().unwrap_or_default());
+                reported = Some((error, Instant::now()));
             }
         }
         sleep(tick).await;
@@ -111,7 +111,7 @@ async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), 
 }
 
 async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
-    let _lease = registry.reporting.take().await;
+    let _turn = registry.reporting.acquire().await;
     let mut reporters: Vec<_> = registry.declared().iter().filter_map(Reporter::new).collect();
     loop {
         pause(registry).await;

@@ -186,8 +186,8 @@ impl FeaturesHandle {
 
     /// What is wrong with the store, if anything is: shown as a degraded component, which moves no level.
     #[must_use]
-    pub fn store_trouble(&self) -> Option<String> {
-        self.registry.store_trouble()
+    pub fn store_error(&self) -> Option<String> {
+        self.registry.store_error()
     }
 
     /// Records changes of state in `log` from now on. Only the first log is used.

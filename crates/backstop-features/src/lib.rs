@@ -96,7 +96,7 @@
 //! | has anything else under the key of a flag, or forces a feature on for more than 24 h | the last flag holds |
 //! | is back | its flags are followed within about 2 s |
 //!
-//! Each of these is logged once, and shown by [`FeaturesHandle::store_trouble`] and by the component of health that
+//! Each of these is logged once, and shown by [`FeaturesHandle::store_error`] and by the component of health that
 //! [`store_component`](FeaturesBuilder::store_component) names. It moves no level. When a flag ends is counted on
 //! each instance's own clock.
 //!
@@ -117,7 +117,7 @@
 //! | [`DegradeOnErrors::time`] | 300 s | 1 s to 24 h |
 //! | [`DegradeOnErrors::max_time`] | 1 h | `time` to 24 h |
 //! | [`FeaturesBuilder::health`], or [`level`](FeaturesBuilder::level) and [`components`](FeaturesBuilder::components) | healthy | |
-//! | [`FeaturesBuilder::store_component`] | trouble is only logged | an optional component |
+//! | [`FeaturesBuilder::store_component`] | failures are only logged | an optional component |
 //! | [`FeaturesBuilder::flags`] | flags of this instance alone | a [`FlagStore`] |
 //! | [`FeaturesBuilder::counts`] | counts of this instance alone | a [`CountStore`] |
 //! | [`FeaturesBuilder::instance`] | random | 1 to 64 bytes of printable ASCII |
@@ -139,7 +139,7 @@
 //!
 //! Target `backstop::features`. A change of a feature's state or cause is one event: `WARN` if it got worse by itself, else `INFO`,
 //! with `feature`, `from`, `to`, `cause`, and for a flag `who` and `reason`. A flag that an operator sets or removes is one `INFO` with
-//! who, why, until when and how far it reaches. Trouble with the store is one `WARN` when it begins, and one `INFO` when it ends. A
+//! who, why, until when and how far it reaches. A failing store is one `WARN` when it begins, and one `INFO` when it ends. A
 //! refused call is a `DEBUG`.
 //!
 //! With the feature `metrics`:
@@ -176,7 +176,6 @@ mod future;
 mod handle;
 mod inspect;
 mod layer;
-mod lease;
 mod memory_store;
 mod metrics;
 mod registry;

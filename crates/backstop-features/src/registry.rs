@@ -12,7 +12,10 @@ use std::{
 use backstop_core::{ConfigError, EventLog, Level, Name};
 use backstop_health::{Reporter, StartHold};
 use backstop_kit::Jitter;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use crate::{
     Declaration, StoreError, StoredValue,
@@ -20,7 +23,6 @@ use crate::{
     erased_store::{ErasedCounts, ErasedFlags},
     feature::id_of,
     flag::{CLOCK_TOLERANCE, Flag, StoredFlag},
-    lease::Lease,
     slot::Slot,
     telemetry,
 };
@@ -37,10 +39,10 @@ pub(crate) struct Registry {
     pub(crate) writes: AtomicU64,
     pub(crate) has_driver: AtomicBool,
     /// Held by the driver that reports counts: two would report each call twice.
-    pub(crate) reporting: Lease,
+    pub(crate) reporting: Semaphore,
     loaded: watch::Sender<bool>,
     start_hold: Mutex<Option<StartHold>>,
-    store: Mutex<StoreTroubles>,
+    store: Mutex<StoreErrors>,
 }
 
 /// What the builder was given, beside the declarations.
@@ -50,7 +52,7 @@ pub(crate) struct Setup {
     pub(crate) instance: String,
     pub(crate) store_timeout: Duration,
     pub(crate) sources: Sources,
-    /// Shows trouble with the stores.
+    /// Shows whether the stores work.
     pub(crate) store_reporter: Option<Reporter>,
     /// Keeps the service starting until the flags were read.
     pub(crate) start_hold: Option<StartHold>,
@@ -81,7 +83,7 @@ pub(crate) enum Use {
 
 /// What is wrong with the store, as text.
 #[derive(Debug, Default)]
-struct StoreTroubles {
+struct StoreErrors {
     flags: Option<String>,
     counts: Option<String>,
     /// Features whose flag disappeared, and features whose flag is malformed.
@@ -114,7 +116,7 @@ impl Registry {
             jitter: Jitter::new(None),
             writes: AtomicU64::new(0),
             has_driver: AtomicBool::new(false),
-            reporting: Lease::default(),
+            reporting: Semaphore::new(1),
             loaded: watch::Sender::new(is_known),
             start_hold: Mutex::new(start_hold),
             store: Mutex::default(),
@@ -233,7 +235,7 @@ impl Registry {
     }
 
     /// What is wrong with the store.
-    pub(crate) fn store_trouble(&self) -> Option<String> {
+    pub(crate) fn store_error(&self) -> Option<String> {
         let store = self.store();
         if let Some(error) = store.flags.as_ref().or(store.counts.as_ref()) {
             return Some(error.clone());
@@ -260,12 +262,12 @@ impl Registry {
         }
     }
 
-    fn store(&self) -> MutexGuard<'_, StoreTroubles> {
+    fn store(&self) -> MutexGuard<'_, StoreErrors> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl StoreTroubles {
+impl StoreErrors {
     const fn failure(&mut self, used_for: Use) -> &mut Option<String> {
         match used_for {
             Use::Flags => &mut self.flags,

@@ -1,7 +1,7 @@
 //! One feature of one registry: what a look reads, and what decides it.
 //!
-//! A look reads one byte. Whoever changes a cause (an operator, the level, an error, time) works the byte out anew, under the
-//! lock of the slot. Only looks at a feature that isn't on do more: they draw lots for the share that is let through, and
+//! A look reads one byte. When a cause changes (an operator's flag, the level, an error, time), the byte is worked out again,
+//! under the lock of the slot. Only looks at a feature that isn't on do more: they draw lots for the share that is let through, and
 //! see whether a probe is due.
 
 use std::{
@@ -222,7 +222,7 @@ impl Slot {
     #[cold]
     pub(crate) fn count_error(&self) {
         let calls = self.counts.calls.fetch_add(1, Relaxed) + 1;
-        // Whoever reads the error sees its call.
+        // A thread that reads the error sees its call, too.
         self.counts.errors.fetch_add(1, Release);
         let now = self.now();
         self.change(|decision| {

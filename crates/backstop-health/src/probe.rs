@@ -6,10 +6,7 @@ use std::{
     future::poll_fn,
     ops::RangeInclusive,
     pin::{Pin, pin},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
 };
@@ -189,7 +186,7 @@ impl Health {
     {
         config.check()?;
         let component = self.shared.find(&config.component)?;
-        let lease = Lease::take(&self.shared.components[component].has_probe).ok_or_else(|| {
+        let turn = Arc::clone(&self.shared.components[component].probe_turn).try_acquire_owned().map_err(|_| {
             ConfigError::new("component", config.component.clone(), "a component without a running probe")
         })?;
         self.shared.update(|engine| {
@@ -202,7 +199,7 @@ impl Health {
         let drains = self.shared.drain.subscribe();
         Ok(ActiveProbe {
             inner: async move {
-                let _lease = lease;
+                let _turn = turn;
                 first_of(run(config, results, probe), DrainState::begun(drains)).await;
             },
         })
@@ -306,21 +303,6 @@ impl Results {
                 slot.set(self.state, message, until);
             }
         });
-    }
-}
-
-/// The right to probe a component.
-struct Lease(Arc<AtomicBool>);
-
-impl Lease {
-    fn take(is_taken: &Arc<AtomicBool>) -> Option<Self> {
-        (!is_taken.swap(true, Ordering::AcqRel)).then(|| Self(Arc::clone(is_taken)))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
     }
 }
 

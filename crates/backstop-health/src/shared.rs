@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use backstop_core::{ConfigError, EventLog, Level, Name};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::Instant,
 };
 
@@ -29,7 +29,7 @@ use crate::{
 
 /// How often circuits and backlogs are read.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(500);
-/// After this time without [`run`](crate::Health::run), whoever looks has to read them.
+/// After this time without [`run`](crate::Health::run), circuits and backlogs are read by the one who asks for the view.
 const DRIVER_LOST_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
@@ -58,7 +58,8 @@ pub(crate) struct Known {
     pub(crate) name: Name,
     pub(crate) is_essential: bool,
     pub(crate) heartbeat: Option<Arc<AtomicU64>>,
-    pub(crate) has_probe: Arc<AtomicBool>,
+    /// Held by its active probe, of which there is one at a time.
+    pub(crate) probe_turn: Arc<Semaphore>,
     /// What a failing probe makes of it.
     failed: ComponentState,
     state: AtomicU8,
@@ -67,10 +68,10 @@ pub(crate) struct Known {
 
 struct State {
     engine: Engine,
-    /// Changes that nobody was told of yet, in order.
+    /// Changes that are not yet logged, counted and sent to subscribers, in order.
     changes: VecDeque<Change>,
-    /// A thread is telling, and will go on until `changes` is empty.
-    is_telling: bool,
+    /// A thread publishes changes, and will go on until `changes` is empty.
+    is_publishing: bool,
     /// Until when the driver sleeps.
     driver_sleeps_until: Option<Instant>,
 }
@@ -99,8 +100,8 @@ impl Shared {
             }
             let (state, level) = (AtomicU8::new(ComponentState::Unknown as u8), AtomicU8::new(0));
             let is_essential = component.is_essential;
-            let has_probe = Arc::default();
-            components.push(Known { name: name.clone(), is_essential, heartbeat, has_probe, failed, state, level });
+            let probe_turn = Arc::new(Semaphore::new(1));
+            components.push(Known { name: name.clone(), is_essential, heartbeat, probe_turn, failed, state, level });
             tracked.push(Tracked::new(name, &component, slots, began));
         }
         let metrics = Metrics::new(components.iter().map(|known| known.name.clone()));
@@ -121,7 +122,12 @@ impl Shared {
             last_sampled: AtomicU64::new(0),
             metrics,
             recorder: AtomicUsize::new(0),
-            state: Mutex::new(State { engine, changes: VecDeque::new(), is_telling: false, driver_sleeps_until: None }),
+            state: Mutex::new(State {
+                engine,
+                changes: VecDeque::new(),
+                is_publishing: false,
+                driver_sleeps_until: None,
+            }),
         };
         // So that what can be known at once is known before the first request.
         shared.sample();
@@ -150,7 +156,7 @@ impl Shared {
     pub(crate) fn sample(&self) {
         let readings = self.read();
         self.apply(self.lock(), readings);
-        self.tell();
+        self.publish();
     }
 
     /// Their code runs without our lock.
@@ -183,11 +189,11 @@ impl Shared {
     /// Changes what is known, and works out what follows.
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut Engine) -> R) -> R {
         let result = self.update_locked(self.lock(), change);
-        self.tell();
+        self.publish();
         result
     }
 
-    /// For whoever looks: nothing, if the driver works. Takes no lock that somebody holds.
+    /// Reads circuits and backlogs if the driver doesn't. Doesn't wait for the lock.
     pub(crate) fn catch_up(&self) {
         let age = self.nanos(Instant::now()).saturating_sub(self.last_sampled.load(Ordering::Acquire));
         if age < DRIVER_LOST_AFTER.as_nanos() as u64 {
@@ -197,11 +203,11 @@ impl Shared {
         let state = match self.state.try_lock() {
             Ok(state) => state,
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            // Whoever holds the lock works it out.
+            // Another thread holds the lock, and works it out.
             Err(TryLockError::WouldBlock) => return,
         };
         self.apply(state, readings);
-        self.tell_if_free();
+        self.publish_if_free();
     }
 
     pub(crate) fn view(&self) -> Arc<HealthView> {
@@ -238,33 +244,33 @@ impl Shared {
         result
     }
 
-    /// Tells of all changes, in order, by one thread at a time, and not under the lock.
-    fn tell(&self) {
-        self.tell_while(|| Some(self.lock()));
+    /// Logs, counts and sends all changes, in order, on one thread at a time, and outside of the lock.
+    fn publish(&self) {
+        self.publish_while(|| Some(self.lock()));
     }
 
-    /// The same, unless somebody holds the lock. Who does tells of everything afterwards.
-    fn tell_if_free(&self) {
-        self.tell_while(|| self.state.try_lock().ok());
+    /// The same, unless another thread holds the lock. That one publishes everything afterwards.
+    fn publish_if_free(&self) {
+        self.publish_while(|| self.state.try_lock().ok());
     }
 
-    fn tell_while<'a>(&'a self, lock: impl Fn() -> Option<MutexGuard<'a, State>>) {
+    fn publish_while<'a>(&'a self, lock: impl Fn() -> Option<MutexGuard<'a, State>>) {
         while let Some(mut state) = lock() {
-            if state.is_telling || state.changes.is_empty() {
+            if state.is_publishing || state.changes.is_empty() {
                 return;
             }
-            state.is_telling = true;
+            state.is_publishing = true;
             let changes = mem::take(&mut state.changes);
             drop(state);
-            let telling = Telling(self);
+            let publishing = Publishing(self);
             for change in &changes {
-                self.tell_of(change);
+                self.publish_one(change);
             }
-            drop(telling);
+            drop(publishing);
         }
     }
 
-    fn tell_of(&self, change: &Change) {
+    fn publish_one(&self, change: &Change) {
         match change {
             Change::Level { to, .. } => _ = self.levels.send_replace(*to),
             Change::Readiness { to, .. } => _ = self.readiness.send_replace(*to),
@@ -298,11 +304,11 @@ impl Known {
     }
 }
 
-/// Ends the telling, also if a subscriber of the log panics.
-struct Telling<'a>(&'a Shared);
+/// Lets the next thread publish, also if a subscriber of the log panics.
+struct Publishing<'a>(&'a Shared);
 
-impl Drop for Telling<'_> {
+impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        self.0.lock().is_telling = false;
+        self.0.lock().is_publishing = false;
     }
 }

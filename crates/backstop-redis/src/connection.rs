@@ -23,14 +23,11 @@ use redis::{
 };
 use tokio::{
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
 };
 
-use crate::{
-    lease::Lease,
-    store::{StoreError, text},
-};
+use crate::store::{StoreError, text};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -40,7 +37,7 @@ pub(crate) struct Link {
     state: Mutex<State>,
     discarded: Notify,
     /// Held by the future that connects.
-    lease: Lease,
+    turn: Semaphore,
 }
 
 struct State {
@@ -57,7 +54,7 @@ impl Link {
     pub(crate) fn new() -> Self {
         let why = "not connected yet: is `run` spawned?".to_owned();
         let state = Mutex::new(State { connection: None, generation: 0, why, unanswered: None });
-        Self { state, discarded: Notify::new(), lease: Lease::default() }
+        Self { state, discarded: Notify::new(), turn: Semaphore::new(1) }
     }
 
     /// The connection, and its number.
@@ -130,7 +127,7 @@ impl Drop for CloseOnDrop<'_> {
 /// Connects again and again. Never ends.
 pub(crate) async fn run(client: Client, connect_timeout: Duration, link: std::sync::Arc<Link>) {
     // Two at once would take the connection from each other.
-    let _lease = link.lease.take().await;
+    let _turn = link.turn.acquire().await;
     let (jitter, mut wait) = (Jitter::new(None), FIRST_WAIT);
     let _close = CloseOnDrop(&link);
     loop {

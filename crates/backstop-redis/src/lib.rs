@@ -75,7 +75,7 @@
 //!   the instances that know it, and unknown to those that start later. A cache of answers wants eviction, so give it another server.
 //! - **Persistence**, where flags must outlive a restart: `appendonly yes`. After a restart without data, see the same.
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
-//!   the instance that set it holds it, and shows trouble with the store. Set it again.
+//!   the instance that set it holds it, and shows that the store has lost it. Set it again.
 //! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +eval
 //!   +evalsha +script|load +multi +exec +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hlen +hkeys +hgetall +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
@@ -123,7 +123,6 @@ mod connection;
 mod flags;
 #[cfg(feature = "last-known-good")]
 mod last_known_good;
-mod lease;
 #[cfg(any(feature = "features", feature = "health"))]
 mod script;
 mod store;

@@ -218,7 +218,7 @@ async fn run(steps: Vec<Step>) {
         assert_eq!((status.state, status.cause), (FeatureState::Enabled, Cause::None), "{feature:?}");
         assert!(features.is_enabled(feature));
     }
-    assert_eq!(features.handle().store_trouble(), None);
+    assert_eq!(features.handle().store_error(), None);
 }
 
 proptest! {

@@ -66,7 +66,7 @@ async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afte
         for features in [&one, &two] {
             assert_eq!(features.look(&REVIEWS), FeatureState::Disabled, "the view holds");
             assert!(features.is_enabled(&SEARCH));
-            assert!(features.handle().store_trouble().is_some());
+            assert!(features.handle().store_error().is_some());
         }
         let began = Instant::now();
         let error = one.handle().set(&SEARCH, off()).await.unwrap_err();
@@ -79,7 +79,7 @@ async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afte
         one.handle().remove(&REVIEWS, "ada", "works").await.unwrap();
         sleep(secs(3)).await;
         assert!(two.is_enabled(&REVIEWS));
-        assert_eq!(two.handle().store_trouble(), None);
+        assert_eq!(two.handle().store_error(), None);
     }
 }
 
@@ -96,7 +96,7 @@ async fn flags_that_disappear_are_held_to_their_end_and_told_once() {
     sleep(secs(120)).await;
     assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
     assert_eq!(features.look(&SEARCH), FeatureState::Disabled);
-    assert_eq!(features.handle().store_trouble().unwrap(), "2 flags disappeared before their time");
+    assert_eq!(features.handle().store_error().unwrap(), "2 flags disappeared before their time");
     let warnings = told(&logs, "disappeared");
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].field("features"), Some("search, reviews"));
@@ -107,7 +107,7 @@ async fn flags_that_disappear_are_held_to_their_end_and_told_once() {
     features.handle().remove(&SEARCH, "ada", "works").await.unwrap();
     sleep(secs(2)).await;
     assert!(features.is_enabled(&SEARCH));
-    assert_eq!(features.handle().store_trouble(), None);
+    assert_eq!(features.handle().store_error(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +135,7 @@ async fn unknown_words_keep_the_last_view() {
         sleep(secs(2)).await;
         assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
         assert!(features.is_enabled(&SEARCH));
-        assert!(features.handle().store_trouble().unwrap().contains("aren't flags"));
+        assert!(features.handle().store_error().unwrap().contains("aren't flags"));
     }
     store.set(Trouble::Garbage);
     sleep(secs(60)).await;
@@ -208,14 +208,14 @@ async fn no_error_of_a_broken_count_store_is_kept_for_later() {
         fail(features, &SEARCH, 4);
     }
     sleep(secs(3)).await;
-    assert!(one.handle().store_trouble().is_some());
+    assert!(one.handle().store_error().is_some());
     store.set(Trouble::None);
     for _ in 0..5 {
         sleep(secs(1)).await;
         [&one, &two].iter().for_each(|features| succeed(features, &SEARCH, 1));
     }
     assert!(one.is_enabled(&SEARCH) && two.is_enabled(&SEARCH));
-    assert_eq!(one.handle().store_trouble(), None);
+    assert_eq!(one.handle().store_error(), None);
 }
 
 #[tokio::test(start_paused = true)]

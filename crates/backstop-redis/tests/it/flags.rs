@@ -48,7 +48,7 @@ async fn an_operator_can_set_a_flag_by_hand() {
     command(&redis, &["SET", "features:version", "by hand"]);
     within(SOON, "the flag", || one.look(&SEARCH) == FeatureState::Degraded).await;
     assert_eq!(one.handle().get(&REVIEWS).unwrap().flag.unwrap().state(), FeatureState::Enabled);
-    assert_eq!(one.handle().store_trouble(), None);
+    assert_eq!(one.handle().store_error(), None);
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_flag_ends_on_all_instances() {
     one.handle().set(&REVIEWS, FlagChange::degrade("ada", "slow").until(SOON)).await.unwrap();
     within(SOON, "the flag", || two.look(&REVIEWS) == FeatureState::Degraded).await;
     within(SOON * 2, "its end", || one.is_enabled(&REVIEWS) && two.is_enabled(&REVIEWS)).await;
-    assert_eq!((one.handle().store_trouble(), two.handle().store_trouble()), (None, None));
+    assert_eq!((one.handle().store_error(), two.handle().store_error()), (None, None));
 }
 
 #[tokio::test]
@@ -75,23 +75,23 @@ async fn garbage_and_wrong_types_under_our_keys_change_nothing() {
     ] {
         command(&redis, garbage);
         command(&redis, &["SET", "features:version", &garbage[2][..3]]);
-        within(SOON, "the trouble", || one.handle().store_trouble().is_some()).await;
+        within(SOON, "the trouble", || one.handle().store_error().is_some()).await;
         assert!(is_off(&one, &REVIEWS) && one.is_enabled(&SEARCH));
     }
     command(&redis, &["DEL", "feature:reviews"]);
     command(&redis, &["LPUSH", "feature:reviews", "disabled"]);
     command(&redis, &["HSET", "feature:search", "state", "disabled"]);
     command(&redis, &["SET", "features:version", "wrong types"]);
-    within(SOON, "the trouble", || one.handle().store_trouble().is_some_and(|it| it.starts_with("2 values"))).await;
+    within(SOON, "the trouble", || one.handle().store_error().is_some_and(|it| it.starts_with("2 values"))).await;
     assert!(is_off(&one, &REVIEWS) && one.is_enabled(&SEARCH));
 
     // Also under the version's key. A write puts all of them right.
     command(&redis, &["DEL", "features:version"]);
     command(&redis, &["LPUSH", "features:version", "1"]);
-    let is_wrong_type = || one.handle().store_trouble().is_some_and(|it| it.contains("WRONGTYPE"));
+    let is_wrong_type = || one.handle().store_error().is_some_and(|it| it.contains("WRONGTYPE"));
     within(SOON, "the trouble", is_wrong_type).await;
     one.handle().set(&SEARCH, off()).await.unwrap();
     one.handle().remove(&REVIEWS, "ada", "works").await.unwrap();
-    within(SOON, "order", || one.handle().store_trouble().is_none()).await;
+    within(SOON, "order", || one.handle().store_error().is_none()).await;
     assert!(is_off(&one, &SEARCH) && one.is_enabled(&REVIEWS));
 }
