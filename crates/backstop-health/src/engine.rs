@@ -68,6 +68,8 @@ pub(crate) struct Engine {
     /// What must still happen before starting is over.
     pub(crate) start_holds: u32,
     has_started: bool,
+    /// The time to start has passed. Another setting doesn't bring it back.
+    start_is_over: bool,
     pub(crate) drain_since: Option<Instant>,
     pin: Option<Pin>,
     level: Level,
@@ -87,6 +89,7 @@ impl Engine {
             damper: Damper::new(now),
             start_holds: 0,
             has_started: false,
+            start_is_over: false,
             drain_since: None,
             pin: None,
             level: Level::Healthy,
@@ -166,11 +169,11 @@ impl Engine {
                 self.is_dirty = true;
             }
         }
-        let is_over = now >= self.began + self.config.start_within;
-        if !is_over || !self.has_started {
+        self.start_is_over |= now >= self.began + self.config.start_within;
+        if !self.start_is_over || !self.has_started {
             let all_heard = || self.components.iter().all(|tracked| !tracked.is_essential || tracked.was_heard);
             // A hold that comes late counts as well, as long as the service may be starting.
-            let has_started = is_over || (self.start_holds == 0 && (self.has_started || all_heard()));
+            let has_started = self.start_is_over || (self.start_holds == 0 && (self.has_started || all_heard()));
             self.is_dirty |= has_started != self.has_started;
             self.has_started = has_started;
         }

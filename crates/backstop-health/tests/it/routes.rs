@@ -149,6 +149,12 @@ async fn what_must_be_loaded_first_holds_the_start() {
     drop(second);
     let _late = health.hold_start();
     assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
+    // A service that runs doesn't start again.
+    let mut config = health.config();
+    config.start_within = secs(60);
+    health.reload(config).unwrap();
+    clock.at(11.0).await;
+    assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
