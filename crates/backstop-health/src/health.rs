@@ -63,7 +63,7 @@ impl Health {
         LevelSubscription::new(self.shared.levels.subscribe())
     }
 
-    /// One component, for whoever looks often. `None` if there is none of this name.
+    /// One component, for callers that ask often. `None` if there is none of this name.
     #[must_use]
     pub fn component(&self, name: &str) -> Option<ComponentHandle> {
         let index = self.shared.component_index(name)?;

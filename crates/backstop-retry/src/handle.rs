@@ -41,7 +41,7 @@ impl RetryHandle {
     /// Changes the settings for requests that begin afterwards, without waiting for running ones.
     ///
     /// Running requests keep the settings that they began with, except those of the budget. A budget whose settings change
-    /// keeps the retries that it has saved, up to its new burst, and whoever holds a [clone](Self::budget) shares it as before.
+    /// keeps the retries that it has saved, up to its new burst, and [clones](Self::budget) share it as before.
     ///
     /// These can't change: `max_body`, `seed`, and whether the budget is shared. A closure that the layer was built with
     /// stays, unless `config` has one of its own: `backoff_fn` beside the default `backoff`, and `repeat_when`. The classifier
