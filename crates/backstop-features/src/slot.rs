@@ -58,7 +58,7 @@ const PROBED: u8 = 0b100;
 const SHARED: u8 = 0b1000;
 
 pub(crate) struct Slot {
-    /// What a look reads. In a cache line that only changes of state write to.
+    /// What a look reads.
     byte: AtomicU8,
     declaration: Declaration,
     base: Instant,
@@ -224,6 +224,9 @@ impl Slot {
         let calls = self.counts.calls.fetch_add(1, Relaxed) + 1;
         // A thread that reads the error sees its call, too.
         self.counts.errors.fetch_add(1, Release);
+        if self.declaration.on_errors.is_none() {
+            return;
+        }
         let now = self.now();
         self.change(|decision| {
             if let Some(auto) = &mut decision.auto {
