@@ -2,7 +2,7 @@
 //!
 //! # Why
 //!
-//! A service that knows how ill it is can shed what matters least, tell people what is wrong, and stop without refusing
+//! A service that knows its own state can shed what matters least, tell people what is wrong, and stop without refusing
 //! anybody. Three mistakes are common, and this crate makes none of them:
 //!
 //! - **Readiness that follows a dependency.** All instances share the database. If each of them reports that it isn't ready
@@ -24,7 +24,7 @@
 //!     .component(Component::essential("database").without_fallback())
 //!     .component(Component::optional("search"))
 //!     .build()?;
-//! // Nothing is spawned behind your back.
+//! // Only you spawn tasks.
 //! tokio::spawn(health.run());
 //! tokio::spawn(health.probe("database", ping)?);
 //! # async fn ping() -> std::io::Result<()> { Ok(()) }
@@ -51,8 +51,8 @@
 //!
 //! A state may also be *unknown*: before the first result; for 5 s after a bad report has expired; when a probe doesn't run any
 //! more; when an open circuit's wait has passed and no call came for 60 s. An unknown component counts as degraded if it is
-//! essential, once the service has started, and as healthy if it is optional. A component that was heard of, and has nothing but
-//! reports, is healthy without any.
+//! essential, once the service has started, and as healthy if it is optional. A component without
+//! other sources than reports is healthy after the last one has ended.
 //!
 //! # Status and level
 //!
@@ -72,7 +72,7 @@
 //! | healthy | degraded or critical | 2 s | degraded |
 //! | healthy, degraded | critical | 10 s | critical |
 //! | critical | better than that | the recovery time | degraded |
-//! | degraded | healthy | the recovery time, counted anew | healthy |
+//! | degraded | healthy | the recovery time once more | healthy |
 //!
 //! The recovery time is 30 s. It doubles, up to 5 min, if the level gets worse within 10 min of having got better.
 //!
@@ -144,11 +144,11 @@
 //!
 //! # Cost
 //!
-//! A look at the level, or at a [component](Health::component), is one atomic load. The routes take no lock that a request can
-//! hold while [`Health::run`] is polled, and do no input or output. `/health` takes 3 µs, and 45 µs
-//! with the details of 50 components, measured on a busy machine. A heartbeat is one clock read and one atomic store. A report works through all
-//! components under a lock, about 40 µs with 50 of them, so report what has changed, and not with each request. Logs, metrics
-//! and subscribers are notified after the lock is released.
+//! Reading the level, or a [component](Health::component), is one atomic load. The routes take no lock that a request can hold
+//! while [`Health::run`] is polled, and do no input or output. `/health` takes 3 µs, and 45 µs with the details of 50
+//! components, measured on a busy machine. A heartbeat is one clock read and one atomic store. A report works through all
+//! components under a lock, about 40 µs with 50 of them, so report what has changed, and not with each request. Events are
+//! logged and counted, and subscribers notified, after the lock is released.
 //!
 //! # Cancellation
 //!

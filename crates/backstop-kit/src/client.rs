@@ -15,9 +15,9 @@ use crate::proof::{Entered, Unheard};
 /// Marks `service` as a client: each call sends one request, and does nothing else.
 ///
 /// Put it around the client itself, inside all layers. Then a refused connection, HTTP/2's `REFUSED_STREAM`, a GOAWAY that
-/// excludes the request's stream, and a request that was cancelled before it was sent are [proof](crate::proof) that the request was not processed, so retries and
-/// fallbacks further out may send even a `POST` again. Without it, such errors prove nothing. The features `hyper-util` and
-/// `tonic-transport` add the errors of those clients.
+/// excludes the request's stream, and a request that was cancelled before it was sent are [proof](crate::proof) that the
+/// request was not processed, so retries and fallbacks further out may send even a `POST` again. Without it, such errors prove
+/// nothing. The features `hyper-util` and `tonic-transport` add the errors of those clients.
 ///
 /// Don't put it around a service that does more than send one request, such as a handler or a service of two steps: if the
 /// second step's connection were refused, the first step would count as unprocessed, too.

@@ -34,7 +34,7 @@ impl RedisStoreBuilder {
     }
 
     /// How long a call may take: 10 ms to 10 s, 500 ms unless set. A call that takes longer has failed, and the connection is
-    /// made anew.
+    /// replaced.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -186,7 +186,7 @@ where
 }
 
 /// Whether another connection may do better: to another server behind the same name, or to this one later.
-pub(crate) fn must_be_made_anew(error: &RedisError) -> bool {
+pub(crate) fn needs_another(error: &RedisError) -> bool {
     let is_bad_server = matches!(
         error.kind(),
         ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown)

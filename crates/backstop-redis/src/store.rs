@@ -80,7 +80,7 @@ impl RedisStore {
 
     /// Connects, keeps connected, and drives the connection. **Spawn it, once.** It runs until it is dropped.
     ///
-    /// While there is no connection, each call fails at once. It is made anew when it breaks, when a call takes too long, and
+    /// While there is no connection, each call fails at once. Another one is made when it breaks, when a call takes too long, and
     /// when the server says that it is a replica (`READONLY`), is loading (`LOADING`), or has lost its primary (`MASTERDOWN`).
     /// The wait between two attempts grows from 100 ms to 2 s, and is jittered.
     ///
@@ -139,7 +139,7 @@ impl RedisStore {
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
-                if connection::must_be_made_anew(&error) {
+                if connection::needs_another(&error) {
                     link.discard(generation, &error);
                 }
                 Err(text(&error).into())

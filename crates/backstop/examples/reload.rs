@@ -42,7 +42,7 @@ async fn watch(
     let mut ticks = tokio::time::interval(interval);
     loop {
         ticks.tick().await;
-        // A file that can't be read now is read at the next tick.
+        // So small a file is read at once; on a network's disk, use `tokio::fs`. If that fails, the next tick reads it.
         if let Ok(text) = fs::read_to_string(&path)
             && text != loaded
         {

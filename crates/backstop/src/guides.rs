@@ -9,7 +9,7 @@
 //! | [What the headers mean](headers) | front ends, CDNs and gateways, and those on call |
 //! | [Functions and databases](functions) | queries, commands and other calls of plain async functions |
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
-//! | [Levels and features](levels) | a service that knows how ill it is, and sheds what matters least |
+//! | [Levels and features](levels) | a service that knows its own state, and sheds what matters least |
 //! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [Testing degradation](testing) | does each provider work, and what does the caller get? |
