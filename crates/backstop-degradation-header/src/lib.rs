@@ -153,6 +153,7 @@ mod extract;
 mod future;
 mod handle;
 mod inner_labels;
+mod inspect;
 mod layer;
 mod layer_state;
 mod parse;

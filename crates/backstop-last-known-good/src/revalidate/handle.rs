@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backstop_core::ConfigError;
+use backstop_core::{ConfigError, Inspect, Name, Value};
 use backstop_kit::Reloadable;
 
 use super::config::StaleWhileRevalidateConfig;
@@ -11,12 +11,13 @@ use super::config::StaleWhileRevalidateConfig;
 /// [`StaleWhileRevalidateLayer::handle`](crate::StaleWhileRevalidateLayer::handle).
 #[derive(Clone, Debug)]
 pub struct StaleWhileRevalidateHandle {
+    name: Name,
     settings: Arc<Reloadable<StaleWhileRevalidateConfig>>,
 }
 
 impl StaleWhileRevalidateHandle {
-    pub(super) const fn new(settings: Arc<Reloadable<StaleWhileRevalidateConfig>>) -> Self {
-        Self { settings }
+    pub(super) const fn new(name: Name, settings: Arc<Reloadable<StaleWhileRevalidateConfig>>) -> Self {
+        Self { name, settings }
     }
 
     /// The time limit of a refresh.
@@ -63,5 +64,20 @@ impl StaleWhileRevalidateHandle {
     /// Those of `reload`.
     pub fn check(&self, config: &StaleWhileRevalidateConfig) -> Result<(), ConfigError> {
         config.check()
+    }
+}
+
+impl Inspect for StaleWhileRevalidateHandle {
+    /// The name of the layer whose answers are refreshed.
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn kind(&self) -> &'static str {
+        "stale-while-revalidate"
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        vec![("refresh_timeout", self.refresh_timeout().into()), ("max_refreshes", self.max_refreshes().into())]
     }
 }

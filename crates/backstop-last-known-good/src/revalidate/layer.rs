@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use super::{handle::StaleWhileRevalidateHandle, layer_state::LayerState, service::StaleWhileRevalidate};
-use crate::MokaStore;
+use crate::{MokaStore, Store};
 
 /// Serves stored answers that allow it by `stale-while-revalidate`, and refreshes them on your executor.
 ///
@@ -66,11 +66,13 @@ impl<St> StaleWhileRevalidateLayer<St> {
     pub(super) fn with(shared: LayerState<St>) -> Self {
         Self { shared: Arc::new(shared) }
     }
+}
 
+impl<St: Store> StaleWhileRevalidateLayer<St> {
     /// Shows and reloads the layer's settings.
     #[must_use]
     pub fn handle(&self) -> StaleWhileRevalidateHandle {
-        StaleWhileRevalidateHandle::new(Arc::clone(&self.shared.settings))
+        StaleWhileRevalidateHandle::new(self.shared.known.name().clone(), Arc::clone(&self.shared.settings))
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::body::Body;
-use backstop_core::{Degradation, Freshness, Reason, Scope};
+use backstop_core::{Degradation, Freshness, Inspect, Reason, Scope};
 use backstop_last_known_good::{
     LastKnownGoodLayer, Refresh, StaleWhileRevalidateConfig, StaleWhileRevalidateLayer, name,
 };
@@ -372,6 +372,14 @@ async fn a_reload_holds_for_refreshes_that_begin_afterwards_and_counts_those_tha
         refresh.await;
         assert_eq!(start.elapsed(), limit);
     }
+}
+
+#[test]
+fn an_inventory_shows_the_settings_as_they_were_reloaded() {
+    let handle = Shop::new().refreshing.handle();
+    handle.reload(refreshes(SECOND * 5, 1)).unwrap();
+    assert_eq!((handle.name().as_str(), handle.kind()), ("shop", "stale-while-revalidate"));
+    assert_eq!(handle.settings(), [("refresh_timeout", (SECOND * 5).into()), ("max_refreshes", 1_usize.into())]);
 }
 
 #[test]
