@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use backstop::features::KeepFirstLooks;
+use backstop::features::InFeatureScope;
 use backstop::{Feature, FeatureLayer, FeatureScopeLayer, FeatureState, Features, FlagChange, feature};
 use tower::layer::util::Identity;
 
@@ -44,7 +44,7 @@ fn looks() -> Vec<Contender> {
             let features = features();
             move |_| {
                 let twice = async { features.is_enabled(&REVIEWS) && features.is_enabled(&REVIEWS) };
-                _ = black_box(poll_once(twice.keep_first_looks()));
+                _ = black_box(poll_once(twice.in_feature_scope()));
             }
         }),
     ]

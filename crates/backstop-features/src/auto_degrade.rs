@@ -6,11 +6,14 @@
 //! | on, with a window | the window ends | on |
 //! | on, with a window | enough errors, and a large enough share of the calls | degraded, for a time |
 //! | any | the fleet is degraded | degraded, for as long as the fleet |
+//! | degraded, for less than a window | the level or a component keeps the feature off | on: the errors had the same cause |
 //! | degraded | its time has passed | returning, first step |
 //! | returning | the step has lasted long enough, with enough calls or longer | the next step, after the last one on |
 //! | returning | as when on | degraded, for twice the time |
 
 use std::time::Duration;
+
+use backstop_core::Value;
 
 /// Nanoseconds since the features were built.
 pub(crate) type Nanos = u64;
@@ -35,6 +38,19 @@ pub(crate) struct Rules {
     pub(crate) settle: Nanos,
 }
 
+impl Rules {
+    /// As an operator's inventory shows them, named as in the configuration.
+    pub(crate) fn shown(&self) -> Vec<(&'static str, Value)> {
+        vec![
+            ("min_errors", self.min_errors.into()),
+            ("share", (f64::from(self.share) / 1e6).into()),
+            ("window", Duration::from_nanos(self.window).into()),
+            ("time", Duration::from_nanos(self.degrade).into()),
+            ("max_time", Duration::from_nanos(self.degrade_max).into()),
+        ]
+    }
+}
+
 /// The shares of the calls that are let through, one step after another.
 const STEPS: [Ppm; 4] = [10_000, 50_000, 250_000, 500_000];
 const STEP: Nanos = nanos(Duration::from_secs(10));
@@ -42,6 +58,9 @@ const STEP_CALLS: u64 = 10;
 const STEP_MAX: Nanos = nanos(Duration::from_secs(60));
 /// By how much an instance's end of a degradation may differ from the fleet's.
 const FLEET_TOLERANCE: Nanos = nanos(Duration::from_secs(2));
+/// How much later than this instance the fleet may degrade because of the same errors: once its window has settled, and all have
+/// reported.
+const FLEET_DELAY: Nanos = nanos(Duration::from_secs(5));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -62,23 +81,29 @@ pub(crate) struct AutoDegrade {
     rules: Rules,
     phase: Phase,
     window: Option<Window>,
-    /// How often it has degraded, until a long calm.
+    /// How often it has degraded by this instance's errors, until a long calm.
     trips: u32,
-    /// When the last degradation ended or will end.
+    /// When the last degradation began, and when it ended or will end.
+    began: Nanos,
     last: Nanos,
+    /// Whether the last degradation is one of the `trips`.
+    is_trip: bool,
+    /// Degradations of the fleet that end by then have another cause.
+    excused: Nanos,
 }
 
 impl AutoDegrade {
     pub(crate) const fn new(rules: Rules) -> Self {
-        Self { rules, phase: Phase::On, window: None, trips: 0, last: 0 }
+        Self { rules, phase: Phase::On, window: None, trips: 0, began: 0, last: 0, is_trip: false, excused: 0 }
     }
 
     pub(crate) const fn phase(&self) -> Phase {
         self.phase
     }
 
-    pub(crate) const fn rules(&self) -> &Rules {
-        &self.rules
+    /// Changes the rules. A degradation that runs goes on to its end.
+    pub(crate) const fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// The share of the calls that is let through, while it returns.
@@ -98,12 +123,12 @@ impl AutoDegrade {
         }
     }
 
-    /// A call failed; `calls` have ended so far, with this one. Returns whether the feature degraded.
-    pub(crate) fn error(&mut self, now: Nanos, calls: u64) -> bool {
+    /// A call failed; `calls` have ended so far, with this one.
+    pub(crate) fn error(&mut self, now: Nanos, calls: u64) {
         self.advance(now, calls);
         // Results that come late don't prolong it.
         if let Phase::Degraded { .. } = self.phase {
-            return false;
+            return;
         }
         let window = match &mut self.window {
             Some(window) if now.saturating_sub(window.start) < self.rules.window => window,
@@ -117,7 +142,6 @@ impl AutoDegrade {
         if is_enough && is_large {
             self.trip(now);
         }
-        is_enough && is_large
     }
 
     fn trip(&mut self, now: Nanos) {
@@ -126,36 +150,51 @@ impl AutoDegrade {
         }
         let time = self.rules.degrade.saturating_mul(1 << self.trips.min(20)).min(self.rules.degrade_max);
         self.trips += 1;
-        self.degrade_until(now.saturating_add(time));
+        self.begin(now, now.saturating_add(time), true);
     }
 
-    const fn degrade_until(&mut self, until: Nanos) {
+    const fn begin(&mut self, now: Nanos, until: Nanos, is_trip: bool) {
         self.phase = Phase::Degraded { until };
         self.window = None;
-        self.last = until;
+        (self.began, self.last, self.is_trip) = (now, until, is_trip);
     }
 
-    /// The fleet is degraded for this long. Returns whether the feature degraded because of it.
-    pub(crate) fn follow_fleet(&mut self, now: Nanos, remaining: Nanos) -> bool {
+    /// The fleet is degraded for this long.
+    pub(crate) fn follow_fleet(&mut self, now: Nanos, remaining: Nanos) {
         let until = now.saturating_add(remaining.min(self.rules.degrade_max));
         match self.phase {
             // The same degradation, reported again: a report takes some time, so the end moves a little.
-            Phase::Degraded { until: known } => {
-                self.degrade_until(until.max(known));
-                false
+            Phase::Degraded { until: earlier } => {
+                let until = until.max(earlier);
+                (self.phase, self.last) = (Phase::Degraded { until }, until);
             }
             // Over already by our clock.
-            _ if remaining < FLEET_TOLERANCE => false,
-            _ => {
-                self.degrade_until(until);
-                true
-            }
+            _ if remaining < FLEET_TOLERANCE => {}
+            _ if until <= self.excused.saturating_add(FLEET_TOLERANCE) => {}
+            _ => self.begin(now, until, false),
         }
     }
 
-    /// Lets time pass. Returns whether the phase changed.
-    pub(crate) fn advance(&mut self, now: Nanos, calls: u64) -> bool {
-        let mut changed = false;
+    /// The level or a component keeps the feature off: the errors of the last window had the same cause. They don't keep it
+    /// degraded for longer.
+    pub(crate) fn excuse(&mut self, now: Nanos) {
+        self.window = None;
+        if let Phase::Degraded { until } = self.phase
+            && now.saturating_sub(self.began) < self.rules.window
+        {
+            self.phase = Phase::On;
+            self.trips -= u32::from(self.is_trip);
+            self.excuse_fleet(until.saturating_add(FLEET_DELAY));
+        }
+    }
+
+    /// A degradation of the fleet that ends by then has the same cause.
+    pub(crate) fn excuse_fleet(&mut self, until: Nanos) {
+        self.excused = self.excused.max(until);
+    }
+
+    /// Makes the changes that time brings.
+    pub(crate) fn advance(&mut self, now: Nanos, calls: u64) {
         loop {
             let next = match self.phase {
                 Phase::Degraded { until } if now >= until => Self::step(0, until, calls),
@@ -166,13 +205,12 @@ impl AutoDegrade {
                     } else if lasted >= STEP && calls.saturating_sub(calls_before) >= STEP_CALLS {
                         Self::step(step + 1, now, calls)
                     } else {
-                        return changed;
+                        return;
                     }
                 }
-                _ => return changed,
+                _ => return,
             };
             self.phase = next;
-            changed = true;
         }
     }
 
@@ -186,6 +224,19 @@ mod tests {
     use super::*;
 
     const S: Nanos = nanos(Duration::from_secs(1));
+
+    /// Whether the feature is degraded after an error.
+    fn fails(auto: &mut AutoDegrade, now: Nanos, calls: u64) -> bool {
+        auto.error(now, calls);
+        matches!(auto.phase(), Phase::Degraded { .. })
+    }
+
+    /// Whether time brings a change.
+    fn changes(auto: &mut AutoDegrade, now: Nanos, calls: u64) -> bool {
+        let before = auto.phase();
+        auto.advance(now, calls);
+        auto.phase() != before
+    }
 
     fn usual() -> AutoDegrade {
         AutoDegrade::new(Rules {
@@ -201,61 +252,61 @@ mod tests {
     #[test]
     fn it_takes_enough_errors_and_a_large_enough_share() {
         let mut auto = usual();
-        assert!((1..5).all(|call| !auto.error(call, call)));
-        assert!(auto.error(5, 5));
+        assert!((1..5).all(|call| !fails(&mut auto, call, call)));
+        assert!(fails(&mut auto, 5, 5));
 
         // 5 of 101 calls, then 6 of 102.
         let mut auto = usual();
-        assert!((1..5).all(|call| !auto.error(call, call)));
-        assert!(!auto.error(5, 101));
-        assert!(auto.error(6, 102));
+        assert!((1..5).all(|call| !fails(&mut auto, call, call)));
+        assert!(!fails(&mut auto, 5, 101));
+        assert!(fails(&mut auto, 6, 102));
 
         // Exactly 5 %.
         let mut auto = usual();
-        assert!((1..5).all(|call| !auto.error(call, call)));
-        assert!(auto.error(5, 100));
+        assert!((1..5).all(|call| !fails(&mut auto, call, call)));
+        assert!(fails(&mut auto, 5, 100));
     }
 
     #[test]
     fn a_window_starts_with_its_first_error_and_counts_only_calls_since() {
         let mut auto = usual();
-        assert!(!auto.error(0, 1));
+        assert!(!fails(&mut auto, 0, 1));
         // Its window is over, so this error is the first of another one: the 1,000 calls before don't dilute it.
-        assert!((0..4).all(|i| !auto.error(60 * S, 1_001 + i)));
-        assert!(auto.error(61 * S, 1_005));
+        assert!((0..4).all(|i| !fails(&mut auto, 60 * S, 1_001 + i)));
+        assert!(fails(&mut auto, 61 * S, 1_005));
     }
 
     #[test]
     fn an_idle_feature_is_on_again_after_four_steps_of_a_minute() {
         let mut auto = usual();
-        (1..=5).for_each(|call| _ = auto.error(0, call));
+        (1..=5).for_each(|call| auto.error(0, call));
         assert_eq!(auto.phase(), Phase::Degraded { until: 300 * S });
-        assert!(!auto.advance(300 * S - 1, 5));
+        assert!(!changes(&mut auto, 300 * S - 1, 5));
         for (after, share) in [(300, 10_000), (360, 50_000), (420, 250_000), (480, 500_000)] {
-            assert!(auto.advance(after * S, 5));
+            assert!(changes(&mut auto, after * S, 5));
             assert_eq!(auto.share(), Some(share));
-            assert!(!auto.advance((after + 60) * S - 1, 5), "9 calls aren't enough");
+            assert!(!changes(&mut auto, (after + 60) * S - 1, 5), "9 calls aren't enough");
         }
-        assert!(auto.advance(540 * S, 5));
+        assert!(changes(&mut auto, 540 * S, 5));
         assert_eq!(auto.phase(), Phase::On);
     }
 
     #[test]
     fn a_step_with_ten_calls_lasts_ten_seconds() {
         let mut auto = usual();
-        (1..=5).for_each(|call| _ = auto.error(0, call));
-        assert!(auto.advance(300 * S, 5));
-        assert!(!auto.advance(309 * S, 1_000));
-        assert!(!auto.advance(310 * S, 14));
-        assert!(auto.advance(310 * S, 15));
+        (1..=5).for_each(|call| auto.error(0, call));
+        assert!(changes(&mut auto, 300 * S, 5));
+        assert!(!changes(&mut auto, 309 * S, 1_000));
+        assert!(!changes(&mut auto, 310 * S, 14));
+        assert!(changes(&mut auto, 310 * S, 15));
         assert_eq!(auto.share(), Some(50_000));
     }
 
     #[test]
     fn time_that_nobody_watched_has_passed() {
         let mut auto = usual();
-        (1..=5).for_each(|call| _ = auto.error(0, call));
-        assert!(auto.advance(10_000 * S, 5));
+        (1..=5).for_each(|call| auto.error(0, call));
+        assert!(changes(&mut auto, 10_000 * S, 5));
         assert_eq!(auto.phase(), Phase::On);
     }
 
@@ -274,18 +325,45 @@ mod tests {
         }
         assert_eq!(times, [300, 600, 1_200, 2_400, 3_600, 3_600]);
         now += 2 * 3_600 * S;
-        (1..=5).for_each(|call| _ = auto.error(now, calls + call));
+        (1..=5).for_each(|call| auto.error(now, calls + call));
         assert_eq!(auto.phase(), Phase::Degraded { until: now + 300 * S });
     }
 
     #[test]
     fn the_fleet_decides_for_how_long_and_errors_that_come_late_prolong_nothing() {
         let mut auto = usual();
-        assert!(auto.follow_fleet(10 * S, 300 * S));
-        assert!(!auto.follow_fleet(11 * S, 299 * S), "the same degradation");
-        assert!((1..100).all(|call| !auto.error(12 * S, call)));
+        auto.follow_fleet(10 * S, 300 * S);
+        auto.follow_fleet(11 * S, 299 * S);
+        (1..100).for_each(|call| auto.error(12 * S, call));
         assert_eq!(auto.phase(), Phase::Degraded { until: 310 * S });
-        assert!(!auto.follow_fleet(12 * S, Nanos::MAX));
+        auto.follow_fleet(12 * S, Nanos::MAX);
         assert_eq!(auto.phase(), Phase::Degraded { until: 3_612 * S }, "bounded");
+    }
+
+    #[test]
+    fn errors_right_before_the_feature_is_shed_anyway_are_forgotten() {
+        let mut auto = usual();
+        (1..=5).for_each(|call| auto.error(10 * S, call));
+        auto.excuse(13 * S);
+        assert_eq!(auto.phase(), Phase::On);
+        // The fleet has decided by the same errors.
+        auto.follow_fleet(100 * S, 212 * S);
+        assert_eq!(auto.phase(), Phase::On);
+        // Later errors count, and are no relapse.
+        (1..=4).for_each(|call| auto.error(100 * S, 5 + call));
+        assert_eq!(auto.phase(), Phase::On);
+        auto.error(100 * S, 10);
+        assert_eq!(auto.phase(), Phase::Degraded { until: 400 * S });
+    }
+
+    #[test]
+    fn errors_of_before_do_not_have_the_same_cause() {
+        let mut auto = usual();
+        (1..=5).for_each(|call| auto.error(10 * S, call));
+        auto.excuse(70 * S);
+        assert_eq!(auto.phase(), Phase::Degraded { until: 310 * S });
+        auto.advance(310 * S, 5);
+        auto.follow_fleet(311 * S, 300 * S);
+        assert_eq!(auto.phase(), Phase::Degraded { until: 611 * S }, "a later degradation of the fleet");
     }
 }

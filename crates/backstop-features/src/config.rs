@@ -1,52 +1,152 @@
-//! Declarations and the builder.
+//! The configuration: what features there are, how each behaves, and how the stores are used.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use backstop_core::{ConfigError, Level, Name};
-use backstop_health::{ComponentState, Health, Reporter};
+use backstop_core::{ConfigError, Name};
 
 use crate::{
-    CountStore, Features, FlagStore, Tier,
+    Tier,
     auto_degrade::{Rules, nanos},
-    erased_store::{ErasedCounts, ErasedFlags},
-    registry::{Registry, Setup, Sources},
 };
+
+mod builder;
+#[cfg(feature = "serde")]
+mod file;
+
+pub use builder::FeaturesBuilder;
 
 const DEFAULT_MIN_ERRORS: u64 = 5;
 const DEFAULT_SHARE: f64 = 0.05;
 const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
 const DEFAULT_TIME: Duration = Duration::from_secs(300);
 const DEFAULT_MAX_TIME: Duration = Duration::from_secs(3_600);
+const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// All instances report once a second.
 const SETTLE: Duration = Duration::from_secs(2);
-const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// A look is an index into a table of this size.
+/// A feature is found by its index in a table of this size.
 const MOST_FEATURES: usize = 10_000;
 
-/// How a feature behaves: made by [`Feature::core`](crate::Feature::core), [`standard`](crate::Feature::standard) or
-/// [`nice_to_have`](crate::Feature::nice_to_have).
-#[derive(Clone, Debug)]
-#[must_use = "a declaration does nothing until it is given to the builder"]
-pub struct Declaration {
-    pub(crate) name: Name,
-    pub(crate) tier: Tier,
-    pub(crate) needs: Vec<Name>,
-    pub(crate) off_unless_known: bool,
-    pub(crate) on_errors: Option<DegradeOnErrors>,
+/// The features of a service as plain data, for [`Features::from_config`](crate::Features::from_config),
+/// [`FeaturesBuilder::with_config`] and [`FeaturesHandle::reload`](crate::FeaturesHandle::reload).
+///
+/// With the feature `serde` it can be read from a file. A field that is left out has its default, a time is a text such as
+/// `"250ms"`, and an unknown field is an error. Health, stores and closures can't be written to a file:
+///
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use backstop_features::{DegradeOnErrors, FeaturesConfig, Feature, feature};
+///
+/// let config: FeaturesConfig = toml::from_str(r#"
+///     ## instance = "web-1"              # 1 to 64 bytes of printable ASCII; random
+///     ## store_component = "redis"       # an optional component of the service's health
+///     store_timeout = "1s"              # 10 ms to 10 s
+///     poll_interval = "1s"              # 100 ms to 60 s
+///
+///     [[features]]
+///     name = "checkout"
+///     tier = "core"                     # or standard, nice_to_have
+///
+///     [[features]]
+///     name = "reviews"
+///     tier = "nice_to_have"
+///     needs = ["reviews_api"]           # components of the service's health
+///     off_unless_known = false
+///
+///     [features.errors]                 # or: errors = "ignore", as for the tier core
+///     min_errors = 5                    # 1 to 1,000,000
+///     share = 0.05                      # 0.000001 to 1
+///     window = "60s"                    # 1 s to 24 h
+///     time = "5m"                       # 1 s to 24 h
+///     max_time = "1h"                   # time to 24 h
+/// "#)?;
+///
+/// static CHECKOUT: Feature = feature!("checkout");
+/// static REVIEWS: Feature = feature!("reviews");
+/// let mut expected = FeaturesConfig::default();
+/// expected.features.push(CHECKOUT.core());
+/// expected.features.push(REVIEWS.nice_to_have().needs("reviews_api").degrade_on_errors(DegradeOnErrors::new()));
+/// assert_eq!(config, expected);
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct FeaturesConfig {
+    /// See [`FeaturesBuilder::instance`].
+    pub instance: Option<Cow<'static, str>>,
+    /// See [`FeaturesBuilder::store_component`].
+    pub store_component: Option<Cow<'static, str>>,
+    /// See [`FeaturesBuilder::store_timeout`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub store_timeout: Duration,
+    /// See [`FeaturesBuilder::poll_interval`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub poll_interval: Duration,
+    /// See [`FeaturesBuilder::declare`].
+    pub features: Vec<FeatureConfig>,
 }
 
-impl Declaration {
-    pub(crate) fn new(name: Name, tier: Tier) -> Self {
-        let on_errors = (tier != Tier::Core).then(DegradeOnErrors::default);
-        Self { name, tier, needs: Vec::new(), off_unless_known: false, on_errors }
+impl Default for FeaturesConfig {
+    fn default() -> Self {
+        Self {
+            instance: None,
+            store_component: None,
+            store_timeout: DEFAULT_STORE_TIMEOUT,
+            poll_interval: DEFAULT_POLL_INTERVAL,
+            features: Vec::new(),
+        }
+    }
+}
+
+/// How a feature behaves, as plain data: made by [`Feature::core`](crate::Feature::core),
+/// [`standard`](crate::Feature::standard) or [`nice_to_have`](crate::Feature::nice_to_have), or read from a file as a part of a
+/// [`FeaturesConfig`].
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
+#[must_use = "a feature doesn't exist until it is given to the builder"]
+#[non_exhaustive]
+pub struct FeatureConfig {
+    /// The feature's [name](Name).
+    pub name: Cow<'static, str>,
+    /// How long it stays on while the service gets worse.
+    pub tier: Tier,
+    /// See [`needs`](Self::needs).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub needs: Vec<Cow<'static, str>>,
+    /// See [`off_unless_known`](Self::off_unless_known).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub off_unless_known: bool,
+    /// See [`degrade_on_errors`](Self::degrade_on_errors) and [`ignore_errors`](Self::ignore_errors). If `None`: errors are
+    /// ignored in the tier [`Core`](Tier::Core), and degrade the feature by the default rules in the others.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub errors: Option<OnErrors>,
+}
+
+/// What the errors of a feature do. In a file, the rules, or `"ignore"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum OnErrors {
+    /// They degrade the feature by these rules.
+    Degrade(DegradeOnErrors),
+    /// Nothing.
+    Ignore,
+}
+
+impl FeatureConfig {
+    /// A feature of this name and tier, with the defaults for everything else.
+    pub fn new(name: impl Into<Cow<'static, str>>, tier: Tier) -> Self {
+        Self { name: name.into(), tier, needs: Vec::new(), off_unless_known: false, errors: None }
     }
 
     /// The feature needs this component: it is degraded while the component is degraded, and off while it is critical.
     ///
     /// Where a feature needs several, the worst one decides.
-    pub fn needs(mut self, component: Name) -> Self {
-        self.needs.push(component);
+    pub fn needs(mut self, component: impl Into<Cow<'static, str>>) -> Self {
+        self.needs.push(component.into());
         self
     }
 
@@ -62,14 +162,29 @@ impl Declaration {
     /// Degrades the feature by its own errors. The default, with [`DegradeOnErrors::default`], except for the tier
     /// [`Core`](Tier::Core).
     pub const fn degrade_on_errors(mut self, rules: DegradeOnErrors) -> Self {
-        self.on_errors = Some(rules);
+        self.errors = Some(OnErrors::Degrade(rules));
         self
     }
 
     /// Doesn't degrade the feature by its own errors. The default for the tier [`Core`](Tier::Core).
     pub const fn ignore_errors(mut self) -> Self {
-        self.on_errors = None;
+        self.errors = Some(OnErrors::Ignore);
         self
+    }
+
+    fn check(self) -> Result<(Name, FeatureRules), ConfigError> {
+        let name = Name::new(self.name)?;
+        let on_errors = match (self.errors, self.tier) {
+            (Some(OnErrors::Degrade(rules)), _) => Some(rules),
+            (Some(OnErrors::Ignore), _) | (None, Tier::Core) => None,
+            (None, _) => Some(DegradeOnErrors::new()),
+        };
+        let check_rules = |rules: DegradeOnErrors| rules.check().map_err(|error| error.inside("errors"));
+        let check_need = |need| Name::new(need).map_err(|error| ConfigError::new("needs", error.value, error.allowed));
+        let needs: Result<_, _> = self.needs.into_iter().map(check_need).collect();
+        let checked = on_errors.map(check_rules).transpose().and_then(|errors| Ok((errors, needs?)));
+        let (errors, needs) = checked.map_err(|error| in_feature(&name, error))?;
+        Ok((name, FeatureRules { tier: self.tier, needs, off_unless_known: self.off_unless_known, errors }))
     }
 }
 
@@ -81,17 +196,28 @@ impl Declaration {
 ///
 /// static SEARCH: Feature = feature!("search");
 ///
-/// let declaration = SEARCH.standard().degrade_on_errors(DegradeOnErrors::new().min_errors(50).share(0.2));
-/// # _ = declaration;
+/// let config = SEARCH.standard().degrade_on_errors(DegradeOnErrors::new().min_errors(50).share(0.2));
+/// # _ = config;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[must_use]
+#[non_exhaustive]
 pub struct DegradeOnErrors {
-    min_errors: u64,
-    share: f64,
-    window: Duration,
-    time: Duration,
-    max_time: Duration,
+    /// See [`min_errors`](Self::min_errors).
+    pub min_errors: u64,
+    /// See [`share`](Self::share).
+    pub share: f64,
+    /// See [`window`](Self::window).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub window: Duration,
+    /// See [`time`](Self::time).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub time: Duration,
+    /// See [`max_time`](Self::max_time).
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub max_time: Duration,
 }
 
 impl DegradeOnErrors {
@@ -137,7 +263,7 @@ impl DegradeOnErrors {
         self
     }
 
-    pub(crate) fn check(self) -> Result<Rules, ConfigError> {
+    fn check(self) -> Result<Rules, ConfigError> {
         let second = Duration::from_secs(1);
         ConfigError::check_range("min_errors", self.min_errors, 1..=1_000_000, "1 to 1000000")?;
         ConfigError::check_range("share", self.share, 0.000_001..=1.0, "0.000001 to 1")?;
@@ -161,178 +287,64 @@ impl Default for DegradeOnErrors {
     }
 }
 
-/// Builds [`Features`]: see [`Features::builder`].
-#[must_use = "a builder does nothing until `build` is called"]
-pub struct FeaturesBuilder {
-    declarations: Vec<Declaration>,
-    flags: Option<Arc<dyn ErasedFlags>>,
-    counts: Option<Arc<dyn ErasedCounts>>,
-    instance: Option<String>,
-    store_timeout: Duration,
-    sources: Sources,
-    health: Option<Health>,
-    store_component: Option<Cow<'static, str>>,
+/// A checked [`FeaturesConfig`].
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) fixed: FixedSettings,
+    pub(crate) store: StoreTimes,
+    /// Each name once.
+    pub(crate) features: Vec<(Name, FeatureRules)>,
 }
 
-impl Features {
-    /// Declares features.
-    pub fn builder() -> FeaturesBuilder {
-        FeaturesBuilder {
-            declarations: Vec::new(),
-            flags: None,
-            counts: None,
-            instance: None,
-            store_timeout: DEFAULT_STORE_TIMEOUT,
-            sources: Sources::default(),
-            health: None,
-            store_component: None,
+/// What a reload can't change.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FixedSettings {
+    pub(crate) instance: Option<Cow<'static, str>>,
+    pub(crate) store_component: Option<Cow<'static, str>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreTimes {
+    pub(crate) timeout: Duration,
+    pub(crate) poll_interval: Duration,
+}
+
+/// A checked [`FeatureConfig`].
+#[derive(Clone, Debug)]
+pub(crate) struct FeatureRules {
+    pub(crate) tier: Tier,
+    pub(crate) needs: Vec<Name>,
+    pub(crate) off_unless_known: bool,
+    /// `None` if errors are ignored.
+    pub(crate) errors: Option<Rules>,
+}
+
+impl FeaturesConfig {
+    pub(crate) fn check(self) -> Result<Settings, ConfigError> {
+        let Self { instance, store_component, store_timeout, poll_interval, features } = self;
+        ConfigError::check_range("features", features.len(), ..=MOST_FEATURES, "at most 10000")?;
+        let millis = Duration::from_millis;
+        ConfigError::check_range("store_timeout", store_timeout, millis(10)..=millis(10_000), "10 ms to 10 s")?;
+        ConfigError::check_range("poll_interval", poll_interval, millis(100)..=millis(60_000), "100 ms to 60 s")?;
+        if let Some(instance) = &instance
+            && (instance.is_empty() || instance.len() > 64 || !instance.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(ConfigError::new("instance", instance.clone(), "1 to 64 bytes of printable ASCII"));
+        }
+        let features: Vec<_> = features.into_iter().map(FeatureConfig::check).collect::<Result<_, _>>()?;
+        let mut names = std::collections::HashSet::with_capacity(features.len());
+        match features.iter().find(|(name, _)| !names.insert(name)) {
+            Some((twice, _)) => Err(ConfigError::new("features", twice.clone(), "each feature once")),
+            None => Ok(Settings {
+                fixed: FixedSettings { instance, store_component },
+                store: StoreTimes { timeout: store_timeout, poll_interval },
+                features,
+            }),
         }
     }
 }
 
-impl FeaturesBuilder {
-    /// Declares a feature. Each feature is declared once; at most 10,000.
-    pub fn declare(mut self, declaration: Declaration) -> Self {
-        self.declarations.push(declaration);
-        self
-    }
-
-    /// Where operators' flags are kept, for all instances. Unless set, a flag is set on this instance alone, and gone when the
-    /// process ends.
-    pub fn flags(mut self, store: impl FlagStore) -> Self {
-        self.flags = Some(Arc::new(store));
-        self
-    }
-
-    /// Where the errors of all instances are added up. Unless set, each instance degrades a feature by its own errors alone.
-    pub fn counts(mut self, store: impl CountStore) -> Self {
-        self.counts = Some(Arc::new(store));
-        self
-    }
-
-    /// The health of the service: its level sheds features by their tiers, and its components are what features
-    /// [need](Declaration::needs). Unless set, all is healthy.
-    ///
-    /// Where there is a store of [`flags`](Self::flags), the service is starting until they were read once, or until
-    /// [`start_within`](backstop_health::HealthBuilder::start_within) has passed.
-    ///
-    /// ```
-    /// use backstop_features::{Feature, Features, feature, name};
-    /// use backstop_health::{Component, Health};
-    ///
-    /// static REVIEWS: Feature = feature!("reviews");
-    ///
-    /// let health = Health::builder().component(Component::optional("reviews_api")).build()?;
-    /// let features = Features::builder()
-    ///     .declare(REVIEWS.standard().needs(name!("reviews_api")))
-    ///     .health(&health)
-    ///     .build()?;
-    /// # Ok::<(), backstop_features::ConfigError>(())
-    /// ```
-    pub fn health(mut self, health: &Health) -> Self {
-        let (of_level, of_components) = (health.clone(), health.clone());
-        self.health = Some(health.clone());
-        self.level(move || of_level.level()).components(move |name| {
-            let component = of_components.component(name.as_str())?;
-            // Its level is damped, so that the feature doesn't flap. Also while the state is unknown for a moment, because a
-            // report has ended.
-            let level = component.level();
-            (level != Level::Healthy || component.state() != ComponentState::Unknown).then_some(level)
-        })
-    }
-
-    /// The component of [`health`](Self::health) that shows whether the stores work: an optional one, since it must not move the
-    /// level. Unless set, failures are only logged.
-    pub fn store_component(mut self, component: impl Into<Cow<'static, str>>) -> Self {
-        self.store_component = Some(component.into());
-        self
-    }
-
-    /// The level of the service, where it isn't that of a [`Health`](Self::health), which sheds features by their tiers. Unless set, it is healthy.
-    ///
-    /// Asked twice a second, by [`run`](Features::run).
-    pub fn level(mut self, level: impl Fn() -> Level + Send + Sync + 'static) -> Self {
-        self.sources.level = Some(Arc::new(level));
-        self
-    }
-
-    /// The states of the components that features [need](Declaration::needs), where they aren't those of a
-    /// [`Health`](Self::health): `None` while one is unknown.
-    ///
-    /// Asked twice a second, by [`run`](Features::run).
-    pub fn components(mut self, state: impl Fn(&Name) -> Option<Level> + Send + Sync + 'static) -> Self {
-        self.sources.component = Some(Arc::new(state));
-        self
-    }
-
-    /// How this instance calls itself in the counts: 1 to 64 bytes of printable ASCII. Random unless set.
-    ///
-    /// Two instances must not have the same name: their errors would count as those of one.
-    pub fn instance(mut self, instance: impl Into<String>) -> Self {
-        self.instance = Some(instance.into());
-        self
-    }
-
-    /// How long a call of a store may take: 10 ms to 10 s, 1 s unless set. No request waits for one.
-    pub const fn store_timeout(mut self, timeout: Duration) -> Self {
-        self.store_timeout = timeout;
-        self
-    }
-
-    /// The features.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if a value is out of range, a feature is declared twice, a feature needs a component that doesn't exist, or
-    /// the [`store_component`](Self::store_component) isn't an optional component.
-    pub fn build(self) -> Result<Features, ConfigError> {
-        let Self { declarations, flags, counts, instance, store_timeout, sources, health, store_component } = self;
-        ConfigError::check_range("features", declarations.len(), ..=MOST_FEATURES, "at most 10000")?;
-        let timeouts = Duration::from_millis(10)..=Duration::from_secs(10);
-        ConfigError::check_range("store_timeout", store_timeout, timeouts, "10 ms to 10 s")?;
-        let instance = instance.unwrap_or_else(random_instance);
-        if instance.is_empty() || instance.len() > 64 || !instance.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ConfigError::new("instance", instance, "1 to 64 bytes of printable ASCII"));
-        }
-        for (i, declaration) in declarations.iter().enumerate() {
-            if declarations[..i].iter().any(|earlier| earlier.name == declaration.name) {
-                return Err(ConfigError::new("declare", declaration.name.clone(), "each feature once"));
-            }
-            for component in &declaration.needs {
-                let exists = match &health {
-                    Some(health) => health.component(component.as_str()).is_some(),
-                    None => sources.component.is_some(),
-                };
-                if !exists {
-                    return Err(ConfigError::new("needs", component.clone(), "a component of `health`"));
-                }
-            }
-        }
-        let store_reporter = store_component.map(|name| store_reporter(health.as_ref(), &name)).transpose()?;
-        let start_hold = health.filter(|_| flags.is_some()).map(|health| health.hold_start());
-        let setup = Setup { flags, counts, instance, store_timeout, sources, store_reporter, start_hold };
-        Registry::build(declarations, setup).map(Features::new)
-    }
-}
-
-fn store_reporter(health: Option<&Health>, name: &str) -> Result<Reporter, ConfigError> {
-    let is_optional = |health: &&Health| health.component(name).is_some_and(|component| !component.is_essential());
-    match health.filter(is_optional) {
-        Some(health) => health.reporter(name, "features"),
-        None => Err(ConfigError::new("store_component", name.to_owned(), "an optional component of `health`")),
-    }
-}
-
-fn random_instance() -> String {
-    let jitter = backstop_kit::Jitter::new(None);
-    format!("{:016x}", jitter.number(0..u64::MAX))
-}
-
-impl fmt::Debug for FeaturesBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeaturesBuilder")
-            .field("declarations", &self.declarations)
-            .field("instance", &self.instance)
-            .field("store_timeout", &self.store_timeout)
-            .finish_non_exhaustive()
-    }
+/// The same error for a field of this feature: `share` becomes `features.search.share`.
+pub(crate) fn in_feature(name: &Name, error: ConfigError) -> ConfigError {
+    error.inside(name.as_str()).inside("features")
 }

@@ -14,19 +14,17 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     CountReport, FleetVerdict, StoreError,
-    auto_degrade::Rules,
     erased_store::{ErasedCounts, ErasedFlags, bounded},
-    registry::{Registry, Use},
+    registry::{Registry, StoreKind},
     slot::Slot,
 };
 
-/// How often the level is asked for, and time is looked at.
+/// How often the level and the components are asked for, and changes that are due are made.
 const TICK: Duration = Duration::from_millis(500);
-/// How often time is looked at, where that is all. Looks at features see time pass themselves; this is for the metrics.
+/// The same where no level and no components are. Calls make due changes themselves, so this is for the metrics.
 const IDLE_TICK: Duration = Duration::from_secs(1);
-/// Between two polls of the version, and between two reports, with the jitter.
-const POLL_SHORTEST: Duration = Duration::from_millis(800);
-const POLL_LONGEST: Duration = Duration::from_millis(1_200);
+/// How often counts are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// All flags are read this often, even if the version hasn't moved.
 const REFRESH: Duration = Duration::from_secs(30);
 /// How often the state of the store is reported again. Reports last 300 s.
@@ -74,7 +72,7 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
     let mut read_at: Option<Instant> = None;
     let mut writes = 0;
     loop {
-        let version = bounded(registry.setup.store_timeout, store.version()).await;
+        let version = bounded(registry.store_times().timeout, store.version()).await;
         // What was written here may be lost before its version was seen.
         let written = registry.writes.load(Relaxed);
         let is_due = written != writes || read_at.is_none_or(|at| at.elapsed() >= REFRESH);
@@ -91,20 +89,20 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
             version => version.map(drop),
         };
         match polled {
-            Ok(()) => registry.store_works(Use::Flags),
-            Err(error) => registry.store_failed(Use::Flags, &error),
+            Ok(()) => registry.store_works(StoreKind::Flags),
+            Err(error) => registry.store_failed(StoreKind::Flags, &error),
         }
-        pause(registry).await;
+        pause(registry, registry.store_times().poll_interval).await;
     }
 }
 
 async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), StoreError> {
     loop {
         let writes = registry.writes.load(Relaxed);
-        let values = bounded(registry.setup.store_timeout, store.read(registry.names())).await?;
+        let values = bounded(registry.store_times().timeout, store.read(registry.names())).await?;
         // Otherwise what was read may be older than what was written here meanwhile.
         if registry.writes.load(Relaxed) == writes {
-            registry.take_over(values);
+            registry.follow_flags(values);
             return Ok(());
         }
     }
@@ -112,27 +110,27 @@ async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), 
 
 async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
     let _turn = registry.reporting.acquire().await;
-    let mut reporters: Vec<_> = registry.declared().iter().filter_map(Reporter::new).collect();
+    let mut reporters: Vec<_> = registry.declared().iter().map(Reporter::new).collect();
     loop {
-        pause(registry).await;
+        pause(registry, REPORT_INTERVAL).await;
         let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
         let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
         // Without calls, nothing is asked, unless the store must show that it works again.
-        if reports.is_empty() && !registry.is_failing(Use::Counts) {
+        if reports.is_empty() && !registry.is_failing(StoreKind::Counts) {
             continue;
         }
         // Never repeated: nobody knows whether a report that failed was counted.
-        match bounded(registry.setup.store_timeout, store.report(&registry.setup.instance, &reports)).await {
+        match bounded(registry.store_times().timeout, store.report(&registry.instance, &reports)).await {
             Ok(verdicts) => {
                 let malformed = sent.iter().zip(&verdicts).filter(|(slot, verdict)| !follow(slot, **verdict)).count();
                 if malformed > 0 || verdicts.len() != sent.len() {
                     let error = format!("{malformed} keys hold something else, and were left alone");
-                    registry.store_failed(Use::Counts, &error.into());
+                    registry.store_failed(StoreKind::Counts, &error.into());
                 } else {
-                    registry.store_works(Use::Counts);
+                    registry.store_works(StoreKind::Counts);
                 }
             }
-            Err(error) => registry.store_failed(Use::Counts, &error),
+            Err(error) => registry.store_failed(StoreKind::Counts, &error),
         }
     }
 }
@@ -146,44 +144,46 @@ fn follow(slot: &Slot, verdict: FleetVerdict) -> bool {
     verdict != FleetVerdict::Malformed
 }
 
-async fn pause(registry: &Registry) {
-    sleep(registry.jitter.time(POLL_SHORTEST..=POLL_LONGEST)).await;
+/// Waits for the interval ± 20 %.
+async fn pause(registry: &Registry, interval: Duration) {
+    sleep(registry.jitter.time(interval * 4 / 5..=interval * 6 / 5)).await;
 }
 
 /// One feature, and what of its counts was reported.
 struct Reporter {
     slot: Arc<Slot>,
-    rules: Rules,
     calls: u64,
     errors: u64,
 }
 
 impl Reporter {
-    /// From now on: what an earlier driver may have reported isn't reported again. `None` for a feature that doesn't degrade by
-    /// its errors.
-    fn new(slot: &Arc<Slot>) -> Option<Self> {
-        let rules = slot.rules()?;
+    /// From now on: what an earlier driver may have reported isn't reported again.
+    fn new(slot: &Arc<Slot>) -> Self {
         let errors = slot.counts.errors.load(Acquire);
-        Some(Self { rules, slot: Arc::clone(slot), calls: slot.counts.calls.load(Relaxed), errors })
+        Self { slot: Arc::clone(slot), calls: slot.counts.calls.load(Relaxed), errors }
     }
 
-    /// What was counted since the last report. `None` if there were no calls.
+    /// What was counted since the last report. `None` if there were no calls, or if the feature ignores its errors.
     fn next(&mut self) -> Option<CountReport> {
         // Errors first: each was counted as a call before.
         let errors = self.slot.counts.errors.load(Acquire);
         let calls = self.slot.counts.calls.load(Relaxed);
         let (new_calls, new_errors) = (calls - self.calls, errors - self.errors);
         (self.calls, self.errors) = (calls, errors);
-        (new_calls > 0).then(|| CountReport {
+        if new_calls == 0 {
+            return None;
+        }
+        let rules = self.slot.error_rules()?;
+        Some(CountReport {
             feature: self.slot.name().clone(),
             calls: new_calls,
             errors: new_errors,
-            window: Duration::from_nanos(self.rules.window),
-            min_errors: self.rules.min_errors,
-            share_ppm: self.rules.share,
-            degrade: Duration::from_nanos(self.rules.degrade),
-            degrade_max: Duration::from_nanos(self.rules.degrade_max),
-            settle: Duration::from_nanos(self.rules.settle),
+            window: Duration::from_nanos(rules.window),
+            min_errors: rules.min_errors,
+            share_ppm: rules.share,
+            degrade: Duration::from_nanos(rules.degrade),
+            degrade_max: Duration::from_nanos(rules.degrade_max),
+            settle: Duration::from_nanos(rules.settle),
         })
     }
 }

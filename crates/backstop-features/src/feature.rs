@@ -11,7 +11,7 @@ use std::{
 
 use backstop_core::Name;
 
-use crate::{Declaration, Tier};
+use crate::{FeatureConfig, Tier};
 
 /// A named capability of the service. Two features with the same name are the same feature.
 ///
@@ -30,7 +30,7 @@ pub struct Feature {
     name: Name,
     /// 0 until it is first used.
     id: AtomicU32,
-    is_complained_of: AtomicBool,
+    is_reported: AtomicBool,
 }
 
 /// A [`Feature`](crate::Feature) from a literal, for a static. The name is checked at compile time.
@@ -56,7 +56,7 @@ impl Feature {
     /// The feature of this name. For names that are known at compile time there is [`feature!`](crate::feature!).
     #[must_use]
     pub const fn new(name: Name) -> Self {
-        Self { name, id: AtomicU32::new(0), is_complained_of: AtomicBool::new(false) }
+        Self { name, id: AtomicU32::new(0), is_reported: AtomicBool::new(false) }
     }
 
     /// Its name.
@@ -66,18 +66,18 @@ impl Feature {
     }
 
     /// Declares it with the tier [`Core`](Tier::Core): on even if the service is critical.
-    pub fn core(&self) -> Declaration {
-        Declaration::new(self.name.clone(), Tier::Core)
+    pub fn core(&self) -> FeatureConfig {
+        FeatureConfig::new(self.name.clone(), Tier::Core)
     }
 
     /// Declares it with the tier [`Standard`](Tier::Standard): on while the service is healthy or degraded.
-    pub fn standard(&self) -> Declaration {
-        Declaration::new(self.name.clone(), Tier::Standard)
+    pub fn standard(&self) -> FeatureConfig {
+        FeatureConfig::new(self.name.clone(), Tier::Standard)
     }
 
     /// Declares it with the tier [`NiceToHave`](Tier::NiceToHave): on while the service is healthy.
-    pub fn nice_to_have(&self) -> Declaration {
-        Declaration::new(self.name.clone(), Tier::NiceToHave)
+    pub fn nice_to_have(&self) -> FeatureConfig {
+        FeatureConfig::new(self.name.clone(), Tier::NiceToHave)
     }
 
     /// A number that is unique to its name in this process, from 1.
@@ -89,9 +89,9 @@ impl Feature {
         }
     }
 
-    /// Whether it wasn't complained of before.
-    pub(crate) fn is_first_complaint(&self) -> bool {
-        !self.is_complained_of.swap(true, Relaxed)
+    /// Whether it wasn't reported as undeclared before.
+    pub(crate) fn is_first_report(&self) -> bool {
+        !self.is_reported.swap(true, Relaxed)
     }
 
     #[cold]

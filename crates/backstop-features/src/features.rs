@@ -8,10 +8,8 @@ use std::{
 use backstop_core::{ConfigError, Outcome, Reason, Verdict};
 
 use crate::{
-    Feature, FeatureState, FeaturesHandle, driver, first_looks,
-    registry::Registry,
-    slot::{Place, Slot},
-    telemetry,
+    Feature, FeatureState, FeaturesBuilder, FeaturesConfig, FeaturesHandle, driver, probes::Place, registry::Registry,
+    request_states, slot::Slot, telemetry,
 };
 
 /// The features of a service. Clones share everything: keep one in your app's state.
@@ -24,7 +22,7 @@ use crate::{
 ///
 /// let features = Features::builder().declare(CHECKOUT.core()).declare(REVIEWS.nice_to_have()).build()?;
 /// assert!(features.is_enabled(&REVIEWS));
-/// assert_eq!(features.look(&CHECKOUT), FeatureState::Enabled);
+/// assert_eq!(features.state(&CHECKOUT), FeatureState::Enabled);
 /// # Ok::<(), backstop_features::ConfigError>(())
 /// ```
 #[derive(Clone)]
@@ -33,6 +31,19 @@ pub struct Features {
 }
 
 impl Features {
+    /// Declares features.
+    pub fn builder() -> FeaturesBuilder {
+        FeaturesBuilder::default()
+    }
+
+    /// The features of `config`, without health and stores: for those, see [`FeaturesBuilder::with_config`].
+    ///
+    /// # Errors
+    /// As [`FeaturesBuilder::build`].
+    pub fn from_config(config: FeaturesConfig) -> Result<Self, ConfigError> {
+        Self::builder().with_config(config).build()
+    }
+
     pub(crate) fn new(registry: Registry) -> Self {
         Self { registry: Arc::new(registry) }
     }
@@ -42,20 +53,20 @@ impl Features {
     /// The same throughout a request, if a [`FeatureScopeLayer`](crate::FeatureScopeLayer) is around it. A feature that isn't
     /// declared is off, and logged once as an error.
     ///
-    /// While the level, a component or errors keep the feature from being used, one call in about 10 s is told that it may use
-    /// it: as a probe, so that what has failed can be seen to work again.
+    /// While the level, a component or errors keep the feature off, it is enabled for one call in about 10 s: a probe, which shows
+    /// when it works again.
     #[inline]
     #[must_use]
     pub fn is_enabled(&self, feature: &Feature) -> bool {
-        self.look(feature) == FeatureState::Enabled
+        self.state(feature) == FeatureState::Enabled
     }
 
     /// The state of the feature for this request: see [`is_enabled`](Self::is_enabled).
     #[inline]
     #[must_use]
-    pub fn look(&self, feature: &Feature) -> FeatureState {
+    pub fn state(&self, feature: &Feature) -> FeatureState {
         match self.registry.slot(feature.id()) {
-            Some(slot) => first_looks::look(slot, Place::Handler),
+            Some(slot) => request_states::state(slot, Place::Handler),
             None => not_declared(feature),
         }
     }
@@ -139,17 +150,17 @@ impl FeatureGate {
         self.slot.name()
     }
 
-    /// The state of the feature for this request: see [`Features::look`].
+    /// The state of the feature for this request: see [`Features::state`].
     #[inline]
     #[must_use]
-    pub fn look(&self) -> FeatureState {
-        first_looks::look(&self.slot, Place::Handler)
+    pub fn state(&self) -> FeatureState {
+        request_states::state(&self.slot, Place::Handler)
     }
 
     /// The state of the feature for a call that is about to be made.
     #[inline]
-    pub(crate) fn look_in_layer(&self) -> FeatureState {
-        first_looks::look(&self.slot, Place::Layer)
+    pub(crate) fn state_in_layer(&self) -> FeatureState {
+        request_states::state(&self.slot, Place::Layer)
     }
 
     /// Whether the feature may be used now: see [`Features::is_enabled`].
@@ -157,7 +168,7 @@ impl FeatureGate {
     /// # Errors
     /// [`FEATURE_DEGRADED`](crate::FEATURE_DEGRADED) or [`FEATURE_DISABLED`](crate::FEATURE_DISABLED) if it may not.
     pub fn check(&self) -> Result<(), Reason> {
-        first_looks::look(&self.slot, Place::Condition).refusal().map_or(Ok(()), Err)
+        request_states::state(&self.slot, Place::Condition).refusal().map_or(Ok(()), Err)
     }
 
     /// [`check`](Self::check) as a closure, for a provider of a fallback chain:
@@ -216,7 +227,7 @@ pub(crate) fn unknown(feature: &str) -> ConfigError {
 
 #[cold]
 fn not_declared(feature: &Feature) -> FeatureState {
-    if feature.is_first_complaint() {
+    if feature.is_first_report() {
         telemetry::not_declared(feature.name());
     }
     FeatureState::Disabled

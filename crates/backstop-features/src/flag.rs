@@ -23,11 +23,13 @@ pub(crate) const FORCED_ON_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 /// The longest text of a flag in a store. Anything longer isn't a flag.
 pub const FLAG_MAX_BYTES: usize = 1024;
+/// The longest time of a flag that is set on one instance.
+const HERE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const WHO_MAX: usize = 128;
 const REASON_MAX: usize = 512;
 const REMOVED: &str = "removed";
 
-/// What an operator has decided about a feature: see [`FeaturesHandle::set`](crate::FeaturesHandle::set).
+/// An operator's decision about a feature: see [`FeaturesHandle::set`](crate::FeaturesHandle::set).
 ///
 /// While it lasts it decides alone: over the level, over components, and over errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,28 @@ pub struct Flag {
     who: String,
     reason: String,
     expires: Option<Instant>,
+    reach: Reach,
+}
+
+/// Which instances a flag reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reach {
+    /// This one: there is no store, or it was [set here](crate::FeaturesHandle::set_here).
+    Instance,
+    /// All: it is in the store. This instance follows it at once, others within about 2 s of reaching the store.
+    Fleet,
+}
+
+impl Reach {
+    /// As it is shown to operators: `instance`, `fleet`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Fleet => "fleet",
+        }
+    }
 }
 
 impl Flag {
@@ -61,6 +85,12 @@ impl Flag {
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.expires.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Which instances it reaches.
+    #[must_use]
+    pub const fn reach(&self) -> Reach {
+        self.reach
     }
 
     pub(crate) const fn expires(&self) -> Option<Instant> {
@@ -99,7 +129,7 @@ impl Flag {
         }
         // `None` if it overflows the clock: then it never ends.
         let expires = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        Ok(StoredFlag::Set(Self { state, who, reason, expires }))
+        Ok(StoredFlag::Set(Self { state, who, reason, expires, reach: Reach::Fleet }))
     }
 
     /// Its text in a store.
@@ -175,7 +205,8 @@ impl FlagChange {
         Self { state, who, reason, until: None }
     }
 
-    /// How long the flag lasts: 1 s to 365 days, to force a feature on at most 24 h. Until it is removed unless set.
+    /// How long the flag lasts: 1 s to 365 days, at most 24 h if it forces a feature on or is [set
+    /// here](crate::FeaturesHandle::set_here). Until it is removed unless set.
     pub const fn until(mut self, time: Duration) -> Self {
         self.until = Some(time);
         self
@@ -185,7 +216,8 @@ impl FlagChange {
         self.until
     }
 
-    pub(crate) fn check(&self) -> Result<Flag, ConfigError> {
+    /// The flag of this change, for all instances or for this one.
+    pub(crate) fn check(self, reach: Reach) -> Result<Flag, ConfigError> {
         check_text("who", &self.who, WHO_MAX, "1 to 128 bytes of printable text")?;
         check_text("reason", &self.reason, REASON_MAX, "1 to 512 bytes of printable text")?;
         let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 60 * 60));
@@ -201,7 +233,15 @@ impl FlagChange {
             (_, None) => {}
         }
         let expires = self.until.and_then(|until| Instant::now().checked_add(until));
-        Ok(Flag { state: self.state, who: self.who.clone(), reason: self.reason.clone(), expires })
+        Ok(Flag { state: self.state, who: self.who, reason: self.reason, expires, reach })
+    }
+
+    /// The flag of this change, for this instance alone. It must end by itself, because nobody else sees it.
+    pub(crate) fn check_here(self) -> Result<Flag, ConfigError> {
+        let allowed = "1 s to 24 h, because it is set on one instance";
+        let Some(until) = self.until else { return Err(ConfigError::new("until", "none", allowed)) };
+        ConfigError::check_range("until", until, ..=HERE_MAX, allowed)?;
+        self.check(Reach::Instance)
     }
 }
 
@@ -248,7 +288,7 @@ mod tests {
     #[test]
     fn a_flag_is_read_as_it_was_written() {
         for state in FeatureState::ALL {
-            let flag = FlagChange::to(state, "ada", "a: reason").until(HOUR).check().unwrap();
+            let flag = FlagChange::to(state, "ada", "a: reason").until(HOUR).check(Reach::Fleet).unwrap();
             assert!(parsed(str::from_utf8(&flag.to_bytes()).unwrap(), Some(HOUR)).is_same_decision(&flag));
         }
         assert_eq!(Flag::parse(&Flag::removed(), None), Ok(StoredFlag::Removed));
@@ -279,12 +319,12 @@ mod tests {
 
     #[test]
     fn a_change_needs_who_why_and_to_force_on_until() {
-        assert_eq!(FlagChange::disable("", "why").check().unwrap_err().field, "who");
-        assert_eq!(FlagChange::disable("ada", " ").check().unwrap_err().field, "reason");
-        assert_eq!(FlagChange::disable("ada", "two\nlines").check().unwrap_err().field, "reason");
-        assert_eq!(FlagChange::enable("ada", "why").check().unwrap_err().field, "until");
-        assert_eq!(FlagChange::enable("ada", "why").until(25 * HOUR).check().unwrap_err().field, "until");
-        assert!(FlagChange::enable("ada", "why").until(24 * HOUR).check().is_ok());
-        assert!(FlagChange::disable("ada", "why").check().is_ok());
+        assert_eq!(FlagChange::disable("", "why").check(Reach::Fleet).unwrap_err().field, "who");
+        assert_eq!(FlagChange::disable("ada", " ").check(Reach::Fleet).unwrap_err().field, "reason");
+        assert_eq!(FlagChange::disable("ada", "two\nlines").check(Reach::Fleet).unwrap_err().field, "reason");
+        assert_eq!(FlagChange::enable("ada", "why").check(Reach::Fleet).unwrap_err().field, "until");
+        assert_eq!(FlagChange::enable("ada", "why").until(25 * HOUR).check(Reach::Fleet).unwrap_err().field, "until");
+        assert!(FlagChange::enable("ada", "why").until(24 * HOUR).check(Reach::Fleet).is_ok());
+        assert!(FlagChange::disable("ada", "why").check(Reach::Fleet).is_ok());
     }
 }

@@ -7,7 +7,7 @@
 //! | has an error, while no window runs | starts a window |
 //! | makes enough errors and a large enough share of the calls, once the window has settled | decides |
 //!
-//! If several instances have reported, and all errors are those of the first one, that instance is told that it is alone, and
+//! If several instances have reported, and all errors are those of the first one, that instance learns that it is alone, and
 //! nobody else degrades. Otherwise the fleet does.
 
 use std::time::Duration;

@@ -10,7 +10,8 @@ use std::{
 use backstop_core::{ConfigError, EventLog, Name};
 
 use crate::{
-    Cause, FeatureState, Flag, FlagChange, StoreError, Tier,
+    Cause, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier,
+    decision::Flags,
     erased_store::bounded,
     features::unknown,
     flag::{check_reason, check_who},
@@ -39,7 +40,7 @@ const REMOVED_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 ///
 /// let off = FlagChange::disable("ada", "the reviews API is down").until(Duration::from_secs(3_600));
 /// assert_eq!(operators.set(&REVIEWS, off).await?, Reach::Instance);
-/// assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+/// assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
 ///
 /// operators.remove(&REVIEWS, "ada", "it is up again").await?;
 /// assert!(features.is_enabled(&REVIEWS));
@@ -49,27 +50,6 @@ const REMOVED_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 #[derive(Clone)]
 pub struct FeaturesHandle {
     registry: Arc<Registry>,
-}
-
-/// Which instances a change has reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reach {
-    /// This one: there is no store.
-    Instance,
-    /// All: it is in the store. This instance follows it at once, others within about 2 s of reaching the store.
-    Fleet,
-}
-
-impl Reach {
-    /// As it is shown to operators: `instance`, `fleet`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Instance => "instance",
-            Self::Fleet => "fleet",
-        }
-    }
 }
 
 /// Why a flag wasn't set or removed.
@@ -121,8 +101,10 @@ pub struct FeatureStatus {
     pub cause: Cause,
     /// For how long.
     pub since: Duration,
-    /// The operator's flag, if there is one.
+    /// The operator's flag that decides, if there is one.
     pub flag: Option<Flag>,
+    /// The store's flag, while one that was set on this instance decides.
+    pub overridden_flag: Option<Flag>,
     /// While it returns after errors: the share of the calls that is let through.
     pub share: Option<f64>,
     /// While it is degraded by errors: how long it stays so.
@@ -146,7 +128,7 @@ impl FeaturesHandle {
         self.registry.find(feature.as_ref()).map(|slot| status(slot))
     }
 
-    /// Sets a flag, in the store if there is one.
+    /// Sets a flag, in the store if there is one. It replaces one that was [set here](Self::set_here).
     ///
     /// # Errors
     /// [`SetError`] if the feature isn't declared, the change isn't allowed, or the store didn't confirm it within
@@ -156,13 +138,15 @@ impl FeaturesHandle {
     /// If it is dropped, the flag may be set or not.
     pub async fn set(&self, feature: impl AsRef<str> + Send, change: FlagChange) -> Result<Reach, SetError> {
         let slot = self.find(feature.as_ref())?;
-        let flag = change.check()?;
-        let reach = self.write(slot, flag.to_bytes(), change.ttl(), Some(flag.clone())).await?;
-        telemetry::flag_set(slot.name(), &flag, change.ttl(), reach == Reach::Fleet);
-        Ok(reach)
+        let ttl = change.ttl();
+        let flag = change.check(self.reach())?;
+        self.write(slot, flag.to_bytes(), ttl, Some(flag.clone())).await?;
+        telemetry::flag_set(slot.name(), &flag);
+        Ok(flag.reach())
     }
 
-    /// Removes a flag, in the store if there is one. Then the level, components and errors decide again.
+    /// Removes a flag, in the store if there is one, and one that was [set here](Self::set_here). Then the level, components and
+    /// errors decide again.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -179,9 +163,100 @@ impl FeaturesHandle {
         let (who, reason) = (who.as_ref(), reason.as_ref());
         check_who(who)?;
         check_reason(reason)?;
-        let reach = self.write(slot, Flag::removed(), Some(REMOVED_TTL), None).await?;
-        telemetry::flag_removed(slot.name(), who, reason, reach == Reach::Fleet);
-        Ok(reach)
+        self.write(slot, Flag::removed(), Some(REMOVED_TTL), None).await?;
+        telemetry::flag_removed(slot.name(), who, reason, self.reach());
+        Ok(self.reach())
+    }
+
+    /// Sets a flag on this instance alone, at once and without the store: for when the store is down, or for one sick instance.
+    /// The change needs an [`until`](FlagChange::until) of at most 24 h.
+    ///
+    /// | then | the feature on this instance |
+    /// |---|---|
+    /// | the store is back, or has another flag, set before or afterwards through another instance | stays as set here. The log says once that the store's flag has no effect |
+    /// | a flag is [set](Self::set) or [removed](Self::remove) through this instance, and the store confirms it | follows that. The flag set here is gone |
+    /// | the store doesn't confirm it | stays as set here |
+    /// | it is [removed here](Self::remove_here), or ends | follows the store's flag; without one, the level, components and errors |
+    /// | the process ends | the same |
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use backstop_features::{Feature, FeatureState, Features, FlagChange, feature};
+    /// # static REVIEWS: Feature = feature!("reviews");
+    /// let features = Features::builder().declare(REVIEWS.standard()).build()?;
+    /// let off = FlagChange::disable("ada", "Redis is down, and so is the reviews API").until(Duration::from_secs(3_600));
+    /// features.handle().set_here(&REVIEWS, off)?;
+    /// assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
+    /// # Ok::<(), backstop_features::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the feature isn't declared, or the change isn't allowed.
+    pub fn set_here(&self, feature: impl AsRef<str>, change: FlagChange) -> Result<(), ConfigError> {
+        let slot = self.find(feature.as_ref())?;
+        let flag = change.check_here()?;
+        slot.change_flags(|flags| flags.here = Some(flag.clone()));
+        telemetry::flag_set(slot.name(), &flag);
+        Ok(())
+    }
+
+    /// Removes a flag that was [set here](Self::set_here). Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the feature isn't declared, or `who` or `reason` is empty.
+    pub fn remove_here(
+        &self,
+        feature: impl AsRef<str>,
+        who: impl AsRef<str>,
+        reason: impl AsRef<str>,
+    ) -> Result<bool, ConfigError> {
+        let slot = self.find(feature.as_ref())?;
+        let (who, reason) = (who.as_ref(), reason.as_ref());
+        check_who(who)?;
+        check_reason(reason)?;
+        let mut removed = None;
+        slot.change_flags(|flags| removed = flags.here.take());
+        if removed.is_some() {
+            telemetry::flag_removed(slot.name(), who, reason, Reach::Instance);
+        }
+        Ok(removed.is_some())
+    }
+
+    /// Changes the settings while calls run. No call waits for it.
+    ///
+    /// | setting | takes effect |
+    /// |---|---|
+    /// | `tier`, `needs`, `off_unless_known` | at once |
+    /// | `errors` | for errors from now on. Counted calls and errors are kept. A degradation that runs keeps its end, unless errors are ignored now |
+    /// | `store_timeout`, `poll_interval` | from the next call of the store on |
+    /// | `instance`, `store_component`, and the names of `features` | can't change |
+    ///
+    /// Flags stay. A setting that `config` leaves out gets its default. Health and the stores aren't part of a
+    /// [`FeaturesConfig`], and stay.
+    ///
+    /// ```
+    /// # use backstop_features::{DegradeOnErrors, Feature, Features, FeaturesConfig, feature};
+    /// # static REVIEWS: Feature = feature!("reviews");
+    /// let features = Features::builder().declare(REVIEWS.standard()).build()?;
+    /// let mut config = FeaturesConfig::default();
+    /// config.features.push(REVIEWS.nice_to_have().degrade_on_errors(DegradeOnErrors::new().min_errors(50)));
+    /// features.handle().reload(config)?;
+    /// # Ok::<(), backstop_features::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`FeaturesBuilder::build`](crate::FeaturesBuilder::build), and if something changes that can't. Nothing changes then.
+    pub fn reload(&self, config: FeaturesConfig) -> Result<(), ConfigError> {
+        self.registry.reload(self.registry.check(config)?);
+        Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &FeaturesConfig) -> Result<(), ConfigError> {
+        self.registry.check(config.clone()).map(drop)
     }
 
     /// What is wrong with the store, if anything is: shown as a degraded component, which moves no level.
@@ -199,6 +274,11 @@ impl FeaturesHandle {
         self.registry.find(feature).map(|slot| &**slot).ok_or_else(|| unknown(feature))
     }
 
+    /// Which instances a flag reaches that is set here.
+    fn reach(&self) -> Reach {
+        if self.registry.setup.flags.is_some() { Reach::Fleet } else { Reach::Instance }
+    }
+
     /// Writes a flag to the store, if there is one, and then follows it here.
     async fn write(
         &self,
@@ -206,19 +286,17 @@ impl FeaturesHandle {
         value: bytes::Bytes,
         ttl: Option<Duration>,
         flag: Option<Flag>,
-    ) -> Result<Reach, SetError> {
-        let Some(store) = &self.registry.setup.flags else {
-            slot.set_flag(flag);
-            return Ok(Reach::Instance);
+    ) -> Result<(), SetError> {
+        let written = match &self.registry.setup.flags {
+            Some(store) => bounded(self.registry.store_times().timeout, store.write(slot.name(), value, ttl)).await,
+            None => Ok(()),
         };
-        let written = bounded(self.registry.setup.store_timeout, store.write(slot.name(), value, ttl)).await;
         if written.is_ok() {
-            slot.set_flag(flag);
+            slot.change_flags(|flags| *flags = Flags { here: None, stored: flag });
         }
         // After the flag, so that a read that begins later isn't overwritten by it. Also if it failed: it may have been written.
         self.registry.writes.fetch_add(1, Release);
-        written.map_err(SetError::Store)?;
-        Ok(Reach::Fleet)
+        written.map_err(SetError::Store)
     }
 }
 
@@ -226,11 +304,12 @@ fn status(slot: &Slot) -> FeatureStatus {
     let reading = slot.read();
     FeatureStatus {
         name: slot.name().clone(),
-        tier: slot.declaration().tier,
+        tier: reading.rules.tier,
         state: reading.state,
         cause: reading.cause,
         since: reading.since.elapsed(),
-        flag: reading.flag,
+        flag: reading.flags.deciding().cloned(),
+        overridden_flag: reading.flags.overridden().cloned(),
         share: reading.share.map(|share| f64::from(share) / 1e6),
         remaining: reading.until,
     }

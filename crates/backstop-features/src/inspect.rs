@@ -14,18 +14,18 @@ impl Inspect for FeatureGate {
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        let declaration = self.slot().declaration();
+        let rules = self.slot().read().rules;
         vec![
-            ("tier", declaration.tier.as_str().into()),
-            ("needs", declaration.needs.iter().collect()),
-            ("off_unless_known", declaration.off_unless_known.into()),
-            ("degrades_on_errors", declaration.on_errors.is_some().into()),
+            ("tier", rules.tier.as_str().into()),
+            ("needs", rules.needs.iter().collect()),
+            ("off_unless_known", rules.off_unless_known.into()),
+            ("errors", rules.errors.map_or("ignore".into(), |rules| Value::Map(rules.shown()))),
         ]
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
         let reading = self.slot().read();
-        let flag = reading.flag.as_ref();
+        let flag = reading.flags.deciding();
         vec![
             ("state", reading.state.into()),
             ("cause", reading.cause.as_str().into()),
@@ -33,6 +33,7 @@ impl Inspect for FeatureGate {
             ("flag_who", flag.map(|flag| flag.who().to_owned()).into()),
             ("flag_reason", flag.map(|flag| flag.reason().to_owned()).into()),
             ("flag_remaining", flag.and_then(Flag::remaining).into()),
+            ("flag_reach", flag.map(|flag| flag.reach().as_str()).into()),
         ]
     }
 

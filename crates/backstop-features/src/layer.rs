@@ -57,6 +57,14 @@ pub(crate) struct LayerState<P> {
     pub(crate) protocol: P,
 }
 
+impl<P> FeatureLayer<P> {
+    /// The feature, to show it and to count calls that are made elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> FeatureGate {
+        self.state.gate.clone()
+    }
+}
+
 impl FeatureLayer {
     /// For HTTP and gRPC: judged by [`HttpClassify`](backstop_core::HttpClassify), refused with a 503.
     pub fn new(feature: FeatureGate) -> Self {

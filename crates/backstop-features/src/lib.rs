@@ -2,8 +2,8 @@
 //!
 //! # Why
 //!
-//! A page is made of many things, and not all of them matter equally. When the service is ill, recommendations should go before
-//! reviews, and checkout never. This crate turns features off by the level of the service, by the state of what they need, and by
+//! A page is made of many things, and not all of them matter equally. When the service is degraded, recommendations should go
+//! before reviews, and checkout never. This crate turns features off by the level of the service, by the state of what they need, and by
 //! their own errors, and back on when that is over. An operator's flag overrides all of it, in both directions.
 //!
 //! # When not to use it
@@ -33,7 +33,7 @@
 //!
 //! // In a handler.
 //! assert!(features.is_enabled(&CHECKOUT));
-//! assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+//! assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
 //!
 //! // An operator insists, for an hour.
 //! let on = FlagChange::enable("ada", "reviews are cached now").until(Duration::from_secs(3_600));
@@ -49,23 +49,24 @@
 //!
 //! | | the feature is |
 //! |---|---|
-//! | an operator has set a flag that hasn't ended | what the flag says |
-//! | it is [off unless known](Declaration::off_unless_known), and the flags were never read | disabled |
-//! | otherwise | the worst of the next three |
+//! | an operator has set a flag [on this instance](FeaturesHandle::set_here) | what the flag says |
+//! | an operator has [set a flag](FeaturesHandle::set) | what the flag says |
+//! | it is [off unless known](FeatureConfig::off_unless_known), and the flags were never read | disabled |
+//! | otherwise | the worst of the next four |
 //!
 //! | | the feature is |
 //! |---|---|
 //! | its [tier](Tier) doesn't allow it at the current level | disabled |
-//! | a component that it [needs](Declaration::needs) is degraded | degraded |
+//! | a component that it [needs](FeatureConfig::needs) is degraded | degraded |
 //! | a component that it needs is critical | disabled |
 //! | it had too many [errors](DegradeOnErrors) | degraded, for 300 s, then enabled for a growing share of the calls |
 //!
 //! **What is shed can heal.** While the level, a component or errors keep a feature off, each instance lets one call in 10 s
-//! (± 20 %) through as a probe: that look says that the feature is enabled. Otherwise an open circuit that made the level
+//! (± 20 %) through as a probe: for that call the feature is enabled. Otherwise an open circuit that made the level
 //! degraded would never see the call that closes it. What an operator has turned off isn't probed.
 //!
-//! **Within a request** the first look at a feature is kept, if a [`FeatureScopeLayer`] is at the edge, or the future runs under
-//! [`keep_first_looks`](KeepFirstLooks::keep_first_looks).
+//! **Within a request** a feature keeps the first state that the request has seen, if a [`FeatureScopeLayer`] is at the edge, or the
+//! future runs under [`in_feature_scope`](InFeatureScope::in_feature_scope).
 //!
 //! # Errors of a feature
 //!
@@ -75,9 +76,12 @@
 //! on the way back are judged in the same way. The next degradation takes twice as long, up to 1 h; two hours without one forget
 //! the earlier ones. Refusals of our own layers are no errors, and neither is a failure that the caller is to blame for.
 //!
-//! A circuit breaker further in opens after 5 failures in a row, unless set: then the feature has had 5 errors, too. It stays degraded
-//! for its 300 s and the steps, even if the circuit closes earlier. Where the circuit is protection enough, let the feature
-//! [ignore errors](Declaration::ignore_errors): then it is back as soon as the level or the component that it needs is.
+//! **One cause, one degradation.** A dependency that goes down makes calls fail until its circuit opens: with the defaults, 5
+//! times, which is also what degrades the feature. If a component that the feature [needs](FeatureConfig::needs), or its tier at
+//! the level, then keeps the feature off, the errors of the last window (60 s) are put down to that: they don't keep it
+//! degraded, here or by the fleet, and failed probes aren't counted. So the feature is on again with its component or the level: after
+//! the circuit's wait, a probe in 10 s for each success that closes the circuit, and the damping of health. Name the
+//! component with `needs`, or the 300 s and the steps come on top.
 //!
 //! With a [`CountStore`], instances report their counts once a second, and the store degrades the feature for all of them by the
 //! same rule, once the window has lasted 2 s. If several instances report, it takes errors of two: one bad instance degrades
@@ -90,8 +94,8 @@
 //!
 //! | the store | then |
 //! |---|---|
-//! | refuses, hangs, or is slow | the last flags hold, also those without an end. No look and no request waits for it |
-//! | was never reached | features are on, as declared; those that are [off unless known](Declaration::off_unless_known) are off |
+//! | refuses, hangs, or is slow | the last flags hold, also those without an end. No request waits for it. An operator can still [set a flag on this instance](FeaturesHandle::set_here), which outlasts the store's return |
+//! | was never reached | features are on, as declared; those that are [off unless known](FeatureConfig::off_unless_known) are off |
 //! | has lost a flag before its time, without the mark that an operator's removal leaves | it is held to its end |
 //! | has anything else under the key of a flag, or forces a feature on for more than 24 h | the last flag holds |
 //! | is back | its flags are followed within about 2 s |
@@ -107,10 +111,10 @@
 //!
 //! | knob | default | allowed |
 //! |---|---|---|
-//! | the [tier](Tier) | none: each declaration says it | |
-//! | [`Declaration::needs`] | nothing | names of components |
-//! | [`Declaration::off_unless_known`] | on | |
-//! | [`Declaration::degrade_on_errors`] | yes, but not for core features | |
+//! | the [tier](Tier) | none: each feature has one | |
+//! | [`FeatureConfig::needs`] | nothing | names of components |
+//! | [`FeatureConfig::off_unless_known`] | on | |
+//! | [`FeatureConfig::degrade_on_errors`], [`ignore_errors`](FeatureConfig::ignore_errors) | by the next five; core features ignore errors | |
 //! | [`DegradeOnErrors::min_errors`] | 5 | 1 to 1,000,000 |
 //! | [`DegradeOnErrors::share`] | 0.05 | 0.000001 to 1 |
 //! | [`DegradeOnErrors::window`] | 60 s | 1 s to 24 h |
@@ -122,7 +126,10 @@
 //! | [`FeaturesBuilder::counts`] | counts of this instance alone | a [`CountStore`] |
 //! | [`FeaturesBuilder::instance`] | random | 1 to 64 bytes of printable ASCII |
 //! | [`FeaturesBuilder::store_timeout`] | 1 s | 10 ms to 10 s |
-//! | [`FlagChange::until`] | until it is removed; required to force a feature on | 1 s to 365 days, to force on 24 h |
+//! | [`FeaturesBuilder::poll_interval`] | 1 s | 100 ms to 60 s |
+//! | [`FlagChange::until`] | until it is removed; required to force a feature on, or to set a flag on one instance | 1 s to 365 days; where it is required, 24 h |
+//!
+//! All but health and the stores is also plain data, [`FeaturesConfig`], which [`FeaturesHandle::reload`] changes while calls run.
 //!
 //! # What to spawn
 //!
@@ -131,8 +138,8 @@
 //!
 //! # Cost
 //!
-//! A look reads two numbers: the feature's, and one byte that says that it is on. It takes no lock and reads no clock. A look at a
-//! feature that isn't on also reads the clock, and never waits for a lock. A call of a [`FeatureLayer`] adds a reference count and a
+//! Asking for a feature reads two numbers: the feature's, and one byte that says that it is on. It takes no lock and reads no
+//! clock. If the feature isn't on, it also reads the clock, and never waits for a lock. A call of a [`FeatureLayer`] adds a reference count and a
 //! counter, and allocates nothing.
 //!
 //! # Telemetry
@@ -157,19 +164,20 @@
 //! |---|---|
 //! | `axum` | [`Features`] is an extractor |
 //! | `metrics` | the metrics above |
+//! | `serde` | [`FeaturesConfig`] can be read from a file |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod auto_degrade;
 mod config;
 mod counted_call;
+mod decision;
 mod driver;
 mod erased_store;
 #[cfg(feature = "axum")]
 mod extract;
 mod feature;
 mod features;
-mod first_looks;
 mod flag;
 mod fleet_window;
 mod future;
@@ -178,10 +186,13 @@ mod inspect;
 mod layer;
 mod memory_store;
 mod metrics;
+mod probes;
 mod registry;
+mod request_states;
 mod scope_layer;
 mod service;
 mod slot;
+mod sources;
 mod state;
 mod store;
 mod telemetry;
@@ -192,17 +203,17 @@ struct Readme;
 
 pub use backstop_core::{ConfigError, Level, Name, name};
 
-pub use config::{Declaration, DegradeOnErrors, FeaturesBuilder};
+pub use config::{DegradeOnErrors, FeatureConfig, FeaturesBuilder, FeaturesConfig, OnErrors};
 pub use feature::Feature;
 pub use features::{FeatureGate, Features};
-pub use flag::{FLAG_MAX_BYTES, Flag, FlagChange};
+pub use flag::{FLAG_MAX_BYTES, Flag, FlagChange, Reach};
 pub use future::FeatureFuture;
-pub use handle::{FeatureStatus, FeaturesHandle, Reach, SetError};
+pub use handle::{FeatureStatus, FeaturesHandle, SetError};
 pub use layer::{FeatureLayer, FeatureLayerBuilder};
 pub use memory_store::MemoryStore;
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
-pub use scope_layer::{FeatureScope, FeatureScopeFuture, FeatureScopeLayer, KeepFirstLooks};
+pub use scope_layer::{FeatureScope, FeatureScopeFuture, FeatureScopeLayer, InFeatureScope};
 pub use service::FeatureService;
 pub use state::{Cause, FEATURE_DEGRADED, FEATURE_DISABLED, FeatureState, Tier};
 pub use store::{CountReport, CountStore, FlagStore, FleetVerdict, StoreError, StoredValue};

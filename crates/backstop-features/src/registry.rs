@@ -1,7 +1,9 @@
 //! What all clones of [`Features`](crate::Features) share.
 
 use std::{
-    fmt,
+    borrow::Cow,
+    collections::HashMap,
+    fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -9,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, EventLog, Level, Name};
+use backstop_core::{ConfigError, EventLog, Name};
 use backstop_health::{Reporter, StartHold};
 use backstop_kit::Jitter;
 use tokio::{
@@ -18,12 +20,13 @@ use tokio::{
 };
 
 use crate::{
-    Declaration, StoreError, StoredValue,
-    auto_degrade::AutoDegrade,
+    FeaturesConfig, StoreError, StoredValue,
+    config::{FixedSettings, Settings, StoreTimes},
     erased_store::{ErasedCounts, ErasedFlags},
     feature::id_of,
     flag::{CLOCK_TOLERANCE, Flag, StoredFlag},
     slot::Slot,
+    sources::{Needs, Sources},
     telemetry,
 };
 
@@ -34,6 +37,11 @@ pub(crate) struct Registry {
     declared: Vec<Arc<Slot>>,
     names: Vec<Name>,
     pub(crate) setup: Setup,
+    fixed: FixedSettings,
+    pub(crate) instance: Cow<'static, str>,
+    /// Of the declared features.
+    needs: Mutex<Arc<Needs>>,
+    store_times: Mutex<StoreTimes>,
     pub(crate) jitter: Jitter,
     /// Counts the flags that this instance has written. A read that began before a write is out of date.
     pub(crate) writes: AtomicU64,
@@ -45,38 +53,18 @@ pub(crate) struct Registry {
     store: Mutex<StoreErrors>,
 }
 
-/// What the builder was given, beside the declarations.
+/// What the builder was given, beside the settings.
 pub(crate) struct Setup {
     pub(crate) flags: Option<Arc<dyn ErasedFlags>>,
     pub(crate) counts: Option<Arc<dyn ErasedCounts>>,
-    pub(crate) instance: String,
-    pub(crate) store_timeout: Duration,
     pub(crate) sources: Sources,
     /// Shows whether the stores work.
     pub(crate) store_reporter: Option<Reporter>,
-    /// Keeps the service starting until the flags were read.
-    pub(crate) start_hold: Option<StartHold>,
 }
 
-/// Where the level and the states of components come from.
-#[derive(Clone, Default)]
-pub(crate) struct Sources {
-    pub(crate) level: Option<LevelSource>,
-    pub(crate) component: Option<ComponentSource>,
-}
-
-type LevelSource = Arc<dyn Fn() -> Level + Send + Sync>;
-type ComponentSource = Arc<dyn Fn(&Name) -> Option<Level> + Send + Sync>;
-
-impl Sources {
-    pub(crate) fn are_none(&self) -> bool {
-        self.level.is_none() && self.component.is_none()
-    }
-}
-
-/// What a store is used for.
+/// One of the two stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(crate) enum StoreKind {
     Flags,
     Counts,
 }
@@ -92,19 +80,22 @@ struct StoreErrors {
 }
 
 impl Registry {
-    pub(crate) fn build(declarations: Vec<Declaration>, mut setup: Setup) -> Result<Self, ConfigError> {
+    pub(crate) fn build(settings: Settings, setup: Setup, start_hold: Option<StartHold>) -> Result<Self, ConfigError> {
+        let Settings { fixed, store, features } = settings;
+        let needs = setup.sources.needs(&features)?;
+        let jitter = Jitter::new(None);
+        let random = || format!("{:016x}", jitter.number(0..u64::MAX)).into();
+        let instance = fixed.instance.clone().unwrap_or_else(random);
         let base = Instant::now();
         let is_known = setup.flags.is_none();
-        let start_hold = setup.start_hold.take();
         let (mut slots, mut declared, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for declaration in declarations {
-            let auto = declaration.on_errors.map(|rules| rules.check().map(AutoDegrade::new)).transpose()?;
-            let id = id_of(&declaration.name) as usize;
+        for (name, rules) in features {
+            let id = id_of(&name) as usize;
             if slots.len() <= id {
                 slots.resize(id + 1, None);
             }
-            names.push(declaration.name.clone());
-            let slot = Arc::new(Slot::new(declaration, auto, base, is_known));
+            names.push(name.clone());
+            let slot = Arc::new(Slot::new(name, rules, base, is_known));
             slots[id] = Some(Arc::clone(&slot));
             declared.push(slot);
         }
@@ -113,7 +104,11 @@ impl Registry {
             declared,
             names,
             setup,
-            jitter: Jitter::new(None),
+            fixed,
+            instance,
+            needs: Mutex::new(Arc::new(needs)),
+            store_times: Mutex::new(store),
+            jitter,
             writes: AtomicU64::new(0),
             has_driver: AtomicBool::new(false),
             reporting: Semaphore::new(1),
@@ -123,6 +118,45 @@ impl Registry {
         };
         registry.ask_sources();
         Ok(registry)
+    }
+
+    /// Checks new settings for this registry. Returns them in the order of declaration, with the components that they need.
+    pub(crate) fn check(&self, config: FeaturesConfig) -> Result<(Settings, Needs), ConfigError> {
+        let mut settings = config.check()?;
+        let FixedSettings { instance, store_component } = &settings.fixed;
+        for (field, new, old) in [
+            ("instance", instance, &self.fixed.instance),
+            ("store_component", store_component, &self.fixed.store_component),
+        ] {
+            if new != old {
+                return Err(ConfigError::new(field, new.clone().unwrap_or("none".into()), "as it was built"));
+            }
+        }
+        let mut rules: HashMap<_, _> = mem::take(&mut settings.features).into_iter().collect();
+        let rules_of = |name: &Name| match rules.remove(name) {
+            Some(rules) => Ok((name.clone(), rules)),
+            None => Err(ConfigError::new("features", name.clone(), "all features that were declared")),
+        };
+        settings.features = self.names.iter().map(rules_of).collect::<Result<_, _>>()?;
+        if let Some(other) = rules.into_keys().next() {
+            return Err(ConfigError::new("features", other, "only features that were declared"));
+        }
+        let needs = self.setup.sources.needs(&settings.features)?;
+        Ok((settings, needs))
+    }
+
+    /// Follows new settings, which were [checked](Self::check).
+    pub(crate) fn reload(&self, (settings, needs): (Settings, Needs)) {
+        *locked(&self.store_times) = settings.store;
+        *locked(&self.needs) = Arc::new(needs);
+        for (slot, (_, rules)) in self.declared.iter().zip(settings.features) {
+            slot.set_rules(rules);
+        }
+        self.ask_sources();
+    }
+
+    pub(crate) fn store_times(&self) -> StoreTimes {
+        *locked(&self.store_times)
     }
 
     /// The slot of a feature, by its number.
@@ -143,35 +177,25 @@ impl Registry {
         &self.names
     }
 
-    /// Follows the level and the components, and lets time pass.
+    /// Follows the level and the components, and makes the changes that are due.
     pub(crate) fn ask_sources(&self) {
-        if let Some(level) = &self.setup.sources.level {
-            let level = level();
-            self.declared.iter().for_each(|slot| slot.set_level(level));
-        }
-        if let Some(component) = &self.setup.sources.component {
-            for slot in &self.declared {
-                let needs = &slot.declaration().needs;
-                if !needs.is_empty() {
-                    slot.set_component(worst(needs.iter().map(|name| component(name))));
-                }
-            }
-        }
-        self.declared.iter().for_each(|slot| slot.advance());
+        let level = self.setup.sources.level();
+        let needs = Arc::clone(&locked(&self.needs));
+        self.declared.iter().zip(needs.ask()).for_each(|(slot, component)| slot.set_surroundings(level, component));
     }
 
-    /// Takes over what the store has. Flags that disappeared, and values that aren't flags, change nothing.
-    pub(crate) fn take_over(&self, values: Vec<StoredValue>) {
+    /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing.
+    pub(crate) fn follow_flags(&self, values: Vec<StoredValue>) {
         if values.len() != self.declared.len() {
-            return self.store_failed(Use::Flags, &StoreError::from("it returned another number of flags"));
+            return self.store_failed(StoreKind::Flags, &StoreError::from("it returned another number of flags"));
         }
         let (mut missing, mut malformed) = (Vec::new(), Vec::new());
         for (slot, value) in self.declared.iter().zip(values) {
+            let flags = slot.flags();
             let stored = match value {
                 StoredValue::Missing => {
-                    let flag = slot.flag();
                     // One that ends at about this time has simply ended.
-                    let remaining = flag.as_ref().map(|flag| flag.remaining().unwrap_or(Duration::MAX));
+                    let remaining = flags.stored.map(|flag| flag.remaining().unwrap_or(Duration::MAX));
                     if remaining.is_some_and(|remaining| remaining > CLOCK_TOLERANCE) {
                         missing.push(slot.name().clone());
                     }
@@ -183,12 +207,12 @@ impl Registry {
             };
             match stored {
                 Some(StoredFlag::Set(flag)) => {
-                    if slot.flag().is_none_or(|known| !known.is_same_decision(&flag)) {
-                        telemetry::flag_followed(slot.name(), &flag);
+                    if flags.stored.is_none_or(|earlier| !earlier.is_same_decision(&flag)) {
+                        telemetry::flag_followed(slot.name(), &flag, flags.here.is_some());
                     }
-                    slot.set_flag(Some(flag));
+                    slot.change_flags(|flags| flags.stored = Some(flag));
                 }
-                Some(StoredFlag::Removed) => slot.set_flag(None),
+                Some(StoredFlag::Removed) => slot.change_flags(|flags| flags.stored = None),
                 None => {
                     malformed.push(slot.name().clone());
                     continue;
@@ -207,7 +231,7 @@ impl Registry {
         drop(store);
         if !*self.loaded.borrow() {
             self.loaded.send_replace(true);
-            *self.start_hold.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            *locked(&self.start_hold) = None;
         }
     }
 
@@ -215,22 +239,22 @@ impl Registry {
         self.loaded.subscribe()
     }
 
-    pub(crate) fn store_failed(&self, used_for: Use, error: &StoreError) {
+    pub(crate) fn store_failed(&self, kind: StoreKind, error: &StoreError) {
         let text = backstop_kit::log_text(&error.to_string());
         let mut store = self.store();
-        if store.failure(used_for).replace(text.clone()).is_none() {
-            telemetry::store_failed(used_for, &text);
+        if store.failure(kind).replace(text.clone()).is_none() {
+            telemetry::store_failed(kind, &text);
         }
     }
 
-    pub(crate) fn is_failing(&self, used_for: Use) -> bool {
-        self.store().failure(used_for).is_some()
+    pub(crate) fn is_failing(&self, kind: StoreKind) -> bool {
+        self.store().failure(kind).is_some()
     }
 
-    pub(crate) fn store_works(&self, used_for: Use) {
+    pub(crate) fn store_works(&self, kind: StoreKind) {
         let mut store = self.store();
-        if store.failure(used_for).take().is_some() {
-            telemetry::store_works(used_for);
+        if store.failure(kind).take().is_some() {
+            telemetry::store_works(kind);
         }
     }
 
@@ -263,28 +287,21 @@ impl Registry {
     }
 
     fn store(&self) -> MutexGuard<'_, StoreErrors> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.store)
     }
 }
 
 impl StoreErrors {
-    const fn failure(&mut self, used_for: Use) -> &mut Option<String> {
-        match used_for {
-            Use::Flags => &mut self.flags,
-            Use::Counts => &mut self.counts,
+    const fn failure(&mut self, kind: StoreKind) -> &mut Option<String> {
+        match kind {
+            StoreKind::Flags => &mut self.flags,
+            StoreKind::Counts => &mut self.counts,
         }
     }
 }
 
-/// The worst of some states. An unknown one is better than a bad one, and worse than a good one.
-fn worst(states: impl Iterator<Item = Option<Level>>) -> Option<Level> {
-    let rank = |state: &Option<Level>| match state {
-        Some(Level::Healthy) => 0,
-        None => 1,
-        Some(Level::Degraded) => 2,
-        Some(_) => 3,
-    };
-    states.max_by_key(rank).unwrap_or(Some(Level::Healthy))
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Registry {

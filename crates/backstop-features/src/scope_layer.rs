@@ -10,11 +10,11 @@ use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::first_looks::{self, FirstLooks};
+use crate::request_states::{self, RequestStates};
 
-/// Keeps the first look at each feature for the rest of a request, so that a page doesn't show half of a feature.
+/// Keeps the first state of each feature that a request sees for the rest of it, so that a page doesn't show half of a feature.
 ///
-/// Put it at the edge, outside of everything that looks at features. It allocates nothing for up to 6 features. It covers what
+/// Put it at the edge, outside of everything that asks for features. It allocates nothing for up to 6 features. It covers what
 /// runs in the request's own task: not a spawned task, and not a body that is streamed later.
 ///
 /// ```
@@ -71,17 +71,17 @@ impl<S: Service<Req>, Req> Service<Req> for FeatureScope<S> {
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        let mut looks = FirstLooks::new();
+        let mut states = RequestStates::new();
         let inner = {
-            let _guards = (PassThrough::begin(), first_looks::enter(&mut looks));
+            let _guards = (PassThrough::begin(), request_states::enter(&mut states));
             self.inner.call(request)
         };
-        FeatureScopeFuture { inner, looks }
+        FeatureScopeFuture { inner, states }
     }
 }
 
 pin_project! {
-    /// A future within which the first look at each feature is kept: of [`FeatureScope`], or by [`KeepFirstLooks`].
+    /// A future that sees one state of each feature: of [`FeatureScope`], or by [`InFeatureScope`].
     ///
     /// # Cancellation
     /// Dropping it drops the inner future.
@@ -90,7 +90,7 @@ pin_project! {
     pub struct FeatureScopeFuture<F> {
         #[pin]
         inner: F,
-        looks: FirstLooks,
+        states: RequestStates,
     }
 }
 
@@ -100,16 +100,17 @@ impl<F: Future> Future for FeatureScopeFuture<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        first_looks::with(this.looks, || this.inner.poll(cx))
+        let _entered = request_states::enter(this.states);
+        this.inner.poll(cx)
     }
 }
 
-/// Keeps the first look at each feature in a future that isn't a request's, such as a job.
-pub trait KeepFirstLooks: Future + Sized {
-    /// Runs this future with looks of its own, unless it is within a future that has them already.
-    fn keep_first_looks(self) -> FeatureScopeFuture<Self> {
-        FeatureScopeFuture { inner: self, looks: FirstLooks::new() }
+/// Lets a future that isn't a request's, such as a job, see one state of each feature.
+pub trait InFeatureScope: Future + Sized {
+    /// Runs this future with states of its own, unless it is within a future that has them already.
+    fn in_feature_scope(self) -> FeatureScopeFuture<Self> {
+        FeatureScopeFuture { inner: self, states: RequestStates::new() }
     }
 }
 
-impl<F: Future> KeepFirstLooks for F {}
+impl<F: Future> InFeatureScope for F {}

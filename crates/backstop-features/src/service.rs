@@ -50,7 +50,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let gate = &self.state.gate;
         if self.decided != Some(FeatureState::Enabled) {
-            self.decided = if gate.slot().is_on() { None } else { Some(gate.look_in_layer()) };
+            self.decided = if gate.slot().is_on() { None } else { Some(gate.state_in_layer()) };
         }
         if self.decided.is_some_and(|state| state != FeatureState::Enabled) {
             return Poll::Ready(Ok(()));
@@ -64,7 +64,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let state = self.decided.take().unwrap_or_else(|| self.state.gate.look_in_layer());
+        let state = self.decided.take().unwrap_or_else(|| self.state.gate.state_in_layer());
         if state != FeatureState::Enabled {
             let context = self.state.protocol.reject().context(&request);
             return FeatureFuture::refused(state, context, Arc::clone(&self.state), Entered::now());

@@ -1,80 +1,45 @@
-//! One feature of one registry: what a look reads, and what decides it.
+//! One feature of one registry.
 //!
-//! A look reads one byte. When a cause changes (an operator's flag, the level, an error, time), the byte is worked out again,
-//! under the lock of the slot. Only looks at a feature that isn't on do more: they draw lots for the share that is let through, and
-//! see whether a probe is due.
+//! Asking whether it is on reads one byte. When a cause changes (an operator's flag, the level, an error, time), the byte is worked
+//! out again, under the lock of the slot. Only calls of a feature that isn't on read the clock, to see whether a change or a
+//! [probe](crate::probes) is due.
 
-use std::{
-    sync::{
-        Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{
-            AtomicU8, AtomicU32, AtomicU64,
-            Ordering::{Relaxed, Release},
-        },
+use std::sync::{
+    Mutex, MutexGuard, PoisonError, TryLockError,
+    atomic::{
+        AtomicBool, AtomicU8, AtomicU64,
+        Ordering::{Relaxed, Release},
     },
-    time::Duration,
 };
+use std::time::Duration;
 
 use backstop_core::{EventLog, Level, Name};
-use backstop_kit::Jitter;
 use tokio::time::Instant;
 
 use crate::{
-    Cause, Declaration, FeatureState, Flag,
-    auto_degrade::{AutoDegrade, Nanos, Phase, Ppm, nanos},
-    metrics, telemetry,
+    Cause, FeatureState,
+    auto_degrade::{AutoDegrade, Nanos, Phase, Ppm, Rules, nanos},
+    config::FeatureRules,
+    decision::{Causes, Decision, Flags},
+    metrics,
+    probes::{Place, Probes},
+    telemetry,
 };
 
-/// One call is let through as a probe in this time, ± 20 %.
-const PROBE_SHORTEST: Duration = Duration::from_secs(8);
-/// The first one may come earlier, so that a fleet that shed a feature at once doesn't probe at once. But not immediately:
-/// whatever made the feature unusable has only just happened.
-const FIRST_PROBE_SHORTEST: Duration = Duration::from_secs(2);
-const PROBE_LONGEST: Duration = Duration::from_secs(12);
-
-/// How many calls may be on their way from one place to the next.
-const MOST_PASSES: u32 = 16;
-
-/// Where a call meets its feature. One call may pass all three: a handler looks, a provider has a condition, and a layer is
-/// around its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    Handler,
-    Condition,
-    Layer,
-}
-
-impl Place {
-    const COUNT: usize = 3;
-}
-
-/// The byte of a feature that everyone may use.
-const ON: u8 = 0;
-/// Everyone may use it, in the bits of [`FeatureState`].
-const STATE: u8 = 0b11;
-/// One call may be let through as a probe.
-const PROBED: u8 = 0b100;
-/// A share is let through.
-const SHARED: u8 = 0b1000;
-
 pub(crate) struct Slot {
-    /// What a look reads.
-    byte: AtomicU8,
-    declaration: Declaration,
+    /// The [`FeatureState`].
+    state: AtomicU8,
+    counts_errors: AtomicBool,
+    name: Name,
     base: Instant,
-    next_probe: AtomicU64,
-    /// Calls that were let through further out, and may pass here, too: see [`Place`].
-    passes: [AtomicU32; Place::COUNT],
     /// When time alone may change something.
     next_change: AtomicU64,
-    /// The share that is let through.
-    share: AtomicU64,
-    jitter: Jitter,
-    decision: Mutex<Decision>,
+    probes: Probes,
+    locked: Mutex<Locked>,
     pub(crate) counts: Counts,
 }
 
-/// Counts ended calls. In a cache line of its own, because every call writes to it.
+/// Ended calls. In a cache line of its own, because every call writes to it.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -82,16 +47,9 @@ pub(crate) struct Counts {
     pub(crate) errors: AtomicU64,
 }
 
-/// All causes, and what follows from them.
-struct Decision {
-    flag: Option<Flag>,
-    level: Level,
-    /// `None` while it is unknown.
-    component: Option<Level>,
-    is_known: bool,
-    auto: Option<AutoDegrade>,
-    state: FeatureState,
-    cause: Cause,
+struct Locked {
+    causes: Causes,
+    decision: Decision,
     since: Instant,
     log: Option<EventLog>,
 }
@@ -102,107 +60,66 @@ pub(crate) struct Reading {
     pub(crate) state: FeatureState,
     pub(crate) cause: Cause,
     pub(crate) since: Instant,
-    pub(crate) flag: Option<Flag>,
+    pub(crate) rules: FeatureRules,
+    pub(crate) flags: Flags,
     pub(crate) share: Option<Ppm>,
     pub(crate) until: Option<Duration>,
 }
 
 impl Slot {
-    pub(crate) fn new(declaration: Declaration, auto: Option<AutoDegrade>, base: Instant, is_known: bool) -> Self {
+    pub(crate) fn new(name: Name, rules: FeatureRules, base: Instant, is_known: bool) -> Self {
         let slot = Self {
-            byte: AtomicU8::new(ON),
+            state: AtomicU8::new(FeatureState::Enabled as u8),
+            counts_errors: AtomicBool::new(rules.errors.is_some()),
+            name,
             base,
-            next_probe: AtomicU64::new(0),
-            passes: [const { AtomicU32::new(0) }; Place::COUNT],
             next_change: AtomicU64::new(Nanos::MAX),
-            share: AtomicU64::new(0),
-            jitter: Jitter::new(None),
-            decision: Mutex::new(Decision {
-                flag: None,
-                level: Level::Healthy,
-                component: declaration.needs.is_empty().then_some(Level::Healthy),
-                is_known,
-                auto,
-                state: FeatureState::Enabled,
-                cause: Cause::None,
+            probes: Probes::new(),
+            locked: Mutex::new(Locked {
+                causes: Causes::new(rules, is_known),
+                decision: Decision::ENABLED,
                 since: base,
                 log: None,
             }),
             counts: Counts::default(),
-            declaration,
         };
         slot.change(|_| {});
         slot
     }
 
-    pub(crate) const fn declaration(&self) -> &Declaration {
-        &self.declaration
-    }
-
     pub(crate) const fn name(&self) -> &Name {
-        &self.declaration.name
-    }
-
-    /// Whether the feature may be used now.
-    #[inline]
-    pub(crate) fn look(&self, place: Place) -> FeatureState {
-        match self.byte.load(Relaxed) {
-            ON => FeatureState::Enabled,
-            _ => self.look_closer(place),
-        }
+        &self.name
     }
 
     /// Whether every call may be made.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.byte.load(Relaxed) == ON
+        self.state.load(Relaxed) == FeatureState::Enabled as u8
+    }
+
+    /// The state of the feature for one call. Enabled for a call that is let through.
+    #[inline]
+    pub(crate) fn state_for_call(&self, place: Place) -> FeatureState {
+        if self.is_on() { FeatureState::Enabled } else { self.state_unless_on(place) }
     }
 
     #[cold]
-    fn look_closer(&self, place: Place) -> FeatureState {
-        let byte = self.let_time_pass();
-        let state = state_of(byte);
-        if byte & (SHARED | PROBED) != 0 && self.take_pass(place) {
-            return FeatureState::Enabled;
-        }
-        let is_let_through = (byte & SHARED != 0 && self.jitter.number(0..1_000_000) < self.share.load(Relaxed))
-            || (byte & PROBED != 0 && self.take_probe());
-        if !is_let_through {
-            return state;
-        }
-        for further_in in &self.passes[place as usize + 1..] {
-            _ = further_in.fetch_update(Relaxed, Relaxed, |passes| (passes < MOST_PASSES).then_some(passes + 1));
-        }
-        FeatureState::Enabled
-    }
-
-    /// Takes the pass of a call that was let through further out. Otherwise it would have to be lucky twice.
-    fn take_pass(&self, place: Place) -> bool {
-        self.passes[place as usize].fetch_update(Relaxed, Relaxed, |passes| passes.checked_sub(1)).is_ok()
-    }
-
-    /// Takes the probe, if it is due. Of several callers, one gets it.
-    fn take_probe(&self) -> bool {
-        let (now, due) = (self.now(), self.next_probe.load(Relaxed));
-        let next = now + self.probe_interval();
-        now >= due && self.next_probe.compare_exchange(due, next, Relaxed, Relaxed).is_ok()
-    }
-
-    fn probe_interval(&self) -> Nanos {
-        nanos(self.jitter.time(PROBE_SHORTEST..=PROBE_LONGEST))
-    }
-
-    /// Makes the changes that are due, unless another thread is at it. Returns the byte.
-    fn let_time_pass(&self) -> u8 {
-        if self.now() >= self.next_change.load(Relaxed) {
+    fn state_unless_on(&self, place: Place) -> FeatureState {
+        let now = self.now();
+        if now >= self.next_change.load(Relaxed) {
             // A request never waits for the lock.
-            match self.decision.try_lock() {
-                Ok(decision) => self.change_locked(decision, |_| {}),
+            match self.locked.try_lock() {
+                Ok(locked) => self.change_locked(locked, |_| {}),
                 Err(TryLockError::Poisoned(poisoned)) => self.change_locked(poisoned.into_inner(), |_| {}),
                 Err(TryLockError::WouldBlock) => {}
             }
         }
-        self.byte.load(Relaxed)
+        match self.state.load(Relaxed) {
+            0 => FeatureState::Enabled,
+            _ if self.probes.let_through(now, place) => FeatureState::Enabled,
+            1 => FeatureState::Degraded,
+            _ => FeatureState::Disabled,
+        }
     }
 
     /// Makes the changes that are due.
@@ -212,25 +129,27 @@ impl Slot {
         }
     }
 
-    /// Notes a call that ended well.
+    /// Counts a call that succeeded.
     #[inline]
     pub(crate) fn count_success(&self) {
-        self.counts.calls.fetch_add(1, Relaxed);
+        if self.counts_errors.load(Relaxed) {
+            self.counts.calls.fetch_add(1, Relaxed);
+        }
     }
 
-    /// Notes a call that failed.
+    /// Counts a call that failed.
     #[cold]
     pub(crate) fn count_error(&self) {
-        let calls = self.counts.calls.fetch_add(1, Relaxed) + 1;
-        // A thread that reads the error sees its call, too.
-        self.counts.errors.fetch_add(1, Release);
-        if self.declaration.on_errors.is_none() {
+        if !self.counts_errors.load(Relaxed) {
             return;
         }
         let now = self.now();
-        self.change(|decision| {
-            if let Some(auto) = &mut decision.auto {
-                auto.error(now, calls);
+        self.change(|causes| {
+            let calls = self.counts.calls.load(Relaxed) + 1;
+            if causes.count_error(now, calls) {
+                self.counts.calls.fetch_add(1, Relaxed);
+                // A thread that reads the error sees its call, too.
+                self.counts.errors.fetch_add(1, Release);
             }
         });
     }
@@ -238,41 +157,33 @@ impl Slot {
     /// The store says that the fleet is degraded for this long.
     pub(crate) fn follow_fleet(&self, remaining: Duration) {
         let now = self.now();
-        self.change(|decision| {
-            if let Some(auto) = &mut decision.auto {
-                auto.follow_fleet(now, nanos(remaining));
-            }
-        });
+        self.change(|causes| causes.follow_fleet(now, nanos(remaining)));
     }
 
-    pub(crate) fn set_level(&self, level: Level) {
-        let decision = self.lock();
-        if decision.level != level {
-            self.change_locked(decision, |decision| decision.level = level);
+    /// Sets the level of the service and the worst state of the components, and makes the changes that are due.
+    pub(crate) fn set_surroundings(&self, level: Level, component: Option<Level>) {
+        let mut locked = self.lock();
+        if locked.causes.set_surroundings(level, component) || self.now() >= self.next_change.load(Relaxed) {
+            self.change_locked(locked, |_| {});
         }
     }
 
-    pub(crate) fn set_component(&self, component: Option<Level>) {
-        let decision = self.lock();
-        if decision.component != component {
-            self.change_locked(decision, |decision| decision.component = component);
-        }
+    pub(crate) fn change_flags(&self, change: impl FnOnce(&mut Flags)) {
+        self.change(|causes| change(causes.flags_mut()));
     }
 
-    pub(crate) fn set_flag(&self, flag: Option<Flag>) {
-        self.change(|decision| decision.flag = flag);
+    pub(crate) fn flags(&self) -> Flags {
+        self.lock().causes.flags().clone()
     }
 
-    pub(crate) fn flag(&self) -> Option<Flag> {
-        self.lock().flag.clone()
-    }
-
-    /// Its flag has been read.
+    /// Its flag in the store has been read.
     pub(crate) fn set_known(&self) {
-        let decision = self.lock();
-        if !decision.is_known {
-            self.change_locked(decision, |decision| decision.is_known = true);
-        }
+        self.change(Causes::set_known);
+    }
+
+    pub(crate) fn set_rules(&self, rules: FeatureRules) {
+        self.counts_errors.store(rules.errors.is_some(), Relaxed);
+        self.change(|causes| causes.set_rules(rules));
     }
 
     pub(crate) fn report_to(&self, log: &EventLog) {
@@ -281,133 +192,66 @@ impl Slot {
 
     pub(crate) fn read(&self) -> Reading {
         self.advance();
-        let decision = self.lock();
-        let auto = decision.auto.as_ref();
-        let until = match auto.map(AutoDegrade::phase) {
+        let locked = self.lock();
+        let Locked { causes, decision, since, .. } = &*locked;
+        let until = match causes.auto().map(AutoDegrade::phase) {
             Some(Phase::Degraded { until }) => Some(Duration::from_nanos(until.saturating_sub(self.now()))),
             _ => None,
         };
         Reading {
             state: decision.state,
             cause: decision.cause,
-            since: decision.since,
-            flag: decision.flag.clone(),
-            share: auto.and_then(AutoDegrade::share),
+            since: *since,
+            rules: causes.rules().clone(),
+            flags: causes.flags().clone(),
+            share: causes.auto().and_then(AutoDegrade::share),
             until,
         }
     }
 
     /// The rules of its degradation by errors, if it has any.
-    pub(crate) fn rules(&self) -> Option<crate::auto_degrade::Rules> {
-        self.lock().auto.as_ref().map(|auto| *auto.rules())
+    pub(crate) fn error_rules(&self) -> Option<Rules> {
+        self.lock().causes.rules().errors
     }
 
     /// Sets the gauge of the state.
     pub(crate) fn show_state(&self) {
-        metrics::show_state(self.name(), || self.lock().state);
+        metrics::show_state(self.name(), || self.lock().decision.state);
     }
 
     fn now(&self) -> Nanos {
         nanos(self.base.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Decision> {
-        self.decision.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Decision)) {
+    fn change(&self, change: impl FnOnce(&mut Causes)) {
         self.change_locked(self.lock(), change);
     }
 
     /// Changes a cause, and publishes what follows.
-    fn change_locked(&self, mut decision: MutexGuard<'_, Decision>, change: impl FnOnce(&mut Decision)) {
+    fn change_locked(&self, mut locked: MutexGuard<'_, Locked>, change: impl FnOnce(&mut Causes)) {
         let now = self.now();
-        change(&mut decision);
-        if let Some(auto) = &mut decision.auto {
-            auto.advance(now, self.counts.calls.load(Relaxed));
-        }
-        if decision.flag.as_ref().is_some_and(Flag::has_expired) {
-            decision.flag = None;
-        }
-        let (state, cause, share) = decision.decide(&self.declaration);
-        let mut byte = state as u8;
-        if cause.is_probed() {
-            byte |= PROBED;
-        }
-        if let Some(share) = share {
-            byte |= SHARED;
-            self.share.store(share.into(), Relaxed);
-        }
-        if cause.is_probed() && !decision.cause.is_probed() {
-            self.next_probe.store(now + nanos(self.jitter.time(FIRST_PROBE_SHORTEST..=PROBE_LONGEST)), Relaxed);
-        }
-        self.next_change.store(decision.next_change(self.base), Relaxed);
-        self.byte.store(byte, Relaxed);
-        let (old_state, old_cause) = (decision.state, decision.cause);
-        (decision.state, decision.cause) = (state, cause);
-        if old_cause != cause {
-            // Passes of another time.
-            self.passes.iter().for_each(|passes| passes.store(0, Relaxed));
-        }
-        if (old_state, old_cause) == (state, cause) {
+        change(&mut locked.causes);
+        let after = locked.causes.advance(now, self.counts.calls.load(Relaxed));
+        let before = std::mem::replace(&mut locked.decision, after);
+        self.probes.follow(now, &before, &after);
+        self.next_change.store(locked.causes.next_change(self.base), Relaxed);
+        self.state.store(after.state as u8, Relaxed);
+        if (before.state, before.cause) == (after.state, after.cause) {
             return;
         }
-        decision.since = Instant::now();
-        let changed = telemetry::Changed { name: self.name(), from: old_state, to: state, cause };
-        if let Some(log) = &decision.log {
+        locked.since = Instant::now();
+        let changed = telemetry::Changed { name: self.name(), from: before.state, to: after.state, cause: after.cause };
+        if let Some(log) = &locked.log {
             log.push(self.name().clone(), telemetry::KIND, changed.fields());
         }
-        let flag = decision.flag.clone();
+        let flag = locked.causes.flags().deciding().cloned();
         // A slow subscriber holds up nobody else.
-        drop(decision);
-        changed.tell(flag.as_ref());
+        drop(locked);
+        changed.log(flag.as_ref());
         self.show_state();
-    }
-}
-
-fn state_of(byte: u8) -> FeatureState {
-    match byte & STATE {
-        0 => FeatureState::Enabled,
-        1 => FeatureState::Degraded,
-        _ => FeatureState::Disabled,
-    }
-}
-
-impl Decision {
-    /// The state, why, and the share of the calls that is let through all the same.
-    fn decide(&self, declaration: &Declaration) -> (FeatureState, Cause, Option<Ppm>) {
-        if let Some(flag) = &self.flag {
-            return (flag.state(), Cause::Operator, None);
-        }
-        if declaration.off_unless_known && !self.is_known {
-            return (FeatureState::Disabled, Cause::Unknown, None);
-        }
-        let component = match self.component {
-            Some(Level::Healthy) => FeatureState::Enabled,
-            Some(Level::Degraded) => FeatureState::Degraded,
-            // Nobody knows, so it may well work.
-            None if !declaration.off_unless_known => FeatureState::Enabled,
-            _ => FeatureState::Disabled,
-        };
-        let (auto, auto_cause, share) = match self.auto.as_ref().map(|auto| (auto.phase(), auto.share())) {
-            Some((Phase::Degraded { .. }, _)) => (FeatureState::Degraded, Cause::Errors, None),
-            Some((Phase::Returning { .. }, share)) => (FeatureState::Degraded, Cause::Recovering, share),
-            _ => (FeatureState::Enabled, Cause::None, None),
-        };
-        // The first of the worst.
-        let by_level = declaration.tier.at(self.level);
-        if by_level > FeatureState::Enabled && by_level >= component && by_level >= auto {
-            (by_level, Cause::Level, None)
-        } else if component > FeatureState::Enabled && component >= auto {
-            (component, Cause::Component, None)
-        } else {
-            (auto, auto_cause, share)
-        }
-    }
-
-    fn next_change(&self, base: Instant) -> Nanos {
-        let auto = self.auto.as_ref().map_or(Nanos::MAX, AutoDegrade::next_change);
-        let flag = self.flag.as_ref().and_then(Flag::expires);
-        auto.min(flag.map_or(Nanos::MAX, |at| nanos(at.saturating_duration_since(base))))
     }
 }

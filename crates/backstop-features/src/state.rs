@@ -59,6 +59,8 @@ impl From<FeatureState> for Value {
 
 /// How long a feature stays on while the service gets worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Tier {
     /// On even if the service is critical.
@@ -112,7 +114,7 @@ pub enum Cause {
     Errors,
     /// Its errors have stopped, and it returns in steps.
     Recovering,
-    /// It is [off unless known](crate::Declaration::off_unless_known), and something isn't known yet.
+    /// It is [off unless known](crate::FeatureConfig::off_unless_known), and something isn't known yet.
     Unknown,
 }
 

@@ -1,10 +1,8 @@
 //! Events. They contain nothing of a request.
 
-use std::time::Duration;
-
 use backstop_core::{Name, Value};
 
-use crate::{Cause, FeatureState, Flag, registry::Use};
+use crate::{Cause, FeatureState, Flag, Reach, registry::StoreKind};
 
 pub(crate) const KIND: &str = "feature";
 
@@ -22,7 +20,7 @@ impl Changed<'_> {
     }
 
     /// A feature that gets worse by itself is a warning.
-    pub(crate) fn tell(&self, flag: Option<&Flag>) {
+    pub(crate) fn log(&self, flag: Option<&Flag>) {
         let Self { name, from, to, cause } = self;
         let (who, reason) = (flag.map(Flag::who), flag.map(Flag::reason));
         if to > from && *cause != Cause::Operator {
@@ -37,55 +35,64 @@ impl Changed<'_> {
     }
 }
 
-/// An operator has set a flag here.
-pub(crate) fn flag_set(feature: &Name, flag: &Flag, until: Option<Duration>, is_fleet: bool) {
+/// An operator has set a flag through this instance.
+pub(crate) fn flag_set(feature: &Name, flag: &Flag) {
     tracing::info!(
         target: "backstop::features",
         %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
-        until_ms = until.map(backstop_kit::telemetry::millis), scope = scope(is_fleet),
+        remaining_ms = remaining_ms(flag), scope = flag.reach().as_str(),
         "an operator set a flag"
     );
 }
 
-/// An operator has set a flag elsewhere.
-pub(crate) fn flag_followed(feature: &Name, flag: &Flag) {
-    tracing::info!(
-        target: "backstop::features",
-        %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
-        until_ms = flag.remaining().map(backstop_kit::telemetry::millis),
-        "a flag of the store is followed"
-    );
+/// An operator has set a flag through another instance.
+pub(crate) fn flag_followed(feature: &Name, flag: &Flag, is_overridden: bool) {
+    let (who, reason, remaining_ms) = (flag.who(), flag.reason(), remaining_ms(flag));
+    if is_overridden {
+        tracing::info!(
+            target: "backstop::features",
+            %feature, state = %flag.state(), who, reason, remaining_ms,
+            "a flag of the store has no effect while this instance has one of its own"
+        );
+    } else {
+        tracing::info!(
+            target: "backstop::features",
+            %feature, state = %flag.state(), who, reason, remaining_ms,
+            "a flag of the store is followed"
+        );
+    }
 }
 
-/// An operator has removed a flag here.
-pub(crate) fn flag_removed(feature: &Name, who: &str, reason: &str, is_fleet: bool) {
+/// An operator has removed a flag through this instance.
+pub(crate) fn flag_removed(feature: &Name, who: &str, reason: &str, reach: Reach) {
     tracing::info!(
         target: "backstop::features",
-        %feature, who, reason, scope = scope(is_fleet),
+        %feature, who, reason, scope = reach.as_str(),
         "an operator removed a flag"
     );
 }
 
-const fn scope(is_fleet: bool) -> &'static str {
-    if is_fleet { "fleet" } else { "instance" }
+/// For how long the flag still decides.
+fn remaining_ms(flag: &Flag) -> Option<f64> {
+    flag.remaining().map(backstop_kit::telemetry::millis)
 }
 
-pub(crate) fn store_failed(used_for: Use, error: &str) {
+pub(crate) fn store_failed(kind: StoreKind, error: &str) {
     tracing::warn!(
         target: "backstop::features",
-        used_for = word(used_for), error,
+        store = word(kind), error,
         "the store doesn't work; what was last known holds"
     );
 }
 
-pub(crate) fn store_works(used_for: Use) {
-    tracing::info!(target: "backstop::features", used_for = word(used_for), "the store works again");
+pub(crate) fn store_works(kind: StoreKind) {
+    tracing::info!(target: "backstop::features", store = word(kind), "the store works again");
 }
 
-const fn word(used_for: Use) -> &'static str {
-    match used_for {
-        Use::Flags => "flags",
-        Use::Counts => "counts",
+const fn word(kind: StoreKind) -> &'static str {
+    match kind {
+        StoreKind::Flags => "flags",
+        StoreKind::Counts => "counts",
     }
 }
 

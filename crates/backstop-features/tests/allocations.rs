@@ -1,4 +1,4 @@
-//! What looks and calls allocate: nothing; and what 1,000 features take. One test, since the count is the process's.
+//! What asking for a feature and calling it allocate: nothing; and what 1,000 features take. One test, since the count is the process's.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use backstop_features::{Feature, FeatureLayer, Features, KeepFirstLooks, feature};
+use backstop_features::{Feature, FeatureLayer, Features, InFeatureScope, feature};
 use http::{Request, Response};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
@@ -45,7 +45,7 @@ fn polled<F: Future>(future: F) -> F::Output {
 }
 
 #[tokio::test]
-async fn looks_and_calls_allocate_nothing_and_a_thousand_features_take_less_than_a_mebibyte() {
+async fn states_and_calls_allocate_nothing_and_a_thousand_features_take_less_than_a_mebibyte() {
     // Names get their numbers once in a process.
     drop(many());
     let region = Region::new(ALLOCATOR);
@@ -57,7 +57,7 @@ async fn looks_and_calls_allocate_nothing_and_a_thousand_features_take_less_than
     assert_eq!(allocations(|| assert!(features.is_enabled(&REVIEWS))), 0);
     let twice = || {
         let twice = async { features.is_enabled(&REVIEWS) && features.is_enabled(&REVIEWS) };
-        assert!(polled(twice.keep_first_looks()));
+        assert!(polled(twice.in_feature_scope()));
     };
     assert_eq!(allocations(twice), 0);
 

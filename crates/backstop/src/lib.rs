@@ -284,8 +284,8 @@ pub use backstop_fallback::{
 pub use backstop_features as features;
 #[cfg(feature = "features")]
 pub use backstop_features::{
-    Feature, FeatureGate, FeatureLayer, FeatureScopeLayer, FeatureState, Features, FeaturesBuilder, FeaturesHandle,
-    FlagChange, feature,
+    Feature, FeatureConfig, FeatureGate, FeatureLayer, FeatureScopeLayer, FeatureState, Features, FeaturesBuilder,
+    FeaturesConfig, FeaturesHandle, FlagChange, feature,
 };
 #[cfg(feature = "health")]
 #[doc(no_inline)]

@@ -69,13 +69,13 @@ pub(crate) fn succeed(features: &Features, feature: &Feature, times: u32) {
 #[derive(Clone, Default)]
 pub(crate) struct Breakable {
     pub(crate) inner: MemoryStore,
-    trouble: Arc<Mutex<Trouble>>,
+    failure: Arc<Mutex<Failure>>,
     pub(crate) versions: Arc<AtomicU32>,
     pub(crate) reads: Arc<AtomicU32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) enum Trouble {
+pub(crate) enum Failure {
     #[default]
     None,
     Refuses,
@@ -84,21 +84,21 @@ pub(crate) enum Trouble {
 }
 
 impl Breakable {
-    pub(crate) fn set(&self, trouble: Trouble) {
-        *self.trouble.lock().unwrap() = trouble;
+    pub(crate) fn set(&self, failure: Failure) {
+        *self.failure.lock().unwrap() = failure;
     }
 
     async fn pass(&self) -> Result<(), StoreError> {
-        let trouble = *self.trouble.lock().unwrap();
-        match trouble {
-            Trouble::Refuses => Err("connection refused".into()),
-            Trouble::Hangs => std::future::pending().await,
-            Trouble::None | Trouble::Garbage => Ok(()),
+        let failure = *self.failure.lock().unwrap();
+        match failure {
+            Failure::Refuses => Err("connection refused".into()),
+            Failure::Hangs => std::future::pending().await,
+            Failure::None | Failure::Garbage => Ok(()),
         }
     }
 
     fn is_garbage(&self) -> bool {
-        *self.trouble.lock().unwrap() == Trouble::Garbage
+        *self.failure.lock().unwrap() == Failure::Garbage
     }
 }
 
@@ -134,12 +134,12 @@ impl CountStore for Breakable {
     }
 }
 
-/// The state of a feature, which a look may miss: it may be a probe.
+/// The state of a feature, whether or not a call is let through.
 pub(crate) fn state(features: &Features, feature: &Feature) -> FeatureState {
     features.handle().get(feature).unwrap().state
 }
 
 /// The events with this text.
-pub(crate) fn told(logs: &Logs, text: &str) -> Vec<LogEvent> {
+pub(crate) fn events_with(logs: &Logs, text: &str) -> Vec<LogEvent> {
     logs.events().iter().filter(|event| event.message().contains(text)).cloned().collect()
 }

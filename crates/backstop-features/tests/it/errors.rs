@@ -17,7 +17,7 @@ async fn five_errors_that_are_five_percent_degrade_a_feature_at_once() {
     fail(&features, &SEARCH, 4);
     assert!(features.is_enabled(&SEARCH));
     fail(&features, &SEARCH, 1);
-    assert_eq!(features.look(&SEARCH), FeatureState::Degraded);
+    assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
     assert!(features.is_enabled(&REVIEWS), "no other feature");
 }
 

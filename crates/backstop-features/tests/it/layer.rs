@@ -11,7 +11,7 @@ use backstop_test::{Logs, Scripted};
 use http::{Request, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
-use crate::common::{SEARCH, secs, shop, told};
+use crate::common::{SEARCH, events_with, secs, shop};
 
 fn get() -> Request<Body> {
     Request::new(Body::empty())
@@ -78,7 +78,7 @@ async fn the_classifier_judges_what_counts_against_the_feature() {
     for _ in 0..5 {
         _ = service.clone().oneshot(get()).await.unwrap();
     }
-    assert_eq!(features.look(&SEARCH), FeatureState::Degraded);
+    assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_panic_and_our_own_time_limit_are_errors_and_a_caller_who_leaves_is_no
     (0..100).for_each(|_| leave(&features, Some(scope::EndedBy::Replaced)));
     assert!(features.is_enabled(&SEARCH));
     (0..5).for_each(|_| leave(&features, Some(scope::EndedBy::OurLimit)));
-    assert_eq!(features.look(&SEARCH), FeatureState::Degraded);
+    assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
 
     let features = shop().build().unwrap();
     for _ in 0..5 {
@@ -127,7 +127,7 @@ async fn a_panic_and_our_own_time_limit_are_errors_and_a_caller_who_leaves_is_no
         let poll = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call.as_mut().poll(&mut cx).is_ready()));
         assert!(poll.is_err());
     }
-    assert_eq!(features.look(&SEARCH), FeatureState::Degraded);
+    assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn an_instance_without_a_driver_says_so_when_it_matters() {
     let _guard = logs.listen();
     let features = shop().counts(backstop_features::MemoryStore::new()).build().unwrap();
     crate::common::fail(&features, &SEARCH, 2);
-    assert_eq!(told(&logs, "spawn `features.run()`").len(), 1);
+    assert_eq!(events_with(&logs, "spawn `features.run()`").len(), 1);
 }
 
 /// Shed by the level for long enough that a probe is due.

@@ -1,12 +1,13 @@
 //! What must hold of features.
 
 mod common;
+mod config;
 mod errors;
 mod fleet;
 mod layer;
-mod looks;
 mod metrics;
 mod model;
 mod operators;
+mod states;
 mod stores;
 mod wedge;

@@ -7,12 +7,11 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::name;
 use backstop_features::{Cause, Feature, FeatureState, Features, FlagChange, Level, Tier, feature};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
-use crate::common::{Breakable, Dial, Trouble, drive, fail, secs, succeed};
+use crate::common::{Breakable, Dial, Failure, drive, fail, secs, succeed};
 
 static CORE: Feature = feature!("model-core");
 static STANDARD: Feature = feature!("model-standard");
@@ -29,14 +28,14 @@ enum Step {
     Calls { feature: usize, errors: u32, successes: u32 },
     Set { feature: usize, state: FeatureState, secs: u64 },
     Remove { feature: usize },
-    Store(Trouble),
+    Store(Failure),
     Wait { secs: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let level = || prop_oneof![Just(Level::Healthy), Just(Level::Degraded), Just(Level::Critical)];
     let state = prop_oneof![Just(FeatureState::Enabled), Just(FeatureState::Degraded), Just(FeatureState::Disabled)];
-    let trouble = prop_oneof![2 => Just(Trouble::None), 1 => Just(Trouble::Refuses), 1 => Just(Trouble::Hangs)];
+    let failure = prop_oneof![2 => Just(Failure::None), 1 => Just(Failure::Refuses), 1 => Just(Failure::Hangs)];
     let calls = (0..FEATURES.len(), 0..7_u32, 0..80_u32);
     prop_oneof![
         1 => level().prop_map(Step::Level),
@@ -44,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => calls.prop_map(|(feature, errors, successes)| Step::Calls { feature, errors, successes }),
         1 => (0..FEATURES.len(), state, 5..600_u64).prop_map(|(feature, state, secs)| Step::Set { feature, state, secs }),
         1 => (0..FEATURES.len()).prop_map(|feature| Step::Remove { feature }),
-        1 => trouble.prop_map(Step::Store),
+        1 => failure.prop_map(Step::Store),
         3 => (1..400_u64).prop_map(|secs| Step::Wait { secs }),
     ]
 }
@@ -55,8 +54,17 @@ struct Model {
     level: Level,
     component: Option<Level>,
     flags: [Option<(FeatureState, f64)>; FEATURES.len()],
-    /// Each call, and whether it failed.
-    calls: [Vec<(f64, bool)>; FEATURES.len()],
+    /// What has happened to each feature.
+    events: [Vec<(f64, Event)>; FEATURES.len()],
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Call {
+        failed: bool,
+    },
+    /// The level or the component began or ceased to keep it off.
+    Shed(bool),
 }
 
 enum Expected {
@@ -83,20 +91,7 @@ impl Model {
                 return Expected::Exactly(state);
             }
         }
-        let tier = FEATURES[index].1;
-        let mut worst = match (tier, self.level) {
-            (Tier::NiceToHave, Level::Degraded | Level::Critical) | (Tier::Standard, Level::Critical) => {
-                FeatureState::Disabled
-            }
-            _ => FeatureState::Enabled,
-        };
-        if index == NEEDY_INDEX {
-            worst = worst.max(match self.component {
-                Some(Level::Critical) => FeatureState::Disabled,
-                Some(Level::Degraded) => FeatureState::Degraded,
-                _ => FeatureState::Enabled,
-            });
-        }
+        let worst = self.surroundings(index);
         match self.degraded_until(index) {
             Some(until) if about(until) => Expected::Unsure,
             Some(until) if now < until => Expected::Exactly(worst.max(FeatureState::Degraded)),
@@ -105,28 +100,69 @@ impl Model {
         }
     }
 
+    /// What the level and the component allow.
+    fn surroundings(&self, index: usize) -> FeatureState {
+        let by_level = match (FEATURES[index].1, self.level) {
+            (Tier::NiceToHave, Level::Degraded | Level::Critical) | (Tier::Standard, Level::Critical) => {
+                FeatureState::Disabled
+            }
+            _ => FeatureState::Enabled,
+        };
+        match self.component {
+            Some(Level::Critical) if index == NEEDY_INDEX => FeatureState::Disabled,
+            Some(Level::Degraded) if index == NEEDY_INDEX => by_level.max(FeatureState::Degraded),
+            _ => by_level,
+        }
+    }
+
+    fn set_surroundings(&mut self, level: Level, component: Option<Level>) {
+        (self.level, self.component) = (level, component);
+        let now = self.now();
+        for index in 0..FEATURES.len() {
+            let is_shed = self.surroundings(index) > FeatureState::Enabled;
+            self.events[index].push((now, Event::Shed(is_shed)));
+        }
+    }
+
     /// When the last degradation by errors ends or ended.
     fn degraded_until(&self, index: usize) -> Option<f64> {
         if index == 0 {
             return None;
         }
-        let (mut until, mut trips, mut window): (Option<f64>, u32, Vec<(f64, bool)>) = (None, 0, Vec::new());
-        for &(time, is_error) in &self.calls[index] {
-            if until.is_some_and(|until| time < until) {
+        let (mut until, mut began, mut last, mut trips) = (None::<f64>, 0.0, 0.0, 0);
+        let (mut window, mut is_shed): (Vec<(f64, bool)>, bool) = (Vec::new(), false);
+        for &(time, event) in &self.events[index] {
+            let failed = match event {
+                Event::Shed(shed) => {
+                    if shed && !is_shed {
+                        window.clear();
+                        // The errors of the last minute had the same cause.
+                        if until.is_some_and(|until| time < until) && time - began < 60.0 {
+                            until = None;
+                            trips -= 1;
+                        }
+                    }
+                    is_shed = shed;
+                    continue;
+                }
+                Event::Call { failed } => failed,
+            };
+            if until.is_some_and(|until| time < until) || failed && is_shed {
                 continue;
             }
             if window.first().is_some_and(|(start, _)| time - start >= 60.0) {
                 window.clear();
             }
-            if is_error || !window.is_empty() {
-                window.push((time, is_error));
+            if failed || !window.is_empty() {
+                window.push((time, failed));
             }
-            let errors = window.iter().filter(|(_, is_error)| *is_error).count();
-            if is_error && errors >= 5 && errors * 20 >= window.len() {
-                if until.is_some_and(|until| time - until > 2.0 * 3_600.0) {
+            let errors = window.iter().filter(|(_, failed)| *failed).count();
+            if failed && errors >= 5 && errors * 20 >= window.len() {
+                if time - last > 2.0 * 3_600.0 {
                     trips = 0;
                 }
-                until = Some(time + (300.0 * 2.0_f64.powi(trips as i32)).min(3_600.0));
+                last = time + (300.0 * 2.0_f64.powi(trips)).min(3_600.0);
+                (until, began) = (Some(last), time);
                 trips += 1;
                 window.clear();
             }
@@ -143,7 +179,7 @@ async fn run(steps: Vec<Step>) {
         .declare(CORE.core())
         .declare(STANDARD.standard())
         .declare(NICE.nice_to_have())
-        .declare(NEEDY.standard().needs(name!("api")))
+        .declare(NEEDY.standard().needs("api"))
         .level(dial.source())
         .components(move |_| *of.lock().unwrap())
         .flags(store.clone())
@@ -154,7 +190,7 @@ async fn run(steps: Vec<Step>) {
         level: Level::Healthy,
         component: Some(Level::Healthy),
         flags: [None; FEATURES.len()],
-        calls: [const { Vec::new() }; FEATURES.len()],
+        events: [const { Vec::new() }; FEATURES.len()],
     };
     drive(&features).await;
     let check = |model: &Model, step: &dyn std::fmt::Debug| {
@@ -164,9 +200,9 @@ async fn run(steps: Vec<Step>) {
             match model.expected(index) {
                 Expected::Exactly(expected) => {
                     assert_eq!(status.state, expected, "{context}");
-                    let look = features.look(feature);
+                    let found = features.state(feature);
                     let may_probe = !matches!(status.cause, Cause::Operator | Cause::None);
-                    assert!(look == expected || may_probe && look == FeatureState::Enabled, "{look}: {context}");
+                    assert!(found == expected || may_probe && found == FeatureState::Enabled, "{found}: {context}");
                 }
                 Expected::Returning => assert!(status.state <= FeatureState::Degraded, "{context}"),
                 Expected::Unsure => {}
@@ -177,18 +213,18 @@ async fn run(steps: Vec<Step>) {
         match *step {
             Step::Level(level) => {
                 dial.set(level);
-                model.level = level;
+                model.set_surroundings(level, model.component);
             }
             Step::Component(state) => {
                 *component.lock().unwrap() = state;
-                model.component = state;
+                model.set_surroundings(model.level, state);
             }
             Step::Calls { feature, errors, successes } => {
                 let now = model.now();
                 succeed(&features, FEATURES[feature].0, successes);
                 fail(&features, FEATURES[feature].0, errors);
-                model.calls[feature].extend((0..successes).map(|_| (now, false)));
-                model.calls[feature].extend((0..errors).map(|_| (now, true)));
+                let calls = |count, failed| (0..count).map(move |_| (now, Event::Call { failed }));
+                model.events[feature].extend(calls(successes, false).chain(calls(errors, true)));
             }
             Step::Set { feature, state, secs } => {
                 let change = FlagChange::to(state, "ada", "why").until(Duration::from_secs(secs));
@@ -201,7 +237,7 @@ async fn run(steps: Vec<Step>) {
                     model.flags[feature] = None;
                 }
             }
-            Step::Store(trouble) => store.set(trouble),
+            Step::Store(failure) => store.set(failure),
             Step::Wait { secs } => sleep(Duration::from_secs(secs)).await,
         }
         sleep(secs(1)).await;
@@ -211,7 +247,7 @@ async fn run(steps: Vec<Step>) {
     // All causes end. The longest degradation, the steps, and a poll of the store.
     dial.set(Level::Healthy);
     *component.lock().unwrap() = Some(Level::Healthy);
-    store.set(Trouble::None);
+    store.set(Failure::None);
     sleep(secs(3_600 + 4 * 60 + 3)).await;
     for (feature, _) in FEATURES {
         let status = features.handle().get(feature).unwrap();

@@ -7,7 +7,7 @@ use backstop_features::{Cause, FeatureState, FlagChange, Level, Reach, SetError}
 use backstop_test::Logs;
 use tokio::time::sleep;
 
-use crate::common::{CHECKOUT, Dial, REVIEWS, SEARCH, drive, fail, secs, shop, told};
+use crate::common::{Breakable, CHECKOUT, Dial, Failure, REVIEWS, SEARCH, drive, events_with, fail, secs, shop};
 
 #[tokio::test(start_paused = true)]
 async fn a_flag_wins_in_both_directions_and_ends_by_itself() {
@@ -19,13 +19,13 @@ async fn a_flag_wins_in_both_directions_and_ends_by_itself() {
 
     operators.set(&REVIEWS, FlagChange::enable("ada", "the launch").until(secs(3_600))).await.unwrap();
     operators.set(&CHECKOUT, FlagChange::disable("ada", "fraud").until(secs(60))).await.unwrap();
-    assert_eq!(features.look(&REVIEWS), FeatureState::Enabled, "over the level");
-    assert_eq!(features.look(&CHECKOUT), FeatureState::Disabled, "over the tier");
+    assert_eq!(features.state(&REVIEWS), FeatureState::Enabled, "over the level");
+    assert_eq!(features.state(&CHECKOUT), FeatureState::Disabled, "over the tier");
     fail(&features, &REVIEWS, 100);
-    assert_eq!(features.look(&REVIEWS), FeatureState::Enabled, "over errors");
+    assert_eq!(features.state(&REVIEWS), FeatureState::Enabled, "over errors");
 
     sleep(secs(61)).await;
-    assert_eq!(features.look(&CHECKOUT), FeatureState::Enabled);
+    assert_eq!(features.state(&CHECKOUT), FeatureState::Enabled);
     sleep(secs(3_600)).await;
     assert_eq!(features.handle().get(&REVIEWS).unwrap().cause, Cause::Level);
 }
@@ -35,9 +35,9 @@ async fn a_removed_flag_gives_way_to_what_is_the_case() {
     let features = shop().build().unwrap();
     let operators = features.handle();
     operators.set(&SEARCH, FlagChange::degrade("ada", "slow")).await.unwrap();
-    assert_eq!(features.look(&SEARCH), FeatureState::Degraded);
+    assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
     assert_eq!(operators.remove(&SEARCH, "bob", "fast again").await.unwrap(), Reach::Instance);
-    assert_eq!(features.look(&SEARCH), FeatureState::Enabled);
+    assert_eq!(features.state(&SEARCH), FeatureState::Enabled);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,14 +47,14 @@ async fn each_change_is_in_the_log_with_who_why_and_until() {
     let features = shop().build().unwrap();
     let operators = features.handle();
     operators.set(&SEARCH, FlagChange::disable("ada", "too slow").until(secs(60))).await.unwrap();
-    let set = told(&logs, "set a flag").pop().unwrap();
+    let set = events_with(&logs, "set a flag").pop().unwrap();
     for (field, value) in [("feature", "search"), ("state", "disabled"), ("who", "ada"), ("reason", "too slow")] {
         assert_eq!(set.field(field), Some(value));
     }
-    assert_eq!((set.field("until_ms"), set.field("scope")), (Some("60000.0"), Some("instance")));
+    assert_eq!((set.field("remaining_ms"), set.field("scope")), (Some("60000.0"), Some("instance")));
 
     operators.remove(&SEARCH, "bob", "fast again").await.unwrap();
-    let removed = told(&logs, "removed a flag").pop().unwrap();
+    let removed = events_with(&logs, "removed a flag").pop().unwrap();
     assert_eq!((removed.field("who"), removed.field("reason")), (Some("bob"), Some("fast again")));
 }
 
@@ -88,4 +88,77 @@ async fn an_inventory_shows_a_feature_and_its_changes() {
     assert!(shown.settings().contains(&("tier", "standard".into())));
     assert!(shown.state().contains(&("flag_who", Value::Text("ada".into()))));
     assert_eq!(log.after(0)[0].fields[1], ("to", "disabled".into()));
+}
+
+fn off() -> FlagChange {
+    FlagChange::disable("ada", "Redis is down").until(secs(600))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flag_is_set_here_at_once_while_the_store_is_down_and_outlasts_its_return() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let store = Breakable::default();
+    let build = || shop().flags(store.clone()).build().unwrap();
+    let (one, two) = (build(), build());
+    drive(&one).await;
+    drive(&two).await;
+    store.set(Failure::Hangs);
+    assert!(one.handle().set(&REVIEWS, off()).await.is_err());
+    one.handle().set_here(&REVIEWS, off()).unwrap();
+    assert_eq!(one.state(&REVIEWS), FeatureState::Disabled);
+    let set = events_with(&logs, "set a flag").pop().unwrap();
+    let fields = ["who", "reason", "remaining_ms", "scope"].map(|name| set.field(name).unwrap().to_owned());
+    assert_eq!(fields, ["ada", "Redis is down", "600000.0", "instance"]);
+
+    store.set(Failure::None);
+    two.handle().set(&REVIEWS, FlagChange::degrade("bob", "slow")).await.unwrap();
+    sleep(secs(60)).await;
+    assert_eq!(two.state(&REVIEWS), FeatureState::Degraded);
+    let status = one.handle().get(&REVIEWS).unwrap();
+    let (flag, overridden) = (status.flag.unwrap(), status.overridden_flag.unwrap());
+    assert_eq!((status.state, flag.who(), flag.reach()), (FeatureState::Disabled, "ada", Reach::Instance));
+    assert_eq!((overridden.who(), overridden.reach()), ("bob", Reach::Fleet));
+    assert_eq!(events_with(&logs, "has no effect").len(), 1);
+
+    sleep(secs(540)).await;
+    assert_eq!(one.state(&REVIEWS), FeatureState::Degraded, "it has ended, and the store's flag is followed");
+    assert!(one.handle().get(&REVIEWS).unwrap().overridden_flag.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flag_that_is_set_here_gives_way_to_a_later_decision_on_the_same_instance() {
+    let store = Breakable::default();
+    let features = shop().flags(store.clone()).build().unwrap();
+    drive(&features).await;
+    let operators = features.handle();
+    operators.set_here(&REVIEWS, off()).unwrap();
+    store.set(Failure::Refuses);
+    assert!(operators.set(&REVIEWS, FlagChange::degrade("ada", "slow")).await.is_err());
+    assert!(operators.remove(&REVIEWS, "ada", "works").await.is_err());
+    assert_eq!(features.state(&REVIEWS), FeatureState::Disabled, "the store hasn't confirmed it");
+
+    store.set(Failure::None);
+    operators.set(&REVIEWS, FlagChange::degrade("ada", "slow")).await.unwrap();
+    assert_eq!(features.state(&REVIEWS), FeatureState::Degraded);
+    operators.set_here(&REVIEWS, off()).unwrap();
+    operators.remove(&REVIEWS, "ada", "works").await.unwrap();
+    assert_eq!(features.state(&REVIEWS), FeatureState::Enabled);
+
+    operators.set_here(&REVIEWS, off()).unwrap();
+    assert!(operators.remove_here(&REVIEWS, "ada", "works").unwrap());
+    assert!(!operators.remove_here(&REVIEWS, "ada", "works").unwrap());
+    assert_eq!(features.state(&REVIEWS), FeatureState::Enabled);
+}
+
+#[test]
+fn a_flag_that_is_set_here_must_end_within_a_day() {
+    let features = shop().build().unwrap();
+    let set = |change| features.handle().set_here(&REVIEWS, change).map_err(|error| error.field.into_owned());
+    assert_eq!(set(FlagChange::disable("ada", "why")), Err("until".into()));
+    assert_eq!(set(FlagChange::disable("ada", "why").until(secs(86_401))), Err("until".into()));
+    assert_eq!(set(FlagChange::disable("", "why").until(secs(60))), Err("who".into()));
+    assert_eq!(features.handle().set_here("other", off()).unwrap_err().field, "feature");
+    assert_eq!(features.handle().remove_here(&REVIEWS, "ada", "").unwrap_err().field, "reason");
+    assert_eq!(set(FlagChange::enable("ada", "why").until(secs(86_400))), Ok(()));
 }

@@ -10,7 +10,7 @@ use backstop_test::Logs;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::common::{Breakable, REVIEWS, SEARCH, Trouble, drive, fail, secs, shop, state, succeed, told};
+use crate::common::{Breakable, Failure, REVIEWS, SEARCH, drive, events_with, fail, secs, shop, state, succeed};
 
 async fn instance(store: &Breakable) -> Features {
     let features = shop().flags(store.clone()).counts(store.clone()).build().unwrap();
@@ -27,9 +27,9 @@ async fn another_instance_follows_within_two_seconds() {
     let store = Breakable::default();
     let (one, two) = (instance(&store).await, instance(&store).await);
     assert_eq!(one.handle().set(&REVIEWS, off()).await.unwrap(), Reach::Fleet);
-    assert_eq!(one.look(&REVIEWS), FeatureState::Disabled, "at once");
+    assert_eq!(one.state(&REVIEWS), FeatureState::Disabled, "at once");
     sleep(secs(2)).await;
-    assert_eq!(two.look(&REVIEWS), FeatureState::Disabled);
+    assert_eq!(two.state(&REVIEWS), FeatureState::Disabled);
     assert_eq!(two.handle().get(&REVIEWS).unwrap().flag.unwrap().who(), "ada");
     two.handle().remove(&REVIEWS, "bob", "works").await.unwrap();
     sleep(secs(2)).await;
@@ -53,7 +53,7 @@ async fn flags_are_read_when_the_version_moves_and_every_thirty_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afterwards() {
-    for trouble in [Trouble::Refuses, Trouble::Hangs] {
+    for failure in [Failure::Refuses, Failure::Hangs] {
         let logs = Logs::new();
         let _guard = logs.listen();
         let store = Breakable::default();
@@ -61,10 +61,10 @@ async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afte
         one.handle().set(&REVIEWS, off()).await.unwrap();
         sleep(secs(2)).await;
 
-        store.set(trouble);
+        store.set(failure);
         sleep(secs(600)).await;
         for features in [&one, &two] {
-            assert_eq!(features.look(&REVIEWS), FeatureState::Disabled, "the view holds");
+            assert_eq!(features.state(&REVIEWS), FeatureState::Disabled, "the view holds");
             assert!(features.is_enabled(&SEARCH));
             assert!(features.handle().store_error().is_some());
         }
@@ -73,9 +73,9 @@ async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afte
         assert!(matches!(error, SetError::Store(_)), "{error}");
         assert!(began.elapsed() <= secs(1));
         assert!(one.is_enabled(&SEARCH), "nothing has changed");
-        assert_eq!(told(&logs, "the store doesn't work").len(), 2, "once for each instance");
+        assert_eq!(events_with(&logs, "the store doesn't work").len(), 2, "once for each instance");
 
-        store.set(Trouble::None);
+        store.set(Failure::None);
         one.handle().remove(&REVIEWS, "ada", "works").await.unwrap();
         sleep(secs(3)).await;
         assert!(two.is_enabled(&REVIEWS));
@@ -84,7 +84,7 @@ async fn a_store_that_fails_or_hangs_changes_nothing_and_the_view_converges_afte
 }
 
 #[tokio::test(start_paused = true)]
-async fn flags_that_disappear_are_held_to_their_end_and_told_once() {
+async fn flags_that_disappear_are_held_to_their_end_and_logged_once() {
     let logs = Logs::new();
     let _guard = logs.listen();
     let store = Breakable::default();
@@ -94,16 +94,16 @@ async fn flags_that_disappear_are_held_to_their_end_and_told_once() {
     sleep(secs(2)).await;
     store.inner.clear();
     sleep(secs(120)).await;
-    assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
-    assert_eq!(features.look(&SEARCH), FeatureState::Disabled);
+    assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
+    assert_eq!(features.state(&SEARCH), FeatureState::Disabled);
     assert_eq!(features.handle().store_error().unwrap(), "2 flags disappeared before their time");
-    let warnings = told(&logs, "disappeared");
+    let warnings = events_with(&logs, "disappeared");
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].field("features"), Some("search, reviews"));
 
     sleep(secs(200)).await;
     assert!(features.is_enabled(&REVIEWS), "its time has come");
-    assert_eq!(features.look(&SEARCH), FeatureState::Disabled);
+    assert_eq!(features.state(&SEARCH), FeatureState::Disabled);
     features.handle().remove(&SEARCH, "ada", "works").await.unwrap();
     sleep(secs(2)).await;
     assert!(features.is_enabled(&SEARCH));
@@ -118,10 +118,10 @@ async fn a_flag_that_ends_in_the_store_has_simply_ended() {
     let (one, two) = (instance(&store).await, instance(&store).await);
     one.handle().set(&REVIEWS, off().until(secs(100))).await.unwrap();
     sleep(secs(90)).await;
-    assert_eq!(two.look(&REVIEWS), FeatureState::Disabled);
+    assert_eq!(two.state(&REVIEWS), FeatureState::Disabled);
     sleep(secs(60)).await;
     assert!(one.is_enabled(&REVIEWS) && two.is_enabled(&REVIEWS));
-    assert_eq!(told(&logs, "disappeared").len(), 0);
+    assert_eq!(events_with(&logs, "disappeared").len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,35 +133,35 @@ async fn unknown_words_keep_the_last_view() {
         let name = name.parse().unwrap();
         store.inner.write(&name, Bytes::from(garbage), None).await.unwrap();
         sleep(secs(2)).await;
-        assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+        assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
         assert!(features.is_enabled(&SEARCH));
         assert!(features.handle().store_error().unwrap().contains("aren't flags"));
     }
-    store.set(Trouble::Garbage);
+    store.set(Failure::Garbage);
     sleep(secs(60)).await;
-    assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
-    store.set(Trouble::None);
+    assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
+    store.set(Failure::None);
     store.inner.write(&"reviews".parse().unwrap(), Bytes::from("degraded"), None).await.unwrap();
     sleep(secs(2)).await;
-    assert_eq!(features.look(&REVIEWS), FeatureState::Degraded, "one word by hand");
+    assert_eq!(features.state(&REVIEWS), FeatureState::Degraded, "one word by hand");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_feature_that_must_be_known_is_off_until_the_flags_were_read() {
     static RISKY: Feature = feature!("risky");
     let store = Breakable::default();
-    store.set(Trouble::Hangs);
+    store.set(Failure::Hangs);
     let features =
         Features::builder().declare(RISKY.standard().off_unless_known()).flags(store.clone()).build().unwrap();
     drive(&features).await;
     sleep(secs(60)).await;
-    assert_eq!(features.look(&RISKY), FeatureState::Disabled);
+    assert_eq!(features.state(&RISKY), FeatureState::Disabled);
     assert_eq!(features.handle().get(&RISKY).unwrap().cause, Cause::Unknown);
     assert!(timeout(secs(1), features.loaded()).await.is_err());
-    store.set(Trouble::None);
+    store.set(Failure::None);
     features.loaded().await;
     assert!(features.is_enabled(&RISKY));
-    store.set(Trouble::Refuses);
+    store.set(Failure::Refuses);
     sleep(secs(600)).await;
     assert!(features.is_enabled(&RISKY), "known is known");
 }
@@ -203,13 +203,13 @@ async fn two_instances_count_errors_together_and_one_degrades_alone() {
 async fn no_error_of_a_broken_count_store_is_kept_for_later() {
     let store = Breakable::default();
     let (one, two) = (instance(&store).await, instance(&store).await);
-    store.set(Trouble::Refuses);
+    store.set(Failure::Refuses);
     for features in [&one, &two] {
         fail(features, &SEARCH, 4);
     }
     sleep(secs(3)).await;
     assert!(one.handle().store_error().is_some());
-    store.set(Trouble::None);
+    store.set(Failure::None);
     for _ in 0..5 {
         sleep(secs(1)).await;
         [&one, &two].iter().for_each(|features| succeed(features, &SEARCH, 1));
@@ -246,7 +246,7 @@ async fn a_feature_whose_first_flag_is_garbage_is_not_known() {
     let declaration = CAREFUL.standard().off_unless_known();
     let features = Features::builder().declare(declaration).flags(store.clone()).build().unwrap();
     drive(&features).await;
-    assert_eq!(features.look(&CAREFUL), FeatureState::Disabled);
+    assert_eq!(features.state(&CAREFUL), FeatureState::Disabled);
     store.inner.write(&careful, Bytes::from("removed"), None).await.unwrap();
     sleep(secs(2)).await;
     assert!(features.is_enabled(&CAREFUL));

@@ -7,17 +7,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use axum::{body::Body, response::Response};
 use backstop_circuit_breaker::CircuitBreakerLayer;
-use backstop_features::{FeatureLayer, FeatureState, Features, Level, MemoryStore};
+use backstop_core::name;
+use backstop_features::{
+    Cause, FeatureConfig, FeatureLayer, FeatureState, Features, FeaturesBuilder, Level, MemoryStore,
+};
 use backstop_health::{Component, ComponentState, Health, Readiness};
 use http::Request;
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use crate::common::{Breakable, REVIEWS, SEARCH, Trouble, secs, shop, state};
+use crate::common::{Breakable, Failure, REVIEWS, SEARCH, fail, secs, shop, state};
 
 #[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
 fn spawn(health: &Health, features: &Features) {
@@ -25,82 +29,112 @@ fn spawn(health: &Health, features: &Features) {
     tokio::spawn(features.run());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_dependency_that_recovers_brings_back_the_feature_that_its_outage_shed() {
-    let wait = secs(60);
-    let circuit = CircuitBreakerLayer::builder("reviews_api").wait(wait).success_threshold(1).build().unwrap();
-    let health =
-        Health::builder().component(Component::essential("reviews_api").circuit(circuit.handle())).build().unwrap();
-    let features = shop().health(&health).build().unwrap();
-    spawn(&health, &features);
+/// A feature that is the only one to call a dependency, whose circuit is a component of health. All settings are the defaults.
+struct Outage {
+    health: Health,
+    features: Features,
+    stack: Ask,
+    is_up: Arc<AtomicBool>,
+    calls: Arc<AtomicU32>,
+}
 
-    let (is_up, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
-    let (up, called) = (Arc::clone(&is_up), Arc::clone(&calls));
-    let api = service_fn(move |_: Request<Body>| {
-        called.fetch_add(1, Relaxed);
-        let status = if up.load(Relaxed) { 200 } else { 503 };
-        async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::empty()).unwrap()) }
-    });
-    // The feature is the only one that calls the dependency.
-    let feature = FeatureLayer::new(features.gate(&REVIEWS).unwrap());
-    let stack = ServiceBuilder::new().layer(feature).layer(circuit.clone()).service(api);
-    let ask = || stack.clone().oneshot(Request::new(Body::empty()));
+type Ask = BoxCloneSyncService<Request<Body>, Response, Infallible>;
 
-    for _ in 0..20 {
-        _ = ask().await;
+/// The circuit's wait, two probes of the feature that close it, the damping, and how often health and features are read.
+const BOUND: Duration = secs(60 + 2 * 12 + 30 + 2);
+
+impl Outage {
+    /// Calls the dependency, which is down, once a second for 20 s.
+    async fn begin(component: Component, feature: FeatureConfig, counts: Option<MemoryStore>) -> Self {
+        let circuit = CircuitBreakerLayer::new(name!("reviews_api"));
+        let health = Health::builder().component(component.circuit(circuit.handle())).build().unwrap();
+        let builder = Features::builder().declare(feature).health(&health);
+        let features = counts.into_iter().fold(builder, FeaturesBuilder::counts).build().unwrap();
+        spawn(&health, &features);
+        let (is_up, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (up, called) = (Arc::clone(&is_up), Arc::clone(&calls));
+        let api = service_fn(move |_: Request<Body>| {
+            called.fetch_add(1, Relaxed);
+            let status = if up.load(Relaxed) { 200 } else { 503 };
+            async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::empty()).unwrap()) }
+        });
+        let layer = FeatureLayer::new(features.gate(&REVIEWS).unwrap());
+        let stack = ServiceBuilder::new().layer(layer).layer(circuit).service(api);
+        let outage = Self { health, features, stack: BoxCloneSyncService::new(stack), is_up, calls };
+        for _ in 0..20 {
+            outage.second().await;
+        }
+        assert!(outage.calls.load(Relaxed) >= 5, "the circuit has opened");
+        outage
+    }
+
+    async fn second(&self) {
+        _ = self.stack.clone().oneshot(Request::new(Body::empty())).await;
         sleep(secs(1)).await;
     }
-    assert_eq!(health.level(), Level::Degraded);
-    assert_eq!(state(&features, &REVIEWS), FeatureState::Disabled);
-    assert!(calls.load(Relaxed) >= 5);
 
-    is_up.store(true, Relaxed);
-    let recovered = Instant::now();
-    // The wait, a probe of the feature, the level's damping, and how often circuits and levels are read. The feature's own
-    // errors have degraded it, too, for 300 s and four steps.
-    let by_level = wait + secs(12) + secs(30) + secs(2);
-    while health.level() != Level::Healthy {
-        assert!(recovered.elapsed() <= by_level, "the level is {:?}", health.level());
-        _ = ask().await;
-        sleep(secs(1)).await;
+    fn cause(&self) -> Cause {
+        self.features.handle().get(&REVIEWS).unwrap().cause
     }
-    while state(&features, &REVIEWS) != FeatureState::Enabled {
-        assert!(recovered.elapsed() <= secs(300 + 4 * 60 + 2));
-        _ = ask().await;
-        sleep(secs(1)).await;
+
+    /// The dependency is up again. Returns how long it takes until the feature is on, without any steps.
+    async fn recover(&self) -> Duration {
+        self.is_up.store(true, Relaxed);
+        let recovered = Instant::now();
+        while state(&self.features, &REVIEWS) != FeatureState::Enabled {
+            assert_ne!(self.cause(), Cause::Errors);
+            assert!(recovered.elapsed() < secs(600), "it is kept off by {}", self.cause());
+            self.second().await;
+        }
+        recovered.elapsed()
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_feature_that_does_not_mind_errors_is_back_with_the_level() {
-    let circuit = CircuitBreakerLayer::builder("reviews_api").success_threshold(1).build().unwrap();
-    let health =
-        Health::builder().component(Component::essential("reviews_api").circuit(circuit.handle())).build().unwrap();
-    let features = Features::builder().declare(REVIEWS.nice_to_have().ignore_errors()).health(&health).build().unwrap();
-    spawn(&health, &features);
-    let is_up = Arc::new(AtomicBool::new(false));
-    let up = Arc::clone(&is_up);
-    let api = service_fn(move |_: Request<Body>| {
-        let status = if up.load(Relaxed) { 200 } else { 503 };
-        async move { Ok::<_, Infallible>(Response::builder().status(status).body(Body::empty()).unwrap()) }
-    });
-    let stack = FeatureLayer::new(features.gate(&REVIEWS).unwrap()).layer(circuit.layer(api));
-    for _ in 0..20 {
-        _ = stack.clone().oneshot(Request::new(Body::empty())).await;
-        sleep(secs(1)).await;
-    }
-    assert_eq!(state(&features, &REVIEWS), FeatureState::Disabled);
-    is_up.store(true, Relaxed);
-    let recovered = Instant::now();
-    while state(&features, &REVIEWS) != FeatureState::Enabled {
-        assert!(recovered.elapsed() <= secs(60 + 12 + 30 + 2), "wait, probe, damping, reading");
-        _ = stack.clone().oneshot(Request::new(Body::empty())).await;
-        sleep(secs(1)).await;
+async fn a_dependency_that_recovers_brings_back_the_feature_that_its_outage_shed_by_the_level() {
+    let outage = Outage::begin(Component::essential("reviews_api"), REVIEWS.nice_to_have(), None).await;
+    assert_eq!((outage.health.level(), outage.cause()), (Level::Degraded, Cause::Level));
+    let took = outage.recover().await;
+    assert!(took <= BOUND, "{took:?}");
+    assert_eq!(outage.health.level(), Level::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_recovers_brings_back_the_feature_that_needs_it() {
+    let feature = REVIEWS.standard().needs("reviews_api");
+    let outage = Outage::begin(Component::optional("reviews_api"), feature, None).await;
+    assert_eq!((outage.health.level(), outage.cause()), (Level::Healthy, Cause::Component));
+    let took = outage.recover().await;
+    assert!(took <= BOUND, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fleet_does_not_degrade_a_feature_for_an_outage_that_is_over() {
+    let store = MemoryStore::new();
+    let begin = || {
+        let feature = REVIEWS.standard().needs("reviews_api");
+        Outage::begin(Component::optional("reviews_api"), feature, Some(store.clone()))
+    };
+    let (one, two, three) = tokio::join!(begin(), begin(), begin());
+    let (first, second, third) = tokio::join!(one.recover(), two.recover(), three.recover());
+    assert!([first, second, third].iter().all(|took| *took <= BOUND), "{first:?} {second:?} {third:?}");
+    for _ in 0..300 {
+        tokio::join!(one.second(), two.second(), three.second());
+        assert!([&one, &two, &three].iter().all(|outage| outage.cause() == Cause::None));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_with_the_store_is_a_degraded_component_that_moves_no_level() {
+async fn a_feature_whose_own_errors_go_on_degrades_once_its_component_is_healthy() {
+    let outage = Outage::begin(Component::optional("reviews_api"), REVIEWS.standard().needs("reviews_api"), None).await;
+    outage.recover().await;
+    fail(&outage.features, &REVIEWS, 5);
+    assert_eq!(outage.cause(), Cause::Errors);
+    assert_eq!(outage.features.handle().get(&REVIEWS).unwrap().remaining, Some(secs(300)), "the first time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_store_is_a_degraded_component_that_moves_no_level() {
     let health = Health::builder()
         .component(Component::essential("database"))
         .component(Component::optional("feature_store"))
@@ -116,12 +150,12 @@ async fn trouble_with_the_store_is_a_degraded_component_that_moves_no_level() {
     let shown = health.component("feature_store").unwrap();
     assert_eq!(shown.state(), ComponentState::Healthy);
 
-    store.set(Trouble::Refuses);
+    store.set(Failure::Refuses);
     sleep(secs(600)).await;
     assert_eq!(shown.state(), ComponentState::Degraded);
     assert_eq!(health.level(), Level::Healthy);
     assert!(features.is_enabled(&SEARCH) && features.is_enabled(&REVIEWS));
-    store.set(Trouble::None);
+    store.set(Failure::None);
     sleep(secs(3)).await;
     assert_eq!(shown.state(), ComponentState::Healthy);
 }
@@ -133,14 +167,14 @@ fn the_store_must_not_be_an_essential_component() {
         let error = shop().flags(MemoryStore::new()).health(&health).store_component(name).build().unwrap_err();
         assert_eq!((error.field.as_ref(), error.value.as_str()), ("store_component", name));
     }
-    let needy = Features::builder().declare(SEARCH.core().needs(backstop_core::name!("db"))).health(&health);
-    assert_eq!(needy.build().unwrap_err().field, "needs");
+    let needy = Features::builder().declare(SEARCH.core().needs("db")).health(&health);
+    assert_eq!(needy.build().unwrap_err().field, "features.search.needs");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_feature_does_not_flap_when_a_report_about_its_component_ends() {
     let health = Health::builder().component(Component::optional("api")).build().unwrap();
-    let declaration = SEARCH.standard().needs(backstop_core::name!("api"));
+    let declaration = SEARCH.standard().needs("api");
     let features = Features::builder().declare(declaration).health(&health).build().unwrap();
     spawn(&health, &features);
     health.report("api", Level::Degraded, "slow", secs(10)).unwrap();

@@ -58,7 +58,7 @@ pub(crate) fn off() -> FlagChange {
 }
 
 pub(crate) fn is_off(features: &Features, feature: &Feature) -> bool {
-    features.look(feature) == FeatureState::Disabled
+    features.state(feature) == FeatureState::Disabled
 }
 
 /// A command by an operator, on a connection of its own.

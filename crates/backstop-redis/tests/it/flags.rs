@@ -46,7 +46,7 @@ async fn an_operator_can_set_a_flag_by_hand() {
     command(&redis, &["SET", "feature:search", "degraded"]);
     command(&redis, &["SET", "feature:reviews", "enabled", "EX", "3600"]);
     command(&redis, &["SET", "features:version", "by hand"]);
-    within(SOON, "the flag", || one.look(&SEARCH) == FeatureState::Degraded).await;
+    within(SOON, "the flag", || one.state(&SEARCH) == FeatureState::Degraded).await;
     assert_eq!(one.handle().get(&REVIEWS).unwrap().flag.unwrap().state(), FeatureState::Enabled);
     assert_eq!(one.handle().store_error(), None);
 }
@@ -56,7 +56,7 @@ async fn a_flag_ends_on_all_instances() {
     let Some(redis) = RedisServer::start() else { return };
     let (one, two) = (instance(&redis).await, instance(&redis).await);
     one.handle().set(&REVIEWS, FlagChange::degrade("ada", "slow").until(SOON)).await.unwrap();
-    within(SOON, "the flag", || two.look(&REVIEWS) == FeatureState::Degraded).await;
+    within(SOON, "the flag", || two.state(&REVIEWS) == FeatureState::Degraded).await;
     within(SOON * 2, "its end", || one.is_enabled(&REVIEWS) && two.is_enabled(&REVIEWS)).await;
     assert_eq!((one.handle().store_error(), two.handle().store_error()), (None, None));
 }

@@ -1,11 +1,10 @@
-//! What a look says: tiers, components, requests.
+//! The state of a feature: tiers, components, requests.
 
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, body::Body, routing::get};
-use backstop_core::name;
 use backstop_features::{
-    Cause, Feature, FeatureScopeLayer, FeatureState, Features, FlagChange, KeepFirstLooks, Level, feature,
+    Cause, Feature, FeatureScopeLayer, FeatureState, Features, FlagChange, InFeatureScope, Level, feature,
 };
 use backstop_test::Logs;
 use http::Request;
@@ -14,7 +13,7 @@ use tower::ServiceExt;
 
 use crate::common::{CHECKOUT, Dial, REVIEWS, SEARCH, drive, secs, shop, state};
 
-fn looks(features: &Features) -> [FeatureState; 3] {
+fn states(features: &Features) -> [FeatureState; 3] {
     [&CHECKOUT, &SEARCH, &REVIEWS].map(|feature| state(features, feature))
 }
 
@@ -26,17 +25,17 @@ async fn the_level_sheds_features_by_their_tiers_and_brings_them_back() {
     let dial = Dial::default();
     let features = shop().level(dial.source()).build().unwrap();
     drive(&features).await;
-    assert_eq!(looks(&features), [ON, ON, ON]);
+    assert_eq!(states(&features), [ON, ON, ON]);
     dial.set(Level::Degraded);
     sleep(secs(1)).await;
-    assert_eq!(looks(&features), [ON, ON, OFF]);
+    assert_eq!(states(&features), [ON, ON, OFF]);
     assert_eq!(features.handle().get(&REVIEWS).unwrap().cause, Cause::Level);
     dial.set(Level::Critical);
     sleep(secs(1)).await;
-    assert_eq!(looks(&features), [ON, OFF, OFF]);
+    assert_eq!(states(&features), [ON, OFF, OFF]);
     dial.set(Level::Healthy);
     sleep(secs(1)).await;
-    assert_eq!(looks(&features), [ON, ON, ON]);
+    assert_eq!(states(&features), [ON, ON, ON]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +44,7 @@ async fn a_feature_follows_the_worst_component_that_it_needs() {
     let states = Arc::new(Mutex::new([Some(Level::Healthy), Some(Level::Healthy)]));
     let of = Arc::clone(&states);
     let features = Features::builder()
-        .declare(PAGE.standard().needs(name!("api")).needs(name!("index")))
+        .declare(PAGE.standard().needs("api").needs("index"))
         .components(move |name| of.lock().unwrap()[usize::from(*name == "index")])
         .build()
         .unwrap();
@@ -68,14 +67,14 @@ async fn a_feature_that_must_be_known_is_off_while_a_component_is_unknown() {
     static PAGE: Feature = feature!("page");
     let index = Arc::new(Mutex::new(None));
     let of = Arc::clone(&index);
-    let declaration = PAGE.standard().needs(name!("api")).off_unless_known();
+    let declaration = PAGE.standard().needs("api").off_unless_known();
     let features = Features::builder().declare(declaration).components(move |_| *of.lock().unwrap()).build().unwrap();
-    assert_eq!(features.look(&PAGE), FeatureState::Disabled);
+    assert_eq!(features.state(&PAGE), FeatureState::Disabled);
     drive(&features).await;
     assert_eq!(state(&features, &PAGE), FeatureState::Disabled);
     *index.lock().unwrap() = Some(Level::Healthy);
     sleep(secs(1)).await;
-    assert_eq!(features.look(&PAGE), FeatureState::Enabled);
+    assert_eq!(features.state(&PAGE), FeatureState::Enabled);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +84,7 @@ async fn what_is_shed_lets_one_call_in_ten_seconds_through() {
     let features = shop().level(dial.source()).build().unwrap();
     drive(&features).await;
     let mut probes = 0;
-    // 10 looks a second.
+    // 10 calls a second.
     for _ in 0..6_000 {
         sleep(secs(1) / 10).await;
         probes += u32::from(features.is_enabled(&REVIEWS));
@@ -99,7 +98,7 @@ async fn what_an_operator_turned_off_lets_nothing_through() {
     features.handle().set(&REVIEWS, FlagChange::disable("ada", "broken")).await.unwrap();
     for _ in 0..100 {
         sleep(secs(10)).await;
-        assert_eq!(features.look(&REVIEWS), FeatureState::Disabled);
+        assert_eq!(features.state(&REVIEWS), FeatureState::Disabled);
     }
 }
 
@@ -108,11 +107,11 @@ async fn a_request_sees_one_state_of_a_feature() {
     let features = shop().build().unwrap();
     let handler_features = features.clone();
     let handler = move || async move {
-        let first = handler_features.look(&REVIEWS);
+        let first = handler_features.state(&REVIEWS);
         handler_features.handle().set(&REVIEWS, FlagChange::disable("ada", "broken")).await.unwrap();
         // Other requests and features aren't concerned.
         tokio::task::yield_now().await;
-        format!("{first} {} {}", handler_features.look(&REVIEWS), handler_features.look(&SEARCH))
+        format!("{first} {} {}", handler_features.state(&REVIEWS), handler_features.state(&SEARCH))
     };
     let app: Router = Router::new().route("/", get(handler)).layer(FeatureScopeLayer::new());
     let ask = || async {
@@ -120,12 +119,12 @@ async fn a_request_sees_one_state_of_a_feature() {
         String::from_utf8(axum::body::to_bytes(response.into_body(), 100).await.unwrap().to_vec()).unwrap()
     };
     assert_eq!(ask().await, "enabled enabled enabled");
-    assert_eq!(features.look(&REVIEWS), FeatureState::Disabled, "outside");
+    assert_eq!(features.state(&REVIEWS), FeatureState::Disabled, "outside");
     assert_eq!(ask().await, "disabled disabled enabled", "the next request");
 }
 
 #[tokio::test]
-async fn requests_that_take_turns_on_a_thread_keep_their_own_looks_of_many_features() {
+async fn requests_that_take_turns_on_a_thread_see_their_own_states_of_many_features() {
     let names: Vec<_> = (0..20).map(|i| Feature::new(format!("many-{i}").parse().unwrap())).collect();
     let builder = names.iter().fold(Features::builder(), |builder, feature| builder.declare(feature.standard()));
     let features = builder.build().unwrap();
@@ -138,7 +137,7 @@ async fn requests_that_take_turns_on_a_thread_keep_their_own_looks_of_many_featu
             }
             (first, enabled())
         }
-        .keep_first_looks()
+        .in_feature_scope()
     };
     let operator = async {
         for feature in &names {
@@ -151,7 +150,7 @@ async fn requests_that_take_turns_on_a_thread_keep_their_own_looks_of_many_featu
 }
 
 #[test]
-fn a_feature_that_is_not_declared_is_off_and_complained_of_once() {
+fn a_feature_that_is_not_declared_is_off_and_reported_once() {
     static FORGOTTEN: Feature = feature!("forgotten");
     let logs = Logs::new();
     let _guard = logs.listen();
@@ -166,27 +165,5 @@ fn two_statics_of_one_name_are_one_feature() {
     static ALSO_REVIEWS: Feature = feature!("reviews");
     assert!(shop().build().unwrap().is_enabled(&ALSO_REVIEWS));
     let twice = shop().declare(ALSO_REVIEWS.core()).build().unwrap_err();
-    assert_eq!((twice.field.as_ref(), twice.value.as_str()), ("declare", "reviews"));
-}
-
-#[test]
-fn bad_settings_are_refused_by_name() {
-    use backstop_features::DegradeOnErrors as Rules;
-    let with = |rules| Features::builder().declare(SEARCH.standard().degrade_on_errors(rules)).build();
-    for (rules, field) in [
-        (Rules::new().min_errors(0), "min_errors"),
-        (Rules::new().share(0.0), "share"),
-        (Rules::new().share(f64::NAN), "share"),
-        (Rules::new().window(secs(0)), "window"),
-        (Rules::new().time(secs(0)), "time"),
-        (Rules::new().max_time(secs(1)), "max_time"),
-    ] {
-        assert_eq!(with(rules).unwrap_err().field.as_ref(), field);
-    }
-    assert_eq!(shop().store_timeout(secs(60)).build().unwrap_err().field.as_ref(), "store_timeout");
-    assert_eq!(shop().instance("a b").build().unwrap_err().field.as_ref(), "instance");
-    assert_eq!(
-        Features::builder().declare(SEARCH.core().needs(name!("db"))).build().unwrap_err().field.as_ref(),
-        "needs"
-    );
+    assert_eq!((twice.field.as_ref(), twice.value.as_str()), ("features", "reviews"));
 }
