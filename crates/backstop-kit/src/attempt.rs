@@ -261,9 +261,13 @@ impl Timer {
         Self { sleep: None }
     }
 
-    /// Ready when `until` has passed. Only the first poll sets the moment.
+    /// Ready when `until` has passed. The first poll sets the moment, and later ones may only bring it forward.
     pub fn poll_until(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until))).as_mut().poll(cx)
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if until < sleep.deadline() {
+            sleep.as_mut().reset(until);
+        }
+        sleep.as_mut().poll(cx)
     }
 }
 

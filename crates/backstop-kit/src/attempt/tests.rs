@@ -131,3 +131,20 @@ async fn reports_of_an_attempt_reach_the_outer_scope_only_when_it_is_chosen() {
         assert_eq!(outer.take_reports().len(), count);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scope_that_is_narrowed_meanwhile_brings_the_end_forward() {
+    let stuck = || ServiceCall::<_, _>::when_ready(Stuck { ready: true }, ());
+    let mut attempt = std::pin::pin!(Attempt::start(within(50, SetBy::Us), stuck));
+    let begun = Instant::now();
+    let mut outer = Scope::new();
+    let mut poll = |outer: &mut Scope, cx: &mut Context<'_>| outer.enter(|| attempt.as_mut().poll(cx));
+    std::future::poll_fn(|cx| {
+        assert!(poll(&mut outer, cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    outer.narrow(&within(20, SetBy::Caller));
+    let elapsed = std::future::poll_fn(|cx| poll(&mut outer, cx)).await.unwrap_err();
+    assert_eq!((elapsed.set_by, begun.elapsed()), (SetBy::Caller, Duration::from_millis(20)));
+}
