@@ -88,7 +88,7 @@ impl Drain {
                 return None;
             }
             let now = engine.now();
-            engine.drain_since = Some(now);
+            engine.begin_drain();
             Some((now, engine.config.clone()))
         });
         if let Some((now, config)) = begun {

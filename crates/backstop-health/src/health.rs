@@ -166,7 +166,7 @@ impl Health {
     /// As [`HealthBuilder::build`]. Nothing changes then.
     pub fn reload(&self, config: HealthConfig) -> Result<(), ConfigError> {
         config.check()?;
-        self.shared.update(|engine| engine.config = config);
+        self.shared.update(|engine| engine.reload(config));
         Ok(())
     }
 }

@@ -190,7 +190,7 @@ impl Health {
             ConfigError::new("component", config.component.clone(), "a component without a running probe")
         })?;
         self.shared.update(|engine| {
-            let slots = &mut engine.components[component].slots;
+            let slots = &mut engine.touch(component).slots;
             if !slots.iter().any(|slot| matches!(slot.source, Source::Probe)) {
                 slots.push(Slot::new(Source::Probe));
             }
@@ -292,7 +292,7 @@ impl Results {
         let Some(shared) = self.shared.upgrade() else { return };
         shared.update(|engine| {
             let until = Some(engine.now() + self.holds_for);
-            let component = &mut engine.components[self.component];
+            let component = engine.touch(self.component);
             // Also the first failures, which don't make it bad yet.
             component.was_heard = true;
             if let Some(slot) = component.slots.iter_mut().find(|slot| matches!(slot.source, Source::Probe)) {

@@ -128,7 +128,7 @@ impl Reporter {
     /// Forgets this reporter's report at once.
     pub fn clear(&self) {
         self.shared.update(|engine| {
-            engine.components[self.component].slots.retain(|slot| !slot.is_of_reporter(&self.name));
+            engine.touch(self.component).slots.retain(|slot| !slot.is_of_reporter(&self.name));
         });
     }
 
@@ -136,7 +136,7 @@ impl Reporter {
         ConfigError::check_range("ttl", ttl, TTL, TTL_ALLOWED)?;
         self.shared.update(|engine| {
             let until = Some(engine.now() + ttl);
-            let slots = &mut engine.components[self.component].slots;
+            let slots = &mut engine.touch(self.component).slots;
             if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of_reporter(&self.name)) {
                 slot.set(level.into(), message, until);
                 return Ok(());

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::{convert::Infallible, fmt};
+use std::{convert::Infallible, fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use http::{
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 
-use self::report::{Report, Status};
+use self::report::{Details, Status};
 use crate::{ComponentView, Health, HealthView, Readiness};
 
 /// The level of the service, on `/health`: `healthy`, `degraded` or `critical`.
@@ -29,7 +29,7 @@ const X_ENVOY_DEGRADED: HeaderName = HeaderName::from_static("x-envoy-degraded")
 #[must_use]
 pub struct HealthRoutes {
     health: Health,
-    shows_details: bool,
+    details: Option<Arc<Details>>,
     tells_envoy: bool,
 }
 
@@ -67,7 +67,7 @@ impl Health {
     /// # }
     /// ```
     pub fn routes(&self) -> HealthRoutes {
-        HealthRoutes { health: self.clone(), shows_details: false, tells_envoy: false }
+        HealthRoutes { health: self.clone(), details: None, tells_envoy: false }
     }
 }
 
@@ -76,8 +76,8 @@ impl HealthRoutes {
     /// know.
     ///
     /// For a listener that the public can't reach: names and messages say a lot about a service.
-    pub const fn with_details(mut self) -> Self {
-        self.shows_details = true;
+    pub fn with_details(mut self) -> Self {
+        self.details = Some(Arc::default());
         self
     }
 
@@ -92,11 +92,9 @@ impl HealthRoutes {
     fn health(&self) -> Response {
         let view = self.health.view();
         let status = if view.level() == Level::Critical { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        let others = self.health.shared.others.load();
-        let body = if self.shows_details {
-            Report::new(&view, others.current()).to_json()
-        } else {
-            Status::new(view.status().as_str()).to_json()
+        let body = match &self.details {
+            Some(details) => details.to_json(&view, &self.health.shared.others.load()),
+            None => Status::new(view.status().as_str()).to_json(),
         };
         let mut response = json(status, body);
         response.headers_mut().insert(X_SERVICE_LEVEL, HeaderValue::from_static(view.level().as_str()));
@@ -140,7 +138,7 @@ impl<S: Clone + Send + Sync + 'static> From<HealthRoutes> for Router<S> {
 impl fmt::Debug for HealthRoutes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HealthRoutes")
-            .field("shows_details", &self.shows_details)
+            .field("shows_details", &self.details.is_some())
             .field("tells_envoy", &self.tells_envoy)
             .finish_non_exhaustive()
     }

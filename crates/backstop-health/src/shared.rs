@@ -169,9 +169,9 @@ impl Shared {
         self.update_locked(state, |engine| {
             let now = engine.now();
             for (sampled, reading) in self.sampled.iter().zip(readings) {
-                let slot = &mut engine.components[sampled.component].slots[sampled.slot];
-                reading.apply(now, slot);
+                reading.apply(now, &mut engine.touch(sampled.component).slots[sampled.slot]);
             }
+            engine.hear_heartbeats();
         });
     }
 
@@ -223,15 +223,15 @@ impl Shared {
         let engine = &mut state.engine;
         engine.advance(Instant::now());
         let result = change(engine);
-        engine.advance(engine.now());
+        engine.settle();
         let next = engine.next_deadline();
 
         let (changes, is_dirty) = engine.take_changes();
         if is_dirty {
             self.level.store(level_bits(engine.level()), Ordering::Release);
-            for (known, tracked) in self.components.iter().zip(&engine.components) {
-                known.state.store(tracked.state as u8, Ordering::Release);
-                known.level.store(level_bits(tracked.damper.level()), Ordering::Release);
+            for (known, tracked) in self.components.iter().zip(engine.components()) {
+                known.state.store(tracked.view.state as u8, Ordering::Release);
+                known.level.store(level_bits(tracked.view.level), Ordering::Release);
             }
             self.view.store(Arc::new(HealthView::of(engine)));
         }

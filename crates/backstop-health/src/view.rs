@@ -14,19 +14,19 @@ pub struct HealthView {
     level: Level,
     readiness: Readiness,
     pin: Option<PinView>,
-    components: Box<[ComponentView]>,
+    components: Box<[Arc<ComponentView>]>,
 }
 
 /// What is known of one component.
 #[derive(Clone, Debug)]
 pub struct ComponentView {
-    name: Name,
-    state: ComponentState,
-    level: Level,
-    since: Instant,
-    is_essential: bool,
-    is_local: bool,
-    message: Option<Arc<str>>,
+    pub(crate) name: Name,
+    pub(crate) state: ComponentState,
+    pub(crate) level: Level,
+    pub(crate) since: Instant,
+    pub(crate) is_essential: bool,
+    pub(crate) is_local: bool,
+    pub(crate) message: Option<Arc<str>>,
 }
 
 /// A level that an operator has set.
@@ -39,15 +39,6 @@ pub struct PinView {
 
 impl HealthView {
     pub(crate) fn of(engine: &Engine) -> Self {
-        let component = |tracked: &crate::engine::Tracked| ComponentView {
-            name: tracked.name.clone(),
-            state: tracked.state,
-            level: tracked.damper.level(),
-            since: tracked.since,
-            is_essential: tracked.is_essential,
-            is_local: tracked.is_local,
-            message: tracked.message.clone(),
-        };
         let pin =
             engine.pin().map(|pin| PinView { level: pin.level, until: pin.until, operator: pin.operator.clone() });
         Self {
@@ -55,7 +46,7 @@ impl HealthView {
             level: engine.level(),
             readiness: engine.readiness(),
             pin,
-            components: engine.components.iter().map(component).collect(),
+            components: engine.components().iter().map(|tracked| Arc::clone(&tracked.view)).collect(),
         }
     }
 
@@ -86,7 +77,7 @@ impl HealthView {
     /// The components, in the order of their declaration.
     #[must_use]
     pub fn components(&self) -> impl ExactSizeIterator<Item = &ComponentView> {
-        self.components.iter()
+        self.components.iter().map(|component| &**component)
     }
 }
 

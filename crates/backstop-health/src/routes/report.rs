@@ -1,13 +1,19 @@
 //! What `/health` says, as JSON.
 #![expect(clippy::disallowed_types, reason = "people read the time of day")]
 
-use std::{fmt::Display, time::SystemTime};
+use std::{
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use arc_swap::ArcSwapOption;
 use humantime::format_rfc3339_millis;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::{HealthView, InstanceView, PinView};
+use crate::{HealthView, InstanceView, PinView, shared_view::Others};
 
 /// A single word.
 #[derive(Serialize)]
@@ -21,18 +27,67 @@ impl Status {
     }
 
     pub(super) fn to_json(&self) -> Vec<u8> {
-        json(self)
+        // Can't fail: there are only texts.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 
-/// Everything that is known.
+/// Writes everything that is known. The components are written once for each view: 50 of them take 20 µs, a copy less than 1.
+#[derive(Default)]
+pub(super) struct Details {
+    components: ArcSwapOption<WrittenComponents>,
+}
+
+/// The components of a view, and when they were written.
+struct WrittenComponents {
+    json: Box<RawValue>,
+    view: Arc<HealthView>,
+    clock: Clock,
+}
+
+impl Details {
+    pub(super) fn to_json(&self, view: &Arc<HealthView>, others: &Others) -> Vec<u8> {
+        self.try_to_json(view, others).unwrap_or_default()
+    }
+
+    /// Can't fail: there are only texts, and keys that are texts.
+    fn try_to_json(&self, view: &Arc<HealthView>, others: &Others) -> serde_json::Result<Vec<u8>> {
+        let clock = Clock::now();
+        let components = self.components(view, clock)?;
+        let report = Report {
+            status: view.status().as_str(),
+            level: view.level().as_str(),
+            pinned: view.pin().map(|pin| Pinned::new(pin, clock)),
+            components: &components.json,
+            instances: Instances(others.current()),
+            timestamp: format_rfc3339_millis(clock.wall),
+        };
+        let mut json = Vec::with_capacity(components.json.get().len() + 512);
+        serde_json::to_writer(&mut json, &report)?;
+        Ok(json)
+    }
+
+    fn components(&self, view: &Arc<HealthView>, clock: Clock) -> serde_json::Result<Arc<WrittenComponents>> {
+        let written = self.components.load_full();
+        if let Some(written) =
+            written.filter(|written| Arc::ptr_eq(&written.view, view) && clock.agrees_with(written.clock))
+        {
+            return Ok(written);
+        }
+        let json = serde_json::value::to_raw_value(&Components(view, clock))?;
+        let written = Arc::new(WrittenComponents { json, view: Arc::clone(view), clock });
+        self.components.store(Some(Arc::clone(&written)));
+        Ok(written)
+    }
+}
+
 #[derive(Serialize)]
-pub(super) struct Report<'a> {
+struct Report<'a> {
     status: &'static str,
     level: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<Pinned<'a>>,
-    components: Components<'a>,
+    components: &'a RawValue,
     #[serde(skip_serializing_if = "Instances::is_empty")]
     instances: Instances<'a>,
     #[serde(serialize_with = "as_text")]
@@ -70,24 +125,6 @@ struct Instance<'a> {
 }
 
 struct InstanceComponents<'a>(&'a InstanceView);
-
-impl<'a> Report<'a> {
-    pub(super) fn new(view: &'a HealthView, others: &'a [InstanceView]) -> Self {
-        let clock = Clock::now();
-        Self {
-            status: view.status().as_str(),
-            level: view.level().as_str(),
-            pinned: view.pin().map(|pin| Pinned::new(pin, clock)),
-            components: Components(view, clock),
-            instances: Instances(others),
-            timestamp: format_rfc3339_millis(clock.wall),
-        }
-    }
-
-    pub(super) fn to_json(&self) -> Vec<u8> {
-        json(self)
-    }
-}
 
 impl<'a> Pinned<'a> {
     fn new(pin: &'a PinView, clock: Clock) -> Self {
@@ -150,6 +187,12 @@ impl Clock {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
+    /// Whether nobody has set the wall clock between the two, by a second or more.
+    fn agrees_with(self, earlier: Self) -> bool {
+        let wall = self.wall.duration_since(earlier.wall).unwrap_or_default();
+        wall.abs_diff(self.monotonic.saturating_duration_since(earlier.monotonic)) < Duration::from_secs(1)
+    }
+
     fn at(self, moment: Instant) -> SystemTime {
         let ago = self.monotonic.saturating_duration_since(moment);
         let ahead = moment.saturating_duration_since(self.monotonic);
@@ -160,9 +203,4 @@ impl Clock {
 
 fn as_text<S: Serializer>(text: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(text)
-}
-
-fn json(value: &impl Serialize) -> Vec<u8> {
-    // Can't fail: there are only texts, and keys that are texts.
-    serde_json::to_vec(value).unwrap_or_default()
 }
