@@ -4,6 +4,8 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Inspect, Level, Name};
 
+use crate::{engine::CircuitReading, sample::read_circuit};
+
 /// A component whose health is tracked: a dependency, a queue, a disk.
 ///
 /// You must say whether it is essential. There is no default, because that choice decides what an outage of it does:
@@ -79,8 +81,12 @@ impl Component {
         }
     }
 
-    /// It belongs to this instance alone: its own disk, its own listener. While it is critical, the instance isn't
+    /// It belongs to this instance alone: its own disk, its own listener. While its level is critical, the instance isn't
     /// [ready](crate::Health::readiness), because another instance can serve instead.
+    ///
+    /// A failing probe or an open circuit makes it critical only [without fallback](Self::without_fallback). A report may say
+    /// so, too. Whether it is essential makes no difference to readiness: an optional one takes the instance away, and never
+    /// moves the service's level.
     ///
     /// Never declare a shared dependency local: its outage would take away every instance, and with them every fallback.
     pub const fn local(mut self) -> Self {
@@ -90,7 +96,7 @@ impl Component {
 
     /// Nothing replaces it: an open circuit or a failing probe makes it critical instead of degraded.
     ///
-    /// Only for an essential component.
+    /// Only for a component that is essential or [local](Self::local): nothing else follows it that far.
     pub const fn without_fallback(mut self) -> Self {
         self.has_fallback = false;
         self
@@ -100,12 +106,13 @@ impl Component {
     ///
     /// | the circuit is | the component is |
     /// |---|---|
-    /// | closed, or only observes | healthy |
-    /// | open, half-open, isolated, recovering | degraded; critical if it is essential and [without fallback](Self::without_fallback) |
+    /// | closed | healthy |
+    /// | open, half-open, isolated | degraded; critical if it is [without fallback](Self::without_fallback) |
     /// | open, its wait has passed, and no call came for 60 s | unknown |
     ///
     /// The state is read every 500 ms through [`Inspect`], so that any circuit breaker will do whose `state` has the token
-    /// of the circuit's state in the field `state`.
+    /// of the circuit's state in the field `state`. [`build`](crate::HealthBuilder::build) refuses anything else, such as the
+    /// handle of a keyed circuit breaker.
     pub fn circuit(mut self, circuit: impl Inspect + 'static) -> Self {
         self.circuits.push(Arc::new(circuit));
         self
@@ -134,8 +141,18 @@ impl Component {
         if name == crate::SERVICE {
             return Err(ConfigError::new("component", self.name.clone(), "any name but that of the whole service"));
         }
-        if !self.has_fallback && !self.is_essential {
-            return Err(ConfigError::new("without_fallback", self.name.clone(), "only an essential component"));
+        if !self.has_fallback && !self.is_essential && !self.is_local {
+            return Err(ConfigError::new(
+                "without_fallback",
+                self.name.clone(),
+                "only an essential or a local component",
+            ));
+        }
+        if let Some(circuit) =
+            self.circuits.iter().find(|circuit| read_circuit(&***circuit) == CircuitReading::Unreadable)
+        {
+            let allowed = "the handle of a circuit breaker, which shows the state of one circuit";
+            return Err(ConfigError::new("circuit", circuit.name().clone(), allowed));
         }
         if let Some(timeout) = self.heartbeat {
             let range = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);

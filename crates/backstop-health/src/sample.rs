@@ -35,7 +35,7 @@ impl Sampled {
 
     pub(crate) fn read(&self) -> Reading {
         match &self.what {
-            What::Circuit(circuit) => Reading::Circuit(read_circuit(&circuit.state())),
+            What::Circuit(circuit) => Reading::Circuit(read_circuit(&**circuit)),
             What::Backlog(backlog) => Reading::Backlog { len: (backlog.len)(), capacity: backlog.capacity },
         }
     }
@@ -63,12 +63,9 @@ impl Reading {
     }
 }
 
-fn read_circuit(fields: &[(&'static str, Value)]) -> CircuitReading {
+pub(crate) fn read_circuit(circuit: &dyn Inspect) -> CircuitReading {
+    let fields = circuit.state();
     let field = |name| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value);
-    // To everything else, a circuit that only observes is closed.
-    if let Some(Value::Bool(true)) = field("observe_only") {
-        return CircuitReading::Closed;
-    }
     let Some(Value::Text(state)) = field("state") else {
         return CircuitReading::Unreadable;
     };
@@ -77,7 +74,6 @@ fn read_circuit(fields: &[(&'static str, Value)]) -> CircuitReading {
         "open" => CircuitReading::Failing("open"),
         "half-open" => CircuitReading::Failing("half-open"),
         "isolated" => CircuitReading::Failing("isolated"),
-        "recovering" | "ramp" => CircuitReading::Failing("recovering"),
         "probe-due" => match field("generation") {
             Some(Value::Integer(generation)) => CircuitReading::ProbeDue(*generation),
             _ => CircuitReading::ProbeDue(0),

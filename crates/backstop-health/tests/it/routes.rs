@@ -149,11 +149,28 @@ async fn what_must_be_loaded_first_holds_the_start() {
     drop(second);
     let _late = health.hold_start();
     assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
-    // A service that runs doesn't start again.
+    // A service that runs doesn't start again, however long a start may take from now on.
     let mut config = health.config();
     config.start_within = secs(60);
     health.reload(config).unwrap();
     clock.at(11.0).await;
+    assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_changes_how_long_a_hold_may_last() {
+    let health = running([]);
+    let clock = Clock::start();
+    let _flags = health.hold_start();
+    let within = |time| {
+        let mut config = health.config();
+        config.start_within = time;
+        health.reload(config).unwrap();
+    };
+    within(secs(20));
+    clock.at(19.0).await;
+    assert_eq!(status(&health, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    within(secs(5));
     assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
 }
 
@@ -176,6 +193,40 @@ async fn only_a_local_component_that_is_critical_takes_the_instance_away() {
     health.report("disk", Level::Healthy, "", secs(86_400)).unwrap();
     clock.at(62.0).await;
     assert_eq!(status(&health, "/readyz").await, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_probe_of_its_own_disk_takes_the_instance_away_and_moves_no_level() {
+    for (disk, expected) in [
+        (Component::optional("disk").local().without_fallback(), (503, Level::Healthy)),
+        (Component::optional("disk").local(), (200, Level::Healthy)),
+        (Component::essential("disk").local(), (200, Level::Degraded)),
+        (Component::essential("disk").without_fallback(), (200, Level::Critical)),
+    ] {
+        let description = format!("{disk:?}");
+        let health = running([disk]);
+        tokio::spawn(health.probe("disk", || async { Err(io::Error::other("read-only file system")) }).unwrap());
+        Clock::start().at(60.0).await;
+        assert_eq!((status(&health, "/readyz").await.as_u16(), health.level()), expected, "{description}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_details_are_those_of_now() {
+    let health = running([Component::optional("search"), Component::optional("mail")]);
+    let clock = Clock::start();
+    let routes = health.routes().with_details();
+    health.report("search", Level::Degraded, "slow", secs(10)).unwrap();
+    let time = |value: &Value| humantime::parse_rfc3339(value.as_str().unwrap()).unwrap();
+    for (second, expected, age) in
+        [(1.0, "degraded", 1), (2.0, "degraded", 2), (10.5, "unknown", 0), (19.0, "healthy", 4)]
+    {
+        clock.at(second).await;
+        let body = ask(&routes, "/health").await.2;
+        let search = &body["components"]["search"];
+        assert_eq!(search["status"], expected, "{second}");
+        assert_eq!(time(&body["timestamp"]).duration_since(time(&search["since"])).unwrap().as_secs(), age, "{second}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

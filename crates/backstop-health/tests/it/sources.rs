@@ -126,8 +126,19 @@ async fn a_component_is_declared_once_and_consistently() {
     assert_eq!(field(vec![Component::essential("a b")]), "component");
     assert_eq!(field(vec![Component::essential("service")]), "component");
     assert_eq!(field(vec![Component::optional("a").without_fallback()]), "without_fallback");
+    assert!(Health::builder().component(Component::optional("a").local().without_fallback()).build().is_ok());
     assert_eq!(field(vec![Component::optional("a").heartbeat(secs(0))]), "heartbeat");
     assert_eq!(field(vec![Component::optional("a").backlog(0, || 0)]), "backlog");
     let health = Health::builder().component(Component::optional("a")).build().unwrap();
     assert_eq!(health.heartbeat("a").unwrap_err().field, "component");
+}
+
+#[tokio::test]
+async fn only_a_handle_that_shows_a_circuits_state_is_a_circuit() {
+    let keyed = CircuitBreakerLayer::builder("tenants").build_keyed(10, |tenant: &u32| *tenant).unwrap();
+    let error = Health::builder().component(Component::optional("a").circuit(keyed.handle())).build().unwrap_err();
+    assert_eq!((error.field.as_ref(), error.value.as_str()), ("circuit", "tenants"));
+    let other = Health::builder().build().unwrap();
+    let error = Health::builder().component(Component::optional("a").circuit(other)).build().unwrap_err();
+    assert_eq!(error.field, "circuit");
 }
