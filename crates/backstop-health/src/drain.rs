@@ -13,10 +13,8 @@ mod layer;
 
 use std::{
     fmt,
-    future::poll_fn,
-    pin::pin,
+    future::pending,
     sync::{Arc, atomic::Ordering},
-    task::Poll,
 };
 
 use tokio::{
@@ -26,7 +24,7 @@ use tokio::{
 
 pub use layer::{DrainFuture, DrainLayer, DrainService};
 
-use crate::{Health, shared::Shared, telemetry};
+use crate::{Health, shared::Shared, telemetry, until::until};
 
 /// Stops a service without refusing anybody: see [`Health::drain`].
 #[derive(Clone)]
@@ -43,6 +41,7 @@ pub(crate) struct DrainState {
 
 #[derive(Clone, Copy, Debug)]
 struct DrainTimes {
+    begins: Instant,
     closes: Instant,
     ends: Instant,
     exits: Instant,
@@ -93,10 +92,13 @@ impl Drain {
         });
         if let Some((now, config)) = begun {
             let closes = now + config.serve_while_draining;
-            let times = DrainTimes { closes, ends: closes + config.finish_within, exits: now + config.exit_within };
+            let (ends, exits) = (closes + config.finish_within, now + config.exit_within);
+            let times = DrainTimes { begins: now, closes, ends, exits };
             telemetry::drain_begun(config.serve_while_draining, config.finish_within);
-            self.shared.is_draining.store(true, Ordering::Release);
             self.shared.drain.send_modify(|state| state.times = Some(times));
+            // Whoever sees that it drains finds its times.
+            self.shared.is_draining.store(true, Ordering::Release);
+            self.shared.wakes_requests.notify_waiters();
         } else if self.shared.drain.send_if_modified(|state| !std::mem::replace(&mut state.is_hurried, true)) {
             telemetry::drain_hurried();
         }
@@ -132,12 +134,12 @@ impl Drain {
 
     /// Ends at t0, when the drain begins: for workers, probers and drills, which stop then. At once if it has begun.
     ///
-    /// This future and those below keep no handle alive. They also end if all handles are dropped.
+    /// This future and those below keep no handle alive. They never end if all handles are dropped before a drain begins.
     ///
     /// # Cancellation
     /// Dropping it has no effect.
     pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        DrainState::begun(self.shared.drain.subscribe())
+        wait(self.shared.drain.subscribe(), |times| times.begins)
     }
 
     /// Ends when the listener closes, [`serve_while_draining`](crate::HealthBuilder::serve_while_draining) after t0: for
@@ -162,7 +164,7 @@ impl Drain {
     /// # Cancellation
     /// Dropping it drops the server.
     pub async fn serve<S: Future>(&self, server: S) -> Option<S::Output> {
-        within(server, self.requests_end()).await
+        until(server, self.requests_end()).await
     }
 
     /// Runs what is left to do after the server has ended, at most until [`exits`](Self::exits). `None` if it was cut off.
@@ -170,7 +172,7 @@ impl Drain {
     /// # Cancellation
     /// Dropping it drops `work`.
     pub async fn finish<W: Future>(&self, work: W) -> Option<W::Output> {
-        within(work, self.exits()).await
+        until(work, self.exits()).await
     }
 
     /// A layer that moves clients to other instances while the service drains: see [`DrainLayer`].
@@ -193,7 +195,7 @@ impl DrainState {
     }
 
     /// When requests are cut off.
-    pub(crate) fn requests_end(&self) -> Option<Instant> {
+    fn requests_end(&self) -> Option<Instant> {
         self.times.map(|times| times.ends)
     }
 }
@@ -202,19 +204,11 @@ impl DrainState {
 async fn wait(mut states: watch::Receiver<DrainState>, moment: fn(&DrainTimes) -> Instant) {
     let begun = states.wait_for(|state| state.times.is_some()).await.ok().and_then(|state| state.times);
     let Some(moment) = begun.as_ref().map(moment) else {
-        return;
+        // Nobody can begin it any more. That is no signal to stop.
+        return pending().await;
     };
     let is_abandoned = matches!(timeout_at(moment, states.wait_for(|state| state.is_hurried)).await, Ok(Err(_)));
     if is_abandoned {
         sleep_until(moment).await;
     }
-}
-
-async fn within<W: Future>(work: W, end: impl Future<Output = ()>) -> Option<W::Output> {
-    let (mut work, mut end) = (pin!(work), pin!(end));
-    poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => end.as_mut().poll(cx).map(|()| None),
-    })
-    .await
 }

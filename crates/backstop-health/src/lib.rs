@@ -211,6 +211,7 @@ mod shared_view;
 mod state;
 mod subscription;
 mod telemetry;
+mod until;
 mod view;
 
 #[cfg(doctest)]

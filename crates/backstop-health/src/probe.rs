@@ -3,9 +3,8 @@
 use std::{
     borrow::Cow,
     fmt,
-    future::poll_fn,
     ops::RangeInclusive,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
@@ -21,6 +20,7 @@ use crate::{
     drain::DrainState,
     engine::{Slot, Source},
     shared::Shared,
+    until::until,
 };
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -103,7 +103,7 @@ pin_project! {
 impl<T: Future<Output = ()>> ActiveProbe<T> {
     /// Ends when `stop` ends, too.
     pub fn until<U: Future>(self, stop: U) -> ActiveProbe<impl Future<Output = ()> + use<T, U>> {
-        ActiveProbe { inner: first_of(self, stop) }
+        ActiveProbe { inner: async move { _ = until(self, stop).await } }
     }
 }
 
@@ -200,7 +200,7 @@ impl Health {
         Ok(ActiveProbe {
             inner: async move {
                 let _turn = turn;
-                first_of(run(config, results, probe), DrainState::begun(drains)).await;
+                until(run(config, results, probe), DrainState::begun(drains)).await;
             },
         })
     }
@@ -304,10 +304,4 @@ impl Results {
             }
         });
     }
-}
-
-/// Ends when the first of both does.
-async fn first_of<U: Future>(future: impl Future<Output = ()>, stop: U) {
-    let (mut future, mut stop) = (pin!(future), pin!(stop));
-    poll_fn(|cx| if stop.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { future.as_mut().poll(cx) }).await;
 }

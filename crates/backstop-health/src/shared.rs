@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) began: Instant,
     pub(crate) drain: watch::Sender<DrainState>,
     pub(crate) is_draining: AtomicBool,
+    /// Wakes pending requests when the drain begins.
+    pub(crate) wakes_requests: Arc<Notify>,
     pub(crate) levels: watch::Sender<Level>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) wake: Arc<Notify>,
@@ -111,6 +113,7 @@ impl Shared {
             began,
             drain: watch::Sender::default(),
             is_draining: AtomicBool::new(false),
+            wakes_requests: Arc::default(),
             levels: watch::Sender::new(Level::Healthy),
             readiness: watch::Sender::new(Readiness::Starting),
             wake: Arc::default(),

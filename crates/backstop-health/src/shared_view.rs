@@ -3,7 +3,7 @@
 mod memory;
 mod text;
 
-use std::{error::Error, future::poll_fn, pin::pin, sync::Weak, task::Poll, time::Duration};
+use std::{error::Error, sync::Weak, time::Duration};
 
 use backstop_core::{ConfigError, Level, Name};
 use backstop_kit::{Jitter, log_text};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use memory::MemoryViewStore;
 
-use crate::{ComponentState, Health, shared::Shared, telemetry};
+use crate::{ComponentState, Health, shared::Shared, telemetry, until::until};
 
 /// How often views are written and read.
 const EVERY: Duration = Duration::from_secs(5);
@@ -133,13 +133,7 @@ impl Health {
         let shared = std::sync::Arc::downgrade(&self.shared);
         let end = self.drain().requests_end();
         Ok(async move {
-            {
-                let (mut sharing, mut end) = (pin!(share(&shared, &store, &instance)), pin!(end));
-                poll_fn(
-                    |cx| if end.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { sharing.as_mut().poll(cx) },
-                )
-                .await;
-            }
+            _ = until(share(&shared, &store, &instance), end).await;
             if let Err(error) = bounded(store.remove(&instance)).await {
                 telemetry::store_failed("remove", &log_text(&error), false);
             }

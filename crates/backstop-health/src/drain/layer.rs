@@ -4,13 +4,14 @@ use std::{
     fmt,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use backstop_core::{Deadline, Scope, SetBy};
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -22,11 +23,15 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// A layer that moves clients to other instances while the service drains: see [`Drain::layer`](crate::Drain::layer).
 ///
 /// From t0 on, answers over HTTP/1 have `Connection: close`, so that clients with connections that they keep alive open new
-/// ones elsewhere. (Once the listener closes, HTTP/2 connections get a `GOAWAY` from the server.) The
-/// [deadline](backstop_core::scope) of requests that come after t0 is clipped to 500 ms before they are cut off. It counts as
-/// their caller's, so that no circuit opens because of it.
+/// ones elsewhere. (Once the listener closes, HTTP/2 connections get a `GOAWAY` from the server.)
 ///
-/// Put it outermost, around all other layers. Before t0 it costs one atomic load for each request and answer.
+/// The [deadline](backstop_core::scope) of all requests is clipped to 500 ms before they are cut off, so that they can still be
+/// answered, by a fallback or with a 504. Those that are running at t0 are woken for that, and the timeouts of layers inside
+/// end them earlier than they would have. A handler that reads its deadline once doesn't see that it was clipped meanwhile.
+/// The deadline counts as their caller's, so that no circuit opens because of it.
+///
+/// Put it outermost, around all other layers. A request that is answered at once costs a reference count and an atomic load.
+/// One that waits takes a short lock and allocates once, to be woken.
 #[derive(Clone)]
 pub struct DrainLayer {
     shared: Arc<Shared>,
@@ -76,18 +81,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let closes = request.version() <= Version::HTTP_11;
-        let mut scope = None;
-        if self.shared.is_draining.load(Ordering::Acquire) {
-            let end = self.shared.drain.borrow().requests_end();
-            let deadline = end.and_then(|end| end.checked_sub(MARGIN));
-            scope = deadline.map(|deadline| Scope::narrowed(Deadline::at(deadline, SetBy::Caller)));
-        }
+        let can_close = request.version() <= Version::HTTP_11;
+        let shared = Arc::clone(&self.shared);
+        let mut clip = Clip { scope: Scope::new(), is_clipped: false, drains: None };
+        clip.clip(&shared);
         let inner = {
-            let _entered = scope.as_mut().map(Scope::entered);
+            let _entered = clip.scope.entered();
             self.inner.call(request)
         };
-        DrainFuture { inner, scope, closes: closes.then(|| Arc::clone(&self.shared)) }
+        DrainFuture { inner, shared, can_close, clip }
     }
 }
 
@@ -106,9 +108,42 @@ pin_project! {
     pub struct DrainFuture<F> {
         #[pin]
         inner: F,
-        scope: Option<Scope>,
-        // Only where the connection can be closed by a header.
-        closes: Option<Arc<Shared>>,
+        shared: Arc<Shared>,
+        // Whether the connection can be closed by a header.
+        can_close: bool,
+        clip: Clip,
+    }
+}
+
+/// A scope whose deadline is clipped once the drain begins.
+struct Clip {
+    scope: Scope,
+    is_clipped: bool,
+    /// Wakes the task then. Boxed, because futures are moved before they are pending.
+    drains: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl Clip {
+    fn clip(&mut self, shared: &Shared) {
+        if !self.is_clipped && shared.is_draining.load(Ordering::Acquire) {
+            let end = shared.drain.borrow().requests_end();
+            if let Some(deadline) = end.and_then(|end| end.checked_sub(MARGIN)) {
+                self.scope.narrow(&Scope::narrowed(Deadline::at(deadline, SetBy::Caller)));
+            }
+            (self.is_clipped, self.drains) = (true, None);
+        }
+    }
+
+    /// Ready when the deadline has just been clipped, and the call must be polled again to see it.
+    fn poll_clip(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_clipped {
+            return Poll::Pending;
+        }
+        let drains = || Box::pin(Arc::clone(&shared.wakes_requests).notified_owned());
+        let woken = self.drains.get_or_insert_with(drains).as_mut().poll(cx);
+        // It may have begun before this waited for it.
+        self.clip(shared);
+        if self.is_clipped { Poll::Ready(()) } else { woken }
     }
 }
 
@@ -119,26 +154,24 @@ where
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let polled = match this.scope {
-            Some(scope) => {
-                let polled = scope.enter(|| this.inner.poll(cx));
-                if polled.is_ready() {
-                    scope.pass_on_reports();
-                }
-                polled
+        let mut this = self.project();
+        this.clip.clip(this.shared);
+        let mut response = loop {
+            match this.clip.scope.enter(|| this.inner.as_mut().poll(cx)) {
+                Poll::Ready(response) => break response,
+                Poll::Pending => ready!(this.clip.poll_clip(this.shared, cx)),
             }
-            None => this.inner.poll(cx),
         };
-        polled.map_ok(|mut response| {
-            if this.closes.as_ref().is_some_and(|shared| shared.is_draining.load(Ordering::Acquire)) {
-                // An upgraded connection isn't closed: RFC 9110, section 7.8, needs its `Connection: upgrade`.
-                if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-            }
-            response
-        })
+        this.clip.scope.pass_on_reports();
+        if let Ok(response) = &mut response
+            && *this.can_close
+            // An upgraded connection isn't closed: RFC 9110, section 7.8, needs its `Connection: upgrade`.
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && this.shared.is_draining.load(Ordering::Acquire)
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(response)
     }
 }
 

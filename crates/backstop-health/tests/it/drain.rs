@@ -2,8 +2,9 @@
 
 use std::{convert::Infallible, future::pending, io, pin::Pin, sync::Mutex, time::Duration};
 
-use backstop_core::scope;
+use backstop_core::{Deadline, Scope, SetBy, scope};
 use backstop_health::{Component, Drain, Health, HealthConfig, Level, Operator, Readiness};
+use backstop_kit::Attempt;
 use http::{Request, Response, StatusCode, Version};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -67,10 +68,10 @@ async fn its_times_can_be_set() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_it_keeps_nothing_alive_and_ends_with_the_last_handle() {
+async fn a_wait_for_it_keeps_nothing_alive_and_does_not_end_without_it() {
     let health = running([]);
-    let drain = health.drain();
-    tokio::spawn(drain.on(pending::<()>));
+    let (drain, clock) = (health.drain(), Clock::start());
+    let signals = tokio::spawn(drain.on(|| tokio::time::sleep(secs(60))));
     let moments = [
         tokio::spawn(drain.begun()),
         tokio::spawn(drain.listener_closes()),
@@ -79,9 +80,20 @@ async fn a_wait_for_it_keeps_nothing_alive_and_ends_with_the_last_handle() {
     ];
     tokio::task::yield_now().await;
     drop((health, drain));
-    for moment in moments {
-        tokio::time::timeout(secs(1), moment).await.expect("the last handle is gone").unwrap();
-    }
+    signals.await.expect("the last handle is gone");
+    clock.at(3_600.0).await;
+    assert!(moments.iter().all(|moment| !moment.is_finished()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_goes_on_without_handles() {
+    let health = running([]);
+    let (drain, clock) = (health.drain(), Clock::start());
+    let closes = drain.listener_closes();
+    drain.begin();
+    drop((health, drain));
+    closes.await;
+    assert_eq!(clock.elapsed(), 10_000);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,9 +168,42 @@ async fn the_layer_closes_connections_and_clips_deadlines_from_then_on() {
     }
 }
 
+/// A call under a limit of a minute, as a timeout layer makes it. Answers how it ended.
+async fn hung(_: Request<()>) -> Result<Response<SetBy>, Infallible> {
+    let scope = Scope::narrowed(Deadline::after(secs(60), SetBy::Us));
+    let call = || -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(pending()) };
+    let mut call = std::pin::pin!(Attempt::start(scope, call));
+    let ended = std::future::poll_fn(|cx| call.as_mut().poll(cx)).await;
+    Ok(Response::new(ended.unwrap_err().set_by))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_when_it_begins_ends_before_it_would_be_cut_off() {
+    let health = running([]);
+    let (drain, clock) = (health.drain(), Clock::start());
+    let service = drain.layer().layer(service_fn(hung));
+    let hung = tokio::spawn(service.oneshot(Request::new(())));
+    clock.at(20.0).await;
+    drain.begin();
+    assert_eq!(*hung.await.unwrap().unwrap().body(), SetBy::Caller);
+    assert_eq!(clock.elapsed() / 100, 200 + 245);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ends_in_time_is_not_touched() {
+    let health = running([]);
+    let (drain, clock) = (health.drain(), Clock::start());
+    let service = drain.layer().layer(service_fn(hung));
+    let hung = tokio::spawn(service.oneshot(Request::new(())));
+    clock.at(50.0).await;
+    drain.begin();
+    assert_eq!(*hung.await.unwrap().unwrap().body(), SetBy::Us);
+    assert_eq!(clock.elapsed(), 60_000);
+}
+
 #[tokio::test(start_paused = true)]
 async fn degradations_pass_through_the_layer() {
-    use backstop_core::{Degradation, Freshness, Reason, Scope, name};
+    use backstop_core::{Degradation, Freshness, Reason, name};
     let health = running([]);
     let drain = health.drain();
     drain.begin();

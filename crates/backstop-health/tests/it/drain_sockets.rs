@@ -157,3 +157,71 @@ async fn a_second_signal_cuts_off_what_still_runs() {
     assert!(served.is_none_or(|served| served.is_ok()));
     drop(hung);
 }
+
+/// An HTTP/2 client. Ends with the number of answers when the server says goodbye, and its last answers have come.
+async fn http2_client(to: SocketAddr, served: Arc<AtomicUsize>) -> Result<usize, h2::Error> {
+    let (mut requests, connection) = h2::client::handshake(TcpStream::connect(to).await.unwrap()).await?;
+    let connection = tokio::spawn(connection);
+    let mut answers = JoinSet::new();
+    let send = |requests: &mut h2::client::SendRequest<bytes::Bytes>, path: &str| {
+        let request = http::Request::get(format!("http://test{path}")).body(()).unwrap();
+        requests.send_request(request, true).map(|(answer, _)| answer)
+    };
+    // Runs when the server says goodbye.
+    answers.spawn(send(&mut requests, "/slow")?);
+    loop {
+        requests = match requests.ready().await {
+            Ok(requests) => requests,
+            Err(error) => {
+                assert!(error.is_go_away() && error.is_remote(), "{error}");
+                break;
+            }
+        };
+        answers.spawn(send(&mut requests, "/work")?);
+        served.fetch_add(1, SeqCst);
+        sleep(millis(5)).await;
+    }
+    let mut all = 0;
+    while let Some(answer) = answers.join_next().await {
+        assert_eq!(answer.unwrap()?.status(), 200);
+        all += 1;
+    }
+    // The server ends the connection, not the client.
+    connection.await.unwrap()?;
+    Ok(all)
+}
+
+#[tokio::test]
+async fn http2_connections_say_goodbye_when_the_listener_closes_and_finish_their_requests() {
+    let health =
+        Health::builder().serve_while_draining(secs(1)).finish_within(secs(10)).exit_within(secs(15)).build().unwrap();
+    let drain = health.drain();
+    let app = Router::new()
+        .route("/work", get(async || sleep(millis(20)).await))
+        .route("/slow", get(async || sleep(secs(2)).await))
+        .layer(drain.layer());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let server = axum::serve(listener, app).with_graceful_shutdown(drain.listener_closes());
+    let server = tokio::spawn({
+        let drain = drain.clone();
+        async move { drain.serve(server.into_future()).await }
+    });
+    let served = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..4).map(|_| tokio::spawn(http2_client(to, Arc::clone(&served)))).collect();
+    while served.load(SeqCst) < 40 {
+        sleep(millis(10)).await;
+    }
+    let begun = Instant::now();
+    drain.begin();
+    let before = served.load(SeqCst);
+    let mut answers = 0;
+    for client in clients {
+        answers += client.await.unwrap().unwrap();
+    }
+    assert!(begun.elapsed() >= secs(1), "not before the listener closes");
+    let sent = served.load(SeqCst);
+    assert!(sent > before, "served while draining");
+    assert_eq!(answers, sent + 4, "and the slow request of each client");
+    server.await.unwrap().expect("nothing was cut off").unwrap();
+}
