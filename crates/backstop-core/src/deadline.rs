@@ -84,6 +84,12 @@ impl Deadline {
         Self::at_nanos(end.min(now) + end.saturating_sub(now) / u64::from(parts.get()), self.set_by())
     }
 
+    /// The deadline that comes `margin` earlier, for work that must end before the caller stops waiting.
+    #[must_use]
+    pub fn earlier_by(&self, margin: Duration) -> Self {
+        Self::at_nanos(self.word.nanos().saturating_sub(nanos(margin)), self.set_by())
+    }
+
     /// The moment.
     #[must_use]
     pub fn instant(&self) -> Instant {
@@ -147,6 +153,12 @@ impl Limit {
     #[inline]
     pub fn first_of(&self, parts: NonZero<u32>) -> Self {
         Self::of_nanos(self.word.nanos() / u64::from(parts.get()), self.set_by())
+    }
+
+    /// The limit that ends `margin` earlier, for work that must end before the caller stops waiting. At least 1 ns.
+    #[must_use]
+    pub fn shortened_by(&self, margin: Duration) -> Self {
+        Self::of_nanos(self.word.nanos().saturating_sub(nanos(margin)), self.set_by())
     }
 
     /// Whose limit it is.

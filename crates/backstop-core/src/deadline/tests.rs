@@ -56,6 +56,17 @@ async fn a_limit_ends_as_long_after_its_beginning_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_margin_is_taken_off_and_never_wraps() {
+    let (now, margin) = (Instant::now(), Duration::from_millis(50));
+    let at = |ms| Deadline::at(now + Duration::from_millis(ms), SetBy::Caller);
+    assert_eq!(at(70).earlier_by(margin), at(20));
+    assert_eq!(at(20).earlier_by(Duration::MAX).left(), Duration::ZERO);
+    let limit = |ms| Limit::new(Duration::from_millis(ms), SetBy::Caller);
+    assert_eq!(limit(70).shortened_by(margin), limit(20));
+    assert_eq!(limit(20).shortened_by(margin), Limit::new(Duration::from_nanos(1), SetBy::Caller));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_endless_limit_is_no_panic() {
     assert_eq!(Deadline::after(Duration::MAX, SetBy::Us).left(), FAR);
 }
