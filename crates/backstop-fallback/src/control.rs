@@ -3,13 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use backstop_core::{ConfigError, Name};
-use backstop_kit::{Jitter, Registration, telemetry::Series};
+use backstop_kit::{Jitter, Registration, episode::Episodes, telemetry::Series};
 
 use crate::{
     AllProvidersFailed, FallbackConfig,
     chain::settings::{ReloadableSettings, check_name},
     eligibility::Eligibility,
-    episode::Episodes,
     metrics, telemetry,
 };
 

@@ -3,8 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name, Reason};
+use backstop_kit::episode::Current;
 
-use crate::{FallbackConfig, Forcing, control::Control, episode::Current, telemetry};
+use crate::{FallbackConfig, Forcing, control::Control, telemetry};
 
 /// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///

@@ -334,7 +334,6 @@ mod concurrency;
 mod config;
 mod control;
 mod eligibility;
-mod episode;
 mod exhausted;
 mod fail_safe;
 mod forced;

@@ -3,13 +3,15 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use backstop_core::{Degradation, Name, Reason};
-use backstop_kit::telemetry::{self, millis};
+use backstop_kit::{
+    episode::{Line, Summary},
+    telemetry::{self, millis},
+};
 use tokio::time::Instant;
 
 use crate::{
     AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
-    episode::{Line, Summary},
     metrics,
     miss::{Miss, ProviderMiss},
 };

@@ -21,6 +21,7 @@
 //! | watch or wrap a body | [`Upload`], [`WrapBody`], [`AbortBody`], [`WaitTime`], [`ClientBody`] |
 //! | control how caches treat a degraded answer | [`caching`] |
 //! | record metrics, and durations in events | [`telemetry`] |
+//! | log an outage in a few lines, however many calls it hits | [`episode`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
 //! | warn of layers that share a name, or are built per request | [`Registration`] |
@@ -45,6 +46,7 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub mod as_text;
 pub mod caching;
+pub mod episode;
 pub mod function;
 pub mod proof;
 #[doc = include_str!("repeating.md")]

@@ -1,4 +1,4 @@
-//! Episodes of degradation: what a chain logs instead of a line for each degraded answer.
+//! Episodes of degradation: what a chain, or a part of a page, logs instead of a line for each degraded answer.
 //!
 //! | while | on | line |
 //! |---|---|---|
@@ -45,9 +45,9 @@ const NO_EPISODE: u64 = u64::MAX;
 /// The primary hasn't answered in the episode.
 const NO_ANSWER: u64 = u64::MAX;
 
-/// The episodes of one chain.
+/// The episodes of one chain or part.
 #[derive(Debug)]
-pub(crate) struct Episodes {
+pub struct Episodes {
     origin: Instant,
     /// When the next line may be due, in nanoseconds since the origin. Written under the lock. A reader that sees an older
     /// value takes the lock once too often, or at the next answer.
@@ -61,29 +61,36 @@ pub(crate) struct Episodes {
 
 /// The running episode, for an operator.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Current {
-    pub(crate) summary: Summary,
+pub struct Current {
+    /// All of it.
+    pub summary: Summary,
     /// How long ago the last answer was degraded, or missing.
-    pub(crate) last_degraded: Duration,
-    pub(crate) last_reason: Reason,
+    pub last_degraded: Duration,
+    /// Why the primary didn't answer then.
+    pub last_reason: Reason,
     /// How long ago the primary answered, if it did.
-    pub(crate) last_fresh: Option<Duration>,
-    pub(crate) recent: Recent,
+    pub last_fresh: Option<Duration>,
+    /// Its last minutes.
+    pub recent: Recent,
 }
 
 /// The results of the calls in about the last five minutes of an episode.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Recent {
-    pub(crate) calls: u64,
-    pub(crate) degraded: u64,
-    pub(crate) exhausted: u64,
+pub struct Recent {
+    /// All calls.
+    pub calls: u64,
+    /// Calls that another provider than the primary answered.
+    pub degraded: u64,
+    /// Calls that no provider answered.
+    pub exhausted: u64,
     /// The degraded answers, by provider.
-    pub(crate) providers: Vec<(Name, u64)>,
+    pub providers: Vec<(Name, u64)>,
 }
 
 /// What to log.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Line {
+#[must_use = "a line is to be logged"]
+pub enum Line {
     /// An episode began.
     Began,
     /// It goes on.
@@ -98,13 +105,17 @@ pub(crate) enum Line {
 
 /// An episode so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Summary {
-    pub(crate) calls: u64,
-    pub(crate) degraded: u64,
-    pub(crate) exhausted: u64,
+pub struct Summary {
+    /// All calls.
+    pub calls: u64,
+    /// Calls that another provider than the primary answered.
+    pub degraded: u64,
+    /// Calls that no provider answered.
+    pub exhausted: u64,
     /// The share of degraded and exhausted calls in the last minute that had any.
-    pub(crate) last_minute: f64,
-    pub(crate) duration: Duration,
+    pub last_minute: f64,
+    /// How long ago it began.
+    pub duration: Duration,
 }
 
 #[derive(Debug)]
@@ -147,7 +158,9 @@ enum Call<'a> {
 }
 
 impl Episodes {
-    pub(crate) fn new() -> Self {
+    /// No episode runs.
+    #[must_use]
+    pub fn new() -> Self {
         let state = State { quiet: SHORTEST_QUIET, ended: None, episode: None };
         Self {
             origin: Instant::now(),
@@ -160,7 +173,7 @@ impl Episodes {
 
     /// Counts a fresh answer.
     #[inline]
-    pub(crate) fn fresh(&self) -> Option<Line> {
+    pub fn fresh(&self) -> Option<Line> {
         if self.due.load(Relaxed) == NO_EPISODE { None } else { self.fresh_in_episode() }
     }
 
@@ -176,12 +189,12 @@ impl Episodes {
     }
 
     /// Counts an answer of `provider`. `reason` is why the primary didn't answer.
-    pub(crate) fn degraded(&self, provider: &Name, reason: Reason) -> Option<Line> {
+    pub fn degraded(&self, provider: &Name, reason: Reason) -> Option<Line> {
         self.failed(Call::Degraded(provider), reason)
     }
 
     /// Counts a call that no provider answered.
-    pub(crate) fn exhausted(&self, reason: Reason) -> Option<Line> {
+    pub fn exhausted(&self, reason: Reason) -> Option<Line> {
         self.failed(Call::Exhausted, reason)
     }
 
@@ -195,7 +208,8 @@ impl Episodes {
     }
 
     /// The running episode.
-    pub(crate) fn current(&self) -> Option<Current> {
+    #[must_use]
+    pub fn current(&self) -> Option<Current> {
         let now = self.origin.elapsed();
         let mut state = self.lock();
         state.add_fresh(self.fresh.swap(0, Relaxed));
@@ -220,6 +234,12 @@ impl Episodes {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Episodes {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
