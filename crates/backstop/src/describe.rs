@@ -21,6 +21,8 @@ pub fn describe_metrics() {
     backstop_health::describe_metrics();
     #[cfg(feature = "last-known-good")]
     backstop_last_known_good::describe_metrics();
+    #[cfg(feature = "partial")]
+    backstop_partial::describe_metrics();
     #[cfg(feature = "retry")]
     backstop_retry::describe_metrics();
     #[cfg(feature = "timeout")]

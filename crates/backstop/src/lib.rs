@@ -210,13 +210,14 @@
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `health` | | `Health` and `Drain`, of `backstop-health`; with `axum` its routes, with `tonic` gRPC health checks |
 //! | `features` | | `Features` and `FeatureLayer`, of `backstop-features` |
+//! | `partial` | | `Aggregate` and `part`, of `backstop-partial`: pages of several parts; with `axum` as responses |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
-//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry, the time limits, the levels and the feature flags, through the crate `metrics` |
+//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry, the time limits, the levels, the feature flags and the parts of pages, through the crate `metrics` |
 //! | `serde` | | the layers' configurations, and [`StandardConfig`], can be read from a file |
 //! | `toml` | | `serde`, the default layers, and `Stacks`: standard stacks for all dependencies, from one file |
 //!
@@ -306,6 +307,14 @@ pub use backstop_last_known_good::{
     LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateConfig, StaleWhileRevalidateHandle,
     StaleWhileRevalidateLayer,
 };
+#[cfg(feature = "partial")]
+#[doc(no_inline)]
+pub use backstop_partial as partial;
+#[cfg(feature = "partial")]
+pub use backstop_partial::{
+    Aggregate, AggregateBuilder, AggregateConfig, AggregateHandle, Page, PageStatus, Part, PartFailure,
+    RequiredPartFailed, part,
+};
 #[cfg(feature = "redis")]
 #[doc(no_inline)]
 pub use backstop_redis as redis;
@@ -353,6 +362,7 @@ pub mod guard;
     feature = "hyper-util",
     feature = "last-known-good",
     feature = "metrics",
+    feature = "partial",
     feature = "redis",
     feature = "reqwest",
     feature = "retry",

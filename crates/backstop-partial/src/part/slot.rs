@@ -1,0 +1,209 @@
+//! A part while it runs.
+//!
+//! | in | on | goes to |
+//! |---|---|---|
+//! | waiting | its turn | running |
+//! | waiting | the page's time is up | failed, as `not-started` |
+//! | running | an answer | answered |
+//! | running | any other result, a panic, or its time is up | failed |
+//! | waiting, running | a required part failed | ended |
+
+use std::{
+    any::Any,
+    borrow::Cow,
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use backstop_core::{Degradation, Limit, Name, Scope, SetBy, scope, scope::EndedBy};
+use backstop_kit::{Answer, Attempt, ErrorText};
+use pin_project_lite::pin_project;
+
+use super::{Miss, NOT_STARTED_MISS, Part, PartJudge, Recover};
+
+/// What the page needs to know of a part, whatever its types.
+#[derive(Debug)]
+pub struct Status {
+    pub(crate) name: Name,
+    pub(crate) state: State,
+    pub(crate) warning: Option<Cow<'static, str>>,
+    /// What was reported while it ran, if it answered.
+    pub(crate) reports: Vec<Degradation>,
+    pub(crate) miss: Option<Box<Miss>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Waiting,
+    Running,
+    Answered,
+    Failed,
+    Ended,
+}
+
+/// A part while it runs, whatever its types.
+pub trait RunSlot {
+    #[doc(hidden)]
+    fn is_required(&self) -> bool;
+
+    /// The source of the value that takes its place.
+    #[doc(hidden)]
+    fn source(&self) -> Name;
+
+    #[doc(hidden)]
+    fn status(&self) -> &Status;
+
+    #[doc(hidden)]
+    fn status_mut(self: Pin<&mut Self>) -> &mut Status;
+
+    /// Its own freshness, if it answered with one.
+    #[doc(hidden)]
+    fn freshness(&self) -> Option<backstop_core::Freshness>;
+
+    /// Polls it. Ready when it has answered or failed.
+    #[doc(hidden)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<()>;
+
+    /// Ends it, because its result isn't needed any more.
+    #[doc(hidden)]
+    fn end(self: Pin<&mut Self>);
+}
+
+/// A part with a value.
+pub trait TakeValue: RunSlot {
+    /// What the page has of it.
+    type Value;
+
+    /// Takes it. `None` if the page fails with this part.
+    #[doc(hidden)]
+    fn take(self: Pin<&mut Self>) -> Option<Self::Value>;
+}
+
+pin_project! {
+    /// A [`Part`] while it runs. `V` is its own value.
+    #[derive(Debug)]
+    pub struct Slot<F, J, R, V> {
+        #[pin]
+        attempt: Attempt<F>,
+        judge: J,
+        recovery: R,
+        answer: Option<Answer<V>>,
+        status: Status,
+    }
+}
+
+impl<F, J, R, V> Slot<F, J, R, V> {
+    #[inline]
+    pub(super) fn new(part: Part<F, J, R>) -> Self {
+        let Part { name, future, judge, recovery, timeout, warning } = part;
+        let scope = timeout.map_or_else(Scope::new, |timeout| Scope::limited(Limit::new(timeout, SetBy::Us)));
+        let status = Status { name, state: State::Waiting, warning, reports: Vec::new(), miss: None };
+        Self { attempt: Attempt::begun(future, scope), judge, recovery, answer: None, status }
+    }
+}
+
+impl<F, J, R> RunSlot for Slot<F, J, R, J::Value>
+where
+    F: Future,
+    J: PartJudge<F::Output>,
+    R: Recover<J::Value>,
+{
+    fn is_required(&self) -> bool {
+        R::IS_REQUIRED
+    }
+
+    fn source(&self) -> Name {
+        R::SOURCE
+    }
+
+    fn status(&self) -> &Status {
+        &self.status
+    }
+
+    fn status_mut(self: Pin<&mut Self>) -> &mut Status {
+        self.project().status
+    }
+
+    fn freshness(&self) -> Option<backstop_core::Freshness> {
+        self.answer.as_ref()?.freshness()
+    }
+
+    // Out of line: otherwise each tuple has a copy of it for each of its parts.
+    #[inline(never)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<()> {
+        let mut this = self.project();
+        // The future is dropped after a panic, and nobody sees it half done.
+        let judged = caught(|| {
+            let judged = |output| this.judge.judge(output, errors);
+            this.attempt.as_mut().poll_by(|future| future.poll(cx).map(judged))
+        });
+        let judged = match judged {
+            Ok(Poll::Ready(judged)) => judged,
+            Ok(Poll::Pending) => match this.attempt.as_mut().poll_deadline(cx) {
+                Poll::Ready(set_by) => {
+                    let dropped = caught(|| this.attempt.as_mut().drop_call(set_by));
+                    let miss = dropped.map(|()| Miss::timed_out(&this.status.name, set_by));
+                    Err(Box::new(miss.unwrap_or_else(|payload| Miss::panicked(&*payload, errors))))
+                }
+                Poll::Pending => return Poll::Pending,
+            },
+            Err(payload) => Err(Box::new(Miss::panicked(&*payload, errors))),
+        };
+        let reports = this.attempt.as_mut().take_reports();
+        // Gives back what it holds, such as a permit, while the others run.
+        let dropped = caught(|| this.attempt.set(Attempt::none()));
+        match judged
+            .and_then(|answer| dropped.map(|()| answer).map_err(|payload| Box::new(Miss::panicked(&*payload, errors))))
+        {
+            Ok(answer) => {
+                *this.answer = Some(answer);
+                this.status.reports = reports;
+                this.status.state = State::Answered;
+            }
+            Err(miss) => {
+                this.status.miss = Some(miss);
+                this.status.state = State::Failed;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn end(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.status.state = State::Ended;
+        scope::end(EndedBy::Replaced, || this.attempt.set(Attempt::none()));
+    }
+}
+
+impl Status {
+    /// It fails before it was polled.
+    pub(crate) fn fail_unstarted(&mut self) {
+        self.state = State::Failed;
+        self.miss = Some(Box::new(NOT_STARTED_MISS));
+    }
+}
+
+impl<F, J, R> TakeValue for Slot<F, J, R, J::Value>
+where
+    F: Future,
+    J: PartJudge<F::Output>,
+    R: Recover<J::Value>,
+{
+    type Value = R::Value;
+
+    #[inline]
+    fn take(self: Pin<&mut Self>) -> Option<R::Value> {
+        let this = self.project();
+        match this.answer.take() {
+            Some(answer) => Some(this.recovery.keep(answer.into_value())),
+            None => this.recovery.recover(&this.status.miss.as_ref()?.describe(&this.status.name)),
+        }
+    }
+}
+
+/// The result of `f`, or what it panicked with.
+#[inline]
+fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
+    panic::catch_unwind(AssertUnwindSafe(f))
+}

@@ -1,0 +1,20 @@
+//! What must hold of partial answers.
+//!
+//! `allocations` is a binary of its own, since it counts what its process allocates.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
+mod common;
+mod concurrency;
+mod config;
+mod events;
+mod fairness;
+mod handlers;
+mod labels;
+mod metrics;
+mod page;
+mod panics;
+mod parts;
+mod required;
+mod sources;
+mod time;
