@@ -202,6 +202,7 @@ mod telemetry;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Level, Name, name};
+pub use backstop_kit::StoreError;
 
 pub use config::{DegradeOnErrors, FeatureConfig, FeaturesBuilder, FeaturesConfig, OnErrors};
 pub use feature::Feature;
@@ -216,4 +217,4 @@ pub use metrics::describe_metrics;
 pub use scope_layer::{FeatureScope, FeatureScopeFuture, FeatureScopeLayer, InFeatureScope};
 pub use service::FeatureService;
 pub use state::{Cause, FEATURE_DEGRADED, FEATURE_DISABLED, FeatureState, Tier};
-pub use store::{CountReport, CountStore, FlagStore, FleetVerdict, StoreError, StoredValue};
+pub use store::{CountReport, CountStore, FlagStore, FleetVerdict, StoredValue};

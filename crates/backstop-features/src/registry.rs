@@ -84,7 +84,7 @@ impl Registry {
         let Settings { fixed, store, features } = settings;
         let needs = setup.sources.needs(&features)?;
         let jitter = Jitter::new(None);
-        let random = || format!("{:016x}", jitter.number(0..u64::MAX)).into();
+        let random = || backstop_kit::random_token().into();
         let instance = fixed.instance.clone().unwrap_or_else(random);
         let base = Instant::now();
         let is_known = setup.flags.is_none();

@@ -1,12 +1,10 @@
 //! The traits of stores.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use backstop_core::Name;
+use backstop_kit::StoreError;
 use bytes::Bytes;
-
-/// A store's error. Its text is logged, so it must not contain a secret.
-pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// Keeps operators' flags for all instances: `backstop-redis`, [`MemoryStore`](crate::MemoryStore), or your own.
 ///

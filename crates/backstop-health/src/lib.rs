@@ -219,6 +219,7 @@ mod view;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Level, Name, name};
+pub use backstop_kit::StoreError;
 
 pub use component::Component;
 pub use config::{HealthBuilder, HealthConfig};
@@ -234,7 +235,7 @@ pub use reporter::Reporter;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::{HealthRoutes, X_SERVICE_LEVEL};
-pub use shared_view::{InstanceView, MemoryViewStore, StoreError, ViewStore};
+pub use shared_view::{InstanceView, MemoryViewStore, VIEW_MAX_BYTES, ViewStore};
 pub use state::{ComponentState, Readiness};
 pub use subscription::LevelSubscription;
 #[cfg(feature = "metrics")]

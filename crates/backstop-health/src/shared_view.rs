@@ -3,10 +3,10 @@
 mod memory;
 mod text;
 
-use std::{error::Error, sync::Weak, time::Duration};
+use std::{sync::Weak, time::Duration};
 
 use backstop_core::{ConfigError, Level, Name};
-use backstop_kit::{Jitter, log_text};
+use backstop_kit::{Jitter, StoreError, log_text};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,10 +22,8 @@ const TTL: Duration = Duration::from_secs(20);
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// So that garbage doesn't use up the memory.
 const MOST_INSTANCES: usize = 1_000;
-const LARGEST_VIEW: usize = 128 * 1024;
-
-/// A store's error. Its text is logged, so it must not contain secrets.
-pub type StoreError = Box<dyn Error + Send + Sync>;
+/// The longest view that is read, in bytes. A [store](ViewStore) may leave longer ones out.
+pub const VIEW_MAX_BYTES: usize = 128 * 1024;
 
 /// Keeps one view for each instance, outside the process: see [`Health::share`].
 ///
@@ -191,7 +189,7 @@ async fn bounded<T>(operation: impl Future<Output = Result<T, StoreError>>) -> R
 
 /// The views of others that can be read.
 fn others(views: Vec<(String, Bytes)>, instance: &Name) -> Vec<InstanceView> {
-    let others = views.into_iter().filter(|(name, view)| *instance != **name && view.len() <= LARGEST_VIEW);
+    let others = views.into_iter().filter(|(name, view)| *instance != **name && view.len() <= VIEW_MAX_BYTES);
     let mut others: Vec<_> = others.filter_map(|(name, view)| text::read(name, &view)).take(MOST_INSTANCES).collect();
     others.sort_by(|a, b| a.instance.cmp(&b.instance));
     others

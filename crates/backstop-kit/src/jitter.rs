@@ -44,6 +44,14 @@ impl Jitter {
     }
 }
 
+/// 128 random bits, as 32 hexadecimal digits: tells instances and versions apart.
+///
+/// It isn't a secret: it can be guessed.
+#[must_use]
+pub fn random_token() -> String {
+    format!("{:032x}", fastrand::u128(..))
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -74,6 +74,7 @@ mod reject;
 mod reload_part;
 mod repeat;
 mod service_call;
+mod store_error;
 mod until;
 
 pub use answer::Answer;
@@ -93,7 +94,7 @@ pub use copy::{
 pub use error_text::{ErrorText, log_text};
 pub use function::CallError;
 pub use http_client::{HttpClient, HttpClientFuture, http_client};
-pub use jitter::Jitter;
+pub use jitter::{Jitter, random_token};
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
@@ -105,4 +106,5 @@ pub use reject::{
 pub use reload_part::{ReloadPart, StackOf};
 pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
+pub use store_error::StoreError;
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};

@@ -263,7 +263,7 @@ mod vary;
 struct Readme;
 
 pub use backstop_core::{ConfigError, Freshness, Name, name};
-pub use backstop_kit::{Answer, WrapBody};
+pub use backstop_kit::{Answer, StoreError, WrapBody};
 
 pub use config::{LastKnownGoodBuilder, LastKnownGoodConfig};
 pub use future::LastKnownGoodFuture;
@@ -278,5 +278,5 @@ pub use revalidate::{
     StaleWhileRevalidateHandle, StaleWhileRevalidateLayer,
 };
 pub use service::LastKnownGood;
-pub use store::{Store, StoreError};
+pub use store::Store;
 pub use values::{LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig, RememberResult};

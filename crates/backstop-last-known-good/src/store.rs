@@ -1,11 +1,9 @@
 //! The trait of stores.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
+use backstop_kit::StoreError;
 use bytes::Bytes;
-
-/// A store's error. Its text is logged, so it must not contain keys or values.
-pub type StoreError = Box<dyn Error + Send + Sync>;
 
 /// Stores bytes under keys: [`MokaStore`](crate::MokaStore) in memory, or your own store outside the process.
 ///
