@@ -154,31 +154,39 @@ struct Reporter {
     slot: Arc<Slot>,
     calls: u64,
     errors: u64,
+    /// When that was.
+    at: Instant,
 }
 
 impl Reporter {
     /// From now on: what an earlier driver may have reported isn't reported again.
     fn new(slot: &Arc<Slot>) -> Self {
         let errors = slot.counts.errors.load(Acquire);
-        Self { slot: Arc::clone(slot), calls: slot.counts.calls.load(Relaxed), errors }
+        let calls = slot.counts.calls.load(Relaxed);
+        Self { slot: Arc::clone(slot), calls, errors, at: Instant::now() }
     }
 
-    /// What was counted since the last report. `None` if there were no calls, or if the feature ignores its errors.
+    /// What was counted since the last report. `None` if there were no calls, if the feature ignores its errors, or if the last
+    /// report is longer ago than a window: the store has hung, or the process was stopped.
     fn next(&mut self) -> Option<CountReport> {
         // Errors first: each was counted as a call before.
         let errors = self.slot.counts.errors.load(Acquire);
         let calls = self.slot.counts.calls.load(Relaxed);
         let (new_calls, new_errors) = (calls - self.calls, errors - self.errors);
+        let since = std::mem::replace(&mut self.at, Instant::now());
         (self.calls, self.errors) = (calls, errors);
         if new_calls == 0 {
             return None;
         }
         let rules = self.slot.error_rules()?;
-        Some(CountReport {
+        let window = Duration::from_nanos(rules.window);
+        // A window may be as short as the interval.
+        let is_recent = since.elapsed() <= window + REPORT_INTERVAL;
+        is_recent.then(|| CountReport {
             feature: self.slot.name().clone(),
             calls: new_calls,
             errors: new_errors,
-            window: Duration::from_nanos(rules.window),
+            window,
             min_errors: rules.min_errors,
             share_ppm: rules.share,
             degrade: Duration::from_nanos(rules.degrade),

@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use backstop_core::{Outcome, Reason, Rejection, name};
-use backstop_features::{Cause, FeatureState, Features};
+use backstop_features::{Cause, DegradeOnErrors, FeatureState, Features};
 use tokio::time::sleep;
 
-use crate::common::{CHECKOUT, REVIEWS, SEARCH, drive, fail, secs, shop, succeed};
+use crate::common::{Breakable, CHECKOUT, Failure, REVIEWS, SEARCH, drive, fail, secs, shop, succeed};
 
 fn cause(features: &Features) -> Cause {
     features.handle().get(&SEARCH).unwrap().cause
@@ -87,4 +87,29 @@ async fn errors_of_probes_do_not_prolong_a_degradation() {
     sleep(secs(100)).await;
     fail(&features, &SEARCH, 100);
     assert_eq!(features.handle().get(&SEARCH).unwrap().remaining.unwrap().as_secs(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_counted_longer_than_a_window_ago_is_not_reported() {
+    let store = Breakable::default();
+    let declaration = || SEARCH.standard().degrade_on_errors(DegradeOnErrors::new().window(secs(5)));
+    let instance =
+        || Features::builder().declare(declaration()).counts(store.clone()).store_timeout(secs(10)).build().unwrap();
+    let (one, other) = (instance(), instance());
+    drive(&one).await;
+    store.set(Failure::Hangs);
+    succeed(&one, &SEARCH, 1);
+    sleep(secs(2)).await;
+    // A report hangs for 10 s. When it has failed, these errors are old.
+    fail(&one, &SEARCH, 4);
+    sleep(secs(6)).await;
+    store.set(Failure::None);
+    drive(&other).await;
+    sleep(secs(2)).await;
+    fail(&other, &SEARCH, 1);
+    for _ in 0..5 {
+        [&one, &other].iter().for_each(|features| succeed(features, &SEARCH, 1));
+        sleep(secs(1)).await;
+    }
+    assert_eq!((cause(&one), cause(&other)), (Cause::None, Cause::None), "1 error, not 5");
 }
