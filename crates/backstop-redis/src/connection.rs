@@ -2,23 +2,24 @@
 //!
 //! | in | on | to |
 //! |---|---|---|
-//! | no connection | an attempt succeeds | connected |
-//! | no connection | an attempt fails, or takes too long | no connection, for a growing wait |
+//! | no connection | an attempt succeeds, and the server is a primary | connected |
+//! | no connection | an attempt fails, or takes too long, or the server is a replica | no connection, for a growing wait |
 //! | connected | the connection breaks | no connection |
 //! | connected | a call discards it: it took too long, or the server can't serve us now | no connection |
+//! | connected | the regular check isn't answered in time, or the server is a replica by now | no connection |
 //!
 //! The crate `redis` would spawn a task for each connection. Here, the future that the user spawns drives it, except over TLS.
 
 use std::{
     fmt,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use backstop_kit::Jitter;
+use backstop_kit::{Jitter, StoreError};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, RedisError, RedisResult, Role, ServerErrorKind,
     aio::MultiplexedConnection,
 };
 use tokio::{
@@ -27,7 +28,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::store::{StoreError, text};
+use crate::{RedisStoreConfig, store::text, telemetry};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -125,30 +126,77 @@ impl Drop for CloseOnDrop<'_> {
 }
 
 /// Connects again and again. Never ends.
-pub(crate) async fn run(client: Client, connect_timeout: Duration, link: std::sync::Arc<Link>) {
+pub(crate) async fn run(client: Client, config: RedisStoreConfig, link: Arc<Link>) {
     // Two at once would take the connection from each other.
     let _turn = link.turn.acquire().await;
     let (jitter, mut wait) = (Jitter::new(None), FIRST_WAIT);
+    let (limit, mut seen) = (config.connect_timeout, Seen::default());
     let _close = CloseOnDrop(&link);
     loop {
-        match timeout(connect_timeout, connect(&client)).await {
+        match timeout(limit, connect(&client)).await {
             Ok(Ok((connection, mut driver))) => {
-                let generation = link.connected(connection);
                 let since = Instant::now();
                 tokio::select! {
                     () = &mut driver => link.failed("the connection broke".to_owned()),
-                    () = link.is_discarded(generation) => {}
+                    () = keep(connection, &config, &link, &mut seen) => {}
                 }
                 if since.elapsed() > LONGEST_WAIT {
                     wait = FIRST_WAIT;
                 }
             }
             Ok(Err(error)) => link.failed(text(&error)),
-            Err(_) => link.failed(format!("connecting took longer than {connect_timeout:?}")),
+            Err(_) => link.failed(format!("connecting took longer than {limit:?}")),
         }
         sleep(jitter.time(wait / 2..=wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// What was logged about the server's role.
+#[derive(Default)]
+struct Seen {
+    replica: bool,
+    no_role: bool,
+}
+
+/// Lets calls use the connection as long as the server is a primary, and nobody discards it.
+async fn keep(connection: MultiplexedConnection, config: &RedisStoreConfig, link: &Link, seen: &mut Seen) {
+    if let Err(why) = check_role(connection.clone(), config.timeout, seen).await {
+        return link.failed(why);
+    }
+    let generation = link.connected(connection.clone());
+    while timeout(config.check_interval, link.is_discarded(generation)).await.is_err() {
+        if let Err(why) = check_role(connection.clone(), config.timeout, seen).await {
+            return link.discard(generation, &why);
+        }
+    }
+}
+
+/// Asks the server whether it is a primary. An error says why the connection is of no use.
+///
+/// A server that was demoted goes on serving what it has, which gets old.
+async fn check_role(mut connection: MultiplexedConnection, limit: Duration, seen: &mut Seen) -> Result<(), String> {
+    match timeout(limit, redis::cmd("ROLE").query_async(&mut connection)).await {
+        Ok(Ok(Role::Replica { .. })) => {
+            if !std::mem::replace(&mut seen.replica, true) {
+                telemetry::is_replica();
+            }
+            return Err("the server is a replica".to_owned());
+        }
+        Ok(Ok(_)) => {
+            if std::mem::take(&mut seen.replica) {
+                telemetry::is_primary_again();
+            }
+        }
+        Ok(Err(error)) if needs_another(&error) => return Err(text(&error)),
+        Ok(Err(error)) => {
+            if !std::mem::replace(&mut seen.no_role, true) {
+                telemetry::role_unknown(&text(&error));
+            }
+        }
+        Err(_) => return Err(format!("`ROLE` took longer than {limit:?}")),
+    }
+    Ok(())
 }
 
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -2,13 +2,10 @@
 -- The file fleet_window.rs of backstop-features has the same rules.
 --
 -- KEYS[1]  a hash. A single key, so that it works in a cluster.
--- ARGV     calls, errors, instance, window_ms, min_errors, share_ppm, degrade_ms, degrade_max_ms, settle_ms
--- Returns  {verdict, remaining_ms}. Verdicts: 0 counting, 1 degraded by this report, 2 degraded already,
+-- ARGV     calls, errors, instance, window_ms, min_errors, share_ppm, degrade_ms, degrade_max_ms, settle_ms, and when it was
+--          sent, by the server's clock, or 0 if the sender doesn't know that clock
+-- Returns  {verdict, remaining_ms, now_ms}. Verdicts: 0 counting, 1 degraded by this report, 2 degraded already,
 --          3 only the reporting instance fails, -1 something else is under the key, and was left alone.
-
-local key = KEYS[1]
-local kind = redis.call('TYPE', key)['ok']
-if kind ~= 'none' and kind ~= 'hash' then return {-1, 0} end
 
 local add_calls, add_errors, instance = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local window, min_errors, share = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -17,6 +14,12 @@ local degrade, degrade_max, settle = tonumber(ARGV[7]), tonumber(ARGV[8]), tonum
 -- Only the server's clock, so that no two clocks need to agree.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local key, sent = KEYS[1], tonumber(ARGV[10])
+local kind = redis.call('TYPE', key)['ok']
+if kind ~= 'none' and kind ~= 'hash' then return {-1, 0, now} end
+-- Older than a window: the server has hung.
+if sent > 0 and now - sent > window then return {0, 0, now} end
 
 local fields = redis.call('HMGET', key, 'start', 'calls', 'errors', 'until', 'trips', 'last', 'who', 'peers', 'many')
 -- Garbage counts as 0.
@@ -27,11 +30,11 @@ local who, peers, many = fields[7] or '', number(8), number(9)
 -- Garbage, or a failover to a server whose clock is behind.
 if till - now > degrade_max then till = 0 end
 -- Results that arrive late don't prolong it.
-if till > now then return {2, till - now} end
+if till > now then return {2, till - now, now} end
 
 -- A window starts with its first error. Healthy traffic writes nothing.
 if start == 0 or start > now or now - start >= window then
-  if add_errors == 0 then return {0, 0} end
+  if add_errors == 0 then return {0, 0, now} end
   start, calls, errors, who, peers, many = now, 0, 0, instance, 0, 0
 end
 calls = calls + math.max(add_calls, add_errors)
@@ -63,4 +66,4 @@ else
   -- From the window's start: later errors don't prolong it.
   redis.call('PEXPIRE', key, math.max(1, start + window - now))
 end
-return {verdict, remaining}
+return {verdict, remaining, now}

@@ -7,16 +7,18 @@ use backstop_features::{CountReport, CountStore, FLAG_MAX_BYTES, FlagStore, Flee
 use bytes::Bytes;
 use redis::{RedisResult, Script};
 
-use crate::{RedisStore, script};
+use crate::RedisStore;
 
-static READ_FLAGS: LazyLock<Script> = LazyLock::new(script::read_flags);
-static WRITE_FLAG: LazyLock<Script> = LazyLock::new(script::write_flag);
-static COUNT_ERRORS: LazyLock<Script> = LazyLock::new(script::count_errors);
+static READ_FLAGS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("read_flags.lua")));
+static WRITE_FLAG: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write_flag.lua")));
+static COUNT_ERRORS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("count_errors.lua")));
 
 /// A longer version isn't ours.
 const VERSION_MAX_BYTES: isize = 64;
 /// What a script returns for a flag.
 type Found = (u8, Vec<u8>, i64);
+/// What a script returns for a report.
+type Verdict = (i64, i64, u64);
 
 impl RedisStore {
     fn flag_key(&self, feature: &Name) -> String {
@@ -57,7 +59,11 @@ impl FlagStore for RedisStore {
     async fn write(&self, feature: &Name, value: Bytes, ttl: Option<Duration>) -> Result<(), StoreError> {
         // Both at once. A transaction would hide why the server refuses it.
         let mut write = WRITE_FLAG.key(self.flag_key(feature));
-        write.key(self.version_key()).arg(&*value).arg(random_version()).arg(ttl.map_or(0, |ttl| millis(ttl).max(1)));
+        write
+            .key(self.version_key())
+            .arg(&*value)
+            .arg(backstop_kit::random_token())
+            .arg(ttl.map_or(0, |ttl| millis(ttl).max(1)));
         self.call(async |mut connection, _| write.invoke_async(&mut connection).await).await
     }
 }
@@ -68,12 +74,12 @@ impl CountStore for RedisStore {
             self.call(async |mut connection, _| redis::cmd("PING").exec_async(&mut connection).await).await?;
             return Ok(Vec::new());
         }
-        let verdicts: Vec<(i64, i64)> = self
+        let verdicts: Vec<Verdict> = self
             .call(async |mut connection, generation| {
                 let mut all = redis::pipe();
                 // Once for each connection, in the same round trip. A report that finds no script is lost, and the next one loads it.
-                let loads = self.must_load_counts(generation);
-                if loads {
+                let now = self.server_time(generation);
+                if now.is_none() {
                     all.load_script(&COUNT_ERRORS).ignore();
                 }
                 for report in reports {
@@ -81,10 +87,11 @@ impl CountStore for RedisStore {
                     count.arg(report.calls).arg(report.errors).arg(instance);
                     count.arg(millis(report.window)).arg(report.min_errors).arg(report.share_ppm);
                     count.arg(millis(report.degrade)).arg(millis(report.degrade_max)).arg(millis(report.settle));
+                    count.arg(now.unwrap_or(0));
                     all.invoke_script(&count);
                 }
-                let counted: RedisResult<_> = all.query_async(&mut connection).await;
-                self.counts_loaded(generation, counted.is_ok());
+                let counted: RedisResult<Vec<Verdict>> = all.query_async(&mut connection).await;
+                self.set_server_time(generation, counted.as_ref().ok().and_then(|it| Some(it.last()?.2)));
                 counted
             })
             .await?;
@@ -100,7 +107,7 @@ fn stored_value((kind, bytes, ttl): Found) -> StoredValue {
     }
 }
 
-fn verdict((verdict, remaining): (i64, i64)) -> FleetVerdict {
+fn verdict((verdict, remaining, _): Verdict) -> FleetVerdict {
     match verdict {
         0 => FleetVerdict::Counting,
         1 | 2 => FleetVerdict::Degraded(Duration::from_millis(remaining.unsigned_abs())),
@@ -112,9 +119,4 @@ fn verdict((verdict, remaining): (i64, i64)) -> FleetVerdict {
 fn millis(time: Duration) -> u64 {
     // The server counts in signed numbers.
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(i64::MAX as u64)
-}
-
-fn random_version() -> String {
-    let jitter = backstop_kit::Jitter::new(None);
-    format!("{:016x}{:016x}", jitter.number(0..u64::MAX), jitter.number(0..u64::MAX))
 }

@@ -48,6 +48,7 @@
 //! | the connection breaks | another one is made |
 //! | a call takes longer than [`timeout`](RedisStoreBuilder::timeout), or callers with shorter limits get no answer for as long | the call has failed, and another connection is made: late answers would pile up |
 //! | the server answers `READONLY`, `LOADING` or `MASTERDOWN` | the same: behind the same address there may be another server by now |
+//! | the server is a replica | it isn't used, and another connection is made: what a demoted server has gets old. `ROLE` is asked on each connection, and every [30 s](RedisStoreBuilder::check_interval) |
 //! | the server answers `OOM`, `WRONGTYPE` or any other error | the call has failed, and the connection stays |
 //! | a connection can't be made | it is tried again after 100 ms, and twice as long each time, up to 2 s, jittered |
 //!
@@ -76,8 +77,8 @@
 //! - **Persistence**, where flags must outlive a restart: `appendonly yes`. After a restart without data, see the same.
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
 //!   the instance that set it holds it, and shows that the store has lost it. Set it again.
-//! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +eval
-//!   +evalsha +script|load +multi +exec +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hlen +hkeys +hgetall +hdel`.
+//! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +role
+//!   +evalsha +script|load +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hgetall +hrandfield +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
 //!
 //! # When the store is gone
@@ -93,7 +94,13 @@
 //! # Cost
 //!
 //! Each instance reads one key a second, all flags every 30 s in one call, and reports counts once a second in one pipeline, with
-//! one script call for each feature that had calls. The script writes only while a window is open.
+//! one script call for each feature that had calls. The script writes only while a window is open. A view is written and all are
+//! read every 5 s.
+//!
+//! # Telemetry
+//!
+//! Target `backstop::redis`: a warning when the server is a replica, and a line when it is a primary again; a warning if it doesn't
+//! say. What uses the store logs that it fails, and that it works again.
 //!
 //! # Knobs
 //!
@@ -102,6 +109,7 @@
 //! | [`prefix`](RedisStoreBuilder::prefix) | nothing | up to 64 bytes of printable ASCII |
 //! | [`timeout`](RedisStoreBuilder::timeout) | 500 ms | 10 ms to 10 s |
 //! | [`connect_timeout`](RedisStoreBuilder::connect_timeout) | 2 s | 10 ms to 60 s |
+//! | [`check_interval`](RedisStoreBuilder::check_interval) | 30 s | 1 s to 1 h |
 //!
 //! # Features
 //!
@@ -112,6 +120,8 @@
 //! | `features` | `FlagStore` and `CountStore` of `backstop-features` |
 //! | `health` | `ViewStore` of `backstop-health` |
 //! | `last-known-good` | `Store` of `backstop-last-known-good` |
+//!
+//! With `serde`, [`RedisStoreConfig`] can be read from a file.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a trait to implement there is nothing to call.
@@ -123,9 +133,8 @@ mod connection;
 mod flags;
 #[cfg(feature = "last-known-good")]
 mod last_known_good;
-#[cfg(any(feature = "features", feature = "health"))]
-mod script;
 mod store;
+mod telemetry;
 #[cfg(feature = "health")]
 mod views;
 
@@ -137,5 +146,5 @@ pub use backstop_core::ConfigError;
 #[doc(no_inline)]
 pub use redis;
 
-pub use config::RedisStoreBuilder;
+pub use config::{RedisStoreBuilder, RedisStoreConfig};
 pub use store::RedisStore;

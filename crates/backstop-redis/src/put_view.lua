@@ -4,12 +4,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local ttl = tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now + ttl) .. ' ' .. ARGV[2])
--- So that instances which are gone don't stay. Among many, only now and then, so that the work doesn't grow with their square.
-local every = math.max(1, math.floor(redis.call('HLEN', KEYS[1]) / 16))
-if math.floor(time[2]) % every == 0 then
-  for _, instance in ipairs(redis.call('HKEYS', KEYS[1])) do
-    local ends = tonumber(string.match(redis.call('HGET', KEYS[1], instance), '^(%d+) ')) or 0
-    if ends <= now then redis.call('HDEL', KEYS[1], instance) end
-  end
+-- Removes views that have ended: of eight that are drawn at random, so that the work doesn't grow with the number of instances.
+for _, instance in ipairs(redis.call('HRANDFIELD', KEYS[1], 8)) do
+  local ends = tonumber(string.match(redis.call('HGET', KEYS[1], instance), '^(%d+) ')) or 0
+  if ends <= now then redis.call('HDEL', KEYS[1], instance) end
 end
 if redis.call('PTTL', KEYS[1]) < ttl then redis.call('PEXPIRE', KEYS[1], ttl) end

@@ -1,20 +1,19 @@
 //! The store: calls with a time limit, on whatever connection there is.
 
 #[cfg(feature = "features")]
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::{fmt, sync::Arc, time::Duration};
 
+use backstop_kit::StoreError;
 use redis::{RedisResult, aio::MultiplexedConnection};
+#[cfg(feature = "features")]
+use tokio::time::Instant;
 use tokio::time::timeout;
 
 use crate::{
-    RedisStoreBuilder,
-    config::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_TIMEOUT},
+    RedisStoreConfig,
     connection::{self, Link},
 };
-
-/// A call's error. Its text holds no secret, no key and no value.
-pub(crate) type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Redis as a shared store. Clones share one connection.
 ///
@@ -35,60 +34,44 @@ pub struct RedisStore {
 
 struct Shared {
     client: redis::Client,
-    prefix: String,
-    timeout: Duration,
-    connect_timeout: Duration,
+    config: RedisStoreConfig,
     link: Arc<Link>,
-    /// The connection on which the script of the counts was loaded.
     #[cfg(feature = "features")]
-    counts_on: AtomicU64,
+    server_clock: Mutex<Option<ServerClock>>,
+}
+
+/// The clock of the server, as of the last report.
+#[cfg(feature = "features")]
+struct ServerClock {
+    /// The connection on which it was read.
+    generation: u64,
+    time: u64,
+    read: Instant,
 }
 
 impl RedisStore {
-    /// A store with the default settings: no prefix, 500 ms for a call.
-    #[must_use]
-    pub fn new(client: redis::Client) -> Self {
-        Self::with(client, String::new(), DEFAULT_TIMEOUT, DEFAULT_CONNECT_TIMEOUT)
-    }
-
-    /// Builds a store with other settings.
-    ///
-    /// ```
-    /// use backstop_redis::RedisStore;
-    ///
-    /// let client = redis::Client::open("redis://127.0.0.1/").unwrap();
-    /// let store = RedisStore::builder(client).prefix("shop:").build()?;
-    /// # Ok::<(), backstop_redis::ConfigError>(())
-    /// ```
-    pub const fn builder(client: redis::Client) -> RedisStoreBuilder {
-        RedisStoreBuilder::new(client)
-    }
-
-    pub(crate) fn with(client: redis::Client, prefix: String, timeout: Duration, connect_timeout: Duration) -> Self {
-        let link = Arc::new(Link::new());
+    /// A store with settings that were checked.
+    pub(crate) fn with(client: redis::Client, config: RedisStoreConfig) -> Self {
         let shared = Shared {
             client,
-            prefix,
-            timeout,
-            connect_timeout,
-            link,
+            config,
+            link: Arc::new(Link::new()),
             #[cfg(feature = "features")]
-            counts_on: AtomicU64::new(0),
+            server_clock: Mutex::new(None),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Connects, keeps connected, and drives the connection. **Spawn it, once.** It runs until it is dropped.
     ///
-    /// While there is no connection, each call fails at once. Another one is made when it breaks, when a call takes too long, and
-    /// when the server says that it is a replica (`READONLY`), is loading (`LOADING`), or has lost its primary (`MASTERDOWN`).
-    /// The wait between two attempts grows from 100 ms to 2 s, and is jittered.
+    /// While there is no connection, each call fails at once. The [crate's documentation](crate#the-connection) says when another
+    /// one is made.
     ///
     /// # Cancellation
     /// Dropping it closes the connection.
     pub fn run(&self) -> impl Future<Output = ()> + Send + use<> {
-        let Shared { client, connect_timeout, link, .. } = &*self.shared;
-        connection::run(client.clone(), *connect_timeout, Arc::clone(link))
+        let Shared { client, config, link, .. } = &*self.shared;
+        connection::run(client.clone(), config.clone(), Arc::clone(link))
     }
 
     /// Whether there is a connection now.
@@ -100,24 +83,26 @@ impl RedisStore {
     /// A key of this service.
     #[cfg(any(feature = "features", feature = "health"))]
     pub(crate) fn key(&self, parts: &[&str]) -> String {
-        self.shared.prefix.clone() + &parts.concat()
+        self.prefix().to_owned() + &parts.concat()
     }
 
-    /// Whether the script of the counts must be loaded on this connection.
+    /// The time by the server's clock, in ms. `None` if no report was answered on this connection, so that its server may not have
+    /// the script.
     #[cfg(feature = "features")]
-    pub(crate) fn must_load_counts(&self, generation: u64) -> bool {
-        self.shared.counts_on.load(Relaxed) != generation
+    pub(crate) fn server_time(&self, generation: u64) -> Option<u64> {
+        let clock = self.shared.server_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let clock = clock.as_ref().filter(|clock| clock.generation == generation)?;
+        Some(clock.time + clock.read.elapsed().as_millis() as u64)
     }
 
-    /// Notes whether the script of the counts is known to be there.
     #[cfg(feature = "features")]
-    pub(crate) fn counts_loaded(&self, generation: u64, is_loaded: bool) {
-        self.shared.counts_on.store(if is_loaded { generation } else { 0 }, Relaxed);
+    pub(crate) fn set_server_time(&self, generation: u64, time: Option<u64>) {
+        let clock = time.map(|time| ServerClock { generation, time, read: Instant::now() });
+        *self.shared.server_clock.lock().unwrap_or_else(PoisonError::into_inner) = clock;
     }
 
-    #[cfg(feature = "last-known-good")]
     pub(crate) fn prefix(&self) -> &str {
-        &self.shared.prefix
+        &self.shared.config.prefix
     }
 
     /// Makes a call on the current connection. `generation` tells connections apart.
@@ -128,10 +113,11 @@ impl RedisStore {
     where
         Fut: Future<Output = RedisResult<T>>,
     {
-        let Shared { link, timeout: limit, .. } = &*self.shared;
+        let Shared { link, config, .. } = &*self.shared;
+        let limit = config.timeout;
         let (connection, generation) = link.current()?;
-        let mut waiting = Waiting { link, generation, limit: *limit, is_over: false };
-        let result = timeout(*limit, call(connection, generation)).await;
+        let mut waiting = Waiting { link, generation, limit, is_over: false };
+        let result = timeout(limit, call(connection, generation)).await;
         waiting.is_over = true;
         if result.is_ok() {
             link.answered();
@@ -185,7 +171,7 @@ pub(crate) fn text(error: &redis::RedisError) -> String {
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
-            .field("prefix", &self.shared.prefix)
+            .field("config", &self.shared.config)
             .field("is_connected", &self.is_connected())
             .finish_non_exhaustive()
     }

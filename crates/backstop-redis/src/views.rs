@@ -3,17 +3,14 @@
 use std::{sync::LazyLock, time::Duration};
 
 use backstop_core::Name;
-use backstop_health::{StoreError, ViewStore};
+use backstop_health::{StoreError, VIEW_MAX_BYTES, ViewStore};
 use bytes::Bytes;
 use redis::Script;
 
-use crate::{RedisStore, script};
+use crate::RedisStore;
 
-static PUT_VIEW: LazyLock<Script> = LazyLock::new(script::put_view);
-static ALL_VIEWS: LazyLock<Script> = LazyLock::new(script::all_views);
-
-/// A longer one isn't a view.
-const LONGEST_VIEW: usize = 128 * 1024;
+static PUT_VIEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("put_view.lua")));
+static ALL_VIEWS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("all_views.lua")));
 
 impl RedisStore {
     fn views_key(&self) -> String {
@@ -30,7 +27,7 @@ impl ViewStore for RedisStore {
 
     async fn all(&self) -> Result<Vec<(String, Bytes)>, StoreError> {
         let mut all = ALL_VIEWS.key(self.views_key());
-        all.arg(LONGEST_VIEW);
+        all.arg(VIEW_MAX_BYTES);
         let found: Vec<(Vec<u8>, Vec<u8>)> =
             self.call(async |mut connection, _| all.invoke_async(&mut connection).await).await?;
         // An instance whose name isn't text isn't ours.

@@ -319,7 +319,7 @@ pub use backstop_partial::{
 #[doc(no_inline)]
 pub use backstop_redis as redis;
 #[cfg(feature = "redis")]
-pub use backstop_redis::{RedisStore, RedisStoreBuilder};
+pub use backstop_redis::{RedisStore, RedisStoreBuilder, RedisStoreConfig};
 #[cfg(feature = "reqwest")]
 #[doc(no_inline)]
 pub use backstop_reqwest as reqwest;

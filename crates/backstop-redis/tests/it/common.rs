@@ -63,10 +63,12 @@ pub(crate) fn is_off(features: &Features, feature: &Feature) -> bool {
 
 /// A command by an operator, on a connection of its own.
 pub(crate) fn command(redis: &RedisServer, words: &[&str]) -> redis::Value {
-    let mut connection = client(redis).get_connection().unwrap();
-    let mut command = redis::cmd(words[0]);
-    command.arg(&words[1..]);
-    command.query(&mut connection).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    try_command(redis, words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+}
+
+pub(crate) fn try_command(redis: &RedisServer, words: &[&str]) -> redis::RedisResult<redis::Value> {
+    let mut connection = client(redis).get_connection()?;
+    redis::cmd(words[0]).arg(&words[1..]).query(&mut connection)
 }
 
 pub(crate) fn text(redis: &RedisServer, words: &[&str]) -> Option<String> {

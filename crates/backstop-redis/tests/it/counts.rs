@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use backstop_core::{Outcome, name};
 use backstop_features::{
-    Cause, CountStore, Features,
+    Cause, CountReport, CountStore, Features,
     FleetVerdict::{self, Counting, Degraded, Malformed, OnlyReporter},
 };
 use backstop_redis::RedisStore;
 use backstop_test::RedisServer;
 use tokio::time::{Instant, sleep};
 
-use crate::common::{SEARCH, command, connected, instance, number, text};
+use crate::common::{SEARCH, command, connected, instance, number, text, within};
 
 const KEY: &str = "feature:search:errors";
 
@@ -29,7 +29,7 @@ const RULES: Rules = Rules { window: 60_000, degrade: 300_000, degrade_max: 3_60
 
 async fn report(store: &RedisStore, rules: Rules, instance: &str, calls: u64, errors: u64) -> FleetVerdict {
     let millis = Duration::from_millis;
-    let report = backstop_features::CountReport::new(name!("search"), calls, errors)
+    let report = CountReport::new(name!("search"), calls, errors)
         .window(millis(rules.window))
         .degrade(millis(rules.degrade), millis(rules.degrade_max))
         .settle(millis(rules.settle));
@@ -150,12 +150,28 @@ async fn garbage_is_left_alone_or_counts_as_nothing() {
 }
 
 #[tokio::test]
+async fn a_report_that_reaches_the_server_after_a_window_counts_as_nothing() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    let window = Duration::from_secs(1);
+    let rules = Rules { window: 1_000, ..RULES };
+    assert_eq!(report(&store, rules, "a", 1, 0).await, Counting);
+    redis.pause();
+    let late = CountReport::new(name!("search"), 4, 4).window(window).settle(Duration::ZERO);
+    store.report("a", &[late]).await.unwrap_err();
+    sleep(window).await;
+    // The server reads now what was sent to it.
+    redis.resume();
+    within(Duration::from_secs(5), "another connection", || store.is_connected()).await;
+    assert_eq!(number(&redis, &["EXISTS", KEY]), 0);
+}
+
+#[tokio::test]
 async fn reports_of_many_features_are_one_round_trip_and_survive_a_flushed_script() {
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
-    let reports: Vec<_> = (0..100)
-        .map(|i| backstop_features::CountReport::new(format!("feature-{i}").parse().unwrap(), 10, i % 2))
-        .collect();
+    let reports: Vec<_> =
+        (0..100).map(|i| CountReport::new(format!("feature-{i}").parse().unwrap(), 10, i % 2)).collect();
     assert_eq!(store.report("a", &reports).await.unwrap().len(), 100);
     assert_eq!(number(&redis, &["DBSIZE"]), 50);
     command(&redis, &["SCRIPT", "FLUSH"]);

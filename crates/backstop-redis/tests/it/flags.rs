@@ -75,21 +75,21 @@ async fn garbage_and_wrong_types_under_our_keys_change_nothing() {
     ] {
         command(&redis, garbage);
         command(&redis, &["SET", "features:version", &garbage[2][..3]]);
-        within(SOON, "the trouble", || one.handle().store_error().is_some()).await;
+        within(SOON, "the store's error", || one.handle().store_error().is_some()).await;
         assert!(is_off(&one, &REVIEWS) && one.is_enabled(&SEARCH));
     }
     command(&redis, &["DEL", "feature:reviews"]);
     command(&redis, &["LPUSH", "feature:reviews", "disabled"]);
     command(&redis, &["HSET", "feature:search", "state", "disabled"]);
     command(&redis, &["SET", "features:version", "wrong types"]);
-    within(SOON, "the trouble", || one.handle().store_error().is_some_and(|it| it.starts_with("2 values"))).await;
+    within(SOON, "the store's error", || one.handle().store_error().is_some_and(|it| it.starts_with("2 values"))).await;
     assert!(is_off(&one, &REVIEWS) && one.is_enabled(&SEARCH));
 
     // Also under the version's key. A write puts all of them right.
     command(&redis, &["DEL", "features:version"]);
     command(&redis, &["LPUSH", "features:version", "1"]);
     let is_wrong_type = || one.handle().store_error().is_some_and(|it| it.contains("WRONGTYPE"));
-    within(SOON, "the trouble", is_wrong_type).await;
+    within(SOON, "the store's error", is_wrong_type).await;
     one.handle().set(&SEARCH, off()).await.unwrap();
     one.handle().remove(&REVIEWS, "ada", "works").await.unwrap();
     within(SOON, "order", || one.handle().store_error().is_none()).await;

@@ -4,7 +4,12 @@
 
 mod answers;
 mod common;
+mod config;
+mod connection;
 mod counts;
 mod flags;
-mod trouble;
+mod load;
+mod outages;
+mod random_counts;
+mod rights;
 mod views;

@@ -47,6 +47,24 @@ async fn garbage_among_the_views_is_no_view() {
 }
 
 #[tokio::test]
+async fn views_of_instances_that_are_gone_are_removed_a_few_at_a_time() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    let fields: Vec<_> = (0..500).map(|i| format!("gone-{i}")).collect();
+    let ended: Vec<_> = fields.iter().flat_map(|field| [&**field, "1 view"]).collect();
+    command(&redis, &[&["HSET", KEY][..], &ended].concat());
+    let put = async || store.put(&name!("shop-1"), Bytes::from_static(b"one"), Duration::from_secs(20)).await.unwrap();
+    put().await;
+    assert!(number(&redis, &["HLEN", KEY]) >= 501 - 8);
+    let mut puts = 1;
+    while number(&redis, &["HLEN", KEY]) > 1 {
+        put().await;
+        puts += 1;
+        assert!(puts < 500, "all are found in the end");
+    }
+}
+
+#[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
 async fn two_instances_see_each_others_health() {
     let Some(redis) = RedisServer::start() else { return };
