@@ -151,6 +151,7 @@ fn is_grpc_or_web(headers: &HeaderMap) -> bool {
 }
 
 /// The status in a response's headers (a Trailers-Only response), if there is one.
+#[inline]
 #[must_use]
 pub fn status_in_headers(headers: &HeaderMap) -> Option<GrpcCode> {
     let status = headers.get(GRPC_STATUS)?;

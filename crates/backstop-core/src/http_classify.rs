@@ -114,6 +114,7 @@ impl HttpClassify {
         self
     }
 
+    #[inline]
     fn judge_response<B>(&self, response: &http::Response<B>) -> Outcome {
         let status = response.status();
         let code = grpc::status_in_headers(response.headers());
@@ -122,9 +123,14 @@ impl HttpClassify {
         if plain && self.statuses.is_empty() {
             return Outcome::success();
         }
+        self.judge_unless_plain(response, code)
+    }
+
+    fn judge_unless_plain<B>(&self, response: &http::Response<B>, code: Option<GrpcCode>) -> Outcome {
         if let Some(rejection) = Rejection::in_response(response) {
             return rejection.outcome();
         }
+        let status = response.status();
         match code {
             Some(code) => apply(&self.codes, code, judge_code(code, grpc::pushback(response.headers()))),
             None => apply(&self.statuses, status, judge_status(status, response.headers())),
@@ -158,6 +164,7 @@ impl HttpClassify {
 }
 
 impl<B> Classify<http::Response<B>> for HttpClassify {
+    #[inline]
     fn classify(&self, result: Result<&http::Response<B>, ErrorRef<'_>>) -> Outcome {
         match result {
             Ok(response) => self.judge_response(response),

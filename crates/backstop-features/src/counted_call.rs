@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::{Outcome, Verdict, scope};
+use backstop_core::{Name, Outcome, Verdict, scope};
 use backstop_kit::{JudgeRequest, Protocol, RequestFacts, Upload};
 
 use crate::layer::LayerState;
 
-/// A running call of an enabled feature.
+/// A call of a feature.
 pub(crate) struct CountedCall<P> {
     state: Arc<LayerState<P>>,
     /// The request's body, if it has one.
@@ -22,8 +22,13 @@ impl<P> CountedCall<P> {
         Self { state, upload: None, is_running: false, has_ended: false }
     }
 
+    #[inline]
     pub(crate) fn protocol(&self) -> &P {
         &self.state.protocol
+    }
+
+    pub(crate) fn feature(&self) -> &Name {
+        self.state.gate.name()
     }
 
     /// Collects what the judge needs to know about the request, and watches the request's body, if it has one.
@@ -38,16 +43,7 @@ impl<P> CountedCall<P> {
         if judge.is_grpc(request) { RequestFacts::none().grpc() } else { RequestFacts::none() }
     }
 
-    /// Runs the call's own code.
-    #[inline]
-    pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        self.enter();
-        let result = code();
-        self.leave();
-        result
-    }
-
-    /// As [`run`](Self::run), for a call with a request, which a closure would copy: [`leave`](Self::leave) comes after it.
+    /// The call's own code begins to run, until [`leave`](Self::leave). A closure would copy the request.
     #[inline]
     pub(crate) const fn enter(&mut self) {
         self.is_running = true;
@@ -83,6 +79,6 @@ impl<P> Drop for CountedCall<P> {
 
 impl<P> fmt::Debug for CountedCall<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CountedCall").field("feature", self.state.gate.name()).finish_non_exhaustive()
+        f.debug_struct("CountedCall").field("feature", self.feature()).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,7 +11,7 @@ use backstop_kit::{ContextOf, Judge, Protocol, Reject, RequestFacts, polled_agai
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{FEATURE_DISABLED, FeatureState, counted_call::CountedCall, layer::LayerState, metrics, telemetry};
+use crate::{FEATURE_DISABLED, FeatureState, counted_call::CountedCall, metrics, telemetry};
 
 pin_project! {
     /// The response future of [`FeatureService`](crate::FeatureService).
@@ -29,18 +28,21 @@ pin_project! {
         P: Protocol,
         P::Reject: Reject<Req, S::Response, S::Error>,
     {
+        // `None` if it is refused.
         #[pin]
-        inner: State<S::Future, ContextOf<S, Req, P>, P>,
+        future: Option<S::Future>,
+        call: CountedCall<P>,
+        facts: RequestFacts,
+        // `None` unless it is refused, and once it was.
+        refused: Option<Refused<ContextOf<S, Req, P>>>,
     }
 }
 
-pin_project! {
-    #[project = StateProject]
-    enum State<F, X, P> {
-        Called { #[pin] future: F, call: CountedCall<P>, facts: RequestFacts },
-        // The context is `None` once it was given to the strategy.
-        Refused { state: FeatureState, context: Option<X>, layer: Arc<LayerState<P>>, entered: Entered },
-    }
+/// A call that isn't made.
+struct Refused<X> {
+    state: FeatureState,
+    context: X,
+    entered: Entered,
 }
 
 impl<S, Req, P> FeatureFuture<S, Req, P>
@@ -51,17 +53,27 @@ where
 {
     #[inline]
     pub(crate) const fn called(future: S::Future, call: CountedCall<P>, facts: RequestFacts) -> Self {
-        Self { inner: State::Called { future, call, facts } }
+        Self { future: Some(future), call, facts, refused: None }
     }
 
     #[cold]
-    pub(crate) fn refused(
-        state: FeatureState,
-        context: ContextOf<S, Req, P>,
-        layer: Arc<LayerState<P>>,
-        entered: Entered,
-    ) -> Self {
-        Self { inner: State::Refused { state, context: Some(context), layer, entered } }
+    pub(crate) fn refused(call: CountedCall<P>, state: FeatureState, request: &Req) -> Self {
+        let context = call.protocol().reject().context(request);
+        let refused = Some(Refused { state, context, entered: Entered::now() });
+        Self { future: None, call, facts: RequestFacts::none(), refused }
+    }
+
+    #[cold]
+    fn refuse(self: Pin<&mut Self>) -> Result<S::Response, S::Error> {
+        let this = self.project();
+        let Some(Refused { state, context, entered }) = this.refused.take() else { polled_again("FeatureFuture") };
+        let name = this.call.feature();
+        telemetry::refused(name, state);
+        metrics::refused(name);
+        let reason = state.refusal().unwrap_or(FEATURE_DISABLED);
+        let answer = this.call.protocol().reject().reject(context, Rejection::refused(name.clone(), reason));
+        entered.prove();
+        answer
     }
 }
 
@@ -76,29 +88,19 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().inner.project() {
-            StateProject::Called { future, call, facts } => {
-                // Judged in place: moving a response costs more than everything else here.
-                let mut polled = call.run(|| future.poll(cx));
-                if let Poll::Ready(result) = &mut polled {
-                    let result = result.as_mut().map_err(|error| ErrorRef::new(error));
-                    let outcome = call.protocol().judge().outcome(*facts, result);
-                    call.end(&outcome);
-                }
-                polled
-            }
-            StateProject::Refused { state, context, layer, entered } => {
-                let Some(context) = context.take() else { polled_again("FeatureFuture") };
-                let name = layer.gate.name();
-                telemetry::refused(name, *state);
-                metrics::refused(name);
-                let reason = state.refusal().unwrap_or(FEATURE_DISABLED);
-                let answer = layer.protocol.reject().reject(context, Rejection::refused(name.clone(), reason));
-                entered.prove();
-                Poll::Ready(answer)
-            }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(self.refuse()) };
+        this.call.enter();
+        // Judged in place: moving a response costs more than everything else here.
+        let mut polled = future.poll(cx);
+        this.call.leave();
+        if let Poll::Ready(result) = &mut polled {
+            let result = result.as_mut().map_err(|error| ErrorRef::new(error));
+            let outcome = this.call.protocol().judge().outcome(*this.facts, result);
+            this.call.end(&outcome);
         }
+        polled
     }
 }
 
@@ -110,10 +112,10 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("FeatureFuture");
-        match &self.inner {
-            State::Called { call, .. } => f.field("call", call),
-            State::Refused { state, .. } => f.field("refused", state),
-        };
+        f.field("feature", self.call.feature());
+        if let Some(refused) = &self.refused {
+            f.field("refused", &refused.state);
+        }
         f.finish_non_exhaustive()
     }
 }

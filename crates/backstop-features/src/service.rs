@@ -7,10 +7,7 @@ use std::{
 };
 
 use backstop_core::ErrorRef;
-use backstop_kit::{
-    Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
-    proof::{Entered, PassThrough},
-};
+use backstop_kit::{Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts, proof::PassThrough};
 use tower_service::Service;
 
 use crate::{FeatureFuture, FeatureState, counted_call::CountedCall, layer::LayerState};
@@ -64,12 +61,11 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
+        let mut call = CountedCall::new(Arc::clone(&self.state));
         let state = self.decided.take().unwrap_or_else(|| self.state.gate.state_in_layer());
         if state != FeatureState::Enabled {
-            let context = self.state.protocol.reject().context(&request);
-            return FeatureFuture::refused(state, context, Arc::clone(&self.state), Entered::now());
+            return FeatureFuture::refused(call, state, &request);
         }
-        let mut call = CountedCall::new(Arc::clone(&self.state));
         let facts = call.inspect_request(&mut request);
         call.enter();
         let future = {
