@@ -4,6 +4,7 @@ mod common;
 mod config;
 mod errors;
 mod fleet;
+mod fleet_window;
 mod layer;
 mod metrics;
 mod model;

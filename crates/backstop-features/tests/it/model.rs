@@ -171,6 +171,40 @@ impl Model {
     }
 }
 
+/// When calls were let through of a feature that was off, which are at least 8 s apart, and at most 12.
+#[derive(Clone, Copy, Default)]
+struct Probes {
+    /// Since when it has been probed, and when it was probed last.
+    since: Option<f64>,
+    last: Option<f64>,
+}
+
+impl Probes {
+    /// One call asks for the feature, as one does each second.
+    fn ask(&mut self, features: &Features, feature: &Feature, now: f64) {
+        let status = features.handle().get(feature).unwrap();
+        let is_let_through = features.is_enabled(feature);
+        let context = || format!("{feature:?} at {now}, probed at {:?}: {status:?}", self.last);
+        match status.cause {
+            Cause::Level | Cause::Component | Cause::Errors => {
+                let since = *self.since.get_or_insert(now);
+                if is_let_through {
+                    assert!(self.last.is_none_or(|last| now - last >= 7.999), "{}", context());
+                    self.last = Some(now);
+                } else {
+                    // The first one comes within 12 s, each later one, too. Calls come once a second.
+                    assert!(now - self.last.unwrap_or(since) <= 14.0, "{}", context());
+                }
+            }
+            Cause::Operator => {
+                assert_eq!(is_let_through, status.state == FeatureState::Enabled, "{}", context());
+                *self = Self::default();
+            }
+            _ => *self = Self::default(),
+        }
+    }
+}
+
 async fn run(steps: Vec<Step>) {
     let (dial, store) = (Dial::default(), Breakable::default());
     let component = Arc::new(Mutex::new(Some(Level::Healthy)));
@@ -193,6 +227,12 @@ async fn run(steps: Vec<Step>) {
         events: [const { Vec::new() }; FEATURES.len()],
     };
     drive(&features).await;
+    let mut probes = [Probes::default(); FEATURES.len()];
+    let mut ask = |now| {
+        for (probes, (feature, _)) in probes.iter_mut().zip(FEATURES) {
+            probes.ask(&features, feature, now);
+        }
+    };
     let check = |model: &Model, step: &dyn std::fmt::Debug| {
         for (index, (feature, _)) in FEATURES.iter().enumerate() {
             let status = features.handle().get(feature).unwrap();
@@ -200,9 +240,6 @@ async fn run(steps: Vec<Step>) {
             match model.expected(index) {
                 Expected::Exactly(expected) => {
                     assert_eq!(status.state, expected, "{context}");
-                    let found = features.state(feature);
-                    let may_probe = !matches!(status.cause, Cause::Operator | Cause::None);
-                    assert!(found == expected || may_probe && found == FeatureState::Enabled, "{found}: {context}");
                 }
                 Expected::Returning => assert!(status.state <= FeatureState::Degraded, "{context}"),
                 Expected::Unsure => {}
@@ -238,9 +275,15 @@ async fn run(steps: Vec<Step>) {
                 }
             }
             Step::Store(failure) => store.set(failure),
-            Step::Wait { secs } => sleep(Duration::from_secs(secs)).await,
+            Step::Wait { secs: seconds } => {
+                for _ in 0..seconds {
+                    sleep(secs(1)).await;
+                    ask(model.now());
+                }
+            }
         }
         sleep(secs(1)).await;
+        ask(model.now());
         check(&model, step);
     }
 

@@ -18,6 +18,7 @@ use backstop_features::{
 };
 use backstop_health::{Component, ComponentState, Health, Readiness};
 use http::Request;
+use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 use tower::{ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
@@ -61,11 +62,26 @@ impl Outage {
         let layer = FeatureLayer::new(features.gate(&REVIEWS).unwrap());
         let stack = ServiceBuilder::new().layer(layer).layer(circuit).service(api);
         let outage = Self { health, features, stack: BoxCloneSyncService::new(stack), is_up, calls };
-        for _ in 0..20 {
-            outage.second().await;
-        }
-        assert!(outage.calls.load(Relaxed) >= 5, "the circuit has opened");
+        outage.go_on(20).await;
         outage
+    }
+
+    /// The dependency is down for so many seconds.
+    async fn go_on(&self, seconds: u32) {
+        self.is_up.store(false, Relaxed);
+        self.calls.store(0, Relaxed);
+        for _ in 0..seconds {
+            self.second().await;
+        }
+        assert!(self.calls.load(Relaxed) >= 5, "the circuit has opened");
+    }
+
+    /// The dependency is up for so many seconds, and so is the feature.
+    async fn stay_on(&self, seconds: u32) {
+        for _ in 0..seconds {
+            self.second().await;
+            assert_eq!(self.cause(), Cause::None);
+        }
     }
 
     async fn second(&self) {
@@ -118,10 +134,7 @@ async fn the_fleet_does_not_degrade_a_feature_for_an_outage_that_is_over() {
     let (one, two, three) = tokio::join!(begin(), begin(), begin());
     let (first, second, third) = tokio::join!(one.recover(), two.recover(), three.recover());
     assert!([first, second, third].iter().all(|took| *took <= BOUND), "{first:?} {second:?} {third:?}");
-    for _ in 0..300 {
-        tokio::join!(one.second(), two.second(), three.second());
-        assert!([&one, &two, &three].iter().all(|outage| outage.cause() == Cause::None));
-    }
+    tokio::join!(one.stay_on(300), two.stay_on(300), three.stay_on(300));
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,4 +202,43 @@ async fn a_feature_does_not_flap_when_a_report_about_its_component_ends() {
         }
     }
     assert_eq!(changes, [FeatureState::Degraded, FeatureState::Enabled]);
+}
+
+/// Outages of a dependency, one after the other, that three instances see together. They count errors together, too.
+async fn outages(is_needed: bool, outages: Vec<(u32, u32)>) {
+    let store = MemoryStore::new();
+    let begin = || {
+        let (component, feature) = if is_needed {
+            (Component::optional("reviews_api"), REVIEWS.standard().needs("reviews_api"))
+        } else {
+            (Component::essential("reviews_api"), REVIEWS.nice_to_have())
+        };
+        Outage::begin(component, feature, Some(store.clone()))
+    };
+    let (one, two, three) = tokio::join!(begin(), begin(), begin());
+    // Health waits for longer after a relapse: up to 300 s instead of 30.
+    let bound = BOUND + secs(270);
+    for (down, up) in outages {
+        let (first, second, third) = tokio::join!(one.recover(), two.recover(), three.recover());
+        assert!([first, second, third].iter().all(|took| *took <= bound), "{first:?} {second:?} {third:?}");
+        tokio::join!(one.stay_on(up), two.stay_on(up), three.stay_on(up));
+        tokio::join!(one.go_on(down), two.go_on(down), three.go_on(down));
+    }
+}
+
+proptest! {
+    // Each case is an hour of simulated time, on three instances.
+    #![proptest_config({
+        let default = ProptestConfig::default();
+        ProptestConfig { cases: (default.cases / 32).max(1), failure_persistence: None, ..default }
+    })]
+
+    #[test]
+    fn a_feature_is_on_again_with_its_component_after_any_outages(
+        is_needed in any::<bool>(),
+        steps in proptest::collection::vec((20..200_u32, 0..700_u32), 1..4),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(outages(is_needed, steps));
+    }
 }
