@@ -9,12 +9,13 @@ use std::{
 };
 
 use backstop_core::Level;
+use backstop_kit::bounded;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     CountReport, FleetVerdict, StoreError,
-    erased_store::{ErasedCounts, ErasedFlags, bounded},
+    erased_store::{ErasedCounts, ErasedFlags},
     registry::{Registry, StoreKind},
     slot::Slot,
 };

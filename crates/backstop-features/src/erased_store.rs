@@ -1,4 +1,4 @@
-//! Stores behind pointers, with bounded calls.
+//! Stores behind pointers.
 
 use std::{pin::Pin, time::Duration};
 
@@ -36,13 +36,5 @@ pub(crate) trait ErasedCounts: Send + Sync {
 impl<S: CountStore> ErasedCounts for S {
     fn report<'a>(&'a self, instance: &'a str, reports: &'a [CountReport]) -> Boxed<'a, Vec<FleetVerdict>> {
         Box::pin(CountStore::report(self, instance, reports))
-    }
-}
-
-/// Waits for a call of a store, up to `limit`.
-pub(crate) async fn bounded<T>(limit: Duration, call: Boxed<'_, T>) -> Result<T, StoreError> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("it took longer than {limit:?}").into()),
     }
 }

@@ -8,11 +8,11 @@ use std::{
 };
 
 use backstop_core::{ConfigError, EventLog, Name};
+use backstop_kit::bounded;
 
 use crate::{
     Cause, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier,
     decision::Flags,
-    erased_store::bounded,
     features::unknown,
     flag::{check_reason, check_who},
     registry::Registry,

@@ -17,7 +17,7 @@ pub(crate) use slot::{CircuitReading, Slot, Source};
 pub(crate) use tracked::Tracked;
 
 use self::damper::Damper;
-use crate::{ComponentState, HealthConfig, Operator, Readiness};
+use crate::{ComponentState, HealthConfig, Readiness, operator::Operator};
 
 /// A change that somebody must hear of.
 #[derive(Clone, Debug)]

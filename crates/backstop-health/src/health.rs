@@ -6,8 +6,8 @@ use backstop_core::{ConfigError, Level, Name};
 use tokio::time::timeout_at;
 
 use crate::{
-    Component, ComponentState, HealthBuilder, HealthConfig, HealthView, LevelSubscription, Operator, Readiness,
-    engine::Pin, shared::Shared, telemetry,
+    Component, ComponentState, HealthBuilder, HealthConfig, HealthView, LevelSubscription, Readiness, engine::Pin,
+    operator::Operator, shared::Shared, telemetry,
 };
 
 const LONGEST_PIN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -114,9 +114,23 @@ impl Health {
     ///
     /// What would be the level is worked out all the same, and holds at once when the time has passed.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_health::{Health, Level};
+    ///
+    /// let health = Health::builder().build()?;
+    /// health.pin(Level::Degraded, Duration::from_secs(3_600), "ada", "load test until noon")?;
+    /// assert_eq!(health.level(), Level::Degraded);
+    /// health.unpin("ada", "the load test is over")?;
+    /// assert_eq!(health.level(), Level::Healthy);
+    /// # Ok::<(), backstop_health::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`ConfigError`] if `time` isn't allowed, or while the service drains, when the level doesn't change any more.
-    pub fn pin(&self, level: Level, time: Duration, operator: &Operator) -> Result<(), ConfigError> {
+    /// [`ConfigError`] if `time` isn't allowed, if `who` isn't 1 to 128 bytes or `reason` 1 to 512 bytes of printable text, or
+    /// while the service drains, when the level doesn't change any more.
+    pub fn pin(&self, level: Level, time: Duration, who: &str, reason: &str) -> Result<(), ConfigError> {
+        let operator = Operator::new(who, reason)?;
         ConfigError::check_range("until", time, Duration::from_secs(1)..=LONGEST_PIN, "1 s to 24 h")?;
         self.shared.update(|engine| {
             if engine.drain_since.is_some() {
@@ -126,21 +140,24 @@ impl Health {
             engine.set_pin(Some(Pin { level, until, operator: operator.clone() }));
             Ok(())
         })?;
-        telemetry::pinned(operator, level, time);
+        telemetry::pinned(&operator, level, time);
         Ok(())
     }
 
     /// Removes what [`pin`](Self::pin) has set, before its time has passed. Without effect while the service drains.
     ///
     /// Returns whether there was something to remove.
-    #[expect(clippy::must_use_candidate, reason = "most callers don't care")]
-    pub fn unpin(&self, operator: &Operator) -> bool {
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `who` or `reason` isn't allowed: see `pin`.
+    pub fn unpin(&self, who: &str, reason: &str) -> Result<bool, ConfigError> {
+        let operator = Operator::new(who, reason)?;
         let removed =
             self.shared.update(|engine| if engine.drain_since.is_some() { None } else { engine.set_pin(None) });
         if let Some(pin) = &removed {
-            telemetry::unpinned(operator, pin.level);
+            telemetry::unpinned(&operator, pin.level);
         }
-        removed.is_some()
+        Ok(removed.is_some())
     }
 
     /// Keeps the service [starting](Readiness::Starting) until the guard is dropped: for what must be loaded before the first

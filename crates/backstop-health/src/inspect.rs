@@ -39,19 +39,18 @@ impl Inspect for Health {
                 ("name", component.name().into()),
                 ("state", component.state().as_str().into()),
                 ("level", component.level().into()),
-                ("for", component.since().elapsed().into()),
+                ("for", component.time_in_state().into()),
                 ("essential", component.is_essential().into()),
                 ("local", component.is_local().into()),
                 ("message", component.message().map(str::to_owned).into()),
             ])
         };
         let pin = view.pin().map(|pin| {
-            let left = pin.until().saturating_duration_since(tokio::time::Instant::now());
             Value::Map(vec![
                 ("level", pin.level().into()),
-                ("left", left.into()),
-                ("who", pin.operator().who().to_owned().into()),
-                ("reason", pin.operator().reason().to_owned().into()),
+                ("left", pin.remaining().into()),
+                ("who", pin.who().to_owned().into()),
+                ("reason", pin.reason().to_owned().into()),
             ])
         });
         vec![

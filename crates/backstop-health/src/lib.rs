@@ -229,7 +229,6 @@ pub use drain::{Drain, DrainFuture, DrainLayer, DrainService};
 pub use grpc::{GrpcHealth, GrpcHealthWatch};
 pub use health::{ComponentHandle, Health, StartHold};
 pub use heartbeat::Heartbeat;
-pub use operator::Operator;
 pub use probe::{ActiveProbe, ProbeConfig};
 pub use reporter::Reporter;
 #[cfg(feature = "axum")]

@@ -6,47 +6,23 @@ use backstop_core::ConfigError;
 use backstop_kit::log_text;
 
 /// Who changes something by hand, and why. Both are logged.
-///
-/// ```
-/// use backstop_health::Operator;
-///
-/// let operator = Operator::new("ada", "load test until noon")?;
-/// assert_eq!((operator.who(), operator.reason()), ("ada", "load test until noon"));
-/// assert_eq!(Operator::new("ada", "").unwrap_err().field, "reason");
-/// # Ok::<(), backstop_health::ConfigError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
-    who: Arc<str>,
-    reason: Arc<str>,
+#[derive(Clone, Debug)]
+pub(crate) struct Operator {
+    pub(crate) who: Arc<str>,
+    pub(crate) reason: Arc<str>,
 }
 
 impl Operator {
-    /// An operator with a reason. Both are cut to 256 bytes, with control characters escaped.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if one of them is empty.
-    pub fn new(who: &str, reason: &str) -> Result<Self, ConfigError> {
-        let text = |field, text: &str| match text.trim() {
-            "" => Err(ConfigError::new(field, text.to_owned(), "a text")),
-            text => Ok(log_text(text).into()),
-        };
-        Ok(Self { who: text("who", who)?, reason: text("reason", reason)? })
+    pub(crate) fn new(who: &str, reason: &str) -> Result<Self, ConfigError> {
+        let who = text("who", who, 128, "1 to 128 bytes of printable text")?;
+        let reason = text("reason", reason, 512, "1 to 512 bytes of printable text")?;
+        Ok(Self { who, reason })
     }
+}
 
-    /// Who it is.
-    #[must_use]
-    pub fn who(&self) -> &str {
-        &self.who
+fn text(field: &'static str, text: &str, most: usize, allowed: &'static str) -> Result<Arc<str>, ConfigError> {
+    if text.trim().is_empty() || text.len() > most || text.contains(char::is_control) {
+        return Err(ConfigError::new(field, log_text(text), allowed));
     }
-
-    /// Why.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    pub(crate) fn shared_reason(&self) -> Arc<str> {
-        Arc::clone(&self.reason)
-    }
+    Ok(text.into())
 }

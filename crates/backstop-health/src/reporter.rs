@@ -6,8 +6,9 @@ use backstop_core::{ConfigError, Level, Name, name};
 use backstop_kit::log_text;
 
 use crate::{
-    Health, Operator,
+    Health,
     engine::{Slot, Source},
+    operator::Operator,
     shared::Shared,
     telemetry,
 };
@@ -25,9 +26,9 @@ const OPERATOR: Name = name!("operator");
 /// Reports what it knows of a component: see [`Health::reporter`].
 #[derive(Clone)]
 pub struct Reporter {
-    shared: Arc<Shared>,
-    component: usize,
-    name: Name,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) component: usize,
+    pub(crate) name: Name,
 }
 
 impl Health {
@@ -88,19 +89,21 @@ impl Health {
     /// Reports on a component by hand, in the slot `operator`. It is logged, and the reason is its message.
     ///
     /// # Errors
-    /// As [`report`](Self::report).
-    pub fn report_as(
+    /// As [`report`](Self::report), and if `who` or `reason` isn't allowed: see [`pin`](Self::pin).
+    pub fn report_by_hand(
         &self,
-        operator: &Operator,
         component: &str,
         level: Level,
         ttl: impl Into<Option<Duration>>,
+        who: &str,
+        reason: &str,
     ) -> Result<(), ConfigError> {
+        let operator = Operator::new(who, reason)?;
         let component = self.shared.find(component)?;
         let ttl = ttl.into().unwrap_or(DEFAULT_TTL);
         let reporter = Reporter { shared: Arc::clone(&self.shared), component, name: OPERATOR };
-        reporter.put(level, Some(operator.shared_reason()), ttl)?;
-        telemetry::operator_reported(operator, &self.shared.components[component].name, level, ttl);
+        reporter.put(level, Some(Arc::clone(&operator.reason)), ttl)?;
+        telemetry::operator_reported(&operator, &self.shared.components[component].name, level, ttl);
         Ok(())
     }
 }
@@ -132,7 +135,7 @@ impl Reporter {
         });
     }
 
-    fn put(&self, level: Level, message: Option<Arc<str>>, ttl: Duration) -> Result<(), ConfigError> {
+    pub(crate) fn put(&self, level: Level, message: Option<Arc<str>>, ttl: Duration) -> Result<(), ConfigError> {
         ConfigError::check_range("ttl", ttl, TTL, TTL_ALLOWED)?;
         self.shared.update(|engine| {
             let until = Some(engine.now() + ttl);

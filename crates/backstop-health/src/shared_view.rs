@@ -3,16 +3,19 @@
 mod memory;
 mod text;
 
-use std::{sync::Weak, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use backstop_core::{ConfigError, Level, Name};
-use backstop_kit::{Jitter, StoreError, log_text};
+use backstop_core::{ConfigError, Level, Name, name};
+use backstop_kit::{Jitter, StoreError, bounded, log_text};
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 pub use memory::MemoryViewStore;
 
-use crate::{ComponentState, Health, shared::Shared, telemetry, until::until};
+use crate::{ComponentState, Health, Reporter, shared::Shared, telemetry, until::until};
 
 /// How often views are written and read.
 const EVERY: Duration = Duration::from_secs(5);
@@ -24,11 +27,13 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 const MOST_INSTANCES: usize = 1_000;
 /// The longest view that is read, in bytes. A [store](ViewStore) may leave longer ones out.
 pub const VIEW_MAX_BYTES: usize = 128 * 1024;
+/// The slot of the store's component.
+const REPORTER: Name = name!("shared_view");
 
 /// Keeps one view for each instance, outside the process: see [`Health::share`].
 ///
-/// Bytes in and out: a view has the names and states of components, and nothing of a request. A store that fails, hangs or
-/// returns garbage causes an event, and changes nothing else.
+/// Bytes in and out: a view has the names and states of components, and nothing of a request. A store that fails or hangs
+/// shows as a degraded component, and moves nothing. Garbage is not read.
 ///
 /// In Redis, for example, the views are the fields of one hash, each with a time to live of its own, or keys with one prefix.
 /// [`MemoryViewStore`] is for tests.
@@ -91,7 +96,8 @@ impl Health {
     /// Every 5 s ± 20 % it writes this instance's view, with a lifetime of 20 s, and reads the views of the others. Each
     /// operation may take 1 s. What others know is [shown](Self::instances), and moves nothing here.
     ///
-    /// `instance` is this instance's name, which no other has: a pod's name, for example.
+    /// `component` stands for the store: an optional component, which is degraded while the store fails. `instance` is this
+    /// instance's name, which no other has: a pod's name, for example.
     ///
     /// It ends when a drain has [ended its requests](crate::Drain::requests_end), after it has removed this instance's view,
     /// and when all handles are dropped. It keeps none of them alive.
@@ -103,8 +109,9 @@ impl Health {
     ///
     /// let store = MemoryViewStore::new();
     /// let [one, other] = ["shop-1", "shop-2"].map(|instance| {
-    ///     let health = Health::builder().component(Component::optional("search")).build().unwrap();
-    ///     tokio::spawn(health.share(store.clone(), instance).unwrap());
+    ///     let components = ["search", "view_store"].map(Component::optional);
+    ///     let health = Health::builder().components(components).build().unwrap();
+    ///     tokio::spawn(health.share("view_store", store.clone(), instance).unwrap());
     ///     health
     /// });
     /// one.report("search", Level::Degraded, "slow", None)?;
@@ -120,20 +127,30 @@ impl Health {
     /// Dropping it stops it. This instance's view expires in the store.
     ///
     /// # Errors
-    /// [`ConfigError`] if `instance` isn't a [name](Name).
+    /// [`ConfigError`] if there is no such component, if it is essential, or if `instance` isn't a [name](Name).
     pub fn share<S: ViewStore>(
         &self,
+        component: &str,
         store: S,
         instance: &str,
     ) -> Result<impl Future<Output = ()> + Send + 'static + use<S>, ConfigError> {
         let instance =
             Name::new(instance.to_owned()).map_err(|error| ConfigError::new("instance", error.value, error.allowed))?;
-        let shared = std::sync::Arc::downgrade(&self.shared);
+        let component = self.shared.find(component)?;
+        let known = &self.shared.components[component];
+        if known.is_essential {
+            return Err(ConfigError::new(
+                "component",
+                known.name.clone(),
+                "an optional component, which moves no level",
+            ));
+        }
+        let shared = Arc::downgrade(&self.shared);
         let end = self.drain().requests_end();
         Ok(async move {
-            _ = until(share(&shared, &store, &instance), end).await;
-            if let Err(error) = bounded(store.remove(&instance)).await {
-                telemetry::store_failed("remove", &log_text(&error), false);
+            _ = until(share(&shared, component, &store, &instance), end).await;
+            if let Err(error) = bounded(STORE_TIMEOUT, store.remove(&instance)).await {
+                telemetry::store_failed("remove", &log_text(&error.to_string()), false);
             }
         })
     }
@@ -146,44 +163,37 @@ impl Health {
 }
 
 /// Ends when all handles are dropped.
-async fn share(shared: &Weak<Shared>, store: &impl ViewStore, instance: &Name) {
+async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, instance: &Name) {
     let jitter = Jitter::new(None);
     let mut is_outage = false;
     loop {
         let Some(view) = shared.upgrade().map(|shared| text::write(&shared.view())) else {
             return;
         };
-        let put = bounded(store.put(instance, view, TTL)).await.map_err(|error| ("put", error));
-        let read = bounded(store.all()).await.map_err(|error| ("read", error));
-        let failure = match (put, read) {
-            (put, Ok(views)) => {
-                let Some(shared) = shared.upgrade() else { return };
-                shared
-                    .others
-                    .store(std::sync::Arc::new(Others { views: others(views, instance), read: Some(Instant::now()) }));
+        let put = bounded(STORE_TIMEOUT, store.put(instance, view, TTL)).await.map_err(|error| ("put", error));
+        let read = bounded(STORE_TIMEOUT, store.all()).await.map_err(|error| ("read", error));
+        let Some(shared) = shared.upgrade() else { return };
+        let failure = match read {
+            Ok(views) => {
+                shared.others.store(Arc::new(Others { views: others(views, instance), read: Some(Instant::now()) }));
                 put.err()
             }
-            (_, Err(failure)) => Some(failure),
+            Err(failure) => Some(failure),
         };
-        match failure {
-            Some((operation, error)) => {
-                telemetry::store_failed(operation, &log_text(&error), !is_outage);
-                is_outage = true;
-            }
-            None if is_outage => {
-                telemetry::store_works();
-                is_outage = false;
-            }
+        let failure = failure.map(|(operation, error)| (operation, log_text(&error.to_string())));
+        match &failure {
+            Some((operation, error)) => telemetry::store_failed(operation, error, !is_outage),
+            None if is_outage => telemetry::store_works(),
             None => {}
         }
+        is_outage = failure.is_some();
+        // It holds until the next round. Without this future it is soon forgotten.
+        let level = if is_outage { Level::Degraded } else { Level::Healthy };
+        let reporter = Reporter { shared, component, name: REPORTER };
+        // Fails only if others fill the component with reports. The event has it all the same.
+        _ = reporter.put(level, failure.map(|(_, error)| error.into()), TTL);
+        drop(reporter);
         sleep(jitter.time(EVERY.mul_f64(0.8)..=EVERY.mul_f64(1.2))).await;
-    }
-}
-
-async fn bounded<T>(operation: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
-    match timeout(STORE_TIMEOUT, operation).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err("it took too long".to_owned()),
     }
 }
 

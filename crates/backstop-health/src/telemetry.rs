@@ -1,11 +1,11 @@
 //! Events and metrics. They contain nothing of a request.
 
-use std::{fmt::Display, time::Duration};
+use std::time::Duration;
 
 use backstop_core::{Level, Name, Value};
 use backstop_kit::telemetry::{Label, Metric, Series, millis};
 
-use crate::{ComponentState, Operator, Readiness, SERVICE, engine::Change, shared::Shared};
+use crate::{ComponentState, Readiness, SERVICE, engine::Change, operator::Operator, shared::Shared};
 
 const TARGET: &str = "backstop::health";
 
@@ -113,19 +113,19 @@ fn report(shared: &Shared, component: &str, from: &'static str, to: &'static str
 
 /// `until` of an operation is shown as the time that is left.
 pub(crate) fn pinned(operator: &Operator, level: Level, time: Duration) {
-    let (who, reason) = (operator.who(), operator.reason());
-    tracing::info!(target: TARGET, who, reason, %level, until_ms = millis(time), "the level is pinned");
+    let Operator { who, reason } = operator;
+    tracing::info!(target: TARGET, %who, %reason, %level, until_ms = millis(time), "the level is pinned");
 }
 
 pub(crate) fn unpinned(operator: &Operator, level: Level) {
-    let (who, reason) = (operator.who(), operator.reason());
-    tracing::info!(target: TARGET, who, reason, %level, "the level isn't pinned any more");
+    let Operator { who, reason } = operator;
+    tracing::info!(target: TARGET, %who, %reason, %level, "the level isn't pinned any more");
 }
 
 pub(crate) fn operator_reported(operator: &Operator, component: &Name, level: Level, time: Duration) {
-    let (who, reason) = (operator.who(), operator.reason());
+    let Operator { who, reason } = operator;
     tracing::info!(
-        target: TARGET, who, reason, %component, %level, until_ms = millis(time), "an operator reports a component"
+        target: TARGET, %who, %reason, %component, %level, until_ms = millis(time), "an operator reports a component"
     );
 }
 
@@ -137,11 +137,11 @@ pub(crate) fn drain_hurried() {
     tracing::warn!(target: TARGET, "the drain ends at once");
 }
 
-pub(crate) fn store_failed(operation: &'static str, failure: &impl Display, begins_outage: bool) {
+pub(crate) fn store_failed(operation: &'static str, error: &str, begins_outage: bool) {
     if begins_outage {
-        tracing::warn!(target: TARGET, operation, error = %failure, "the store of the shared view fails");
+        tracing::warn!(target: TARGET, operation, error, "the store of the shared view fails");
     } else {
-        tracing::debug!(target: TARGET, operation, error = %failure, "the store of the shared view failed");
+        tracing::debug!(target: TARGET, operation, error, "the store of the shared view failed");
     }
 }
 

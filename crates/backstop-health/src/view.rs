@@ -1,11 +1,11 @@
 //! What is known at one moment, to be shown.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backstop_core::{Level, Name};
 use tokio::time::Instant;
 
-use crate::{ComponentState, Operator, Readiness, engine::Engine};
+use crate::{ComponentState, Readiness, engine::Engine, operator::Operator};
 
 /// What is known of the service: see [`Health::view`](crate::Health::view).
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct ComponentView {
 #[derive(Clone, Debug)]
 pub struct PinView {
     level: Level,
-    until: Instant,
+    pub(crate) until: Instant,
     operator: Operator,
 }
 
@@ -100,10 +100,10 @@ impl ComponentView {
         self.level
     }
 
-    /// Since when it has been in this state.
+    /// How long it has been in this state.
     #[must_use]
-    pub const fn since(&self) -> Instant {
-        self.since
+    pub fn time_in_state(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Whether it is essential.
@@ -132,15 +132,21 @@ impl PinView {
         self.level
     }
 
-    /// Until when it is set.
+    /// How long it still lasts.
     #[must_use]
-    pub const fn until(&self) -> Instant {
-        self.until
+    pub fn remaining(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
     }
 
-    /// Who has set it, and why.
+    /// Who set it.
     #[must_use]
-    pub const fn operator(&self) -> &Operator {
-        &self.operator
+    pub fn who(&self) -> &str {
+        &self.operator.who
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.operator.reason
     }
 }

@@ -58,6 +58,7 @@ pub mod writing_a_layer {}
 mod answer;
 mod attempt;
 mod body;
+mod bounded;
 mod budget;
 mod client;
 mod copy;
@@ -86,6 +87,7 @@ pub use body::{
     Replay, ReplayError, ReplayState, ReplayableBody, RequestFailure, SyncBody, Upload, WaitTime, WrapBody,
     has_content, split_by_recording,
 };
+pub use bounded::bounded;
 pub use budget::{RetryBudget, RetryBudgetBuilder, RetryBudgetConfig};
 pub use client::{Client, ClientFuture, client};
 pub use copy::{

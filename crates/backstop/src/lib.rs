@@ -294,7 +294,7 @@ pub use backstop_health as health;
 #[cfg(feature = "health")]
 pub use backstop_health::{
     ActiveProbe, Component, ComponentHandle, ComponentState, Drain, DrainLayer, DrainService, Health, HealthBuilder,
-    HealthConfig, HealthView, Heartbeat, LevelSubscription, Operator, ProbeConfig, Readiness, Reporter,
+    HealthConfig, HealthView, Heartbeat, LevelSubscription, ProbeConfig, Readiness, Reporter,
 };
 #[cfg(all(feature = "axum", feature = "health"))]
 pub use backstop_health::{HealthRoutes, X_SERVICE_LEVEL};

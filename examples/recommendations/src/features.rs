@@ -29,7 +29,7 @@ pub(crate) fn features(health: &Health) -> Result<Features, ConfigError> {
 mod tests {
     use std::time::Duration;
 
-    use backstop::{FeatureState, Level, Operator};
+    use backstop::{FeatureState, Level};
 
     use super::*;
 
@@ -40,13 +40,12 @@ mod tests {
         let features = features(&health).unwrap();
         tokio::spawn(health.run());
         tokio::spawn(features.run());
-        let ada = Operator::new("ada", "a test").unwrap();
         for (level, state) in [
             (Level::Healthy, FeatureState::Enabled),
             (Level::Degraded, FeatureState::Enabled),
             (Level::Critical, FeatureState::Disabled),
         ] {
-            health.pin(level, Duration::from_secs(60), &ada).unwrap();
+            health.pin(level, Duration::from_secs(60), "ada", "a test").unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             let found = features.handle().get(&ML_RECOMMENDATIONS).unwrap().state;
             assert_eq!(found, state, "{level:?}");

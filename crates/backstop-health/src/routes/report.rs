@@ -128,12 +128,11 @@ struct InstanceComponents<'a>(&'a InstanceView);
 
 impl<'a> Pinned<'a> {
     fn new(pin: &'a PinView, clock: Clock) -> Self {
-        let operator = pin.operator();
         Self {
             level: pin.level().as_str(),
-            until: format_rfc3339_millis(clock.at(pin.until())),
-            who: operator.who(),
-            reason: operator.reason(),
+            until: format_rfc3339_millis(clock.at(pin.until)),
+            who: pin.who(),
+            reason: pin.reason(),
         }
     }
 }
@@ -144,7 +143,7 @@ impl Serialize for Components<'_> {
         serializer.collect_map(view.components().map(|component| {
             let shown = Component {
                 status: component.state().as_str(),
-                since: format_rfc3339_millis(clock.at(component.since())),
+                since: format_rfc3339_millis(clock.at(component.since)),
                 essential: component.is_essential(),
                 message: component.message(),
             };

@@ -1,6 +1,6 @@
 //! The level gets worse after a moment, and better one step at a time.
 
-use backstop_health::{Component, Health, Level, Operator};
+use backstop_health::{Component, Health, Level};
 
 use crate::common::{Clock, running, secs};
 
@@ -115,24 +115,24 @@ async fn an_operators_pin_holds_until_its_time_has_passed_and_shows() {
     let health = running([Component::essential("database")]);
     let clock = Clock::start();
     report(&health, Level::Healthy);
-    let ada = Operator::new("ada", "load test").unwrap();
-    health.pin(Level::Critical, secs(60), &ada).unwrap();
+    health.pin(Level::Critical, secs(60), "ada", "load test").unwrap();
     assert_eq!(health.level(), Level::Critical);
     let view = health.view();
     let pin = view.pin().unwrap();
-    assert_eq!((pin.level(), pin.operator().who(), pin.operator().reason()), (Level::Critical, "ada", "load test"));
+    assert_eq!((pin.level(), pin.who(), pin.reason()), (Level::Critical, "ada", "load test"));
+    assert_eq!(pin.remaining(), secs(60));
     assert_eq!(changes_until(&health, &clock, 100.0).await, [(60, Level::Healthy)]);
 
     // In the other direction, too. What was worked out meanwhile holds at once.
-    health.pin(Level::Healthy, secs(60), &ada).unwrap();
+    health.pin(Level::Healthy, secs(60), "ada", "load test").unwrap();
     report(&health, Level::Critical);
     clock.at(150.0).await;
     assert_eq!(health.level(), Level::Healthy);
-    assert!(health.unpin(&ada));
-    assert!(!health.unpin(&ada));
+    assert!(health.unpin("ada", "done").unwrap());
+    assert!(!health.unpin("ada", "done").unwrap());
     assert_eq!(health.level(), Level::Critical);
     for time in [secs(0), secs(24 * 60 * 60 + 1)] {
-        assert_eq!(health.pin(Level::Healthy, time, &ada).unwrap_err().field, "until");
+        assert_eq!(health.pin(Level::Healthy, time, "ada", "load test").unwrap_err().field, "until");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{convert::Infallible, future::pending, io, pin::Pin, sync::Mutex, time::Duration};
 
 use backstop_core::{Deadline, Scope, SetBy, scope};
-use backstop_health::{Component, Drain, Health, HealthConfig, Level, Operator, Readiness};
+use backstop_health::{Component, Drain, Health, HealthConfig, Level, Readiness};
 use backstop_kit::Attempt;
 use http::{Request, Response, StatusCode, Version};
 use tower::{Layer, ServiceExt, service_fn};
@@ -111,8 +111,7 @@ async fn from_its_begin_on_it_is_not_ready_and_keeps_its_level() {
         assert_eq!((health.level(), health.status()), (Level::Degraded, level));
         assert_eq!(health.readiness(), Readiness::Draining);
     }
-    let ada = Operator::new("ada", "too late").unwrap();
-    assert_eq!(health.pin(Level::Healthy, secs(60), &ada).unwrap_err().field, "level");
+    assert_eq!(health.pin(Level::Healthy, secs(60), "ada", "too late").unwrap_err().field, "level");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, Name};
-use backstop_health::{Component, Health, Level, Operator, Reporter};
+use backstop_health::{Component, Health, Level, Reporter};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep_until};
 
@@ -237,7 +237,6 @@ async fn run(mut ops: Vec<Op>, with_readings: bool) {
     let services = [world.service(), world.service()];
     let [plain, pinned] = services.each_ref().map(|service| &service.health);
     let beats = services.each_ref().map(|service| service.health.heartbeat("importer").unwrap());
-    let ada = Operator::new("ada", "to see what happens").unwrap();
     let mut sources = Sources {
         reports: Default::default(),
         circuits: [false; 2],
@@ -294,14 +293,14 @@ async fn run(mut ops: Vec<Op>, with_readings: bool) {
                 wait = SLACK;
             }
             Op::Pin { level, time } => {
-                let result = pinned.pin(level, millis(time * 100), &ada);
+                let result = pinned.pin(level, millis(time * 100), "ada", "to see what happens");
                 assert_eq!(result.is_ok(), frozen.is_none());
                 if frozen.is_none() {
                     pin = Some((level, now + time));
                 }
             }
             Op::Unpin => {
-                let removed = pinned.unpin(&ada);
+                let removed = pinned.unpin("ada", "seen").unwrap();
                 assert_eq!(removed, frozen.is_none() && pin.take_if(|_| frozen.is_none()).is_some());
             }
             Op::Drain => {

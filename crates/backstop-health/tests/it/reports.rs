@@ -1,6 +1,6 @@
 //! Reports have a lifetime, and a slot per reporter.
 
-use backstop_health::{Component, ComponentState, Health, Level, Operator};
+use backstop_health::{Component, ComponentState, Health, Level};
 
 use crate::common::{Clock, millis, running, secs};
 
@@ -69,8 +69,7 @@ async fn an_essential_component_that_nobody_hears_of_counts_as_degraded_once_sta
 #[tokio::test(start_paused = true)]
 async fn an_operator_reports_with_a_reason() {
     let health = running([Component::essential("database")]);
-    let ada = Operator::new("ada", "maintenance").unwrap();
-    health.report_as(&ada, "database", Level::Degraded, secs(60)).unwrap();
+    health.report_by_hand("database", Level::Degraded, secs(60), "ada", "maintenance").unwrap();
     assert_eq!(health.view().components().next().unwrap().message(), Some("maintenance"));
     assert_eq!(health.reporter("database", "operator").unwrap_err().field, "reporter");
 }

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use backstop_health::{Component, Health, HealthRoutes, Level, Operator};
+use backstop_health::{Component, Health, HealthRoutes, Level};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -63,8 +63,7 @@ async fn the_details_have_a_fixed_shape() {
     });
     assert_eq!(body, expected);
 
-    let ada = Operator::new("ada", "load test").unwrap();
-    health.pin(Level::Degraded, secs(60), &ada).unwrap();
+    health.pin(Level::Degraded, secs(60), "ada", "load test").unwrap();
     let (_, _, mut body) = ask(&routes, "/health").await;
     let left = time(&mut body["pinned"]["until"]).duration_since(time(&mut body["timestamp"])).unwrap();
     assert_eq!(left, secs(60));

@@ -16,9 +16,10 @@ use bytes::Bytes;
 use crate::common::{Clock, running, secs};
 
 fn shared(store: impl ViewStore, instance: &str) -> Health {
-    let health = running([Component::essential("database"), Component::optional("search")]);
+    let [search, views] = ["search", "view_store"].map(Component::optional);
+    let health = running([Component::essential("database"), search, views]);
     health.report("database", Level::Healthy, "", secs(86_400)).unwrap();
-    tokio::spawn(health.share(store, instance).unwrap());
+    tokio::spawn(health.share("view_store", store, instance).unwrap());
     health
 }
 
@@ -94,7 +95,7 @@ impl ViewStore for Ill {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_ill_is_told_once_and_changes_nothing() {
+async fn a_store_that_fails_is_a_degraded_component_is_logged_once_and_moves_nothing() {
     let logs = Logs::new();
     let _guard = logs.listen();
     let inner = MemoryViewStore::new();
@@ -103,18 +104,30 @@ async fn a_store_that_is_ill_is_told_once_and_changes_nothing() {
     let other = shared(Ill { inner, how: Arc::clone(&how) }, "other");
     let clock = Clock::start();
     let mut second = 10.0;
-    for (illness, seen_after_a_while) in [(1, 0), (2, 0), (3, 1)] {
+    let store = other.component("view_store").unwrap();
+    for (illness, seen_after_a_while, message) in
+        [(1, 0, Some("connection\\nrefused")), (2, 0, Some("it took longer than 1s")), (3, 1, None)]
+    {
         how.store(0, Relaxed);
         clock.at(second).await;
         assert_eq!(other.instances().len(), 1, "before {illness}");
+        assert_eq!(store.state(), ComponentState::Healthy);
         how.store(illness, Relaxed);
         clock.at(second + 60.0).await;
         assert_eq!(other.instances().len(), seen_after_a_while, "{illness}");
-        assert_eq!((other.status(), other.level()), (Level::Healthy, Level::Healthy));
+        let view = other.view();
+        assert_eq!(view.components().last().unwrap().message(), message, "{illness}");
+        let expected = if message.is_some() { Level::Degraded } else { Level::Healthy };
+        assert_eq!((store.state(), other.status()), (expected.into(), expected), "{illness}");
+        assert_eq!(other.level(), Level::Healthy);
         second += 70.0;
     }
     let warnings = logs.events().with_target("backstop::health").at(tracing::Level::WARN);
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert_eq!(warnings[0].field("error"), Some("connection\\nrefused"));
-    assert_eq!(other.share(MemoryViewStore::new(), "a b").err().unwrap().field, "instance");
+    let errors: Vec<_> = warnings.iter().filter_map(|warning| warning.field("error")).collect();
+    assert_eq!(errors, ["connection\\nrefused", "it took longer than 1s"]);
+    for (component, instance, field) in
+        [("view_store", "a b", "instance"), ("database", "other", "component"), ("unknown", "other", "component")]
+    {
+        assert_eq!(other.share(component, MemoryViewStore::new(), instance).err().unwrap().field, field);
+    }
 }

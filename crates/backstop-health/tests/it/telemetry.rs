@@ -1,7 +1,7 @@
 //! What an operator sees: events, metrics, the inventory.
 
 use backstop_core::{EventLog, Inspect, Value};
-use backstop_health::{Component, Level, Operator};
+use backstop_health::{Component, Level};
 use backstop_test::{LogEvent, Logs};
 use tracing::Level as At;
 
@@ -44,11 +44,10 @@ async fn whatever_an_operator_does_is_logged_with_who_why_and_for_how_long() {
     let logs = Logs::new();
     let _guard = logs.listen();
     let health = running([Component::essential("database")]);
-    let ada = Operator::new("ada", "load\ntest").unwrap();
-    health.pin(Level::Degraded, secs(60), &ada).unwrap();
-    health.unpin(&ada);
-    health.report_as(&ada, "database", Level::Degraded, None).unwrap();
-    health.pin(Level::Critical, secs(5), &ada).unwrap();
+    health.pin(Level::Degraded, secs(60), "ada", "load test").unwrap();
+    health.unpin("ada", "load test").unwrap();
+    health.report_by_hand("database", Level::Degraded, None, "ada", "load test").unwrap();
+    health.pin(Level::Critical, secs(5), "ada", "load test").unwrap();
     tokio::time::sleep(secs(6)).await;
     for (message, level, until) in [
         ("the level is pinned", "degraded", Some("60000.0")),
@@ -58,7 +57,7 @@ async fn whatever_an_operator_does_is_logged_with_who_why_and_for_how_long() {
     ] {
         let events = said(&logs, At::INFO, message);
         let event = events.iter().find(|event| event.field("level") == Some(level)).unwrap();
-        assert_eq!((event.field("who"), event.field("reason")), (Some("ada"), Some("load\\ntest")), "{message}");
+        assert_eq!((event.field("who"), event.field("reason")), (Some("ada"), Some("load test")), "{message}");
         assert_eq!(event.field("until_ms"), until, "{message}");
     }
     assert_eq!(said(&logs, At::INFO, "the pinned level has expired").len(), 1);
@@ -153,9 +152,20 @@ async fn gauges_show_the_level_each_component_and_readiness() {
     backstop_health::describe_metrics();
 }
 
-#[test]
-fn names_and_reasons_of_operators_are_texts() {
-    assert_eq!(Operator::new(" ", "reason").unwrap_err().field, "who");
-    let long = Operator::new("ada", &"x".repeat(10_000)).unwrap();
-    assert!(long.reason().len() < 300);
+#[tokio::test]
+async fn names_and_reasons_of_operators_are_texts() {
+    let health = backstop_health::Health::builder().component(Component::optional("search")).build().unwrap();
+    let long = "x".repeat(513);
+    for (who, reason, field) in [
+        (" ", "why", "who"),
+        (&long, "why", "who"),
+        ("ada", "", "reason"),
+        ("ada", "a\nb", "reason"),
+        ("ada", &long, "reason"),
+    ] {
+        assert_eq!(health.pin(Level::Critical, secs(60), who, reason).unwrap_err().field, field);
+        assert_eq!(health.unpin(who, reason).unwrap_err().field, field);
+        assert_eq!(health.report_by_hand("search", Level::Critical, None, who, reason).unwrap_err().field, field);
+    }
+    assert_eq!((health.level(), health.status()), (Level::Healthy, Level::Healthy));
 }

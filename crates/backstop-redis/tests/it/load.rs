@@ -59,7 +59,7 @@ impl Serving {
         let features = builder.flags(store.clone()).counts(store.clone()).build().unwrap();
         tokio::spawn(features.run());
         tokio::spawn(health.run());
-        tokio::spawn(health.share(store.clone(), "shop-1").unwrap());
+        tokio::spawn(health.share("store", store.clone(), "shop-1").unwrap());
         features.loaded().await;
         features.handle().set(&REVIEWS, off()).await.unwrap();
 

@@ -74,9 +74,9 @@ async fn no_secret_and_nothing_of_a_request_is_written() {
     let url = redis.url().replace("redis://", "redis://shop:secret-password@");
     let store = RedisStore::new(redis::Client::open(url).unwrap());
     tokio::spawn(store.run());
-    let health = Health::builder().component(Component::optional("search")).build().unwrap();
+    let health = Health::builder().components(["search", "redis"].map(Component::optional)).build().unwrap();
     health.report("search", Level::Degraded, "secret-message", None).unwrap();
-    tokio::spawn(health.share(store.clone(), "shop-1").unwrap());
+    tokio::spawn(health.share("redis", store.clone(), "shop-1").unwrap());
     let features = shop().flags(store.clone()).counts(store.clone()).build().unwrap();
     tokio::spawn(features.run());
     features.loaded().await;

@@ -70,9 +70,9 @@ async fn two_instances_see_each_others_health() {
     let Some(redis) = RedisServer::start() else { return };
     let mut all = Vec::new();
     for instance in ["shop-1", "shop-2"] {
-        let health = Health::builder().component(Component::optional("search")).build().unwrap();
+        let health = Health::builder().components(["search", "redis"].map(Component::optional)).build().unwrap();
         health.report("search", Level::Degraded, "slow", None).unwrap();
-        tokio::spawn(health.share(connected(&redis).await, instance).unwrap());
+        tokio::spawn(health.share("redis", connected(&redis).await, instance).unwrap());
         all.push(health);
     }
     within(Duration::from_secs(10), "both views", || all.iter().all(|health| health.instances().len() == 1)).await;
