@@ -1,4 +1,4 @@
-//! Looks at the health of a service with 50 components. No peer has levels.
+//! Reads and reports the health of a service with 50 components. No peer has levels.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use crate::{
 
 pub(crate) const SECTION: Section = Section {
     name: "health",
-    tables: &[Table::new("A look", looks), Table::new("A request for `/health`", requests)],
+    tables: &[Table::new("A reading or a report", readings), Table::new("A request for `/health`", requests)],
     others: &[],
 };
 
@@ -31,7 +31,7 @@ fn health() -> Health {
     health
 }
 
-fn looks() -> Vec<Contender> {
+fn readings() -> Vec<Contender> {
     vec![
         Contender::new("nothing", || {
             |n| {

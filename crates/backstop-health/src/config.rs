@@ -1,14 +1,14 @@
 //! The configuration and the builder.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{Component, Health};
+use crate::{Component, Health, ProbeConfig, shared::Part};
 
 const NONE: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// More than a service has, and few enough to look at in one go.
+/// More than a service has, and few enough to go through one by one.
 const MOST_COMPONENTS: usize = 1_000;
 
 /// The settings of a [`Health`] as plain data, for [`HealthBuilder::with_config`] and [`Health::reload`].
@@ -30,6 +30,19 @@ const MOST_COMPONENTS: usize = 1_000;
 ///     ## serve_while_draining = "10s"  # 0 to 1 h
 ///     ## finish_within = "15s"         # 0 to 1 h
 ///     ## exit_within = "28s"           # serve_while_draining + finish_within to 3 h
+///
+///     ## [components.database.probe]   # as declared
+///     ## every = "5s"                  # 1 ms to 1 h
+///     ## timeout = "2s"                # 1 ms to every
+///     ## fall = 3                      # 1 to 1000
+///     ## rise = 2                      # 1 to 1000
+///
+///     ## [components.importer]
+///     ## heartbeat = "60s"             # 100 ms to 24 h, only where one is declared
+///
+///     ## [components.queue.backlog]    # only where one is declared
+///     ## degraded_percent = 80         # 1 to 100
+///     ## healthy_percent = 50          # 0 to degraded_percent - 1
 /// "#)?;
 /// assert_eq!(config, HealthConfig::default());
 /// # Ok::<(), toml::de::Error>(())
@@ -66,6 +79,99 @@ pub struct HealthConfig {
     /// See [`HealthBuilder::exit_within`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub exit_within: Duration,
+    /// Settings of components, by their names. They replace what was declared.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "BTreeMap::is_empty"))]
+    pub components: BTreeMap<String, ComponentConfig>,
+}
+
+/// The settings of a component, in [`HealthConfig::components`]. What is `None` is as it was [declared](Component).
+///
+/// What a component is, and whether it is essential, only code can say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct ComponentConfig {
+    /// See [`Component::heartbeat`].
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub heartbeat: Option<Duration>,
+    /// See [`Component::probe_config`].
+    pub probe: Option<ProbeConfig>,
+    /// See [`Component::backlog_config`].
+    pub backlog: Option<BacklogConfig>,
+}
+
+/// How full a queue may be, for [`Component::backlog_config`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[non_exhaustive]
+pub struct BacklogConfig {
+    /// From how many percent of its capacity on it is degraded: 1 to 100, 80 unless set.
+    pub degraded_percent: u8,
+    /// Up to how many percent of its capacity it is healthy again: 0 to `degraded_percent` - 1, 50 unless set.
+    pub healthy_percent: u8,
+}
+
+impl Default for BacklogConfig {
+    fn default() -> Self {
+        Self { degraded_percent: 80, healthy_percent: 50 }
+    }
+}
+
+impl BacklogConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { degraded_percent, healthy_percent } = *self;
+        ConfigError::check_range("degraded_percent", degraded_percent, 1..=100, "1 to 100")?;
+        let allowed = "0 to degraded_percent - 1";
+        ConfigError::check_range("healthy_percent", healthy_percent, ..degraded_percent, allowed).map(drop)
+    }
+}
+
+/// The settings that a component goes by: what was declared, and what the configuration replaces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ComponentSettings {
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) probe: ProbeConfig,
+    pub(crate) backlog: BacklogConfig,
+    has_backlog: bool,
+}
+
+impl ComponentSettings {
+    pub(crate) fn declared(component: &Component) -> Self {
+        let Component { heartbeat, probe, backlog, ref backlogs, .. } = *component;
+        Self { heartbeat, probe, backlog, has_backlog: !backlogs.is_empty() }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if let Some(timeout) = self.heartbeat {
+            let range = Duration::from_millis(100)..=24 * HOUR;
+            ConfigError::check_range("heartbeat", timeout, range, "100 ms to 24 h")?;
+        }
+        self.probe.check().map_err(|error| error.inside("probe"))?;
+        self.backlog.check().map_err(|error| error.inside("backlog"))
+    }
+
+    /// With what `config` replaces.
+    fn with(&self, config: &ComponentConfig) -> Result<Self, ConfigError> {
+        let mut settings = *self;
+        if let Some(timeout) = config.heartbeat {
+            let heartbeat = settings.heartbeat.as_mut();
+            let allowed = "only of a component that is declared with a heartbeat";
+            *heartbeat.ok_or_else(|| ConfigError::new("heartbeat", format!("{timeout:?}"), allowed))? = timeout;
+        }
+        if let Some(probe) = config.probe {
+            settings.probe = probe;
+        }
+        if let Some(backlog) = config.backlog {
+            if !self.has_backlog {
+                let allowed = "only of a component that is declared with a backlog";
+                return Err(ConfigError::new("backlog", format!("{backlog:?}"), allowed));
+            }
+            settings.backlog = backlog;
+        }
+        settings.check().map(|()| settings)
+    }
 }
 
 impl Default for HealthConfig {
@@ -82,12 +188,31 @@ impl Default for HealthConfig {
             finish_within: secs(15),
             // Two seconds less than the 30 s after which Kubernetes kills a pod.
             exit_within: secs(28),
+            components: BTreeMap::new(),
         }
     }
 }
 
 impl HealthConfig {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks all settings. Returns those of each of the components that were `declared`, in their order.
+    pub(crate) fn check<'a>(
+        &self,
+        declared: impl Iterator<Item = (&'a Name, &'a ComponentSettings)> + Clone,
+    ) -> Result<Vec<ComponentSettings>, ConfigError> {
+        self.check_times()?;
+        if let Some(unknown) =
+            self.components.keys().find(|name| !declared.clone().any(|(known, _)| known.as_str() == name.as_str()))
+        {
+            return Err(ConfigError::new("components", unknown.clone(), "the names of components that were declared"));
+        }
+        let settings = declared.map(|(name, declared)| match self.components.get(name.as_str()) {
+            None => Ok(*declared),
+            Some(config) => declared.with(config).map_err(|error| error.inside(name.as_str()).inside("components")),
+        });
+        settings.collect()
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
         let in_range = |field, time, range: RangeInclusive<Duration>, allowed| {
             ConfigError::check_range(field, time, range, allowed).map(drop)
         };
@@ -193,7 +318,7 @@ impl HealthBuilder {
         self
     }
 
-    /// Replaces all settings, except the components.
+    /// Replaces all settings. The declared components stay.
     pub fn with_config(mut self, config: HealthConfig) -> Self {
         self.config = config;
         self
@@ -208,10 +333,10 @@ impl HealthBuilder {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`ConfigError`] if a setting isn't allowed, or if two components have one name.
+    /// [`ConfigError`] if a setting isn't allowed, if two components have one name, or if the configuration names a component
+    /// that isn't declared.
     pub fn build(self) -> Result<Health, ConfigError> {
         let Self { config, components } = self;
-        config.check()?;
         ConfigError::check_range("components", components.len(), ..=MOST_COMPONENTS, "at most 1000")?;
         let mut checked: Vec<(Name, Component)> = Vec::with_capacity(components.len());
         for component in components {
@@ -221,6 +346,10 @@ impl HealthBuilder {
             }
             checked.push((name, component));
         }
-        Ok(Health::new(config, checked))
+        let declared: Vec<_> = checked.iter().map(|(_, component)| ComponentSettings::declared(component)).collect();
+        let settings = config.check(checked.iter().map(|(name, _)| name).zip(&declared))?;
+        let parts = checked.into_iter().zip(declared).zip(settings);
+        let part = |(((name, component), declared), settings)| Part { name, component, declared, settings };
+        Ok(Health::new(config, parts.map(part)))
     }
 }

@@ -73,7 +73,7 @@ impl Checks for GrpcHealth {
         if !request.get_ref().service.is_empty() {
             return Err(Status::not_found("only the whole server is known"));
         }
-        // So that the first message is right, also if nobody has looked for long.
+        // So that the first message is right, also if the view was not read for long.
         _ = self.health.readiness();
         let readiness = WatchStream::new(self.health.shared.readiness.subscribe());
         let closes = Box::pin(self.health.drain().listener_closes());

@@ -6,8 +6,12 @@ use backstop_core::{ConfigError, Level, Name};
 use tokio::time::timeout_at;
 
 use crate::{
-    Component, ComponentState, HealthBuilder, HealthConfig, HealthView, LevelSubscription, Readiness, engine::Pin,
-    operator::Operator, shared::Shared, telemetry,
+    ComponentState, HealthBuilder, HealthConfig, HealthView, LevelSubscription, Readiness,
+    config::ComponentSettings,
+    engine::Pin,
+    operator::Operator,
+    shared::{Part, Shared},
+    telemetry,
 };
 
 const LONGEST_PIN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,8 +30,8 @@ impl Health {
         HealthBuilder::new()
     }
 
-    pub(crate) fn new(config: HealthConfig, components: Vec<(Name, Component)>) -> Self {
-        Self { shared: Arc::new(Shared::new(config, components)) }
+    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = Part>) -> Self {
+        Self { shared: Arc::new(Shared::new(config, parts)) }
     }
 
     /// The service's level: what features go by. It counts essential components only, and is damped.
@@ -45,7 +49,7 @@ impl Health {
         self.view().status()
     }
 
-    /// Whether this instance wants requests. It never follows a dependency: see the [crate's documentation](crate#readiness).
+    /// Whether this instance should get requests. It never follows a dependency: see the [crate's documentation](crate#readiness).
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         self.view().readiness()
@@ -79,8 +83,8 @@ impl Health {
     /// Keeps health up to date: spawn it.
     ///
     /// It reads circuits and backlogs every 500 ms, lets reports and silent heartbeats expire on time, and moves the level
-    /// when its time has come. Without it, [`level`](Self::level) changes only when somebody reports something, or looks at
-    /// the [view](Self::view), as `/health` does.
+    /// when its time has come. Without it, [`level`](Self::level) changes only when something is reported, or when the
+    /// [view](Self::view) is read, as `/health` does.
     ///
     /// It ends when all handles are dropped, and keeps none of them alive.
     ///
@@ -174,17 +178,43 @@ impl Health {
     /// The settings.
     #[must_use]
     pub fn config(&self) -> HealthConfig {
-        self.shared.update(|engine| engine.config.clone())
+        self.shared.read_engine(|engine| engine.config.clone())
     }
 
-    /// Replaces the settings. What is known of the components stays, and times that have begun go on.
+    /// Replaces the settings. What is known of the components stays, and times that have begun go on. A probe goes by its new
+    /// settings from its next call on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backstop_health::{Component, Health, HealthConfig, ProbeConfig};
+    ///
+    /// let health = Health::builder().component(Component::essential("database")).build()?;
+    /// let mut probe = ProbeConfig::default();
+    /// probe.every = Duration::from_secs(10);
+    /// let mut config = HealthConfig::default();
+    /// config.components.entry("database".to_owned()).or_default().probe = Some(probe);
+    /// health.reload(config)?;
+    /// # Ok::<(), backstop_health::ConfigError>(())
+    /// ```
     ///
     /// # Errors
     /// As [`HealthBuilder::build`]. Nothing changes then.
     pub fn reload(&self, config: HealthConfig) -> Result<(), ConfigError> {
-        config.check()?;
-        self.shared.update(|engine| engine.reload(config));
+        let settings = self.checked(&config)?;
+        self.shared.update(|engine| engine.reload(config, settings));
         Ok(())
+    }
+
+    /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of `reload`.
+    pub fn check(&self, config: &HealthConfig) -> Result<(), ConfigError> {
+        self.checked(config).map(drop)
+    }
+
+    fn checked(&self, config: &HealthConfig) -> Result<Vec<ComponentSettings>, ConfigError> {
+        config.check(self.shared.components.iter().map(|known| (&known.name, &known.declared)))
     }
 }
 

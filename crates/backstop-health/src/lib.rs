@@ -2,7 +2,7 @@
 //!
 //! # Why
 //!
-//! A service that knows its own state can shed what matters least, tell people what is wrong, and stop without refusing
+//! A service that knows its own state can shed what matters least, show people what is wrong, and stop without refusing
 //! anybody. Three mistakes are common, and this crate makes none of them:
 //!
 //! - **Readiness that follows a dependency.** All instances share the database. If each of them reports that it isn't ready
@@ -119,7 +119,7 @@
 //! # Who does the work
 //!
 //! [`Health::run`] is a future that you spawn. It reads circuits and backlogs every 500 ms, and wakes when something expires or
-//! the level is due to change. So [subscribers](Health::subscribe) hear of a change without traffic. Without it, a call that reads
+//! the level is due to change. So [subscribers](Health::subscribe) see a change without traffic. Without it, a call that reads
 //! the [view](Health::view), as the routes do, works out what has changed meanwhile, at most once a second. It then runs the
 //! code of circuits and backlogs itself, and returns the view before if another thread holds the lock.
 //!
@@ -136,11 +136,15 @@
 //! | [`HealthBuilder::serve_while_draining`] | 10 s | 0 to 1 h |
 //! | [`HealthBuilder::finish_within`] | 15 s | 0 to 1 h |
 //! | [`HealthBuilder::exit_within`] | 28 s | the two times above to 3 h |
-//! | [`ProbeConfig`] | every 5 s ± 20 %, timeout 2 s, fall 3, rise 2 | see there |
+//! | [`Component::probe_config`] | every 5 s ± 20 %, timeout 2 s, fall 3, rise 2 | see [`ProbeConfig`] |
 //! | [`Component::heartbeat`] | none | 100 ms to 24 h |
 //! | [`Component::backlog`] | none | a capacity of at least 1 |
+//! | [`Component::backlog_config`] | degraded at 80 %, healthy at 50 % | see [`BacklogConfig`] |
 //! | the lifetime of a report | 300 s | 100 ms to 24 h |
 //! | [`Health::pin`] | none | 1 s to 24 h |
+//!
+//! [`HealthConfig`] has the settings of the builder as plain data, and may replace those of declared components, by their
+//! names. With the feature `serde` it can be read from a file. [`Health::reload`] changes them while the service runs.
 //!
 //! # Cost
 //!
@@ -222,7 +226,7 @@ pub use backstop_core::{ConfigError, Level, Name, name};
 pub use backstop_kit::StoreError;
 
 pub use component::Component;
-pub use config::{HealthBuilder, HealthConfig};
+pub use config::{BacklogConfig, ComponentConfig, HealthBuilder, HealthConfig};
 pub use drain::{Drain, DrainFuture, DrainLayer, DrainService};
 #[cfg(feature = "tonic")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tonic")))]

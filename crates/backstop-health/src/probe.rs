@@ -1,7 +1,6 @@
 //! Active probes.
 
 use std::{
-    borrow::Cow,
     fmt,
     ops::RangeInclusive,
     pin::Pin,
@@ -18,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::{
     ComponentState, Health,
     drain::DrainState,
-    engine::{Slot, Source},
+    engine::{Engine, Slot, Source},
     shared::Shared,
     until::until,
 };
@@ -28,7 +27,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// After this many times its interval and timeout without a result, a probe says nothing any more.
 const STALE_AFTER: u32 = 3;
 
-/// The settings of a probe as plain data, for [`Health::probe_with`].
+/// The settings of a probe as plain data, for
+/// [`Component::probe_config`](crate::Component::probe_config) and [`ComponentConfig::probe`](crate::ComponentConfig::probe).
 ///
 /// | field | default | allowed |
 /// |---|---|---|
@@ -36,13 +36,11 @@ const STALE_AFTER: u32 = 3;
 /// | `timeout` | 2 s | 1 ms to `every` |
 /// | `fall` | 3 | 1 to 1,000 |
 /// | `rise` | 2 | 1 to 1,000 |
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(default = "ProbeConfig::unnamed", deny_unknown_fields))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[non_exhaustive]
 pub struct ProbeConfig {
-    /// The component.
-    pub component: Cow<'static, str>,
     /// The time between the beginnings of two calls. Each time is 20 % shorter or longer by chance, so that instances that
     /// started together don't probe together.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
@@ -56,26 +54,14 @@ pub struct ProbeConfig {
     pub rise: u32,
 }
 
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5), timeout: Duration::from_secs(2), fall: 3, rise: 2 }
+    }
+}
+
 impl ProbeConfig {
-    /// The defaults, for this component.
-    #[must_use]
-    pub fn new(component: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            component: component.into(),
-            every: Duration::from_secs(5),
-            timeout: Duration::from_secs(2),
-            fall: 3,
-            rise: 2,
-        }
-    }
-
-    /// The defaults of a file, which must set the component.
-    #[cfg(feature = "serde")]
-    fn unnamed() -> Self {
-        Self::new("")
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         ConfigError::check_range("every", self.every, SHORTEST..=HOUR, "1 ms to 1 h")?;
         ConfigError::check_range("timeout", self.timeout, SHORTEST..=self.every, "1 ms to every")?;
         ConfigError::check_range("fall", self.fall, 1..=1_000, "1 to 1000")?;
@@ -85,6 +71,11 @@ impl ProbeConfig {
 
     fn interval(&self) -> RangeInclusive<Duration> {
         self.every.mul_f64(0.8)..=self.every.mul_f64(1.2)
+    }
+
+    /// How long a result holds.
+    fn holds_for(&self) -> Duration {
+        (*self.interval().end() + self.timeout) * STALE_AFTER
     }
 }
 
@@ -167,53 +158,43 @@ impl Health {
         Fut: Future<Output = Result<(), E>>,
         E: 'static,
     {
-        self.probe_with(ProbeConfig::new(component.to_owned()), probe)
-    }
-
-    /// As [`probe`](Self::probe), with other settings.
-    ///
-    /// # Errors
-    /// As `probe`, and if a setting isn't allowed.
-    pub fn probe_with<F, Fut, E>(
-        &self,
-        config: ProbeConfig,
-        probe: F,
-    ) -> Result<ActiveProbe<impl Future<Output = ()> + use<F, Fut, E>>, ConfigError>
-    where
-        F: FnMut() -> Fut,
-        Fut: Future<Output = Result<(), E>>,
-        E: 'static,
-    {
-        config.check()?;
-        let component = self.shared.find(&config.component)?;
-        let turn = Arc::clone(&self.shared.components[component].probe_turn).try_acquire_owned().map_err(|_| {
-            ConfigError::new("component", config.component.clone(), "a component without a running probe")
-        })?;
+        let component = self.shared.find(component)?;
+        let known = &self.shared.components[component];
+        let turn = Arc::clone(&known.probe_turn)
+            .try_acquire_owned()
+            .map_err(|_| ConfigError::new("component", known.name.clone(), "a component without a running probe"))?;
         self.shared.update(|engine| {
             let slots = &mut engine.touch(component).slots;
             if !slots.iter().any(|slot| matches!(slot.source, Source::Probe)) {
                 slots.push(Slot::new(Source::Probe));
             }
         });
-        let results = Results::new(Arc::downgrade(&self.shared), component, &config);
+        let results = Results {
+            shared: Arc::downgrade(&self.shared),
+            component,
+            config: ProbeConfig::default(),
+            state: ComponentState::Unknown,
+            in_a_row: 0,
+            last: Instant::now(),
+        };
         let drains = self.shared.drain.subscribe();
         Ok(ActiveProbe {
             inner: async move {
                 let _turn = turn;
-                until(run(config, results, probe), DrainState::begun(drains)).await;
+                until(run(results, probe), DrainState::begun(drains)).await;
             },
         })
     }
 }
 
-async fn run<F, Fut, E>(config: ProbeConfig, mut results: Results, mut probe: F)
+async fn run<F, Fut, E>(mut results: Results, mut probe: F)
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<(), E>>,
     E: 'static,
 {
     let jitter = Jitter::new(None);
-    loop {
+    while let Some(config) = results.configured() {
         let next = Instant::now() + jitter.time(config.interval());
         let result = timeout(config.timeout, probe()).await;
         match result {
@@ -234,9 +215,7 @@ where
 struct Results {
     shared: Weak<Shared>,
     component: usize,
-    fall: u32,
-    rise: u32,
-    holds_for: Duration,
+    config: ProbeConfig,
     state: ComponentState,
     /// The results in a row that contradict the state.
     in_a_row: u32,
@@ -244,17 +223,18 @@ struct Results {
 }
 
 impl Results {
-    fn new(shared: Weak<Shared>, component: usize, config: &ProbeConfig) -> Self {
-        let holds_for = (*config.interval().end() + config.timeout) * STALE_AFTER;
-        let (fall, rise, state) = (config.fall, config.rise, ComponentState::Unknown);
-        Self { shared, component, fall, rise, holds_for, state, in_a_row: 0, last: Instant::now() }
+    /// The settings as they are now. `None` if all handles are gone.
+    fn configured(&mut self) -> Option<&ProbeConfig> {
+        let configured = |engine: &Engine| engine.components()[self.component].settings.probe;
+        self.config = self.shared.upgrade()?.read_engine(configured);
+        Some(&self.config)
     }
 
     fn good(&mut self) {
         self.forget_what_is_too_old();
         if self.state.is_bad() {
             self.in_a_row += 1;
-            if self.in_a_row < self.rise {
+            if self.in_a_row < self.config.rise {
                 return self.report(None);
             }
         }
@@ -271,7 +251,7 @@ impl Results {
             return self.report(Some(message.into()));
         }
         self.in_a_row += 1;
-        if self.in_a_row >= self.fall {
+        if self.in_a_row >= self.config.fall {
             self.in_a_row = 0;
             self.state = self.shared.upgrade().map_or(ComponentState::Degraded, |shared| shared.failed(self.component));
         }
@@ -281,7 +261,7 @@ impl Results {
     /// The component has been unknown meanwhile, and one result doesn't change that unless it is good.
     fn forget_what_is_too_old(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.last) >= self.holds_for && !self.state.is_bad() {
+        if now.duration_since(self.last) >= self.config.holds_for() && !self.state.is_bad() {
             (self.state, self.in_a_row) = (ComponentState::Unknown, 0);
         }
         self.last = now;
@@ -291,7 +271,7 @@ impl Results {
     fn report(&self, message: Option<Arc<str>>) {
         let Some(shared) = self.shared.upgrade() else { return };
         shared.update(|engine| {
-            let until = Some(engine.now() + self.holds_for);
+            let until = Some(engine.now() + self.config.holds_for());
             let component = engine.touch(self.component);
             // Also the first failures, which don't make it bad yet.
             component.was_heard = true;

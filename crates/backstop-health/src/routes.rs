@@ -21,7 +21,7 @@ use crate::{ComponentView, Health, HealthView, Readiness};
 
 /// The level of the service, on `/health`: `healthy`, `degraded` or `critical`.
 pub const X_SERVICE_LEVEL: HeaderName = HeaderName::from_static("x-service-level");
-/// Tells Envoy that a host is degraded: it gets requests only if there are too few others.
+/// Marks a host as degraded for Envoy: it gets requests only if there are too few others.
 const X_ENVOY_DEGRADED: HeaderName = HeaderName::from_static("x-envoy-degraded");
 
 /// The routes of a [`Health`], to be merged into a router: see [`Health::routes`].
@@ -43,7 +43,7 @@ impl Health {
     /// | `/livez` | 200 | Kubernetes' liveness probe |
     ///
     /// The answers are JSON, with `Cache-Control: no-store`. `/health` also has the header `X-Service-Level`. It shows
-    /// `{"status": "degraded"}` and nothing else, unless it is told to [show details](HealthRoutes::with_details).
+    /// `{"status": "degraded"}` and nothing else, unless it [shows details](HealthRoutes::with_details).
     ///
     /// Merge them after all layers: a request that asks for health should not wait for a permit, and isn't one that counts.
     ///

@@ -6,7 +6,7 @@ use backstop_core::{Inspect, Value};
 use tokio::time::Instant;
 
 use crate::{
-    ComponentState,
+    BacklogConfig, ComponentState,
     component::Backlog,
     engine::{CircuitReading, Slot},
 };
@@ -42,15 +42,16 @@ impl Sampled {
 }
 
 impl Reading {
-    pub(crate) fn apply(self, now: Instant, slot: &mut Slot) {
+    pub(crate) fn apply(self, now: Instant, slot: &mut Slot, thresholds: BacklogConfig) {
         let (len, capacity) = match self {
             Self::Circuit(reading) => return slot.read_circuit(now, reading),
             Self::Backlog { len, capacity } => (len, capacity),
         };
-        let (len_of, of) = (u128::from(len), u128::from(capacity));
-        let state = if len_of * 5 >= of * 4 {
+        let percent = |percent: u8| u128::from(capacity) * u128::from(percent);
+        let hundred_len = 100 * u128::from(len);
+        let state = if hundred_len >= percent(thresholds.degraded_percent) {
             ComponentState::Degraded
-        } else if len_of * 2 <= of || slot.state == ComponentState::Unknown {
+        } else if hundred_len <= percent(thresholds.healthy_percent) || slot.state == ComponentState::Unknown {
             ComponentState::Healthy
         } else {
             slot.state

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     Component, ComponentState, HealthConfig, HealthView, Readiness,
+    config::ComponentSettings,
     drain::DrainState,
     engine::{Change, Engine, Slot, Source, Tracked},
     sample::{Reading, Sampled, What},
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
 /// What never changes of a component, and what is read without a lock.
 pub(crate) struct Known {
     pub(crate) name: Name,
+    pub(crate) declared: ComponentSettings,
     pub(crate) is_essential: bool,
     pub(crate) heartbeat: Option<Arc<AtomicU64>>,
     /// Held by its active probe, of which there is one at a time.
@@ -66,6 +68,14 @@ pub(crate) struct Known {
     failed: ComponentState,
     state: AtomicU8,
     level: AtomicU8,
+}
+
+/// A component to be tracked.
+pub(crate) struct Part {
+    pub(crate) name: Name,
+    pub(crate) component: Component,
+    pub(crate) declared: ComponentSettings,
+    pub(crate) settings: ComponentSettings,
 }
 
 struct State {
@@ -79,14 +89,14 @@ struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(config: HealthConfig, declared: Vec<(Name, Component)>) -> Self {
+    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = Part>) -> Self {
         let began = Instant::now();
         let (mut components, mut tracked, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, (name, component)) in declared.into_iter().enumerate() {
+        for (index, Part { name, component, declared, settings }) in parts.enumerate() {
             let failed = ComponentState::from(component.failed_level());
             let mut slots = Vec::new();
             let mut heartbeat = None;
-            if let Some(timeout) = component.heartbeat {
+            if let Some(timeout) = settings.heartbeat {
                 let last = Arc::<AtomicU64>::default();
                 slots.push(Slot::new(Source::Heartbeat { timeout, began, last: Arc::clone(&last) }));
                 heartbeat = Some(last);
@@ -103,8 +113,9 @@ impl Shared {
             let (state, level) = (AtomicU8::new(ComponentState::Unknown as u8), AtomicU8::new(0));
             let is_essential = component.is_essential;
             let probe_turn = Arc::new(Semaphore::new(1));
-            components.push(Known { name: name.clone(), is_essential, heartbeat, probe_turn, failed, state, level });
-            tracked.push(Tracked::new(name, &component, slots, began));
+            let name = name.clone();
+            tracked.push(Tracked::new(name.clone(), &component, settings, slots, began));
+            components.push(Known { name, declared, is_essential, heartbeat, probe_turn, failed, state, level });
         }
         let metrics = Metrics::new(components.iter().map(|known| known.name.clone()));
         let engine = Engine::new(config, tracked, began);
@@ -172,9 +183,10 @@ impl Shared {
         self.update_locked(state, |engine| {
             let now = engine.now();
             for (sampled, reading) in self.sampled.iter().zip(readings) {
-                reading.apply(now, &mut engine.touch(sampled.component).slots[sampled.slot]);
+                let tracked = engine.touch(sampled.component);
+                reading.apply(now, &mut tracked.slots[sampled.slot], tracked.settings.backlog);
             }
-            engine.hear_heartbeats();
+            engine.touch_heartbeats();
         });
     }
 
@@ -194,6 +206,11 @@ impl Shared {
         let result = self.update_locked(self.lock(), change);
         self.publish();
         result
+    }
+
+    /// What is set, or known, as of the last change.
+    pub(crate) fn read_engine<R>(&self, read: impl FnOnce(&Engine) -> R) -> R {
+        read(&self.lock().engine)
     }
 
     /// Reads circuits and backlogs if the driver doesn't. Doesn't wait for the lock.

@@ -50,7 +50,7 @@ pub trait ViewStore: Send + Sync + 'static {
     /// Returns the unexpired views of all instances, with their instances' names.
     ///
     /// # Errors
-    /// [`StoreError`] if the store can't tell.
+    /// [`StoreError`] if the views can't be read.
     fn all(&self) -> impl Future<Output = Result<Vec<(String, Bytes)>, StoreError>> + Send;
 
     /// Removes this instance's view: it stops.
@@ -70,7 +70,7 @@ pub struct InstanceView {
     pub status: Level,
     /// Its level.
     pub level: Level,
-    /// Whether it wants requests.
+    /// Whether it should get requests.
     pub is_ready: bool,
     /// The states of its components.
     pub components: Vec<(Name, ComponentState)>,

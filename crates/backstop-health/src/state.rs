@@ -90,11 +90,11 @@ pub(crate) const fn level_bits(level: Level) -> u8 {
     }
 }
 
-/// Whether the instance wants requests: see [`Health::readiness`](crate::Health::readiness).
+/// Whether the instance should get requests: see [`Health::readiness`](crate::Health::readiness).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It wants requests.
+    /// It should get requests.
     Ready,
     /// It has just started, and knows too little yet.
     Starting,

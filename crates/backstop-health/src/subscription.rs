@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// Watches the service's level: see [`Health::subscribe`](crate::Health::subscribe).
 ///
-/// It shows the latest level only: a reader that looks rarely may miss a short one.
+/// It shows the latest level only: a reader that reads it rarely may miss a short one.
 #[derive(Clone)]
 pub struct LevelSubscription {
     levels: watch::Receiver<Level>,

@@ -13,7 +13,7 @@ const LEVEL: Metric = Metric::gauge(
     "health_level",
     "What is known of a component, or the level of the service: 0 healthy, 1 degraded, 2 critical, -1 unknown",
 );
-const READY: Metric = Metric::gauge("health_ready", "Whether this instance wants requests: 1 or 0");
+const READY: Metric = Metric::gauge("health_ready", "Whether this instance should get requests: 1 or 0");
 const TRANSITIONS: Metric =
     Metric::counter("health_transitions_total", "Changes of a level after damping: of a component, or of the service");
 

@@ -62,7 +62,7 @@ impl HealthView {
         self.level
     }
 
-    /// Whether the instance wants requests.
+    /// Whether the instance should get requests.
     #[must_use]
     pub const fn readiness(&self) -> Readiness {
         self.readiness

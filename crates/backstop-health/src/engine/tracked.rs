@@ -5,10 +5,14 @@ use std::sync::Arc;
 use backstop_core::{Level, Name};
 use tokio::time::Instant;
 
-use super::{damper::Damper, slot::Slot};
-use crate::{Component, ComponentState, ComponentView, HealthConfig};
+use super::{
+    damper::Damper,
+    slot::{Slot, Source},
+};
+use crate::{Component, ComponentState, ComponentView, HealthConfig, config::ComponentSettings};
 
 pub(crate) struct Tracked {
+    pub(crate) settings: ComponentSettings,
     pub(crate) slots: Vec<Slot>,
     /// Whether a source has had a result, good or bad.
     pub(crate) was_heard: bool,
@@ -22,7 +26,13 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    pub(crate) fn new(name: Name, component: &Component, slots: Vec<Slot>, now: Instant) -> Self {
+    pub(crate) fn new(
+        name: Name,
+        component: &Component,
+        settings: ComponentSettings,
+        slots: Vec<Slot>,
+        now: Instant,
+    ) -> Self {
         let view = ComponentView {
             name,
             state: ComponentState::Unknown,
@@ -33,7 +43,16 @@ impl Tracked {
             message: None,
         };
         let (view, damper) = (Arc::new(view), Damper::new(now));
-        Self { slots, was_heard: false, view, damper, due: None, is_touched: true }
+        Self { settings, slots, was_heard: false, view, damper, due: None, is_touched: true }
+    }
+
+    pub(super) fn configure(&mut self, settings: ComponentSettings) {
+        for slot in &mut self.slots {
+            if let (Source::Heartbeat { timeout, .. }, Some(configured)) = (&mut slot.source, settings.heartbeat) {
+                *timeout = configured;
+            }
+        }
+        self.settings = settings;
     }
 
     /// The level that its state counts as. Nobody knows much while the service starts, and that is no cause for alarm.
@@ -60,7 +79,7 @@ impl Tracked {
                 (slot.state, slot.message.clone().or_else(|| Some("no result yet".into())))
             }
             Some(slot) => (slot.state, slot.message.clone()),
-            // Reporters speak up when something is wrong. Once one was heard, silence is good news.
+            // Reporters report what is wrong. After the first report, none means that all is well.
             None if self.was_heard => (ComponentState::Healthy, None),
             None => (ComponentState::Unknown, Some("no result yet".into())),
         };
@@ -87,7 +106,7 @@ impl Tracked {
         Some(before)
     }
 
-    /// Notes when it is due again, after all of it was settled. `config` is `None` if levels don't move any more.
+    /// Sets when it is due again, after its state and level were settled. `config` is `None` once levels are frozen.
     pub(super) fn schedule(&mut self, now: Instant, config: Option<&HealthConfig>) {
         let level = config.and_then(|config| self.damper.due(config)).map(|(due, _)| due);
         let due = self.slots.iter().filter_map(Slot::next_deadline).chain(level);

@@ -42,7 +42,7 @@ async fn it_comes_in_steps() {
     assert!(!drain.has_begun());
     assert_eq!(moments(&drain, &clock).await, [100, 110, 125, 128]);
     assert!(drain.has_begun());
-    // Whoever comes late waits for nothing.
+    // Afterwards, none of them waits.
     assert_eq!(moments(&drain, &clock).await, [128; 4]);
 }
 

@@ -158,7 +158,7 @@ async fn a_second_signal_cuts_off_what_still_runs() {
     drop(hung);
 }
 
-/// An HTTP/2 client. Ends with the number of answers when the server says goodbye, and its last answers have come.
+/// An HTTP/2 client. Sends requests until a `GOAWAY`, waits for all answers, and returns how many there were.
 async fn http2_client(to: SocketAddr, served: Arc<AtomicUsize>) -> Result<usize, h2::Error> {
     let (mut requests, connection) = h2::client::handshake(TcpStream::connect(to).await.unwrap()).await?;
     let connection = tokio::spawn(connection);
@@ -167,7 +167,7 @@ async fn http2_client(to: SocketAddr, served: Arc<AtomicUsize>) -> Result<usize,
         let request = http::Request::get(format!("http://test{path}")).body(()).unwrap();
         requests.send_request(request, true).map(|(answer, _)| answer)
     };
-    // Runs when the server says goodbye.
+    // Still running at the `GOAWAY`.
     answers.spawn(send(&mut requests, "/slow")?);
     loop {
         requests = match requests.ready().await {
@@ -192,7 +192,7 @@ async fn http2_client(to: SocketAddr, served: Arc<AtomicUsize>) -> Result<usize,
 }
 
 #[tokio::test]
-async fn http2_connections_say_goodbye_when_the_listener_closes_and_finish_their_requests() {
+async fn http2_connections_get_a_goaway_when_the_listener_closes_and_finish_their_requests() {
     let health =
         Health::builder().serve_while_draining(secs(1)).finish_within(secs(10)).exit_within(secs(15)).build().unwrap();
     let drain = health.drain();

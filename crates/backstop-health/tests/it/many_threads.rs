@@ -1,4 +1,4 @@
-//! Many threads report, look and drain at once.
+//! Many threads report, read and drain at once.
 
 use std::{
     sync::{

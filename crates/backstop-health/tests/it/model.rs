@@ -316,7 +316,7 @@ async fn run(mut ops: Vec<Op>, with_readings: bool) {
                 beats.iter().for_each(backstop_health::Heartbeat::beat);
                 sources.last_beat = now;
             }
-            // Operations come soon after a tick, and this looks between two.
+            // Operations come soon after a tick, and this checks between two.
             sleep_until(began + millis(now * 100 + 50)).await;
             pin.take_if(|(_, until)| now >= *until);
             let level = plain.level();

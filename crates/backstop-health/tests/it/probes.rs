@@ -197,15 +197,16 @@ async fn a_service_that_starts_during_an_outage_is_ready_after_the_first_results
 
 #[tokio::test]
 async fn settings_are_checked() {
-    let health = running([Component::essential("database")]);
     let field = |change: fn(&mut ProbeConfig)| {
-        let mut config = ProbeConfig::new("database");
+        let mut config = ProbeConfig::default();
         change(&mut config);
-        health.probe_with(config, || async { io::Result::Ok(()) }).unwrap_err().field
+        let database = Component::essential("database").probe_config(config);
+        Health::builder().component(database).build().unwrap_err().field
     };
-    assert_eq!(field(|config| config.component = "datastore".into()), "component");
-    assert_eq!(field(|config| config.every = secs(0)), "every");
-    assert_eq!(field(|config| config.timeout = secs(6)), "timeout");
-    assert_eq!(field(|config| config.fall = 0), "fall");
-    assert_eq!(field(|config| config.rise = 1_001), "rise");
+    assert_eq!(field(|config| config.every = secs(0)), "probe.every");
+    assert_eq!(field(|config| config.timeout = secs(6)), "probe.timeout");
+    assert_eq!(field(|config| config.fall = 0), "probe.fall");
+    assert_eq!(field(|config| config.rise = 1_001), "probe.rise");
+    let health = running([Component::essential("database")]);
+    assert_eq!(health.probe("datastore", || async { io::Result::Ok(()) }).unwrap_err().field, "component");
 }

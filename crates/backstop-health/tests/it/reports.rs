@@ -88,7 +88,7 @@ async fn bad_reports_are_errors_and_change_nothing() {
     }
     let one_more = health.reporter("database", "one_more").unwrap();
     assert_eq!(one_more.report(Level::Critical, "").map_err(field), Err("reporters".into()));
-    health.reporter("database", "r7").unwrap().report(Level::Degraded, "still heard").unwrap();
+    health.reporter("database", "r7").unwrap().report(Level::Degraded, "still works").unwrap();
     assert_eq!(state(&health), ComponentState::Degraded);
 }
 

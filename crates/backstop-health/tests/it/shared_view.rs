@@ -57,13 +57,13 @@ async fn the_view_of_an_instance_that_is_gone_disappears() {
 
 /// Works, fails, hangs, or returns garbage.
 #[derive(Clone)]
-struct Ill {
+struct FailingStore {
     inner: MemoryViewStore,
     how: Arc<AtomicU8>,
 }
 
-impl Ill {
-    async fn suffer(&self) -> Result<(), StoreError> {
+impl FailingStore {
+    async fn act(&self) -> Result<(), StoreError> {
         match self.how.load(Relaxed) {
             1 => Err("connection\nrefused".into()),
             2 => pending().await,
@@ -72,14 +72,14 @@ impl Ill {
     }
 }
 
-impl ViewStore for Ill {
+impl ViewStore for FailingStore {
     async fn put(&self, instance: &Name, view: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        self.suffer().await?;
+        self.act().await?;
         self.inner.put(instance, view, ttl).await
     }
 
     async fn all(&self) -> Result<Vec<(String, Bytes)>, StoreError> {
-        self.suffer().await?;
+        self.act().await?;
         let mut all = self.inner.all().await?;
         if self.how.load(Relaxed) == 3 {
             all.push(("x y".to_owned(), Bytes::from_static(b"garbage")));
@@ -101,24 +101,24 @@ async fn a_store_that_fails_is_a_degraded_component_is_logged_once_and_moves_not
     let inner = MemoryViewStore::new();
     let how = Arc::new(AtomicU8::new(0));
     let _one = shared(inner.clone(), "one");
-    let other = shared(Ill { inner, how: Arc::clone(&how) }, "other");
+    let other = shared(FailingStore { inner, how: Arc::clone(&how) }, "other");
     let clock = Clock::start();
     let mut second = 10.0;
     let store = other.component("view_store").unwrap();
-    for (illness, seen_after_a_while, message) in
+    for (failure, still_seen, message) in
         [(1, 0, Some("connection\\nrefused")), (2, 0, Some("it took longer than 1s")), (3, 1, None)]
     {
         how.store(0, Relaxed);
         clock.at(second).await;
-        assert_eq!(other.instances().len(), 1, "before {illness}");
+        assert_eq!(other.instances().len(), 1, "before {failure}");
         assert_eq!(store.state(), ComponentState::Healthy);
-        how.store(illness, Relaxed);
+        how.store(failure, Relaxed);
         clock.at(second + 60.0).await;
-        assert_eq!(other.instances().len(), seen_after_a_while, "{illness}");
+        assert_eq!(other.instances().len(), still_seen, "{failure}");
         let view = other.view();
-        assert_eq!(view.components().last().unwrap().message(), message, "{illness}");
+        assert_eq!(view.components().last().unwrap().message(), message, "{failure}");
         let expected = if message.is_some() { Level::Degraded } else { Level::Healthy };
-        assert_eq!((store.state(), other.status()), (expected.into(), expected), "{illness}");
+        assert_eq!((store.state(), other.status()), (expected.into(), expected), "{failure}");
         assert_eq!(other.level(), Level::Healthy);
         second += 70.0;
     }
