@@ -11,17 +11,14 @@
 
 mod layer;
 
-use std::{
-    fmt,
-    future::pending,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fmt, future::pending, sync::Arc};
 
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
 };
 
+pub(crate) use layer::DrainSignal;
 pub use layer::{DrainFuture, DrainLayer, DrainService};
 
 use crate::{Health, shared::Shared, telemetry, until::until};
@@ -96,9 +93,7 @@ impl Drain {
             let times = DrainTimes { begins: now, closes, ends, exits };
             telemetry::drain_begun(config.serve_while_draining, config.finish_within);
             self.shared.drain.send_modify(|state| state.times = Some(times));
-            // Whoever sees that it drains finds its times.
-            self.shared.is_draining.store(true, Ordering::Release);
-            self.shared.wakes_requests.notify_waiters();
+            self.shared.drain_signal.begin(ends);
         } else if self.shared.drain.send_if_modified(|state| !std::mem::replace(&mut state.is_hurried, true)) {
             telemetry::drain_hurried();
         }
@@ -107,7 +102,7 @@ impl Drain {
     /// Whether it has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.shared.is_draining.load(Ordering::Acquire)
+        self.shared.drain_signal.requests_end().is_some()
     }
 
     /// Begins to drain when `signal` ends for the first time, and ends the drain at once when it does for the second time.
@@ -178,7 +173,7 @@ impl Drain {
     /// A layer that moves clients to other instances while the service drains: see [`DrainLayer`].
     #[must_use]
     pub fn layer(&self) -> DrainLayer {
-        DrainLayer::new(Arc::clone(&self.shared))
+        DrainLayer::new(Arc::clone(&self.shared.drain_signal))
     }
 }
 
@@ -192,11 +187,6 @@ impl DrainState {
     /// Ends when the drain begins, or when nobody can begin it any more.
     pub(crate) async fn begun(mut states: watch::Receiver<Self>) {
         _ = states.wait_for(|state| state.times.is_some()).await;
-    }
-
-    /// When requests are cut off.
-    fn requests_end(&self) -> Option<Instant> {
-        self.times.map(|times| times.ends)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     Component, ComponentState, HealthConfig, HealthView, Readiness,
     config::ComponentSettings,
-    drain::DrainState,
+    drain::{DrainSignal, DrainState},
     engine::{Change, Engine, Slot, Source, Tracked},
     sample::{Reading, Sampled, What},
     shared_view::Others,
@@ -37,9 +37,7 @@ pub(crate) struct Shared {
     pub(crate) components: Box<[Known]>,
     pub(crate) began: Instant,
     pub(crate) drain: watch::Sender<DrainState>,
-    pub(crate) is_draining: AtomicBool,
-    /// Wakes pending requests when the drain begins.
-    pub(crate) wakes_requests: Arc<Notify>,
+    pub(crate) drain_signal: Arc<DrainSignal>,
     pub(crate) levels: watch::Sender<Level>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) wake: Arc<Notify>,
@@ -123,8 +121,7 @@ impl Shared {
             components: components.into(),
             began,
             drain: watch::Sender::default(),
-            is_draining: AtomicBool::new(false),
-            wakes_requests: Arc::default(),
+            drain_signal: Arc::default(),
             levels: watch::Sender::new(Level::Healthy),
             readiness: watch::Sender::new(Readiness::Starting),
             wake: Arc::default(),

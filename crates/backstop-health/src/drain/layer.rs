@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -11,14 +11,36 @@ use std::{
 use backstop_core::{Deadline, Scope, SetBy};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header::CONNECTION};
 use pin_project_lite::pin_project;
-use tokio::sync::futures::OwnedNotified;
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::shared::Shared;
-
 /// How long before requests are cut off their deadline passes, so that they can still answer.
 const MARGIN: Duration = Duration::from_millis(500);
+
+/// What requests need to know of a drain. Apart from everything else, because each request counts a reference to it.
+#[derive(Debug, Default)]
+pub(crate) struct DrainSignal {
+    /// When requests are cut off. Set when the drain begins.
+    requests_end: OnceLock<Instant>,
+    /// Wakes pending requests then.
+    wakes_requests: Arc<Notify>,
+}
+
+impl DrainSignal {
+    pub(super) fn begin(&self, requests_end: Instant) {
+        _ = self.requests_end.set(requests_end);
+        self.wakes_requests.notify_waiters();
+    }
+
+    /// When requests are cut off, if the drain has begun. One atomic load.
+    pub(super) fn requests_end(&self) -> Option<Instant> {
+        self.requests_end.get().copied()
+    }
+}
 
 /// A layer that moves clients to other instances while the service drains: see [`Drain::layer`](crate::Drain::layer).
 ///
@@ -34,12 +56,12 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// One that waits takes a short lock and allocates once, to be woken.
 #[derive(Clone)]
 pub struct DrainLayer {
-    shared: Arc<Shared>,
+    signal: Arc<DrainSignal>,
 }
 
 impl DrainLayer {
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) const fn new(signal: Arc<DrainSignal>) -> Self {
+        Self { signal }
     }
 }
 
@@ -47,7 +69,7 @@ impl<S> Layer<S> for DrainLayer {
     type Service = DrainService<S>;
 
     fn layer(&self, inner: S) -> DrainService<S> {
-        DrainService { inner, shared: Arc::clone(&self.shared) }
+        DrainService { inner, signal: Arc::clone(&self.signal) }
     }
 }
 
@@ -61,7 +83,7 @@ impl fmt::Debug for DrainLayer {
 #[derive(Clone)]
 pub struct DrainService<S> {
     inner: S,
-    shared: Arc<Shared>,
+    signal: Arc<DrainSignal>,
 }
 
 impl<S> DrainService<S> {
@@ -82,14 +104,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let can_close = request.version() <= Version::HTTP_11;
-        let shared = Arc::clone(&self.shared);
+        let signal = Arc::clone(&self.signal);
         let mut clip = Clip { scope: Scope::new(), is_clipped: false, drains: None };
-        clip.clip(&shared);
+        clip.clip(&signal);
         let inner = {
             let _entered = clip.scope.entered();
             self.inner.call(request)
         };
-        DrainFuture { inner, shared, can_close, clip }
+        DrainFuture { inner, signal, can_close, clip }
     }
 }
 
@@ -108,7 +130,7 @@ pin_project! {
     pub struct DrainFuture<F> {
         #[pin]
         inner: F,
-        shared: Arc<Shared>,
+        signal: Arc<DrainSignal>,
         // Whether the connection can be closed by a header.
         can_close: bool,
         clip: Clip,
@@ -124,10 +146,11 @@ struct Clip {
 }
 
 impl Clip {
-    fn clip(&mut self, shared: &Shared) {
-        if !self.is_clipped && shared.is_draining.load(Ordering::Acquire) {
-            let end = shared.drain.borrow().requests_end();
-            if let Some(deadline) = end.and_then(|end| end.checked_sub(MARGIN)) {
+    fn clip(&mut self, signal: &DrainSignal) {
+        if !self.is_clipped
+            && let Some(end) = signal.requests_end()
+        {
+            if let Some(deadline) = end.checked_sub(MARGIN) {
                 self.scope.narrow(&Scope::narrowed(Deadline::at(deadline, SetBy::Caller)));
             }
             (self.is_clipped, self.drains) = (true, None);
@@ -135,14 +158,14 @@ impl Clip {
     }
 
     /// Ready when the deadline has just been clipped, and the call must be polled again to see it.
-    fn poll_clip(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_clip(&mut self, signal: &DrainSignal, cx: &mut Context<'_>) -> Poll<()> {
         if self.is_clipped {
             return Poll::Pending;
         }
-        let drains = || Box::pin(Arc::clone(&shared.wakes_requests).notified_owned());
+        let drains = || Box::pin(Arc::clone(&signal.wakes_requests).notified_owned());
         let woken = self.drains.get_or_insert_with(drains).as_mut().poll(cx);
         // It may have begun before this waited for it.
-        self.clip(shared);
+        self.clip(signal);
         if self.is_clipped { Poll::Ready(()) } else { woken }
     }
 }
@@ -155,11 +178,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        this.clip.clip(this.shared);
+        this.clip.clip(this.signal);
         let mut response = loop {
             match this.clip.scope.enter(|| this.inner.as_mut().poll(cx)) {
                 Poll::Ready(response) => break response,
-                Poll::Pending => ready!(this.clip.poll_clip(this.shared, cx)),
+                Poll::Pending => ready!(this.clip.poll_clip(this.signal, cx)),
             }
         };
         this.clip.scope.pass_on_reports();
@@ -167,7 +190,7 @@ where
             && *this.can_close
             // An upgraded connection isn't closed: RFC 9110, section 7.8, needs its `Connection: upgrade`.
             && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            && this.shared.is_draining.load(Ordering::Acquire)
+            && this.signal.requests_end().is_some()
         {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
