@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep};
 use crate::{
     CountReport, FleetVerdict, StoreError,
     erased_store::{ErasedCounts, ErasedFlags},
-    registry::{Registry, StoreKind},
+    registry::Registry,
     slot::Slot,
+    store_errors::StoreKind,
 };
 
 /// How often the level and the components are asked for, and changes that are due are made.
@@ -54,7 +55,7 @@ async fn follow_sources(registry: &Registry) {
     loop {
         registry.ask_sources();
         if let Some(reporter) = &registry.setup.store_reporter {
-            let error = registry.store_error();
+            let error = registry.store_errors.text();
             let is_due = |(last, at): &(_, Instant)| *last != error || at.elapsed() >= REPORT_AGAIN;
             if reported.as_ref().is_none_or(is_due) {
                 let level = if error.is_some() { Level::Degraded } else { Level::Healthy };
@@ -90,8 +91,8 @@ async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
             version => version.map(drop),
         };
         match polled {
-            Ok(()) => registry.store_works(StoreKind::Flags),
-            Err(error) => registry.store_failed(StoreKind::Flags, &error),
+            Ok(()) => registry.store_errors.works(StoreKind::Flags),
+            Err(error) => registry.store_errors.failed(StoreKind::Flags, &error),
         }
         pause(registry, registry.store_times().poll_interval).await;
     }
@@ -117,7 +118,7 @@ async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
         let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
         let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
         // Without calls, nothing is asked, unless the store must show that it works again.
-        if reports.is_empty() && !registry.is_failing(StoreKind::Counts) {
+        if reports.is_empty() && !registry.store_errors.is_failing(StoreKind::Counts) {
             continue;
         }
         // Never repeated: nobody knows whether a report that failed was counted.
@@ -126,12 +127,12 @@ async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
                 let malformed = sent.iter().zip(&verdicts).filter(|(slot, verdict)| !follow(slot, **verdict)).count();
                 if malformed > 0 || verdicts.len() != sent.len() {
                     let error = format!("{malformed} keys hold something else, and were left alone");
-                    registry.store_failed(StoreKind::Counts, &error.into());
+                    registry.store_errors.failed(StoreKind::Counts, &error.into());
                 } else {
-                    registry.store_works(StoreKind::Counts);
+                    registry.store_errors.works(StoreKind::Counts);
                 }
             }
-            Err(error) => registry.store_failed(StoreKind::Counts, &error),
+            Err(error) => registry.store_errors.failed(StoreKind::Counts, &error),
         }
     }
 }

@@ -262,7 +262,7 @@ impl FeaturesHandle {
     /// What is wrong with the store, if anything is: shown as a degraded component, which moves no level.
     #[must_use]
     pub fn store_error(&self) -> Option<String> {
-        self.registry.store_error()
+        self.registry.store_errors.text()
     }
 
     /// Records changes of state in `log` from now on. Only the first log is used.

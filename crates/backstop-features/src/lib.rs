@@ -195,6 +195,7 @@ mod slot;
 mod sources;
 mod state;
 mod store;
+mod store_errors;
 mod telemetry;
 
 #[cfg(doctest)]

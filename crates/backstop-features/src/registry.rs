@@ -27,6 +27,7 @@ use crate::{
     flag::{CLOCK_TOLERANCE, Flag, StoredFlag},
     slot::Slot,
     sources::{Needs, Sources},
+    store_errors::{StoreErrors, StoreKind},
     telemetry,
 };
 
@@ -50,7 +51,7 @@ pub(crate) struct Registry {
     pub(crate) reporting: Semaphore,
     loaded: watch::Sender<bool>,
     start_hold: Mutex<Option<StartHold>>,
-    store: Mutex<StoreErrors>,
+    pub(crate) store_errors: StoreErrors,
 }
 
 /// What the builder was given, beside the settings.
@@ -60,23 +61,6 @@ pub(crate) struct Setup {
     pub(crate) sources: Sources,
     /// Shows whether the stores work.
     pub(crate) store_reporter: Option<Reporter>,
-}
-
-/// One of the two stores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StoreKind {
-    Flags,
-    Counts,
-}
-
-/// What is wrong with the store, as text.
-#[derive(Debug, Default)]
-struct StoreErrors {
-    flags: Option<String>,
-    counts: Option<String>,
-    /// Features whose flag disappeared, and features whose flag is malformed.
-    missing: Vec<Name>,
-    malformed: Vec<Name>,
 }
 
 impl Registry {
@@ -114,7 +98,7 @@ impl Registry {
             reporting: Semaphore::new(1),
             loaded: watch::Sender::new(is_known),
             start_hold: Mutex::new(start_hold),
-            store: Mutex::default(),
+            store_errors: StoreErrors::default(),
         };
         registry.ask_sources();
         Ok(registry)
@@ -187,7 +171,8 @@ impl Registry {
     /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing.
     pub(crate) fn follow_flags(&self, values: Vec<StoredValue>) {
         if values.len() != self.declared.len() {
-            return self.store_failed(StoreKind::Flags, &StoreError::from("it returned another number of flags"));
+            let error = StoreError::from("it returned another number of flags");
+            return self.store_errors.failed(StoreKind::Flags, &error);
         }
         let (mut missing, mut malformed) = (Vec::new(), Vec::new());
         for (slot, value) in self.declared.iter().zip(values) {
@@ -220,15 +205,7 @@ impl Registry {
             }
             slot.set_known();
         }
-        let mut store = self.store();
-        if store.missing != missing && !missing.is_empty() {
-            telemetry::flags_disappeared(&missing);
-        }
-        if store.malformed != malformed && !malformed.is_empty() {
-            telemetry::flags_malformed(&malformed);
-        }
-        (store.missing, store.malformed) = (missing, malformed);
-        drop(store);
+        self.store_errors.set_flags(missing, malformed);
         if !*self.loaded.borrow() {
             self.loaded.send_replace(true);
             *locked(&self.start_hold) = None;
@@ -237,39 +214,6 @@ impl Registry {
 
     pub(crate) fn loaded(&self) -> watch::Receiver<bool> {
         self.loaded.subscribe()
-    }
-
-    pub(crate) fn store_failed(&self, kind: StoreKind, error: &StoreError) {
-        let text = backstop_kit::log_text(&error.to_string());
-        let mut store = self.store();
-        if store.failure(kind).replace(text.clone()).is_none() {
-            telemetry::store_failed(kind, &text);
-        }
-    }
-
-    pub(crate) fn is_failing(&self, kind: StoreKind) -> bool {
-        self.store().failure(kind).is_some()
-    }
-
-    pub(crate) fn store_works(&self, kind: StoreKind) {
-        let mut store = self.store();
-        if store.failure(kind).take().is_some() {
-            telemetry::store_works(kind);
-        }
-    }
-
-    /// What is wrong with the store.
-    pub(crate) fn store_error(&self) -> Option<String> {
-        let store = self.store();
-        if let Some(error) = store.flags.as_ref().or(store.counts.as_ref()) {
-            return Some(error.clone());
-        }
-        match (store.missing.len(), store.malformed.len()) {
-            (0, 0) => None,
-            (missing, 0) => Some(format!("{missing} flags disappeared before their time")),
-            (0, malformed) => Some(format!("{malformed} values aren't flags")),
-            (missing, malformed) => Some(format!("{missing} flags disappeared, and {malformed} values aren't flags")),
-        }
     }
 
     pub(crate) fn report_to(&self, log: &EventLog) {
@@ -283,19 +227,6 @@ impl Registry {
         let is_needed = flags.is_some() || counts.is_some() || !sources.are_none();
         if is_needed && !self.has_driver.swap(true, Relaxed) {
             telemetry::not_driven();
-        }
-    }
-
-    fn store(&self) -> MutexGuard<'_, StoreErrors> {
-        locked(&self.store)
-    }
-}
-
-impl StoreErrors {
-    const fn failure(&mut self, kind: StoreKind) -> &mut Option<String> {
-        match kind {
-            StoreKind::Flags => &mut self.flags,
-            StoreKind::Counts => &mut self.counts,
         }
     }
 }

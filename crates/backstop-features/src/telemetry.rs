@@ -2,7 +2,7 @@
 
 use backstop_core::{Name, Value};
 
-use crate::{Cause, FeatureState, Flag, Reach, registry::StoreKind};
+use crate::{Cause, FeatureState, Flag, Reach, store_errors::StoreKind};
 
 pub(crate) const KIND: &str = "feature";
 
@@ -40,24 +40,24 @@ pub(crate) fn flag_set(feature: &Name, flag: &Flag) {
     tracing::info!(
         target: "backstop::features",
         %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
-        remaining_ms = remaining_ms(flag), scope = flag.reach().as_str(),
+        until_ms = until_ms(flag), scope = flag.reach().as_str(),
         "an operator set a flag"
     );
 }
 
 /// An operator has set a flag through another instance.
 pub(crate) fn flag_followed(feature: &Name, flag: &Flag, is_overridden: bool) {
-    let (who, reason, remaining_ms) = (flag.who(), flag.reason(), remaining_ms(flag));
+    let (who, reason, until_ms) = (flag.who(), flag.reason(), until_ms(flag));
     if is_overridden {
         tracing::info!(
             target: "backstop::features",
-            %feature, state = %flag.state(), who, reason, remaining_ms,
+            %feature, state = %flag.state(), who, reason, until_ms,
             "a flag of the store has no effect while this instance has one of its own"
         );
     } else {
         tracing::info!(
             target: "backstop::features",
-            %feature, state = %flag.state(), who, reason, remaining_ms,
+            %feature, state = %flag.state(), who, reason, until_ms,
             "a flag of the store is followed"
         );
     }
@@ -73,7 +73,7 @@ pub(crate) fn flag_removed(feature: &Name, who: &str, reason: &str, reach: Reach
 }
 
 /// For how long the flag still decides.
-fn remaining_ms(flag: &Flag) -> Option<f64> {
+fn until_ms(flag: &Flag) -> Option<f64> {
     flag.remaining().map(backstop_kit::telemetry::millis)
 }
 

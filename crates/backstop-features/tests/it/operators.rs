@@ -51,7 +51,7 @@ async fn each_change_is_in_the_log_with_who_why_and_until() {
     for (field, value) in [("feature", "search"), ("state", "disabled"), ("who", "ada"), ("reason", "too slow")] {
         assert_eq!(set.field(field), Some(value));
     }
-    assert_eq!((set.field("remaining_ms"), set.field("scope")), (Some("60000.0"), Some("instance")));
+    assert_eq!((set.field("until_ms"), set.field("scope")), (Some("60000.0"), Some("instance")));
 
     operators.remove(&SEARCH, "bob", "fast again").await.unwrap();
     let removed = events_with(&logs, "removed a flag").pop().unwrap();
@@ -108,7 +108,7 @@ async fn a_flag_is_set_here_at_once_while_the_store_is_down_and_outlasts_its_ret
     one.handle().set_here(&REVIEWS, off()).unwrap();
     assert_eq!(one.state(&REVIEWS), FeatureState::Disabled);
     let set = events_with(&logs, "set a flag").pop().unwrap();
-    let fields = ["who", "reason", "remaining_ms", "scope"].map(|name| set.field(name).unwrap().to_owned());
+    let fields = ["who", "reason", "until_ms", "scope"].map(|name| set.field(name).unwrap().to_owned());
     assert_eq!(fields, ["ada", "Redis is down", "600000.0", "instance"]);
 
     store.set(Failure::None);
