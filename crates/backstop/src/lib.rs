@@ -222,7 +222,8 @@
 //! | `toml` | | `serde`, the default layers, and `Stacks`: standard stacks for all dependencies, from one file |
 //!
 //! This crate re-exports what most stacks need. The module named after a layer, such as `circuit_breaker` or `retry`,
-//! re-exports its whole crate, with its documentation. Shared types are in [`core`].
+//! re-exports its whole crate, with its documentation. Shared types are in [`vocabulary`], the
+//! crate `backstop-core`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -231,7 +232,7 @@
 struct Readme;
 
 #[doc(inline)]
-pub use backstop_core as core;
+pub use backstop_core as vocabulary;
 pub use backstop_core::{
     Classify, ConfigError, Deadline, Degradation, ErrorRef, Event, EventLog, Freshness, HttpClassify, Inspect, Level,
     Name, Outcome, Reason, Rejection, RejectionDetail, ResultClassify, SetBy, Value, Verdict, name, scope,
@@ -317,12 +318,12 @@ pub use backstop_partial::{
 };
 #[cfg(feature = "redis")]
 #[doc(no_inline)]
-pub use backstop_redis as redis;
+pub use backstop_redis as redis_store;
 #[cfg(feature = "redis")]
 pub use backstop_redis::{RedisStore, RedisStoreBuilder, RedisStoreConfig};
 #[cfg(feature = "reqwest")]
 #[doc(no_inline)]
-pub use backstop_reqwest as reqwest;
+pub use backstop_reqwest as reqwest_client;
 #[cfg(feature = "reqwest")]
 pub use backstop_reqwest::ReqwestClient;
 #[cfg(feature = "retry")]

@@ -17,7 +17,8 @@ use axum::{
 };
 use backstop::{
     CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, Deadline, DegradationHeaderLayer, FallbackChain,
-    FallbackLayer, Provider, Rejection, RetryLayer, SetBy, TimeoutLayer, core::Scope, name, scope, scope::InScope,
+    FallbackLayer, Provider, Rejection, RetryLayer, SetBy, TimeoutLayer, name, scope, scope::InScope,
+    vocabulary::Scope,
 };
 use backstop_tests::http::{get, header, read, status};
 use tokio::time::{Instant, sleep};

@@ -13,9 +13,8 @@ use axum::{
 };
 use backstop::{
     CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, Deadline, FallbackChain, FallbackLayer,
-    OnDrop, Provider, RetryLayer, SetBy, TimeoutLayer,
-    core::scope::{InScope, Scope, handle},
-    name,
+    OnDrop, Provider, RetryLayer, SetBy, TimeoutLayer, name,
+    vocabulary::scope::{InScope, Scope, handle},
 };
 use backstop_tests::http::{Server, get, read};
 use tokio::{sync::Notify, time::Instant};

@@ -13,10 +13,10 @@ use std::{
 use backstop::{
     BulkheadLayer, CircuitBreakerLayer, CircuitState, DeadlineLayer, DegradationHeaderLayer, FallbackChain,
     FallbackLayer, PropagateDeadlineLayer, Provider, RepeatIf, RetryBuilder, RetryLayer, Standard, TimeoutLayer,
-    core::HttpClassify,
     kit::{Http, HttpCopy, HttpReject},
     name,
     timeout::{UntilBodyEnd, UntilFirstFrame},
+    vocabulary::HttpClassify,
 };
 use backstop_tests::grpc::{GrpcServer, Scripted, channel_to, question};
 use http::{Request, Response};

@@ -10,7 +10,7 @@ use std::{
 use axum::{extract::Request, http::StatusCode, response::Response};
 use backstop::{
     CircuitBreaker, CircuitBreakerHandle, CircuitBreakerLayer, CircuitState, Deadline, DegradationHeaderLayer,
-    FallbackChain, FallbackLayer, Provider, Rejection, RetryLayer, SetBy, TimeoutLayer, core::Scope, name,
+    FallbackChain, FallbackLayer, Provider, Rejection, RetryLayer, SetBy, TimeoutLayer, name, vocabulary::Scope,
 };
 use backstop_tests::{
     http::{get, read, status},

@@ -7,7 +7,10 @@ use std::{
 };
 
 use axum::body::{Body, Bytes, HttpBody};
-use backstop::{ClientBody, ErrorRef, Rejection, UntilBodyEnd, reqwest::http_request, standard};
+use backstop::{
+    Classify, ClientBody, ErrorRef, HttpClassify, Rejection, UntilBodyEnd, Verdict, reqwest_client::http_request,
+    standard, vocabulary::Blame,
+};
 use backstop_tests::{http1::Http1Server, upload::upload};
 use http::{Method, StatusCode};
 use http_body::Frame;

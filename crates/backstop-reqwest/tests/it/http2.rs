@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
-use backstop::reqwest::ReqwestClient;
+use backstop::reqwest_client::ReqwestClient;
 use backstop_tests::goaway::{GOAWAY_CODES, GoawayServer, Processed};
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Method, Request, Response, StatusCode};

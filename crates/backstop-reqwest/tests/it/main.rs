@@ -9,7 +9,7 @@ mod time_limits;
 use std::{net::SocketAddr, time::Duration};
 
 use axum::body::Body;
-use backstop::{StandardHandle, StandardService, reqwest::ReqwestClient, standard};
+use backstop::{StandardHandle, StandardService, reqwest_client::ReqwestClient, standard};
 use http::{Method, Request};
 use tower::Layer;
 

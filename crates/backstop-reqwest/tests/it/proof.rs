@@ -1,6 +1,6 @@
 //! What an error proves, and that no `POST` is sent again without a proof.
 
-use backstop::{ErrorRef, reqwest::ReqwestClient};
+use backstop::{ErrorRef, reqwest_client::ReqwestClient};
 use backstop_tests::{
     http::Nobody,
     http1::{Connection, Http1Server},

@@ -3,7 +3,7 @@
 use std::{future, sync::Arc, time::Duration};
 
 use axum::body::Body;
-use backstop::{ErrorRef, Outcome, Reason, Rejection, reqwest::ReqwestClient, standard};
+use backstop::{ErrorRef, Outcome, Reason, Rejection, reqwest_client::ReqwestClient, standard};
 use backstop_tests::http1::{Connection, Http1Server};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -42,7 +42,7 @@ async fn a_requests_own_limit_counts() {
     let client = built();
     let request = client.get_ref().get(format!("http://{}/", server.address())).timeout(LIMIT).build().unwrap();
     let (upstream, handle) = stack(client);
-    let request = backstop::reqwest::http_request(request).unwrap();
+    let request = backstop::reqwest_client::http_request(request).unwrap();
     assert!(upstream.oneshot(request).await.unwrap_err().get_ref().is_timeout());
     assert_eq!(failures(&handle), 3, "of each attempt");
 }

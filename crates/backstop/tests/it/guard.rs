@@ -21,7 +21,7 @@ use std::{
 use axum::{Router, body::Body, extract::State, http::Request, routing::get};
 use backstop::{
     CallError, CircuitState, Deadline, Elapsed, Guard, Progress, Reason, Rejection, RetryBudget, SetBy, Standard,
-    StandardHandle, core::Scope, name, scope, standard,
+    StandardHandle, name, scope, standard, vocabulary::Scope,
 };
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};

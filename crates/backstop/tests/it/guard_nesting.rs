@@ -22,7 +22,7 @@ use std::{
 use axum::response::IntoResponse;
 use backstop::{
     CallError, CircuitBreakerLayer, CircuitState, Deadline, Guard, Reason, Rejection, SetBy, Standard, StandardHandle,
-    core::Scope, kit::function::FunctionError, name, standard,
+    kit::function::FunctionError, name, standard, vocabulary::Scope,
 };
 use backstop_test::Logs;
 use http::StatusCode;
