@@ -6,6 +6,9 @@ use tower_layer::Stack;
 /// Adds Backstop's layers, with their defaults, to a [`ServiceBuilder`]. Add configured layers with
 /// [`layer`](ServiceBuilder::layer).
 ///
+/// Each method is named after its layer. Two aren't, because `ServiceBuilder` has a `retry` and a `timeout` of its own:
+/// [`retries`](Self::retries) and [`time_limit`](Self::time_limit).
+///
 /// This trait is sealed: only `ServiceBuilder` implements it.
 ///
 /// ```
@@ -21,8 +24,8 @@ use tower_layer::Stack;
 ///
 /// let app: Router = Router::new().route("/", get(|| async { "just for you" })).layer(
 ///     ServiceBuilder::new()
-///         .degradation_headers()
-///         .fall_back(name!("ml_service"), instead),
+///         .degradation_header()
+///         .fallback(name!("ml_service"), instead),
 /// );
 /// # let _ = app;
 /// # Ok(())
@@ -33,18 +36,24 @@ use tower_layer::Stack;
 pub trait ServiceBuilderExt<L>: sealed::AddLayer<L> {
     /// Labels degraded responses: `DegradationHeaderLayer`.
     #[cfg(feature = "degradation-header")]
-    fn degradation_headers(self) -> ServiceBuilder<Stack<backstop_degradation_header::DegradationHeaderLayer, L>> {
+    fn degradation_header(self) -> ServiceBuilder<Stack<backstop_degradation_header::DegradationHeaderLayer, L>> {
         self.add(backstop_degradation_header::DegradationHeaderLayer::new())
     }
 
     /// Answers from `chain` when the inner service, `primary`, fails: `FallbackLayer`.
     #[cfg(feature = "fallback")]
-    fn fall_back<Req, Res>(
+    fn fallback<Req, Res>(
         self,
         primary: backstop_core::Name,
         chain: backstop_fallback::FallbackChain<Req, Res>,
     ) -> ServiceBuilder<Stack<backstop_fallback::FallbackLayer<Req, Res>, L>> {
         self.add(backstop_fallback::FallbackLayer::new(primary, chain))
+    }
+
+    /// Protects calls of a client with the standard stack: [`Standard`](crate::Standard).
+    #[cfg(all(feature = "bulkhead", feature = "circuit-breaker", feature = "retry", feature = "timeout"))]
+    fn standard(self, name: backstop_core::Name) -> ServiceBuilder<Stack<crate::Standard, L>> {
+        self.add(crate::Standard::new(name))
     }
 
     /// Repeats failed requests where that is safe: `RetryLayer`.

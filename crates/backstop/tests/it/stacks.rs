@@ -104,9 +104,9 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
         .unwrap();
     let (service, calls) = answering(std::future::pending);
     let stack = ServiceBuilder::new()
-        .degradation_headers()
+        .degradation_header()
         .deadline(name!("edge"))
-        .fall_back(name!("ml_service"), chain)
+        .fallback(name!("ml_service"), chain)
         .retries(name!("ml_service"))
         .circuit_breaker(name!("ml_service"))
         .bulkhead(name!("ml_service"))
@@ -119,10 +119,13 @@ async fn each_method_of_a_service_builder_adds_its_layer() {
     assert_eq!(answer.headers()["x-fallback-source"], "bestsellers");
     assert_eq!(calls.load(Relaxed), 3);
 
-    let limited = ServiceBuilder::new().time_limit(name!("ml_service")).service(service);
+    let reason = |ended: Response| ended.extensions().get::<Rejection>().map(Rejection::reason);
+    let limited = ServiceBuilder::new().time_limit(name!("ml_service")).service(service.clone());
     let ended = limited.oneshot(Request::new(Body::empty())).await.unwrap();
-    let rejection = ended.extensions().get::<Rejection>().map(Rejection::reason);
-    assert_eq!(rejection, Some(Reason::TIMEOUT));
+    assert_eq!((reason(ended), calls.load(Relaxed)), (Some(Reason::TIMEOUT), 4));
+    let standard = ServiceBuilder::new().standard(name!("ml_service")).service(service);
+    let ended = standard.oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!((reason(ended), calls.load(Relaxed)), (Some(Reason::TIMEOUT), 7));
 }
 
 #[tokio::test(start_paused = true)]
