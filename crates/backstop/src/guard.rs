@@ -239,20 +239,21 @@ impl fmt::Debug for GuardErrors<'_> {
     }
 }
 
-/// A stack of any strategies.
-type AnyStandard<R, C, Rej, U, T, D, K> = Standard<
+/// A stack of any strategies, without stored answers.
+type AnyStandard<R, C, Rej, U, T, D> = Standard<
     Parts<
         Optional<RetryLayer<R>>,
         Optional<CircuitBreakerLayer<C>>,
         Optional<BulkheadLayer<Rej, U>>,
         Optional<TimeoutLayer<T>>,
         D,
-        K,
     >,
 >;
 
-impl<R, C, Rej, U, T, D, K> AnyStandard<R, C, Rej, U, T, D, K> {
+impl<R, C, Rej, U, T, D> AnyStandard<R, C, Rej, U, T, D> {
     /// The same stack for plain async functions, with the same circuit, permits and budget.
+    ///
+    /// A stack that stores good answers has none: what functions return is stored by `LastKnownValues`.
     ///
     /// ```
     /// use std::time::Duration;

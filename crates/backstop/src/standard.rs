@@ -178,11 +178,9 @@ impl<R, C, Rej, U, T, D, K> Standard<Parts<R, C, Optional<BulkheadLayer<Rej, U>>
     /// # let _ = upstream;
     /// ```
     pub fn until_headers(self) -> UntilHeadersStandard<R, C, Rej, T, D, K> {
-        let Self { name, parts, config, last_known_good: inspect } = self;
-        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-        let bulkhead = Optional(bulkhead.0.map(BulkheadLayer::until_headers));
-        let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good };
-        Standard { name, parts, config, last_known_good: inspect }
+        let Self { name, parts, config, last_known_good } = self;
+        let parts = parts.map_bulkhead(|Optional(bulkhead)| Optional(bulkhead.map(BulkheadLayer::until_headers)));
+        Standard { name, parts, config, last_known_good }
     }
 }
 
@@ -206,10 +204,8 @@ impl<R, C, B, T, D> Standard<Parts<R, C, B, T, D>> {
         crate::LastKnownGoodHandle<St>: Inspect + 'static,
     {
         let Self { name, parts, config, .. } = self;
-        let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, .. } = parts;
-        let inspect: Arc<dyn Inspect> = Arc::new(layer.handle());
-        let parts = Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good: layer };
-        Standard { name, parts, config, last_known_good: Some(inspect) }
+        let last_known_good: Option<Arc<dyn Inspect>> = Some(Arc::new(layer.handle()));
+        Standard { name, parts: parts.map_last_known_good(|_| layer), config, last_known_good }
     }
 }
 

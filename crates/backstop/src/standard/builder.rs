@@ -48,8 +48,8 @@ struct Choice {
 }
 
 impl Choice {
-    /// The part, unless it is left out.
-    fn of<B, L>(
+    /// Builds the part, unless it is left out.
+    fn build<B, L>(
         self,
         part: &'static str,
         builder: B,
@@ -82,41 +82,32 @@ impl StandardBuilder {
     }
 }
 
-/// Passes one part of a builder through a closure, which may change the part's type, and keeps the others.
-macro_rules! set_part {
-    ($builder:ident, $set:ident, $part:ident; $($other:ident),+) => {{
-        let StandardBuilder { name, parts: Parts { $part, $($other,)+ last_known_good }, mut choices } = $builder;
-        choices.$part.is_set = true;
-        StandardBuilder { name, parts: Parts { $part: $set($part), $($other,)+ last_known_good }, choices }
-    }};
-}
-
 impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
     /// Changes the retry's settings: see [`RetryBuilder`].
     pub fn retry<R2>(self, set: impl FnOnce(R) -> R2) -> StandardBuilder<Parts<R2, C, B, T, D>> {
-        set_part!(self, set, retry; circuit_breaker, bulkhead, timeout, propagate_deadline)
+        self.set(|choices| &mut choices.retry, |parts| parts.map_retry(set))
     }
 
     /// Changes the circuit breaker's settings: see [`CircuitBreakerBuilder`].
     pub fn circuit_breaker<C2>(self, set: impl FnOnce(C) -> C2) -> StandardBuilder<Parts<R, C2, B, T, D>> {
-        set_part!(self, set, circuit_breaker; retry, bulkhead, timeout, propagate_deadline)
+        self.set(|choices| &mut choices.circuit_breaker, |parts| parts.map_circuit_breaker(set))
     }
 
     /// Changes the bulkhead's settings: see [`BulkheadBuilder`].
     pub fn bulkhead<B2>(self, set: impl FnOnce(B) -> B2) -> StandardBuilder<Parts<R, C, B2, T, D>> {
-        set_part!(self, set, bulkhead; retry, circuit_breaker, timeout, propagate_deadline)
+        self.set(|choices| &mut choices.bulkhead, |parts| parts.map_bulkhead(set))
     }
 
     /// Changes the timeout's settings: see [`TimeoutBuilder`]. For its limit alone there is [`timeout`](Self::timeout).
     pub fn timeout_with<T2>(self, set: impl FnOnce(T) -> T2) -> StandardBuilder<Parts<R, C, B, T2, D>> {
-        set_part!(self, set, timeout; retry, circuit_breaker, bulkhead, propagate_deadline)
+        self.set(|choices| &mut choices.timeout, |parts| parts.map_timeout(set))
     }
 
     /// Changes how the remaining time is sent to the other service: see [`PropagateDeadlineBuilder`].
     ///
     /// Unless set, it is sent with gRPC requests alone, in `grpc-timeout`.
     pub fn propagate_deadline<D2>(self, set: impl FnOnce(D) -> D2) -> StandardBuilder<Parts<R, C, B, T, D2>> {
-        set_part!(self, set, propagate_deadline; retry, circuit_breaker, bulkhead, timeout)
+        self.set(|choices| &mut choices.propagate_deadline, |parts| parts.map_propagate_deadline(set))
     }
 
     /// Leaves the retry out: each request is sent once.
@@ -154,6 +145,16 @@ impl<R, C, B, T, D> StandardBuilder<Parts<R, C, B, T, D>> {
         self
     }
 
+    /// Changes a part that isn't left out.
+    fn set<P2>(
+        mut self,
+        choice: fn(&mut Choices) -> &mut Choice,
+        change: impl FnOnce(Parts<R, C, B, T, D>) -> P2,
+    ) -> StandardBuilder<P2> {
+        choice(&mut self.choices).is_set = true;
+        self.map(change)
+    }
+
     /// Changes all parts, without saying anything about whether they are left out.
     fn map<P2>(self, f: impl FnOnce(Parts<R, C, B, T, D>) -> P2) -> StandardBuilder<P2> {
         StandardBuilder { name: self.name, parts: f(self.parts), choices: self.choices }
@@ -180,9 +181,9 @@ impl<R: ChooseClassifier, C: ChooseClassifier, B, T, D> StandardBuilder<Parts<R,
     /// ```
     pub fn classify<Cl: Clone>(self, classify: Cl) -> ClassifiedBy<Cl, R, C, B, T, D> {
         self.map(|parts| {
-            let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-            let (retry, circuit_breaker) = (retry.choose(classify.clone()), circuit_breaker.choose(classify));
-            Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
+            parts
+                .map_retry(|retry| retry.choose(classify.clone()))
+                .map_circuit_breaker(|circuit| circuit.choose(classify))
         })
     }
 
@@ -231,10 +232,11 @@ where
     /// ```
     pub fn problem_details(self) -> WithProblemDetails<R, C, B, T, D> {
         self.map(|parts| {
-            let Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good } = parts;
-            let (circuit_breaker, bulkhead) = (circuit_breaker.choose(), bulkhead.choose());
-            let (timeout, propagate_deadline) = (timeout.choose(), propagate_deadline.choose());
-            Parts { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good }
+            parts
+                .map_circuit_breaker(C::choose)
+                .map_bulkhead(B::choose)
+                .map_timeout(T::choose)
+                .map_propagate_deadline(D::choose)
         })
     }
 }
@@ -304,15 +306,15 @@ impl<R, C, Rej, U, T, D>
         let Self { name, parts, choices } = self;
         let name = Name::new(name)?;
         let parts = Parts {
-            retry: choices.retry.of("retry", parts.retry, RetryBuilder::build)?,
-            circuit_breaker: choices.circuit_breaker.of(
+            retry: choices.retry.build("retry", parts.retry, RetryBuilder::build)?,
+            circuit_breaker: choices.circuit_breaker.build(
                 "circuit_breaker",
                 parts.circuit_breaker,
                 CircuitBreakerBuilder::build,
             )?,
-            bulkhead: choices.bulkhead.of("bulkhead", parts.bulkhead, BulkheadBuilder::build)?,
-            timeout: choices.timeout.of("timeout", parts.timeout, TimeoutBuilder::build)?,
-            propagate_deadline: choices.propagate_deadline.of(
+            bulkhead: choices.bulkhead.build("bulkhead", parts.bulkhead, BulkheadBuilder::build)?,
+            timeout: choices.timeout.build("timeout", parts.timeout, TimeoutBuilder::build)?,
+            propagate_deadline: choices.propagate_deadline.build(
                 "propagate_deadline",
                 parts.propagate_deadline,
                 PropagateDeadlineBuilder::build,

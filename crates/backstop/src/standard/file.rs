@@ -56,25 +56,25 @@ impl Serialize for StandardConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(untagged)]
-        enum Written<'a, T> {
-            Out(bool),
-            In(&'a T),
+        enum PartInFile<'a, T> {
+            LeftOut(bool),
+            Table(&'a T),
         }
 
-        impl<'a, T> From<&'a Option<T>> for Written<'a, T> {
+        impl<'a, T> From<&'a Option<T>> for PartInFile<'a, T> {
             fn from(part: &'a Option<T>) -> Self {
-                part.as_ref().map_or(Self::Out(false), Self::In)
+                part.as_ref().map_or(Self::LeftOut(false), Self::Table)
             }
         }
 
         #[derive(Serialize)]
         struct File<'a> {
             name: &'a str,
-            retry: Written<'a, RetryConfig>,
-            circuit_breaker: Written<'a, CircuitBreakerConfig>,
-            bulkhead: Written<'a, BulkheadConfig>,
-            timeout: Written<'a, TimeoutConfig>,
-            propagate_deadline: Written<'a, PropagateDeadlineConfig>,
+            retry: PartInFile<'a, RetryConfig>,
+            circuit_breaker: PartInFile<'a, CircuitBreakerConfig>,
+            bulkhead: PartInFile<'a, BulkheadConfig>,
+            timeout: PartInFile<'a, TimeoutConfig>,
+            propagate_deadline: PartInFile<'a, PropagateDeadlineConfig>,
         }
 
         let Self { name, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = self;

@@ -218,6 +218,13 @@ fn each_part_checks_its_own_settings() {
         "retry.max_attempts is 0, allowed is: 1 to 1000"
     );
     assert!(message(standard("no name").build()).starts_with("name is"));
+    let handle = Standard::new(name!("ml")).handle();
+    let mut config = handle.config();
+    config.retry.as_mut().unwrap().max_attempts = 0;
+    let retry = config.retry.clone().unwrap();
+    assert_eq!(message(handle.reload(config)), "retry.max_attempts is 0, allowed is: 1 to 1000");
+    let refused = message(handle.retry().unwrap().reload(retry));
+    assert_eq!(refused, "retry.max_attempts is 0, allowed is: 1 to 1000");
 }
 
 #[tokio::test]
