@@ -57,7 +57,8 @@ pub use parts::Parts;
 /// ```
 ///
 /// Put it only around a client, which does nothing but send the request: see [`client`](crate::client). hyper-util's client
-/// fits as it is, and reqwest's [by one line](crate#around-a-client).
+/// fits as it is, and reqwest's [by one line](crate#around-a-client). It compiles in axum's `Router::layer`, but a handler is
+/// no client: choose single layers there, such as [`CircuitBreakerLayer`].
 ///
 /// # Who reads the bodies
 ///
