@@ -127,6 +127,11 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for BulkheadCall<'_, C> {
         }
         polled
     }
+
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.permit_request.is_some() || self.inner.is_waiting()
+    }
 }
 
 #[inline]

@@ -60,6 +60,7 @@
 //! | finds the queue full | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
 //! | has waited for `max_wait` | is refused: [`bulkhead-full`](backstop_core::Reason::BULKHEAD_FULL) |
 //! | still waits when the deadline of its [scope](backstop_core::scope) passes | is refused: [`timeout`](backstop_kit::Elapsed), [`NotAsked`](backstop_kit::Progress::NotAsked) |
+//! | still waits when a circuit breaker directly around the bulkhead opens | is refused by the circuit: [`circuit-open`](backstop_core::Reason::CIRCUIT_OPEN) |
 //! | has answered | holds its permit until its response body has ended |
 //! | has answered without a body, or failed, or is dropped | returns its permit at once |
 //! | has a body that has lasted for `max_hold` | loses its permit; the body ends with an error |

@@ -12,6 +12,7 @@
 //! | waiting | it is its turn | admitted |
 //! | waiting | `max_wait` or the request's deadline has passed | rejected |
 //! | admitted | the inner service is ready | called |
+//! | any, before it is called | a layer further out [refuses](backstop_kit::queue) it | rejected |
 
 use std::{
     mem,
@@ -23,6 +24,7 @@ use std::{
 use backstop_kit::{
     Reject, polled_again,
     proof::{Entered, IsBelieved},
+    queue::QueuedCall,
 };
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -39,6 +41,7 @@ pin_project! {
         context: Option<X>,
         state: Arc<LayerState<R>>,
         entered: Entered,
+        queued: QueuedCall,
         #[pin]
         permit_request: PermitRequest,
         // The last field, so that it is given back after everything else was dropped.
@@ -54,6 +57,7 @@ impl<S, Req, R, X> PendingCall<S, Req, R, X> {
             context: Some(context),
             state,
             entered: Entered::now(),
+            queued: QueuedCall::enter(),
             permit_request: PermitRequest::new(),
             permit: Permit::NONE,
         }
@@ -87,11 +91,14 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.as_mut().project().entered.polled();
-        let admitted = ready!(self.as_mut().poll_admitted(cx));
+        let rejection = match self.queued.take_refusal() {
+            Some(rejection) => Some(rejection),
+            None => ready!(self.as_mut().poll_admitted(cx)).err().map(|refusal| self.state.limiter.refuse(refusal)),
+        };
         let this = self.project();
-        if let Err(refusal) = admitted {
+        if let Some(rejection) = rejection {
             let Some(context) = this.context.take() else { polled_again("BulkheadFuture") };
-            let answer = this.state.reject.reject(context, this.state.limiter.refuse(refusal));
+            let answer = this.state.reject.reject(context, rejection);
             this.entered.prove();
             return Poll::Ready(Err(answer));
         }
@@ -100,6 +107,7 @@ where
             return Poll::Ready(Err(Err(error)));
         }
         let Some(request) = this.request.take() else { polled_again("BulkheadFuture") };
+        this.queued.leave();
         let (call, believed) = this.entered.call(|| this.service.call(request));
         Poll::Ready(Ok((call, mem::take(this.permit), believed)))
     }

@@ -6,7 +6,11 @@ use backstop_core::Outcome;
 use backstop_kit::{JudgeRequest, Protocol, RequestFacts};
 
 use crate::{
-    failure::Failure, layer_state::CircuitRef, probe_scope::ProbeScope, state::Nanos, tracked_call::TrackedCall,
+    failure::Failure,
+    layer_state::CircuitRef,
+    probe_scope::ProbeScope,
+    state::{Nanos, Refused},
+    tracked_call::TrackedCall,
 };
 
 /// A call, held by its future or by its response body.
@@ -68,6 +72,11 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     pub(crate) fn leave(&mut self, probe: Option<ProbeScope>) {
         drop(probe);
         self.call.leave();
+    }
+
+    /// Asks the circuit again, before a call that has waited begins.
+    pub(crate) fn readmit(&mut self) -> Result<(), Refused> {
+        self.call.readmit(self.circuit.breaker())
     }
 
     /// The response is pending.

@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use backstop_core::{ErrorRef, Reason, Verdict};
+use backstop_core::{ErrorRef, Outcome, Reason, Verdict};
 use backstop_kit::function::{
     AttemptLayers, CallResult, ErrorView, Function, FunctionCall, FunctionError, FunctionFuture, FunctionLayers,
     Innermost, Once,
@@ -147,7 +147,15 @@ impl<F: Function, R: CircuitRef<()>, C: FunctionCall<F>> FunctionCall<F> for Cir
         let this = self.project();
         let Some(circuit) = this.circuit else { return this.inner.poll_call(function, cx) };
         let guard = match this.guard {
-            Some(guard) => guard,
+            Some(guard) => {
+                if this.inner.is_waiting()
+                    && let Err(refused) = guard.readmit()
+                {
+                    guard.finish_well(Outcome::neutral());
+                    return Poll::Ready(Err(Box::new(rejection(refused, circuit.breaker()))));
+                }
+                guard
+            }
             None => {
                 let breaker = circuit.breaker();
                 match breaker.circuit.admit(|| breaker.now(), time_left) {
@@ -163,6 +171,11 @@ impl<F: Function, R: CircuitRef<()>, C: FunctionCall<F>> FunctionCall<F> for Cir
             Poll::Pending => guard.start_waiting(),
         }
         polled
+    }
+
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.inner.is_waiting()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstop_core::{ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode};
-use backstop_kit::{ContextOf, Judge, Protocol, Reject, RequestFacts, polled_again, proof::Entered};
+use backstop_kit::{ContextOf, Judge, Protocol, Reject, RequestFacts, polled_again, proof::Entered, queue::QueuedCall};
 use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -54,7 +54,14 @@ pin_project! {
     #[project = StateProject]
     enum State<F, X, P, L> where L: CircuitRef<P> {
         // Dropped in this order: the call ends before its permit is free.
-        Called { #[pin] future: F, guard: CallGuard<P, L>, facts: RequestFacts },
+        Called {
+            #[pin]
+            future: F,
+            guard: CallGuard<P, L>,
+            facts: RequestFacts,
+            // The call may wait in a queue further in.
+            queued: Option<QueuedCall>,
+        },
         // The context is `None` once it was given to the strategy.
         Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },
     }
@@ -68,8 +75,13 @@ where
     L: CircuitRef<P>,
 {
     #[inline]
-    pub(crate) const fn called(future: S::Future, guard: CallGuard<P, L>, facts: RequestFacts) -> Self {
-        Self { state: State::Called { future, guard, facts } }
+    pub(crate) const fn called(
+        future: S::Future,
+        guard: CallGuard<P, L>,
+        facts: RequestFacts,
+        queued: Option<QueuedCall>,
+    ) -> Self {
+        Self { state: State::Called { future, guard, facts, queued } }
     }
 
     pub(crate) const fn refused(refused: Refused, context: ContextOf<S, Req, P>, circuit: L, entered: Entered) -> Self {
@@ -92,7 +104,12 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProject::Called { future, guard, facts } => {
+            StateProject::Called { future, guard, facts, queued } => {
+                if let Some(call) = queued
+                    && !ask_again(guard, call)
+                {
+                    *queued = None;
+                }
                 // Changed in place: moving a response costs more than everything else here.
                 let mut polled = guard.run(|| future.poll(cx));
                 match &mut polled {
@@ -109,6 +126,16 @@ where
             }
         }
     }
+}
+
+/// Refuses a call that still waits in a queue, if the circuit has changed and refuses it now. Returns whether it waits.
+#[cold]
+fn ask_again<P, L: CircuitRef<P>>(guard: &mut CallGuard<P, L>, call: &QueuedCall) -> bool {
+    let is_waiting = call.is_waiting();
+    if is_waiting && let Err(refused) = guard.readmit() {
+        call.refuse(rejection(refused, guard.circuit().breaker()));
+    }
+    is_waiting
 }
 
 /// Counts a result, or goes on with the body of a response.

@@ -11,6 +11,7 @@ use backstop_core::ErrorRef;
 use backstop_kit::{
     Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
     proof::{Entered, PassThrough},
+    queue::QueueWatch,
 };
 use tower_service::Service;
 
@@ -87,12 +88,13 @@ where
                 let mut guard = CallGuard::new(TrackedCall::new(admission), circuit);
                 let facts = guard.inspect_request(&mut request);
                 let probe = guard.enter();
+                let watch = QueueWatch::begin();
                 let future = {
                     let _pass = PassThrough::begin();
                     self.inner.call(request)
                 };
                 guard.leave(probe);
-                CircuitBreakerFuture::called(future, guard, facts)
+                CircuitBreakerFuture::called(future, guard, facts, watch.queued_call())
             }
             Err(refused) => {
                 let context = circuit.protocol().reject().context(&request);

@@ -9,10 +9,10 @@ use backstop_kit::{
 };
 
 use crate::{
-    breaker::Breaker,
+    breaker::{Breaker, time_left},
     failure::Failure,
     metrics,
-    state::{Admission, Nanos, nanos},
+    state::{Admission, Nanos, Refused, nanos},
 };
 
 /// An admission, and what is known about its call. Small, because it moves with the call's future.
@@ -58,6 +58,14 @@ impl TrackedCall {
             ended: false,
             upload: None,
         }
+    }
+
+    /// Asks the circuit again, if it has changed since the call was admitted. The old admission no longer counts then.
+    pub(crate) fn readmit(&mut self, breaker: &Breaker) -> Result<(), Refused> {
+        if !breaker.circuit.is_current(&self.admission) {
+            self.admission = breaker.circuit.admit(|| breaker.now(), time_left)?;
+        }
+        Ok(())
     }
 
     /// The request has a body.

@@ -165,6 +165,11 @@ impl<F> Attempt<F> {
     }
 
     /// Polls a call that isn't a future: by `poll`, inside the scope.
+    /// The call, unless it was ended.
+    pub const fn call(&self) -> Option<&F> {
+        self.call.as_ref()
+    }
+
     #[inline]
     pub fn poll_by<T>(self: Pin<&mut Self>, poll: impl FnOnce(Pin<&mut F>) -> Poll<T>) -> Poll<T> {
         let this = self.project();

@@ -75,6 +75,11 @@ pub trait FunctionCall<F: Function> {
     /// # Panics
     /// May panic if it is polled again after it has ended.
     fn poll_call(self: Pin<&mut Self>, function: &mut F, cx: &mut Context<'_>) -> Poll<CallResult<F>>;
+
+    /// Whether it waits in a queue, so that the function wasn't called yet.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 }
 
 /// What a function is called through: some layers, from outside to inside.

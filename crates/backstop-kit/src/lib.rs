@@ -15,6 +15,7 @@
 //! | send a request again | [`CopyRequest`], [`ReplayableBody`] |
 //! | keep an answer as a last resort | [`KeepAnswer`] |
 //! | reject a call | [`Reject`] |
+//! | refuse a call that waits in the queue of a layer further in | [`queue`] |
 //! | judge a result before the classifier does | [`Judge`], [`judge_error`](backstop_core::judge_error) |
 //! | support HTTP and plain functions with one type parameter | [`Protocol`] |
 //! | protect calls of functions without a service | [`function`] |
@@ -49,6 +50,7 @@ pub mod caching;
 pub mod episode;
 pub mod function;
 pub mod proof;
+pub mod queue;
 #[doc = include_str!("repeating.md")]
 pub mod repeating {}
 pub mod telemetry;

@@ -124,6 +124,11 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for TimeoutCall<'_, C> {
         this.attempt.drop_call(set_by);
         Poll::Ready(Err(rejection(limit, set_by, Progress::Called)))
     }
+
+    #[inline]
+    fn is_waiting(&self) -> bool {
+        self.attempt.call().is_some_and(C::is_waiting)
+    }
 }
 
 fn rejection((name, limit): (&Name, Duration), set_by: SetBy, progress: Progress) -> Box<Rejection> {

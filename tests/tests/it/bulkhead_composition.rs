@@ -6,6 +6,10 @@ use std::{
     convert::Infallible,
     future::pending,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,7 +24,7 @@ use backstop::{
     BulkheadHandle, BulkheadLayer, CircuitBreakerLayer, CircuitState, DegradationHeaderLayer, FallbackChain,
     FallbackLayer, Provider, Reason, Rejection, RetryLayer, TimeoutLayer, circuit_breaker::UntilBodyEnd, name,
 };
-use backstop_tests::http::{get, header, read};
+use backstop_tests::http::{get, header, post, read};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Frame;
@@ -222,4 +226,83 @@ async fn a_retry_that_waits_holds_no_permit() {
     assert_eq!(bulkhead.handle().in_use(), 0);
     let other = assert_ready_ok!(task::spawn(bulkhead.layer(answers("well")).oneshot(get("/"))).poll());
     assert_eq!(other.status(), StatusCode::OK);
+}
+
+/// A circuit that opens at the first failure, and a service that counts its calls, waits, and then fails.
+fn fails_late() -> (
+    CircuitBreakerLayer,
+    Arc<AtomicU32>,
+    impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let service = service_fn(move |_: Request| {
+        counted.fetch_add(1, Relaxed);
+        async {
+            sleep(Duration::from_millis(100)).await;
+            Ok::<_, Infallible>(StatusCode::SERVICE_UNAVAILABLE.into_response())
+        }
+    });
+    let breaker = CircuitBreakerLayer::builder("ml_service").consecutive_failures(1).success_threshold(1);
+    (breaker.build().unwrap(), calls, service)
+}
+
+fn reason(response: &Response) -> Option<Reason> {
+    response.extensions().get::<Rejection>().map(Rejection::reason)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_permit_is_refused_once_the_circuit_opens_in_either_order() {
+    let (breaker, calls, service) = fails_late();
+    let stack = breaker.layer(room_for(1, 1).layer(service));
+    let (first, second) = tokio::join!(stack.clone().oneshot(get("/")), stack.oneshot(get("/")));
+    assert_eq!((reason(&first.unwrap()), reason(&second.unwrap())), (None, Some(Reason::CIRCUIT_OPEN)));
+    assert_eq!(calls.load(Relaxed), 1, "a circuit around a bulkhead");
+
+    let (breaker, calls, service) = fails_late();
+    let stack = room_for(1, 1).layer(breaker.layer(service));
+    let (first, second) = tokio::join!(stack.clone().oneshot(get("/")), stack.oneshot(get("/")));
+    assert_eq!((reason(&first.unwrap()), reason(&second.unwrap())), (None, Some(Reason::CIRCUIT_OPEN)));
+    assert_eq!(calls.load(Relaxed), 1, "a bulkhead around a circuit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_while_it_waits_was_not_processed_so_a_provider_answers_a_post() {
+    let (breaker, calls, service) = fails_late();
+    let bulkhead = room_for(1, 1);
+    let chain = FallbackChain::builder("orders").provider(Provider::service(name!("replica"), answers("accepted")));
+    let stack = ServiceBuilder::new()
+        .layer(FallbackLayer::new(name!("ml_service"), chain.build().unwrap()))
+        .layer(breaker)
+        .layer(TimeoutLayer::new(name!("ml_service")))
+        .layer(bulkhead.clone())
+        .service(service);
+    let (first, second) = tokio::join!(stack.clone().oneshot(post("/", "one")), stack.oneshot(post("/", "two")));
+    assert_eq!(first.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE, "it may have been processed");
+    assert_eq!(second.unwrap().status(), StatusCode::OK);
+    assert_eq!((calls.load(Relaxed), bulkhead.handle().in_use(), bulkhead.handle().waiting()), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_pass_a_circuit_that_has_closed_again_and_not_one_that_has_opened() {
+    let (breaker, calls, service) = fails_late();
+    let circuit = breaker.handle();
+    let stack = breaker.layer(room_for(1, 3).layer(service));
+    let mut waiting: Vec<_> = (0..3).map(|_| task::spawn(stack.clone().oneshot(get("/")))).collect();
+    for call in &mut waiting {
+        assert_pending!(call.poll());
+    }
+    circuit.isolate();
+    circuit.close();
+    sleep(Duration::from_millis(100)).await;
+    // It was admitted before the circuit was closed by hand, so its failure doesn't count.
+    assert_eq!(reason(&assert_ready_ok!(waiting.remove(0).poll())), None);
+    assert_pending!(waiting[0].poll());
+    assert_eq!((calls.load(Relaxed), circuit.state()), (2, CircuitState::Closed));
+
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(reason(&assert_ready_ok!(waiting.remove(0).poll())), None);
+    assert_eq!(circuit.state(), CircuitState::Open);
+    assert_eq!(reason(&assert_ready_ok!(waiting.remove(0).poll())), Some(Reason::CIRCUIT_OPEN));
+    assert_eq!(calls.load(Relaxed), 2);
 }

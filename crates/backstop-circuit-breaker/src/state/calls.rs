@@ -59,6 +59,11 @@ impl<O: Observer> Circuit<O> {
         result
     }
 
+    /// Whether there was no transition since this call was admitted.
+    pub(crate) fn is_current(&self, admission: &Admission) -> bool {
+        self.load().generation() == admission.generation
+    }
+
     /// What a prober may do next.
     pub(crate) fn turn(&self, now: Nanos) -> Turn {
         if matches!(self.load().phase(), Phase::Closed | Phase::Forced) {

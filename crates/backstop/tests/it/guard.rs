@@ -391,3 +391,17 @@ fn a_call_is_send() {
     is_send(&guard.call(async || Ok::<_, DbError>(text.len())).transient(|_| true));
     is_send(&async { guard.call_once(async || Ok::<_, DbError>(text.len())).await });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_waits_for_a_permit_is_not_called_once_the_circuit_opens() {
+    let (guard, parts) = guard();
+    let calls = Cell::new(0);
+    let fails_late = || async {
+        calls.set(calls.get() + 1);
+        advance(MOMENT).await;
+        Err::<(), _>(DbError::Lost)
+    };
+    let (first, second) = tokio::join!(guard.call(fails_late), guard.call(fails_late));
+    assert_eq!((failed(first), rejected(second).reason()), (DbError::Lost, Reason::CIRCUIT_OPEN));
+    assert_eq!((calls.get(), in_use(&parts), state(&parts)), (1, 0, CircuitState::Open));
+}

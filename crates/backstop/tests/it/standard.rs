@@ -395,3 +395,25 @@ fn single_parts_that_are_reloaded_at_the_same_time_never_contradict_each_other()
         assert_eq!(handle.timeout().unwrap().limit(), limit);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn once_the_circuit_opens_calls_that_wait_for_a_permit_do_not_reach_the_service() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let hangs = service_fn(move |_: Request| {
+        counted.fetch_add(1, Relaxed);
+        std::future::pending::<Result<Response<Body>, Infallible>>()
+    });
+    let layer = standard("ml").without_retry().bulkhead(|bulkhead| bulkhead.max_concurrent(2).max_waiting(18));
+    let stack = layer.circuit_breaker(|circuit| circuit.consecutive_failures(2)).build().unwrap().layer(hangs);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        asking.spawn(stack.clone().oneshot(Request::new(Body::empty())));
+    }
+    let mut circuit_open = 0;
+    while let Some(answer) = asking.join_next().await {
+        let answer = answer.unwrap().unwrap();
+        circuit_open += u32::from(answer.extensions().get::<Rejection>().unwrap().reason() == Reason::CIRCUIT_OPEN);
+    }
+    assert_eq!((circuit_open, calls.load(Relaxed)), (18, 2));
+}
