@@ -75,8 +75,12 @@ where
         let started = started.unwrap_or_else(Instant::now);
         let chain = layer.chain.shared();
         let mut walk = Walk::new(Arc::clone(chain), settings, started, facts);
-        let error = failure.result.as_ref().and_then(|result| result.as_ref().err());
-        let error = error.and_then(|error| chain.error_text.of(ErrorRef::new(error))).map(Cow::Owned).or(failure.error);
+        let error = match &failure.result {
+            Some(Ok(answer)) => layer.protocol.judge().error(answer),
+            Some(Err(error)) => Some(ErrorRef::new(error)),
+            None => None,
+        };
+        let error = error.and_then(|error| chain.error_text.of(error)).map(Cow::Owned).or(failure.error);
         walk.record_sent(&failure.miss.outcome);
         walk.record_failure(layer.primary.clone(), ProviderMiss { miss: failure.miss, error });
         let last_resort = match failure.result {

@@ -37,7 +37,7 @@ use crate::{
     commit::BodyWait,
     forced_first::ForcedFirst,
     layer_state::{LayerState, LayerStateOf},
-    miss::Miss,
+    miss::{Miss, late},
     panics::{Panicked, Panics},
     request_state::{PrimaryFailure, RequestState},
     telemetry,
@@ -312,7 +312,7 @@ where
                     match (result, miss, request_state.wait_for_body()) {
                         (result, Some(mut miss), _) => {
                             miss.outcome = miss.outcome.or_unprocessed(is_unprocessed);
-                            let failure = PrimaryFailure { result, miss, error: None };
+                            let failure = PrimaryFailure { result, miss, error: elapsed.map(late) };
                             State::after_primary(request_state, failure, attempt.take_reports())
                         }
                         (Some(Ok(answer)), None, Some(wait_for_body)) => {

@@ -296,12 +296,13 @@
 //! | `WARN` | for the first time in an episode, no provider answers | `chain`, `failed` (each provider and its reason), `error`, `not_eligible` |
 //! | `WARN` | the last minute's degraded share is at least 5 %, and four times that of the last line | `chain`, `calls`, `degraded`, `exhausted`, `last_minute`, `duration_ms` |
 //! | `INFO` | an episode goes on: after 1 min, then 2, 4, … 32 min later, then hourly | the same |
-//! | `INFO` | it ends | the same |
+//! | `INFO` | it ends | the same; `duration_ms` is the time until the last degraded answer, which was `since_ms` ago |
 //! | `WARN` | 10 requests failed, and no provider has ever been [eligible](#side-effects): once | `chain` |
 //! | `WARN` | a [forced](#exercising-it) provider had no answer: once per call of `force` | `chain`, `provider`, `reason`, `error` |
 //! | `DEBUG` | any other degraded answer, exhaustion, or forced provider without an answer | as above |
 //!
-//! There is no timer: the next call after a line is due writes it. `error` is the text of the primary's error, cut, escaped, and
+//! There is no timer: the next call after a line is due writes it. `error` is the text of the primary's error, or says
+//! which limit passed or which layer refused. It is cut, escaped, and
 //! stripped of secrets in URLs: see [`error_text`](FallbackChainBuilder::error_text). Nothing else of a request is logged.
 //! Answers of forced providers belong to no episode. [`FallbackHandle::status`] shows the running episode. Alert on the share of
 //! degraded answers in the metrics, not on episodes.

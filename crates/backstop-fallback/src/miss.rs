@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use backstop_core::{ErrorRef, Outcome, Reason};
-use backstop_kit::ErrorText;
+use backstop_core::{ErrorRef, Outcome, Reason, SetBy};
+use backstop_kit::{Elapsed, ErrorText};
 
 use crate::{BoxError, panics::Panicked};
 
@@ -42,6 +42,14 @@ impl ProviderMiss {
         let panicked = BoxError::from(panicked);
         Self { miss: Miss::PANICKED, error: error_text.of(ErrorRef::new(&panicked)).map(Cow::Owned) }
     }
+}
+
+/// Which limit ended the call of a provider, or of the primary.
+pub(crate) const fn late(elapsed: Elapsed) -> Cow<'static, str> {
+    Cow::Borrowed(match elapsed.set_by {
+        SetBy::Caller => "the caller's deadline passed",
+        _ => "its share of the chain's time passed",
+    })
 }
 
 impl From<Miss> for ProviderMiss {

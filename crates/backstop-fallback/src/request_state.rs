@@ -17,7 +17,7 @@ use crate::{
     chain::settings::Settings,
     commit::{AnswerWithBody, WaitForBody},
     layer_state::LayerStateOf,
-    miss::{Miss, ProviderMiss},
+    miss::{Miss, ProviderMiss, late},
     panics::Panicked,
     telemetry,
 };
@@ -125,7 +125,8 @@ where
         result: Result<Option<AnswerWithBody<S::Response>>, Elapsed>,
     ) -> Result<S::Response, PrimaryFailure<S, Req>> {
         let nothing = |miss| PrimaryFailure { result: None, miss, error: None };
-        let answer = result.map_err(|_elapsed| nothing(Miss::TIMED_OUT))?;
+        let answer =
+            result.map_err(|elapsed| PrimaryFailure { error: Some(late(elapsed)), ..nothing(Miss::TIMED_OUT) })?;
         let AnswerWithBody { answer, to_judge } = answer.ok_or(Miss::BROKE_OFF).map_err(nothing)?;
         match to_judge.and_then(|answer| self.judge_result(&mut Ok(answer))) {
             None => Ok(answer),

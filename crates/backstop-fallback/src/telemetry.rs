@@ -131,20 +131,21 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
 #[cold]
 fn log_episode(chain: &Name, line: Line) {
     macro_rules! event {
-        ($level:ident, $summary:ident, $text:literal) => {{
+        ($level:ident, $summary:ident, $text:literal $(, $field:ident = $value:expr)?) => {{
             let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;
             tracing::$level!(
                 target: "backstop::fallback",
-                %chain, calls, degraded, exhausted, last_minute, duration_ms = millis(duration), $text
+                %chain, calls, degraded, exhausted, last_minute, duration_ms = millis(duration),
+                $($field = $value,)? $text
             )
         }};
     }
     match line {
         Line::Continues(summary) => event!(info, summary, "fallbacks still answer"),
         Line::Rose(summary) => event!(warn, summary, "fallbacks answer a larger share"),
-        Line::Ended(summary) => {
+        Line::Ended(summary, quiet) => {
             metrics::healthy(chain);
-            event!(info, summary, "the primary answers again");
+            event!(info, summary, "the primary answers again", since_ms = millis(quiet));
         }
         Line::Began | Line::Exhausted => {}
     }

@@ -69,9 +69,10 @@ impl Elapsed {
 
 impl RejectionDetail for Elapsed {
     fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.progress {
-            Progress::NotReady => write!(f, "{by} was not ready in time"),
-            Progress::NotAsked | Progress::Called => write!(f, "{by} took too long"),
+        match (self.progress, self.set_by) {
+            (Progress::NotReady, _) => write!(f, "{by} was not ready in time"),
+            (_, SetBy::Caller) => write!(f, "{by} took longer than the caller waits"),
+            _ => write!(f, "{by} took too long"),
         }
     }
 }
@@ -164,12 +165,12 @@ impl<F> Attempt<F> {
         Self { call: None, scope: Scope::new(), timer: Timer::new() }
     }
 
-    /// Polls a call that isn't a future: by `poll`, inside the scope.
     /// The call, unless it was ended.
     pub const fn call(&self) -> Option<&F> {
         self.call.as_ref()
     }
 
+    /// Polls a call that isn't a future: by `poll`, inside the scope.
     #[inline]
     pub fn poll_by<T>(self: Pin<&mut Self>, poll: impl FnOnce(Pin<&mut F>) -> Poll<T>) -> Poll<T> {
         let this = self.project();

@@ -99,8 +99,8 @@ pub enum Line {
     Rose(Summary),
     /// For the first time in the episode, no provider answered.
     Exhausted,
-    /// It ended.
-    Ended(Summary),
+    /// It ended, this long ago.
+    Ended(Summary, Duration),
 }
 
 /// An episode so far.
@@ -268,10 +268,12 @@ impl State {
         if now < episode.last_degraded + self.quiet {
             return episode.minute_line(now);
         }
-        let summary = episode.summary(now);
+        // The calls of the quiet time are counted, but the episode lasted only until the last degraded answer.
+        let summary = episode.summary(episode.last_degraded);
+        let quiet = now.saturating_sub(episode.last_degraded);
         self.episode = None;
         self.ended = Some(now);
-        Some(Line::Ended(summary))
+        Some(Line::Ended(summary, quiet))
     }
 
     fn failed(&mut self, call: Call<'_>, reason: Reason, now: Duration) -> Option<Line> {

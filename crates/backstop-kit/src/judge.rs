@@ -136,6 +136,11 @@ impl<B, C: Classify<Response<B>>> Judge<Response<B>> for HttpJudge<C> {
         status.is_informational() || matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
     }
 
+    /// The rejection that a response was made from.
+    fn error<'a>(&self, answer: &'a Response<B>) -> Option<ErrorRef<'a>> {
+        Rejection::in_response(answer).map(ErrorRef::new)
+    }
+
     /// Sets `Cache-Control`, and adds the degradation as an extension, for the layer that writes the other headers.
     fn label(&self, answer: &mut Response<B>, degradation: &Degradation) {
         caching::set_headers(answer.headers_mut(), degradation.freshness());

@@ -179,7 +179,7 @@
 //! | `WARN` | for the first time in an episode, a page fails with the part | the same |
 //! | `WARN` | the last minute's share of failures is at least 5 %, and four times that of the last line | `aggregate`, `part`, `pages`, `replaced`, `failed`, `last_minute`, `duration_ms` |
 //! | `INFO` | an episode goes on: after 1 min, then 2, 4, … 32 min later, then hourly | the same |
-//! | `INFO` | it ends | the same |
+//! | `INFO` | it ends | the same; `duration_ms` is the time until the last failure, which was `since_ms` ago |
 //! | `DEBUG` | any other failure | `aggregate`, `part`, `reason`, `error` |
 //!
 //! `error` is the text of the part's error, cut, escaped, and stripped of secrets in URLs. Nothing else of a request is

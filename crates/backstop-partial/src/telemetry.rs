@@ -64,19 +64,20 @@ fn failed(aggregate: &Name, part: &PartStats, line: Option<Line>, miss: &Miss, n
 #[cold]
 fn log_episode(aggregate: &Name, part: &Name, line: Line) {
     macro_rules! event {
-        ($level:ident, $summary:ident, $text:literal) => {{
+        ($level:ident, $summary:ident, $text:literal $(, $field:ident = $value:expr)?) => {{
             let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;
             let (pages, replaced, failed) = (calls, degraded, exhausted);
             tracing::$level!(
                 target: "backstop::partial",
-                %aggregate, %part, pages, replaced, failed, last_minute, duration_ms = millis(duration), $text
+                %aggregate, %part, pages, replaced, failed, last_minute, duration_ms = millis(duration),
+                $($field = $value,)? $text
             )
         }};
     }
     match line {
         Line::Continues(summary) => event!(info, summary, "a part of pages is still missing"),
         Line::Rose(summary) => event!(warn, summary, "a part is missing from a larger share of pages"),
-        Line::Ended(summary) => event!(info, summary, "a part of pages is back"),
+        Line::Ended(summary, quiet) => event!(info, summary, "a part of pages is back", since_ms = millis(quiet)),
         Line::Began | Line::Exhausted => {}
     }
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use axum::response::Response;
-use backstop_core::name;
+use backstop_core::{SetBy, name};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
+use backstop_kit::{Elapsed, Progress};
 use backstop_test::{LogEvent, Logs};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
@@ -57,7 +58,8 @@ async fn an_outage_is_one_warning_however_many_are_answered_and_its_end_one_line
     assert_eq!((episode.last_primary_answer, episode.recent.primary), (Some(Duration::ZERO), 1));
     sleep(Duration::from_secs(30)).await;
     ask(&layer, Some(200)).await;
-    let ended = "INFO chain=chain calls=103 degraded=101 exhausted=0 last_minute=1.0 duration_ms=125450.0".to_owned();
+    let ended =
+        "INFO chain=chain calls=103 degraded=101 exhausted=0 last_minute=1.0 duration_ms=65350.0 since_ms=60100.0";
     assert_eq!(take(&logs), [ended]);
     assert_eq!(layer.handle().status().episode, None);
 }
@@ -70,8 +72,8 @@ async fn each_degraded_answer_is_told_to_who_asks_for_that() {
     ask(&layer, Some(503)).await;
     take(&logs);
     ask(&layer, None).await;
-    let line =
-        "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency_ms=400.0".to_owned();
+    let line = "DEBUG chain=chain provider=static position=1 reason=timeout freshness=degraded latency_ms=400.0 \
+                error=its share of the chain's time passed";
     assert_eq!(take(&logs), [line]);
 }
 
@@ -94,6 +96,22 @@ async fn the_text_of_the_error_that_caused_it_is_in_the_event_and_in_the_failure
     let hidden = chain("hidden").error_text(|_| None).build().unwrap();
     assert_eq!(hidden.execute(1).await.unwrap().failures[0].error, None);
     assert_eq!(take(&logs), [line.replace("shown", "hidden")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_says_which_limit_passed() {
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
+    ask(&FallbackLayer::new(name!("primary"), behind()), None).await;
+    let ended = FallbackLayer::new(name!("primary"), behind()).layer(service_fn(|_: Req| async {
+        let mut late = status(504);
+        late.extensions_mut().insert(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("ml")));
+        infallible(late)
+    }));
+    ended.oneshot(get()).await.unwrap();
+    let lines = take(&logs);
+    assert!(lines[0].ends_with("error=its share of the chain's time passed"), "{lines:?}");
+    assert!(lines[1].ends_with("error=ml took too long"), "{lines:?}");
 }
 
 /// A chain whose only provider isn't for what may have been processed.

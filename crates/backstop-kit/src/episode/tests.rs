@@ -39,7 +39,7 @@ impl Chain {
             Line::Continues(_) => "continues",
             Line::Rose(_) => "rose",
             Line::Exhausted => "exhausted",
-            Line::Ended(_) => "ended",
+            Line::Ended(..) => "ended",
         };
         self.lines.iter().map(|(at, line)| (at.as_secs() / 60, kind(line))).collect()
     }
@@ -71,8 +71,8 @@ fn it_ends_with_the_first_fresh_answer_a_minute_after_the_last_degraded_one() {
     chain.fresh(69 * SECOND);
     assert_eq!(chain.told(), [(0, "began"), (1, "continues")]);
     chain.fresh(70 * SECOND);
-    let expected = Summary { calls: 4, degraded: 2, exhausted: 0, last_minute: 2.0 / 3.0, duration: 69 * SECOND };
-    assert_eq!(chain.lines[2], (70 * SECOND, Line::Ended(expected)));
+    let expected = Summary { calls: 4, degraded: 2, exhausted: 0, last_minute: 2.0 / 3.0, duration: 9 * SECOND };
+    assert_eq!(chain.lines[2], (70 * SECOND, Line::Ended(expected, 60 * SECOND)));
     chain.fresh(300 * SECOND);
     assert_eq!(chain.lines.len(), 3);
 }
@@ -92,16 +92,16 @@ fn relapses_wait_longer_for_their_end_up_to_ten_minutes_and_a_calm_one_does_not(
     for minutes in [1, 2, 4, 8, 10, 10] {
         chain.degraded(now);
         chain.fresh(now + MINUTE * minutes - SECOND);
-        assert!(!matches!(chain.lines.last(), Some((_, Line::Ended(_)))), "before {minutes} min");
+        assert!(!matches!(chain.lines.last(), Some((_, Line::Ended(..)))), "before {minutes} min");
         now += MINUTE * minutes;
         chain.fresh(now);
-        assert!(matches!(chain.lines.last(), Some((_, Line::Ended(_)))), "after {minutes} min");
+        assert!(matches!(chain.lines.last(), Some((_, Line::Ended(..)))), "after {minutes} min");
         now += RELAPSE - SECOND;
     }
     now += SECOND;
     chain.degraded(now);
     chain.fresh(now + MINUTE);
-    assert!(matches!(chain.lines.last(), Some((_, Line::Ended(_)))));
+    assert!(matches!(chain.lines.last(), Some((_, Line::Ended(..)))));
 }
 
 #[test]
@@ -165,8 +165,8 @@ async fn answers_that_are_due_nothing_decide_nothing_and_are_counted_all_the_sam
     assert_eq!((current.summary.calls, current.summary.degraded, current.last_degraded), (6, 1, 30 * SECOND));
     assert_eq!((current.last_reason, current.last_fresh), (Reason::TIMEOUT, Some(30 * SECOND)));
     tokio::time::advance(30 * SECOND).await;
-    let Some(Line::Ended(summary)) = episodes.fresh() else { panic!("it didn't end") };
-    assert_eq!((summary.calls, summary.degraded, summary.duration), (7, 1, MINUTE));
+    let Some(Line::Ended(summary, quiet)) = episodes.fresh() else { panic!("it didn't end") };
+    assert_eq!((summary.calls, summary.degraded, summary.duration, quiet), (7, 1, Duration::ZERO, MINUTE));
     assert_eq!(episodes.fresh(), None);
     assert_eq!(episodes.current(), None);
 }
@@ -260,7 +260,7 @@ proptest! {
         for (_, line) in &chain.lines {
             match line {
                 Line::Began => { prop_assert!(!runs); runs = true; }
-                Line::Ended(summary) => {
+                Line::Ended(summary, _) => {
                     prop_assert!(runs);
                     runs = false;
                     in_ended += summary.degraded + summary.exhausted;
