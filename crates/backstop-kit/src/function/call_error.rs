@@ -15,7 +15,7 @@ use backstop_core::Rejection;
 /// # assert!(is_missing(&CallError::Failed(std::io::ErrorKind::NotFound.into())));
 /// ```
 ///
-/// Its text doesn't repeat that of its [`source`](Error::source), which is the rejection or the function's error. Guards and
+/// Its text includes that of its [`source`](Error::source), which is the rejection or the function's error. Guards and
 /// layers further out find a [`Rejection`] in it, also where it is in another error, boxed, or a source: it counts as it says.
 ///
 /// # As a response
@@ -25,7 +25,7 @@ use backstop_core::Rejection;
 /// | error | status | headers |
 /// |---|---|---|
 /// | `Rejected` | [the rejection's](Rejection::status): 503; 504 if the time was up | `cache-control: no-store`; `retry-after` where a wait is known |
-/// | `Failed`, with a rejection by a guard further in | the same | the same |
+/// | `Failed`, with a rejection further in | the same | the same |
 /// | any other `Failed` | 500 | `cache-control: no-store` |
 ///
 /// Errors that are the caller's fault, such as "not found", need an answer of your own: match them first.
@@ -72,12 +72,12 @@ impl<E> From<Rejection> for CallError<E> {
     }
 }
 
-impl<E> fmt::Display for CallError<E> {
+impl<E: fmt::Display> fmt::Display for CallError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Rejected(_) => "the call was rejected",
-            Self::Failed(_) => "the call failed",
-        })
+        match self {
+            Self::Rejected(rejection) => write!(f, "the call was rejected: {rejection}"),
+            Self::Failed(error) => write!(f, "the call failed: {error}"),
+        }
     }
 }
 
