@@ -1,9 +1,10 @@
 //! The error of a call.
 
-use std::{error::Error as StdError, fmt, iter};
+use std::{error::Error as StdError, fmt, io, iter};
 
-use backstop_core::{Blame, Outcome, Reason, Rejection, SetBy, name};
+use backstop_core::{Blame, Outcome, Reason, Rejection, SetBy, grpc::GrpcCode, name};
 use backstop_kit::{Elapsed, Progress};
+use http::StatusCode;
 
 /// Whether an error of a call may prove that the request was not processed.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +37,7 @@ enum Cause {
 impl Error {
     pub(crate) fn new(error: reqwest::Error, proof: Proof) -> Self {
         let cause = match proof {
-            // Nothing was sent before there was a connection.
-            _ if error.is_timeout() && !error.is_connect() => {
+            _ if is_own_limit(&error) => {
                 Cause::Rejected(Elapsed::new(SetBy::Us, Progress::Called).rejection(name!("reqwest")))
             }
             // A scheme that it doesn't have, for example.
@@ -52,7 +52,8 @@ impl Error {
     pub(crate) fn unsendable(error: reqwest::Error) -> Self {
         const UNSENDABLE: Reason = Reason::new("unsendable");
         let outcome = Outcome::neutral().unprocessed().blaming(Blame::Request);
-        let rejection = Rejection::new(name!("reqwest"), UNSENDABLE, outcome);
+        let rejection = Rejection::new(name!("reqwest"), UNSENDABLE, outcome)
+            .with_status(StatusCode::INTERNAL_SERVER_ERROR, GrpcCode::INTERNAL);
         Self { error, cause: Cause::Rejected(rejection) }
     }
 
@@ -67,6 +68,15 @@ impl Error {
     pub fn into_inner(self) -> reqwest::Error {
         self.error
     }
+}
+
+/// Whether one of reqwest's own time limits ended the call.
+///
+/// `is_timeout` is also true if the operating system or the request's body says so further down. reqwest's own error is the
+/// only cause, and isn't an `io::Error`. Nothing was sent before there was a connection.
+fn is_own_limit(error: &reqwest::Error) -> bool {
+    let only_cause = error.source().filter(|cause| cause.source().is_none());
+    error.is_timeout() && !error.is_connect() && only_cause.is_some_and(|cause| !cause.is::<io::Error>())
 }
 
 impl fmt::Display for Error {

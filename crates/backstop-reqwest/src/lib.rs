@@ -36,10 +36,13 @@
 //!
 //! reqwest's own time limits (`ClientBuilder::timeout`, `read_timeout`) end a call as a
 //! [`TimeoutLayer`](https://docs.rs/backstop-timeout) does: the error holds a [`Rejection`](backstop_core::Rejection) with
-//! the reason `timeout`. A connection that isn't made within `connect_timeout` proves that nothing was sent.
+//! the reason `timeout`. A connection that isn't made within `connect_timeout` proves that nothing was sent. A connection that
+//! the operating system gives up (`ETIMEDOUT`) fails like any other, and may have sent the request. A request body that fails
+//! with a timeout is the request's fault.
 //!
 //! A request that reqwest can't send, such as one whose URI isn't absolute, is the request's fault: no layer counts it against
-//! the service, or repeats it. Its error holds a `Rejection` with the reason `unsendable`.
+//! the service, or repeats it. Its error holds a `Rejection` with the reason `unsendable`, which
+//! is answered with 500: this service made the request.
 //!
 //! # When not to use it
 //!

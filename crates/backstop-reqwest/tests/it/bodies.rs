@@ -12,7 +12,7 @@ use backstop::{
     standard, vocabulary::Blame,
 };
 use backstop_tests::{http1::Http1Server, upload::upload};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
@@ -113,14 +113,14 @@ async fn a_body_that_breaks_off_is_an_error_which_the_circuit_counts() {
 }
 
 /// A request body that fails.
-struct Broken;
+struct Broken(io::ErrorKind);
 
 impl HttpBody for Broken {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(Some(Err(io::Error::other("the caller has gone"))))
+        Poll::Ready(Some(Err(self.0.into())))
     }
 }
 
@@ -132,13 +132,30 @@ async fn a_request_body_that_fails_is_nobodys_failure() {
     })
     .await;
     let (upstream, handle) = stack(built());
-    let answer = upstream.oneshot(request(Method::PUT, server.address(), Body::new(Broken))).await;
+    let answer =
+        upstream.oneshot(request(Method::PUT, server.address(), Body::new(Broken(io::ErrorKind::BrokenPipe)))).await;
     // The timeout, which is part of the stack, answers for it.
     let answer = answer.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
     assert!(answer.extensions().get::<Rejection>().is_some());
     assert_eq!(failures(&handle), 0);
     assert!(server.methods().len() <= 1, "it isn't sent again");
+}
+
+#[tokio::test]
+async fn a_request_body_that_times_out_is_the_requests_fault_and_no_limit_of_reqwests() {
+    let server = Http1Server::start(|mut connection| async move {
+        connection.head().await;
+        connection.chunk().await;
+    })
+    .await;
+    let late = request(Method::PUT, server.address(), Body::new(Broken(io::ErrorKind::TimedOut)));
+    let error = built().oneshot(late).await.unwrap_err();
+    assert!(error.get_ref().is_timeout());
+    let error = ErrorRef::new(&error);
+    assert!(Rejection::in_error(error).is_none());
+    let outcome = Classify::<Response<Body>>::classify(&HttpClassify::new(), Err(error));
+    assert_eq!((outcome.verdict, outcome.blame), (Verdict::Neutral, Some(Blame::Request)));
 }
 
 #[tokio::test]

@@ -156,5 +156,6 @@ async fn a_request_that_reqwest_cant_send_counts_against_nobody_and_isn_t_repeat
         assert_eq!(failures(&handle), 0, "{uri}");
         let rejection = backstop::Rejection::in_error(ErrorRef::new(&error)).unwrap();
         assert_eq!(rejection.reason().as_str(), "unsendable", "{uri}");
+        assert_eq!(rejection.status(), StatusCode::INTERNAL_SERVER_ERROR, "our own request is wrong");
     }
 }

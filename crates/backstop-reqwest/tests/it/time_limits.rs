@@ -1,6 +1,6 @@
 //! reqwest's time limits, and ours around it.
 
-use std::{future, sync::Arc, time::Duration};
+use std::{future, io, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use backstop::{ErrorRef, Outcome, Reason, Rejection, reqwest_client::ReqwestClient, standard};
@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 use tower::{Layer, ServiceExt};
 
-use crate::{builder, built, failures, get, post, stack};
+use crate::{builder, built, failures, get, post, request, stack};
 
 const LIMIT: Duration = Duration::from_millis(50);
 
@@ -100,4 +100,25 @@ async fn a_connection_that_is_not_made_in_time_proves_that_nothing_was_sent() {
     let (upstream, handle) = stack(ReqwestClient::from(unreachable().build().unwrap()));
     upstream.oneshot(post()).await.unwrap_err();
     assert_eq!(failures(&handle), 1, "a client that may have sent it before proves nothing");
+}
+
+/// The kernel gives the connection up, because the server doesn't read what was sent.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_that_the_system_gives_up_is_a_failed_transport_and_no_limit_of_reqwests() {
+    let server = Http1Server::start(|connection| async move {
+        future::pending::<()>().await;
+        drop(connection);
+    })
+    .await;
+    let layer = standard("upstream").timeout(Duration::from_secs(30)).without_retry().build().unwrap();
+    let handle = layer.handle();
+    let client = ReqwestClient::build(builder().tcp_user_timeout(LIMIT)).unwrap();
+    let content = vec![0; 64 << 20];
+    let error = layer.layer(client).oneshot(request(Method::POST, server.address(), content)).await.unwrap_err();
+    assert!(error.get_ref().is_timeout(), "reqwest doesn't tell it apart");
+    let error = ErrorRef::new(&error);
+    assert!(error.causes().any(|cause| cause.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::TimedOut)));
+    assert!(Rejection::in_error(error).is_none() && !error.proves_unprocessed());
+    assert_eq!(failures(&handle), 1);
 }
