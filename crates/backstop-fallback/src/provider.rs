@@ -310,13 +310,13 @@ impl<Req, T> Provider<Req, T> {
             }
             Source::Request(run) => {
                 let request = copy(CopyAs::ForAnotherSource)?;
-                frame.call_unheard(|| run(request))
+                frame.call_ignoring_proof(|| run(request))
             }
             Source::Head(run) => {
                 let request = copy(CopyAs::HeadOnly)?;
-                frame.call_unheard(|| run(request))
+                frame.call_ignoring_proof(|| run(request))
             }
-            Source::Nothing(run) => frame.call_unheard(|| run()),
+            Source::Nothing(run) => frame.call_ignoring_proof(|| run()),
         })
     }
 

@@ -10,7 +10,7 @@ use backstop_core::ErrorRef;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::proof::{Entered, Unheard};
+use crate::proof::{Entered, IgnoreProof};
 
 /// Marks `service` as a client: each call sends one request, and does nothing else.
 ///
@@ -62,7 +62,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         let entered = Entered::now();
         // Only the client's error counts.
-        let _unheard = Unheard::begin();
+        let _ignore = IgnoreProof::begin();
         ClientFuture { inner: self.inner.call(request), entered }
     }
 }

@@ -42,8 +42,8 @@
 //! | refuses | [`Entered::now`] | [`Entered::prove`] in the poll that returns the refusal; if that isn't the first poll, [`Entered::polled`] in each poll |
 //! | calls inward once, later | [`Entered::now`] | [`Entered::polled`] in each poll until then, and [`Entered::call`] around the inner call. [`ServiceCall`](crate::ServiceCall) and [`EagerCall`](crate::EagerCall) do all of this |
 //! | calls inward more than once, or needs to know | [`Frame::open`], then [`Frame::call`] around each inner call | [`Frame::listen`] before each poll of that call, [`Frame::waits`] after it if it is pending, [`Frame::ended`] after the last, and [`Frame::pass_on`] when the layer's own result comes out |
-//! | calls something that must not be believed | [`unheard`] around it | nothing |
-//! | calls something that processes nothing | [`unheard`] around it | [`processing_nothing`] around each poll |
+//! | calls something that must not be believed | [`ignore_proof`] around it | nothing |
+//! | calls something that processes nothing | [`ignore_proof`] around it | [`processing_nothing`] around each poll |
 //!
 //! A layer that does none of this is never believed itself, and doesn't stop the proof of layers inside.
 //!
@@ -240,19 +240,19 @@ impl Drop for PassThrough {
 
 /// Runs `f`. Services that are entered inside can't prove anything to the layers further out.
 #[inline]
-pub fn unheard<R>(f: impl FnOnce() -> R) -> R {
-    let _unheard = Unheard::begin();
+pub fn ignore_proof<R>(f: impl FnOnce() -> R) -> R {
+    let _ignore = IgnoreProof::begin();
     f()
 }
 
-/// As [`unheard`], as a guard: moving a request into a closure would copy it.
+/// As [`ignore_proof`], as a guard: moving a request into a closure would copy it.
 #[derive(Debug)]
 #[must_use = "the inner service is called before this is dropped"]
-pub struct Unheard {
+pub struct IgnoreProof {
     _opened: Opened,
 }
 
-impl Unheard {
+impl IgnoreProof {
     /// Call this right before the inner call.
     #[inline]
     pub fn begin() -> Self {
@@ -260,7 +260,7 @@ impl Unheard {
     }
 }
 
-/// As [`unheard`], to poll something that certainly processes nothing: a call that is made beside it is still believed.
+/// As [`ignore_proof`], to poll something that certainly processes nothing: a call that is made beside it is still believed.
 #[inline]
 pub fn processing_nothing<R>(f: impl FnOnce() -> R) -> R {
     struct Restore {
@@ -279,7 +279,7 @@ pub fn processing_nothing<R>(f: impl FnOnce() -> R) -> R {
     }
 
     let _restore = CURRENT.with(|current| Restore { beside: current.beside.get(), first: current.first.get() });
-    unheard(f)
+    ignore_proof(f)
 }
 
 /// Withdraws what was proved in this poll.
@@ -404,9 +404,9 @@ impl Frame {
     }
 
     /// As [`call`](Self::call), but nothing can be proved about this call.
-    pub fn call_unheard<R>(&mut self, call: impl FnOnce() -> R) -> R {
+    pub fn call_ignoring_proof<R>(&mut self, call: impl FnOnce() -> R) -> R {
         self.begin();
-        unheard(call)
+        ignore_proof(call)
     }
 
     #[inline]

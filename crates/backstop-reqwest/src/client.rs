@@ -40,7 +40,7 @@ impl ReqwestClient {
     /// # Errors
     /// As [`ClientBuilder::build`].
     pub fn build_with_redirects(builder: ClientBuilder, policy: redirect::Policy) -> reqwest::Result<Self> {
-        let builder = builder.retry(reqwest::retry::never()).redirect(redirects::noted(policy));
+        let builder = builder.retry(reqwest::retry::never()).redirect(redirects::watched(policy));
         Ok(Self::with(builder.build()?, Proof::UntilRedirected))
     }
 

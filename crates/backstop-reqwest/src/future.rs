@@ -55,7 +55,7 @@ impl Future for ReqwestFuture {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProject::Called { execution, proof } => {
-                let (polled, was_redirected) = redirects::note(|| execution.poll(cx));
+                let (polled, was_redirected) = redirects::watch(|| execution.poll(cx));
                 if was_redirected {
                     *proof = Proof::Never;
                 }

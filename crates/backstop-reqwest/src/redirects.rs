@@ -10,16 +10,16 @@ thread_local! {
     static WAS_ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The same policy, which notes that it was asked.
-pub(crate) fn noted(policy: Policy) -> Policy {
+/// The same policy, which remembers that it was asked.
+pub(crate) fn watched(policy: Policy) -> Policy {
     Policy::custom(move |attempt| {
         WAS_ASKED.set(true);
         policy.redirect(attempt)
     })
 }
 
-/// Runs `poll`, and says whether a noted policy was asked meanwhile.
-pub(crate) fn note<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+/// Runs `poll`, and says whether a watched policy was asked meanwhile.
+pub(crate) fn watch<T>(poll: impl FnOnce() -> T) -> (T, bool) {
     // A request may be polled while another one is: by its body, say.
     let outer = WAS_ASKED.replace(false);
     let polled = poll();

@@ -185,12 +185,12 @@ where
         if outcome.verdict == Verdict::Success {
             span.end(|| (outcome.verdict, None));
         } else {
-            Self::end_badly(retry, span, outcome, error(function, result));
+            Self::finish_failed(retry, span, outcome, error(function, result));
         }
     }
 
     #[cold]
-    fn end_badly(retry: &RetryState, span: &mut AttemptSpan, outcome: Outcome, error: Option<ErrorRef<'_>>) {
+    fn finish_failed(retry: &RetryState, span: &mut AttemptSpan, outcome: Outcome, error: Option<ErrorRef<'_>>) {
         retry.log_not_worth_repeating(1, &outcome, retry.logged(error));
         span.end(|| (outcome.verdict, Some(reason(error))));
     }

@@ -160,7 +160,7 @@ where
         if this.spare.is_some() && this.timer.poll_until(due, cx).is_ready() {
             let made = this.spare.take().map(|(service, kept)| (service, this.policy.pay_and_copy(kept)));
             if let Some((service, Some(request))) = made {
-                let call = || this.frame.call_unheard(|| EagerCall::when_ready(service, request));
+                let call = || this.frame.call_ignoring_proof(|| EagerCall::when_ready(service, request));
                 this.hedge.set(Some(Attempt::start(Scope::new(), call)));
             }
         }

@@ -101,10 +101,10 @@ impl<B: ReplayableBody> CopyRequest<Request<B>> for HttpCopy {
             *facts = facts.with_headers(request);
             return None;
         }
-        let (mut headers, mut noted) = (HeaderFacts::of(request), *facts);
-        let head = HeadSnapshot::of(request, |name, value| noted = headers.read(noted, name, value));
-        *facts = noted;
-        if noted.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) }
+        let (mut headers, mut known) = (HeaderFacts::of(request), *facts);
+        let head = HeadSnapshot::of(request, |name, value| known = headers.read(known, name, value));
+        *facts = known;
+        if known.is_upgrade() { None } else { Some(self.keep_body(head, request, keep)) }
     }
 }
 

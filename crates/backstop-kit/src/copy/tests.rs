@@ -226,9 +226,9 @@ fn facts(version: Version, headers: &[(&'static str, &[u8])]) -> RequestFacts {
         request.headers_mut().append(*name, HeaderValue::from_bytes(value).unwrap());
     }
     let facts = RequestFacts::of(&request);
-    let (copying, mut noted) = (HttpCopy::default(), RequestFacts::without_headers(&request));
-    let kept = copying.keep(&mut request, &mut noted, Keep::Whole);
-    assert_eq!((noted, kept.is_none()), (facts, facts.is_upgrade()));
+    let (copying, mut known) = (HttpCopy::default(), RequestFacts::without_headers(&request));
+    let kept = copying.keep(&mut request, &mut known, Keep::Whole);
+    assert_eq!((known, kept.is_none()), (facts, facts.is_upgrade()));
     facts
 }
 

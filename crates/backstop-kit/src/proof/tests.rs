@@ -292,10 +292,10 @@ fn a_frame_in_a_frame_passes_on_what_is_true_of_all_its_calls() {
 }
 
 #[test]
-fn what_is_unheard_proves_nothing() {
-    assert!(!believes(|| unheard(refuse)));
+fn ignored_proof_proves_nothing() {
+    assert!(!believes(|| ignore_proof(refuse)));
     let mut frame = Frame::open();
-    let mut call = frame.call_unheard(refuse);
+    let mut call = frame.call_ignoring_proof(refuse);
     frame.listen();
     poll_once(&mut call);
     assert!(!frame.ended());
