@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+mod cancellation;
 mod common;
 mod concurrency;
 mod config;
@@ -11,7 +12,9 @@ mod events;
 mod fairness;
 mod handlers;
 mod labels;
+mod load;
 mod metrics;
+mod model;
 mod page;
 mod panics;
 mod parts;
