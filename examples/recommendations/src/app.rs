@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tower::ServiceBuilder;
 
+use crate::dashboard::{Dashboard, dashboard};
 use crate::problem::{Problem, method_not_allowed, not_found};
 use crate::recommender::Recommender;
 use crate::sources::Item;
@@ -40,6 +41,8 @@ pub fn app(
     Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
         .route("/api/recommendations/", get(async || no_user_id()))
+        .route("/api/dashboard/{user_id}", get(dashboard).with_state(Dashboard::new(recommender.clone())?))
+        .route("/api/dashboard/", get(async || no_user_id()))
         .with_state(recommender)
         .layer(around_all)
         // Outside the layers: `/health`, `/livez` and `/readyz` answer whatever happens to other requests.

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `recommender.rs` | the chain of sources, their order, and their time limit |
 //! | `sources.rs` | the sources: a call to a service, or a remembered answer of the same user |
+//! | `dashboard.rs` | a page of several parts: which one it needs, what replaces the others, and what is `null` |
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
 //! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
@@ -21,6 +22,7 @@ mod app;
 mod chaos;
 mod circuits;
 mod config;
+mod dashboard;
 mod dependency;
 mod features;
 mod health;

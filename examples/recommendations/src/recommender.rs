@@ -82,6 +82,11 @@ impl Recommender {
         self.catalog.prober()
     }
 
+    /// The catalog, for pages that show more than recommendations.
+    pub(crate) const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     /// The circuits of the services.
     #[must_use]
     pub const fn circuits(&self) -> &Circuits {

@@ -90,22 +90,29 @@ impl Ml {
 pub(crate) struct Catalog {
     service: Dependency,
     popular: Uri,
+    count: Uri,
 }
 
 impl Catalog {
     pub(crate) fn new(service: Dependency, url: &BaseUrl) -> Self {
-        Self { service, popular: url.at(&["v1", "popular"]) }
+        Self { service, popular: url.at(&["v1", "popular"]), count: url.at(&["v1", "count"]) }
     }
 
     pub(crate) async fn recommend(self) -> Result<Vec<Item>, BoxError> {
         fetch(&self.service, self.popular).await
     }
 
+    /// How many products there are.
+    pub(crate) async fn count(self) -> Result<u64, BoxError> {
+        let Count { products } = self.service.get(self.count).await?;
+        Ok(products)
+    }
+
     /// Probes the catalog while its circuit is open: see [`Recommender::prober`](crate::Recommender::prober).
     pub(crate) fn prober(&self) -> Prober<impl Future<Output = ()> + use<>> {
         let catalog = self.clone();
         self.service.circuit().prober(move || {
-            let Self { service, popular } = catalog.clone();
+            let Self { service, popular, .. } = catalog.clone();
             async move { service.probe::<Items>(popular).await.map(drop) }
         })
     }
@@ -114,6 +121,11 @@ impl Catalog {
 #[derive(Deserialize)]
 struct Items {
     items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    products: u64,
 }
 
 pub(crate) async fn fetch(service: &Dependency, uri: Uri) -> Result<Vec<Item>, BoxError> {

@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_ML_URL", value_name = "URL")]
     ml_url: Option<BaseUrl>,
 
-    /// A real catalog, called at URL/v1/popular [default: simulated]
+    /// A real catalog, called at URL/v1/popular and URL/v1/count [default: simulated]
     #[arg(long, env = "RECOMMENDATIONS_CATALOG_URL", value_name = "URL")]
     catalog_url: Option<BaseUrl>,
 

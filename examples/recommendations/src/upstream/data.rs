@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub enum Upstream {
     /// `GET /v1/recommendations/{user}`: items for this user.
     Ml,
-    /// `GET /v1/popular`: popular items.
+    /// `GET /v1/popular`: popular items. `GET /v1/count`: how many products there are.
     Catalog,
 }
 
@@ -39,7 +39,11 @@ impl Upstream {
                 let user = path.strip_prefix("/v1/recommendations/")?;
                 (!user.is_empty() && !user.contains('/')).then(|| json!({ "items": personalised(user) }))
             }
-            Self::Catalog => (path == "/v1/popular").then(|| json!({ "items": popular() })),
+            Self::Catalog => match path {
+                "/v1/popular" => Some(json!({ "items": popular() })),
+                "/v1/count" => Some(json!({ "products": PRODUCTS.len() })),
+                _ => None,
+            },
         }
     }
 }

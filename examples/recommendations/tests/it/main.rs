@@ -6,6 +6,7 @@ mod answers;
 mod binary;
 mod circuits;
 mod common;
+mod dashboard;
 mod faults;
 mod features;
 mod limits;
