@@ -203,6 +203,14 @@ impl<F> Attempt<F> {
         scope::end(set_by, || this.call.set(None));
     }
 
+    /// Drops a call that has ended, and its timer. The scope stays, with what was reported.
+    #[inline]
+    pub fn drop_ended_call(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        this.call.set(None);
+        *this.timer = Timer::new();
+    }
+
     /// The attempt's deadline. Starts its limit if it hasn't started.
     #[must_use]
     pub fn deadline(self: Pin<&mut Self>) -> Option<Deadline> {

@@ -71,8 +71,8 @@
 //! # How parts run
 //!
 //! In the task that awaits the page: nothing is spawned. So parts may borrow from the handler, share its scope and its span,
-//! and end with it. All begin at once, or [`max_concurrent`](AggregateBuilder::max_concurrent) at a time: the required ones
-//! first, then the others, in order.
+//! and end with it. All begin at once, in order, or [`max_concurrent`](AggregateBuilder::max_concurrent) at a time: then the
+//! required ones are first.
 //!
 //! Only parts that were woken are polled, and each at most once in a poll of the page. So no part starves another, if it
 //! yields. A part that blocks its thread blocks the page: use `tokio::task::spawn_blocking` in it.

@@ -8,7 +8,7 @@ use crate::{
     PageStatus, RequiredPartFailed,
     aggregate::Shared,
     gather::set::Slots,
-    part::slot::{RunSlot, State},
+    part::slot::{RunSlot, State, Status},
     telemetry,
 };
 
@@ -22,8 +22,7 @@ const MOST_LABELS: usize = 16;
 pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Result<PageStatus, RequiredPartFailed> {
     let mut status = PageStatus::default();
     let mut failed = None;
-    for i in 0..slots.count() {
-        let Some(mut slot) = slots.as_mut().get(i) else { break };
+    slots.as_mut().for_each(0, &mut |i, mut slot| {
         let stats = aggregate.stats.of(i, &slot.status().name);
         match slot.status().state {
             State::Answered => {
@@ -31,15 +30,14 @@ pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Re
                 add_labels(&aggregate.name, slot, &mut status.degradations);
             }
             State::Failed if slot.is_required() => {
-                let status = slot.status_mut();
-                if let Some(miss) = status.miss.take() {
-                    if miss.is_callers_fault() {
-                        telemetry::answered(&aggregate.name, stats);
-                    } else {
-                        telemetry::page_failed(&aggregate.name, stats, &status.name, &miss);
-                    }
-                    failed = RequiredPartFailed::worse(failed, &aggregate.name, status.name.clone(), *miss);
+                let Status { name, miss, .. } = slot.status_mut();
+                let Some(miss) = miss.take() else { return };
+                if miss.is_callers_fault() {
+                    telemetry::answered(&aggregate.name, stats);
+                } else {
+                    telemetry::page_failed(&aggregate.name, stats, name, &miss);
                 }
+                failed = RequiredPartFailed::worse(failed.take(), &aggregate.name, name.clone(), *miss);
             }
             State::Failed => {
                 if let Some(miss) = &slot.status().miss {
@@ -52,11 +50,13 @@ pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Re
                 slot.as_mut().end();
             }
         }
-    }
+    });
     match failed {
         Some(failed) => Err(failed),
         None => {
-            report(&aggregate.name, &mut status.degradations);
+            if !status.degradations.is_empty() {
+                report(&aggregate.name, &mut status.degradations);
+            }
             Ok(status)
         }
     }
@@ -64,10 +64,10 @@ pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Re
 
 /// What was reported while the part ran, and its own freshness.
 fn add_labels(aggregate: &Name, slot: Pin<&mut dyn RunSlot>, labels: &mut Vec<Degradation>) {
-    let freshness = slot.freshness().unwrap_or(Freshness::Fresh);
+    let freshness = slot.freshness().filter(|freshness| !matches!(freshness, Freshness::Fresh));
     let status = slot.status_mut();
     labels.extend(status.reports.iter().map(|report| report.inside(status.name.clone())));
-    if freshness > Freshness::Fresh {
+    if let Some(freshness) = freshness {
         labels.push(Degradation::new(aggregate.clone(), status.name.clone(), 0, STORED, freshness));
     }
 }

@@ -15,7 +15,7 @@ use crate::part::slot::{RunSlot, State};
 ///
 /// | poll | polls |
 /// |---|---|
-/// | the first one | the parts that may run at once: the required ones first, then in order |
+/// | the first one | all parts, in order; if fewer may run at once, the required ones first |
 /// | the second one | all that run, each with a waker of its own from then on |
 /// | any other | those that were woken |
 ///
@@ -59,6 +59,15 @@ impl Schedule {
                     has_failed |= self.poll_part(slot, i, cx, errors);
                 }
             }
+        }
+        if self.polls == 0 && parts <= self.max_concurrent {
+            slots.as_mut().for_each(0, &mut |i, mut slot| {
+                if !has_failed {
+                    slot.as_mut().status_mut().state = State::Running;
+                    self.running += 1;
+                    has_failed = self.poll_part(slot, i, cx, errors);
+                }
+            });
         }
         while !has_failed && self.running < self.max_concurrent && self.running + self.ended < parts {
             let Some(i) = self.next_waiting(slots.as_mut(), parts) else { break };

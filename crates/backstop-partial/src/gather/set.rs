@@ -16,6 +16,10 @@ pub trait Slots {
 
     #[doc(hidden)]
     fn get(self: Pin<&mut Self>, index: usize) -> Option<Pin<&mut dyn RunSlot>>;
+
+    /// Calls `visit` with each part and its index. The first one here has the index `first`.
+    #[doc(hidden)]
+    fn for_each(self: Pin<&mut Self>, first: usize, visit: &mut dyn FnMut(usize, Pin<&mut dyn RunSlot>));
 }
 
 /// Parts with values.
@@ -77,6 +81,9 @@ impl Slots for Nil {
     fn get(self: Pin<&mut Self>, _: usize) -> Option<Pin<&mut dyn RunSlot>> {
         None
     }
+
+    #[inline]
+    fn for_each(self: Pin<&mut Self>, _: usize, _: &mut dyn FnMut(usize, Pin<&mut dyn RunSlot>)) {}
 }
 
 impl Flatten for () {
@@ -107,6 +114,13 @@ impl<H: RunSlot, T: Slots> Slots for Cons<H, T> {
             0 => Some(this.head),
             _ => this.tail.get(index - 1),
         }
+    }
+
+    #[inline]
+    fn for_each(self: Pin<&mut Self>, first: usize, visit: &mut dyn FnMut(usize, Pin<&mut dyn RunSlot>)) {
+        let this = self.project();
+        visit(first, this.head);
+        this.tail.for_each(first + 1, visit);
     }
 }
 
@@ -191,6 +205,10 @@ impl<S: RunSlot> Slots for Many<S> {
 
     fn get(self: Pin<&mut Self>, index: usize) -> Option<Pin<&mut dyn RunSlot>> {
         Some(self.get_mut().slots.get_mut(index)?.as_mut())
+    }
+
+    fn for_each(self: Pin<&mut Self>, first: usize, visit: &mut dyn FnMut(usize, Pin<&mut dyn RunSlot>)) {
+        self.get_mut().slots.iter_mut().enumerate().for_each(|(i, slot)| visit(first + i, slot.as_mut()));
     }
 }
 

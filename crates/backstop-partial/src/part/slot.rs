@@ -13,7 +13,7 @@ use std::{
     borrow::Cow,
     panic::{self, AssertUnwindSafe},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use backstop_core::{Degradation, Limit, Name, Scope, SetBy, scope, scope::EndedBy};
@@ -133,39 +133,37 @@ where
     #[inline(never)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<()> {
         let mut this = self.project();
-        // The future is dropped after a panic, and nobody sees it half done.
-        let judged = caught(|| {
-            let judged = |output| this.judge.judge(output, errors);
-            this.attempt.as_mut().poll_by(|future| future.poll(cx).map(judged))
+        // After a panic, the future is dropped, and nobody sees it half done.
+        let polled = caught(|| {
+            let output = ready!(this.attempt.as_mut().poll_by(|future| future.poll(cx)));
+            let judged = this.judge.judge(output, errors);
+            // Gives back what it holds, such as a permit, while the others run.
+            this.attempt.as_mut().drop_ended_call();
+            Poll::Ready(judged)
         });
-        let judged = match judged {
-            Ok(Poll::Ready(judged)) => judged,
-            Ok(Poll::Pending) => match this.attempt.as_mut().poll_deadline(cx) {
-                Poll::Ready(set_by) => {
-                    let dropped = caught(|| this.attempt.as_mut().drop_call(set_by));
-                    let miss = dropped.map(|()| Miss::timed_out(&this.status.name, set_by));
-                    Err(Box::new(miss.unwrap_or_else(|payload| Miss::panicked(&*payload, errors))))
-                }
-                Poll::Pending => return Poll::Pending,
-            },
-            Err(payload) => Err(Box::new(Miss::panicked(&*payload, errors))),
-        };
-        let reports = this.attempt.as_mut().take_reports();
-        // Gives back what it holds, such as a permit, while the others run.
-        let dropped = caught(|| this.attempt.set(Attempt::none()));
-        match judged
-            .and_then(|answer| dropped.map(|()| answer).map_err(|payload| Box::new(Miss::panicked(&*payload, errors))))
-        {
-            Ok(answer) => {
+        let miss = match polled {
+            Ok(Poll::Ready(Ok(answer))) => {
                 *this.answer = Some(answer);
-                this.status.reports = reports;
+                this.status.reports = this.attempt.take_reports();
                 this.status.state = State::Answered;
+                return Poll::Ready(());
             }
-            Err(miss) => {
-                this.status.miss = Some(miss);
-                this.status.state = State::Failed;
+            Ok(Poll::Ready(Err(miss))) => miss,
+            Ok(Poll::Pending) => {
+                let set_by = ready!(this.attempt.as_mut().poll_deadline(cx));
+                match caught(|| this.attempt.drop_call(set_by)) {
+                    Ok(()) => Box::new(Miss::timed_out(&this.status.name, set_by)),
+                    Err(payload) => Box::new(Miss::panicked(&*payload, errors)),
+                }
             }
-        }
+            Err(payload) => {
+                // A second panic, of its destructor, says nothing more.
+                _ = caught(|| this.attempt.drop_ended_call());
+                Box::new(Miss::panicked(&*payload, errors))
+            }
+        };
+        this.status.miss = Some(miss);
+        this.status.state = State::Failed;
         Poll::Ready(())
     }
 
