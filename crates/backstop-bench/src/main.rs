@@ -21,6 +21,7 @@ mod http;
 mod last_known_good;
 mod machine;
 mod measure;
+mod partial;
 mod retry;
 mod server;
 mod standard;
@@ -41,6 +42,7 @@ const SECTIONS: &[Section] = &[
     features::SECTION,
     function::SECTION,
     last_known_good::SECTION,
+    partial::SECTION,
     standard::SECTION,
     degradation_header::SECTION,
     health::SECTION,
