@@ -6,7 +6,7 @@
 //! | on, with a window | the window ends | on |
 //! | on, with a window | enough errors, and a large enough share of the calls | degraded, for a time |
 //! | any | the fleet is degraded | degraded, for as long as the fleet |
-//! | degraded, for less than a window | the level or a component keeps the feature off | on: the errors had the same cause |
+//! | degraded, for less than 90 s | the level or a component keeps the feature off | on: the errors had the same cause |
 //! | degraded | its time has passed | returning, first step |
 //! | returning | the step has lasted long enough, with enough calls or longer | the next step, after the last one on |
 //! | returning | as when on | degraded, for twice the time |
@@ -58,6 +58,9 @@ const STEP_CALLS: u64 = 10;
 const STEP_MAX: Nanos = nanos(Duration::from_secs(60));
 /// By how much an instance's end of a degradation may differ from the fleet's.
 const FLEET_TOLERANCE: Nanos = nanos(Duration::from_secs(2));
+/// Errors have the same cause as what keeps the feature off this much later. If the fleet has degraded it first, an instance must see
+/// 5 probes fail until its circuit opens, which takes 60 s. Health shows that within 12 s.
+const SAME_CAUSE: Nanos = nanos(Duration::from_secs(90));
 /// How much later than this instance the fleet may degrade because of the same errors: once its window has settled, and all have
 /// reported.
 const FLEET_DELAY: Nanos = nanos(Duration::from_secs(5));
@@ -175,12 +178,11 @@ impl AutoDegrade {
         }
     }
 
-    /// The level or a component keeps the feature off: the errors of the last window had the same cause. They don't keep it
-    /// degraded for longer.
+    /// The level or a component keeps the feature off: recent errors had the same cause. They don't keep it degraded for longer.
     pub(crate) fn excuse(&mut self, now: Nanos) {
         self.window = None;
         if let Phase::Degraded { until } = self.phase
-            && now.saturating_sub(self.began) < self.rules.window
+            && now.saturating_sub(self.began) < SAME_CAUSE
         {
             self.phase = Phase::On;
             self.trips -= u32::from(self.is_trip);
@@ -360,7 +362,7 @@ mod tests {
     fn errors_of_before_do_not_have_the_same_cause() {
         let mut auto = usual();
         (1..=5).for_each(|call| auto.error(10 * S, call));
-        auto.excuse(70 * S);
+        auto.excuse(100 * S);
         assert_eq!(auto.phase(), Phase::Degraded { until: 310 * S });
         auto.advance(310 * S, 5);
         auto.follow_fleet(311 * S, 300 * S);

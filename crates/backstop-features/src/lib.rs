@@ -78,7 +78,7 @@
 //!
 //! **One cause, one degradation.** A dependency that goes down makes calls fail until its circuit opens: with the defaults, 5
 //! times, which is also what degrades the feature. If a component that the feature [needs](FeatureConfig::needs), or its tier at
-//! the level, then keeps the feature off, the errors of the last window (60 s) are put down to that: they don't keep it
+//! the level, then keeps the feature off, a degradation of the last 90 s is put down to that: errors don't keep it
 //! degraded, here or by the fleet, and failed probes aren't counted. So the feature is on again with its component or the level: after
 //! the circuit's wait, a probe in 10 s for each success that closes the circuit, and the damping of health. Name the
 //! component with `needs`, or the 300 s and the steps come on top.

@@ -136,8 +136,8 @@ impl Model {
                 Event::Shed(shed) => {
                     if shed && !is_shed {
                         window.clear();
-                        // The errors of the last minute had the same cause.
-                        if until.is_some_and(|until| time < until) && time - began < 60.0 {
+                        // The errors had the same cause.
+                        if until.is_some_and(|until| time < until) && time - began < 90.0 {
                             until = None;
                             trips -= 1;
                         }
