@@ -1,0 +1,279 @@
+//! The queue: accepting jobs, and seeing what became of them.
+
+use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
+
+use backstop_kit::log_text;
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Worker,
+    queue::Queue,
+    record::{Record, State},
+};
+
+/// How soon a full queue is worth another try.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A queue of jobs of one kind. Clones share it.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use backstop_deferred::{Deferred, Job, JobKind, JobState, MemoryJobStore};
+/// use serde::{Deserialize, Serialize};
+/// use tower::service_fn;
+///
+/// #[derive(Deserialize, Serialize)]
+/// struct Email {
+///     to: String,
+/// }
+///
+/// impl JobKind for Email {
+///     const KIND: &str = "email";
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), tower::BoxError> {
+/// let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).build()?;
+/// let send = service_fn(async |email: Job<Email>| {
+///     println!("to {}, once for {}", email.payload().to, email.key());
+///     Ok::<_, Infallible>(())
+/// });
+/// let worker = tokio::spawn(emails.worker(send).run(std::future::pending()));
+///
+/// let email = Email { to: "ada@example.com".to_owned() };
+/// let receipt = emails.defer(&email).key("ada", "order-17").await?;
+/// // The same again is the same job.
+/// assert_eq!(emails.defer(&email).key("ada", "order-17").await?.id, receipt.id);
+/// # tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+/// assert_eq!(emails.state(receipt.id).await?, Some(JobState::Done));
+/// # worker.abort();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Deferred<T> {
+    pub(crate) queue: Arc<Queue>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Deferred<T> {
+    fn clone(&self) -> Self {
+        Self { queue: Arc::clone(&self.queue), kind: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for Deferred<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deferred").field("config", &self.queue.config).finish_non_exhaustive()
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JobState {
+    /// It waits for a worker, or for its next attempt.
+    Queued,
+    /// A worker runs it.
+    Running,
+    /// It is done.
+    Done,
+    /// It is among the dead letters.
+    Failed(Failure),
+}
+
+/// A job that has failed for good, without its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// The job's id.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// Why it is here.
+    pub failure: Failure,
+}
+
+impl<T: JobKind> Deferred<T> {
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue: Arc::new(queue), kind: PhantomData }
+    }
+
+    /// Accepts a job: await what this returns.
+    pub fn defer(&self, job: &T) -> Defer {
+        Defer { queue: Arc::clone(&self.queue), kind: T::KIND, version: T::VERSION, payload: encode(job), key: None }
+    }
+
+    /// A worker that runs jobs by this service.
+    pub fn worker<S>(&self, service: S) -> Worker<T, S> {
+        Worker { deferred: self.clone(), service }
+    }
+
+    /// What became of a job. `None` if there is no such job, or it isn't known any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't tell.
+    pub async fn state(&self, id: JobId) -> Result<Option<JobState>, StoreError> {
+        Ok(self.record(id).await?.map(|(_, record)| match record.state {
+            State::Queued => JobState::Queued,
+            State::Running => JobState::Running,
+            State::Done => JobState::Done,
+            State::Failed(failure) => JobState::Failed(failure),
+        }))
+    }
+
+    /// The dead letters, those that go first first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't tell.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
+        let mut letters = Vec::new();
+        for id in self.queue.store.due(List::Dead, u64::MAX, limit).await? {
+            if let Some((_, Record { state: State::Failed(failure), kind, attempts, .. })) = self.record(id).await? {
+                letters.push(DeadLetter { id, kind, attempts, failure });
+            }
+        }
+        Ok(letters)
+    }
+
+    /// Queues a dead letter again, as if it were new: it keeps its id and key. Whether it was a dead letter.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that may have happened or not.
+    pub async fn replay(&self, id: JobId) -> Result<bool, StoreError> {
+        let Some((version, record)) = self.dead_letter(id).await? else { return Ok(false) };
+        let expires = self.queue.place(List::Pending, self.queue.config.expires_after).due;
+        let record = Record { state: State::Queued, attempts: 0, crashes: 0, expires, ..record };
+        let place = self.queue.place(List::Pending, Duration::ZERO);
+        let is_queued = self.queue.store.replace(id, version, record.encode(), place).await?;
+        self.queue.added.notify_one();
+        Ok(is_queued)
+    }
+
+    /// Removes a dead letter, and its key. Whether it was one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that may have happened or not.
+    pub async fn discard(&self, id: JobId) -> Result<bool, StoreError> {
+        let Some((version, _)) = self.dead_letter(id).await? else { return Ok(false) };
+        self.queue.store.remove(id, version).await
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &DeferredConfig {
+        &self.queue.config
+    }
+
+    async fn record(&self, id: JobId) -> Result<Option<(u64, Record)>, StoreError> {
+        let stored = self.queue.store.get(id).await?;
+        Ok(stored.and_then(|stored| Some((stored.version, Record::decode(stored.bytes)?))))
+    }
+
+    async fn dead_letter(&self, id: JobId) -> Result<Option<(u64, Record)>, StoreError> {
+        let is_failed = |(_, record): &(u64, Record)| matches!(record.state, State::Failed(_));
+        Ok(self.record(id).await?.filter(is_failed))
+    }
+}
+
+fn encode<T: JobKind>(job: &T) -> Result<Bytes, String> {
+    serde_json::to_vec(job).map(Bytes::from).map_err(|error| log_text(&error.to_string()))
+}
+
+/// A job that is to be accepted: await it.
+///
+/// # Errors
+/// [`DeferError`] if the job wasn't accepted, or isn't known to be.
+///
+/// # Cancellation
+/// If it is dropped, nobody knows whether the job exists.
+#[must_use = "a job is accepted only if this is awaited"]
+pub struct Defer {
+    queue: Arc<Queue>,
+    kind: &'static str,
+    version: u32,
+    payload: Result<Bytes, String>,
+    key: Option<[u8; 32]>,
+}
+
+impl Defer {
+    /// Accepts the job only once under this key of this principal, such as a user's name.
+    ///
+    /// The same key and payload give the same receipt, for as long as the job is pending, and for
+    /// [`keep_done`](crate::DeferredBuilder::keep_done) after it was done. Another payload isn't accepted. Keys of other principals,
+    /// queues and kinds are other keys. Only a hash of it is stored.
+    pub fn key(mut self, principal: &str, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [&*self.queue.config.name, self.kind, principal, key] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        self.key = Some(hash.finalize().into());
+        self
+    }
+
+    async fn accept(self) -> Result<Receipt, DeferError> {
+        let Self { queue, kind, version, payload, key } = self;
+        let DeferredConfig { max_payload, max_pending, expires_after, .. } = queue.config;
+        let invalid = |why| DeferError::NotAccepted(NotAccepted::Invalid(why));
+        let payload = payload.map_err(invalid)?;
+        if payload.len() > max_payload {
+            return Err(invalid(format!("a payload of {} bytes; at most {max_payload} are allowed", payload.len())));
+        }
+        let id = JobId::random().map_err(|error| invalid(error.to_string()))?;
+        let record = Record {
+            state: State::Queued,
+            attempts: 0,
+            crashes: 0,
+            kind: kind.to_owned(),
+            kind_version: version,
+            token: 0,
+            expires: queue.place(List::Pending, expires_after).due,
+            fingerprint: Sha256::new().chain_update(kind).chain_update([0]).chain_update(&payload).finalize().into(),
+            payload,
+        };
+        let place = queue.place(List::Pending, Duration::ZERO);
+        match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
+            Created::New => {
+                queue.added.notify_one();
+                Ok(Receipt { id, is_new: true })
+            }
+            Created::Exists(id) => {
+                let stored = queue.store.get(id).await.map_err(unknown)?;
+                // It may just have been removed.
+                let earlier = stored.and_then(|stored| Record::decode(stored.bytes));
+                let earlier =
+                    earlier.ok_or_else(|| DeferError::Unknown("the job of this key can't be read".to_owned()))?;
+                if earlier.fingerprint == record.fingerprint {
+                    Ok(Receipt { id, is_new: false })
+                } else {
+                    Err(DeferError::NotAccepted(NotAccepted::KeyReused))
+                }
+            }
+            Created::Full => Err(DeferError::NotAccepted(NotAccepted::Full { retry_after: RETRY_AFTER })),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unknown(error: StoreError) -> DeferError {
+    DeferError::Unknown(log_text(&error.to_string()))
+}
+
+impl IntoFuture for Defer {
+    type Output = Result<Receipt, DeferError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.accept())
+    }
+}
+
+impl fmt::Debug for Defer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Defer").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

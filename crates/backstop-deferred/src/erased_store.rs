@@ -1,0 +1,75 @@
+//! Any store, behind one type. Each call is limited in time.
+
+use std::{pin::Pin, time::Duration};
+
+use backstop_kit::StoreError;
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::{Created, JobId, JobStore, List, Place, Stored};
+
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+pub(crate) trait ErasedStore: Send + Sync {
+    fn create(
+        &self,
+        id: JobId,
+        key: Option<[u8; 32]>,
+        bytes: Bytes,
+        place: Place,
+        max_pending: u64,
+    ) -> Boxed<'_, Created>;
+    fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>>;
+    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, bool>;
+    fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool>;
+    fn due(&self, list: List, now: u64, limit: usize) -> Boxed<'_, Vec<JobId>>;
+    fn count(&self, list: List) -> Boxed<'_, u64>;
+}
+
+/// A store, and how long its calls may take.
+pub(crate) struct Bounded<S> {
+    pub(crate) store: S,
+    pub(crate) limit: Duration,
+}
+
+impl<S> Bounded<S> {
+    fn bounded<'a, T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Boxed<'a, T> {
+        let limit = self.limit;
+        Box::pin(async move {
+            timeout(limit, call).await.unwrap_or_else(|_| Err(format!("it took longer than {limit:?}").into()))
+        })
+    }
+}
+
+impl<S: JobStore> ErasedStore for Bounded<S> {
+    fn create(
+        &self,
+        id: JobId,
+        key: Option<[u8; 32]>,
+        bytes: Bytes,
+        place: Place,
+        max_pending: u64,
+    ) -> Boxed<'_, Created> {
+        self.bounded(self.store.create(id, key, bytes, place, max_pending))
+    }
+
+    fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>> {
+        self.bounded(self.store.get(id))
+    }
+
+    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, bool> {
+        self.bounded(self.store.replace(id, version, bytes, place))
+    }
+
+    fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool> {
+        self.bounded(self.store.remove(id, version))
+    }
+
+    fn due(&self, list: List, now: u64, limit: usize) -> Boxed<'_, Vec<JobId>> {
+        self.bounded(self.store.due(list, now, limit))
+    }
+
+    fn count(&self, list: List) -> Boxed<'_, u64> {
+        self.bounded(self.store.count(list))
+    }
+}

@@ -1,0 +1,56 @@
+//! What became of a job that was to be accepted.
+
+use std::{error::Error, fmt, time::Duration};
+
+use crate::JobId;
+
+/// A job was accepted: the store has confirmed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The job's id.
+    pub id: JobId,
+    /// Whether this call has created the job. Otherwise an earlier one with the same key and payload has.
+    pub is_new: bool,
+}
+
+/// Why a job wasn't accepted, or isn't known to be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DeferError {
+    /// No job was created by this call. Something else may be tried.
+    NotAccepted(NotAccepted),
+    /// Nobody knows whether the job exists: the store failed, or took too long. **Only a call with the same key is safe.** Doing
+    /// the work in another way may do it twice.
+    Unknown(String),
+}
+
+/// Why no job was created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotAccepted {
+    /// As many jobs as allowed are pending. Try again after this time.
+    Full {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
+    /// The key belongs to a job with another payload.
+    KeyReused,
+    /// The payload can't be written, or is too long.
+    Invalid(String),
+}
+
+impl fmt::Display for DeferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAccepted(NotAccepted::Full { .. }) => f.write_str("not accepted: the queue is full"),
+            Self::NotAccepted(NotAccepted::KeyReused) => {
+                f.write_str("not accepted: the key belongs to another payload")
+            }
+            Self::NotAccepted(NotAccepted::Invalid(why)) => write!(f, "not accepted: {why}"),
+            Self::Unknown(error) => write!(f, "it isn't known whether the job was accepted: {error}"),
+        }
+    }
+}
+
+impl Error for DeferError {}

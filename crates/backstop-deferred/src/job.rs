@@ -1,0 +1,106 @@
+//! What a worker gets.
+
+use std::{error::Error, fmt};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::JobId;
+
+/// A type of jobs.
+///
+/// ```
+/// use backstop_deferred::JobKind;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Deserialize, Serialize)]
+/// struct Email {
+///     to: String,
+/// }
+///
+/// impl JobKind for Email {
+///     const KIND: &str = "email";
+/// }
+/// ```
+pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
+    /// The name of the kind: a [name](backstop_core::Name), which never changes.
+    const KIND: &str;
+
+    /// The version of its payload. A worker leaves newer versions than its own alone, so that a rolling update works: first all
+    /// workers learn to read a version, then it is written.
+    const VERSION: u32 = 1;
+}
+
+/// One attempt at a job.
+#[derive(Clone)]
+pub struct Job<T> {
+    pub(crate) id: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) payload: T,
+}
+
+impl<T> Job<T> {
+    /// The job's id.
+    #[must_use]
+    pub const fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// The idempotency key of the job's calls: the same in every attempt. **Pass it on to the dependency.**
+    ///
+    /// A job may run again after it has succeeded: its worker may stop before that is recorded. Only the dependency can tell that
+    /// it has done the work already.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// How often the job was begun, this time included.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// What is to be done.
+    #[must_use]
+    pub const fn payload(&self) -> &T {
+        &self.payload
+    }
+
+    /// The same, owned.
+    #[must_use]
+    pub fn into_payload(self) -> T {
+        self.payload
+    }
+}
+
+/// Without the payload.
+impl<T> fmt::Debug for Job<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("id", &self.id).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+/// An error that another attempt doesn't mend. The job goes to the dead letters at once.
+///
+/// It is found as the error of the worker's service, or as one of its causes.
+#[derive(Debug)]
+pub struct Permanent(Box<dyn Error + Send + Sync>);
+
+impl Permanent {
+    /// Marks an error.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for Permanent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Permanent {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}

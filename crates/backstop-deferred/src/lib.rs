@@ -1,0 +1,120 @@
+//! Work accepted now and done later: durable jobs with idempotency keys, retries and dead letters.
+//!
+//! # Why
+//!
+//! When the mail service is down, an order needn't fail: its e-mail can be sent later. That is a promise, so it must survive a
+//! crash, must not be kept twice without need, and must not be given if it isn't certain that it can be kept.
+//!
+//! # When not to use it
+//!
+//! - Where the caller needs the result now.
+//! - For work that may not be repeated, unless the dependency takes an idempotency key: after a crash, a job may run again.
+//! - To keep an order: jobs run in any order.
+//!
+//! See [`Deferred`] for an example.
+//!
+//! # What is guaranteed
+//!
+//! | | |
+//! |---|---|
+//! | `defer` returns a [`Receipt`] | the store has confirmed the job. It runs at least once, or becomes a dead letter |
+//! | [`DeferError::NotAccepted`] | this call has created no job |
+//! | [`DeferError::Unknown`] | a job may exist. Only the same call with the same key is safe |
+//! | the same key of the same principal, the same payload | one job, and the first receipt |
+//! | … another payload | [`NotAccepted::KeyReused`] |
+//! | two workers | one of them claims a job. Whoever loses a claim stops, and what becomes of the job is decided by the other |
+//! | an attempt | is counted durably before it begins |
+//! | a worker stops while it runs a job | the job is claimed again after 30 s. After three times it becomes a dead letter |
+//! | a job is done | a second completion is never recorded. Its payload is erased |
+//!
+//! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
+//! kind or version is unknown there, is left alone for 30 s, and that isn't counted: another worker may know it.
+//!
+//! What a record survives is for the store to say. [`MemoryJobStore`] survives nothing; it is for tests. For a store of your own
+//! implement [`JobStore`], and run the tests of the module `contract` (feature `contract`).
+//!
+//! # When jobs are retried
+//!
+//! 16 attempts with waits from 5 s to 15 min, which double, and are jittered between half and all of it. So an outage of an hour
+//! leaves no dead letter. [`Permanent`] errors and payloads that don't parse become dead letters at once, and so does a job that is
+//! older than 24 h.
+//! A worker runs one job at a time at first, one more after each 10 s of success, and half as many after a failure: a dependency that
+//! recovers isn't flooded.
+//!
+//! Dead letters keep their payload, can be [listed](Deferred::dead_letters), [replayed](Deferred::replay) and
+//! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, workers take no jobs.
+//!
+//! # If the store fails
+//!
+//! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a running job is
+//! written again each second, until its claim has run out. Time is the wall clock's as of the start of the process, and goes on
+//! evenly, so a clock that is set back while it runs has no effect.
+//!
+//! # Cancellation
+//!
+//! See [`Defer`] and [`Worker::run`]. A job that loses its claim is dropped at its next `await`.
+//!
+//! # Telemetry
+//!
+//! Target `backstop::deferred`, field `queue`. Nothing has anything of a payload but the text of errors, which is cut, and without
+//! the secrets of URLs.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | a job goes to the dead letters | `WARN` | `id`, `failure`, `error` |
+//! | a claim was lost | `WARN` | `id` |
+//! | the store fails; there are too many dead letters | `WARN`, once | `error` |
+//! | jobs are taken again | `INFO` | |
+//! | an attempt failed, or was refused | `DEBUG` | `id`, `attempt`, `error` |
+//!
+//! # Knobs
+//!
+//! | knob | default | allowed |
+//! |---|---|---|
+//! | [`max_pending`](DeferredBuilder::max_pending) | 10,000 jobs | 1 to 100,000,000 |
+//! | [`max_payload`](DeferredBuilder::max_payload) | 256 KiB | 1 byte to 1 MiB |
+//! | [`store_timeout`](DeferredBuilder::store_timeout) | 2 s | 10 ms to 60 s |
+//! | [`expires_after`](DeferredBuilder::expires_after) | 24 h | 1 min to 365 days |
+//! | [`keep_done`](DeferredBuilder::keep_done) | 24 h | 1 min to 365 days |
+//! | [`max_attempts`](DeferredBuilder::max_attempts) | 16 | 1 to 1,000 |
+//! | [`first_wait`](DeferredBuilder::first_wait) | 5 s | 10 ms to 24 h |
+//! | [`max_wait`](DeferredBuilder::max_wait) | 15 min | `first_wait` to 24 h |
+//! | [`max_concurrent`](DeferredBuilder::max_concurrent) | 8 jobs | 1 to 1,000 |
+//! | [`grace`](DeferredBuilder::grace) | 15 s | 0 to 1 h |
+//! | [`max_dead`](DeferredBuilder::max_dead) | 10,000 jobs | 1 to 1,000,000 |
+//! | [`keep_dead`](DeferredBuilder::keep_dead) | 14 days | 1 min to 365 days |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod clock;
+mod config;
+#[cfg(feature = "contract")]
+#[cfg_attr(docsrs, doc(cfg(feature = "contract")))]
+pub mod contract;
+mod deferred;
+mod erased_store;
+mod error;
+mod job;
+mod memory_store;
+mod pace;
+mod queue;
+mod record;
+mod store;
+mod telemetry;
+mod worker;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use backstop_core::{ConfigError, Name};
+pub use backstop_kit::StoreError;
+
+pub use config::{DeferredBuilder, DeferredConfig};
+pub use deferred::{DeadLetter, Defer, Deferred, JobState};
+pub use error::{DeferError, NotAccepted, Receipt};
+pub use job::{Job, JobKind, Permanent};
+pub use memory_store::MemoryJobStore;
+pub use record::Failure;
+pub use store::{Created, InvalidJobId, JobId, JobStore, List, Place, Stored};
+pub use worker::Worker;

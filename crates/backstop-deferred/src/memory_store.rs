@@ -1,0 +1,128 @@
+//! A store in memory.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use backstop_kit::StoreError;
+use bytes::Bytes;
+
+use crate::{Created, JobId, JobStore, List, Place, Stored};
+
+/// Jobs in memory, for tests: they are gone when the process ends. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryJobStore(Arc<Mutex<Contents>>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    records: HashMap<JobId, Entry>,
+    keys: HashMap<[u8; 32], JobId>,
+    places: BTreeSet<(Place, JobId)>,
+    /// How many are in each list.
+    counts: HashMap<List, u64>,
+    version: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: Stored,
+    key: Option<[u8; 32]>,
+}
+
+impl MemoryJobStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    fn put(&mut self, id: JobId, key: Option<[u8; 32]>, bytes: Bytes, place: Place) {
+        self.version += 1;
+        self.take(id);
+        let stored = Stored { bytes, version: self.version, place };
+        self.places.insert((place, id));
+        *self.counts.entry(place.list).or_default() += 1;
+        self.records.insert(id, Entry { stored, key });
+    }
+
+    fn take(&mut self, id: JobId) {
+        if let Some(Entry { stored: Stored { place, .. }, .. }) = self.records.remove(&id) {
+            self.places.remove(&(place, id));
+            *self.counts.entry(place.list).or_default() -= 1;
+        }
+    }
+
+    fn count(&self, list: List) -> u64 {
+        self.counts.get(&list).copied().unwrap_or_default()
+    }
+
+    fn has(&self, id: JobId, version: u64) -> Option<&Entry> {
+        self.records.get(&id).filter(|entry| entry.stored.version == version)
+    }
+
+    fn of(&self, list: List, until: u64) -> impl Iterator<Item = JobId> {
+        let first = (Place { list, due: 0 }, JobId::from_bytes([0; 16]));
+        let last = (Place { list, due: until }, JobId::from_bytes([0xff; 16]));
+        self.places.range(first..=last).map(|(_, id)| *id)
+    }
+}
+
+impl JobStore for MemoryJobStore {
+    async fn create(
+        &self,
+        id: JobId,
+        key: Option<[u8; 32]>,
+        bytes: Bytes,
+        place: Place,
+        max_pending: u64,
+    ) -> Result<Created, StoreError> {
+        let mut contents = self.contents();
+        if let Some(id) = key.and_then(|key| contents.keys.get(&key)) {
+            return Ok(Created::Exists(*id));
+        }
+        if contents.count(List::Pending) >= max_pending {
+            return Ok(Created::Full);
+        }
+        if let Some(key) = key {
+            contents.keys.insert(key, id);
+        }
+        contents.put(id, key, bytes, place);
+        Ok(Created::New)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+        Ok(self.contents().records.get(&id).map(|entry| entry.stored.clone()))
+    }
+
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
+        let mut contents = self.contents();
+        let Some(key) = contents.has(id, version).map(|entry| entry.key) else { return Ok(false) };
+        contents.put(id, key, bytes, place);
+        Ok(true)
+    }
+
+    async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {
+        let mut contents = self.contents();
+        let Some(key) = contents.has(id, version).map(|entry| entry.key) else { return Ok(false) };
+        contents.take(id);
+        if let Some(key) = key {
+            contents.keys.remove(&key);
+        }
+        Ok(true)
+    }
+
+    async fn due(&self, list: List, now: u64, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        Ok(self.contents().of(list, now).take(limit).collect())
+    }
+
+    async fn count(&self, list: List) -> Result<u64, StoreError> {
+        Ok(self.contents().count(list))
+    }
+}

@@ -1,0 +1,196 @@
+//! What is done to the records of a queue.
+
+use std::time::Duration;
+
+use backstop_kit::{Jitter, StoreError};
+use bytes::Bytes;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    DeferredConfig, Failure, JobId, List, Place, Stored,
+    clock::Clock,
+    erased_store::ErasedStore,
+    record::{Record, State},
+};
+
+/// How long a claim lasts unless it is renewed.
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// How long a worker leaves a job alone that it can't read.
+const LEAVE_ALONE: Duration = Duration::from_secs(30);
+/// Between two tries to write what became of a job.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+const MAX_CRASHES: u32 = 3;
+
+pub(crate) struct Queue {
+    pub(crate) config: DeferredConfig,
+    pub(crate) store: Box<dyn ErasedStore>,
+    pub(crate) clock: Clock,
+    pub(crate) jitter: Jitter,
+    /// A job was added by this process.
+    pub(crate) added: Notify,
+}
+
+/// A job that this worker has claimed.
+pub(crate) struct Claim {
+    pub(crate) id: JobId,
+    pub(crate) record: Record,
+}
+
+impl Queue {
+    pub(crate) fn new(config: DeferredConfig, store: Box<dyn ErasedStore>) -> Self {
+        Self { config, store, clock: Clock::new(), jitter: Jitter::new(None), added: Notify::new() }
+    }
+
+    pub(crate) fn place(&self, list: List, after: Duration) -> Place {
+        Place { list, due: self.clock.now().saturating_add(millis(after)) }
+    }
+
+    /// Claims a job that is due, and counts the attempt. `None` if it isn't, or if another worker was faster.
+    pub(crate) async fn claim(&self, id: JobId, kind: &str, version: u32) -> Result<Option<Claim>, StoreError> {
+        let Some(stored) = self.store.get(id).await? else { return Ok(None) };
+        // The claim of another worker counts from when it was renewed last.
+        if stored.place.list != List::Pending || stored.place.due > self.clock.now() {
+            return Ok(None);
+        }
+        let readable = Record::decode(stored.bytes.clone());
+        let Some(mut record) = readable.filter(|record| record.kind == kind && record.kind_version <= version) else {
+            let place = self.place(List::Pending, LEAVE_ALONE);
+            self.store.replace(id, stored.version, stored.bytes, place).await?;
+            return Ok(None);
+        };
+        record.crashes += u32::from(record.state == State::Running);
+        let failure = if record.crashes >= MAX_CRASHES {
+            Some(Failure::Crashes)
+        } else {
+            (record.expires <= self.clock.now()).then_some(Failure::Expired)
+        };
+        if let Some(failure) = failure {
+            record.state = State::Failed(failure);
+            self.write(id, &stored, &record, self.place(List::Dead, self.config.keep_dead)).await?;
+            return Ok(None);
+        }
+        (record.state, record.token) = (State::Running, random_token()?);
+        record.attempts += 1;
+        let claim = Claim { id, record };
+        let claimed = self.write(id, &stored, &claim.record, self.place(List::Pending, LEASE)).await;
+        let is_ours = match claimed {
+            Ok(is_claimed) => is_claimed,
+            // It may be claimed. Nobody else runs it, then.
+            Err(_) => self.holds(&claim).await,
+        };
+        Ok(is_ours.then_some(claim))
+    }
+
+    async fn write(&self, id: JobId, before: &Stored, record: &Record, place: Place) -> Result<bool, StoreError> {
+        self.store.replace(id, before.version, record.encode(), place).await
+    }
+
+    /// Whether the job is claimed by this token. Asks until the store answers, or the claim has run out.
+    async fn holds(&self, claim: &Claim) -> bool {
+        self.update(claim, |record| (record.clone(), self.place(List::Pending, LEASE))).await
+    }
+
+    /// Extends the claim. Whether it still holds.
+    pub(crate) async fn renew(&self, claim: &Claim) -> bool {
+        self.holds(claim).await
+    }
+
+    /// The job is done.
+    pub(crate) async fn complete(&self, claim: &Claim) -> bool {
+        self.update(claim, |record| {
+            let done = Record { state: State::Done, payload: Bytes::new(), ..record.clone() };
+            (done, self.place(List::Done, self.config.keep_done))
+        })
+        .await
+    }
+
+    /// The job has failed for good.
+    pub(crate) async fn fail(&self, claim: &Claim, failure: Failure) -> bool {
+        self.update(claim, |record| {
+            (Record { state: State::Failed(failure), ..record.clone() }, self.place(List::Dead, self.config.keep_dead))
+        })
+        .await
+    }
+
+    /// The job is to be tried again.
+    pub(crate) async fn retry(&self, claim: &Claim) -> bool {
+        let wait = self.wait_after(claim.record.attempts);
+        self.update(claim, |record| {
+            (Record { state: State::Queued, ..record.clone() }, self.place(List::Pending, wait))
+        })
+        .await
+    }
+
+    /// The job is to be tried again, and this attempt doesn't count.
+    pub(crate) async fn give_back(&self, claim: &Claim, after: Duration) -> bool {
+        self.update(claim, |record| {
+            let attempts = record.attempts - 1;
+            (Record { state: State::Queued, attempts, ..record.clone() }, self.place(List::Pending, after))
+        })
+        .await
+    }
+
+    /// The wait after this many attempts: jittered between half and all of it.
+    pub(crate) fn wait_after(&self, attempts: u32) -> Duration {
+        let DeferredConfig { first_wait, max_wait, .. } = self.config;
+        let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = first_wait.saturating_mul(doubled).min(max_wait);
+        self.jitter.time(wait / 2..=wait)
+    }
+
+    /// Writes what becomes of a claimed job. `false` if the claim was lost: another worker has the job.
+    ///
+    /// Tries again until the store answers, or the claim has run out. A write whose fate was unknown is found to have happened.
+    async fn update(&self, claim: &Claim, change: impl Fn(&Record) -> (Record, Place)) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < LEASE {
+            let Ok(stored) = self.store.get(claim.id).await else {
+                sleep(TRY_AGAIN).await;
+                continue;
+            };
+            let Some(stored) = stored else { return false };
+            match Record::decode(stored.bytes.clone()) {
+                Some(record) if record.token == claim.record.token => {
+                    if record.state != State::Running {
+                        return true;
+                    }
+                    let (record, place) = change(&record);
+                    match self.write(claim.id, &stored, &record, place).await {
+                        Ok(true) => return true,
+                        Ok(false) => {}
+                        Err(_) => sleep(TRY_AGAIN).await,
+                    }
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Removes records that are kept no longer.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        for list in [List::Done, List::Dead] {
+            for id in self.store.due(list, self.clock.now(), 100).await? {
+                if let Some(stored) = self.store.get(id).await?
+                    && stored.place.list == list
+                {
+                    self.store.remove(id, stored.version).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn random_token() -> Result<u128, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(u128::from_ne_bytes(bytes))
+}

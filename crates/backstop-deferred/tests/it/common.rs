@@ -1,0 +1,133 @@
+//! What the tests share.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use backstop_deferred::{
+    Created, Deferred, Job, JobId, JobKind, JobStore, List, MemoryJobStore, Place, StoreError, Stored,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tower::BoxError;
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Email {
+    pub(crate) to: String,
+}
+
+impl JobKind for Email {
+    const KIND: &str = "email";
+}
+
+pub(crate) fn email(to: &str) -> Email {
+    Email { to: to.to_owned() }
+}
+
+pub(crate) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(crate) fn emails(store: impl JobStore) -> Deferred<Email> {
+    Deferred::builder("emails", store).build().unwrap()
+}
+
+/// Records whom e-mails went to, in which attempt, and answers by a closure.
+#[derive(Clone, Default)]
+pub(crate) struct Sent(Arc<Mutex<Vec<(String, u32)>>>);
+
+impl Sent {
+    pub(crate) fn all(&self) -> Vec<(String, u32)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub(crate) fn add<T>(&self, job: &Job<T>, to: &str) {
+        self.0.lock().unwrap().push((to.to_owned(), job.attempt()));
+    }
+}
+
+/// Starts a worker that answers by `answer`.
+pub(crate) fn work<F>(
+    emails: &Deferred<Email>,
+    answer: impl Fn(Job<Email>) -> F + Clone + Send + 'static,
+) -> (Sent, tokio::task::JoinHandle<()>)
+where
+    F: Future<Output = Result<(), BoxError>> + Send + 'static,
+{
+    let sent = Sent::default();
+    let recorded = sent.clone();
+    let send = tower::service_fn(move |job: Job<Email>| {
+        recorded.add(&job, &job.payload().to);
+        answer(job)
+    });
+    (sent, tokio::spawn(emails.worker(send).run(pending())))
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    /// Nothing is done.
+    Refuses,
+    /// It is done, and the answer is lost.
+    LosesAnswers,
+    Hangs,
+}
+
+/// A store in memory that can be broken.
+#[derive(Clone, Default)]
+pub(crate) struct Breakable {
+    pub(crate) inner: MemoryJobStore,
+    fault: Arc<Mutex<Fault>>,
+}
+
+impl Breakable {
+    pub(crate) fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    async fn pass<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let fault = *self.fault.lock().unwrap();
+        match fault {
+            Fault::None => call.await,
+            Fault::Refuses => Err("refused".into()),
+            Fault::LosesAnswers => call.await.and(Err("the connection broke".into())),
+            Fault::Hangs => pending().await,
+        }
+    }
+}
+
+impl JobStore for Breakable {
+    async fn create(
+        &self,
+        id: JobId,
+        key: Option<[u8; 32]>,
+        bytes: Bytes,
+        place: Place,
+        max_pending: u64,
+    ) -> Result<Created, StoreError> {
+        self.pass(self.inner.create(id, key, bytes, place, max_pending)).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+        self.pass(self.inner.get(id)).await
+    }
+
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
+        self.pass(self.inner.replace(id, version, bytes, place)).await
+    }
+
+    async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {
+        self.pass(self.inner.remove(id, version)).await
+    }
+
+    async fn due(&self, list: List, now: u64, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.pass(self.inner.due(list, now, limit)).await
+    }
+
+    async fn count(&self, list: List) -> Result<u64, StoreError> {
+        self.pass(self.inner.count(list)).await
+    }
+}

@@ -1,0 +1,96 @@
+//! Accepting jobs.
+
+use backstop_deferred::{DeferError, Deferred, JobState, JobStore, List, MemoryJobStore, NotAccepted};
+use tokio::time::Instant;
+
+use crate::common::{Breakable, Email, Fault, email, emails, secs, work};
+
+fn refusal(error: DeferError) -> NotAccepted {
+    match error {
+        DeferError::NotAccepted(refusal) => refusal,
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_is_for_a_job_that_is_stored() {
+    let emails = emails(MemoryJobStore::new());
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    assert!(receipt.is_new);
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Queued));
+    assert_eq!(emails.state(receipt.id.to_string().parse().unwrap()).await.unwrap(), Some(JobState::Queued));
+    let other = emails.defer(&email("ada")).await.unwrap();
+    assert_ne!(other.id, receipt.id, "without a key, the same again is another job");
+    assert_eq!(emails.state(backstop_deferred::JobId::from_bytes([0; 16])).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_has_one_job_and_belongs_to_its_principal_queue_and_kind() {
+    let store = MemoryJobStore::new();
+    let all = emails(store.clone());
+    let first = all.defer(&email("ada")).key("ada", "17").await.unwrap();
+    let again = all.defer(&email("ada")).key("ada", "17").await.unwrap();
+    assert_eq!((again.id, again.is_new), (first.id, false));
+    assert_eq!(refusal(all.defer(&email("bob")).key("ada", "17").await.unwrap_err()), NotAccepted::KeyReused);
+    // Neither is a part of another: lengths count.
+    for (principal, key) in [("bob", "17"), ("ada", "18"), ("ada1", "7"), ("", "ada17")] {
+        assert!(all.defer(&email("ada")).key(principal, key).await.unwrap().is_new, "{principal} {key}");
+    }
+    let others = Deferred::<Email>::builder("others", store.clone()).build().unwrap();
+    assert!(others.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
+    assert_eq!(store.count(List::Pending).await.unwrap(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_known_for_some_time_after_its_job_is_done() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).keep_done(secs(600)).build().unwrap();
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    let first = emails.defer(&email("ada")).key("ada", "17").await.unwrap();
+    tokio::time::sleep(secs(600 - 10)).await;
+    assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Done));
+    assert!(!emails.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
+    assert_eq!(refusal(emails.defer(&email("bob")).key("ada", "17").await.unwrap_err()), NotAccepted::KeyReused);
+    tokio::time::sleep(secs(20)).await;
+    assert_eq!(emails.state(first.id).await.unwrap(), None);
+    assert!(emails.defer(&email("bob")).key("ada", "17").await.unwrap().is_new);
+    tokio::time::sleep(secs(5)).await;
+    assert_eq!(sent.all().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_and_a_long_payload_are_certainly_not_accepted() {
+    let store = MemoryJobStore::new();
+    let emails = Deferred::<Email>::builder("emails", store.clone()).max_pending(2).max_payload(100).build().unwrap();
+    let first = emails.defer(&email("a")).key("a", "1").await.unwrap();
+    emails.defer(&email("b")).await.unwrap();
+    let full = refusal(emails.defer(&email("c")).await.unwrap_err());
+    assert!(matches!(full, NotAccepted::Full { retry_after } if retry_after >= secs(1)), "{full:?}");
+    assert_eq!(emails.defer(&email("a")).key("a", "1").await.unwrap().id, first.id, "it is no new job");
+    let invalid = refusal(emails.defer(&email(&"x".repeat(100))).await.unwrap_err());
+    assert!(matches!(invalid, NotAccepted::Invalid(_)), "{invalid:?}");
+    assert_eq!(store.count(List::Pending).await.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_hangs_or_loses_its_answer_leaves_it_unknown() {
+    let store = Breakable::default();
+    let emails = emails(store.clone());
+    for fault in [Fault::Refuses, Fault::Hangs, Fault::LosesAnswers] {
+        store.set(fault);
+        let since = Instant::now();
+        let error = emails.defer(&email("ada")).key("ada", "17").await.unwrap_err();
+        assert!(matches!(error, DeferError::Unknown(_)), "{error}");
+        assert!(since.elapsed() <= secs(2));
+    }
+    // Only the last one has created it, and the same again finds it.
+    store.set(Fault::None);
+    assert!(!emails.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
+    assert_eq!(store.count(List::Pending).await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_shows_a_payload_or_a_key() {
+    let emails = emails(MemoryJobStore::new());
+    let shown = format!("{emails:?} {:?}", emails.defer(&email("secret")).key("secret", "secret"));
+    assert!(!shown.contains("secret"), "{shown}");
+}

@@ -1,0 +1,14 @@
+//! What must hold of deferred jobs.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "workers are tasks, and the helpers of a test may fail it"
+)]
+
+mod common;
+mod config;
+#[cfg(feature = "contract")]
+mod contract;
+mod defer;
+mod work;

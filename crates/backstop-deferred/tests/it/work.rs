@@ -1,0 +1,338 @@
+//! Running jobs.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use backstop_circuit_breaker::CircuitBreakerLayer;
+use backstop_deferred::{Deferred, Failure, Job, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent};
+use backstop_test::Logs;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+use tower::{BoxError, Layer};
+use tracing::Level;
+
+use crate::common::{Breakable, Email, Fault, Sent, email, emails, secs, work};
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_run_once_and_its_payload_is_erased() {
+    let store = MemoryJobStore::new();
+    let emails = emails(store.clone());
+    let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&keys);
+    let (sent, _worker) = work(&emails, move |job| {
+        seen.lock().unwrap().push(job.key());
+        async { Ok(()) }
+    });
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(3_600)).await;
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+    assert_eq!(*keys.lock().unwrap(), [receipt.id.to_string()]);
+    let stored = store.get(receipt.id).await.unwrap().unwrap();
+    assert!(!String::from_utf8_lossy(&stored.bytes).contains("ada"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_an_hour_leaves_no_dead_letter_and_waits_grow() {
+    let emails = emails(MemoryJobStore::new());
+    let since = Instant::now();
+    let (sent, _worker) =
+        work(&emails, move |_| async move { if since.elapsed() < secs(3_600) { Err("down".into()) } else { Ok(()) } });
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(3_600 + 1_000)).await;
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Done));
+    let attempts: Vec<_> = sent.all().into_iter().map(|(_, attempt)| attempt).collect();
+    assert_eq!(attempts, (1..=attempts.len() as u32).collect::<Vec<_>>(), "each is counted");
+    assert!((8..=16).contains(&attempts.len()), "{attempts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_fails_always_is_a_dead_letter_that_can_be_replayed_or_discarded() {
+    let store = MemoryJobStore::new();
+    let emails = emails(store.clone());
+    let works = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&works);
+    let logs = Logs::up_to(Level::WARN);
+    let _guard = logs.listen();
+    let (sent, _worker) = work(&emails, move |_| {
+        let works = now.load(Relaxed);
+        async move { if works { Ok(()) } else { Err("https://ada:secret@mail/ is down".into()) } }
+    });
+    let first = emails.defer(&email("ada")).key("ada", "17").await.unwrap();
+    // 15 waits of at most 5 s to 15 min.
+    sleep(secs(3 * 3_600)).await;
+    assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Failed(Failure::Attempts)));
+    assert_eq!(sent.all().len(), 16);
+    let letters = emails.dead_letters(10).await.unwrap();
+    assert_eq!((letters[0].id, letters[0].attempts, letters.len()), (first.id, 16, 1));
+    assert_eq!(logs.events().only().field("error"), Some("https://mail/ is down"));
+
+    works.store(true, Relaxed);
+    assert!(emails.replay(first.id).await.unwrap());
+    sleep(secs(5)).await;
+    assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Done));
+    assert!(!emails.replay(first.id).await.unwrap() && !emails.discard(first.id).await.unwrap());
+    assert_eq!(emails.defer(&email("ada")).key("ada", "17").await.unwrap().id, first.id, "the key is the same");
+
+    works.store(false, Relaxed);
+    let second = emails.defer(&email("bob")).await.unwrap();
+    sleep(secs(3 * 3_600)).await;
+    assert!(emails.discard(second.id).await.unwrap());
+    assert_eq!(emails.state(second.id).await.unwrap(), None);
+    assert_eq!(store.count(List::Dead).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_error_is_a_dead_letter_at_once() {
+    let emails = emails(MemoryJobStore::new());
+    let (sent, _worker) = work(&emails, async |_| Err(Permanent::new("no such address").into()));
+    let receipt = emails.defer(&email("nobody")).await.unwrap();
+    sleep(secs(5)).await;
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Failed(Failure::Permanent)));
+    assert_eq!(sent.all().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_returns_jobs_uncounted() {
+    let emails = emails(MemoryJobStore::new());
+    let sent = Sent::default();
+    let recorded = sent.clone();
+    let service = tower::service_fn(move |job: Job<Email>| {
+        recorded.add(&job, &job.payload().to);
+        async { Ok::<_, BoxError>(()) }
+    });
+    let breaker = CircuitBreakerLayer::builder("mail").plain().build().unwrap();
+    let circuit = breaker.handle();
+    tokio::spawn(emails.worker(breaker.layer(service)).run(pending()));
+    circuit.isolate();
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(3 * 3_600)).await;
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Queued));
+    circuit.close();
+    sleep(secs(10)).await;
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_loses_its_job_to_another_after_30_s_and_three_crashes_are_too_many() {
+    let emails = emails(MemoryJobStore::new());
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    for attempt in 1..=3 {
+        let (sent, worker) = work(&emails, async |_| pending().await);
+        // It is renewed for as long as the worker lives.
+        sleep(secs(300)).await;
+        assert_eq!(sent.all(), [("ada".to_owned(), attempt)]);
+        worker.abort();
+        assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Running));
+        let (sent, worker) = work(&emails, async |_| Ok(()));
+        sleep(secs(15)).await;
+        assert_eq!(sent.all(), [], "it is claimed");
+        worker.abort();
+        sleep(secs(20)).await;
+    }
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(40)).await;
+    assert_eq!(sent.all(), []);
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Failed(Failure::Crashes)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_has_lost_its_claim_stops_and_records_nothing() {
+    let store = Breakable::default();
+    let (slow, fast) = (emails(store.clone()), emails(store.inner.clone()));
+    let dropped = Arc::new(AtomicUsize::new(0));
+    struct CountDrop(Arc<AtomicUsize>);
+    impl Drop for CountDrop {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let counted = Arc::clone(&dropped);
+    let (first, _one) = work(&slow, move |_| {
+        let guard = CountDrop(Arc::clone(&counted));
+        async move {
+            let _guard = guard;
+            pending().await
+        }
+    });
+    let receipt = slow.defer(&email("ada")).await.unwrap();
+    sleep(secs(1)).await;
+    assert_eq!(first.all().len(), 1);
+    // It can't renew its claim.
+    store.set(Fault::Refuses);
+    let (second, _other) = work(&fast, async |_| pending().await);
+    sleep(secs(60)).await;
+    assert_eq!(second.all(), [("ada".to_owned(), 2)]);
+    assert_eq!(dropped.load(Relaxed), 1, "the first one has stopped");
+    store.set(Fault::None);
+    sleep(secs(60)).await;
+    assert_eq!(fast.state(receipt.id).await.unwrap(), Some(JobState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_whose_answer_is_lost_is_recorded_once() {
+    let store = Breakable::default();
+    let emails = emails(store.clone());
+    let broken = store.clone();
+    let (sent, _worker) = work(&emails, move |_| {
+        broken.set(Fault::LosesAnswers);
+        async { Ok(()) }
+    });
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(10)).await;
+    store.set(Fault::None);
+    sleep(secs(300)).await;
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Done));
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_is_no_crash() {
+    let store = Breakable::default();
+    let emails = emails(store.clone());
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    for _ in 0..10 {
+        store.set(Fault::LosesAnswers);
+        sleep(secs(5)).await;
+        store.set(Fault::None);
+        sleep(secs(5)).await;
+    }
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Done));
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_an_hour_loses_no_job_and_is_logged_once() {
+    let store = Breakable::default();
+    let emails = emails(store.clone());
+    let logs = Logs::up_to(Level::INFO);
+    let _guard = logs.listen();
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(5)).await;
+    emails.defer(&email("ada")).await.unwrap();
+    store.set(Fault::Hangs);
+    sleep(secs(3_600)).await;
+    store.set(Fault::None);
+    sleep(secs(10)).await;
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+    let said: Vec<_> = logs.events().iter().map(|event| event.message().to_owned()).collect();
+    assert_eq!(said, ["the store doesn't work; no job is taken", "jobs are taken again"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_of_a_newer_version_or_another_kind_is_left_to_others_uncounted() {
+    #[derive(Deserialize, Serialize)]
+    struct NewEmail {
+        to: String,
+    }
+    impl JobKind for NewEmail {
+        const KIND: &str = "email";
+        const VERSION: u32 = 2;
+    }
+    let store = MemoryJobStore::new();
+    let old = emails(store.clone());
+    let new = Deferred::<NewEmail>::builder("emails", store).build().unwrap();
+    let (sent, _worker) = work(&old, async |_| Ok(()));
+    let receipt = new.defer(&NewEmail { to: "ada".to_owned() }).await.unwrap();
+    sleep(secs(3_600)).await;
+    assert_eq!((sent.all(), old.state(receipt.id).await.unwrap()), (vec![], Some(JobState::Queued)));
+    let done = Sent::default();
+    let recorded = done.clone();
+    let send = tower::service_fn(move |job: Job<NewEmail>| {
+        recorded.add(&job, &job.payload().to);
+        async { Ok::<_, BoxError>(()) }
+    });
+    tokio::spawn(new.worker(send).run(pending()));
+    // Sometimes the old one is the first to see that the job is due, and leaves it alone for 30 s more.
+    sleep(secs(3_600)).await;
+    assert_eq!(done.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_too_old_is_a_dead_letter_and_those_are_removed_in_the_end() {
+    let builder = Deferred::<Email>::builder("emails", MemoryJobStore::new()).keep_dead(secs(3_600));
+    let emails = builder.expires_after(secs(600)).build().unwrap();
+    let receipt = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(600)).await;
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(5)).await;
+    assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Failed(Failure::Expired)));
+    sleep(secs(3_600)).await;
+    assert_eq!((emails.state(receipt.id).await.unwrap(), sent.all()), (None, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_there_are_too_many_dead_letters_no_job_is_taken() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_dead(1).build().unwrap();
+    let (sent, _worker) = work(&emails, async |_| Err(Permanent::new("no").into()));
+    let first = emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(5)).await;
+    emails.defer(&email("bob")).await.unwrap();
+    sleep(secs(60)).await;
+    assert_eq!(sent.all().len(), 1);
+    emails.discard(first.id).await.unwrap();
+    sleep(secs(5)).await;
+    assert_eq!(sent.all().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_starts_slowly_and_runs_no_more_at_once_than_allowed() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_concurrent(3).build().unwrap();
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, seen) = (Arc::clone(&running), Arc::clone(&most));
+    let (_sent, _worker) = work(&emails, move |_| {
+        let now = Arc::clone(&now);
+        seen.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+        async move {
+            sleep(secs(1)).await;
+            now.fetch_sub(1, Relaxed);
+            Ok(())
+        }
+    });
+    for i in 0..200 {
+        emails.defer(&email(&i.to_string())).await.unwrap();
+    }
+    for (after, expected) in [(9, 1), (8, 2), (60, 3)] {
+        sleep(secs(after)).await;
+        assert_eq!(most.load(Relaxed), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_lets_jobs_end_and_returns_the_rest_uncounted() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_concurrent(2).build().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let sent = Sent::default();
+    let recorded = sent.clone();
+    let send = tower::service_fn(move |job: Job<Email>| {
+        recorded.add(&job, &job.payload().to);
+        async move {
+            sleep(if job.payload().to == "hangs" { secs(3_600) } else { secs(1) }).await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let worker = tokio::spawn(emails.worker(send).run(async { _ = stopped.await }));
+    for i in 0..12 {
+        emails.defer(&email(&i.to_string())).await.unwrap();
+    }
+    sleep(secs(15)).await;
+    let hangs = emails.defer(&email("hangs")).await.unwrap();
+    sleep(secs(5)).await;
+    assert_eq!(emails.state(hangs.id).await.unwrap(), Some(JobState::Running));
+    stop.send(()).unwrap();
+    let late = emails.defer(&email("late")).await.unwrap();
+    let since = Instant::now();
+    worker.await.unwrap();
+    assert!(since.elapsed() >= secs(15) && since.elapsed() < secs(16), "{:?}", since.elapsed());
+    for id in [hangs.id, late.id] {
+        assert_eq!(emails.state(id).await.unwrap(), Some(JobState::Queued));
+    }
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(5)).await;
+    assert!(sent.all().contains(&("hangs".to_owned(), 1)), "{:?}: the returned attempt doesn't count", sent.all());
+}
