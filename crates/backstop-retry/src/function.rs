@@ -146,7 +146,7 @@ enum Stage {
     /// Without a retry, or with one of a single attempt.
     Passing,
     /// Of a function that is never repeated. It pays nothing, and has no total.
-    Only,
+    SingleAttempt,
     First,
     Repeating,
     Done,
@@ -170,7 +170,7 @@ where
             return;
         }
         *this.span = AttemptSpan::open(retry.live.name(), 1, None);
-        *this.stage = Stage::Only;
+        *this.stage = Stage::SingleAttempt;
         if function.may_repeat() {
             settings.budget.as_ref().inspect(|budget| budget.deposit());
             *this.scope = Scope::limited(Limit::new(settings.total, SetBy::Us));
@@ -270,7 +270,7 @@ impl<F: Function, L: AttemptLayers<F>> FunctionCall<F> for RetryCall<'_, L, F> {
                 }
                 self.poll_loop(cx)
             }
-            (Stage::Only, Some(retry)) => {
+            (Stage::SingleAttempt, Some(retry)) => {
                 let polled = {
                     let _in_span = this.span.enter();
                     this.call.poll_call(function, cx)
