@@ -52,14 +52,15 @@ impl Serving {
     #[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
     pub(crate) async fn start(redis: &RedisServer) -> Self {
         let store = connected(redis).await;
-        let components = [Component::essential("database"), Component::optional("store")];
+        let [store_component, views] = ["store", "views"].map(Component::optional);
+        let components = [Component::essential("database"), store_component, views];
         let health = Health::builder().components(components).build().unwrap();
         health.report("database", Level::Healthy, "", None).unwrap();
         let builder = shop().declare(CART.standard()).health(&health).store_component("store");
         let features = builder.flags(store.clone()).counts(store.clone()).build().unwrap();
         tokio::spawn(features.run());
         tokio::spawn(health.run());
-        tokio::spawn(health.share("store", store.clone(), "shop-1").unwrap());
+        tokio::spawn(health.share("views", store.clone(), "shop-1").unwrap());
         features.loaded().await;
         features.handle().set(&REVIEWS, off()).await.unwrap();
 
