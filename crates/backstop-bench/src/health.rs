@@ -5,16 +5,21 @@ use std::hint::black_box;
 use axum::{Router, body::Body};
 use backstop::{Component, Health, Level, health::Name};
 use http::Request;
-use tower::Service;
+use tower::{Service, layer::util::Identity};
 
 use crate::{
     call::poll_once,
+    http::calls_through,
     measure::{Contender, Section, Table},
 };
 
 pub(crate) const SECTION: Section = Section {
     name: "health",
-    tables: &[Table::new("A reading or a report", readings), Table::new("A request for `/health`", requests)],
+    tables: &[
+        Table::new("A reading or a report", readings),
+        Table::new("A request for `/health`", requests),
+        Table::new("A call through the layer of a drain", calls),
+    ],
     others: &[],
 };
 
@@ -57,6 +62,18 @@ fn readings() -> Vec<Contender> {
             let health = health();
             let reporter = health.reporter("component_7", "report").expect("a component");
             move |_| _ = black_box(reporter.report(Level::Healthy, "the replica is 40 s behind"))
+        }),
+    ]
+}
+
+fn calls() -> Vec<Contender> {
+    vec![
+        Contender::new("bare", || calls_through(Identity::new())),
+        Contender::new("before a drain", || calls_through(health().drain().layer())),
+        Contender::new("while it drains", || {
+            let drain = health().drain();
+            drain.begin();
+            calls_through(drain.layer())
         }),
     ]
 }

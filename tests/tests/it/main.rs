@@ -16,6 +16,7 @@ mod deadline_bodies;
 mod deadline_hurry;
 mod deadline_travels;
 mod degradation_travels;
+mod draining;
 mod fault_matrix;
 mod functions_redis;
 mod functions_sqlx;

@@ -163,10 +163,10 @@ impl Clip {
             return Poll::Pending;
         }
         let drains = || Box::pin(Arc::clone(&signal.wakes_requests).notified_owned());
-        let woken = self.drains.get_or_insert_with(drains).as_mut().poll(cx);
+        _ = self.drains.get_or_insert_with(drains).as_mut().poll(cx);
         // It may have begun before this waited for it.
         self.clip(signal);
-        if self.is_clipped { Poll::Ready(()) } else { woken }
+        if self.is_clipped { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
