@@ -59,7 +59,8 @@ async fn a_failure_that_is_not_worth_repeating_says_so() {
     let told = events(&layer(), Upstream::statuses([503, 500]), get()).await;
     assert_eq!(told, ["name=ml attempt=1 delay_ms reason=status-503", "name=ml attempt=2 reason=not-transient"]);
     let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
-    assert_eq!(events(&layer(), refused, get()).await, ["name=ml attempt=1 reason=refused"]);
+    let line = "name=ml attempt=1 reason=refused error=inner rejected the call: circuit-open";
+    assert_eq!(events(&layer(), refused, get()).await, [line]);
 
     let harsh = |result: Result<&Response<Body>, ErrorRef<'_>>| match result {
         Ok(_) => Outcome::success(),
@@ -86,7 +87,7 @@ where
     L::Service: Service<Request<Body>>,
 {
     let answers: [fn() -> Response<Body>; 3] = [|| response(503), || grpc("14", None), timed_out];
-    for (answer, reason) in answers.into_iter().zip(["status-503", "grpc-14", "timeout"]) {
+    for (answer, reason) in answers.into_iter().zip(["status-503", "grpc-14", "timeout error=inner took too long"]) {
         let upstream = Upstream::<BoxError>::new(move |_, _| async move { Ok(answer()) });
         let told = events(layer, upstream, get()).await;
         assert_eq!(told[0], format!("name=ml attempt=1 delay_ms reason={reason}"));
@@ -184,7 +185,9 @@ async fn an_earlier_answer_that_is_returned_says_why() {
         Ok(if n == 1 { response(503) } else { rejected(not_ready) })
     });
     let told = events(&layer, never_ready, get()).await;
-    assert_eq!(told[1..], ["name=ml attempt=2 delay_ms reason=timeout", "name=ml attempt=3 reason=max-attempts"]);
+    let error = "error=inner was not ready in time";
+    let expected = ["name=ml attempt=2 delay_ms reason=timeout", "name=ml attempt=3 reason=max-attempts"];
+    assert_eq!(told[1..], expected.map(|line| format!("{line} {error}")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +234,8 @@ async fn a_refusal_is_known_where_answers_are_discarded_whatever_a_closure_says(
         .build()
         .unwrap();
     let refused = Upstream::<BoxError>::new(|_, _| async { Ok(circuit_open()) });
-    assert_eq!(events(&layer, refused, get()).await, ["name=ml attempt=1 reason=refused"]);
+    let line = "name=ml attempt=1 reason=refused error=inner rejected the call: circuit-open";
+    assert_eq!(events(&layer, refused, get()).await, [line]);
     let unavailable = Upstream::<BoxError>::new(|_, _| async { Ok(response(503)) });
     assert_eq!(events(&layer, unavailable, get()).await[0], "name=ml attempt=1 delay_ms reason=status-503");
 }

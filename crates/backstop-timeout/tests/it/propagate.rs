@@ -296,7 +296,7 @@ async fn services_that_cannot_hold_a_response_of_ours_are_rejected_in_their_own_
     assert!(error.downcast::<Rejection>().unwrap().reason() == Reason::TIMEOUT);
     let with = builder().reject_with(|r: Rejection| Err(r.to_string().into())).build().unwrap().layer(service());
     let error = with.oneshot(get()).in_scope(late()).await.map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "ml_service took too long");
+    assert_eq!(error.to_string(), "ml_service took longer than the caller waits");
 }
 
 proptest! {
