@@ -30,8 +30,15 @@
 //! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
 //! kind or version is unknown there, is left alone for 30 s, and that isn't counted: another worker may know it.
 //!
-//! What a record survives is for the store to say. [`MemoryJobStore`] survives nothing; it is for tests. For a store of your own
-//! implement [`JobStore`], and run the tests of the module `contract` (feature `contract`).
+//! # Stores
+//!
+//! | store | feature | a job survives |
+//! |---|---|---|
+//! | `RedbJobStore` | `redb` | a crash of the process and of the machine, but not of the disk. One process at a time has the file |
+//! | [`MemoryJobStore`] | | nothing: it is for tests |
+//! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
+//!
+//! With the feature `serde`, [`DeferredConfig`] can be read from a file.
 //!
 //! # When jobs are retried
 //!
@@ -99,6 +106,8 @@ mod memory_store;
 mod pace;
 mod queue;
 mod record;
+#[cfg(feature = "redb")]
+mod redb_store;
 mod store;
 mod telemetry;
 mod worker;
@@ -116,5 +125,8 @@ pub use error::{DeferError, NotAccepted, Receipt};
 pub use job::{Job, JobKind, Permanent};
 pub use memory_store::MemoryJobStore;
 pub use record::Failure;
+#[cfg(feature = "redb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+pub use redb_store::RedbJobStore;
 pub use store::{Created, InvalidJobId, JobId, JobStore, List, Place, Stored};
 pub use worker::Worker;

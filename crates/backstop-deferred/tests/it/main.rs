@@ -11,4 +11,6 @@ mod config;
 #[cfg(feature = "contract")]
 mod contract;
 mod defer;
+#[cfg(all(feature = "contract", feature = "redb"))]
+mod redb_store;
 mod work;
