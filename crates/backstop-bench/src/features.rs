@@ -1,4 +1,4 @@
-//! Features: a look, and calls through the layer.
+//! Features: asking for one, and calls through the layer.
 
 use std::hint::black_box;
 
@@ -16,7 +16,7 @@ static REVIEWS: Feature = feature!("reviews");
 
 pub(crate) const SECTION: Section = Section {
     name: "features",
-    tables: &[Table::new("A look at a feature", looks), Table::new("A call of a feature", calls)],
+    tables: &[Table::new("Asking for a feature", questions), Table::new("A call of a feature", calls)],
     others: &[],
 };
 
@@ -34,13 +34,13 @@ fn turned_off() -> Features {
     features
 }
 
-fn looks() -> Vec<Contender> {
-    let look = |features: Features| move |_| _ = black_box(features.is_enabled(black_box(&REVIEWS)));
+fn questions() -> Vec<Contender> {
+    let ask = |features: Features| move |_| _ = black_box(features.is_enabled(black_box(&REVIEWS)));
     vec![
         Contender::new("nothing", || |n| _ = black_box(n)),
-        Contender::new("on", move || look(features())).target("2 ns, 0 allocations"),
-        Contender::new("off", move || look(turned_off())),
-        Contender::new("on, twice in a request that keeps its first look", || {
+        Contender::new("on", move || ask(features())).target("2 ns, 0 allocations"),
+        Contender::new("off", move || ask(turned_off())),
+        Contender::new("on, twice within a scope", || {
             let features = features();
             move |_| {
                 let twice = async { features.is_enabled(&REVIEWS) && features.is_enabled(&REVIEWS) };

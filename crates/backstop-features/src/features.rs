@@ -71,7 +71,8 @@ impl Features {
         }
     }
 
-    /// Counts a call that a handler made for the feature: a failure may degrade it. A neutral outcome counts as nothing.
+    /// Counts a call that a handler made for the feature: a failure may degrade it. A neutral outcome counts as nothing, and a
+    /// failed probe while the level or a component keeps the feature off neither.
     ///
     /// [`FeatureLayer`](crate::FeatureLayer) does this for a service.
     pub fn record(&self, feature: &Feature, outcome: &Outcome) {
