@@ -11,6 +11,7 @@
 //! | [gRPC](grpc) | tonic servers and clients: statuses, streams, deadlines, metadata, gRPC-Web |
 //! | [Levels and features](levels) | a service that knows its own state, and sheds what matters least |
 //! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
+//! | [Partial answers](partial) | dashboards, product pages and resolvers, which are answered even if a part fails |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [Testing degradation](testing) | does each provider work, and what does the caller get? |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
@@ -48,6 +49,9 @@ pub mod levels {}
 
 #[doc = include_str!("guides/ordering.md")]
 pub mod ordering {}
+
+#[doc = include_str!("guides/partial.md")]
+pub mod partial {}
 
 #[doc = include_str!("guides/side_effects.md")]
 pub mod side_effects {}
