@@ -23,11 +23,12 @@ pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Re
     let mut status = PageStatus::default();
     let mut failed = None;
     slots.as_mut().for_each(0, &mut |i, mut slot| {
-        let stats = aggregate.stats.of(i, &slot.status().name);
-        match slot.status().state {
+        let Status { name, state, .. } = slot.status();
+        let stats = aggregate.stats.of(i, name);
+        match state {
             State::Answered => {
                 telemetry::answered(&aggregate.name, stats);
-                add_labels(&aggregate.name, slot, &mut status.degradations);
+                add_labels(&aggregate.name, slot.status(), &mut status.degradations);
             }
             State::Failed if slot.is_required() => {
                 let Status { name, miss, .. } = slot.status_mut();
@@ -63,12 +64,12 @@ pub(crate) fn conclude(aggregate: &Shared, mut slots: Pin<&mut dyn Slots>) -> Re
 }
 
 /// What was reported while the part ran, and its own freshness.
-fn add_labels(aggregate: &Name, slot: Pin<&mut dyn RunSlot>, labels: &mut Vec<Degradation>) {
-    let freshness = slot.freshness().filter(|freshness| !matches!(freshness, Freshness::Fresh));
-    let status = slot.status_mut();
-    labels.extend(status.reports.iter().map(|report| report.inside(status.name.clone())));
-    if let Some(freshness) = freshness {
-        labels.push(Degradation::new(aggregate.clone(), status.name.clone(), 0, STORED, freshness));
+fn add_labels(aggregate: &Name, part: &Status, labels: &mut Vec<Degradation>) {
+    labels.extend(part.reports.iter().map(|report| report.inside(part.name.clone())));
+    if let Some(freshness) = part.freshness
+        && freshness != Freshness::Fresh
+    {
+        labels.push(Degradation::new(aggregate.clone(), part.name.clone(), 0, STORED, freshness));
     }
 }
 

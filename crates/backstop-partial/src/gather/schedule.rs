@@ -61,9 +61,8 @@ impl Schedule {
             }
         }
         if self.polls == 0 && parts <= self.max_concurrent {
-            slots.as_mut().for_each(0, &mut |i, mut slot| {
+            slots.as_mut().for_each(0, &mut |i, slot| {
                 if !has_failed {
-                    slot.as_mut().status_mut().state = State::Running;
                     self.running += 1;
                     has_failed = self.poll_part(slot, i, cx, errors);
                 }
@@ -78,7 +77,6 @@ impl Schedule {
                 has_failed |= slot.is_required();
                 self.ended += 1;
             } else {
-                slot.as_mut().status_mut().state = State::Running;
                 self.running += 1;
                 has_failed |= self.poll_part(slot, i, cx, errors);
             }
@@ -87,24 +85,22 @@ impl Schedule {
         if has_failed || self.ended == parts { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Polls a part. Returns whether it is required and has failed.
+    /// Polls a part. Returns whether the page fails with it.
     fn poll_part(
         &mut self,
-        mut slot: Pin<&mut dyn RunSlot>,
+        slot: Pin<&mut dyn RunSlot>,
         index: usize,
         cx: &mut Context<'_>,
         errors: &ErrorText,
     ) -> bool {
         let polled = match self.wakes.as_ref().and_then(|wakes| wakes.waker(index)) {
-            Some(waker) => slot.as_mut().poll(&mut Context::from_waker(waker), errors),
-            None => slot.as_mut().poll(cx, errors),
+            Some(waker) => slot.poll(&mut Context::from_waker(waker), errors),
+            None => slot.poll(cx, errors),
         };
-        if polled.is_pending() {
-            return false;
-        }
+        let Poll::Ready(fails_page) = polled else { return false };
         self.running -= 1;
         self.ended += 1;
-        slot.is_required() && slot.status().state == State::Failed
+        fails_page
     }
 
     /// The next part that waits for its turn: the required ones come first.

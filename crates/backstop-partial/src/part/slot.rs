@@ -16,8 +16,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use backstop_core::{Degradation, Limit, Name, Scope, SetBy, scope, scope::EndedBy};
-use backstop_kit::{Answer, Attempt, ErrorText};
+use backstop_core::{Degradation, Freshness, Limit, Name, Scope, SetBy, scope, scope::EndedBy};
+use backstop_kit::{Attempt, ErrorText};
 use pin_project_lite::pin_project;
 
 use super::{Miss, NOT_STARTED_MISS, Part, PartJudge, Recover};
@@ -30,6 +30,8 @@ pub struct Status {
     pub(crate) warning: Option<Cow<'static, str>>,
     /// What was reported while it ran, if it answered.
     pub(crate) reports: Vec<Degradation>,
+    /// Its own freshness, if it answered with one.
+    pub(crate) freshness: Option<Freshness>,
     pub(crate) miss: Option<Box<Miss>>,
 }
 
@@ -57,13 +59,9 @@ pub trait RunSlot {
     #[doc(hidden)]
     fn status_mut(self: Pin<&mut Self>) -> &mut Status;
 
-    /// Its own freshness, if it answered with one.
+    /// Polls it. Ready when it has answered or failed: whether the page fails with it.
     #[doc(hidden)]
-    fn freshness(&self) -> Option<backstop_core::Freshness>;
-
-    /// Polls it. Ready when it has answered or failed.
-    #[doc(hidden)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<()>;
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<bool>;
 
     /// Ends it, because its result isn't needed any more.
     #[doc(hidden)]
@@ -88,7 +86,7 @@ pin_project! {
         attempt: Attempt<F>,
         judge: J,
         recovery: R,
-        answer: Option<Answer<V>>,
+        answer: Option<V>,
         status: Status,
     }
 }
@@ -98,7 +96,7 @@ impl<F, J, R, V> Slot<F, J, R, V> {
     pub(super) fn new(part: Part<F, J, R>) -> Self {
         let Part { name, future, judge, recovery, timeout, warning } = part;
         let scope = timeout.map_or_else(Scope::new, |timeout| Scope::limited(Limit::new(timeout, SetBy::Us)));
-        let status = Status { name, state: State::Waiting, warning, reports: Vec::new(), miss: None };
+        let status = Status { name, state: State::Waiting, warning, reports: Vec::new(), freshness: None, miss: None };
         Self { attempt: Attempt::begun(future, scope), judge, recovery, answer: None, status }
     }
 }
@@ -125,14 +123,11 @@ where
         self.project().status
     }
 
-    fn freshness(&self) -> Option<backstop_core::Freshness> {
-        self.answer.as_ref()?.freshness()
-    }
-
     // Out of line: otherwise each tuple has a copy of it for each of its parts.
     #[inline(never)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, errors: &ErrorText) -> Poll<bool> {
         let mut this = self.project();
+        this.status.state = State::Running;
         // After a panic, the future is dropped, and nobody sees it half done.
         let polled = caught(|| {
             let output = ready!(this.attempt.as_mut().poll_by(|future| future.poll(cx)));
@@ -143,10 +138,11 @@ where
         });
         let miss = match polled {
             Ok(Poll::Ready(Ok(answer))) => {
-                *this.answer = Some(answer);
+                this.status.freshness = answer.freshness();
                 this.status.reports = this.attempt.take_reports();
                 this.status.state = State::Answered;
-                return Poll::Ready(());
+                *this.answer = Some(answer.into_value());
+                return Poll::Ready(false);
             }
             Ok(Poll::Ready(Err(miss))) => miss,
             Ok(Poll::Pending) => {
@@ -164,7 +160,7 @@ where
         };
         this.status.miss = Some(miss);
         this.status.state = State::Failed;
-        Poll::Ready(())
+        Poll::Ready(R::IS_REQUIRED)
     }
 
     fn end(self: Pin<&mut Self>) {
@@ -194,7 +190,7 @@ where
     fn take(self: Pin<&mut Self>) -> Option<R::Value> {
         let this = self.project();
         match this.answer.take() {
-            Some(answer) => Some(this.recovery.keep(answer.into_value())),
+            Some(answer) => Some(this.recovery.keep(answer)),
             None => this.recovery.recover(&this.status.miss.as_ref()?.describe(&this.status.name)),
         }
     }
