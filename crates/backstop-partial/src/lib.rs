@@ -99,7 +99,7 @@
 //!
 //! | the part failed because | status | |
 //! |---|---|---|
-//! | the caller is to blame, by a response (404, 403), a `StatusCode`, a gRPC status or [a rule](Part::is_answer) | its own; 400 if the error has none | the response of the part as it was, where it is an axum response; [`into_original`](RequiredPartFailed::into_original) has every error and response |
+//! | the caller is to blame, by a response (404, 403), a `StatusCode`, a gRPC status or [a rule](Part::is_answer) | that of the response or the `StatusCode`; else 400 | the response of the part as it was, where it is an axum response; [`into_original`](RequiredPartFailed::into_original) has every error and response |
 //! | its time was up | 504 | a problem document (RFC 9457) that names the part |
 //! | of anything else | 503; or that of the rejection | the same |
 //!

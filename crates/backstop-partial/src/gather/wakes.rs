@@ -11,8 +11,7 @@ use std::{
 
 const BITS: usize = u64::BITS as usize;
 
-/// A waker for each part of a page. Made when a page is polled again: most parts of a page wait at least once, but a page
-/// whose parts are all ready needs no waker.
+/// A waker for each part of a page. Made when the page is polled again: one whose parts are ready at once needs none.
 pub(super) struct Wakes {
     shared: Arc<Shared>,
     wakers: Vec<Waker>,

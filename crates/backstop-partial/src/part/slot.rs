@@ -166,7 +166,8 @@ where
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
         this.status.state = State::Ended;
-        scope::end(EndedBy::Replaced, || this.attempt.set(Attempt::none()));
+        // The page fails with another part, whatever the destructor of this one's future does.
+        _ = caught(|| scope::end(EndedBy::Replaced, || this.attempt.set(Attempt::none())));
     }
 }
 

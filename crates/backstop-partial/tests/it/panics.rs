@@ -1,7 +1,10 @@
 //! A part that panics fails alone.
 #![allow(clippy::panic, reason = "the tests are about panics")]
 
-use std::{cell::Cell, future::poll_fn};
+use std::{
+    cell::Cell,
+    future::{pending, poll_fn},
+};
 
 use backstop_core::scope;
 use backstop_partial::{name, part};
@@ -49,6 +52,17 @@ async fn so_is_one_that_panics_when_it_is_dropped() {
     let hangs = part(name!("hangs"), answers).timeout(MS).or(7);
     let (page, labels) = reported(dashboard().gather((hangs,))).await;
     assert_eq!((page.unwrap().into_data(), paths(&labels)), ((7,), vec!["hangs/default".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_panics_when_another_part_ends_it_changes_nothing() {
+    let hangs = async {
+        let _dropped = PanicsWhenDropped;
+        pending::<Result<u32, &str>>().await
+    };
+    let fails = after(MS, Err::<u32, _>("down"));
+    let parts = (part(name!("hangs"), hangs).or(7), part(name!("fails"), fails).required());
+    assert_eq!(dashboard().gather(parts).await.unwrap_err().part(), "fails");
 }
 
 #[tokio::test]
