@@ -10,6 +10,8 @@ mod common;
 mod config;
 #[cfg(feature = "contract")]
 mod contract;
+#[cfg(feature = "redb")]
+mod crash;
 mod defer;
 #[cfg(all(feature = "contract", feature = "redb"))]
 mod redb_store;
