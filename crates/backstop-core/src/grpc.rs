@@ -154,7 +154,9 @@ fn is_grpc_or_web(headers: &HeaderMap) -> bool {
 #[inline]
 #[must_use]
 pub fn status_in_headers(headers: &HeaderMap) -> Option<GrpcCode> {
-    let status = headers.get(GRPC_STATUS)?;
+    // A constant would be dropped after each look-up, by a call through a pointer.
+    static NAME: HeaderName = GRPC_STATUS;
+    let status = headers.get(&NAME)?;
     // In another protocol's answer, the header means nothing.
     is_grpc_or_web(headers).then(|| code_from_bytes(status.as_bytes()))
 }
