@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ErrorRef, Reason, Rejection, Verdict, grpc::GrpcCode};
+use backstop_core::{ErrorRef, Outcome, Reason, Rejection, Verdict, grpc::GrpcCode};
 use backstop_kit::{ContextOf, Judge, Protocol, Reject, RequestFacts, polled_again, proof::Entered, queue::QueuedCall};
 use http::StatusCode;
 use pin_project_lite::pin_project;
@@ -24,6 +24,7 @@ use crate::{
     probe_scope,
     state::Refused,
     telemetry,
+    tracked_call::TrackedCall,
 };
 
 /// `Retry-After` while a probe runs: its result is not known yet.
@@ -45,26 +46,24 @@ pin_project! {
         P::Reject: Reject<Req, S::Response, S::Error>,
         L: CircuitRef<P>,
     {
+        // `None` if the circuit refused. Dropped first: the call ends before its permit is free.
         #[pin]
-        state: State<S::Future, ContextOf<S, Req, P>, P, L>,
+        future: Option<S::Future>,
+        // One that has ended if the circuit refused.
+        guard: CallGuard<P, L>,
+        facts: RequestFacts,
+        // The call may wait in a queue further in.
+        queued: Option<QueuedCall>,
+        // `None` unless the circuit refused, and once that was answered.
+        refusal: Option<Refusal<ContextOf<S, Req, P>>>,
     }
 }
 
-pin_project! {
-    #[project = StateProject]
-    enum State<F, X, P, L> where L: CircuitRef<P> {
-        // Dropped in this order: the call ends before its permit is free.
-        Called {
-            #[pin]
-            future: F,
-            guard: CallGuard<P, L>,
-            facts: RequestFacts,
-            // The call may wait in a queue further in.
-            queued: Option<QueuedCall>,
-        },
-        // The context is `None` once it was given to the strategy.
-        Refused { refused: Refused, context: Option<X>, circuit: L, entered: Entered },
-    }
+/// A call that the circuit refused.
+struct Refusal<X> {
+    refused: Refused,
+    context: X,
+    entered: Entered,
 }
 
 impl<S, Req, P, L> CircuitBreakerFuture<S, Req, P, L>
@@ -81,11 +80,27 @@ where
         facts: RequestFacts,
         queued: Option<QueuedCall>,
     ) -> Self {
-        Self { state: State::Called { future, guard, facts, queued } }
+        Self { future: Some(future), guard, facts, queued, refusal: None }
     }
 
-    pub(crate) const fn refused(refused: Refused, context: ContextOf<S, Req, P>, circuit: L, entered: Entered) -> Self {
-        Self { state: State::Refused { refused, context: Some(context), circuit, entered } }
+    #[cold]
+    pub(crate) fn refused(refused: Refused, request: &Req, circuit: L) -> Self {
+        let context = circuit.protocol().reject().context(request);
+        let refusal = Some(Refusal { refused, context, entered: Entered::now() });
+        let guard = CallGuard::new(TrackedCall::ended(), circuit);
+        Self { future: None, guard, facts: RequestFacts::none(), queued: None, refusal }
+    }
+
+    #[cold]
+    fn refuse(self: Pin<&mut Self>) -> Result<S::Response, S::Error> {
+        let this = self.project();
+        let Some(Refusal { refused, context, entered }) = this.refusal.take() else {
+            polled_again("CircuitBreakerFuture")
+        };
+        let circuit = this.guard.circuit();
+        let answer = circuit.protocol().reject().reject(context, rejection(refused, circuit.breaker()));
+        entered.prove();
+        answer
     }
 }
 
@@ -102,29 +117,22 @@ where
     type Output = Result<S::Response, S::Error>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProject::Called { future, guard, facts, queued } => {
-                if let Some(call) = queued
-                    && !ask_again(guard, call)
-                {
-                    *queued = None;
-                }
-                // Changed in place: moving a response costs more than everything else here.
-                let mut polled = guard.run(|| future.poll(cx));
-                match &mut polled {
-                    Poll::Ready(result) => finish::<_, _, P, L>(guard, *facts, result),
-                    Poll::Pending => guard.start_waiting(),
-                }
-                polled
-            }
-            StateProject::Refused { refused, context, circuit, entered } => {
-                let Some(context) = context.take() else { polled_again("CircuitBreakerFuture") };
-                let answer = circuit.protocol().reject().reject(context, rejection(*refused, circuit.breaker()));
-                entered.prove();
-                Poll::Ready(answer)
-            }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(self.refuse()) };
+        let guard = this.guard;
+        if let Some(call) = this.queued
+            && !ask_again(guard, call)
+        {
+            *this.queued = None;
         }
+        // Changed in place: moving a response costs more than everything else here.
+        let mut polled = guard.run(|| future.poll(cx));
+        match &mut polled {
+            Poll::Ready(result) => finish::<_, _, P, L>(guard, *this.facts, result),
+            Poll::Pending => guard.start_waiting(),
+        }
+        polled
     }
 }
 
@@ -149,10 +157,31 @@ where
     L: CircuitRef<P>,
 {
     let judge = guard.circuit().protocol().judge();
-    let mut outcome = judge.outcome(facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
+    let outcome = judge.outcome(facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
+    match (outcome.verdict, result) {
+        (Verdict::Success, Ok(response)) => P::Until::hand_over(guard, outcome, response),
+        (_, result) => finish_unsuccessful(guard, facts, outcome, result),
+    }
+}
+
+/// Out of line, so that a healthy call isn't slowed down.
+#[cold]
+fn finish_unsuccessful<Res, E, P, L>(
+    guard: &mut CallGuard<P, L>,
+    facts: RequestFacts,
+    mut outcome: Outcome,
+    result: &mut Result<Res, E>,
+) where
+    E: 'static,
+    P: Protocol,
+    P::Judge: Judge<Res>,
+    P::Until: Observe<Res, P, L>,
+    L: CircuitRef<P>,
+{
     match outcome.verdict {
         Verdict::Success => {}
         Verdict::Failure => {
+            let judge = guard.circuit().protocol().judge();
             let reason = judge.reason(facts, result.as_mut().map_err(|error| ErrorRef::new(error)));
             outcome = guard.judge_upload(outcome, is_unanswered(reason, result.is_err()));
             if outcome.verdict == Verdict::Failure {
@@ -212,12 +241,9 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("CircuitBreakerFuture");
-        match &self.state {
-            State::Called { guard, .. } => guard.circuit().breaker().debug(f),
-            State::Refused { refused, circuit, .. } => {
-                f.field("refused", &refused.state);
-                circuit.breaker().debug(f)
-            }
+        if let Some(Refusal { refused, .. }) = &self.refusal {
+            f.field("refused", &refused.state);
         }
+        self.guard.circuit().breaker().debug(f)
     }
 }

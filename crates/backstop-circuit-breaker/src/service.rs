@@ -8,11 +8,7 @@ use std::{
 };
 
 use backstop_core::ErrorRef;
-use backstop_kit::{
-    Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts,
-    proof::{Entered, PassThrough},
-    queue::QueueWatch,
-};
+use backstop_kit::{Http, Judge, JudgeRequest, Protocol, Reject, RequestFacts, proof::PassThrough, queue::QueueWatch};
 use tower_service::Service;
 
 use crate::{
@@ -74,8 +70,7 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let circuit = self.circuit.clone();
-        let breaker = circuit.breaker();
+        let breaker = self.circuit.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
         // last probe's permit.
         let admitted = match self.refused.take() {
@@ -85,7 +80,7 @@ where
         match admitted {
             Ok(admission) => {
                 // Made before the call, which may panic.
-                let mut guard = CallGuard::new(TrackedCall::new(admission), circuit);
+                let mut guard = CallGuard::new(TrackedCall::new(admission), self.circuit.clone());
                 let facts = guard.inspect_request(&mut request);
                 let probe = guard.enter();
                 let watch = QueueWatch::begin();
@@ -96,10 +91,7 @@ where
                 guard.leave(probe);
                 CircuitBreakerFuture::called(future, guard, facts, watch.queued_call())
             }
-            Err(refused) => {
-                let context = circuit.protocol().reject().context(&request);
-                CircuitBreakerFuture::refused(refused, context, circuit, Entered::now())
-            }
+            Err(refused) => CircuitBreakerFuture::refused(refused, &request, self.circuit.clone()),
         }
     }
 }

@@ -68,6 +68,11 @@ impl TrackedCall {
         Ok(())
     }
 
+    /// No call, which counts as ended.
+    pub(crate) fn ended() -> Self {
+        Self { ended: true, ..Self::new(Admission::NONE) }
+    }
+
     /// The request has a body.
     #[inline]
     pub(crate) fn watch(&mut self, upload: Upload) {
@@ -170,17 +175,20 @@ impl TrackedCall {
     /// The call has ended and didn't fail.
     #[inline]
     pub(crate) fn finish_well(&mut self, breaker: &Breaker, outcome: Outcome) {
-        let at_once = self.pending_since.is_none() && matches!(self.stage, Stage::Head | Stage::Body { slow: false });
-        if !at_once || outcome.verdict != Verdict::Success {
-            self.record_slowly(breaker, outcome);
-        } else if breaker.circuit.is_unchanged_by_success(&self.admission) {
-            if telemetry::ENABLED && !self.ended {
+        if self.is_quick_success(&outcome) && breaker.circuit.is_unchanged_by_success(&self.admission) {
+            if !self.ended {
                 self.report_end(breaker, Verdict::Success);
             }
             self.ended = true;
         } else {
-            self.record_quick_success(breaker);
+            self.record_well(breaker, outcome);
         }
+    }
+
+    /// Whether it succeeded at once, so that it can't be slow.
+    #[inline]
+    fn is_quick_success(&self, outcome: &Outcome) -> bool {
+        self.pending_since.is_none() && self.stage == Stage::Head && outcome.verdict == Verdict::Success
     }
 
     /// Counts the call for the metrics.
@@ -194,13 +202,10 @@ impl TrackedCall {
     }
 
     #[inline(never)]
-    fn record_slowly(&mut self, breaker: &Breaker, outcome: Outcome) {
-        self.record(breaker, outcome, None);
-    }
-
-    #[inline(never)]
-    fn record_quick_success(&mut self, breaker: &Breaker) {
-        if !self.ended {
+    fn record_well(&mut self, breaker: &Breaker, outcome: Outcome) {
+        if !self.is_quick_success(&outcome) {
+            self.record(breaker, outcome, None);
+        } else if !self.ended {
             self.ended = true;
             self.report_end(breaker, Verdict::Success);
             breaker.circuit.record_quick_success(self.admission, || breaker.now());

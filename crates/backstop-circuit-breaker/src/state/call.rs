@@ -23,6 +23,9 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// For no call.
+    pub(crate) const NONE: Self = Self::new(Generation::FIRST, None);
+
     pub(super) const fn new(generation: Generation, lease: Option<LeaseId>) -> Self {
         Self { generation, lease, counts_while_leased: false }
     }

@@ -85,9 +85,13 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn is_unchanged_by_success(&self, admission: &Admission) -> bool {
         // If the word is of a later generation, the success wouldn't count anyway.
         let word = self.load();
-        admission.lease.is_none()
-            && word.is_unchanged_by_success()
-            && (!word.counts_slow() || self.windows().is_unchanged_by_quick_call())
+        admission.lease.is_none() && word.is_unchanged_by_success() && (!word.counts_slow() || self.has_no_slow_calls())
+    }
+
+    /// Out of line, because only a circuit that counts slow calls asks.
+    #[inline(never)]
+    fn has_no_slow_calls(&self) -> bool {
+        self.windows().is_unchanged_by_quick_call()
     }
 
     /// Records a success that wasn't slow.
