@@ -119,8 +119,9 @@ impl Permit {
     pub(crate) fn take_body_permit(&mut self) -> Option<BodyPermit> {
         let limiter = self.limiter.take()?;
         let (since, max_hold) = (Instant::now(), limiter.max_hold());
-        let ticket = limiter.permits().start_body(since, max_hold);
-        Some(BodyPermit { limiter, ticket, since, until: since + max_hold, has_expired: false })
+        let until = since + max_hold;
+        let ticket = limiter.permits().start_body(until, max_hold);
+        Some(BodyPermit { limiter, ticket, since, until, has_expired: false })
     }
 }
 

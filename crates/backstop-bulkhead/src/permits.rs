@@ -232,13 +232,18 @@ impl Permits {
         left.is_some()
     }
 
-    /// Turns a call's permit into a body's permit, which expires `max_hold` after `since`.
-    pub(crate) fn start_body(&self, since: Instant, max_hold: Duration) -> Ticket {
-        self.locked(|_, queue, _| {
-            let ticket = queue.next_ticket();
-            queue.expiring.push(ticket, since, max_hold);
-            ticket
-        })
+    /// Turns a call's permit into a body's permit, which expires at `until`, after `max_hold`.
+    pub(crate) fn start_body(&self, until: Instant, max_hold: Duration) -> Ticket {
+        let mut queue = self.queue();
+        let ticket = queue.next_ticket();
+        queue.expiring.push(ticket, until, max_hold);
+        let woken = queue.first_must_look();
+        // As in `locked`, but at most one is woken.
+        drop(queue);
+        if let Some(first) = woken {
+            first.wake();
+        }
+        ticket
     }
 
     /// Gives a body's permit back. `false` if it was already taken back.

@@ -107,7 +107,7 @@ fn a_permit_that_expires_while_its_body_ends_is_given_back_once() {
         let permits = Arc::new(Permits::new(1, 1));
         let now = Instant::now() + Duration::from_secs(60);
         assert!(permits.try_acquire());
-        let body = permits.start_body(now - Duration::from_secs(1), Duration::from_secs(1));
+        let body = permits.start_body(now, Duration::from_secs(1));
         let ends = {
             let permits = Arc::clone(&permits);
             thread::spawn(move || permits.end_body(body))

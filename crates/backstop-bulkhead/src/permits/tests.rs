@@ -57,8 +57,7 @@ fn in_seconds(seconds: u64) -> Instant {
 
 /// A permit that expires at `until`, a second after its body began.
 fn start_body(permits: &Permits, until: Instant) -> Ticket {
-    let max_hold = Duration::from_secs(1);
-    permits.start_body(until - max_hold, max_hold)
+    permits.start_body(until, Duration::from_secs(1))
 }
 
 #[test]
@@ -180,11 +179,11 @@ fn the_first_in_line_learns_again_of_such_permits_after_there_were_none() {
 fn the_first_in_line_learns_of_a_permit_that_expires_before_older_ones() {
     let permits = Permits::new(2, 1);
     assert!(permits.try_acquire() && permits.try_acquire());
-    permits.start_body(in_seconds(0), Duration::from_secs(60));
+    permits.start_body(in_seconds(60), Duration::from_secs(60));
     let caller = Caller::default();
     let ticket = caller.queue(&permits);
     assert_eq!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(in_seconds(60)) });
-    permits.start_body(in_seconds(1), Duration::from_secs(5));
+    permits.start_body(in_seconds(6), Duration::from_secs(5));
     assert_eq!(caller.woken(), 1, "it would look too late");
     assert_eq!(caller.poll(&permits, ticket), TicketState::Waiting { look_again: Some(in_seconds(6)) });
     assert_eq!(permits.take_back_expired(in_seconds(6)), [Duration::from_secs(5)]);

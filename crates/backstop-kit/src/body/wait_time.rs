@@ -44,9 +44,12 @@ impl WaitTime {
     }
 
     /// The body was polled at `now`, and isn't pending any more.
+    #[inline]
     pub fn stop(&mut self, now: Instant) {
-        self.ended = self.until(now);
-        self.since = None;
+        if self.since.is_some() {
+            self.ended = self.until(now);
+            self.since = None;
+        }
     }
 
     /// Discards the current wait: a frame was ready, and the reader didn't poll.
