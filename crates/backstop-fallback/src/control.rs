@@ -106,6 +106,7 @@ impl Control {
     }
 
     /// Draws whether to force the next request, and to which provider.
+    #[inline]
     pub(crate) fn draw(&self) -> Option<usize> {
         let forced = ForcedShare(self.forced.load(Relaxed));
         // The path of every request while none is forced.

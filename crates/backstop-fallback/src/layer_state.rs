@@ -34,17 +34,15 @@ impl<Req, Res, P> LayerState<Req, Res, P> {
     /// A scope with the primary's share of the time, inside a scope with the limit `outer`.
     #[inline]
     pub(crate) fn scope(&self, settings: &Settings, outer: CurrentLimit, started: &mut Option<Instant>) -> Scope {
-        let outer = match outer {
+        let share = match outer {
             CurrentLimit::Begun => return self.remaining_scope(settings, started),
-            CurrentLimit::NotBegun(limit) => Some(limit),
-            CurrentLimit::Endless => None,
+            CurrentLimit::NotBegun(outer) => {
+                share::first_limit(Limit::new(settings.total, SetBy::Us).narrowed_by(Some(outer)), self.providers())
+            }
+            // Worked out in advance: a division takes longer than all else here.
+            CurrentLimit::Endless => settings.primary_share,
         };
-        let limit = Limit::new(settings.total, SetBy::Us).narrowed_by(outer);
-        Scope::limited(share::first_limit(
-            limit,
-            self.providers(),
-            settings.primary_timeout(self.settings.primary_timeout),
-        ))
+        Scope::limited(share::narrowed(share, settings.primary_timeout(self.settings.primary_timeout)))
     }
 
     /// A scope with the primary's share of the time left. Begins the request's time if it hasn't begun.

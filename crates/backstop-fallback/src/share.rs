@@ -14,9 +14,14 @@ pub(crate) fn next_deadline(now: Instant, limit: Deadline, providers_left: u32, 
     share.narrowed_by(own.map(|own| Deadline::at(now + own, SetBy::Us)))
 }
 
-/// The limit of the first of `providers`, before its time has begun.
-pub(crate) fn first_limit(limit: Limit, providers: u32, own: Option<Duration>) -> Limit {
-    let share = limit.first_of(NonZero::new(providers).unwrap_or(NonZero::<u32>::MIN));
+/// The share of the first of `providers`, before its time has begun.
+pub(crate) fn first_limit(limit: Limit, providers: u32) -> Limit {
+    limit.first_of(NonZero::new(providers).unwrap_or(NonZero::<u32>::MIN))
+}
+
+/// This share, or its owner's timeout, whichever is shorter.
+#[inline]
+pub(crate) fn narrowed(share: Limit, own: Option<Duration>) -> Limit {
     share.narrowed_by(own.map(|own| Limit::new(own, SetBy::Us)))
 }
 
@@ -60,7 +65,7 @@ mod tests {
             let (now, total) = (Instant::now(), Duration::from_millis(total));
             let own = own.map(Duration::from_millis);
             let begun = next_deadline(now, Deadline::at(now + total, set_by), providers, own);
-            let share = first_limit(Limit::new(total, set_by), providers, own);
+            let share = narrowed(first_limit(Limit::new(total, set_by), providers), own);
             prop_assert_eq!(share, Limit::new(begun.instant() - now, begun.set_by()));
         }
 

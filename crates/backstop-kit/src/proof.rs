@@ -142,6 +142,7 @@ impl Current {
     }
 
     /// A number that is unique among all threads, because futures move between them.
+    #[inline]
     fn next_frame(&self) -> u64 {
         let next = self.next.get();
         if next as u32 == 0 {

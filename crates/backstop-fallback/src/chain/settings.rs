@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Deadline, Name, SetBy, scope};
+use backstop_core::{ConfigError, Deadline, Limit, Name, SetBy, scope};
 use backstop_kit::{KeepReplaced, Loaded, Reloadable, Snapshot};
 use tokio::time::Instant;
 
 use super::fallback_config::{FallbackConfig, ProviderConfig};
+use crate::share;
 
 /// More than 0 s.
 const MOMENT: Duration = Duration::from_nanos(1);
@@ -20,6 +21,8 @@ const LONGEST_TOTAL: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) total: Duration,
+    /// The share of the total of a primary in front of the chain, if nothing else limits the request.
+    pub(crate) primary_share: Limit,
     /// `None`: what the primary's layer was built with.
     primary_timeout: Option<Duration>,
     /// Those of each provider, in the chain's order.
@@ -27,8 +30,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) const fn new(total: Duration, providers: Vec<ProviderConfig>) -> Self {
-        Self { total, primary_timeout: None, providers }
+    pub(crate) fn new(total: Duration, providers: Vec<ProviderConfig>) -> Self {
+        let primary_share = share::first_limit(Limit::new(total, SetBy::Us), providers.len() as u32 + 1);
+        Self { total, primary_share, primary_timeout: None, providers }
     }
 
     /// The deadline of a request that began at `started`: the total, or the scope's deadline if that is earlier.
@@ -60,11 +64,9 @@ impl Settings {
             Some(provider) => provider.or(built),
             None => built.clone(),
         };
-        Ok(Self {
-            total: config.total.unwrap_or(self.total),
-            primary_timeout: config.primary_timeout,
-            providers: names.iter().zip(&self.providers).map(provider).collect(),
-        })
+        let providers = names.iter().zip(&self.providers).map(provider).collect();
+        let primary_timeout = config.primary_timeout;
+        Ok(Self { primary_timeout, ..Self::new(config.total.unwrap_or(self.total), providers) })
     }
 
     /// Refuses values that aren't allowed. `names` are those of the providers.
