@@ -50,6 +50,7 @@ impl fmt::Display for SetBy {
 
 /// Used instead of longer durations, which an `Instant` may not be able to express.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 /// A moment in the middle of the range of deadlines, because paused clocks may be before it, or years after it.
 static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -70,7 +71,7 @@ impl Deadline {
     /// The moment `limit` from now. A limit of over 30 years counts as 30 years.
     #[must_use]
     pub fn after(limit: Duration, set_by: SetBy) -> Self {
-        Self::at_nanos(Moment::now().nanos.saturating_add(nanos(limit.min(FAR))), set_by)
+        Self::at_nanos(Moment::now().nanos.saturating_add(nanos_up_to_far(limit)), set_by)
     }
 
     fn at_nanos(nanos: u64, set_by: SetBy) -> Self {
@@ -140,7 +141,7 @@ impl Limit {
     #[must_use]
     #[inline]
     pub fn new(limit: Duration, set_by: SetBy) -> Self {
-        Self::of_nanos(nanos(limit.min(FAR)), set_by)
+        Self::of_nanos(nanos_up_to_far(limit), set_by)
     }
 
     #[inline]
@@ -212,9 +213,16 @@ fn since_origin(at: Instant) -> u64 {
     }
 }
 
+/// A duration over [`FAR`] counts as that. Inlined, because layers work out a limit for each call.
+#[inline]
+const fn nanos_up_to_far(duration: Duration) -> u64 {
+    let limit = if duration.as_secs() < FAR.as_secs() { duration } else { FAR };
+    limit.as_secs() * NANOS_PER_SEC + limit.subsec_nanos() as u64
+}
+
 /// More than 584 years count as 584.
 fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+    duration.as_secs().saturating_mul(NANOS_PER_SEC).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 impl fmt::Debug for Deadline {
