@@ -206,6 +206,7 @@
 //! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
 //! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
+//! | `deferred` | | `Deferred`, of `backstop-deferred`: work accepted now and done later |
 //! | `degradation-header` | yes | `DegradationHeaderLayer` and `PropagateDegradationLayer`, of `backstop-degradation-header` |
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `health` | | `Health` and `Drain`, of `backstop-health`; with `axum` its routes, with `tonic` gRPC health checks |
@@ -260,6 +261,9 @@ pub use backstop_circuit_breaker::{
     CircuitState, CircuitStatus, Counts, KeyedCircuitBreaker, KeyedCircuitBreakerHandle, KeyedCircuitBreakerLayer,
     OnDrop, Prober, StateSubscription,
 };
+#[cfg(feature = "deferred")]
+#[doc(no_inline)]
+pub use backstop_deferred as deferred;
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]
 pub use backstop_degradation_header as degradation_header;
