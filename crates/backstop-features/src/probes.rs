@@ -2,8 +2,8 @@
 //!
 //! One call may ask several times, from outside in: its handler, a provider's condition, and the layer around a service. A call
 //! that was let through outside must be let through inside, too, or its probe would be lost. Without a
-//! [`FeatureScopeLayer`](crate::FeatureScopeLayer) nothing connects the two, so whoever is let through leaves one *pass* for each
-//! place further in, and the next call that asks there takes it.
+//! [`FeatureScopeLayer`](crate::FeatureScopeLayer) nothing connects the two, so a call that is let through leaves one *pass* for each
+//! place further in, and the next call that asks there takes it. A pass of a probe ends when the next probe is due.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -23,7 +23,7 @@ const PROBE_LONGEST: Duration = Duration::from_secs(12);
 /// The first one may come earlier, so that a fleet that shed a feature at once doesn't probe at once. But not immediately:
 /// whatever made the feature unusable has only just happened.
 const FIRST_PROBE_SHORTEST: Duration = Duration::from_secs(2);
-/// A bound, because a call that was let through outside may never ask further in.
+/// How many passes the share leaves at most, because a call that was let through outside may never ask further in.
 const MOST_PASSES: u32 = 16;
 
 /// Where a call asks, from outside in.
@@ -65,38 +65,61 @@ impl Probes {
             let first = self.jitter.time(FIRST_PROBE_SHORTEST..=PROBE_LONGEST);
             self.next_probe.store(now.saturating_add(nanos(first)), Relaxed);
         }
-        if before.cause != after.cause {
+        if (before.cause, before.share) != (after.cause, after.share) {
             self.passes.iter().for_each(|passes| passes.store(0, Relaxed));
         }
     }
 
     /// Whether a call is let through.
     pub(crate) fn let_through(&self, now: Nanos, place: Place) -> bool {
-        let (here, further_in) = (&self.passes[place as usize], &self.passes[place as usize + 1..]);
-        if here.fetch_update(Relaxed, Relaxed, |passes| passes.checked_sub(1)).is_ok() {
-            return true;
-        }
-        if !(self.is_in_share() || self.take_probe(now)) {
+        let (share, due) = (self.share.load(Relaxed), self.next_probe.load(Relaxed));
+        // Also if a call that was let through before has left its passes only now.
+        if share == 0 && due == Nanos::MAX {
             return false;
         }
-        for passes in further_in {
-            _ = passes.fetch_update(Relaxed, Relaxed, |passes| (passes < MOST_PASSES).then_some(passes + 1));
+        if now >= due {
+            return self.take_probe(now, due, place);
         }
-        true
+        let take = |passes: u32| passes.checked_sub(1);
+        self.passes[place as usize].fetch_update(Relaxed, Relaxed, take).is_ok() || self.is_in_share(share, place)
     }
 
-    fn is_in_share(&self) -> bool {
-        let share: Ppm = self.share.load(Relaxed);
-        share > 0 && self.jitter.number(0..1_000_000) < u64::from(share)
+    fn is_in_share(&self, share: Ppm, place: Place) -> bool {
+        let is_in_share = share > 0 && self.jitter.number(0..1_000_000) < u64::from(share);
+        if is_in_share {
+            let add = |passes: u32| (passes < MOST_PASSES).then_some(passes + 1);
+            self.passes[place as usize + 1..].iter().for_each(|passes| _ = passes.fetch_update(Relaxed, Relaxed, add));
+        }
+        is_in_share
     }
 
-    /// Takes the probe, if it is due. Of several callers, one gets it.
-    fn take_probe(&self, now: Nanos) -> bool {
-        let due = self.next_probe.load(Relaxed);
-        if now < due {
-            return false;
-        }
+    /// Takes the probe, which is due. Of several callers, one gets it. Passes of earlier probes end.
+    fn take_probe(&self, now: Nanos, due: Nanos, place: Place) -> bool {
         let next = now.saturating_add(nanos(self.jitter.time(PROBE_SHORTEST..=PROBE_LONGEST)));
-        self.next_probe.compare_exchange(due, next, Relaxed, Relaxed).is_ok()
+        let is_taken = self.next_probe.compare_exchange(due, next, Relaxed, Relaxed).is_ok();
+        if is_taken {
+            let passes = self.passes.iter().enumerate();
+            passes.for_each(|(at, passes)| passes.store(u32::from(at > place as usize), Relaxed));
+        }
+        is_taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cause, FeatureState};
+
+    fn decision(cause: Cause) -> Decision {
+        Decision { state: FeatureState::Disabled, cause, share: None }
+    }
+
+    #[test]
+    fn a_pass_that_is_left_after_an_operator_turned_the_feature_off_lets_nothing_through() {
+        let probes = Probes::new();
+        probes.follow(0, &Decision::ENABLED, &decision(Cause::Level));
+        probes.follow(0, &decision(Cause::Level), &decision(Cause::Operator));
+        probes.passes.iter().for_each(|passes| passes.store(1, Relaxed));
+        assert!(!probes.let_through(Nanos::MAX - 1, Place::Layer));
     }
 }

@@ -52,15 +52,16 @@ impl RequestStates {
 /// The state of a feature for the current request, if there is one, or for this call.
 #[inline]
 pub(crate) fn state(slot: &Arc<Slot>, place: Place) -> FeatureState {
-    if IS_INSIDE.get() { state_inside(slot, place) } else { slot.state_for_call(place) }
+    if IS_INSIDE.get() { state_inside(slot) } else { slot.state_for_call(place) }
 }
 
-fn state_inside(slot: &Arc<Slot>, place: Place) -> FeatureState {
+fn state_inside(slot: &Arc<Slot>) -> FeatureState {
     let address = Arc::as_ptr(slot).addr();
     // Fails while the thread ends.
     let kept = STATES.try_with(|states| states.borrow().find(address)).ok().flatten();
     kept.unwrap_or_else(|| {
-        let state = slot.state_for_call(place);
+        // As the innermost place: places further in see the state that is kept here, and need no pass.
+        let state = slot.state_for_call(Place::Layer);
         _ = STATES.try_with(|states| states.borrow_mut().keep(address, state));
         state
     })

@@ -6,7 +6,9 @@ use std::{convert::Infallible, future::pending};
 use axum::{body::Body, response::Response};
 use backstop_core::{ErrorRef, Outcome, Rejection, Scope, Verdict, name, scope};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
-use backstop_features::{FEATURE_DEGRADED, FEATURE_DISABLED, FeatureLayer, FeatureState, Features, FlagChange};
+use backstop_features::{
+    FEATURE_DEGRADED, FEATURE_DISABLED, FeatureLayer, FeatureState, Features, FlagChange, InFeatureScope,
+};
 use backstop_test::{Logs, Scripted};
 use http::{Request, StatusCode};
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -262,4 +264,33 @@ async fn a_probe_passes_a_handler_a_condition_and_a_layer_but_only_once() {
         assert_eq!(status == StatusCode::OK, expected);
     }
     assert_eq!(upstream.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_that_never_reach_a_layer_let_no_later_calls_through() {
+    let features = shed().await;
+    let upstream = Scripted::statuses([200; 20]);
+    let service = layer(&features).layer(upstream.clone());
+    // A handler that only shows the state.
+    for _ in 0..20 {
+        _ = features.is_enabled(&SEARCH);
+        tokio::time::sleep(secs(12)).await;
+    }
+    for _ in 0..20 {
+        _ = service.clone().oneshot(get()).await.unwrap();
+    }
+    assert_eq!(upstream.calls(), 1, "a probe is due");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_within_a_request_leaves_nothing_behind() {
+    let features = shed().await;
+    let upstream = Scripted::statuses([200; 2]);
+    let service = layer(&features).layer(upstream.clone());
+    let request = async {
+        assert!(features.is_enabled(&SEARCH));
+        service.clone().oneshot(get()).await.unwrap().status()
+    };
+    assert_eq!(request.in_feature_scope().await, StatusCode::OK);
+    assert_eq!(service.clone().oneshot(get()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
 }
