@@ -104,8 +104,7 @@ async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), 
         let values = bounded(registry.store_times().timeout, store.read(registry.names())).await?;
         // Otherwise what was read may be older than what was written here meanwhile.
         if registry.writes.load(Relaxed) == writes {
-            registry.follow_flags(values);
-            return Ok(());
+            return registry.follow_flags(values);
         }
     }
 }
@@ -123,27 +122,26 @@ async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
         }
         // Never repeated: nobody knows whether a report that failed was counted.
         match bounded(registry.store_times().timeout, store.report(&registry.instance, &reports)).await {
+            Ok(verdicts) if verdicts.len() != sent.len() => {
+                let error = "it returned another number of verdicts".into();
+                registry.store_errors.failed(StoreKind::Counts, &error);
+            }
             Ok(verdicts) => {
-                let malformed = sent.iter().zip(&verdicts).filter(|(slot, verdict)| !follow(slot, **verdict)).count();
-                if malformed > 0 || verdicts.len() != sent.len() {
-                    let error = format!("{malformed} keys hold something else, and were left alone");
-                    registry.store_errors.failed(StoreKind::Counts, &error.into());
-                } else {
-                    registry.store_errors.works(StoreKind::Counts);
-                }
+                sent.iter().zip(verdicts).for_each(|(slot, verdict)| follow(registry, slot, verdict));
+                registry.store_errors.works(StoreKind::Counts);
             }
             Err(error) => registry.store_errors.failed(StoreKind::Counts, &error),
         }
     }
 }
 
-/// Does what the store says. Whether it said anything.
-fn follow(slot: &Slot, verdict: FleetVerdict) -> bool {
+/// Does what the store says.
+fn follow(registry: &Registry, slot: &Slot, verdict: FleetVerdict) {
+    // An instance that is alone has judged itself.
     if let FleetVerdict::Degraded(remaining) = verdict {
         slot.follow_fleet(remaining);
     }
-    // An instance that is alone has judged itself.
-    verdict != FleetVerdict::Malformed
+    registry.store_errors.set_counts(slot.name(), verdict == FleetVerdict::Malformed);
 }
 
 /// Waits for the interval ± 20 %.

@@ -27,7 +27,7 @@ use crate::{
     flag::{CLOCK_TOLERANCE, Flag, StoredFlag},
     slot::Slot,
     sources::{Needs, Sources},
-    store_errors::{StoreErrors, StoreKind},
+    store_errors::StoreErrors,
     telemetry,
 };
 
@@ -169,10 +169,12 @@ impl Registry {
     }
 
     /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing.
-    pub(crate) fn follow_flags(&self, values: Vec<StoredValue>) {
+    ///
+    /// # Errors
+    /// If there isn't one value for each feature.
+    pub(crate) fn follow_flags(&self, values: Vec<StoredValue>) -> Result<(), StoreError> {
         if values.len() != self.declared.len() {
-            let error = StoreError::from("it returned another number of flags");
-            return self.store_errors.failed(StoreKind::Flags, &error);
+            return Err("it returned another number of flags".into());
         }
         let (mut missing, mut malformed) = (Vec::new(), Vec::new());
         for (slot, value) in self.declared.iter().zip(values) {
@@ -210,6 +212,7 @@ impl Registry {
             self.loaded.send_replace(true);
             *locked(&self.start_hold) = None;
         }
+        Ok(())
     }
 
     pub(crate) fn loaded(&self) -> watch::Receiver<bool> {

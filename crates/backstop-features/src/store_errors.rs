@@ -22,9 +22,10 @@ struct Errors {
     /// The last errors of calls, as text.
     flags: Option<String>,
     counts: Option<String>,
-    /// Features whose flag disappeared, and features whose flag is malformed.
+    /// Features whose flag disappeared, features whose flag is malformed, and features whose counts are.
     missing: Vec<Name>,
     malformed: Vec<Name>,
+    malformed_counts: Vec<Name>,
 }
 
 impl StoreErrors {
@@ -61,18 +62,34 @@ impl StoreErrors {
         }
     }
 
+    /// The counts of a feature that was reported are malformed, or are not.
+    pub(crate) fn set_counts(&self, feature: &Name, is_malformed: bool) {
+        let mut errors = self.lock();
+        let known = errors.malformed_counts.iter().position(|other| other == feature);
+        match known {
+            Some(at) if !is_malformed => _ = errors.malformed_counts.swap_remove(at),
+            None if is_malformed => {
+                errors.malformed_counts.push(feature.clone());
+                drop(errors);
+                telemetry::counts_malformed(feature);
+            }
+            _ => {}
+        }
+    }
+
     /// All of it as one text.
     pub(crate) fn text(&self) -> Option<String> {
         let errors = self.lock();
         if let Some(error) = errors.flags.as_ref().or(errors.counts.as_ref()) {
             return Some(error.clone());
         }
-        match (errors.missing.len(), errors.malformed.len()) {
-            (0, 0) => None,
-            (missing, 0) => Some(format!("{missing} flags disappeared before their time")),
-            (0, malformed) => Some(format!("{malformed} values aren't flags")),
-            (missing, malformed) => Some(format!("{missing} flags disappeared, and {malformed} values aren't flags")),
-        }
+        let of = |features: &[Name], what| (!features.is_empty()).then(|| format!("{} {what}", features.len()));
+        let texts = [
+            of(&errors.missing, "flags disappeared before their time"),
+            of(&errors.malformed, "values aren't flags"),
+            of(&errors.malformed_counts, "values aren't counts"),
+        ];
+        texts.into_iter().flatten().reduce(|all, text| format!("{all}, {text}"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Errors> {

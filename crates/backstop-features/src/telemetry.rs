@@ -112,6 +112,14 @@ pub(crate) fn flags_malformed(features: &[Name]) {
     );
 }
 
+pub(crate) fn counts_malformed(feature: &Name) {
+    tracing::warn!(
+        target: "backstop::features",
+        %feature,
+        "what the store has isn't a count, and is left alone; this instance judges its own errors"
+    );
+}
+
 /// The first ten.
 fn joined(features: &[Name]) -> String {
     let shown: Vec<_> = features.iter().take(10).map(Name::as_str).collect();

@@ -1,10 +1,11 @@
 //! Flags and counts in a store, and a store that fails.
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use backstop_features::{
-    Cause, Feature, FeatureState, Features, FlagChange, FlagStore, MemoryStore, Reach, SetError, feature,
+    Cause, Feature, FeatureState, Features, FlagChange, FlagStore, MemoryStore, Name, Reach, SetError, StoreError,
+    StoredValue, feature,
 };
 use backstop_test::Logs;
 use bytes::Bytes;
@@ -250,4 +251,54 @@ async fn a_feature_whose_first_flag_is_garbage_is_not_known() {
     store.inner.write(&careful, Bytes::from("removed"), None).await.unwrap();
     sleep(secs(2)).await;
     assert!(features.is_enabled(&CAREFUL));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_count_is_logged_once_while_it_stays() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let store = Breakable::default();
+    let features = shop().counts(store.clone()).build().unwrap();
+    drive(&features).await;
+    store.set(Failure::Garbage);
+    for _ in 0..10 {
+        succeed(&features, &SEARCH, 1);
+        // Not each report has calls of the feature.
+        sleep(secs(3)).await;
+        assert_eq!(features.handle().store_error().unwrap(), "1 values aren't counts");
+    }
+    let warnings = events_with(&logs, "isn't a count");
+    assert_eq!((warnings.len(), warnings[0].field("feature")), (1, Some("search")));
+    assert!(events_with(&logs, "works again").is_empty());
+
+    store.set(Failure::None);
+    succeed(&features, &REVIEWS, 1);
+    sleep(secs(3)).await;
+    assert!(features.handle().store_error().is_some(), "nothing is known of the other one");
+    succeed(&features, &SEARCH, 1);
+    sleep(secs(3)).await;
+    assert_eq!(features.handle().store_error(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_answers_with_the_wrong_number_of_flags_does_not_work() {
+    struct Short;
+    impl FlagStore for Short {
+        async fn version(&self) -> Result<Option<Bytes>, StoreError> {
+            Ok(None)
+        }
+        async fn read(&self, _: &[Name]) -> Result<Vec<StoredValue>, StoreError> {
+            Ok(Vec::new())
+        }
+        async fn write(&self, _: &Name, _: Bytes, _: Option<Duration>) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+    let features = shop().flags(Short).build().unwrap();
+    drive(&features).await;
+    for _ in 0..100 {
+        sleep(secs(1)).await;
+        assert!(features.handle().store_error().unwrap().contains("number of flags"));
+    }
+    assert!(timeout(secs(1), features.loaded()).await.is_err());
 }
