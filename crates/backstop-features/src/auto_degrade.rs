@@ -19,8 +19,9 @@ use backstop_core::Value;
 pub(crate) type Nanos = u64;
 
 pub(crate) const fn nanos(time: Duration) -> Nanos {
+    let nanos = time.as_nanos();
     // 584 years.
-    time.as_nanos() as Nanos
+    if nanos > Nanos::MAX as u128 { Nanos::MAX } else { nanos as Nanos }
 }
 
 /// A share of the calls, in parts per million.
@@ -92,12 +93,13 @@ pub(crate) struct AutoDegrade {
     /// Whether the last degradation is one of the `trips`.
     is_trip: bool,
     /// Degradations of the fleet that end by then have another cause.
-    excused: Nanos,
+    ignore_fleet_until: Nanos,
 }
 
 impl AutoDegrade {
     pub(crate) const fn new(rules: Rules) -> Self {
-        Self { rules, phase: Phase::On, window: None, trips: 0, began: 0, last: 0, is_trip: false, excused: 0 }
+        let phase = Phase::On;
+        Self { rules, phase, window: None, trips: 0, began: 0, last: 0, is_trip: false, ignore_fleet_until: 0 }
     }
 
     pub(crate) const fn phase(&self) -> Phase {
@@ -164,7 +166,7 @@ impl AutoDegrade {
 
     /// The fleet is degraded for this long.
     pub(crate) fn follow_fleet(&mut self, now: Nanos, remaining: Nanos) {
-        let until = now.saturating_add(remaining.min(self.rules.degrade_max));
+        let until = self.end_of_fleet(now, remaining);
         match self.phase {
             // The same degradation, reported again: a report takes some time, so the end moves a little.
             Phase::Degraded { until: earlier } => {
@@ -173,26 +175,31 @@ impl AutoDegrade {
             }
             // Over already by our clock.
             _ if remaining < FLEET_TOLERANCE => {}
-            _ if until <= self.excused.saturating_add(FLEET_TOLERANCE) => {}
+            _ if until <= self.ignore_fleet_until.saturating_add(FLEET_TOLERANCE) => {}
             _ => self.begin(now, until, false),
         }
     }
 
     /// The level or a component keeps the feature off: recent errors had the same cause. They don't keep it degraded for longer.
-    pub(crate) fn excuse(&mut self, now: Nanos) {
+    pub(crate) fn put_down_to_shedding(&mut self, now: Nanos) {
         self.window = None;
         if let Phase::Degraded { until } = self.phase
             && now.saturating_sub(self.began) < SAME_CAUSE
         {
             self.phase = Phase::On;
             self.trips -= u32::from(self.is_trip);
-            self.excuse_fleet(until.saturating_add(FLEET_DELAY));
+            self.ignore_fleet_until = self.ignore_fleet_until.max(until.saturating_add(FLEET_DELAY));
         }
     }
 
-    /// A degradation of the fleet that ends by then has the same cause.
-    pub(crate) fn excuse_fleet(&mut self, until: Nanos) {
-        self.excused = self.excused.max(until);
+    /// The fleet is degraded for this long, because of what keeps the feature off.
+    pub(crate) fn ignore_fleet(&mut self, now: Nanos, remaining: Nanos) {
+        self.ignore_fleet_until = self.ignore_fleet_until.max(self.end_of_fleet(now, remaining));
+    }
+
+    /// Bounded, because a store can say anything.
+    fn end_of_fleet(&self, now: Nanos, remaining: Nanos) -> Nanos {
+        now.saturating_add(remaining.min(self.rules.degrade_max))
     }
 
     /// Makes the changes that time brings.
@@ -346,7 +353,7 @@ mod tests {
     fn errors_right_before_the_feature_is_shed_anyway_are_forgotten() {
         let mut auto = usual();
         (1..=5).for_each(|call| auto.error(10 * S, call));
-        auto.excuse(13 * S);
+        auto.put_down_to_shedding(13 * S);
         assert_eq!(auto.phase(), Phase::On);
         // The fleet has decided by the same errors.
         auto.follow_fleet(100 * S, 212 * S);
@@ -362,10 +369,18 @@ mod tests {
     fn errors_of_before_do_not_have_the_same_cause() {
         let mut auto = usual();
         (1..=5).for_each(|call| auto.error(10 * S, call));
-        auto.excuse(100 * S);
+        auto.put_down_to_shedding(100 * S);
         assert_eq!(auto.phase(), Phase::Degraded { until: 310 * S });
         auto.advance(310 * S, 5);
         auto.follow_fleet(311 * S, 300 * S);
         assert_eq!(auto.phase(), Phase::Degraded { until: 611 * S }, "a later degradation of the fleet");
+    }
+
+    #[test]
+    fn the_fleet_is_ignored_for_no_longer_than_it_can_be_degraded() {
+        let mut auto = usual();
+        auto.ignore_fleet(0, nanos(Duration::MAX));
+        auto.follow_fleet(3_600 * S, 300 * S);
+        assert_eq!(auto.phase(), Phase::Degraded { until: 3_900 * S });
     }
 }

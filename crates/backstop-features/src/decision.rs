@@ -137,7 +137,7 @@ impl Causes {
     pub(crate) fn follow_fleet(&mut self, now: Nanos, remaining: Nanos) {
         let is_shed = self.is_shed();
         match &mut self.auto {
-            Some(auto) if is_shed => auto.excuse_fleet(now.saturating_add(remaining)),
+            Some(auto) if is_shed => auto.ignore_fleet(now, remaining),
             Some(auto) => auto.follow_fleet(now, remaining),
             None => {}
         }
@@ -150,7 +150,7 @@ impl Causes {
         if let Some(auto) = &mut self.auto {
             auto.advance(now, calls);
             if is_shed {
-                auto.excuse(now);
+                auto.put_down_to_shedding(now);
             }
         }
         self.decide()
