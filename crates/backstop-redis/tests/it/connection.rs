@@ -199,7 +199,8 @@ async fn after_a_failover_the_new_primary_is_used_and_flags_hold() {
     within(BACK, "a connection to the new primary", || {
         assert!(is_off(&features, &REVIEWS), "the view holds");
         // Without the one that asks.
-        text(&new, &["CLIENT", "LIST", "TYPE", "normal"]).is_some_and(|clients| clients.lines().count() > 1)
+        let clients_of_old = text(&old, &["CLIENT", "LIST", "TYPE", "normal"]).unwrap();
+        clients_of_old.lines().count() == 1 && store.is_connected()
     })
     .await;
     features.handle().remove(&REVIEWS, "bob", "works").await.unwrap();
