@@ -206,12 +206,13 @@
 //! | `retry` | yes | `RetryLayer`, of `backstop-retry` |
 //! | `timeout` | yes | `DeadlineLayer`, `TimeoutLayer` and `PropagateDeadlineLayer`, of `backstop-timeout` |
 //! | `fallback` | yes | `FallbackLayer` and `FallbackChain`, of `backstop-fallback` |
-//! | `deferred` | | `Deferred`, of `backstop-deferred`: work accepted now and done later |
 //! | `degradation-header` | yes | `DegradationHeaderLayer` and `PropagateDegradationLayer`, of `backstop-degradation-header` |
 //! | `last-known-good` | | `LastKnownGoodLayer` and `LastKnownValues`, of `backstop-last-known-good` |
 //! | `health` | | `Health` and `Drain`, of `backstop-health`; with `axum` its routes, with `tonic` gRPC health checks |
 //! | `features` | | `Features` and `FeatureLayer`, of `backstop-features` |
 //! | `partial` | | `Aggregate` and `part`, of `backstop-partial`: pages of several parts; with `axum` as responses |
+//! | `deferred` | | `Deferred`, of `backstop-deferred`: work accepted now and done later |
+//! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
