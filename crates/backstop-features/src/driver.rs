@@ -2,16 +2,19 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::Ordering::{Acquire, Relaxed},
     },
     time::Duration,
 };
 
 use backstop_core::Level;
-use backstop_kit::bounded;
+use backstop_kit::{Jitter, bounded};
 use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use crate::{
     CountReport, FleetVerdict, StoreError,
@@ -19,6 +22,7 @@ use crate::{
     registry::Registry,
     slot::Slot,
     store_errors::StoreKind,
+    telemetry,
 };
 
 /// How often the level and the components are asked for, and changes that are due are made.
@@ -32,27 +36,41 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// How often the state of the store is reported again. Reports last 300 s.
 const REPORT_AGAIN: Duration = Duration::from_secs(60);
 
-/// Runs until it is dropped. The three parts don't wait for each other.
-pub(crate) async fn run(registry: Arc<Registry>) {
-    let flags = async {
-        match &registry.setup.flags {
-            Some(store) => follow_flags(&registry, &**store).await,
-            None => std::future::pending().await,
-        }
-    };
-    let counts = async {
-        match &registry.setup.counts {
-            Some(store) => report_counts(&registry, &**store).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::join!(follow_sources(&registry), flags, counts);
+/// Runs until it is dropped, or the registry is. The three parts don't wait for each other.
+pub(crate) async fn run(registry: Weak<Registry>, turn: Arc<Semaphore>) {
+    // Two drivers would report each call twice. It is never closed.
+    let Ok(_turn) = turn.acquire().await else { return };
+    let _driving = Driving::begin(&registry);
+    let jitter = Jitter::new(None);
+    tokio::join!(follow_sources(&registry), follow_flags(&registry, &jitter), report_counts(&registry, &jitter));
 }
 
-async fn follow_sources(registry: &Registry) {
-    let tick = if registry.setup.sources.are_none() { IDLE_TICK } else { TICK };
+/// Shows that the registry has a driver, while this exists.
+struct Driving<'a>(&'a Weak<Registry>);
+
+impl<'a> Driving<'a> {
+    fn begin(registry: &'a Weak<Registry>) -> Self {
+        let driving = Self(registry);
+        driving.set(true);
+        driving
+    }
+
+    fn set(&self, has_driver: bool) -> bool {
+        self.0.upgrade().is_some_and(|registry| registry.has_driver.swap(has_driver, Relaxed))
+    }
+}
+
+impl Drop for Driving<'_> {
+    fn drop(&mut self) {
+        if self.set(false) {
+            telemetry::driver_ended(std::thread::panicking());
+        }
+    }
+}
+
+async fn follow_sources(registry: &Weak<Registry>) {
     let mut reported: Option<(Option<String>, Instant)> = None;
-    loop {
+    while let Some(registry) = registry.upgrade() {
         registry.ask_sources();
         if let Some(reporter) = &registry.setup.store_reporter {
             let error = registry.store_errors.text();
@@ -64,74 +82,94 @@ async fn follow_sources(registry: &Registry) {
                 reported = Some((error, Instant::now()));
             }
         }
+        let tick = if registry.setup.sources.are_none() { IDLE_TICK } else { TICK };
+        drop(registry);
         sleep(tick).await;
     }
 }
 
-async fn follow_flags(registry: &Registry, store: &dyn ErasedFlags) {
-    // `None` before the first read.
-    let mut seen: Option<Option<Bytes>> = None;
-    let mut read_at: Option<Instant> = None;
-    let mut writes = 0;
-    loop {
-        let version = bounded(registry.store_times().timeout, store.version()).await;
-        // What was written here may be lost before its version was seen.
-        let written = registry.writes.load(Relaxed);
-        let is_due = written != writes || read_at.is_none_or(|at| at.elapsed() >= REFRESH);
-        let has_moved = version.as_ref().is_ok_and(|version| seen.as_ref() != Some(version));
-        let polled = match version {
-            // The version was read before the flags, so a change in between is seen at the next poll.
-            _ if is_due || has_moved => match read_flags(registry, store).await {
-                Ok(()) => {
-                    (read_at, writes) = (Some(Instant::now()), written);
-                    version.map(|version| seen = Some(version))
-                }
-                Err(error) => Err(error),
-            },
-            version => version.map(drop),
-        };
-        match polled {
+async fn follow_flags(registry: &Weak<Registry>, jitter: &Jitter) {
+    let mut reader = FlagReader::default();
+    while let Some(registry) = registry.upgrade() {
+        let Some(store) = &registry.setup.flags else { return };
+        match reader.poll(&registry, &**store).await {
             Ok(()) => registry.store_errors.works(StoreKind::Flags),
             Err(error) => registry.store_errors.failed(StoreKind::Flags, &error),
         }
-        pause(registry, registry.store_times().poll_interval).await;
+        let interval = registry.store_times().poll_interval;
+        drop(registry);
+        pause(jitter, interval).await;
+    }
+}
+
+/// What was read of the flags.
+#[derive(Default)]
+struct FlagReader {
+    /// The version. `None` before the first read.
+    seen: Option<Option<Bytes>>,
+    at: Option<Instant>,
+    writes: u64,
+}
+
+impl FlagReader {
+    /// Reads the version, and the flags if they may have changed.
+    async fn poll(&mut self, registry: &Registry, store: &dyn ErasedFlags) -> Result<(), StoreError> {
+        let version = bounded(registry.store_times().timeout, store.version()).await;
+        // What was written here may be lost before its version was seen.
+        let written = registry.writes();
+        let is_due = written != self.writes || self.at.is_none_or(|at| at.elapsed() >= REFRESH);
+        let has_moved = version.as_ref().is_ok_and(|version| self.seen.as_ref() != Some(version));
+        if is_due || has_moved {
+            // The version was read before the flags, so a change in between is seen at the next poll.
+            read_flags(registry, store).await?;
+            (self.at, self.writes) = (Some(Instant::now()), written);
+            self.seen = Some(version?);
+            return Ok(());
+        }
+        version.map(drop)
     }
 }
 
 async fn read_flags(registry: &Registry, store: &dyn ErasedFlags) -> Result<(), StoreError> {
     loop {
-        let writes = registry.writes.load(Relaxed);
+        let writes = registry.writes();
         let values = bounded(registry.store_times().timeout, store.read(registry.names())).await?;
-        // Otherwise what was read may be older than what was written here meanwhile.
-        if registry.writes.load(Relaxed) == writes {
-            return registry.follow_flags(values);
+        if registry.follow_flags(values, writes)? {
+            return Ok(());
         }
     }
 }
 
-async fn report_counts(registry: &Registry, store: &dyn ErasedCounts) {
-    let _turn = registry.reporting.acquire().await;
-    let mut reporters: Vec<_> = registry.declared().iter().map(Reporter::new).collect();
-    loop {
-        pause(registry, REPORT_INTERVAL).await;
-        let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
-        let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
-        // Without calls, nothing is asked, unless the store must show that it works again.
-        if reports.is_empty() && !registry.store_errors.is_failing(StoreKind::Counts) {
-            continue;
+async fn report_counts(registry: &Weak<Registry>, jitter: &Jitter) {
+    let reporters = |registry: Arc<Registry>| registry.declared().iter().map(Reporter::new).collect();
+    let mut reporters: Vec<_> = registry.upgrade().map(reporters).unwrap_or_default();
+    pause(jitter, REPORT_INTERVAL).await;
+    while let Some(registry) = registry.upgrade() {
+        let Some(store) = &registry.setup.counts else { return };
+        report(&registry, &**store, &mut reporters).await;
+        drop(registry);
+        pause(jitter, REPORT_INTERVAL).await;
+    }
+}
+
+async fn report(registry: &Registry, store: &dyn ErasedCounts, reporters: &mut [Reporter]) {
+    let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
+    let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
+    // Without calls, nothing is asked, unless the store must show that it works again.
+    if reports.is_empty() && !registry.store_errors.is_failing(StoreKind::Counts) {
+        return;
+    }
+    // Never repeated: nobody knows whether a report that failed was counted.
+    match bounded(registry.store_times().timeout, store.report(&registry.instance, &reports)).await {
+        Ok(verdicts) if verdicts.len() != sent.len() => {
+            let error = "it returned another number of verdicts".into();
+            registry.store_errors.failed(StoreKind::Counts, &error);
         }
-        // Never repeated: nobody knows whether a report that failed was counted.
-        match bounded(registry.store_times().timeout, store.report(&registry.instance, &reports)).await {
-            Ok(verdicts) if verdicts.len() != sent.len() => {
-                let error = "it returned another number of verdicts".into();
-                registry.store_errors.failed(StoreKind::Counts, &error);
-            }
-            Ok(verdicts) => {
-                sent.iter().zip(verdicts).for_each(|(slot, verdict)| follow(registry, slot, verdict));
-                registry.store_errors.works(StoreKind::Counts);
-            }
-            Err(error) => registry.store_errors.failed(StoreKind::Counts, &error),
+        Ok(verdicts) => {
+            sent.iter().zip(verdicts).for_each(|(slot, verdict)| follow(registry, slot, verdict));
+            registry.store_errors.works(StoreKind::Counts);
         }
+        Err(error) => registry.store_errors.failed(StoreKind::Counts, &error),
     }
 }
 
@@ -145,8 +183,8 @@ fn follow(registry: &Registry, slot: &Slot, verdict: FleetVerdict) {
 }
 
 /// Waits for the interval ± 20 %.
-async fn pause(registry: &Registry, interval: Duration) {
-    sleep(registry.jitter.time(interval * 4 / 5..=interval * 6 / 5)).await;
+async fn pause(jitter: &Jitter, interval: Duration) {
+    sleep(jitter.time(interval * 4 / 5..=interval * 6 / 5)).await;
 }
 
 /// One feature, and what of its counts was reported.

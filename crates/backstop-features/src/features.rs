@@ -1,9 +1,6 @@
 //! The features of a service.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{fmt, sync::Arc};
 
 use backstop_core::{ConfigError, Outcome, Reason, Verdict};
 
@@ -96,9 +93,11 @@ impl Features {
         FeaturesHandle::new(Arc::clone(&self.registry))
     }
 
-    /// Follows the level, components and stores. **Spawn it, once.** It runs until it is dropped.
+    /// Follows the level, components and stores. **Spawn it, once.** It ends when nothing uses these features any more. A second one
+    /// waits until the first has ended.
     ///
-    /// Without it, features still degrade by this instance's own errors, and return. Nothing else changes by itself.
+    /// Without it, features still degrade by this instance's own errors, and return. Nothing else changes by itself. If it ends
+    /// early, because a closure or a store has panicked, that is logged as an error.
     ///
     /// ```
     /// # use backstop_features::{Feature, Features, MemoryStore, feature};
@@ -115,8 +114,7 @@ impl Features {
     /// # Cancellation
     /// Dropping it stops it at any point. What is in force then stays in force.
     pub fn run(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.registry.has_driver.store(true, Relaxed);
-        driver::run(Arc::clone(&self.registry))
+        driver::run(Arc::downgrade(&self.registry), Arc::clone(&self.registry.driving))
     }
 
     /// Waits until the flags have been read once. At once if there is no store. For readiness, with a time limit.

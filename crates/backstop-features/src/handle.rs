@@ -1,11 +1,6 @@
 //! The operators' handle.
 
-use std::{
-    error::Error,
-    fmt,
-    sync::{Arc, atomic::Ordering::Release},
-    time::Duration,
-};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, EventLog, Name};
 use backstop_kit::bounded;
@@ -291,11 +286,12 @@ impl FeaturesHandle {
             Some(store) => bounded(self.registry.store_times().timeout, store.write(slot.name(), value, ttl)).await,
             None => Ok(()),
         };
-        if written.is_ok() {
-            slot.change_flags(|flags| *flags = Flags { here: None, stored: flag });
-        }
-        // After the flag, so that a read that begins later isn't overwritten by it. Also if it failed: it may have been written.
-        self.registry.writes.fetch_add(1, Release);
+        // Also if it failed: it may have been written.
+        self.registry.written(|| {
+            if written.is_ok() {
+                slot.change_flags(|flags| *flags = Flags { here: None, stored: flag });
+            }
+        });
         written.map_err(SetError::Store)
     }
 }

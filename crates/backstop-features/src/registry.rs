@@ -6,14 +6,13 @@ use std::{
     fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use backstop_core::{ConfigError, EventLog, Name};
 use backstop_health::{Reporter, StartHold};
-use backstop_kit::Jitter;
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -43,12 +42,12 @@ pub(crate) struct Registry {
     /// Of the declared features.
     needs: Mutex<Arc<Needs>>,
     store_times: Mutex<StoreTimes>,
-    pub(crate) jitter: Jitter,
-    /// Counts the flags that this instance has written. A read that began before a write is out of date.
-    pub(crate) writes: AtomicU64,
+    /// Counts the flags that this instance has written. A read that began before a write is out of date. Locked while flags are
+    /// followed.
+    writes: Mutex<u64>,
     pub(crate) has_driver: AtomicBool,
-    /// Held by the driver that reports counts: two would report each call twice.
-    pub(crate) reporting: Semaphore,
+    /// Held by the driver.
+    pub(crate) driving: Arc<Semaphore>,
     loaded: watch::Sender<bool>,
     start_hold: Mutex<Option<StartHold>>,
     pub(crate) store_errors: StoreErrors,
@@ -67,7 +66,6 @@ impl Registry {
     pub(crate) fn build(settings: Settings, setup: Setup, start_hold: Option<StartHold>) -> Result<Self, ConfigError> {
         let Settings { fixed, store, features } = settings;
         let needs = setup.sources.needs(&features)?;
-        let jitter = Jitter::new(None);
         let random = || backstop_kit::random_token().into();
         let instance = fixed.instance.clone().unwrap_or_else(random);
         let base = Instant::now();
@@ -92,10 +90,9 @@ impl Registry {
             instance,
             needs: Mutex::new(Arc::new(needs)),
             store_times: Mutex::new(store),
-            jitter,
-            writes: AtomicU64::new(0),
+            writes: Mutex::new(0),
             has_driver: AtomicBool::new(false),
-            reporting: Semaphore::new(1),
+            driving: Arc::new(Semaphore::new(1)),
             loaded: watch::Sender::new(is_known),
             start_hold: Mutex::new(start_hold),
             store_errors: StoreErrors::default(),
@@ -168,15 +165,31 @@ impl Registry {
         self.declared.iter().zip(needs.ask()).for_each(|(slot, component)| slot.set_surroundings(level, component));
     }
 
-    /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing.
+    pub(crate) fn writes(&self) -> u64 {
+        *locked(&self.writes)
+    }
+
+    /// A flag was written, or may have been. `follow` changes it here.
+    pub(crate) fn written(&self, follow: impl FnOnce()) {
+        let mut writes = locked(&self.writes);
+        follow();
+        *writes += 1;
+    }
+
+    /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing. Returns false if
+    /// this instance has written a flag since `writes`: then the values may be older.
     ///
     /// # Errors
     /// If there isn't one value for each feature.
-    pub(crate) fn follow_flags(&self, values: Vec<StoredValue>) -> Result<(), StoreError> {
+    pub(crate) fn follow_flags(&self, values: Vec<StoredValue>, writes: u64) -> Result<bool, StoreError> {
+        let writes_now = locked(&self.writes);
+        if *writes_now != writes {
+            return Ok(false);
+        }
         if values.len() != self.declared.len() {
             return Err("it returned another number of flags".into());
         }
-        let (mut missing, mut malformed) = (Vec::new(), Vec::new());
+        let (mut missing, mut malformed, mut followed) = (Vec::new(), Vec::new(), Vec::new());
         for (slot, value) in self.declared.iter().zip(values) {
             let flags = slot.flags();
             let stored = match value {
@@ -195,7 +208,7 @@ impl Registry {
             match stored {
                 Some(StoredFlag::Set(flag)) => {
                     if flags.stored.is_none_or(|earlier| !earlier.is_same_decision(&flag)) {
-                        telemetry::flag_followed(slot.name(), &flag, flags.here.is_some());
+                        followed.push((slot.name(), flag.clone(), flags.here.is_some()));
                     }
                     slot.change_flags(|flags| flags.stored = Some(flag));
                 }
@@ -207,12 +220,14 @@ impl Registry {
             }
             slot.set_known();
         }
+        drop(writes_now);
+        followed.iter().for_each(|(name, flag, is_overridden)| telemetry::flag_followed(name, flag, *is_overridden));
         self.store_errors.set_flags(missing, malformed);
         if !*self.loaded.borrow() {
             self.loaded.send_replace(true);
             *locked(&self.start_hold) = None;
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn loaded(&self) -> watch::Receiver<bool> {

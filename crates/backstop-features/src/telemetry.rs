@@ -142,6 +142,16 @@ pub(crate) fn not_driven() {
     );
 }
 
+/// A panic is an error. Otherwise it was dropped.
+pub(crate) fn driver_ended(by_panic: bool) {
+    let message = "nothing follows the level and the store any more; what is in force stays in force";
+    if by_panic {
+        tracing::error!(target: "backstop::features", "a panic has ended `features.run()`: {message}");
+    } else {
+        tracing::info!(target: "backstop::features", "`features.run()` was dropped: {message}");
+    }
+}
+
 pub(crate) fn refused(feature: &Name, state: FeatureState) {
     tracing::debug!(target: "backstop::features", %feature, %state, "a call was refused");
 }

@@ -2,6 +2,7 @@
 
 mod common;
 mod config;
+mod driver;
 mod errors;
 mod fleet;
 mod fleet_window;
