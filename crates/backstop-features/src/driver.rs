@@ -156,7 +156,7 @@ async fn report(registry: &Registry, store: &dyn ErasedCounts, reporters: &mut [
     let next = |reporter: &mut Reporter| reporter.next().map(|report| (Arc::clone(&reporter.slot), report));
     let (sent, reports): (Vec<_>, Vec<_>) = reporters.iter_mut().filter_map(next).unzip();
     // Without calls, nothing is asked, unless the store must show that it works again.
-    if reports.is_empty() && !registry.store_errors.is_failing(StoreKind::Counts) {
+    if reports.is_empty() && !registry.store_errors.has_episode(StoreKind::Counts) {
         return;
     }
     // Never repeated: nobody knows whether a report that failed was counted.

@@ -146,8 +146,8 @@
 //!
 //! Target `backstop::features`. A change of a feature's state or cause is one event: `WARN` if it got worse by itself, else `INFO`,
 //! with `feature`, `from`, `to`, `cause`, and for a flag `who` and `reason`. A flag that an operator sets or removes is one `INFO` with
-//! who, why, until when and how far it reaches. A failing store is one `WARN` when it begins, and one `INFO` when it ends. A
-//! refused call is a `DEBUG`.
+//! who, why, until when and how far it reaches. A failing store is one `WARN` when it begins, and one `INFO` once it has worked
+//! for 1 min. If it fails again within 10 min, that minute doubles, up to 10 min. A refused call is a `DEBUG`.
 //!
 //! With the feature `metrics`:
 //!

@@ -1,8 +1,10 @@
-//! What is wrong with the stores. Each change is logged once.
+//! What is wrong with the stores. Each change is logged once, and failing calls as [episodes](backstop_kit::episode): a store that
+//! fails every other second is one line.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use backstop_core::Name;
+use backstop_core::{Name, Reason};
+use backstop_kit::episode::{Episodes, Line};
 
 use crate::{StoreError, telemetry};
 
@@ -13,9 +15,15 @@ pub(crate) enum StoreKind {
     Counts,
 }
 
-/// Locked for a moment only: events are logged afterwards.
+const FAILED: Reason = Reason::new("store-failed");
+
 #[derive(Debug, Default)]
-pub(crate) struct StoreErrors(Mutex<Errors>);
+pub(crate) struct StoreErrors {
+    /// Locked for a moment only: events are logged afterwards.
+    errors: Mutex<Errors>,
+    /// Of failing calls, by [`StoreKind`].
+    episodes: [Episodes; 2],
+}
 
 #[derive(Debug, Default)]
 struct Errors {
@@ -31,19 +39,22 @@ struct Errors {
 impl StoreErrors {
     pub(crate) fn failed(&self, kind: StoreKind, error: &StoreError) {
         let text = backstop_kit::log_text(&error.to_string());
-        if self.lock().of_calls(kind).replace(text.clone()).is_none() {
+        *self.lock().of_calls(kind) = Some(text.clone());
+        if self.episodes[kind as usize].exhausted(FAILED) == Some(Line::Began) {
             telemetry::store_failed(kind, &text);
         }
     }
 
     pub(crate) fn works(&self, kind: StoreKind) {
-        if self.lock().of_calls(kind).take().is_some() {
+        *self.lock().of_calls(kind) = None;
+        if let Some(Line::Ended(..)) = self.episodes[kind as usize].fresh() {
             telemetry::store_works(kind);
         }
     }
 
-    pub(crate) fn is_failing(&self, kind: StoreKind) -> bool {
-        self.lock().of_calls(kind).is_some()
+    /// Whether its calls have failed lately.
+    pub(crate) fn has_episode(&self, kind: StoreKind) -> bool {
+        self.episodes[kind as usize].current().is_some()
     }
 
     /// The flags that the last read didn't find, and those that it couldn't read.
@@ -93,7 +104,7 @@ impl StoreErrors {
     }
 
     fn lock(&self) -> MutexGuard<'_, Errors> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ use backstop_features::{Level, MemoryStore};
 use backstop_test::Logs;
 use tokio::time::{sleep, timeout};
 
-use crate::common::{Breakable, Dial, SEARCH, drive, events_with, fail, secs, shop};
+use crate::common::{Breakable, Dial, Failure, SEARCH, drive, events_with, fail, secs, shop};
 
 #[tokio::test(start_paused = true)]
 async fn it_ends_when_the_features_are_gone() {
@@ -74,4 +74,25 @@ async fn a_driver_that_is_never_polled_drives_nothing() {
     let _never_polled = features.run();
     fail(&features, &SEARCH, 1);
     assert_eq!(events_with(&logs, "spawn `features.run()`").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_every_few_seconds_is_logged_once_until_it_has_worked_for_a_minute() {
+    let logs = Logs::new();
+    let _guard = logs.listen();
+    let store = Breakable::default();
+    let features = shop().flags(store.clone()).build().unwrap();
+    drive(&features).await;
+    for _ in 0..300 {
+        store.set(Failure::Refuses);
+        sleep(secs(3)).await;
+        assert!(features.handle().store_error().is_some());
+        store.set(Failure::None);
+        sleep(secs(3)).await;
+        assert_eq!(features.handle().store_error(), None);
+    }
+    assert_eq!(events_with(&logs, "the store doesn't work").len(), 1);
+    assert_eq!(events_with(&logs, "the store works again").len(), 0);
+    sleep(secs(62)).await;
+    assert_eq!(events_with(&logs, "the store works again").len(), 1);
 }
