@@ -37,7 +37,8 @@ impl FleetWindow {
     pub(crate) fn report(&mut self, now: Instant, instance: &str, report: &CountReport) -> FleetVerdict {
         if let Some(left) = self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
         {
-            return FleetVerdict::Degraded(left);
+            // The reporter that decided may have had a longer `degrade_max`.
+            return FleetVerdict::Degraded(left.min(report.degrade_max));
         }
         let start = match self.start.filter(|start| now.duration_since(*start) < report.window) {
             Some(start) => start,

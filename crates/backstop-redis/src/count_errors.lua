@@ -1,7 +1,7 @@
 -- Adds one instance's calls and errors of a feature since its last report, and decides for the fleet.
 -- The file fleet_window.rs of backstop-features has the same rules.
 --
--- KEYS[1]  a hash. A single key, so that it works in a cluster.
+-- KEYS[1]  a hash
 -- ARGV     calls, errors, instance, window_ms, min_errors, share_ppm, degrade_ms, degrade_max_ms, settle_ms, and when it was
 --          sent, by the server's clock, or 0 if the sender doesn't know that clock
 -- Returns  {verdict, remaining_ms, now_ms}. Verdicts: 0 counting, 1 degraded by this report, 2 degraded already,
@@ -22,15 +22,19 @@ if kind ~= 'none' and kind ~= 'hash' then return {-1, 0, now} end
 if sent > 0 and now - sent > window then return {0, 0, now} end
 
 local fields = redis.call('HMGET', key, 'start', 'calls', 'errors', 'until', 'trips', 'last', 'who', 'peers', 'many')
--- Garbage counts as 0.
-local function number(i) return tonumber(fields[i]) or 0 end
+-- Garbage counts as 0. Infinity, and what isn't equal to itself (NaN), are numbers here.
+local function number(i)
+  local n = tonumber(fields[i])
+  if not n or n ~= n or n < 0 or n > 2 ^ 53 then return 0 end
+  return math.floor(n)
+end
 local start, calls, errors, till, trips, last = number(1), number(2), number(3), number(4), number(5), number(6)
 local who, peers, many = fields[7] or '', number(8), number(9)
 
--- Garbage, or a failover to a server whose clock is behind.
-if till - now > degrade_max then till = 0 end
--- Results that arrive late don't prolong it.
-if till > now then return {2, till - now, now} end
+-- Longer than the longest degrade_max, 24 h: garbage, or a failover to a server whose clock is behind.
+if till - now > math.max(degrade_max, 86400000) then till = 0 end
+-- Results that arrive late don't prolong it. Another instance may have had a longer degrade_max.
+if till > now then return {2, math.min(till - now, degrade_max), now} end
 
 -- A window starts with its first error. Healthy traffic writes nothing.
 if start == 0 or start > now or now - start >= window then

@@ -125,3 +125,14 @@ proptest! {
         runtime.block_on(compare(steps));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_a_shorter_longest_time_does_not_end_the_degradation() {
+    let (store, secs) = (MemoryStore::new(), Duration::from_secs);
+    let report = CountReport::new(name!("search"), 5, 5).settle(Duration::ZERO);
+    let shorter = report.clone().degrade(secs(50), secs(100));
+    for (report, expected) in [(&report, 300), (&shorter, 100), (&report, 300)] {
+        let verdict = store.report("one", std::slice::from_ref(report)).await.unwrap();
+        assert_eq!(verdict, [FleetVerdict::Degraded(secs(expected))]);
+    }
+}

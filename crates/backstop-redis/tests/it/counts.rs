@@ -150,6 +150,34 @@ async fn garbage_is_left_alone_or_counts_as_nothing() {
 }
 
 #[tokio::test]
+async fn numbers_that_are_none_count_as_nothing_and_fractions_are_cut_off() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    for start in ["nan", "-nan", "inf", "-1", "1e300"] {
+        command(&redis, &["DEL", KEY]);
+        command(&redis, &["HSET", KEY, "start", start, "calls", "nan", "errors", "nan", "trips", "1", "last", "nan"]);
+        assert_eq!(report(&store, RULES, "a", 3, 3).await, Counting, "{start}");
+        assert_eq!(millis(report(&store, RULES, "b", 2, 2).await), 300_000, "{start}");
+    }
+
+    command(&redis, &["DEL", KEY]);
+    let [seconds, _]: [String; 2] = redis::from_redis_value(command(&redis, &["TIME"])).unwrap();
+    command(&redis, &["HSET", KEY, "start", &(seconds + "000.5"), "calls", "4.5", "errors", "4.5", "who", "a"]);
+    assert_eq!(millis(report(&store, RULES, "b", 1, 1).await), 300_000);
+}
+
+#[tokio::test]
+async fn an_instance_with_a_shorter_longest_time_does_not_end_the_fleets_degradation() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    assert_eq!(millis(report(&store, RULES, "old", 5, 5).await), 300_000);
+    let rules = Rules { degrade: 50_000, degrade_max: 100_000, ..RULES };
+    assert_eq!(millis(report(&store, rules, "new", 5, 5).await), 100_000);
+    let later = millis(report(&store, RULES, "old", 5, 5).await);
+    assert!((295_000..=300_000).contains(&later), "{later}");
+}
+
+#[tokio::test]
 async fn a_report_that_reaches_the_server_after_a_window_counts_as_nothing() {
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
