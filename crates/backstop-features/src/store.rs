@@ -149,6 +149,6 @@ pub enum FleetVerdict {
     Degraded(Duration),
     /// The errors are those of the reporting instance alone. It degrades itself, and nobody else.
     OnlyReporter,
-    /// Something else lies under the feature's key. It was left alone.
+    /// Something else lies under the feature's key, or the store refuses the key. It was left alone.
     Malformed,
 }

@@ -5,9 +5,9 @@ use std::{sync::LazyLock, time::Duration};
 use backstop_core::Name;
 use backstop_features::{CountReport, CountStore, FLAG_MAX_BYTES, FlagStore, FleetVerdict, StoreError, StoredValue};
 use bytes::Bytes;
-use redis::{RedisResult, Script};
+use redis::{RedisResult, Script, Value};
 
-use crate::RedisStore;
+use crate::{RedisStore, connection::needs_another};
 
 static READ_FLAGS: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("read_flags.lua")));
 static WRITE_FLAG: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("write_flag.lua")));
@@ -74,9 +74,10 @@ impl CountStore for RedisStore {
             self.call(async |mut connection, _| redis::cmd("PING").exec_async(&mut connection).await).await?;
             return Ok(Vec::new());
         }
-        let verdicts: Vec<Verdict> = self
+        let verdicts = self
             .call(async |mut connection, generation| {
                 let mut all = redis::pipe();
+                all.ignore_errors();
                 // Once for each connection, in the same round trip. A report that finds no script is lost, and the next one loads it.
                 let now = self.server_time(generation);
                 if now.is_none() {
@@ -90,12 +91,13 @@ impl CountStore for RedisStore {
                     count.arg(now.unwrap_or(0));
                     all.invoke_script(&count);
                 }
-                let counted: RedisResult<Vec<Verdict>> = all.query_async(&mut connection).await;
-                self.set_server_time(generation, counted.as_ref().ok().and_then(|it| Some(it.last()?.2)));
-                counted
+                let verdicts = all.query_async(&mut connection).await.and_then(each_verdict);
+                let time = verdicts.as_ref().ok().and_then(|all| all.iter().flatten().last());
+                self.set_server_time(generation, time.map(|(_, _, now)| *now));
+                verdicts
             })
             .await?;
-        Ok(verdicts.into_iter().map(verdict).collect())
+        Ok(verdicts.into_iter().map(|it| it.map_or(FleetVerdict::Malformed, verdict)).collect())
     }
 }
 
@@ -104,6 +106,26 @@ fn stored_value((kind, bytes, ttl): Found) -> StoredValue {
         0 => StoredValue::Missing,
         1 => StoredValue::Value { bytes: bytes.into(), ttl: u64::try_from(ttl).ok().map(Duration::from_millis) },
         _ => StoredValue::Malformed,
+    }
+}
+
+/// Each report's verdict, or `None` if the server refuses its key alone.
+fn each_verdict(answers: Vec<Value>) -> RedisResult<Vec<Option<Verdict>>> {
+    let (mut verdicts, mut refusal) = (Vec::with_capacity(answers.len()), None);
+    for answer in answers {
+        match answer.extract_error().and_then(|answer| Ok(redis::from_redis_value(answer)?)) {
+            Ok(verdict) => verdicts.push(Some(verdict)),
+            Err(error) if matches!(error.code(), Some("ERR" | "NOPERM" | "WRONGTYPE")) && !needs_another(&error) => {
+                verdicts.push(None);
+                refusal.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match refusal {
+        // No key is to blame if all are refused.
+        Some(error) if verdicts.iter().all(Option::is_none) => Err(error),
+        _ => Ok(verdicts),
     }
 }
 

@@ -178,6 +178,23 @@ async fn an_instance_with_a_shorter_longest_time_does_not_end_the_fleets_degrada
 }
 
 #[tokio::test]
+async fn a_key_that_the_server_refuses_hides_no_other_verdict() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    command(&redis, &["ACL", "SETUSER", "default", "resetkeys", "~feature:search:*"]);
+    let reports =
+        ["reviews", "search"].map(|feature| CountReport::new(feature.parse().unwrap(), 5, 5).settle(Duration::ZERO));
+    let verdicts = store.report("a", &reports).await.unwrap();
+    assert_eq!(verdicts, [Malformed, Degraded(Duration::from_secs(300))]);
+    // The age of the next report is known by the server's clock.
+    assert!(matches!(store.report("a", &reports).await.unwrap()[..], [Malformed, Degraded(_)]));
+
+    let error = store.report("a", &reports[..1]).await.unwrap_err();
+    assert!(error.to_string().contains("NOPERM"), "{error}");
+    assert!(store.is_connected());
+}
+
+#[tokio::test]
 async fn a_report_that_reaches_the_server_after_a_window_counts_as_nothing() {
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
