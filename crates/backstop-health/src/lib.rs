@@ -238,7 +238,7 @@ pub use reporter::Reporter;
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use routes::{HealthRoutes, X_SERVICE_LEVEL};
-pub use shared_view::{InstanceView, MemoryViewStore, VIEW_MAX_BYTES, ViewStore};
+pub use shared_view::{InstanceView, MemoryViewStore, VIEW_MAX_BYTES, VIEW_TTL, VIEWS_MAX, ViewStore};
 pub use state::{ComponentState, Readiness};
 pub use subscription::LevelSubscription;
 #[cfg(feature = "metrics")]

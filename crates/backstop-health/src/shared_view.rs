@@ -19,12 +19,12 @@ use crate::{ComponentState, Health, Reporter, shared::Shared, telemetry, until::
 
 /// How often views are written and read.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long a view is shown. It outlives three attempts.
-const TTL: Duration = Duration::from_secs(20);
+/// How long a view is shown. It outlives three attempts. A [store](ViewStore) needn't keep one for longer.
+pub const VIEW_TTL: Duration = Duration::from_secs(20);
 /// How long a store may take.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-/// So that garbage doesn't use up the memory.
-const MOST_INSTANCES: usize = 1_000;
+/// The most views that are read. A [store](ViewStore) may leave others out.
+pub const VIEWS_MAX: usize = 1_000;
 /// The longest view that is read, in bytes. A [store](ViewStore) may leave longer ones out.
 pub const VIEW_MAX_BYTES: usize = 128 * 1024;
 /// The slot of the store's component.
@@ -47,7 +47,7 @@ pub trait ViewStore: Send + Sync + 'static {
     /// [`StoreError`] if the view may not have been stored.
     fn put(&self, instance: &Name, view: Bytes, ttl: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Returns the unexpired views of all instances, with their instances' names.
+    /// Returns the unexpired views of all instances, with their instances' names. No more than [`VIEWS_MAX`] are read.
     ///
     /// # Errors
     /// [`StoreError`] if the views can't be read.
@@ -86,7 +86,7 @@ pub(crate) struct Others {
 impl Others {
     /// Nothing, if it is too old.
     pub(crate) fn current(&self) -> &[InstanceView] {
-        if self.read.is_some_and(|read| read.elapsed() < TTL) { &self.views } else { &[] }
+        if self.read.is_some_and(|read| read.elapsed() < VIEW_TTL) { &self.views } else { &[] }
     }
 }
 
@@ -170,7 +170,7 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         let Some(view) = shared.upgrade().map(|shared| text::write(&shared.view())) else {
             return;
         };
-        let put = bounded(STORE_TIMEOUT, store.put(instance, view, TTL)).await.map_err(|error| ("put", error));
+        let put = bounded(STORE_TIMEOUT, store.put(instance, view, VIEW_TTL)).await.map_err(|error| ("put", error));
         let read = bounded(STORE_TIMEOUT, store.all()).await.map_err(|error| ("read", error));
         let Some(shared) = shared.upgrade() else { return };
         let failure = match read {
@@ -191,7 +191,7 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         let level = if is_outage { Level::Degraded } else { Level::Healthy };
         let reporter = Reporter { shared, component, name: REPORTER };
         // Fails only if others fill the component with reports. The event has it all the same.
-        _ = reporter.put(level, failure.map(|(_, error)| error.into()), TTL);
+        _ = reporter.put(level, failure.map(|(_, error)| error.into()), VIEW_TTL);
         drop(reporter);
         sleep(jitter.time(EVERY.mul_f64(0.8)..=EVERY.mul_f64(1.2))).await;
     }
@@ -200,7 +200,7 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
 /// The views of others that can be read.
 fn others(views: Vec<(String, Bytes)>, instance: &Name) -> Vec<InstanceView> {
     let others = views.into_iter().filter(|(name, view)| *instance != **name && view.len() <= VIEW_MAX_BYTES);
-    let mut others: Vec<_> = others.filter_map(|(name, view)| text::read(name, &view)).take(MOST_INSTANCES).collect();
+    let mut others: Vec<_> = others.take(VIEWS_MAX).filter_map(|(name, view)| text::read(name, &view)).collect();
     others.sort_by(|a, b| a.instance.cmp(&b.instance));
     others
 }

@@ -78,7 +78,7 @@
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
 //!   the instance that set it holds it, and shows that the store has lost it. Set it again.
 //! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +role
-//!   +evalsha +script|load +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hgetall +hrandfield +hdel`.
+//!   +evalsha +script|load +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hrandfield +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
 //!
 //! # When the store is gone

@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use backstop_core::Name;
-use backstop_health::{StoreError, VIEW_MAX_BYTES, ViewStore};
+use backstop_health::{StoreError, VIEW_MAX_BYTES, VIEW_TTL, VIEWS_MAX, ViewStore};
 use bytes::Bytes;
 use redis::Script;
 
@@ -21,13 +21,14 @@ impl RedisStore {
 impl ViewStore for RedisStore {
     async fn put(&self, instance: &Name, view: Bytes, ttl: Duration) -> Result<(), StoreError> {
         let mut put = PUT_VIEW.key(self.views_key());
-        put.arg(instance.as_str()).arg(&*view).arg(u64::try_from(ttl.as_millis())?);
+        put.arg(instance.as_str()).arg(&*view);
+        put.arg(ttl.min(VIEW_TTL).as_millis() as u64).arg(VIEW_TTL.as_millis() as u64);
         self.call(async |mut connection, _| put.invoke_async(&mut connection).await).await
     }
 
     async fn all(&self) -> Result<Vec<(String, Bytes)>, StoreError> {
         let mut all = ALL_VIEWS.key(self.views_key());
-        all.arg(VIEW_MAX_BYTES);
+        all.arg(VIEWS_MAX).arg(VIEW_MAX_BYTES).arg(VIEW_TTL.as_millis() as u64);
         let found: Vec<(Vec<u8>, Vec<u8>)> =
             self.call(async |mut connection, _| all.invoke_async(&mut connection).await).await?;
         // An instance whose name isn't text isn't ours.

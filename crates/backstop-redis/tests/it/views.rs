@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use backstop_core::name;
-use backstop_health::{Component, Health, Level, ViewStore};
+use backstop_health::{Component, Health, Level, VIEW_TTL, VIEWS_MAX, ViewStore};
 use backstop_test::RedisServer;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use crate::common::{command, connected, number, within};
+use crate::common::{command, connected, number, text, within};
 
 const KEY: &str = "health:instances";
 
@@ -36,8 +36,11 @@ async fn each_instance_has_a_view_that_ends_by_itself() {
 async fn garbage_among_the_views_is_no_view() {
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
-    command(&redis, &["HSET", KEY, "a", "", "b", "soon x", "c", "99999999999999x", "d", "1 old"]);
-    assert_eq!(store.all().await.unwrap(), []);
+    command(
+        &redis,
+        &["HSET", KEY, "a", "", "b", "soon x", "c", "99999999999999x", "d", "1 old", "e", "99999999999999 v"],
+    );
+    assert_eq!(store.all().await.unwrap(), [], "no view ends so late");
     store.put(&name!("shop-1"), Bytes::from_static(b"one"), Duration::from_secs(20)).await.unwrap();
     assert_eq!(number(&redis, &["HLEN", KEY]), 1);
     command(&redis, &["DEL", KEY]);
@@ -62,6 +65,18 @@ async fn views_of_instances_that_are_gone_are_removed_a_few_at_a_time() {
         puts += 1;
         assert!(puts < 500, "all are found in the end");
     }
+}
+
+#[tokio::test]
+async fn no_more_views_are_read_than_health_keeps() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    store.put(&name!("shop-1"), Bytes::from_static(b"one"), VIEW_TTL).await.unwrap();
+    let view = text(&redis, &["HGET", KEY, "shop-1"]).unwrap();
+    let fields: Vec<_> = (0..2 * VIEWS_MAX).map(|i| format!("other-{i}")).collect();
+    let views: Vec<_> = fields.iter().flat_map(|field| [&**field, &view]).collect();
+    command(&redis, &[&["HSET", KEY][..], &views].concat());
+    assert_eq!(store.all().await.unwrap().len(), VIEWS_MAX);
 }
 
 #[tokio::test]
