@@ -8,6 +8,8 @@ use crate::RedisStore;
 
 const LONGEST_PREFIX: usize = 64;
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
 
 /// The settings of a [`RedisStore`] as plain data, for [`RedisStore::from_config`].
 ///
@@ -25,6 +27,7 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 ///     ## timeout = "500ms"        # 10 ms to 10 s
 ///     ## connect_timeout = "2s"   # 10 ms to 60 s
 ///     ## check_interval = "30s"   # 1 s to 1 h
+///     ## max_answer = 1048576     # 1 KiB to 512 MiB, in bytes
 /// "#)?;
 /// assert_eq!(config, RedisStoreConfig::default());
 /// # Ok::<(), toml::de::Error>(())
@@ -45,6 +48,8 @@ pub struct RedisStoreConfig {
     /// See [`RedisStoreBuilder::check_interval`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub check_interval: Duration,
+    /// See [`RedisStoreBuilder::max_answer`].
+    pub max_answer: usize,
 }
 
 impl RedisStoreConfig {
@@ -54,6 +59,7 @@ impl RedisStoreConfig {
             timeout: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(2),
             check_interval: Duration::from_secs(30),
+            max_answer: MIB,
         }
     }
 
@@ -67,7 +73,9 @@ impl RedisStoreConfig {
         in_range("timeout", self.timeout, SHORTEST_TIMEOUT, Duration::from_secs(10), "10 ms to 10 s")?;
         in_range("connect_timeout", self.connect_timeout, SHORTEST_TIMEOUT, Duration::from_secs(60), "10 ms to 60 s")?;
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(60 * 60));
-        in_range("check_interval", self.check_interval, second, hour, "1 s to 1 h")
+        in_range("check_interval", self.check_interval, second, hour, "1 s to 1 h")?;
+        let allowed = "1024 (1 KiB) to 536870912 (512 MiB)";
+        ConfigError::check_range("max_answer", self.max_answer, KIB..=512 * MIB, allowed).map(drop)
     }
 }
 
@@ -115,6 +123,15 @@ impl RedisStoreBuilder {
     /// connection, and no call waits for that.
     pub const fn check_interval(mut self, interval: Duration) -> Self {
         self.config.check_interval = interval;
+        self
+    }
+
+    /// The longest last known good answer, in bytes, with its head: 1 KiB to 512 MiB, 1 MiB unless set.
+    ///
+    /// A longer one isn't stored, which is an error of the store, and isn't read, which is a miss. Set more than the layer's
+    /// `max_body`.
+    pub const fn max_answer(mut self, bytes: usize) -> Self {
+        self.config.max_answer = bytes;
         self
     }
 

@@ -20,14 +20,18 @@ impl RedisStore {
 
 impl Store for RedisStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let mut get = redis::cmd("GET");
-        get.arg(self.answer_key(key));
-        let found: Option<Vec<u8>> =
-            self.call(async |mut connection, _| get.query_async(&mut connection).await).await?;
-        Ok(found.map(Bytes::from))
+        // One byte more, so that what is longer is seen to be longer.
+        let mut get = redis::cmd("GETRANGE");
+        get.arg(self.answer_key(key)).arg(0).arg(self.max_answer());
+        let found: Vec<u8> = self.call(async |mut connection, _| get.query_async(&mut connection).await).await?;
+        // No answer is empty: each begins with its head.
+        Ok((1..=self.max_answer()).contains(&found.len()).then(|| found.into()))
     }
 
     async fn put(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), StoreError> {
+        if value.len() > self.max_answer() {
+            return Err(format!("it is longer than {} bytes", self.max_answer()).into());
+        }
         let mut set = redis::cmd("SET");
         let ttl = u64::try_from(ttl.as_millis())?.clamp(1, i64::MAX as u64);
         set.arg(self.answer_key(key)).arg(&*value).arg("PX").arg(ttl);

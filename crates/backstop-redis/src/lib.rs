@@ -78,7 +78,7 @@
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
 //!   the instance that set it holds it, and shows that the store has lost it. Set it again.
 //! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +role
-//!   +evalsha +script|load +time +type +get +set +getrange +pttl +pexpire +del +hset +hget +hmget +hrandfield +hdel`.
+//!   +evalsha +script|load +time +type +set +getrange +pttl +pexpire +del +hset +hget +hmget +hrandfield +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.
 //!
 //! # When the store is gone
@@ -110,6 +110,7 @@
 //! | [`timeout`](RedisStoreBuilder::timeout) | 500 ms | 10 ms to 10 s |
 //! | [`connect_timeout`](RedisStoreBuilder::connect_timeout) | 2 s | 10 ms to 60 s |
 //! | [`check_interval`](RedisStoreBuilder::check_interval) | 30 s | 1 s to 1 h |
+//! | [`max_answer`](RedisStoreBuilder::max_answer) | 1 MiB | 1 KiB to 512 MiB |
 //!
 //! # Features
 //!

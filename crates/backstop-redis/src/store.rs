@@ -105,6 +105,11 @@ impl RedisStore {
         &self.shared.config.prefix
     }
 
+    #[cfg(feature = "last-known-good")]
+    pub(crate) fn max_answer(&self) -> usize {
+        self.shared.config.max_answer
+    }
+
     /// Makes a call on the current connection. `generation` tells connections apart.
     pub(crate) async fn call<T, Fut>(
         &self,

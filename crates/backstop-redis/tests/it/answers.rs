@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backstop_last_known_good::Store;
+use backstop_redis::RedisStoreConfig;
 use backstop_test::RedisServer;
 use bytes::Bytes;
 use tokio::time::sleep;
@@ -44,4 +45,21 @@ async fn something_else_under_the_key_is_an_error_and_no_answer() {
     redis::cmd("LPUSH").arg(&keys[0]).arg("y").exec(&mut connection).unwrap();
     assert!(store.get(b"key").await.is_err());
     assert!(store.is_connected(), "the connection isn't to blame");
+}
+
+#[tokio::test]
+async fn what_is_longer_than_an_answer_is_neither_written_nor_read() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    let (minute, longest) = (Duration::from_secs(60), RedisStoreConfig::default().max_answer);
+    store.put(b"key", vec![b'x'; longest].into(), minute).await.unwrap();
+    assert_eq!(store.get(b"key").await.unwrap().unwrap().len(), longest);
+    let error = store.put(b"key", vec![b'x'; longest + 1].into(), minute).await.unwrap_err();
+    assert_eq!(error.to_string(), "it is longer than 1048576 bytes");
+
+    // Somebody else has written there.
+    let keys: Vec<Vec<u8>> = redis::from_redis_value(command(&redis, &["KEYS", "*"])).unwrap();
+    let mut connection = crate::common::client(&redis).get_connection().unwrap();
+    redis::cmd("APPEND").arg(&keys[0]).arg("y").exec(&mut connection).unwrap();
+    assert_eq!(store.get(b"key").await.unwrap(), None);
 }

@@ -16,6 +16,7 @@ fn bad_settings_are_refused_by_name() {
     assert_eq!(builder().timeout(Duration::ZERO).build().unwrap_err().field, "timeout");
     assert_eq!(builder().connect_timeout(Duration::MAX).build().unwrap_err().field, "connect_timeout");
     assert_eq!(builder().check_interval(Duration::ZERO).build().unwrap_err().field, "check_interval");
+    assert_eq!(builder().max_answer(1_023).build().unwrap_err().field, "max_answer");
 }
 
 #[test]
@@ -31,12 +32,14 @@ fn they_can_be_read_from_a_file() {
     use backstop_redis::RedisStoreConfig;
     use proptest::prelude::*;
 
-    let fields = &["prefix", "timeout", "connect_timeout", "check_interval"];
-    let samples = ("[a-z:]{0,70}", 0..100_000_u64, 0..10_000_000_u64).prop_map(|(prefix, timeout, interval)| {
+    let fields = &["prefix", "timeout", "connect_timeout", "check_interval", "max_answer"];
+    let samples = ("[a-z:]{0,70}", 0..100_000_u64, 0..10_000_000_u64, 0..1_000_000_000_usize);
+    let samples = samples.prop_map(|(prefix, timeout, interval, max_answer)| {
         let mut config = RedisStoreConfig::default();
         config.prefix = prefix;
         config.timeout = Duration::from_millis(timeout);
         config.check_interval = Duration::from_millis(interval);
+        config.max_answer = max_answer;
         config
     });
     let build = |config| RedisStore::from_config(client("redis://127.0.0.1/"), config);
