@@ -47,14 +47,23 @@ struct State {
     generation: u64,
     /// Why there is no connection.
     why: String,
-    /// Since when calls have been given up without an answer to any.
-    unanswered: Option<Instant>,
+    /// For how long calls have waited and been given up, since the last answer. Each moment counts once.
+    unanswered: Duration,
+    /// Until when `unanswered` is counted.
+    counted: Instant,
+}
+
+impl State {
+    fn answered(&mut self) {
+        (self.unanswered, self.counted) = (Duration::ZERO, Instant::now());
+    }
 }
 
 impl Link {
     pub(crate) fn new() -> Self {
         let why = "not connected yet: is `run` spawned?".to_owned();
-        let state = Mutex::new(State { connection: None, generation: 0, why, unanswered: None });
+        let (unanswered, counted) = (Duration::ZERO, Instant::now());
+        let state = Mutex::new(State { connection: None, generation: 0, why, unanswered, counted });
         Self { state, discarded: Notify::new(), turn: Semaphore::new(1) }
     }
 
@@ -68,15 +77,26 @@ impl Link {
     }
 
     /// A call was answered.
-    pub(crate) fn answered(&self) {
-        self.state().unanswered = None;
+    pub(crate) fn answered(&self, generation: u64) {
+        let mut state = self.state();
+        if state.generation == generation {
+            state.answered();
+        }
     }
 
-    /// A call was given up without an answer: its caller has a shorter limit than ours. After `limit` without any answer, the
-    /// connection is given up, too.
-    pub(crate) fn gave_up(&self, generation: u64, limit: Duration) {
-        let since = *self.state().unanswered.get_or_insert_with(Instant::now);
-        if since.elapsed() >= limit {
+    /// A call that has waited since `began` was given up without an answer: its caller has a shorter limit than ours. Once such
+    /// calls have waited for `limit` without any answer, the connection is given up, too.
+    pub(crate) fn gave_up(&self, generation: u64, began: Instant, limit: Duration) {
+        let mut state = self.state();
+        if state.generation != generation {
+            return;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(began.max(state.counted));
+        state.unanswered += waited;
+        state.counted = now;
+        if state.unanswered >= limit {
+            drop(state);
             self.discard(generation, &"nothing was answered");
         }
     }
@@ -94,7 +114,8 @@ impl Link {
     fn connected(&self, connection: MultiplexedConnection) -> u64 {
         let mut state = self.state();
         state.generation += 1;
-        (state.connection, state.unanswered) = (Some(connection), None);
+        state.connection = Some(connection);
+        state.answered();
         state.generation
     }
 

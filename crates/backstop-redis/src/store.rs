@@ -6,9 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_kit::StoreError;
 use redis::{RedisResult, aio::MultiplexedConnection};
-#[cfg(feature = "features")]
-use tokio::time::Instant;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     RedisStoreConfig,
@@ -121,11 +119,11 @@ impl RedisStore {
         let Shared { link, config, .. } = &*self.shared;
         let limit = config.timeout;
         let (connection, generation) = link.current()?;
-        let mut waiting = Waiting { link, generation, limit, is_over: false };
+        let mut waiting = Waiting { link, generation, began: Instant::now(), limit, is_over: false };
         let result = timeout(limit, call(connection, generation)).await;
         waiting.is_over = true;
         if result.is_ok() {
-            link.answered();
+            link.answered(generation);
         }
         match result {
             Ok(Ok(value)) => Ok(value),
@@ -148,6 +146,7 @@ impl RedisStore {
 struct Waiting<'a> {
     link: &'a Link,
     generation: u64,
+    began: Instant,
     limit: Duration,
     is_over: bool,
 }
@@ -155,7 +154,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.link.gave_up(self.generation, self.limit);
+            self.link.gave_up(self.generation, self.began, self.limit);
         }
     }
 }

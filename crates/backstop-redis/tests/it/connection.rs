@@ -2,19 +2,22 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering::Relaxed},
     },
+    task::{Context, Waker},
     time::Duration,
 };
 
 use backstop_features::{CountReport, CountStore, FlagStore};
+use backstop_last_known_good::Store;
 use backstop_redis::RedisStore;
 use backstop_test::{Logs, RedisServer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tracing::Level;
 
@@ -59,20 +62,52 @@ async fn a_second_driver_takes_over_from_the_first() {
 
 #[tokio::test]
 async fn a_hung_server_is_given_up_also_by_callers_with_shorter_limits() {
-    use backstop_last_known_good::Store;
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
     redis.pause();
-    within(BACK, "another connection", || {
-        // Dropped long before the store's own limit.
-        let mut get = Box::pin(store.get(b"key"));
-        _ = get.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        !store.is_connected()
-    })
-    .await;
+    for _ in 0..9 {
+        timeout(Duration::from_millis(100), store.get(b"key")).await.unwrap_err();
+        if !store.is_connected() {
+            break;
+        }
+    }
+    assert!(!store.is_connected(), "calls have waited for longer than the store's own limit");
     redis.resume();
     within(BACK, "another connection", || store.is_connected()).await;
     assert_eq!(store.get(b"key").await.unwrap(), None);
+}
+
+/// Sends the call, and doesn't wait for the answer.
+fn send<T>(call: impl Future<Output = T>) -> Pin<Box<impl Future<Output = T>>> {
+    let mut call = Box::pin(call);
+    assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    call
+}
+
+#[tokio::test]
+async fn callers_who_leave_at_once_cost_no_connection() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    drop(send(store.get(b"key")));
+    // Nobody waits meanwhile.
+    sleep(Duration::from_secs(1)).await;
+    drop(send(store.get(b"key")));
+    assert!(store.is_connected());
+}
+
+#[tokio::test]
+async fn a_caller_of_an_earlier_connection_says_nothing_about_this_one() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    let get = send(store.get(b"key"));
+    command(&redis, &["CLIENT", "KILL", "TYPE", "normal"]);
+    within(BACK, "no connection", || !store.is_connected()).await;
+    within(BACK, "another connection", || store.is_connected()).await;
+    sleep(Duration::from_secs(1)).await;
+    drop(get);
+    sleep(Duration::from_secs(1)).await;
+    drop(send(store.get(b"key")));
+    assert!(store.is_connected());
 }
 
 /// A store whose server is asked often whether it is a primary.

@@ -182,6 +182,7 @@ async fn a_server_that_is_killed_in_mid_script_has_done_all_of_it_or_nothing() {
     let Some(mut redis) = RedisServer::start() else { return };
     let serving = Serving::start(&redis).await;
     let store = connected(&redis).await;
+    assert_eq!(reports(&store).await, 1);
     for round in 0..5 {
         within(BACK, "another connection", || store.is_connected()).await;
         let kill = async {
