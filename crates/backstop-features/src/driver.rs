@@ -72,6 +72,7 @@ async fn follow_sources(registry: &Weak<Registry>) {
     let mut reported: Option<(Option<String>, Instant)> = None;
     while let Some(registry) = registry.upgrade() {
         registry.ask_sources();
+        registry.show_states_to_a_new_recorder();
         if let Some(reporter) = &registry.setup.store_reporter {
             let error = registry.store_errors.text();
             let is_due = |(last, at): &(_, Instant)| *last != error || at.elapsed() >= REPORT_AGAIN;

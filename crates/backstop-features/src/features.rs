@@ -123,7 +123,7 @@ impl Features {
         _ = self.registry.loaded().wait_for(|loaded| *loaded).await;
     }
 
-    /// Sets the gauges of all states, for a recorder that was installed later.
+    /// Sets the gauges of all states, for a recorder that was installed later. [`run`](Self::run) does so by itself.
     pub fn show_states(&self) {
         self.registry.declared().iter().for_each(|slot| slot.show_state());
     }

@@ -6,7 +6,7 @@ use std::{
     fmt, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -49,6 +49,8 @@ pub(crate) struct Registry {
     /// Held by the driver.
     pub(crate) driving: Arc<Semaphore>,
     loaded: watch::Sender<bool>,
+    /// The metrics recorder that has the gauges of all states.
+    recorder: AtomicUsize,
     start_hold: Mutex<Option<StartHold>>,
     pub(crate) store_errors: StoreErrors,
 }
@@ -94,10 +96,12 @@ impl Registry {
             has_driver: AtomicBool::new(false),
             driving: Arc::new(Semaphore::new(1)),
             loaded: watch::Sender::new(is_known),
+            recorder: AtomicUsize::new(0),
             start_hold: Mutex::new(start_hold),
             store_errors: StoreErrors::default(),
         };
         registry.ask_sources();
+        registry.show_states_to_a_new_recorder();
         Ok(registry)
     }
 
@@ -232,6 +236,14 @@ impl Registry {
 
     pub(crate) fn loaded(&self) -> watch::Receiver<bool> {
         self.loaded.subscribe()
+    }
+
+    /// A feature that never changes has no other cause to set its gauges.
+    pub(crate) fn show_states_to_a_new_recorder(&self) {
+        let recorder = backstop_kit::telemetry::recorder_address();
+        if self.recorder.swap(recorder, Relaxed) != recorder {
+            self.declared.iter().for_each(|slot| slot.show_state());
+        }
     }
 
     pub(crate) fn report_to(&self, log: &EventLog) {

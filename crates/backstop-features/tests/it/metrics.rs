@@ -9,16 +9,16 @@ use axum::{body::Body, response::Response};
 use backstop_features::{FeatureLayer, FlagChange};
 use backstop_test::Metrics;
 use http::Request;
+use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::common::{SEARCH, fail, shop};
+use crate::common::{SEARCH, drive, fail, secs, shop};
 
 #[tokio::test]
 async fn one_state_of_a_feature_is_shown_and_refusals_are_counted() {
     let metrics = Metrics::new();
     let _guard = metrics.listen();
     let features = shop().build().unwrap();
-    features.show_states();
     let shown = || {
         ["enabled", "degraded", "disabled"]
             .map(|state| metrics.gauge("feature_state", &[("feature", "search"), ("state", state)]))
@@ -34,4 +34,14 @@ async fn one_state_of_a_feature_is_shown_and_refusals_are_counted() {
         layer.layer(service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) }));
     _ = service.oneshot(Request::new(Body::empty())).await;
     assert_eq!(metrics.counter("feature_rejections_total", &[("feature", "search")]), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recorder_that_is_installed_later_shows_features_that_never_change() {
+    let features = shop().build().unwrap();
+    drive(&features).await;
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    sleep(secs(2)).await;
+    assert_eq!(metrics.gauge("feature_state", &[("feature", "checkout"), ("state", "enabled")]), Some(1.0));
 }
