@@ -73,6 +73,17 @@ pub(crate) enum Phase {
     Returning { step: usize, since: Nanos, calls_before: u64 },
 }
 
+/// A change comes at this time, or once so many calls have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NextChange {
+    pub(crate) at: Nanos,
+    pub(crate) calls: u64,
+}
+
+impl NextChange {
+    pub(crate) const NEVER: Self = Self { at: Nanos::MAX, calls: u64::MAX };
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Window {
     start: Nanos,
@@ -119,12 +130,17 @@ impl AutoDegrade {
         }
     }
 
-    /// When [`advance`](Self::advance) may next have an effect.
-    pub(crate) const fn next_change(&self) -> Nanos {
+    /// When [`advance`](Self::advance) may next have an effect, if it was called `now`.
+    pub(crate) const fn next_change(&self, now: Nanos) -> NextChange {
         match self.phase {
-            Phase::On => Nanos::MAX,
-            Phase::Degraded { until } => until,
-            Phase::Returning { since, .. } => since.saturating_add(STEP),
+            Phase::On => NextChange::NEVER,
+            Phase::Degraded { until } => NextChange { at: until, ..NextChange::NEVER },
+            Phase::Returning { since, .. } if now < since.saturating_add(STEP) => {
+                NextChange { at: since.saturating_add(STEP), ..NextChange::NEVER }
+            }
+            Phase::Returning { since, calls_before, .. } => {
+                NextChange { at: since.saturating_add(STEP_MAX), calls: calls_before.saturating_add(STEP_CALLS) }
+            }
         }
     }
 
@@ -309,6 +325,16 @@ mod tests {
         assert!(!changes(&mut auto, 310 * S, 14));
         assert!(changes(&mut auto, 310 * S, 15));
         assert_eq!(auto.share(), Some(50_000));
+    }
+
+    #[test]
+    fn a_step_with_few_calls_waits_for_the_tenth_call() {
+        let mut auto = usual();
+        (1..=5).for_each(|call| auto.error(0, call));
+        assert!(changes(&mut auto, 300 * S, 5));
+        assert_eq!(auto.next_change(300 * S), NextChange { at: 310 * S, ..NextChange::NEVER });
+        assert!(!changes(&mut auto, 310 * S, 14));
+        assert_eq!(auto.next_change(310 * S), NextChange { at: 360 * S, calls: 15 });
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     Cause, FeatureState, Flag,
-    auto_degrade::{AutoDegrade, Nanos, Phase, Ppm, nanos},
+    auto_degrade::{AutoDegrade, Nanos, NextChange, Phase, Ppm, nanos},
     config::FeatureRules,
 };
 
@@ -156,11 +156,11 @@ impl Causes {
         self.decide()
     }
 
-    /// When time alone may change something.
-    pub(crate) fn next_change(&self, base: Instant) -> Nanos {
-        let auto = self.auto.as_ref().map_or(Nanos::MAX, AutoDegrade::next_change);
+    /// When time or calls alone may change something.
+    pub(crate) fn next_change(&self, now: Nanos, base: Instant) -> NextChange {
+        let auto = self.auto.as_ref().map_or(NextChange::NEVER, |auto| auto.next_change(now));
         let flag = self.flags.next_end().map_or(Nanos::MAX, |at| nanos(at.saturating_duration_since(base)));
-        auto.min(flag)
+        NextChange { at: auto.at.min(flag), ..auto }
     }
 
     /// Whether the level or a component keeps it off.

@@ -32,8 +32,9 @@ pub(crate) struct Slot {
     counts_errors: AtomicBool,
     name: Name,
     base: Instant,
-    /// When time alone may change something.
+    /// When time alone may change something, or the number of ended calls.
     next_change: AtomicU64,
+    next_change_calls: AtomicU64,
     probes: Probes,
     locked: Mutex<Locked>,
     pub(crate) counts: Counts,
@@ -74,6 +75,7 @@ impl Slot {
             name,
             base,
             next_change: AtomicU64::new(Nanos::MAX),
+            next_change_calls: AtomicU64::new(u64::MAX),
             probes: Probes::new(),
             locked: Mutex::new(Locked {
                 causes: Causes::new(rules, is_known),
@@ -106,7 +108,7 @@ impl Slot {
     #[cold]
     fn state_unless_on(&self, place: Place) -> FeatureState {
         let now = self.now();
-        if now >= self.next_change.load(Relaxed) {
+        if self.is_due(now) {
             // A request never waits for the lock.
             match self.locked.try_lock() {
                 Ok(locked) => self.change_locked(locked, |_| {}),
@@ -124,9 +126,13 @@ impl Slot {
 
     /// Makes the changes that are due.
     pub(crate) fn advance(&self) {
-        if self.now() >= self.next_change.load(Relaxed) {
+        if self.is_due(self.now()) {
             self.change(|_| {});
         }
+    }
+
+    fn is_due(&self, now: Nanos) -> bool {
+        now >= self.next_change.load(Relaxed) || self.counts.calls.load(Relaxed) >= self.next_change_calls.load(Relaxed)
     }
 
     /// Counts a call that succeeded.
@@ -163,7 +169,7 @@ impl Slot {
     /// Sets the level of the service and the worst state of the components, and makes the changes that are due.
     pub(crate) fn set_surroundings(&self, level: Level, component: Option<Level>) {
         let mut locked = self.lock();
-        if locked.causes.set_surroundings(level, component) || self.now() >= self.next_change.load(Relaxed) {
+        if locked.causes.set_surroundings(level, component) || self.is_due(self.now()) {
             self.change_locked(locked, |_| {});
         }
     }
@@ -238,7 +244,9 @@ impl Slot {
         let after = locked.causes.advance(now, self.counts.calls.load(Relaxed));
         let before = std::mem::replace(&mut locked.decision, after);
         self.probes.follow(now, &before, &after);
-        self.next_change.store(locked.causes.next_change(self.base), Relaxed);
+        let next_change = locked.causes.next_change(now, self.base);
+        self.next_change.store(next_change.at, Relaxed);
+        self.next_change_calls.store(next_change.calls, Relaxed);
         self.state.store(after.state as u8, Relaxed);
         if (before.state, before.cause) == (after.state, after.cause) {
             return;
