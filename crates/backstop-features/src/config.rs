@@ -151,7 +151,7 @@ impl FeatureConfig {
     }
 
     /// The feature is off until the flags were read once, and while the state of a component that it
-    /// [needs](Self::needs) is unknown. Unless set, it is on.
+    /// [needs](Self::needs) is unknown, without probes. Unless set, it is on.
     ///
     /// For features that may be off for a good reason, which an instance that starts during an outage of the store can't know.
     pub const fn off_unless_known(mut self) -> Self {

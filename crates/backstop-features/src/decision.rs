@@ -199,7 +199,7 @@ impl Causes {
         if let Some(flag) = self.flags.deciding() {
             return Decision::new(flag.state(), Cause::Operator);
         }
-        if self.rules.off_unless_known && !self.is_known {
+        if self.rules.off_unless_known && !(self.is_known && self.component.is_some()) {
             return Decision::new(FeatureState::Disabled, Cause::Unknown);
         }
         let (by_level, by_component, by_errors) = (self.by_level(), self.by_component(), self.by_errors());

@@ -51,7 +51,7 @@
 //! |---|---|
 //! | an operator has set a flag [on this instance](FeaturesHandle::set_here) | what the flag says |
 //! | an operator has [set a flag](FeaturesHandle::set) | what the flag says |
-//! | it is [off unless known](FeatureConfig::off_unless_known), and the flags were never read | disabled |
+//! | it is [off unless known](FeatureConfig::off_unless_known), and the flags were never read, or a component that it needs is unknown | disabled |
 //! | otherwise | the worst of the next four |
 //!
 //! | | the feature is |
@@ -63,7 +63,8 @@
 //!
 //! **What is shed can heal.** While the level, a component or errors keep a feature off, each instance lets one call in 10 s
 //! (± 20 %) through as a probe: for that call the feature is enabled. Otherwise an open circuit that made the level
-//! degraded would never see the call that closes it. What an operator has turned off isn't probed.
+//! degraded would never see the call that closes it. What an operator has turned off isn't probed, and neither is a
+//! feature that is off because something is unknown.
 //!
 //! **Within a request** a feature keeps the first state that the request has seen, if a [`FeatureScopeLayer`] is at the edge, or the
 //! future runs under [`in_feature_scope`](InFeatureScope::in_feature_scope).

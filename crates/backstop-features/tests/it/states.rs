@@ -72,6 +72,11 @@ async fn a_feature_that_must_be_known_is_off_while_a_component_is_unknown() {
     assert_eq!(features.state(&PAGE), FeatureState::Disabled);
     drive(&features).await;
     assert_eq!(state(&features, &PAGE), FeatureState::Disabled);
+    assert_eq!(features.handle().get(&PAGE).unwrap().cause, Cause::Unknown);
+    for _ in 0..100 {
+        sleep(secs(10)).await;
+        assert!(!features.is_enabled(&PAGE), "no probe");
+    }
     *index.lock().unwrap() = Some(Level::Healthy);
     sleep(secs(1)).await;
     assert_eq!(features.state(&PAGE), FeatureState::Enabled);
