@@ -35,9 +35,12 @@ pub(crate) async fn connected(redis: &RedisServer) -> RedisStore {
 }
 
 /// An instance of the service, with a connection of its own.
-#[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
 pub(crate) async fn instance(redis: &RedisServer) -> Features {
-    let store = connected(redis).await;
+    instance_with(connected(redis).await).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
+pub(crate) async fn instance_with(store: RedisStore) -> Features {
     let features = shop().flags(store.clone()).counts(store).build().unwrap();
     tokio::spawn(features.run());
     features.loaded().await;

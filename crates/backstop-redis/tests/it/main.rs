@@ -10,6 +10,7 @@ mod counts;
 mod flags;
 mod load;
 mod outages;
+mod processes;
 mod random_counts;
 mod rights;
 mod views;
