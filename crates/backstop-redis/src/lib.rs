@@ -56,19 +56,19 @@
 //!
 //! All begin with the [prefix](RedisStoreBuilder::prefix).
 //!
-//! | key | type | holds | ends |
-//! |---|---|---|---|
-//! | `feature:{name}` | string | an operator's flag: `enabled`, `degraded` or `disabled`, then `who:` and `reason:`, one to a line; or `removed` | with the flag; `removed` after 7 days |
-//! | `features:version` | string | something else after each change of a flag | never |
-//! | `feature:{name}:errors` | hash | the window of a feature's errors, and how long the fleet is degraded | with the window; after a degradation two hours later |
-//! | `health:instances` | hash | a view of health for each instance, each with its own end | 20 s after the last view |
-//! | `answer:{hash}` | string | a last known good answer, under the SHA-256 of its key | with the answer |
+//! | key | type | holds | ends | garbage |
+//! |---|---|---|---|---|
+//! | `feature:{name}` | string | an operator's flag: `enabled`, `degraded` or `disabled`, then `who:` and `reason:`, one to a line; or `removed` | with the flag; `removed` after 7 days | changes nothing, and is an error of the store; setting the flag overwrites it |
+//! | `features:version` | string | something else after each change of a flag | never | the same |
+//! | `feature:{name}:errors` | hash | the window of a feature's errors, and how long the fleet is degraded | with the window; after a degradation two hours later | another type is left alone, and is an error of the store; a field that is no number counts as 0, and is overwritten |
+//! | `health:instances` | hash | a view of health for each instance, each with its own end | 20 s after the last view | another type is left alone, and is an error of the store; a field that is no view is removed |
+//! | `answer:{hash}` | string | a last known good answer; `{hash}` is the SHA-256 of its key, as 32 raw bytes | with the answer | a miss; storing the answer overwrites it |
 //!
 //! To set a flag by hand: `SET feature:reviews disabled EX 3600`, then `SET features:version $RANDOM`, or wait 30 s. Don't delete a
 //! flag: set it to `removed`. Instances hold a flag that just disappears.
 //!
 //! Flags, counts and views hold names, numbers and what operators have written, nothing of a request, and no secret. Answers are
-//! your users' answers: protect them as such. Something else under one of our keys is left alone, or counts as nothing.
+//! your users' answers: protect them as such.
 //!
 //! # What a deployment must set
 //!
