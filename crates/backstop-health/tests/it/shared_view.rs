@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use backstop_health::{Component, ComponentState, Health, Level, MemoryViewStore, Name, StoreError, ViewStore, name};
+use backstop_health::{
+    Component, ComponentState, Health, Level, MemoryViewStore, Name, StoreError, VIEWS_MAX, ViewStore, name,
+};
 use backstop_test::Logs;
 use bytes::Bytes;
 
@@ -130,4 +132,21 @@ async fn a_store_that_fails_is_a_degraded_component_is_logged_once_and_moves_not
     {
         assert_eq!(other.share(component, MemoryViewStore::new(), instance).err().unwrap().field, field);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_views_are_parsed_than_are_kept() {
+    let store = MemoryViewStore::new();
+    let _one = shared(store.clone(), "z");
+    for i in 1..VIEWS_MAX {
+        let name = format!("garbage-{i}").parse().unwrap();
+        store.put(&name, Bytes::from_static(b"garbage"), Duration::from_secs(3_600)).await.unwrap();
+    }
+    let other = shared(store.clone(), "other");
+    let clock = Clock::start();
+    clock.at(10.0).await;
+    assert_eq!(other.instances().len(), 1);
+    store.put(&name!("y"), Bytes::from_static(b"garbage"), Duration::from_secs(3_600)).await.unwrap();
+    clock.at(20.0).await;
+    assert_eq!(other.instances().len(), 0);
 }
