@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -49,15 +49,16 @@ async fn two_processes_see_each_others_flags_within_two_seconds_and_count_errors
 }
 
 /// Says on the standard error what it sees.
+#[expect(clippy::print_stderr, reason = "the first process reads it")]
 async fn second_process(url: &str) {
     let store = RedisStore::new(redis::Client::open(url).unwrap());
     #[expect(clippy::disallowed_methods, reason = "the test is the user, who spawns")]
     tokio::spawn(store.run());
     within(START, "a connection", || store.is_connected()).await;
     let features = instance_with(store).await;
-    writeln!(std::io::stderr(), "ready").unwrap();
+    eprintln!("ready");
     within(START, "the flag", || is_off(&features, &REVIEWS)).await;
-    writeln!(std::io::stderr(), "off").unwrap();
+    eprintln!("off");
     features.handle().remove(&REVIEWS, "bob", "works").await.unwrap();
     degrades(&features).await;
 }
