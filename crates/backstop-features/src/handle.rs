@@ -136,7 +136,7 @@ impl FeaturesHandle {
         let ttl = change.ttl();
         let flag = change.check(self.reach())?;
         self.write(slot, flag.to_bytes(), ttl, Some(flag.clone())).await?;
-        telemetry::flag_set(slot.name(), &flag);
+        telemetry::flag_set(slot, &flag);
         Ok(flag.reach())
     }
 
@@ -159,7 +159,7 @@ impl FeaturesHandle {
         check_who(who)?;
         check_reason(reason)?;
         self.write(slot, Flag::removed(), Some(REMOVED_TTL), None).await?;
-        telemetry::flag_removed(slot.name(), who, reason, self.reach());
+        telemetry::flag_removed(slot, who, reason, self.reach());
         Ok(self.reach())
     }
 
@@ -191,7 +191,7 @@ impl FeaturesHandle {
         let slot = self.find(feature.as_ref())?;
         let flag = change.check_here()?;
         slot.change_flags(|flags| flags.here = Some(flag.clone()));
-        telemetry::flag_set(slot.name(), &flag);
+        telemetry::flag_set(slot, &flag);
         Ok(())
     }
 
@@ -212,7 +212,7 @@ impl FeaturesHandle {
         let mut removed = None;
         slot.change_flags(|flags| removed = flags.here.take());
         if removed.is_some() {
-            telemetry::flag_removed(slot.name(), who, reason, Reach::Instance);
+            telemetry::flag_removed(slot, who, reason, Reach::Instance);
         }
         Ok(removed.is_some())
     }
@@ -260,7 +260,7 @@ impl FeaturesHandle {
         self.registry.store_errors.text()
     }
 
-    /// Records changes of state in `log` from now on. Only the first log is used.
+    /// Records changes of state, and operators' acts with who, why and until when, in `log` from now on. Only the first log is used.
     pub fn report_to(&self, log: &EventLog) {
         self.registry.report_to(log);
     }

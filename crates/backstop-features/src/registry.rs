@@ -212,7 +212,7 @@ impl Registry {
             match stored {
                 Some(StoredFlag::Set(flag)) => {
                     if flags.stored.is_none_or(|earlier| !earlier.is_same_decision(&flag)) {
-                        followed.push((slot.name(), flag.clone(), flags.here.is_some()));
+                        followed.push((slot, flag.clone(), flags.here.is_some()));
                     }
                     slot.change_flags(|flags| flags.stored = Some(flag));
                 }
@@ -225,7 +225,7 @@ impl Registry {
             slot.set_known();
         }
         drop(writes_now);
-        followed.iter().for_each(|(name, flag, is_overridden)| telemetry::flag_followed(name, flag, *is_overridden));
+        followed.iter().for_each(|(slot, flag, is_overridden)| telemetry::flag_followed(slot, flag, *is_overridden));
         self.store_errors.set_flags(missing, malformed);
         if !*self.loaded.borrow() {
             self.loaded.send_replace(true);

@@ -13,7 +13,7 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use backstop_core::{EventLog, Level, Name};
+use backstop_core::{EventLog, Level, Name, Value};
 use tokio::time::Instant;
 
 use crate::{
@@ -194,6 +194,14 @@ impl Slot {
 
     pub(crate) fn report_to(&self, log: &EventLog) {
         self.lock().log.get_or_insert_with(|| log.clone());
+    }
+
+    /// Records an operator's act.
+    pub(crate) fn record(&self, act: Vec<(&'static str, Value)>) {
+        let log = self.lock().log.clone();
+        if let Some(log) = log {
+            log.push(self.name().clone(), telemetry::KIND, act);
+        }
     }
 
     pub(crate) fn read(&self) -> Reading {

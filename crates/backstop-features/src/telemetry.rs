@@ -2,7 +2,7 @@
 
 use backstop_core::{Name, Value};
 
-use crate::{Cause, FeatureState, Flag, Reach, store_errors::StoreKind};
+use crate::{Cause, FeatureState, Flag, Reach, slot::Slot, store_errors::StoreKind};
 
 pub(crate) const KIND: &str = "feature";
 
@@ -36,17 +36,31 @@ impl Changed<'_> {
 }
 
 /// An operator has set a flag through this instance.
-pub(crate) fn flag_set(feature: &Name, flag: &Flag) {
+pub(crate) fn flag_set(slot: &Slot, flag: &Flag) {
+    slot.record(set_fields("set-flag", flag));
     tracing::info!(
         target: "backstop::features",
-        %feature, state = %flag.state(), who = flag.who(), reason = flag.reason(),
+        feature = %slot.name(), state = %flag.state(), who = flag.who(), reason = flag.reason(),
         until_ms = until_ms(flag), scope = flag.reach().as_str(),
         "an operator set a flag"
     );
 }
 
+fn set_fields(operation: &'static str, flag: &Flag) -> Vec<(&'static str, Value)> {
+    vec![
+        ("operation", operation.into()),
+        ("state", flag.state().into()),
+        ("who", flag.who().to_owned().into()),
+        ("reason", flag.reason().to_owned().into()),
+        ("until", flag.remaining().into()),
+        ("scope", flag.reach().as_str().into()),
+    ]
+}
+
 /// An operator has set a flag through another instance.
-pub(crate) fn flag_followed(feature: &Name, flag: &Flag, is_overridden: bool) {
+pub(crate) fn flag_followed(slot: &Slot, flag: &Flag, is_overridden: bool) {
+    slot.record(set_fields("follow-flag", flag));
+    let feature = slot.name();
     let (who, reason, until_ms) = (flag.who(), flag.reason(), until_ms(flag));
     if is_overridden {
         tracing::info!(
@@ -64,7 +78,14 @@ pub(crate) fn flag_followed(feature: &Name, flag: &Flag, is_overridden: bool) {
 }
 
 /// An operator has removed a flag through this instance.
-pub(crate) fn flag_removed(feature: &Name, who: &str, reason: &str, reach: Reach) {
+pub(crate) fn flag_removed(slot: &Slot, who: &str, reason: &str, reach: Reach) {
+    slot.record(vec![
+        ("operation", "remove-flag".into()),
+        ("who", who.to_owned().into()),
+        ("reason", reason.to_owned().into()),
+        ("scope", reach.as_str().into()),
+    ]);
+    let feature = slot.name();
     tracing::info!(
         target: "backstop::features",
         %feature, who, reason, scope = reach.as_str(),

@@ -58,6 +58,33 @@ async fn each_change_is_in_the_log_with_who_why_and_until() {
     assert_eq!((removed.field("who"), removed.field("reason")), (Some("bob"), Some("fast again")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn each_act_of_an_operator_is_in_the_event_log() {
+    let features = shop().build().unwrap();
+    let (operators, log) = (features.handle(), EventLog::new(8));
+    operators.report_to(&log);
+    let acts = |seq| {
+        let events = log.after(seq).into_iter();
+        let acts = events.filter(|event| event.fields.iter().any(|(field, _)| *field == "operation"));
+        acts.map(|event| (event.by.to_string(), event.fields)).collect::<Vec<_>>()
+    };
+    operators.set(&SEARCH, FlagChange::disable("ada", "too slow").until(secs(60))).await.unwrap();
+    let set = vec![
+        ("operation", "set-flag".into()),
+        ("state", "disabled".into()),
+        ("who", Value::Text("ada".into())),
+        ("reason", Value::Text("too slow".into())),
+        ("until", secs(60).into()),
+        ("scope", "instance".into()),
+    ];
+    assert_eq!(acts(0), [("search".to_owned(), set)]);
+    operators.set_here(&SEARCH, off()).unwrap();
+    operators.remove_here(&SEARCH, "bob", "it works").unwrap();
+    let acts = acts(0);
+    let [_, _, (_, removed)] = &acts[..] else { panic!("{acts:?}") };
+    assert_eq!(removed[..2], [("operation", "remove-flag".into()), ("who", Value::Text("bob".into()))]);
+}
+
 #[tokio::test]
 async fn what_is_not_allowed_changes_nothing() {
     let features = shop().build().unwrap();
