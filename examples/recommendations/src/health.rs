@@ -36,6 +36,6 @@ pub(crate) fn health(circuits: &Circuits, drain: Duration) -> Result<Health, Con
         .components(components)
         .serve_while_draining(drain)
         .finish_within(GRACE)
-        .exit_within(drain + GRACE + END)
+        .exit_within(drain.saturating_add(GRACE + END))
         .build()
 }

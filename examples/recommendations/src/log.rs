@@ -3,10 +3,11 @@
 //! A pipe that nobody reads holds 64 KiB and then blocks the writer. Here, lines that don't fit are dropped and counted.
 
 use std::io::{self, IsTerminal};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
@@ -53,13 +54,13 @@ impl Log {
     }
 
     /// Writes the last lines, if somebody reads them in time.
-    pub(crate) fn finish(self) {
+    pub(crate) async fn finish(self) {
         // The worker's guard also waits, but then prints to standard output, which may be blocked too.
-        let (done, finished) = mpsc::channel();
+        let (done, finished) = oneshot::channel();
         thread::spawn(move || {
             drop(self.worker);
             _ = done.send(());
         });
-        _ = finished.recv_timeout(LAST_LINES);
+        _ = timeout(LAST_LINES, finished).await;
     }
 }

@@ -3,6 +3,7 @@
 mod log;
 
 use std::fmt;
+use std::future::pending;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -40,16 +41,21 @@ async fn main() -> ExitCode {
         }
     };
     welcome(&running);
+    let drain = running.drain().clone();
+    let stopping = async {
+        signals.next().await;
+        say(io::stdout(), format_args!("Serving until balancers have noticed. A second signal ends it at once."));
+        drain.begin();
+        signals.next().await;
+        drain.begin();
+        pending::<()>().await;
+    };
     tokio::select! {
-        () = signals.next() => {}
+        () = running.serve() => {}
+        () = stopping => {}
         () = log.report_dropped() => {}
     }
-    say(io::stdout(), format_args!("Serving until balancers have noticed. A second signal ends it at once."));
-    tokio::select! {
-        () = running.shut_down() => {}
-        () = signals.next() => {}
-    }
-    log.finish();
+    _ = drain.finish(log.finish()).await;
     ExitCode::SUCCESS
 }
 

@@ -21,7 +21,7 @@ use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
 
-/// The running app. Dropping it stops it at once; [`shut_down`](Self::shut_down) drains it.
+/// The running app. Dropping it stops it at once; [`serve`](Self::serve) runs it until it has drained.
 #[derive(Debug)]
 pub struct Running {
     app: SocketAddr,
@@ -151,19 +151,24 @@ impl Running {
         &self.chaos
     }
 
+    /// The drain, for signals and for what is left to do after it.
+    #[must_use]
+    pub const fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
     /// The circuits.
     #[must_use]
     pub const fn circuits(&self) -> &Circuits {
         &self.circuits
     }
 
-    /// Drains the app: isn't ready any more, serves for the configured time, accepts no more connections, and waits up to 5 s
-    /// for running requests.
+    /// Serves until the app has drained. Once the [drain](Self::drain) begins, the app isn't ready any more, serves for the
+    /// configured time, accepts no more connections, and waits up to 5 s for running requests.
     ///
     /// # Cancellation
     /// Dropping it stops the app at once.
-    pub async fn shut_down(mut self) {
-        self.drain.begin();
+    pub async fn serve(mut self) {
         let all_ended = async { while self.servers.join_next().await.is_some() {} };
         if self.drain.serve(all_ended).await.is_none() {
             self.servers.shutdown().await;

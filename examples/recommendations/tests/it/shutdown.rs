@@ -1,9 +1,9 @@
 //! How long a shutdown waits for running requests.
-#![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
 use std::time::Duration;
 
-use recommendations::{Config, start};
+use recommendations::{Config, StartError, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -25,6 +25,15 @@ async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_and_no_longer(
 
     tokio::time::pause();
     let started = Instant::now();
-    running.shut_down().await;
+    running.drain().begin();
+    running.serve().await;
     assert_eq!(started.elapsed().as_secs(), Duration::from_secs(5).as_secs());
+}
+
+#[tokio::test]
+async fn a_drain_that_is_too_long_is_refused() {
+    let mut config = Config::on_free_ports();
+    config.drain = Duration::MAX;
+    let Err(StartError::Layer(error)) = start(config).await else { panic!("it started") };
+    assert_eq!(error.field, "serve_while_draining");
 }
