@@ -34,7 +34,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// The connection that calls use.
-pub(crate) struct Link {
+pub(crate) struct SharedConnection {
     state: Mutex<State>,
     discarded: Notify,
     /// Held by the future that connects.
@@ -59,7 +59,7 @@ impl State {
     }
 }
 
-impl Link {
+impl SharedConnection {
     pub(crate) fn new() -> Self {
         let why = "not connected yet: is `run` spawned?".to_owned();
         let (unanswered, counted) = (Duration::ZERO, Instant::now());
@@ -138,7 +138,7 @@ impl Link {
 }
 
 /// Closes the connection to new calls when the driver is dropped.
-struct CloseOnDrop<'a>(&'a Link);
+struct CloseOnDrop<'a>(&'a SharedConnection);
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
@@ -147,26 +147,26 @@ impl Drop for CloseOnDrop<'_> {
 }
 
 /// Connects again and again. Never ends.
-pub(crate) async fn run(client: Client, config: RedisStoreConfig, link: Arc<Link>) {
+pub(crate) async fn run(client: Client, config: RedisStoreConfig, shared: Arc<SharedConnection>) {
     // Two at once would take the connection from each other.
-    let _turn = link.turn.acquire().await;
+    let _turn = shared.turn.acquire().await;
     let (jitter, mut wait) = (Jitter::new(None), FIRST_WAIT);
-    let (limit, mut seen) = (config.connect_timeout, Seen::default());
-    let _close = CloseOnDrop(&link);
+    let (limit, mut logged) = (config.connect_timeout, LoggedRole::default());
+    let _close = CloseOnDrop(&shared);
     loop {
         match timeout(limit, connect(&client)).await {
             Ok(Ok((connection, mut driver))) => {
                 let since = Instant::now();
                 tokio::select! {
-                    () = &mut driver => link.failed("the connection broke".to_owned()),
-                    () = keep(connection, &config, &link, &mut seen) => {}
+                    () = &mut driver => shared.failed("the connection broke".to_owned()),
+                    () = serve_until_discarded(connection, &config, &shared, &mut logged) => {}
                 }
                 if since.elapsed() > LONGEST_WAIT {
                     wait = FIRST_WAIT;
                 }
             }
-            Ok(Err(error)) => link.failed(text(&error)),
-            Err(_) => link.failed(format!("connecting took longer than {limit:?}")),
+            Ok(Err(error)) => shared.failed(text(&error)),
+            Err(_) => shared.failed(format!("connecting took longer than {limit:?}")),
         }
         sleep(jitter.time(wait / 2..=wait)).await;
         wait = (wait * 2).min(LONGEST_WAIT);
@@ -175,20 +175,25 @@ pub(crate) async fn run(client: Client, config: RedisStoreConfig, link: Arc<Link
 
 /// What was logged about the server's role.
 #[derive(Default)]
-struct Seen {
+struct LoggedRole {
     replica: bool,
     no_role: bool,
 }
 
 /// Lets calls use the connection as long as the server is a primary, and nobody discards it.
-async fn keep(connection: MultiplexedConnection, config: &RedisStoreConfig, link: &Link, seen: &mut Seen) {
-    if let Err(why) = check_role(connection.clone(), config.timeout, seen).await {
-        return link.failed(why);
+async fn serve_until_discarded(
+    connection: MultiplexedConnection,
+    config: &RedisStoreConfig,
+    shared: &SharedConnection,
+    logged: &mut LoggedRole,
+) {
+    if let Err(why) = check_role(connection.clone(), config.timeout, logged).await {
+        return shared.failed(why);
     }
-    let generation = link.connected(connection.clone());
-    while timeout(config.check_interval, link.is_discarded(generation)).await.is_err() {
-        if let Err(why) = check_role(connection.clone(), config.timeout, seen).await {
-            return link.discard(generation, &why);
+    let generation = shared.connected(connection.clone());
+    while timeout(config.check_interval, shared.is_discarded(generation)).await.is_err() {
+        if let Err(why) = check_role(connection.clone(), config.timeout, logged).await {
+            return shared.discard(generation, &why);
         }
     }
 }
@@ -196,22 +201,26 @@ async fn keep(connection: MultiplexedConnection, config: &RedisStoreConfig, link
 /// Asks the server whether it is a primary. An error says why the connection is of no use.
 ///
 /// A server that was demoted goes on serving what it has, which gets old.
-async fn check_role(mut connection: MultiplexedConnection, limit: Duration, seen: &mut Seen) -> Result<(), String> {
+async fn check_role(
+    mut connection: MultiplexedConnection,
+    limit: Duration,
+    logged: &mut LoggedRole,
+) -> Result<(), String> {
     match timeout(limit, redis::cmd("ROLE").query_async(&mut connection)).await {
         Ok(Ok(Role::Replica { .. })) => {
-            if !std::mem::replace(&mut seen.replica, true) {
+            if !std::mem::replace(&mut logged.replica, true) {
                 telemetry::is_replica();
             }
             return Err("the server is a replica".to_owned());
         }
         Ok(Ok(_)) => {
-            if std::mem::take(&mut seen.replica) {
+            if std::mem::take(&mut logged.replica) {
                 telemetry::is_primary_again();
             }
         }
         Ok(Err(error)) if needs_another(&error) => return Err(text(&error)),
         Ok(Err(error)) => {
-            if !std::mem::replace(&mut seen.no_role, true) {
+            if !std::mem::replace(&mut logged.no_role, true) {
                 telemetry::role_unknown(&text(&error));
             }
         }

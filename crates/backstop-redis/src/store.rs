@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     RedisStoreConfig,
-    connection::{self, Link},
+    connection::{self, SharedConnection},
 };
 
 /// Redis as a shared store. Clones share one connection.
@@ -33,7 +33,7 @@ pub struct RedisStore {
 struct Shared {
     client: redis::Client,
     config: RedisStoreConfig,
-    link: Arc<Link>,
+    connection: Arc<SharedConnection>,
     #[cfg(feature = "features")]
     server_clock: Mutex<Option<ServerClock>>,
 }
@@ -53,7 +53,7 @@ impl RedisStore {
         let shared = Shared {
             client,
             config,
-            link: Arc::new(Link::new()),
+            connection: Arc::new(SharedConnection::new()),
             #[cfg(feature = "features")]
             server_clock: Mutex::new(None),
         };
@@ -68,14 +68,14 @@ impl RedisStore {
     /// # Cancellation
     /// Dropping it closes the connection.
     pub fn run(&self) -> impl Future<Output = ()> + Send + use<> {
-        let Shared { client, config, link, .. } = &*self.shared;
-        connection::run(client.clone(), config.clone(), Arc::clone(link))
+        let Shared { client, config, connection, .. } = &*self.shared;
+        connection::run(client.clone(), config.clone(), Arc::clone(connection))
     }
 
     /// Whether there is a connection now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.shared.link.current().is_ok()
+        self.shared.connection.current().is_ok()
     }
 
     /// A key of this service.
@@ -116,26 +116,26 @@ impl RedisStore {
     where
         Fut: Future<Output = RedisResult<T>>,
     {
-        let Shared { link, config, .. } = &*self.shared;
+        let Shared { connection, config, .. } = &*self.shared;
         let limit = config.timeout;
-        let (connection, generation) = link.current()?;
-        let mut waiting = Waiting { link, generation, began: Instant::now(), limit, is_over: false };
-        let result = timeout(limit, call(connection, generation)).await;
+        let (multiplexed, generation) = connection.current()?;
+        let mut waiting = Waiting { connection, generation, began: Instant::now(), limit, is_over: false };
+        let result = timeout(limit, call(multiplexed, generation)).await;
         waiting.is_over = true;
         if result.is_ok() {
-            link.answered(generation);
+            connection.answered(generation);
         }
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 if connection::needs_another(&error) {
-                    link.discard(generation, &error);
+                    connection.discard(generation, &error);
                 }
                 Err(text(&error).into())
             }
             Err(_) => {
                 let error = format!("it took longer than {limit:?}");
-                link.discard(generation, &error);
+                connection.discard(generation, &error);
                 Err(error.into())
             }
         }
@@ -144,7 +144,7 @@ impl RedisStore {
 
 /// Notes a call that its caller drops before it was answered.
 struct Waiting<'a> {
-    link: &'a Link,
+    connection: &'a SharedConnection,
     generation: u64,
     began: Instant,
     limit: Duration,
@@ -154,7 +154,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.link.gave_up(self.generation, self.began, self.limit);
+            self.connection.gave_up(self.generation, self.began, self.limit);
         }
     }
 }
