@@ -94,8 +94,8 @@
 //! # Cost
 //!
 //! Each instance reads one key a second, all flags every 30 s in one call, and reports counts once a second in one pipeline, with
-//! one script call for each feature that had calls. The script writes only while a window is open. A view is written and all are
-//! read every 5 s.
+//! one script call for each feature that had calls. The script writes only while a window is open. A view is written and all, at
+//! most 1,000, are read every 5 s.
 //!
 //! # Telemetry
 //!
