@@ -218,8 +218,8 @@ impl FlagChange {
 
     /// The flag of this change, for all instances or for this one.
     pub(crate) fn check(self, reach: Reach) -> Result<Flag, ConfigError> {
-        check_text("who", &self.who, WHO_MAX, "1 to 128 bytes of printable text")?;
-        check_text("reason", &self.reason, REASON_MAX, "1 to 512 bytes of printable text")?;
+        check_who(&self.who)?;
+        check_reason(&self.reason)?;
         let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 60 * 60));
         match (self.state, self.until) {
             (FeatureState::Enabled, until) => {
@@ -254,16 +254,23 @@ pub(crate) fn check_reason(reason: &str) -> Result<(), ConfigError> {
 }
 
 fn check_text(field: &'static str, text: &str, most: usize, allowed: &'static str) -> Result<(), ConfigError> {
-    if text.trim().is_empty() || text.len() > most || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.len() > most || !text.chars().all(is_printable) {
         return Err(ConfigError::new(field, printable(text, most), allowed));
     }
     Ok(())
 }
 
-/// Cut to `most` bytes, without control characters.
+/// Neither a control character, nor one that breaks a line or changes the direction of the text: a terminal would show another
+/// text than the one that was written.
+fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
+/// Cut to `most` bytes, without characters that aren't printable.
 fn printable(text: &str, most: usize) -> String {
     let mut printable = String::new();
-    for c in text.chars().filter(|c| !c.is_control()) {
+    for c in text.chars().filter(|c| is_printable(*c)) {
         if printable.len() + c.len_utf8() > most {
             break;
         }
@@ -313,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_a_store_says_cannot_break_a_line_of_the_log() {
-        let flag = parsed("disabled\nwho: a\tb\u{1b}[2J\nreason: x\u{7}y", None);
+        let flag = parsed("disabled\nwho: a\tb\u{1b}[2J\nreason: x\u{7}\u{2028}\u{202e}y", None);
         assert_eq!((flag.who(), flag.reason()), ("ab[2J", "xy"));
     }
 
@@ -322,6 +329,9 @@ mod tests {
         assert_eq!(FlagChange::disable("", "why").check(Reach::Fleet).unwrap_err().field, "who");
         assert_eq!(FlagChange::disable("ada", " ").check(Reach::Fleet).unwrap_err().field, "reason");
         assert_eq!(FlagChange::disable("ada", "two\nlines").check(Reach::Fleet).unwrap_err().field, "reason");
+        for c in ['\u{2028}', '\u{202e}', '\u{2066}'] {
+            assert_eq!(FlagChange::disable(format!("a{c}da"), "why").check(Reach::Fleet).unwrap_err().field, "who");
+        }
         assert_eq!(FlagChange::enable("ada", "why").check(Reach::Fleet).unwrap_err().field, "until");
         assert_eq!(FlagChange::enable("ada", "why").until(25 * HOUR).check(Reach::Fleet).unwrap_err().field, "until");
         assert!(FlagChange::enable("ada", "why").until(24 * HOUR).check(Reach::Fleet).is_ok());
