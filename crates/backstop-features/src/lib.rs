@@ -78,11 +78,10 @@
 //! the earlier ones. Refusals of our own layers are no errors, and neither is a failure that the caller is to blame for.
 //!
 //! **One cause, one degradation.** A dependency that goes down makes calls fail until its circuit opens: with the defaults, 5
-//! times, which is also what degrades the feature. If a component that the feature [needs](FeatureConfig::needs), or its tier at
-//! the level, then keeps the feature off, a degradation of the last 90 s is put down to that: errors don't keep it
-//! degraded, here or by the fleet, and failed probes aren't counted. So the feature is on again with its component or the level: after
-//! the circuit's wait, a probe in 10 s for each success that closes the circuit, and the damping of health. Name the
-//! component with `needs`, or the 300 s and the steps come on top.
+//! times, which is also what degrades the feature. If the level or a [needed](FeatureConfig::needs) component sheds the feature
+//! within 90 s of a degradation by errors, that degradation is dropped, here and by the fleet: both have the same cause. Failed
+//! probes aren't counted. So the feature is on again with its component or the level. Without `needs`, the 300 s and the return
+//! steps come on top.
 //!
 //! With a [`CountStore`], instances report their counts once a second, and the store degrades the feature for all of them by the
 //! same rule, once the window has lasted 2 s. If several instances report, it takes errors of two: one bad instance degrades
@@ -125,7 +124,7 @@
 //! | [`FeaturesBuilder::store_component`] | failures are only logged | an optional component |
 //! | [`FeaturesBuilder::flags`] | flags of this instance alone | a [`FlagStore`] |
 //! | [`FeaturesBuilder::counts`] | counts of this instance alone | a [`CountStore`] |
-//! | [`FeaturesBuilder::instance`] | random | 1 to 64 bytes of printable ASCII |
+//! | [`FeaturesBuilder::instance`] | random, anew at each start | 1 to 64 bytes of printable ASCII |
 //! | [`FeaturesBuilder::store_timeout`] | 1 s | 10 ms to 10 s |
 //! | [`FeaturesBuilder::poll_interval`] | 1 s | 100 ms to 60 s |
 //! | [`FlagChange::until`] | until it is removed; required to force a feature on, or to set a flag on one instance | 1 s to 365 days; where it is required, 24 h |

@@ -96,7 +96,9 @@ impl FeaturesBuilder {
 
     /// How this instance calls itself in the counts: 1 to 64 bytes of printable ASCII. Random unless set.
     ///
-    /// Two instances must not have the same name: their errors would count as those of one.
+    /// Two instances must not have the same name: their errors would count as those of one. The name must survive a restart: with
+    /// a random one, an instance that fails, restarts and fails again counts as two, and may degrade the feature for all. In
+    /// a pod or container with one process, the environment variable `HOSTNAME` has such a name.
     pub fn instance(mut self, instance: impl Into<Cow<'static, str>>) -> Self {
         self.config.instance = Some(instance.into());
         self
