@@ -50,9 +50,9 @@
 //! | [a backlog](Component::backlog) | 80 % full; good again at 50 % | degraded |
 //!
 //! A state may also be *unknown*: before the first result; for 5 s after a bad report has expired; when a probe doesn't run any
-//! more; when an open circuit's wait has passed and no call came for 60 s. An unknown component counts as degraded if it is
-//! essential, once the service has started, and as healthy if it is optional. A component without
-//! other sources than reports is healthy after the last one has ended.
+//! more; when an open circuit's wait has passed and no call came for 60 s; while the code that reads a circuit or a backlog
+//! panics. An unknown component counts as degraded if it is essential, once the service has started, and as healthy if it is
+//! optional. A component without other sources than reports is healthy after the last one has ended.
 //!
 //! # Status and level
 //!
@@ -121,7 +121,7 @@
 //! [`Health::run`] is a future that you spawn. It reads circuits and backlogs every 500 ms, and wakes when something expires or
 //! the level is due to change. So [subscribers](Health::subscribe) see a change without traffic. Without it, a call that reads
 //! the [view](Health::view), as the routes do, works out what has changed meanwhile, at most once a second. It then runs the
-//! code of circuits and backlogs itself, and returns the view before if another thread holds the lock.
+//! code of circuits and backlogs itself. If another thread does so, or holds the lock, it returns the last view.
 //!
 //! # Knobs
 //!

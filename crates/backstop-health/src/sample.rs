@@ -1,6 +1,9 @@
 //! Reads circuits and backlogs.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use backstop_core::{Inspect, Value};
 use tokio::time::Instant;
@@ -8,36 +11,43 @@ use tokio::time::Instant;
 use crate::{
     BacklogConfig, ComponentState,
     component::Backlog,
-    engine::{CircuitReading, Slot},
+    engine::{CircuitReading, Slot, Source},
 };
 
 /// Something that is read every now and then, and the slot that it fills.
 pub(crate) struct Sampled {
     pub(crate) component: usize,
     pub(crate) slot: usize,
-    what: What,
+    source: SampledSource,
 }
 
-pub(crate) enum What {
+pub(crate) enum SampledSource {
     Circuit(Arc<dyn Inspect>),
     Backlog(Backlog),
 }
 
 pub(crate) enum Reading {
     Circuit(CircuitReading),
-    Backlog { len: u64, capacity: u64 },
+    Backlog {
+        len: u64,
+        capacity: u64,
+    },
+    /// The code that reads it panicked.
+    Panicked,
 }
 
 impl Sampled {
-    pub(crate) const fn new(component: usize, slot: usize, what: What) -> Self {
-        Self { component, slot, what }
+    pub(crate) const fn new(component: usize, slot: usize, source: SampledSource) -> Self {
+        Self { component, slot, source }
     }
 
+    /// A panic ends neither the driver nor a request for the view.
     pub(crate) fn read(&self) -> Reading {
-        match &self.what {
-            What::Circuit(circuit) => Reading::Circuit(read_circuit(&**circuit)),
-            What::Backlog(backlog) => Reading::Backlog { len: (backlog.len)(), capacity: backlog.capacity },
-        }
+        let read = || match &self.source {
+            SampledSource::Circuit(circuit) => Reading::Circuit(read_circuit(&**circuit)),
+            SampledSource::Backlog(backlog) => Reading::Backlog { len: (backlog.len)(), capacity: backlog.capacity },
+        };
+        catch_unwind(AssertUnwindSafe(read)).unwrap_or(Reading::Panicked)
     }
 }
 
@@ -46,6 +56,13 @@ impl Reading {
         let (len, capacity) = match self {
             Self::Circuit(reading) => return slot.read_circuit(now, reading),
             Self::Backlog { len, capacity } => (len, capacity),
+            Self::Panicked => {
+                let message = match &slot.source {
+                    Source::Circuit { name, .. } => format!("reading circuit {name} panicked").into(),
+                    _ => "reading the backlog panicked".into(),
+                };
+                return slot.set(ComponentState::Unknown, Some(message), None);
+            }
         };
         let percent = |percent: u8| u128::from(capacity) * u128::from(percent);
         let hundred_len = 100 * u128::from(len);

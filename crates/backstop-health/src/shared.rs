@@ -22,7 +22,7 @@ use crate::{
     config::ComponentSettings,
     drain::{DrainSignal, DrainState},
     engine::{Change, Engine, Slot, Source, Tracked},
-    sample::{Reading, Sampled, What},
+    sample::{Reading, Sampled, SampledSource},
     shared_view::Others,
     state::{level_bits, level_from_bits},
     telemetry::{self, Metrics},
@@ -100,12 +100,12 @@ impl Shared {
                 heartbeat = Some(last);
             }
             for circuit in &component.circuits {
-                sampled.push(Sampled::new(index, slots.len(), What::Circuit(Arc::clone(circuit))));
+                sampled.push(Sampled::new(index, slots.len(), SampledSource::Circuit(Arc::clone(circuit))));
                 let name = circuit.name().clone();
                 slots.push(Slot::new(Source::Circuit { name, failed, idle_since: None }));
             }
             for backlog in &component.backlogs {
-                sampled.push(Sampled::new(index, slots.len(), What::Backlog(backlog.clone())));
+                sampled.push(Sampled::new(index, slots.len(), SampledSource::Backlog(backlog.clone())));
                 slots.push(Slot::new(Source::Sampled));
             }
             let (state, level) = (AtomicU8::new(ComponentState::Unknown as u8), AtomicU8::new(0));
@@ -212,8 +212,12 @@ impl Shared {
 
     /// Reads circuits and backlogs if the driver doesn't. Doesn't wait for the lock.
     pub(crate) fn catch_up(&self) {
-        let age = self.nanos(Instant::now()).saturating_sub(self.last_sampled.load(Ordering::Acquire));
-        if age < DRIVER_LOST_AFTER.as_nanos() as u64 {
+        let (last, now) = (self.last_sampled.load(Ordering::Acquire), self.nanos(Instant::now()));
+        if now.saturating_sub(last) < DRIVER_LOST_AFTER.as_nanos() as u64 {
+            return;
+        }
+        // One of the callers that find it due reads, and the others go on.
+        if self.last_sampled.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return;
         }
         let readings = self.read();

@@ -1,8 +1,12 @@
 //! Circuits, heartbeats and backlogs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc::channel,
+    },
+    thread,
 };
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
@@ -95,6 +99,60 @@ async fn a_heartbeat_that_never_came_is_silent() {
     assert_eq!(state(&health, "importer"), ComponentState::Unknown);
     clock.at(30.0).await;
     assert_eq!(state(&health, "importer"), ComponentState::Degraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_that_panics_is_unknown_and_the_rest_goes_on() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let queue = Component::optional("queue").backlog(10, {
+        let is_broken = Arc::clone(&is_broken);
+        move || {
+            assert!(!is_broken.load(Relaxed), "the queue is gone");
+            0
+        }
+    });
+    let health = running([queue, Component::optional("search")]);
+    let clock = Clock::start();
+    clock.at(1.0).await;
+    is_broken.store(true, Relaxed);
+    clock.at(4.0).await;
+    assert_eq!(state(&health, "queue"), ComponentState::Unknown);
+    assert_eq!(health.view().components().next().unwrap().message(), Some("reading the backlog panicked"));
+    // The driver still lets reports expire.
+    health.report("search", Level::Degraded, "", secs(1)).unwrap();
+    clock.at(11.0).await;
+    assert_eq!(state(&health, "search"), ComponentState::Healthy);
+    is_broken.store(false, Relaxed);
+    clock.at(12.0).await;
+    assert_eq!(state(&health, "queue"), ComponentState::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_driver_one_caller_at_a_time_reads_a_backlog() {
+    let (reads, (entered, has_entered), (release, released)) =
+        (Arc::new(AtomicU64::new(0)), channel(), channel::<()>());
+    let (count, released) = (Arc::clone(&reads), Mutex::new(released));
+    let queue = Component::optional("queue").backlog(10, move || {
+        // The first reading is the builder's.
+        if count.fetch_add(1, Relaxed) == 1 {
+            entered.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        0
+    });
+    let health = Health::builder().component(queue).build().unwrap();
+    tokio::time::advance(secs(2)).await;
+    let runtime = tokio::runtime::Handle::current();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _paused_time = runtime.enter();
+            _ = health.view();
+        });
+        has_entered.recv().unwrap();
+        _ = health.view();
+        release.send(()).unwrap();
+    });
+    assert_eq!(reads.load(Relaxed), 2);
 }
 
 #[tokio::test(start_paused = true)]
