@@ -6,7 +6,7 @@ use backstop_core::{ConfigError, Level, Name, name};
 use backstop_kit::log_text;
 
 use crate::{
-    Health,
+    ComponentState, Health,
     engine::{Slot, Source},
     operator::Operator,
     shared::Shared,
@@ -20,7 +20,7 @@ const TTL_ALLOWED: &str = "100 ms to 24 h";
 /// So that reporters with made-up names don't use up the memory.
 const MOST_REPORTERS: usize = 32;
 /// The slot of reports without a reporter, and that of operators.
-const ANYBODY: Name = name!("report");
+const UNNAMED: Name = name!("report");
 const OPERATOR: Name = name!("operator");
 
 /// Reports what it knows of a component: see [`Health::reporter`].
@@ -73,7 +73,7 @@ impl Health {
     /// `message` says why; it is cut to 256 bytes. Let it contain no secrets and nothing of a request.
     ///
     /// # Errors
-    /// [`ConfigError`] if there is no such component, or if `ttl` isn't allowed.
+    /// [`ConfigError`] if there is no such component, if `ttl` isn't allowed, or if it has 32 bad reports by others.
     pub fn report(
         &self,
         component: &str,
@@ -82,14 +82,14 @@ impl Health {
         ttl: impl Into<Option<Duration>>,
     ) -> Result<(), ConfigError> {
         let component = self.shared.find(component)?;
-        let reporter = Reporter { shared: Arc::clone(&self.shared), component, name: ANYBODY };
+        let reporter = Reporter { shared: Arc::clone(&self.shared), component, name: UNNAMED };
         reporter.report_for(level, message, ttl.into().unwrap_or(DEFAULT_TTL))
     }
 
-    /// Reports on a component by hand, in the slot `operator`. It is logged, and the reason is its message.
+    /// Reports on a component by hand, in the slot `operator`, which is always free. It is logged, and the reason is its message.
     ///
     /// # Errors
-    /// As [`report`](Self::report), and if `who` or `reason` isn't allowed: see [`pin`](Self::pin).
+    /// [`ConfigError`] if there is no such component, if `ttl` isn't allowed, or if `who` or `reason` isn't allowed: see [`pin`](Self::pin).
     pub fn report_by_hand(
         &self,
         component: &str,
@@ -114,7 +114,7 @@ impl Reporter {
     /// `message` says why; it is cut to 256 bytes. Let it contain no secrets and nothing of a request.
     ///
     /// # Errors
-    /// [`ConfigError`] if the component has 32 unexpired reports by others.
+    /// [`ConfigError`] if the component has 32 bad reports by others that haven't expired.
     pub fn report(&self, level: Level, message: &str) -> Result<(), ConfigError> {
         self.report_for(level, message, DEFAULT_TTL)
     }
@@ -145,7 +145,16 @@ impl Reporter {
                 return Ok(());
             }
             let reporters = slots.iter().filter(|slot| matches!(slot.source, Source::Reporter(_))).count();
-            ConfigError::check_range("reporters", reporters, ..MOST_REPORTERS, "at most 32 at once")?;
+            if reporters >= MOST_REPORTERS && self.name != OPERATOR {
+                // No report means the same as a good one.
+                let good =
+                    |slot: &Slot| matches!(slot.source, Source::Reporter(_)) && slot.state == ComponentState::Healthy;
+                let Some(good) = slots.iter().position(good) else {
+                    let allowed = "a component with less than 32 bad reports";
+                    return Err(ConfigError::new("reporters", reporters.to_string(), allowed));
+                };
+                slots.remove(good);
+            }
             let mut slot = Slot::new(Source::Reporter(self.name.clone()));
             slot.set(level.into(), message, until);
             slots.push(slot);

@@ -190,7 +190,7 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         // It holds until the next round. Without this future it is soon forgotten.
         let level = if is_outage { Level::Degraded } else { Level::Healthy };
         let reporter = Reporter { shared, component, name: REPORTER };
-        // Fails only if others fill the component with reports. The event has it all the same.
+        // Fails only if others have filled the component with bad reports.
         _ = reporter.put(level, failure.map(|(_, error)| error.into()), VIEW_TTL);
         drop(reporter);
         sleep(jitter.time(EVERY.mul_f64(0.8)..=EVERY.mul_f64(1.2))).await;

@@ -84,12 +84,28 @@ async fn bad_reports_are_errors_and_change_nothing() {
     assert_eq!(health.reporter("database", "a b").map(drop).map_err(field), Err("reporter".into()));
     assert_eq!(state(&health), ComponentState::Unknown);
     for reporter in 0..32 {
-        health.reporter("database", format!("r{reporter}")).unwrap().report(Level::Healthy, "").unwrap();
+        health.reporter("database", format!("r{reporter}")).unwrap().report(Level::Degraded, "").unwrap();
     }
     let one_more = health.reporter("database", "one_more").unwrap();
     assert_eq!(one_more.report(Level::Critical, "").map_err(field), Err("reporters".into()));
-    health.reporter("database", "r7").unwrap().report(Level::Degraded, "still works").unwrap();
-    assert_eq!(state(&health), ComponentState::Degraded);
+    health.reporter("database", "r7").unwrap().report(Level::Critical, "still works").unwrap();
+    assert_eq!(state(&health), ComponentState::Critical);
+    health.report_by_hand("database", Level::Degraded, None, "ada", "maintenance").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_reports_leave_space_for_others() {
+    let health = running([Component::essential("database")]);
+    for reporter in 0..32 {
+        health
+            .reporter("database", format!("r{reporter}"))
+            .unwrap()
+            .report_for(Level::Healthy, "", secs(86_400))
+            .unwrap();
+    }
+    health.report("database", Level::Degraded, "slow", None).unwrap();
+    health.report_by_hand("database", Level::Critical, None, "ada", "gone").unwrap();
+    assert_eq!(state(&health), ComponentState::Critical);
 }
 
 #[tokio::test(start_paused = true)]
