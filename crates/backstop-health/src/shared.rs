@@ -195,6 +195,8 @@ impl Shared {
         let next = state.engine.now() + SAMPLE_EVERY;
         let next = state.engine.next_deadline().map_or(next, |deadline| deadline.min(next));
         state.driver_sleeps_until = Some(next);
+        drop(state);
+        self.publish();
         next
     }
 
@@ -207,7 +209,9 @@ impl Shared {
 
     /// What is set, or known, as of the last change.
     pub(crate) fn read_engine<R>(&self, read: impl FnOnce(&Engine) -> R) -> R {
-        read(&self.lock().engine)
+        let result = read(&self.lock().engine);
+        self.publish();
+        result
     }
 
     /// Reads circuits and backlogs if the driver doesn't. Doesn't wait for the lock.
@@ -221,12 +225,8 @@ impl Shared {
             return;
         }
         let readings = self.read();
-        let state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(state)) => state.into_inner(),
-            // Another thread holds the lock, and works it out.
-            Err(TryLockError::WouldBlock) => return,
-        };
+        // A thread that holds the lock works it out.
+        let Some(state) = self.try_lock() else { return };
         self.apply(state, readings);
         self.publish_if_free();
     }
@@ -270,9 +270,9 @@ impl Shared {
         self.publish_while(|| Some(self.lock()));
     }
 
-    /// The same, unless another thread holds the lock. That one publishes everything afterwards.
+    /// The same, unless another thread holds the lock: whoever has held it publishes afterwards.
     fn publish_if_free(&self) {
-        self.publish_while(|| self.state.try_lock().ok());
+        self.publish_while(|| self.try_lock());
     }
 
     fn publish_while<'a>(&'a self, lock: impl Fn() -> Option<MutexGuard<'a, State>>) {
@@ -284,20 +284,19 @@ impl Shared {
             let changes = mem::take(&mut state.changes);
             drop(state);
             let publishing = Publishing(self);
-            for change in &changes {
-                self.publish_one(change);
-            }
+            // First those who act on it: a subscriber of the log may panic.
+            changes.iter().for_each(|change| self.send(change));
+            changes.iter().for_each(|change| telemetry::changed(self, &self.metrics, change));
             drop(publishing);
         }
     }
 
-    fn publish_one(&self, change: &Change) {
+    fn send(&self, change: &Change) {
         match change {
             Change::Level { to, .. } => _ = self.levels.send_replace(*to),
             Change::Readiness { to, .. } => _ = self.readiness.send_replace(*to),
             _ => {}
         }
-        telemetry::changed(self, &self.metrics, change);
     }
 
     pub(crate) fn show_all_gauges_to_a_new_recorder(&self) {
@@ -310,6 +309,14 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 

@@ -53,7 +53,6 @@ impl Slot {
         Self { source, state: ComponentState::Unknown, message: None, until: None }
     }
 
-    /// Whether something that is shown has changed.
     pub(crate) fn set(&mut self, state: ComponentState, message: Option<Arc<str>>, until: Option<Instant>) {
         self.state = state;
         self.message = message;

@@ -1,9 +1,14 @@
 //! What an operator sees: events, metrics, the inventory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use backstop_core::{EventLog, Inspect, Value};
-use backstop_health::{Component, Level};
+use backstop_health::{Component, Health, Level};
 use backstop_test::{LogEvent, Logs};
-use tracing::Level as At;
+use tracing::{
+    Event, Level as At, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 use crate::common::{Clock, running, secs};
 
@@ -77,6 +82,33 @@ async fn a_component_that_flaps_fills_no_log() {
     assert_eq!(logs.events().with_target(TARGET).at(At::WARN).len(), 0);
 }
 
+#[test]
+fn a_log_that_panics_keeps_no_level_from_subscribers() {
+    struct Panics;
+    impl Subscriber for Panics {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn event(&self, _: &Event<'_>) {
+            panic!("the disk is full");
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    let database = Component::essential("database");
+    let health = Health::builder().component(database).degrade_after(secs(0)).critical_after(secs(0)).build().unwrap();
+    let mut levels = health.subscribe();
+    let report = || health.report("database", Level::Critical, "gone", None);
+    tracing::subscriber::with_default(Panics, || catch_unwind(AssertUnwindSafe(report)).unwrap_err());
+    assert_eq!((health.level(), levels.level()), (Level::Critical, Level::Critical));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_is_logged() {
     let logs = Logs::new();
@@ -123,7 +155,6 @@ async fn an_inventory_shows_it_and_its_log_has_the_transitions() {
 #[cfg(feature = "metrics")]
 #[tokio::test(start_paused = true)]
 async fn gauges_show_the_level_each_component_and_readiness() {
-    use backstop_health::Health;
     use backstop_test::Metrics;
 
     let health = Health::builder()
@@ -154,7 +185,7 @@ async fn gauges_show_the_level_each_component_and_readiness() {
 
 #[tokio::test]
 async fn names_and_reasons_of_operators_are_texts() {
-    let health = backstop_health::Health::builder().component(Component::optional("search")).build().unwrap();
+    let health = Health::builder().component(Component::optional("search")).build().unwrap();
     let long = "x".repeat(513);
     for (who, reason, field) in [
         (" ", "why", "who"),
