@@ -3,7 +3,7 @@
 use std::{
     fmt,
     ops::RangeInclusive,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll},
     time::Duration,
@@ -88,13 +88,29 @@ pin_project! {
     pub struct ActiveProbe<T> {
         #[pin]
         inner: T,
+        slot: ProbeSlot,
     }
 }
 
+/// The slot of a component's probe.
+#[derive(Clone)]
+struct ProbeSlot {
+    shared: Weak<Shared>,
+    component: usize,
+}
+
 impl<T: Future<Output = ()>> ActiveProbe<T> {
-    /// Ends when `stop` ends, too.
+    /// Ends when `stop` ends, too. The component's state then depends on its other sources, as if it had no probe.
     pub fn until<U: Future>(self, stop: U) -> ActiveProbe<impl Future<Output = ()> + use<T, U>> {
-        ActiveProbe { inner: async move { _ = until(self, stop).await } }
+        let slot = self.slot.clone();
+        let inner = async move {
+            // It keeps its turn until the slot is removed.
+            let mut probe = pin!(self);
+            if until(probe.as_mut(), stop).await.is_none() {
+                probe.slot.remove();
+            }
+        };
+        ActiveProbe { inner, slot }
     }
 }
 
@@ -103,6 +119,26 @@ impl<T: Future<Output = ()>> Future for ActiveProbe<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.project().inner.poll(cx)
+    }
+}
+
+impl ProbeSlot {
+    fn add(&self) {
+        self.update(|slots| {
+            if !slots.iter().any(Slot::is_probe) {
+                slots.push(Slot::new(Source::Probe));
+            }
+        });
+    }
+
+    fn remove(&self) {
+        self.update(|slots| slots.retain(|slot| !slot.is_probe()));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Vec<Slot>)) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.update(|engine| change(&mut engine.touch(self.component).slots));
+        }
     }
 }
 
@@ -163,12 +199,7 @@ impl Health {
         let turn = Arc::clone(&known.probe_turn)
             .try_acquire_owned()
             .map_err(|_| ConfigError::new("component", known.name.clone(), "a component without a running probe"))?;
-        self.shared.update(|engine| {
-            let slots = &mut engine.touch(component).slots;
-            if !slots.iter().any(|slot| matches!(slot.source, Source::Probe)) {
-                slots.push(Slot::new(Source::Probe));
-            }
-        });
+        let slot = ProbeSlot { shared: Arc::downgrade(&self.shared), component };
         let results = Results {
             shared: Arc::downgrade(&self.shared),
             component,
@@ -178,12 +209,13 @@ impl Health {
             last: Instant::now(),
         };
         let drains = self.shared.drain.subscribe();
-        Ok(ActiveProbe {
-            inner: async move {
-                let _turn = turn;
-                until(run(results, probe), DrainState::begun(drains)).await;
-            },
-        })
+        let added = slot.clone();
+        let inner = async move {
+            let _turn = turn;
+            added.add();
+            until(run(results, probe), DrainState::begun(drains)).await;
+        };
+        Ok(ActiveProbe { inner, slot })
     }
 }
 
@@ -275,7 +307,7 @@ impl Results {
             let component = engine.touch(self.component);
             // Also the first failures, which don't make it bad yet.
             component.was_heard = true;
-            if let Some(slot) = component.slots.iter_mut().find(|slot| matches!(slot.source, Source::Probe)) {
+            if let Some(slot) = component.slots.iter_mut().find(|slot| slot.is_probe()) {
                 let message = match self.state {
                     ComponentState::Healthy => None,
                     _ => message.or_else(|| slot.message.clone()),

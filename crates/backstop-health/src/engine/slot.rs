@@ -63,6 +63,10 @@ impl Slot {
         matches!(&self.source, Source::Reporter(reporter) if reporter == name)
     }
 
+    pub(crate) const fn is_probe(&self) -> bool {
+        matches!(self.source, Source::Probe)
+    }
+
     pub(crate) fn read_circuit(&mut self, now: Instant, reading: CircuitReading) {
         let Source::Circuit { name, failed, idle_since } = &mut self.source else { return };
         let failed = *failed;

@@ -115,6 +115,23 @@ async fn a_probe_that_is_dropped_leaves_the_component_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_that_ends_on_purpose_is_forgotten() {
+    let health = running([Component::essential("database")]);
+    let clock = Clock::start();
+    health.report("database", Level::Healthy, "", secs(86_400)).unwrap();
+    drop(health.probe("database", || async { io::Result::Ok(()) }).unwrap());
+    assert_eq!(state(&health), ComponentState::Healthy);
+    let probe = health.probe("database", || async { Err(down()) }).unwrap();
+    tokio::spawn(probe.until(tokio::time::sleep(secs(30))));
+    clock.at(29.0).await;
+    assert_eq!(state(&health), ComponentState::Degraded);
+    clock.at(30.0).await;
+    assert_eq!(state(&health), ComponentState::Healthy);
+    clock.at(100.0).await;
+    assert_eq!(state(&health), ComponentState::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_ends_the_probe_and_the_component_is_unknown() {
     let health = running([Component::essential("database")]);
     let clock = Clock::start();
