@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{Component, Health, ProbeConfig, shared::Part};
+use crate::{Component, Health, ProbeConfig, shared::NewComponent};
 
-const NONE: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// More than a service has, and few enough to go through one by one.
-const MOST_COMPONENTS: usize = 1_000;
+pub(crate) const MOST_COMPONENTS: usize = 1_000;
 
 /// The settings of a [`Health`] as plain data, for [`HealthBuilder::with_config`] and [`Health::reload`].
 ///
@@ -216,14 +215,14 @@ impl HealthConfig {
         let in_range = |field, time, range: RangeInclusive<Duration>, allowed| {
             ConfigError::check_range(field, time, range, allowed).map(drop)
         };
-        in_range("degrade_after", self.degrade_after, NONE..=HOUR, "0 to 1 h")?;
+        in_range("degrade_after", self.degrade_after, Duration::ZERO..=HOUR, "0 to 1 h")?;
         in_range("critical_after", self.critical_after, self.degrade_after..=HOUR, "degrade_after to 1 h")?;
-        in_range("recover_after", self.recover_after, NONE..=HOUR, "0 to 1 h")?;
+        in_range("recover_after", self.recover_after, Duration::ZERO..=HOUR, "0 to 1 h")?;
         in_range("max_recover_after", self.max_recover_after, self.recover_after..=HOUR, "recover_after to 1 h")?;
-        in_range("calm_after", self.calm_after, NONE..=24 * HOUR, "0 to 24 h")?;
-        in_range("start_within", self.start_within, NONE..=HOUR, "0 to 1 h")?;
-        in_range("serve_while_draining", self.serve_while_draining, NONE..=HOUR, "0 to 1 h")?;
-        in_range("finish_within", self.finish_within, NONE..=HOUR, "0 to 1 h")?;
+        in_range("calm_after", self.calm_after, Duration::ZERO..=24 * HOUR, "0 to 24 h")?;
+        in_range("start_within", self.start_within, Duration::ZERO..=HOUR, "0 to 1 h")?;
+        in_range("serve_while_draining", self.serve_while_draining, Duration::ZERO..=HOUR, "0 to 1 h")?;
+        in_range("finish_within", self.finish_within, Duration::ZERO..=HOUR, "0 to 1 h")?;
         let least = self.serve_while_draining + self.finish_within;
         in_range("exit_within", self.exit_within, least..=3 * HOUR, "serve_while_draining + finish_within to 3 h")
     }
@@ -349,7 +348,8 @@ impl HealthBuilder {
         let declared: Vec<_> = checked.iter().map(|(_, component)| ComponentSettings::declared(component)).collect();
         let settings = config.check(checked.iter().map(|(name, _)| name).zip(&declared))?;
         let parts = checked.into_iter().zip(declared).zip(settings);
-        let part = |(((name, component), declared), settings)| Part { name, component, declared, settings };
-        Ok(Health::new(config, parts.map(part)))
+        let component =
+            |(((name, component), declared), settings)| NewComponent { name, component, declared, settings };
+        Ok(Health::new(config, parts.map(component)))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     config::ComponentSettings,
     engine::Pin,
     operator::Operator,
-    shared::{Part, Shared},
+    shared::{NewComponent, Shared},
     telemetry,
 };
 
@@ -30,7 +30,7 @@ impl Health {
         HealthBuilder::new()
     }
 
-    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = Part>) -> Self {
+    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = NewComponent>) -> Self {
         Self { shared: Arc::new(Shared::new(config, parts)) }
     }
 

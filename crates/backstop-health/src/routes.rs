@@ -30,7 +30,7 @@ const X_ENVOY_DEGRADED: HeaderName = HeaderName::from_static("x-envoy-degraded")
 pub struct HealthRoutes {
     health: Health,
     details: Option<Arc<Details>>,
-    tells_envoy: bool,
+    sends_envoy_degraded: bool,
 }
 
 impl Health {
@@ -67,7 +67,7 @@ impl Health {
     /// # }
     /// ```
     pub fn routes(&self) -> HealthRoutes {
-        HealthRoutes { health: self.clone(), details: None, tells_envoy: false }
+        HealthRoutes { health: self.clone(), details: None, sends_envoy_degraded: false }
     }
 }
 
@@ -85,7 +85,7 @@ impl HealthRoutes {
     ///
     /// Envoy then prefers other instances. Never for shared dependencies, which are degraded for all instances alike.
     pub const fn envoy_degraded(mut self) -> Self {
-        self.tells_envoy = true;
+        self.sends_envoy_degraded = true;
         self
     }
 
@@ -106,7 +106,7 @@ impl HealthRoutes {
         let readiness = view.readiness();
         let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut response = json(status, Status::new(readiness.as_str()).to_json());
-        if self.tells_envoy && readiness == Readiness::Ready && is_degraded_itself(&view) {
+        if self.sends_envoy_degraded && readiness == Readiness::Ready && is_degraded_itself(&view) {
             response.headers_mut().insert(X_ENVOY_DEGRADED, HeaderValue::from_static("true"));
         }
         response
@@ -139,7 +139,7 @@ impl fmt::Debug for HealthRoutes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HealthRoutes")
             .field("shows_details", &self.details.is_some())
-            .field("tells_envoy", &self.tells_envoy)
+            .field("sends_envoy_degraded", &self.sends_envoy_degraded)
             .finish_non_exhaustive()
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     drain::{DrainSignal, DrainState},
     engine::{Change, Engine, Slot, Source, Tracked},
     sample::{Reading, Sampled, SampledSource},
-    shared_view::Others,
+    shared_view::OtherInstances,
     state::{level_bits, level_from_bits},
     telemetry::{self, Metrics},
 };
@@ -34,14 +34,14 @@ pub(crate) const SAMPLE_EVERY: Duration = Duration::from_millis(500);
 const DRIVER_LOST_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) struct Shared {
-    pub(crate) components: Box<[Known]>,
+    pub(crate) components: Box<[ComponentCell]>,
     pub(crate) began: Instant,
     pub(crate) drain: watch::Sender<DrainState>,
     pub(crate) drain_signal: Arc<DrainSignal>,
     pub(crate) levels: watch::Sender<Level>,
     pub(crate) readiness: watch::Sender<Readiness>,
     pub(crate) wake: Arc<Notify>,
-    pub(crate) others: ArcSwap<Others>,
+    pub(crate) others: ArcSwap<OtherInstances>,
     pub(crate) log: OnceLock<EventLog>,
     level: AtomicU8,
     view: ArcSwap<HealthView>,
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 }
 
 /// What never changes of a component, and what is read without a lock.
-pub(crate) struct Known {
+pub(crate) struct ComponentCell {
     pub(crate) name: Name,
     pub(crate) declared: ComponentSettings,
     pub(crate) is_essential: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Known {
 }
 
 /// A component to be tracked.
-pub(crate) struct Part {
+pub(crate) struct NewComponent {
     pub(crate) name: Name,
     pub(crate) component: Component,
     pub(crate) declared: ComponentSettings,
@@ -87,10 +87,10 @@ struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = Part>) -> Self {
+    pub(crate) fn new(config: HealthConfig, parts: impl Iterator<Item = NewComponent>) -> Self {
         let began = Instant::now();
         let (mut components, mut tracked, mut sampled) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, Part { name, component, declared, settings }) in parts.enumerate() {
+        for (index, NewComponent { name, component, declared, settings }) in parts.enumerate() {
             let failed = ComponentState::from(component.failed_level());
             let mut slots = Vec::new();
             let mut heartbeat = None;
@@ -113,7 +113,16 @@ impl Shared {
             let probe_turn = Arc::new(Semaphore::new(1));
             let name = name.clone();
             tracked.push(Tracked::new(name.clone(), &component, settings, slots, began));
-            components.push(Known { name, declared, is_essential, heartbeat, probe_turn, failed, state, level });
+            components.push(ComponentCell {
+                name,
+                declared,
+                is_essential,
+                heartbeat,
+                probe_turn,
+                failed,
+                state,
+                level,
+            });
         }
         let metrics = Metrics::new(components.iter().map(|known| known.name.clone()));
         let engine = Engine::new(config, tracked, began);
@@ -320,7 +329,7 @@ impl Shared {
     }
 }
 
-impl Known {
+impl ComponentCell {
     #[inline]
     pub(crate) fn state(&self) -> ComponentState {
         ComponentState::from_bits(self.state.load(Ordering::Acquire))

@@ -78,12 +78,12 @@ pub struct InstanceView {
 
 /// What others know, and when that was read.
 #[derive(Debug, Default)]
-pub(crate) struct Others {
+pub(crate) struct OtherInstances {
     views: Vec<InstanceView>,
     read: Option<Instant>,
 }
 
-impl Others {
+impl OtherInstances {
     /// Nothing, if it is too old.
     pub(crate) fn current(&self) -> &[InstanceView] {
         if self.read.is_some_and(|read| read.elapsed() < VIEW_TTL) { &self.views } else { &[] }
@@ -175,7 +175,9 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         let Some(shared) = shared.upgrade() else { return };
         let failure = match read {
             Ok(views) => {
-                shared.others.store(Arc::new(Others { views: others(views, instance), read: Some(Instant::now()) }));
+                shared
+                    .others
+                    .store(Arc::new(OtherInstances { views: others(views, instance), read: Some(Instant::now()) }));
                 put.err()
             }
             Err(failure) => Some(failure),

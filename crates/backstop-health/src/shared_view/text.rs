@@ -14,7 +14,7 @@ use backstop_core::{Level, Name};
 use bytes::Bytes;
 
 use super::InstanceView;
-use crate::{ComponentState, HealthView};
+use crate::{ComponentState, HealthView, config::MOST_COMPONENTS};
 
 const VERSION: &str = "backstop-health 1";
 
@@ -44,7 +44,10 @@ pub(super) fn read(instance: String, view: &[u8]) -> Option<InstanceView> {
         let (name, state) = line.strip_prefix("component ")?.split_once(' ')?;
         Some((Name::new(name.to_owned()).ok()?, component_state(state)?))
     };
-    let components = lines.map(component).collect::<Option<_>>()?;
+    let components: Vec<_> = lines.take(MOST_COMPONENTS + 1).map(component).collect::<Option<_>>()?;
+    if components.len() > MOST_COMPONENTS {
+        return None;
+    }
     Some(InstanceView { instance, status, level, is_ready, components })
 }
 
@@ -88,6 +91,15 @@ mod tests {
             assert_eq!(read("a".to_owned(), text.as_bytes()), None, "{text}");
         }
         assert_eq!(read("a b".to_owned(), good.as_bytes()), None);
+    }
+
+    #[test]
+    fn more_components_than_an_instance_can_have_are_not_read() {
+        let components = |count| "component a healthy\n".repeat(count);
+        let view =
+            |count| format!("backstop-health 1\nstatus healthy\nlevel healthy\nready yes\n{}", components(count));
+        assert!(read("a".to_owned(), view(1_000).as_bytes()).is_some());
+        assert_eq!(read("a".to_owned(), view(1_001).as_bytes()), None);
     }
 
     proptest! {

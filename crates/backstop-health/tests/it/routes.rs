@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
 };
-use backstop_health::{Component, Health, HealthRoutes, Level};
+use backstop_health::{Component, Health, HealthRoutes, Level, MemoryViewStore};
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -34,6 +34,29 @@ async fn the_public_route_shows_the_status_alone_and_the_level_in_a_header() {
     let (status, headers, body) = ask(&health.routes(), "/health").await;
     assert_eq!((status, &headers["x-service-level"]), (StatusCode::OK, &"healthy".parse().unwrap()));
     assert_eq!(body, json!({"status": "critical"}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_details_follow_what_other_instances_share() {
+    let store = MemoryViewStore::new();
+    let [one, other] = ["one", "other"].map(|instance| {
+        let health = running(["search", "view_store"].map(Component::optional));
+        tokio::spawn(health.share("view_store", store.clone(), instance).unwrap());
+        health
+    });
+    let clock = Clock::start();
+    let routes = other.routes().with_details();
+    for (second, level, status) in [(20.0, Level::Degraded, "degraded"), (40.0, Level::Healthy, "healthy")] {
+        one.report("search", level, "", None).unwrap();
+        clock.at(second).await;
+        let (.., body) = ask(&routes, "/health").await;
+        let components = json!({"search": status, "view_store": "healthy"});
+        let expected = json!({"status": status, "level": "healthy", "ready": true, "components": components});
+        assert_eq!(body["instances"], json!({"one": expected}));
+    }
+    drop(one);
+    clock.at(80.0).await;
+    assert_eq!(ask(&routes, "/health").await.2.get("instances"), None);
 }
 
 #[tokio::test(start_paused = true)]

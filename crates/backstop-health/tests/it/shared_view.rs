@@ -49,7 +49,7 @@ async fn the_view_of_an_instance_that_is_gone_disappears() {
     drop(one);
     clock.at(40.0).await;
     assert_eq!(other.instances().len(), 0);
-    // One that drains says so, and takes its leave.
+    // One that drains says so, and removes its view.
     other.drain().begin();
     clock.at(60.0).await;
     assert!(!store.all().await.unwrap().is_empty());
