@@ -174,7 +174,9 @@
 //! | `INFO` | the pinned level has expired | `level` |
 //! | `INFO` | an operator reports a component | `who`, `reason`, `component`, `level`, `until_ms` |
 //! | `INFO`, `WARN` | the service drains; the drain ends at once | `serve_ms`, `finish_ms` |
-//! | `WARN`, `INFO` | the store of the shared view fails, works again | `operation`, `error` |
+//! | `WARN`, `INFO` | the store of the shared view fails, has worked again for 1 min | `operation`, `error` |
+//!
+//! If the store fails again within 10 min, that minute doubles, up to 10 min.
 //!
 //! With the feature `metrics`:
 //!

@@ -8,8 +8,12 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Level, Name, name};
-use backstop_kit::{Jitter, StoreError, bounded, log_text};
+use backstop_core::{ConfigError, Level, Name, Reason, name};
+use backstop_kit::{
+    Jitter, StoreError, bounded,
+    episode::{Episodes, Line},
+    log_text,
+};
 use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
@@ -29,6 +33,7 @@ pub const VIEWS_MAX: usize = 1_000;
 pub const VIEW_MAX_BYTES: usize = 128 * 1024;
 /// The slot of the store's component.
 const REPORTER: Name = name!("shared_view");
+const FAILED: Reason = Reason::new("store-failed");
 
 /// Keeps one view for each instance, outside the process: see [`Health::share`].
 ///
@@ -165,7 +170,8 @@ impl Health {
 /// Ends when all handles are dropped.
 async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, instance: &Name) {
     let jitter = Jitter::new(None);
-    let mut is_outage = false;
+    // A store that fails every now and then is one line.
+    let outages = Episodes::new();
     loop {
         let Some(view) = shared.upgrade().map(|shared| text::write(&shared.view())) else {
             return;
@@ -184,13 +190,17 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         };
         let failure = failure.map(|(operation, error)| (operation, log_text(&error.to_string())));
         match &failure {
-            Some((operation, error)) => telemetry::store_failed(operation, error, !is_outage),
-            None if is_outage => telemetry::store_works(),
-            None => {}
+            Some((operation, error)) => {
+                telemetry::store_failed(operation, error, outages.exhausted(FAILED) == Some(Line::Began));
+            }
+            None => {
+                if let Some(Line::Ended(..)) = outages.fresh() {
+                    telemetry::store_works();
+                }
+            }
         }
-        is_outage = failure.is_some();
         // It holds until the next round. Without this future it is soon forgotten.
-        let level = if is_outage { Level::Degraded } else { Level::Healthy };
+        let level = if failure.is_some() { Level::Degraded } else { Level::Healthy };
         let reporter = Reporter { shared, component, name: REPORTER };
         // Fails only if others have filled the component with bad reports.
         _ = reporter.put(level, failure.map(|(_, error)| error.into()), VIEW_TTL);
