@@ -144,7 +144,7 @@ impl Health {
             engine.set_pin(Some(Pin { level, until, operator: operator.clone() }));
             Ok(())
         })?;
-        telemetry::pinned(&operator, level, time);
+        telemetry::pinned(&self.shared, &operator, level, time);
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Health {
         let removed =
             self.shared.update(|engine| if engine.drain_since.is_some() { None } else { engine.set_pin(None) });
         if let Some(pin) = &removed {
-            telemetry::unpinned(&operator, pin.level);
+            telemetry::unpinned(&self.shared, &operator, pin.level);
         }
         Ok(removed.is_some())
     }

@@ -103,7 +103,7 @@ impl Health {
         let ttl = ttl.into().unwrap_or(DEFAULT_TTL);
         let reporter = Reporter { shared: Arc::clone(&self.shared), component, name: OPERATOR };
         reporter.put(level, Some(Arc::clone(&operator.reason)), ttl)?;
-        telemetry::operator_reported(&operator, &self.shared.components[component].name, level, ttl);
+        telemetry::operator_reported(&self.shared, &operator, component, level, ttl);
         Ok(())
     }
 }

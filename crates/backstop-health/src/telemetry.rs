@@ -98,31 +98,52 @@ pub(crate) fn changed(shared: &Shared, metrics: &Metrics, change: &Change) {
         }
         Change::PinExpired { level } => {
             tracing::info!(target: TARGET, %level, "the pinned level has expired");
+            push(shared, vec![("operation", "pin-expired".into()), ("level", (*level).into())]);
         }
     }
 }
 
 fn report(shared: &Shared, component: &str, from: &'static str, to: &'static str, message: Option<&str>) {
+    let mut fields = vec![("component", component.to_owned().into()), ("from", from.into()), ("to", to.into())];
+    fields.extend(message.map(|message| ("message", message.to_owned().into())));
+    push(shared, fields);
+}
+
+fn push(shared: &Shared, fields: Vec<(&'static str, Value)>) {
     if let Some(log) = shared.log.get() {
-        let mut fields: Vec<(&'static str, Value)> =
-            vec![("component", component.to_owned().into()), ("from", from.into()), ("to", to.into())];
-        fields.extend(message.map(|message| ("message", message.to_owned().into())));
         log.push(crate::inspect::SERVICE_NAME, crate::inspect::KIND, fields);
     }
 }
 
-/// `until` of an operation is shown as the time that is left.
-pub(crate) fn pinned(operator: &Operator, level: Level, time: Duration) {
+/// Records what an operator did. `until` is the time that is left.
+fn push_operation(
+    shared: &Shared,
+    operation: &'static str,
+    Operator { who, reason }: &Operator,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+) {
+    let mut fields =
+        vec![("operation", operation.into()), ("who", who.to_string().into()), ("reason", reason.to_string().into())];
+    fields.extend(more);
+    push(shared, fields);
+}
+
+pub(crate) fn pinned(shared: &Shared, operator: &Operator, level: Level, time: Duration) {
+    push_operation(shared, "pin", operator, [("level", level.into()), ("until", time.into())]);
     let Operator { who, reason } = operator;
     tracing::info!(target: TARGET, %who, %reason, %level, until_ms = millis(time), "the level is pinned");
 }
 
-pub(crate) fn unpinned(operator: &Operator, level: Level) {
+pub(crate) fn unpinned(shared: &Shared, operator: &Operator, level: Level) {
+    push_operation(shared, "unpin", operator, [("level", level.into())]);
     let Operator { who, reason } = operator;
     tracing::info!(target: TARGET, %who, %reason, %level, "the level isn't pinned any more");
 }
 
-pub(crate) fn operator_reported(operator: &Operator, component: &Name, level: Level, time: Duration) {
+pub(crate) fn operator_reported(shared: &Shared, operator: &Operator, component: usize, level: Level, time: Duration) {
+    let component = &shared.components[component].name;
+    let fields = [("component", component.into()), ("level", level.into()), ("until", time.into())];
+    push_operation(shared, "report-by-hand", operator, fields);
     let Operator { who, reason } = operator;
     tracing::info!(
         target: TARGET, %who, %reason, %component, %level, until_ms = millis(time), "an operator reports a component"

@@ -49,6 +49,8 @@ async fn whatever_an_operator_does_is_logged_with_who_why_and_for_how_long() {
     let logs = Logs::new();
     let _guard = logs.listen();
     let health = running([Component::essential("database")]);
+    let log = EventLog::new(16);
+    health.report_to(&log);
     health.pin(Level::Degraded, secs(60), "ada", "load test").unwrap();
     health.unpin("ada", "load test").unwrap();
     health.report_by_hand("database", Level::Degraded, None, "ada", "load test").unwrap();
@@ -66,6 +68,19 @@ async fn whatever_an_operator_does_is_logged_with_who_why_and_for_how_long() {
         assert_eq!(event.field("until_ms"), until, "{message}");
     }
     assert_eq!(said(&logs, At::INFO, "the pinned level has expired").len(), 1);
+
+    let field = |fields: &[(&'static str, Value)], name| {
+        fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.clone())
+    };
+    let events = log.after(0);
+    let acts: Vec<_> = events.iter().filter_map(|event| Some((field(&event.fields, "operation")?, event))).collect();
+    let operations: Vec<_> = acts.iter().map(|(operation, _)| operation.clone()).collect();
+    assert_eq!(operations, ["pin", "unpin", "report-by-hand", "pin", "pin-expired"].map(Value::from));
+    for ((_, event), until) in acts.iter().zip([Some(secs(60)), None, Some(secs(300)), Some(secs(5))]) {
+        let [who, reason] = ["who", "reason"].map(|name| field(&event.fields, name));
+        assert_eq!((who, reason), (Some("ada".into()), Some("load test".into())));
+        assert_eq!(field(&event.fields, "until"), until.map(Value::from));
+    }
 }
 
 #[tokio::test(start_paused = true)]
