@@ -12,6 +12,7 @@
 use std::{fmt::Write, str, time::Duration};
 
 use backstop_core::ConfigError;
+use backstop_kit::is_printable;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -258,13 +259,6 @@ fn check_text(field: &'static str, text: &str, most: usize, allowed: &'static st
         return Err(ConfigError::new(field, printable(text, most), allowed));
     }
     Ok(())
-}
-
-/// Neither a control character, nor one that breaks a line or changes the direction of the text: a terminal would show another
-/// text than the one that was written.
-fn is_printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
 /// Cut to `most` bytes, without characters that aren't printable.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backstop_core::ConfigError;
-use backstop_kit::log_text;
+use backstop_kit::{is_printable, log_text};
 
 /// Who changes something by hand, and why. Both are logged.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ impl Operator {
 }
 
 fn text(field: &'static str, text: &str, most: usize, allowed: &'static str) -> Result<Arc<str>, ConfigError> {
-    if text.trim().is_empty() || text.len() > most || text.contains(char::is_control) {
+    if text.trim().is_empty() || text.len() > most || !text.chars().all(is_printable) {
         return Err(ConfigError::new(field, log_text(text), allowed));
     }
     Ok(text.into())

@@ -279,7 +279,7 @@ impl Shared {
         self.publish_while(|| Some(self.lock()));
     }
 
-    /// The same, unless another thread holds the lock: whoever has held it publishes afterwards.
+    /// The same, unless another thread holds the lock: each thread that held it publishes afterwards.
     fn publish_if_free(&self) {
         self.publish_while(|| self.try_lock());
     }

@@ -187,6 +187,14 @@ fn cut(text: &str, longest: usize) -> &str {
     &text[..end]
 }
 
+/// Whether `c` is neither a control character, nor one that breaks a line or changes the direction of the text: a terminal would
+/// show another text than the one that was written.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;

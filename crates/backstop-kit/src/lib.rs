@@ -95,7 +95,7 @@ pub use client::{Client, ClientFuture, client};
 pub use copy::{
     CloneCopy, CopyAs, CopyRequest, HttpCopy, HttpKept, Keep, KeptRequest, LeftOut, NotCopied, RequestFacts,
 };
-pub use error_text::{ErrorText, log_text};
+pub use error_text::{ErrorText, is_printable, log_text};
 pub use function::CallError;
 pub use http_client::{HttpClient, HttpClientFuture, http_client};
 pub use jitter::{Jitter, random_token};

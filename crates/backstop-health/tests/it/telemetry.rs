@@ -207,6 +207,7 @@ async fn names_and_reasons_of_operators_are_texts() {
         (&long, "why", "who"),
         ("ada", "", "reason"),
         ("ada", "a\nb", "reason"),
+        ("ada", "a\u{202e}b", "reason"),
         ("ada", &long, "reason"),
     ] {
         assert_eq!(health.pin(Level::Critical, secs(60), who, reason).unwrap_err().field, field);
