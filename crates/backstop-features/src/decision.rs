@@ -174,10 +174,9 @@ impl Causes {
 
     fn by_component(&self) -> FeatureState {
         match self.component {
-            Some(Level::Healthy) => FeatureState::Enabled,
+            // If it is unknown, it may well work. If it must be known, that is a cause of its own.
+            None | Some(Level::Healthy) => FeatureState::Enabled,
             Some(Level::Degraded) => FeatureState::Degraded,
-            // It may well work.
-            None if !self.rules.off_unless_known => FeatureState::Enabled,
             _ => FeatureState::Disabled,
         }
     }

@@ -1,8 +1,10 @@
 //! Degradation by errors, on one instance.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+use std::sync::{Arc, Mutex};
+
 use backstop_core::{Outcome, Reason, Rejection, name};
-use backstop_features::{Cause, DegradeOnErrors, FeatureState, Features};
+use backstop_features::{Cause, DegradeOnErrors, FeatureState, Features, Level};
 use tokio::time::sleep;
 
 use crate::common::{Breakable, CHECKOUT, Failure, REVIEWS, SEARCH, drive, fail, secs, shop, succeed};
@@ -112,4 +114,22 @@ async fn what_was_counted_longer_than_a_window_ago_is_not_reported() {
         sleep(secs(1)).await;
     }
     assert_eq!((cause(&one), cause(&other)), (Cause::None, Cause::None), "1 error, not 5");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_component_that_is_unknown_for_a_moment_does_not_end_a_degradation() {
+    let component = Arc::new(Mutex::new(Some(Level::Healthy)));
+    let of = Arc::clone(&component);
+    let features = Features::builder()
+        .declare(SEARCH.standard().needs("api").off_unless_known())
+        .components(move |_| *of.lock().unwrap())
+        .build()
+        .unwrap();
+    drive(&features).await;
+    fail(&features, &SEARCH, 5);
+    for (level, expected) in [(None, Cause::Unknown), (Some(Level::Healthy), Cause::Errors)] {
+        *component.lock().unwrap() = level;
+        sleep(secs(5)).await;
+        assert_eq!(cause(&features), expected);
+    }
 }
