@@ -4,6 +4,9 @@
 //! that was let through outside must be let through inside, too, or its probe would be lost. Without a
 //! [`FeatureScopeLayer`](crate::FeatureScopeLayer) nothing connects the two, so a call that is let through leaves one *pass* for each
 //! place further in, and the next call that asks there takes it. A pass of a probe ends when the next probe is due.
+//!
+//! Without that layer, a call that wasn't in the share draws again at the next place. So a handler that ignores the answer and goes
+//! on to a condition or a layer lets more calls through than the share.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -68,6 +71,11 @@ impl Probes {
         if (before.cause, before.share) != (after.cause, after.share) {
             self.passes.iter().for_each(|passes| passes.store(0, Relaxed));
         }
+    }
+
+    /// Whether calls are let through at all.
+    pub(crate) fn let_some_through(&self) -> bool {
+        self.share.load(Relaxed) > 0 || self.next_probe.load(Relaxed) != Nanos::MAX
     }
 
     /// Whether a call is let through.

@@ -17,7 +17,7 @@ pub struct FeatureService<S, P = Http> {
     inner: S,
     /// What was decided in `poll_ready`, if the feature wasn't on for everyone. If it was off, the inner service wasn't polled, so
     /// the next call must be refused, even if the feature has been enabled since. If the call is let through, that is kept
-    /// until the inner service is ready, and everyone else is refused at once.
+    /// until the inner service is ready and called, unless nothing is let through any more. Everyone else is refused at once.
     decided: Option<FeatureState>,
     state: Arc<LayerState<P>>,
 }
@@ -28,6 +28,11 @@ impl<S, P> FeatureService<S, P> {
     }
 
     backstop_kit::define_inner_service_accessors!();
+
+    /// What was decided, if it still holds. If an operator has turned the feature off since, no call is let through.
+    fn still_decided(&self) -> Option<FeatureState> {
+        self.decided.filter(|state| *state != FeatureState::Enabled || self.state.gate.slot().lets_some_through())
+    }
 }
 
 impl<S, P, Req> Service<Req> for FeatureService<S, P>
@@ -46,7 +51,7 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let gate = &self.state.gate;
-        if self.decided != Some(FeatureState::Enabled) {
+        if self.still_decided() != Some(FeatureState::Enabled) {
             self.decided = if gate.slot().is_on() { None } else { Some(gate.state_in_layer()) };
         }
         if self.decided.is_some_and(|state| state != FeatureState::Enabled) {
@@ -62,7 +67,8 @@ where
     #[inline]
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut call = CountedCall::new(Arc::clone(&self.state));
-        let state = self.decided.take().unwrap_or_else(|| self.state.gate.state_in_layer());
+        let state = self.still_decided().unwrap_or_else(|| self.state.gate.state_in_layer());
+        self.decided = None;
         if state != FeatureState::Enabled {
             return FeatureFuture::refused(call, state, &request);
         }

@@ -99,6 +99,11 @@ impl Slot {
         self.state.load(Relaxed) == FeatureState::Enabled as u8
     }
 
+    /// Whether all calls may be made, or at least some of them.
+    pub(crate) fn lets_some_through(&self) -> bool {
+        self.is_on() || self.probes.let_some_through()
+    }
+
     /// The state of the feature for one call. Enabled for a call that is let through.
     #[inline]
     pub(crate) fn state_for_call(&self, place: Place) -> FeatureState {

@@ -294,3 +294,53 @@ async fn a_probe_within_a_request_leaves_nothing_behind() {
     assert_eq!(request.in_feature_scope().await, StatusCode::OK);
     assert_eq!(service.clone().oneshot(get()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_off_also_stops_a_probe_whose_service_is_ready() {
+    let features = shed().await;
+    let upstream = Scripted::statuses([200]);
+    for is_polled_again in [false, true] {
+        features.handle().remove(&SEARCH, "ada", "why").await.unwrap();
+        tokio::time::sleep(secs(15)).await;
+        let mut service = layer(&features).layer(upstream.clone());
+        let mut ready = service.ready().await.unwrap();
+        features.handle().set(&SEARCH, FlagChange::disable("ada", "why")).await.unwrap();
+        if is_polled_again {
+            ready = ready.ready().await.unwrap();
+        }
+        assert_eq!(ready.call(get()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(upstream.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_off_also_stops_the_share_whose_services_are_ready() {
+    let features = shop().build().unwrap();
+    crate::common::fail(&features, &SEARCH, 5);
+    tokio::time::sleep(secs(300 + 3 * 60 + 1)).await;
+    assert_eq!(features.handle().get(&SEARCH).unwrap().share, Some(0.5));
+    let upstream = Scripted::statuses([200; 100]);
+    let mut services: Vec<_> = (0..100).map(|_| layer(&features).layer(upstream.clone())).collect();
+    for service in &mut services {
+        service.ready().await.unwrap();
+    }
+    set(&features, FeatureState::Disabled).await;
+    for service in &mut services {
+        assert_eq!(service.call(get()).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(upstream.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_let_through_keeps_its_state_in_a_layer_after_an_operators_off() {
+    let features = shed().await;
+    let upstream = Scripted::statuses([200]);
+    let request = async {
+        assert!(features.is_enabled(&SEARCH));
+        let mut service = layer(&features).layer(upstream.clone());
+        let ready = service.ready().await.unwrap();
+        set(&features, FeatureState::Disabled).await;
+        ready.call(get()).await.unwrap().status()
+    };
+    assert_eq!(request.in_feature_scope().await, StatusCode::OK);
+}
