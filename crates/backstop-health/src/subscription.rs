@@ -43,7 +43,14 @@ impl LevelSubscription {
     /// # Cancellation
     /// Dropping the future loses nothing.
     pub async fn wait_for(&mut self, mut predicate: impl FnMut(Level) -> bool) -> Option<Level> {
-        self.levels.wait_for(|level| predicate(*level)).await.ok().map(|level| *level)
+        // The predicate runs without the lock of the watch: it may ask or report health, which may send a level.
+        loop {
+            let level = self.level();
+            if predicate(level) {
+                return Some(level);
+            }
+            self.levels.changed().await.ok()?;
+        }
     }
 }
 

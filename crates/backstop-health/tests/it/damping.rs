@@ -154,3 +154,17 @@ async fn the_driver_ends_with_the_last_handle() {
     drop(health);
     driver.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_subscriber_waits_for_may_depend_on_health_itself() {
+    // Without a driver, whoever asks finds that the level is due to change.
+    let health = Health::builder().component(Component::essential("database")).build().unwrap();
+    report(&health, Level::Degraded);
+    tokio::time::advance(secs(5)).await;
+    let mut levels = health.subscribe();
+    assert_eq!(levels.wait_for(|_| health.view().level() == Level::Degraded).await, Some(Level::Healthy));
+    assert_eq!(levels.wait_for(|level| level != Level::Healthy).await, Some(Level::Degraded));
+    assert!(!levels.has_changed());
+    drop(health);
+    assert_eq!(levels.wait_for(|level| level == Level::Healthy).await, None);
+}
