@@ -141,7 +141,8 @@ impl Component {
     /// Watches a queue that holds at most `capacity`: degraded when it is 80 % full, healthy again at 50 %, unless
     /// [set](Self::backlog_config).
     ///
-    /// `len` is called every 500 ms. It must return at once.
+    /// `len` is called every 500 ms. It must return at once, and must not block its thread: while it hangs, no circuit and no
+    /// backlog is read.
     pub fn backlog(mut self, capacity: u64, len: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.backlogs.push(Backlog { capacity, len: Arc::new(len) });
         self

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     level: AtomicU8,
     view: ArcSwap<HealthView>,
     sampled: Box<[Sampled]>,
+    /// Held while circuits and backlogs are read.
+    reading_turn: Semaphore,
     /// When circuits and backlogs were last read, in nanoseconds since `began`.
     last_sampled: AtomicU64,
     metrics: Metrics,
@@ -139,6 +141,7 @@ impl Shared {
             level: AtomicU8::new(level_bits(Level::Healthy)),
             view: ArcSwap::from_pointee(HealthView::of(&engine)),
             sampled: sampled.into(),
+            reading_turn: Semaphore::new(1),
             last_sampled: AtomicU64::new(0),
             metrics,
             recorder: AtomicUsize::new(0),
@@ -179,8 +182,9 @@ impl Shared {
         self.publish();
     }
 
-    /// Their code runs without our lock.
+    /// Their code runs without our lock, on one thread at a time. If it hangs, other threads go on without readings.
     fn read(&self) -> Vec<Reading> {
+        let Ok(_turn) = self.reading_turn.try_acquire() else { return Vec::new() };
         self.sampled.iter().map(Sampled::read).collect()
     }
 

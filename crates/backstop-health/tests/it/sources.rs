@@ -140,19 +140,27 @@ async fn without_a_driver_one_caller_at_a_time_reads_a_backlog() {
         }
         0
     });
-    let health = Health::builder().component(queue).build().unwrap();
-    tokio::time::advance(secs(2)).await;
-    let runtime = tokio::runtime::Handle::current();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let _paused_time = runtime.enter();
-            _ = health.view();
-        });
-        has_entered.recv().unwrap();
-        _ = health.view();
-        release.send(()).unwrap();
+    let health = Health::builder().components([queue, Component::essential("database")]).build().unwrap();
+    health.report("database", Level::Degraded, "slow", None).unwrap();
+    tokio::time::advance(secs(1)).await;
+    let (runtime, other) = (tokio::runtime::Handle::current(), health.clone());
+    let stuck = thread::spawn(move || {
+        let _paused_time = runtime.enter();
+        _ = other.view();
     });
-    assert_eq!(reads.load(Relaxed), 2);
+    has_entered.recv().unwrap();
+    assert_eq!(health.view().level(), Level::Healthy);
+    // The others don't wait for it, and see what becomes due.
+    for _ in 0..3 {
+        tokio::time::advance(secs(1)).await;
+        _ = health.view();
+    }
+    assert_eq!((health.view().level(), reads.load(Relaxed)), (Level::Degraded, 2));
+    release.send(()).unwrap();
+    stuck.join().unwrap();
+    tokio::time::advance(secs(1)).await;
+    _ = health.view();
+    assert_eq!(reads.load(Relaxed), 3);
 }
 
 #[tokio::test(start_paused = true)]
