@@ -123,22 +123,25 @@ impl<T: Future<Output = ()>> Future for ActiveProbe<T> {
 }
 
 impl ProbeSlot {
-    fn add(&self) {
-        self.update(|slots| {
-            if !slots.iter().any(Slot::is_probe) {
+    /// Returns the bad state that the probe before it left, while that holds.
+    fn add(&self) -> Option<ComponentState> {
+        self.update(|slots| match slots.iter().find(|slot| slot.is_probe()) {
+            Some(slot) => Some(slot.state).filter(|state| state.is_bad()),
+            None => {
                 slots.push(Slot::new(Source::Probe));
+                None
             }
-        });
+        })
+        .flatten()
     }
 
     fn remove(&self) {
         self.update(|slots| slots.retain(|slot| !slot.is_probe()));
     }
 
-    fn update(&self, change: impl FnOnce(&mut Vec<Slot>)) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.update(|engine| change(&mut engine.touch(self.component).slots));
-        }
+    fn update<R>(&self, change: impl FnOnce(&mut Vec<Slot>) -> R) -> Option<R> {
+        let shared = self.shared.upgrade()?;
+        Some(shared.update(|engine| change(&mut engine.touch(self.component).slots)))
     }
 }
 
@@ -152,11 +155,12 @@ impl Health {
     /// A future that asks a component every now and then whether it works: spawn it.
     ///
     /// `probe` asks once, and returns `Ok` if it works. It must turn a bad status into an error. The defaults of
-    /// [`ProbeConfig`] are those of load balancers.
+    /// [`ProbeConfig`] are those of load balancers. It must not block its thread: a blocked call can't be timed out.
     ///
     /// - It is called at once, and then every 5 s ± 20 %, never twice at a time. After 2 s it is dropped, and has failed.
     /// - The first success makes the component healthy. Three failures in a row make it degraded, or critical if it is
     ///   essential and [without fallback](crate::Component::without_fallback). Two successes in a row make it healthy again.
+    /// - A bad state that a probe left when it was dropped holds for the next one, too.
     /// - A refusal by a layer of Backstop, such as a full bulkhead, is no result.
     /// - If there has been no result for the time of three calls, for example because the future was dropped or has panicked,
     ///   the component is unknown.
@@ -200,7 +204,7 @@ impl Health {
             .try_acquire_owned()
             .map_err(|_| ConfigError::new("component", known.name.clone(), "a component without a running probe"))?;
         let slot = ProbeSlot { shared: Arc::downgrade(&self.shared), component };
-        let results = Results {
+        let mut results = Results {
             shared: Arc::downgrade(&self.shared),
             component,
             config: ProbeConfig::default(),
@@ -212,7 +216,9 @@ impl Health {
         let added = slot.clone();
         let inner = async move {
             let _turn = turn;
-            added.add();
+            if let Some(state) = added.add() {
+                results.state = state;
+            }
             until(run(results, probe), DrainState::begun(drains)).await;
         };
         Ok(ActiveProbe { inner, slot })

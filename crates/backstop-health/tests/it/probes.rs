@@ -6,7 +6,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -178,6 +178,31 @@ async fn after_a_while_without_results_a_failure_is_not_taken_for_good_news() {
         assert_ne!(state(&health), ComponentState::Healthy, "{second}");
     }
     assert_eq!(state(&health), ComponentState::Degraded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_started_again_keeps_the_bad_state_until_it_is_good() {
+    let health = running([Component::optional("database")]);
+    let clock = Clock::start();
+    let first = tokio::spawn(health.probe("database", || async { io::Result::Err(down()) }).unwrap());
+    clock.at(20.0).await;
+    assert_eq!(state(&health), ComponentState::Degraded);
+    first.abort();
+    first.await.unwrap_err();
+    let is_up = Arc::new(AtomicBool::new(false));
+    let now_up = Arc::clone(&is_up);
+    let probe = health.probe("database", move || {
+        let result = if now_up.load(Relaxed) { Ok(()) } else { Err(down()) };
+        async move { result }
+    });
+    tokio::spawn(probe.unwrap());
+    for second in 21..40 {
+        clock.at(f64::from(second)).await;
+        assert_eq!(state(&health), ComponentState::Degraded, "{second}");
+    }
+    is_up.store(true, Relaxed);
+    clock.at(52.0).await;
+    assert_eq!(state(&health), ComponentState::Healthy);
 }
 
 #[tokio::test(start_paused = true)]
