@@ -21,18 +21,19 @@ if kind ~= 'none' and kind ~= 'hash' then return {-1, 0, now} end
 -- Older than a window: the server has hung.
 if sent > 0 and now - sent > window then return {0, 0, now} end
 
-local fields = redis.call('HMGET', key, 'start', 'calls', 'errors', 'until', 'trips', 'last', 'who', 'peers', 'many')
+local fields = redis.call('HMGET', key, 'start', 'calls', 'errors', 'tripped', 'until', 'trips', 'who', 'peers', 'many')
 -- Garbage counts as 0. Infinity, and what isn't equal to itself (NaN), are numbers here.
 local function number(i)
   local n = tonumber(fields[i])
   if not n or n ~= n or n < 0 or n > 2 ^ 53 then return 0 end
   return math.floor(n)
 end
-local start, calls, errors, till, trips, last = number(1), number(2), number(3), number(4), number(5), number(6)
+local start, calls, errors, tripped, till, trips = number(1), number(2), number(3), number(4), number(5), number(6)
 local who, peers, many = fields[7] or '', number(8), number(9)
 
--- Longer than the longest degrade_max, 24 h: garbage, or a failover to a server whose clock is behind.
-if till - now > math.max(degrade_max, 86400000) then till = 0 end
+-- A degradation that began in the future: the clock has gone back, as by a failover to a server whose clock is behind.
+-- Or one longer than the longest degrade_max, 24 h: garbage. The fleet counts anew.
+if tripped > now or till - now > math.max(degrade_max, 86400000) then till = 0 end
 -- Results that arrive late don't prolong it. Another instance may have had a longer degrade_max.
 if till > now then return {2, math.min(till - now, degrade_max), now} end
 
@@ -48,7 +49,7 @@ if instance ~= who then
   if add_errors > 0 then many = 1 end
 end
 -- A long calm forgets earlier degradations.
-if trips > 0 and now - last > 2 * degrade_max then trips = 0 end
+if trips > 0 and now - till > 2 * degrade_max then trips = 0 end
 
 local verdict, remaining = 0, 0
 if errors >= min_errors and errors * 1000000 >= calls * share and now - start >= settle then
@@ -58,12 +59,12 @@ if errors >= min_errors and errors * 1000000 >= calls * share and now - start >=
   else
     verdict = 1
     remaining = math.min(degrade * 2 ^ math.min(trips, 20), degrade_max)
-    trips, till, last, start = trips + 1, now + remaining, now + remaining, 0
+    trips, tripped, till, start = trips + 1, now, now + remaining, 0
   end
 end
 
-redis.call('HSET', key, 'start', start, 'calls', calls, 'errors', errors, 'until', till, 'trips', trips, 'last', last,
-  'who', who, 'peers', peers, 'many', many)
+redis.call('HSET', key, 'start', start, 'calls', calls, 'errors', errors, 'tripped', tripped, 'until', till,
+  'trips', trips, 'who', who, 'peers', peers, 'many', many)
 if trips > 0 then
   redis.call('PEXPIRE', key, math.max(0, till - now) + 2 * degrade_max + window)
 else

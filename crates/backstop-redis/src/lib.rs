@@ -60,7 +60,7 @@
 //! |---|---|---|---|---|
 //! | `feature:{name}` | string | an operator's flag: `enabled`, `degraded` or `disabled`, then `who:` and `reason:`, one to a line; or `removed` | with the flag; `removed` after 7 days | changes nothing, and is an error of the store; setting the flag overwrites it |
 //! | `features:version` | string | something else after each change of a flag | never | the same |
-//! | `feature:{name}:errors` | hash | the window of a feature's errors, and how long the fleet is degraded | with the window; after a degradation two hours later | another type is left alone, and is an error of the store; a field that is no number counts as 0, and is overwritten |
+//! | `feature:{name}:errors` | hash | the window of a feature's errors, and since when and until when the fleet is degraded | with the window; after a degradation two hours later | another type is left alone, and is an error of the store; a field that is no number counts as 0, and is overwritten; a degradation that began in the future is over |
 //! | `health:instances` | hash | a view of health for each instance, each with its own end | 20 s after the last view | another type is left alone, and is an error of the store; a field that is no view is removed |
 //! | `answer:{hash}` | string | a last known good answer; `{hash}` is the SHA-256 of its key, as 32 raw bytes | with the answer | a miss; storing the answer overwrites it |
 //!

@@ -155,7 +155,7 @@ async fn numbers_that_are_none_count_as_nothing_and_fractions_are_cut_off() {
     let store = connected(&redis).await;
     for start in ["nan", "-nan", "inf", "-1", "1e300"] {
         command(&redis, &["DEL", KEY]);
-        command(&redis, &["HSET", KEY, "start", start, "calls", "nan", "errors", "nan", "trips", "1", "last", "nan"]);
+        command(&redis, &["HSET", KEY, "start", start, "calls", "nan", "errors", "nan", "trips", "1", "until", "nan"]);
         assert_eq!(report(&store, RULES, "a", 3, 3).await, Counting, "{start}");
         assert_eq!(millis(report(&store, RULES, "b", 2, 2).await), 300_000, "{start}");
     }
@@ -174,6 +174,22 @@ async fn an_instance_with_a_shorter_longest_time_does_not_end_the_fleets_degrada
     let rules = Rules { degrade: 50_000, degrade_max: 100_000, ..RULES };
     assert_eq!(millis(report(&store, rules, "new", 5, 5).await), 100_000);
     let later = millis(report(&store, RULES, "old", 5, 5).await);
+    assert!((295_000..=300_000).contains(&later), "{later}");
+}
+
+#[tokio::test]
+async fn a_servers_clock_that_goes_back_does_not_prolong_a_degradation() {
+    let Some(redis) = RedisServer::start() else { return };
+    let store = connected(&redis).await;
+    assert_eq!(millis(report(&store, RULES, "a", 5, 5).await), 300_000);
+    // For the script, a clock that goes back by 12 h is the same as times that are 12 h later.
+    for time in ["tripped", "until"] {
+        command(&redis, &["HINCRBY", KEY, time, "43200000"]);
+    }
+    assert_eq!(report(&store, RULES, "a", 10, 0).await, Counting);
+    // The next degradation is the first one by this clock, and others hear of it.
+    assert_eq!(millis(report(&store, RULES, "a", 5, 5).await), 300_000);
+    let later = millis(report(&store, RULES, "b", 1, 0).await);
     assert!((295_000..=300_000).contains(&later), "{later}");
 }
 
