@@ -39,6 +39,8 @@ pub(crate) struct Registry {
     pub(crate) setup: Setup,
     fixed: FixedSettings,
     pub(crate) instance: Cow<'static, str>,
+    /// Locked while settings are followed, so that of two reloads one wins as a whole.
+    reloading: Mutex<()>,
     /// Of the declared features.
     needs: Mutex<Arc<Needs>>,
     store_times: Mutex<StoreTimes>,
@@ -90,6 +92,7 @@ impl Registry {
             setup,
             fixed,
             instance,
+            reloading: Mutex::new(()),
             needs: Mutex::new(Arc::new(needs)),
             store_times: Mutex::new(store),
             writes: Mutex::new(0),
@@ -132,6 +135,7 @@ impl Registry {
 
     /// Follows new settings, which were [checked](Self::check).
     pub(crate) fn reload(&self, (settings, needs): (Settings, Needs)) {
+        let _reloading = locked(&self.reloading);
         *locked(&self.store_times) = settings.store;
         *locked(&self.needs) = Arc::new(needs);
         for (slot, (_, rules)) in self.declared.iter().zip(settings.features) {

@@ -193,8 +193,10 @@ impl Slot {
     }
 
     pub(crate) fn set_rules(&self, rules: FeatureRules) {
-        self.counts_errors.store(rules.errors.is_some(), Relaxed);
-        self.change(|causes| causes.set_rules(rules));
+        self.change(|causes| {
+            self.counts_errors.store(rules.errors.is_some(), Relaxed);
+            causes.set_rules(rules);
+        });
     }
 
     pub(crate) fn report_to(&self, log: &EventLog) {

@@ -1,6 +1,8 @@
 //! Settings: from a builder, from a file, and changed while calls run.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+use std::{sync::Barrier, thread};
+
 use backstop_core::Inspect;
 use backstop_features::{
     Cause, ConfigError, DegradeOnErrors, FeatureConfig, FeatureLayer, FeatureState, Features, FeaturesConfig,
@@ -114,6 +116,34 @@ async fn a_reload_changes_tiers_and_components_at_once() {
     assert_eq!(features.handle().get(&SEARCH).unwrap().cause, Cause::Component);
     features.handle().reload(config([SEARCH.core().needs("cache")])).unwrap();
     assert_eq!(state(&features, &SEARCH), FeatureState::Enabled);
+}
+
+#[test]
+fn of_two_reloads_at_once_one_wins_as_a_whole() {
+    let features = Features::builder()
+        .declare(SEARCH.standard())
+        .components(|name| Some(if *name == "down" { Level::Critical } else { Level::Healthy }))
+        .build()
+        .unwrap();
+    let off = config([SEARCH.standard().needs("down").ignore_errors()]);
+    let counting = config([SEARCH.standard().needs("up")]);
+    for _ in 0..1_000 {
+        let barrier = Barrier::new(2);
+        thread::scope(|scope| {
+            for config in [&off, &counting] {
+                let (features, barrier) = (&features, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    features.handle().reload(config.clone()).unwrap();
+                });
+            }
+        });
+        let is_off = state(&features, &SEARCH) == FeatureState::Disabled;
+        fail(&features, &SEARCH, 5);
+        let counts = features.handle().get(&SEARCH).unwrap().cause == Cause::Errors;
+        assert_ne!(is_off, counts);
+        features.handle().reload(off.clone()).unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
