@@ -80,7 +80,7 @@ pub(crate) struct NewComponent {
 
 struct State {
     engine: Engine,
-    /// Changes that are not yet logged, counted and sent to subscribers, in order.
+    /// Changes that are not yet logged and counted, in order.
     changes: VecDeque<Change>,
     /// A thread publishes changes, and will go on until `changes` is empty.
     is_publishing: bool,
@@ -275,10 +275,20 @@ impl Shared {
         if wakes_driver {
             self.wake.notify_one();
         }
+        if is_dirty {
+            self.send();
+        }
         result
     }
 
-    /// Logs, counts and sends all changes, in order, on one thread at a time, and outside of the lock.
+    /// Sends the latest level and readiness, before anything is logged: a subscriber of the log may panic or hang.
+    fn send(&self) {
+        // The view is loaded under the channel's lock, so that the last one who sends sends the latest.
+        self.levels.send_if_modified(|level| set(level, self.view.load().level()));
+        self.readiness.send_if_modified(|readiness| set(readiness, self.view.load().readiness()));
+    }
+
+    /// Logs and counts all changes, in order, on one thread at a time, and outside of the lock.
     fn publish(&self) {
         self.publish_while(|| Some(self.lock()));
     }
@@ -297,18 +307,8 @@ impl Shared {
             let changes = mem::take(&mut state.changes);
             drop(state);
             let publishing = Publishing(self);
-            // First those who act on it: a subscriber of the log may panic.
-            changes.iter().for_each(|change| self.send(change));
             changes.iter().for_each(|change| telemetry::changed(self, &self.metrics, change));
             drop(publishing);
-        }
-    }
-
-    fn send(&self, change: &Change) {
-        match change {
-            Change::Level { to, .. } => _ = self.levels.send_replace(*to),
-            Change::Readiness { to, .. } => _ = self.readiness.send_replace(*to),
-            _ => {}
         }
     }
 
@@ -343,6 +343,11 @@ impl ComponentCell {
     pub(crate) fn level(&self) -> Level {
         level_from_bits(self.level.load(Ordering::Acquire))
     }
+}
+
+/// Returns whether the value is another one now.
+fn set<T: PartialEq>(value: &mut T, to: T) -> bool {
+    mem::replace(value, to) != *value
 }
 
 /// Lets the next thread publish, also if a subscriber of the log panics.

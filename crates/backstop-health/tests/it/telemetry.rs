@@ -1,6 +1,10 @@
 //! What an operator sees: events, metrics, the inventory.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, mpsc::channel},
+    thread,
+};
 
 use backstop_core::{EventLog, Inspect, Value};
 use backstop_health::{Component, Health, Level};
@@ -97,31 +101,70 @@ async fn a_component_that_flaps_fills_no_log() {
     assert_eq!(logs.events().with_target(TARGET).at(At::WARN).len(), 0);
 }
 
+/// A log that does this with each event.
+struct Log<F>(F);
+
+impl<F: Fn() + 'static> Subscriber for Log<F> {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn event(&self, _: &Event<'_>) {
+        (self.0)();
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// Health whose level changes at once.
+fn undamped() -> Health {
+    let health = Health::builder().component(Component::essential("database"));
+    health
+        .degrade_after(secs(0))
+        .critical_after(secs(0))
+        .recover_after(secs(0))
+        .max_recover_after(secs(0))
+        .build()
+        .unwrap()
+}
+
 #[test]
 fn a_log_that_panics_keeps_no_level_from_subscribers() {
-    struct Panics;
-    impl Subscriber for Panics {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn event(&self, _: &Event<'_>) {
-            panic!("the disk is full");
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
-
-    let database = Component::essential("database");
-    let health = Health::builder().component(database).degrade_after(secs(0)).critical_after(secs(0)).build().unwrap();
+    let health = undamped();
     let mut levels = health.subscribe();
     let report = || health.report("database", Level::Critical, "gone", None);
-    tracing::subscriber::with_default(Panics, || catch_unwind(AssertUnwindSafe(report)).unwrap_err());
+    tracing::subscriber::with_default(Log(|| panic!("the disk is full")), || {
+        catch_unwind(AssertUnwindSafe(report)).unwrap_err()
+    });
     assert_eq!((health.level(), levels.level()), (Level::Critical, Level::Critical));
+}
+
+#[test]
+fn a_log_that_hangs_keeps_no_level_from_subscribers() {
+    let health = undamped();
+    let mut levels = health.subscribe();
+    let ((entered, has_entered), (release, released)) = (channel(), channel::<()>());
+    let (entered, released) = (Mutex::new(entered), Mutex::new(released));
+    let hangs = Log(move || {
+        _ = entered.lock().unwrap().send(());
+        // Ends at once after the release.
+        _ = released.lock().unwrap().recv();
+    });
+    let reporter = health.clone();
+    let report = move || reporter.report("database", Level::Critical, "gone", None).unwrap();
+    let stuck = thread::spawn(|| tracing::subscriber::with_default(hangs, report));
+    has_entered.recv().unwrap();
+    assert_eq!(levels.level(), Level::Critical);
+    for level in [Level::Degraded, Level::Healthy] {
+        health.report("database", level, "", None).unwrap();
+        assert_eq!((health.level(), levels.level()), (level, level));
+    }
+    drop(release);
+    stuck.join().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
