@@ -190,7 +190,7 @@ impl FeaturesHandle {
     pub fn set_here(&self, feature: impl AsRef<str>, change: FlagChange) -> Result<(), ConfigError> {
         let slot = self.find(feature.as_ref())?;
         let flag = change.check_here()?;
-        slot.change_flags(|flags| flags.here = Some(flag.clone()));
+        telemetry::changed(slot.change_flags(|flags| flags.here = Some(flag.clone())));
         telemetry::flag_set(slot, &flag);
         Ok(())
     }
@@ -210,7 +210,7 @@ impl FeaturesHandle {
         check_who(who)?;
         check_reason(reason)?;
         let mut removed = None;
-        slot.change_flags(|flags| removed = flags.here.take());
+        telemetry::changed(slot.change_flags(|flags| removed = flags.here.take()));
         if removed.is_some() {
             telemetry::flag_removed(slot, who, reason, Reach::Instance);
         }
@@ -287,11 +287,11 @@ impl FeaturesHandle {
             None => Ok(()),
         };
         // Also if it failed: it may have been written.
-        self.registry.written(|| {
-            if written.is_ok() {
-                slot.change_flags(|flags| *flags = Flags { here: None, stored: flag });
-            }
+        let changed = self.registry.written(|| match written {
+            Ok(()) => slot.change_flags(|flags| *flags = Flags { here: None, stored: flag }),
+            Err(_) => None,
         });
+        telemetry::changed(changed);
         written.map_err(SetError::Store)
     }
 }

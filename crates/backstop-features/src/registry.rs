@@ -178,10 +178,10 @@ impl Registry {
     }
 
     /// A flag was written, or may have been. `follow` changes it here.
-    pub(crate) fn written(&self, follow: impl FnOnce()) {
+    pub(crate) fn written<T>(&self, follow: impl FnOnce() -> T) -> T {
         let mut writes = locked(&self.writes);
-        follow();
         *writes += 1;
+        follow()
     }
 
     /// Follows the flags of the store. Flags that disappeared, and values that aren't flags, change nothing. Returns false if
@@ -198,6 +198,7 @@ impl Registry {
             return Err("it returned another number of flags".into());
         }
         let (mut missing, mut malformed, mut followed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut changes = Vec::new();
         for (slot, value) in self.declared.iter().zip(values) {
             let flags = slot.flags();
             let stored = match value {
@@ -207,7 +208,7 @@ impl Registry {
                     if remaining.is_some_and(|remaining| remaining > CLOCK_TOLERANCE) {
                         missing.push(slot.name().clone());
                     }
-                    slot.set_known();
+                    changes.extend(slot.set_known());
                     continue;
                 }
                 StoredValue::Malformed => None,
@@ -218,17 +219,18 @@ impl Registry {
                     if flags.stored.is_none_or(|earlier| !earlier.is_same_decision(&flag)) {
                         followed.push((slot, flag.clone(), flags.here.is_some()));
                     }
-                    slot.change_flags(|flags| flags.stored = Some(flag));
+                    changes.extend(slot.change_flags(|flags| flags.stored = Some(flag)));
                 }
-                Some(StoredFlag::Removed) => slot.change_flags(|flags| flags.stored = None),
+                Some(StoredFlag::Removed) => changes.extend(slot.change_flags(|flags| flags.stored = None)),
                 None => {
                     malformed.push(slot.name().clone());
                     continue;
                 }
             }
-            slot.set_known();
+            changes.extend(slot.set_known());
         }
         drop(writes_now);
+        telemetry::changed(changes);
         followed.iter().for_each(|(slot, flag, is_overridden)| telemetry::flag_followed(slot, flag, *is_overridden));
         self.store_errors.set_flags(missing, malformed);
         if !*self.loaded.borrow() {

@@ -23,7 +23,7 @@ use crate::{
     decision::{Causes, Decision, Flags},
     metrics,
     probes::{Place, Probes},
-    telemetry,
+    telemetry::{self, Changed},
 };
 
 pub(crate) struct Slot {
@@ -179,17 +179,20 @@ impl Slot {
         }
     }
 
-    pub(crate) fn change_flags(&self, change: impl FnOnce(&mut Flags)) {
-        self.change(|causes| change(causes.flags_mut()));
+    /// Changes the flags. Returns a change that is to be logged.
+    #[must_use]
+    pub(crate) fn change_flags(&self, change: impl FnOnce(&mut Flags)) -> Option<Changed<'_>> {
+        self.publish(self.lock(), |causes| change(causes.flags_mut()))
     }
 
     pub(crate) fn flags(&self) -> Flags {
         self.lock().causes.flags().clone()
     }
 
-    /// Its flag in the store has been read.
-    pub(crate) fn set_known(&self) {
-        self.change(Causes::set_known);
+    /// Its flag in the store has been read. Returns a change that is to be logged.
+    #[must_use]
+    pub(crate) fn set_known(&self) -> Option<Changed<'_>> {
+        self.publish(self.lock(), Causes::set_known)
     }
 
     pub(crate) fn set_rules(&self, rules: FeatureRules) {
@@ -252,8 +255,13 @@ impl Slot {
         self.change_locked(self.lock(), change);
     }
 
-    /// Changes a cause, and publishes what follows.
-    fn change_locked(&self, mut locked: MutexGuard<'_, Locked>, change: impl FnOnce(&mut Causes)) {
+    /// Changes a cause, publishes what follows, and logs it.
+    fn change_locked(&self, locked: MutexGuard<'_, Locked>, change: impl FnOnce(&mut Causes)) {
+        telemetry::changed(self.publish(locked, change));
+    }
+
+    /// Changes a cause, and publishes what follows. Returns a change that is to be logged.
+    fn publish(&self, mut locked: MutexGuard<'_, Locked>, change: impl FnOnce(&mut Causes)) -> Option<Changed<'_>> {
         let now = self.now();
         change(&mut locked.causes);
         let after = locked.causes.advance(now, self.counts.calls.load(Relaxed));
@@ -264,17 +272,14 @@ impl Slot {
         self.next_change_calls.store(next_change.calls, Relaxed);
         self.state.store(after.state as u8, Relaxed);
         if (before.state, before.cause) == (after.state, after.cause) {
-            return;
+            return None;
         }
         locked.since = Instant::now();
-        let changed = telemetry::Changed { name: self.name(), from: before.state, to: after.state, cause: after.cause };
+        let flag = locked.causes.flags().deciding().cloned();
+        let changed = Changed { slot: self, from: before.state, to: after.state, cause: after.cause, flag };
         if let Some(log) = &locked.log {
             log.push(self.name().clone(), telemetry::KIND, changed.fields());
         }
-        let flag = locked.causes.flags().deciding().cloned();
-        // A slow subscriber holds up nobody else.
-        drop(locked);
-        changed.log(flag.as_ref());
-        self.show_state();
+        Some(changed)
     }
 }

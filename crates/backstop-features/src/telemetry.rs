@@ -8,10 +8,12 @@ pub(crate) const KIND: &str = "feature";
 
 /// A change of a feature's state, or of its cause.
 pub(crate) struct Changed<'a> {
-    pub(crate) name: &'a Name,
+    pub(crate) slot: &'a Slot,
     pub(crate) from: FeatureState,
     pub(crate) to: FeatureState,
     pub(crate) cause: Cause,
+    /// The flag that decides.
+    pub(crate) flag: Option<Flag>,
 }
 
 impl Changed<'_> {
@@ -20,8 +22,9 @@ impl Changed<'_> {
     }
 
     /// A feature that gets worse by itself is a warning.
-    pub(crate) fn log(&self, flag: Option<&Flag>) {
-        let Self { name, from, to, cause } = self;
+    fn log(&self) {
+        let Self { slot, from, to, cause, flag } = self;
+        let (name, flag) = (slot.name(), flag.as_ref());
         let (who, reason) = (flag.map(Flag::who), flag.map(Flag::reason));
         if to > from && *cause != Cause::Operator {
             tracing::warn!(target: "backstop::features", feature = %name, %from, %to, %cause, "a feature got worse");
@@ -32,6 +35,15 @@ impl Changed<'_> {
                 "a feature changed"
             );
         }
+    }
+}
+
+/// Logs changes, and shows them in the gauges. The caller holds no lock that an operator needs: a subscriber may be slow.
+#[expect(single_use_lifetimes, reason = "it can't be elided here")]
+pub(crate) fn changed<'a>(changes: impl IntoIterator<Item = Changed<'a>>) {
+    for changed in changes {
+        changed.log();
+        changed.slot.show_state();
     }
 }
 

@@ -1,11 +1,20 @@
 //! Operators' flags.
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::Duration,
+};
 
 use backstop_core::{EventLog, Inspect, Value};
-use backstop_features::{Cause, FeatureState, FlagChange, Level, Reach, SetError};
+use backstop_features::{Cause, FeatureState, Features, FlagChange, Level, MemoryStore, Reach, SetError};
 use backstop_test::Logs;
 use tokio::time::sleep;
+use tracing::{
+    Event, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
 
 use crate::common::{Breakable, CHECKOUT, Dial, Failure, REVIEWS, SEARCH, drive, events_with, fail, secs, shop};
 
@@ -188,4 +197,59 @@ fn a_flag_that_is_set_here_must_end_within_a_day() {
     assert_eq!(features.handle().set_here("other", off()).unwrap_err().field, "feature");
     assert_eq!(features.handle().remove_here(&REVIEWS, "ada", "").unwrap_err().field, "reason");
     assert_eq!(set(FlagChange::enable("ada", "why").until(secs(86_400))), Ok(()));
+}
+
+/// A log that is stuck in its first event until an operator of another thread has turned a feature off, or 10 s have passed.
+struct StuckLog {
+    features: Features,
+    /// Whether the operator was done first. `None` before the first event.
+    operator_is_first: Arc<OnceLock<bool>>,
+}
+
+impl Subscriber for StuckLog {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "backstop::features"
+    }
+    fn event(&self, _: &Event<'_>) {
+        self.operator_is_first.get_or_init(|| {
+            let features = self.features.clone();
+            let (done, is_done) = mpsc::channel();
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(features.handle().set(&REVIEWS, off())).unwrap();
+                _ = done.send(());
+            });
+            is_done.recv_timeout(secs(10)).is_ok()
+        });
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_stuck_holds_up_no_operator_of_another_thread() {
+    // More than one subscriber, so that `tracing` asks this thread's for events that other tests have seen.
+    let _logs = Logs::new();
+    for is_followed in [true, false] {
+        let store = MemoryStore::new();
+        let build = || shop().flags(store.clone()).build().unwrap();
+        let (features, other) = (build(), build());
+        drive(&features).await;
+        if is_followed {
+            other.handle().set(&SEARCH, off()).await.unwrap();
+        }
+        let operator_is_first = Arc::default();
+        let log = StuckLog { features: features.clone(), operator_is_first: Arc::clone(&operator_is_first) };
+        let _guard = tracing::subscriber::set_default(log);
+        if !is_followed {
+            features.handle().set(&SEARCH, off()).await.unwrap();
+        }
+        sleep(secs(2)).await;
+        assert_eq!(operator_is_first.get(), Some(&true), "the driver logs: {is_followed}");
+    }
 }
