@@ -79,7 +79,7 @@ impl Health {
 impl Drain {
     /// Begins to drain. The second call ends the drain at once, as a second signal does. Further calls have no effect.
     pub fn begin(&self) {
-        let begun = self.shared.update(|engine| {
+        let begun = self.shared.update_unpublished(|engine| {
             if engine.drain_since.is_some() {
                 return None;
             }
@@ -91,12 +91,14 @@ impl Drain {
             let closes = now + config.serve_while_draining;
             let (ends, exits) = (closes + config.finish_within, now + config.exit_within);
             let times = DrainTimes { begins: now, closes, ends, exits };
-            telemetry::drain_begun(config.serve_while_draining, config.finish_within);
             self.shared.drain.send_modify(|state| state.times = Some(times));
             self.shared.drain_signal.begin(ends);
+            // A log that hangs must not keep it from beginning.
+            telemetry::drain_begun(config.serve_while_draining, config.finish_within);
         } else if self.shared.drain.send_if_modified(|state| !std::mem::replace(&mut state.is_hurried, true)) {
             telemetry::drain_hurried();
         }
+        self.shared.publish();
     }
 
     /// Whether it has begun.

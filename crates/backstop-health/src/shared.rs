@@ -215,9 +215,14 @@ impl Shared {
 
     /// Changes what is known, and works out what follows.
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut Engine) -> R) -> R {
-        let result = self.update_locked(self.lock(), change);
+        let result = self.update_unpublished(change);
         self.publish();
         result
+    }
+
+    /// The same, for a caller that has more to do before it [publishes](Self::publish).
+    pub(crate) fn update_unpublished<R>(&self, change: impl FnOnce(&mut Engine) -> R) -> R {
+        self.update_locked(self.lock(), change)
     }
 
     /// What is set, or known, as of the last change.
@@ -289,7 +294,7 @@ impl Shared {
     }
 
     /// Logs and counts all changes, in order, on one thread at a time, and outside of the lock.
-    fn publish(&self) {
+    pub(crate) fn publish(&self) {
         self.publish_while(|| Some(self.lock()));
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, mpsc::channel},
+    sync::{
+        Mutex,
+        mpsc::{Receiver, Sender, channel},
+    },
     thread,
 };
 
@@ -143,10 +146,8 @@ fn a_log_that_panics_keeps_no_level_from_subscribers() {
     assert_eq!((health.level(), levels.level()), (Level::Critical, Level::Critical));
 }
 
-#[test]
-fn a_log_that_hangs_keeps_no_level_from_subscribers() {
-    let health = undamped();
-    let mut levels = health.subscribe();
+/// A log that hangs at its first event until the sender is dropped, and says through the receiver that it does.
+fn hanging_log() -> (Log<impl Fn() + Send + Sync + 'static>, Receiver<()>, Sender<()>) {
     let ((entered, has_entered), (release, released)) = (channel(), channel::<()>());
     let (entered, released) = (Mutex::new(entered), Mutex::new(released));
     let hangs = Log(move || {
@@ -154,6 +155,14 @@ fn a_log_that_hangs_keeps_no_level_from_subscribers() {
         // Ends at once after the release.
         _ = released.lock().unwrap().recv();
     });
+    (hangs, has_entered, release)
+}
+
+#[test]
+fn a_log_that_hangs_keeps_no_level_from_subscribers() {
+    let health = undamped();
+    let mut levels = health.subscribe();
+    let (hangs, has_entered, release) = hanging_log();
     let reporter = health.clone();
     let report = move || reporter.report("database", Level::Critical, "gone", None).unwrap();
     let stuck = thread::spawn(|| tracing::subscriber::with_default(hangs, report));
@@ -163,6 +172,18 @@ fn a_log_that_hangs_keeps_no_level_from_subscribers() {
         health.report("database", level, "", None).unwrap();
         assert_eq!((health.level(), levels.level()), (level, level));
     }
+    drop(release);
+    stuck.join().unwrap();
+}
+
+#[test]
+fn a_drain_begins_though_the_log_hangs() {
+    let health = undamped();
+    let (hangs, has_entered, release) = hanging_log();
+    let drain = health.drain();
+    let stuck = thread::spawn(|| tracing::subscriber::with_default(hangs, move || drain.begin()));
+    has_entered.recv().unwrap();
+    assert!(health.drain().has_begun());
     drop(release);
     stuck.join().unwrap();
 }
