@@ -185,7 +185,7 @@ fn follow(registry: &Registry, slot: &Slot, verdict: FleetVerdict) {
 
 /// Waits for the interval ± 20 %.
 async fn pause(jitter: &Jitter, interval: Duration) {
-    sleep(jitter.time(interval * 4 / 5..=interval * 6 / 5)).await;
+    sleep(jitter.around(interval)).await;
 }
 
 /// One feature, and what of its counts was reported.

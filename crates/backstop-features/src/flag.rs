@@ -12,7 +12,7 @@
 use std::{fmt::Write, str, time::Duration};
 
 use backstop_core::ConfigError;
-use backstop_kit::is_printable;
+use backstop_kit::{REASON_MAX, WHO_MAX, check_operator, is_printable};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -26,8 +26,6 @@ pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 pub const FLAG_MAX_BYTES: usize = 1024;
 /// The longest time of a flag that is set on one instance.
 const HERE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-const WHO_MAX: usize = 128;
-const REASON_MAX: usize = 512;
 const REMOVED: &str = "removed";
 
 /// An operator's decision about a feature: see [`FeaturesHandle::set`](crate::FeaturesHandle::set).
@@ -219,8 +217,7 @@ impl FlagChange {
 
     /// The flag of this change, for all instances or for this one.
     pub(crate) fn check(self, reach: Reach) -> Result<Flag, ConfigError> {
-        check_who(&self.who)?;
-        check_reason(&self.reason)?;
+        check_operator(&self.who, &self.reason)?;
         let (least, most) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 60 * 60));
         match (self.state, self.until) {
             (FeatureState::Enabled, until) => {
@@ -244,21 +241,6 @@ impl FlagChange {
         ConfigError::check_range("until", until, ..=HERE_MAX, allowed)?;
         self.check(Reach::Instance)
     }
-}
-
-pub(crate) fn check_who(who: &str) -> Result<(), ConfigError> {
-    check_text("who", who, WHO_MAX, "1 to 128 bytes of printable text")
-}
-
-pub(crate) fn check_reason(reason: &str) -> Result<(), ConfigError> {
-    check_text("reason", reason, REASON_MAX, "1 to 512 bytes of printable text")
-}
-
-fn check_text(field: &'static str, text: &str, most: usize, allowed: &'static str) -> Result<(), ConfigError> {
-    if text.trim().is_empty() || text.len() > most || !text.chars().all(is_printable) {
-        return Err(ConfigError::new(field, printable(text, most), allowed));
-    }
-    Ok(())
 }
 
 /// Cut to `most` bytes, without characters that aren't printable.

@@ -3,16 +3,11 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, EventLog, Name};
-use backstop_kit::bounded;
+use backstop_kit::{bounded, check_operator};
 
 use crate::{
-    Cause, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier,
-    decision::Flags,
-    features::unknown,
-    flag::{check_reason, check_who},
-    registry::Registry,
-    slot::Slot,
-    telemetry,
+    Cause, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier, decision::Flags, features::unknown,
+    registry::Registry, slot::Slot, telemetry,
 };
 
 /// How long the mark of a removed flag stays in the store. An instance that can't reach the store for longer holds the flag.
@@ -156,8 +151,7 @@ impl FeaturesHandle {
     ) -> Result<Reach, SetError> {
         let slot = self.find(feature.as_ref())?;
         let (who, reason) = (who.as_ref(), reason.as_ref());
-        check_who(who)?;
-        check_reason(reason)?;
+        check_operator(who, reason)?;
         self.write(slot, Flag::removed(), Some(REMOVED_TTL), None).await?;
         telemetry::flag_removed(slot, who, reason, self.reach());
         Ok(self.reach())
@@ -207,8 +201,7 @@ impl FeaturesHandle {
     ) -> Result<bool, ConfigError> {
         let slot = self.find(feature.as_ref())?;
         let (who, reason) = (who.as_ref(), reason.as_ref());
-        check_who(who)?;
-        check_reason(reason)?;
+        check_operator(who, reason)?;
         let mut removed = None;
         telemetry::changed(slot.change_flags(|flags| removed = flags.here.take()));
         if removed.is_some() {

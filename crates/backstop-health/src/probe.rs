@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    ops::RangeInclusive,
     pin::{Pin, pin},
     sync::{Arc, Weak},
     task::{Context, Poll},
@@ -69,13 +68,10 @@ impl ProbeConfig {
         Ok(())
     }
 
-    fn interval(&self) -> RangeInclusive<Duration> {
-        self.every.mul_f64(0.8)..=self.every.mul_f64(1.2)
-    }
-
     /// How long a result holds.
     fn holds_for(&self) -> Duration {
-        (*self.interval().end() + self.timeout) * STALE_AFTER
+        // The longest interval, with its jitter.
+        (self.every * 6 / 5 + self.timeout) * STALE_AFTER
     }
 }
 
@@ -233,7 +229,7 @@ where
 {
     let jitter = Jitter::new(None);
     while let Some(config) = results.configured() {
-        let next = Instant::now() + jitter.time(config.interval());
+        let next = Instant::now() + jitter.around(config.every);
         let result = timeout(config.timeout, probe()).await;
         match result {
             Ok(Ok(())) => results.good(),

@@ -205,7 +205,7 @@ async fn share(shared: &Weak<Shared>, component: usize, store: &impl ViewStore, 
         // Fails only if others have filled the component with bad reports.
         _ = reporter.put(level, failure.map(|(_, error)| error.into()), VIEW_TTL);
         drop(reporter);
-        sleep(jitter.time(EVERY.mul_f64(0.8)..=EVERY.mul_f64(1.2))).await;
+        sleep(jitter.around(EVERY)).await;
     }
 }
 

@@ -39,6 +39,12 @@ impl Jitter {
         Duration::from_nanos(self.draw().u64(start..=nanos(*range.end()).max(start)))
     }
 
+    /// This time ± 20 %, so that what many instances do at intervals doesn't come at once.
+    #[must_use]
+    pub fn around(&self, time: Duration) -> Duration {
+        self.time(time.saturating_mul(4) / 5..=time.saturating_mul(6) / 5)
+    }
+
     fn draw(&self) -> fastrand::Rng {
         fastrand::Rng::with_seed(self.next_seed.fetch_add(GAMMA, Relaxed))
     }
@@ -67,6 +73,15 @@ mod tests {
         assert_eq!((jitter.number(5..5), jitter.number(u64::MAX..0), jitter.number(0..1)), (5, u64::MAX, 0));
         let (short, long) = (Duration::from_millis(1), Duration::from_secs(1));
         assert_eq!((jitter.time(long..=short), jitter.time(short..=short)), (long, short));
+    }
+
+    #[test]
+    fn around_a_time_is_within_a_fifth_of_it() {
+        let (jitter, second) = (Jitter::new(Some(7)), Duration::from_secs(1));
+        let drawn: Vec<_> = (0..1_000).map(|_| jitter.around(second)).collect();
+        let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
+        assert!(second * 80 / 100 <= least && least < second * 81 / 100, "{least:?}");
+        assert!(second * 119 / 100 < most && most <= second * 120 / 100, "{most:?}");
     }
 
     #[test]
