@@ -2,9 +2,8 @@
 
 use std::{pin::Pin, time::Duration};
 
-use backstop_kit::StoreError;
+use backstop_kit::{StoreError, bounded};
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use crate::{Created, JobId, JobStore, List, Place, Stored};
 
@@ -33,11 +32,8 @@ pub(crate) struct Bounded<S> {
 }
 
 impl<S> Bounded<S> {
-    fn bounded<'a, T>(&self, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Boxed<'a, T> {
-        let limit = self.limit;
-        Box::pin(async move {
-            timeout(limit, call).await.unwrap_or_else(|_| Err(format!("it took longer than {limit:?}").into()))
-        })
+    fn bounded<'a, T: 'a>(&self, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Boxed<'a, T> {
+        Box::pin(bounded(self.limit, call))
     }
 }
 

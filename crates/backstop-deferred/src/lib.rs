@@ -22,7 +22,7 @@
 //! | [`DeferError::Unknown`] | a job may exist. Only the same call with the same key is safe |
 //! | the same key of the same principal, the same payload | one job, and the first receipt |
 //! | … another payload | [`NotAccepted::KeyReused`] |
-//! | two workers | one of them claims a job. Whoever loses a claim stops, and what becomes of the job is decided by the other |
+//! | two workers | one of them claims a job. A worker that has lost its claim stops, and the other one decides what becomes of the job |
 //! | an attempt | is counted durably before it begins |
 //! | a worker stops while it runs a job | the job is claimed again after 30 s. After three times it becomes a dead letter |
 //! | a job is done | a second completion is never recorded. Its payload is erased |

@@ -61,7 +61,7 @@ impl Queue {
             self.store.replace(id, stored.version, stored.bytes, place).await?;
             return Ok(None);
         };
-        record.crashes += u32::from(record.state == State::Running);
+        record.crashes = record.crashes.saturating_add(u32::from(record.state == State::Running));
         let failure = if record.crashes >= MAX_CRASHES {
             Some(Failure::Crashes)
         } else {
@@ -73,13 +73,13 @@ impl Queue {
             return Ok(None);
         }
         (record.state, record.token) = (State::Running, random_token()?);
-        record.attempts += 1;
+        record.attempts = record.attempts.saturating_add(1);
         let claim = Claim { id, record };
         let claimed = self.write(id, &stored, &claim.record, self.place(List::Pending, LEASE)).await;
         let is_ours = match claimed {
             Ok(is_claimed) => is_claimed,
             // It may be claimed. Nobody else runs it, then.
-            Err(_) => self.holds(&claim).await,
+            Err(_) => self.renew(&claim).await,
         };
         Ok(is_ours.then_some(claim))
     }
@@ -88,20 +88,15 @@ impl Queue {
         self.store.replace(id, before.version, record.encode(), place).await
     }
 
-    /// Whether the job is claimed by this token. Asks until the store answers, or the claim has run out.
-    async fn holds(&self, claim: &Claim) -> bool {
-        self.update(claim, |record| (record.clone(), self.place(List::Pending, LEASE))).await
-    }
-
     /// Extends the claim. Whether it still holds.
     pub(crate) async fn renew(&self, claim: &Claim) -> bool {
-        self.holds(claim).await
+        self.update(claim, |record| (record, self.place(List::Pending, LEASE))).await
     }
 
     /// The job is done.
     pub(crate) async fn complete(&self, claim: &Claim) -> bool {
         self.update(claim, |record| {
-            let done = Record { state: State::Done, payload: Bytes::new(), ..record.clone() };
+            let done = Record { state: State::Done, payload: Bytes::new(), ..record };
             (done, self.place(List::Done, self.config.keep_done))
         })
         .await
@@ -110,7 +105,7 @@ impl Queue {
     /// The job has failed for good.
     pub(crate) async fn fail(&self, claim: &Claim, failure: Failure) -> bool {
         self.update(claim, |record| {
-            (Record { state: State::Failed(failure), ..record.clone() }, self.place(List::Dead, self.config.keep_dead))
+            (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config.keep_dead))
         })
         .await
     }
@@ -118,17 +113,14 @@ impl Queue {
     /// The job is to be tried again.
     pub(crate) async fn retry(&self, claim: &Claim) -> bool {
         let wait = self.wait_after(claim.record.attempts);
-        self.update(claim, |record| {
-            (Record { state: State::Queued, ..record.clone() }, self.place(List::Pending, wait))
-        })
-        .await
+        self.update(claim, |record| (Record { state: State::Queued, ..record }, self.place(List::Pending, wait))).await
     }
 
     /// The job is to be tried again, and this attempt doesn't count.
     pub(crate) async fn give_back(&self, claim: &Claim, after: Duration) -> bool {
         self.update(claim, |record| {
-            let attempts = record.attempts - 1;
-            (Record { state: State::Queued, attempts, ..record.clone() }, self.place(List::Pending, after))
+            let attempts = record.attempts.saturating_sub(1);
+            (Record { state: State::Queued, attempts, ..record }, self.place(List::Pending, after))
         })
         .await
     }
@@ -144,7 +136,7 @@ impl Queue {
     /// Writes what becomes of a claimed job. `false` if the claim was lost: another worker has the job.
     ///
     /// Tries again until the store answers, or the claim has run out. A write whose fate was unknown is found to have happened.
-    async fn update(&self, claim: &Claim, change: impl Fn(&Record) -> (Record, Place)) -> bool {
+    async fn update(&self, claim: &Claim, change: impl Fn(Record) -> (Record, Place)) -> bool {
         let since = Instant::now();
         while since.elapsed() < LEASE {
             let Ok(stored) = self.store.get(claim.id).await else {
@@ -157,7 +149,7 @@ impl Queue {
                     if record.state != State::Running {
                         return true;
                     }
-                    let (record, place) = change(&record);
+                    let (record, place) = change(record);
                     match self.write(claim.id, &stored, &record, place).await {
                         Ok(true) => return true,
                         Ok(false) => {}

@@ -1,6 +1,13 @@
 //! The worker.
 
-use std::{collections::HashSet, fmt, future::poll_fn, pin::pin, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    future::{pending, poll_fn},
+    mem,
+    pin::pin,
+    time::Duration,
+};
 
 use backstop_core::{ErrorRef, Rejection, Verdict};
 use backstop_kit::{ErrorText, StoreError, log_text};
@@ -67,14 +74,16 @@ where
         let (stop, stopped) = watch::channel(false);
         let (mut running, mut active) = (FuturesUnordered::new(), HashSet::new());
         let mut pace = Pace::new(queue.config.max_concurrent);
-        let (mut shutdown, mut health) = (pin!(shutdown), Health::default());
+        let mut shutdown = pin!(shutdown);
+        // Whether the log says that no job is taken.
+        let mut is_halted = false;
         loop {
             let free = pace.at_once().saturating_sub(running.len());
             let ended = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = running.next() => Some(ended),
-                ids = pull(queue, free, &active, &mut health) => {
+                ids = pull(queue, free, &active, &mut is_halted) => {
                     for id in ids {
                         active.insert(id);
                         running.push(attempt(queue, self.service.clone(), id, stopped.clone()));
@@ -183,22 +192,16 @@ async fn renew(queue: &Queue, claim: &Claim) {
     }
 }
 
-/// What was logged about the store.
-#[derive(Default)]
-struct Health {
-    is_bad: bool,
-}
-
 /// Waits for jobs that are due: at most `free` of them, and none that is at work here.
-async fn pull(queue: &Queue, free: usize, active: &HashSet<JobId>, health: &mut Health) -> Vec<JobId> {
+async fn pull(queue: &Queue, free: usize, active: &HashSet<JobId>, is_halted: &mut bool) -> Vec<JobId> {
     if free == 0 {
-        return std::future::pending().await;
+        return pending().await;
     }
     loop {
         let added = queue.added.notified();
         match due(queue, free, active).await {
             Ok(Some(ids)) => {
-                if std::mem::take(&mut health.is_bad) {
+                if mem::take(is_halted) {
                     telemetry::works_again(&queue.config.name);
                 }
                 if !ids.is_empty() {
@@ -206,18 +209,18 @@ async fn pull(queue: &Queue, free: usize, active: &HashSet<JobId>, health: &mut 
                 }
             }
             Ok(None) => {
-                if !std::mem::replace(&mut health.is_bad, true) {
+                if !mem::replace(is_halted, true) {
                     telemetry::dead_letters_full(&queue.config.name);
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut health.is_bad, true) {
+                if !mem::replace(is_halted, true) {
                     telemetry::store_failed(&queue.config.name, &log_text(&error.to_string()));
                 }
             }
         }
         // Jobs of other processes, and those that have waited, are found by asking.
-        _ = timeout(queue.jitter.time(POLL * 4 / 5..=POLL * 6 / 5), added).await;
+        _ = timeout(queue.jitter.around(POLL), added).await;
     }
 }
 

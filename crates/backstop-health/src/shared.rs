@@ -62,7 +62,7 @@ pub(crate) struct ComponentCell {
     pub(crate) declared: ComponentSettings,
     pub(crate) is_essential: bool,
     pub(crate) heartbeat: Option<Arc<AtomicU64>>,
-    /// Held by its active probe, of which there is one at a time.
+    /// Held by the component's active probe, so that there is only one.
     pub(crate) probe_turn: Arc<Semaphore>,
     /// What a failing probe makes of it.
     failed: ComponentState,

@@ -16,7 +16,7 @@ use crate::user_id::UserId;
 /// The time limit for all parts together: more than the chain's 800 ms, which then always ends by itself.
 const TOTAL: Duration = Duration::from_secs(1);
 
-/// What nobody waits long for. Enough for the two attempts of a [dependency](crate::dependency).
+/// The time of a part that users can do without. Enough for the two attempts of a [dependency](crate::dependency).
 const EXTRA: Duration = Duration::from_millis(200);
 
 /// Makes each user's dashboard.

@@ -157,7 +157,7 @@ async fn the_driver_ends_with_the_last_handle() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_subscriber_waits_for_may_depend_on_health_itself() {
-    // Without a driver, whoever asks finds that the level is due to change.
+    // Without a driver, a caller makes the change that is due.
     let health = Health::builder().component(Component::essential("database")).build().unwrap();
     report(&health, Level::Degraded);
     tokio::time::advance(secs(5)).await;

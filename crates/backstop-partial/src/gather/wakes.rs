@@ -73,7 +73,7 @@ impl Wake for PartWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         let bit = 1 << (self.index % BITS);
         let Some(word) = self.shared.woken.get(self.index / BITS) else { return };
-        // Whoever set it before has woken the task.
+        // The thread that set it first has woken the task.
         if word.fetch_or(bit, Ordering::AcqRel) & bit == 0 {
             let task = self.shared.lock().clone();
             task.wake();

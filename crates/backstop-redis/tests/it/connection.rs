@@ -89,7 +89,7 @@ async fn callers_who_leave_at_once_cost_no_connection() {
     let Some(redis) = RedisServer::start() else { return };
     let store = connected(&redis).await;
     drop(send(store.get(b"key")));
-    // Nobody waits meanwhile.
+    // No caller waits for that.
     sleep(Duration::from_secs(1)).await;
     drop(send(store.get(b"key")));
     assert!(store.is_connected());
