@@ -6,6 +6,7 @@ use backstop_core::{ConfigError, Name};
 
 use crate::{Deferred, JobKind, JobStore, erased_store::Bounded, queue::Queue};
 
+const MIB: u64 = 1024 * 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -32,6 +33,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///     ## max_concurrent = 8        # 1 to 1,000 jobs
 ///     ## grace = "15s"             # 0 to 1 h
 ///     ## max_dead = 10000          # 1 to 1,000,000 jobs
+///     ## max_dead_bytes = 268435456 # 1 MiB to 1 TiB
 ///     ## keep_dead = "14days"      # 1 min to 365 days
 /// "#)?;
 /// assert_eq!(config, DeferredConfig::new("emails"));
@@ -72,6 +74,8 @@ pub struct DeferredConfig {
     pub grace: Duration,
     /// See [`DeferredBuilder::max_dead`].
     pub max_dead: u64,
+    /// See [`DeferredBuilder::max_dead_bytes`].
+    pub max_dead_bytes: u64,
     /// See [`DeferredBuilder::keep_dead`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub keep_dead: Duration,
@@ -94,6 +98,7 @@ impl DeferredConfig {
             max_concurrent: 8,
             grace: Duration::from_secs(15),
             max_dead: 10_000,
+            max_dead_bytes: 256 * MIB,
             keep_dead: 14 * DAY,
         }
     }
@@ -122,6 +127,7 @@ impl DeferredConfig {
         ConfigError::check_range("max_concurrent", self.max_concurrent, 1..=1_000, "1 to 1000")?;
         in_range("grace", self.grace, Duration::ZERO, 60 * MINUTE, "0 to 1 h")?;
         ConfigError::check_range("max_dead", self.max_dead, 1..=1_000_000, "1 to 1000000")?;
+        ConfigError::check_range("max_dead_bytes", self.max_dead_bytes, MIB..=MIB * MIB, "1 MiB to 1 TiB")?;
         in_range("keep_dead", self.keep_dead, MINUTE, YEAR, "1 min to 365 days")
     }
 }
@@ -219,6 +225,12 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     /// The most dead letters: 1 to 1,000,000, 10,000 unless set. While there are as many, workers take no jobs.
     pub const fn max_dead(mut self, jobs: u64) -> Self {
         self.config.max_dead = jobs;
+        self
+    }
+
+    /// The most bytes of dead letters together: 1 MiB to 1 TiB, 256 MiB unless set. While there are as many, workers take no jobs.
+    pub const fn max_dead_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_dead_bytes = bytes;
         self
     }
 

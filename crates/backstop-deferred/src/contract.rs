@@ -19,8 +19,8 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-const fn pending(due: u64) -> Place {
-    Place { list: List::Pending, due }
+const fn queued(due: u64) -> Place {
+    Place { list: List::Queued, due }
 }
 
 /// Runs all tests, each with a store of its own.
@@ -46,9 +46,9 @@ pub async fn a_record_is_read_as_it_was_written(store: &impl JobStore) {
     let all_bytes: Vec<u8> = (0..=255).collect();
     for (number, bytes) in [(1, Vec::new()), (2, all_bytes), (3, vec![0; 1024 * 1024 + 1024])] {
         let bytes = Bytes::from(bytes);
-        assert_eq!(store.create(id(number), None, bytes.clone(), pending(5), MANY).await.unwrap(), Created::New);
+        assert_eq!(store.create(id(number), None, bytes.clone(), queued(5), MANY).await.unwrap(), Created::New);
         let stored = store.get(id(number)).await.unwrap().unwrap();
-        assert_eq!((stored.bytes, stored.place), (bytes, pending(5)));
+        assert_eq!((stored.bytes, stored.place), (bytes, queued(5)));
     }
 }
 
@@ -58,20 +58,20 @@ pub async fn a_record_is_read_as_it_was_written(store: &impl JobStore) {
 /// If the store breaks the contract.
 pub async fn a_key_has_one_record(store: &impl JobStore) {
     let (key, other) = (Some([1; 32]), Some([2; 32]));
-    assert_eq!(store.create(id(1), key, bytes("one"), pending(5), MANY).await.unwrap(), Created::New);
-    assert_eq!(store.create(id(2), key, bytes("two"), pending(5), MANY).await.unwrap(), Created::Exists(id(1)));
+    assert_eq!(store.create(id(1), key, bytes("one"), queued(5), MANY).await.unwrap(), Created::New);
+    assert_eq!(store.create(id(2), key, bytes("two"), queued(5), MANY).await.unwrap(), Created::Exists(id(1)));
     assert_eq!(store.get(id(2)).await.unwrap(), None, "nothing was created");
-    assert_eq!(store.create(id(3), other, bytes("three"), pending(5), MANY).await.unwrap(), Created::New);
+    assert_eq!(store.create(id(3), other, bytes("three"), queued(5), MANY).await.unwrap(), Created::New);
 
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     let done = Place { list: List::Done, due: 9 };
     assert!(store.replace(id(1), version, bytes("done"), done).await.unwrap());
-    assert_eq!(store.create(id(2), key, bytes("two"), pending(5), MANY).await.unwrap(), Created::Exists(id(1)));
+    assert_eq!(store.create(id(2), key, bytes("two"), queued(5), MANY).await.unwrap(), Created::Exists(id(1)));
     // Also where the list is full: a key that is known is no new job.
-    assert_eq!(store.create(id(2), key, bytes("two"), pending(5), 0).await.unwrap(), Created::Exists(id(1)));
+    assert_eq!(store.create(id(2), key, bytes("two"), queued(5), 0).await.unwrap(), Created::Exists(id(1)));
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     assert!(store.remove(id(1), version).await.unwrap());
-    assert_eq!(store.create(id(2), key, bytes("two"), pending(5), MANY).await.unwrap(), Created::New);
+    assert_eq!(store.create(id(2), key, bytes("two"), queued(5), MANY).await.unwrap(), Created::New);
 }
 
 /// Even if all are made at once.
@@ -79,13 +79,13 @@ pub async fn a_key_has_one_record(store: &impl JobStore) {
 /// # Panics
 /// If the store breaks the contract.
 pub async fn of_many_creations_with_one_key_one_succeeds(store: &impl JobStore) {
-    let create = |number| store.create(id(number), Some([1; 32]), bytes("x"), pending(5), MANY);
+    let create = |number| store.create(id(number), Some([1; 32]), bytes("x"), queued(5), MANY);
     let created: Vec<_> = join_all((1..=50).map(create)).await.into_iter().map(Result::unwrap).collect();
     let new: Vec<_> = (1..=50).zip(&created).filter(|(_, created)| **created == Created::New).collect();
     assert_eq!(new.len(), 1, "{created:?}");
     let exists = Created::Exists(id(new[0].0));
     assert_eq!(created.iter().filter(|created| **created == exists).count(), 49, "{created:?}");
-    assert_eq!(store.count(List::Pending).await.unwrap(), 1);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 1);
 }
 
 /// Jobs that are done make room.
@@ -93,16 +93,19 @@ pub async fn of_many_creations_with_one_key_one_succeeds(store: &impl JobStore) 
 /// # Panics
 /// If the store breaks the contract.
 pub async fn no_more_are_pending_than_allowed(store: &impl JobStore) {
-    let create = |number| store.create(id(number), None, bytes("x"), pending(5), 3);
+    let create = |number| store.create(id(number), None, bytes("x"), queued(5), 3);
     let created: Vec<_> = join_all((1..=10).map(create)).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(created.iter().filter(|created| **created == Created::New).count(), 3, "{created:?}");
     assert_eq!(created.iter().filter(|created| **created == Created::Full).count(), 7, "{created:?}");
-    let first = store.due(List::Pending, 5, 1).await.unwrap()[0];
+    let first = store.due(List::Queued, 0..=5, 1).await.unwrap()[0];
     let version = store.get(first).await.unwrap().unwrap().version;
     assert!(store.replace(first, version, bytes("x"), Place { list: List::Dead, due: 5 }).await.unwrap());
     assert_eq!(create(11).await.unwrap(), Created::New);
     assert_eq!(create(12).await.unwrap(), Created::Full);
-    assert_eq!((store.count(List::Pending).await.unwrap(), store.count(List::Dead).await.unwrap()), (3, 1));
+    assert_eq!(
+        (store.totals(List::Queued).await.unwrap().records, store.totals(List::Dead).await.unwrap().records),
+        (3, 1)
+    );
 }
 
 /// Compare and set.
@@ -110,21 +113,21 @@ pub async fn no_more_are_pending_than_allowed(store: &impl JobStore) {
 /// # Panics
 /// If the store breaks the contract.
 pub async fn only_the_latest_version_is_replaced_or_removed(store: &impl JobStore) {
-    store.create(id(1), None, bytes("one"), pending(5), MANY).await.unwrap();
+    store.create(id(1), None, bytes("one"), queued(5), MANY).await.unwrap();
     let first = store.get(id(1)).await.unwrap().unwrap();
-    assert!(store.replace(id(1), first.version, bytes("one"), pending(5)).await.unwrap());
+    assert!(store.replace(id(1), first.version, bytes("one"), queued(5)).await.unwrap());
     let second = store.get(id(1)).await.unwrap().unwrap();
     assert_ne!(first.version, second.version, "even if nothing else has changed");
-    assert!(!store.replace(id(1), first.version, bytes("old"), pending(6)).await.unwrap());
+    assert!(!store.replace(id(1), first.version, bytes("old"), queued(6)).await.unwrap());
     assert!(!store.remove(id(1), first.version).await.unwrap());
     assert_eq!(store.get(id(1)).await.unwrap(), Some(second.clone()));
     assert!(store.remove(id(1), second.version).await.unwrap());
     assert_eq!(store.get(id(1)).await.unwrap(), None);
-    assert!(!store.replace(id(1), second.version, bytes("gone"), pending(6)).await.unwrap());
+    assert!(!store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap());
     assert!(!store.remove(id(1), second.version).await.unwrap());
     // The same id again is another record.
-    store.create(id(1), None, bytes("new"), pending(5), MANY).await.unwrap();
-    assert!(!store.replace(id(1), second.version, bytes("gone"), pending(6)).await.unwrap());
+    store.create(id(1), None, bytes("new"), queued(5), MANY).await.unwrap();
+    assert!(!store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap());
 }
 
 /// A claim has one winner.
@@ -132,9 +135,9 @@ pub async fn only_the_latest_version_is_replaced_or_removed(store: &impl JobStor
 /// # Panics
 /// If the store breaks the contract.
 pub async fn of_many_replacements_of_one_version_one_succeeds(store: &impl JobStore) {
-    store.create(id(1), None, bytes("one"), pending(5), MANY).await.unwrap();
+    store.create(id(1), None, bytes("one"), queued(5), MANY).await.unwrap();
     let version = store.get(id(1)).await.unwrap().unwrap().version;
-    let replace = |number: u8| store.replace(id(1), version, Bytes::from(vec![number]), pending(6));
+    let replace = |number: u8| store.replace(id(1), version, Bytes::from(vec![number]), queued(6));
     let replaced: Vec<_> = join_all((0..50).map(replace)).await.into_iter().map(Result::unwrap).collect();
     let winners: Vec<_> = (0..50).zip(replaced).filter(|(_, is_replaced)| *is_replaced).collect();
     assert_eq!(winners.len(), 1, "{winners:?}");
@@ -147,23 +150,24 @@ pub async fn of_many_replacements_of_one_version_one_succeeds(store: &impl JobSt
 /// If the store breaks the contract.
 pub async fn records_are_found_in_their_list_when_they_are_due(store: &impl JobStore) {
     for (number, due) in [(1, 30), (2, 10), (3, 20), (4, u64::MAX)] {
-        store.create(id(number), None, bytes("x"), pending(due), MANY).await.unwrap();
+        store.create(id(number), None, bytes("x"), queued(due), MANY).await.unwrap();
     }
-    let due = async |list, now, limit| store.due(list, now, limit).await.unwrap();
-    assert_eq!(due(List::Pending, 9, 10).await, []);
-    assert_eq!(due(List::Pending, 20, 10).await, [id(2), id(3)]);
-    assert_eq!(due(List::Pending, u64::MAX, 10).await, [id(2), id(3), id(1), id(4)]);
-    assert_eq!(due(List::Pending, u64::MAX, 2).await, [id(2), id(3)]);
+    let due = async |list, now, limit| store.due(list, 0..=now, limit).await.unwrap();
+    assert_eq!(due(List::Queued, 9, 10).await, []);
+    assert_eq!(due(List::Queued, 20, 10).await, [id(2), id(3)]);
+    assert_eq!(due(List::Queued, u64::MAX, 10).await, [id(2), id(3), id(1), id(4)]);
+    assert_eq!(due(List::Queued, u64::MAX, 2).await, [id(2), id(3)]);
     assert_eq!(due(List::Dead, u64::MAX, 10).await, []);
+    assert_eq!(store.due(List::Queued, 20..=30, 10).await.unwrap(), [id(3), id(1)]);
 
     let version = store.get(id(2)).await.unwrap().unwrap().version;
     assert!(store.replace(id(2), version, bytes("x"), Place { list: List::Dead, due: 7 }).await.unwrap());
     let version = store.get(id(3)).await.unwrap().unwrap().version;
-    assert!(store.replace(id(3), version, bytes("x"), pending(40)).await.unwrap());
-    assert_eq!(due(List::Pending, 100, 10).await, [id(1), id(3)]);
+    assert!(store.replace(id(3), version, bytes("x"), queued(40)).await.unwrap());
+    assert_eq!(due(List::Queued, 100, 10).await, [id(1), id(3)]);
     assert_eq!((due(List::Dead, 6, 10).await, due(List::Dead, 7, 10).await), (vec![], vec![id(2)]));
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     assert!(store.remove(id(1), version).await.unwrap());
-    assert_eq!(due(List::Pending, 100, 10).await, [id(3)]);
-    assert_eq!(store.count(List::Pending).await.unwrap(), 2);
+    assert_eq!(due(List::Queued, 100, 10).await, [id(3)]);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 2);
 }

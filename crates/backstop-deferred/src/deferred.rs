@@ -7,7 +7,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Worker,
+    Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Stored,
+    Worker,
     queue::Queue,
     record::{Record, State},
 };
@@ -117,7 +118,9 @@ impl<T: JobKind> Deferred<T> {
     /// # Errors
     /// [`StoreError`] if the store can't tell.
     pub async fn state(&self, id: JobId) -> Result<Option<JobState>, StoreError> {
-        Ok(self.record(id).await?.map(|(_, record)| match record.state {
+        Ok(self.record(id).await?.map(|(stored, record)| match record.state {
+            // The store has returned it: its worker is gone.
+            State::Running if stored.place.list == List::Queued => JobState::Queued,
             State::Queued => JobState::Queued,
             State::Running => JobState::Running,
             State::Done => JobState::Done,
@@ -131,7 +134,7 @@ impl<T: JobKind> Deferred<T> {
     /// [`StoreError`] if the store can't tell.
     pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
         let mut letters = Vec::new();
-        for id in self.queue.store.due(List::Dead, u64::MAX, limit).await? {
+        for id in self.queue.store.due(List::Dead, 0..=u64::MAX, limit).await? {
             if let Some((_, Record { state: State::Failed(failure), kind, attempts, .. })) = self.record(id).await? {
                 letters.push(DeadLetter { id, kind, attempts, failure });
             }
@@ -144,11 +147,11 @@ impl<T: JobKind> Deferred<T> {
     /// # Errors
     /// [`StoreError`] if that may have happened or not.
     pub async fn replay(&self, id: JobId) -> Result<bool, StoreError> {
-        let Some((version, record)) = self.dead_letter(id).await? else { return Ok(false) };
-        let expires = self.queue.place(List::Pending, self.queue.config.expires_after).due;
+        let Some((stored, record)) = self.dead_letter(id).await? else { return Ok(false) };
+        let expires = self.queue.place(List::Queued, self.queue.config.expires_after).due;
         let record = Record { state: State::Queued, attempts: 0, crashes: 0, expires, ..record };
-        let place = self.queue.place(List::Pending, Duration::ZERO);
-        let is_queued = self.queue.store.replace(id, version, record.encode(), place).await?;
+        let place = self.queue.place(List::Queued, Duration::ZERO);
+        let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?;
         self.queue.added.notify_one();
         Ok(is_queued)
     }
@@ -158,8 +161,8 @@ impl<T: JobKind> Deferred<T> {
     /// # Errors
     /// [`StoreError`] if that may have happened or not.
     pub async fn discard(&self, id: JobId) -> Result<bool, StoreError> {
-        let Some((version, _)) = self.dead_letter(id).await? else { return Ok(false) };
-        self.queue.store.remove(id, version).await
+        let Some((stored, _)) = self.dead_letter(id).await? else { return Ok(false) };
+        self.queue.store.remove(id, stored.version).await
     }
 
     /// The settings.
@@ -168,13 +171,16 @@ impl<T: JobKind> Deferred<T> {
         &self.queue.config
     }
 
-    async fn record(&self, id: JobId) -> Result<Option<(u64, Record)>, StoreError> {
+    async fn record(&self, id: JobId) -> Result<Option<(Stored, Record)>, StoreError> {
         let stored = self.queue.store.get(id).await?;
-        Ok(stored.and_then(|stored| Some((stored.version, Record::decode(stored.bytes)?))))
+        Ok(stored.and_then(|stored| {
+            let record = Record::decode(stored.bytes.clone())?;
+            Some((stored, record))
+        }))
     }
 
-    async fn dead_letter(&self, id: JobId) -> Result<Option<(u64, Record)>, StoreError> {
-        let is_failed = |(_, record): &(u64, Record)| matches!(record.state, State::Failed(_));
+    async fn dead_letter(&self, id: JobId) -> Result<Option<(Stored, Record)>, StoreError> {
+        let is_failed = |(_, record): &(Stored, Record)| matches!(record.state, State::Failed(_));
         Ok(self.record(id).await?.filter(is_failed))
     }
 }
@@ -231,11 +237,11 @@ impl Defer {
             kind: kind.to_owned(),
             kind_version: version,
             token: 0,
-            expires: queue.place(List::Pending, expires_after).due,
+            expires: queue.place(List::Queued, expires_after).due,
             fingerprint: Sha256::new().chain_update(kind).chain_update([0]).chain_update(&payload).finalize().into(),
             payload,
         };
-        let place = queue.place(List::Pending, Duration::ZERO);
+        let place = queue.place(List::Queued, Duration::ZERO);
         match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
             Created::New => {
                 queue.added.notify_one();

@@ -1,11 +1,11 @@
 //! Any store, behind one type. Each call is limited in time.
 
-use std::{pin::Pin, time::Duration};
+use std::{ops::RangeInclusive, pin::Pin, time::Duration};
 
 use backstop_kit::{StoreError, bounded};
 use bytes::Bytes;
 
-use crate::{Created, JobId, JobStore, List, Place, Stored};
+use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -21,8 +21,8 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>>;
     fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, bool>;
     fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool>;
-    fn due(&self, list: List, now: u64, limit: usize) -> Boxed<'_, Vec<JobId>>;
-    fn count(&self, list: List) -> Boxed<'_, u64>;
+    fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>>;
+    fn totals(&self, list: List) -> Boxed<'_, Totals>;
 }
 
 /// A store, and how long its calls may take.
@@ -61,11 +61,11 @@ impl<S: JobStore> ErasedStore for Bounded<S> {
         self.bounded(self.store.remove(id, version))
     }
 
-    fn due(&self, list: List, now: u64, limit: usize) -> Boxed<'_, Vec<JobId>> {
-        self.bounded(self.store.due(list, now, limit))
+    fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>> {
+        self.bounded(self.store.due(list, times, limit))
     }
 
-    fn count(&self, list: List) -> Boxed<'_, u64> {
-        self.bounded(self.store.count(list))
+    fn totals(&self, list: List) -> Boxed<'_, Totals> {
+        self.bounded(self.store.totals(list))
     }
 }

@@ -24,7 +24,7 @@
 //! | … another payload | [`NotAccepted::KeyReused`] |
 //! | two workers | one of them claims a job. A worker that has lost its claim stops, and the other one decides what becomes of the job |
 //! | an attempt | is counted durably before it begins |
-//! | a worker stops while it runs a job | the job is claimed again after 30 s. After three times it becomes a dead letter |
+//! | a worker stops while it runs a job | the job is claimed again after 30 s, or as soon as a file is opened again. After three times it becomes a dead letter |
 //! | a job is done | a second completion is never recorded. Its payload is erased |
 //!
 //! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
@@ -49,7 +49,7 @@
 //! recovers isn't flooded.
 //!
 //! Dead letters keep their payload, can be [listed](Deferred::dead_letters), [replayed](Deferred::replay) and
-//! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, workers take no jobs.
+//! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, or 256 MiB of them, workers take no jobs.
 //!
 //! # If the store fails
 //!
@@ -89,6 +89,7 @@
 //! | [`max_concurrent`](DeferredBuilder::max_concurrent) | 8 jobs | 1 to 1,000 |
 //! | [`grace`](DeferredBuilder::grace) | 15 s | 0 to 1 h |
 //! | [`max_dead`](DeferredBuilder::max_dead) | 10,000 jobs | 1 to 1,000,000 |
+//! | [`max_dead_bytes`](DeferredBuilder::max_dead_bytes) | 256 MiB | 1 MiB to 1 TiB |
 //! | [`keep_dead`](DeferredBuilder::keep_dead) | 14 days | 1 min to 365 days |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -128,5 +129,5 @@ pub use record::Failure;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use redb_store::RedbJobStore;
-pub use store::{Created, InvalidJobId, JobId, JobStore, List, Place, Stored};
+pub use store::{Created, InvalidJobId, JobId, JobStore, List, Place, Stored, Totals};
 pub use worker::Worker;

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use backstop_kit::StoreError;
 use bytes::Bytes;
 
-use crate::{Created, JobId, JobStore, List, Place, Stored};
+use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
 
 /// Jobs in memory, for tests: they are gone when the process ends. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +20,7 @@ struct Contents {
     records: HashMap<JobId, Entry>,
     keys: HashMap<[u8; 32], JobId>,
     places: BTreeSet<(Place, JobId)>,
-    /// How many are in each list.
-    counts: HashMap<List, u64>,
+    totals: HashMap<List, Totals>,
     version: u64,
 }
 
@@ -46,30 +46,32 @@ impl Contents {
     fn put(&mut self, id: JobId, key: Option<[u8; 32]>, bytes: Bytes, place: Place) {
         self.version += 1;
         self.take(id);
-        let stored = Stored { bytes, version: self.version, place };
+        let totals = self.totals.entry(place.list).or_default();
+        (totals.records, totals.bytes) = (totals.records + 1, totals.bytes + bytes.len() as u64);
         self.places.insert((place, id));
-        *self.counts.entry(place.list).or_default() += 1;
+        let stored = Stored { bytes, version: self.version, place };
         self.records.insert(id, Entry { stored, key });
     }
 
     fn take(&mut self, id: JobId) {
-        if let Some(Entry { stored: Stored { place, .. }, .. }) = self.records.remove(&id) {
+        if let Some(Entry { stored: Stored { place, bytes, .. }, .. }) = self.records.remove(&id) {
             self.places.remove(&(place, id));
-            *self.counts.entry(place.list).or_default() -= 1;
+            let totals = self.totals.entry(place.list).or_default();
+            (totals.records, totals.bytes) = (totals.records - 1, totals.bytes - bytes.len() as u64);
         }
     }
 
-    fn count(&self, list: List) -> u64 {
-        self.counts.get(&list).copied().unwrap_or_default()
+    fn totals(&self, list: List) -> Totals {
+        self.totals.get(&list).copied().unwrap_or_default()
     }
 
     fn has(&self, id: JobId, version: u64) -> Option<&Entry> {
         self.records.get(&id).filter(|entry| entry.stored.version == version)
     }
 
-    fn of(&self, list: List, until: u64) -> impl Iterator<Item = JobId> {
-        let first = (Place { list, due: 0 }, JobId::from_bytes([0; 16]));
-        let last = (Place { list, due: until }, JobId::from_bytes([0xff; 16]));
+    fn due(&self, list: List, times: RangeInclusive<u64>) -> impl Iterator<Item = JobId> {
+        let first = (Place { list, due: *times.start() }, JobId::from_bytes([0; 16]));
+        let last = (Place { list, due: *times.end() }, JobId::from_bytes([0xff; 16]));
         self.places.range(first..=last).map(|(_, id)| *id)
     }
 }
@@ -87,7 +89,8 @@ impl JobStore for MemoryJobStore {
         if let Some(id) = key.and_then(|key| contents.keys.get(&key)) {
             return Ok(Created::Exists(*id));
         }
-        if contents.count(List::Pending) >= max_pending {
+        let pending = [List::Queued, List::Running].map(|list| contents.totals(list).records);
+        if pending.into_iter().sum::<u64>() >= max_pending {
             return Ok(Created::Full);
         }
         if let Some(key) = key {
@@ -118,11 +121,11 @@ impl JobStore for MemoryJobStore {
         Ok(true)
     }
 
-    async fn due(&self, list: List, now: u64, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        Ok(self.contents().of(list, now).take(limit).collect())
+    async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        Ok(self.contents().due(list, times).take(limit).collect())
     }
 
-    async fn count(&self, list: List) -> Result<u64, StoreError> {
-        Ok(self.contents().count(list))
+    async fn totals(&self, list: List) -> Result<Totals, StoreError> {
+        Ok(self.contents().totals(list))
     }
 }

@@ -52,12 +52,12 @@ impl Queue {
     pub(crate) async fn claim(&self, id: JobId, kind: &str, version: u32) -> Result<Option<Claim>, StoreError> {
         let Some(stored) = self.store.get(id).await? else { return Ok(None) };
         // The claim of another worker counts from when it was renewed last.
-        if stored.place.list != List::Pending || stored.place.due > self.clock.now() {
+        if !matches!(stored.place.list, List::Queued | List::Running) || stored.place.due > self.clock.now() {
             return Ok(None);
         }
         let readable = Record::decode(stored.bytes.clone());
         let Some(mut record) = readable.filter(|record| record.kind == kind && record.kind_version <= version) else {
-            let place = self.place(List::Pending, LEAVE_ALONE);
+            let place = self.place(List::Queued, LEAVE_ALONE);
             self.store.replace(id, stored.version, stored.bytes, place).await?;
             return Ok(None);
         };
@@ -75,7 +75,7 @@ impl Queue {
         (record.state, record.token) = (State::Running, random_token()?);
         record.attempts = record.attempts.saturating_add(1);
         let claim = Claim { id, record };
-        let claimed = self.write(id, &stored, &claim.record, self.place(List::Pending, LEASE)).await;
+        let claimed = self.write(id, &stored, &claim.record, self.place(List::Running, LEASE)).await;
         let is_ours = match claimed {
             Ok(is_claimed) => is_claimed,
             // It may be claimed. Nobody else runs it, then.
@@ -90,7 +90,7 @@ impl Queue {
 
     /// Extends the claim. Whether it still holds.
     pub(crate) async fn renew(&self, claim: &Claim) -> bool {
-        self.update(claim, |record| (record, self.place(List::Pending, LEASE))).await
+        self.update(claim, |record| (record, self.place(List::Running, LEASE))).await
     }
 
     /// The job is done.
@@ -113,14 +113,14 @@ impl Queue {
     /// The job is to be tried again.
     pub(crate) async fn retry(&self, claim: &Claim) -> bool {
         let wait = self.wait_after(claim.record.attempts);
-        self.update(claim, |record| (Record { state: State::Queued, ..record }, self.place(List::Pending, wait))).await
+        self.update(claim, |record| (Record { state: State::Queued, ..record }, self.place(List::Queued, wait))).await
     }
 
     /// The job is to be tried again, and this attempt doesn't count.
     pub(crate) async fn give_back(&self, claim: &Claim, after: Duration) -> bool {
         self.update(claim, |record| {
             let attempts = record.attempts.saturating_sub(1);
-            (Record { state: State::Queued, attempts, ..record }, self.place(List::Pending, after))
+            (Record { state: State::Queued, attempts, ..record }, self.place(List::Queued, after))
         })
         .await
     }
@@ -165,7 +165,7 @@ impl Queue {
     /// Removes records that are kept no longer.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         for list in [List::Done, List::Dead] {
-            for id in self.store.due(list, self.clock.now(), 100).await? {
+            for id in self.store.due(list, 0..=self.clock.now(), 100).await? {
                 if let Some(stored) = self.store.get(id).await?
                     && stored.place.list == list
                 {

@@ -4,6 +4,7 @@
 
 use std::{
     fs::{File, OpenOptions},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::mpsc,
     time::Duration,
@@ -17,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Created, JobId, JobStore, List, Place, Stored};
+use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
 
 /// How long opening waits for another process to close the file, as in a rolling update.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -33,9 +34,10 @@ const RECORDS: TableDefinition<'_, u128, Columns<'_>> = TableDefinition::new("re
 const KEYS: TableDefinition<'_, &[u8], u128> = TableDefinition::new("keys");
 /// List, when it is due, id.
 const PLACES: TableDefinition<'_, (u8, u64, u128), ()> = TableDefinition::new("places");
-/// How many are in each list; and the latest version, under 255.
-const NUMBERS: TableDefinition<'_, u8, u64> = TableDefinition::new("numbers");
-const LATEST: u8 = 255;
+/// How many records are in each list, and their bytes.
+const TOTALS: TableDefinition<'_, u8, (u64, u64)> = TableDefinition::new("totals");
+/// The latest version.
+const LATEST: TableDefinition<'_, (), u64> = TableDefinition::new("latest");
 
 /// Jobs in a file, for one process at a time. Clones share it. Feature `redb`.
 ///
@@ -109,8 +111,7 @@ impl RedbJobStore {
 fn open(path: &PathBuf) -> Result<Database, StoreError> {
     let database = Database::builder().set_cache_size(CACHE).create_file(file(path)?)?;
     let transaction = database.begin_write()?;
-    // So that they exist.
-    drop(Tables::open(&transaction)?);
+    Tables::open(&transaction)?.return_running()?;
     transaction.commit()?;
     Ok(database)
 }
@@ -166,7 +167,8 @@ struct Tables<'a> {
     records: Table<'a, u128, Columns<'static>>,
     keys: Table<'a, &'static [u8], u128>,
     places: Table<'a, (u8, u64, u128), ()>,
-    numbers: Table<'a, u8, u64>,
+    totals: Table<'a, u8, (u64, u64)>,
+    latest: Table<'a, (), u64>,
     has_written: bool,
 }
 
@@ -182,7 +184,8 @@ impl<'a> Tables<'a> {
             records: transaction.open_table(RECORDS)?,
             keys: transaction.open_table(KEYS)?,
             places: transaction.open_table(PLACES)?,
-            numbers: transaction.open_table(NUMBERS)?,
+            totals: transaction.open_table(TOTALS)?,
+            latest: transaction.open_table(LATEST)?,
             has_written: false,
         })
     }
@@ -199,33 +202,50 @@ impl<'a> Tables<'a> {
         Ok(self.row(id)?.filter(|row| row.stored.version == version))
     }
 
-    fn number(&self, of: u8) -> Result<u64, StoreError> {
-        Ok(self.numbers.get(of)?.map_or(0, |number| number.value()))
+    fn totals(&self, list: List) -> Result<Totals, StoreError> {
+        let (records, bytes) = self.totals.get(list as u8)?.map_or((0, 0), |found| found.value());
+        Ok(Totals { records, bytes })
+    }
+
+    fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<u128>, StoreError> {
+        let range = self.places.range((list as u8, *times.start(), 0)..=(list as u8, *times.end(), u128::MAX))?;
+        range.take(limit).map(|found| Ok(found?.0.value().2)).collect()
     }
 
     fn put(&mut self, id: u128, key: &[u8], bytes: &[u8], Place { list, due }: Place) -> Result<(), StoreError> {
         self.has_written = true;
-        let (list, version) = (list as u8, self.number(LATEST)? + 1);
-        self.numbers.insert(LATEST, version)?;
-        self.records.insert(id, (version, list, due, key, bytes))?;
-        self.places.insert((list, due, id), ())?;
-        let count = self.number(list)?;
-        self.numbers.insert(list, count + 1)?;
+        let Totals { records, bytes: all_bytes } = self.totals(list)?;
+        self.totals.insert(list as u8, (records + 1, all_bytes + bytes.len() as u64))?;
+        let version = self.latest.get(())?.map_or(0, |latest| latest.value()) + 1;
+        self.latest.insert((), version)?;
+        self.records.insert(id, (version, list as u8, due, key, bytes))?;
+        self.places.insert((list as u8, due, id), ())?;
         Ok(())
     }
 
-    fn take(&mut self, id: u128, Place { list, due }: Place) -> Result<(), StoreError> {
+    fn take(&mut self, id: u128, Stored { bytes, place: Place { list, due }, .. }: &Stored) -> Result<(), StoreError> {
         self.has_written = true;
+        let totals = self.totals(*list)?;
+        let (records, all_bytes) = (totals.records.saturating_sub(1), totals.bytes.saturating_sub(bytes.len() as u64));
+        self.totals.insert(*list as u8, (records, all_bytes))?;
         self.records.remove(id)?;
-        self.places.remove((list as u8, due, id))?;
-        let count = self.number(list as u8)?;
-        self.numbers.insert(list as u8, count.saturating_sub(1))?;
+        self.places.remove((*list as u8, *due, id))?;
+        Ok(())
+    }
+
+    /// Whoever ran them is gone.
+    fn return_running(&mut self) -> Result<(), StoreError> {
+        for id in self.due(List::Running, 0..=u64::MAX, usize::MAX)? {
+            let Row { stored, key } = self.row(id)?.ok_or("a record is missing")?;
+            self.take(id, &stored)?;
+            self.put(id, &key, &stored.bytes, Place { list: List::Queued, due: 0 })?;
+        }
         Ok(())
     }
 }
 
 fn list_of(number: u8) -> Option<List> {
-    [List::Pending, List::Done, List::Dead].into_iter().find(|list| *list as u8 == number)
+    [List::Queued, List::Running, List::Done, List::Dead].into_iter().find(|list| *list as u8 == number)
 }
 
 const fn number_of(id: JobId) -> u128 {
@@ -250,7 +270,7 @@ impl JobStore for RedbJobStore {
             if let Some(found) = tables.keys.get(key)?.map(|found| found.value()) {
                 return Ok(Created::Exists(id_of(found)));
             }
-            if tables.number(List::Pending as u8)? >= max_pending {
+            if tables.totals(List::Queued)?.records + tables.totals(List::Running)?.records >= max_pending {
                 return Ok(Created::Full);
             }
             if !key.is_empty() {
@@ -269,7 +289,7 @@ impl JobStore for RedbJobStore {
     async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
         self.run(move |tables| {
             let Some(row) = tables.row_of(number_of(id), version)? else { return Ok(false) };
-            tables.take(number_of(id), row.stored.place)?;
+            tables.take(number_of(id), &row.stored)?;
             tables.put(number_of(id), &row.key, &bytes, place)?;
             Ok(true)
         })
@@ -279,22 +299,18 @@ impl JobStore for RedbJobStore {
     async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {
         self.run(move |tables| {
             let Some(row) = tables.row_of(number_of(id), version)? else { return Ok(false) };
-            tables.take(number_of(id), row.stored.place)?;
+            tables.take(number_of(id), &row.stored)?;
             tables.keys.remove(&*row.key)?;
             Ok(true)
         })
         .await
     }
 
-    async fn due(&self, list: List, now: u64, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        self.run(move |tables| {
-            let range = tables.places.range((list as u8, 0, 0)..=(list as u8, now, u128::MAX))?;
-            range.take(limit).map(|found| Ok(id_of(found?.0.value().2))).collect()
-        })
-        .await
+    async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.run(move |tables| Ok(tables.due(list, times, limit)?.into_iter().map(id_of).collect())).await
     }
 
-    async fn count(&self, list: List) -> Result<u64, StoreError> {
-        self.run(move |tables| tables.number(list as u8)).await
+    async fn totals(&self, list: List) -> Result<Totals, StoreError> {
+        self.run(move |tables| tables.totals(list)).await
     }
 }

@@ -1,6 +1,6 @@
 //! The trait of stores.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use backstop_kit::StoreError;
 use bytes::Bytes;
@@ -75,8 +75,10 @@ pub struct Place {
 /// A list of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum List {
-    /// Jobs that are queued, or running.
-    Pending,
+    /// Jobs that wait for a worker, or for their next attempt.
+    Queued,
+    /// Jobs that a worker has claimed. They are due when their claims run out.
+    Running,
     /// Jobs that are done. They are kept for their status, and because of their keys.
     Done,
     /// Jobs that have failed for good.
@@ -91,7 +93,7 @@ pub enum Created {
     New,
     /// A record with the same key exists already: this one. Nothing was created.
     Exists(JobId),
-    /// As many records as allowed are pending. Nothing was created.
+    /// As many records as allowed are queued or running. Nothing was created.
     Full,
 }
 
@@ -106,9 +108,24 @@ pub struct Stored {
     pub place: Place,
 }
 
+/// How much is in a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many records.
+    pub records: u64,
+    /// The length of their bytes together.
+    pub bytes: u64,
+}
+
 /// Keeps the records of jobs: [`MemoryJobStore`](crate::MemoryJobStore), or your own. Bytes in and out.
 ///
 /// The module `contract` (feature `contract`) has tests that every store must pass.
+///
+/// A store that only one process can open moves the records of [`List::Running`] to [`List::Queued`] when it is opened: whoever ran
+/// them is gone. Their bytes stay as they are, so that the crash counts.
+///
+/// [`due`](Self::due) and [`totals`](Self::totals) may show a write some moments late, in a store of several processes. All else is
+/// exact.
 ///
 /// Each call is limited to [`store_timeout`](crate::DeferredBuilder::store_timeout). An error means that nobody knows whether a
 /// write has happened.
@@ -118,8 +135,8 @@ pub struct Stored {
 pub trait JobStore: Send + Sync + 'static {
     /// Creates a record, and returns once it is durable.
     ///
-    /// If `key` belongs to a record that exists, or `max_pending` records are pending, nothing is created. Both are decided
-    /// together with the creation: of two calls with the same key at once, one creates its record.
+    /// If `key` belongs to a record that exists, or `max_pending` records are queued or running, nothing is created. Both are
+    /// decided together with the creation: of two calls with the same key at once, one creates its record.
     ///
     /// # Errors
     /// [`StoreError`] if the record may exist or not.
@@ -156,15 +173,21 @@ pub trait JobStore: Send + Sync + 'static {
     /// [`StoreError`] if the record may be removed or not.
     fn remove(&self, id: JobId, version: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The records of a list that are due at `now`, those that are due first first, at most `limit`.
+    /// The records of a list that are due within `times`, in milliseconds since the Unix epoch: those that are due first first, at
+    /// most `limit`.
     ///
     /// # Errors
     /// [`StoreError`] if the store can't tell.
-    fn due(&self, list: List, now: u64, limit: usize) -> impl Future<Output = Result<Vec<JobId>, StoreError>> + Send;
+    fn due(
+        &self,
+        list: List,
+        times: RangeInclusive<u64>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<JobId>, StoreError>> + Send;
 
-    /// How many records are in a list.
+    /// How much is in a list.
     ///
     /// # Errors
     /// [`StoreError`] if the store can't tell.
-    fn count(&self, list: List) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn totals(&self, list: List) -> impl Future<Output = Result<Totals, StoreError>> + Send;
 }

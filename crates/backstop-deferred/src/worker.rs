@@ -227,10 +227,15 @@ async fn pull(queue: &Queue, free: usize, active: &HashSet<JobId>, is_halted: &m
 /// The jobs that are due. `None` while there are too many dead letters.
 async fn due(queue: &Queue, free: usize, active: &HashSet<JobId>) -> Result<Option<Vec<JobId>>, StoreError> {
     queue.sweep().await?;
-    if queue.store.count(List::Dead).await? >= queue.config.max_dead {
+    let dead = queue.store.totals(List::Dead).await?;
+    if dead.records >= queue.config.max_dead || dead.bytes >= queue.config.max_dead_bytes {
         return Ok(None);
     }
-    let ids = queue.store.due(List::Pending, queue.clock.now(), free + active.len()).await?;
+    let mut ids = Vec::new();
+    // First those whose worker has stopped.
+    for list in [List::Running, List::Queued] {
+        ids.extend(queue.store.due(list, 0..=queue.clock.now(), free + active.len()).await?);
+    }
     Ok(Some(ids.into_iter().filter(|id| !active.contains(id)).take(free).collect()))
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     future::pending,
+    ops::RangeInclusive,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use backstop_deferred::{
-    Created, Deferred, Job, JobId, JobKind, JobStore, List, MemoryJobStore, Place, StoreError, Stored,
+    Created, Deferred, Job, JobId, JobKind, JobStore, List, MemoryJobStore, Place, StoreError, Stored, Totals,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -123,11 +124,11 @@ impl JobStore for Breakable {
         self.pass(self.inner.remove(id, version)).await
     }
 
-    async fn due(&self, list: List, now: u64, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        self.pass(self.inner.due(list, now, limit)).await
+    async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.pass(self.inner.due(list, times, limit)).await
     }
 
-    async fn count(&self, list: List) -> Result<u64, StoreError> {
-        self.pass(self.inner.count(list)).await
+    async fn totals(&self, list: List) -> Result<Totals, StoreError> {
+        self.pass(self.inner.totals(list)).await
     }
 }

@@ -38,7 +38,7 @@ async fn a_key_has_one_job_and_belongs_to_its_principal_queue_and_kind() {
     }
     let others = Deferred::<Email>::builder("others", store.clone()).build().unwrap();
     assert!(others.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
-    assert_eq!(store.count(List::Pending).await.unwrap(), 6);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn a_full_queue_and_a_long_payload_are_certainly_not_accepted() {
     assert_eq!(emails.defer(&email("a")).key("a", "1").await.unwrap().id, first.id, "it is no new job");
     let invalid = refusal(emails.defer(&email(&"x".repeat(100))).await.unwrap_err());
     assert!(matches!(invalid, NotAccepted::Invalid(_)), "{invalid:?}");
-    assert_eq!(store.count(List::Pending).await.unwrap(), 2);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -85,7 +85,7 @@ async fn a_store_that_fails_hangs_or_loses_its_answer_leaves_it_unknown() {
     // Only the last one has created it, and the same again finds it.
     store.set(Fault::None);
     assert!(!emails.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
-    assert_eq!(store.count(List::Pending).await.unwrap(), 1);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use backstop_deferred::{Deferred, JobState, JobStore, List, RedbJobStore, contract};
+use backstop_deferred::{Deferred, Failure, JobState, JobStore, List, RedbJobStore, contract};
 use tokio::time::{sleep, timeout};
 
 use crate::common::{Email, email, emails, secs, work};
@@ -57,7 +57,42 @@ async fn jobs_and_keys_outlive_the_process_and_run_afterwards() {
     };
     timeout(secs(10), done).await.unwrap();
     assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
-    assert_eq!((store.count(List::Pending).await.unwrap(), store.count(List::Done).await.unwrap()), (0, 1));
+    assert_eq!(
+        (store.totals(List::Queued).await.unwrap().records, store.totals(List::Done).await.unwrap().records),
+        (0, 1)
+    );
+}
+
+#[tokio::test]
+async fn jobs_that_ran_when_the_process_ended_are_queued_and_that_was_a_crash() {
+    let dir = Dir::new("running");
+    let mut id = None;
+    for attempt in 1..=3 {
+        let emails = emails(RedbJobStore::open(dir.file()).await.unwrap());
+        let id = match id {
+            Some(id) => id,
+            None => *id.insert(emails.defer(&email("ada")).await.unwrap().id),
+        };
+        assert_eq!(emails.state(id).await.unwrap(), Some(JobState::Queued));
+        let (started, mut has_started) = tokio::sync::mpsc::unbounded_channel();
+        let (_sent, worker) = work(&emails, move |job| {
+            started.send(job.attempt()).unwrap();
+            std::future::pending()
+        });
+        assert_eq!(timeout(secs(10), has_started.recv()).await.unwrap(), Some(attempt));
+        assert_eq!(emails.state(id).await.unwrap(), Some(JobState::Running));
+        worker.abort();
+        _ = worker.await;
+    }
+    let emails = emails(RedbJobStore::open(dir.file()).await.unwrap());
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    let failed = async {
+        while emails.state(id.unwrap()).await.unwrap() != Some(JobState::Failed(Failure::Crashes)) {
+            sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    timeout(secs(10), failed).await.unwrap();
+    assert_eq!(sent.all(), []);
 }
 
 #[cfg(unix)]
@@ -108,5 +143,5 @@ async fn callers_at_once_share_transactions_and_none_is_lost() {
         }
     }
     assert_eq!((new, reused), (250, 250));
-    assert_eq!(store.count(List::Pending).await.unwrap(), 250);
+    assert_eq!(store.totals(List::Queued).await.unwrap().records, 250);
 }

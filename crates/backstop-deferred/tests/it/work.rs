@@ -83,7 +83,7 @@ async fn a_job_that_fails_always_is_a_dead_letter_that_can_be_replayed_or_discar
     sleep(secs(3 * 3_600)).await;
     assert!(emails.discard(second.id).await.unwrap());
     assert_eq!(emails.state(second.id).await.unwrap(), None);
-    assert_eq!(store.count(List::Dead).await.unwrap(), 0);
+    assert_eq!(store.totals(List::Dead).await.unwrap().records, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,6 +278,23 @@ async fn while_there_are_too_many_dead_letters_no_job_is_taken() {
     emails.discard(first.id).await.unwrap();
     sleep(secs(5)).await;
     assert_eq!(sent.all().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_dead_letters_have_too_many_bytes_no_job_is_taken() {
+    let builder = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_payload(1024 * 1024);
+    let emails = builder.max_dead_bytes(1024 * 1024).build().unwrap();
+    let (sent, _worker) = work(&emails, async |_| Err(Permanent::new("no").into()));
+    let half = email(&"x".repeat(512 * 1024));
+    let first = emails.defer(&half).await.unwrap();
+    emails.defer(&half).await.unwrap();
+    sleep(secs(5)).await;
+    emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(60)).await;
+    assert_eq!(sent.all().len(), 2);
+    emails.discard(first.id).await.unwrap();
+    sleep(secs(5)).await;
+    assert_eq!(sent.all().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
