@@ -11,6 +11,7 @@
 mod bulkhead;
 mod call;
 mod circuit_breaker;
+mod deferred;
 mod degradation_header;
 mod fallback;
 mod features;
@@ -43,6 +44,7 @@ const SECTIONS: &[Section] = &[
     function::SECTION,
     last_known_good::SECTION,
     partial::SECTION,
+    deferred::SECTION,
     standard::SECTION,
     degradation_header::SECTION,
     health::SECTION,
