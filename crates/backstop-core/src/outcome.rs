@@ -29,6 +29,8 @@ pub struct Outcome {
     pub blame: Option<Blame>,
     /// Whether a layer refused the call before it asked the service.
     pub refused: bool,
+    /// Whether a fallback passes this on to the caller, and asks no further provider.
+    pub ends_chain: bool,
 }
 
 /// What an attempt says about the health of the service.
@@ -66,7 +68,15 @@ pub enum Blame {
 
 impl Outcome {
     const fn new(verdict: Verdict) -> Self {
-        Self { verdict, transient: false, unprocessed: false, pushback: None, blame: None, refused: false }
+        Self {
+            verdict,
+            transient: false,
+            unprocessed: false,
+            pushback: None,
+            blame: None,
+            refused: false,
+            ends_chain: false,
+        }
     }
 
     /// The service works.
@@ -135,6 +145,15 @@ impl Outcome {
         self
     }
 
+    /// No further provider may be asked, though this is no success.
+    ///
+    /// For work that may have been accepted already: doing it in another way may do it twice.
+    #[must_use]
+    pub const fn ending_chain(mut self) -> Self {
+        self.ends_chain = true;
+        self
+    }
+
     /// Whether a fallback's primary has answered with this.
     ///
     /// A 404 from the primary is an answer. From a later provider it is a miss, see
@@ -142,16 +161,17 @@ impl Outcome {
     /// provider could do better.
     #[must_use]
     pub const fn answers(&self) -> bool {
-        match self.verdict {
-            Verdict::Success => true,
-            Verdict::Neutral => matches!(self.blame, Some(Blame::Request)),
-            Verdict::Failure => false,
-        }
+        self.ends_chain
+            || match self.verdict {
+                Verdict::Success => true,
+                Verdict::Neutral => matches!(self.blame, Some(Blame::Request)),
+                Verdict::Failure => false,
+            }
     }
 
     /// Whether another provider than the primary has answered with this.
     #[must_use]
     pub const fn answers_for_another(&self) -> bool {
-        self.answers() && self.blame.is_none()
+        self.ends_chain || (self.answers() && self.blame.is_none())
     }
 }

@@ -107,8 +107,12 @@ where
             }
             *this.failed = this.walk.take().map(Walk::into_failed);
         }
-        ready!(keeping);
-        if let Some(result) = this.last_resort.take() {
+        // The primary's answer says nothing of what the provider that ended the chain may have done.
+        let is_ended = this.failed.as_ref().is_some_and(AllProvidersFailed::ends_chain);
+        if !is_ended {
+            ready!(keeping);
+        }
+        if let Some(result) = this.last_resort.take().filter(|_| !is_ended) {
             // No rejection is needed any more.
             *this.context = None;
             scope::pass_on(mem::take(this.reports));

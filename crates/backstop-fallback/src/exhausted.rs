@@ -49,7 +49,21 @@ impl AllProvidersFailed {
     /// No provider of `chain` answered. `retry_after` is the shortest wait that one asked for.
     #[must_use]
     pub fn new(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
-        let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::failure());
+        Self::counting_as(Outcome::failure(), chain, failures, retry_after)
+    }
+
+    /// The error of the last of `failures` ended the chain. Chains further out ask no other provider, either.
+    pub(crate) fn ended(chain: Name, failures: Vec<ProviderFailure>, retry_after: Option<Duration>) -> Self {
+        Self::counting_as(Outcome::failure().ending_chain(), chain, failures, retry_after)
+    }
+
+    fn counting_as(
+        outcome: Outcome,
+        chain: Name,
+        failures: Vec<ProviderFailure>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, outcome);
         let detail = Exhaustion { failures, is_callers_fault: false };
         Self(rejection.with_retry_after(retry_after).with_detail(detail))
     }
@@ -60,6 +74,11 @@ impl AllProvidersFailed {
         let rejection = Rejection::new(chain, Reason::ALL_PROVIDERS_FAILED, Outcome::callers_fault());
         let answered = rejection.with_status(StatusCode::BAD_REQUEST, GrpcCode::INVALID_ARGUMENT);
         Self(answered.with_detail(Exhaustion { failures, is_callers_fault: true }))
+    }
+
+    /// Whether a provider's error [ended the chain](Outcome::ends_chain).
+    pub(crate) fn ends_chain(&self) -> bool {
+        self.0.outcome().ends_chain
     }
 
     /// Finds it in a rejection, if that is a chain's.

@@ -59,6 +59,7 @@
 //! | 408, 425, 429; gRPC `RESOURCE_EXHAUSTED` | next provider; a 425 is the caller's own where it came as early data (RFC 8470 §5.2) | next provider |
 //! | 5xx; other gRPC codes; any error; a refusal of a layer further in | next provider | next provider |
 //! | not ready, or no answer, in its time | next provider | next provider |
+//! | a rejection that [ends the chain](backstop_core::Outcome::ends_chain) | answer | answer |
 //! | any failure, because the request's body failed | answer: no other provider could do better | next provider |
 //! | no answer in its time, most of which it waited for the request's body | the chain ends with a 408 of its own | next provider |
 //!

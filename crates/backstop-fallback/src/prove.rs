@@ -161,7 +161,7 @@ async fn prove<Req, T, J: Judge<T>, C: CopyRequest<Req>>(
         let (concurrency, mut frame) = (settings.concurrency_of(i), Frame::detached());
         let copy = |copy| copied(&mut kept, copy);
         let asked = match ProviderCall::start(chain, provider, concurrency, deadline, &mut frame, copy) {
-            Ok(mut call) => poll_fn(|cx| call.poll(cx, judge, facts, Outcome::answers_for_another, chain)).await,
+            Ok(mut call) => poll_fn(|cx| call.poll(cx, judge, facts, is_proof, chain)).await,
             Err(failed) => Err(failed),
         };
         if let Err(ProviderMiss { miss, error }) = asked {
@@ -169,4 +169,9 @@ async fn prove<Req, T, J: Judge<T>, C: CopyRequest<Req>>(
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(UnprovenProviders { chain: chain.name.clone(), failures }) }
+}
+
+/// A refusal that ends the chain is passed on to a caller, but proves nothing.
+fn is_proof(outcome: &Outcome) -> bool {
+    outcome.answers_for_another() && !outcome.ends_chain
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | gives what the classifier calls an answer | the end: found |
 //! | is the first one in a handler, and fails with an error that blames the request | the end: that error |
+//! | fails with an error that [ends the chain](Outcome::ends_chain) | the end: no provider has answered |
 //! | gives another response, fails, or takes longer than its share | the next provider |
 //! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule doesn't allow the request to be sent again | the next provider, without being asked |
 //! | is declined by its `only_when` | the next provider, without being asked |
@@ -57,6 +58,8 @@ pub(crate) struct Walk<Req, T> {
     not_eligible: usize,
     /// The first provider's error blames the request. Then it is the answer, and no other provider is asked.
     is_callers_fault: bool,
+    /// A provider's error allows no other provider to be asked.
+    is_ended: bool,
     /// The index of the next provider, or of the one that is running.
     next: usize,
     running: Option<ProviderCall<T>>,
@@ -81,6 +84,7 @@ impl<Req, T> Walk<Req, T> {
             may_repeat: true,
             not_eligible: 0,
             is_callers_fault: false,
+            is_ended: false,
             next: 0,
             running: None,
         }
@@ -148,10 +152,13 @@ impl<Req, T> Walk<Req, T> {
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer, latency)));
                         }
-                        Err(failed) if is_first && failed.miss.outcome.answers() => {
+                        Err(failed)
+                            if failed.miss.outcome.ends_chain || (is_first && failed.miss.outcome.answers()) =>
+                        {
                             self.running = None;
+                            self.is_ended = failed.miss.outcome.ends_chain;
+                            self.is_callers_fault = !self.is_ended;
                             self.record_failure(self.chain.providers[self.next].name().clone(), failed);
-                            self.is_callers_fault = true;
                             self.next = self.chain.providers.len();
                             break;
                         }
@@ -232,7 +239,8 @@ impl<Req, T> Walk<Req, T> {
             telemetry::never_eligible(&self.chain.name);
         }
         let retry_after = self.again_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let failed = AllProvidersFailed::new(self.chain.name.clone(), self.failures, retry_after);
+        let failed = if self.is_ended { AllProvidersFailed::ended } else { AllProvidersFailed::new };
+        let failed = failed(self.chain.name.clone(), self.failures, retry_after);
         telemetry::exhausted(&self.chain.control, &failed);
         failed
     }

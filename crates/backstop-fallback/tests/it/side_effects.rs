@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
+    convert::Infallible,
     future::pending,
     io,
     sync::{Arc, Mutex},
@@ -9,11 +10,14 @@ use std::{
 };
 
 use crate::common::*;
-use axum::{body::Body, response::Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use backstop_core::{Outcome, Reason, Rejection, name};
 use backstop_fallback::{FallbackChain, FallbackChainBuilder, FallbackLayer, Provider};
-use backstop_kit::{Repeat, RequestFacts, client, proof::Entered};
-use http::{Request, request::Parts};
+use backstop_kit::{Repeat, RequestFacts, client, problem_response, proof::Entered};
+use http::{Request, StatusCode, request::Parts};
 use tower::{Layer, ServiceExt, service_fn};
 
 /// An amount.
@@ -109,7 +113,7 @@ async fn a_request_that_is_cloned_keeps_to_the_rules_of_http() {
         let layer = FallbackLayer::builder("primary", chain).clone_requests().build().unwrap();
         let primary = service_fn(|_: Request<Cloned>| async {
             let mut response = Response::new("broken".into());
-            *response.status_mut() = http::StatusCode::BAD_GATEWAY;
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
             Ok::<_, BoxError>(response)
         });
         text(layer.layer(primary).oneshot(request.body(Cloned).unwrap()).await.unwrap()).await
@@ -285,4 +289,53 @@ async fn a_provider_that_only_reads_is_asked_after_what_may_have_been_processed_
     // Its answer would be about something else than what was asked for.
     assert!(ask(says(name!("stored")).only_reads()).await.is_err());
     assert!(ask(says(name!("stored")).only_reads().even_if_processed()).await.is_ok());
+}
+
+/// What isn't known to be done, so that nothing else may do it.
+fn unknown() -> Rejection {
+    Rejection::new(name!("queue"), Reason::new("unknown"), Outcome::failure().ending_chain())
+}
+
+#[tokio::test]
+async fn a_providers_error_can_end_a_handlers_chain() {
+    for is_first in [true, false] {
+        let mut chain = FallbackChain::<Payment, &str>::builder("payments");
+        if !is_first {
+            chain = chain.provider(Provider::from_fn(name!("acquirer"), |_| async { Err::<&str, _>(refused()) }));
+        }
+        let chain = chain
+            .provider(Provider::from_fn(name!("queue"), |_| async { Err::<&str, _>(unknown()) }))
+            .provider(Provider::value(name!("other"), || async { "done twice" }).even_if_processed())
+            .build()
+            .unwrap();
+        let failed = chain.execute(999).await.unwrap_err();
+        assert_eq!((failed.failures().last().unwrap().provider.as_ref(), failed.is_callers_fault()), ("queue", false));
+        assert!(failed.rejection().outcome().ends_chain, "for chains further out, too");
+        assert!(chain.prove_each_provider(999).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_providers_refusal_can_end_a_layers_chain_as_a_response_or_as_an_error() {
+    let as_response =
+        || Provider::from_fn(name!("queue"), |_| async { Ok::<_, Infallible>(problem_response::<Body>(unknown())) });
+    let as_error = || Provider::from_fn(name!("queue"), |_| async { Err::<Response, _>(unknown()) });
+    for queue in [as_response(), as_error()] {
+        let chain = FallbackChain::<Request<Body>, Response>::builder("payments")
+            .provider(queue)
+            .provider(Provider::value(name!("other"), || async { Response::new(Body::from("done twice")) }))
+            .build()
+            .unwrap();
+        let inner = FallbackLayer::new(name!("acquirer"), chain);
+        // The primary's own answer isn't the caller's: it says nothing of the queue.
+        let primary = service_fn(|_| async { Ok::<_, Infallible>(StatusCode::BAD_GATEWAY.into_response()) });
+        let elsewhere = FallbackChain::builder("outer")
+            .provider(Provider::value(name!("other"), || async { Response::new(Body::from("done twice")) }))
+            .build()
+            .unwrap();
+        let stack = FallbackLayer::new(name!("payments"), elsewhere).layer(inner.layer(primary));
+        let response = stack.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(Rejection::in_response(&response).unwrap().outcome().ends_chain);
+    }
 }
