@@ -65,7 +65,7 @@ pub async fn a_key_has_one_record(store: &impl JobStore) {
 
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     let done = Place { list: List::Done, due: 9 };
-    assert!(store.replace(id(1), version, bytes("done"), done).await.unwrap());
+    assert!(store.replace(id(1), version, bytes("done"), done).await.unwrap().is_some());
     assert_eq!(store.create(id(2), key, bytes("two"), queued(5), MANY).await.unwrap(), Created::Exists(id(1)));
     // Also where the list is full: a key that is known is no new job.
     assert_eq!(store.create(id(2), key, bytes("two"), queued(5), 0).await.unwrap(), Created::Exists(id(1)));
@@ -99,7 +99,7 @@ pub async fn no_more_are_pending_than_allowed(store: &impl JobStore) {
     assert_eq!(created.iter().filter(|created| **created == Created::Full).count(), 7, "{created:?}");
     let first = store.due(List::Queued, 0..=5, 1).await.unwrap()[0];
     let version = store.get(first).await.unwrap().unwrap().version;
-    assert!(store.replace(first, version, bytes("x"), Place { list: List::Dead, due: 5 }).await.unwrap());
+    assert!(store.replace(first, version, bytes("x"), Place { list: List::Dead, due: 5 }).await.unwrap().is_some());
     assert_eq!(create(11).await.unwrap(), Created::New);
     assert_eq!(create(12).await.unwrap(), Created::Full);
     assert_eq!(
@@ -115,19 +115,20 @@ pub async fn no_more_are_pending_than_allowed(store: &impl JobStore) {
 pub async fn only_the_latest_version_is_replaced_or_removed(store: &impl JobStore) {
     store.create(id(1), None, bytes("one"), queued(5), MANY).await.unwrap();
     let first = store.get(id(1)).await.unwrap().unwrap();
-    assert!(store.replace(id(1), first.version, bytes("one"), queued(5)).await.unwrap());
+    let version = store.replace(id(1), first.version, bytes("one"), queued(5)).await.unwrap();
     let second = store.get(id(1)).await.unwrap().unwrap();
+    assert_eq!(version, Some(second.version));
     assert_ne!(first.version, second.version, "even if nothing else has changed");
-    assert!(!store.replace(id(1), first.version, bytes("old"), queued(6)).await.unwrap());
+    assert!(store.replace(id(1), first.version, bytes("old"), queued(6)).await.unwrap().is_none());
     assert!(!store.remove(id(1), first.version).await.unwrap());
     assert_eq!(store.get(id(1)).await.unwrap(), Some(second.clone()));
     assert!(store.remove(id(1), second.version).await.unwrap());
     assert_eq!(store.get(id(1)).await.unwrap(), None);
-    assert!(!store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap());
+    assert!(store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap().is_none());
     assert!(!store.remove(id(1), second.version).await.unwrap());
     // The same id again is another record.
     store.create(id(1), None, bytes("new"), queued(5), MANY).await.unwrap();
-    assert!(!store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap());
+    assert!(store.replace(id(1), second.version, bytes("gone"), queued(6)).await.unwrap().is_none());
 }
 
 /// A claim has one winner.
@@ -139,7 +140,7 @@ pub async fn of_many_replacements_of_one_version_one_succeeds(store: &impl JobSt
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     let replace = |number: u8| store.replace(id(1), version, Bytes::from(vec![number]), queued(6));
     let replaced: Vec<_> = join_all((0..50).map(replace)).await.into_iter().map(Result::unwrap).collect();
-    let winners: Vec<_> = (0..50).zip(replaced).filter(|(_, is_replaced)| *is_replaced).collect();
+    let winners: Vec<_> = (0..50).zip(replaced).filter(|(_, replaced)| replaced.is_some()).collect();
     assert_eq!(winners.len(), 1, "{winners:?}");
     assert_eq!(store.get(id(1)).await.unwrap().unwrap().bytes, vec![winners[0].0]);
 }
@@ -161,9 +162,9 @@ pub async fn records_are_found_in_their_list_when_they_are_due(store: &impl JobS
     assert_eq!(store.due(List::Queued, 20..=30, 10).await.unwrap(), [id(3), id(1)]);
 
     let version = store.get(id(2)).await.unwrap().unwrap().version;
-    assert!(store.replace(id(2), version, bytes("x"), Place { list: List::Dead, due: 7 }).await.unwrap());
+    assert!(store.replace(id(2), version, bytes("x"), Place { list: List::Dead, due: 7 }).await.unwrap().is_some());
     let version = store.get(id(3)).await.unwrap().unwrap().version;
-    assert!(store.replace(id(3), version, bytes("x"), queued(40)).await.unwrap());
+    assert!(store.replace(id(3), version, bytes("x"), queued(40)).await.unwrap().is_some());
     assert_eq!(due(List::Queued, 100, 10).await, [id(1), id(3)]);
     assert_eq!((due(List::Dead, 6, 10).await, due(List::Dead, 7, 10).await), (vec![], vec![id(2)]));
     let version = store.get(id(1)).await.unwrap().unwrap().version;

@@ -151,7 +151,7 @@ impl<T: JobKind> Deferred<T> {
         let expires = self.queue.place(List::Queued, self.queue.config.expires_after).due;
         let record = Record { state: State::Queued, attempts: 0, crashes: 0, expires, ..record };
         let place = self.queue.place(List::Queued, Duration::ZERO);
-        let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?;
+        let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?.is_some();
         self.queue.added.notify_one();
         Ok(is_queued)
     }

@@ -19,7 +19,7 @@ pub(crate) trait ErasedStore: Send + Sync {
         max_pending: u64,
     ) -> Boxed<'_, Created>;
     fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>>;
-    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, bool>;
+    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, Option<u64>>;
     fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool>;
     fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>>;
     fn totals(&self, list: List) -> Boxed<'_, Totals>;
@@ -53,7 +53,7 @@ impl<S: JobStore> ErasedStore for Bounded<S> {
         self.bounded(self.store.get(id))
     }
 
-    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, bool> {
+    fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, Option<u64>> {
         self.bounded(self.store.replace(id, version, bytes, place))
     }
 

@@ -104,11 +104,11 @@ impl JobStore for MemoryJobStore {
         Ok(self.contents().records.get(&id).map(|entry| entry.stored.clone()))
     }
 
-    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
         let mut contents = self.contents();
-        let Some(key) = contents.has(id, version).map(|entry| entry.key) else { return Ok(false) };
+        let Some(key) = contents.has(id, version).map(|entry| entry.key) else { return Ok(None) };
         contents.put(id, key, bytes, place);
-        Ok(true)
+        Ok(Some(contents.version))
     }
 
     async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {

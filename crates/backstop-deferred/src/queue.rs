@@ -6,7 +6,7 @@ use backstop_kit::{Jitter, StoreError};
 use bytes::Bytes;
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout_at},
 };
 
 use crate::{
@@ -37,6 +37,10 @@ pub(crate) struct Queue {
 pub(crate) struct Claim {
     pub(crate) id: JobId,
     pub(crate) record: Record,
+    /// Of the record in the store, unless a write got no answer.
+    version: u64,
+    /// From then on, another worker may claim it.
+    until: Instant,
 }
 
 impl Queue {
@@ -69,32 +73,37 @@ impl Queue {
         };
         if let Some(failure) = failure {
             record.state = State::Failed(failure);
-            self.write(id, &stored, &record, self.place(List::Dead, self.config.keep_dead)).await?;
+            let place = self.place(List::Dead, self.config.keep_dead);
+            self.store.replace(id, stored.version, record.encode(), place).await?;
             return Ok(None);
         }
         (record.state, record.token) = (State::Running, random_token()?);
         record.attempts = record.attempts.saturating_add(1);
-        let claim = Claim { id, record };
-        let claimed = self.write(id, &stored, &claim.record, self.place(List::Running, LEASE)).await;
-        let is_ours = match claimed {
-            Ok(is_claimed) => is_claimed,
+        let mut claim = Claim { id, record, version: stored.version, until: Instant::now() + LEASE };
+        let place = self.place(List::Running, LEASE);
+        let is_ours = match self.store.replace(id, stored.version, claim.record.encode(), place).await {
+            Ok(Some(version)) => {
+                claim.version = version;
+                true
+            }
+            Ok(None) => false,
             // It may be claimed. Nobody else runs it, then.
-            Err(_) => self.renew(&claim).await,
+            Err(_) => self.renew(&mut claim).await,
         };
         Ok(is_ours.then_some(claim))
     }
 
-    async fn write(&self, id: JobId, before: &Stored, record: &Record, place: Place) -> Result<bool, StoreError> {
-        self.store.replace(id, before.version, record.encode(), place).await
-    }
-
-    /// Extends the claim. Whether it still holds.
-    pub(crate) async fn renew(&self, claim: &Claim) -> bool {
-        self.update(claim, |record| (record, self.place(List::Running, LEASE))).await
+    /// Extends the claim. Whether it still holds. Ends when it has run out, at the latest.
+    pub(crate) async fn renew(&self, claim: &mut Claim) -> bool {
+        let (until, extended) = (claim.until, Instant::now() + LEASE);
+        let renewed = self.update(claim, |record| (record, self.place(List::Running, LEASE)));
+        let is_renewed = timeout_at(until, renewed).await.unwrap_or(false);
+        claim.until = extended;
+        is_renewed
     }
 
     /// The job is done.
-    pub(crate) async fn complete(&self, claim: &Claim) -> bool {
+    pub(crate) async fn complete(&self, claim: &mut Claim) -> bool {
         self.update(claim, |record| {
             let done = Record { state: State::Done, payload: Bytes::new(), ..record };
             (done, self.place(List::Done, self.config.keep_done))
@@ -103,7 +112,7 @@ impl Queue {
     }
 
     /// The job has failed for good.
-    pub(crate) async fn fail(&self, claim: &Claim, failure: Failure) -> bool {
+    pub(crate) async fn fail(&self, claim: &mut Claim, failure: Failure) -> bool {
         self.update(claim, |record| {
             (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config.keep_dead))
         })
@@ -111,13 +120,13 @@ impl Queue {
     }
 
     /// The job is to be tried again.
-    pub(crate) async fn retry(&self, claim: &Claim) -> bool {
+    pub(crate) async fn retry(&self, claim: &mut Claim) -> bool {
         let wait = self.wait_after(claim.record.attempts);
         self.update(claim, |record| (Record { state: State::Queued, ..record }, self.place(List::Queued, wait))).await
     }
 
     /// The job is to be tried again, and this attempt doesn't count.
-    pub(crate) async fn give_back(&self, claim: &Claim, after: Duration) -> bool {
+    pub(crate) async fn give_back(&self, claim: &mut Claim, after: Duration) -> bool {
         self.update(claim, |record| {
             let attempts = record.attempts.saturating_sub(1);
             (Record { state: State::Queued, attempts, ..record }, self.place(List::Queued, after))
@@ -135,31 +144,37 @@ impl Queue {
 
     /// Writes what becomes of a claimed job. `false` if the claim was lost: another worker has the job.
     ///
-    /// Tries again until the store answers, or the claim has run out. A write whose fate was unknown is found to have happened.
-    async fn update(&self, claim: &Claim, change: impl Fn(Record) -> (Record, Place)) -> bool {
+    /// Tries again until the store answers, for as long as a claim lasts. A write whose fate was unknown is found to have happened.
+    async fn update(&self, claim: &mut Claim, change: impl Fn(Record) -> (Record, Place)) -> bool {
         let since = Instant::now();
-        while since.elapsed() < LEASE {
-            let Ok(stored) = self.store.get(claim.id).await else {
-                sleep(TRY_AGAIN).await;
-                continue;
-            };
-            let Some(stored) = stored else { return false };
-            match Record::decode(stored.bytes.clone()) {
-                Some(record) if record.token == claim.record.token => {
-                    if record.state != State::Running {
-                        return true;
-                    }
-                    let (record, place) = change(record);
-                    match self.write(claim.id, &stored, &record, place).await {
-                        Ok(true) => return true,
-                        Ok(false) => {}
-                        Err(_) => sleep(TRY_AGAIN).await,
-                    }
+        loop {
+            let (record, place) = change(claim.record.clone());
+            match self.store.replace(claim.id, claim.version, record.encode(), place).await {
+                Ok(Some(version)) => {
+                    claim.version = version;
+                    return true;
                 }
-                _ => return false,
+                Ok(None) => {}
+                Err(_) => sleep(TRY_AGAIN).await,
+            }
+            // Another worker has it, or an earlier write of ours has happened.
+            let stored = loop {
+                if since.elapsed() >= LEASE {
+                    return false;
+                }
+                match self.store.get(claim.id).await {
+                    Ok(stored) => break stored,
+                    Err(_) => sleep(TRY_AGAIN).await,
+                }
+            };
+            let Some(Stored { bytes, version, .. }) = stored else { return false };
+            match Record::decode(bytes) {
+                Some(record) if record.token == claim.record.token && record.state == State::Running => {
+                    claim.version = version;
+                }
+                found => return found.is_some_and(|record| record.token == claim.record.token),
             }
         }
-        false
     }
 
     /// Removes records that are kept no longer.

@@ -212,7 +212,8 @@ impl<'a> Tables<'a> {
         range.take(limit).map(|found| Ok(found?.0.value().2)).collect()
     }
 
-    fn put(&mut self, id: u128, key: &[u8], bytes: &[u8], Place { list, due }: Place) -> Result<(), StoreError> {
+    /// Its version.
+    fn put(&mut self, id: u128, key: &[u8], bytes: &[u8], Place { list, due }: Place) -> Result<u64, StoreError> {
         self.has_written = true;
         let Totals { records, bytes: all_bytes } = self.totals(list)?;
         self.totals.insert(list as u8, (records + 1, all_bytes + bytes.len() as u64))?;
@@ -220,7 +221,7 @@ impl<'a> Tables<'a> {
         self.latest.insert((), version)?;
         self.records.insert(id, (version, list as u8, due, key, bytes))?;
         self.places.insert((list as u8, due, id), ())?;
-        Ok(())
+        Ok(version)
     }
 
     fn take(&mut self, id: u128, Stored { bytes, place: Place { list, due }, .. }: &Stored) -> Result<(), StoreError> {
@@ -286,12 +287,11 @@ impl JobStore for RedbJobStore {
         self.run(move |tables| Ok(tables.row(number_of(id))?.map(|row| row.stored))).await
     }
 
-    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
         self.run(move |tables| {
-            let Some(row) = tables.row_of(number_of(id), version)? else { return Ok(false) };
+            let Some(row) = tables.row_of(number_of(id), version)? else { return Ok(None) };
             tables.take(number_of(id), &row.stored)?;
-            tables.put(number_of(id), &row.key, &bytes, place)?;
-            Ok(true)
+            tables.put(number_of(id), &row.key, &bytes, place).map(Some)
         })
         .await
     }

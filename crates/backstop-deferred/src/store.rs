@@ -155,7 +155,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// [`StoreError`] if the store can't tell.
     fn get(&self, id: JobId) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
 
-    /// Replaces a record, and moves it, if it still has this version. Whether it had.
+    /// Replaces a record, and moves it, if it still has this version. Its new version, or `None` if it had another one.
     ///
     /// # Errors
     /// [`StoreError`] if the record may be replaced or not.
@@ -165,7 +165,7 @@ pub trait JobStore: Send + Sync + 'static {
         version: u64,
         bytes: Bytes,
         place: Place,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
     /// Removes a record and its key, if it still has this version. Whether it had.
     ///

@@ -117,7 +117,7 @@ where
     S::Error: 'static,
 {
     let name = &*queue.config.name;
-    let claim = match queue.claim(id, T::KIND, T::VERSION).await {
+    let mut claim = match queue.claim(id, T::KIND, T::VERSION).await {
         Ok(Some(claim)) => claim,
         Ok(None) => return (id, Ended::Other),
         Err(error) => {
@@ -128,38 +128,38 @@ where
         }
     };
     let Ok(payload) = serde_json::from_slice(&claim.record.payload) else {
-        return (id, settled(queue, id, bury(queue, &claim, Failure::Malformed, None).await, Ended::Other));
+        return (id, settled(queue, id, bury(queue, &mut claim, Failure::Malformed, None).await, Ended::Other));
     };
     let job = Job { id, attempt: claim.record.attempts, payload };
     let result = tokio::select! {
         result = call(service, job) => result,
-        () = renew(queue, &claim) => return (id, settled(queue, id, false, Ended::Other)),
+        () = renew(queue, &mut claim) => return (id, settled(queue, id, false, Ended::Other)),
         // The job is dropped before it is returned.
         () = wait_for_stop(&mut stopped) => {
-            return (id, settled(queue, id, queue.give_back(&claim, Duration::ZERO).await, Ended::Other));
+            return (id, settled(queue, id, queue.give_back(&mut claim, Duration::ZERO).await, Ended::Other));
         }
     };
     let Err(error) = result else {
-        return (id, settled(queue, id, queue.complete(&claim).await, Ended::Succeeded));
+        return (id, settled(queue, id, queue.complete(&mut claim).await, Ended::Succeeded));
     };
     let error = ErrorRef::new(&error);
     let text = ErrorText::default().of(error);
     let is_refusal = Rejection::in_error(error).is_some_and(|it| it.outcome().verdict == Verdict::Neutral);
     let (is_ours, ended) = if error.find::<Permanent>().is_some() {
-        (bury(queue, &claim, Failure::Permanent, text.as_deref()).await, Ended::Failed)
+        (bury(queue, &mut claim, Failure::Permanent, text.as_deref()).await, Ended::Failed)
     } else if is_refusal {
         telemetry::refused(name, id, text.as_deref());
-        (queue.give_back(&claim, queue.wait_after(1)).await, Ended::Other)
+        (queue.give_back(&mut claim, queue.wait_after(1)).await, Ended::Other)
     } else if claim.record.attempts >= queue.config.max_attempts {
-        (bury(queue, &claim, Failure::Attempts, text.as_deref()).await, Ended::Failed)
+        (bury(queue, &mut claim, Failure::Attempts, text.as_deref()).await, Ended::Failed)
     } else {
         telemetry::attempt_failed(name, id, claim.record.attempts, text.as_deref());
-        (queue.retry(&claim).await, Ended::Failed)
+        (queue.retry(&mut claim).await, Ended::Failed)
     };
     (id, settled(queue, id, is_ours, ended))
 }
 
-async fn bury(queue: &Queue, claim: &Claim, failure: Failure, error: Option<&str>) -> bool {
+async fn bury(queue: &Queue, claim: &mut Claim, failure: Failure, error: Option<&str>) -> bool {
     telemetry::failed_for_good(&queue.config.name, claim.id, failure, error);
     queue.fail(claim, failure).await
 }
@@ -183,7 +183,7 @@ async fn wait_for_stop(stopped: &mut watch::Receiver<bool>) {
 }
 
 /// Renews a claim until it is lost.
-async fn renew(queue: &Queue, claim: &Claim) {
+async fn renew(queue: &Queue, claim: &mut Claim) {
     loop {
         sleep(RENEW).await;
         if !queue.renew(claim).await {

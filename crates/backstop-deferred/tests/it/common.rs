@@ -116,7 +116,7 @@ impl JobStore for Breakable {
         self.pass(self.inner.get(id)).await
     }
 
-    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<bool, StoreError> {
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
         self.pass(self.inner.replace(id, version, bytes, place)).await
     }
 
