@@ -1,10 +1,10 @@
 //! The configuration and the builder.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, marker::PhantomData, time::Duration};
 
 use backstop_core::{ConfigError, Name};
 
-use crate::{Deferred, JobKind, JobStore, erased_store::Bounded, queue::Queue};
+use crate::{Deferred, JobKind, JobStore, erased_store::Bounded, queue::Queue, sealing::Sealing};
 
 const MIB: u64 = 1024 * 1024;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -109,8 +109,9 @@ impl DeferredConfig {
         Self::new("")
     }
 
-    fn check(&self, kind: &'static str) -> Result<(), ConfigError> {
-        Name::new(self.name.clone())?;
+    /// The queue's name, if all values are allowed.
+    fn check(&self, kind: &'static str) -> Result<Name, ConfigError> {
+        let name = Name::new(self.name.clone())?;
         Name::new(kind).map_err(|error| ConfigError::new("kind", error.value, error.allowed))?;
         ConfigError::check_range("max_pending", self.max_pending, 1..=100_000_000, "1 to 100000000")?;
         ConfigError::check_range("max_payload", self.max_payload, 1..=1024 * 1024, "1 byte to 1 MiB")?;
@@ -128,7 +129,8 @@ impl DeferredConfig {
         in_range("grace", self.grace, Duration::ZERO, 60 * MINUTE, "0 to 1 h")?;
         ConfigError::check_range("max_dead", self.max_dead, 1..=1_000_000, "1 to 1000000")?;
         ConfigError::check_range("max_dead_bytes", self.max_dead_bytes, MIB..=MIB * MIB, "1 MiB to 1 TiB")?;
-        in_range("keep_dead", self.keep_dead, MINUTE, YEAR, "1 min to 365 days")
+        in_range("keep_dead", self.keep_dead, MINUTE, YEAR, "1 min to 365 days")?;
+        Ok(name)
     }
 }
 
@@ -137,6 +139,7 @@ impl DeferredConfig {
 pub struct DeferredBuilder<T, S> {
     store: S,
     config: DeferredConfig,
+    sealing: Sealing,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -144,7 +147,12 @@ impl<T: JobKind> Deferred<T> {
     /// Builds a queue of this name, whose jobs are in this store. Queues that share a store see each other's jobs, so give each a
     /// store of its own.
     pub fn builder<S: JobStore>(name: impl Into<Cow<'static, str>>, store: S) -> DeferredBuilder<T, S> {
-        DeferredBuilder { store, config: DeferredConfig::new(name), kind: PhantomData }
+        Self::builder_from(DeferredConfig::new(name), store)
+    }
+
+    /// Builds a queue with these settings, and those that a file can't have.
+    pub fn builder_from<S: JobStore>(config: DeferredConfig, store: S) -> DeferredBuilder<T, S> {
+        DeferredBuilder { store, config, sealing: Sealing::default(), kind: PhantomData }
     }
 
     /// A queue with these settings.
@@ -152,9 +160,7 @@ impl<T: JobKind> Deferred<T> {
     /// # Errors
     /// [`ConfigError`] if a value isn't allowed.
     pub fn from_config<S: JobStore>(config: DeferredConfig, store: S) -> Result<Self, ConfigError> {
-        config.check(T::KIND)?;
-        let store = Box::new(Bounded { store, limit: config.store_timeout });
-        Ok(Self::new(Queue::new(config, store)))
+        Self::builder_from(config, store).build()
     }
 }
 
@@ -240,6 +246,45 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
         self
     }
 
+    /// Stores payloads as `seal` makes them, such as encrypted and authenticated, and reads them by `open`. As they are unless set.
+    ///
+    /// `secret` is random, and never changes. The hashes that the store has of payloads, keys and principals are made with it
+    /// (HMAC-SHA-256), because whoever can read a hash of a short payload can find the payload by trying. Under another secret, no
+    /// earlier key is known. The keys of `seal` and `open` may change, if `open` still knows the old ones.
+    ///
+    /// A job that can't be sealed isn't [accepted](crate::NotAccepted::Invalid). One that can't be opened is
+    /// [malformed](crate::Failure::Malformed), and can be replayed once the right keys are there.
+    ///
+    /// ```
+    /// use backstop_deferred::{Deferred, MemoryJobStore};
+    /// # use backstop_deferred::JobKind;
+    /// # #[derive(serde::Deserialize, serde::Serialize)]
+    /// # struct Email;
+    /// # impl JobKind for Email {
+    /// #     const KIND: &str = "email";
+    /// # }
+    /// # fn encrypt(plain: &[u8]) -> Result<Vec<u8>, std::io::Error> { Ok(plain.to_vec()) }
+    /// # fn decrypt(sealed: &[u8]) -> Result<Vec<u8>, std::io::Error> { Ok(sealed.to_vec()) }
+    /// # let secret = [7; 32];
+    ///
+    /// // `encrypt` draws a nonce and puts it before what its cipher returns, and `decrypt` takes it from there.
+    /// let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).sealed(secret, encrypt, decrypt).build()?;
+    /// # Ok::<(), backstop_deferred::ConfigError>(())
+    /// ```
+    pub fn sealed<E, F>(
+        mut self,
+        secret: [u8; 32],
+        seal: impl Fn(&[u8]) -> Result<Vec<u8>, E> + Send + Sync + 'static,
+        open: impl Fn(&[u8]) -> Result<Vec<u8>, F> + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.sealing = Sealing::new(secret, seal, open);
+        self
+    }
+
     /// The settings so far.
     #[must_use]
     pub const fn config(&self) -> &DeferredConfig {
@@ -251,7 +296,10 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     /// # Errors
     /// [`ConfigError`] if a value isn't allowed.
     pub fn build(self) -> Result<Deferred<T>, ConfigError> {
-        Deferred::from_config(self.config, self.store)
+        let Self { store, config, sealing, .. } = self;
+        let name = config.check(T::KIND)?;
+        let store = Box::new(Bounded { store, limit: config.store_timeout });
+        Ok(Deferred::new(Queue::new(config, name, sealing, store)))
     }
 }
 

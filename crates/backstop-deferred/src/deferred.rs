@@ -2,13 +2,12 @@
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use backstop_kit::log_text;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use crate::{
     Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Stored,
-    Worker,
+    Unknown, Worker,
     queue::Queue,
     record::{Record, State},
 };
@@ -105,7 +104,14 @@ impl<T: JobKind> Deferred<T> {
 
     /// Accepts a job: await what this returns.
     pub fn defer(&self, job: &T) -> Defer {
-        Defer { queue: Arc::clone(&self.queue), kind: T::KIND, version: T::VERSION, payload: encode(job), key: None }
+        Defer {
+            queue: Arc::clone(&self.queue),
+            kind: T::KIND,
+            version: T::VERSION,
+            payload: serde_json::to_vec(job).ok().map(Bytes::from),
+            key: None,
+            owner: None,
+        }
     }
 
     /// A worker that runs jobs by this service.
@@ -118,13 +124,22 @@ impl<T: JobKind> Deferred<T> {
     /// # Errors
     /// [`StoreError`] if the store can't tell.
     pub async fn state(&self, id: JobId) -> Result<Option<JobState>, StoreError> {
-        Ok(self.record(id).await?.map(|(stored, record)| match record.state {
-            // The store has returned it: its worker is gone.
-            State::Running if stored.place.list == List::Queued => JobState::Queued,
-            State::Queued => JobState::Queued,
-            State::Running => JobState::Running,
-            State::Done => JobState::Done,
-            State::Failed(failure) => JobState::Failed(failure),
+        Ok(self.state_and_owner(id).await?.map(|(state, _)| state))
+    }
+
+    /// What became of a job, and the hash of its owner.
+    pub(crate) async fn state_and_owner(&self, id: JobId) -> Result<Option<(JobState, Option<[u8; 32]>)>, StoreError> {
+        let known = self.record(id).await?.filter(|(stored, _)| !self.queue.is_expired(stored));
+        Ok(known.map(|(stored, record)| {
+            let state = match record.state {
+                // The store has returned it: its worker is gone.
+                State::Running if stored.place.list == List::Queued => JobState::Queued,
+                State::Queued => JobState::Queued,
+                State::Running => JobState::Running,
+                State::Done => JobState::Done,
+                State::Failed(failure) => JobState::Failed(failure),
+            };
+            (state, record.owner)
         }))
     }
 
@@ -185,10 +200,6 @@ impl<T: JobKind> Deferred<T> {
     }
 }
 
-fn encode<T: JobKind>(job: &T) -> Result<Bytes, String> {
-    serde_json::to_vec(job).map(Bytes::from).map_err(|error| log_text(&error.to_string()))
-}
-
 /// A job that is to be accepted: await it.
 ///
 /// # Errors
@@ -201,8 +212,10 @@ pub struct Defer {
     queue: Arc<Queue>,
     kind: &'static str,
     version: u32,
-    payload: Result<Bytes, String>,
+    /// `None` if it can't be serialized. The error isn't kept: it may contain some of the payload.
+    payload: Option<Bytes>,
     key: Option<[u8; 32]>,
+    owner: Option<[u8; 32]>,
 }
 
 impl Defer {
@@ -212,24 +225,29 @@ impl Defer {
     /// [`keep_done`](crate::DeferredBuilder::keep_done) after it was done. Another payload isn't accepted. Keys of other principals,
     /// queues and kinds are other keys. Only a hash of it is stored.
     pub fn key(mut self, principal: &str, key: &str) -> Self {
-        let mut hash = Sha256::new();
-        for part in [&*self.queue.config.name, self.kind, principal, key] {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        self.key = Some(hash.finalize().into());
+        let parts = ["key", self.queue.name.as_str(), self.kind, principal, key].map(str::as_bytes);
+        self.key = Some(self.queue.sealing.hash(&parts));
+        self
+    }
+
+    /// The job belongs to this principal: where status routes are limited to owners, nobody else sees it. Only a hash of it is
+    /// stored.
+    pub fn owner(mut self, principal: &str) -> Self {
+        self.owner = Some(self.queue.owner_hash(principal));
         self
     }
 
     async fn accept(self) -> Result<Receipt, DeferError> {
-        let Self { queue, kind, version, payload, key } = self;
+        let Self { queue, kind, version, payload, key, owner } = self;
         let DeferredConfig { max_payload, max_pending, expires_after, .. } = queue.config;
         let invalid = |why| DeferError::NotAccepted(NotAccepted::Invalid(why));
-        let payload = payload.map_err(invalid)?;
+        let payload = payload.ok_or_else(|| invalid("the payload can't be serialized".to_owned()))?;
         if payload.len() > max_payload {
             return Err(invalid(format!("a payload of {} bytes; at most {max_payload} are allowed", payload.len())));
         }
         let id = JobId::random().map_err(|error| invalid(error.to_string()))?;
+        let fingerprint = queue.sealing.hash(&[b"payload", kind.as_bytes(), &payload]);
+        let sealed = queue.sealing.seal(payload).map_err(|_| invalid("the payload can't be sealed".to_owned()))?;
         let record = Record {
             state: State::Queued,
             attempts: 0,
@@ -238,35 +256,37 @@ impl Defer {
             kind_version: version,
             token: 0,
             expires: queue.place(List::Queued, expires_after).due,
-            fingerprint: Sha256::new().chain_update(kind).chain_update([0]).chain_update(&payload).finalize().into(),
-            payload,
+            fingerprint,
+            owner,
+            payload: sealed,
         };
+        let unknown = |error: StoreError| DeferError::Unknown(Unknown::new(queue.name.clone(), error));
         let place = queue.place(List::Queued, Duration::ZERO);
-        match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
-            Created::New => {
-                queue.added.notify_one();
-                Ok(Receipt { id, is_new: true })
-            }
-            Created::Exists(id) => {
-                let stored = queue.store.get(id).await.map_err(unknown)?;
-                // It may just have been removed.
-                let earlier = stored.and_then(|stored| Record::decode(stored.bytes));
-                let earlier =
-                    earlier.ok_or_else(|| DeferError::Unknown("the job of this key can't be read".to_owned()))?;
-                if earlier.fingerprint == record.fingerprint {
-                    Ok(Receipt { id, is_new: false })
-                } else {
-                    Err(DeferError::NotAccepted(NotAccepted::KeyReused))
+        loop {
+            let id = match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
+                Created::New => {
+                    queue.added.notify_one();
+                    return Ok(Receipt { id, is_new: true });
                 }
+                Created::Full => return Err(DeferError::NotAccepted(NotAccepted::Full { retry_after: RETRY_AFTER })),
+                Created::Exists(id) => id,
+            };
+            let earlier = queue.store.get(id).await.map_err(unknown)?;
+            if let Some(expired) = earlier.as_ref().filter(|earlier| queue.is_expired(earlier)) {
+                // No worker has removed it yet, and its key with it.
+                queue.store.remove(id, expired.version).await.map_err(unknown)?;
+                continue;
             }
-            Created::Full => Err(DeferError::NotAccepted(NotAccepted::Full { retry_after: RETRY_AFTER })),
+            // It may just have been removed.
+            let earlier = earlier.and_then(|earlier| Record::decode(earlier.bytes));
+            let earlier = earlier.ok_or_else(|| unknown("the job of this key can't be read".into()))?;
+            return if earlier.fingerprint == fingerprint {
+                Ok(Receipt { id, is_new: false })
+            } else {
+                Err(DeferError::NotAccepted(NotAccepted::KeyReused))
+            };
         }
     }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn unknown(error: StoreError) -> DeferError {
-    DeferError::Unknown(log_text(&error.to_string()))
 }
 
 impl IntoFuture for Defer {
@@ -274,7 +294,11 @@ impl IntoFuture for Defer {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.accept())
+        Box::pin(async {
+            let queue = Arc::clone(&self.queue);
+            let late = |_| Err(DeferError::Unknown(Unknown::new(queue.name.clone(), "the store took too long")));
+            timeout(queue.config.store_timeout, self.accept()).await.unwrap_or_else(late)
+        })
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::{error::Error, fmt, time::Duration};
 
+use backstop_core::{Name, Outcome, Reason, Rejection};
+use backstop_kit::log_text;
+
 use crate::JobId;
 
 /// A job was accepted: the store has confirmed it.
@@ -22,7 +25,35 @@ pub enum DeferError {
     NotAccepted(NotAccepted),
     /// Nobody knows whether the job exists: the store failed, or took too long. **Only a call with the same key is safe.** Doing
     /// the work in another way may do it twice.
-    Unknown(String),
+    ///
+    /// The error's source is a rejection that ends a fallback chain, so that no other provider is asked.
+    Unknown(Unknown),
+}
+
+/// Why nobody knows whether a job exists.
+#[derive(Debug)]
+pub struct Unknown {
+    error: String,
+    // Boxed, because it is large and rare.
+    rejection: Box<Rejection>,
+}
+
+impl Unknown {
+    /// The job may be in the queue of this name.
+    pub(crate) fn new(queue: Name, error: impl fmt::Display) -> Self {
+        let rejection = Rejection::new(queue, Reason::new("job-unknown"), Outcome::failure().ending_chain());
+        Self { error: log_text(&error.to_string()), rejection: Box::new(rejection) }
+    }
+
+    /// What the store said, for the log.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        &self.error
+    }
+
+    pub(crate) fn rejection(&self) -> &Rejection {
+        &self.rejection
+    }
 }
 
 /// Why no job was created.
@@ -36,7 +67,7 @@ pub enum NotAccepted {
     },
     /// The key belongs to a job with another payload.
     KeyReused,
-    /// The payload can't be written, or is too long.
+    /// The payload can't be written or sealed, or is too long.
     Invalid(String),
 }
 
@@ -48,9 +79,18 @@ impl fmt::Display for DeferError {
                 f.write_str("not accepted: the key belongs to another payload")
             }
             Self::NotAccepted(NotAccepted::Invalid(why)) => write!(f, "not accepted: {why}"),
-            Self::Unknown(error) => write!(f, "it isn't known whether the job was accepted: {error}"),
+            Self::Unknown(Unknown { error, .. }) => {
+                write!(f, "it isn't known whether the job was accepted: {error}")
+            }
         }
     }
 }
 
-impl Error for DeferError {}
+impl Error for DeferError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotAccepted(_) => None,
+            Self::Unknown(unknown) => Some(unknown.rejection()),
+        }
+    }
+}

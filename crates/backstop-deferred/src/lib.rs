@@ -51,6 +51,12 @@
 //! Dead letters keep their payload, can be [listed](Deferred::dead_letters), [replayed](Deferred::replay) and
 //! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, or 256 MiB of them, workers take no jobs.
 //!
+//! # What the store sees
+//!
+//! Payloads as JSON, unless they are [sealed](DeferredBuilder::sealed). Of keys and principals it has SHA-256 hashes, and of each
+//! payload one as well, which outlives it: a hash is no secret where few payloads are possible. With sealed payloads, all hashes are
+//! made under a secret. A payload is erased when its job is done. Dead letters keep theirs, to be replayed.
+//!
 //! # If the store fails
 //!
 //! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a running job is
@@ -109,6 +115,7 @@ mod queue;
 mod record;
 #[cfg(feature = "redb")]
 mod redb_store;
+mod sealing;
 mod store;
 mod telemetry;
 mod worker;
@@ -122,7 +129,7 @@ pub use backstop_kit::StoreError;
 
 pub use config::{DeferredBuilder, DeferredConfig};
 pub use deferred::{DeadLetter, Defer, Deferred, JobState};
-pub use error::{DeferError, NotAccepted, Receipt};
+pub use error::{DeferError, NotAccepted, Receipt, Unknown};
 pub use job::{Job, JobKind, Permanent};
 pub use memory_store::MemoryJobStore;
 pub use record::Failure;

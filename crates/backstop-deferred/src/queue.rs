@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstop_core::Name;
 use backstop_kit::{Jitter, StoreError};
 use bytes::Bytes;
 use tokio::{
@@ -14,6 +15,7 @@ use crate::{
     clock::Clock,
     erased_store::ErasedStore,
     record::{Record, State},
+    sealing::Sealing,
 };
 
 /// How long a claim lasts unless it is renewed.
@@ -26,6 +28,8 @@ const MAX_CRASHES: u32 = 3;
 
 pub(crate) struct Queue {
     pub(crate) config: DeferredConfig,
+    pub(crate) name: Name,
+    pub(crate) sealing: Sealing,
     pub(crate) store: Box<dyn ErasedStore>,
     pub(crate) clock: Clock,
     pub(crate) jitter: Jitter,
@@ -44,12 +48,21 @@ pub(crate) struct Claim {
 }
 
 impl Queue {
-    pub(crate) fn new(config: DeferredConfig, store: Box<dyn ErasedStore>) -> Self {
-        Self { config, store, clock: Clock::new(), jitter: Jitter::new(None), added: Notify::new() }
+    pub(crate) fn new(config: DeferredConfig, name: Name, sealing: Sealing, store: Box<dyn ErasedStore>) -> Self {
+        Self { config, name, sealing, store, clock: Clock::new(), jitter: Jitter::new(None), added: Notify::new() }
     }
 
     pub(crate) fn place(&self, list: List, after: Duration) -> Place {
         Place { list, due: self.clock.now().saturating_add(millis(after)) }
+    }
+
+    /// Whether a record is to be removed. Workers do so from time to time.
+    pub(crate) fn is_expired(&self, stored: &Stored) -> bool {
+        matches!(stored.place.list, List::Done | List::Dead) && stored.place.due <= self.clock.now()
+    }
+
+    pub(crate) fn owner_hash(&self, principal: &str) -> [u8; 32] {
+        self.sealing.hash(&["owner", self.name.as_str(), principal].map(str::as_bytes))
     }
 
     /// Claims a job that is due, and counts the attempt. `None` if it isn't, or if another worker was faster.

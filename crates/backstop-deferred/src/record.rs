@@ -11,13 +11,13 @@
 //! | failed | an operator replays it | queued |
 //!
 //! A record is version 1, little-endian: the version, state, failure (a byte each), attempts, crashes, the kind's version (4 bytes
-//! each), token (16), expiry (8), fingerprint (32), the kind's length (1) and text, and the payload.
+//! each), token (16), expiry (8), fingerprint (32), the hash of the owner (32, zeros if there is none), the kind's length (1) and text, and the payload.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 const VERSION: u8 = 1;
 /// Without the kind and the payload.
-const FIXED: usize = 3 + 3 * 4 + 16 + 8 + 32 + 1;
+const FIXED: usize = 3 + 3 * 4 + 16 + 8 + 2 * 32 + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -57,6 +57,8 @@ pub(crate) struct Record {
     /// When it is too old, in ms since the Unix epoch.
     pub(crate) expires: u64,
     pub(crate) fingerprint: [u8; 32],
+    /// A hash of whom the job belongs to.
+    pub(crate) owner: Option<[u8; 32]>,
     pub(crate) payload: Bytes,
 }
 
@@ -78,6 +80,7 @@ impl Record {
         bytes.put_u128_le(self.token);
         bytes.put_u64_le(self.expires);
         bytes.put_slice(&self.fingerprint);
+        bytes.put_slice(&self.owner.unwrap_or_default());
         // A kind is a name: at most 64 bytes.
         bytes.put_u8(self.kind.len() as u8);
         bytes.put_slice(self.kind.as_bytes());
@@ -99,14 +102,16 @@ impl Record {
         };
         let (attempts, crashes, kind_version) = (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
         let (token, expires) = (bytes.get_u128_le(), bytes.get_u64_le());
-        let mut fingerprint = [0; 32];
+        let (mut fingerprint, mut owner) = ([0; 32], [0; 32]);
         bytes.copy_to_slice(&mut fingerprint);
+        bytes.copy_to_slice(&mut owner);
+        let owner = (owner != [0; 32]).then_some(owner);
         let length = usize::from(bytes.get_u8());
         if bytes.len() < length {
             return None;
         }
         let kind = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
-        Some(Self { state, attempts, crashes, kind, kind_version, token, expires, fingerprint, payload: bytes })
+        Some(Self { state, attempts, crashes, kind, kind_version, token, expires, fingerprint, owner, payload: bytes })
     }
 }
 
@@ -129,17 +134,21 @@ mod tests {
             (0..5_u8).prop_map(|byte| State::Failed(failure_of(byte).unwrap())),
         ];
         let numbers = (any::<[u32; 3]>(), any::<u128>(), any::<u64>());
-        (states, numbers, "[a-z_]{1,64}", any::<[u8; 32]>(), any::<Vec<u8>>()).prop_map(
-            |(state, ([attempts, crashes, kind_version], token, expires), kind, fingerprint, payload)| Record {
-                state,
-                attempts,
-                crashes,
-                kind,
-                kind_version,
-                token,
-                expires,
-                fingerprint,
-                payload: payload.into(),
+        let hashes = (any::<[u8; 32]>(), any::<Option<[u8; 32]>>());
+        (states, numbers, "[a-z_]{1,64}", hashes, any::<Vec<u8>>()).prop_map(
+            |(state, ([attempts, crashes, kind_version], token, expires), kind, (fingerprint, owner), payload)| {
+                Record {
+                    state,
+                    attempts,
+                    crashes,
+                    kind,
+                    kind_version,
+                    token,
+                    expires,
+                    fingerprint,
+                    owner: owner.filter(|hash| *hash != [0; 32]),
+                    payload: payload.into(),
+                }
             },
         )
     }

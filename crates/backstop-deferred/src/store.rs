@@ -98,7 +98,7 @@ pub enum Created {
 }
 
 /// A record as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// What was written.
     pub bytes: Bytes,
@@ -106,6 +106,14 @@ pub struct Stored {
     pub version: u64,
     /// Where it was put.
     pub place: Place,
+}
+
+/// Without the bytes, which have a payload.
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, version, place } = self;
+        f.debug_struct("Stored").field("len", &bytes.len()).field("version", version).field("place", place).finish()
+    }
 }
 
 /// How much is in a list.

@@ -15,4 +15,5 @@ mod crash;
 mod defer;
 #[cfg(all(feature = "contract", feature = "redb"))]
 mod redb_store;
+mod sealed;
 mod work;
