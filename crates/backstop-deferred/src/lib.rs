@@ -30,6 +30,27 @@
 //! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
 //! kind or version is unknown there, is left alone for 30 s, and that isn't counted: another worker may know it.
 //!
+//! # Over HTTP
+//!
+//! [`Deferred::http`] makes a queue a provider of a fallback chain, which answers `202 Accepted`, and shows what became of a job.
+//!
+//! | | status |
+//! |---|---|
+//! | accepted, or the same request again under its key | 202 with `Location` |
+//! | the queue is full | the next provider of the chain; without one, 503 with `Retry-After` |
+//! | the key belongs to another request | 422 |
+//! | the key is malformed, or required and missing | 400 |
+//! | nobody knows whether the job exists | 503, and **no other provider is asked**. With a key, a repeat is safe |
+//! | `GET /jobs/{id}`: queued, running, done or failed | 200 |
+//! | … unknown, expired, or somebody else's | 404 |
+//! | … the store is away | 503 with `Retry-After` |
+//!
+//! # Work that may have been done
+//!
+//! After a payment whose answer was lost, another payment job may charge twice. Queue a job of another kind, which finds out what
+//! became of the first attempt, by the idempotency key that the caller has sent and that the payment was made with. Its queue is
+//! [for reconciliation](HttpQueueBuilder::for_reconciliation): its provider is the only one that a chain asks then.
+//!
 //! # Stores
 //!
 //! | store | feature | a job survives |
@@ -38,7 +59,16 @@
 //! | [`MemoryJobStore`] | | nothing: it is for tests |
 //! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
 //!
-//! With the feature `serde`, [`DeferredConfig`] can be read from a file.
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `http` | accepting jobs over HTTP |
+//! | `fallback` | `http`, and [`HttpQueue::provider`] |
+//! | `axum` | `http`, and [`HttpQueue::routes`] |
+//! | `redb` | the store in a file |
+//! | `contract` | the tests for stores |
+//! | `serde` | [`DeferredConfig`] can be read from a file |
 //!
 //! # When jobs are retried
 //!
@@ -108,6 +138,9 @@ pub mod contract;
 mod deferred;
 mod erased_store;
 mod error;
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+mod http;
 mod job;
 mod memory_store;
 mod pace;
@@ -127,6 +160,9 @@ struct Readme;
 pub use backstop_core::{ConfigError, Name};
 pub use backstop_kit::StoreError;
 
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use crate::http::{Accept, HttpQueue, HttpQueueBuilder, IntoJob, NotQueued};
 pub use config::{DeferredBuilder, DeferredConfig};
 pub use deferred::{DeadLetter, Defer, Deferred, JobState};
 pub use error::{DeferError, NotAccepted, Receipt, Unknown};

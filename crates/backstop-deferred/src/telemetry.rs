@@ -8,6 +8,11 @@ pub(crate) fn failed_for_good(queue: &str, id: JobId, failure: Failure, error: O
     tracing::warn!(target: TARGET, queue, %id, ?failure, error, "a job goes to the dead letters");
 }
 
+#[cfg(feature = "http")]
+pub(crate) fn not_known(queue: &str, error: &str) {
+    tracing::debug!(target: TARGET, queue, error, "it isn't known whether a job was accepted");
+}
+
 pub(crate) fn not_claimed(queue: &str, id: JobId, error: &str) {
     tracing::debug!(target: TARGET, queue, %id, error, "a job can't be claimed: the store failed");
 }

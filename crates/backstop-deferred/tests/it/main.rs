@@ -13,6 +13,8 @@ mod contract;
 #[cfg(feature = "redb")]
 mod crash;
 mod defer;
+#[cfg(all(feature = "axum", feature = "fallback"))]
+mod http;
 #[cfg(all(feature = "contract", feature = "redb"))]
 mod redb_store;
 mod sealed;
