@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::{
     Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Stored,
     Unknown, Worker,
+    gate::Gate,
     queue::Queue,
     record::{Record, State},
 };
@@ -116,7 +117,7 @@ impl<T: JobKind> Deferred<T> {
 
     /// A worker that runs jobs by this service.
     pub fn worker<S>(&self, service: S) -> Worker<T, S> {
-        Worker { deferred: self.clone(), service }
+        Worker { deferred: self.clone(), service, gate: Gate::default() }
     }
 
     /// What became of a job. `None` if there is no such job, or it isn't known any more.

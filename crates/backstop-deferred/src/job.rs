@@ -25,9 +25,47 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     /// The name of the kind: a [name](backstop_core::Name), which never changes.
     const KIND: &str;
 
-    /// The version of its payload. A worker leaves newer versions than its own alone, so that a rolling update works: first all
-    /// workers learn to read a version, then it is written.
+    /// The version of its payload, which is written with it. Raise it when an older worker can't read a new payload, or would read
+    /// it wrongly: a worker leaves newer versions than its own alone, for 30 s each time and uncounted.
     const VERSION: u32 = 1;
+
+    /// Reads the payload, JSON, of a job of this version, which is [`VERSION`](Self::VERSION) or older. By default as of the latest
+    /// version, which will do where fields were only added, with `#[serde(default)]`.
+    ///
+    /// ```
+    /// # use std::error::Error;
+    /// # use backstop_deferred::JobKind;
+    /// # use serde::{Deserialize, Serialize};
+    /// #[derive(Deserialize, Serialize)]
+    /// struct Email {
+    ///     to: Vec<String>,
+    /// }
+    ///
+    /// /// Version 1.
+    /// #[derive(Deserialize)]
+    /// struct OldEmail {
+    ///     to: String,
+    /// }
+    ///
+    /// impl JobKind for Email {
+    ///     const KIND: &str = "email";
+    ///     const VERSION: u32 = 2;
+    ///
+    ///     fn from_payload(version: u32, json: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
+    ///         if version == 1 {
+    ///             let OldEmail { to } = serde_json::from_slice(json)?;
+    ///             return Ok(Self { to: vec![to] });
+    ///         }
+    ///         Ok(serde_json::from_slice(json)?)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// If it can't be read. The job goes to the dead letters as [malformed](crate::Failure::Malformed). The error isn't logged.
+    fn from_payload(_version: u32, json: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Ok(serde_json::from_slice(json)?)
+    }
 }
 
 /// One attempt at a job.

@@ -75,8 +75,17 @@
 //! 16 attempts with waits from 5 s to 15 min, which double, and are jittered between half and all of it. So an outage of an hour
 //! leaves no dead letter. [`Permanent`] errors and payloads that don't parse become dead letters at once, and so does a job that is
 //! older than 24 h.
+//!
+//! # How workers take jobs
+//!
 //! A worker runs one job at a time at first, one more after each 10 s of success, and half as many after a failure: a dependency that
-//! recovers isn't flooded.
+//! recovers isn't flooded. It pulls the ids of jobs ahead, and asks the store again when it has used them up, when this process
+//! adds a job, and each second. With a [gate](Worker::gate), it takes no job while the circuit of what its jobs need is open.
+//!
+//! A record that can't be read holds up no other: if it is corrupt, it goes to the dead letters as [`Failure::Malformed`]; if the
+//! store can't read it, it is left alone for a second.
+//!
+//! # Dead letters
 //!
 //! Dead letters keep their payload, can be [listed](Deferred::dead_letters), [replayed](Deferred::replay) and
 //! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, or 256 MiB of them, workers take no jobs.
@@ -106,9 +115,10 @@
 //! |---|---|---|
 //! | a job goes to the dead letters | `WARN` | `id`, `failure`, `error` |
 //! | a claim was lost | `WARN` | `id` |
-//! | the store fails; there are too many dead letters | `WARN`, once | `error` |
+//! | the store fails; there are too many dead letters | `WARN`, when it begins | `error` |
 //! | jobs are taken again | `INFO` | |
-//! | an attempt failed, or was refused | `DEBUG` | `id`, `attempt`, `error` |
+//! | an attempt succeeded, failed or was refused; its worker stops | `DEBUG` | `id`, `attempt`, `error` |
+//! | a job is of an unknown kind or version; the store failed to claim or to remove one | `DEBUG` | `id`, `error` |
 //!
 //! # Knobs
 //!
@@ -130,14 +140,17 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod attempt;
 mod clock;
 mod config;
 #[cfg(feature = "contract")]
 #[cfg_attr(docsrs, doc(cfg(feature = "contract")))]
 pub mod contract;
+mod counted;
 mod deferred;
 mod erased_store;
 mod error;
+mod gate;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 mod http;

@@ -9,27 +9,32 @@ const STEP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Pace {
     at_once: usize,
-    max: usize,
     since: Instant,
 }
 
 impl Pace {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { at_once: 1, max, since: Instant::now() }
+    pub(crate) fn new() -> Self {
+        Self { at_once: 1, since: Instant::now() }
     }
 
     pub(crate) const fn at_once(&self) -> usize {
         self.at_once
     }
 
-    pub(crate) fn succeeded(&mut self) {
+    /// Up to `max`.
+    pub(crate) fn succeeded(&mut self, max: usize) {
         if self.since.elapsed() >= STEP {
-            self.set((self.at_once + 1).min(self.max));
+            self.set((self.at_once + 1).min(max));
         }
     }
 
     pub(crate) fn failed(&mut self) {
         self.set((self.at_once / 2).max(1));
+    }
+
+    /// Starts slowly again.
+    pub(crate) fn restart(&mut self) {
+        self.set(1);
     }
 
     fn set(&mut self, at_once: usize) {
@@ -45,12 +50,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_grows_by_one_in_ten_seconds_and_is_halved_by_a_failure() {
-        let mut pace = Pace::new(4);
-        (0..1_000).for_each(|_| pace.succeeded());
+        let mut pace = Pace::new();
+        (0..1_000).for_each(|_| pace.succeeded(4));
         assert_eq!(pace.at_once(), 1);
         for expected in [2, 3, 4, 4] {
             advance(STEP).await;
-            pace.succeeded();
+            pace.succeeded(4);
             assert_eq!(pace.at_once(), expected);
         }
         for expected in [2, 1, 1] {

@@ -1,10 +1,14 @@
 //! What is done to the records of a queue.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use backstop_core::Name;
-use backstop_kit::{Jitter, StoreError};
+use backstop_kit::{Jitter, StoreError, log_text};
 use bytes::Bytes;
+use futures_util::future::{join_all, try_join_all};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -13,9 +17,11 @@ use tokio::{
 use crate::{
     DeferredConfig, Failure, JobId, List, Place, Stored,
     clock::Clock,
+    counted::{Counted, StoreState},
     erased_store::ErasedStore,
     record::{Record, State},
     sealing::Sealing,
+    telemetry,
 };
 
 /// How long a claim lasts unless it is renewed.
@@ -25,6 +31,8 @@ const LEAVE_ALONE: Duration = Duration::from_secs(30);
 /// Between two tries to write what became of a job.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 const MAX_CRASHES: u32 = 3;
+/// How many records are removed together.
+const SWEPT_AT_ONCE: usize = 100;
 
 pub(crate) struct Queue {
     pub(crate) config: DeferredConfig,
@@ -35,6 +43,7 @@ pub(crate) struct Queue {
     pub(crate) jitter: Jitter,
     /// A job was added by this process.
     pub(crate) added: Notify,
+    counted: Mutex<Counted>,
 }
 
 /// A job that this worker has claimed.
@@ -49,7 +58,16 @@ pub(crate) struct Claim {
 
 impl Queue {
     pub(crate) fn new(config: DeferredConfig, name: Name, sealing: Sealing, store: Box<dyn ErasedStore>) -> Self {
-        Self { config, name, sealing, store, clock: Clock::new(), jitter: Jitter::new(None), added: Notify::new() }
+        Self {
+            config,
+            name,
+            sealing,
+            store,
+            clock: Clock::new(),
+            jitter: Jitter::new(None),
+            added: Notify::new(),
+            counted: Mutex::default(),
+        }
     }
 
     pub(crate) fn place(&self, list: List, after: Duration) -> Place {
@@ -72,22 +90,25 @@ impl Queue {
         if !matches!(stored.place.list, List::Queued | List::Running) || stored.place.due > self.clock.now() {
             return Ok(None);
         }
-        let readable = Record::decode(stored.bytes.clone());
-        let Some(mut record) = readable.filter(|record| record.kind == kind && record.kind_version <= version) else {
-            let place = self.place(List::Queued, LEAVE_ALONE);
-            self.store.replace(id, stored.version, stored.bytes, place).await?;
+        let Some(mut record) = Record::decode(stored.bytes.clone()) else {
+            if Record::is_newer(&stored.bytes) {
+                self.leave_alone(id, stored).await?;
+            } else {
+                self.bury(id, stored.version, Record::unreadable(kind, stored.bytes), Failure::Malformed).await?;
+            }
             return Ok(None);
         };
+        if record.expires <= self.clock.now() {
+            self.bury(id, stored.version, record, Failure::Expired).await?;
+            return Ok(None);
+        }
+        if record.kind != kind || record.kind_version > version {
+            self.leave_alone(id, stored).await?;
+            return Ok(None);
+        }
         record.crashes = record.crashes.saturating_add(u32::from(record.state == State::Running));
-        let failure = if record.crashes >= MAX_CRASHES {
-            Some(Failure::Crashes)
-        } else {
-            (record.expires <= self.clock.now()).then_some(Failure::Expired)
-        };
-        if let Some(failure) = failure {
-            record.state = State::Failed(failure);
-            let place = self.place(List::Dead, self.config.keep_dead);
-            self.store.replace(id, stored.version, record.encode(), place).await?;
+        if record.crashes >= MAX_CRASHES {
+            self.bury(id, stored.version, record, Failure::Crashes).await?;
             return Ok(None);
         }
         (record.state, record.token) = (State::Running, random_token()?);
@@ -104,6 +125,24 @@ impl Queue {
             Err(_) => self.renew(&mut claim).await,
         };
         Ok(is_ours.then_some(claim))
+    }
+
+    /// Leaves a job to other workers, uncounted.
+    async fn leave_alone(&self, id: JobId, stored: Stored) -> Result<(), StoreError> {
+        telemetry::left_alone(&self.config.name, id);
+        let place = self.place(List::Queued, LEAVE_ALONE);
+        self.store.replace(id, stored.version, stored.bytes, place).await.map(drop)
+    }
+
+    /// A job that can't be claimed goes to the dead letters.
+    async fn bury(&self, id: JobId, version: u64, record: Record, failure: Failure) -> Result<(), StoreError> {
+        let record = Record { state: State::Failed(failure), ..record }.encode();
+        let place = self.place(List::Dead, self.config.keep_dead);
+        if self.store.replace(id, version, record, place).await?.is_some() {
+            telemetry::failed_for_good(&self.config.name, id, failure, None);
+            self.counted().dead.records += 1;
+        }
+        Ok(())
     }
 
     /// Extends the claim. Whether it still holds. Ends when it has run out, at the latest.
@@ -126,10 +165,14 @@ impl Queue {
 
     /// The job has failed for good.
     pub(crate) async fn fail(&self, claim: &mut Claim, failure: Failure) -> bool {
-        self.update(claim, |record| {
+        let has_failed = self.update(claim, |record| {
             (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config.keep_dead))
-        })
-        .await
+        });
+        let has_failed = has_failed.await;
+        if has_failed {
+            self.counted().dead.records += 1;
+        }
+        has_failed
     }
 
     /// The job is to be tried again.
@@ -190,19 +233,82 @@ impl Queue {
         }
     }
 
+    /// Jobs that are due: at most `limit` of each list.
+    pub(crate) async fn due(&self, limit: usize) -> Vec<JobId> {
+        let now = self.clock.now();
+        // First those whose worker has stopped.
+        let due = [List::Running, List::Queued].map(|list| self.store.due(list, 0..=now, limit));
+        try_join_all(due).await.map_or_else(
+            |error| {
+                self.counted().store = failed(&error);
+                Vec::new()
+            },
+            |due| due.concat(),
+        )
+    }
+
+    /// Counts what is in the store.
+    pub(crate) async fn count(&self) {
+        let totals = [List::Queued, List::Running, List::Dead].map(|list| self.store.totals(list));
+        let totals = try_join_all(totals).await;
+        let mut counted = self.counted();
+        match totals.as_deref() {
+            Ok(&[queued, running, dead]) => {
+                (counted.queued, counted.running, counted.dead) = (queued, running, dead);
+                counted.store = StoreState::Works;
+            }
+            Ok(_) => {}
+            Err(error) => counted.store = failed(error),
+        }
+    }
+
+    pub(crate) fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether workers may take jobs. Logs each change.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        let mut counted = self.counted();
+        let halt = counted.halt(self.config.max_dead, self.config.max_dead_bytes);
+        if counted.is_news(halt) {
+            let error = if let StoreState::Failed(error) = &counted.store { Some(error.clone()) } else { None };
+            drop(counted);
+            telemetry::halted(&self.config.name, halt, error.as_deref());
+        }
+        halt.is_none()
+    }
+
     /// Removes records that are kept no longer.
-    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+    pub(crate) async fn sweep(&self) {
         for list in [List::Done, List::Dead] {
-            for id in self.store.due(list, 0..=self.clock.now(), 100).await? {
-                if let Some(stored) = self.store.get(id).await?
-                    && stored.place.list == list
-                {
-                    self.store.remove(id, stored.version).await?;
+            // A store that fails is seen by `count`.
+            while let Ok(ids) = self.store.due(list, 0..=self.clock.now(), SWEPT_AT_ONCE).await {
+                let removed = join_all(ids.iter().map(|id| self.remove_expired(*id))).await;
+                // What can't be removed is tried again later.
+                if ids.len() < SWEPT_AT_ONCE || !removed.contains(&true) {
+                    break;
                 }
             }
         }
-        Ok(())
     }
+
+    /// Whether a record was removed.
+    async fn remove_expired(&self, id: JobId) -> bool {
+        let removed = async {
+            match self.store.get(id).await? {
+                Some(stored) if self.is_expired(&stored) => self.store.remove(id, stored.version).await,
+                _ => Ok(false),
+            }
+        };
+        removed.await.unwrap_or_else(|error| {
+            telemetry::not_removed(&self.config.name, id, &log_text(&error.to_string()));
+            false
+        })
+    }
+}
+
+fn failed(error: &StoreError) -> StoreState {
+    StoreState::Failed(log_text(&error.to_string()))
 }
 
 pub(crate) fn millis(time: Duration) -> u64 {

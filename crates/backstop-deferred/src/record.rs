@@ -39,7 +39,7 @@ pub enum Failure {
     Crashes,
     /// It is too old.
     Expired,
-    /// The payload doesn't parse.
+    /// The payload, or the whole record, doesn't parse.
     Malformed,
 }
 
@@ -86,6 +86,27 @@ impl Record {
         bytes.put_slice(self.kind.as_bytes());
         bytes.put_slice(&self.payload);
         bytes.freeze()
+    }
+
+    /// For bytes that are no record: what an operator sees among the dead letters.
+    pub(crate) fn unreadable(kind: &str, bytes: Bytes) -> Self {
+        Self {
+            state: State::Failed(Failure::Malformed),
+            attempts: 0,
+            crashes: 0,
+            kind: kind.to_owned(),
+            kind_version: 0,
+            token: 0,
+            expires: 0,
+            fingerprint: [0; 32],
+            owner: None,
+            payload: bytes,
+        }
+    }
+
+    /// Whether a newer release has written it.
+    pub(crate) fn is_newer(bytes: &[u8]) -> bool {
+        bytes.first().is_some_and(|version| *version > VERSION)
     }
 
     /// `None` for what isn't a record of this version.

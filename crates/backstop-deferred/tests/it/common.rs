@@ -3,7 +3,10 @@
 use std::{
     future::pending,
     ops::RangeInclusive,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -82,9 +85,21 @@ pub(crate) enum Fault {
 pub(crate) struct Breakable {
     pub(crate) inner: MemoryJobStore,
     fault: Arc<Mutex<Fault>>,
+    asked: Arc<AtomicUsize>,
+    unreadable: Arc<Mutex<Option<JobId>>>,
 }
 
 impl Breakable {
+    /// How often it was asked for jobs that are due.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Relaxed)
+    }
+
+    /// This record can't be read any more.
+    pub(crate) fn corrupt(&self, id: JobId) {
+        *self.unreadable.lock().unwrap() = Some(id);
+    }
+
     pub(crate) fn set(&self, fault: Fault) {
         *self.fault.lock().unwrap() = fault;
     }
@@ -113,6 +128,9 @@ impl JobStore for Breakable {
     }
 
     async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+        if *self.unreadable.lock().unwrap() == Some(id) {
+            return Err("a bad sector".into());
+        }
         self.pass(self.inner.get(id)).await
     }
 
@@ -125,6 +143,7 @@ impl JobStore for Breakable {
     }
 
     async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.asked.fetch_add(usize::from(list == List::Queued), Relaxed);
         self.pass(self.inner.due(list, times, limit)).await
     }
 

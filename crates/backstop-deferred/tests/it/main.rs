@@ -13,6 +13,7 @@ mod contract;
 #[cfg(feature = "redb")]
 mod crash;
 mod defer;
+mod gate;
 #[cfg(all(feature = "axum", feature = "fallback"))]
 mod http;
 #[cfg(all(feature = "contract", feature = "redb"))]

@@ -9,8 +9,11 @@ use std::{
 };
 
 use backstop_circuit_breaker::CircuitBreakerLayer;
-use backstop_deferred::{Deferred, Failure, Job, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent};
+use backstop_deferred::{
+    Deferred, Failure, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent, Place,
+};
 use backstop_test::Logs;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Layer};
@@ -251,6 +254,35 @@ async fn a_job_of_a_newer_version_or_another_kind_is_left_to_others_uncounted() 
     // Sometimes the old one is the first to see that the job is due, and leaves it alone for 30 s more.
     sleep(secs(3_600)).await;
     assert_eq!(done.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_corrupt_record_holds_up_no_other_and_is_a_dead_letter() {
+    let store = MemoryJobStore::new();
+    let corrupt = JobId::from_bytes([7; 16]);
+    let first = Place { list: List::Queued, due: 0 };
+    store.create(corrupt, None, Bytes::from_static(b"\x01garbage"), first, 100).await.unwrap();
+    let emails = Deferred::<Email>::builder("emails", store).max_concurrent(1).build().unwrap();
+    emails.defer(&email("ada")).await.unwrap();
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(1)).await;
+    assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+    let letters = emails.dead_letters(10).await.unwrap();
+    assert_eq!((letters[0].id, letters[0].failure, letters.len()), (corrupt, Failure::Malformed, 1));
+    assert!(emails.discard(corrupt).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_the_store_can_not_read_holds_up_no_other() {
+    let store = Breakable::default();
+    let emails = Deferred::<Email>::builder("emails", store.clone()).max_concurrent(1).build().unwrap();
+    store.corrupt(emails.defer(&email("nobody")).await.unwrap().id);
+    for i in 0..100 {
+        emails.defer(&email(&i.to_string())).await.unwrap();
+    }
+    let (sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(1)).await;
+    assert_eq!(sent.all().len(), 100);
 }
 
 #[tokio::test(start_paused = true)]
