@@ -45,6 +45,7 @@
 //! | `Metrics` | a `metrics` recorder that keeps each counter, gauge and histogram (feature `metrics`) |
 //! | [`Scripted`] | a service that answers by a script, and counts and records its calls; as a function, a provider of a fallback chain |
 //! | `RedisServer` | a real Redis server on a free port, to be killed, paused and restarted (feature `redis`) |
+//! | `NatsServer` | the same for NATS (feature `nats`) |
 //! | [`Drip`] | a body that comes in pieces, and then ends, fails or hangs |
 //! | `assert_config_file` | checks a configuration that is read from a file (feature `config`) |
 //! | [`Step`] | what one call of a script does: answer, fail, hang, each after a time |
@@ -71,6 +72,7 @@
 //! |---|---|---|
 //! | `config` | | `assert_config_file` |
 //! | `metrics` | | `Metrics` |
+//! | `nats` | | `NatsServer`; it runs the `nats-server` that is installed |
 //! | `redis` | | `RedisServer`; it runs the `redis-server` that is installed |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -83,9 +85,13 @@ mod lock;
 mod logs;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "redis")]
 mod redis;
 mod scripted;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod server;
 mod step;
 
 #[cfg(all(doctest, feature = "metrics"))]
@@ -100,6 +106,9 @@ pub use self::metrics::Metrics;
 pub use config::assert_config_file;
 pub use drip::{BrokenOff, Drip};
 pub use logs::{LogEvent, LogEvents, Logs, LogsGuard};
+#[cfg(feature = "nats")]
+#[cfg_attr(docsrs, doc(cfg(feature = "nats")))]
+pub use nats::NatsServer;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::RedisServer;
