@@ -150,7 +150,7 @@ pub async fn of_many_replacements_of_one_version_one_succeeds(store: &impl JobSt
 /// # Panics
 /// If the store breaks the contract.
 pub async fn records_are_found_in_their_list_when_they_are_due(store: &impl JobStore) {
-    for (number, due) in [(1, 30), (2, 10), (3, 20), (4, u64::MAX)] {
+    for (number, due) in [(1, 30), (2, 10), (3, 20), (4, 1_000)] {
         store.create(id(number), None, bytes("x"), queued(due), MANY).await.unwrap();
     }
     let due = async |list, now, limit| store.due(list, 0..=now, limit).await.unwrap();

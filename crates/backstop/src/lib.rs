@@ -213,6 +213,7 @@
 //! | `partial` | | `Aggregate` and `part`, of `backstop-partial`: pages of several parts; with `axum` as responses |
 //! | `deferred` | | `Deferred`, of `backstop-deferred`: work accepted now and done later |
 //! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
+//! | `nats` | | `deferred`, and `NatsJobStore`, of `backstop-nats`, which keeps that work in NATS JetStream, for a fleet |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
@@ -313,6 +314,11 @@ pub use backstop_last_known_good::{
     LastKnownValuesBuilder, LastKnownValuesConfig, NotStored, StaleWhileRevalidateConfig, StaleWhileRevalidateHandle,
     StaleWhileRevalidateLayer,
 };
+#[cfg(feature = "nats")]
+#[doc(no_inline)]
+pub use backstop_nats as nats_store;
+#[cfg(feature = "nats")]
+pub use backstop_nats::{NatsJobStore, NatsJobStoreBuilder, NatsJobStoreConfig};
 #[cfg(feature = "partial")]
 #[doc(no_inline)]
 pub use backstop_partial as partial;

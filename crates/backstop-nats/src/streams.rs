@@ -1,0 +1,230 @@
+//! The streams of a queue: their names, and that they exist and are as they must be.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_nats::Client;
+use backstop_deferred::{JobId, List, StoreError};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::{
+    NatsJobStoreConfig,
+    jetstream::{JetStream, number},
+    record::Key,
+    telemetry,
+};
+
+/// How long a delivered wake-up isn't delivered again, in ns: as long as a claim lasts.
+const ACK_WAIT: u64 = 30_000_000_000;
+
+pub(crate) struct Streams {
+    pub(crate) jetstream: JetStream,
+    config: NatsJobStoreConfig,
+    /// Held by the future that opens or changes them.
+    turn: Semaphore,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// The streams were as they must be, and no call has failed since.
+#[derive(Default)]
+struct Opened {
+    /// The `max_msgs` of the wake-ups, once it was checked.
+    max_pending: Option<u64>,
+}
+
+impl Streams {
+    pub(crate) fn new(client: Client, config: NatsJobStoreConfig) -> Self {
+        Self { jetstream: JetStream { client }, config, turn: Semaphore::new(1), opened: Mutex::new(None) }
+    }
+
+    pub(crate) const fn config(&self) -> &NatsJobStoreConfig {
+        &self.config
+    }
+
+    /// Records and keys.
+    pub(crate) fn jobs(&self) -> String {
+        self.stream("jobs")
+    }
+
+    pub(crate) fn wakeups(&self) -> String {
+        self.stream("wakeups")
+    }
+
+    /// Copies of the records of a list, in the order in which they were moved there.
+    pub(crate) fn ended(&self, list: List) -> String {
+        self.stream(word(list))
+    }
+
+    pub(crate) const CONSUMER: &str = "workers";
+
+    fn stream(&self, what: &str) -> String {
+        format!("backstop_{}_{what}", self.config.name)
+    }
+
+    fn subject(&self, what: &str) -> String {
+        format!("backstop.{}.{what}", self.config.name)
+    }
+
+    pub(crate) fn job_subject(&self, id: JobId) -> String {
+        self.subject(&format!("job.{id}"))
+    }
+
+    pub(crate) fn key_subject(&self, key: &Key) -> String {
+        use std::fmt::Write as _;
+        key.iter().fold(self.subject("key."), |mut subject, byte| {
+            // Writing to a string doesn't fail.
+            _ = write!(subject, "{byte:02x}");
+            subject
+        })
+    }
+
+    pub(crate) fn wakeup_subject(&self) -> String {
+        self.subject("wakeup")
+    }
+
+    pub(crate) fn ended_subject(&self, list: List, id: JobId) -> String {
+        self.subject(&format!("{}.{id}", word(list)))
+    }
+
+    pub(crate) fn ended_subjects(&self, list: List) -> String {
+        self.subject(&format!("{}.*", word(list)))
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something has failed: the streams are looked at before they are used again.
+    pub(crate) fn close(&self) {
+        *self.opened() = None;
+    }
+
+    /// Creates what doesn't exist, and checks what does.
+    pub(crate) async fn open(&self) -> Result<(), StoreError> {
+        if self.opened().is_some() {
+            return Ok(());
+        }
+        let _turn = self.turn.acquire().await?;
+        if self.opened().is_some() {
+            return Ok(());
+        }
+        let per_subject = |what, subjects: &[&str]| {
+            let subjects: Vec<_> = subjects.iter().map(|subject| self.subject(subject)).collect();
+            json!({
+                "name": self.stream(what), "subjects": subjects, "retention": "limits", "discard": "new",
+                "max_msgs": -1, "max_msgs_per_subject": 1, "max_age": 0, "storage": "file",
+                "num_replicas": self.config.replicas, "deny_delete": false,
+            })
+        };
+        let wakeups = json!({
+            "name": self.wakeups(), "subjects": [self.wakeup_subject()], "retention": "workqueue", "discard": "new",
+            "max_age": 0, "storage": "file", "num_replicas": self.config.replicas, "deny_delete": false,
+        });
+        let ended = [List::Done, List::Dead].map(|list| per_subject(word(list), &[&format!("{}.*", word(list))]));
+        for config in [per_subject("jobs", &["job.*", "key.*"]), wakeups].iter().chain(&ended) {
+            self.ensure_stream(config).await?;
+        }
+        self.ensure_consumer().await?;
+        *self.opened() = Some(Opened::default());
+        Ok(())
+    }
+
+    async fn ensure_stream(&self, config: &Value) -> Result<(), StoreError> {
+        let name = config["name"].as_str().unwrap_or_default();
+        let found = match self.jetstream.stream(name).await? {
+            Some(found) => found,
+            None if self.jetstream.create_stream(name, config).await? => {
+                telemetry::created(name);
+                return Ok(());
+            }
+            None => self.jetstream.stream(name).await?.ok_or("a stream was created, and is gone")?,
+        };
+        check(&format!("the stream {name}"), config, &found["config"])
+    }
+
+    async fn ensure_consumer(&self) -> Result<(), StoreError> {
+        let stream = self.wakeups();
+        let config = json!({
+            "durable_name": Self::CONSUMER, "deliver_policy": "all", "ack_policy": "explicit", "ack_wait": ACK_WAIT,
+            "max_deliver": -1, "max_ack_pending": -1, "replay_policy": "instant",
+        });
+        let found = match self.jetstream.consumer(&stream, Self::CONSUMER).await? {
+            Some(found) => found,
+            // Creating it again with the same settings changes nothing.
+            None => self.jetstream.create_consumer(&stream, Self::CONSUMER, &config).await?,
+        };
+        check(&format!("the consumer {} of the stream {stream}", Self::CONSUMER), &config, &found["config"])
+    }
+
+    /// Sees to it that the server refuses more wake-ups than that.
+    pub(crate) async fn bound(&self, max_pending: u64) -> Result<(), StoreError> {
+        let is_bound = || self.opened().as_ref().is_some_and(|opened| opened.max_pending == Some(max_pending));
+        if is_bound() {
+            return Ok(());
+        }
+        let _turn = self.turn.acquire().await?;
+        if is_bound() {
+            return Ok(());
+        }
+        let stream = self.wakeups();
+        let mut info = self.jetstream.stream(&stream).await?.ok_or("the stream of wake-ups is gone")?;
+        if info["config"]["max_msgs"] != json!(max_pending) {
+            let found = info["config"]["max_msgs"].to_string();
+            info["config"]["max_msgs"] = json!(max_pending);
+            self.jetstream.update_stream(&stream, &info["config"]).await.map_err(|error| {
+                format!("the stream {stream} has `max_msgs` {found}, and not `max_pending`, {max_pending}: {error}")
+            })?;
+        }
+        if let Some(opened) = &mut *self.opened() {
+            opened.max_pending = Some(max_pending);
+        }
+        Ok(())
+    }
+
+    /// How many messages are in a stream, and the length of their payloads, roughly.
+    pub(crate) async fn totals(&self, stream: &str) -> Result<(u64, u64), StoreError> {
+        let info = self.jetstream.stream(stream).await?.ok_or("the stream is gone")?;
+        Ok((number(&info["state"], "messages")?, number(&info["state"], "bytes")?))
+    }
+}
+
+const fn word(list: List) -> &'static str {
+    match list {
+        List::Queued | List::Running => "pending",
+        List::Done => "done",
+        List::Dead => "dead",
+    }
+}
+
+/// An error that names the first setting that isn't as it must be.
+fn check(what: &str, wanted: &Value, found: &Value) -> Result<(), StoreError> {
+    for (setting, wanted) in wanted.as_object().into_iter().flatten() {
+        // A server leaves out what is off.
+        let found = if found[setting].is_null() { &json!(false) } else { &found[setting] };
+        let is_fine = match setting.as_str() {
+            "num_replicas" => found.as_u64() >= wanted.as_u64(),
+            _ => found == wanted,
+        };
+        if !is_fine {
+            return Err(format!("{what} has `{setting}` {found}, and must have {wanted}").into());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_is_wrong_is_named() {
+        let wanted = json!({ "retention": "workqueue", "num_replicas": 3, "deny_delete": false });
+        let error = |found| check("the stream x", &wanted, &found).err().map(|error| error.to_string());
+        assert_eq!(error(json!({ "retention": "workqueue", "num_replicas": 3 })), None);
+        assert_eq!(error(json!({ "retention": "workqueue", "num_replicas": 5, "deny_delete": false, "new": 1 })), None);
+        let few = error(json!({ "retention": "workqueue", "num_replicas": 1 }));
+        assert_eq!(few.as_deref(), Some("the stream x has `num_replicas` 1, and must have 3"));
+        let kept = error(json!({ "retention": "workqueue", "num_replicas": 3, "deny_delete": true }));
+        assert_eq!(kept.as_deref(), Some("the stream x has `deny_delete` true, and must have false"));
+    }
+}

@@ -1,0 +1,14 @@
+//! What must hold against a real NATS server.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the tests are the users, who spawn, and the helpers of a test may fail it"
+)]
+
+mod common;
+mod config;
+mod contract;
+mod deployment;
+mod interrupted;
+mod outages;
