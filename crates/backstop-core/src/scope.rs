@@ -1,4 +1,4 @@
-//! The context of one request while it is served: its deadline, and the degradations reported so far.
+//! The context of one request while it is served: its deadline, the degradations reported so far, and whether a fault was injected.
 //!
 //! A layer opens a [`Scope`] around the future of a request and makes it the current one while that future is polled
 //! ([`Scope::enter`]). All code inside, including a handler's outbound calls, can read [`deadline()`] and call
@@ -38,6 +38,12 @@
 //! missing or because the task was spawned without a handle, a `WARN` is logged once for each chain. Otherwise degraded
 //! responses would go out unlabelled, unnoticed.
 //!
+//! # Injected faults
+//!
+//! A layer that makes calls fail on purpose marks them by [`inject_fault`]. The mark reaches the scopes of everything inside the
+//! call, and the scopes around it as they are left. Whatever remembers or shares results asks [`has_injected_fault`], and leaves
+//! such a call out: a fault injected here must not degrade other instances, replace stored answers, or use up a job's attempts.
+//!
 //! # When time begins
 //!
 //! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins when it is first needed: when
@@ -49,7 +55,10 @@ use std::{
     cell::Cell,
     mem::{self, ManuallyDrop},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -74,6 +83,8 @@ struct Current {
     begun: Cell<Moment>,
     /// Whether a reader further out sees the reports made here.
     is_read: Cell<bool>,
+    /// Whether all of this runs inside a call that was hit by an injected fault.
+    is_inside_fault: Cell<bool>,
     reports: Cell<Option<Box<Reports>>>,
 }
 
@@ -83,6 +94,7 @@ impl Current {
             time: Cell::new(Time::NO_SCOPE),
             begun: Cell::new(Moment::NONE),
             is_read: Cell::new(false),
+            is_inside_fault: Cell::new(false),
             reports: Cell::new(None),
         }
     }
@@ -141,6 +153,11 @@ impl Current {
             result
         })
     }
+
+    #[cold]
+    fn mark_injected_fault(&self) {
+        self.with_reports(|reports| reports.has_injected_fault = true);
+    }
 }
 
 /// The reports of a scope. Boxed, and made on first use, because most requests report nothing.
@@ -149,10 +166,25 @@ struct Reports {
     here: Vec<Degradation>,
     /// Reports from other tasks.
     elsewhere: Option<Arc<Shared>>,
+    has_injected_fault: bool,
 }
 
-/// Handles hold it weakly: reports made after the scope ended have no reader.
-type Shared = Mutex<Vec<Degradation>>;
+/// What other tasks report. Handles hold it weakly: reports made after the scope ended have no reader.
+#[derive(Debug, Default)]
+struct Shared {
+    reports: Mutex<Vec<Degradation>>,
+    has_injected_fault: AtomicBool,
+}
+
+impl Shared {
+    fn take(&self) -> Vec<Degradation> {
+        mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn append(&self, reported: &mut Vec<Degradation>) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).append(reported);
+    }
+}
 
 /// A scope: one request's, or one attempt's. While it is entered, its contents are in the thread-local.
 #[derive(Debug)]
@@ -266,6 +298,12 @@ impl Scope {
         self.reports.as_mut().map_or_else(Vec::new, |reports| reports.take())
     }
 
+    /// Whether an [injected fault](self#injected-faults) has hit a call in this scope.
+    #[must_use]
+    pub fn has_injected_fault(&self) -> bool {
+        self.reports.as_ref().is_some_and(|reports| reports.has_injected_fault())
+    }
+
     /// Moves what was reported in this scope to the current one, because this attempt was chosen.
     #[inline]
     pub fn pass_on_reports(&mut self) {
@@ -301,15 +339,23 @@ impl Drop for EnteredScope<'_> {
                 current.is_read.set(was_read);
             }
             current.reports.swap(Cell::from_mut(&mut self.scope.reports));
+            if self.scope.has_injected_fault() {
+                current.mark_injected_fault();
+            }
         });
     }
 }
 
 impl Reports {
+    fn has_injected_fault(&self) -> bool {
+        self.has_injected_fault
+            || self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_injected_fault.load(Relaxed))
+    }
+
     fn so_far(&self) -> Vec<Degradation> {
         let mut reports = self.here.clone();
         if let Some(elsewhere) = &self.elsewhere {
-            reports.extend_from_slice(&elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+            reports.extend_from_slice(&elsewhere.reports.lock().unwrap_or_else(PoisonError::into_inner));
         }
         reports
     }
@@ -318,7 +364,7 @@ impl Reports {
     fn take(&mut self) -> Vec<Degradation> {
         let mut reports = mem::take(&mut self.here);
         if let Some(elsewhere) = &self.elsewhere {
-            reports.append(&mut elsewhere.lock().unwrap_or_else(PoisonError::into_inner));
+            reports.append(&mut elsewhere.take());
         }
         reports
     }
@@ -415,12 +461,58 @@ pub fn pass_on(mut reports: Vec<Degradation>) {
     }
 }
 
+/// Runs `f`, which is part of a call that an [injected fault](self#injected-faults) has hit. Marks the current scope, what `f`
+/// enters, and the scopes around.
+///
+/// ```
+/// use backstop_core::{Scope, scope};
+///
+/// let mut outer = Scope::new();
+/// let mut attempt = Scope::new();
+/// outer.enter(|| attempt.enter(|| scope::inject_fault(|| assert!(scope::has_injected_fault()))));
+/// assert!(attempt.has_injected_fault() && outer.has_injected_fault());
+/// assert!(!scope::has_injected_fault());
+/// ```
+///
+/// Outside of any scope, the mark ends with `f`.
+pub fn inject_fault<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.with(|current| current.is_inside_fault.set(self.0));
+        }
+    }
+
+    let _restore = CURRENT.with(|current| {
+        current.mark_injected_fault();
+        Restore(current.is_inside_fault.replace(true))
+    });
+    f()
+}
+
+/// Whether an [injected fault](self#injected-faults) has hit a call in the current scope, or one that this runs inside.
+#[must_use]
+pub fn has_injected_fault() -> bool {
+    CURRENT.with(|current| {
+        let reports = current.reports.take();
+        let is_hit = reports.as_ref().is_some_and(|reports| reports.has_injected_fault());
+        current.reports.set(reports);
+        is_hit || current.is_inside_fault.get()
+    })
+}
+
 /// A handle of the current scope, for another task: see [`InScope::in_scope`].
 #[must_use]
 pub fn handle() -> ScopeHandle {
     let share = |reports: &mut Reports| Arc::downgrade(reports.elsewhere.get_or_insert_default());
     let (is_read, reports) = CURRENT.with(|current| (current.is_read.get(), current.with_reports(share)));
-    ScopeHandle { deadline: deadline(), is_read, reports: reports.unwrap_or_default() }
+    ScopeHandle {
+        deadline: deadline(),
+        is_read,
+        is_inside_fault: CURRENT.with(|current| current.is_inside_fault.get()),
+        reports: reports.unwrap_or_default(),
+    }
 }
 
 /// A scope's handle for another task: see [`handle`].
@@ -431,6 +523,7 @@ pub fn handle() -> ScopeHandle {
 pub struct ScopeHandle {
     deadline: Option<Deadline>,
     is_read: bool,
+    is_inside_fault: bool,
     reports: Weak<Shared>,
 }
 
@@ -438,7 +531,10 @@ pub struct ScopeHandle {
 pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
-        let scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
+        let mut scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
+        if handle.is_inside_fault {
+            scope.enter(|| inject_fault(|| ()));
+        }
         InScopeFuture { inner: self, scope, is_read: handle.is_read, reports: handle.reports }
     }
 }
@@ -466,10 +562,12 @@ impl<F: Future> Future for InScopeFuture<F> {
         let is_read = *this.is_read && this.reports.strong_count() > 0;
         let poll = this.scope.enter_with(Some(is_read), || this.inner.poll(cx));
         let mut reported = this.scope.take_reports();
-        if !reported.is_empty()
-            && let Some(reports) = this.reports.upgrade()
+        let is_hit = this.scope.has_injected_fault();
+        if (is_hit || !reported.is_empty())
+            && let Some(shared) = this.reports.upgrade()
         {
-            reports.lock().unwrap_or_else(PoisonError::into_inner).append(&mut reported);
+            shared.has_injected_fault.fetch_or(is_hit, Relaxed);
+            shared.append(&mut reported);
         }
         poll
     }

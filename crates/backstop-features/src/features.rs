@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::{ConfigError, Outcome, Reason, Verdict};
+use backstop_core::{ConfigError, Outcome, Reason, Verdict, scope};
 
 use crate::{
     Feature, FeatureState, FeaturesBuilder, FeaturesConfig, FeaturesHandle, driver, probes::Place, registry::Registry,
@@ -69,7 +69,8 @@ impl Features {
     }
 
     /// Counts a call that a handler made for the feature: a failure may degrade it. A neutral outcome counts as nothing, and a
-    /// failed probe while the level or a component keeps the feature off neither.
+    /// failed probe while the level or a component keeps the feature off neither. Nor does a failure in a scope that an
+    /// [injected fault](backstop_core::scope#injected-faults) has hit.
     ///
     /// [`FeatureLayer`](crate::FeatureLayer) does this for a service.
     pub fn record(&self, feature: &Feature, outcome: &Outcome) {
@@ -212,6 +213,8 @@ impl fmt::Debug for FeatureGate {
 fn record(registry: &Registry, slot: &Slot, outcome: &Outcome) {
     match outcome.verdict {
         Verdict::Success => slot.count_success(),
+        // A failure that was injected on this instance says nothing about the feature, here or elsewhere.
+        Verdict::Failure if scope::has_injected_fault() => {}
         Verdict::Failure => {
             registry.warn_if_not_driven();
             slot.count_error();

@@ -113,6 +113,11 @@ impl Exchange {
         B: WrapBody,
     {
         match self {
+            // It says nothing about what is stored. What a write made invalid is invalid all the same.
+            Self::Read(_) if scope.has_injected_fault() => {
+                telemetry::not_stored(&shared.entries.name, "fault");
+                None
+            }
             Self::Read(read) => read.on_response(response, quality, scope, shared),
             Self::Write(target) => on_write(&target, response, shared),
         }

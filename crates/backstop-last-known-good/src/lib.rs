@@ -200,6 +200,7 @@
 //! | `host` | the request's authority doesn't parse |
 //! | `credentials` | the request has credentials, and the answer isn't `public` |
 //! | `degraded` | the answer, or a part of it, is degraded or stale |
+//! | `fault` | an injected fault has hit the call |
 //! | `set-cookie` | the answer sets a cookie |
 //! | `no-store`, `no-cache`, `private`, `vary`, `never-stale` | the answer may not be stored, or not be served stale; `vary` also: it varies by too many fields |
 //! | `gone`, `forbidden`, `moved` | 404, 410, 451; 401, 403 to a principal; 3xx to a principal |

@@ -17,10 +17,12 @@ pub(crate) enum Quality {
 }
 
 impl Quality {
-    /// By the reports in this scope since the last call. The reports are passed on to the outer scope.
+    /// By the reports in this scope since the last call, and by whether an injected fault has hit it. The reports are passed on to
+    /// the outer scope.
     pub(crate) fn reported_in(scope: &mut Scope) -> Self {
         let reports = scope.take_reports();
-        let quality = if reports.iter().any(is_degraded_record) { Self::Degraded } else { Self::Good };
+        let is_degraded = scope.has_injected_fault() || reports.iter().any(is_degraded_record);
+        let quality = if is_degraded { Self::Degraded } else { Self::Good };
         reporting::pass_on(reports);
         quality
     }

@@ -316,6 +316,47 @@ fn what_a_layer_drops_knows_why() {
     assert_eq!(seen.get(), None);
 }
 
+#[test]
+fn a_fault_marks_what_is_inside_and_around_its_call_and_nothing_beside_it() {
+    let (mut outer, mut hit, mut sibling, mut inside) = (Scope::new(), Scope::new(), Scope::new(), Scope::new());
+    outer.enter(|| {
+        hit.enter(|| inject_fault(|| inside.enter(|| assert!(has_injected_fault()))));
+        sibling.enter(|| assert!(!has_injected_fault()));
+        assert!(has_injected_fault());
+    });
+    assert!(outer.has_injected_fault() && hit.has_injected_fault() && !sibling.has_injected_fault());
+    // It stays when the reports are taken.
+    outer.enter(|| report(degradation()));
+    outer.take_reports();
+    assert!(outer.has_injected_fault());
+    assert!(!has_injected_fault());
+}
+
+#[test]
+fn a_fault_outside_of_any_scope_marks_only_what_runs_inside_it() {
+    let mut inside = Scope::new();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        inject_fault(|| {
+            inside.enter(|| assert!(has_injected_fault()));
+            panic!("injected");
+        });
+    }));
+    assert!(caught.is_err() && !has_injected_fault());
+    Scope::new().enter(|| assert!(!has_injected_fault()));
+}
+
+#[tokio::test]
+async fn a_fault_marks_across_tasks_that_have_a_handle() {
+    let mut scope = Scope::new();
+    let handle = scope.enter(handle);
+    async { inject_fault(|| ()) }.in_scope(handle).await;
+    assert!(scope.has_injected_fault());
+    scope.enter(|| assert!(has_injected_fault()));
+
+    let inside = inject_fault(super::handle);
+    assert!(async { has_injected_fault() }.in_scope(inside).await);
+}
+
 /// A chain of scopes, each around the next, as a simple model has it.
 struct Model {
     /// Milliseconds, and whose limit it is.

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use backstop_core::{Outcome, Reason, Rejection, name};
+use backstop_core::{Outcome, Reason, Rejection, Scope, name, scope};
 use backstop_features::{Cause, DegradeOnErrors, FeatureState, Features, Level};
 use tokio::time::sleep;
 
@@ -42,6 +42,20 @@ async fn core_features_and_refusals_of_our_own_layers_count_nothing() {
     assert!(features.is_enabled(&SEARCH));
     (0..1_000).for_each(|_| features.record(&SEARCH, &Outcome::callers_fault()));
     assert!(features.is_enabled(&SEARCH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_in_a_scope_that_an_injected_fault_has_hit_count_nothing() {
+    let features = shop().build().unwrap();
+    let mut request = Scope::new();
+    request.enter(|| Scope::new().enter(|| scope::inject_fault(|| ())));
+    request.enter(|| fail(&features, &SEARCH, 1_000));
+    assert!(features.is_enabled(&SEARCH));
+    // What is inside of a delayed call.
+    scope::inject_fault(|| Scope::new().enter(|| fail(&features, &SEARCH, 1_000)));
+    assert!(features.is_enabled(&SEARCH));
+    fail(&features, &SEARCH, 5);
+    assert!(!features.is_enabled(&SEARCH));
 }
 
 #[tokio::test(start_paused = true)]

@@ -204,6 +204,19 @@ async fn what_is_itself_degraded_is_not_stored_as_good() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_an_injected_fault_has_hit_is_not_stored_and_removes_nothing() {
+    let layer = layer();
+    send(&layer, get("/", &[]), response(200, &[], "good")).await;
+    for (status, body) in [(200, "hit"), (404, "hit"), (410, "hit")] {
+        let primary = service_fn(move |_: Request<Body>| async move {
+            scope::inject_fault(|| Ok::<_, std::convert::Infallible>(response(status, &[], body)))
+        });
+        layer.layer(primary).oneshot(get("/", &[])).await.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(body_of(&layer, get("/", &[])).await.unwrap(), "good", "{status}");
+    }
+}
+
 /// A body of two pieces that reports something in one of its polls.
 fn reporting_body(at: usize, report: impl Fn() + Unpin + Send + 'static) -> Body {
     struct Reporting<R>(usize, R);
