@@ -15,6 +15,8 @@ pub fn describe_metrics() {
     backstop_circuit_breaker::describe_metrics();
     #[cfg(feature = "fallback")]
     backstop_fallback::describe_metrics();
+    #[cfg(feature = "fault")]
+    backstop_fault::describe_metrics();
     #[cfg(feature = "features")]
     backstop_features::describe_metrics();
     #[cfg(feature = "health")]

@@ -214,13 +214,14 @@
 //! | `deferred` | | `Deferred`, of `backstop-deferred`: work accepted now and done later |
 //! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
 //! | `nats` | | `deferred`, and `NatsJobStore`, of `backstop-nats`, which keeps that work in NATS JetStream, for a fleet |
+//! | `fault` | | `FaultLayer`, of `backstop-fault`: makes a share of calls fail, on purpose and safely |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
 //! | `hyper-util` | | hyper's `Incoming` becomes a [`ClientBody`]; errors of hyper and hyper-util's client, behind [`client`], prove that a request was not processed |
 //! | `reqwest` | | `hyper-util`, and `ReqwestClient`, of `backstop-reqwest` |
 //! | `tonic-transport` | | `tonic`, `hyper-util`, and the same for errors of tonic's `Channel` |
-//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry, the time limits, the levels, the feature flags and the parts of pages, through the crate `metrics` |
+//! | `metrics` | | metrics of the bulkhead, the circuit breaker, the fallback, the stored responses, the retry, the time limits, the levels, the feature flags, the parts of pages and the injected faults, through the crate `metrics` |
 //! | `serde` | | the layers' configurations, and [`StandardConfig`], can be read from a file |
 //! | `toml` | | `serde`, the default layers, and `Stacks`: standard stacks for all dependencies, from one file |
 //!
@@ -286,6 +287,13 @@ pub use backstop_fallback::{
     AllProvidersFailed, Answer, Commit, FailSafeBuilder, FailSafeChain, Fallback, FallbackBuilder, FallbackChain,
     FallbackChainBuilder, FallbackConfig, FallbackHandle, FallbackLayer, FallbackResult, IntoAnswer, Provider,
     ProviderConfig, ProviderFailure, UnprovenProviders,
+};
+#[cfg(feature = "fault")]
+#[doc(no_inline)]
+pub use backstop_fault as fault;
+#[cfg(feature = "fault")]
+pub use backstop_fault::{
+    FAULT_INJECTED, Fault, FaultBuilder, FaultConfig, FaultHandle, FaultLayer, FaultRun, FaultService, StatusFault,
 };
 #[cfg(feature = "features")]
 #[doc(no_inline)]

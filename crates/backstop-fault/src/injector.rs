@@ -1,0 +1,238 @@
+//! What all services and handles of a layer share: decides which calls are hit.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Waker,
+};
+
+use backstop_core::{ConfigError, EventLog, Name, Outcome, Reason, Rejection, RejectionDetail};
+use backstop_kit::{Jitter, Registration, check_operator};
+use tokio::time::Instant;
+
+use crate::{
+    Ended, Fault, FaultConfig, FaultKind, FaultRun, FaultStatus, Refusal, RunId,
+    conditions::{Blocked, Conditions},
+    config::Settings,
+    engine::{End, Engine, Hit},
+    metrics::Metrics,
+    run::{RequestView, is_below},
+    telemetry,
+};
+
+/// The reason of a rejection that was injected.
+pub const FAULT_INJECTED: Reason = Reason::new("fault-injected");
+
+/// Aligned, so that what every call reads shares no cache line with what runs change.
+#[repr(align(64))]
+pub(crate) struct Injector {
+    /// Whether a run may run. All that a call looks at while none does.
+    is_running: AtomicBool,
+    name: Name,
+    /// What the layer was built with: reloads don't go beyond it.
+    built: Settings,
+    conditions: Conditions,
+    state: Mutex<State>,
+    metrics: Metrics,
+    pub(crate) log: OnceLock<EventLog>,
+    _registration: Registration,
+}
+
+struct State {
+    engine: Engine,
+    settings: Settings,
+}
+
+impl Injector {
+    pub(crate) fn new(name: Name, settings: Settings, conditions: Conditions) -> Self {
+        Self {
+            is_running: AtomicBool::new(false),
+            metrics: Metrics::new(&name),
+            _registration: Registration::new(telemetry::KIND, name.clone()),
+            built: settings.clone(),
+            conditions,
+            state: Mutex::new(State { engine: Engine::new(), settings }),
+            log: OnceLock::new(),
+            name,
+        }
+    }
+
+    pub(crate) const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether a call must [ask](Self::decide) if it is hit.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_running.load(Relaxed)
+    }
+
+    /// Decides whether a call is hit.
+    #[cold]
+    pub(crate) fn decide(&self, request: Option<&RequestView<'_>>) -> Option<Hit> {
+        let hit = self.update(|State { engine, settings }, now| {
+            if request.is_some_and(|request| !settings.may_hit(request)) {
+                return None;
+            }
+            engine.decide(request, settings.max_held, now)
+        })?;
+        if hit.run.fault.kind() != FaultKind::TruncatedBody {
+            self.injected(hit.run.fault.kind());
+        }
+        Some(hit)
+    }
+
+    /// A body was broken off.
+    pub(crate) fn truncated(&self, run: &Arc<FaultRun>) {
+        self.update(|state, _| state.engine.truncated(run));
+        self.injected(FaultKind::TruncatedBody);
+    }
+
+    fn injected(&self, kind: FaultKind) {
+        telemetry::injected(&self.name, kind);
+        self.metrics.injected(kind);
+    }
+
+    /// Until when the call in this place is held by its run.
+    pub(crate) fn poll_held(&self, index: usize, waker: &Waker) -> Option<Instant> {
+        self.update(|state, _| state.engine.poll_held(index, waker))
+    }
+
+    pub(crate) fn release(&self, index: usize) {
+        self.state().engine.release(index);
+    }
+
+    pub(crate) fn start(&self, run: FaultRun) -> Result<RunId, Refusal> {
+        if !self.built.armed {
+            return Err(Refusal::NotArmed);
+        }
+        if run.fault == Fault::Panic && cfg!(panic = "abort") {
+            return Err(Refusal::PanicAborts);
+        }
+        // A run whose time has come ends first, so that counts are compared with what they are now.
+        self.update(|_, _| ());
+        if !self.is_running() {
+            self.conditions.begin();
+        }
+        let seed = run.seed.unwrap_or_else(|| Jitter::new(None).number(0..u64::MAX));
+        let blocked = self.conditions.blocked();
+        let started = telemetry::Started::of(&run, seed);
+        let id = self.update_unless(blocked.as_ref(), |State { engine, settings }, now| {
+            run.check(settings.max_share)?;
+            if let Some(active) = &engine.run {
+                return Err(Refusal::Running(active.id));
+            }
+            match &blocked {
+                None => Ok(engine.start(run, seed, now)),
+                Some(Blocked::Level(level)) => Err(Refusal::Level(*level)),
+                Some(Blocked::Draining) => Err(Refusal::Draining),
+                Some(Blocked::Condition(name)) => Err(Refusal::Condition(name.clone())),
+            }
+        })?;
+        started.log(&self.name, id, self.log.get());
+        Ok(id)
+    }
+
+    pub(crate) fn heartbeat(&self, id: RunId) -> bool {
+        self.update(|state, now| state.engine.heartbeat(id, now))
+    }
+
+    pub(crate) fn stop(&self, who: &str, reason: &str) -> Result<Option<RunId>, ConfigError> {
+        check_operator(who, reason)?;
+        let Some(end) = self.update(|state, now| state.engine.end(now, Ended::Stopped)) else { return Ok(None) };
+        let id = end.run.id;
+        telemetry::stopped(&self.name, id, who, reason, self.log.get());
+        self.ended(end);
+        Ok(Some(id))
+    }
+
+    pub(crate) fn status(&self) -> FaultStatus {
+        self.update(|state, now| telemetry::status(&state.engine, self.built.armed, now))
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.state().settings.clone()
+    }
+
+    pub(crate) fn check(&self, config: FaultConfig) -> Result<Settings, ConfigError> {
+        let (name, settings) = config.check()?;
+        if name != self.name {
+            return Err(ConfigError::new("name", name.as_str().to_owned(), self.name.as_str().to_owned()));
+        }
+        self.built.check_reload(&settings)?;
+        Ok(settings)
+    }
+
+    pub(crate) fn reload(&self, settings: Settings) {
+        let end = self.update(|state, now| {
+            let is_too_much = state.engine.run.as_ref().is_some_and(|active| active.run.share > settings.max_share);
+            state.settings = settings;
+            if is_too_much { state.engine.end(now, Ended::Reloaded) } else { None }
+        });
+        if let Some(end) = end {
+            self.ended(end);
+        }
+    }
+
+    /// What a call that fails is answered with.
+    pub(crate) fn rejection(&self) -> Rejection {
+        Rejection::new(self.name.clone(), FAULT_INJECTED, Outcome::failure().transient()).with_static_detail(&Injected)
+    }
+
+    fn update<R>(&self, f: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let blocked = if self.is_running() { self.conditions.blocked() } else { None };
+        self.update_unless(blocked.as_ref(), f)
+    }
+
+    /// Ends the run if its time has come, then changes the state. Logs under no lock: a subscriber may be slow.
+    fn update_unless<R>(&self, blocked: Option<&Blocked>, f: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let now = Instant::now();
+        let mut state = self.state();
+        let end = state.engine.refresh(now, blocked);
+        let result = f(&mut state, now);
+        self.is_running.store(state.engine.run.is_some(), Relaxed);
+        drop(state);
+        if let Some(end) = end {
+            self.ended(end);
+        }
+        result
+    }
+
+    fn ended(&self, end: End) {
+        end.held.into_iter().for_each(Waker::wake);
+        telemetry::ended(&self.name, &end.run, self.log.get());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The detail of a rejection that was injected.
+#[derive(Debug)]
+struct Injected;
+
+impl RejectionDetail for Injected {
+    fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a fault was injected by {by}")
+    }
+}
+
+impl Settings {
+    fn may_hit(&self, request: &RequestView<'_>) -> bool {
+        (self.unsafe_methods || request.method.is_safe())
+            && !self.never_on.iter().any(|path| is_below(request.path, path))
+    }
+}
+
+impl fmt::Debug for Injector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Injector")
+            .field("name", &self.name)
+            .field("is_running", &self.is_running())
+            .finish_non_exhaustive()
+    }
+}

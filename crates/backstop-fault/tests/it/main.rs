@@ -1,0 +1,11 @@
+//! What must hold of injected faults.
+
+mod config;
+mod held;
+mod kinds;
+mod metrics;
+mod model;
+mod rails;
+mod seeds;
+mod support;
+mod telemetry;
