@@ -48,6 +48,7 @@
 //! | `NatsServer` | the same for NATS (feature `nats`) |
 //! | [`Drip`] | a body that comes in pieces, and then ends, fails or hangs |
 //! | `assert_config_file` | checks a configuration that is read from a file (feature `config`) |
+//! | `assert_property` | checks a property with fewer cases than usual (feature `properties`) |
 //! | [`Step`] | what one call of a script does: answer, fail, hang, each after a time |
 //!
 //! # Threads
@@ -73,6 +74,7 @@
 //! | `config` | | `assert_config_file` |
 //! | `metrics` | | `Metrics` |
 //! | `nats` | | `NatsServer`; it runs the `nats-server` that is installed |
+//! | `properties` | | `assert_property` |
 //! | `redis` | | `RedisServer`; it runs the `redis-server` that is installed |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -87,6 +89,8 @@ mod logs;
 mod metrics;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "properties")]
+mod property;
 #[cfg(feature = "redis")]
 mod redis;
 mod scripted;
@@ -109,6 +113,9 @@ pub use logs::{LogEvent, LogEvents, Logs, LogsGuard};
 #[cfg(feature = "nats")]
 #[cfg_attr(docsrs, doc(cfg(feature = "nats")))]
 pub use nats::NatsServer;
+#[cfg(feature = "properties")]
+#[cfg_attr(docsrs, doc(cfg(feature = "properties")))]
+pub use property::assert_property;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use redis::RedisServer;

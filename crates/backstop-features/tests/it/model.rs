@@ -8,6 +8,7 @@ use std::{
 };
 
 use backstop_features::{Cause, Feature, FeatureState, Features, FlagChange, Level, Tier, feature};
+use backstop_test::assert_property;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 
@@ -300,18 +301,11 @@ async fn run(steps: Vec<Step>) {
     assert_eq!(features.handle().store_error(), None);
 }
 
-proptest! {
+#[test]
+fn a_feature_is_what_its_causes_say_and_on_again_without_traffic_when_they_are_gone() {
     // Each case is some hours of simulated time.
-    #![proptest_config({
-        let default = ProptestConfig::default();
-        ProptestConfig { cases: (default.cases / 16).max(1), failure_persistence: None, ..default }
-    })]
-
-    #[test]
-    fn a_feature_is_what_its_causes_say_and_on_again_without_traffic_when_they_are_gone(
-        steps in proptest::collection::vec(step(), 1..40)
-    ) {
+    assert_property(16, &prop::collection::vec(step(), 1..40), |steps| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(run(steps));
-    }
+    });
 }

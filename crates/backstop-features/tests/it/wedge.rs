@@ -18,6 +18,7 @@ use backstop_features::{
     MemoryStore,
 };
 use backstop_health::{Component, ComponentState, Health, Readiness};
+use backstop_test::assert_property;
 use http::Request;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
@@ -251,19 +252,12 @@ async fn outages(is_needed: bool, outages: Vec<(u32, u32)>) {
     }
 }
 
-proptest! {
+#[test]
+fn a_feature_is_on_again_with_its_component_after_any_outages() {
+    let cases = (any::<bool>(), prop::collection::vec((40..200_u32, 0..700_u32), 1..4));
     // Each case is an hour of simulated time, on three instances.
-    #![proptest_config({
-        let default = ProptestConfig::default();
-        ProptestConfig { cases: (default.cases / 32).max(1), failure_persistence: None, ..default }
-    })]
-
-    #[test]
-    fn a_feature_is_on_again_with_its_component_after_any_outages(
-        is_needed in any::<bool>(),
-        steps in proptest::collection::vec((40..200_u32, 0..700_u32), 1..4),
-    ) {
+    assert_property(32, &cases, |(is_needed, steps)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(outages(is_needed, steps));
-    }
+    });
 }
