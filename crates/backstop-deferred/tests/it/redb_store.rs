@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use backstop_deferred::{Deferred, Failure, JobState, JobStore, List, RedbJobStore, contract};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{Email, email, emails, secs, work};
 
@@ -100,8 +100,13 @@ async fn jobs_that_ran_when_the_process_ended_are_queued_and_that_was_a_crash() 
 async fn only_the_owner_can_read_the_file() {
     use std::os::unix::fs::PermissionsExt;
     let dir = Dir::new("mode");
+    let store = RedbJobStore::open(dir.file()).await.unwrap();
+    let mode = || fs::metadata(dir.file()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    drop(store);
+    fs::set_permissions(dir.file(), fs::Permissions::from_mode(0o664)).unwrap();
     let _store = RedbJobStore::open(dir.file()).await.unwrap();
-    assert_eq!(fs::metadata(dir.file()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(), 0o600, "also if others could read it before");
 }
 
 #[tokio::test]
@@ -113,6 +118,16 @@ async fn opening_waits_until_another_process_has_closed_the_file() {
     assert!(timeout(secs(1), &mut second).await.is_err(), "it waits");
     drop(first);
     timeout(secs(10), second).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_fails_if_another_process_has_the_file_for_30_s() {
+    let dir = Dir::new("locked");
+    let _first = RedbJobStore::open(dir.file()).await.unwrap();
+    let since = Instant::now();
+    let error = RedbJobStore::open(dir.file()).await.unwrap_err().to_string();
+    assert!(since.elapsed() >= secs(30) && since.elapsed() < secs(31), "{:?}", since.elapsed());
+    assert!(error.contains("jobs.redb") && error.contains("another process"), "{error}");
 }
 
 #[tokio::test]
