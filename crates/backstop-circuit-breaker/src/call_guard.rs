@@ -54,13 +54,16 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
     /// Runs the call's own code. If it panics, the call counts as a failure, even if the panic is caught.
     #[inline]
     pub(crate) fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        let probe = self.enter();
-        let result = code();
-        self.leave(probe);
+        let result = {
+            let _probe = self.enter();
+            code()
+        };
+        self.leave();
         result
     }
 
-    /// As [`run`](Self::run), for a call with a request, which a closure would copy: [`leave`](Self::leave) comes after it.
+    /// As [`run`](Self::run), for a call with a request, which a closure would copy. The scope is dropped after it, then comes
+    /// [`leave`](Self::leave).
     #[inline]
     pub(crate) fn enter(&mut self) -> Option<ProbeScope> {
         self.call.enter();
@@ -69,8 +72,7 @@ impl<P, L: CircuitRef<P>> CallGuard<P, L> {
 
     /// The call's own code has returned.
     #[inline]
-    pub(crate) fn leave(&mut self, probe: Option<ProbeScope>) {
-        drop(probe);
+    pub(crate) const fn leave(&mut self) {
         self.call.leave();
     }
 

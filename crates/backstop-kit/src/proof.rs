@@ -132,7 +132,7 @@ impl Current {
     }
 
     fn enter(&self) {
-        self.entered.set(self.entered.get().saturating_add(1));
+        self.entered.set(self.entered.get().wrapping_add(1));
         // This service may process the request that a proof is about.
         self.proof.set(NONE);
         self.first.set(NONE);
