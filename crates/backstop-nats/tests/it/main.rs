@@ -9,6 +9,7 @@
 mod common;
 mod config;
 mod contract;
+mod crash;
 mod deployment;
 mod interrupted;
 mod outages;

@@ -8,27 +8,34 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{DeferError, Deferred, JobId, JobState};
+use backstop_deferred::{DeferError, Deferred, JobId, JobState, JobStore, List};
 use backstop_test::NatsServer;
 use tokio::{
     task::{JoinHandle, block_in_place},
     time::{Instant, sleep},
 };
 
-use crate::common::{Email, Sent, email, emails, secs, within};
+use crate::common::{Email, Sent, email, emails, secs, store, within};
 
 /// Accepts jobs until it is stopped.
 struct Load {
     stop: Arc<AtomicBool>,
-    confirmed: JoinHandle<Vec<(JobId, String)>>,
+    outcome: JoinHandle<Outcome>,
+}
+
+/// Whom the e-mails were for.
+#[derive(Default)]
+struct Outcome {
+    confirmed: Vec<(JobId, String)>,
+    refused: Vec<String>,
 }
 
 impl Load {
     fn start(emails: &Deferred<Email>, prefix: &'static str) -> Self {
         let (stop, emails) = (Arc::new(AtomicBool::new(false)), emails.clone());
         let stopped = Arc::clone(&stop);
-        let confirmed = tokio::spawn(async move {
-            let mut confirmed = Vec::new();
+        let outcome = tokio::spawn(async move {
+            let mut outcome = Outcome::default();
             for number in 0.. {
                 if stopped.load(Relaxed) {
                     break;
@@ -36,7 +43,8 @@ impl Load {
                 let to = format!("{prefix}{number}");
                 let since = Instant::now();
                 match emails.defer(&email(&to)).key("ada", &to).await {
-                    Ok(receipt) => confirmed.push((receipt.id, to)),
+                    Ok(receipt) => outcome.confirmed.push((receipt.id, to)),
+                    Err(DeferError::NotAccepted(_)) => outcome.refused.push(to),
                     Err(DeferError::Unknown(_)) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -44,15 +52,33 @@ impl Load {
                 assert!(since.elapsed() < secs(2) + secs(1), "it took {:?}", since.elapsed());
                 sleep(Duration::from_millis(5)).await;
             }
-            confirmed
+            outcome
         });
-        Self { stop, confirmed }
+        Self { stop, outcome }
     }
 
-    async fn stop(self) -> Vec<(JobId, String)> {
+    async fn stop(self) -> Outcome {
         self.stop.store(true, Relaxed);
-        self.confirmed.await.unwrap()
+        self.outcome.await.unwrap()
     }
+}
+
+/// Waits until all are done, for two minutes at most.
+async fn all_are_done(emails: &Deferred<Email>, jobs: &[(JobId, String)]) {
+    let mut left: Vec<_> = jobs.iter().collect();
+    within(secs(120), "all are done", async || {
+        let mut pending = Vec::new();
+        for job in left.drain(..) {
+            match emails.state(job.0).await.unwrap() {
+                Some(JobState::Done) => {}
+                Some(JobState::Queued | JobState::Running) => pending.push(job),
+                state => panic!("{job:?}, one of {}, is {state:?}", jobs.len()),
+            }
+        }
+        left = pending;
+        left.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,27 +105,40 @@ async fn each_confirmed_job_runs_however_the_server_is_broken() {
         block_in_place(|| nats.restart());
         sleep(secs(1)).await;
     }
-    let mut confirmed = Vec::new();
     for load in loads {
-        confirmed.extend(load.stop().await);
-    }
-    assert!(confirmed.len() > 100, "{}", confirmed.len());
-    let mut left = confirmed.clone();
-    within(secs(120), "all are done", async || {
-        let mut states = Vec::new();
-        for job in left.drain(..) {
-            match one.state(job.0).await.unwrap() {
-                Some(JobState::Done) => {}
-                Some(JobState::Queued | JobState::Running) => states.push(job),
-                state => panic!("{job:?}, one of {}, is {state:?}", confirmed.len()),
-            }
+        let Outcome { confirmed, refused } = load.stop().await;
+        assert!(confirmed.len() > 100 && refused.is_empty(), "{} {refused:?}", confirmed.len());
+        all_are_done(&one, &confirmed).await;
+        for (id, to) in confirmed {
+            assert!(sent.to(&to) >= 1, "{id} {to}");
         }
-        left = states;
-        left.is_empty()
-    })
-    .await;
-    for (id, to) in confirmed {
-        assert!(sent.to(&to) >= 1, "{id} {to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_full_queue_refuses_never_runs() {
+    let Some(mut nats) = NatsServer::start() else { return };
+    let store = store(&nats, "emails").await;
+    let queue = || Deferred::<Email>::builder("emails", store.clone()).max_pending(5).build().unwrap();
+    let (emails, sent) = (queue(), Sent::default());
+    sent.work(&emails, async || {
+        sleep(secs(1) / 50).await;
+        Ok(())
+    });
+    let loads = [Load::start(&emails, "one-"), Load::start(&queue(), "other-")];
+    for _ in 0..3 {
+        sleep(secs(2)).await;
+        block_in_place(|| nats.restart());
+        assert!(store.totals(List::Queued).await.map_or(0, |totals| totals.records) <= 5);
+    }
+    for load in loads {
+        let Outcome { confirmed, refused } = load.stop().await;
+        assert!(confirmed.len() > 10 && refused.len() > 10, "{} {}", confirmed.len(), refused.len());
+        all_are_done(&emails, &confirmed).await;
+        // As all that were accepted are done, these would be, too.
+        for to in refused {
+            assert_eq!(sent.to(&to), 0, "{to}");
+        }
     }
 }
 
