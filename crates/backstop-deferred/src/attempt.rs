@@ -67,7 +67,8 @@ where
         Ended::Lost => false,
     };
     let ended = if is_ours { ended } else { Ended::Lost };
-    telemetry::ended(&queue.config.name, id, claim.record.attempts, &ended);
+    queue.metrics.ended(&ended);
+    telemetry::ended(&queue.name, id, claim.record.attempts, &ended);
     Ok(Some(ended))
 }
 
@@ -95,7 +96,7 @@ where
         Ended::FailedForGood(Failure::Permanent, text)
     } else if Rejection::in_error(error).is_some_and(|it| it.outcome().verdict == Verdict::Neutral) {
         Ended::Refused(text)
-    } else if claim.record.attempts >= queue.config.max_attempts {
+    } else if claim.record.attempts >= queue.config().max_attempts {
         Ended::FailedForGood(Failure::Attempts, text)
     } else {
         Ended::Failed(text)

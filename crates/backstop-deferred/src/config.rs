@@ -1,8 +1,9 @@
 //! The configuration and the builder.
 
-use std::{borrow::Cow, error::Error, fmt, marker::PhantomData, time::Duration};
+use std::{borrow::Cow, error::Error, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Name};
+use backstop_kit::Reloadable;
 
 use crate::{Deferred, JobKind, JobStore, erased_store::Bounded, queue::Queue, sealing::Sealing};
 
@@ -110,9 +111,8 @@ impl DeferredConfig {
     }
 
     /// The queue's name, if all values are allowed.
-    fn check(&self, kind: &'static str) -> Result<Name, ConfigError> {
+    pub(crate) fn check(&self) -> Result<Name, ConfigError> {
         let name = Name::new(self.name.clone())?;
-        Name::new(kind).map_err(|error| ConfigError::new("kind", error.value, error.allowed))?;
         ConfigError::check_range("max_pending", self.max_pending, 1..=100_000_000, "1 to 100000000")?;
         ConfigError::check_range("max_payload", self.max_payload, 1..=1024 * 1024, "1 byte to 1 MiB")?;
         let in_range = |field, time, shortest, longest, allowed| {
@@ -297,9 +297,11 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     /// [`ConfigError`] if a value isn't allowed.
     pub fn build(self) -> Result<Deferred<T>, ConfigError> {
         let Self { store, config, sealing, .. } = self;
-        let name = config.check(T::KIND)?;
-        let store = Box::new(Bounded { store, limit: config.store_timeout });
-        Ok(Deferred::new(Queue::new(config, name, sealing, store)))
+        let name = config.check()?;
+        Name::new(T::KIND).map_err(|error| ConfigError::new("kind", error.value, error.allowed))?;
+        let settings = Arc::new(Reloadable::new(config));
+        let store = Box::new(Bounded { store, settings: Arc::clone(&settings) });
+        Ok(Deferred::new(Queue::new(settings, name, sealing, store)))
     }
 }
 

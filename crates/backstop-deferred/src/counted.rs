@@ -1,5 +1,7 @@
 //! What is in a queue, as last counted by a worker of this process, and whether jobs may be taken.
 
+use std::time::Duration;
+
 use crate::Totals;
 
 #[derive(Debug, Default)]
@@ -7,6 +9,8 @@ pub(crate) struct Counted {
     pub(crate) queued: Totals,
     pub(crate) running: Totals,
     pub(crate) dead: Totals,
+    /// For how long the queued job has been due that has waited longest.
+    pub(crate) oldest: Option<Duration>,
     pub(crate) store: StoreState,
     /// What the log says.
     logged: Option<Halt>,
@@ -27,6 +31,16 @@ pub(crate) enum Halt {
     NotCounted,
     StoreFailed,
     DeadLettersFull,
+}
+
+impl Halt {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotCounted => "not-counted",
+            Self::StoreFailed => "store-failed",
+            Self::DeadLettersFull => "dead-letters-full",
+        }
+    }
 }
 
 impl Counted {

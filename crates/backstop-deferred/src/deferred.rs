@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
-    Created, DeferError, DeferredConfig, Failure, JobId, JobKind, List, NotAccepted, Receipt, StoreError, Stored,
-    Unknown, Worker,
+    Created, DeferError, DeferredConfig, DeferredHandle, Failure, JobId, JobKind, List, NotAccepted, Receipt,
+    StoreError, Stored, Unknown, Worker,
     gate::Gate,
     queue::Queue,
     record::{Record, State},
@@ -66,7 +66,7 @@ impl<T> Clone for Deferred<T> {
 
 impl<T> fmt::Debug for Deferred<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deferred").field("config", &self.queue.config).finish_non_exhaustive()
+        f.debug_struct("Deferred").field("config", &*self.queue.config()).finish_non_exhaustive()
     }
 }
 
@@ -164,8 +164,8 @@ impl<T: JobKind> Deferred<T> {
     /// [`StoreError`] if that may have happened or not.
     pub async fn replay(&self, id: JobId) -> Result<bool, StoreError> {
         let Some((stored, record)) = self.dead_letter(id).await? else { return Ok(false) };
-        let expires = self.queue.place(List::Queued, self.queue.config.expires_after).due;
-        let record = Record { state: State::Queued, attempts: 0, crashes: 0, expires, ..record };
+        let (accepted, expires) = self.queue.times();
+        let record = Record { state: State::Queued, attempts: 0, crashes: 0, accepted, expires, ..record };
         let place = self.queue.place(List::Queued, Duration::ZERO);
         let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?.is_some();
         self.queue.added.notify_one();
@@ -181,10 +181,10 @@ impl<T: JobKind> Deferred<T> {
         self.queue.store.remove(id, stored.version).await
     }
 
-    /// The settings.
+    /// Shows the queue to operators, and reloads its settings.
     #[must_use]
-    pub fn config(&self) -> &DeferredConfig {
-        &self.queue.config
+    pub fn handle(&self) -> DeferredHandle {
+        DeferredHandle::new(Arc::clone(&self.queue))
     }
 
     async fn record(&self, id: JobId) -> Result<Option<(Stored, Record)>, StoreError> {
@@ -240,7 +240,7 @@ impl Defer {
 
     async fn accept(self) -> Result<Receipt, DeferError> {
         let Self { queue, kind, version, payload, key, owner } = self;
-        let DeferredConfig { max_payload, max_pending, expires_after, .. } = queue.config;
+        let DeferredConfig { max_payload, max_pending, .. } = *queue.config();
         let invalid = |why| DeferError::NotAccepted(NotAccepted::Invalid(why));
         let payload = payload.ok_or_else(|| invalid("the payload can't be serialized".to_owned()))?;
         if payload.len() > max_payload {
@@ -249,6 +249,7 @@ impl Defer {
         let id = JobId::random().map_err(|error| invalid(error.to_string()))?;
         let fingerprint = queue.sealing.hash(&[b"payload", kind.as_bytes(), &payload]);
         let sealed = queue.sealing.seal(payload).map_err(|_| invalid("the payload can't be sealed".to_owned()))?;
+        let (accepted, expires) = queue.times();
         let record = Record {
             state: State::Queued,
             attempts: 0,
@@ -256,7 +257,8 @@ impl Defer {
             kind: kind.to_owned(),
             kind_version: version,
             token: 0,
-            expires: queue.place(List::Queued, expires_after).due,
+            accepted,
+            expires,
             fingerprint,
             owner,
             payload: sealed,
@@ -298,7 +300,10 @@ impl IntoFuture for Defer {
         Box::pin(async {
             let queue = Arc::clone(&self.queue);
             let late = |_| Err(DeferError::Unknown(Unknown::new(queue.name.clone(), "the store took too long")));
-            timeout(queue.config.store_timeout, self.accept()).await.unwrap_or_else(late)
+            let limit = queue.config().store_timeout;
+            let result = timeout(limit, self.accept()).await.unwrap_or_else(late);
+            queue.metrics.deferred(&result);
+            result
         })
     }
 }

@@ -1,11 +1,11 @@
 //! Any store, behind one type. Each call is limited in time.
 
-use std::{ops::RangeInclusive, pin::Pin, time::Duration};
+use std::{ops::RangeInclusive, pin::Pin, sync::Arc};
 
-use backstop_kit::{StoreError, bounded};
+use backstop_kit::{Reloadable, StoreError, bounded};
 use bytes::Bytes;
 
-use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
+use crate::{Created, DeferredConfig, JobId, JobStore, List, Place, Stored, Totals};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -28,12 +28,12 @@ pub(crate) trait ErasedStore: Send + Sync {
 /// A store, and how long its calls may take.
 pub(crate) struct Bounded<S> {
     pub(crate) store: S,
-    pub(crate) limit: Duration,
+    pub(crate) settings: Arc<Reloadable<DeferredConfig>>,
 }
 
 impl<S> Bounded<S> {
     fn bounded<'a, T: 'a>(&self, call: impl Future<Output = Result<T, StoreError>> + Send + 'a) -> Boxed<'a, T> {
-        Box::pin(bounded(self.limit, call))
+        Box::pin(bounded(self.settings.load().store_timeout, call))
     }
 }
 

@@ -68,6 +68,7 @@
 //! | `axum` | `http`, and [`HttpQueue::routes`] |
 //! | `redb` | the store in a file |
 //! | `contract` | the tests for stores |
+//! | `metrics` | the [metrics](#metrics) |
 //! | `serde` | [`DeferredConfig`] can be read from a file |
 //!
 //! # When jobs are retried
@@ -106,6 +107,10 @@
 //!
 //! See [`Defer`] and [`Worker::run`]. A job that loses its claim is dropped at its next `await`.
 //!
+//! A claim lasts 30 s, and is renewed each 10 s. A worker that couldn't renew it in time, because the store failed or the whole
+//! process stood still, stops the job. Even if the job ends just then, nothing is recorded if another worker has claimed it: both
+//! may have run it, and the other one decides.
+//!
 //! # Telemetry
 //!
 //! Target `backstop::deferred`, field `queue`. Nothing has anything of a payload but the text of errors, which is cut, and without
@@ -119,6 +124,27 @@
 //! | jobs are taken again | `INFO` | |
 //! | an attempt succeeded, failed or was refused; its worker stops | `DEBUG` | `id`, `attempt`, `error` |
 //! | a job is of an unknown kind or version; the store failed to claim or to remove one | `DEBUG` | `id`, `error` |
+//!
+//! ## Metrics
+//!
+//! With the feature `metrics`, through the `metrics` facade. Each has the label `queue`, and holds configured names and fixed words
+//! only.
+//!
+//! | metric | further label | |
+//! |---|---|---|
+//! | `deferred_jobs_total` | `result`: `accepted`, `duplicate`, `full`, `key-reused`, `invalid`, `unknown` | counter, by each `defer` that is awaited to its end. All of them together are the denominator |
+//! | `deferred_attempts_total` | `result`: `succeeded`, `failed`, `failed-for-good`, `refused`, `stopped`, `lost` | counter. All of them together are the denominator; `refused` and `stopped` don't count as attempts of their job |
+//! | `deferred_claims_lost_total` | | counter: attempts whose job was claimed by another worker meanwhile |
+//! | `deferred_dead_letters_total` | `failure`: `permanent`, `attempts`, `crashes`, `expired`, `malformed` | counter |
+//! | `deferred_completion_seconds` | | histogram: from accepting, or replaying, a job until it is done |
+//! | `deferred_jobs` | `state`: `queued`, `running`, `dead` | gauge: how many are in the store. Set each second by each worker, from the same store |
+//! | `deferred_oldest_seconds` | | gauge: for how long the job has been due that waits longest. 0 if none is due. Set with `deferred_jobs` |
+//!
+//! # Operators
+//!
+//! [`Deferred::handle`] shows a queue, [reloads](DeferredHandle::reload) its settings while workers run, follows its
+//! [health](DeferredHandle#health), and implements `Inspect`. It reports to an event log when workers take no jobs, and when they
+//! take them again.
 //!
 //! # Knobs
 //!
@@ -151,11 +177,14 @@ mod deferred;
 mod erased_store;
 mod error;
 mod gate;
+mod handle;
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 mod http;
+mod inspect;
 mod job;
 mod memory_store;
+mod metrics;
 mod pace;
 mod queue;
 mod record;
@@ -179,8 +208,12 @@ pub use crate::http::{Accept, HttpQueue, HttpQueueBuilder, IntoJob, NotQueued};
 pub use config::{DeferredBuilder, DeferredConfig};
 pub use deferred::{DeadLetter, Defer, Deferred, JobState};
 pub use error::{DeferError, NotAccepted, Receipt, Unknown};
+pub use handle::DeferredHandle;
 pub use job::{Job, JobKind, Permanent};
 pub use memory_store::MemoryJobStore;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use metrics::describe_metrics;
 pub use record::Failure;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]

@@ -1,14 +1,14 @@
 //! What is done to the records of a queue.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use backstop_core::Name;
-use backstop_kit::{Jitter, StoreError, log_text};
+use backstop_core::{EventLog, Name};
+use backstop_kit::{Jitter, Loaded, Reloadable, StoreError, log_text};
 use bytes::Bytes;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -17,8 +17,10 @@ use tokio::{
 use crate::{
     DeferredConfig, Failure, JobId, List, Place, Stored,
     clock::Clock,
-    counted::{Counted, StoreState},
+    counted::{Counted, Halt, StoreState},
     erased_store::ErasedStore,
+    inspect::KIND,
+    metrics::Metrics,
     record::{Record, State},
     sealing::Sealing,
     telemetry,
@@ -35,7 +37,7 @@ const MAX_CRASHES: u32 = 3;
 const SWEPT_AT_ONCE: usize = 100;
 
 pub(crate) struct Queue {
-    pub(crate) config: DeferredConfig,
+    pub(crate) settings: Arc<Reloadable<DeferredConfig>>,
     pub(crate) name: Name,
     pub(crate) sealing: Sealing,
     pub(crate) store: Box<dyn ErasedStore>,
@@ -43,6 +45,8 @@ pub(crate) struct Queue {
     pub(crate) jitter: Jitter,
     /// A job was added by this process.
     pub(crate) added: Notify,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: OnceLock<EventLog>,
     counted: Mutex<Counted>,
 }
 
@@ -57,17 +61,34 @@ pub(crate) struct Claim {
 }
 
 impl Queue {
-    pub(crate) fn new(config: DeferredConfig, name: Name, sealing: Sealing, store: Box<dyn ErasedStore>) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Reloadable<DeferredConfig>>,
+        name: Name,
+        sealing: Sealing,
+        store: Box<dyn ErasedStore>,
+    ) -> Self {
         Self {
-            config,
+            metrics: Metrics::new(&name),
+            settings,
             name,
             sealing,
             store,
             clock: Clock::new(),
             jitter: Jitter::new(None),
             added: Notify::new(),
+            log: OnceLock::new(),
             counted: Mutex::default(),
         }
+    }
+
+    pub(crate) fn config(&self) -> Loaded<'_, DeferredConfig> {
+        self.settings.load()
+    }
+
+    /// When a job is accepted now, and when it expires.
+    pub(crate) fn times(&self) -> (u64, u64) {
+        let now = self.clock.now();
+        (now, now.saturating_add(millis(self.config().expires_after)))
     }
 
     pub(crate) fn place(&self, list: List, after: Duration) -> Place {
@@ -129,7 +150,7 @@ impl Queue {
 
     /// Leaves a job to other workers, uncounted.
     async fn leave_alone(&self, id: JobId, stored: Stored) -> Result<(), StoreError> {
-        telemetry::left_alone(&self.config.name, id);
+        telemetry::left_alone(&self.name, id);
         let place = self.place(List::Queued, LEAVE_ALONE);
         self.store.replace(id, stored.version, stored.bytes, place).await.map(drop)
     }
@@ -137,10 +158,10 @@ impl Queue {
     /// A job that can't be claimed goes to the dead letters.
     async fn bury(&self, id: JobId, version: u64, record: Record, failure: Failure) -> Result<(), StoreError> {
         let record = Record { state: State::Failed(failure), ..record }.encode();
-        let place = self.place(List::Dead, self.config.keep_dead);
+        let place = self.place(List::Dead, self.config().keep_dead);
         if self.store.replace(id, version, record, place).await?.is_some() {
-            telemetry::failed_for_good(&self.config.name, id, failure, None);
-            self.counted().dead.records += 1;
+            telemetry::failed_for_good(&self.name, id, failure, None);
+            self.buried(failure);
         }
         Ok(())
     }
@@ -156,23 +177,34 @@ impl Queue {
 
     /// The job is done.
     pub(crate) async fn complete(&self, claim: &mut Claim) -> bool {
-        self.update(claim, |record| {
+        let is_done = self.update(claim, |record| {
             let done = Record { state: State::Done, payload: Bytes::new(), ..record };
-            (done, self.place(List::Done, self.config.keep_done))
-        })
-        .await
+            (done, self.place(List::Done, self.config().keep_done))
+        });
+        let is_done = is_done.await;
+        if is_done {
+            let time = Duration::from_millis(self.clock.now().saturating_sub(claim.record.accepted));
+            self.metrics.completed(time);
+        }
+        is_done
     }
 
     /// The job has failed for good.
     pub(crate) async fn fail(&self, claim: &mut Claim, failure: Failure) -> bool {
         let has_failed = self.update(claim, |record| {
-            (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config.keep_dead))
+            (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config().keep_dead))
         });
         let has_failed = has_failed.await;
         if has_failed {
-            self.counted().dead.records += 1;
+            self.buried(failure);
         }
         has_failed
+    }
+
+    /// One more dead letter.
+    fn buried(&self, failure: Failure) {
+        self.metrics.buried(failure);
+        self.counted().dead.records += 1;
     }
 
     /// The job is to be tried again.
@@ -192,7 +224,7 @@ impl Queue {
 
     /// The wait after this many attempts: jittered between half and all of it.
     pub(crate) fn wait_after(&self, attempts: u32) -> Duration {
-        let DeferredConfig { first_wait, max_wait, .. } = self.config;
+        let DeferredConfig { first_wait, max_wait, .. } = *self.config();
         let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let wait = first_wait.saturating_mul(doubled).min(max_wait);
         self.jitter.time(wait / 2..=wait)
@@ -250,15 +282,21 @@ impl Queue {
     /// Counts what is in the store.
     pub(crate) async fn count(&self) {
         let totals = [List::Queued, List::Running, List::Dead].map(|list| self.store.totals(list));
-        let totals = try_join_all(totals).await;
-        let mut counted = self.counted();
-        match totals.as_deref() {
-            Ok(&[queued, running, dead]) => {
-                (counted.queued, counted.running, counted.dead) = (queued, running, dead);
+        let now = self.clock.now();
+        let first = self.store.due(List::Queued, 0..=now, 1);
+        match try_join(try_join_all(totals), first).await {
+            Ok((totals, first)) => {
+                let first = if let Some(id) = first.first() { self.store.get(*id).await } else { Ok(None) };
+                let oldest = first.ok().flatten().map(|stored| now.saturating_sub(stored.place.due));
+                let mut counted = self.counted();
+                if let [queued, running, dead] = totals[..] {
+                    (counted.queued, counted.running, counted.dead) = (queued, running, dead);
+                }
+                counted.oldest = oldest.map(Duration::from_millis);
                 counted.store = StoreState::Works;
+                self.metrics.show(&counted);
             }
-            Ok(_) => {}
-            Err(error) => counted.store = failed(error),
+            Err(error) => self.counted().store = failed(&error),
         }
     }
 
@@ -266,14 +304,23 @@ impl Queue {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why no job is taken, if none is.
+    pub(crate) fn halt(&self) -> Option<Halt> {
+        let DeferredConfig { max_dead, max_dead_bytes, .. } = *self.config();
+        self.counted().halt(max_dead, max_dead_bytes)
+    }
+
     /// Whether workers may take jobs. Logs each change.
     pub(crate) fn takes_jobs(&self) -> bool {
+        let halt = self.halt();
         let mut counted = self.counted();
-        let halt = counted.halt(self.config.max_dead, self.config.max_dead_bytes);
         if counted.is_news(halt) {
             let error = if let StoreState::Failed(error) = &counted.store { Some(error.clone()) } else { None };
             drop(counted);
-            telemetry::halted(&self.config.name, halt, error.as_deref());
+            telemetry::halted(&self.name, halt, error.as_deref());
+            if let Some(log) = self.log.get() {
+                log.push(self.name.clone(), KIND, vec![("halted", halt.map(Halt::as_str).into())]);
+            }
         }
         halt.is_none()
     }
@@ -301,7 +348,7 @@ impl Queue {
             }
         };
         removed.await.unwrap_or_else(|error| {
-            telemetry::not_removed(&self.config.name, id, &log_text(&error.to_string()));
+            telemetry::not_removed(&self.name, id, &log_text(&error.to_string()));
             false
         })
     }

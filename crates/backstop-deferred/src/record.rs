@@ -11,13 +11,14 @@
 //! | failed | an operator replays it | queued |
 //!
 //! A record is version 1, little-endian: the version, state, failure (a byte each), attempts, crashes, the kind's version (4 bytes
-//! each), token (16), expiry (8), fingerprint (32), the hash of the owner (32, zeros if there is none), the kind's length (1) and text, and the payload.
+//! each), token (16), when it was accepted and when it expires (8 each), fingerprint (32), the hash of the owner (32, zeros if there is
+//! none), the kind's length (1) and text, and the payload.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 const VERSION: u8 = 1;
 /// Without the kind and the payload.
-const FIXED: usize = 3 + 3 * 4 + 16 + 8 + 2 * 32 + 1;
+const FIXED: usize = 3 + 3 * 4 + 16 + 2 * 8 + 2 * 32 + 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -54,6 +55,8 @@ pub(crate) struct Record {
     pub(crate) kind_version: u32,
     /// Of the latest claim.
     pub(crate) token: u128,
+    /// When it was accepted, or replayed, in ms since the Unix epoch.
+    pub(crate) accepted: u64,
     /// When it is too old, in ms since the Unix epoch.
     pub(crate) expires: u64,
     pub(crate) fingerprint: [u8; 32],
@@ -78,6 +81,7 @@ impl Record {
         bytes.put_u32_le(self.crashes);
         bytes.put_u32_le(self.kind_version);
         bytes.put_u128_le(self.token);
+        bytes.put_u64_le(self.accepted);
         bytes.put_u64_le(self.expires);
         bytes.put_slice(&self.fingerprint);
         bytes.put_slice(&self.owner.unwrap_or_default());
@@ -97,6 +101,7 @@ impl Record {
             kind: kind.to_owned(),
             kind_version: 0,
             token: 0,
+            accepted: 0,
             expires: 0,
             fingerprint: [0; 32],
             owner: None,
@@ -122,7 +127,7 @@ impl Record {
             _ => return None,
         };
         let (attempts, crashes, kind_version) = (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
-        let (token, expires) = (bytes.get_u128_le(), bytes.get_u64_le());
+        let (token, accepted, expires) = (bytes.get_u128_le(), bytes.get_u64_le(), bytes.get_u64_le());
         let (mut fingerprint, mut owner) = ([0; 32], [0; 32]);
         bytes.copy_to_slice(&mut fingerprint);
         bytes.copy_to_slice(&mut owner);
@@ -132,13 +137,41 @@ impl Record {
             return None;
         }
         let kind = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
-        Some(Self { state, attempts, crashes, kind, kind_version, token, expires, fingerprint, owner, payload: bytes })
+        Some(Self {
+            state,
+            attempts,
+            crashes,
+            kind,
+            kind_version,
+            token,
+            accepted,
+            expires,
+            fingerprint,
+            owner,
+            payload: bytes,
+        })
+    }
+}
+
+impl Failure {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [Self; 5] = [Self::Permanent, Self::Attempts, Self::Crashes, Self::Expired, Self::Malformed];
+
+    /// As it is written in logs, metrics and reports: `permanent`, `attempts`, `crashes`, `expired`, `malformed`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::Attempts => "attempts",
+            Self::Crashes => "crashes",
+            Self::Expired => "expired",
+            Self::Malformed => "malformed",
+        }
     }
 }
 
 fn failure_of(byte: u8) -> Option<Failure> {
-    use Failure::{Attempts, Crashes, Expired, Malformed, Permanent};
-    [Permanent, Attempts, Crashes, Expired, Malformed].into_iter().find(|failure| *failure as u8 == byte)
+    Failure::ALL.get(usize::from(byte)).copied()
 }
 
 #[cfg(test)]
@@ -154,10 +187,16 @@ mod tests {
             Just(State::Done),
             (0..5_u8).prop_map(|byte| State::Failed(failure_of(byte).unwrap())),
         ];
-        let numbers = (any::<[u32; 3]>(), any::<u128>(), any::<u64>());
+        let numbers = (any::<[u32; 3]>(), any::<u128>(), any::<[u64; 2]>());
         let hashes = (any::<[u8; 32]>(), any::<Option<[u8; 32]>>());
         (states, numbers, "[a-z_]{1,64}", hashes, any::<Vec<u8>>()).prop_map(
-            |(state, ([attempts, crashes, kind_version], token, expires), kind, (fingerprint, owner), payload)| {
+            |(
+                state,
+                ([attempts, crashes, kind_version], token, [accepted, expires]),
+                kind,
+                (fingerprint, owner),
+                payload,
+            )| {
                 Record {
                     state,
                     attempts,
@@ -165,6 +204,7 @@ mod tests {
                     kind,
                     kind_version,
                     token,
+                    accepted,
                     expires,
                     fingerprint,
                     owner: owner.filter(|hash| *hash != [0; 32]),

@@ -108,7 +108,7 @@ where
                 pace.restart();
             }
             let is_open = queue.takes_jobs() && !matches!(admits, Admits::None(_));
-            let at_once = if is_open { pace.at_once().min(queue.config.max_concurrent) } else { 0 };
+            let at_once = if is_open { pace.at_once().min(queue.config().max_concurrent) } else { 0 };
             while running.len() < at_once
                 && let Some(id) = batch.pop_front()
             {
@@ -141,8 +141,10 @@ where
                 due = &mut asking => {
                     batch.extend(due.into_iter().filter(|id| !active.contains(id)));
                     has_more |= !batch.is_empty();
-                    // Workers that ask at once needn't claim the same jobs.
-                    batch.rotate_left(queue.jitter.number(0..batch.len() as u64) as usize);
+                    if batch.len() >= AHEAD * at_once {
+                        // Others have asked for the same jobs: they needn't all try to claim the first.
+                        batch.rotate_left(queue.jitter.number(0..batch.len() as u64) as usize);
+                    }
                 }
                 () = queue.added.notified(), if has_room && !has_more => has_more = true,
                 () = wait(&admits) => {}
@@ -150,13 +152,13 @@ where
                     Ok(ended) => {
                         active.remove(&id);
                         match ended {
-                            Some(Ended::Succeeded) => pace.succeeded(queue.config.max_concurrent),
+                            Some(Ended::Succeeded) => pace.succeeded(queue.config().max_concurrent),
                             Some(Ended::Failed(_) | Ended::FailedForGood(..)) => pace.failed(),
                             Some(Ended::Refused(_) | Ended::Stopped | Ended::Lost) | None => {}
                         }
                     }
                     Err(error) => {
-                        telemetry::not_claimed(&queue.config.name, id, &log_text(&error.to_string()));
+                        telemetry::not_claimed(&queue.name, id, &log_text(&error.to_string()));
                         unclaimed.push(id);
                     }
                 },
@@ -164,7 +166,7 @@ where
         }
         let all = async { while running.next().await.is_some() {} };
         let mut all = pin!(all);
-        if timeout(queue.config.grace, &mut all).await.is_err() {
+        if timeout(queue.config().grace, &mut all).await.is_err() {
             stop.send_replace(true);
             all.await;
         }

@@ -13,6 +13,8 @@ pub fn describe_metrics() {
     backstop_bulkhead::describe_metrics();
     #[cfg(feature = "circuit-breaker")]
     backstop_circuit_breaker::describe_metrics();
+    #[cfg(feature = "deferred")]
+    backstop_deferred::describe_metrics();
     #[cfg(feature = "fallback")]
     backstop_fallback::describe_metrics();
     #[cfg(feature = "fault")]

@@ -234,6 +234,8 @@ async fn the_status_of_a_job_is_shown_until_it_expires() {
         Deferred::<Email>::builder("emails", store.clone()).keep_done(secs(60)).max_attempts(1).build().unwrap();
     let routes: Router = emails.http().build().unwrap().routes();
     let receipt = emails.defer(&email("ada")).await.unwrap();
+    // The first one is due first.
+    sleep(secs(1)).await;
     let failing = emails.defer(&email("fails")).await.unwrap();
     let path = format!("/jobs/{}", receipt.id);
     let expect = async |path: &str, status: &str| {

@@ -14,8 +14,11 @@ mod contract;
 mod crash;
 mod defer;
 mod gate;
+mod handle;
 #[cfg(all(feature = "axum", feature = "fallback"))]
 mod http;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(all(feature = "contract", feature = "redb"))]
 mod redb_store;
 mod sealed;
