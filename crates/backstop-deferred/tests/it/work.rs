@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -15,7 +16,7 @@ use backstop_deferred::{
 use backstop_test::Logs;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Layer};
 use tracing::Level;
 
@@ -174,6 +175,34 @@ async fn a_worker_that_has_lost_its_claim_stops_and_records_nothing() {
     store.set(Fault::None);
     sleep(secs(60)).await;
     assert_eq!(fast.state(receipt.id).await.unwrap(), Some(JobState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_was_suspended_records_nothing_after_another_has_done_its_job() {
+    let store = MemoryJobStore::new();
+    let (suspended, other) = (emails(store.clone()), emails(store.clone()));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let send = tower::service_fn(move |_: Job<Email>| {
+        counted.fetch_add(1, Relaxed);
+        async {
+            sleep(secs(20)).await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let mut worker = pin!(suspended.worker(send).run(pending()));
+    let receipt = suspended.defer(&email("ada")).await.unwrap();
+    assert!(timeout(secs(5), &mut worker).await.is_err());
+    assert_eq!(begun.load(Relaxed), 1);
+    // It isn't polled any more, like a process that is stopped.
+    let (sent, _worker) = work(&other, async |_| Ok(()));
+    sleep(secs(60)).await;
+    assert_eq!(sent.all(), [("ada".to_owned(), 2)]);
+    let done = store.get(receipt.id).await.unwrap();
+    // It goes on, and its job is done at once.
+    assert!(timeout(secs(5), &mut worker).await.is_err());
+    assert_eq!(store.get(receipt.id).await.unwrap(), done);
+    assert_eq!(begun.load(Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
