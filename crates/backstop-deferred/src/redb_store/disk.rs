@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -36,9 +37,32 @@ impl Disk {
     }
 
     pub(super) fn database(&self) -> Result<Database, DatabaseError> {
+        if self.is_half_created()? {
+            self.set_len(0)?;
+        }
         // Later versions of redb read only version 3 of the format.
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE).create_with_file_format_v3(true).create_with_backend(self.clone())
+    }
+}
+
+const PAGE: usize = 4096;
+/// The length of a new database, and more.
+const LONGEST_NEW: u64 = 4 * 1024 * 1024;
+/// In the database's header.
+const MAGIC: Range<usize> = 0..9;
+const PAGE_SIZE: Range<usize> = 12..16;
+
+impl Disk {
+    /// The magic number is written last when a database is created. Without it, nothing was ever stored, and redb refuses the file.
+    fn is_half_created(&self) -> io::Result<bool> {
+        let len = self.len()?;
+        if len < PAGE as u64 || len > LONGEST_NEW {
+            return Ok(false);
+        }
+        let header = self.read(0, PAGE)?;
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+        Ok(is_zero(&header[MAGIC]) && (is_zero(&header) || header[PAGE_SIZE] == (PAGE as u32).to_le_bytes()))
     }
 }
 

@@ -353,6 +353,22 @@ fn after_a_failure_the_file_is_opened_again_and_callers_get_the_error_until_then
     });
 }
 
+#[test]
+fn a_file_whose_creation_was_interrupted_is_created_again() {
+    let operations_and_survivors = (0..60_u32, prop::collection::vec(any::<Index>(), 0..20));
+    assert_property(32, &operations_and_survivors, |(operations, survives)| {
+        run(async {
+            let disk = SimulatedDisk::default();
+            disk.set(Some((operations, Fault::Broken)));
+            _ = open(&disk).await;
+            disk.set(None);
+            for left in [disk.after_power_failure(&survives), disk] {
+                open(&left).await.unwrap();
+            }
+        });
+    });
+}
+
 /// A file with some records, closed.
 fn file() -> Vec<u8> {
     run(async {
