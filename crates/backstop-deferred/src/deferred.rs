@@ -15,6 +15,8 @@ use crate::{
 
 /// How soon a full queue is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a job is created whose key belongs to a job that is being removed.
+const TRIES: usize = 3;
 
 /// A queue of jobs of one kind. Clones share it.
 ///
@@ -265,7 +267,7 @@ impl Defer {
         };
         let unknown = |error: StoreError| DeferError::Unknown(Unknown::new(queue.name.clone(), error));
         let place = queue.place(List::Queued, Duration::ZERO);
-        loop {
+        for _ in 0..TRIES {
             let id = match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
                 Created::New => {
                     queue.added.notify_one();
@@ -274,21 +276,21 @@ impl Defer {
                 Created::Full => return Err(DeferError::NotAccepted(NotAccepted::Full { retry_after: RETRY_AFTER })),
                 Created::Exists(id) => id,
             };
-            let earlier = queue.store.get(id).await.map_err(unknown)?;
-            if let Some(expired) = earlier.as_ref().filter(|earlier| queue.is_expired(earlier)) {
-                // No worker has removed it yet, and its key with it.
-                queue.store.remove(id, expired.version).await.map_err(unknown)?;
+            // Otherwise it was removed just now, and its key with it.
+            let Some(earlier) = queue.store.get(id).await.map_err(unknown)? else { continue };
+            if queue.is_expired(&earlier) {
+                // No worker has removed it yet.
+                queue.store.remove(id, earlier.version).await.map_err(unknown)?;
                 continue;
             }
-            // It may just have been removed.
-            let earlier = earlier.and_then(|earlier| Record::decode(earlier.bytes));
-            let earlier = earlier.ok_or_else(|| unknown("the job of this key can't be read".into()))?;
+            let Some(earlier) = Record::decode(earlier.bytes) else { break };
             return if earlier.fingerprint == fingerprint {
                 Ok(Receipt { id, is_new: false })
             } else {
                 Err(DeferError::NotAccepted(NotAccepted::KeyReused))
             };
         }
+        Err(unknown("the job of this key can't be read".into()))
     }
 }
 

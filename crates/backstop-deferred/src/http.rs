@@ -18,7 +18,10 @@ use std::{fmt, sync::Arc};
 use backstop_core::{Blame, ConfigError, Name, Outcome, Reason, Rejection, RejectionDetail, grpc::GrpcCode};
 use http::{StatusCode, request::Parts};
 
-pub use self::accept::{Accept, IntoJob, NotQueued};
+pub use self::{
+    accept::{Accept, IntoJob, NotQueued},
+    headers::{MalformedKey, idempotency_key},
+};
 use crate::{Deferred, JobKind};
 
 type Principal = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;

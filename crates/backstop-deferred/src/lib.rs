@@ -204,7 +204,7 @@ pub use backstop_kit::StoreError;
 
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use crate::http::{Accept, HttpQueue, HttpQueueBuilder, IntoJob, NotQueued};
+pub use crate::http::{Accept, HttpQueue, HttpQueueBuilder, IntoJob, MalformedKey, NotQueued, idempotency_key};
 pub use config::{DeferredBuilder, DeferredConfig};
 pub use deferred::{DeadLetter, Defer, Deferred, JobState};
 pub use error::{DeferError, NotAccepted, Receipt, Unknown};

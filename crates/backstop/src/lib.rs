@@ -267,6 +267,13 @@ pub use backstop_circuit_breaker::{
 #[cfg(feature = "deferred")]
 #[doc(no_inline)]
 pub use backstop_deferred as deferred;
+#[cfg(feature = "redb")]
+pub use backstop_deferred::RedbJobStore;
+#[cfg(feature = "deferred")]
+pub use backstop_deferred::{
+    DeferError, Deferred, DeferredBuilder, DeferredConfig, HttpQueue, HttpQueueBuilder, Job, JobId, JobKind, JobState,
+    JobStore, MemoryJobStore, NotAccepted, Permanent, Receipt, Worker,
+};
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]
 pub use backstop_degradation_header as degradation_header;

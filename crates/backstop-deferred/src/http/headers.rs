@@ -1,16 +1,29 @@
 //! Request headers.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// An `Idempotency-Key` that isn't one non-empty string of structured fields.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct MalformedKey;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MalformedKey;
 
-/// The `Idempotency-Key`, if there is one.
-pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, MalformedKey> {
+impl fmt::Display for MalformedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the header Idempotency-Key must be one non-empty string in double quotes")
+    }
+}
+
+impl std::error::Error for MalformedKey {}
+
+/// The `Idempotency-Key` of a request, if there is one, as queues read it: for handlers that pass it on.
+///
+/// # Errors
+/// [`MalformedKey`] if it isn't one non-empty string.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, MalformedKey> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

@@ -17,6 +17,7 @@ mod gate;
 mod handle;
 #[cfg(all(feature = "axum", feature = "fallback"))]
 mod http;
+mod idempotency;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(feature = "contract", feature = "redb"))]
