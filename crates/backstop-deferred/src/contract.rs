@@ -1,6 +1,7 @@
 //! What every [`JobStore`] must do, as tests that a store's crate calls.
 //!
-//! Each function takes an empty store, and panics if the store does something else. [`all`] runs all of them.
+//! Each function takes an empty store, and panics if the store does something else. [`all`] runs all of them but
+//! [`records_outlive_the_store`], which is for stores that aren't gone when they are dropped.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -35,6 +36,7 @@ pub async fn all<S: JobStore>(mut store: impl AsyncFnMut() -> S) {
     only_the_latest_version_is_replaced_or_removed(&store().await).await;
     of_many_replacements_of_one_version_one_succeeds(&store().await).await;
     records_are_found_in_their_list_when_they_are_due(&store().await).await;
+    records_and_bytes_are_counted(&store().await).await;
 }
 
 /// Any bytes, of any length up to a payload of 1 MiB.
@@ -71,7 +73,10 @@ pub async fn a_key_has_one_record(store: &impl JobStore) {
     assert_eq!(store.create(id(2), key, bytes("two"), queued(5), 0).await.unwrap(), Created::Exists(id(1)));
     let version = store.get(id(1)).await.unwrap().unwrap().version;
     assert!(store.remove(id(1), version).await.unwrap());
+    // Nothing was created, so the key is free.
+    assert_eq!(store.create(id(4), key, bytes("four"), queued(5), 0).await.unwrap(), Created::Full);
     assert_eq!(store.create(id(2), key, bytes("two"), queued(5), MANY).await.unwrap(), Created::New);
+    assert_eq!(store.create(id(4), other, bytes("four"), queued(5), MANY).await.unwrap(), Created::Exists(id(3)));
 }
 
 /// Even if all are made at once.
@@ -88,7 +93,7 @@ pub async fn of_many_creations_with_one_key_one_succeeds(store: &impl JobStore) 
     assert_eq!(store.totals(List::Queued).await.unwrap().records, 1);
 }
 
-/// Jobs that are done make room.
+/// Jobs that run count, too. Those that are done make room.
 ///
 /// # Panics
 /// If the store breaks the contract.
@@ -99,6 +104,9 @@ pub async fn no_more_are_pending_than_allowed(store: &impl JobStore) {
     assert_eq!(created.iter().filter(|created| **created == Created::Full).count(), 7, "{created:?}");
     let first = store.due(List::Queued, 0..=5, 1).await.unwrap()[0];
     let version = store.get(first).await.unwrap().unwrap().version;
+    let running = Place { list: List::Running, due: 5 };
+    let version = store.replace(first, version, bytes("x"), running).await.unwrap().unwrap();
+    assert_eq!(create(11).await.unwrap(), Created::Full);
     assert!(store.replace(first, version, bytes("x"), Place { list: List::Dead, due: 5 }).await.unwrap().is_some());
     assert_eq!(create(11).await.unwrap(), Created::New);
     assert_eq!(create(12).await.unwrap(), Created::Full);
@@ -171,4 +179,71 @@ pub async fn records_are_found_in_their_list_when_they_are_due(store: &impl JobS
     assert!(store.remove(id(1), version).await.unwrap());
     assert_eq!(due(List::Queued, 100, 10).await, [id(3)]);
     assert_eq!(store.totals(List::Queued).await.unwrap().records, 2);
+}
+
+/// Wherever they are.
+///
+/// # Panics
+/// If the store breaks the contract.
+pub async fn records_and_bytes_are_counted(store: &impl JobStore) {
+    let totals = async |list| store.totals(list).await.unwrap();
+    let records = async || {
+        let mut records = Vec::new();
+        for list in [List::Queued, List::Running, List::Done, List::Dead] {
+            records.push(totals(list).await.records);
+        }
+        records
+    };
+    assert_eq!(records().await, [0, 0, 0, 0]);
+    for number in 1..=3 {
+        store.create(id(number), None, bytes("twelve bytes"), queued(5), MANY).await.unwrap();
+    }
+    assert_eq!(records().await, [3, 0, 0, 0]);
+    // As a worker does, which takes jobs only if they are due.
+    let due = store.due(List::Queued, 0..=5, 10).await.unwrap();
+    assert_eq!(due.len(), 3);
+    let mut replaced = Vec::new();
+    for (id, list) in due.into_iter().zip([List::Running, List::Done, List::Dead]) {
+        let version = store.get(id).await.unwrap().unwrap().version;
+        let version = store.replace(id, version, bytes("5 now"), Place { list, due: 5 }).await.unwrap().unwrap();
+        replaced.push((id, version));
+    }
+    assert_eq!(records().await, [0, 1, 1, 1]);
+    assert_eq!((totals(List::Done).await.bytes, totals(List::Dead).await.bytes), (5, 5));
+    for (id, version) in replaced {
+        assert!(store.remove(id, version).await.unwrap());
+    }
+    assert_eq!(records().await, [0, 0, 0, 0]);
+    assert_eq!((totals(List::Done).await.bytes, totals(List::Dead).await.bytes), (0, 0));
+}
+
+/// `store` opens the same store each time, and the one before is gone by then.
+///
+/// # Panics
+/// If the store breaks the contract.
+pub async fn records_outlive_the_store<S: JobStore>(mut store: impl AsyncFnMut() -> S) {
+    let (first, key) = (store().await, Some([1; 32]));
+    for number in 1..=3 {
+        let key = key.filter(|_| number == 1);
+        assert_eq!(first.create(id(number), key, bytes("x"), queued(5), MANY).await.unwrap(), Created::New);
+    }
+    let version = first.get(id(2)).await.unwrap().unwrap().version;
+    let dead = Place { list: List::Dead, due: 9 };
+    let replaced = first.replace(id(2), version, bytes("dead"), dead).await.unwrap().unwrap();
+    let version = first.get(id(3)).await.unwrap().unwrap().version;
+    assert!(first.remove(id(3), version).await.unwrap());
+    drop(first);
+
+    let second = store().await;
+    assert_eq!(second.create(id(4), key, bytes("x"), queued(5), MANY).await.unwrap(), Created::Exists(id(1)));
+    let stored = second.get(id(2)).await.unwrap().unwrap();
+    assert_eq!((&*stored.bytes, stored.version, stored.place), (&b"dead"[..], replaced, dead));
+    assert_eq!(second.get(id(3)).await.unwrap(), None);
+    assert_eq!(second.due(List::Dead, 0..=9, 10).await.unwrap(), [id(2)]);
+    assert_eq!(
+        (second.totals(List::Queued).await.unwrap().records, second.totals(List::Dead).await.unwrap().records),
+        (1, 1)
+    );
+    // A version isn't given twice.
+    assert!(second.replace(id(2), replaced, bytes("dead"), dead).await.unwrap().unwrap() > replaced);
 }

@@ -40,6 +40,12 @@ async fn the_store_in_a_file_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn records_outlive_the_process() {
+    let dir = Dir::new("outlive");
+    contract::records_outlive_the_store(async || RedbJobStore::open(dir.file()).await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn jobs_and_keys_outlive_the_process_and_run_afterwards() {
     let dir = Dir::new("restart");
     let first = {
