@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch, as of the wall clock when the process started. It goes on evenly from there, so that a wall
-/// clock that is set back runs nothing twice and holds nothing up.
+/// clock that is set back runs nothing twice and holds nothing up. If it is set back between two processes, the second one's
+/// `end_long_waits` sees to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: u64,

@@ -101,7 +101,9 @@
 //!
 //! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a running job is
 //! written again each second, until its claim has run out. Time is the wall clock's as of the start of the process, and goes on
-//! evenly, so a clock that is set back while it runs has no effect.
+//! evenly, so a clock that is set back while it runs has no effect. If the clock was ahead, and is set back before the next start, jobs
+//! that would wait for longer than twice `max_wait` are due at once, and done jobs and dead letters are kept for longer. If it was
+//! behind, jobs may get too old early: they are dead letters then, which can be replayed.
 //!
 //! # Cancellation
 //!

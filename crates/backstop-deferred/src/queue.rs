@@ -1,7 +1,10 @@
 //! What is done to the records of a queue.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -48,6 +51,8 @@ pub(crate) struct Queue {
     pub(crate) metrics: Metrics,
     pub(crate) log: OnceLock<EventLog>,
     counted: Mutex<Counted>,
+    /// Whether `end_long_waits` was done.
+    has_ended_long_waits: AtomicBool,
 }
 
 /// A job that this worker has claimed.
@@ -78,6 +83,7 @@ impl Queue {
             added: Notify::new(),
             log: OnceLock::new(),
             counted: Mutex::default(),
+            has_ended_long_waits: AtomicBool::new(false),
         }
     }
 
@@ -327,6 +333,9 @@ impl Queue {
 
     /// Removes records that are kept no longer.
     pub(crate) async fn sweep(&self) {
+        if !self.has_ended_long_waits.load(Relaxed) {
+            self.has_ended_long_waits.store(self.end_long_waits().await.is_ok(), Relaxed);
+        }
         for list in [List::Done, List::Dead] {
             // A store that fails is seen by `count`.
             while let Ok(ids) = self.store.due(list, 0..=self.clock.now(), SWEPT_AT_ONCE).await {
@@ -335,6 +344,25 @@ impl Queue {
                 if ids.len() < SWEPT_AT_ONCE || !removed.contains(&true) {
                     break;
                 }
+            }
+        }
+    }
+
+    /// Makes jobs due that would wait for longer than any wait: an earlier process wrote them, and its clock was ahead.
+    async fn end_long_waits(&self) -> Result<(), StoreError> {
+        let late = self.place(List::Queued, 2 * self.config().max_wait.max(LEAVE_ALONE)).due;
+        loop {
+            let ids = self.store.due(List::Queued, late..=u64::MAX, SWEPT_AT_ONCE).await?;
+            let ended = ids.iter().map(async |id| match self.store.get(*id).await? {
+                Some(Stored { bytes, version, place }) if place.list == List::Queued && place.due >= late => {
+                    let place = self.place(List::Queued, Duration::ZERO);
+                    self.store.replace(*id, version, bytes, place).await.map(|version| version.is_some())
+                }
+                _ => Ok(false),
+            });
+            let ended = try_join_all(ended).await?;
+            if ids.len() < SWEPT_AT_ONCE || !ended.contains(&true) {
+                return Ok(());
             }
         }
     }

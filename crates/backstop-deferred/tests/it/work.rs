@@ -11,7 +11,7 @@ use std::{
 
 use backstop_circuit_breaker::CircuitBreakerLayer;
 use backstop_deferred::{
-    Deferred, Failure, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent, Place,
+    Deferred, Failure, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent, Place, Stored,
 };
 use backstop_test::Logs;
 use bytes::Bytes;
@@ -203,6 +203,23 @@ async fn a_worker_that_was_suspended_records_nothing_after_another_has_done_its_
     assert!(timeout(secs(5), &mut worker).await.is_err());
     assert_eq!(store.get(receipt.id).await.unwrap(), done);
     assert_eq!(begun.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_a_process_whose_clock_was_ahead_has_written_run_at_once() {
+    let store = MemoryJobStore::new();
+    let before = emails(store.clone());
+    for n in 0..250 {
+        let id = before.defer(&email(&n.to_string())).await.unwrap().id;
+        let Stored { bytes, version, place: Place { list, due } } = store.get(id).await.unwrap().unwrap();
+        // Years, or just more than any wait.
+        let ahead = if n % 2 == 0 { secs(1_000_000_000) } else { secs(31 * 60) };
+        let place = Place { list, due: due + ahead.as_millis() as u64 };
+        store.replace(id, version, bytes, place).await.unwrap().unwrap();
+    }
+    let (sent, _worker) = work(&emails(store), async |_| Ok(()));
+    sleep(secs(10)).await;
+    assert_eq!(sent.all().len(), 250);
 }
 
 #[tokio::test(start_paused = true)]
