@@ -28,7 +28,7 @@ pub(crate) enum Ended {
     Refused(Option<String>),
     /// The worker stops. The job is returned, and this attempt doesn't count.
     Stopped,
-    /// Another worker has the job.
+    /// The claim ran out: another worker may have the job.
     Lost,
 }
 

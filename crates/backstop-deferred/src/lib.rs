@@ -136,7 +136,7 @@
 //! |---|---|---|
 //! | `deferred_jobs_total` | `result`: `accepted`, `duplicate`, `full`, `key-reused`, `invalid`, `unknown` | counter, by each `defer` that is awaited to its end. All of them together are the denominator |
 //! | `deferred_attempts_total` | `result`: `succeeded`, `failed`, `failed-for-good`, `refused`, `stopped`, `lost` | counter. All of them together are the denominator; `refused` and `stopped` don't count as attempts of their job |
-//! | `deferred_claims_lost_total` | | counter: attempts whose job was claimed by another worker meanwhile |
+//! | `deferred_claims_lost_total` | | counter: attempts whose claim ran out, or was taken over by another worker |
 //! | `deferred_dead_letters_total` | `failure`: `permanent`, `attempts`, `crashes`, `expired`, `malformed` | counter |
 //! | `deferred_completion_seconds` | | histogram: from accepting, or replaying, a job until it is done |
 //! | `deferred_jobs` | `state`: `queued`, `running`, `dead` | gauge: how many are in the store. Set each second by each worker, from the same store |

@@ -11,7 +11,7 @@ const ACCEPTED: Metric =
     Metric::counter("deferred_jobs_total", "Jobs that were to be accepted, by what became of that");
 const ATTEMPTS: Metric = Metric::counter("deferred_attempts_total", "Attempts at jobs, by how they ended");
 const CLAIMS_LOST: Metric =
-    Metric::counter("deferred_claims_lost_total", "Attempts whose job was claimed by another worker");
+    Metric::counter("deferred_claims_lost_total", "Attempts whose claim ran out or was taken over");
 const DEAD_LETTERS: Metric = Metric::counter("deferred_dead_letters_total", "Jobs that became dead letters, by why");
 const COMPLETION: Metric =
     Metric::histogram("deferred_completion_seconds", "Time from accepting a job until it was done");

@@ -16,7 +16,7 @@ pub(crate) fn ended(queue: &Name, id: JobId, attempt: u32, ended: &Ended) {
             tracing::debug!(target: TARGET, %queue, %id, error, "an attempt was refused, and doesn't count");
         }
         Ended::Stopped => tracing::debug!(target: TARGET, %queue, %id, "a job was returned, because its worker stops"),
-        Ended::Lost => tracing::warn!(target: TARGET, %queue, %id, "a claim was lost: another worker has the job"),
+        Ended::Lost => tracing::warn!(target: TARGET, %queue, %id, "a claim was lost: another worker may run the job"),
     }
 }
 

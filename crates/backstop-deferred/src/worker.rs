@@ -83,7 +83,34 @@ where
     /// Takes jobs and runs them until `shutdown` is ready: **spawn it**. Then it takes no more, and running jobs have
     /// [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned, uncounted.
     ///
-    /// All jobs run in the task that polls this: spawn several for several processors.
+    /// All jobs run in the task that polls this: spawn several for several processors. If the store fails when jobs are returned,
+    /// that is tried for up to 30 s.
+    ///
+    /// With the drain of `backstop-health`, it stops when the drain begins, while requests are still served:
+    ///
+    /// ```
+    /// # use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore};
+    /// # #[derive(serde::Deserialize, serde::Serialize)]
+    /// # struct Email;
+    /// # impl JobKind for Email {
+    /// #     const KIND: &str = "email";
+    /// # }
+    /// use backstop_health::{Component, Health};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let send = tower::service_fn(async |_: Job<Email>| Ok::<_, std::io::Error>(()));
+    /// let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).build()?;
+    /// let health = Health::builder().component(Component::optional("mail")).build()?;
+    /// let drain = health.drain();
+    /// let worker = tokio::spawn(emails.worker(send).run(drain.begun()));
+    /// # drain.begin();
+    ///
+    /// // When the server has ended:
+    /// drain.finish(worker).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Cancellation
     /// Dropping it drops the running jobs. They run again when their claims have run out, after 30 s; that counts as a crash, and so

@@ -15,6 +15,7 @@ use backstop_deferred::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::task::yield_now;
 use tower::BoxError;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -78,6 +79,8 @@ pub(crate) enum Fault {
     /// It is done, and the answer is lost.
     LosesAnswers,
     Hangs,
+    /// It is done, and takes a poll before and another one after that.
+    Yields,
 }
 
 /// A store in memory that can be broken.
@@ -86,6 +89,7 @@ pub(crate) struct Breakable {
     pub(crate) inner: MemoryJobStore,
     fault: Arc<Mutex<Fault>>,
     asked: Arc<AtomicUsize>,
+    completed: Arc<AtomicUsize>,
     unreadable: Arc<Mutex<Option<JobId>>>,
 }
 
@@ -93,6 +97,11 @@ impl Breakable {
     /// How often it was asked for jobs to run.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Relaxed)
+    }
+
+    /// How many completions were recorded.
+    pub(crate) fn completed(&self) -> usize {
+        self.completed.load(Relaxed)
     }
 
     /// This record can't be read any more.
@@ -111,6 +120,12 @@ impl Breakable {
             Fault::Refuses => Err("refused".into()),
             Fault::LosesAnswers => call.await.and(Err("the connection broke".into())),
             Fault::Hangs => pending().await,
+            Fault::Yields => {
+                yield_now().await;
+                let answer = call.await;
+                yield_now().await;
+                answer
+            }
         }
     }
 }
@@ -135,7 +150,12 @@ impl JobStore for Breakable {
     }
 
     async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
-        self.pass(self.inner.replace(id, version, bytes, place)).await
+        let replace = async {
+            let version = self.inner.replace(id, version, bytes, place).await?;
+            self.completed.fetch_add(usize::from(version.is_some() && place.list == List::Done), Relaxed);
+            Ok(version)
+        };
+        self.pass(replace).await
     }
 
     async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {

@@ -6,6 +6,7 @@
     reason = "workers are tasks, and the helpers of a test may fail it"
 )]
 
+mod cancellation;
 mod common;
 mod config;
 #[cfg(feature = "contract")]
@@ -20,7 +21,10 @@ mod http;
 mod idempotency;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod outage;
 #[cfg(all(feature = "contract", feature = "redb"))]
 mod redb_store;
+mod rolling_update;
 mod sealed;
 mod work;
+mod zombie;

@@ -72,6 +72,21 @@ async fn what_is_in_the_store_is_shown_each_second() {
     assert!((21.0..=23.0).contains(&oldest), "{oldest}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_can_not_be_renewed_is_counted_as_lost_once() {
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    let store = Breakable::default();
+    let emails = Deferred::<Email>::builder("emails", store.clone()).build().unwrap();
+    let (_sent, _worker) = work(&emails, async |_| pending().await);
+    emails.defer(&email("ada")).await.unwrap();
+    sleep(secs(1)).await;
+    store.set(Fault::Hangs);
+    sleep(secs(300)).await;
+    assert_eq!(metrics.counter("deferred_claims_lost_total", &[("queue", "emails")]), 1);
+    assert_eq!(metrics.counter("deferred_attempts_total", &[]), 1, "{metrics}");
+}
+
 #[test]
 fn each_metric_is_described() {
     let metrics = Metrics::new();

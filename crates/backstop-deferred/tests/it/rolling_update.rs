@@ -1,0 +1,117 @@
+//! Two versions of a program at work on one queue.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    future::pending,
+    sync::{Arc, Mutex},
+};
+
+use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    task::JoinHandle,
+    time::{Duration, sleep},
+};
+use tower::{BoxError, service_fn};
+
+use crate::common::secs;
+
+#[derive(Deserialize, Serialize)]
+struct OldEmail {
+    to: u32,
+}
+
+impl JobKind for OldEmail {
+    const KIND: &str = "email";
+}
+
+#[derive(Deserialize, Serialize)]
+struct NewEmail {
+    to: Vec<u32>,
+}
+
+impl JobKind for NewEmail {
+    const KIND: &str = "email";
+    const VERSION: u32 = 2;
+
+    fn from_payload(version: u32, json: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        if version == 1 {
+            let OldEmail { to } = serde_json::from_slice(json)?;
+            return Ok(Self { to: vec![to] });
+        }
+        Ok(serde_json::from_slice(json)?)
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct Letter {}
+
+impl JobKind for Letter {
+    const KIND: &str = "letter";
+}
+
+/// The attempts of each e-mail, by whom it is to.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<BTreeMap<u32, Vec<u32>>>>);
+
+impl Sent {
+    fn work<T: JobKind>(&self, emails: &Deferred<T>, to: fn(&T) -> u32) -> JoinHandle<()> {
+        let sent = self.clone();
+        let send = service_fn(move |job: Job<T>| {
+            sent.0.lock().unwrap().entry(to(job.payload())).or_default().push(job.attempt());
+            async { Ok::<_, BoxError>(()) }
+        });
+        tokio::spawn(emails.worker(send).run(pending()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_and_its_rollback_lose_no_job_and_count_no_attempt() {
+    let store = MemoryJobStore::new();
+    let old = Deferred::<OldEmail>::builder("emails", store.clone()).build().unwrap();
+    let new = Deferred::<NewEmail>::builder("emails", store.clone()).build().unwrap();
+    let letters = Deferred::<Letter>::builder("emails", store).build().unwrap();
+    letters.defer(&Letter {}).await.unwrap();
+    let sent = Sent::default();
+    let mut number = 0;
+    // Each second, each version that runs adds an e-mail.
+    let mut add = async |by_old: bool, by_new: bool| {
+        for _ in 0..20 {
+            sleep(Duration::from_secs(1)).await;
+            if by_old {
+                number += 1;
+                old.defer(&OldEmail { to: number }).await.unwrap();
+            }
+            if by_new {
+                number += 1;
+                new.defer(&NewEmail { to: vec![number] }).await.unwrap();
+            }
+        }
+        number
+    };
+    let start_old = || sent.work(&old, |email| email.to);
+    let start_new = || sent.work(&new, |email| email.to[0]);
+
+    let old_worker = start_old();
+    add(true, false).await;
+    let new_worker = start_new();
+    add(true, true).await;
+    old_worker.abort();
+    add(false, true).await;
+    // It is rolled back.
+    let old_worker = start_old();
+    add(true, true).await;
+    new_worker.abort();
+    add(true, true).await;
+    let waiting = add(true, false).await as usize - sent.0.lock().unwrap().len();
+    assert!(waiting > 0, "the old version leaves new ones alone");
+    // The update again.
+    let _new_worker = start_new();
+    old_worker.abort();
+    let added = add(false, true).await;
+    sleep(secs(60)).await;
+    let sent = sent.0.lock().unwrap();
+    let once: BTreeMap<_, _> = (1..=added).map(|to| (to, vec![1])).collect();
+    assert_eq!(*sent, once);
+}
