@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use backstop::{AllProvidersFailed, ConfigError, DeadlineHeader, DeadlineLayer, DegradationHeaderLayer, Health};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
@@ -11,6 +11,7 @@ use serde::Serialize;
 use tower::ServiceBuilder;
 
 use crate::dashboard::{Dashboard, dashboard};
+use crate::orders::{Orders, order};
 use crate::problem::{Problem, method_not_allowed, not_found};
 use crate::recommender::Recommender;
 use crate::sources::Item;
@@ -25,6 +26,7 @@ use crate::user_id::{UserId, no_user_id};
 /// [`ConfigError`] if a layer's configuration is invalid, which the current one isn't.
 pub fn app(
     recommender: Recommender,
+    orders: &Orders,
     trusted_deadline: Option<DeadlineHeader>,
     health: &Health,
 ) -> Result<Router, ConfigError> {
@@ -44,7 +46,9 @@ pub fn app(
         .route("/api/dashboard/{user_id}", get(dashboard).with_state(Dashboard::new(recommender.clone())?))
         .route("/api/dashboard/", get(async || no_user_id()))
         .with_state(recommender)
+        .route("/api/orders", post(order).with_state(orders.clone()))
         .layer(around_all)
+        .merge(orders.job_routes())
         // Outside the layers: `/health`, `/livez` and `/readyz` answer whatever happens to other requests.
         .merge(health.routes())
         .fallback(not_found)

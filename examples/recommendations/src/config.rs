@@ -4,6 +4,7 @@ mod args;
 mod values;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use backstop::DeadlineHeader;
@@ -26,6 +27,8 @@ pub struct Config {
     pub circuit_wait: Duration,
     /// How long the app still serves once it was asked to stop, so that balancers see that it isn't ready.
     pub drain: Duration,
+    /// The directory of the files of queued jobs; `None` keeps them in memory, so that they end with the process.
+    pub jobs_dir: Option<PathBuf>,
     /// The header in which a proxy sends the caller's deadline. Only for a proxy that sets it on every request.
     pub trusted_deadline: Option<DeadlineHeader>,
     /// The token that admin requests must carry. Without one, the admin listener must be on loopback.
@@ -63,6 +66,7 @@ impl Default for Config {
             circuit_wait: Duration::from_secs(5),
             // Backstop's default: more than three checks of most balancers.
             drain: Duration::from_secs(10),
+            jobs_dir: None,
             trusted_deadline: None,
             admin_token: None,
         }

@@ -28,9 +28,11 @@ use crate::circuits::Circuits;
 use crate::dependency::Dependency;
 use crate::features::features;
 use crate::health::health;
+use crate::jobs::Queues;
+use crate::orders::Orders;
 use crate::recommender::Recommender;
 use crate::sources::fetch;
-use crate::upstream::{Simulated, Upstream};
+use crate::upstream::{Ledger, Simulated, Upstream};
 
 /// Paths and header fields.
 const TEXTS: [fn(usize) -> String; 9] = [
@@ -98,9 +100,11 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001)
 impl Servers {
     fn start() -> Self {
         let simulated = Upstream::ALL.map(|upstream| (upstream, Simulated::start(upstream).unwrap()));
-        let [ml, catalog] = [0, 1].map(|n| format!("http://{}", simulated[n].1.address()).parse().unwrap());
+        let [ml, catalog, payment, mail] =
+            [0, 1, 2, 3].map(|n| format!("http://{}", simulated[n].1.address()).parse().unwrap());
         let chaos = Chaos::new(simulated.map(|(upstream, simulated)| (upstream, Place::Simulated(simulated))));
         let recommender = Recommender::new(&ml, &catalog, Duration::from_secs(5)).unwrap();
+        let orders = Orders::new(&payment, &mail, Queues::in_memory().unwrap(), Duration::from_secs(5)).unwrap();
         let circuits = Circuits::new([CircuitBreakerLayer::new(name!("ml_service")).handle()]);
         let health = health(&circuits, Duration::ZERO).unwrap();
         let features = features(&health).unwrap();
@@ -110,7 +114,7 @@ impl Servers {
             admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard)
         };
         Self {
-            app: app(recommender, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs), &health).unwrap(),
+            app: app(recommender, &orders, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs), &health).unwrap(),
             admin: admin(None),
             guarded_admin: admin(Some("s3cret")),
             _upstreams: chaos,
@@ -193,7 +197,7 @@ fn parsing_what_comes_from_outside_takes_linear_time() {
         }),
         Case::new("a simulated upstream's path", |size| {
             let paths = targets("/v1/recommendations/", size);
-            || paths.into_iter().for_each(|uri| _ = Upstream::Ml.answer(uri.path()))
+            || paths.into_iter().for_each(|uri| _ = Upstream::Ml.get(uri.path(), &Ledger::default()))
         }),
         Case::new("the answer of an upstream", |size| {
             answers(runtime, BODIES.iter().map(|body| Body::from(body(size))).collect())

@@ -1,7 +1,8 @@
 //! Backstop's reference app: a recommendation service that degrades gracefully.
 //!
 //! It depends on two services: `ml`, which knows what a user likes, and `catalog`, which knows what is popular. When they fail,
-//! the app still answers, with less, and says so in `X-Fallback-Source` and `X-Data-Freshness`.
+//! the app still answers, with less, and says so in `X-Fallback-Source` and `X-Data-Freshness`. Orders also need the services
+//! `payment` and `mail`; when these fail, the work is queued.
 //!
 //! To copy from it, read the files in this order:
 //!
@@ -10,6 +11,8 @@
 //! | `recommender.rs` | the chain of sources, their order, and their time limit |
 //! | `sources.rs` | the sources: a call to a service, or a remembered answer of the same user |
 //! | `dashboard.rs` | a page of several parts: which one it needs, what replaces the others, and what is `null` |
+//! | `orders.rs` | an order that is charged, else queued, and never charged twice; an e-mail that is queued |
+//! | `jobs.rs` | the queues: what is stored, and what their workers do |
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
 //! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
@@ -26,6 +29,8 @@ mod dashboard;
 mod dependency;
 mod features;
 mod health;
+mod jobs;
+mod orders;
 mod problem;
 mod recommender;
 mod server;
@@ -40,6 +45,8 @@ pub use self::app::app;
 pub use self::chaos::{Chaos, Place};
 pub use self::circuits::Circuits;
 pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, ValueError};
+pub use self::jobs::Queues;
+pub use self::orders::Orders;
 pub use self::problem::Problem;
 pub use self::recommender::Recommender;
 pub use self::server::{Running, StartError, start};

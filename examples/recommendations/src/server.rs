@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use backstop::Drain;
+use backstop::deferred::StoreError;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -17,6 +18,8 @@ use crate::circuits::Circuits;
 use crate::config::{BaseUrl, Config, ConfigError};
 use crate::features::features;
 use crate::health::health;
+use crate::jobs::Queues;
+use crate::orders::Orders;
 use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
@@ -53,6 +56,8 @@ pub enum StartError {
     },
     /// A simulated upstream didn't start.
     Upstream(io::Error),
+    /// The file of a queue can't be opened.
+    Jobs(StoreError),
 }
 
 impl fmt::Display for StartError {
@@ -64,6 +69,9 @@ impl fmt::Display for StartError {
                 write!(f, "can't listen on {address}: {error}; use {option} to choose another address")
             }
             Self::Upstream(error) => write!(f, "can't start a simulated upstream: {error}"),
+            Self::Jobs(error) => {
+                write!(f, "can't open the queued jobs: {error}; use --jobs-dir to choose another directory")
+            }
         }
     }
 }
@@ -74,6 +82,7 @@ impl Error for StartError {
             Self::Config(error) => Some(error),
             Self::Layer(error) => Some(error),
             Self::Listen { error, .. } | Self::Upstream(error) => Some(error),
+            Self::Jobs(error) => Some(&**error),
         }
     }
 }
@@ -91,20 +100,27 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 
     let (ml_url, ml) = place(Upstream::Ml, config.ml_url)?;
     let (catalog_url, catalog) = place(Upstream::Catalog, config.catalog_url)?;
-    let chaos = Chaos::new([(Upstream::Ml, ml), (Upstream::Catalog, catalog)]);
+    let (payment_url, payment) = place(Upstream::Payment, None)?;
+    let (mail_url, mail) = place(Upstream::Mail, None)?;
+    let places = [ml, catalog, payment, mail];
+    let chaos = Chaos::new(Upstream::ALL.into_iter().zip(places));
     let sources = Sources::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
-    let circuits = sources.circuits.clone();
+    let queues = Queues::open(config.jobs_dir.as_deref()).await?;
+    let orders = Orders::new(&payment_url, &mail_url, queues, config.circuit_wait).map_err(StartError::Layer)?;
+    let circuits = Circuits::new(sources.circuits.iter().chain(orders.circuits()).cloned());
 
     let health = health(&circuits, config.drain).map_err(StartError::Layer)?;
     let features = features(&health).map_err(StartError::Layer)?;
     let recommender = sources.for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
-    let routes = app(recommender.clone(), config.trusted_deadline, &health).map_err(StartError::Layer)?;
+    let routes = app(recommender.clone(), &orders, config.trusted_deadline, &health).map_err(StartError::Layer)?;
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
     let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
     servers.spawn(serve(listener, routes, drain.listener_closes()));
     servers.spawn(serve(admin_listener, admin, drain.listener_closes()));
+    // Beside the servers, because they end by themselves, and their jobs should.
+    orders.spawn_workers(&mut servers, &drain);
     background.spawn(health.run());
     // Without it, features don't follow the level.
     background.spawn(features.run());

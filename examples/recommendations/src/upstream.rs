@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+#[cfg(test)]
+pub(crate) use self::data::Ledger;
 pub use self::data::Upstream;
 pub use self::fault::{Fault, FaultKind, WrongField};
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use backstop::DeadlineHeader;
@@ -14,7 +15,7 @@ use super::values::{self, BaseUrl, ValueError};
 
 /// A recommendation service that still answers when its dependencies fail, and says so in its headers.
 ///
-/// It simulates its two dependencies, `ml` and `catalog`, by HTTP servers on free loopback ports. The admin listener breaks and
+/// It simulates its dependencies, `ml`, `catalog`, `payment` and `mail`, by HTTP servers on free loopback ports. The admin listener breaks and
 /// repairs them.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -43,6 +44,10 @@ pub struct Args {
     /// at once
     #[arg(long, env = "RECOMMENDATIONS_DRAIN", value_name = "TIME", default_value = "10s", value_parser = values::wait)]
     drain: Duration,
+
+    /// An existing directory for the files of queued jobs, which then outlive the process [default: in memory]
+    #[arg(long, env = "RECOMMENDATIONS_JOBS_DIR", value_name = "DIR")]
+    jobs_dir: Option<PathBuf>,
 
     /// Take the caller's deadline from `x-envoy-expected-rq-timeout-ms`. Only behind a proxy that sets this header, or removes
     /// it from requests
@@ -80,6 +85,7 @@ impl Args {
             catalog_url: args.catalog_url,
             circuit_wait: args.circuit_wait,
             drain: args.drain,
+            jobs_dir: args.jobs_dir,
             trusted_deadline: args.trust_expected_timeout.then_some(DeadlineHeader::EnvoyExpectedRqTimeoutMs),
             admin_token,
         };

@@ -19,11 +19,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Upstream;
+use super::data::{Ledger, Upstream};
 use super::fault::{Fault, FaultKind};
 
-pub(super) async fn serve(stream: TcpStream, upstream: Upstream, fault: watch::Receiver<Fault>) {
-    let service = service_fn(move |request| Box::pin(answer(request, upstream, fault.clone())));
+pub(super) async fn serve(stream: TcpStream, upstream: Upstream, done: Ledger, fault: watch::Receiver<Fault>) {
+    let service = service_fn(move |request| Box::pin(answer(request, upstream, done.clone(), fault.clone())));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // Without hyper's shutdown, which would close a connection properly that must be reset.
     let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
@@ -41,27 +41,32 @@ fn broken_off(error: &hyper::Error) -> Option<BrokenOff> {
 async fn answer(
     request: Request<Incoming>,
     upstream: Upstream,
+    done: Ledger,
     mut fault: watch::Receiver<Fault>,
 ) -> Result<Response<Answer>, BrokenOff> {
     let met = fault.borrow_and_update().clone();
     let kind = if met.strikes() { met.kind } else { FaultKind::None };
     match kind {
         // If the server refuses only part of the time, accepted connections are served.
-        FaultKind::None | FaultKind::Refuse => Ok(well(&request, upstream)),
+        FaultKind::None | FaultKind::Refuse => Ok(well(&request, upstream, &done)),
         FaultKind::Status => Ok(json_response(met.status, &json!({ "error": "simulated" }))),
         FaultKind::Latency => {
             tokio::select! {
                 () = sleep(met.latency) => {}
                 () = cleared(&mut fault, kind) => {}
             }
-            Ok(well(&request, upstream))
+            Ok(well(&request, upstream, &done))
         }
         FaultKind::Hang => {
             cleared(&mut fault, kind).await;
             Err(BrokenOff::Hung)
         }
-        FaultKind::Reset => Err(BrokenOff::Reset),
-        FaultKind::Truncate => Ok(well(&request, upstream).map(Answer::broken_off)),
+        FaultKind::Reset => {
+            // It is done, and nobody is told.
+            drop(well(&request, upstream, &done));
+            Err(BrokenOff::Reset)
+        }
+        FaultKind::Truncate => Ok(well(&request, upstream, &done).map(Answer::broken_off)),
     }
 }
 
@@ -71,11 +76,17 @@ async fn cleared(fault: &mut watch::Receiver<Fault>, kind: FaultKind) {
     let _ = fault.wait_for(|now| now.kind != kind).await;
 }
 
-fn well(request: &Request<Incoming>, upstream: Upstream) -> Response<Answer> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET and HEAD" }));
-    }
-    match upstream.answer(request.uri().path()) {
+fn well(request: &Request<Incoming>, upstream: Upstream, done: &Ledger) -> Response<Answer> {
+    let path = request.uri().path();
+    let answer = match *request.method() {
+        Method::GET | Method::HEAD => upstream.get(path, done),
+        Method::POST => match request.headers().get("idempotency-key").map(HeaderValue::to_str) {
+            Some(Ok(key)) => upstream.post(path, key.trim_matches('"'), done),
+            _ => return json_response(StatusCode::BAD_REQUEST, &json!({ "error": "no idempotency key" })),
+        },
+        _ => return json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET, HEAD and POST" })),
+    };
+    match answer {
         Some(value) => json_response(StatusCode::OK, &value),
         None => json_response(StatusCode::NOT_FOUND, &json!({ "error": "not found" })),
     }

@@ -1,6 +1,8 @@
 //! The upstreams' data: a small shop, and fixed preferences for each user.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -11,11 +13,25 @@ pub enum Upstream {
     Ml,
     /// `GET /v1/popular`: popular items. `GET /v1/count`: how many products there are.
     Catalog,
+    /// `POST /v1/charges`: charges once for an `Idempotency-Key`. `GET /v1/charges/{key}`: whether that was charged.
+    Payment,
+    /// `POST /v1/emails`: sends once for an `Idempotency-Key`.
+    Mail,
+}
+
+/// The keys for which an upstream has done something.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<BTreeSet<String>>>);
+
+impl Ledger {
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Upstream {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Ml, Self::Catalog];
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Ml, Self::Catalog, Self::Payment, Self::Mail];
 
     /// Its name in paths and in JSON.
     #[must_use]
@@ -23,6 +39,8 @@ impl Upstream {
         match self {
             Self::Ml => "ml",
             Self::Catalog => "catalog",
+            Self::Payment => "payment",
+            Self::Mail => "mail",
         }
     }
 
@@ -32,8 +50,14 @@ impl Upstream {
         Self::ALL.into_iter().find(|upstream| upstream.name() == name)
     }
 
-    /// The answer at `path`; `None` if the path doesn't exist.
-    pub(crate) fn answer(self, path: &str) -> Option<Value> {
+    /// The answer to a `POST` with this key; `None` if the path doesn't exist.
+    pub(super) fn post(self, path: &str, key: &str, done: &Ledger) -> Option<Value> {
+        let is_known = matches!((self, path), (Self::Payment, "/v1/charges") | (Self::Mail, "/v1/emails"));
+        is_known.then(|| json!({ "is_new": done.keys().insert(key.to_owned()) }))
+    }
+
+    /// The answer to a `GET`; `None` if the path doesn't exist.
+    pub(crate) fn get(self, path: &str, done: &Ledger) -> Option<Value> {
         match self {
             Self::Ml => {
                 let user = path.strip_prefix("/v1/recommendations/")?;
@@ -44,6 +68,11 @@ impl Upstream {
                 "/v1/count" => Some(json!({ "products": PRODUCTS.len() })),
                 _ => None,
             },
+            Self::Payment => match path.strip_prefix("/v1/charges")? {
+                "" => Some(json!({ "charges": done.keys().len() })),
+                key => done.keys().contains(key.strip_prefix('/')?).then(|| json!({ "charged": true })),
+            },
+            Self::Mail => (path == "/v1/emails").then(|| json!({ "emails": done.keys().len() })),
         }
     }
 }

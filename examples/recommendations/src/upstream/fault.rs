@@ -21,7 +21,7 @@ pub enum FaultKind {
     Latency,
     /// Accepts the request and never answers.
     Hang,
-    /// Accepts the request and resets the connection.
+    /// Does its work, and resets the connection instead of an answer.
     Reset,
     /// Doesn't listen, and closes open connections.
     Refuse,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
+use super::data::Ledger;
 use super::fault::{Fault, FaultKind};
 use super::port::Port;
 use super::{Command, Simulated, Upstream, connection};
@@ -24,6 +25,7 @@ struct Server {
     /// Closed when the server is dropped.
     connections: JoinSet<()>,
     fault: watch::Sender<Fault>,
+    done: Ledger,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a separate server, which ends when its last handle is dropped")]
@@ -32,7 +34,14 @@ pub(super) fn start(upstream: Upstream) -> io::Result<Simulated> {
     let address = port.address();
     let (fault, seen) = watch::channel(Fault::default());
     let (commands, inbox) = mpsc::channel(1);
-    let server = Server { upstream, port, listener: Some(listener), connections: JoinSet::new(), fault };
+    let server = Server {
+        upstream,
+        port,
+        listener: Some(listener),
+        connections: JoinSet::new(),
+        fault,
+        done: Ledger::default(),
+    };
     tokio::spawn(server.run(inbox));
     Ok(Simulated { upstream, address, fault: seen, commands })
 }
@@ -54,7 +63,7 @@ impl Server {
                     }
                 }
                 stream = accept(self.listener.as_ref()) => {
-                    let serve = connection::serve(stream, self.upstream, self.fault.subscribe());
+                    let serve = connection::serve(stream, self.upstream, self.done.clone(), self.fault.subscribe());
                     self.connections.spawn(serve);
                 }
                 Some(_) = self.connections.join_next() => {}

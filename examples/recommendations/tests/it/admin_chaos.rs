@@ -13,7 +13,7 @@ use recommendations::{Config, FaultKind};
 use serde_json::{Value, json};
 
 #[tokio::test(start_paused = true)]
-async fn both_upstreams_are_listed_with_their_faults() {
+async fn all_upstreams_are_listed_with_their_faults() {
     let app = App::start().await;
     app.set_fault("catalog", json!({ "fault": "status", "status": 502, "rate": 0.25 })).await;
     let answer = app.admin(Method::GET, "/chaos", None).await;
@@ -22,6 +22,8 @@ async fn both_upstreams_are_listed_with_their_faults() {
     let expected = json!({ "upstreams": [
         { "name": "ml", "url": url(0), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
         { "name": "catalog", "url": url(1), "fault": "status", "rate": 0.25, "status": 502, "latency_ms": 300 },
+        { "name": "payment", "url": url(2), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
+        { "name": "mail", "url": url(3), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
     ] });
     assert_eq!(list, expected);
 }
@@ -29,7 +31,7 @@ async fn both_upstreams_are_listed_with_their_faults() {
 #[tokio::test(start_paused = true)]
 async fn every_fault_can_be_set_and_is_what_the_answer_and_the_list_show() {
     let app = App::start().await;
-    for upstream in ["ml", "catalog"] {
+    for upstream in ["ml", "catalog", "payment", "mail"] {
         for kind in FaultKind::all() {
             let fault = json!({ "fault": kind, "rate": 0.5, "status": 418, "latency_ms": 7 });
             let answer = app.admin(Method::PUT, &format!("/chaos/{upstream}"), Some(fault.clone())).await;
@@ -66,7 +68,7 @@ async fn an_upstream_that_is_not_simulated_cannot_be_broken() {
     let real = "http://127.0.0.1:9".parse().unwrap();
     let app = App::with(Config { ml_url: Some(real), ..Config::on_free_ports() }).await;
     let list = app.admin(Method::GET, "/chaos", None).await.json();
-    assert_eq!(list["upstreams"].as_array().unwrap().len(), 1);
+    assert_eq!(list["upstreams"].as_array().unwrap().len(), 3);
     let answer = app.admin(Method::PUT, "/chaos/ml", Some(json!({ "fault": "hang" }))).await;
     let problem = answer.assert_problem(404);
     assert!(problem["detail"].as_str().unwrap().contains("http://127.0.0.1:9"), "{problem}");

@@ -32,7 +32,7 @@ pub(crate) const WAIT: Duration = Duration::from_millis(200);
 /// A test that waits for longer fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How many turns of the runtime it takes until all tasks wait for time to pass, with some to spare.
-const TURNS: usize = 64;
+pub(crate) const TURNS: usize = 64;
 
 /// The running app, and a client of it.
 pub(crate) struct App {

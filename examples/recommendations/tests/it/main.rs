@@ -10,6 +10,7 @@ mod dashboard;
 mod faults;
 mod features;
 mod limits;
+mod orders;
 mod requests;
 mod shutdown;
 mod sources;
