@@ -3,8 +3,8 @@
 
 use axum::{body::Body, http::Request, response::Response};
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, FallbackChain, LastKnownGoodLayer, Name, Provider, RetryLayer, TimeoutLayer,
-    name,
+    BulkheadLayer, CircuitBreakerLayer, FallbackChain, FaultLayer, LastKnownGoodLayer, Name, Provider, RetryLayer,
+    TimeoutLayer, name,
 };
 use backstop_test::Logs;
 use tracing::Level;
@@ -38,6 +38,7 @@ fn two_layers_that_live_share_no_name_without_a_warning() {
     twice!("bulkhead", BulkheadLayer::new);
     twice!("retry", RetryLayer::new);
     twice!("fallback", chain);
+    twice!("fault", FaultLayer::new);
     twice!("last-known-good", LastKnownGoodLayer::new);
 }
 

@@ -25,6 +25,8 @@ mod healing;
 mod honesty;
 mod hung_calls;
 mod hyper_client;
+mod injected_faults;
+mod injected_faults_stack;
 mod last_known_good_chain;
 mod last_known_good_isolation;
 mod last_known_good_sockets;
