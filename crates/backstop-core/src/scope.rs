@@ -461,6 +461,23 @@ pub fn pass_on(mut reports: Vec<Degradation>) {
     }
 }
 
+/// Whether a layer of this process may inject faults.
+static MAY_INJECT_FAULTS: AtomicBool = AtomicBool::new(false);
+
+/// Says that a layer of this process may [inject faults](self#injected-faults) from now on. For that layer, before it does.
+pub fn allow_injected_faults() {
+    MAY_INJECT_FAULTS.store(true, Relaxed);
+}
+
+/// Whether a layer of this process may [inject faults](self#injected-faults). If not, nothing needs to be asked about them.
+///
+/// A layer that must know about faults inside of it, even where no scope is open around it, opens one of its own then.
+#[inline]
+#[must_use]
+pub fn may_inject_faults() -> bool {
+    MAY_INJECT_FAULTS.load(Relaxed)
+}
+
 /// Runs `f`, which is part of a call that an [injected fault](self#injected-faults) has hit. Marks the current scope, what `f`
 /// enters, and the scopes around.
 ///

@@ -9,7 +9,7 @@ use std::{
     task::Waker,
 };
 
-use backstop_core::{ConfigError, EventLog, Name, Outcome, Reason, Rejection, RejectionDetail};
+use backstop_core::{ConfigError, EventLog, Name, Outcome, Reason, Rejection, RejectionDetail, scope};
 use backstop_kit::{Jitter, Registration, check_operator};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ pub const FAULT_INJECTED: Reason = Reason::new("fault-injected");
 /// Aligned, so that what every call reads shares no cache line with what runs change.
 #[repr(align(64))]
 pub(crate) struct Injector {
-    /// Whether a run may run. All that a call looks at while none does.
+    /// Whether a run may run. All that a call reads while none does.
     is_running: AtomicBool,
     name: Name,
     /// What the layer was built with: reloads don't go beyond it.
@@ -48,6 +48,9 @@ struct State {
 
 impl Injector {
     pub(crate) fn new(name: Name, settings: Settings, conditions: Conditions) -> Self {
+        if settings.armed {
+            scope::allow_injected_faults();
+        }
         Self {
             is_running: AtomicBool::new(false),
             metrics: Metrics::new(&name),

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use backstop_core::{Name, Outcome, Verdict, scope};
+use backstop_core::{
+    Name, Outcome, Scope, Verdict,
+    scope::{self, EnteredScope},
+};
 use backstop_kit::{JudgeRequest, Protocol, RequestFacts, Upload};
 
 use crate::layer::LayerState;
@@ -15,11 +18,15 @@ pub(crate) struct CountedCall<P> {
     /// Whether the call's own code is running. Stays true if that code panicked, even if the panic was caught.
     is_running: bool,
     has_ended: bool,
+    /// Where injected faults leave their mark, even if no scope is open around the call. `None` while there can be none.
+    scope: Option<Box<Scope>>,
 }
 
 impl<P> CountedCall<P> {
-    pub(crate) const fn new(state: Arc<LayerState<P>>) -> Self {
-        Self { state, upload: None, is_running: false, has_ended: false }
+    #[inline]
+    pub(crate) fn new(state: Arc<LayerState<P>>) -> Self {
+        let scope = if scope::may_inject_faults() { Some(Box::default()) } else { None };
+        Self { state, upload: None, is_running: false, has_ended: false, scope }
     }
 
     #[inline]
@@ -51,14 +58,26 @@ impl<P> CountedCall<P> {
 
     /// The call's own code has returned.
     #[inline]
-    pub(crate) const fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.is_running = false;
+        if let Some(scope) = &mut self.scope {
+            scope.pass_on_reports();
+        }
+    }
+
+    /// Enters the call's own scope, if it has one.
+    #[inline]
+    pub(crate) fn enter_scope(&mut self) -> Option<EnteredScope<'_>> {
+        self.scope.as_mut().map(|scope| scope.entered())
     }
 
     /// Counts the call.
     #[inline]
     pub(crate) fn end(&mut self, outcome: &Outcome) {
         self.has_ended = true;
+        if self.scope.as_ref().is_some_and(|scope| scope.has_injected_fault()) && outcome.verdict == Verdict::Failure {
+            return;
+        }
         // A request's body that broke off is the caller's failure.
         if outcome.verdict == Verdict::Failure && self.upload.as_ref().is_some_and(|upload| upload.failure().is_some())
         {

@@ -93,7 +93,10 @@ where
         let Some(future) = this.future.as_pin_mut() else { return Poll::Ready(self.refuse()) };
         this.call.enter();
         // Judged in place: moving a response costs more than everything else here.
-        let mut polled = future.poll(cx);
+        let mut polled = {
+            let _scope = this.call.enter_scope();
+            future.poll(cx)
+        };
         this.call.leave();
         if let Poll::Ready(result) = &mut polled {
             let result = result.as_mut().map_err(|error| ErrorRef::new(error));

@@ -3,8 +3,11 @@
 
 use std::{convert::Infallible, future::pending};
 
-use axum::{body::Body, response::Response};
-use backstop_core::{ErrorRef, Outcome, Rejection, Scope, Verdict, name, scope};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use backstop_core::{Degradation, ErrorRef, Freshness, Outcome, Reason, Rejection, Scope, Verdict, name, scope};
 use backstop_fallback::{FallbackChain, FallbackLayer, Provider};
 use backstop_features::{
     FEATURE_DEGRADED, FEATURE_DISABLED, FeatureLayer, FeatureState, Features, FlagChange, InFeatureScope,
@@ -130,6 +133,31 @@ async fn a_panic_and_our_own_time_limit_are_errors_and_a_caller_who_leaves_is_no
         assert!(poll.is_err());
     }
     assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
+}
+
+#[tokio::test]
+async fn a_failure_that_was_injected_counts_nothing_even_if_no_scope_is_open_around_the_layer() {
+    scope::allow_injected_faults();
+    let features = shop().build().unwrap();
+    let hit = service_fn(|_: Request<Body>| async {
+        // As a retry inside of the layer opens scopes.
+        Scope::new().enter(|| scope::inject_fault(|| ()));
+        let degradation = Degradation::new(name!("c"), name!("s"), 1, Reason::ERROR, Freshness::Fresh);
+        scope::report(degradation);
+        Ok::<_, Infallible>(StatusCode::BAD_GATEWAY.into_response())
+    });
+    let service = layer(&features).layer(hit);
+    for _ in 0..20 {
+        service.clone().oneshot(get()).await.unwrap();
+    }
+    assert!(features.is_enabled(&SEARCH));
+
+    // What is reported inside still reaches the scope around it.
+    let mut outer = Scope::new();
+    let mut call = std::pin::pin!(service.oneshot(get()));
+    std::future::poll_fn(|cx| outer.enter(|| call.as_mut().poll(cx))).await.unwrap();
+    assert!(outer.has_injected_fault());
+    assert_eq!(outer.take_reports().len(), 1);
 }
 
 #[tokio::test]
