@@ -241,6 +241,8 @@ impl<F> FaultBuilder<F> {
     }
 
     /// For services that don't speak HTTP: each failure is an error of the service, which must implement `From<Rejection>`.
+    ///
+    /// Such a request has no method and no path. A run hits it unless it names a method, a path, a header or principals.
     pub fn plain(self) -> FaultBuilder<PlainFaults> {
         self.with_faults()
     }

@@ -14,7 +14,7 @@ const LONGEST_BODY: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The layer's own answer or error, as a rejection of another layer looks.
+    /// The layer's own answer or error, like a rejection of another layer.
     Error,
     /// An answer with this status, headers and body.
     Status(StatusFault),

@@ -94,14 +94,12 @@ where
             Fault::Reset => Failure::Reset,
             Fault::Panic => injected_panic(injector.name()),
             Fault::Delay(_) | Fault::Hang => {
-                if let Some((hold, service, request)) = held.take() {
-                    let mut waiting = hold;
-                    if Pin::new(&mut waiting).poll(cx).is_pending() {
-                        *held = Some((waiting, service, request));
-                        return Poll::Pending;
-                    }
-                    drop(waiting);
-                    let mut service = service;
+                if let Some((hold, ..)) = held {
+                    ready!(Pin::new(hold).poll(cx));
+                }
+                if let Some((hold, mut service, request)) = held.take() {
+                    // Its place is free before the call is made.
+                    drop(hold);
                     this.call.set(Some(service.call(request)));
                 }
                 let Some(call) = this.call.as_pin_mut() else { polled_again("FaultFuture") };

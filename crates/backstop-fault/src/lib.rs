@@ -59,7 +59,7 @@
 //! | heartbeat | each run ends 60 s after its start or its last [heartbeat](FaultHandle::heartbeat) |
 //! | level | a run is refused, and ends, unless the service is [healthy](FaultBuilder::level) |
 //! | drain | a run is refused, and ends, while the service [drains](FaultBuilder::draining) |
-//! | exhaustion | a run ends when a chain of providers is exhausted, if the layer [was told of it](FaultBuilder::abort_when_grows) |
+//! | exhaustion | a run ends when a chain of providers is exhausted, if the layer [watches it](FaultBuilder::abort_when_grows) |
 //! | methods | only safe methods are hit (RFC 9110 §9.2.1), unless the build [allows others](FaultBuilder::allow_unsafe_methods). gRPC calls are `POST`s |
 //! | routes | health and admin routes are [never hit](FaultBuilder::never_on) |
 //! | one at a time | a layer runs one run at a time |
@@ -91,7 +91,7 @@
 //! A call that is hit is marked in its [scope](backstop_core::scope#injected-faults), with everything around it. Layers of Backstop
 //! that remember or share results leave it out: a stored answer isn't replaced or removed, and a feature doesn't count it, so that
 //! no other instance degrades. Your own code asks [`scope::has_injected_fault`](backstop_core::scope::has_injected_fault). The layers that
-//! judge a dependency, such as a circuit breaker, take the failure for what it looks like, since they are what is tested.
+//! judge a dependency, such as a circuit breaker, count it as a failure like any other, since they are what is tested.
 //!
 //! # Repeating a run
 //!
@@ -130,7 +130,7 @@
 //! | `DEBUG` | a call is hit | `name`, `kind` |
 //!
 //! Starts, stops and ends are also recorded in an [`EventLog`](backstop_core::EventLog). There are no timers: a run that has expired is
-//! found by the next call, held call, or look at the status.
+//! found by the next call, by a held call, or when its status is read.
 //!
 //! With the feature `metrics`, through the facade of that name, even if its recorder is installed later:
 //!

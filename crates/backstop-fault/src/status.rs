@@ -96,7 +96,7 @@ impl fmt::Display for Ended {
             Self::Stopped => f.write_str("stopped"),
             Self::Level(level) => write!(f, "level-{level}"),
             Self::Draining => f.write_str("draining"),
-            Self::Condition(name) => write!(f, "condition {name}"),
+            Self::Condition(name) => write!(f, "condition-{name}"),
             Self::Reloaded => f.write_str("reloaded"),
         }
     }

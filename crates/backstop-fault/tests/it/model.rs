@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// Anybody looks.
+    /// Before anything else: ends the run if its time has come.
     fn refresh(&mut self) {
         let Some(run) = self.run else { return };
         let due = run.beat + 60;

@@ -57,7 +57,7 @@ async fn a_run_that_is_aborted_is_a_warning() {
     assert_eq!(
         logs.events().lines()[1],
         "WARN backstop::fault: a run was aborted; no call fails on purpose any more name=abort run=1 \
-         why=condition budget calls=0 hits=0 duration_ms=0.0"
+         why=condition-budget calls=0 hits=0 duration_ms=0.0"
     );
 }
 
