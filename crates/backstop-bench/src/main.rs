@@ -14,6 +14,7 @@ mod circuit_breaker;
 mod deferred;
 mod degradation_header;
 mod fallback;
+mod fault;
 mod features;
 mod function;
 mod hang;
@@ -40,6 +41,7 @@ const SECTIONS: &[Section] = &[
     hang::SECTION,
     timeout::SECTION,
     bulkhead::SECTION,
+    fault::SECTION,
     features::SECTION,
     function::SECTION,
     last_known_good::SECTION,
