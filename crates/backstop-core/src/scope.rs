@@ -299,6 +299,7 @@ impl Scope {
     }
 
     /// Whether an [injected fault](self#injected-faults) has hit a call in this scope.
+    #[inline]
     #[must_use]
     pub fn has_injected_fault(&self) -> bool {
         self.reports.as_ref().is_some_and(|reports| reports.has_injected_fault())
@@ -347,6 +348,7 @@ impl Drop for EnteredScope<'_> {
 }
 
 impl Reports {
+    #[cold]
     fn has_injected_fault(&self) -> bool {
         self.has_injected_fault
             || self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_injected_fault.load(Relaxed))

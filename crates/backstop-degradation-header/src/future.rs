@@ -47,8 +47,10 @@ where
         let mut polled = this.scope.enter_as_reader(|| this.inner.poll(cx));
         if let Poll::Ready(result) = &mut polled {
             let reports = this.scope.take_reports();
-            // Outer layers need the reports too, even if this response doesn't reach them.
-            scope::pass_on(reports.clone());
+            if !reports.is_empty() {
+                // Outer layers need the reports too, even if this response doesn't reach them.
+                scope::pass_on(reports.clone());
+            }
             if let Ok(response) = result {
                 write::label(&this.state.settings.load(), &this.state.public_names, reports, response);
             }
