@@ -84,10 +84,11 @@ where
     S::Error: 'static,
 {
     let result = tokio::select! {
+        biased;
+        // First, so that no job begins then. One that runs is dropped before it is returned.
+        () = wait_for_stop(stopped) => return Ended::Stopped,
         result = call(service, job) => result,
         () = renew(queue, claim) => return Ended::Lost,
-        // The job is dropped before it is returned.
-        () = wait_for_stop(stopped) => return Ended::Stopped,
     };
     let Err(error) = result else { return Ended::Succeeded };
     let error = ErrorRef::new(&error);

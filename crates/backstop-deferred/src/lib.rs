@@ -195,6 +195,7 @@ mod redb_store;
 mod sealing;
 mod store;
 mod telemetry;
+mod upkeep;
 mod worker;
 
 #[cfg(doctest)]

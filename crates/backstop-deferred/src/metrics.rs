@@ -5,7 +5,7 @@ use std::time::Duration;
 use backstop_core::Name;
 use backstop_kit::telemetry::{Metric, Series};
 
-use crate::{DeferError, Failure, NotAccepted, Receipt, attempt::Ended, counted::Counted};
+use crate::{DeferError, Failure, NotAccepted, Receipt, Totals, attempt::Ended};
 
 const ACCEPTED: Metric =
     Metric::counter("deferred_jobs_total", "Jobs that were to be accepted, by what became of that");
@@ -97,10 +97,11 @@ impl Metrics {
         self.dead_letters[failure as usize].increment();
     }
 
-    pub(crate) fn show(&self, counted: &Counted) {
-        for (series, totals) in self.jobs.iter().zip([counted.queued, counted.running, counted.dead]) {
+    /// What was counted: queued, running, dead.
+    pub(crate) fn show(&self, totals: &[Totals], oldest: Option<Duration>) {
+        for (series, totals) in self.jobs.iter().zip(totals) {
             series.set(totals.records as f64);
         }
-        self.oldest.set(counted.oldest.unwrap_or_default().as_secs_f64());
+        self.oldest.set(oldest.unwrap_or_default().as_secs_f64());
     }
 }

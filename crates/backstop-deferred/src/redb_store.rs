@@ -77,8 +77,9 @@ const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// | `latest` | | the latest version (`u64`) |
 ///
 /// Lists are queued (0), running (1), done (2) and dead (3). Times are milliseconds since the Unix epoch. A record is its format's version
-/// (1), state and failure (a byte each), attempts, crashes and the kind's version (`u32` each), claim (16 bytes), expiry (`u64`),
-/// fingerprint (SHA-256), the kind's length (1 byte) and name, and the payload; numbers are little-endian.
+/// (1), state and failure (a byte each), attempts, crashes and the kind's version (`u32` each), claim (16 bytes), when it was
+/// accepted and when it expires (`u64` each), fingerprint and owner (SHA-256 each), the kind's length (1 byte) and name, and the
+/// payload; numbers are little-endian.
 #[derive(Clone)]
 pub struct RedbJobStore {
     tasks: mpsc::Sender<Box<dyn Task>>,

@@ -22,7 +22,7 @@ use tokio::{
 use tower_service::Service;
 
 use crate::{
-    Deferred, Job, JobKind,
+    Deferred, Failure, Job, JobKind,
     attempt::{Ended, attempt},
     gate::{Admits, Gate},
     pace::Pace,
@@ -180,8 +180,11 @@ where
                         active.remove(&id);
                         match ended {
                             Some(Ended::Succeeded) => pace.succeeded(queue.config().max_concurrent),
-                            Some(Ended::Failed(_) | Ended::FailedForGood(..)) => pace.failed(),
-                            Some(Ended::Refused(_) | Ended::Stopped | Ended::Lost) | None => {}
+                            Some(Ended::Failed(_) | Ended::FailedForGood(Failure::Permanent | Failure::Attempts, _)) => {
+                                pace.failed();
+                            }
+                            // It says nothing about the dependency.
+                            _ => {}
                         }
                     }
                     Err(error) => {
