@@ -1,20 +1,20 @@
-//! How many jobs that do nothing a worker runs in a second, beside a plain loop that pulls and acknowledges messages:
+//! How many jobs that do nothing a worker runs in a second, beside loops that pull and acknowledge messages of the same server:
 //!
 //! ```text
 //! cargo run --release -p backstop-nats --example throughput
 //! ```
 //!
-//! It starts the `nats-server` that is installed. The plain loop keeps no record of what it has done, confirms nothing, and repeats a
-//! message that it was given before it stopped. The worker has written twice when a job is done: that it begins, and that it is done.
+//! It starts the `nats-server` that is installed. Of each job, the worker reads the record, writes that it begins, that it is done, and
+//! the copy by which it is removed in the end.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "an example")]
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
-use backstop_deferred::{Deferred, Job, JobKind, JobStore, List};
+use backstop_deferred::{Deferred, Job, JobKind};
 use backstop_nats::{
     NatsJobStore,
-    async_nats::{Client, ConnectOptions, Message},
+    async_nats::{Client, ConnectOptions, Subject},
 };
 use backstop_test::NatsServer;
 use futures_util::{StreamExt, stream};
@@ -35,33 +35,46 @@ impl JobKind for Nothing {
     const KIND: &str = "nothing";
 }
 
+/// What a loop does with a message.
+#[derive(Clone, Copy)]
+enum Plain {
+    /// Acknowledges it, and doesn't wait for an answer.
+    Acknowledges,
+    /// Waits for the answer.
+    Confirms,
+    /// Writes that it begins, and that it is done, before.
+    Records,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let Some(nats) = NatsServer::start() else { return };
     let connect = || async { ConnectOptions::new().connect(nats.url()).await.expect("a connection") };
-    let mut ratios = Vec::new();
-    for round in 1..=3 {
-        let unconfirmed = plain_loop(connect().await, &format!("plain-{round}"), false).await;
-        let confirmed = plain_loop(connect().await, &format!("confirmed-{round}"), true).await;
-        let worker = worker(connect().await, &format!("worker-{round}")).await;
-        let rates = [unconfirmed, confirmed, worker].map(|time| JOBS as f64 / time.as_secs_f64());
-        let [unconfirmed, confirmed, worker] = rates;
-        println!(
-            "a second: plain loop {unconfirmed:.0}, with confirmed acknowledgements {confirmed:.0}, worker {worker:.0}"
-        );
-        ratios.push([unconfirmed / worker, confirmed / worker]);
+    let rate = |time: Duration| JOBS as f64 / time.as_secs_f64();
+    let loops = [
+        ("a loop that pulls 64, and acknowledges them", 64, Plain::Acknowledges),
+        ("64 loops that pull one, and confirm it", 1, Plain::Confirms),
+        ("a loop that pulls 64, and records and confirms them", 64, Plain::Records),
+    ];
+    let mut rows = loops.map(|(name, ..)| (name, Vec::new()));
+    for round in 0..3 {
+        let worker = rate(worker(connect().await, &format!("worker-{round}")).await);
+        println!("the worker: {worker:.0} a second");
+        for (number, (_, batch, plain)) in loops.into_iter().enumerate() {
+            let queue = format!("plain-{number}-{round}");
+            rows[number].1.push(rate(plain_loop(connect().await, &queue, batch, plain).await) / worker);
+        }
     }
-    ratios.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    println!(
-        "median: a plain loop is {:.1} times as fast, with confirmed acknowledgements {:.1} times",
-        ratios[1][0], ratios[1][1]
-    );
+    for (name, mut ratios) in rows {
+        ratios.sort_by(f64::total_cmp);
+        println!("{name}: {:.1} times as many", ratios[1]);
+    }
 }
 
-fn queue(client: Client, name: &str) -> (NatsJobStore, Deferred<Nothing>) {
+fn queue(client: Client, name: &str) -> Deferred<Nothing> {
     let store = NatsJobStore::builder(client, name).build().expect("a configuration");
-    let jobs = Deferred::builder("jobs", store.clone()).max_pending(2 * JOBS).max_concurrent(AT_ONCE).build();
-    (store, jobs.expect("a configuration"))
+    let jobs = Deferred::builder("jobs", store).max_pending(2 * JOBS).max_concurrent(AT_ONCE).build();
+    jobs.expect("a configuration")
 }
 
 async fn fill(jobs: &Deferred<Nothing>) {
@@ -69,39 +82,50 @@ async fn fill(jobs: &Deferred<Nothing>) {
     stream::iter(0..JOBS).map(defer).buffer_unordered(AT_ONCE).for_each(|_| async {}).await;
 }
 
-/// Pulls and acknowledges the wake-ups of as many jobs, and does nothing else with them.
-async fn plain_loop(client: Client, name: &str, is_confirmed: bool) -> Duration {
-    let (store, jobs) = queue(client.clone(), name);
-    fill(&jobs).await;
-    let inbox = client.new_inbox();
-    let mut messages = client.subscribe(inbox.clone()).await.expect("a subscription");
-    let begun = Instant::now();
-    let mut left = JOBS;
-    while left > 0 {
-        let request = format!("{{\"batch\": {AT_ONCE}, \"no_wait\": true}}");
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.backstop_{name}_wakeups.workers");
-        client.publish_with_reply(subject, inbox.clone(), request.into()).await.expect("a connection");
-        let pulled = left.min(AT_ONCE as u64);
-        let acknowledge = async |message: Option<Message>| {
-            let delivery = message.and_then(|message| message.reply).expect("a message");
-            if is_confirmed {
-                client.request(delivery, "+ACK".into()).await.map(drop).expect("an answer");
-            } else {
-                client.publish(delivery, "+ACK".into()).await.expect("a connection");
-            }
+/// Runs through the wake-ups of as many jobs, by 64 at once.
+async fn plain_loop(client: Client, name: &str, batch: usize, plain: Plain) -> Duration {
+    fill(&queue(client.clone(), name)).await;
+    let run = async |delivery: Subject, number: usize| {
+        let publish = async |subject: String| {
+            client.request(subject, "the record of a job, of a hundred bytes or so".into()).await.expect("an answer");
         };
-        let messages = messages.by_ref().take(pulled as usize);
-        messages.for_each_concurrent(AT_ONCE, |message| acknowledge(Some(message))).await;
-        left -= pulled;
-    }
+        match plain {
+            Plain::Acknowledges => return client.publish(delivery, "+ACK".into()).await.expect("a connection"),
+            Plain::Confirms => {}
+            Plain::Records => {
+                // Subjects of the same stream.
+                publish(format!("backstop.{name}.key.{number}")).await;
+                publish(format!("backstop.{name}.key.{number}")).await;
+            }
+        }
+        client.request(delivery, "+ACK".into()).await.expect("an answer");
+    };
+    let one_loop = async |lane: usize| {
+        let inbox = client.new_inbox();
+        let mut messages = client.subscribe(inbox.clone()).await.expect("a subscription");
+        let mut left = JOBS as usize / (AT_ONCE / batch);
+        while left > 0 {
+            let request = format!("{{\"batch\": {batch}, \"no_wait\": true}}");
+            let subject = format!("$JS.API.CONSUMER.MSG.NEXT.backstop_{name}_wakeups.workers");
+            client.publish_with_reply(subject, inbox.clone(), request.into()).await.expect("a connection");
+            let pulled = left.min(batch);
+            let messages = messages.by_ref().take(pulled).enumerate();
+            messages
+                .for_each_concurrent(batch, |(number, message)| {
+                    run(message.reply.expect("a wake-up"), (lane * left) + number)
+                })
+                .await;
+            left -= pulled;
+        }
+    };
+    let begun = Instant::now();
+    stream::iter(0..AT_ONCE / batch).for_each_concurrent(AT_ONCE, one_loop).await;
     client.flush().await.expect("a connection");
-    let time = begun.elapsed();
-    while store.totals(List::Queued).await.expect("an answer").records > 0 {}
-    time
+    begun.elapsed()
 }
 
 async fn worker(client: Client, name: &str) -> Duration {
-    let (_, jobs) = queue(client, name);
+    let jobs = queue(client, name);
     let (done, mut count) = watch::channel(0);
     let (open, gate) = watch::channel(true);
     let service = service_fn(move |_: Job<Nothing>| {

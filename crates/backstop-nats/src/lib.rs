@@ -83,7 +83,7 @@
 //!   publish: [
 //!     "backstop.emails.>", "$JS.ACK.backstop_emails_wakeups.>",
 //!     "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.backstop_emails_wakeups",
-//!     "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*",
+//!     "$JS.API.STREAM.MSG.GET.*", "$JS.API.STREAM.MSG.DELETE.*", "$JS.API.DIRECT.GET.backstop_emails_jobs.>",
 //!     "$JS.API.CONSUMER.INFO.backstop_emails_wakeups.workers",
 //!     "$JS.API.CONSUMER.DURABLE.CREATE.backstop_emails_wakeups.workers",
 //!     "$JS.API.CONSUMER.MSG.NEXT.backstop_emails_wakeups.workers",
@@ -102,7 +102,7 @@
 //!
 //! | stream | subjects | retention | holds |
 //! |---|---|---|---|
-//! | `backstop_{queue}_jobs` | `backstop.{queue}.job.*` | limits, 1 per subject | the record of each job, by its id. It is the truth |
+//! | `backstop_{queue}_jobs` | `backstop.{queue}.job.*` | limits, 1 per subject, `allow_direct` | the record of each job, by its id. It is the truth |
 //! | | `backstop.{queue}.key.*` | | for each idempotency key, by its hash: the id of its job |
 //! | `backstop_{queue}_wakeups` | `backstop.{queue}.wakeup` | work queue, `max_msgs` = `max_pending` | ids of jobs that are queued or running |
 //! | `backstop_{queue}_done` | `backstop.{queue}.done.*` | limits, 1 per subject | copies of the records that are done |

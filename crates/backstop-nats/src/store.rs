@@ -39,6 +39,8 @@ use crate::{
 
 /// How much earlier than a record is due its wake-up may be held, in ms.
 const SOON: u64 = 1_000;
+/// How long after its delivery a wake-up needn't be postponed.
+const RECENT: Duration = Duration::from_secs(3);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// In which delivery a wake-up without a record is settled.
 const LAST_DELIVERY: u64 = 10;
@@ -283,8 +285,11 @@ impl Shared {
         match record.location {
             Location::In(List::Running) => {
                 self.wakeups.set_place(id, List::Running, record.due);
-                if let Some(held) = held {
-                    jetstream.progress(&held.delivery).await?;
+                // A claim lasts as long as a delivery, and is renewed long before.
+                if let Some(held) = held
+                    && held.arrived.elapsed() > RECENT
+                {
+                    jetstream.send(&held.delivery, b"+WPI").await?;
                 }
             }
             Location::In(List::Queued) => {
@@ -297,8 +302,11 @@ impl Shared {
                 let list = if record.location == Location::In(List::Dead) { List::Dead } else { List::Done };
                 jetstream.publish(self.streams.ended_subject(list, id), record.encode(), None).await?;
                 self.ended.changed(list);
-                if let Some(held) = held {
-                    jetstream.acknowledge(&held.delivery, Bytes::from_static(b"+ACK")).await?;
+                match held {
+                    // If it is lost, the wake-up is delivered again, and settled. To wait for an answer takes a tenth of a job's time.
+                    Some(held) if list == List::Done => jetstream.send(&held.delivery, b"+ACK").await?,
+                    Some(held) => jetstream.acknowledge(&held.delivery, Bytes::from_static(b"+ACK")).await?,
+                    None => {}
                 }
             }
         }
@@ -365,13 +373,20 @@ impl Shared {
     }
 
     /// Reads the record of a wake-up, and decides what becomes of that.
+    ///
+    /// The record may be an old one: whatever is written because of it fails, then.
     async fn look_at(&self, id: JobId, held: Held) -> Result<(), StoreError> {
-        let found = self.record(id).await?;
+        let (jobs, subject) = (self.streams.jobs(), self.streams.job_subject(id));
+        let found = match self.streams.jetstream.last_of_any_replica(&jobs, &subject).await? {
+            Some((version, record)) => Some((version, Record::decode(record)?)),
+            None => None,
+        };
         let now = self.clock.now();
         if let Some((version, record)) = &found
             && record.is_pending()
             && record.due <= now.saturating_add(SOON)
         {
+            self.remember(id, *version, record);
             if let Some(stored) = record.stored(*version) {
                 self.wakeups.know(id, stored);
             }

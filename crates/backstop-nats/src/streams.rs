@@ -116,12 +116,14 @@ impl Streams {
                 "num_replicas": self.config.replicas, "deny_delete": false,
             })
         };
+        let mut jobs = per_subject("jobs", &["job.*", "key.*"]);
+        jobs["allow_direct"] = json!(true);
         let wakeups = json!({
             "name": self.wakeups(), "subjects": [self.wakeup_subject()], "retention": "workqueue", "discard": "new",
             "max_age": 0, "storage": "file", "num_replicas": self.config.replicas, "deny_delete": false,
         });
         let ended = [List::Done, List::Dead].map(|list| per_subject(word(list), &[&format!("{}.*", word(list))]));
-        for config in [per_subject("jobs", &["job.*", "key.*"]), wakeups].iter().chain(&ended) {
+        for config in [jobs, wakeups].iter().chain(&ended) {
             self.ensure_stream(config).await?;
         }
         self.ensure_consumer().await?;

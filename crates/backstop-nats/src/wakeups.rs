@@ -54,6 +54,7 @@ pub(crate) struct Held {
     pub(crate) delivery: Subject,
     /// How often it was delivered.
     pub(crate) deliveries: u64,
+    pub(crate) arrived: Instant,
     pub(crate) key: Option<Key>,
     /// The record's list, and when it is due there. `None` until the record was read.
     place: Option<(List, u64)>,
@@ -191,7 +192,7 @@ impl State {
             self.garbage.push(delivery);
             return Ok(());
         };
-        let held = Held { delivery, deliveries, key, place: None, record: None };
+        let held = Held { delivery, deliveries, arrived: Instant::now(), key, place: None, record: None };
         // A job that runs here is known.
         let place = self.held.get(&id).and_then(|held| held.place).filter(|(list, _)| *list == List::Running);
         self.held.insert(id, Held { place, ..held });
