@@ -10,7 +10,7 @@ use std::{
 use backstop_deferred::{Deferred, Job, JobKind, JobStore, Place};
 use backstop_nats::{
     NatsJobStore,
-    async_nats::{Client, ConnectOptions},
+    async_nats::{Client, ConnectOptions, ServerAddr},
 };
 use backstop_test::NatsServer;
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,12 @@ use tokio::{
 };
 use tower::BoxError;
 
-/// Keeps trying to connect.
-pub(crate) async fn client(url: &str) -> Client {
+/// Keeps trying to connect to one of these servers, with commas between them.
+pub(crate) async fn client(urls: &str) -> Client {
+    let servers: Vec<ServerAddr> = urls.split(',').map(|url| url.parse().unwrap()).collect();
     let quick = |_| Duration::from_millis(20);
     let options = ConnectOptions::new().retry_on_initial_connect().reconnect_delay_callback(quick);
-    options.connect(url).await.unwrap()
+    options.connect(servers).await.unwrap()
 }
 
 /// A store with a connection of its own, once it is connected.

@@ -6,6 +6,7 @@
     reason = "the tests are the users, who spawn, and the helpers of a test may fail it"
 )]
 
+mod cluster;
 mod common;
 mod config;
 mod contract;
