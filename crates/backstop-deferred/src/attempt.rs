@@ -1,8 +1,8 @@
 //! One attempt at a job.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, pin::pin, time::Duration};
 
-use backstop_core::{ErrorRef, Rejection, Verdict};
+use backstop_core::{ErrorRef, Rejection, Scope, Verdict};
 use backstop_kit::{ErrorText, StoreError};
 use tokio::{sync::watch, time::sleep};
 use tower_service::Service;
@@ -24,7 +24,7 @@ pub(crate) enum Ended {
     Failed(Option<String>),
     /// It goes to the dead letters.
     FailedForGood(Failure, Option<String>),
-    /// A layer of ours refused it. It is tried again, and this attempt doesn't count.
+    /// A layer of ours refused it, or an injected fault has hit it. It is tried again, and this attempt doesn't count.
     Refused(Option<String>),
     /// The worker stops. The job is returned, and this attempt doesn't count.
     Stopped,
@@ -83,17 +83,20 @@ where
     S: Service<Job<T>>,
     S::Error: 'static,
 {
+    let mut scope = Scope::new();
     let result = tokio::select! {
         biased;
         // First, so that no job begins then. One that runs is dropped before it is returned.
         () = wait_for_stop(stopped) => return Ended::Stopped,
-        result = call(service, job) => result,
+        result = call(service, job, &mut scope) => result,
         () = renew(queue, claim) => return Ended::Lost,
     };
     let Err(error) = result else { return Ended::Succeeded };
     let error = ErrorRef::new(&error);
     let text = ErrorText::default().of(error);
-    if error.find::<Permanent>().is_some() {
+    if scope.has_injected_fault() {
+        Ended::Refused(text)
+    } else if error.find::<Permanent>().is_some() {
         Ended::FailedForGood(Failure::Permanent, text)
     } else if Rejection::in_error(error).is_some_and(|it| it.outcome().verdict == Verdict::Neutral) {
         Ended::Refused(text)
@@ -104,9 +107,13 @@ where
     }
 }
 
-async fn call<S: Service<R>, R>(mut service: S, request: R) -> Result<(), S::Error> {
-    poll_fn(|cx| service.poll_ready(cx)).await?;
-    service.call(request).await.map(drop)
+/// Calls the service in `scope`, where injected faults leave their mark.
+async fn call<S: Service<R>, R>(mut service: S, request: R, scope: &mut Scope) -> Result<(), S::Error> {
+    let mut call = pin!(async {
+        poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await.map(drop)
+    });
+    poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await
 }
 
 async fn wait_for_stop(stopped: &mut watch::Receiver<bool>) {

@@ -42,6 +42,7 @@ const AHEAD: usize = 4;
 /// | an error | it is tried again after a wait that doubles, up to [`max_attempts`](crate::DeferredBuilder::max_attempts) times |
 /// | an error that is, or is caused by, [`Permanent`](crate::Permanent) | it goes to the dead letters |
 /// | a refusal by one of our layers, such as an open circuit | it is tried again, and the attempt doesn't count |
+/// | an error in an attempt that an [injected fault](backstop_core::scope#injected-faults) has hit | the same |
 ///
 /// So a circuit breaker, a timeout or a bulkhead fits around the service, with `.plain()`.
 #[derive(Clone)]

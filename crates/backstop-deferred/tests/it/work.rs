@@ -10,6 +10,7 @@ use std::{
 };
 
 use backstop_circuit_breaker::CircuitBreakerLayer;
+use backstop_core::scope;
 use backstop_deferred::{
     Deferred, Failure, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent, Place, Stored,
 };
@@ -119,6 +120,30 @@ async fn an_open_circuit_returns_jobs_uncounted() {
     circuit.close();
     sleep(secs(10)).await;
     assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_an_injected_fault_has_hit_are_not_counted_and_bury_no_job() {
+    let emails = emails(MemoryJobStore::new());
+    let until = Instant::now() + secs(900);
+    let (sent, _worker) = work(&emails, move |job| async move {
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        tokio::task::yield_now().await;
+        scope::inject_fault(|| ());
+        match &*job.payload().to {
+            "ada" => Err("a fault was injected".into()),
+            _ => Err(Permanent::new("a fault was injected").into()),
+        }
+    });
+    let receipts = [emails.defer(&email("ada")).await.unwrap(), emails.defer(&email("grace")).await.unwrap()];
+    sleep(secs(3_600)).await;
+    for receipt in receipts {
+        assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Done));
+    }
+    assert!(sent.all().len() > 32, "more than would bury both");
+    assert!(sent.all().iter().all(|(_, attempt)| *attempt == 1));
 }
 
 #[tokio::test(start_paused = true)]
