@@ -57,7 +57,8 @@ const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// # The file
 ///
 /// It is readable only by its owner (mode 0600, also if it existed with another one), and holds the payloads of jobs that aren't done.
-/// Give it a directory on a local disk, which the process can write to: locks may not work on network file systems. It grows with the
+/// Give it a directory on a local disk, which the process can write to: locks may not work on network file systems. The disk must keep
+/// what it has synced, and write sectors of 512 bytes as a whole. It grows with the
 /// jobs that are stored at once, about 500 bytes and the payload for each, and doesn't shrink: the space of those that were removed
 /// is used again. Opening a file that wasn't closed reads all of it: about a second for a million small jobs.
 ///
@@ -73,8 +74,7 @@ const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// | `records` | id (`u128`) | version (`u64`), list (`u8`), due (`u64`), idempotency key (32 bytes or none), record |
 /// | `keys` | idempotency key | id |
 /// | `places` | list, due, id | |
-/// | `totals` | list | how many records, and their bytes (`u64` each) |
-/// | `latest` | | the latest version (`u64`) |
+/// | `numbers` | | the latest version; then for each list, how many records it has, and their bytes (`u64` each) |
 ///
 /// Lists are queued (0), running (1), done (2) and dead (3). Times are milliseconds since the Unix epoch. A record is its format's version
 /// (1), state and failure (a byte each), attempts, crashes and the kind's version (`u32` each), claim (16 bytes), when it was
@@ -177,6 +177,6 @@ impl JobStore for RedbJobStore {
     }
 
     async fn totals(&self, list: List) -> Result<Totals, StoreError> {
-        self.run(move |tables| tables.totals(list)).await
+        self.run(move |tables| Ok(tables.totals(list))).await
     }
 }

@@ -15,18 +15,17 @@ const RECORDS: TableDefinition<'_, u128, Columns<'_>> = TableDefinition::new("re
 const KEYS: TableDefinition<'_, &[u8], u128> = TableDefinition::new("keys");
 /// List, when it is due, id.
 const PLACES: TableDefinition<'_, (u8, u64, u128), ()> = TableDefinition::new("places");
-/// How many records are in each list, and their bytes.
-const TOTALS: TableDefinition<'_, u8, (u64, u64)> = TableDefinition::new("totals");
-/// The latest version.
-const LATEST: TableDefinition<'_, (), u64> = TableDefinition::new("latest");
+/// The latest version; then for each list, how many records are in it, and their bytes.
+const NUMBERS: TableDefinition<'_, (), [u64; 9]> = TableDefinition::new("numbers");
 
-/// The tables, within a transaction.
+/// The tables, within a transaction. What changes with each record is written once, in the end.
 pub(super) struct Tables<'a> {
     records: Table<'a, u128, Columns<'static>>,
     keys: Table<'a, &'static [u8], u128>,
     places: Table<'a, (u8, u64, u128), ()>,
-    totals: Table<'a, u8, (u64, u64)>,
-    latest: Table<'a, (), u64>,
+    numbers: Table<'a, (), [u64; 9]>,
+    latest: u64,
+    totals: [Totals; 4],
     /// How often a record was written or removed.
     pub(super) writes: u64,
 }
@@ -39,14 +38,28 @@ struct Row {
 
 impl<'a> Tables<'a> {
     pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let numbers = transaction.open_table(NUMBERS)?;
+        let [latest, totals @ ..] = numbers.get(())?.map_or([0; 9], |numbers| numbers.value());
+        let totals = std::array::from_fn(|list| Totals { records: totals[2 * list], bytes: totals[2 * list + 1] });
         Ok(Self {
             records: transaction.open_table(RECORDS)?,
             keys: transaction.open_table(KEYS)?,
             places: transaction.open_table(PLACES)?,
-            totals: transaction.open_table(TOTALS)?,
-            latest: transaction.open_table(LATEST)?,
+            numbers,
+            latest,
+            totals,
             writes: 0,
         })
+    }
+
+    /// Whether anything was written.
+    pub(super) fn close(mut self) -> Result<bool, StoreError> {
+        if self.writes > 0 {
+            let [queued, running, done, dead] = self.totals.map(|totals| [totals.records, totals.bytes]);
+            let numbers = [&[self.latest][..], &queued, &running, &done, &dead].concat();
+            self.numbers.insert((), <[u64; 9]>::try_from(numbers).map_err(|_| "other lists")?)?;
+        }
+        Ok(self.writes > 0)
     }
 
     pub(super) fn create(
@@ -61,7 +74,7 @@ impl<'a> Tables<'a> {
         if let Some(found) = self.keys.get(key)?.map(|found| found.value()) {
             return Ok(Created::Exists(id_of(found)));
         }
-        if self.totals(List::Queued)?.records + self.totals(List::Running)?.records >= max_pending {
+        if self.totals(List::Queued).records + self.totals(List::Running).records >= max_pending {
             return Ok(Created::Full);
         }
         self.put(number_of(id), key, bytes, place)?;
@@ -83,13 +96,14 @@ impl<'a> Tables<'a> {
         place: Place,
     ) -> Result<Option<u64>, StoreError> {
         let Some(row) = self.row_of(number_of(id), version)? else { return Ok(None) };
-        self.take(number_of(id), &row.stored)?;
+        self.leave(number_of(id), &row.stored)?;
         self.put(number_of(id), &row.key, bytes, place).map(Some)
     }
 
     pub(super) fn remove(&mut self, id: JobId, version: u64) -> Result<bool, StoreError> {
         let Some(row) = self.row_of(number_of(id), version)? else { return Ok(false) };
-        self.take(number_of(id), &row.stored)?;
+        self.leave(number_of(id), &row.stored)?;
+        self.records.remove(number_of(id))?;
         self.keys.remove(&*row.key)?;
         Ok(true)
     }
@@ -99,9 +113,8 @@ impl<'a> Tables<'a> {
         range.take(limit).map(|found| Ok(id_of(found?.0.value().2))).collect()
     }
 
-    pub(super) fn totals(&self, list: List) -> Result<Totals, StoreError> {
-        let (records, bytes) = self.totals.get(list as u8)?.map_or((0, 0), |found| found.value());
-        Ok(Totals { records, bytes })
+    pub(super) const fn totals(&self, list: List) -> Totals {
+        self.totals[list as usize]
     }
 
     /// Whoever ran them is gone.
@@ -129,21 +142,20 @@ impl<'a> Tables<'a> {
     /// Its version.
     fn put(&mut self, id: u128, key: &[u8], bytes: &[u8], Place { list, due }: Place) -> Result<u64, StoreError> {
         self.writes += 1;
-        let Totals { records, bytes: all_bytes } = self.totals(list)?;
-        self.totals.insert(list as u8, (records + 1, all_bytes + bytes.len() as u64))?;
-        let version = self.latest.get(())?.map_or(0, |latest| latest.value()) + 1;
-        self.latest.insert((), version)?;
-        self.records.insert(id, (version, list as u8, due, key, bytes))?;
+        self.latest += 1;
+        let totals = &mut self.totals[list as usize];
+        (totals.records, totals.bytes) = (totals.records + 1, totals.bytes + bytes.len() as u64);
+        self.records.insert(id, (self.latest, list as u8, due, key, bytes))?;
         self.places.insert((list as u8, due, id), ())?;
-        Ok(version)
+        Ok(self.latest)
     }
 
-    fn take(&mut self, id: u128, Stored { bytes, place: Place { list, due }, .. }: &Stored) -> Result<(), StoreError> {
+    /// A record leaves its place.
+    fn leave(&mut self, id: u128, Stored { bytes, place: Place { list, due }, .. }: &Stored) -> Result<(), StoreError> {
         self.writes += 1;
-        let totals = self.totals(*list)?;
-        let (records, all_bytes) = (totals.records.saturating_sub(1), totals.bytes.saturating_sub(bytes.len() as u64));
-        self.totals.insert(*list as u8, (records, all_bytes))?;
-        self.records.remove(id)?;
+        let Totals { records, bytes: all } = self.totals[*list as usize];
+        let (records, bytes) = (records.saturating_sub(1), all.saturating_sub(bytes.len() as u64));
+        self.totals[*list as usize] = Totals { records, bytes };
         self.places.remove((*list as u8, *due, id))?;
         Ok(())
     }

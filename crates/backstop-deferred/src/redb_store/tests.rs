@@ -19,6 +19,8 @@ use crate::{Created, JobId, JobStore, List, Place, StoreError, Stored};
 
 const LISTS: [List; 4] = [List::Queued, List::Running, List::Done, List::Dead];
 const MANY: u64 = 1_000_000;
+/// What a disk writes as a whole. The database relies on that for its header.
+const SECTOR: usize = 512;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -26,7 +28,7 @@ enum Fault {
     Full,
     /// Nothing can be written, read or synced.
     Broken,
-    /// Only a part of what is written is.
+    /// Only a part of what is written is: some sectors.
     Short,
     /// The code panics.
     Panics,
@@ -132,13 +134,12 @@ impl StorageBackend for SimulatedDisk {
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
         let checked = self.check(&[Fault::Full, Fault::Broken, Fault::Short], ErrorKind::StorageFull);
         let is_short = matches!(self.0.lock().unwrap().fault, Some((0, Fault::Short)));
-        let data = &data[..if is_short {
-            data.len() / 2
-        } else if checked.is_err() {
-            0
-        } else {
-            data.len()
-        }];
+        let written = match checked {
+            Ok(()) => data.len(),
+            Err(_) if is_short => data.len() / 2 / SECTOR * SECTOR,
+            Err(_) => 0,
+        };
+        let data = &data[..written];
         let (contents, offset) = (&mut *self.0.lock().unwrap(), usize::try_from(offset).unwrap());
         contents.bytes[offset..offset + data.len()].copy_from_slice(data);
         contents.unsynced.push((offset, data.to_vec()));
@@ -286,6 +287,9 @@ impl Tested {
         _ = self.store.totals(List::Queued).await;
         let mut stored = Vec::new();
         for (id, key) in self.jobs.clone() {
+            if let Err(error) = self.store.get(id).await {
+                panic!("the disk works, but: {error}");
+            }
             let Some(found) = self.get(id).await else { panic!("the disk works") };
             stored.extend(found.map(|found| (id, key, found)));
         }

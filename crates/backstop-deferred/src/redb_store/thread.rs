@@ -74,7 +74,9 @@ pub(super) fn open(disk: &Disk) -> Result<Database, StoreError> {
     caught(|| {
         let database = disk.database()?;
         let transaction = database.begin_write()?;
-        Tables::open(&transaction)?.return_running()?;
+        let mut tables = Tables::open(&transaction)?;
+        tables.return_running()?;
+        tables.close()?;
         transaction.commit()?;
         Ok(database)
     })
@@ -115,10 +117,8 @@ fn transact(database: &Database, tasks: &mut [Box<dyn Task>]) -> Result<(), Stor
     for task in tasks {
         task.run(&mut tables)?;
     }
-    let writes = tables.writes;
-    drop(tables);
     // What was only read needs no disk.
-    if writes > 0 {
+    if tables.close()? {
         transaction.commit()?;
     } else {
         transaction.abort()?;
