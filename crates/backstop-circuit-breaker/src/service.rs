@@ -55,10 +55,11 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let breaker = self.circuit.breaker();
-        self.refused = breaker.would_refuse();
-        if self.refused.is_some() {
+        if let Some(refused) = breaker.would_refuse() {
+            self.refused = Some(refused);
             return Poll::Ready(Ok(()));
         }
+        self.refused = None;
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
             let error = ErrorRef::new(error);

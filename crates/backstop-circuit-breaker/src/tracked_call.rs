@@ -40,6 +40,8 @@ pub(crate) struct TrackedCall {
 enum Stage {
     /// Waits for the response head.
     Head,
+    /// Waits for the response head, and was pending, so that it may be slow.
+    PendingHead,
     /// The response head is a success. Waits for the end of the body.
     Body { slow: bool },
     /// Waits for the end of the body. The call was already counted as a success, because its body takes long.
@@ -117,6 +119,7 @@ impl TrackedCall {
     pub(crate) fn start_waiting(&mut self, breaker: &Breaker) {
         let is_timed = telemetry::ENABLED || breaker.group().asks_for_times() || self.upload.is_some();
         if self.pending_since.is_none() && is_timed {
+            self.stage = Stage::PendingHead;
             self.pend(breaker.group().now());
         }
     }
@@ -188,7 +191,7 @@ impl TrackedCall {
     /// Whether it succeeded at once, so that it can't be slow.
     #[inline]
     fn is_quick_success(&self, outcome: &Outcome) -> bool {
-        self.pending_since.is_none() && self.stage == Stage::Head && outcome.verdict == Verdict::Success
+        self.stage == Stage::Head && outcome.verdict == Verdict::Success
     }
 
     /// Counts the call for the metrics.
@@ -221,7 +224,7 @@ impl TrackedCall {
             self.report_end(breaker, outcome.verdict);
         }
         match self.stage {
-            Stage::Head => self.count(breaker, outcome, failure, self.is_slow(breaker)),
+            Stage::Head | Stage::PendingHead => self.count(breaker, outcome, failure, self.is_slow(breaker)),
             Stage::Body { slow } => self.count(breaker, outcome, failure, slow),
             // A stream that breaks off is a failure, however long it has lasted.
             Stage::Counted if outcome.verdict == Verdict::Failure => self.count(breaker, outcome, failure, false),
@@ -289,7 +292,7 @@ impl TrackedCall {
         };
         let outcome = match self.stage {
             _ if failed => Outcome::failure(),
-            Stage::Head => Outcome::neutral(),
+            Stage::Head | Stage::PendingHead => Outcome::neutral(),
             // How the body would end is unknown, so the head decides.
             Stage::Body { .. } | Stage::Counted => Outcome::success(),
         };
