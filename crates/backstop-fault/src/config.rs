@@ -3,12 +3,14 @@
 use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use backstop_core::{ConfigError, Level, Name};
+use http::Method;
 
 use crate::{
     FaultLayer, HttpFaults, HttpFaultsAsErrors, PlainFaults,
     conditions::{Condition, Conditions},
     engine::MAX_HELD,
     injector::Injector,
+    run::is_below,
 };
 
 const DEFAULT_MAX_SHARE: f64 = 0.05;
@@ -112,6 +114,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    pub(crate) fn may_hit_method(&self, method: &Method) -> bool {
+        self.unsafe_methods || method.is_safe()
+    }
+
+    pub(crate) fn may_hit_path(&self, path: &str) -> bool {
+        !self.never_on.iter().any(|never| is_below(path, never))
+    }
+
     /// A reload changes nothing that only the build may allow.
     pub(crate) fn check_reload(&self, new: &Self) -> Result<(), ConfigError> {
         let unchanged = |field, built: bool, new: bool| {

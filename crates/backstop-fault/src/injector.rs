@@ -19,7 +19,7 @@ use crate::{
     config::Settings,
     engine::{End, Engine, Hit},
     metrics::Metrics,
-    run::{RequestView, is_below},
+    run::RequestView,
     telemetry,
 };
 
@@ -77,7 +77,7 @@ impl Injector {
     #[cold]
     pub(crate) fn decide(&self, request: Option<&RequestView<'_>>) -> Option<Hit> {
         let hit = self.update(|State { engine, settings }, now| {
-            if request.is_some_and(|request| !settings.may_hit(request)) {
+            if request.is_some_and(|it| !settings.may_hit_method(it.method) || !settings.may_hit_path(it.path)) {
                 return None;
             }
             engine.decide(request, settings.max_held, now)
@@ -124,7 +124,7 @@ impl Injector {
         let blocked = self.conditions.blocked();
         let started = telemetry::Started::of(&run, seed);
         let id = self.update_unless(blocked.as_ref(), |State { engine, settings }, now| {
-            run.check(settings.max_share)?;
+            run.check(settings)?;
             if let Some(active) = &engine.run {
                 return Err(Refusal::Running(active.id));
             }
@@ -221,13 +221,6 @@ struct Injected;
 impl RejectionDetail for Injected {
     fn describe(&self, by: &Name, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a fault was injected by {by}")
-    }
-}
-
-impl Settings {
-    fn may_hit(&self, request: &RequestView<'_>) -> bool {
-        (self.unsafe_methods || request.method.is_safe())
-            && !self.never_on.iter().any(|path| is_below(request.path, path))
     }
 }
 

@@ -60,8 +60,8 @@
 //! | level | a run is refused, and ends, unless the service is [healthy](FaultBuilder::level) |
 //! | drain | a run is refused, and ends, while the service [drains](FaultBuilder::draining) |
 //! | exhaustion | a run ends when a chain of providers is exhausted, if the layer [watches it](FaultBuilder::abort_when_grows) |
-//! | methods | only safe methods are hit (RFC 9110 §9.2.1), unless the build [allows others](FaultBuilder::allow_unsafe_methods). gRPC calls are `POST`s |
-//! | routes | health and admin routes are [never hit](FaultBuilder::never_on) |
+//! | methods | only safe methods are hit (RFC 9110 §9.2.1), unless the build [allows others](FaultBuilder::allow_unsafe_methods). gRPC calls are `POST`s. A run for another method is refused |
+//! | routes | health and admin routes are [never hit](FaultBuilder::never_on). A run for one of them is refused |
 //! | one at a time | a layer runs one run at a time |
 //! | panic | a run of panics is refused in a program that is compiled with `panic = "abort"` |
 //!

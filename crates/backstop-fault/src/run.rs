@@ -10,7 +10,7 @@ use backstop_core::ConfigError;
 use backstop_kit::check_operator;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use crate::Fault;
+use crate::{Fault, config::Settings};
 
 const DEFAULT_UNTIL: Duration = Duration::from_secs(60);
 const SHORTEST_UNTIL: Duration = Duration::from_secs(1);
@@ -119,19 +119,24 @@ impl FaultRun {
         self
     }
 
-    pub(crate) fn check(&self, max_share: f64) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let max_share = settings.max_share;
         check_operator(&self.who, &self.reason)?;
         self.fault.check()?;
         ConfigError::check_range("until", self.until, SHORTEST_UNTIL..=LONGEST_UNTIL, "1 s to 15 min")?;
         if !(self.share > 0.0 && self.share <= max_share) {
             return Err(ConfigError::new("share", self.share.to_string(), format!("more than 0, up to {max_share}")));
         }
-        match &self.path_prefix {
-            Some(prefix) if !prefix.starts_with('/') => {
-                Err(ConfigError::new("path_prefix", prefix.clone(), "a path that begins with /"))
-            }
-            _ => Ok(()),
+        if let Some(method) = self.method.as_ref().filter(|method| !settings.may_hit_method(method)) {
+            let allowed = "a safe method, in a layer that wasn't built with `allow_unsafe_methods`";
+            return Err(ConfigError::new("method", method.to_string(), allowed));
         }
+        let Some(prefix) = &self.path_prefix else { return Ok(()) };
+        if !prefix.starts_with('/') || !settings.may_hit_path(prefix) {
+            let allowed = "a path that begins with /, and isn't below one that is never hit";
+            return Err(ConfigError::new("path_prefix", prefix.clone(), allowed));
+        }
+        Ok(())
     }
 
     /// Whether a call may be hit. A call that isn't an HTTP request matches a run that says nothing of requests.
