@@ -57,6 +57,7 @@
 //! |---|---|---|
 //! | `RedbJobStore` | `redb` | a crash of the process and of the machine, but not of the disk. One process at a time has the file |
 //! | [`MemoryJobStore`] | | nothing: it is for tests |
+//! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and with three replicas the loss of a server. For a fleet |
 //! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
 //!
 //! # Features

@@ -60,8 +60,10 @@
 //! |---|---|---|
 //! | any of your processes is killed, or paused | all jobs | all jobs |
 //! | the server is killed, or paused | all jobs; meanwhile no job is accepted or run | all jobs; one server may be gone |
-//! | the server's machine loses power | **what was confirmed in the last 2 min may be lost**: the server writes to the disk at once, and waits for the disk every 2 min (`sync_interval`) | all jobs, unless two machines lose power at once |
+//! | the server's machine loses power | **what was confirmed in the last 2 min may be lost**: the server writes at once, and waits for the disk every 2 min (`sync_interval` in newer servers) | all jobs, unless two machines lose power at once |
 //! | the server's disk is lost | **all jobs, keys and dead letters are lost** | all jobs; one disk may be lost |
+//!
+//! The tests kill and pause processes and servers, and empty the disk of one. They don't cut the power.
 //!
 //! A lost queue is created anew by the next call, which is logged. A job that was lost isn't known, and its key is free again.
 //!
@@ -74,7 +76,7 @@
 //!   it, as an unknown outcome; set `max_pending` below it.
 //! - Nothing else: the store creates its streams. Where it may not, create them as in the [table](#streams). It refuses to work with
 //!   streams whose settings would lose jobs, and names the setting.
-//! - NATS 2.9 or later. The tests run against 2.9.10.
+//! - NATS 2.9 or later. The tests run against 2.9.10, one server and a cluster of three.
 //!
 //! For a user of its own, of the queue `emails`:
 //!
@@ -130,8 +132,16 @@
 //!
 //! # Cost
 //!
-//! To accept a job are two messages, and two more with a key. To run it are a read of its record, the claim, the completion, its copy,
-//! and an acknowledgement. A worker without work asks once a second.
+//! Accepting a job takes two messages, and two more with a key. Running it takes five: a read of its record, the claim, the
+//! completion, the copy by which it is removed in the end, and an acknowledgement. A worker without work asks once a second.
+//!
+//! On a server with one replica and a busy machine, jobs that do nothing, 64 at once, took 3.2 times as long as in a loop that writes
+//! and confirms the same claim and completion by itself; 4.5 times as long as in 64 loops that pull one message and confirm it; and 17
+//! times as long as in a loop that pulls 64 messages and acknowledges them, which remembers nothing. Measure it on yours:
+//! `cargo run --release -p backstop-nats --example throughput`.
+//!
+//! A worker takes up to four times as many wake-ups as it runs jobs. Those that it hasn't begun when it stops are delivered to others
+//! 30 s after they were to it.
 //!
 //! [`totals`](backstop_deferred::JobStore::totals) of running jobs counts those of the process that is asked, and the queue's the
 //! others.
@@ -156,7 +166,9 @@ mod clock;
 mod config;
 mod ended;
 mod jetstream;
+mod queue;
 mod record;
+mod settle;
 mod store;
 mod streams;
 mod telemetry;

@@ -193,6 +193,24 @@ async fn a_creation_that_comes_too_late_fails_and_its_wakeup_is_gone() {
 }
 
 #[tokio::test]
+async fn a_record_that_cant_be_read_holds_nobody_up() {
+    let Some(nats) = NatsServer::start() else { return };
+    let emails = store(&nats, "emails").await;
+    emails.create(id(1), None, bytes(1), QUEUED, MANY).await.unwrap();
+    // Of a newer version.
+    let newer = [vec![2], vec![0; 100]].concat();
+    let (client, subject) = (client(&nats.url()).await, format!("backstop.emails.job.{}", id(1)));
+    client.request(subject, newer.into()).await.unwrap();
+    emails.create(id(2), None, bytes(2), QUEUED, MANY).await.unwrap();
+    within(secs(10), "the other job is found", async || {
+        emails.due(List::Queued, 0..=now(), 10).await.unwrap() == [id(2)]
+    })
+    .await;
+    assert_eq!(emails.get(id(1)).await.unwrap_err().to_string(), "a record that this version can't read");
+    assert_eq!(emails.totals(List::Queued).await.unwrap().records, 2, "it is kept");
+}
+
+#[tokio::test]
 async fn a_pull_that_is_dropped_loses_no_wakeup() {
     let Some(nats) = NatsServer::start() else { return };
     let emails = store(&nats, "emails").await;
