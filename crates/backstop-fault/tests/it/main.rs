@@ -7,5 +7,6 @@ mod metrics;
 mod model;
 mod rails;
 mod seeds;
+mod stress;
 mod support;
 mod telemetry;
