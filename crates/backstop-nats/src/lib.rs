@@ -9,6 +9,7 @@
 //!
 //! - With a single instance: `RedbJobStore` of `backstop-deferred` needs no server.
 //! - With a server that doesn't store on a disk that outlives it.
+//! - Where JetStream's API has another prefix than `$JS.API`, as for a domain behind a leaf node.
 //! - For jobs that are longer than the server's [`max_payload`](#what-a-deployment-must-set).
 //!
 //! # Example
