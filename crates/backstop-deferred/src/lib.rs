@@ -60,6 +60,8 @@
 //! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and with three replicas the loss of a server. For a fleet |
 //! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
 //!
+//! `RedbJobStore` says what survives what, what the file needs, how it is backed up, and its format.
+//!
 //! # Features
 //!
 //! | feature | adds |
