@@ -1,6 +1,8 @@
-//! Deferred work: jobs that do nothing, run by a worker and by a plain loop over the same store.
+//! Deferred work: jobs that are accepted, and jobs that do nothing, run by a worker and by a plain loop over the same store.
 
 #![expect(clippy::disallowed_types, reason = "wall-clock time is what is measured")]
+
+mod accepting;
 
 use std::{
     array,
@@ -23,7 +25,8 @@ const AT_ONCE: usize = 64;
 /// After this time, nothing of a job that is done is left to do.
 const IDLE: Duration = Duration::from_millis(20);
 
-pub(crate) const SECTION: Section = Section { name: "deferred", tables: &[], others: &[print_workers] };
+pub(crate) const SECTION: Section =
+    Section { name: "deferred", tables: &[], others: &[accepting::print, print_workers] };
 
 #[derive(Deserialize, Serialize)]
 struct Nothing {}

@@ -163,7 +163,7 @@ impl Latencies {
 }
 
 /// What Linux says; 0 elsewhere.
-fn resident_kibibytes() -> u64 {
+pub(crate) fn resident_kibibytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     // `VmRSS:     5432 kB`
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
