@@ -9,6 +9,7 @@ use tower_service::Service;
 
 use crate::{
     Failure, Job, JobId, JobKind, Permanent,
+    job::BoxError,
     queue::{Claim, Queue},
     telemetry,
 };
@@ -45,8 +46,8 @@ pub(crate) async fn attempt<T, S>(
 ) -> Result<Option<Ended>, StoreError>
 where
     T: JobKind,
-    S: Service<Job<T>>,
-    S::Error: 'static,
+    S: Service<Job<T>, Response = ()>,
+    S::Error: Into<BoxError>,
 {
     let Some(mut claim) = queue.claim(id, T::KIND, T::VERSION).await? else { return Ok(None) };
     // Neither error is logged: it may contain some of the payload.
@@ -80,8 +81,8 @@ async fn run<T, S>(
     stopped: &mut watch::Receiver<bool>,
 ) -> Ended
 where
-    S: Service<Job<T>>,
-    S::Error: 'static,
+    S: Service<Job<T>, Response = ()>,
+    S::Error: Into<BoxError>,
 {
     let mut scope = Scope::new();
     let result = tokio::select! {
@@ -91,7 +92,7 @@ where
         result = call(service, job, &mut scope) => result,
         () = renew(queue, claim) => return Ended::Lost,
     };
-    let Err(error) = result else { return Ended::Succeeded };
+    let Err(error) = result.map_err(Into::into) else { return Ended::Succeeded };
     let error = ErrorRef::new(&error);
     let text = ErrorText::default().of(error);
     if scope.has_injected_fault() {
@@ -108,10 +109,10 @@ where
 }
 
 /// Calls the service in `scope`, where injected faults leave their mark.
-async fn call<S: Service<R>, R>(mut service: S, request: R, scope: &mut Scope) -> Result<(), S::Error> {
+async fn call<S: Service<R>, R>(mut service: S, request: R, scope: &mut Scope) -> Result<S::Response, S::Error> {
     let mut call = pin!(async {
         poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await.map(drop)
+        service.call(request).await
     });
     poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await
 }

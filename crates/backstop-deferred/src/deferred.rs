@@ -167,7 +167,7 @@ impl<T: JobKind> Deferred<T> {
     pub async fn replay(&self, id: JobId) -> Result<bool, StoreError> {
         let Some((stored, record)) = self.dead_letter(id).await? else { return Ok(false) };
         let (accepted, expires) = self.queue.times();
-        let record = Record { state: State::Queued, attempts: 0, crashes: 0, accepted, expires, ..record };
+        let record = Record { state: State::Queued, attempts: 0, crashes: 0, token: 0, accepted, expires, ..record };
         let place = self.queue.place(List::Queued, Duration::ZERO);
         let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?.is_some();
         self.queue.added.notify_one();

@@ -6,6 +6,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::JobId;
 
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
 /// A type of jobs.
 ///
 /// ```

@@ -156,7 +156,8 @@ impl Queue {
 
     /// A job that can't be claimed goes to the dead letters.
     async fn bury(&self, id: JobId, version: u64, record: Record, failure: Failure) -> Result<(), StoreError> {
-        let record = Record { state: State::Failed(failure), ..record }.encode();
+        // Without the token of whoever has claimed it before: nothing that happened later is what that worker has written.
+        let record = Record { state: State::Failed(failure), token: 0, ..record }.encode();
         let place = self.place(List::Dead, self.config().keep_dead);
         if self.store.replace(id, version, record, place).await?.is_some() {
             telemetry::failed_for_good(&self.name, id, failure, None);

@@ -25,6 +25,7 @@ use crate::{
     Deferred, Failure, Job, JobKind,
     attempt::{Ended, attempt},
     gate::{Admits, Gate},
+    job::BoxError,
     pace::Pace,
     telemetry,
 };
@@ -44,7 +45,29 @@ const AHEAD: usize = 4;
 /// | a refusal by one of our layers, such as an open circuit | it is tried again, and the attempt doesn't count |
 /// | an error in an attempt that an [injected fault](backstop_core::scope#injected-faults) has hit | the same |
 ///
+/// Errors are found among the causes (`source`) of any error type, and their text is logged.
+///
 /// So a circuit breaker, a timeout or a bulkhead fits around the service, with `.plain()`.
+///
+/// The service returns nothing, because a response can be a failure: over HTTP, a 503 is `Ok`, and so is what an open circuit of ours
+/// answers. Return an error for each response that isn't a success:
+///
+/// ```
+/// # use backstop_deferred::Job;
+/// # use axum::http::{Request, Response};
+/// # use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
+/// # struct Email;
+/// # let client = service_fn(async |_: Request<String>| Ok::<_, BoxError>(Response::new(String::new())));
+/// let send = ServiceBuilder::new()
+///     .map_request(|_email: Job<Email>| Request::new(String::new()))
+///     .map_result(|result: Result<Response<String>, BoxError>| {
+///         let status = result?.status();
+///         if status.is_success() { Ok(()) } else { Err(BoxError::from(format!("status {status}"))) }
+///     })
+///     .service(client);
+/// # fn is_service(_: impl Service<Job<Email>, Response = ()>) {}
+/// # is_service(send);
+/// ```
 #[derive(Clone)]
 #[must_use = "a worker does nothing until it runs"]
 pub struct Worker<T, S> {
@@ -78,8 +101,8 @@ impl<T, S> Worker<T, S> {
 impl<T, S> Worker<T, S>
 where
     T: JobKind,
-    S: Service<Job<T>> + Clone,
-    S::Error: 'static,
+    S: Service<Job<T>, Response = ()> + Clone,
+    S::Error: Into<BoxError>,
 {
     /// Takes jobs and runs them until `shutdown` is ready: **spawn it**. Then it takes no more, and running jobs have
     /// [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned, uncounted.

@@ -101,6 +101,49 @@ async fn a_permanent_error_is_a_dead_letter_at_once() {
     assert_eq!(sent.all().len(), 1);
 }
 
+#[derive(Debug)]
+enum SendError {
+    NoSuchAddress(Permanent),
+    Down(std::io::Error),
+}
+
+impl std::fmt::Display for SendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not sent")
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NoSuchAddress(permanent) => Some(permanent),
+            Self::Down(error) => Some(error),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn causes_are_found_in_an_error_of_the_users_own() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_attempts(1).build().unwrap();
+    let logs = Logs::up_to(Level::DEBUG);
+    let _guard = logs.listen();
+    let send = tower::service_fn(async |job: Job<Email>| match &*job.payload().to {
+        "nobody" => Err(SendError::NoSuchAddress(Permanent::new("no such address"))),
+        _ => Err(SendError::Down(std::io::Error::other("connection refused"))),
+    });
+    tokio::spawn(emails.worker(send).run(pending()));
+    for (to, failure, text) in [
+        ("nobody", Failure::Permanent, "not sent: no such address"),
+        ("ada", Failure::Attempts, "not sent: connection refused"),
+    ] {
+        let receipt = emails.defer(&email(to)).await.unwrap();
+        sleep(secs(5)).await;
+        assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Failed(failure)));
+        let events = logs.events();
+        assert!(events.iter().any(|event| event.field("error") == Some(text)), "{text}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_open_circuit_returns_jobs_uncounted() {
     let emails = emails(MemoryJobStore::new());

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use backstop_deferred::{Job, JobState};
+use backstop_deferred::{Deferred, Failure, Job, JobState};
 use backstop_test::Logs;
 use tokio::{
     sync::watch,
@@ -57,6 +57,44 @@ async fn a_job_that_ends_after_another_worker_took_it_over_is_not_recorded() {
     assert_eq!((logs.events().only().message(), store.completed()), (LOST, 0));
     sleep(secs(100)).await;
     assert_eq!((emails.state(receipt.id).await.unwrap(), store.completed()), (Some(JobState::Done), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_ends_after_it_became_a_dead_letter_or_was_replayed_is_not_recorded() {
+    for is_replayed in [false, true] {
+        let store = Breakable::default();
+        let emails = Deferred::<Email>::builder("emails", store.clone()).expires_after(secs(60)).build().unwrap();
+        let (end, ended) = watch::channel(false);
+        let send = service_fn(move |_: Job<Email>| {
+            let mut ended = ended.clone();
+            async move {
+                _ = ended.wait_for(|has_ended| *has_ended).await;
+                Ok::<_, BoxError>(())
+            }
+        });
+        let receipt = emails.defer(&email("ada")).await.unwrap();
+        let mut zombie = pin!(emails.worker(send).run(pending()));
+        timeout(secs(2), &mut zombie).await.unwrap_err();
+        assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Running));
+        sleep(secs(60)).await;
+        let (_sent, worker) = work(&emails, async |_| Ok(()));
+        sleep(secs(5)).await;
+        worker.abort();
+        let failed = JobState::Failed(Failure::Expired);
+        assert_eq!(emails.state(receipt.id).await.unwrap(), Some(failed));
+        if is_replayed {
+            assert!(emails.replay(receipt.id).await.unwrap());
+        }
+
+        let logs = Logs::up_to(Level::WARN);
+        let _guard = logs.listen();
+        end.send_replace(true);
+        timeout(secs(5), &mut zombie).await.unwrap_err();
+        // A job that was replayed is run again.
+        let expected = if is_replayed { (Some(JobState::Done), 1) } else { (Some(failed), 0) };
+        assert_eq!((emails.state(receipt.id).await.unwrap(), store.completed()), expected);
+        assert_eq!(logs.events().only().message(), LOST);
+    }
 }
 
 #[tokio::test(start_paused = true)]
