@@ -33,6 +33,7 @@ mod last_known_good_sockets;
 mod last_known_values;
 mod layers_alive;
 mod many_callers;
+mod payments;
 mod polled_again;
 mod problem_documents;
 mod proof;

@@ -348,20 +348,18 @@ proptest! {
 }
 
 #[cfg(feature = "redb")]
-proptest! {
+#[test]
+fn a_key_has_one_job_in_a_file() {
+    let dir = std::env::temp_dir().join(format!("backstop-idempotency-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = dir.join("jobs.redb");
     // Each case syncs the file some dozens of times.
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: ProptestConfig::default().cases.div_ceil(16), ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_key_has_one_job_in_a_file(steps in steps()) {
-        let dir = std::env::temp_dir().join(format!("backstop-idempotency-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
-        let file = dir.join("jobs.redb");
-        let checked = runtime().block_on(async {
+    backstop_test::assert_property(16, &steps(), |steps| {
+        runtime().block_on(async {
             let store = backstop_deferred::RedbJobStore::open(&file).await.unwrap();
-            Model::new(store).check(steps).await
+            Model::new(store).check(steps).await.unwrap();
         });
-        std::fs::remove_file(&file)?;
-        checked?;
-    }
+        std::fs::remove_file(&file).unwrap();
+    });
+    std::fs::remove_dir_all(dir).unwrap();
 }
