@@ -14,6 +14,7 @@
 //! | [Partial answers](partial) | dashboards, product pages and resolvers, which are answered even if a part fails |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
 //! | [Testing degradation](testing) | does each provider work, and what does the caller get? |
+//! | [Work for later](deferred) | work that is accepted now and done later: e-mails, payments, and what is certain about them |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
 //! | [From tower-resilience](from_tower_resilience) | users of that crate: settings, and what can be deleted |
 
@@ -22,6 +23,9 @@ pub mod clients {}
 
 #[doc = include_str!("guides/configuration.md")]
 pub mod configuration {}
+
+#[doc = include_str!("guides/deferred.md")]
+pub mod deferred {}
 
 #[doc = include_str!("guides/first_layer.md")]
 pub mod first_layer {}

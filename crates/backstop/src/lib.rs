@@ -382,6 +382,7 @@ pub mod guard;
     feature = "axum",
     feature = "bulkhead",
     feature = "circuit-breaker",
+    feature = "deferred",
     feature = "degradation-header",
     feature = "fallback",
     feature = "features",
