@@ -19,5 +19,6 @@ mod page;
 mod panics;
 mod parts;
 mod required;
+mod sockets;
 mod sources;
 mod time;
