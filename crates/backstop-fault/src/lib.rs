@@ -6,7 +6,7 @@
 //! they were configured for, but at a bad moment. This layer makes some calls fail at a moment of your choice, while everything else is
 //! well and somebody watches: on a game day, in a test environment, or in production with a small share.
 //!
-//! Leave the layer in the stack. Until it is armed and a run is started, it costs one load of an atomic for each call.
+//! Leave the layer in the stack. Until it is armed and a run is started, a call reads one atomic, and is made as it is.
 //!
 //! Put it where the failure would come from: as the innermost layer around a client, to play a dependency that fails; or as the
 //! outermost layer of a server, to play your own service for its callers.
@@ -114,7 +114,8 @@
 //!
 //! # Cost
 //!
-//! While no run runs, a call costs one relaxed load. It takes no lock, reads no clock and allocates nothing. While one runs, each call
+//! While no run runs, a call costs one relaxed load, and its request and its future are moved once more: 115 instructions in the
+//! benchmark. It takes no lock, reads no clock and allocates nothing. While one runs, each call
 //! takes a lock for a moment, and a call that is hit allocates.
 //!
 //! # Telemetry
