@@ -16,6 +16,7 @@ use std::{
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, Name};
 use backstop_health::{Component, Health, Level, Reporter};
+use backstop_test::assert_property;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep_until};
 
@@ -336,23 +337,11 @@ async fn run(mut ops: Vec<Op>, with_readings: bool) {
     assert_eq!(plain.level(), Level::Healthy);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
-
-    #[test]
-    fn the_level_follows_causes_as_fast_as_damping_allows_and_heals(
-        ops in prop::collection::vec(op(), 1..60),
-        with_readings: bool,
-    ) {
+#[test]
+fn the_level_follows_causes_as_fast_as_damping_allows_and_heals() {
+    // Each case takes long.
+    assert_property(16, &(prop::collection::vec(op(), 1..60), any::<bool>()), |(ops, with_readings)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(run(ops, with_readings));
-    }
-}
-
-/// A quarter of what `PROPTEST_CASES` says. Each one takes long.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse::<u32>().ok())
-        .map_or(16, |cases| cases.div_ceil(4))
+    });
 }
