@@ -10,12 +10,12 @@ use crate::{
     conditions::{Condition, Conditions},
     engine::MAX_HELD,
     injector::Injector,
-    run::is_below,
+    run::{RequestView, is_below},
 };
 
 const DEFAULT_MAX_SHARE: f64 = 0.05;
 /// Routes that tell whether the service is well, and routes of operators.
-const DEFAULT_NEVER_ON: [&str; 5] = ["/health", "/livez", "/readyz", "/admin", "/grpc.health.v1.Health"];
+const NEVER_ON: [&str; 5] = ["/health", "/livez", "/readyz", "/admin", "/grpc.health.v1.Health"];
 const MOST_PATHS: usize = 100;
 
 /// A fault layer as plain data, for [`FaultLayer::from_config`](crate::FaultLayer::from_config).
@@ -33,7 +33,7 @@ const MOST_PATHS: usize = 100;
 ///     max_share = 0.05          # more than 0, up to 1
 ///     max_held = 16             # 1 to 16 calls
 ///     unsafe_methods = false
-///     never_on = ["/health", "/livez", "/readyz", "/admin", "/grpc.health.v1.Health"]    # at most 100 paths
+///     never_on = []             # at most 100 paths
 /// "#)?;
 /// assert_eq!(config, FaultConfig::new("edge"));
 /// # Ok::<(), toml::de::Error>(())
@@ -53,7 +53,7 @@ pub struct FaultConfig {
     pub max_held: u32,
     /// See [`FaultBuilder::allow_unsafe_methods`].
     pub unsafe_methods: bool,
-    /// All paths that are never hit: see [`FaultBuilder::never_on`].
+    /// Further paths that are never hit: see [`FaultBuilder::never_on`].
     pub never_on: Vec<Cow<'static, str>>,
 }
 
@@ -61,14 +61,8 @@ impl FaultConfig {
     /// The defaults, under this name.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            name: name.into(),
-            armed: false,
-            max_share: DEFAULT_MAX_SHARE,
-            max_held: MAX_HELD,
-            unsafe_methods: false,
-            never_on: DEFAULT_NEVER_ON.map(Cow::Borrowed).to_vec(),
-        }
+        let Settings { armed, max_share, max_held, unsafe_methods, never_on } = Settings::default();
+        Self { name: name.into(), armed, max_share, max_held, unsafe_methods, never_on }
     }
 
     /// The defaults of a file, which must set the name.
@@ -108,18 +102,28 @@ impl Default for Settings {
             max_share: DEFAULT_MAX_SHARE,
             max_held: MAX_HELD,
             unsafe_methods: false,
-            never_on: DEFAULT_NEVER_ON.map(Cow::Borrowed).to_vec(),
+            never_on: Vec::new(),
         }
     }
 }
 
 impl Settings {
+    /// Whether a call may be hit. One without a request, such as a function, may do anything: it counts as unsafe.
+    pub(crate) fn may_hit(&self, request: Option<&RequestView<'_>>) -> bool {
+        request.map_or(self.unsafe_methods, |it| self.may_hit_method(it.method) && self.may_hit_path(it.path))
+    }
+
     pub(crate) fn may_hit_method(&self, method: &Method) -> bool {
         self.unsafe_methods || method.is_safe()
     }
 
     pub(crate) fn may_hit_path(&self, path: &str) -> bool {
-        !self.never_on.iter().any(|never| is_below(path, never))
+        !self.never_on().any(|never| is_below(path, never))
+    }
+
+    /// All paths that are never hit.
+    pub(crate) fn never_on(&self) -> impl Iterator<Item = &str> {
+        NEVER_ON.into_iter().chain(self.never_on.iter().map(|path| &**path))
     }
 
     /// A reload changes nothing that only the build may allow.
@@ -130,7 +134,16 @@ impl Settings {
         unchanged("armed", self.armed, new.armed)?;
         unchanged("unsafe_methods", self.unsafe_methods, new.unsafe_methods)?;
         let allowed = format!("up to {}, which it was built with", self.max_share);
-        ConfigError::check_range("max_share", new.max_share, ..=self.max_share, allowed).map(drop)
+        ConfigError::check_range("max_share", new.max_share, ..=self.max_share, allowed)?;
+        let allowed = format!("up to {}, which it was built with", self.max_held);
+        ConfigError::check_range("max_held", new.max_held, ..=self.max_held, allowed)?;
+        match self.never_on.iter().find(|path| !new.never_on.contains(path)) {
+            None => Ok(()),
+            Some(missing) => {
+                let allowed = format!("paths with {missing}, which it was built with");
+                Err(ConfigError::new("never_on", new.never_on.join(", "), allowed))
+            }
+        }
     }
 }
 
@@ -169,12 +182,15 @@ impl<F> FaultBuilder<F> {
     }
 
     /// The most calls that are delayed or hang at once: 1 to 16, 16 unless set. Further ones are made as usual.
+    ///
+    /// A reload may lower it, and doesn't raise it above what the layer was built with.
     pub const fn max_held(mut self, calls: u32) -> Self {
         self.config.max_held = calls;
         self
     }
 
-    /// Lets requests be hit whose method isn't safe (RFC 9110 §9.2.1), such as `POST`. gRPC calls are `POST`s.
+    /// Lets requests be hit whose method isn't safe (RFC 9110 §9.2.1), such as `POST`, and calls without a request: functions and
+    /// [plain](Self::plain) services. gRPC calls are `POST`s.
     ///
     /// A delayed or truncated `POST` has been processed, and its caller may not know. Allow it only where that does no harm.
     pub const fn allow_unsafe_methods(mut self) -> Self {
@@ -182,8 +198,8 @@ impl<F> FaultBuilder<F> {
         self
     }
 
-    /// Adds a path that is never hit, with all paths below it. At first these are `/health`, `/livez`, `/readyz`, `/admin` and
-    /// `/grpc.health.v1.Health`.
+    /// Adds a path that is never hit, with all paths below it. `/health`, `/livez`, `/readyz`, `/admin` and
+    /// `/grpc.health.v1.Health` are never hit in any case. A reload may add paths, and doesn't remove those of the build.
     ///
     /// It is compared with the request's path as the layer sees it: inside `Router::nest`, axum has removed the prefix.
     pub fn never_on(mut self, path: impl Into<Cow<'static, str>>) -> Self {
@@ -252,7 +268,8 @@ impl<F> FaultBuilder<F> {
 
     /// For services that don't speak HTTP: each failure is an error of the service, which must implement `From<Rejection>`.
     ///
-    /// Such a request has no method and no path. A run hits it unless it names a method, a path, a header or principals.
+    /// Such a request has no method and no path. A run hits it if the build [allows unsafe
+    /// methods](Self::allow_unsafe_methods), unless the run names a method, a path, a header or principals.
     pub fn plain(self) -> FaultBuilder<PlainFaults> {
         self.with_faults()
     }

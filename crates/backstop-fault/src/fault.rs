@@ -2,13 +2,21 @@
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
-use backstop_core::{ConfigError, grpc::GrpcCode};
+use backstop_core::{
+    ConfigError,
+    grpc::{GRPC_STATUS, GrpcCode},
+};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING, UPGRADE},
+};
 
 const SHORTEST_DELAY: Duration = Duration::from_millis(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const LONGEST_BODY: usize = 64 * 1024;
+/// They would break the framing of the connection, or are the layer's own.
+const REFUSED_HEADERS: [HeaderName; 6] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, UPGRADE, GRPC_STATUS];
 
 /// How a call fails: see [the table](crate#kinds) of what its caller sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +30,9 @@ pub enum Fault {
     Delay(RangeInclusive<Duration>),
     /// The call isn't made until the run ends.
     Hang,
-    /// The connection, or the stream of HTTP/2, is reset.
+    /// The connection, or the stream of HTTP/2, is reset. Never for `HEAD`, whose answer has no body that could fail.
     Reset,
-    /// The call is made, and the body of its answer breaks off.
+    /// The call is made, and the body of its answer breaks off. Never for `HEAD`, whose answer has none.
     TruncatedBody {
         /// The bytes that come before. At most all but the last one, if the length of the body is known.
         after: u64,
@@ -106,6 +114,11 @@ impl Fault {
         }
     }
 
+    /// Whether a call with this method can fail so. The body of an answer to `HEAD` is never sent, so it can't break off.
+    pub(crate) fn can_hit(&self, method: &Method) -> bool {
+        *method != Method::HEAD || !matches!(self, Self::Reset | Self::TruncatedBody { .. })
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match self {
             Self::Status(fault) => fault.check(),
@@ -132,7 +145,7 @@ impl From<StatusFault> for Fault {
 ///
 /// ```
 /// use backstop_fault::{Fault, StatusFault};
-/// use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+/// use http::{HeaderValue, Method, StatusCode, header::RETRY_AFTER};
 ///
 /// let overloaded = StatusFault::new(StatusCode::TOO_MANY_REQUESTS)
 ///     .header(RETRY_AFTER, HeaderValue::from_static("2"))
@@ -161,7 +174,8 @@ impl StatusFault {
         self
     }
 
-    /// Adds a header field.
+    /// Adds a header field. Those of the connection and of the length, such as `Content-Length`, and `grpc-status` are refused
+    /// when the run is started.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
         self
@@ -176,6 +190,13 @@ impl StatusFault {
     fn check(&self) -> Result<(), ConfigError> {
         ConfigError::check_range("status", self.status.as_u16(), 400..=599, "400 to 599")?;
         ConfigError::check_range("body", self.body.len(), ..=LONGEST_BODY, "at most 65536 bytes")?;
+        if let Some(name) = REFUSED_HEADERS.into_iter().find(|name| self.headers.contains_key(name)) {
+            return Err(ConfigError::new(
+                "header",
+                name.as_str().to_owned(),
+                "a field that isn't about the connection, the length or gRPC",
+            ));
+        }
         if self.code == Some(GrpcCode::OK) {
             return Err(ConfigError::new("grpc_code", "0", "1 to 16"));
         }

@@ -24,7 +24,8 @@ use crate::{
 impl FaultHandle {
     /// Calls a function that a run may make fail. Any handle of the layer will do, whatever services the layer is applied to.
     ///
-    /// A run that names a method, a path, a header or principals hits no function. An error, a status and a reset are a
+    /// A run hits functions only if the layer was built with [`allow_unsafe_methods`](crate::FaultBuilder::allow_unsafe_methods):
+    /// nothing says whether a function is safe. One that names a method, a path, a header or principals hits none. An error, a status and a reset are a
     /// [`Rejection`](crate::Rejection); a truncated body is one in the place of the function's value.
     ///
     /// ```
@@ -32,7 +33,8 @@ impl FaultHandle {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let faults = FaultLayer::builder("database").arm().max_share(1.0).without_health().build()?.handle();
+    /// let faults = FaultLayer::builder("database").arm().max_share(1.0).allow_unsafe_methods().without_health();
+    /// let faults = faults.build()?.handle();
     /// let query = async || Ok::<_, std::io::Error>(7);
     /// assert_eq!(faults.call(query).await?, 7);
     ///

@@ -82,8 +82,8 @@ impl FaultHandle {
     /// | setting | takes effect |
     /// |---|---|
     /// | `max_share` | at once: a run with a greater share ends. Never more than the layer was built with |
-    /// | `max_held` | for calls that are hit afterwards |
-    /// | `never_on` | at once |
+    /// | `max_held` | for calls that are hit afterwards. Never more than the layer was built with |
+    /// | `never_on` | at once. The paths that the layer was built with must be among them |
     /// | `armed`, `unsafe_methods` | can't change |
     ///
     /// A setting that `config` leaves out gets its default.

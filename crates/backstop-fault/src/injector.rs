@@ -77,10 +77,7 @@ impl Injector {
     #[cold]
     pub(crate) fn decide(&self, request: Option<&RequestView<'_>>) -> Option<Hit> {
         let hit = self.update(|State { engine, settings }, now| {
-            if request.is_some_and(|it| !settings.may_hit_method(it.method) || !settings.may_hit_path(it.path)) {
-                return None;
-            }
-            engine.decide(request, settings.max_held, now)
+            settings.may_hit(request).then(|| engine.decide(request, settings.max_held, now)).flatten()
         })?;
         if hit.run.fault.kind() != FaultKind::TruncatedBody {
             self.injected(hit.run.fault.kind());

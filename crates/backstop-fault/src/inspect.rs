@@ -22,7 +22,7 @@ impl Inspect for FaultHandle {
             ("max_share", settings.max_share.into()),
             ("max_held", settings.max_held.into()),
             ("unsafe_methods", settings.unsafe_methods.into()),
-            ("never_on", settings.never_on.into_iter().map(String::from).collect()),
+            ("never_on", settings.never_on().map(str::to_owned).collect()),
         ]
     }
 

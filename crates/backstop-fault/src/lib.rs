@@ -60,8 +60,8 @@
 //! | level | a run is refused, and ends, unless the service is [healthy](FaultBuilder::level) |
 //! | drain | a run is refused, and ends, while the service [drains](FaultBuilder::draining) |
 //! | exhaustion | a run ends when a chain of providers is exhausted, if the layer [watches it](FaultBuilder::abort_when_grows) |
-//! | methods | only safe methods are hit (RFC 9110 §9.2.1), unless the build [allows others](FaultBuilder::allow_unsafe_methods). gRPC calls are `POST`s. A run for another method is refused |
-//! | routes | health and admin routes are [never hit](FaultBuilder::never_on). A run for one of them is refused |
+//! | methods | only safe methods are hit (RFC 9110 §9.2.1), and no functions, unless the build [allows others](FaultBuilder::allow_unsafe_methods). gRPC calls are `POST`s. A run for another method is refused |
+//! | routes | health and admin routes are [never hit](FaultBuilder::never_on), whatever the settings. A run for one of them is refused |
 //! | one at a time | a layer runs one run at a time |
 //! | panic | a run of panics is refused in a program that is compiled with `panic = "abort"` |
 //!
@@ -82,6 +82,8 @@
 //! | [`Reset`](Fault::Reset) | the connection ends without an answer (HTTP/1.1), the stream is reset (HTTP/2) | the stream is reset | as an error | as an error |
 //! | [`TruncatedBody`](Fault::TruncatedBody) | the head, the first bytes, then the connection ends or the stream is reset | the same | the body fails | the function runs, its value is lost: `Rejected` |
 //! | [`Panic`](Fault::Panic) | as a handler that panics | the same | the panic | the panic |
+//!
+//! A reset and a truncated body don't hit `HEAD`: the body of its answer is never sent, so that the client would see a success.
 //!
 //! An injected error counts as an error of the transport: a failure, transient, possibly processed. Its [`Rejection`] has the reason
 //! [`FAULT_INJECTED`]. Services that don't speak HTTP choose [`plain`](FaultBuilder::plain); they fail as functions do.
@@ -107,7 +109,7 @@
 //! | [`max_share`](FaultBuilder::max_share) | 0.05 | more than 0, up to 1 |
 //! | [`max_held`](FaultBuilder::max_held) | 16 | 1 to 16 |
 //! | [`allow_unsafe_methods`](FaultBuilder::allow_unsafe_methods) | safe methods only | |
-//! | [`never_on`](FaultBuilder::never_on) | `/health`, `/livez`, `/readyz`, `/admin`, `/grpc.health.v1.Health` | at most 100 paths |
+//! | [`never_on`](FaultBuilder::never_on) | `/health`, `/livez`, `/readyz`, `/admin`, `/grpc.health.v1.Health`, always | at most 100 further paths |
 //!
 //! [`FaultHandle`] starts, shows and stops runs, and [reloads](FaultHandle::reload) the settings. A [`FaultConfig`] holds them as
 //! plain data, and can be read from a file.

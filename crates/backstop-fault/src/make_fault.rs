@@ -95,7 +95,10 @@ impl<ReqBody, B: AbortBody, E> Make<Request<ReqBody>, Response<B>, E> for HttpFa
         Ok(match failure {
             Failure::Error => http_response(protocol, rejection),
             Failure::Status(status) => status.response(protocol),
-            Failure::Reset => Response::new(B::wrap(FailedBody::<B>::new(rejection))),
+            // Nobody sees the head but layers further out, which must not take it for a success.
+            Failure::Reset => {
+                http_response(protocol, rejection.clone()).map(|_: B| B::wrap(FailedBody::<B>::new(rejection)))
+            }
         })
     }
 

@@ -131,6 +131,9 @@ impl FaultRun {
             let allowed = "a safe method, in a layer that wasn't built with `allow_unsafe_methods`";
             return Err(ConfigError::new("method", method.to_string(), allowed));
         }
+        if let Some(method) = self.method.as_ref().filter(|method| !self.fault.can_hit(method)) {
+            return Err(ConfigError::new("method", method.to_string(), "a method whose answers have bodies"));
+        }
         let Some(prefix) = &self.path_prefix else { return Ok(()) };
         if !prefix.starts_with('/') || !settings.may_hit_path(prefix) {
             let allowed = "a path that begins with /, and isn't below one that is never hit";
@@ -144,7 +147,8 @@ impl FaultRun {
         let Some(request) = request else {
             return (&self.method, &self.path_prefix, &self.header, &self.principal) == (&None, &None, &None, &None);
         };
-        self.method.as_ref().is_none_or(|method| method == request.method)
+        self.fault.can_hit(request.method)
+            && self.method.as_ref().is_none_or(|method| method == request.method)
             && self.path_prefix.as_ref().is_none_or(|prefix| is_below(request.path, prefix))
             && self
                 .header

@@ -99,8 +99,12 @@ async fn serve() -> (Server, FaultHandle) {
 
 /// All bytes that come over a connection of its own, without the date, and whether it was answered at all.
 async fn bytes(address: SocketAddr) -> String {
+    answer_to("GET", address).await
+}
+
+async fn answer_to(method: &str, address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     // A reset ends it, too.
     _ = stream.read_to_end(&mut bytes).await;
@@ -138,6 +142,14 @@ async fn on_an_http1_server() {
         start(&handle, Fault::TruncatedBody { after });
         // The same head, with the length of the whole body.
         assert_eq!(bytes(address).await, format!("{}{sent}", well.strip_suffix(TEXT).unwrap()), "after {after}");
+        stop(&handle);
+    }
+    // No answer to HEAD has a body that could break off.
+    let head = answer_to("HEAD", address).await;
+    for fault in [Fault::Reset, Fault::TruncatedBody { after: 0 }] {
+        start(&handle, fault);
+        assert_eq!(answer_to("HEAD", address).await, head);
+        assert_eq!(handle.status().run.unwrap().hits, 0);
         stop(&handle);
     }
     assert_eq!(delayed(&handle, bytes(address)).await, well);

@@ -48,10 +48,11 @@ fn what_can_not_work_is_refused_by_field_value_and_what_is_allowed() {
 
 #[test]
 fn a_reload_does_not_go_beyond_what_was_built() {
-    let handle = FaultLayer::builder("edge").max_share(0.5).arm().without_health().build().unwrap().handle();
+    let handle = FaultLayer::builder("edge").max_share(0.5).max_held(8).never_on("/internal").arm().without_health();
+    let handle = handle.build().unwrap().handle();
     let config = || {
         let mut config = FaultConfig::new("edge");
-        config.armed = true;
+        (config.armed, config.max_held, config.never_on) = (true, 8, vec!["/quiet".into(), "/internal".into()]);
         config
     };
     let change = |change: fn(&mut FaultConfig)| {
@@ -63,7 +64,8 @@ fn a_reload_does_not_go_beyond_what_was_built() {
         (change(|config| config.armed = false), "armed"),
         (change(|config| config.unsafe_methods = true), "unsafe_methods"),
         (change(|config| config.max_share = 0.6), "max_share"),
-        (change(|config| config.max_held = 17), "max_held"),
+        (change(|config| config.max_held = 9), "max_held"),
+        (change(|config| config.never_on = vec!["/quiet".into()]), "never_on"),
         (change(|config| config.name = Cow::Borrowed("other")), "name"),
     ] {
         assert_eq!(handle.check(&config).unwrap_err().field, field);

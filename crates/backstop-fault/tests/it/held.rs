@@ -15,13 +15,13 @@ use tokio::time::{advance, sleep, timeout};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 
-use crate::support::{always, answering, armed, get, started};
+use crate::support::{always, answering, armed, get, started, started_for_functions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn at_most_16_calls_are_held_and_the_others_are_made_as_usual() {
-    let (layer, handle) = started(always(Fault::Hang));
+    let (layer, handle) = started_for_functions(always(Fault::Hang));
     let calls: Vec<_> = (0..16).map(|_| task::spawn(layer.layer(answering()).oneshot(get("/")))).collect();
     let mut held = calls;
     held.iter_mut().for_each(|call| assert_pending!(call.poll()));
@@ -67,7 +67,7 @@ async fn the_cap_holds_across_runs_and_reloads() {
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_run_wakes_every_held_call() {
-    let (layer, handle) = started(always(Fault::delay(30 * SECOND)));
+    let (layer, handle) = started_for_functions(always(Fault::delay(30 * SECOND)));
     let mut call = task::spawn(layer.layer(answering()).oneshot(get("/")));
     let mut function = task::spawn(handle.call(async || Ok::<_, std::io::Error>(7)));
     assert_pending!(call.poll());
@@ -103,7 +103,7 @@ async fn held_calls_go_on_within_a_second_when_the_level_gets_worse_without_othe
 async fn a_call_that_is_dropped_at_any_poll_frees_its_place() {
     // Held for three polls or more, then made, then pending in the service.
     for polls in 0..6 {
-        let (layer, handle) = started(always(Fault::delay(3 * SECOND)));
+        let (layer, handle) = started_for_functions(always(Fault::delay(3 * SECOND)));
         let slow = service_fn(|_: Request<Body>| async {
             sleep(2 * SECOND).await;
             Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))

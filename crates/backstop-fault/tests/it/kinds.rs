@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_test::{assert_ready, task};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 
-use crate::support::{ANSWER, always, answering, armed, fallible, get, started};
+use crate::support::{ANSWER, always, answering, armed, fallible, get, started, started_for_functions};
 
 const TOO_LONG: usize = 1024;
 
@@ -118,6 +118,9 @@ async fn a_reset_is_a_body_that_fails_at_once() {
     let (layer, _) = started(always(Fault::Reset));
     let answer = layer.layer(answering()).oneshot(get("/")).await.unwrap();
     assert!(!answer.body().is_end_stream());
+    // For a layer further out that judges the head.
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()[CACHE_CONTROL], "no-store");
     let error = to_bytes(answer.into_body(), TOO_LONG).await.unwrap_err();
     assert_eq!(Rejection::in_error(ErrorRef::new(&error)).unwrap().reason(), FAULT_INJECTED);
 }
@@ -189,7 +192,7 @@ async fn around_a_client_errors_and_resets_are_errors_and_all_else_is_as_usual()
 async fn a_plain_service_fails_with_an_error_whatever_the_kind() {
     let failing = [Fault::Error, Fault::status(StatusCode::NOT_FOUND), Fault::Reset, Fault::TruncatedBody { after: 0 }];
     for fault in failing {
-        let layer = armed().plain().build().unwrap();
+        let layer = armed().allow_unsafe_methods().plain().build().unwrap();
         layer.handle().start(always(fault.clone())).unwrap();
         let length = service_fn(|text: &'static str| async move { Ok::<_, BoxError>(text.len()) });
         let error = layer.layer(length).oneshot("seven").await.unwrap_err();
@@ -203,12 +206,12 @@ async fn a_plain_service_fails_with_an_error_whatever_the_kind() {
 async fn a_function_fails_with_a_rejection_or_is_called_later() {
     let failing = [Fault::Error, Fault::status(StatusCode::NOT_FOUND), Fault::Reset];
     for fault in failing {
-        let (_, handle) = started(always(fault));
+        let (_, handle) = started_for_functions(always(fault));
         let never = || -> std::future::Ready<Result<(), io::Error>> { panic!("called") };
         let error = handle.call(never).await.unwrap_err();
         assert!(matches!(error, CallError::Rejected(it) if it.reason() == FAULT_INJECTED));
     }
-    let (_, handle) = started(always(Fault::TruncatedBody { after: 0 }));
+    let (_, handle) = started_for_functions(always(Fault::TruncatedBody { after: 0 }));
     let lost = handle.call(async || Ok::<_, io::Error>(7)).await.unwrap_err();
     assert!(lost.rejection().is_some());
     let own = handle.call(async || Err::<(), _>(io::Error::other("its own"))).await.unwrap_err();
@@ -216,7 +219,7 @@ async fn a_function_fails_with_a_rejection_or_is_called_later() {
     assert!(handle.status().injected.contains(&(FaultKind::TruncatedBody, 1)));
 
     for (fault, seconds) in [(Fault::delay(Duration::from_secs(2)), 2), (Fault::Hang, 60)] {
-        let (_, handle) = started(always(fault));
+        let (_, handle) = started_for_functions(always(fault));
         let began = Instant::now();
         assert_eq!(handle.call(async || Ok::<_, io::Error>(7)).await.unwrap(), 7);
         assert_eq!((began.elapsed().as_secs(), handle.status().held), (seconds, 0));
@@ -225,7 +228,7 @@ async fn a_function_fails_with_a_rejection_or_is_called_later() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_comes_out_of_the_call() {
-    let (layer, handle) = started(always(Fault::Panic));
+    let (layer, handle) = started_for_functions(always(Fault::Panic));
     let mut service = layer.layer(answering());
     let mut call = task::spawn(service.call(get("/")));
     let panic = catch_unwind(AssertUnwindSafe(|| call.poll())).unwrap_err();

@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use backstop_fault::{Ended, Fault, FaultConfig, FaultHandle, FaultLayer, FaultRun, Level, Refusal, name};
-use http::{Method, Request, StatusCode};
+use backstop_fault::{Ended, Fault, FaultConfig, FaultHandle, FaultLayer, FaultRun, Level, Refusal, StatusFault, name};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::advance;
+use tower::{BoxError, Layer, ServiceExt};
 
-use crate::support::{always, armed, get, is_hit, started, status};
+use crate::support::{always, armed, get, is_hit, started, started_for_functions, status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -33,6 +34,11 @@ async fn a_run_that_is_not_allowed_is_refused_by_field() {
     let handle = FaultLayer::builder("edge").arm().without_health().build().unwrap().handle();
     let run = |share| FaultRun::new(Fault::Error, share, "ada", "a game day");
     let delay = |from, to| FaultRun::new(Fault::Delay(from..=to), 0.05, "ada", "a game day");
+    let header = |name: &'static str| {
+        let fault = StatusFault::new(StatusCode::BAD_GATEWAY)
+            .header(HeaderName::from_static(name), HeaderValue::from_static("5"));
+        FaultRun::new(fault, 0.05, "ada", "a game day")
+    };
     let status =
         |status: u16| FaultRun::new(Fault::status(StatusCode::from_u16(status).unwrap()), 0.05, "ada", "a game day");
     for (run, field) in [
@@ -51,6 +57,11 @@ async fn a_run_that_is_not_allowed_is_refused_by_field() {
         (delay(2 * SECOND, SECOND), "delay"),
         (status(200), "status"),
         (status(302), "status"),
+        (header("content-length"), "header"),
+        (header("transfer-encoding"), "header"),
+        (header("connection"), "header"),
+        (header("upgrade"), "header"),
+        (header("grpc-status"), "header"),
     ] {
         match handle.start(run) {
             Err(Refusal::Invalid(error)) => assert_eq!(error.field, field),
@@ -176,6 +187,9 @@ async fn a_count_that_grows_ends_a_run_and_what_was_counted_before_does_not() {
 #[tokio::test(start_paused = true)]
 async fn health_and_admin_routes_are_never_hit_nor_what_was_added() {
     let layer = armed().never_on("/internal").build().unwrap();
+    let mut config = FaultConfig::new("edge");
+    (config.armed, config.max_share, config.never_on) = (true, 1.0, vec!["/internal".into()]);
+    layer.handle().reload(config).unwrap();
     layer.handle().start(always(Fault::Error)).unwrap();
     for path in ["/health", "/health/db", "/livez", "/readyz", "/admin", "/admin/faults", "/internal/x"] {
         assert_eq!(status(&layer, path).await, StatusCode::OK, "{path}");
@@ -217,9 +231,37 @@ async fn a_run_hits_only_what_it_names() {
     assert!(!is_hit(&layer, request(&Method::GET, "/apis", "1")).await);
     assert!(!is_hit(&layer, request(&Method::GET, "/api", "2")).await);
     assert!(!is_hit(&layer, get("/api")).await);
-    // A function has none of these.
-    assert!(handle.call(async || Ok::<_, std::io::Error>(7)).await.is_ok());
     assert_eq!(handle.status().run.unwrap().calls, 1);
+    // A function has none of these.
+    let (_, handle) = started_for_functions(always(Fault::Error).path_prefix("/"));
+    assert!(handle.call(async || Ok::<_, std::io::Error>(7)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_request_is_hit_only_if_the_build_allows_unsafe_methods() {
+    let length = tower::service_fn(|text: &'static str| async move { Ok::<_, BoxError>(text.len()) });
+    for is_allowed in [false, true] {
+        let builder = || if is_allowed { armed().allow_unsafe_methods() } else { armed() };
+        let functions = builder().build().unwrap().handle();
+        functions.start(always(Fault::TruncatedBody { after: 0 })).unwrap();
+        assert_eq!(functions.call(async || Ok::<_, std::io::Error>(7)).await.is_err(), is_allowed);
+        let layer = builder().plain().build().unwrap();
+        layer.handle().start(always(Fault::Error)).unwrap();
+        assert_eq!(layer.layer(length).oneshot("seven").await.is_err(), is_allowed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_request_is_not_hit_by_what_fails_the_body_of_an_answer() {
+    for fault in [Fault::Reset, Fault::TruncatedBody { after: 0 }] {
+        let (layer, handle) = started(always(fault.clone()));
+        let head = Request::head("/").body(axum::body::Body::empty()).unwrap();
+        assert!(!is_hit(&layer, head).await);
+        assert_eq!(handle.status().run.unwrap().calls, 0);
+        handle.stop("ada", "next").unwrap();
+        let refusal = handle.start(always(fault).method(Method::HEAD)).unwrap_err();
+        assert!(matches!(refusal, Refusal::Invalid(error) if error.field == "method"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,16 @@ pub(crate) fn always(fault: impl Into<Fault>) -> FaultRun {
 }
 
 pub(crate) fn started(run: FaultRun) -> (FaultLayer, FaultHandle) {
-    let layer = armed().build().unwrap();
+    start(armed(), run)
+}
+
+/// The same, of a layer that also hits functions.
+pub(crate) fn started_for_functions(run: FaultRun) -> (FaultLayer, FaultHandle) {
+    start(armed().allow_unsafe_methods(), run)
+}
+
+fn start(builder: FaultBuilder, run: FaultRun) -> (FaultLayer, FaultHandle) {
+    let layer = builder.build().unwrap();
     let handle = layer.handle();
     handle.start(run).unwrap();
     (layer, handle)
