@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 const CONSUMER_NOT_FOUND: u64 = 10014;
 const NO_MESSAGE: u64 = 10037;
+const SEQUENCE_NOT_FOUND: u64 = 10043;
 const DELETE_FAILED: u64 = 10057;
 const STREAM_EXISTS: u64 = 10058;
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -50,6 +51,17 @@ pub(crate) enum Published {
     Full,
 }
 
+impl Published {
+    /// The sequence number, or `None` if it wasn't the expected one, on a stream without `max_msgs`.
+    pub(crate) fn if_expected(self) -> Result<Option<u64>, StoreError> {
+        match self {
+            Self::At(sequence) => Ok(Some(sequence)),
+            Self::WrongSequence => Ok(None),
+            Self::Full => Err("the stream of records is full".into()),
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct JetStream {
     pub(crate) client: Client,
@@ -73,7 +85,8 @@ impl JetStream {
             Ok(answer) => number(&answer, "seq").map(Published::At),
             Err(error) => match refusal(&error) {
                 Some(it) if WRONG_SEQUENCE.contains(&it.code) => Ok(Published::WrongSequence),
-                Some(it) if it.code == STORE_FAILED && it.description.contains("maximum messages") => {
+                // Not "maximum messages per subject exceeded".
+                Some(it) if it.code == STORE_FAILED && it.description == "maximum messages exceeded" => {
                     Ok(Published::Full)
                 }
                 _ => Err(error),
@@ -135,7 +148,9 @@ impl JetStream {
         match self.request(&format!("STREAM.MSG.DELETE.{stream}"), &request).await {
             Ok(_) => Ok(true),
             Err(error) => match refusal(&error) {
-                Some(it) if it.code == DELETE_FAILED && !it.description.contains("permitted") => Ok(false),
+                Some(it) if it.code == SEQUENCE_NOT_FOUND => Ok(false),
+                // The same, if nothing is left around it. The code has other reasons, too.
+                Some(it) if it.code == DELETE_FAILED && it.description == "no message found" => Ok(false),
                 _ => Err(error),
             },
         }

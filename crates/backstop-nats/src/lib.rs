@@ -49,7 +49,7 @@
 //! | | |
 //! |---|---|
 //! | the same key at the same moment on two instances | one job |
-//! | `max_pending` | the server refuses one more. A creation that was given up in the middle counts for up to a minute |
+//! | `max_pending` | the server refuses one more. A creation that was given up in the middle counts for up to a minute while workers ask for jobs. A bound that was lowered holds exactly once half of it is empty |
 //! | a job whose worker stops | is delivered to another one 30 s after its claim was renewed last |
 //! | a worker that was paused while another took its job | acknowledges nothing |
 //! | a job that waits for its next attempt | is delivered to any worker when it is due |
@@ -61,12 +61,16 @@
 //! |---|---|---|
 //! | any of your processes is killed, or paused | all jobs | all jobs |
 //! | the server is killed, or paused | all jobs; meanwhile no job is accepted or run | all jobs; one server may be gone |
-//! | the server's machine loses power | **what was confirmed in the last 2 min may be lost**: the server writes at once, and waits for the disk every 2 min (`sync_interval` in newer servers) | all jobs, unless two machines lose power at once |
+//! | the server's machine loses power | **what was confirmed in the last 2 min may be lost**: the server writes at once, and waits for the disk every 2 min (`sync_interval` in newer servers) | all jobs, unless another machine is paused, cut off or without power meanwhile; `sync_interval: always` excludes that, and takes a disk's time for each message |
 //! | the server's disk is lost | **all jobs, keys and dead letters are lost** | all jobs; one disk may be lost |
 //!
 //! The tests kill and pause processes and servers, and empty the disk of one. They don't cut the power.
 //!
-//! A lost queue is created anew by the next call, which is logged. A job that was lost isn't known, and its key is free again.
+//! A lost queue is created anew by the next call, which is logged. A job that was lost isn't known, and its key is free again. If
+//! only the stream of wake-ups is lost, each call fails and says so: jobs without a wake-up would never run. Restore it, or delete
+//! both.
+//!
+//! For a moment after a leader was cut off from the others, it may answer with an old record. A write that relies on it fails.
 //!
 //! # What a deployment must set
 //!
@@ -122,7 +126,7 @@
 //! | 1, 32 | whether there is a key, and its hash |
 //! | the rest | the record of `backstop-deferred` |
 //!
-//! A wake-up is the 16 bytes of the id, and the hash of the key, if there is one. Payloads are in the records until the jobs are
+//! A wake-up is the version, 1, the 16 bytes of the id, and the hash of the key, if there is one. Payloads are in the records until the jobs are
 //! done, and in the files of the server until it reuses their space: protect these as you protect the payloads.
 //!
 //! # If the server fails

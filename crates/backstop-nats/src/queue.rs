@@ -89,18 +89,18 @@ impl Queue {
     /// Writes a record if it has this version: 0 if there is none. Its new version, or `None` if it had another one.
     pub(crate) async fn put(&self, id: JobId, version: u64, record: &Record) -> Result<Option<u64>, StoreError> {
         let written = self.streams.jetstream.publish(self.streams.job_subject(id), record.encode(), Some(version));
-        let Published::At(version) = written.await? else { return Ok(None) };
+        let Some(version) = written.await?.if_expected()? else { return Ok(None) };
         self.remember(id, version, record);
         Ok(Some(version))
     }
 
-    /// Publishes a wake-up, and returns its sequence number. `None` if `max_pending` of them are there.
+    /// Publishes a wake-up, and returns its sequence number. `None` if `max_pending` of them are there, or more.
     async fn wake(&self, id: JobId, key: Option<Key>, max_pending: Option<u64>) -> Result<Option<u64>, StoreError> {
         match max_pending {
             // The server takes 0 for no bound.
             Some(0) => return Ok(None),
-            Some(max_pending) => self.streams.bound(max_pending).await?,
-            None => {}
+            Some(max_pending) if !self.streams.bound(max_pending).await? => return Ok(None),
+            _ => {}
         }
         let wakeup = encode_wakeup(id, key);
         match self.streams.jetstream.publish(self.streams.wakeup_subject(), wakeup, None).await? {
@@ -129,7 +129,7 @@ impl Queue {
     async fn take_key(&self, key: &Key, id: JobId, sequence: u64) -> Result<bool, StoreError> {
         let entry = Bytes::copy_from_slice(&id.to_bytes());
         let taken = self.streams.jetstream.publish(self.streams.key_subject(key), entry, Some(sequence)).await?;
-        Ok(matches!(taken, Published::At(_)))
+        Ok(taken.if_expected()?.is_some())
     }
 
     pub(crate) async fn create(
@@ -154,9 +154,11 @@ impl Queue {
                         let Some(wakeup) = self.wake(owner, Some(*key), Some(max_pending)).await? else {
                             return Ok(Created::Full);
                         };
-                        if self.put(owner, 0, &record).await?.is_none() {
-                            self.unwake(wakeup).await?;
+                        // The record may also have been removed, but before it its key.
+                        if self.take_key(key, owner, sequence).await? && self.put(owner, 0, &record).await?.is_some() {
+                            return Ok(Created::Exists(owner));
                         }
+                        self.unwake(wakeup).await?;
                         continue;
                     }
                 }
@@ -245,13 +247,11 @@ impl Queue {
         let copy = self.copy(before.location, id).await?;
         let jetstream = &self.streams.jetstream;
         self.known().remove(&id);
-        if !jetstream.delete(&self.streams.jobs(), version).await? {
-            return Ok(false);
-        }
-        if let Some(key) = &before.key {
-            self.remove_key(key, id).await?;
-        }
-        // Last: whoever finds a copy without a record removes the key.
+        // From here on, its key can be taken by another record.
+        let nowhere = Record { location: Location::Nowhere, due: 0, key: before.key, bytes: Bytes::new() };
+        let Some(version) = self.put(id, version, &nowhere).await? else { return Ok(false) };
+        self.forget(id, version, before.key).await?;
+        // Last: whoever finds a copy of what is nowhere goes on here.
         if let Some((stream, sequence)) = copy {
             jetstream.delete(&stream, sequence).await?;
         }
@@ -261,13 +261,17 @@ impl Queue {
         Ok(true)
     }
 
-    pub(crate) async fn remove_key(&self, key: &Key, id: JobId) -> Result<(), StoreError> {
-        if let Some((sequence, owner)) = self.owner(key).await?
+    /// Removes a record that is nowhere, and before it its key: as long as the record is there, nobody creates it anew.
+    pub(crate) async fn forget(&self, id: JobId, version: u64, key: Option<Key>) -> Result<(), StoreError> {
+        let (jetstream, jobs) = (&self.streams.jetstream, self.streams.jobs());
+        if let Some(key) = key
+            && let Some((sequence, owner)) = self.owner(&key).await?
             && owner == id
         {
-            self.streams.jetstream.delete(&self.streams.jobs(), sequence).await?;
+            jetstream.delete(&jobs, sequence).await?;
         }
-        Ok(())
+        self.known().remove(&id);
+        jetstream.delete(&jobs, version).await.map(drop)
     }
 
     pub(crate) async fn totals(&self, list: List) -> Result<Totals, StoreError> {

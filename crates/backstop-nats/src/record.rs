@@ -76,13 +76,15 @@ impl Record {
 
 /// What a wake-up says: whom to wake up, and under which key it was created.
 pub(crate) fn encode_wakeup(id: JobId, key: Option<Key>) -> Bytes {
-    let mut bytes = id.to_bytes().to_vec();
+    let mut bytes = vec![VERSION];
+    bytes.extend(id.to_bytes());
     bytes.extend(key.iter().flatten());
     bytes.into()
 }
 
+/// `None` if it isn't a wake-up, or one of a newer version.
 pub(crate) fn decode_wakeup(bytes: &[u8]) -> Option<(JobId, Option<Key>)> {
-    let (id, key) = bytes.split_first_chunk()?;
+    let (id, key) = bytes.strip_prefix(&[VERSION])?.split_first_chunk()?;
     let key = if key.is_empty() { None } else { Some(key.try_into().ok()?) };
     Some((JobId::from_bytes(*id), key))
 }

@@ -6,13 +6,14 @@
 //! | pending, and not due | the wake-up is delivered again when it is |
 //! | not there, or dead | it may be on the way: the wake-up is delivered again after 50 ms, and twice as long each time. In the 10th, after 25 s, it is settled |
 //! | done | it is settled |
-//! | unreadable, because a newer version has written it | the wake-up is delivered again after 30 s |
+//! | unreadable, because a newer version has written it, or the wake-up is | the wake-up is delivered again after 30 s |
 //!
 //! To settle one, the record is written once more, with nothing in it if there is none. So a write that comes late fails: it expects
 //! an earlier version. Then the wake-up is acknowledged.
 
 use std::{ops::RangeInclusive, time::Duration};
 
+use async_nats::Subject;
 use backstop_deferred::{JobId, List, StoreError};
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -33,8 +34,8 @@ const LEAVE_ALONE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// In which delivery a wake-up without a record is settled.
 const LAST_DELIVERY: u64 = 10;
-/// How long a creation that took too long can't succeed, in ms.
-const KEEP_NOWHERE: u64 = 24 * 60 * 60 * 1_000;
+/// How long a creation that took too long can't succeed, in ms: several times as long as a call of a store may take.
+const KEEP_NOWHERE: u64 = 5 * 60 * 1_000;
 /// The longest delay of a delivery. A record that is due later is looked at once more then.
 const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -55,7 +56,7 @@ impl Queue {
             Location::In(List::Queued) => {
                 if let Some(held) = held {
                     let wait = Duration::from_millis(record.due.saturating_sub(self.clock.now()));
-                    self.deliver_again(&held, wait).await?;
+                    self.deliver_again(&held.delivery, wait).await?;
                 }
             }
             Location::In(List::Done | List::Dead) | Location::Nowhere => {
@@ -73,10 +74,10 @@ impl Queue {
         Ok(())
     }
 
-    async fn deliver_again(&self, held: &Held, after: Duration) -> Result<(), StoreError> {
+    async fn deliver_again(&self, delivery: &Subject, after: Duration) -> Result<(), StoreError> {
         let delay = after.min(LONGEST_DELAY).as_nanos();
         let answer = if delay == 0 { "-NAK".to_owned() } else { format!("-NAK {{\"delay\":{delay}}}") };
-        self.streams.jetstream.acknowledge(&held.delivery, answer).await
+        self.streams.jetstream.acknowledge(delivery, answer).await
     }
 
     pub(crate) async fn due_pending(
@@ -91,8 +92,8 @@ impl Queue {
             for result in join_all(unknown.into_iter().map(|(id, held)| self.look_at(id, held))).await {
                 result?;
             }
-            for delivery in self.wakeups.take_garbage() {
-                self.streams.jetstream.acknowledge(&delivery, Bytes::from_static(b"+TERM")).await?;
+            for delivery in self.wakeups.take_unreadable() {
+                self.deliver_again(&delivery, LEAVE_ALONE).await?;
             }
         }
         Ok(self.wakeups.due(list, &times, limit))
@@ -107,7 +108,7 @@ impl Queue {
             Some((version, bytes)) => {
                 let Ok(record) = Record::decode(bytes) else {
                     self.wakeups.remove(id);
-                    return self.deliver_again(&held, LEAVE_ALONE).await;
+                    return self.deliver_again(&held.delivery, LEAVE_ALONE).await;
                 };
                 Some((version, record))
             }
@@ -127,12 +128,12 @@ impl Queue {
         self.wakeups.remove(id);
         let (version, record) = match found {
             Some((_, record)) if record.is_pending() => {
-                return self.deliver_again(&held, Duration::from_millis(record.due - now)).await;
+                return self.deliver_again(&held.delivery, Duration::from_millis(record.due - now)).await;
             }
             Some((version, record)) if record.location != Location::In(List::Dead) => (version, record),
             _ if held.deliveries < LAST_DELIVERY => {
                 let doublings = held.deliveries.saturating_sub(1) as u32;
-                return self.deliver_again(&held, FIRST_WAIT * 2_u32.pow(doublings)).await;
+                return self.deliver_again(&held.delivery, FIRST_WAIT * 2_u32.pow(doublings)).await;
             }
             Some(dead) => dead,
             None => {
@@ -161,15 +162,8 @@ impl Queue {
                 Some((_, record)) if record.location == Location::In(list) => due.push(copy.id),
                 found => {
                     // Nobody else removes what is nowhere, or what was left by somebody who stopped while removing it.
-                    if let Some((version, record)) = found
-                        && record.location == Location::Nowhere
-                    {
-                        self.streams.jetstream.delete(&self.streams.jobs(), version).await?;
-                    }
-                    if let Some(key) = &copy.key
-                        && self.record(copy.id).await?.is_none()
-                    {
-                        self.remove_key(key, copy.id).await?;
+                    if let Some((version, Record { location: Location::Nowhere, key, .. })) = found {
+                        self.forget(copy.id, version, key).await?;
                     }
                     self.streams.jetstream.delete(&self.streams.ended(list), copy.sequence).await?;
                 }

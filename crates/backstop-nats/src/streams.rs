@@ -1,11 +1,14 @@
 //! The streams of a queue: their names, and that they exist and are as they must be.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::Client;
 use backstop_deferred::{JobId, List, StoreError};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     NatsJobStoreConfig,
@@ -25,9 +28,26 @@ pub(crate) struct Streams {
     opened: Mutex<Option<Opened>>,
 }
 
+/// Settings with which a stream or consumer would lose jobs, or give wrong answers, unless they are off.
+const OFF: [&str; 11] = [
+    "backoff",
+    "deliver_subject",
+    "discard_new_per_subject",
+    "filter_subject",
+    "filter_subjects",
+    "headers_only",
+    "mem_storage",
+    "mirror",
+    "no_ack",
+    "sealed",
+    "subject_transform",
+];
+/// How long streams that were as they must be aren't looked at again, whatever fails.
+const RECENT: Duration = Duration::from_secs(1);
+
 /// The streams were as they must be, and no call has failed since.
-#[derive(Default)]
 struct Opened {
+    at: Instant,
     /// The `max_msgs` of the wake-ups, once it was checked.
     max_pending: Option<u64>,
 }
@@ -94,9 +114,9 @@ impl Streams {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something has failed: the streams are looked at before they are used again.
+    /// Something has failed: the streams are looked at before they are used again, once a second at most.
     pub(crate) fn close(&self) {
-        *self.opened() = None;
+        self.opened().take_if(|opened| opened.at.elapsed() > RECENT);
     }
 
     /// Creates what doesn't exist, and checks what does.
@@ -123,11 +143,19 @@ impl Streams {
             "max_age": 0, "storage": "file", "num_replicas": self.config.replicas, "deny_delete": false,
         });
         let ended = [List::Done, List::Dead].map(|list| per_subject(word(list), &[&format!("{}.*", word(list))]));
-        for config in [jobs, wakeups].iter().chain(&ended) {
+        self.ensure_stream(&jobs).await?;
+        // Without their wake-ups, jobs would never run.
+        if self.jetstream.stream(&self.wakeups()).await?.is_none() && self.totals(&self.jobs()).await?.0 > 0 {
+            let (wakeups, jobs) = (self.wakeups(), self.jobs());
+            return Err(
+                format!("the stream {wakeups} is gone, but {jobs} has records: restore it, or delete both").into()
+            );
+        }
+        for config in [wakeups].iter().chain(&ended) {
             self.ensure_stream(config).await?;
         }
         self.ensure_consumer().await?;
-        *self.opened() = Some(Opened::default());
+        *self.opened() = Some(Opened { at: Instant::now(), max_pending: None });
         Ok(())
     }
 
@@ -158,19 +186,27 @@ impl Streams {
         check(&format!("the consumer {} of the stream {stream}", Self::CONSUMER), &config, &found["config"])
     }
 
-    /// Sees to it that the server refuses more wake-ups than that.
-    pub(crate) async fn bound(&self, max_pending: u64) -> Result<(), StoreError> {
+    /// Sees to it that the server refuses more wake-ups than that. `false` if as many are there.
+    ///
+    /// A server before 2.10.5 drops the oldest messages beyond a lower `max_msgs`, whatever `discard` says. So it is only
+    /// lowered while the queue is half empty: no queue is filled in the meantime.
+    pub(crate) async fn bound(&self, max_pending: u64) -> Result<bool, StoreError> {
         let is_bound = || self.opened().as_ref().is_some_and(|opened| opened.max_pending == Some(max_pending));
         if is_bound() {
-            return Ok(());
+            return Ok(true);
         }
         let _turn = self.turn.acquire().await?;
         if is_bound() {
-            return Ok(());
+            return Ok(true);
         }
         let stream = self.wakeups();
         let mut info = self.jetstream.stream(&stream).await?.ok_or("the stream of wake-ups is gone")?;
         if info["config"]["max_msgs"] != json!(max_pending) {
+            let pending = number(&info["state"], "messages")?;
+            let is_raised = info["config"]["max_msgs"].as_u64().is_some_and(|found| found < max_pending);
+            if !is_raised && pending > max_pending / 2 {
+                return Ok(pending < max_pending);
+            }
             let found = info["config"]["max_msgs"].to_string();
             info["config"]["max_msgs"] = json!(max_pending);
             self.jetstream.update_stream(&stream, &info["config"]).await.map_err(|error| {
@@ -180,7 +216,7 @@ impl Streams {
         if let Some(opened) = &mut *self.opened() {
             opened.max_pending = Some(max_pending);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// How many messages are in a stream, and the length of their payloads, roughly.
@@ -200,6 +236,12 @@ const fn word(list: List) -> &'static str {
 
 /// An error that names the first setting that isn't as it must be.
 fn check(what: &str, wanted: &Value, found: &Value) -> Result<(), StoreError> {
+    for setting in OFF {
+        let found = &found[setting];
+        if ![json!(null), json!(false), json!(""), json!([])].contains(found) {
+            return Err(format!("{what} has `{setting}` {found}, and must have none").into());
+        }
+    }
     for (setting, wanted) in wanted.as_object().into_iter().flatten() {
         // A server leaves out what is off.
         let found = if found[setting].is_null() { &json!(false) } else { &found[setting] };
@@ -226,6 +268,8 @@ mod tests {
         assert_eq!(error(json!({ "retention": "workqueue", "num_replicas": 5, "deny_delete": false, "new": 1 })), None);
         let few = error(json!({ "retention": "workqueue", "num_replicas": 1 }));
         assert_eq!(few.as_deref(), Some("the stream x has `num_replicas` 1, and must have 3"));
+        let filtered = error(json!({ "retention": "workqueue", "num_replicas": 3, "filter_subject": "x" }));
+        assert_eq!(filtered.as_deref(), Some("the stream x has `filter_subject` \"x\", and must have none"));
         let kept = error(json!({ "retention": "workqueue", "num_replicas": 3, "deny_delete": true }));
         assert_eq!(kept.as_deref(), Some("the stream x has `deny_delete` true, and must have false"));
     }

@@ -43,8 +43,8 @@ struct State {
     /// Since when a pull isn't answered.
     asked: Option<Instant>,
     held: HashMap<JobId, Held>,
-    /// Messages that aren't wake-ups.
-    garbage: Vec<Subject>,
+    /// Deliveries of what isn't a wake-up, or one of a newer version.
+    unreadable: Vec<Subject>,
 }
 
 /// A wake-up that was delivered.
@@ -143,8 +143,8 @@ impl Wakeups {
         self.state().held.remove(&id)
     }
 
-    pub(crate) fn take_garbage(&self) -> Vec<Subject> {
-        mem::take(&mut self.state().garbage)
+    pub(crate) fn take_unreadable(&self) -> Vec<Subject> {
+        mem::take(&mut self.state().unreadable)
     }
 
     /// Those that are due, in order.
@@ -189,7 +189,7 @@ impl State {
         }
         let Some(delivery) = message.reply else { return Ok(()) };
         let (Some((id, key)), Some(deliveries)) = (decode_wakeup(&message.payload), deliveries(&delivery)) else {
-            self.garbage.push(delivery);
+            self.unreadable.push(delivery);
             return Ok(());
         };
         let held = Held { delivery, deliveries, arrived: Instant::now(), key, place: None, record: None };

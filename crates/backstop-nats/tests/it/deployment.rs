@@ -8,7 +8,7 @@ use backstop_test::NatsServer;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::common::{Email, Sent, client, email, emails, secs, store, within};
+use crate::common::{Email, Sent, client, email, emails, put, secs, store, within};
 
 const PLACE: Place = Place { list: List::Queued, due: 0 };
 
@@ -69,6 +69,51 @@ async fn max_pending_can_be_changed() {
     assert_eq!(create(&updated, 3, 2).await, Created::New);
     assert_eq!(create(&updated, 4, 2).await, Created::Full);
     assert_eq!(updated.totals(List::Queued).await.unwrap().records, 2);
+}
+
+#[tokio::test]
+async fn a_lower_max_pending_drops_no_job() {
+    let Some(nats) = NatsServer::start() else { return };
+    let emails = store(&nats, "emails").await;
+    let id = |number| JobId::from_bytes([number; 16]);
+    let create = async |store: &NatsJobStore, number, max_pending| {
+        store.create(id(number), None, Bytes::new(), PLACE, max_pending).await.unwrap()
+    };
+    for number in 0..8 {
+        assert_eq!(create(&emails, number, 10).await, Created::New);
+    }
+    let updated = store(&nats, "emails").await;
+    assert_eq!(create(&updated, 8, 4).await, Created::Full);
+    assert_eq!(updated.totals(List::Queued).await.unwrap().records, 8);
+    let end = async |numbers: std::ops::Range<u8>, left: u64| {
+        for number in numbers {
+            put(&updated, id(number), Place { list: List::Done, due: u64::MAX }).await;
+        }
+        let pending = async || updated.totals(List::Queued).await.unwrap().records;
+        within(secs(5), "the wake-ups are gone", async || pending().await == left).await;
+    };
+    // Three are left: less than allowed.
+    assert_eq!(updated.due(List::Queued, 0..=1, 10).await.unwrap(), (0..8).map(id).collect::<Vec<_>>());
+    end(0..5, 3).await;
+    assert_eq!(create(&updated, 9, 4).await, Created::New);
+    assert_eq!(create(&updated, 10, 4).await, Created::Full);
+    // Two: from now on, the server refuses more than four.
+    end(5..7, 2).await;
+    for number in 11..13 {
+        assert_eq!(create(&updated, number, 4).await, Created::New);
+    }
+    assert_eq!(create(&updated, 13, 4).await, Created::Full);
+}
+
+#[tokio::test]
+async fn records_without_the_stream_of_their_wakeups_are_an_error() {
+    let Some(nats) = NatsServer::start() else { return };
+    let emails = store(&nats, "emails").await;
+    emails.create(JobId::from_bytes([1; 16]), None, Bytes::new(), PLACE, 10).await.unwrap();
+    api(&nats, "STREAM.DELETE.backstop_emails_wakeups", "").await;
+    let expected =
+        "the stream backstop_emails_wakeups is gone, but backstop_emails_jobs has records: restore it, or delete both";
+    assert_eq!(error(&store(&nats, "emails").await).await, expected);
 }
 
 #[tokio::test]

@@ -171,15 +171,46 @@ async fn a_removal_that_stops_at_any_step_frees_the_key() {
 }
 
 #[tokio::test]
+async fn a_key_has_one_job_while_its_record_is_removed() {
+    let Some(nats) = NatsServer::start() else { return };
+    let (removing, creating) = (store(&nats, "emails").await, store(&nats, "emails").await);
+    creating.totals(List::Queued).await.unwrap();
+    let mut jobs = 0;
+    for step in 0..STEPS {
+        let key = Some([step; 32]);
+        removing.create(id(step), key, bytes(step), QUEUED, MANY).await.unwrap();
+        put(&removing, id(step), Place { list: List::Done, due: 1 }).await;
+        let version = removing.get(id(step)).await.unwrap().unwrap().version;
+        let (mut removal, mut polls) = (pin!(removing.remove(id(step), version)), 0);
+        let has_ended = poll_fn(|cx| {
+            polls += 1;
+            if polls > step { Poll::Ready(false) } else { removal.as_mut().poll(cx).map(|_| true) }
+        })
+        .await;
+        // Another process creates a job under the key when the removal is that far, and once more when it has ended.
+        let new = id(step + STEPS);
+        let mut created = vec![creating.create(new, key, bytes(step), QUEUED, MANY).await.unwrap()];
+        if created == [Created::Exists(id(step))] {
+            continue;
+        }
+        if !has_ended {
+            removal.await.unwrap();
+        }
+        created.push(creating.create(id(step + 2 * STEPS), key, bytes(step), QUEUED, MANY).await.unwrap());
+        assert_eq!(created, [Created::New, Created::Exists(new)], "{step}");
+        jobs += 1;
+    }
+    assert!((1..=usize::from(STEPS)).contains(&jobs), "{jobs}");
+    assert_eq!(work(&creating).await.len(), jobs);
+}
+
+#[tokio::test]
 async fn a_creation_that_comes_too_late_fails_and_its_wakeup_is_gone() {
     let Some(nats) = NatsServer::start() else { return };
     let emails = store(&nats, "emails").await;
     assert_eq!(emails.totals(List::Queued).await.unwrap().records, 0);
-    // What a process leaves that stops after its first step, and something else.
-    let client = client(&nats.url()).await;
-    for wakeup in [vec![1; 16], b"garbage".to_vec()] {
-        client.request("backstop.emails.wakeup", wakeup.into()).await.unwrap();
-    }
+    // What a process leaves that stops after its first step.
+    client(&nats.url()).await.request("backstop.emails.wakeup", vec![1; 17].into()).await.unwrap();
     assert_eq!(work(&emails).await, []);
     let late: StoreError = emails.create(id(1), None, bytes(1), QUEUED, MANY).await.unwrap_err();
     assert_eq!(late.to_string(), "creating the record took too long");
@@ -200,14 +231,21 @@ async fn a_record_that_cant_be_read_holds_nobody_up() {
     // Of a newer version.
     let newer = [vec![2], vec![0; 100]].concat();
     let (client, subject) = (client(&nats.url()).await, format!("backstop.emails.job.{}", id(1)));
-    client.request(subject, newer.into()).await.unwrap();
+    client.request(subject, newer.clone().into()).await.unwrap();
+    client.request("backstop.emails.wakeup", newer.into()).await.unwrap();
+    for list in ["done", "dead"] {
+        client.request(format!("backstop.emails.{list}.garbage"), "garbage".into()).await.unwrap();
+    }
     emails.create(id(2), None, bytes(2), QUEUED, MANY).await.unwrap();
     within(secs(10), "the other job is found", async || {
         emails.due(List::Queued, 0..=now(), 10).await.unwrap() == [id(2)]
     })
     .await;
     assert_eq!(emails.get(id(1)).await.unwrap_err().to_string(), "a record that this version can't read");
-    assert_eq!(emails.totals(List::Queued).await.unwrap().records, 2, "it is kept");
+    assert_eq!(emails.totals(List::Queued).await.unwrap().records, 3, "they are kept");
+    put(&emails, id(2), Place { list: List::Done, due: 1 }).await;
+    assert_eq!(emails.due(List::Done, 0..=1, 10).await.unwrap(), [id(2)]);
+    assert_eq!(emails.due(List::Dead, 0..=1, 10).await.unwrap(), []);
 }
 
 #[tokio::test]
