@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,6 +17,8 @@ pub(crate) enum Blocked {
     Level(Level),
     Draining,
     Condition(Name),
+    /// A closure that was asked panicked.
+    Panicked,
 }
 
 type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
@@ -39,8 +42,11 @@ pub(crate) struct Condition {
 enum Check {
     Flag(Ask<bool>),
     /// A number that must not grow beyond what it was when the run began.
-    Count(Ask<u64>, Arc<AtomicU64>),
+    Count(Ask<u64>),
 }
+
+/// What each condition had counted when a run began. Belongs to the run.
+pub(crate) type Counts = Arc<[AtomicU64]>;
 
 impl Condition {
     pub(crate) fn flag(name: Name, is_met: impl Fn() -> bool + Send + Sync + 'static) -> Self {
@@ -48,14 +54,21 @@ impl Condition {
     }
 
     pub(crate) fn count(name: Name, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { name, check: Check::Count(Arc::new(count), Arc::default()) }
+        Self { name, check: Check::Count(Arc::new(count)) }
     }
 
-    fn is_met(&self) -> bool {
+    fn counted(&self) -> u64 {
+        match &self.check {
+            Check::Flag(_) => 0,
+            Check::Count(count) => count(),
+        }
+    }
+
+    fn is_met(&self, before: &AtomicU64) -> bool {
         match &self.check {
             Check::Flag(is_met) => is_met(),
             // A count may also begin anew.
-            Check::Count(count, before) => {
+            Check::Count(count) => {
                 let now = count();
                 now > before.fetch_min(now, Relaxed)
             }
@@ -63,18 +76,20 @@ impl Condition {
     }
 }
 
+// All of these ask the closures of the user: under no lock of ours, since they may take their own.
 impl Conditions {
-    /// A run begins: counts are compared with what they are now.
-    pub(crate) fn begin(&self) {
-        for condition in &self.others {
-            if let Check::Count(count, before) = &condition.check {
-                before.store(count(), Relaxed);
-            }
-        }
+    /// Asks whether a run may begin, and for what is counted then.
+    pub(crate) fn begin(&self) -> Result<Counts, Blocked> {
+        let counts: Counts = caught(|| self.others.iter().map(|it| AtomicU64::new(it.counted())).collect())?;
+        self.blocked(&counts).map_or(Ok(counts), Err)
     }
 
-    /// Asks the closures: under no lock of ours, since they may take their own.
-    pub(crate) fn blocked(&self) -> Option<Blocked> {
+    /// Asks whether a run must end that began with these counts.
+    pub(crate) fn blocked(&self, counts: &[AtomicU64]) -> Option<Blocked> {
+        caught(|| self.ask(counts)).unwrap_or_else(Some)
+    }
+
+    fn ask(&self, counts: &[AtomicU64]) -> Option<Blocked> {
         if self.draining.as_ref().is_some_and(|draining| draining()) {
             return Some(Blocked::Draining);
         }
@@ -82,8 +97,14 @@ impl Conditions {
         if level != Level::Healthy {
             return Some(Blocked::Level(level));
         }
-        self.others.iter().find(|condition| condition.is_met()).map(|it| Blocked::Condition(it.name.clone()))
+        let mut conditions = self.others.iter().zip(counts);
+        conditions.find(|(it, before)| it.is_met(before)).map(|(it, _)| Blocked::Condition(it.name.clone()))
     }
+}
+
+/// A closure that panics must not make every call panic.
+fn caught<R>(ask: impl FnOnce() -> R) -> Result<R, Blocked> {
+    catch_unwind(AssertUnwindSafe(ask)).map_err(|_| Blocked::Panicked)
 }
 
 impl fmt::Debug for Conditions {

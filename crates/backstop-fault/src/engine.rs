@@ -8,19 +8,21 @@
 //!
 //! While a run runs, at most `max_held` calls are held. Its end releases them: they are made then.
 
-use std::{array, sync::Arc, task::Waker, time::Duration};
+use std::{array, mem, sync::Arc, task::Waker, time::Duration};
 
 use backstop_kit::Jitter;
 use tokio::time::Instant;
 
 use crate::{
     Ended, Fault, FaultKind, FaultRun, RunId,
-    conditions::Blocked,
+    conditions::{Blocked, Counts},
     run::{DRAW_BITS, RequestView},
 };
 
 /// The most calls that a layer holds at once.
 pub(crate) const MAX_HELD: u32 = 16;
+/// How often calls that aren't hit, and each held call, ask whether the run may go on.
+pub(crate) const ASK_EVERY: Duration = Duration::from_secs(1);
 /// A run ends after this time without a heartbeat.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -51,6 +53,9 @@ pub(crate) struct Active {
     /// Calls that matched.
     pub(crate) calls: u64,
     pub(crate) hits: u64,
+    pub(crate) counts: Counts,
+    /// When a call was last to ask for the conditions.
+    asked: Instant,
     decisions: Jitter,
     delays: Jitter,
 }
@@ -68,7 +73,7 @@ pub(crate) struct EndedRun {
 
 /// A place for a held call.
 #[derive(Debug)]
-enum Held {
+pub(crate) enum Held {
     Free,
     Taken { run: RunId, waker: Option<Waker> },
 }
@@ -92,8 +97,16 @@ pub(crate) struct HeldPlace {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct End {
-    pub(crate) run: EndedRun,
-    pub(crate) held: Vec<Waker>,
+    run: EndedRun,
+    held: Vec<Waker>,
+}
+
+impl End {
+    /// Wakes the held calls.
+    pub(crate) fn wake(self) -> EndedRun {
+        self.held.into_iter().for_each(Waker::wake);
+        self.run
+    }
 }
 
 impl Engine {
@@ -108,8 +121,8 @@ impl Engine {
         }
     }
 
-    /// Ends the run if its time has come.
-    pub(crate) fn refresh(&mut self, now: Instant, blocked: Option<&Blocked>) -> Option<End> {
+    /// Ends the run if its time has come, or if it is the one that is blocked.
+    pub(crate) fn refresh(&mut self, now: Instant, blocked: Option<(RunId, Blocked)>) -> Option<End> {
         let active = self.run.as_ref()?;
         // The earlier of the two, however late this comes.
         let (time, expired) = if active.ends <= active.heartbeat_due {
@@ -120,10 +133,12 @@ impl Engine {
         if now >= time {
             return self.end(time, expired);
         }
-        let why = match blocked? {
-            Blocked::Level(level) => Ended::Level(*level),
+        let (_, blocked) = blocked.filter(|(id, _)| *id == active.id)?;
+        let why = match blocked {
+            Blocked::Level(level) => Ended::Level(level),
             Blocked::Draining => Ended::Draining,
-            Blocked::Condition(name) => Ended::Condition(name.clone()),
+            Blocked::Condition(name) => Ended::Condition(name),
+            Blocked::Panicked => Ended::Panicked,
         };
         self.end(now, why)
     }
@@ -140,7 +155,7 @@ impl Engine {
     }
 
     /// Starts a run. None may run.
-    pub(crate) fn start(&mut self, run: FaultRun, seed: u64, now: Instant) -> RunId {
+    pub(crate) fn start(&mut self, run: FaultRun, seed: u64, counts: Counts, now: Instant) -> RunId {
         let id = RunId(self.next_id);
         self.next_id += 1;
         self.run = Some(Active {
@@ -152,6 +167,8 @@ impl Engine {
             run: Arc::new(run),
             calls: 0,
             hits: 0,
+            counts,
+            asked: now,
             decisions: Jitter::new(Some(seed)),
             delays: Jitter::new(Some(seed ^ DELAYS)),
         });
@@ -164,70 +181,65 @@ impl Engine {
         active.map(|active| active.heartbeat_due = now + HEARTBEAT).is_some()
     }
 
-    /// Decides whether a call is hit.
-    pub(crate) fn decide(&mut self, request: Option<&RequestView<'_>>, max_held: u32, now: Instant) -> Option<Hit> {
-        let taken = self.held();
-        let active = self.run.as_mut()?;
-        if !active.run.matches(request) {
-            return None;
-        }
+    /// Whether a call must ask for the conditions, although it isn't hit.
+    pub(crate) fn is_ask_due(&mut self, now: Instant) -> bool {
+        let active = self.run.as_mut().filter(|active| now >= active.asked + ASK_EVERY);
+        active.map(|active| active.asked = now).is_some()
+    }
+
+    /// Draws whether a call is hit, and by which run.
+    pub(crate) fn draw(&mut self, request: Option<&RequestView<'_>>) -> Option<RunId> {
+        let active = self.run.as_mut().filter(|active| active.run.matches(request))?;
         active.calls += 1;
         let draw = active.run.principal_draw(active.seed, request);
         let draw = draw.unwrap_or_else(|| active.decisions.number(0..1 << DRAW_BITS));
-        if draw as f64 >= active.run.share * (1_u64 << DRAW_BITS) as f64 {
-            return None;
-        }
+        ((draw as f64) < active.run.share * (1_u64 << DRAW_BITS) as f64).then_some(active.id)
+    }
+
+    /// Hits a call that this run has drawn. `None` if the run has ended meanwhile, or too many calls are held.
+    pub(crate) fn hit(&mut self, id: RunId, max_held: u32, now: Instant) -> Option<Hit> {
+        let taken = self.held();
+        let active = self.run.as_mut().filter(|active| active.id == id)?;
         let run = Arc::clone(&active.run);
         let until = match &run.fault {
-            Fault::Delay(range) => Some(Some(now + active.delays.time(range.clone()))),
-            Fault::Hang => Some(None),
-            _ => None,
+            Fault::Delay(range) => Some(now + active.delays.time(range.clone())),
+            Fault::Hang => None,
+            _ => return Some(Hit { run, held: None }),
         };
-        let held = match until {
-            None => None,
-            Some(_) if taken >= max_held => {
-                self.not_held += 1;
-                return None;
-            }
-            Some(until) => {
-                let index = self.held.iter().position(|held| matches!(held, Held::Free))?;
-                self.held[index] = Held::Taken { run: active.id, waker: None };
-                Some(HeldPlace { index, until })
-            }
-        };
-        // The body of an answer is counted when it is broken off.
-        if run.fault.kind() != FaultKind::TruncatedBody {
-            active.hits += 1;
-            self.hits[run.fault.kind() as usize] += 1;
+        if taken >= max_held {
+            self.not_held += 1;
+            return None;
         }
-        Some(Hit { run, held })
+        let index = self.held.iter().position(|held| matches!(held, Held::Free))?;
+        self.held[index] = Held::Taken { run: id, waker: None };
+        self.apply(&run);
+        Some(Hit { run, held: Some(HeldPlace { index, until }) })
     }
 
-    /// A body was broken off.
-    pub(crate) fn truncated(&mut self, run: &Arc<FaultRun>) {
-        self.hits[FaultKind::TruncatedBody as usize] += 1;
-        if let Some(active) = self.run.as_mut().filter(|active| Arc::ptr_eq(&active.run, run)) {
-            active.hits += 1;
-        }
+    /// Counts a call that fails now, or is held. Returns false if its run has ended.
+    pub(crate) fn apply(&mut self, run: &Arc<FaultRun>) -> bool {
+        let Some(active) = self.run.as_mut().filter(|active| Arc::ptr_eq(&active.run, run)) else { return false };
+        active.hits += 1;
+        self.hits[run.fault.kind() as usize] += 1;
+        true
     }
 
-    /// Until when the call in this place is held by its run. `None` if the run has ended.
-    pub(crate) fn poll_held(&mut self, index: usize, waker: &Waker) -> Option<Instant> {
+    /// Until when the call in this place is held by its run. `None` if the run has ended. Leaves an earlier waker in the place of
+    /// this one, to be dropped under no lock.
+    pub(crate) fn poll_held(&mut self, index: usize, waker: &mut Option<Waker>) -> Option<Instant> {
         let active = self.run.as_ref()?;
         match &mut self.held[index] {
             Held::Taken { run, waker: stored } if *run == active.id => {
-                match stored {
-                    Some(stored) => stored.clone_from(waker),
-                    None => *stored = Some(waker.clone()),
-                }
+                mem::swap(stored, waker);
                 Some(active.ends.min(active.heartbeat_due))
             }
             _ => None,
         }
     }
 
-    pub(crate) fn release(&mut self, index: usize) {
-        self.held[index] = Held::Free;
+    /// Frees a place. What was in it is to be dropped under no lock.
+    pub(crate) fn release(&mut self, index: usize) -> Held {
+        mem::replace(&mut self.held[index], Held::Free)
     }
 
     pub(crate) fn held(&self) -> u32 {

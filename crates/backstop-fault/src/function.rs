@@ -1,7 +1,7 @@
 //! Calls of functions that may be made to fail.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -17,9 +17,7 @@ use backstop_kit::{
 };
 use pin_project_lite::pin_project;
 
-use crate::{
-    Fault, FaultHandle, engine::Hit, hold::Hold, injected_panic, injector::Injector, make_fault::sealed::Failure,
-};
+use crate::{Fault, FaultHandle, hold::Hold, injector::Injector, pending::PendingFault};
 
 impl FaultHandle {
     /// Calls a function that a run may make fail. Any handle of the layer will do, whatever services the layer is applied to.
@@ -96,9 +94,10 @@ pin_project! {
 
 /// A call that is hit.
 struct HitFunction {
-    hit: Hit,
-    // `None` once the call goes on, and for a call that isn't held.
+    fault: PendingFault,
+    // `None` once it isn't held any more.
     hold: Option<Hold>,
+    is_made: bool,
 }
 
 impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for FaultCall<'_, C> {
@@ -127,7 +126,8 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for FaultCall<'_, C> {
 fn decide(injector: &Arc<Injector>) -> Option<Box<HitFunction>> {
     let hit = injector.decide(None)?;
     let hold = hit.held.map(|place| Hold::new(Arc::clone(injector), place));
-    Some(Box::new(HitFunction { hit, hold }))
+    let fault = PendingFault::new(Arc::clone(injector), hit.run);
+    Some(Box::new(HitFunction { fault, hold, is_made: false }))
 }
 
 impl<C> FaultCall<'_, C> {
@@ -137,29 +137,26 @@ impl<C> FaultCall<'_, C> {
         C: FunctionCall<F>,
     {
         let this = self.project();
-        let Some(HitFunction { hit, hold }) = this.hit.as_deref_mut() else { polled_again("FunctionFuture") };
-        let failure = match &hit.run.fault {
-            Fault::Error => Failure::Error,
-            Fault::Status(fault) => Failure::Status(fault),
-            Fault::Reset => Failure::Reset,
-            Fault::Panic => injected_panic(this.injector.name()),
-            Fault::Delay(_) | Fault::Hang => {
-                if let Some(waiting) = hold {
-                    ready!(Pin::new(waiting).poll(cx));
-                    *hold = None;
-                }
-                return this.inner.poll_call(function, cx);
-            }
-            Fault::TruncatedBody { .. } => {
-                let result = ready!(this.inner.poll_call(function, cx));
-                if result.as_ref().is_ok_and(|output| function.error(output).is_some()) {
-                    return Poll::Ready(result);
-                }
-                this.injector.truncated(&hit.run);
-                return Poll::Ready(Err(boxed(this.injector.rejection())));
-            }
+        let Some(HitFunction { fault, hold, is_made }) = this.hit.as_deref_mut() else {
+            polled_again("FunctionFuture")
         };
-        Poll::Ready(Err(boxed(failure.of_function(this.injector.rejection()))))
+        if let Some(waiting) = hold {
+            ready!(Pin::new(waiting).poll(cx));
+            *hold = None;
+        }
+        if !mem::replace(is_made, true)
+            && let Some((failure, rejection)) = fault.failure()
+        {
+            return Poll::Ready(Err(boxed(failure.of_function(rejection))));
+        }
+        let result = ready!(this.inner.poll_call(function, cx));
+        if matches!(fault.fault(), Fault::TruncatedBody { .. })
+            && result.as_ref().is_ok_and(|output| function.error(output).is_none())
+            && let Some(rejection) = fault.apply()
+        {
+            return Poll::Ready(Err(boxed(rejection)));
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -169,7 +166,7 @@ fn boxed(rejection: Rejection) -> Box<Rejection> {
 
 impl<C: fmt::Debug> fmt::Debug for FaultCall<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fault = self.hit.as_ref().map(|hit| hit.hit.run.fault.kind());
+        let fault = self.hit.as_ref().map(|hit| hit.fault.fault().kind());
         f.debug_struct("FaultCall").field("inner", &self.inner).field("fault", &fault).finish_non_exhaustive()
     }
 }

@@ -3,10 +3,10 @@
 //! | from | on | to |
 //! |---|---|---|
 //! | – | the call isn't hit | made |
-//! | – | its answer is to be truncated | made |
-//! | – | it is delayed, or hangs | held |
+//! | – | it is hit | unmade, or held |
 //! | held | its time has passed, or its run has ended | made |
-//! | – | any other fault: at the first poll | answered, or a panic |
+//! | unmade | polled: its run has ended, or its answer is to be truncated | made |
+//! | unmade | polled: any other fault | answered, or a panic |
 //! | made | the inner service answers | answered |
 
 use std::{
@@ -22,9 +22,7 @@ use backstop_kit::polled_again;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::{
-    Fault, MakeFault, engine::Hit, hold::Hold, injected_panic, injector::Injector, make_fault::sealed::Failure,
-};
+use crate::{Fault, MakeFault, engine::Hit, hold::Hold, injector::Injector, pending::PendingFault};
 
 pin_project! {
     /// The response future of [`FaultService`](crate::FaultService).
@@ -50,11 +48,12 @@ pin_project! {
 
 /// A call that is hit.
 struct HitCall<S, Req> {
-    injector: Arc<Injector>,
-    hit: Hit,
+    fault: PendingFault,
     protocol: WireProtocol,
-    // `None` once the call is made, and for a call that is answered without.
-    held: Option<(Hold, S, Req)>,
+    // `None` once it isn't held any more.
+    hold: Option<Hold>,
+    // `None` once it is made or has failed.
+    unmade: Option<(S, Req)>,
 }
 
 impl<S: Service<Req>, Req, F> FaultFuture<S, Req, F> {
@@ -70,53 +69,41 @@ where
     S: Service<Req>,
     F: MakeFault<Req, S::Response, S::Error>,
 {
-    pub(crate) fn hit(injector: &Arc<Injector>, hit: Hit, mut service: S, request: Req) -> Self {
-        let protocol = F::protocol(&request);
-        let (mut call, mut held) = (None, None);
-        if let Some(place) = hit.held {
-            held = Some((Hold::new(Arc::clone(injector), place), service, request));
-        } else if matches!(hit.run.fault, Fault::TruncatedBody { .. }) {
-            call = Some(service.call(request));
-        }
-        let hit = HitCall { injector: Arc::clone(injector), hit, protocol, held };
-        Self { call, hit: Some(Box::new(hit)), faults: PhantomData }
+    pub(crate) fn hit(injector: &Arc<Injector>, hit: Hit, service: S, request: Req) -> Self {
+        let hit = HitCall {
+            protocol: F::protocol(&request),
+            fault: PendingFault::new(Arc::clone(injector), hit.run),
+            hold: hit.held.map(|place| Hold::new(Arc::clone(injector), place)),
+            unmade: Some((service, request)),
+        };
+        Self { call: None, hit: Some(Box::new(hit)), faults: PhantomData }
     }
 
     #[cold]
     fn poll_hit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.as_mut().project();
-        let Some(HitCall { injector, hit, protocol, held }) = this.hit.as_deref_mut() else {
+        let Some(HitCall { fault, protocol, hold, unmade }) = this.hit.as_deref_mut() else {
             polled_again("FaultFuture")
         };
-        let failure = match &hit.run.fault {
-            Fault::Error => Failure::Error,
-            Fault::Status(fault) => Failure::Status(fault),
-            Fault::Reset => Failure::Reset,
-            Fault::Panic => injected_panic(injector.name()),
-            Fault::Delay(_) | Fault::Hang => {
-                if let Some((hold, ..)) = held {
-                    ready!(Pin::new(hold).poll(cx));
-                }
-                if let Some((hold, mut service, request)) = held.take() {
-                    // Its place is free before the call is made.
-                    drop(hold);
-                    this.call.set(Some(service.call(request)));
-                }
-                let Some(call) = this.call.as_pin_mut() else { polled_again("FaultFuture") };
-                return call.poll(cx);
+        if let Some(waiting) = hold {
+            ready!(Pin::new(waiting).poll(cx));
+            // Its place is free before the call is made.
+            *hold = None;
+        }
+        if let Some((mut service, request)) = unmade.take() {
+            if let Some((failure, rejection)) = fault.failure() {
+                let answer = F::fail(*protocol, failure, rejection);
+                *this.hit = None;
+                return Poll::Ready(answer);
             }
-            Fault::TruncatedBody { after } => {
-                let Some(call) = this.call.as_pin_mut() else { polled_again("FaultFuture") };
-                let mut result = ready!(call.poll(cx));
-                if F::truncate(&mut result, *after, injector.rejection()) {
-                    injector.truncated(&hit.run);
-                }
-                return Poll::Ready(result);
-            }
-        };
-        let answer = F::fail(*protocol, failure, injector.rejection());
-        *this.hit = None;
-        Poll::Ready(answer)
+            this.call.set(Some(service.call(request)));
+        }
+        let Some(call) = this.call.as_pin_mut() else { polled_again("FaultFuture") };
+        let mut result = ready!(call.poll(cx));
+        if let Fault::TruncatedBody { after } = fault.fault() {
+            F::truncate(&mut result, *after, fault);
+        }
+        Poll::Ready(result)
     }
 }
 
@@ -141,7 +128,7 @@ where
 
 impl<S: Service<Req>, Req, F> fmt::Debug for FaultFuture<S, Req, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fault = self.hit.as_ref().map(|hit| hit.hit.run.fault.kind());
+        let fault = self.hit.as_ref().map(|hit| hit.fault.fault().kind());
         f.debug_struct("FaultFuture").field("fault", &fault).finish_non_exhaustive()
     }
 }

@@ -5,15 +5,14 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::{engine::HeldPlace, injector::Injector};
-
-/// How often a held call asks whether its run still runs. Its end wakes it at once, but nothing else may find that the level is worse.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+use crate::{
+    engine::{ASK_EVERY, HeldPlace},
+    injector::Injector,
+};
 
 /// Holds a call until its time has passed, or its run ends.
 ///
@@ -43,6 +42,7 @@ impl Future for Hold {
             if this.place.until.is_some_and(|until| now >= until) {
                 return Poll::Ready(());
             }
+            // Its end wakes it at once, but nothing else may find that the level is worse.
             let next = this.place.until.map_or(run_ends, |until| until.min(run_ends)).min(now + ASK_EVERY);
             let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
             timer.as_mut().reset(next);

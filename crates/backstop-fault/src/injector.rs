@@ -73,22 +73,29 @@ impl Injector {
         self.is_running.load(Relaxed)
     }
 
-    /// Decides whether a call is hit.
+    /// Decides whether a call is hit. Asks for the conditions only if it is, or once a second.
     #[cold]
     pub(crate) fn decide(&self, request: Option<&RequestView<'_>>) -> Option<Hit> {
-        let hit = self.update(|State { engine, settings }, now| {
-            settings.may_hit(request).then(|| engine.decide(request, settings.max_held, now)).flatten()
-        })?;
-        if hit.run.fault.kind() != FaultKind::TruncatedBody {
+        let (drawn, is_ask_due) = self.update_unless(None, |State { engine, settings }, now| {
+            if settings.may_hit(request) { (engine.draw(request), engine.is_ask_due(now)) } else { (None, false) }
+        });
+        if drawn.is_none() && !is_ask_due {
+            return None;
+        }
+        let hit = self.update(|State { engine, settings }, now| engine.hit(drawn?, settings.max_held, now))?;
+        if hit.held.is_some() {
             self.injected(hit.run.fault.kind());
         }
         Some(hit)
     }
 
-    /// A body was broken off.
-    pub(crate) fn truncated(&self, run: &Arc<FaultRun>) {
-        self.update(|state, _| state.engine.truncated(run));
-        self.injected(FaultKind::TruncatedBody);
+    /// A call that was hit is to fail now. Returns false if its run has ended.
+    pub(crate) fn apply(&self, run: &Arc<FaultRun>) -> bool {
+        let is_active = self.update(|state, _| state.engine.apply(run));
+        if is_active {
+            self.injected(run.fault.kind());
+        }
+        is_active
     }
 
     fn injected(&self, kind: FaultKind) {
@@ -98,11 +105,15 @@ impl Injector {
 
     /// Until when the call in this place is held by its run.
     pub(crate) fn poll_held(&self, index: usize, waker: &Waker) -> Option<Instant> {
-        self.update(|state, _| state.engine.poll_held(index, waker))
+        // Cloned and dropped under no lock: either may run code of the executor.
+        let mut waker = Some(waker.clone());
+        self.update(|state, _| state.engine.poll_held(index, &mut waker))
     }
 
     pub(crate) fn release(&self, index: usize) {
-        self.state().engine.release(index);
+        // The guard is dropped first.
+        let released = self.state().engine.release(index);
+        drop(released);
     }
 
     pub(crate) fn start(&self, run: FaultRun) -> Result<RunId, Refusal> {
@@ -112,24 +123,22 @@ impl Injector {
         if run.fault == Fault::Panic && cfg!(panic = "abort") {
             return Err(Refusal::PanicAborts);
         }
-        // A run whose time has come ends first, so that counts are compared with what they are now.
+        // A run whose time has come ends first.
         self.update(|_, _| ());
-        if !self.is_running() {
-            self.conditions.begin();
-        }
         let seed = run.seed.unwrap_or_else(|| Jitter::new(None).number(0..u64::MAX));
-        let blocked = self.conditions.blocked();
+        let counts = self.conditions.begin();
         let started = telemetry::Started::of(&run, seed);
-        let id = self.update_unless(blocked.as_ref(), |State { engine, settings }, now| {
+        let id = self.update_unless(None, |State { engine, settings }, now| {
             run.check(settings)?;
             if let Some(active) = &engine.run {
                 return Err(Refusal::Running(active.id));
             }
-            match &blocked {
-                None => Ok(engine.start(run, seed, now)),
-                Some(Blocked::Level(level)) => Err(Refusal::Level(*level)),
-                Some(Blocked::Draining) => Err(Refusal::Draining),
-                Some(Blocked::Condition(name)) => Err(Refusal::Condition(name.clone())),
+            match counts {
+                Ok(counts) => Ok(engine.start(run, seed, counts, now)),
+                Err(Blocked::Level(level)) => Err(Refusal::Level(level)),
+                Err(Blocked::Draining) => Err(Refusal::Draining),
+                Err(Blocked::Condition(name)) => Err(Refusal::Condition(name)),
+                Err(Blocked::Panicked) => Err(Refusal::Panicked),
             }
         })?;
         started.log(&self.name, id, self.log.get());
@@ -142,11 +151,12 @@ impl Injector {
 
     pub(crate) fn stop(&self, who: &str, reason: &str) -> Result<Option<RunId>, ConfigError> {
         check_operator(who, reason)?;
-        let Some(end) = self.update(|state, now| state.engine.end(now, Ended::Stopped)) else { return Ok(None) };
-        let id = end.run.id;
-        telemetry::stopped(&self.name, id, who, reason, self.log.get());
-        self.ended(end);
-        Ok(Some(id))
+        // Asks no closure: nothing may keep a run from being stopped.
+        let end = self.update_unless(None, |state, now| state.engine.end(now, Ended::Stopped));
+        let Some(run) = end.map(End::wake) else { return Ok(None) };
+        telemetry::stopped(&self.name, run.id, who, reason, self.log.get());
+        telemetry::ended(&self.name, &run, self.log.get());
+        Ok(Some(run.id))
     }
 
     pub(crate) fn status(&self) -> FaultStatus {
@@ -183,12 +193,21 @@ impl Injector {
     }
 
     fn update<R>(&self, f: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let blocked = if self.is_running() { self.conditions.blocked() } else { None };
-        self.update_unless(blocked.as_ref(), f)
+        self.update_unless(self.blocked(), f)
+    }
+
+    /// Asks whether the run that runs must end.
+    fn blocked(&self) -> Option<(RunId, Blocked)> {
+        if !self.is_running() {
+            return None;
+        }
+        let active = self.state().engine.run.as_ref().map(|active| (active.id, Arc::clone(&active.counts)));
+        let (id, counts) = active?;
+        Some((id, self.conditions.blocked(&counts)?))
     }
 
     /// Ends the run if its time has come, then changes the state. Logs under no lock: a subscriber may be slow.
-    fn update_unless<R>(&self, blocked: Option<&Blocked>, f: impl FnOnce(&mut State, Instant) -> R) -> R {
+    fn update_unless<R>(&self, blocked: Option<(RunId, Blocked)>, f: impl FnOnce(&mut State, Instant) -> R) -> R {
         let now = Instant::now();
         let mut state = self.state();
         let end = state.engine.refresh(now, blocked);
@@ -202,8 +221,7 @@ impl Injector {
     }
 
     fn ended(&self, end: End) {
-        end.held.into_iter().for_each(Waker::wake);
-        telemetry::ended(&self.name, &end.run, self.log.get());
+        telemetry::ended(&self.name, &end.wake(), self.log.get());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

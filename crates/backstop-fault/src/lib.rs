@@ -65,8 +65,9 @@
 //! | one at a time | a layer runs one run at a time |
 //! | panic | a run of panics is refused in a program that is compiled with `panic = "abort"` |
 //!
-//! Each call asks for the level and the conditions before it is hit, so no call is hit after they have changed. A call that is held asks
-//! at least once a second. When a run ends, all calls that it holds are made at once.
+//! Each call asks for the level and the conditions before it fails, so no call is hit after they have changed; others ask once a
+//! second. A body that is to break off asks when it gets there. A call that is held asks at least once a second, and when a run ends,
+//! all calls that it holds are made at once. A closure that panics when it is asked ends the run.
 //!
 //! # Kinds
 //!
@@ -170,6 +171,7 @@ mod inspect;
 mod layer;
 mod make_fault;
 mod metrics;
+mod pending;
 mod run;
 mod service;
 mod status;

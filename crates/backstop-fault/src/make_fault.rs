@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use crate::{
     StatusFault,
     body::{FailedBody, TruncatedBody},
+    pending::PendingFault,
     run::RequestView,
 };
 
@@ -39,7 +40,7 @@ pub trait MakeFault<Req, Res, E>: Make<Req, Res, E> {}
 pub(crate) mod sealed {
     use backstop_core::{Rejection, grpc::WireProtocol};
 
-    use crate::{StatusFault, run::RequestView};
+    use crate::{StatusFault, pending::PendingFault, run::RequestView};
 
     /// A call that fails without being made.
     #[expect(unnameable_types, reason = "sealed")]
@@ -59,8 +60,8 @@ pub(crate) mod sealed {
 
         fn fail(protocol: WireProtocol, failure: Failure<'_>, rejection: Rejection) -> Result<Res, E>;
 
-        /// Lets the answer break off after some bytes. Returns whether there was something to break off.
-        fn truncate(result: &mut Result<Res, E>, after: u64, rejection: Rejection) -> bool;
+        /// Lets the answer break off after some bytes, if there is something to break off and the run still runs then.
+        fn truncate(result: &mut Result<Res, E>, after: u64, fault: &PendingFault);
     }
 }
 
@@ -102,8 +103,8 @@ impl<ReqBody, B: AbortBody, E> Make<Request<ReqBody>, Response<B>, E> for HttpFa
         })
     }
 
-    fn truncate(result: &mut Result<Response<B>, E>, after: u64, rejection: Rejection) -> bool {
-        truncate(result, after, rejection)
+    fn truncate(result: &mut Result<Response<B>, E>, after: u64, fault: &PendingFault) {
+        truncate(result, after, fault);
     }
 }
 
@@ -127,8 +128,8 @@ impl<ReqBody, B: AbortBody, E: From<Rejection>> Make<Request<ReqBody>, Response<
         }
     }
 
-    fn truncate(result: &mut Result<Response<B>, E>, after: u64, rejection: Rejection) -> bool {
-        truncate(result, after, rejection)
+    fn truncate(result: &mut Result<Response<B>, E>, after: u64, fault: &PendingFault) {
+        truncate(result, after, fault);
     }
 }
 
@@ -149,23 +150,22 @@ impl<Req, Res, E: From<Rejection>> Make<Req, Res, E> for PlainFaults {
         Err(failure.of_function(rejection).into())
     }
 
-    fn truncate(result: &mut Result<Res, E>, _: u64, rejection: Rejection) -> bool {
-        let is_answer = result.is_ok();
-        if is_answer {
+    fn truncate(result: &mut Result<Res, E>, _: u64, fault: &PendingFault) {
+        if result.is_ok()
+            && let Some(rejection) = fault.apply()
+        {
             *result = Err(rejection.into());
         }
-        is_answer
     }
 }
 
-fn truncate<B: AbortBody, E>(result: &mut Result<Response<B>, E>, after: u64, rejection: Rejection) -> bool {
-    let Ok(response) = result else { return false };
-    let body = response.body_mut();
-    if body.is_end_stream() {
-        return false;
+fn truncate<B: AbortBody, E>(result: &mut Result<Response<B>, E>, after: u64, fault: &PendingFault) {
+    if let Ok(response) = result
+        && !response.body().is_end_stream()
+    {
+        let body = response.body_mut();
+        *body = B::wrap(TruncatedBody::new(std::mem::take(body), after, fault.clone()));
     }
-    *body = B::wrap(TruncatedBody::new(std::mem::take(body), after, rejection));
-    true
 }
 
 impl Failure<'_> {

@@ -86,6 +86,8 @@ pub enum Ended {
     Condition(Name),
     /// A reload allows less than its share.
     Reloaded,
+    /// A closure panicked that was asked for the level, the drain or a condition.
+    Panicked,
 }
 
 impl fmt::Display for Ended {
@@ -98,6 +100,7 @@ impl fmt::Display for Ended {
             Self::Draining => f.write_str("draining"),
             Self::Condition(name) => write!(f, "condition-{name}"),
             Self::Reloaded => f.write_str("reloaded"),
+            Self::Panicked => f.write_str("panicked"),
         }
     }
 }
@@ -118,6 +121,8 @@ pub enum Refusal {
     Draining,
     /// This condition, which would end the run, is met.
     Condition(Name),
+    /// A closure panicked that was asked for the level, the drain or a condition.
+    Panicked,
     /// A panic would end the process: it was compiled with `panic = "abort"`.
     PanicAborts,
 }
@@ -131,6 +136,7 @@ impl fmt::Display for Refusal {
             Self::Level(level) => write!(f, "the service is {level}, allowed is: healthy"),
             Self::Draining => f.write_str("the service drains"),
             Self::Condition(name) => write!(f, "the condition {name} is met"),
+            Self::Panicked => f.write_str("a closure panicked that says whether faults may be injected"),
             Self::PanicAborts => f.write_str("a panic would end the process"),
         }
     }

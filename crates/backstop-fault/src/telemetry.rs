@@ -77,7 +77,7 @@ pub(crate) fn stopped(name: &Name, id: RunId, who: &str, reason: &str, log: Opti
 pub(crate) fn ended(name: &Name, run: &EndedRun, log: Option<&EventLog>) {
     let EndedRun { id, why, calls, hits, duration, .. } = run;
     let duration_ms = millis(*duration);
-    if matches!(why, Ended::Level(_) | Ended::Condition(_)) {
+    if matches!(why, Ended::Level(_) | Ended::Condition(_) | Ended::Panicked) {
         tracing::warn!(
             target: "backstop::fault",
             %name, run = %id, %why, calls, hits, duration_ms,

@@ -2,9 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -154,4 +155,37 @@ async fn a_heartbeat_keeps_held_calls_held() {
     let (answer, ()) = tokio::join!(layer.layer(answering()).oneshot(get("/")), beats);
     answer.unwrap();
     assert_eq!(began.elapsed(), 160 * SECOND);
+}
+
+/// A waker that is the last owner of its task, as those of many executors: its drop drops the task.
+struct Owner {
+    _task: Mutex<Option<Box<dyn Send>>>,
+}
+
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waker_that_drops_another_held_call_does_not_deadlock() {
+    for ends_by_poll in [false, true] {
+        let (layer, handle) = started(always(Fault::Hang));
+        let hold = || {
+            let mut call = Box::pin(layer.layer(answering()).oneshot(get("/")));
+            assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            call
+        };
+        let (inner, mut outer) = (hold(), hold());
+        let waker = Waker::from(Arc::new(Owner { _task: Mutex::new(Some(Box::new(inner))) }));
+        assert!(outer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(handle.status().held, 2);
+        if ends_by_poll {
+            assert!(outer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(handle.status().held, 1);
+        } else {
+            drop(outer);
+            assert_eq!(handle.status().held, 0);
+        }
+    }
 }

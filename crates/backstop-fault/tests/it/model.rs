@@ -107,12 +107,19 @@ impl Model {
     }
 
     /// Before anything else: ends the run if its time has come.
-    fn refresh(&mut self) {
+    fn expire(&mut self) {
         let Some(run) = self.run else { return };
         let due = run.beat + 60;
         if self.now >= run.ends.min(due) {
             self.end(if run.ends <= due { Ended::Until } else { Ended::NoHeartbeat });
-        } else if self.drains {
+        }
+    }
+
+    /// The same, and asks whether it may go on.
+    fn refresh(&mut self) {
+        self.expire();
+        let Some(run) = self.run else { return };
+        if self.drains {
             self.end(Ended::Draining);
         } else if self.level > 0 {
             self.end(Ended::Level(level(self.level)));
@@ -149,8 +156,12 @@ impl Model {
 
     /// What becomes of a call: made, failed or held.
     fn call(&mut self, path: &str, method: &str) -> Outcome {
+        self.expire();
+        if path == "/health" || method != "GET" {
+            return Outcome::Made;
+        }
         self.refresh();
-        let Some(run) = self.run.filter(|_| path != "/health" && method == "GET") else { return Outcome::Made };
+        let Some(run) = self.run else { return Outcome::Made };
         if !run.hangs {
             self.hits += 1;
             return Outcome::Failed;
@@ -264,7 +275,7 @@ async fn check(steps: Vec<Step>) -> Result<(), TestCaseError> {
         match step {
             Step::Start { hangs, until } => prop_assert_eq!(tested.start(hangs, until), model.start(hangs, until)),
             Step::Stop => {
-                model.refresh();
+                model.expire();
                 let stopped = tested.handle.stop("ada", "seen enough").unwrap();
                 prop_assert_eq!(stopped.map(RunId::number), model.run.map(|run| run.id));
                 model.end(Ended::Stopped);

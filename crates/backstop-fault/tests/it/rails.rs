@@ -10,12 +10,16 @@ use std::{
     time::Duration,
 };
 
-use backstop_fault::{Ended, Fault, FaultConfig, FaultHandle, FaultLayer, FaultRun, Level, Refusal, StatusFault, name};
+use axum::body::Body;
+use backstop_fault::{
+    Ended, Fault, FaultConfig, FaultHandle, FaultKind, FaultLayer, FaultRun, Level, Refusal, StatusFault, name,
+};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use tokio::time::advance;
-use tower::{BoxError, Layer, ServiceExt};
+use tokio_stream::StreamExt;
+use tower::{BoxError, Layer, Service as _, ServiceExt};
 
-use crate::support::{always, armed, get, is_hit, started, started_for_functions, status};
+use crate::support::{ANSWER, always, answering, armed, get, is_hit, started, started_for_functions, status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -202,7 +206,7 @@ async fn health_and_admin_routes_are_never_hit_nor_what_was_added() {
 
 #[tokio::test(start_paused = true)]
 async fn a_method_that_is_not_safe_is_hit_only_if_the_build_allows_it() {
-    let request = |method: &Method| Request::builder().method(method).uri("/").body(axum::body::Body::empty()).unwrap();
+    let request = |method: &Method| Request::builder().method(method).uri("/").body(Body::empty()).unwrap();
     let (layer, _) = started(always(Fault::Error));
     let allowing = armed().allow_unsafe_methods().build().unwrap();
     allowing.handle().start(always(Fault::Error)).unwrap();
@@ -224,7 +228,7 @@ async fn a_run_hits_only_what_it_names() {
     let (layer, handle) = started(run);
     let request = |method: &Method, path: &str, canary: &str| {
         let request = Request::builder().method(method).uri(path).header("x-canary", canary);
-        request.body(axum::body::Body::empty()).unwrap()
+        request.body(Body::empty()).unwrap()
     };
     assert!(is_hit(&layer, request(&Method::GET, "/api/items", "1")).await);
     assert!(!is_hit(&layer, request(&Method::HEAD, "/api/items", "1")).await);
@@ -255,7 +259,7 @@ async fn a_call_without_a_request_is_hit_only_if_the_build_allows_unsafe_methods
 async fn a_head_request_is_not_hit_by_what_fails_the_body_of_an_answer() {
     for fault in [Fault::Reset, Fault::TruncatedBody { after: 0 }] {
         let (layer, handle) = started(always(fault.clone()));
-        let head = Request::head("/").body(axum::body::Body::empty()).unwrap();
+        let head = Request::head("/").body(Body::empty()).unwrap();
         assert!(!is_hit(&layer, head).await);
         assert_eq!(handle.status().run.unwrap().calls, 0);
         handle.stop("ada", "next").unwrap();
@@ -279,4 +283,102 @@ async fn a_reload_that_allows_less_ends_the_run_and_one_that_does_not_changes_no
     assert!(!is_hit(&layer, get("/")).await);
     assert_eq!(last(&handle), Some(Ended::Reloaded));
     assert!(matches!(handle.start(always(Fault::Error)), Err(Refusal::Invalid(error)) if error.field == "share"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_of_one_layer_do_not_hide_from_another_one_of_the_same_builder_that_a_count_grew() {
+    let exhausted = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&exhausted);
+    let builder = armed().abort_when_grows(name!("recs"), move || count.load(Relaxed));
+    let (one, other) = (builder.clone().build().unwrap(), builder.build().unwrap());
+    one.handle().start(always(Fault::Error)).unwrap();
+    exhausted.store(1, Relaxed);
+    other.handle().start(always(Fault::Error)).unwrap();
+    assert!(!is_hit(&one, get("/")).await && is_hit(&other, get("/")).await);
+    assert_eq!(last(&one.handle()), Some(Ended::Condition(name!("recs"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_that_panics_refuses_and_ends_runs_and_makes_no_call_panic() {
+    let panics = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&panics);
+    let layer = armed().abort_when(name!("budget"), move || asked.load(Relaxed).then(|| panic!("a bug")).is_some());
+    let layer = layer.build().unwrap();
+    let handle = layer.handle();
+    assert_eq!(handle.start(always(Fault::Error)).unwrap_err(), Refusal::Panicked);
+    panics.store(false, Relaxed);
+    handle.start(always(Fault::Error)).unwrap();
+    assert!(is_hit(&layer, get("/")).await);
+    panics.store(true, Relaxed);
+    assert!(!is_hit(&layer, get("/")).await);
+    assert_eq!(last(&handle), Some(Ended::Panicked));
+    panics.store(false, Relaxed);
+    let run = handle.start(always(Fault::Error)).unwrap();
+    panics.store(true, Relaxed);
+    assert_eq!(handle.stop("ada", "seen enough"), Ok(Some(run)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_not_hit_ask_for_the_conditions_once_a_second_and_health_routes_never() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let layer = FaultLayer::builder("edge").arm().max_share(1.0).level(move || {
+        count.fetch_add(1, Relaxed);
+        Level::Healthy
+    });
+    let layer = layer.build().unwrap();
+    layer.handle().start(always(Fault::Error).path_prefix("/hit")).unwrap();
+    for seconds in [0, 1, 1_u32] {
+        advance(SECOND * seconds).await;
+        asked.store(0, Relaxed);
+        for _ in 0..5 {
+            assert!(!is_hit(&layer, get("/health")).await);
+        }
+        assert_eq!(asked.load(Relaxed), 0);
+        for _ in 0..5 {
+            assert!(!is_hit(&layer, get("/")).await);
+        }
+        assert_eq!(asked.load(Relaxed), u64::from(seconds));
+    }
+    asked.store(0, Relaxed);
+    assert!(is_hit(&layer, get("/hit")).await);
+    assert_ne!(asked.load(Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_run_ends_before_it_fails_is_made_and_not_counted() {
+    let faults = [Fault::Error, Fault::status(StatusCode::BAD_GATEWAY), Fault::Reset, Fault::Panic];
+    for fault in faults.into_iter().chain([Fault::TruncatedBody { after: 1 }]) {
+        let (layer, handle) = started_for_functions(always(fault));
+        let mut call = Box::pin(layer.layer(answering()).call(get("/")));
+        let function = handle.call(async || Ok::<_, std::io::Error>(7));
+        handle.stop("ada", "enough").unwrap();
+        assert_eq!(function.await.unwrap(), 7);
+        let answer = call.as_mut().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(axum::body::to_bytes(answer.into_body(), 1024).await.unwrap(), ANSWER);
+        assert!(handle.status().injected.iter().all(|(_, calls)| *calls == 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_whose_run_ends_before_it_breaks_off_is_sent_whole() {
+    let pieces = ["well, ", "and long ", "enough"];
+    for (after, read_before) in [(7, 1), (15, 1), (99, 3)] {
+        let (layer, handle) = started(always(Fault::TruncatedBody { after }));
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let pieces = tokio_stream::iter(pieces.map(Ok::<_, BoxError>));
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from_stream(pieces)))
+        });
+        let mut body = layer.layer(service).oneshot(get("/")).await.unwrap().into_body().into_data_stream();
+        let mut read = Vec::new();
+        for piece in 0..=pieces.len() {
+            if piece == read_before {
+                handle.stop("ada", "enough").unwrap();
+            }
+            read.extend(body.next().await.transpose().unwrap());
+        }
+        assert_eq!(read.concat(), pieces.concat().as_bytes(), "{after}");
+        assert!(handle.status().injected.contains(&(FaultKind::TruncatedBody, 0)));
+    }
 }
