@@ -1,9 +1,16 @@
 //! One attempt at a job.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{
+    future::poll_fn,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
-use backstop_core::{ErrorRef, Rejection, Scope, Verdict};
-use backstop_kit::{ErrorText, StoreError};
+use backstop_core::{ErrorRef, Rejection, Scope};
+use backstop_kit::{ErrorText, StoreError, proof::Frame};
+use futures_util::FutureExt;
 use tokio::{sync::watch, time::sleep};
 use tower_service::Service;
 
@@ -25,12 +32,26 @@ pub(crate) enum Ended {
     Failed(Option<String>),
     /// It goes to the dead letters.
     FailedForGood(Failure, Option<String>),
-    /// A layer of ours refused it, or an injected fault has hit it. It is tried again, and this attempt doesn't count.
+    /// A layer of ours refused it before anything was done, or an injected fault has hit it. It is tried again, and this attempt doesn't
+    /// count.
     Refused(Option<String>),
+    /// The service panicked. The claim runs out, and whoever claims the job next counts a crash.
+    Panicked,
     /// The worker stops. The job is returned, and this attempt doesn't count.
     Stopped,
     /// The claim ran out: another worker may have the job.
     Lost,
+}
+
+/// What attempts may still do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shutdown {
+    /// The worker goes on.
+    No,
+    /// No job begins. Those that run may end.
+    BeginNone,
+    /// Those that run are dropped and returned.
+    Now,
 }
 
 /// Claims a job and runs it, once. Owns the service, which needn't be `Sync`. `None` if another worker was faster or the job is not
@@ -42,7 +63,7 @@ pub(crate) async fn attempt<T, S>(
     queue: &Queue,
     service: S,
     id: JobId,
-    mut stopped: watch::Receiver<bool>,
+    mut shutdown: watch::Receiver<Shutdown>,
 ) -> Result<Option<Ended>, StoreError>
 where
     T: JobKind,
@@ -50,27 +71,51 @@ where
     S::Error: Into<BoxError>,
 {
     let Some(mut claim) = queue.claim(id, T::KIND, T::VERSION).await? else { return Ok(None) };
-    // Neither error is logged: it may contain some of the payload.
-    let opened = queue.sealing.open(&claim.record.payload).ok();
-    let ended = match opened.and_then(|plain| T::from_payload(claim.record.kind_version, &plain).ok()) {
-        Some(payload) => {
-            let job = Job { id, attempt: claim.record.attempts, payload };
-            run(queue, service, job, &mut claim, &mut stopped).await
-        }
-        None => Ended::FailedForGood(Failure::Malformed, None),
+    let ended = if *shutdown.borrow() == Shutdown::No {
+        // A panic may leave the claim as it was before a renewal. It isn't used any more.
+        let run = AssertUnwindSafe(read_and_run::<T, S>(queue, service, &mut claim, &mut shutdown));
+        run.catch_unwind().await.unwrap_or(Ended::Panicked)
+    } else {
+        Ended::Stopped
     };
     let is_ours = match &ended {
         Ended::Succeeded => queue.complete(&mut claim).await,
         Ended::Failed(_) => queue.retry(&mut claim).await,
         Ended::FailedForGood(failure, _) => queue.fail(&mut claim, *failure).await,
-        Ended::Refused(_) => queue.give_back(&mut claim, queue.wait_after(1)).await,
+        Ended::Refused(_) => {
+            let wait = queue.wait_after_refusal(&claim);
+            queue.give_back(&mut claim, wait).await
+        }
         Ended::Stopped => queue.give_back(&mut claim, Duration::ZERO).await,
+        Ended::Panicked => true,
         Ended::Lost => false,
     };
     let ended = if is_ours { ended } else { Ended::Lost };
     queue.metrics.ended(&ended);
-    telemetry::ended(&queue.name, id, claim.record.attempts, &ended);
+    telemetry::ended(queue, id, claim.record.attempts, &ended);
     Ok(Some(ended))
+}
+
+async fn read_and_run<T, S>(
+    queue: &Queue,
+    service: S,
+    claim: &mut Claim,
+    shutdown: &mut watch::Receiver<Shutdown>,
+) -> Ended
+where
+    T: JobKind,
+    S: Service<Job<T>, Response = ()>,
+    S::Error: Into<BoxError>,
+{
+    // Neither error is logged: it may contain some of the payload.
+    let opened = queue.sealing.open(&claim.record.payload).ok();
+    match opened.and_then(|plain| T::from_payload(claim.record.kind_version, &plain).ok()) {
+        Some(payload) => {
+            let job = Job { id: claim.id, attempt: claim.record.attempts, payload };
+            run(queue, service, job, claim, shutdown).await
+        }
+        None => Ended::FailedForGood(Failure::Malformed, None),
+    }
 }
 
 async fn run<T, S>(
@@ -78,28 +123,29 @@ async fn run<T, S>(
     service: S,
     job: Job<T>,
     claim: &mut Claim,
-    stopped: &mut watch::Receiver<bool>,
+    shutdown: &mut watch::Receiver<Shutdown>,
 ) -> Ended
 where
     S: Service<Job<T>, Response = ()>,
     S::Error: Into<BoxError>,
 {
     let mut scope = Scope::new();
-    let result = tokio::select! {
+    let (result, is_unprocessed) = tokio::select! {
         biased;
         // First, so that no job begins then. One that runs is dropped before it is returned.
-        () = wait_for_stop(stopped) => return Ended::Stopped,
-        result = call(service, job, &mut scope) => result,
+        () = wait_for_stop(shutdown) => return Ended::Stopped,
+        called = call(service, job, &mut scope) => called,
         () = renew(queue, claim) => return Ended::Lost,
     };
     let Err(error) = result.map_err(Into::into) else { return Ended::Succeeded };
     let error = ErrorRef::new(&error);
     let text = ErrorText::default().of(error);
+    let is_refused = || Rejection::in_error(error).is_some_and(|rejection| rejection.outcome().refused);
     if scope.has_injected_fault() {
         Ended::Refused(text)
     } else if error.find::<Permanent>().is_some() {
         Ended::FailedForGood(Failure::Permanent, text)
-    } else if Rejection::in_error(error).is_some_and(|it| it.outcome().verdict == Verdict::Neutral) {
+    } else if is_unprocessed && is_refused() {
         Ended::Refused(text)
     } else if claim.record.attempts >= queue.config().max_attempts {
         Ended::FailedForGood(Failure::Attempts, text)
@@ -108,18 +154,33 @@ where
     }
 }
 
-/// Calls the service in `scope`, where injected faults leave their mark.
-async fn call<S: Service<R>, R>(mut service: S, request: R, scope: &mut Scope) -> Result<S::Response, S::Error> {
-    let mut call = pin!(async {
-        poll_fn(|cx| service.poll_ready(cx)).await?;
-        service.call(request).await
-    });
-    poll_fn(|cx| scope.enter(|| call.as_mut().poll(cx))).await
+/// Calls the service in `scope`, where injected faults leave their mark. Also returns whether a layer of ours proves that nothing was
+/// done.
+async fn call<S: Service<R>, R>(
+    mut service: S,
+    request: R,
+    scope: &mut Scope,
+) -> (Result<S::Response, S::Error>, bool) {
+    if let Err(error) = poll_fn(|cx| scope.enter(|| service.poll_ready(cx))).await {
+        // It hasn't got the job.
+        return (Err(error), true);
+    }
+    let mut frame = Frame::detached();
+    let mut call = pin!(scope.enter(|| frame.call(|| service.call(request))));
+    poll_fn(|cx| {
+        frame.listen();
+        let polled = scope.enter(|| call.as_mut().poll(cx));
+        if polled.is_pending() {
+            frame.waits();
+        }
+        Poll::Ready((ready!(polled), frame.ended()))
+    })
+    .await
 }
 
-async fn wait_for_stop(stopped: &mut watch::Receiver<bool>) {
+async fn wait_for_stop(shutdown: &mut watch::Receiver<Shutdown>) {
     // The sender outlives all attempts.
-    _ = stopped.wait_for(|stop| *stop).await;
+    _ = shutdown.wait_for(|shutdown| *shutdown == Shutdown::Now).await;
 }
 
 /// Renews a claim until it is lost.

@@ -36,6 +36,7 @@ pub async fn all<S: JobStore>(mut store: impl AsyncFnMut() -> S) {
     only_the_latest_version_is_replaced_or_removed(&store().await).await;
     of_many_replacements_of_one_version_one_succeeds(&store().await).await;
     records_are_found_in_their_list_when_they_are_due(&store().await).await;
+    records_that_are_due_long_after_now_are_found(&store().await).await;
     records_and_bytes_are_counted(&store().await).await;
 }
 
@@ -179,6 +180,24 @@ pub async fn records_are_found_in_their_list_when_they_are_due(store: &impl JobS
     assert!(store.remove(id(1), version).await.unwrap());
     assert_eq!(due(List::Queued, 100, 10).await, [id(3)]);
     assert_eq!(store.totals(List::Queued).await.unwrap().records, 2);
+}
+
+/// A process whose clock was ahead has written them.
+///
+/// # Panics
+/// If the store breaks the contract.
+#[expect(clippy::disallowed_types, reason = "stores may compare records with the wall clock")]
+pub async fn records_that_are_due_long_after_now_are_found(store: &impl JobStore) {
+    const HOUR: u64 = 60 * 60 * 1_000;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    store.create(id(1), None, bytes("x"), queued(now + 24 * HOUR), MANY).await.unwrap();
+    let late = async |list| store.due(list, now + HOUR..=u64::MAX, 10).await.unwrap();
+    assert_eq!(late(List::Queued).await, [id(1)]);
+    assert_eq!(store.due(List::Queued, 0..=now, 10).await.unwrap(), []);
+    let version = store.get(id(1)).await.unwrap().unwrap().version;
+    let running = Place { list: List::Running, due: now + 24 * HOUR };
+    assert!(store.replace(id(1), version, bytes("x"), running).await.unwrap().is_some());
+    assert_eq!((late(List::Queued).await, late(List::Running).await), (vec![], vec![id(1)]));
 }
 
 /// Wherever they are.

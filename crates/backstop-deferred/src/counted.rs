@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::Totals;
 
 #[derive(Debug, Default)]
@@ -12,6 +14,8 @@ pub(crate) struct Counted {
     /// For how long the queued job has been due that has waited longest.
     pub(crate) oldest: Option<Duration>,
     pub(crate) store: StoreState,
+    /// When a worker of this process last showed a sign of life.
+    pub(crate) worked: Option<Instant>,
     /// What the log says.
     logged: Option<Halt>,
 }
@@ -31,6 +35,7 @@ pub(crate) enum Halt {
     NotCounted,
     StoreFailed,
     DeadLettersFull,
+    NoWorker,
 }
 
 impl Halt {
@@ -39,6 +44,7 @@ impl Halt {
             Self::NotCounted => "not-counted",
             Self::StoreFailed => "store-failed",
             Self::DeadLettersFull => "dead-letters-full",
+            Self::NoWorker => "no-worker",
         }
     }
 }

@@ -94,7 +94,7 @@ pub struct DeadLetter {
     pub id: JobId,
     /// Its kind.
     pub kind: String,
-    /// How often it was begun.
+    /// How many attempts counted.
     pub attempts: u32,
     /// Why it is here.
     pub failure: Failure,

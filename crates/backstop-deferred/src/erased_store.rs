@@ -22,6 +22,7 @@ pub(crate) trait ErasedStore: Send + Sync {
     fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, Option<u64>>;
     fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool>;
     fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>>;
+    fn oldest(&self) -> Boxed<'_, Option<u64>>;
     fn totals(&self, list: List) -> Boxed<'_, Totals>;
 }
 
@@ -63,6 +64,10 @@ impl<S: JobStore> ErasedStore for Bounded<S> {
 
     fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>> {
         self.bounded(self.store.due(list, times, limit))
+    }
+
+    fn oldest(&self) -> Boxed<'_, Option<u64>> {
+        self.bounded(self.store.oldest())
     }
 
     fn totals(&self, list: List) -> Boxed<'_, Totals> {

@@ -29,11 +29,12 @@ impl Gate {
     }
 
     pub(crate) fn admits(&self) -> Admits {
-        self.0.as_deref().and_then(read).unwrap_or(Admits::All)
+        // A state that this version doesn't know isn't taken for a closed circuit.
+        self.0.as_deref().map_or(Admits::All, |circuit| read(circuit).unwrap_or(Admits::One))
     }
 }
 
-/// `None` if it isn't a circuit.
+/// `None` if it isn't a circuit, or its state isn't known.
 fn read(circuit: &dyn Inspect) -> Option<Admits> {
     let fields = circuit.state();
     let field = |name| fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value);
@@ -46,5 +47,50 @@ fn read(circuit: &dyn Inspect) -> Option<Admits> {
             _ => None,
         })),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use backstop_core::{EventLog, Name, name};
+
+    use super::*;
+
+    /// A circuit of a later version.
+    struct Circuit {
+        name: Name,
+        is_recovering: Arc<AtomicBool>,
+    }
+
+    impl Inspect for Circuit {
+        fn name(&self) -> &Name {
+            &self.name
+        }
+
+        fn kind(&self) -> &'static str {
+            "circuit-breaker"
+        }
+
+        fn settings(&self) -> Vec<(&'static str, Value)> {
+            Vec::new()
+        }
+
+        fn state(&self) -> Vec<(&'static str, Value)> {
+            vec![("state", if self.is_recovering.load(Relaxed) { "recovering" } else { "closed" }.into())]
+        }
+
+        fn report_to(&self, _log: &EventLog) {}
+    }
+
+    #[test]
+    fn an_unknown_state_admits_one_job_at_a_time() {
+        let is_recovering = Arc::new(AtomicBool::new(false));
+        let circuit = Circuit { name: name!("mail"), is_recovering: Arc::clone(&is_recovering) };
+        let gate = Gate::new(circuit).unwrap();
+        assert_eq!(gate.admits(), Admits::All);
+        is_recovering.store(true, Relaxed);
+        assert_eq!(gate.admits(), Admits::One);
     }
 }

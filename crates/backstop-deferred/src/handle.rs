@@ -8,8 +8,8 @@ use crate::{DeferredConfig, counted::Halt, queue::Queue};
 
 /// Shows a queue, and reloads its settings: see [`Deferred::handle`](crate::Deferred::handle).
 ///
-/// Its numbers are those that a worker of this process has counted last, which it does each second. They are 0 before, and where no
-/// worker runs.
+/// Its numbers are those that a worker of this process has counted last, which it does each second. They are 0 if none has run, and
+/// don't change any more when the last one has ended: [`halted`](Self::halted) then says so.
 ///
 /// # Health
 ///
@@ -83,8 +83,8 @@ impl DeferredHandle {
         self.queue.counted().oldest
     }
 
-    /// Why the workers of this process take no jobs: `dead-letters-full`, `store-failed`. `None` if they take jobs, or if there are
-    /// none.
+    /// Why the workers of this process take no jobs: `dead-letters-full`, `store-failed`, or `no-worker` if none has shown a sign of
+    /// life for 5 s. `None` if they take jobs, or if none has run here.
     #[must_use]
     pub fn halted(&self) -> Option<&'static str> {
         self.queue.halt().filter(|halt| *halt != Halt::NotCounted).map(Halt::as_str)

@@ -89,12 +89,14 @@ impl<T> Job<T> {
     ///
     /// A job may run again after it has succeeded: its worker may stop before that is recorded. Only the dependency can tell that
     /// it has done the work already.
+    ///
+    /// It is the job's id, which the status route takes as proof that the caller may see the job, and which is logged.
     #[must_use]
     pub fn key(&self) -> String {
         self.id.to_string()
     }
 
-    /// How often the job was begun, this time included.
+    /// The number of this attempt, from 1. Attempts that were refused or stopped, or that an injected fault has hit, don't count.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt

@@ -24,7 +24,7 @@
 //! | … another payload | [`NotAccepted::KeyReused`] |
 //! | two workers | one of them claims a job. A worker that has lost its claim stops, and the other one decides what becomes of the job |
 //! | an attempt | is counted durably before it begins |
-//! | a worker stops while it runs a job | the job is claimed again after 30 s, or as soon as a file is opened again. After three times it becomes a dead letter |
+//! | a worker stops while it runs a job, its service panics, or its store is away for 30 s | that is a crash: the job is claimed again after 30 s, or as soon as a file is opened again. After three crashes it becomes a dead letter |
 //! | a job is done | a second completion is never recorded. Its payload is erased |
 //!
 //! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
@@ -37,7 +37,7 @@
 //! | | status |
 //! |---|---|
 //! | accepted, or the same request again under its key | 202 with `Location` |
-//! | the queue is full | the next provider of the chain; without one, 503 with `Retry-After` |
+//! | the queue is full | the next provider of the chain; without one, the failure of the primary, or 503 with `Retry-After` if there is no primary |
 //! | the key belongs to another request | 422 |
 //! | the key is malformed, or required and missing | 400 |
 //! | nobody knows whether the job exists | 503, and **no other provider is asked**. With a key, a repeat is safe |
@@ -56,6 +56,7 @@
 //! | store | feature | a job survives |
 //! |---|---|---|
 //! | `RedbJobStore` | `redb` | a crash of the process and of the machine, but not of the disk. One process at a time has the file |
+//! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and of a server if there are replicas. For any number of processes |
 //! | [`MemoryJobStore`] | | nothing: it is for tests |
 //! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and with three replicas the loss of a server. For a fleet |
 //! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
@@ -82,8 +83,8 @@
 //!
 //! # How workers take jobs
 //!
-//! A worker runs one job at a time at first, one more after each 10 s of success, and half as many after a failure: a dependency that
-//! recovers isn't flooded. It pulls the ids of jobs ahead, and asks the store again when it has used them up, when this process
+//! A worker runs one job at a time at first, one more after each 10 s of success, and half as many, at most once in 10 s, while 5 % or
+//! more of the attempts fail: a dependency that recovers isn't flooded. [`Permanent`] errors don't count there. It pulls the ids of jobs ahead, and asks the store again when it has used them up, when this process
 //! adds a job, and each second. With a [gate](Worker::gate), it takes no job while the circuit of what its jobs need is open.
 //!
 //! A record that can't be read holds up no other: if it is corrupt, it goes to the dead letters as [`Failure::Malformed`]; if the
@@ -102,11 +103,20 @@
 //!
 //! # If the store fails
 //!
-//! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a running job is
-//! written again each second, until its claim has run out. Time is the wall clock's as of the start of the process, and goes on
-//! evenly, so a clock that is set back while it runs has no effect. If the clock was ahead, and is set back before the next start, jobs
-//! that would wait for longer than twice `max_wait` are due at once, and done jobs and dead letters are kept for longer. If it was
-//! behind, jobs may get too old early: they are dead letters then, which can be replayed.
+//! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a job whose attempt has
+//! ended is written again each second, for 30 s. A claim that is lost in this way counts as a crash.
+//!
+//! # Clocks
+//!
+//! Due times are compared with the clock of the process that reads them, so **the clocks of all processes of a queue must agree within
+//! 20 s**: keep them in step, by NTP for example. A process whose clock is further ahead takes over claims that still hold, so that jobs
+//! run twice and count crashes. If it is ahead by as much as jobs and keys are kept, it makes jobs dead letters as too old, and removes
+//! done jobs, their keys and dead letters for good.
+//!
+//! A process reads the wall clock when the queue is built, and again each minute.
+//!
+//! If the clock was ahead, and is set back, jobs that would wait for longer than twice `max_wait`, and claims that would last for longer
+//! than a minute, are due at once, and done jobs and dead letters are kept for longer.
 //!
 //! # Cancellation
 //!
@@ -123,11 +133,14 @@
 //!
 //! | event | level | fields |
 //! |---|---|---|
-//! | a job goes to the dead letters | `WARN` | `id`, `failure`, `error` |
-//! | a claim was lost | `WARN` | `id` |
+//! | a job goes to the dead letters | `WARN`, at most once a minute; otherwise `DEBUG` | `id`, `failure`, `error`, `unsaid`: how many since the last warning |
+//! | a claim was lost | `WARN`, at most once a minute; otherwise `DEBUG` | `id`, `unsaid` |
+//! | an attempt panicked | `WARN` | `id`, `attempt` |
+//! | a worker was dropped while it ran | `WARN` | |
 //! | the store fails; there are too many dead letters | `WARN`, when it begins | `error` |
 //! | jobs are taken again | `INFO` | |
-//! | an attempt succeeded, failed or was refused; its worker stops | `DEBUG` | `id`, `attempt`, `error` |
+//! | an attempt succeeded or failed | `DEBUG` | `id`, `attempt`, `error` |
+//! | an attempt was refused; its worker stops | `DEBUG` | `id`, `error` |
 //! | a job is of an unknown kind or version; the store failed to claim or to remove one | `DEBUG` | `id`, `error` |
 //!
 //! ## Metrics
@@ -138,11 +151,11 @@
 //! | metric | further label | |
 //! |---|---|---|
 //! | `deferred_jobs_total` | `result`: `accepted`, `duplicate`, `full`, `key-reused`, `invalid`, `unknown` | counter, by each `defer` that is awaited to its end. All of them together are the denominator |
-//! | `deferred_attempts_total` | `result`: `succeeded`, `failed`, `failed-for-good`, `refused`, `stopped`, `lost` | counter. All of them together are the denominator; `refused` and `stopped` don't count as attempts of their job |
+//! | `deferred_attempts_total` | `result`: `succeeded`, `failed`, `failed-for-good`, `refused`, `stopped`, `lost`, `panicked` | counter. All of them together are the denominator; `refused` and `stopped` don't count as attempts of their job |
 //! | `deferred_claims_lost_total` | | counter: attempts whose claim ran out, or was taken over by another worker |
 //! | `deferred_dead_letters_total` | `failure`: `permanent`, `attempts`, `crashes`, `expired`, `malformed` | counter |
 //! | `deferred_completion_seconds` | | histogram: from accepting, or replaying, a job until it is done |
-//! | `deferred_jobs` | `state`: `queued`, `running`, `dead` | gauge: how many are in the store. Set each second by each worker, from the same store |
+//! | `deferred_jobs` | `state`: `queued`, `running`, `dead` | gauge: how many are in the store. Set each second by each worker, from the same store. Where no worker runs any more, it keeps its last value |
 //! | `deferred_oldest_seconds` | | gauge: for how long the job has been due that waits longest. 0 if none is due. Set with `deferred_jobs` |
 //!
 //! # Operators
@@ -199,6 +212,7 @@ mod sealing;
 mod store;
 mod telemetry;
 mod upkeep;
+mod warnings;
 mod worker;
 
 #[cfg(doctest)]

@@ -28,7 +28,7 @@ pub fn describe_metrics() {
 /// The series of a queue.
 pub(crate) struct Metrics {
     accepted: [Series; 6],
-    attempts: [Series; 6],
+    attempts: [Series; 7],
     claims_lost: Series,
     dead_letters: [Series; 5],
     completion: Series,
@@ -48,7 +48,7 @@ impl Metrics {
         let by_state = |state: &'static str| Series::new(&JOBS, [("queue", name.into()), ("state", state.into())]);
         Self {
             accepted: ["accepted", "duplicate", "full", "key-reused", "invalid", "unknown"].map(by_result(&ACCEPTED)),
-            attempts: ["succeeded", "failed", "failed-for-good", "refused", "stopped", "lost"]
+            attempts: ["succeeded", "failed", "failed-for-good", "refused", "stopped", "lost", "panicked"]
                 .map(by_result(&ATTEMPTS)),
             claims_lost: series(&CLAIMS_LOST),
             dead_letters: Failure::ALL.map(by_failure),
@@ -83,6 +83,7 @@ impl Metrics {
                 self.claims_lost.increment();
                 5
             }
+            Ended::Panicked => 6,
         };
         self.attempts[index].increment();
     }

@@ -1,7 +1,7 @@
 //! What is done to the records of a queue.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     record::{Record, State},
     sealing::Sealing,
     telemetry,
+    warnings::Warnings,
 };
 
 /// How long a claim lasts unless it is renewed.
@@ -43,9 +44,11 @@ pub(crate) struct Queue {
     pub(crate) added: Notify,
     pub(crate) metrics: Metrics,
     pub(crate) log: OnceLock<EventLog>,
+    pub(crate) dead_letter_warnings: Warnings,
+    pub(crate) lost_claim_warnings: Warnings,
     pub(crate) counted: Mutex<Counted>,
-    /// Whether `end_long_waits` was done.
-    pub(crate) has_ended_long_waits: AtomicBool,
+    /// When jobs that are due too late were last asked for.
+    pub(crate) asked_for_late: Mutex<Option<Instant>>,
 }
 
 /// A job that this worker has claimed.
@@ -75,8 +78,10 @@ impl Queue {
             jitter: Jitter::new(None),
             added: Notify::new(),
             log: OnceLock::new(),
+            dead_letter_warnings: Warnings::default(),
+            lost_claim_warnings: Warnings::default(),
             counted: Mutex::default(),
-            has_ended_long_waits: AtomicBool::new(false),
+            asked_for_late: Mutex::default(),
         }
     }
 
@@ -99,6 +104,19 @@ impl Queue {
         matches!(stored.place.list, List::Done | List::Dead) && stored.place.due <= self.clock.now()
     }
 
+    /// Whether a worker may claim a record in this place.
+    fn is_due(&self, Place { list, due }: Place) -> bool {
+        let is_pending = matches!(list, List::Queued | List::Running);
+        is_pending && (due <= self.clock.now() || due >= self.too_late(list))
+    }
+
+    /// Records of a list that are due at this time or later were written by a process whose clock was ahead: they are due later than any
+    /// wait or claim allows.
+    pub(crate) fn too_late(&self, list: List) -> u64 {
+        let longest = if list == List::Running { LEASE } else { self.config().max_wait.max(LEAVE_ALONE) };
+        self.place(list, 2 * longest).due
+    }
+
     pub(crate) fn owner_hash(&self, principal: &str) -> [u8; 32] {
         self.sealing.hash(&["owner", self.name.as_str(), principal].map(str::as_bytes))
     }
@@ -107,7 +125,7 @@ impl Queue {
     pub(crate) async fn claim(&self, id: JobId, kind: &str, version: u32) -> Result<Option<Claim>, StoreError> {
         let Some(stored) = self.store.get(id).await? else { return Ok(None) };
         // The claim of another worker counts from when it was renewed last.
-        if !matches!(stored.place.list, List::Queued | List::Running) || stored.place.due > self.clock.now() {
+        if !self.is_due(stored.place) {
             return Ok(None);
         }
         let Some(mut record) = Record::decode(stored.bytes.clone()) else {
@@ -160,7 +178,7 @@ impl Queue {
         let record = Record { state: State::Failed(failure), token: 0, ..record }.encode();
         let place = self.place(List::Dead, self.config().keep_dead);
         if self.store.replace(id, version, record, place).await?.is_some() {
-            telemetry::failed_for_good(&self.name, id, failure, None);
+            telemetry::failed_for_good(self, id, failure, None);
             self.buried(failure);
         }
         Ok(())
@@ -223,10 +241,18 @@ impl Queue {
     }
 
     /// The wait after this many attempts: jittered between half and all of it.
-    pub(crate) fn wait_after(&self, attempts: u32) -> Duration {
+    fn wait_after(&self, attempts: u32) -> Duration {
         let DeferredConfig { first_wait, max_wait, .. } = *self.config();
         let doubled = 1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
         let wait = first_wait.saturating_mul(doubled).min(max_wait);
+        self.jitter.time(wait / 2..=wait)
+    }
+
+    /// The wait after an attempt that doesn't count: as long as the job has waited since it was accepted, so that it doubles, too.
+    pub(crate) fn wait_after_refusal(&self, claim: &Claim) -> Duration {
+        let DeferredConfig { first_wait, max_wait, .. } = *self.config();
+        let waited = Duration::from_millis(self.clock.now().saturating_sub(claim.record.accepted));
+        let wait = waited.clamp(first_wait, max_wait);
         self.jitter.time(wait / 2..=wait)
     }
 

@@ -60,7 +60,7 @@ const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Give it a directory on a local disk, which the process can write to: locks may not work on network file systems. The disk must keep
 /// what it has synced, and write sectors of 512 bytes as a whole. It grows with the
 /// jobs that are stored at once, about 500 bytes and the payload for each, and doesn't shrink: the space of those that were removed
-/// is used again. Opening a file that wasn't closed reads all of it: about a second for a million small jobs.
+/// is used again. The payload of a job that is done is removed from its record, but its bytes stay in the file until then. Opening a file that wasn't closed reads all of it: about a second for a million small jobs.
 ///
 /// A process locks the file until it closes it or ends. A second one waits for that for 30 s, as in a rolling update.
 ///

@@ -193,6 +193,22 @@ pub trait JobStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<JobId>, StoreError>> + Send;
 
+    /// When the first record of [`List::Queued`] is due, in milliseconds since the Unix epoch. `None` if none is queued, or if the
+    /// store doesn't know. For what is shown to operators: it may be an old answer.
+    ///
+    /// By default, by [`due`](Self::due) and [`get`](Self::get). **A store whose `due` takes jobs from other processes has its own.** It
+    /// is asked each second, also while no job may be taken.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't tell.
+    fn oldest(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        async {
+            let Some(first) = self.due(List::Queued, 0..=u64::MAX, 1).await?.pop() else { return Ok(None) };
+            let stored = self.get(first).await?;
+            Ok(stored.filter(|stored| stored.place.list == List::Queued).map(|stored| stored.place.due))
+        }
+    }
+
     /// How much is in a list.
     ///
     /// # Errors

@@ -2,26 +2,45 @@
 
 use backstop_core::Name;
 
-use crate::{Failure, JobId, attempt::Ended, counted::Halt};
+use crate::{Failure, JobId, attempt::Ended, counted::Halt, queue::Queue};
 
 const TARGET: &str = "backstop::deferred";
 
 /// An attempt has ended.
-pub(crate) fn ended(queue: &Name, id: JobId, attempt: u32, ended: &Ended) {
+pub(crate) fn ended(of: &Queue, id: JobId, attempt: u32, ended: &Ended) {
+    let queue = &of.name;
     match ended {
         Ended::Succeeded => tracing::debug!(target: TARGET, %queue, %id, attempt, "a job is done"),
         Ended::Failed(error) => tracing::debug!(target: TARGET, %queue, %id, attempt, error, "an attempt failed"),
-        Ended::FailedForGood(failure, error) => failed_for_good(queue, id, *failure, error.as_deref()),
+        Ended::FailedForGood(failure, error) => failed_for_good(of, id, *failure, error.as_deref()),
         Ended::Refused(error) => {
             tracing::debug!(target: TARGET, %queue, %id, error, "an attempt was refused, and doesn't count");
         }
         Ended::Stopped => tracing::debug!(target: TARGET, %queue, %id, "a job was returned, because its worker stops"),
-        Ended::Lost => tracing::warn!(target: TARGET, %queue, %id, "a claim was lost: another worker may run the job"),
+        Ended::Panicked => {
+            tracing::warn!(target: TARGET, %queue, %id, attempt, "an attempt panicked, which counts as a crash");
+        }
+        Ended::Lost => match of.lost_claim_warnings.due() {
+            Some(unsaid) => tracing::warn!(target: TARGET, %queue, %id, unsaid, "{CLAIM_LOST}"),
+            None => tracing::debug!(target: TARGET, %queue, %id, "{CLAIM_LOST}"),
+        },
     }
 }
 
-pub(crate) fn failed_for_good(queue: &Name, id: JobId, failure: Failure, error: Option<&str>) {
-    tracing::warn!(target: TARGET, %queue, %id, ?failure, error, "a job goes to the dead letters");
+const CLAIM_LOST: &str = "a claim was lost: another worker may run the job";
+const DEAD_LETTER: &str = "a job goes to the dead letters";
+
+pub(crate) fn failed_for_good(of: &Queue, id: JobId, failure: Failure, error: Option<&str>) {
+    let (queue, failure) = (&of.name, failure.as_str());
+    match of.dead_letter_warnings.due() {
+        Some(unsaid) => tracing::warn!(target: TARGET, %queue, %id, failure, error, unsaid, "{DEAD_LETTER}"),
+        None => tracing::debug!(target: TARGET, %queue, %id, failure, error, "{DEAD_LETTER}"),
+    }
+}
+
+/// A worker was dropped while it ran, by a panic or because its task was aborted.
+pub(crate) fn dropped(queue: &Name) {
+    tracing::warn!(target: TARGET, %queue, "a worker was dropped while it ran: it takes no more jobs");
 }
 
 #[cfg(feature = "http")]
@@ -50,6 +69,8 @@ pub(crate) fn halted(queue: &Name, halt: Option<Halt>, error: Option<&str>) {
         Some(Halt::StoreFailed) => {
             tracing::warn!(target: TARGET, %queue, error, "the store doesn't work; no job is taken");
         }
-        None | Some(Halt::NotCounted) => tracing::info!(target: TARGET, %queue, "jobs are taken again"),
+        None | Some(Halt::NotCounted | Halt::NoWorker) => {
+            tracing::info!(target: TARGET, %queue, "jobs are taken again");
+        }
     }
 }

@@ -1,49 +1,82 @@
 //! What workers do to a queue beside running its jobs: they find, count and remove records.
 
 use std::{
-    sync::{MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{MutexGuard, PoisonError},
     time::Duration,
 };
 
 use backstop_kit::{StoreError, log_text};
 use futures_util::future::{join_all, try_join, try_join_all};
+use tokio::time::Instant;
 
 use crate::{
-    DeferredConfig, JobId, List, Stored,
+    DeferredConfig, JobId, List,
     counted::{Counted, Halt, StoreState},
     inspect::KIND,
-    queue::{LEAVE_ALONE, Queue},
+    queue::Queue,
     telemetry,
 };
 
 /// How many records are removed together.
 const SWEPT_AT_ONCE: usize = 100;
+/// The lists of jobs that aren't done.
+const PENDING: [List; 2] = [List::Running, List::Queued];
+/// Between two looks for jobs that are due too late.
+const BETWEEN_LATE: Duration = Duration::from_secs(60);
+/// How long workers may show no sign of life. They do so each second.
+const NO_WORKER_AFTER: Duration = Duration::from_secs(5);
 
 impl Queue {
     /// Jobs that are due: at most `limit` of each list.
     pub(crate) async fn due(&self, limit: usize) -> Vec<JobId> {
         let now = self.clock.now();
         // First those whose worker has stopped.
-        let due = [List::Running, List::Queued].map(|list| self.store.due(list, 0..=now, limit));
-        try_join_all(due).await.map_or_else(
-            |error| {
+        let due = PENDING.map(|list| self.store.due(list, 0..=now, limit));
+        match try_join(self.due_too_late(limit), try_join_all(due)).await {
+            Ok((mut due, in_time)) => {
+                due.extend(in_time.concat());
+                due
+            }
+            Err(error) => {
                 self.counted().store = failed(&error);
                 Vec::new()
-            },
-            |due| due.concat(),
-        )
+            }
+        }
+    }
+
+    /// Jobs that are due too late. Asks at first, then once a minute, and at once again if there may be more.
+    async fn due_too_late(&self, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        if !self.is_time_for_late() {
+            return Ok(Vec::new());
+        }
+        let due = PENDING.map(|list| self.store.due(list, self.too_late(list)..=u64::MAX, limit));
+        let due = try_join_all(due).await;
+        if due.as_ref().map_or(true, |due| due.iter().any(|due| due.len() >= limit)) {
+            *self.asked_for_late() = None;
+        }
+        Ok(due?.concat())
+    }
+
+    fn asked_for_late(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked_for_late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_time_for_late(&self) -> bool {
+        let mut asked = self.asked_for_late();
+        let is_time = asked.is_none_or(|asked| asked.elapsed() >= BETWEEN_LATE);
+        if is_time {
+            *asked = Some(Instant::now());
+        }
+        is_time
     }
 
     /// Counts what is in the store.
     pub(crate) async fn count(&self) {
         let totals = [List::Queued, List::Running, List::Dead].map(|list| self.store.totals(list));
         let now = self.clock.now();
-        let first = self.store.due(List::Queued, 0..=now, 1);
-        match try_join(try_join_all(totals), first).await {
-            Ok((totals, first)) => {
-                let first = if let Some(id) = first.first() { self.store.get(*id).await } else { Ok(None) };
-                let oldest = first.ok().flatten().map(|stored| now.saturating_sub(stored.place.due));
-                let oldest = oldest.map(Duration::from_millis);
+        match try_join(try_join_all(totals), self.store.oldest()).await {
+            Ok((totals, oldest)) => {
+                let oldest = oldest.filter(|due| *due <= now).map(|due| Duration::from_millis(now - due));
                 let mut counted = self.counted();
                 if let [queued, running, dead] = totals[..] {
                     (counted.queued, counted.running, counted.dead) = (queued, running, dead);
@@ -62,13 +95,24 @@ impl Queue {
 
     /// Why no job is taken, if none is.
     pub(crate) fn halt(&self) -> Option<Halt> {
+        let is_worked = self.counted().worked.is_none_or(|worked| worked.elapsed() < NO_WORKER_AFTER);
+        if is_worked { self.halt_of_worker() } else { Some(Halt::NoWorker) }
+    }
+
+    /// Why a worker takes no job.
+    fn halt_of_worker(&self) -> Option<Halt> {
         let DeferredConfig { max_dead, max_dead_bytes, .. } = *self.config();
         self.counted().halt(max_dead, max_dead_bytes)
     }
 
+    /// A worker runs.
+    pub(crate) fn works(&self) {
+        self.counted().worked = Some(Instant::now());
+    }
+
     /// Whether workers may take jobs. Logs each change.
     pub(crate) fn takes_jobs(&self) -> bool {
-        let halt = self.halt();
+        let halt = self.halt_of_worker();
         let mut counted = self.counted();
         if counted.is_news(halt) {
             let error = if let StoreState::Failed(error) = &counted.store { Some(error.clone()) } else { None };
@@ -83,9 +127,6 @@ impl Queue {
 
     /// Removes records that are kept no longer.
     pub(crate) async fn sweep(&self) {
-        if !self.has_ended_long_waits.load(Relaxed) {
-            self.has_ended_long_waits.store(self.end_long_waits().await.is_ok(), Relaxed);
-        }
         for list in [List::Done, List::Dead] {
             // A store that fails is seen by `count`.
             while let Ok(ids) = self.store.due(list, 0..=self.clock.now(), SWEPT_AT_ONCE).await {
@@ -94,25 +135,6 @@ impl Queue {
                 if ids.len() < SWEPT_AT_ONCE || !removed.contains(&true) {
                     break;
                 }
-            }
-        }
-    }
-
-    /// Makes jobs due that would wait for longer than any wait: an earlier process wrote them, and its clock was ahead.
-    async fn end_long_waits(&self) -> Result<(), StoreError> {
-        let late = self.place(List::Queued, 2 * self.config().max_wait.max(LEAVE_ALONE)).due;
-        loop {
-            let ids = self.store.due(List::Queued, late..=u64::MAX, SWEPT_AT_ONCE).await?;
-            let ended = ids.iter().map(async |id| match self.store.get(*id).await? {
-                Some(Stored { bytes, version, place }) if place.list == List::Queued && place.due >= late => {
-                    let place = self.place(List::Queued, Duration::ZERO);
-                    self.store.replace(*id, version, bytes, place).await.map(|version| version.is_some())
-                }
-                _ => Ok(false),
-            });
-            let ended = try_join_all(ended).await?;
-            if ids.len() < SWEPT_AT_ONCE || !ended.contains(&true) {
-                return Ok(());
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{ConfigError, Inspect};
+use backstop_core::{ConfigError, Inspect, Name};
 use backstop_kit::log_text;
 use futures_util::{
     FutureExt, StreamExt,
@@ -23,7 +23,7 @@ use tower_service::Service;
 
 use crate::{
     Deferred, Failure, Job, JobKind,
-    attempt::{Ended, attempt},
+    attempt::{Ended, Shutdown, attempt},
     gate::{Admits, Gate},
     job::BoxError,
     pace::Pace,
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often a worker counts, removes old records, and asks for jobs that are due.
 const TICK: Duration = Duration::from_secs(1);
+/// How long jobs may take to be returned in the end.
+const RETURNING: Duration = Duration::from_secs(30);
 /// How many jobs it asks for, for each that may run at once.
 const AHEAD: usize = 4;
 
@@ -42,8 +44,12 @@ const AHEAD: usize = 4;
 /// | `Ok` | the job is done, and its payload is erased |
 /// | an error | it is tried again after a wait that doubles, up to [`max_attempts`](crate::DeferredBuilder::max_attempts) times |
 /// | an error that is, or is caused by, [`Permanent`](crate::Permanent) | it goes to the dead letters |
-/// | a refusal by one of our layers, such as an open circuit | it is tried again, and the attempt doesn't count |
+/// | a refusal by a layer around it, such as an open circuit, which [proves](backstop_kit::proof) that nothing was done | it is tried again, and the attempt doesn't count. The wait is as long as the job has waited already, between `first_wait` and `max_wait` |
 /// | an error in an attempt that an [injected fault](backstop_core::scope#injected-faults) has hit | the same |
+/// | a panic | is caught, and counts as a crash: the job is tried again when its claim has run out, and is a dead letter after three |
+///
+/// A refusal that a handler got from a client of its own is an error like others, because the handler may have done something before.
+/// Give the worker that client's circuit as its [gate](Self::gate), so that an outage doesn't use up the attempts.
 ///
 /// Errors are found among the causes (`source`) of any error type, and their text is logged.
 ///
@@ -83,7 +89,7 @@ impl<T, S> Worker<T, S> {
     /// |---|---|
     /// | closed | runs jobs |
     /// | open, isolated | takes no job |
-    /// | half-open, or open and its wait has passed | runs one job at a time, which is the probe if the circuit is around the service |
+    /// | half-open, or open and its wait has passed, or in a state that this version doesn't know | runs one job at a time, which is the probe if the circuit is around the service |
     ///
     /// After that, it starts slowly again. Without a gate, jobs that an open circuit refuses are claimed and returned, each again and
     /// again.
@@ -105,10 +111,10 @@ where
     S::Error: Into<BoxError>,
 {
     /// Takes jobs and runs them until `shutdown` is ready: **spawn it**. Then it takes no more, and running jobs have
-    /// [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned, uncounted.
+    /// [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned, uncounted. If the store fails, that
+    /// is tried for up to 30 s. So it ends within `grace` and 30 s.
     ///
-    /// All jobs run in the task that polls this: spawn several for several processors. If the store fails when jobs are returned,
-    /// that is tried for up to 30 s.
+    /// All jobs run in the task that polls this: spawn several for several processors.
     ///
     /// With the drain of `backstop-health`, it stops when the drain begins, while requests are still served:
     ///
@@ -137,12 +143,13 @@ where
     /// ```
     ///
     /// # Cancellation
-    /// Dropping it drops the running jobs. They run again when their claims have run out, after 30 s; that counts as a crash, and so
-    /// does a panic of the service, which this future passes on.
+    /// Dropping it drops the running jobs, and is logged. They run again when their claims have run out, after 30 s; that counts as a
+    /// crash.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { deferred, service, gate } = self;
         let queue = &*deferred.queue;
-        let (stop, stopped) = watch::channel(false);
+        let mut dropped = WarnIfDropped(Some(&queue.name));
+        let (stop, stopped) = watch::channel(Shutdown::No);
         let (mut running, mut active) = (FuturesUnordered::new(), HashSet::new());
         // Jobs to be begun, and those that the store didn't let begin.
         let (mut batch, mut unclaimed) = (VecDeque::new(), Vec::new());
@@ -179,6 +186,7 @@ where
                 () = &mut tick => {
                     tick.set(sleep(queue.jitter.around(TICK)));
                     has_more = true;
+                    queue.works();
                     unclaimed.drain(..).for_each(|id| _ = active.remove(&id));
                     if counting.is_terminated() {
                         counting.set(queue.count().fuse());
@@ -204,7 +212,7 @@ where
                         active.remove(&id);
                         match ended {
                             Some(Ended::Succeeded) => pace.succeeded(queue.config().max_concurrent),
-                            Some(Ended::Failed(_) | Ended::FailedForGood(Failure::Permanent | Failure::Attempts, _)) => {
+                            Some(Ended::Failed(_) | Ended::FailedForGood(Failure::Attempts, _) | Ended::Panicked) => {
                                 pace.failed();
                             }
                             // It says nothing about the dependency.
@@ -218,12 +226,23 @@ where
                 },
             }
         }
+        stop.send_replace(Shutdown::BeginNone);
         let all = async { while running.next().await.is_some() {} };
         let mut all = pin!(all);
         if timeout(queue.config().grace, &mut all).await.is_err() {
-            stop.send_replace(true);
-            all.await;
+            stop.send_replace(Shutdown::Now);
+            _ = timeout(RETURNING, all).await;
         }
+        dropped.0 = None;
+    }
+}
+
+/// Logs that a worker didn't end by itself.
+struct WarnIfDropped<'a>(Option<&'a Name>);
+
+impl Drop for WarnIfDropped<'_> {
+    fn drop(&mut self) {
+        self.0.inspect(|queue| telemetry::dropped(queue));
     }
 }
 

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use async_nats::Client;
@@ -19,6 +22,7 @@ use crate::{
     ended::Ended,
     jetstream::Published,
     record::{Key, Location, Record, encode_wakeup},
+    settle::SOON,
     streams::Streams,
     wakeups::Wakeups,
 };
@@ -32,6 +36,8 @@ pub(crate) struct Queue {
     pub(crate) ended: Ended,
     pub(crate) clock: Clock,
     known: Mutex<HashMap<JobId, Known>>,
+    /// From how long after now on, in ms, a worker has asked for jobs that are queued or running: they are due too late.
+    too_late: [AtomicU64; 2],
 }
 
 /// What was known of a record when it was read or written last. A write that relies on it fails if it is old.
@@ -50,11 +56,29 @@ impl Queue {
             ended: Ended::default(),
             clock: Clock::new(),
             known: Mutex::default(),
+            too_late: [const { AtomicU64::new(u64::MAX) }; 2],
         }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<JobId, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker asks for pending jobs that are due from then on. If that is long after now, wake-ups of such jobs are held for it.
+    pub(crate) fn ask_from(&self, list: List, from: u64) {
+        let after = from.saturating_sub(self.clock.now());
+        if after > SOON
+            && let Some(too_late) = self.too_late.get(list as usize)
+        {
+            too_late.store(after, Relaxed);
+        }
+    }
+
+    /// Whether a pending record is due so late that a process whose clock was ahead must have written it.
+    pub(crate) fn is_too_late(&self, record: &Record, now: u64) -> bool {
+        let Location::In(list) = record.location else { return false };
+        let too_late = self.too_late.get(list as usize);
+        too_late.is_some_and(|after| record.due.saturating_sub(now) >= after.load(Relaxed))
     }
 
     pub(crate) fn remember(&self, id: JobId, version: u64, record: &Record) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | pending, and due | the job is handed to a worker |
 //! | pending, and not due | the wake-up is delivered again when it is |
+//! | pending, and due later than anything is meant to be | the job is handed to a worker that asks for such jobs |
 //! | not there, or dead | it may be on the way: the wake-up is delivered again after 50 ms, and twice as long each time. In the 10th, after 25 s, it is settled |
 //! | done | it is settled |
 //! | unreadable, because a newer version has written it, or the wake-up is | the wake-up is delivered again after 30 s |
@@ -25,7 +26,7 @@ use crate::{
 };
 
 /// How much earlier than a record is due its wake-up may be held, in ms.
-const SOON: u64 = 1_000;
+pub(crate) const SOON: u64 = 1_000;
 /// How long after its delivery a wake-up needn't be postponed.
 const RECENT: Duration = Duration::from_secs(3);
 /// How long a wake-up is left alone whose record can't be read: a newer process may be able to.
@@ -86,6 +87,7 @@ impl Queue {
         times: RangeInclusive<u64>,
         limit: usize,
     ) -> Result<Vec<JobId>, StoreError> {
+        self.ask_from(list, *times.start());
         if list == List::Queued {
             self.wakeups.receive(&self.streams, limit).await?;
             let unknown = self.wakeups.unknown();
@@ -117,7 +119,7 @@ impl Queue {
         let now = self.clock.now();
         if let Some((version, record)) = &found
             && record.is_pending()
-            && record.due <= now.saturating_add(SOON)
+            && (record.due <= now.saturating_add(SOON) || self.is_too_late(record, now))
         {
             self.remember(id, *version, record);
             if let Some(stored) = record.stored(*version) {

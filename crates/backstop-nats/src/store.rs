@@ -70,6 +70,11 @@ impl JobStore for NatsJobStore {
         }
     }
 
+    /// Of the wake-ups that this process holds: to receive more would take them from other processes.
+    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.queue.wakeups.oldest())
+    }
+
     async fn totals(&self, list: List) -> Result<Totals, StoreError> {
         self.call(self.queue.totals(list)).await
     }

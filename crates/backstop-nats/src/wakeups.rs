@@ -157,6 +157,13 @@ impl Wakeups {
         due.into_iter().map(|(_, _, id)| id).take(limit).collect()
     }
 
+    /// When the first of the queued ones is due.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let state = self.state();
+        let queued = |held: &Held| held.place.filter(|(list, _)| *list == List::Queued).map(|(_, due)| due);
+        state.held.values().filter_map(queued).min()
+    }
+
     /// How many of the jobs run here.
     pub(crate) fn running(&self) -> u64 {
         let state = self.state();

@@ -79,6 +79,8 @@ pub(crate) enum Fault {
     /// It is done, and the answer is lost.
     LosesAnswers,
     Hangs,
+    /// As `LosesAnswers`, but only for claims.
+    LosesClaims,
     /// It is done, and takes a poll before and another one after that.
     Yields,
 }
@@ -116,7 +118,7 @@ impl Breakable {
     async fn pass<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let fault = *self.fault.lock().unwrap();
         match fault {
-            Fault::None => call.await,
+            Fault::None | Fault::LosesClaims => call.await,
             Fault::Refuses => Err("refused".into()),
             Fault::LosesAnswers => call.await.and(Err("the connection broke".into())),
             Fault::Hangs => pending().await,
@@ -150,10 +152,11 @@ impl JobStore for Breakable {
     }
 
     async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
+        let is_lost = place.list == List::Running && *self.fault.lock().unwrap() == Fault::LosesClaims;
         let replace = async {
             let version = self.inner.replace(id, version, bytes, place).await?;
             self.completed.fetch_add(usize::from(version.is_some() && place.list == List::Done), Relaxed);
-            Ok(version)
+            if is_lost { Err("the connection broke".into()) } else { Ok(version) }
         };
         self.pass(replace).await
     }
@@ -163,9 +166,12 @@ impl JobStore for Breakable {
     }
 
     async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
-        // Only one is asked for to see how long it has waited.
-        self.asked.fetch_add(usize::from(list == List::Queued && limit > 1), Relaxed);
+        self.asked.fetch_add(usize::from(list == List::Queued), Relaxed);
         self.pass(self.inner.due(list, times, limit)).await
+    }
+
+    async fn oldest(&self) -> Result<Option<u64>, StoreError> {
+        self.pass(self.inner.oldest()).await
     }
 
     async fn totals(&self, list: List) -> Result<Totals, StoreError> {

@@ -8,8 +8,10 @@ use std::sync::{
 use backstop_core::{EventLog, Inspect, Value};
 use backstop_deferred::{Deferred, DeferredConfig, JobState, MemoryJobStore, NotAccepted, Permanent};
 use backstop_health::{Component, ComponentState, Health};
+use backstop_test::Logs;
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, service_fn};
+use tracing::Level;
 
 use crate::common::{Breakable, Email, Fault, email, emails, secs, work};
 
@@ -171,4 +173,25 @@ async fn a_worker_stops_when_a_drain_begins_and_loses_no_job() {
     let mut sent = sent.all();
     sent.sort();
     assert_eq!(sent, [("hangs".to_owned(), 1), ("late".to_owned(), 1)], "a returned attempt doesn't count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_gone_is_shown_and_logged() {
+    let emails = emails(MemoryJobStore::new());
+    let handle = emails.handle();
+    let logs = Logs::up_to(Level::WARN);
+    let _guard = logs.listen();
+    sleep(secs(60)).await;
+    assert_eq!(handle.halted(), None, "no worker has run here");
+    let (_sent, worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(60)).await;
+    assert_eq!((handle.halted(), logs.events().len()), (None, 0));
+    worker.abort();
+    sleep(secs(6)).await;
+    assert_eq!(handle.halted(), Some("no-worker"));
+    assert_eq!(state(&handle, "halted"), Value::from("no-worker"));
+    assert_eq!(logs.events().only().message(), "a worker was dropped while it ran: it takes no more jobs");
+    let (_sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(2)).await;
+    assert_eq!(handle.halted(), None);
 }

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use backstop_core::{Reason, Rejection, name};
+use backstop_core::scope;
 use backstop_deferred::{Deferred, MemoryJobStore, Permanent, describe_metrics};
 use backstop_test::Metrics;
 use tokio::time::sleep;
@@ -37,7 +37,10 @@ async fn jobs_and_attempts_are_counted_by_what_became_of_them() {
     let (_sent, _worker) = work(&emails, async |job| match &*job.payload().to {
         "done" => Ok(()),
         "no" => Err(Permanent::new("no such address").into()),
-        "refused" if job.attempt() == 1 => Err(Rejection::refused(name!("mail"), Reason::CIRCUIT_OPEN).into()),
+        "refused" => {
+            scope::inject_fault(|| ());
+            Err("a fault was injected".into())
+        }
         _ => Err("down".into()),
     });
     sleep(secs(2)).await;

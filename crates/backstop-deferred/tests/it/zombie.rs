@@ -80,6 +80,7 @@ async fn a_job_that_ends_after_it_became_a_dead_letter_or_was_replayed_is_not_re
         let (_sent, worker) = work(&emails, async |_| Ok(()));
         sleep(secs(5)).await;
         worker.abort();
+        worker.await.unwrap_err();
         let failed = JobState::Failed(Failure::Expired);
         assert_eq!(emails.state(receipt.id).await.unwrap(), Some(failed));
         if is_replayed {
