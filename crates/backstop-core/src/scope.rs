@@ -288,7 +288,11 @@ impl Scope {
     fn push(&mut self, is_read: Option<bool>) -> (Time, Option<bool>) {
         CURRENT.with(|current| {
             current.reports.swap(Cell::from_mut(&mut self.reports));
-            (current.push(self.time), is_read.map(|is_read| current.is_read.replace(is_read)))
+            let outside = current.push(self.time);
+            if current.is_inside_fault.get() {
+                current.mark_injected_fault();
+            }
+            (outside, is_read.map(|is_read| current.is_read.replace(is_read)))
         })
     }
 
@@ -550,11 +554,9 @@ pub struct ScopeHandle {
 pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
-        let mut scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
-        if handle.is_inside_fault {
-            scope.enter(|| inject_fault(|| ()));
-        }
-        InScopeFuture { inner: self, scope, is_read: handle.is_read, reports: handle.reports }
+        let scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
+        let ScopeHandle { is_read, is_inside_fault, reports, .. } = handle;
+        InScopeFuture { inner: self, scope, is_read, is_inside_fault, reports }
     }
 }
 
@@ -569,6 +571,7 @@ pin_project_lite::pin_project! {
         inner: F,
         scope: Scope,
         is_read: bool,
+        is_inside_fault: bool,
         reports: Weak<Shared>,
     }
 }
@@ -579,7 +582,9 @@ impl<F: Future> Future for InScopeFuture<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let is_read = *this.is_read && this.reports.strong_count() > 0;
-        let poll = this.scope.enter_with(Some(is_read), || this.inner.poll(cx));
+        let poll = || this.inner.poll(cx);
+        let poll =
+            this.scope.enter_with(Some(is_read), || if *this.is_inside_fault { inject_fault(poll) } else { poll() });
         let mut reported = this.scope.take_reports();
         let is_hit = this.scope.has_injected_fault();
         if (is_hit || !reported.is_empty())

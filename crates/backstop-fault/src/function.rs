@@ -74,7 +74,7 @@ impl<'a, F: Function, L: AttemptLayers<F>> FunctionLayers<F> for FaultFunctions<
 
     #[inline]
     fn begin(&self) -> Self::Call {
-        FaultCall { inner: self.inner.begin(), injector: self.injector, is_decided: false, hit: None }
+        FaultCall { inner: Some(self.inner.begin()), injector: self.injector, is_decided: false, hit: None }
     }
 }
 
@@ -83,12 +83,23 @@ impl<F: Function, L: AttemptLayers<F>> AttemptLayers<F> for FaultFunctions<'_, L
 pin_project! {
     /// A call of a function that may be made to fail.
     pub struct FaultCall<'a, C> {
+        // `None` once it is dropped.
         #[pin]
-        inner: C,
+        inner: Option<C>,
         injector: &'a Arc<Injector>,
         is_decided: bool,
         // Boxed, since few calls are hit. `None` for all others.
         hit: Option<Box<HitFunction>>,
+    }
+
+    impl<C> PinnedDrop for FaultCall<'_, C> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.hit.is_some() {
+                // Whoever counts a call that is dropped sees that it is hit.
+                scope::inject_fault(|| this.inner.set(None));
+            }
+        }
     }
 }
 
@@ -110,15 +121,17 @@ impl<F: Function, C: FunctionCall<F>> FunctionCall<F> for FaultCall<'_, C> {
                 *this.hit = decide(this.injector);
             }
         }
-        if this.hit.is_none() {
-            return this.inner.poll_call(function, cx);
+        if this.hit.is_none()
+            && let Some(inner) = this.inner.as_pin_mut()
+        {
+            return inner.poll_call(function, cx);
         }
         scope::inject_fault(|| self.poll_hit(function, cx))
     }
 
     #[inline]
     fn is_waiting(&self) -> bool {
-        self.inner.is_waiting()
+        self.inner.as_ref().is_some_and(C::is_waiting)
     }
 }
 
@@ -137,7 +150,9 @@ impl<C> FaultCall<'_, C> {
         C: FunctionCall<F>,
     {
         let this = self.project();
-        let Some(HitFunction { fault, hold, is_made }) = this.hit.as_deref_mut() else {
+        let (Some(inner), Some(HitFunction { fault, hold, is_made })) =
+            (this.inner.as_pin_mut(), this.hit.as_deref_mut())
+        else {
             polled_again("FunctionFuture")
         };
         if let Some(waiting) = hold {
@@ -149,7 +164,7 @@ impl<C> FaultCall<'_, C> {
         {
             return Poll::Ready(Err(boxed(failure.of_function(rejection))));
         }
-        let result = ready!(this.inner.poll_call(function, cx));
+        let result = ready!(inner.poll_call(function, cx));
         if matches!(fault.fault(), Fault::TruncatedBody { .. })
             && result.as_ref().is_ok_and(|output| function.error(output).is_none())
             && let Some(rejection) = fault.apply()

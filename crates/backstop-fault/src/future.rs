@@ -44,6 +44,19 @@ pin_project! {
         hit: Option<Box<HitCall<S, Req>>>,
         faults: PhantomData<fn() -> F>,
     }
+
+    impl<S, Req, F> PinnedDrop for FaultFuture<S, Req, F>
+    where
+        S: Service<Req>,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.hit.is_some() {
+                // Whoever counts a call that is dropped sees that it is hit.
+                scope::inject_fault(|| this.call.set(None));
+            }
+        }
+    }
 }
 
 /// A call that is hit.

@@ -338,6 +338,7 @@ fn a_fault_outside_of_any_scope_marks_only_what_runs_inside_it() {
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         inject_fault(|| {
             inside.enter(|| assert!(has_injected_fault()));
+            assert!(inside.has_injected_fault());
             panic!("injected");
         });
     }));
@@ -354,7 +355,8 @@ async fn a_fault_marks_across_tasks_that_have_a_handle() {
     scope.enter(|| assert!(has_injected_fault()));
 
     let inside = inject_fault(super::handle);
-    assert!(async { has_injected_fault() }.in_scope(inside).await);
+    assert!(async { has_injected_fault() && Scope::new().enter(has_injected_fault) }.in_scope(inside).await);
+    assert!(!has_injected_fault());
 }
 
 /// A chain of scopes, each around the next, as a simple model has it.

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -269,4 +270,41 @@ async fn an_injected_error_counts_as_a_transports_error_for_the_default_classifi
     let error = layer.layer(fallible()).oneshot(get("/")).await.unwrap_err();
     let outcome = HttpClassify::new().classify(Err::<&Response<Body>, _>(ErrorRef::new(&error)));
     assert_eq!((outcome.verdict, outcome.transient, outcome.unprocessed), (Verdict::Failure, true, false));
+}
+
+/// Remembers whether it was dropped inside a call that is hit.
+struct Dropped<'a>(&'a Cell<Option<bool>>);
+
+impl Drop for Dropped<'_> {
+    fn drop(&mut self) {
+        self.0.set(Some(scope::has_injected_fault()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_hit_is_dropped_as_one_that_is_hit() {
+    let (layer, handle) = started_for_functions(always(Fault::delay(Duration::from_secs(1))));
+    let was_hit = Cell::new(None);
+    let service = service_fn(|_: Request<Body>| async {
+        let _dropped = Dropped(&was_hit);
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    });
+    let mut call = task::spawn(layer.layer(service).oneshot(get("/")));
+    assert!(call.poll().is_pending());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(call.poll().is_pending());
+    drop(call);
+    assert_eq!(was_hit.take(), Some(true));
+
+    handle.stop("ada", "next").unwrap();
+    handle.start(always(Fault::delay(Duration::from_secs(1)))).unwrap();
+    let mut call = task::spawn(handle.call(async || {
+        let _dropped = Dropped(&was_hit);
+        std::future::pending::<io::Result<()>>().await
+    }));
+    assert!(call.poll().is_pending());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(call.poll().is_pending());
+    drop(call);
+    assert_eq!(was_hit.take(), Some(true));
 }
