@@ -19,13 +19,13 @@ pub(crate) struct CountedCall<P> {
     is_running: bool,
     has_ended: bool,
     /// Where injected faults leave their mark, even if no scope is open around the call. `None` while there can be none.
-    scope: Option<Box<Scope>>,
+    scope: Option<Scope>,
 }
 
 impl<P> CountedCall<P> {
     #[inline]
     pub(crate) fn new(state: Arc<LayerState<P>>) -> Self {
-        let scope = if scope::may_inject_faults() { Some(Box::default()) } else { None };
+        let scope = scope::may_inject_faults().then(Scope::new);
         Self { state, upload: None, is_running: false, has_ended: false, scope }
     }
 
