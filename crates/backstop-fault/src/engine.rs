@@ -23,6 +23,8 @@ use crate::{
 pub(crate) const MAX_HELD: u32 = 16;
 /// How often calls that aren't hit, and each held call, ask whether the run may go on.
 pub(crate) const ASK_EVERY: Duration = Duration::from_secs(1);
+/// After so many calls, a run by principal is limited to the greatest share of them.
+const CALLS_OF_PRINCIPALS: u64 = 100;
 /// A run ends after this time without a heartbeat.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -188,9 +190,14 @@ impl Engine {
     }
 
     /// Draws whether a call is hit, and by which run.
-    pub(crate) fn draw(&mut self, request: Option<&RequestView<'_>>) -> Option<RunId> {
+    pub(crate) fn draw(&mut self, request: Option<&RequestView<'_>>, max_share: f64) -> Option<RunId> {
         let active = self.run.as_mut().filter(|active| active.run.matches(request))?;
         active.calls += 1;
+        // A share of the principals may make more than that share of the calls.
+        let is_too_much = active.calls > CALLS_OF_PRINCIPALS && active.hits as f64 >= max_share * active.calls as f64;
+        if is_too_much && active.run.is_by_principal() {
+            return None;
+        }
         let draw = active.run.principal_draw(active.seed, request);
         let draw = draw.unwrap_or_else(|| active.decisions.number(0..1 << DRAW_BITS));
         ((draw as f64) < active.run.share * (1_u64 << DRAW_BITS) as f64).then_some(active.id)

@@ -133,6 +133,19 @@ impl Fault {
     }
 }
 
+/// The kind, and what it is drawn or made with.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind().as_str())?;
+        match self {
+            Self::Status(fault) => write!(f, " {}", fault.status.as_u16()),
+            Self::Delay(range) => write!(f, " {range:?}"),
+            Self::TruncatedBody { after } => write!(f, " after {after}"),
+            Self::Error | Self::Hang | Self::Reset | Self::Panic => Ok(()),
+        }
+    }
+}
+
 impl From<StatusFault> for Fault {
     fn from(fault: StatusFault) -> Self {
         Self::Status(fault)

@@ -77,7 +77,11 @@ impl Injector {
     #[cold]
     pub(crate) fn decide(&self, request: Option<&RequestView<'_>>) -> Option<Hit> {
         let (drawn, is_ask_due) = self.update_unless(None, |State { engine, settings }, now| {
-            if settings.may_hit(request) { (engine.draw(request), engine.is_ask_due(now)) } else { (None, false) }
+            if settings.may_hit(request) {
+                (engine.draw(request, settings.max_share), engine.is_ask_due(now))
+            } else {
+                (None, false)
+            }
         });
         if drawn.is_none() && !is_ask_due {
             return None;

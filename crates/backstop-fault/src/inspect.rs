@@ -32,6 +32,7 @@ impl Inspect for FaultHandle {
             Value::Map(vec![
                 ("run", run.id.number().into()),
                 ("fault", run.kind.as_str().into()),
+                ("what", run.what.into()),
                 ("share", run.share.into()),
                 ("seed", run.seed.into()),
                 ("who", run.who.into()),

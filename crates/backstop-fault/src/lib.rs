@@ -53,7 +53,7 @@
 //! | rail | rule |
 //! |---|---|
 //! | armed | a layer starts no run unless it was [armed](FaultBuilder::arm) when it was built. Neither a handle nor a reload changes that |
-//! | share | at most 5 % of the calls, unless [raised](FaultBuilder::max_share) when it was built |
+//! | share | at most 5 % of the calls, unless [raised](FaultBuilder::max_share) when it was built. Of a run [by principal](FaultRun::by_principal), after 100 calls |
 //! | held calls | at most 16 calls are delayed or hang at once. Further ones are made as usual |
 //! | time | each run ends after its [`until`](FaultRun::until): 60 s unless set, at most 15 min |
 //! | heartbeat | each run ends 60 s after its start or its last [heartbeat](FaultHandle::heartbeat) |
@@ -127,7 +127,7 @@
 //!
 //! | level | when | fields |
 //! |---|---|---|
-//! | `WARN` | a run starts | `name`, `run`, `kind`, `share`, `until_ms`, `seed`, `who`, `reason` |
+//! | `WARN` | a run starts | `name`, `run`, `kind`, `what`, `share`, `until_ms`, `seed`, `who`, `reason` |
 //! | `INFO` | an operator stops a run | `name`, `run`, `who`, `reason` |
 //! | `INFO` | a run has ended | `name`, `run`, `why`, `calls`, `hits`, `duration_ms` |
 //! | `WARN` | a run was aborted by the level or a condition | the same |

@@ -114,6 +114,9 @@ impl FaultRun {
 
     /// Hits a share of the principals instead of a share of the calls: all calls of some, and no call of the others. A hash of this
     /// header field and the seed decides. Requests without the field aren't hit.
+    ///
+    /// If some principals call more often than others, a share of them may make more calls than that. After 100 calls, calls
+    /// aren't hit while more of them were than [`max_share`](crate::FaultBuilder::max_share).
     pub fn by_principal(mut self, header: HeaderName) -> Self {
         self.principal = Some(header);
         self
@@ -157,6 +160,10 @@ impl FaultRun {
             && self.principal.as_ref().is_none_or(|header| request.headers.contains_key(header))
     }
 
+    pub(crate) const fn is_by_principal(&self) -> bool {
+        self.principal.is_some()
+    }
+
     /// The draw of the request's principal, if principals are drawn.
     pub(crate) fn principal_draw(&self, seed: u64, request: Option<&RequestView<'_>>) -> Option<u64> {
         let principal = request?.headers.get(self.principal.as_ref()?)?;
@@ -164,6 +171,18 @@ impl FaultRun {
         hasher.write_u64(seed);
         hasher.write(principal.as_bytes());
         Some(hasher.finish() >> (u64::BITS - DRAW_BITS))
+    }
+}
+
+/// What fails, how: for logs and status. Of the header field, only the name.
+impl fmt::Display for FaultRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, method, path_prefix, header, principal, .. } = self;
+        fault.fmt(f)?;
+        method.as_ref().map_or(Ok(()), |method| write!(f, ", {method}"))?;
+        path_prefix.as_ref().map_or(Ok(()), |prefix| write!(f, ", below {prefix}"))?;
+        header.as_ref().map_or(Ok(()), |(name, _)| write!(f, ", with {name}"))?;
+        principal.as_ref().map_or(Ok(()), |name| write!(f, ", by {name}"))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct RunStatus {
     pub id: RunId,
     /// How calls fail.
     pub kind: FaultKind,
+    /// Which calls fail, and how, in words: the fault, the method, the path, and the names of header fields.
+    pub what: String,
     /// The share of the calls, or of the principals.
     pub share: f64,
     /// The seed that repeats it.

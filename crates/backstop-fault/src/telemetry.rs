@@ -22,6 +22,7 @@ fn record(log: Option<&EventLog>, name: &Name, fields: Vec<(&'static str, Value)
 /// What is logged of a run that is started.
 pub(crate) struct Started {
     kind: FaultKind,
+    what: String,
     share: f64,
     until: Duration,
     seed: u64,
@@ -33,6 +34,7 @@ impl Started {
     pub(crate) fn of(run: &FaultRun, seed: u64) -> Self {
         Self {
             kind: run.fault.kind(),
+            what: run.to_string(),
             share: run.share,
             until: run.until,
             seed,
@@ -42,16 +44,17 @@ impl Started {
     }
 
     pub(crate) fn log(self, name: &Name, id: RunId, log: Option<&EventLog>) {
-        let Self { kind, share, until, seed, who, reason } = self;
+        let Self { kind, what, share, until, seed, who, reason } = self;
         tracing::warn!(
             target: "backstop::fault",
-            %name, run = %id, %kind, share, until_ms = millis(until), seed, who, reason,
+            %name, run = %id, %kind, what, share, until_ms = millis(until), seed, who, reason,
             "calls fail on purpose from now on"
         );
         let fields = vec![
             ("operation", "start-run".into()),
             ("run", id.number().into()),
             ("fault", kind.as_str().into()),
+            ("what", what.into()),
             ("share", share.into()),
             ("seed", seed.into()),
             ("who", who.into()),
@@ -108,6 +111,7 @@ pub(crate) fn status(engine: &Engine, armed: bool, now: Instant) -> FaultStatus 
     let run = |active: &Active| RunStatus {
         id: active.id,
         kind: active.run.fault.kind(),
+        what: active.run.to_string(),
         share: active.run.share,
         seed: active.seed,
         who: active.run.who.clone(),

@@ -108,3 +108,19 @@ async fn a_delay_is_drawn_from_the_whole_range_and_repeated_by_the_seed() {
     assert!((shortest..shortest + Duration::from_millis(5)).contains(&least), "{least:?}");
     assert!((longest - Duration::from_millis(5)..=longest + Duration::from_millis(1)).contains(&most), "{most:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_principal_of_nearly_all_calls_is_not_hit_with_more_than_the_greatest_share() {
+    let mut was_hit = false;
+    for seed in 0..20 {
+        let layer = armed().max_share(0.2).build().unwrap();
+        layer.handle().start(run(Fault::Error, 0.2, seed).by_principal(HeaderName::from_static("x-user"))).unwrap();
+        let mut hits = 0_u32;
+        for _ in 0..1_000 {
+            hits += u32::from(is_hit(&layer, of(1)).await);
+        }
+        assert!(hits <= 201, "{hits}");
+        was_hit |= hits > 100;
+    }
+    assert!(was_hit);
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use backstop_core::{EventLog, Inspect, Value};
 use backstop_fault::{Fault, FaultLayer};
 use backstop_test::Logs;
+use http::{Method, StatusCode};
 use tokio::time::advance;
 use tracing::Level;
 
@@ -23,7 +24,7 @@ async fn a_run_is_a_line_at_its_start_and_one_at_its_end_and_each_call_is_debug(
     assert!(!is_hit(&layer, get("/users/7")).await);
     let start = |run, kind, until| {
         format!(
-            "WARN backstop::fault: calls fail on purpose from now on name=edge run={run} kind={kind} share=1.0 \
+            "WARN backstop::fault: calls fail on purpose from now on name=edge run={run} kind={kind} what=\"{kind}\" share=1.0 \
              until_ms={until} seed=7 who=\"ada\" reason=\"a game day\""
         )
     };
@@ -76,6 +77,7 @@ async fn each_act_is_in_the_event_log_with_who_why_and_until_when() {
             ("operation", "start-run".into()),
             ("run", Value::Integer(1)),
             ("fault", "hang".into()),
+            ("what", "hang".into()),
             ("share", Value::Number(1.0)),
             ("seed", Value::Integer(7)),
             ("who", "ada".into()),
@@ -94,12 +96,14 @@ async fn an_inventory_shows_the_run_and_what_was_injected() {
     let handle = layer.handle();
     let shown: &dyn Inspect = &handle;
     assert_eq!((shown.kind(), &shown.state()[0]), ("fault", &("run", Value::None)));
-    handle.start(always(Fault::Error).seed(7)).unwrap();
+    let run = always(Fault::status(StatusCode::BAD_GATEWAY)).seed(7).method(Method::GET).path_prefix("/");
+    handle.start(run).unwrap();
     assert!(is_hit(&layer, get("/")).await);
     let state = shown.state();
     let (("run", Value::Map(run)), ("injected", Value::Map(injected))) = (&state[0], &state[4]) else {
         panic!("{state:?}");
     };
     assert!(run.contains(&("hits", Value::Integer(1))) && run.contains(&("seed", Value::Integer(7))));
-    assert_eq!(injected[0], ("error", Value::Integer(1)));
+    assert!(run.contains(&("what", "status 502, GET, below /".into())));
+    assert_eq!(injected[1], ("status", Value::Integer(1)));
 }
