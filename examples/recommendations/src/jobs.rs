@@ -1,13 +1,20 @@
 //! Work that is done later: what is stored of it, and how it is done.
 
 use std::path::Path;
+use std::time::Duration;
 
+use backstop::deferred::{DeferError, JobStore, NotAccepted};
 use backstop::{ConfigError, Deferred, Job, JobKind, MemoryJobStore, Permanent, RedbJobStore};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
 
 use crate::orders::Services;
 use crate::server::StartError;
+
+/// How long running jobs may go on once the drain has begun. Less than the drain leaves them at least, so that those that go on for
+/// longer are returned, and not aborted, which would count as a crash.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// An order to be charged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +29,7 @@ pub(crate) struct Order {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Charge(pub(crate) Order);
 
-/// Finds out whether an order was charged. **It charges nothing.**
+/// Finds out whether an order was charged. **It charges nothing**, and sees to it that nothing else charges it later.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FindOut(pub(crate) Order);
 
@@ -60,14 +67,10 @@ impl Queues {
     /// Opens the files of the queues in this directory, or queues that end with the process.
     pub(crate) async fn open(dir: Option<&Path>) -> Result<Self, StartError> {
         let Some(dir) = dir else { return Self::in_memory().map_err(StartError::Layer) };
-        let store = async |name: &str| RedbJobStore::open(dir.join(name)).await.map_err(StartError::Jobs);
-        let (charges, checks) = (store("charges.redb").await?, store("checks.redb").await?);
-        let emails = store("emails.redb").await?;
-        Ok(Self {
-            charges: Deferred::builder("charges", charges).build().map_err(StartError::Layer)?,
-            checks: Deferred::builder("checks", checks).build().map_err(StartError::Layer)?,
-            emails: Deferred::builder("emails", emails).build().map_err(StartError::Layer)?,
-        })
+        let open = |name| RedbJobStore::open(dir.join(name));
+        let stores = tokio::try_join!(open("charges.redb"), open("checks.redb"), open("emails.redb"));
+        let (charges, checks, emails) = stores.map_err(StartError::Jobs)?;
+        Self::over(charges, checks, emails).map_err(StartError::Layer)
     }
 
     /// Queues that end with the process.
@@ -75,10 +78,14 @@ impl Queues {
     /// # Errors
     /// [`ConfigError`] if a setting isn't allowed, which the current ones are.
     pub fn in_memory() -> Result<Self, ConfigError> {
+        Self::over(MemoryJobStore::new(), MemoryJobStore::new(), MemoryJobStore::new())
+    }
+
+    fn over<S: JobStore>(charges: S, checks: S, emails: S) -> Result<Self, ConfigError> {
         Ok(Self {
-            charges: Deferred::builder("charges", MemoryJobStore::new()).build()?,
-            checks: Deferred::builder("checks", MemoryJobStore::new()).build()?,
-            emails: Deferred::builder("emails", MemoryJobStore::new()).build()?,
+            charges: Deferred::builder("charges", charges).grace(GRACE).build()?,
+            checks: Deferred::builder("checks", checks).grace(GRACE).build()?,
+            emails: Deferred::builder("emails", emails).grace(GRACE).build()?,
         })
     }
 }
@@ -86,37 +93,55 @@ impl Queues {
 /// Charges, and queues the e-mail that says so. Both are done once under their keys, so a job may run again.
 pub(crate) async fn charge(job: Job<Charge>, services: Services, queues: Queues) -> Result<(), BoxError> {
     let Charge(order) = job.into_payload();
-    let status = services.charge(&order).await?.status();
-    if status.is_client_error() {
-        // Declined. Trying again doesn't help.
-        return Err(Permanent::new(format!("status {status}")).into());
+    match services.charge(&order).await?.status() {
+        StatusCode::OK | StatusCode::CREATED => queue_email(&queues, &order, Happened::Charged).await,
+        // `find_out` was first, and has said so.
+        StatusCode::GONE => Ok(()),
+        // Declined. All else, such as 429, may work later.
+        status @ StatusCode::PAYMENT_REQUIRED => Err(Permanent::new(format!("status {status}")).into()),
+        status => Err(format!("status {status}").into()),
     }
-    if !status.is_success() {
-        return Err(format!("status {status}").into());
-    }
-    queue_email(&queues, &order, "was charged").await
 }
 
-/// Looks, and queues the e-mail that says what was found.
+/// Makes it final whether the order was charged, and queues the e-mail that says it. "Not charged yet" wouldn't be final: the charge
+/// may be on its way, or its caller may repeat it.
 pub(crate) async fn find_out(job: Job<FindOut>, services: Services, queues: Queues) -> Result<(), BoxError> {
     let FindOut(order) = job.into_payload();
-    let found = if services.is_charged(&order).await? { "was charged" } else { "failed: please order again" };
-    queue_email(&queues, &order, found).await
+    let is_void = services.void(&order).await?;
+    queue_email(&queues, &order, if is_void { Happened::Failed } else { Happened::Charged }).await
 }
 
 pub(crate) async fn send(job: Job<Email>, services: Services) -> Result<(), BoxError> {
     services.send(job.payload()).await
 }
 
-async fn queue_email(queues: &Queues, order: &Order, found: &str) -> Result<(), BoxError> {
-    queues.emails.defer(&order.email(found)).key(&order.user, &order.key).await?;
-    Ok(())
+async fn queue_email(queues: &Queues, order: &Order, happened: Happened) -> Result<(), BoxError> {
+    let email = order.email(happened);
+    match queues.emails.defer(&email).key(&email.to, &email.key).await {
+        Ok(_) => Ok(()),
+        Err(error @ DeferError::NotAccepted(NotAccepted::KeyReused)) => Err(Permanent::new(error).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Happened {
+    Charged,
+    /// It wasn't charged, and never will be.
+    Failed,
 }
 
 impl Order {
-    /// The e-mail about it. Its text follows from what happened, so that the same e-mail isn't sent twice.
-    pub(crate) fn email(&self, happened: &str) -> Email {
-        let text = format!("Your order of {} {happened}.", self.product);
-        Email { key: self.key.clone(), to: self.user.clone(), text }
+    /// The e-mail that says so. It is sent once, under a key of its own for each thing that may happen.
+    pub(crate) fn email(&self, happened: Happened) -> Email {
+        let Self { key, product, .. } = self;
+        let (key, text) = match happened {
+            Happened::Charged => (format!("{key}.charged"), format!("Your order of {product} was charged.")),
+            Happened::Failed => {
+                (format!("{key}.failed"), format!("Your order of {product} failed: please order again."))
+            }
+        };
+        Email { key, to: self.user.clone(), text }
     }
 }

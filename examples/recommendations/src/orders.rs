@@ -6,6 +6,7 @@
 //! | certainly didn't charge: its circuit is open, its connection refused | a job charges | 202, `charge_later` |
 //! | may have charged: it hangs, fails, or its answer is lost | a job finds out | 202, `find_out` |
 //! | declines | | 402 |
+//! | finds the key void: a job has found out that it wasn't charged | | 410: order again with another key |
 //! | … and nobody knows whether the job exists | | 503: the same order with the same key is safe |
 
 use std::time::Duration;
@@ -32,7 +33,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::config::BaseUrl;
-use crate::jobs::{self, Charge, Email, FindOut, Order, Queues};
+use crate::jobs::{self, Charge, Email, FindOut, Happened, Order, Queues};
 use crate::problem::Problem;
 use crate::user_id::UserId;
 
@@ -46,6 +47,10 @@ const TOTAL: Duration = Duration::from_millis(1_500);
 const LARGEST: usize = 4 * 1024;
 
 type Service = BoxCloneSyncService<Request<Body>, Response, BoxError>;
+
+/// Marks a response of the payment service, and not of a queue.
+#[derive(Clone, Copy)]
+struct FromPayment;
 
 /// The services that orders need.
 #[derive(Debug, Clone)]
@@ -99,6 +104,10 @@ impl Orders {
         // Around the client, and not around the handler: only so is it known that a refused connection charged nothing.
         let charge_else_queue = ServiceBuilder::new()
             .layer(FallbackLayer::new(name!("payment_service"), chain))
+            .map_response(|mut response: Response| {
+                response.extensions_mut().insert(FromPayment);
+                response
+            })
             .service(services.payment.clone());
 
         let (sender, emails) = (services.clone(), queues.emails.clone());
@@ -178,11 +187,12 @@ impl Services {
         call(&self.payment, self.charge_request(order)?).await
     }
 
-    pub(crate) async fn is_charged(&self, order: &Order) -> Result<bool, BoxError> {
-        let request = Request::get(self.charges.at(&["v1", "charges", &order.key])).body(Body::empty())?;
+    /// Makes the order's key void at the payment service, which refuses it from then on, unless it was charged. Whether it is void.
+    pub(crate) async fn void(&self, order: &Order) -> Result<bool, BoxError> {
+        let request = Request::delete(self.charges.at(&["v1", "charges", &order.key])).body(Body::empty())?;
         match call(&self.payment, request).await?.status() {
             StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::CONFLICT => Ok(false),
             status => Err(format!("status {status}").into()),
         }
     }
@@ -228,22 +238,23 @@ pub(crate) async fn order(
     let mut request = orders.services.charge_request(&order).map_err(unavailable)?;
     request.extensions_mut().insert(user);
     let response = orders.charge_else_queue.clone().oneshot(request).await.map_err(unavailable)?;
+    let is_from_queue = response.extensions().get::<FromPayment>().is_none();
     match response.status() {
-        // Queued, or else a problem of the queue, such as a key that belongs to another order.
-        StatusCode::ACCEPTED | StatusCode::UNPROCESSABLE_ENTITY => Ok(response),
-        status if status.is_success() => {
+        // Queued, or the key belongs to another order.
+        StatusCode::ACCEPTED | StatusCode::UNPROCESSABLE_ENTITY if is_from_queue => Ok(response),
+        StatusCode::OK | StatusCode::CREATED => {
             // The order is charged, whatever becomes of the e-mail.
-            let email = orders.confirm.execute(order.email("was charged")).await.ok().map(|found| found.value);
+            let email = orders.confirm.execute(order.email(Happened::Charged)).await.ok().map(|found| found.value);
             let body = json!({ "status": "charged", "product": order.product, "email": email });
             Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-store")], Json(body)).into_response())
         }
-        status if status.is_client_error() => {
-            Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "the payment service declined"))
-        }
+        status @ StatusCode::PAYMENT_REQUIRED => Err(Problem::new(status, "the payment service declined")),
+        status @ StatusCode::GONE => Err(Problem::new(status, FAILED)),
         _ => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, UNKNOWN)),
     }
 }
 
+const FAILED: &str = "the order failed and will never be charged: order again with another Idempotency-Key";
 const UNKNOWN: &str = "it isn't known whether the order was accepted: repeat it with the same Idempotency-Key";
 
 fn checked(headers: &HeaderMap, body: Result<Json<NewOrder>, JsonRejection>) -> Result<(UserId, Order), Problem> {

@@ -61,6 +61,14 @@ async fn answer(
             cleared(&mut fault, kind).await;
             Err(BrokenOff::Hung)
         }
+        FaultKind::Late => {
+            #[expect(clippy::disallowed_methods, reason = "it ends after the latency, and must outlive its caller")]
+            let working = tokio::spawn(async move {
+                sleep(met.latency).await;
+                well(&request, upstream, &done)
+            });
+            working.await.map_err(|_| BrokenOff::Hung)
+        }
         FaultKind::Reset => {
             // It is done, and nobody is told.
             drop(well(&request, upstream, &done));
@@ -79,15 +87,21 @@ async fn cleared(fault: &mut watch::Receiver<Fault>, kind: FaultKind) {
 fn well(request: &Request<Incoming>, upstream: Upstream, done: &Ledger) -> Response<Answer> {
     let path = request.uri().path();
     let answer = match *request.method() {
-        Method::GET | Method::HEAD => upstream.get(path, done),
+        Method::GET | Method::HEAD => upstream.get(path, done).map(|value| (StatusCode::OK, value)),
+        Method::DELETE => upstream.delete(path, done),
         Method::POST => match request.headers().get("idempotency-key").map(HeaderValue::to_str) {
             Some(Ok(key)) => upstream.post(path, key.trim_matches('"'), done),
             _ => return json_response(StatusCode::BAD_REQUEST, &json!({ "error": "no idempotency key" })),
         },
-        _ => return json_response(StatusCode::METHOD_NOT_ALLOWED, &json!({ "error": "only GET, HEAD and POST" })),
+        _ => {
+            return json_response(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &json!({ "error": "only GET, HEAD, POST and DELETE" }),
+            );
+        }
     };
     match answer {
-        Some(value) => json_response(StatusCode::OK, &value),
+        Some((status, value)) => json_response(status, &value),
         None => json_response(StatusCode::NOT_FOUND, &json!({ "error": "not found" })),
     }
 }

@@ -1,9 +1,10 @@
 //! The upstreams' data: a small shop, and fixed preferences for each user.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 /// An upstream that the app calls.
@@ -13,19 +14,38 @@ pub enum Upstream {
     Ml,
     /// `GET /v1/popular`: popular items. `GET /v1/count`: how many products there are.
     Catalog,
-    /// `POST /v1/charges`: charges once for an `Idempotency-Key`. `GET /v1/charges/{key}`: whether that was charged.
+    /// `POST /v1/charges`: charges once for an `Idempotency-Key`, 410 if it is void. `DELETE /v1/charges/{key}`: makes the key void,
+    /// 409 if it was charged. `GET /v1/charges`: how many were charged.
     Payment,
     /// `POST /v1/emails`: sends once for an `Idempotency-Key`.
     Mail,
 }
 
-/// The keys for which an upstream has done something.
+/// The keys for which an upstream has done something, or never will.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ledger(Arc<Mutex<BTreeSet<String>>>);
+pub(crate) struct Ledger(Arc<Mutex<BTreeMap<String, Entry>>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Done,
+    Void,
+}
 
 impl Ledger {
-    fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters this, unless something else is there. What was there before.
+    fn enter(&self, key: &str, entry: Entry) -> Option<Entry> {
+        let mut entries = self.entries();
+        let before = entries.get(key).copied();
+        entries.entry(key.to_owned()).or_insert(entry);
+        before
+    }
+
+    fn done(&self) -> usize {
+        self.entries().values().filter(|entry| **entry == Entry::Done).count()
     }
 }
 
@@ -51,9 +71,21 @@ impl Upstream {
     }
 
     /// The answer to a `POST` with this key; `None` if the path doesn't exist.
-    pub(super) fn post(self, path: &str, key: &str, done: &Ledger) -> Option<Value> {
+    pub(super) fn post(self, path: &str, key: &str, done: &Ledger) -> Option<(StatusCode, Value)> {
         let is_known = matches!((self, path), (Self::Payment, "/v1/charges") | (Self::Mail, "/v1/emails"));
-        is_known.then(|| json!({ "is_new": done.keys().insert(key.to_owned()) }))
+        is_known.then(|| match done.enter(key, Entry::Done) {
+            Some(Entry::Void) => (StatusCode::GONE, json!({ "error": "void" })),
+            before => (StatusCode::OK, json!({ "is_new": before.is_none() })),
+        })
+    }
+
+    /// The answer to a `DELETE`; `None` if the path doesn't exist.
+    pub(super) fn delete(self, path: &str, done: &Ledger) -> Option<(StatusCode, Value)> {
+        let key = path.strip_prefix("/v1/charges/").filter(|_| self == Self::Payment)?;
+        Some(match done.enter(key, Entry::Void) {
+            Some(Entry::Done) => (StatusCode::CONFLICT, json!({ "error": "charged" })),
+            _ => (StatusCode::OK, json!({ "void": true })),
+        })
     }
 
     /// The answer to a `GET`; `None` if the path doesn't exist.
@@ -68,11 +100,8 @@ impl Upstream {
                 "/v1/count" => Some(json!({ "products": PRODUCTS.len() })),
                 _ => None,
             },
-            Self::Payment => match path.strip_prefix("/v1/charges")? {
-                "" => Some(json!({ "charges": done.keys().len() })),
-                key => done.keys().contains(key.strip_prefix('/')?).then(|| json!({ "charged": true })),
-            },
-            Self::Mail => (path == "/v1/emails").then(|| json!({ "emails": done.keys().len() })),
+            Self::Payment => (path == "/v1/charges").then(|| json!({ "charges": done.done() })),
+            Self::Mail => (path == "/v1/emails").then(|| json!({ "emails": done.done() })),
         }
     }
 }

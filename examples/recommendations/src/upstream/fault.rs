@@ -21,6 +21,8 @@ pub enum FaultKind {
     Latency,
     /// Accepts the request and never answers.
     Hang,
+    /// Does its work after the latency, also when the caller has gone or the fault has been cleared.
+    Late,
     /// Does its work, and resets the connection instead of an answer.
     Reset,
     /// Doesn't listen, and closes open connections.
@@ -30,11 +32,12 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    const NAMES: [(&'static str, Self); 7] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("none", Self::None),
         ("status", Self::Status),
         ("latency", Self::Latency),
         ("hang", Self::Hang),
+        ("late", Self::Late),
         ("reset", Self::Reset),
         ("refuse", Self::Refuse),
         ("truncate", Self::Truncate),
@@ -63,7 +66,7 @@ pub struct Fault {
     /// The status of the answer, for [`FaultKind::Status`].
     #[serde(serialize_with = "as_number")]
     pub status: StatusCode,
-    /// The delay of the answer, for [`FaultKind::Latency`].
+    /// The delay, for [`FaultKind::Latency`] and [`FaultKind::Late`].
     #[serde(rename = "latency_ms", serialize_with = "as_millis")]
     pub latency: Duration,
 }
@@ -118,10 +121,9 @@ const FIELDS: [&str; 4] = ["fault", "rate", "status", "latency_ms"];
 fn kind(fields: &Map<String, Value>) -> Result<FaultKind, WrongField> {
     let given = fields.get("fault");
     let name = given.and_then(Value::as_str);
-    FaultKind::NAMES
-        .iter()
-        .find_map(|(known, kind)| (name == Some(known)).then_some(*kind))
-        .ok_or_else(|| WrongField::new("fault", given, "one of none, status, latency, hang, reset, refuse, truncate"))
+    FaultKind::NAMES.iter().find_map(|(known, kind)| (name == Some(known)).then_some(*kind)).ok_or_else(|| {
+        WrongField::new("fault", given, "one of none, status, latency, hang, late, reset, refuse, truncate")
+    })
 }
 
 fn rate(fields: &Map<String, Value>, default: f64) -> Result<f64, WrongField> {

@@ -78,7 +78,7 @@ async fn an_upstream_that_is_not_simulated_cannot_be_broken() {
 async fn a_wrong_field_is_a_422_that_names_it_and_changes_nothing() {
     let app = App::start().await;
     let number = "a number from 0 to 1";
-    let kinds = "one of none, status, latency, hang, reset, refuse, truncate";
+    let kinds = "one of none, status, latency, hang, late, reset, refuse, truncate";
     let status = "an error status from 400 to 599";
     let latency = "a whole number of milliseconds from 0 to 60000";
     for (sent, field, allowed) in [

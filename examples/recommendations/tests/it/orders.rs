@@ -1,5 +1,5 @@
 //! Orders, while the services that they need fail.
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of a test may fail it")]
 
 use std::time::Duration;
 
@@ -46,6 +46,18 @@ async fn jobs_run() {
         }
         advance(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits for a job that may have failed several times, and returns its status.
+async fn ended(app: &App, job: &str) -> Value {
+    for _ in 0..10 {
+        jobs_run().await;
+        let status = app.get(job).await.json()["status"].clone();
+        if status != "queued" && status != "running" {
+            return status;
+        }
+    }
+    panic!("never ended: {job}")
 }
 
 #[track_caller]
@@ -95,6 +107,58 @@ async fn what_may_have_been_charged_is_looked_up_and_not_charged() {
         jobs_run().await;
         assert_eq!(app.get(&job).await.json()["status"], "done", "{fault}");
         assert_eq!((charges(&app).await, emails(&app).await), (json!(charged), json!(1)), "{fault}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_charge_is_refused_once_its_order_has_failed() {
+    let app = App::start().await;
+    app.set_fault("payment", json!({ "fault": "late", "latency_ms": 8_000 })).await;
+    assert_queued(&order(&app, "\"17\"").await, "find_out");
+    app.mend("payment").await;
+    jobs_run().await;
+    assert_eq!((charges(&app).await, emails(&app).await), (json!(0), json!(1)));
+    order(&app, "\"17\"").await.assert_problem(410);
+    assert_eq!(order(&app, "\"18\"").await.status, StatusCode::CREATED);
+    assert_eq!((charges(&app).await, emails(&app).await), (json!(1), json!(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queued_charge_does_nothing_once_its_order_has_failed() {
+    let app = App::start().await;
+    app.set_fault("payment", json!({ "fault": "refuse" })).await;
+    let charge = assert_queued(&order(&app, "\"17\"").await, "charge_later");
+    app.set_fault("payment", json!({ "fault": "hang" })).await;
+    let check = assert_queued(&order(&app, "\"17\"").await, "find_out");
+    app.mend("payment").await;
+    jobs_run().await;
+    assert_eq!(
+        [app.get(&charge).await.json()["status"].clone(), app.get(&check).await.json()["status"].clone()],
+        ["done", "done"]
+    );
+    assert_eq!(emails(&app).await, json!(1), "one of both, whichever was first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_declined_charge_fails_for_good() {
+    for (status, state, charged) in [(402, "failed", 0), (429, "done", 1), (409, "done", 1)] {
+        let app = App::start().await;
+        app.set_fault("payment", json!({ "fault": "refuse" })).await;
+        let job = assert_queued(&order(&app, "\"17\"").await, "charge_later");
+        app.set_fault("payment", json!({ "fault": "status", "status": status })).await;
+        jobs_run().await;
+        app.mend("payment").await;
+        assert_eq!(ended(&app, &job).await, state, "{status}");
+        assert_eq!(charges(&app).await, json!(charged), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_payment_service_says_is_not_taken_for_the_queue() {
+    let app = App::start().await;
+    for (status, answer) in [(402, 402), (403, 503), (409, 503), (422, 503)] {
+        app.set_fault("payment", json!({ "fault": "status", "status": status })).await;
+        order(&app, "\"17\"").await.assert_problem(answer);
     }
 }
 
