@@ -158,7 +158,7 @@ impl<T: JobKind> HttpQueueBuilder<T> {
     }
 
     /// These jobs find out what became of a request that may have been processed, and don't process it again. So their
-    /// [provider](HttpQueue::provider) is asked [even if](backstop_fallback::Provider::even_if_processed) it was.
+    /// [provider](HttpQueue::provider) is asked [only then](backstop_fallback::Provider::only_if_processed).
     #[cfg(feature = "fallback")]
     #[cfg_attr(docsrs, doc(cfg(feature = "fallback")))]
     pub const fn for_reconciliation(mut self) -> Self {

@@ -49,7 +49,7 @@
 //!
 //! After a payment whose answer was lost, another payment job may charge twice. Queue a job of another kind, which finds out what
 //! became of the first attempt, by the idempotency key that the caller has sent and that the payment was made with. Its queue is
-//! [for reconciliation](HttpQueueBuilder::for_reconciliation): its provider is the only one that a chain asks then.
+//! [for reconciliation](HttpQueueBuilder::for_reconciliation): a chain asks no other queue then, and asks it only then.
 //!
 //! # Stores
 //!

@@ -269,6 +269,7 @@
 //! | [`Provider::only_if`] | always asked | on the last provider only beside [`even_if_last`](Provider::even_if_last) |
 //! | [`FallbackChainBuilder::repeat_if`], [`repeat_only_if`](FallbackChainBuilder::repeat_only_if), [`repeat_when`](FallbackChainBuilder::repeat_when), [`trust_idempotency_key`](FallbackChainBuilder::trust_idempotency_key) | [the rule](backstop_kit::repeating); in handlers every request may be repeated | |
 //! | [`Provider::even_if_processed`] | not asked if the request may have been processed | |
+//! | [`Provider::only_if_processed`] | asked also if the request certainly wasn't processed | |
 //! | [`Provider::only_reads`] | may process requests | |
 //! | [`Provider::freshness`], [`Provider::freshness_of`] | [`Freshness::Degraded`] | |
 //! | [`FallbackBuilder::fall_back_on`] | only the failures | |

@@ -34,6 +34,7 @@ pub struct Provider<Req, T> {
     freshness: Assess<T>,
     config: ProviderConfig,
     even_if_processed: bool,
+    only_if_processed: bool,
     only_reads: bool,
     concurrency: Concurrency,
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
@@ -108,6 +109,7 @@ impl<Req, T> Provider<Req, T> {
             freshness: Assess::As(Freshness::Degraded),
             config: ProviderConfig::default(),
             even_if_processed: false,
+            only_if_processed: false,
             only_reads: false,
             concurrency: Concurrency::default(),
             condition: None,
@@ -225,6 +227,14 @@ impl<Req, T> Provider<Req, T> {
         self
     }
 
+    /// Tries this provider only for a request that may have been processed, also if it isn't safe to repeat: it finds out what became
+    /// of the request. In vain if nothing was processed.
+    #[must_use]
+    pub fn only_if_processed(mut self) -> Self {
+        self.only_if_processed = true;
+        self.even_if_processed()
+    }
+
     /// This provider changes nothing, like a store or a search: if it has no answer, it has not processed the request. Unless set,
     /// a provider that got the request or its head may have processed it, unless its failure is
     /// [proof](backstop_kit::proof) that it did not.
@@ -265,6 +275,10 @@ impl<Req, T> Provider<Req, T> {
 
     pub(crate) const fn is_even_if_processed(&self) -> bool {
         self.even_if_processed
+    }
+
+    pub(crate) const fn is_only_if_processed(&self) -> bool {
+        self.only_if_processed
     }
 
     /// Whether it certainly processes nothing: it changes nothing, or gets nothing of the request.
@@ -374,6 +388,7 @@ impl<Req, T> fmt::Debug for Provider<Req, T> {
             .field("needs", &self.needs())
             .field("timeout", &self.config.timeout)
             .field("even_if_processed", &self.even_if_processed)
+            .field("only_if_processed", &self.only_if_processed)
             .field("only_reads", &self.only_reads)
             .field("concurrency", &self.config.concurrency)
             .finish_non_exhaustive()

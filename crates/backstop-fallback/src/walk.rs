@@ -7,6 +7,7 @@
 //! | fails with an error that [ends the chain](Outcome::ends_chain) | the end: no provider has answered |
 //! | gives another response, fails, or takes longer than its share | the next provider |
 //! | isn't [`even_if_processed`](Provider::even_if_processed), and the rule doesn't allow the request to be sent again | the next provider, without being asked |
+//! | is [`only_if_processed`](Provider::only_if_processed), and the request certainly wasn't | the next provider, without being asked |
 //! | is declined by its `only_when` | the next provider, without being asked |
 //! | is declined by its `only_if` | the next provider, without being asked |
 //! | has no permit left | the next provider, without being asked |
@@ -52,6 +53,8 @@ pub(crate) struct Walk<Req, T> {
     failures: Vec<ProviderFailure>,
     /// The earliest time at which one of them may be tried again.
     again_at: Option<Instant>,
+    /// Whether the primary or a provider may have processed the request.
+    may_be_processed: bool,
     /// Whether the rule still allows the request to be sent again.
     may_repeat: bool,
     /// How many providers weren't asked because of that.
@@ -81,6 +84,7 @@ impl<Req, T> Walk<Req, T> {
             request,
             failures: Vec::new(),
             again_at: None,
+            may_be_processed: false,
             may_repeat: true,
             not_eligible: 0,
             is_callers_fault: false,
@@ -108,6 +112,7 @@ impl<Req, T> Walk<Req, T> {
 
     /// Notes that the request was sent, with this outcome.
     pub(crate) fn record_sent(&mut self, outcome: &Outcome) {
+        self.may_be_processed |= !outcome.unprocessed;
         self.may_repeat &= self.chain.repeat.allows(self.request, outcome);
     }
 
@@ -189,6 +194,9 @@ impl<Req, T> Walk<Req, T> {
             self.not_eligible += 1;
             let error = Some(POSSIBLY_PROCESSED.into());
             return Err(ProviderMiss { error, ..ProviderMiss::not_asked(Reason::NOT_ELIGIBLE) });
+        }
+        if provider.is_only_if_processed() && !self.may_be_processed {
+            return Err(ProviderMiss::not_asked(Reason::NOT_ELIGIBLE));
         }
         if !self.failures.first().is_none_or(|first| provider.is_for(first.reason)) {
             return Err(ProviderMiss::not_asked(Reason::NOT_ELIGIBLE));

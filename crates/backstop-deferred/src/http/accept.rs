@@ -161,7 +161,7 @@ impl<T: JobKind> HttpQueue<T> {
         R: WrapBody,
     {
         let provider = backstop_fallback::Provider::service(name, self.accept(make));
-        if self.settings.for_reconciliation { provider.even_if_processed() } else { provider }
+        if self.settings.for_reconciliation { provider.only_if_processed() } else { provider }
     }
 
     fn read(&self, head: &Parts) -> Result<Asked, Rejection> {

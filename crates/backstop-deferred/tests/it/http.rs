@@ -191,7 +191,14 @@ async fn what_may_be_queued_is_done_by_nobody_else_not_even_at_the_chains_deadli
 #[tokio::test(start_paused = true)]
 async fn after_what_may_have_been_processed_only_jobs_that_find_out_are_queued() {
     let (send, check) = (MemoryJobStore::new(), MemoryJobStore::new());
-    let sending = emails(send.clone()).http().build().unwrap().provider(name!("send_later"), to_email);
+    let sending = Deferred::<Email>::builder("emails", send.clone())
+        .max_pending(1)
+        .build()
+        .unwrap()
+        .http()
+        .build()
+        .unwrap()
+        .provider(name!("send_later"), to_email);
     let checking = emails(check.clone()).http().for_reconciliation().build().unwrap();
     let instead = FallbackChain::builder("emails")
         .provider(sending)
@@ -227,6 +234,9 @@ async fn get(routes: &Router, path: &str) -> Response {
     routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
 }
 
+    // The first queue is full, and there is nothing to find out.
+    assert!(layer.layer(refusing()).oneshot(post(&[], "ada")).await.is_err());
+    assert_eq!((pending(&send).await, pending(&check).await), (1, 0));
 #[tokio::test(start_paused = true)]
 async fn the_status_of_a_job_is_shown_until_it_expires() {
     let store = Breakable::default();

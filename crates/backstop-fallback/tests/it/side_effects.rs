@@ -280,6 +280,18 @@ async fn a_provider_that_only_reads_leaves_what_may_have_been_processed_as_it_wa
 }
 
 #[tokio::test]
+async fn a_provider_that_finds_out_is_asked_only_after_what_may_have_been_processed() {
+    let ask = |failing: fn() -> BoxError| {
+        let check = says(name!("check")).only_if_processed();
+        let chain = FallbackChain::builder("chain").repeat_if(|_: &Req| true).provider(check).build().unwrap();
+        let primary = client(service_fn(move |_: Req| async move { Err::<Response, _>(failing()) }));
+        FallbackLayer::new(name!("primary"), chain).layer(primary).oneshot(post("pay"))
+    };
+    assert!(ask(refused).await.is_err());
+    assert_eq!(text(ask(lost).await.unwrap()).await, "check");
+}
+
+#[tokio::test]
 async fn a_provider_that_only_reads_is_asked_after_what_may_have_been_processed_only_if_it_is_for_that() {
     let ask = |stored: Provider<Req, Response>| {
         let chain = FallbackChain::builder("chain").provider(stored).build().unwrap();
