@@ -171,7 +171,8 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
         self
     }
 
-    /// The longest payload: 1 byte to 1 MiB, 256 KiB unless set. A longer one isn't accepted.
+    /// The longest payload: 1 byte to 1 MiB, 256 KiB unless set. A longer one isn't [accepted](crate::NotAccepted::TooLong). Sealing
+    /// may add up to 4 KiB.
     pub const fn max_payload(mut self, bytes: usize) -> Self {
         self.config.max_payload = bytes;
         self

@@ -15,6 +15,8 @@ use crate::{
 
 /// How soon a full queue is worth another try.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How many bytes sealing may add to a payload, beyond the most that are allowed.
+const SEAL: usize = 4 * 1024;
 /// How often a job is created whose key belongs to a job that is being removed.
 const TRIES: usize = 3;
 
@@ -86,6 +88,31 @@ pub enum JobState {
     Failed(Failure),
 }
 
+#[cfg(feature = "http")]
+impl JobState {
+    /// As it is shown over HTTP.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What has become of the job of this record.
+const fn state_of(stored: &Stored, record: &Record) -> JobState {
+    match record.state {
+        // The store has returned it: its worker is gone.
+        State::Running if matches!(stored.place.list, List::Queued) => JobState::Queued,
+        State::Queued => JobState::Queued,
+        State::Running => JobState::Running,
+        State::Done => JobState::Done,
+        State::Failed(failure) => JobState::Failed(failure),
+    }
+}
+
 /// A job that has failed for good, without its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,17 +160,7 @@ impl<T: JobKind> Deferred<T> {
     /// What became of a job, and the hash of its owner.
     pub(crate) async fn state_and_owner(&self, id: JobId) -> Result<Option<(JobState, Option<[u8; 32]>)>, StoreError> {
         let known = self.record(id).await?.filter(|(stored, _)| !self.queue.is_expired(stored));
-        Ok(known.map(|(stored, record)| {
-            let state = match record.state {
-                // The store has returned it: its worker is gone.
-                State::Running if stored.place.list == List::Queued => JobState::Queued,
-                State::Queued => JobState::Queued,
-                State::Running => JobState::Running,
-                State::Done => JobState::Done,
-                State::Failed(failure) => JobState::Failed(failure),
-            };
-            (state, record.owner)
-        }))
+        Ok(known.map(|(stored, record)| (state_of(&stored, &record), record.owner)))
     }
 
     /// The dead letters, those that go first first, at most `limit`.
@@ -224,9 +241,12 @@ pub struct Defer {
 impl Defer {
     /// Accepts the job only once under this key of this principal, such as a user's name.
     ///
-    /// The same key and payload give the same receipt, for as long as the job is pending, and for
+    /// The same key and payload give the same job, for as long as it is pending or a dead letter, and for
     /// [`keep_done`](crate::DeferredBuilder::keep_done) after it was done. Another payload isn't accepted. Keys of other principals,
     /// queues and kinds are other keys. Only a hash of it is stored.
+    ///
+    /// Payloads are compared as JSON, byte by byte. So a payload must be written the same each time: without a `HashMap`, and a change
+    /// of its fields raises the [version](JobKind::VERSION). Payloads of different versions aren't compared: the key alone counts.
     pub fn key(mut self, principal: &str, key: &str) -> Self {
         let parts = ["key", self.queue.name.as_str(), self.kind, principal, key].map(str::as_bytes);
         self.key = Some(self.queue.sealing.hash(&parts));
@@ -245,12 +265,14 @@ impl Defer {
         let DeferredConfig { max_payload, max_pending, .. } = *queue.config();
         let invalid = |why| DeferError::NotAccepted(NotAccepted::Invalid(why));
         let payload = payload.ok_or_else(|| invalid("the payload can't be serialized".to_owned()))?;
-        if payload.len() > max_payload {
-            return Err(invalid(format!("a payload of {} bytes; at most {max_payload} are allowed", payload.len())));
-        }
+        let check = |len, max| {
+            if len > max { Err(DeferError::NotAccepted(NotAccepted::TooLong { len, max })) } else { Ok(()) }
+        };
+        check(payload.len(), max_payload)?;
         let id = JobId::random().map_err(|error| invalid(error.to_string()))?;
         let fingerprint = queue.sealing.hash(&[b"payload", kind.as_bytes(), &payload]);
         let sealed = queue.sealing.seal(payload).map_err(|_| invalid("the payload can't be sealed".to_owned()))?;
+        check(sealed.len(), max_payload + SEAL)?;
         let (accepted, expires) = queue.times();
         let record = Record {
             state: State::Queued,
@@ -271,7 +293,7 @@ impl Defer {
             let id = match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
                 Created::New => {
                     queue.added.notify_one();
-                    return Ok(Receipt { id, is_new: true });
+                    return Ok(Receipt { id, is_new: true, state: JobState::Queued });
                 }
                 Created::Full => return Err(DeferError::NotAccepted(NotAccepted::Full { retry_after: RETRY_AFTER })),
                 Created::Exists(id) => id,
@@ -283,9 +305,9 @@ impl Defer {
                 queue.store.remove(id, earlier.version).await.map_err(unknown)?;
                 continue;
             }
-            let Some(earlier) = Record::decode(earlier.bytes) else { break };
-            return if earlier.fingerprint == fingerprint {
-                Ok(Receipt { id, is_new: false })
+            let Some(record) = Record::decode(earlier.bytes.clone()) else { break };
+            return if record.kind_version != version || record.fingerprint == fingerprint {
+                Ok(Receipt { id, is_new: false, state: state_of(&earlier, &record) })
             } else {
                 Err(DeferError::NotAccepted(NotAccepted::KeyReused))
             };

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, time::Duration};
 use backstop_core::{Name, Outcome, Reason, Rejection};
 use backstop_kit::log_text;
 
-use crate::JobId;
+use crate::{JobId, JobState};
 
 /// A job was accepted: the store has confirmed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Receipt {
     pub id: JobId,
     /// Whether this call has created the job. Otherwise an earlier one with the same key and payload has.
     pub is_new: bool,
+    /// What has become of the job so far.
+    pub state: JobState,
 }
 
 /// Why a job wasn't accepted, or isn't known to be.
@@ -67,7 +69,14 @@ pub enum NotAccepted {
     },
     /// The key belongs to a job with another payload.
     KeyReused,
-    /// The payload can't be written or sealed, or is too long.
+    /// The payload is longer than [allowed](crate::DeferredBuilder::max_payload).
+    TooLong {
+        /// Its length, in bytes.
+        len: usize,
+        /// The longest that is allowed, in bytes.
+        max: usize,
+    },
+    /// The payload can't be written or sealed.
     Invalid(String),
 }
 
@@ -77,6 +86,9 @@ impl fmt::Display for DeferError {
             Self::NotAccepted(NotAccepted::Full { .. }) => f.write_str("not accepted: the queue is full"),
             Self::NotAccepted(NotAccepted::KeyReused) => {
                 f.write_str("not accepted: the key belongs to another payload")
+            }
+            Self::NotAccepted(NotAccepted::TooLong { len, max }) => {
+                write!(f, "not accepted: a payload of {len} bytes; at most {max} are allowed")
             }
             Self::NotAccepted(NotAccepted::Invalid(why)) => write!(f, "not accepted: {why}"),
             Self::Unknown(Unknown { error, .. }) => {

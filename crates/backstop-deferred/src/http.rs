@@ -3,7 +3,7 @@
 //! | `defer` | answer | a fallback chain |
 //! |---|---|---|
 //! | accepted | 202 | ends with it |
-//! | not accepted: full, invalid | an error that proves that no job exists | asks the next provider |
+//! | not accepted: full, too long, invalid | an error that proves that no job exists | asks the next provider |
 //! | not accepted: the key has another payload | 422 | ends with it |
 //! | the key is missing, malformed, or nobody's | 400 | ends with it |
 //! | unknown, or cut off by the chain's deadline | 503 | ends with it |
@@ -125,7 +125,7 @@ impl<T: JobKind> HttpQueueBuilder<T> {
         self
     }
 
-    /// Accepts the request header `Idempotency-Key`: the same key and job again is the first job again, with 202. Another job under
+    /// Accepts the request header `Idempotency-Key`: the same key and job again is the first job again, with 202 and its state. Another job under
     /// the same key is a 422. Without this, the header is ignored, and a repeated request is another job.
     ///
     /// Keys belong to the principal that `principal` finds in the request, such as a user whose login another layer has checked.

@@ -65,7 +65,7 @@ impl Metrics {
             Ok(Receipt { is_new: false, .. }) => 1,
             Err(DeferError::NotAccepted(NotAccepted::Full { .. })) => 2,
             Err(DeferError::NotAccepted(NotAccepted::KeyReused)) => 3,
-            Err(DeferError::NotAccepted(NotAccepted::Invalid(_))) => 4,
+            Err(DeferError::NotAccepted(NotAccepted::TooLong { .. } | NotAccepted::Invalid(_))) => 4,
             Err(DeferError::Unknown(_)) => 5,
         };
         self.accepted[index].increment();

@@ -26,7 +26,7 @@ use super::{
     HttpQueue, Why, callers_fault,
     headers::{idempotency_key, prefers_async},
 };
-use crate::{DeferError, JobId, JobKind, NotAccepted, telemetry};
+use crate::{DeferError, JobKind, JobState, NotAccepted, Receipt, telemetry};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 /// How long before its deadline a caller is told that nothing is known, rather than cut off and asked elsewhere.
@@ -35,11 +35,11 @@ const MARGIN: Duration = Duration::from_millis(5);
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
 const REUSED: Why = Why("this idempotency key belongs to another request");
+const TOO_LONG: Why = Why("the request is too long to be processed later");
 const NO_KEY: Why = Why("the header Idempotency-Key is required");
 const MALFORMED: Why = Why("the header Idempotency-Key must be one non-empty string in double quotes");
 const NOBODYS: Why = Why("an idempotency key needs a known principal");
-const UNKNOWN: Why =
-    Why("it isn't known whether the request was accepted: only a repeat with an idempotency key is safe");
+const UNKNOWN: Why = Why("it isn't known whether the request was accepted: if it was, a repeat is another job");
 const UNKNOWN_KEYED: Why =
     Why("it isn't known whether the request was accepted: repeat it with the same idempotency key");
 
@@ -118,13 +118,14 @@ impl<T: JobKind> HttpQueue<T> {
     /// | `Location` | where the status of the job is |
     /// | `Preference-Applied: respond-async` | if the request has `Prefer: respond-async` (RFC 7240) |
     /// | `Cache-Control: no-store` | |
-    /// | `{"status": "queued", "job_id": "…", "message": "…"}` | JSON |
+    /// | `{"status": "queued", "job_id": "…", "message": "…"}` | JSON. The same request again under its key gets the [state](crate::JobState) of its job, without a message if that is done or failed |
     ///
     /// All else has a problem document (RFC 9457):
     ///
     /// | | status | reason | in a fallback chain |
     /// |---|---|---|---|
     /// | the queue is full | 503 with `Retry-After`, as an error | `queue-full` | the next provider: no job exists |
+    /// | the job is too long | 413, as an error | `job-too-long` | the next provider: no job exists |
     /// | the job can't be stored | 500, as an error | `job-invalid` | the next provider: no job exists |
     /// | the key belongs to another request | 422 | `key-reused` | the end |
     /// | the key is missing or malformed, or there is no principal | 400 | `key-required`, `key-malformed`, `key-without-principal` | the end |
@@ -196,13 +197,17 @@ impl<T: JobKind> HttpQueue<T> {
         };
         let by = self.name().clone();
         match accepted {
-            Some(Ok(receipt)) => Ok(self.accepted(receipt.id, asked.prefers_async)),
+            Some(Ok(receipt)) => Ok(self.accepted(receipt, asked.prefers_async)),
             Some(Err(DeferError::NotAccepted(NotAccepted::KeyReused))) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 Ok(problem_response(callers_fault(self.name(), status, Reason::new("key-reused"), &REUSED)))
             }
             Some(Err(DeferError::NotAccepted(NotAccepted::Full { retry_after }))) => {
                 Err(Rejection::refused(by, Reason::new("queue-full")).with_retry_after(Some(retry_after)))
+            }
+            Some(Err(DeferError::NotAccepted(NotAccepted::TooLong { .. }))) => {
+                let refused = Rejection::refused(by, Reason::new("job-too-long")).with_static_detail(&TOO_LONG);
+                Err(refused.with_status(StatusCode::PAYLOAD_TOO_LARGE, GrpcCode::INVALID_ARGUMENT))
             }
             Some(Err(DeferError::NotAccepted(NotAccepted::Invalid(_)))) => {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -219,10 +224,14 @@ impl<T: JobKind> HttpQueue<T> {
         }
     }
 
-    fn accepted<R: WrapBody>(&self, id: JobId, prefers_async: bool) -> Response<R> {
+    fn accepted<R: WrapBody>(&self, receipt: Receipt, prefers_async: bool) -> Response<R> {
+        let Receipt { id, state, .. } = receipt;
         let job_id = id.to_string();
         let location = format!("{}/{job_id}", self.settings.path);
-        let body = serde_json::json!({ "status": "queued", "job_id": job_id, "message": self.settings.message });
+        let mut body = serde_json::json!({ "status": state.as_str(), "job_id": job_id });
+        if matches!(state, JobState::Queued | JobState::Running) {
+            body["message"] = self.settings.message.as_str().into();
+        }
         let mut response = Response::new(json_body(&body));
         *response.status_mut() = StatusCode::ACCEPTED;
         let headers = response.headers_mut();

@@ -78,13 +78,7 @@ impl<T: JobKind> HttpQueue<T> {
 }
 
 fn shown(id: JobId, state: JobState) -> Response {
-    let status = match state {
-        JobState::Queued => "queued",
-        JobState::Running => "running",
-        JobState::Done => "done",
-        JobState::Failed(_) => "failed",
-    };
-    let body: Body = json_body(&serde_json::json!({ "status": status, "job_id": id.to_string() }));
+    let body: Body = json_body(&serde_json::json!({ "status": state.as_str(), "job_id": id.to_string() }));
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,6 +1,7 @@
 //! Accepting jobs.
 
-use backstop_deferred::{DeferError, Deferred, JobState, JobStore, List, MemoryJobStore, NotAccepted};
+use backstop_deferred::{DeferError, Deferred, JobKind, JobState, JobStore, List, MemoryJobStore, NotAccepted};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::common::{Breakable, Email, Fault, email, emails, secs, work};
@@ -66,8 +67,8 @@ async fn a_full_queue_and_a_long_payload_are_certainly_not_accepted() {
     let full = refusal(emails.defer(&email("c")).await.unwrap_err());
     assert!(matches!(full, NotAccepted::Full { retry_after } if retry_after >= secs(1)), "{full:?}");
     assert_eq!(emails.defer(&email("a")).key("a", "1").await.unwrap().id, first.id, "it is no new job");
-    let invalid = refusal(emails.defer(&email(&"x".repeat(100))).await.unwrap_err());
-    assert!(matches!(invalid, NotAccepted::Invalid(_)), "{invalid:?}");
+    let too_long = refusal(emails.defer(&email(&"x".repeat(100))).await.unwrap_err());
+    assert_eq!(too_long, NotAccepted::TooLong { len: r#"{"to":""}"#.len() + 100, max: 100 });
     assert_eq!(store.totals(List::Queued).await.unwrap().records, 2);
 }
 
@@ -93,4 +94,25 @@ async fn nothing_shows_a_payload_or_a_key() {
     let emails = emails(MemoryJobStore::new());
     let shown = format!("{emails:?} {:?}", emails.defer(&email("secret")).key("secret", "secret"));
     assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_deployment_that_changes_the_payload_a_key_is_still_the_same_job() {
+    #[derive(Deserialize, Serialize)]
+    struct NewEmail {
+        to: String,
+        #[serde(default)]
+        language: Option<String>,
+    }
+
+    impl JobKind for NewEmail {
+        const KIND: &str = Email::KIND;
+        const VERSION: u32 = 2;
+    }
+
+    let store = MemoryJobStore::new();
+    let first = emails(store.clone()).defer(&email("ada")).key("ada", "17").await.unwrap();
+    let new = Deferred::<NewEmail>::builder("emails", store).build().unwrap();
+    let again = new.defer(&NewEmail { to: "ada".to_owned(), language: None }).key("ada", "17").await.unwrap();
+    assert_eq!((again.id, again.is_new), (first.id, false));
 }

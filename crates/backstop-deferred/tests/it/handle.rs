@@ -114,7 +114,10 @@ async fn a_reload_reaches_workers_and_whoever_defers() {
 
     set(|config| config.max_payload = 1);
     let error = emails.defer(&email("ada")).await.unwrap_err();
-    assert!(matches!(error, backstop_deferred::DeferError::NotAccepted(NotAccepted::Invalid(_))), "{error:?}");
+    assert!(
+        matches!(error, backstop_deferred::DeferError::NotAccepted(NotAccepted::TooLong { max: 1, .. })),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

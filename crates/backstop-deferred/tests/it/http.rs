@@ -100,6 +100,32 @@ async fn a_key_belongs_to_one_principal_and_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeat_gets_the_state_of_its_job() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_attempts(1).build().unwrap();
+    let http = emails.http().require_key(user).build().unwrap();
+    let post_of = |to: &str| post(&[("x-user", "ada"), ("idempotency-key", &format!("\"{to}\""))], to);
+    for to in ["works", "fails"] {
+        assert_eq!(json(accept(&http, post_of(to)).await).await["status"], "queued");
+    }
+    let _worker = work(&emails, async |job| if job.payload().to == "fails" { Err("down".into()) } else { Ok(()) });
+    sleep(secs(5)).await;
+    for (to, state) in [("works", "done"), ("fails", "failed")] {
+        let response = accept(&http, post_of(to)).await;
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let body = json(response).await;
+        assert_eq!((&body["status"], &body["message"]), (&json!(state), &Value::Null));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_long_is_a_413() {
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_payload(20).build().unwrap();
+    let http = emails.http().build().unwrap();
+    let too_long = accept(&http, post(&[], "somebody@example.com")).await;
+    assert_eq!(problem(too_long).await, (413, "job-too-long".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_nobody_knows_a_repeat_with_the_same_key_is_safe() {
     let store = Breakable::default();
     let http = emails(store.clone()).http().accept_key(user).build().unwrap();
@@ -208,6 +234,9 @@ async fn after_what_may_have_been_processed_only_jobs_that_find_out_are_queued()
     let layer = FallbackLayer::new(name!("mail_service"), instead);
     assert_eq!(layer.layer(refusing()).oneshot(post(&[], "ada")).await.unwrap().status(), StatusCode::ACCEPTED);
     assert_eq!((pending(&send).await, pending(&check).await), (1, 0));
+    // The first queue is full, and there is nothing to find out.
+    assert!(layer.layer(refusing()).oneshot(post(&[], "ada")).await.is_err());
+    assert_eq!((pending(&send).await, pending(&check).await), (1, 0));
     let lost = service_fn(async |_| Ok::<_, BoxError>(StatusCode::INTERNAL_SERVER_ERROR.into_response()));
     assert_eq!(layer.layer(lost).oneshot(post(&[], "ada")).await.unwrap().status(), StatusCode::ACCEPTED);
     assert_eq!((pending(&send).await, pending(&check).await), (1, 1));
@@ -234,9 +263,6 @@ async fn get(routes: &Router, path: &str) -> Response {
     routes.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
 }
 
-    // The first queue is full, and there is nothing to find out.
-    assert!(layer.layer(refusing()).oneshot(post(&[], "ada")).await.is_err());
-    assert_eq!((pending(&send).await, pending(&check).await), (1, 0));
 #[tokio::test(start_paused = true)]
 async fn the_status_of_a_job_is_shown_until_it_expires() {
     let store = Breakable::default();

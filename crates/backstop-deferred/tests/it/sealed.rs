@@ -93,3 +93,16 @@ async fn what_cannot_be_sealed_is_not_accepted_and_what_cannot_be_opened_is_a_de
     let done = store.get(old.id).await.unwrap().unwrap();
     assert_eq!(before.bytes.len() - done.bytes.len(), 1 + r#"{"to":"ada@example.com"}"#.len(), "the payload is erased");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sealing_may_add_4_kib() {
+    for (added, is_accepted) in [(4_096, true), (4_097, false)] {
+        let plain = serde_json::to_vec(&email("ada")).unwrap();
+        let seal = move |plain: &[u8]| Ok::<_, String>([plain, &vec![0; added]].concat());
+        let open = |sealed: &[u8]| Ok::<_, String>(sealed.to_vec());
+        let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_payload(plain.len());
+        let result = emails.sealed(SECRET, seal, open).build().unwrap().defer(&email("ada")).await;
+        assert_eq!(result.is_ok(), is_accepted, "{result:?}");
+        assert!(matches!(result, Ok(_) | Err(DeferError::NotAccepted(NotAccepted::TooLong { .. }))), "{result:?}");
+    }
+}
