@@ -75,7 +75,7 @@ impl<P> CountedCall<P> {
     #[inline]
     pub(crate) fn end(&mut self, outcome: &Outcome) {
         self.has_ended = true;
-        if self.scope.as_ref().is_some_and(|scope| scope.has_injected_fault()) && outcome.verdict == Verdict::Failure {
+        if self.scope.as_ref().is_some_and(Scope::has_injected_fault) && outcome.verdict == Verdict::Failure {
             return;
         }
         // A request's body that broke off is the caller's failure.
