@@ -1,7 +1,7 @@
 //! The time of records.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -41,11 +41,26 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> u64 {
-        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut step = self.step();
         if step.read.elapsed() >= READ_AGAIN {
-            *step = Step { by: step_between(self.start, Reading::now()), read: Instant::now() };
+            step.read_again(self.start);
         }
         (self.start.wall + self.since.elapsed().as_millis() as u64).saturating_add_signed(step.by)
+    }
+
+    /// Follows the wall clock now.
+    pub(crate) fn read_again(&self) {
+        self.step().read_again(self.start);
+    }
+
+    fn step(&self) -> MutexGuard<'_, Step> {
+        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Step {
+    fn read_again(&mut self, start: Reading) {
+        *self = Self { by: step_between(start, Reading::now()), read: Instant::now() };
     }
 }
 

@@ -116,7 +116,7 @@
 //! A process reads the wall clock when the queue is built, and again each minute.
 //!
 //! If the clock was ahead, and is set back, jobs that would wait for longer than twice `max_wait`, and claims that would last for longer
-//! than a minute, are due at once, and done jobs and dead letters are kept for longer.
+//! than 10 min, are due at once, and done jobs and dead letters are kept for longer.
 //!
 //! # Cancellation
 //!

@@ -27,6 +27,8 @@ use crate::{
 
 /// How long a claim lasts unless it is renewed.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
+/// A claim that would last for longer isn't respected. Much longer than any, for the clock that is wrong may be the reader's.
+const LATE_CLAIM: Duration = Duration::from_secs(10 * 60);
 /// How long a worker leaves a job alone that it can't read.
 pub(crate) const LEAVE_ALONE: Duration = Duration::from_secs(30);
 /// Between two tries to write what became of a job.
@@ -113,8 +115,8 @@ impl Queue {
     /// Records of a list that are due at this time or later were written by a process whose clock was ahead: they are due later than any
     /// wait or claim allows.
     pub(crate) fn too_late(&self, list: List) -> u64 {
-        let longest = if list == List::Running { LEASE } else { self.config().max_wait.max(LEAVE_ALONE) };
-        self.place(list, 2 * longest).due
+        let after = if list == List::Running { LATE_CLAIM } else { 2 * self.config().max_wait.max(LEAVE_ALONE) };
+        self.place(list, after).due
     }
 
     pub(crate) fn owner_hash(&self, principal: &str) -> [u8; 32] {

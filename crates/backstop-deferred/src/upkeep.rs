@@ -49,6 +49,8 @@ impl Queue {
         if !self.is_time_for_late() {
             return Ok(Vec::new());
         }
+        // A process that was suspended is behind: it would take over claims that hold.
+        self.clock.read_again();
         let due = PENDING.map(|list| self.store.due(list, self.too_late(list)..=u64::MAX, limit));
         let due = try_join_all(due).await;
         if due.as_ref().map_or(true, |due| due.iter().any(|due| due.len() >= limit)) {
