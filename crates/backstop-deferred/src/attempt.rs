@@ -130,12 +130,15 @@ where
     S::Error: Into<BoxError>,
 {
     let mut scope = Scope::new();
-    let (result, is_unprocessed) = tokio::select! {
+    let called = tokio::select! {
         biased;
         // First, so that no job begins then. One that runs is dropped before it is returned.
         () = wait_for_stop(shutdown) => return Ended::Stopped,
-        called = call(service, job, &mut scope) => called,
+        called = AssertUnwindSafe(call(service, job, &mut scope)).catch_unwind() => called,
         () = renew(queue, claim) => return Ended::Lost,
+    };
+    let Ok((result, is_unprocessed)) = called else {
+        return if scope.has_injected_fault() { Ended::Refused(None) } else { Ended::Panicked };
     };
     let Err(error) = result.map_err(Into::into) else { return Ended::Succeeded };
     let error = ErrorRef::new(&error);

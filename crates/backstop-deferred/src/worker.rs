@@ -46,7 +46,7 @@ const AHEAD: usize = 4;
 /// | an error that is, or is caused by, [`Permanent`](crate::Permanent) | it goes to the dead letters |
 /// | a refusal by a layer around it, such as an open circuit, which [proves](backstop_kit::proof) that nothing was done | it is tried again, and the attempt doesn't count. The wait is as long as the job has waited already, between `first_wait` and `max_wait` |
 /// | an error in an attempt that an [injected fault](backstop_core::scope#injected-faults) has hit | the same |
-/// | a panic | is caught, and counts as a crash: the job is tried again when its claim has run out, and is a dead letter after three |
+/// | a panic | is caught, and counts as a crash, unless an injected fault has hit the attempt: the job is tried again when its claim has run out, and is a dead letter after three |
 ///
 /// A refusal that a handler got from a client of its own is an error like others, because the handler may have done something before.
 /// Give the worker that client's circuit as its [gate](Self::gate), so that an outage doesn't use up the attempts.

@@ -288,16 +288,20 @@ async fn attempts_that_an_injected_fault_has_hit_are_not_counted_and_bury_no_job
         tokio::task::yield_now().await;
         scope::inject_fault(|| ());
         match &*job.payload().to {
+            "panic" => panic!("a fault was injected"),
             "ada" => Err("a fault was injected".into()),
             _ => Err(Permanent::new("a fault was injected").into()),
         }
     });
-    let receipts = [emails.defer(&email("ada")).await.unwrap(), emails.defer(&email("grace")).await.unwrap()];
+    let mut receipts = Vec::new();
+    for to in ["ada", "grace", "panic"] {
+        receipts.push(emails.defer(&email(to)).await.unwrap());
+    }
     sleep(secs(3_600)).await;
     for receipt in receipts {
         assert_eq!(emails.state(receipt.id).await.unwrap(), Some(JobState::Done));
     }
-    assert!(sent.all().len() > 8, "more than would bury both");
+    assert!(sent.all().len() > 12, "more than would bury them");
     assert!(sent.all().iter().all(|(_, attempt)| *attempt == 1));
 }
 
