@@ -38,7 +38,7 @@ pub(crate) struct Engine {
     next_id: u64,
     held: [Held; MAX_HELD as usize],
     /// Calls hit since the layer was built, by kind.
-    pub(crate) hits: [u64; FaultKind::ALL.len()],
+    pub(crate) hits: [u64; FaultKind::COUNT],
     /// Calls that would have been held, if there had been room.
     pub(crate) not_held: u64,
 }
@@ -118,7 +118,7 @@ impl Engine {
             last: None,
             next_id: 1,
             held: array::from_fn(|_| Held::Free),
-            hits: [0; FaultKind::ALL.len()],
+            hits: [0; FaultKind::COUNT],
             not_held: 0,
         }
     }

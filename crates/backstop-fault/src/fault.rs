@@ -33,6 +33,7 @@ pub enum Fault {
     /// The connection, or the stream of HTTP/2, is reset. Never for `HEAD`, whose answer has no body that could fail.
     Reset,
     /// The call is made, and the body of its answer breaks off. Never for `HEAD`, whose answer has none.
+    #[non_exhaustive]
     TruncatedBody {
         /// The bytes that come before. At most all but the last one, if the length of the body is known.
         after: u64,
@@ -62,9 +63,11 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::ALL.len();
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Error, Self::Status, Self::Delay, Self::Hang, Self::Reset, Self::TruncatedBody, Self::Panic];
+    pub const ALL: &'static [Self] =
+        &[Self::Error, Self::Status, Self::Delay, Self::Hang, Self::Reset, Self::TruncatedBody, Self::Panic];
 
     /// The token.
     #[must_use]
@@ -98,6 +101,12 @@ impl Fault {
     #[must_use]
     pub const fn delay(time: Duration) -> Self {
         Self::Delay(time..=time)
+    }
+
+    /// The call is made, and the body of its answer breaks off after so many bytes.
+    #[must_use]
+    pub const fn truncated_body(after: u64) -> Self {
+        Self::TruncatedBody { after }
     }
 
     /// Its kind.

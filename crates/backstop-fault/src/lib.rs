@@ -94,7 +94,11 @@
 //! A call that is hit is marked in its [scope](backstop_core::scope#injected-faults), with everything around it. Layers of Backstop
 //! that remember or share results leave it out: a stored answer isn't replaced or removed, and a feature doesn't count it, so that
 //! no other instance degrades. Your own code asks [`scope::has_injected_fault`](backstop_core::scope::has_injected_fault). The layers that
-//! judge a dependency, such as a circuit breaker, count it as a failure like any other, since they are what is tested.
+//! judge a dependency, such as a circuit breaker, count it as a failure like any other, since they are what is tested. Their events, such
+//! as the warning of a chain that degrades, don't say that faults were injected: this layer's own events do.
+//!
+//! The mark reaches the whole request. Once one call of a request is hit, a failure of another feature in the same request isn't
+//! counted either.
 //!
 //! # Repeating a run
 //!

@@ -1,5 +1,7 @@
 //! Metrics of the layer, with the feature `metrics`.
 
+use std::array;
+
 use backstop_core::Name;
 use backstop_kit::telemetry::{Metric, Series};
 
@@ -15,11 +17,12 @@ pub fn describe_metrics() {
 
 /// The series of a layer, by kind.
 #[derive(Debug)]
-pub(crate) struct Metrics([Series; FaultKind::ALL.len()]);
+pub(crate) struct Metrics([Series; FaultKind::COUNT]);
 
 impl Metrics {
     pub(crate) fn new(name: &Name) -> Self {
-        Self(FaultKind::ALL.map(|kind| Series::new(&INJECTED, [("name", name.into()), ("kind", kind.as_str().into())])))
+        let series = |kind: FaultKind| Series::new(&INJECTED, [("name", name.into()), ("kind", kind.as_str().into())]);
+        Self(array::from_fn(|index| series(FaultKind::ALL[index])))
     }
 
     pub(crate) fn injected(&self, kind: FaultKind) {

@@ -14,7 +14,8 @@ use crate::{FaultFuture, HttpFaults, MakeFault, injector::Injector};
 
 /// The service that [`FaultLayer`](crate::FaultLayer) makes.
 ///
-/// It is ready when the inner service is. A call that is held keeps the inner service that was ready.
+/// It is ready when the inner service is. A call that is hit keeps the inner service that was ready, and its request, until it is made:
+/// so the inner service must be `Clone`, and the future is `Send` only if the service and the request are.
 pub struct FaultService<S, F = HttpFaults> {
     inner: S,
     injector: Arc<Injector>,

@@ -134,7 +134,7 @@ pub(crate) fn status(engine: &Engine, armed: bool, now: Instant) -> FaultStatus 
         run: engine.run.as_ref().map(run),
         last: engine.last.as_ref().map(last),
         held: engine.held(),
-        injected: FaultKind::ALL.into_iter().zip(engine.hits).collect(),
+        injected: FaultKind::ALL.iter().copied().zip(engine.hits).collect(),
         not_held: engine.not_held,
     }
 }

@@ -139,14 +139,14 @@ async fn on_an_http1_server() {
     }
 
     for (after, sent) in [(0, ""), (4, "well"), (99, &TEXT[..TEXT.len() - 1])] {
-        start(&handle, Fault::TruncatedBody { after });
+        start(&handle, Fault::truncated_body(after));
         // The same head, with the length of the whole body.
         assert_eq!(bytes(address).await, format!("{}{sent}", well.strip_suffix(TEXT).unwrap()), "after {after}");
         stop(&handle);
     }
     // No answer to HEAD has a body that could break off.
     let head = answer_to("HEAD", address).await;
-    for fault in [Fault::Reset, Fault::TruncatedBody { after: 0 }] {
+    for fault in [Fault::Reset, Fault::truncated_body(0)] {
         start(&handle, fault);
         assert_eq!(answer_to("HEAD", address).await, head);
         assert_eq!(handle.status().run.unwrap().hits, 0);
@@ -204,7 +204,7 @@ async fn on_an_http2_server() {
         assert_well().await;
     }
 
-    start(&handle, Fault::TruncatedBody { after: 4 });
+    start(&handle, Fault::truncated_body(4));
     let answer = call().await.unwrap();
     assert_eq!(
         (answer.status(), &answer.headers()["content-length"]),
@@ -255,7 +255,7 @@ async fn on_a_grpc_server() {
             false,
         ),
         (Fault::Reset, Code::Internal, None, false),
-        (Fault::TruncatedBody { after: 3 }, Code::Internal, None, true),
+        (Fault::truncated_body(3), Code::Internal, None, true),
         (Fault::Panic, Code::Cancelled, None, false),
     ] {
         let calls = echo.names().len();
@@ -294,7 +294,7 @@ async fn around_a_client() {
     stop(&handle);
     assert_eq!(upstream.calls(), 1, "none of these calls was made");
 
-    start(&handle, Fault::TruncatedBody { after: 4 });
+    start(&handle, Fault::truncated_body(4));
     let (read, error) = read_until_it_fails(call().await.unwrap().into_body()).await;
     assert_eq!(read, PERSONAL[..4]);
     assert!(Rejection::in_error(backstop::ErrorRef::new(&error)).is_some());

@@ -37,7 +37,7 @@ fn faults() -> [Fault; 6] {
         Fault::delay(30 * SECOND),
         Fault::Hang,
         Fault::Reset,
-        Fault::TruncatedBody { after: 3 },
+        Fault::truncated_body(3),
     ]
 }
 

@@ -135,14 +135,14 @@ async fn a_truncated_body_breaks_off_after_so_many_bytes_and_has_the_length_it_h
     for (after, expected, length) in
         [(0, "", 21), (8, "well, an", 21), (20, "well, and long enoug", 21), (99, "well, and long enoug", 21)]
     {
-        let (layer, handle) = started(always(Fault::TruncatedBody { after }));
+        let (layer, handle) = started(always(Fault::truncated_body(after)));
         let answer = layer.layer(answering()).oneshot(get("/")).await.unwrap();
         assert_eq!(answer.body().size_hint().exact(), Some(length));
         assert_eq!(read_until_it_fails(answer.into_body()).await, expected);
         assert!(handle.status().injected.contains(&(FaultKind::TruncatedBody, 1)));
     }
     for (after, expected) in [(8, "well, an"), (99, ANSWER)] {
-        let (layer, _) = started(always(Fault::TruncatedBody { after }));
+        let (layer, _) = started(always(Fault::truncated_body(after)));
         let service = service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(pieces()) });
         let answer = layer.layer(service).oneshot(get("/")).await.unwrap();
         assert_eq!(read_until_it_fails(answer.into_body()).await, expected);
@@ -165,7 +165,7 @@ async fn read_until_it_fails(mut body: Body) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_a_body_can_not_be_truncated_and_is_not_counted() {
-    let (layer, handle) = started(always(Fault::TruncatedBody { after: 0 }));
+    let (layer, handle) = started(always(Fault::truncated_body(0)));
     let empty = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
     let answer = layer.layer(empty).oneshot(get("/")).await.unwrap();
     assert!(answer.body().is_end_stream());
@@ -184,14 +184,14 @@ async fn around_a_client_errors_and_resets_are_errors_and_all_else_is_as_usual()
     layer.handle().start(always(Fault::status(StatusCode::BAD_GATEWAY))).unwrap();
     assert_eq!(layer.layer(fallible()).oneshot(get("/")).await.unwrap().status(), StatusCode::BAD_GATEWAY);
     layer.handle().stop("ada", "next").unwrap();
-    layer.handle().start(always(Fault::TruncatedBody { after: 4 })).unwrap();
+    layer.handle().start(always(Fault::truncated_body(4))).unwrap();
     let answer = layer.layer(fallible()).oneshot(get("/")).await.unwrap();
     assert_eq!(read_until_it_fails(answer.into_body()).await, "well");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_plain_service_fails_with_an_error_whatever_the_kind() {
-    let failing = [Fault::Error, Fault::status(StatusCode::NOT_FOUND), Fault::Reset, Fault::TruncatedBody { after: 0 }];
+    let failing = [Fault::Error, Fault::status(StatusCode::NOT_FOUND), Fault::Reset, Fault::truncated_body(0)];
     for fault in failing {
         let layer = armed().allow_unsafe_methods().plain().build().unwrap();
         layer.handle().start(always(fault.clone())).unwrap();
@@ -212,7 +212,7 @@ async fn a_function_fails_with_a_rejection_or_is_called_later() {
         let error = handle.call(never).await.unwrap_err();
         assert!(matches!(error, CallError::Rejected(it) if it.reason() == FAULT_INJECTED));
     }
-    let (_, handle) = started_for_functions(always(Fault::TruncatedBody { after: 0 }));
+    let (_, handle) = started_for_functions(always(Fault::truncated_body(0)));
     let lost = handle.call(async || Ok::<_, io::Error>(7)).await.unwrap_err();
     assert!(lost.rejection().is_some());
     let own = handle.call(async || Err::<(), _>(io::Error::other("its own"))).await.unwrap_err();
@@ -241,7 +241,7 @@ async fn a_panic_comes_out_of_the_call() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_that_are_hit_are_marked_in_their_scope_inside_and_around_and_others_are_not() {
-    for fault in [Fault::Error, Fault::delay(Duration::from_secs(1)), Fault::TruncatedBody { after: 1 }] {
+    for fault in [Fault::Error, Fault::delay(Duration::from_secs(1)), Fault::truncated_body(1)] {
         let (layer, handle) = started(always(fault).path_prefix("/hit"));
         let asking = service_fn(|_: Request<Body>| async {
             let is_hit = Scope::new().enter(scope::has_injected_fault);

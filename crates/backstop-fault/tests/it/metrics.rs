@@ -17,7 +17,7 @@ async fn injected_faults_are_counted_by_kind_also_by_a_recorder_that_comes_later
     let _guard = metrics.listen();
     assert!(is_hit(&layer, get("/")).await && is_hit(&layer, get("/")).await);
     layer.handle().stop("ada", "next").unwrap();
-    layer.handle().start(always(Fault::TruncatedBody { after: 1 })).unwrap();
+    layer.handle().start(always(Fault::truncated_body(1))).unwrap();
     let answer = layer.layer(answering()).oneshot(get("/")).await.unwrap();
     // It is counted where it breaks off.
     assert!(axum::body::to_bytes(answer.into_body(), 1024).await.is_err());

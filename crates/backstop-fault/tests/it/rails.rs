@@ -247,7 +247,7 @@ async fn a_call_without_a_request_is_hit_only_if_the_build_allows_unsafe_methods
     for is_allowed in [false, true] {
         let builder = || if is_allowed { armed().allow_unsafe_methods() } else { armed() };
         let functions = builder().build().unwrap().handle();
-        functions.start(always(Fault::TruncatedBody { after: 0 })).unwrap();
+        functions.start(always(Fault::truncated_body(0))).unwrap();
         assert_eq!(functions.call(async || Ok::<_, std::io::Error>(7)).await.is_err(), is_allowed);
         let layer = builder().plain().build().unwrap();
         layer.handle().start(always(Fault::Error)).unwrap();
@@ -257,7 +257,7 @@ async fn a_call_without_a_request_is_hit_only_if_the_build_allows_unsafe_methods
 
 #[tokio::test(start_paused = true)]
 async fn a_head_request_is_not_hit_by_what_fails_the_body_of_an_answer() {
-    for fault in [Fault::Reset, Fault::TruncatedBody { after: 0 }] {
+    for fault in [Fault::Reset, Fault::truncated_body(0)] {
         let (layer, handle) = started(always(fault.clone()));
         let head = Request::head("/").body(Body::empty()).unwrap();
         assert!(!is_hit(&layer, head).await);
@@ -348,7 +348,7 @@ async fn calls_that_are_not_hit_ask_for_the_conditions_once_a_second_and_health_
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_run_ends_before_it_fails_is_made_and_not_counted() {
     let faults = [Fault::Error, Fault::status(StatusCode::BAD_GATEWAY), Fault::Reset, Fault::Panic];
-    for fault in faults.into_iter().chain([Fault::TruncatedBody { after: 1 }]) {
+    for fault in faults.into_iter().chain([Fault::truncated_body(1)]) {
         let (layer, handle) = started_for_functions(always(fault));
         let mut call = Box::pin(layer.layer(answering()).call(get("/")));
         let function = handle.call(async || Ok::<_, std::io::Error>(7));
@@ -365,7 +365,7 @@ async fn a_call_whose_run_ends_before_it_fails_is_made_and_not_counted() {
 async fn a_body_whose_run_ends_before_it_breaks_off_is_sent_whole() {
     let pieces = ["well, ", "and long ", "enough"];
     for (after, read_before) in [(7, 1), (15, 1), (99, 3)] {
-        let (layer, handle) = started(always(Fault::TruncatedBody { after }));
+        let (layer, handle) = started(always(Fault::truncated_body(after)));
         let service = tower::service_fn(move |_: Request<Body>| async move {
             let pieces = tokio_stream::iter(pieces.map(Ok::<_, BoxError>));
             Ok::<_, std::convert::Infallible>(http::Response::new(Body::from_stream(pieces)))
