@@ -210,7 +210,7 @@ fn keyed(request: http::request::Builder, key: &str) -> http::request::Builder {
     request.header(CONTENT_TYPE, "application/json").header("idempotency-key", format!("\"{key}\""))
 }
 
-/// A refusal by one of our layers is an error: a worker then doesn't count the attempt.
+/// A refusal by one of our layers is an error, too.
 async fn call(service: &Service, request: Request<Body>) -> Result<Response, BoxError> {
     let mut response = service.clone().oneshot(request).await?;
     match response.extensions_mut().remove::<Rejection>() {
