@@ -52,6 +52,7 @@ struct Keys {
 pub struct HttpQueueBuilder<T> {
     deferred: Deferred<T>,
     settings: Settings,
+    ignores_keys: bool,
 }
 
 impl<T: JobKind> Deferred<T> {
@@ -106,7 +107,7 @@ impl<T: JobKind> Deferred<T> {
             visible_to: None,
             for_reconciliation: false,
         };
-        HttpQueueBuilder { deferred: self.clone(), settings }
+        HttpQueueBuilder { deferred: self.clone(), settings, ignores_keys: false }
     }
 }
 
@@ -126,7 +127,7 @@ impl<T: JobKind> HttpQueueBuilder<T> {
     }
 
     /// Accepts the request header `Idempotency-Key`: the same key and job again is the first job again, with 202 and its state. Another job under
-    /// the same key is a 422. Without this, the header is ignored, and a repeated request is another job.
+    /// the same key is a 422.
     ///
     /// Keys belong to the principal that `principal` finds in the request, such as a user whose login another layer has checked.
     /// Never use what a caller can choose freely: one could learn the jobs of another by trying keys. `None` makes a request with a
@@ -145,6 +146,14 @@ impl<T: JobKind> HttpQueueBuilder<T> {
 
     fn keys(mut self, keys: Keys) -> Self {
         self.settings.keys = Some(keys);
+        self
+    }
+
+    /// Ignores the request header `Idempotency-Key`: a repeated request is another job. Callers who send the header believe that a
+    /// repeat is safe, so this is only for queues whose callers know otherwise, or that accept no jobs over HTTP.
+    pub fn without_keys(mut self) -> Self {
+        self.settings.keys = None;
+        self.ignores_keys = true;
         self
     }
 
@@ -169,9 +178,13 @@ impl<T: JobKind> HttpQueueBuilder<T> {
     /// The queue.
     ///
     /// # Errors
-    /// [`ConfigError`] if the path isn't allowed.
+    /// [`ConfigError`] if the path isn't allowed, or if it isn't set what becomes of keys: by [`require_key`](Self::require_key),
+    /// [`accept_key`](Self::accept_key) or [`without_keys`](Self::without_keys).
     pub fn build(self) -> Result<HttpQueue<T>, ConfigError> {
-        let Self { deferred, settings } = self;
+        let Self { deferred, settings, ignores_keys } = self;
+        if settings.keys.is_none() && !ignores_keys {
+            return Err(ConfigError::new("keys", "not set", "require_key, accept_key or without_keys"));
+        }
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
         let is_segment = |segment: &str| !segment.is_empty() && segment.chars().all(is_allowed);
         if !settings.path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment)) {

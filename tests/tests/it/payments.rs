@@ -116,10 +116,10 @@ async fn run(calls: Vec<Does>, orders: usize, at_once: usize) -> Vec<(Option<Sta
     let charging = Deferred::<ChargeLater>::builder("charges", MemoryJobStore::new()).build().unwrap();
     let checking = Deferred::<FindOut>::builder("checks", MemoryJobStore::new()).build().unwrap();
     let instead = FallbackChain::builder("payments")
-        .provider(charging.http().build().unwrap().provider(name!("charge_later"), async |request| {
+        .provider(charging.http().without_keys().build().unwrap().provider(name!("charge_later"), async |request| {
             Ok::<_, BoxError>(ChargeLater { order: order(request).await? })
         }))
-        .provider(checking.http().for_reconciliation().build().unwrap().provider(
+        .provider(checking.http().without_keys().for_reconciliation().build().unwrap().provider(
             name!("find_out"),
             async |request| Ok::<_, BoxError>(FindOut { order: order(request).await? }),
         ))

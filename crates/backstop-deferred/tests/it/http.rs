@@ -54,7 +54,7 @@ async fn pending(store: &impl JobStore) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn an_accepted_request_gets_202_and_where_to_ask() {
     let emails = emails(MemoryJobStore::new());
-    let http = emails.http().path("/api/jobs").message("It will be sent").build().unwrap();
+    let http = emails.http().without_keys().path("/api/jobs").message("It will be sent").build().unwrap();
     let response = accept(&http, post(&[("prefer", "wait=5, respond-async")], "ada")).await;
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(response.headers()["preference-applied"], "respond-async");
@@ -120,7 +120,7 @@ async fn a_repeat_gets_the_state_of_its_job() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_too_long_is_a_413() {
     let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_payload(20).build().unwrap();
-    let http = emails.http().build().unwrap();
+    let http = emails.http().without_keys().build().unwrap();
     let too_long = accept(&http, post(&[], "somebody@example.com")).await;
     assert_eq!(problem(too_long).await, (413, "job-too-long".to_owned()));
 }
@@ -166,7 +166,7 @@ fn refusing() -> impl tower::Service<Request<Body>, Response = Response, Error =
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_proves_that_no_job_exists_so_the_next_provider_is_asked_even_after_a_post() {
     let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_pending(1).build().unwrap();
-    let http = emails.http().build().unwrap();
+    let http = emails.http().without_keys().build().unwrap();
     let layer = FallbackLayer::new(name!("mail_service"), chain(&http));
     let first = layer.layer(refusing()).oneshot(post(&[], "ada")).await.unwrap();
     assert_eq!(first.status(), StatusCode::ACCEPTED);
@@ -190,7 +190,7 @@ async fn a_full_queue_proves_that_no_job_exists_so_the_next_provider_is_asked_ev
 #[tokio::test(start_paused = true)]
 async fn what_may_be_queued_is_done_by_nobody_else_not_even_at_the_chains_deadline() {
     let store = Breakable::default();
-    let http = emails(store.clone()).http().build().unwrap();
+    let http = emails(store.clone()).http().without_keys().build().unwrap();
     // A `GET`, which any provider could answer again.
     let layer = FallbackLayer::new(name!("mail_service"), chain(&http));
     for fault in [Fault::Refuses, Fault::Hangs, Fault::LosesAnswers] {
@@ -222,10 +222,11 @@ async fn after_what_may_have_been_processed_only_jobs_that_find_out_are_queued()
         .build()
         .unwrap()
         .http()
+        .without_keys()
         .build()
         .unwrap()
         .provider(name!("send_later"), to_email);
-    let checking = emails(check.clone()).http().for_reconciliation().build().unwrap();
+    let checking = emails(check.clone()).http().without_keys().for_reconciliation().build().unwrap();
     let instead = FallbackChain::builder("emails")
         .provider(sending)
         .provider(checking.provider(name!("check_later"), to_email))
@@ -251,7 +252,7 @@ async fn a_function_that_calls_something_of_ours_takes_the_proof_away() {
         async { email("ada") }
     };
     let instead = FallbackChain::<Request<Body>, Response>::builder("emails")
-        .provider(emails.http().build().unwrap().provider(name!("queue"), make))
+        .provider(emails.http().without_keys().build().unwrap().provider(name!("queue"), make))
         .provider(Provider::from_fn(name!("paper"), |_| async { Response::new(Body::from("printed")) }))
         .build()
         .unwrap();
@@ -268,7 +269,7 @@ async fn the_status_of_a_job_is_shown_until_it_expires() {
     let store = Breakable::default();
     let emails =
         Deferred::<Email>::builder("emails", store.clone()).keep_done(secs(60)).max_attempts(1).build().unwrap();
-    let routes: Router = emails.http().build().unwrap().routes();
+    let routes: Router = emails.http().without_keys().build().unwrap().routes();
     let receipt = emails.defer(&email("ada")).await.unwrap();
     // The first one is due first.
     sleep(secs(1)).await;
@@ -322,7 +323,7 @@ fn limited(queue: HttpQueueBuilder<Email>) -> HttpQueue<Email> {
 #[tokio::test(start_paused = true)]
 async fn a_job_that_belongs_to_another_looks_like_one_that_does_not_exist() {
     let emails = emails(MemoryJobStore::new());
-    let http = limited(emails.http());
+    let http = limited(emails.http().without_keys());
     let routes: Router = http.routes();
     let mine =
         accept(&http, post(&[("x-user", "ada")], "ada")).await.headers()["location"].to_str().unwrap().to_owned();
@@ -349,9 +350,16 @@ async fn a_job_that_belongs_to_another_looks_like_one_that_does_not_exist() {
 }
 
 #[test]
+fn what_becomes_of_keys_must_be_said() {
+    let error = emails(MemoryJobStore::new()).http().build().unwrap_err();
+    assert_eq!((&*error.field, &*error.value), ("keys", "not set"));
+    assert!(emails(MemoryJobStore::new()).http().accept_key(user).build().is_ok());
+}
+
+#[test]
 fn a_path_that_no_router_takes_is_refused() {
     for path in ["", "jobs", "/", "/jobs/", "//jobs", "/{id}", "/*jobs", "/jöbs", "/jobs?x"] {
-        let error = emails(MemoryJobStore::new()).http().path(path).build().unwrap_err();
+        let error = emails(MemoryJobStore::new()).http().without_keys().path(path).build().unwrap_err();
         assert_eq!((&*error.field, &*error.value), ("path", path));
     }
 }
@@ -364,7 +372,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let encoded: String = id.replace(['/', '?', '#', '"', '<', '>', '\\', '^', '`', '{', '}', '|'], "_");
         let response = runtime.block_on(async {
-            let routes: Router = emails(MemoryJobStore::new()).http().build().unwrap().routes();
+            let routes: Router = emails(MemoryJobStore::new()).http().without_keys().build().unwrap().routes();
             get(&routes, &format!("/jobs/{encoded}")).await
         });
         prop_assert_eq!(response.status(), StatusCode::NOT_FOUND);
