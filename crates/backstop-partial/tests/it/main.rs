@@ -19,6 +19,7 @@ mod page;
 mod panics;
 mod parts;
 mod required;
+#[cfg(feature = "axum")]
 mod sockets;
 mod sources;
 mod time;
