@@ -39,6 +39,7 @@
 //! | accepted, or the same request again under its key | 202 with `Location` |
 //! | the queue is full | the next provider of the chain; without one, the failure of the primary, or 503 with `Retry-After` if there is no primary |
 //! | the key belongs to another request | 422 |
+//! | the job is too long | the next provider of the chain; without one, 413 |
 //! | the key is malformed, or required and missing | 400 |
 //! | nobody knows whether the job exists | 503, and **no other provider is asked**. With a key, a repeat is safe |
 //! | `GET /jobs/{id}`: queued, running, done or failed | 200 |
@@ -185,7 +186,6 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod attempt;
-mod clock;
 mod config;
 #[cfg(feature = "contract")]
 #[cfg_attr(docsrs, doc(cfg(feature = "contract")))]

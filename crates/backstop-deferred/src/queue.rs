@@ -6,7 +6,7 @@ use std::{
 };
 
 use backstop_core::{EventLog, Name};
-use backstop_kit::{Jitter, Loaded, Reloadable, StoreError};
+use backstop_kit::{Jitter, Loaded, Reloadable, StoreError, WallClock};
 use bytes::Bytes;
 use tokio::{
     sync::Notify,
@@ -15,7 +15,6 @@ use tokio::{
 
 use crate::{
     DeferredConfig, Failure, JobId, List, Place, Stored,
-    clock::Clock,
     counted::Counted,
     erased_store::ErasedStore,
     metrics::Metrics,
@@ -40,7 +39,7 @@ pub(crate) struct Queue {
     pub(crate) name: Name,
     pub(crate) sealing: Sealing,
     pub(crate) store: Box<dyn ErasedStore>,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     pub(crate) jitter: Jitter,
     /// A job was added by this process.
     pub(crate) added: Notify,
@@ -76,7 +75,7 @@ impl Queue {
             name,
             sealing,
             store,
-            clock: Clock::new(),
+            clock: WallClock::default(),
             jitter: Jitter::new(None),
             added: Notify::new(),
             log: OnceLock::new(),

@@ -25,6 +25,7 @@
 //! | log an outage in a few lines, however many calls it hits | [`episode`] |
 //! | log the text of an error | [`ErrorText`] |
 //! | add a random part to a wait | [`Jitter`] |
+//! | date what outlives the process | [`WallClock`] |
 //! | warn of layers that share a name, or are built per request | [`Registration`] |
 //! | reload settings while calls run | [`Reloadable`], [`AtomicDuration`] |
 //!
@@ -80,6 +81,7 @@ mod repeat;
 mod service_call;
 mod store_error;
 mod until;
+mod wall_clock;
 
 pub use answer::Answer;
 pub use attempt::{Attempt, Elapsed, Progress, Timer, polled_again};
@@ -114,3 +116,4 @@ pub use repeat::{Repeat, RepeatIf, RepeatRule};
 pub use service_call::{Call, EagerCall, Readiness, ServiceCall, Waiting};
 pub use store_error::StoreError;
 pub use until::{UntilBodyEnd, UntilFirstFrame, UntilHeaders};
+pub use wall_clock::WallClock;

@@ -167,7 +167,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod clock;
 mod config;
 mod ended;
 mod jetstream;

@@ -14,11 +14,11 @@ use std::{
 
 use async_nats::Client;
 use backstop_deferred::{Created, JobId, List, Place, StoreError, Stored, Totals};
+use backstop_kit::WallClock;
 use bytes::Bytes;
 
 use crate::{
     NatsJobStoreConfig,
-    clock::Clock,
     ended::Ended,
     jetstream::Published,
     record::{Key, Location, Record, encode_wakeup},
@@ -34,7 +34,7 @@ pub(crate) struct Queue {
     pub(crate) streams: Streams,
     pub(crate) wakeups: Wakeups,
     pub(crate) ended: Ended,
-    pub(crate) clock: Clock,
+    pub(crate) clock: WallClock,
     known: Mutex<HashMap<JobId, Known>>,
     /// From how long after now on, in ms, a worker has asked for jobs that are queued or running: they are due too late.
     too_late: [AtomicU64; 2],
@@ -54,7 +54,7 @@ impl Queue {
             streams: Streams::new(client, config),
             wakeups: Wakeups::new(),
             ended: Ended::default(),
-            clock: Clock::new(),
+            clock: WallClock::default(),
             known: Mutex::default(),
             too_late: [const { AtomicU64::new(u64::MAX) }; 2],
         }

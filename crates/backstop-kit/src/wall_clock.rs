@@ -1,4 +1,4 @@
-//! The time of records.
+//! The time of what outlives a process.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,10 +12,10 @@ const READ_AGAIN: Duration = Duration::from_secs(60);
 /// Smaller steps of the wall clock are ignored, in ms.
 const SMALL_STEP: i64 = 1_000;
 
-/// Milliseconds since the Unix epoch, which go on evenly. Each minute, it follows steps of the wall clock: a process may start before
-/// its clock is set, or be suspended while the monotonic clock stands still.
+/// Milliseconds since the Unix epoch, which go on evenly, for what outlives the process. Each minute, it follows steps of the wall
+/// clock of a second or more: a process may start before its clock is set, or be suspended while the monotonic clock stands still.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub struct WallClock {
     start: Reading,
     since: Instant,
     step: Mutex<Step>,
@@ -34,13 +34,17 @@ struct Reading {
     monotonic: u64,
 }
 
-impl Clock {
-    pub(crate) fn new() -> Self {
+impl Default for WallClock {
+    /// Shows what the wall clock shows.
+    fn default() -> Self {
         let now = Instant::now();
         Self { start: Reading::now(), since: now, step: Mutex::new(Step { by: 0, read: now }) }
     }
+}
 
-    pub(crate) fn now(&self) -> u64 {
+impl WallClock {
+    /// The time, in milliseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
         let mut step = self.step();
         if step.read.elapsed() >= READ_AGAIN {
             step.read_again(self.start);
@@ -49,7 +53,7 @@ impl Clock {
     }
 
     /// Follows the wall clock now.
-    pub(crate) fn read_again(&self) {
+    pub fn read_again(&self) {
         self.step().read_again(self.start);
     }
 
