@@ -35,7 +35,7 @@ pub(crate) enum Ended {
     /// A layer of ours refused it before anything was done, or an injected fault has hit it. It is tried again, and this attempt doesn't
     /// count.
     Refused(Option<String>),
-    /// The service panicked. The claim runs out, and whoever claims the job next counts a crash.
+    /// The service panicked. The claim runs out, and the next one counts a crash.
     Panicked,
     /// The worker stops. The job is returned, and this attempt doesn't count.
     Stopped,

@@ -60,7 +60,7 @@ pub(crate) struct Record {
     /// When it is too old, in ms since the Unix epoch.
     pub(crate) expires: u64,
     pub(crate) fingerprint: [u8; 32],
-    /// A hash of whom the job belongs to.
+    /// A hash of the principal that the job belongs to.
     pub(crate) owner: Option<[u8; 32]>,
     pub(crate) payload: Bytes,
 }
