@@ -1,8 +1,10 @@
 //! What an operator's inventory shows of circuits.
 
-use std::time::Duration;
+use std::{future, time::Duration};
 
-use backstop_core::{ConfigError, EventLog, Inspect, Name, Value};
+use backstop_core::{
+    EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
+};
 
 use crate::{
     CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition,
@@ -11,7 +13,8 @@ use crate::{
     state::{Trip, WindowSize},
 };
 
-const OPERATIONS: &[&str] = &["isolate", "close", "reset"];
+const OPERATIONS: &[Operation] =
+    &[Operation::until("isolate", "reset"), Operation::once("close"), Operation::once("reset")];
 
 impl Inspect for CircuitBreakerHandle {
     fn name(&self) -> &Name {
@@ -38,23 +41,27 @@ impl Inspect for CircuitBreakerHandle {
         ]
     }
 
-    fn operations(&self) -> &'static [&'static str] {
+    fn operations(&self) -> &'static [Operation] {
         OPERATIONS
     }
 
-    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
-        match operation {
-            "isolate" => self.isolate(),
-            "close" => self.close(),
-            "reset" => self.reset(),
-            _ => return Err(ConfigError::new("operation", operation.to_owned(), OPERATIONS.join(", "))),
-        }
-        Ok(())
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        Box::pin(future::ready(run(self, request)))
     }
 
     fn report_to(&self, log: &EventLog) {
         self.group().report_to(log);
     }
+}
+
+fn run(handle: &CircuitBreakerHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+    match request.name() {
+        "isolate" => handle.isolate(),
+        "close" => handle.close(),
+        "reset" => handle.reset(),
+        _ => return Err(request.unknown(OPERATIONS)),
+    }
+    Ok(Reach::Instance)
 }
 
 impl<K> Inspect for KeyedCircuitBreakerHandle<K> {
@@ -143,10 +150,11 @@ mod tests {
         of.report_to(&log);
         of.report_to(&EventLog::new(1));
         for operation in of.operations() {
-            of.operate(operation).unwrap();
+            let request = OperationRequest::new(operation.name, "ada", "a drill");
+            assert_eq!(of.operate(&request).await, Ok(Reach::Instance));
         }
-        let error = of.operate("explode").unwrap_err();
-        assert_eq!((&*error.field, error.value.as_str()), ("operation", "explode"));
+        let error = of.operate(&OperationRequest::new("explode", "ada", "a drill")).await.unwrap_err();
+        assert_eq!(error.to_string(), "operation is explode, allowed is: isolate, close, reset");
         let to: Vec<_> = log.after(0).into_iter().map(|event| event.fields[1].clone()).collect();
         assert_eq!(to, [("to", "isolated".into()), ("to", "closed".into())], "the first log stays");
         let mut config = CircuitBreakerConfig::new("ml");

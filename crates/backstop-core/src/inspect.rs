@@ -1,12 +1,14 @@
 //! How any layer, including yours, shows its state to operators.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, future, time::Duration};
 
-use crate::{ConfigError, Name, Reason};
+use crate::{Name, Reason};
 
 mod event_log;
+mod operation;
 
 pub use event_log::{Event, EventLog};
+pub use operation::{Lasts, Operation, OperationError, OperationFuture, OperationRequest, Reach};
 
 /// The health of a component or of a whole service. Ordered: greater is worse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,17 +92,21 @@ pub trait Inspect: Send + Sync {
         Vec::new()
     }
 
-    /// The operations available to an operator: the tokens that [`operate`](Self::operate) takes.
-    fn operations(&self) -> &'static [&'static str] {
+    /// The operations available to an operator.
+    fn operations(&self) -> &'static [Operation] {
         &[]
     }
 
-    /// Runs an operation.
+    /// Runs an operation, and says what it reached. Who asked for it and why is in the log.
     ///
     /// # Errors
-    /// If `operation` isn't one of its [`operations`](Self::operations).
-    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
-        Err(ConfigError::new("operation", operation.to_owned(), "one of the operations that it lists"))
+    /// [`OperationError::Invalid`] if the operation isn't one of its [`operations`](Self::operations), or an argument isn't
+    /// allowed. [`OperationError::Unavailable`] if it needs a store and that failed.
+    ///
+    /// # Cancellation
+    /// A dropped future may have run the operation.
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        Box::pin(future::ready(Err(request.unknown(self.operations()))))
     }
 
     /// Records its changes of state in `log` from now on. Only the first log is used; later calls have no effect.

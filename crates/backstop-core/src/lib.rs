@@ -80,7 +80,9 @@ pub use degradation::{Degradation, Freshness, SourcePath, X_DATA_FRESHNESS, X_FA
 pub use error_ref::{ErrorRef, see_through, see_through_as};
 pub use http_classify::HttpClassify;
 pub use http_date::http_date;
-pub use inspect::{Event, EventLog, Inspect, Level, Value};
+pub use inspect::{
+    Event, EventLog, Inspect, Lasts, Level, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
+};
 pub use name::Name;
 pub use outcome::{Blame, Outcome, Pushback, Verdict};
 pub use reason::Reason;

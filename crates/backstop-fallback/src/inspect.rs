@@ -1,8 +1,17 @@
 //! What an operator's inventory shows of a chain.
 
-use backstop_core::{ConfigError, Inspect, Name, Value};
+use std::future;
+
+use backstop_core::{Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value};
 
 use crate::FallbackHandle;
+
+const PROVIDER: &str = "a provider of the chain";
+const SHARE: &str = "0 to 1";
+const OPERATIONS: &[Operation] = &[
+    Operation::until("force", "stop-forcing").arguments(&[("provider", PROVIDER), ("share", SHARE)]),
+    Operation::once("stop-forcing"),
+];
 
 impl Inspect for FallbackHandle {
     fn name(&self) -> &Name {
@@ -37,15 +46,22 @@ impl Inspect for FallbackHandle {
         state
     }
 
-    fn operations(&self) -> &'static [&'static str] {
-        &["stop-forcing"]
+    fn operations(&self) -> &'static [Operation] {
+        OPERATIONS
     }
 
-    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
-        if operation != "stop-forcing" {
-            return Err(ConfigError::new("operation", operation.to_owned(), "stop-forcing"));
-        }
-        self.stop_forcing();
-        Ok(())
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        Box::pin(future::ready(run(self, request)))
     }
+}
+
+fn run(handle: &FallbackHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+    match request.name() {
+        "force" => {
+            handle.force(request.text("provider", PROVIDER)?, request.number("share", SHARE)?)?;
+        }
+        "stop-forcing" => handle.stop_forcing(),
+        _ => return Err(request.unknown(OPERATIONS)),
+    }
+    Ok(Reach::Instance)
 }

@@ -1,10 +1,12 @@
 //! What an operator's inventory shows of a fault layer.
 
-use backstop_core::{ConfigError, EventLog, Inspect, Name, Value};
+use std::future;
+
+use backstop_core::{EventLog, Inspect, Name, Operation, OperationFuture, OperationRequest, Reach, Value};
 
 use crate::{FaultHandle, telemetry};
 
-const OPERATIONS: &[&str] = &["stop"];
+const OPERATIONS: &[Operation] = &[Operation::once("stop")];
 
 impl Inspect for FaultHandle {
     fn name(&self) -> &Name {
@@ -53,15 +55,16 @@ impl Inspect for FaultHandle {
         ]
     }
 
-    fn operations(&self) -> &'static [&'static str] {
+    fn operations(&self) -> &'static [Operation] {
         OPERATIONS
     }
 
-    fn operate(&self, operation: &str) -> Result<(), ConfigError> {
-        if operation != "stop" {
-            return Err(ConfigError::new("operation", operation.to_owned(), OPERATIONS.join(", ")));
-        }
-        self.stop("an operator", "by the inventory").map(drop)
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        let result = match request.name() {
+            "stop" => self.stop(request.who(), request.reason()).map(|_| Reach::Instance).map_err(Into::into),
+            _ => Err(request.unknown(OPERATIONS)),
+        };
+        Box::pin(future::ready(result))
     }
 
     fn report_to(&self, log: &EventLog) {

@@ -11,7 +11,7 @@
 
 use std::{fmt::Write, str, time::Duration};
 
-use backstop_core::ConfigError;
+use backstop_core::{ConfigError, Reach};
 use backstop_kit::{REASON_MAX, WHO_MAX, check_operator, is_printable};
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -38,27 +38,6 @@ pub struct Flag {
     reason: String,
     expires: Option<Instant>,
     reach: Reach,
-}
-
-/// Which instances a flag reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reach {
-    /// This one: there is no store, or it was [set here](crate::FeaturesHandle::set_here).
-    Instance,
-    /// All: it is in the store. This instance follows it at once, others within about 2 s of reaching the store.
-    Fleet,
-}
-
-impl Reach {
-    /// As it is shown to operators: `instance`, `fleet`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Instance => "instance",
-            Self::Fleet => "fleet",
-        }
-    }
 }
 
 impl Flag {

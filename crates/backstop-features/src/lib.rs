@@ -202,13 +202,13 @@ mod telemetry;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{ConfigError, Level, Name, name};
+pub use backstop_core::{ConfigError, Level, Name, Reach, name};
 pub use backstop_kit::StoreError;
 
 pub use config::{DegradeOnErrors, FeatureConfig, FeaturesBuilder, FeaturesConfig, OnErrors};
 pub use feature::Feature;
 pub use features::{FeatureGate, Features};
-pub use flag::{FLAG_MAX_BYTES, Flag, FlagChange, Reach};
+pub use flag::{FLAG_MAX_BYTES, Flag, FlagChange};
 pub use future::FeatureFuture;
 pub use handle::{FeatureStatus, FeaturesHandle, SetError};
 pub use layer::{FeatureLayer, FeatureLayerBuilder};

@@ -1,8 +1,12 @@
 //! What an operator's inventory shows of stored answers.
 
-use backstop_core::{Inspect, Name, Value};
+use std::future;
+
+use backstop_core::{Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value};
 
 use crate::LastKnownGoodHandle;
+
+const OPERATIONS: &[Operation] = &[Operation::once("clear")];
 
 impl Inspect for LastKnownGoodHandle {
     fn name(&self) -> &Name {
@@ -21,15 +25,19 @@ impl Inspect for LastKnownGoodHandle {
         vec![("entries", self.len().into())]
     }
 
-    fn operations(&self) -> &'static [&'static str] {
-        &["clear"]
+    fn operations(&self) -> &'static [Operation] {
+        OPERATIONS
     }
 
-    fn operate(&self, operation: &str) -> Result<(), backstop_core::ConfigError> {
-        if operation != "clear" {
-            return Err(backstop_core::ConfigError::new("operation", operation.to_owned(), "clear"));
-        }
-        self.clear();
-        Ok(())
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        Box::pin(future::ready(run(self, request)))
     }
+}
+
+fn run(handle: &LastKnownGoodHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+    match request.name() {
+        "clear" => handle.clear(),
+        _ => return Err(request.unknown(OPERATIONS)),
+    }
+    Ok(Reach::Instance)
 }

@@ -238,8 +238,9 @@ struct Readme;
 #[doc(inline)]
 pub use backstop_core as vocabulary;
 pub use backstop_core::{
-    Classify, ConfigError, Deadline, Degradation, ErrorRef, Event, EventLog, Freshness, HttpClassify, Inspect, Level,
-    Name, Outcome, Reason, Rejection, RejectionDetail, ResultClassify, SetBy, Value, Verdict, name, scope,
+    Classify, ConfigError, Deadline, Degradation, ErrorRef, Event, EventLog, Freshness, HttpClassify, Inspect, Lasts,
+    Level, Name, Operation, OperationError, OperationRequest, Outcome, Reach, Reason, Rejection, RejectionDetail,
+    ResultClassify, SetBy, Value, Verdict, name, scope,
 };
 #[doc(inline)]
 pub use backstop_kit as kit;

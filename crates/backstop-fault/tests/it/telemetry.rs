@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstop_core::{EventLog, Inspect, Value};
+use backstop_core::{EventLog, Inspect, OperationRequest, Reach, Value};
 use backstop_fault::{Fault, FaultLayer};
 use backstop_test::Logs;
 use http::{Method, StatusCode};
@@ -68,8 +68,9 @@ async fn each_act_is_in_the_event_log_with_who_why_and_until_when() {
     let handle = armed().build().unwrap().handle();
     handle.report_to(&log);
     handle.start(always(Fault::Hang).seed(7)).unwrap();
-    handle.operate("stop").unwrap();
-    assert!(handle.operate("start").is_err());
+    let request = |name: &str| OperationRequest::new(name, "grace", "seen enough");
+    assert_eq!(handle.operate(&request("stop")).await, Ok(Reach::Instance));
+    assert!(handle.operate(&request("explode")).await.is_err());
     let fields: Vec<_> = log.after(0).into_iter().map(|event| event.fields).collect();
     assert_eq!(
         fields[0],
@@ -86,6 +87,7 @@ async fn each_act_is_in_the_event_log_with_who_why_and_until_when() {
         ]
     );
     assert_eq!(fields[1][0], ("operation", "stop-run".into()));
+    assert!(fields[1].contains(&("who", "grace".into())));
     assert_eq!(fields[2][1], ("ended", "stopped".into()));
     assert_eq!(fields.len(), 3);
 }
