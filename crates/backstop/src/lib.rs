@@ -215,6 +215,7 @@
 //! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
 //! | `nats` | | `deferred`, and `NatsJobStore`, of `backstop-nats`, which keeps that work in NATS JetStream, for a fleet |
 //! | `fault` | | `FaultLayer`, of `backstop-fault`: makes a share of calls fail, on purpose and safely |
+//! | `admin` | | `Inventory`, of `backstop-admin`: what protects each dependency |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
@@ -251,6 +252,11 @@ pub use backstop_kit::{
     UntilFirstFrame, UntilHeaders, client, http_client,
 };
 
+#[cfg(feature = "admin")]
+#[doc(no_inline)]
+pub use backstop_admin as admin;
+#[cfg(feature = "admin")]
+pub use backstop_admin::Inventory;
 #[cfg(feature = "bulkhead")]
 #[doc(no_inline)]
 pub use backstop_bulkhead as bulkhead;

@@ -1,0 +1,3 @@
+//! Tests of the inventory, the audit and the routes for operators.
+
+mod inventory;
