@@ -59,6 +59,7 @@ impl Inventory {
     }
 
     /// All components, in the order of their registration.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &dyn Inspect> {
         self.components.iter().map(|component| &**component)
     }
