@@ -14,6 +14,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
     note = "it returns `{T}`, `Answer<{T}>`, or a `Result` of either, whose error converts into `Box<dyn Error + Send + Sync>`"
 )]
 pub trait IntoAnswer<T> {
+    /// Whether it may be an error.
+    const MAY_FAIL: bool = true;
+
     /// The answer, or why there is none.
     ///
     /// # Errors
@@ -22,12 +25,16 @@ pub trait IntoAnswer<T> {
 }
 
 impl<T> IntoAnswer<T> for T {
+    const MAY_FAIL: bool = false;
+
     fn into_answer(self) -> Result<Answer<T>, BoxError> {
         Ok(self.into())
     }
 }
 
 impl<T> IntoAnswer<T> for Answer<T> {
+    const MAY_FAIL: bool = false;
+
     fn into_answer(self) -> Result<Self, BoxError> {
         Ok(self)
     }

@@ -1,8 +1,11 @@
 //! What a chain and its handles share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ConfigError, EventLog, Name};
 use backstop_kit::{Jitter, Registration, episode::Episodes, telemetry::Series};
 
 use crate::{
@@ -37,6 +40,8 @@ pub(crate) struct Control {
     pub(crate) forced_failure_logged: AtomicBool,
     pub(crate) episodes: Episodes,
     pub(crate) eligibility: Eligibility,
+    pub(crate) last_may_fail: bool,
+    pub(crate) log: OnceLock<EventLog>,
     _registration: Registration,
 }
 
@@ -66,11 +71,17 @@ impl ForcedShare {
 }
 
 impl Control {
-    pub(crate) fn new(chain: Name, providers: Vec<Name>, settings: ReloadableSettings, seed: Option<u64>) -> Self {
+    pub(crate) fn new(
+        chain: Name,
+        providers: Vec<Name>,
+        settings: ReloadableSettings,
+        seed: Option<u64>,
+        last_may_fail: bool,
+    ) -> Self {
         backstop_core::see_through::<AllProvidersFailed>();
         telemetry::built(&chain);
         Self {
-            _registration: Registration::new("fallback", chain.clone()),
+            _registration: Registration::new(telemetry::KIND, chain.clone()),
             latencies: providers.iter().map(|provider| metrics::latency(&chain, provider)).collect(),
             chain,
             providers,
@@ -80,6 +91,8 @@ impl Control {
             forced_failure_logged: AtomicBool::new(false),
             episodes: Episodes::new(),
             eligibility: Eligibility::new(),
+            last_may_fail,
+            log: OnceLock::new(),
         }
     }
 

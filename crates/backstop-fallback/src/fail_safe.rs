@@ -51,7 +51,7 @@ impl<Req, T> FailSafeChain<Req, T> {
     /// The chain's handle.
     #[must_use]
     pub fn handle(&self) -> FallbackHandle {
-        self.chain.handle()
+        self.chain.handle().with_default()
     }
 
     /// The names of its providers, in order, without the default.

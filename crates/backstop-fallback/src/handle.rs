@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, Name, Reason};
+use backstop_core::{ConfigError, Name, OperationRequest, Reason};
 use backstop_kit::episode::Current;
 
 use crate::{FallbackConfig, Forcing, control::Control, telemetry};
@@ -43,7 +43,15 @@ use crate::{FallbackConfig, Forcing, control::Control, telemetry};
 /// to the primary and along the chain as usual, and a `WARN` event says so. Its answers are degradations with the reason
 /// [`FORCED`](backstop_core::Reason::FORCED).
 #[derive(Clone)]
-pub struct FallbackHandle(Arc<Control>);
+pub struct FallbackHandle(Arc<Control>, Ends);
+
+/// What a chain has before its first provider, and after its last one.
+#[derive(Clone, Default)]
+struct Ends {
+    /// The service that a layer wraps.
+    primary: Option<Name>,
+    has_default: bool,
+}
 
 /// The state of a chain: see [`FallbackHandle::status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +109,36 @@ impl RecentCalls {
 
 impl FallbackHandle {
     pub(crate) const fn new(control: Arc<Control>) -> Self {
-        Self(control)
+        Self(control, Ends { primary: None, has_default: false })
+    }
+
+    /// The handle of a chain behind this service.
+    pub(crate) fn behind(self, primary: &Name) -> Self {
+        Self(self.0, Ends { primary: Some(primary.clone()), ..self.1 })
+    }
+
+    /// The handle of a chain that ends with a default.
+    pub(crate) fn with_default(self) -> Self {
+        Self(self.0, Ends { has_default: true, ..self.1 })
+    }
+
+    pub(crate) fn control(&self) -> &Control {
+        &self.0
+    }
+
+    /// What the chain asks first: the service that its layer wraps, or its first provider.
+    pub(crate) fn primary(&self) -> &Name {
+        self.1.primary.as_ref().or_else(|| self.0.providers.first()).unwrap_or(self.0.name())
+    }
+
+    /// All that the chain asks, in order: the service that its layer wraps, and its providers.
+    pub(crate) fn all_providers(&self) -> impl Iterator<Item = &Name> {
+        self.1.primary.iter().chain(&self.0.providers)
+    }
+
+    /// Whether the chain may be left without an answer when it asks its last provider.
+    pub(crate) fn last_may_fail(&self) -> bool {
+        self.0.last_may_fail && !self.1.has_default
     }
 
     /// The name of the chain.
@@ -125,12 +162,21 @@ impl FallbackHandle {
     /// [`ConfigError`] with the field `share` if it isn't from 0 to 1, or `provider` if the chain has none with that name; it
     /// lists those that it has.
     pub fn force(&self, provider: &str, share: f64) -> Result<(), ConfigError> {
+        self.force_by(provider, share, None)
+    }
+
+    pub(crate) fn force_by(
+        &self,
+        provider: &str,
+        share: f64,
+        request: Option<&OperationRequest>,
+    ) -> Result<(), ConfigError> {
         ConfigError::check_range("share", share, 0.0..=1.0, "0 to 1")?;
         let Some(index) = self.providers().position(|name| name == provider) else {
             let names: Vec<_> = self.providers().map(Name::as_str).collect();
             return Err(ConfigError::new("provider", provider.to_owned(), names.join(", ")));
         };
-        self.set(index, share);
+        self.set(index, share, request);
         Ok(())
     }
 
@@ -189,7 +235,11 @@ impl FallbackHandle {
 
     /// Ends [`force`](Self::force).
     pub fn stop_forcing(&self) {
-        self.set(0, 0.0);
+        self.stop_forcing_by(None);
+    }
+
+    pub(crate) fn stop_forcing_by(&self, request: Option<&OperationRequest>) {
+        self.set(0, 0.0, request);
     }
 
     /// Whether the chain's answers are degraded, since when, why, and who gives them.
@@ -224,9 +274,9 @@ impl FallbackHandle {
         self.0.forcing()
     }
 
-    fn set(&self, provider: usize, share: f64) {
+    fn set(&self, provider: usize, share: f64, request: Option<&OperationRequest>) {
         self.0.force(provider, share);
-        telemetry::forcing(self.name(), self.forcing().as_ref());
+        telemetry::forcing(&self.0, self.forcing().as_ref(), request);
     }
 }
 
@@ -250,7 +300,7 @@ mod tests {
         let names = vec![name!("one"), name!("two"), name!("three")];
         let settings = Settings::new(Duration::from_secs(5), vec![ProviderConfig::default(); names.len()]);
         let settings = ReloadableSettings::new(settings, None, &names).unwrap();
-        Arc::new(Control::new(name!("chain"), names, settings, Some(seed)))
+        Arc::new(Control::new(name!("chain"), names, settings, Some(seed), true))
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use std::future;
 
-use backstop_core::{Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value};
+use backstop_core::{
+    EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
+};
 
-use crate::FallbackHandle;
+use backstop_kit::check_operator;
+
+use crate::{FallbackHandle, telemetry};
 
 const PROVIDER: &str = "a provider of the chain";
 const SHARE: &str = "0 to 1";
@@ -19,11 +23,20 @@ impl Inspect for FallbackHandle {
     }
 
     fn kind(&self) -> &'static str {
-        "fallback"
+        telemetry::KIND
+    }
+
+    /// What the chain asks first: the service that its layer wraps, or its first provider.
+    fn dependency(&self) -> &Name {
+        self.primary()
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        vec![("providers", self.providers().collect()), ("total", self.total().into())]
+        vec![
+            ("providers", self.all_providers().collect()),
+            ("total", self.total().into()),
+            ("last_may_fail", self.last_may_fail().into()),
+        ]
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
@@ -53,14 +66,20 @@ impl Inspect for FallbackHandle {
     fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
         Box::pin(future::ready(run(self, request)))
     }
+
+    fn report_to(&self, log: &EventLog) {
+        _ = self.control().log.set(log.clone());
+    }
 }
 
 fn run(handle: &FallbackHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+    check_operator(request.who(), request.reason())?;
     match request.name() {
         "force" => {
-            handle.force(request.text("provider", PROVIDER)?, request.number("share", SHARE)?)?;
+            let (provider, share) = (request.text("provider", PROVIDER)?, request.number("share", SHARE)?);
+            handle.force_by(provider, share, Some(request))?;
         }
-        "stop-forcing" => handle.stop_forcing(),
+        "stop-forcing" => handle.stop_forcing_by(Some(request)),
         _ => return Err(request.unknown(OPERATIONS)),
     }
     Ok(Reach::Instance)

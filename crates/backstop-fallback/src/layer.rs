@@ -24,7 +24,7 @@ impl<Req, Res, P> FallbackLayer<Req, Res, P> {
     /// The chain's handle.
     #[must_use]
     pub fn handle(&self) -> FallbackHandle {
-        self.state.chain.handle()
+        self.state.chain.handle().behind(&self.state.primary)
     }
 }
 

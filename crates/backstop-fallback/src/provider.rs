@@ -40,6 +40,8 @@ pub struct Provider<Req, T> {
     condition: Option<Arc<dyn Fn(Reason) -> bool + Send + Sync>>,
     is_on: Option<Arc<dyn Fn() -> Result<(), Reason> + Send + Sync>>,
     even_if_last: bool,
+    /// Whether its function may return an error, or needs anything.
+    may_fail: bool,
 }
 
 /// A provider's future. Erased, since a chain holds providers of many types.
@@ -99,7 +101,8 @@ impl<Req, T> Provider<Req, T> {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output: IntoAnswer<T>> + Send + 'static,
     {
-        Self::new(name, Source::Nothing(Arc::new(move || run(f()))))
+        let may_fail = <Fut::Output as IntoAnswer<T>>::MAY_FAIL;
+        Self { may_fail, ..Self::new(name, Source::Nothing(Arc::new(move || run(f())))) }
     }
 
     fn new(name: Name, source: Source<Req, T>) -> Self {
@@ -115,6 +118,7 @@ impl<Req, T> Provider<Req, T> {
             condition: None,
             is_on: None,
             even_if_last: false,
+            may_fail: true,
         }
     }
 
@@ -284,6 +288,11 @@ impl<Req, T> Provider<Req, T> {
     /// Whether it certainly processes nothing: it changes nothing, or gets nothing of the request.
     pub(crate) const fn processes_nothing(&self) -> bool {
         self.only_reads || matches!(self.needs(), Keep::Nothing)
+    }
+
+    /// Whether it may have no answer. Not if it is a [`value`](Self::value) without conditions whose function returns no error.
+    pub(crate) const fn may_fail(&self) -> bool {
+        self.may_fail || self.condition.is_some() || self.is_on.is_some() || self.config.concurrency.is_some()
     }
 
     /// Whether it may be missing when nobody else answers, without anybody having said so.

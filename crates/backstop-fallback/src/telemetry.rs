@@ -2,9 +2,10 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use backstop_core::{Degradation, Name, Reason};
+use backstop_core::{Degradation, Name, OperationRequest, Reason, Value};
 use backstop_kit::{
     episode::{Line, Summary},
+    operation_fields,
     telemetry::{self, millis},
 };
 use tokio::time::Instant;
@@ -15,6 +16,8 @@ use crate::{
     metrics,
     miss::{Miss, ProviderMiss},
 };
+
+pub(crate) const KIND: &str = "fallback";
 
 /// A chain was built.
 pub(crate) fn built(chain: &Name) {
@@ -46,11 +49,18 @@ pub(crate) fn answered(chain: &Control, provider: &Name, latency: impl FnOnce() 
     }
 }
 
+/// Records a change in the log of an inventory.
+fn record(chain: &Control, fields: impl FnOnce() -> Vec<(&'static str, Value)>) {
+    if let Some(log) = chain.log.get() {
+        log.push(chain.name().clone(), KIND, fields());
+    }
+}
+
 /// The answer is the primary's.
 #[inline]
 pub(crate) fn fresh(chain: &Control) {
     if let Some(line) = chain.episodes.fresh() {
-        log_episode(chain.name(), line);
+        log_episode(chain, line);
     }
 }
 
@@ -63,12 +73,11 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
         // Why the first one gave no answer.
         reason => chain.episodes.degraded(degradation.source(), reason),
     };
-    let chain = chain.name();
     macro_rules! event {
         ($level:ident, $text:literal) => {
             tracing::$level!(
                 target: "backstop::fallback",
-                %chain,
+                chain = %chain.name(),
                 provider = %degradation.source(),
                 position = degradation.position(),
                 reason = %degradation.reason(),
@@ -81,8 +90,10 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
     }
     match line {
         Some(Line::Began) => {
-            metrics::degraded_since_now(chain);
+            metrics::degraded_since_now(chain.name());
             event!(warn, "a fallback answers");
+            let (provider, reason) = (degradation.source().into(), degradation.reason().into());
+            record(chain, || vec![("degraded", true.into()), ("provider", provider), ("reason", reason)]);
         }
         line => {
             event!(debug, "a fallback answered");
@@ -96,14 +107,14 @@ pub(crate) fn activated<T>(chain: &Control, degradation: &Degradation, result: &
 /// No provider answered.
 pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     metrics::exhausted(chain.name());
-    let line = chain.episodes.exhausted(failed.failures().first().map_or(Reason::ERROR, |first| first.reason));
-    let chain = chain.name();
+    let reason = failed.failures().first().map_or(Reason::ERROR, |first| first.reason);
+    let line = chain.episodes.exhausted(reason);
     let not_eligible = failed.failures().iter().find(|failure| failure.reason == Reason::NOT_ELIGIBLE);
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(
                 target: "backstop::fallback",
-                %chain,
+                chain = %chain.name(),
                 failed = %failed.rejection(),
                 error = failed.failures().first().and_then(|first| first.error.as_deref()),
                 not_eligible = not_eligible.and_then(|failure| failure.error.as_deref()),
@@ -114,9 +125,10 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
     match line {
         Some(line @ (Line::Began | Line::Exhausted)) => {
             if line == Line::Began {
-                metrics::degraded_since_now(chain);
+                metrics::degraded_since_now(chain.name());
             }
             event!(warn);
+            record(chain, || vec![("degraded", true.into()), ("provider", Value::None), ("reason", reason.into())]);
         }
         line => {
             event!(debug);
@@ -129,13 +141,13 @@ pub(crate) fn exhausted(chain: &Control, failed: &AllProvidersFailed) {
 
 /// An episode of degraded answers goes on or ends. Its beginning is logged with the answer.
 #[cold]
-fn log_episode(chain: &Name, line: Line) {
+fn log_episode(chain: &Control, line: Line) {
     macro_rules! event {
         ($level:ident, $summary:ident, $text:literal $(, $field:ident = $value:expr)?) => {{
             let Summary { calls, degraded, exhausted, last_minute, duration } = $summary;
             tracing::$level!(
                 target: "backstop::fallback",
-                %chain, calls, degraded, exhausted, last_minute, duration_ms = millis(duration),
+                chain = %chain.name(), calls, degraded, exhausted, last_minute, duration_ms = millis(duration),
                 $($field = $value,)? $text
             )
         }};
@@ -144,8 +156,18 @@ fn log_episode(chain: &Name, line: Line) {
         Line::Continues(summary) => event!(info, summary, "fallbacks still answer"),
         Line::Rose(summary) => event!(warn, summary, "fallbacks answer a larger share"),
         Line::Ended(summary, quiet) => {
-            metrics::healthy(chain);
+            metrics::healthy(chain.name());
+            let Summary { calls, degraded, exhausted, duration, .. } = summary;
             event!(info, summary, "the primary answers again", since_ms = millis(quiet));
+            record(chain, || {
+                vec![
+                    ("degraded", false.into()),
+                    ("duration", duration.into()),
+                    ("calls", calls.into()),
+                    ("degraded_answers", degraded.into()),
+                    ("unanswered", exhausted.into()),
+                ]
+            });
         }
         Line::Began | Line::Exhausted => {}
     }
@@ -162,9 +184,19 @@ pub(crate) fn never_eligible(chain: &Name) {
 }
 
 /// An operator started or stopped forcing a provider.
-pub(crate) fn forcing(chain: &Name, forcing: Option<&Forcing>) {
+pub(crate) fn forcing(chain: &Control, forcing: Option<&Forcing>, request: Option<&OperationRequest>) {
     let (provider, share) = forcing.map(|it| (tracing::field::display(&it.provider), it.share)).unzip();
-    tracing::info!(target: "backstop::fallback", %chain, provider, share, "the forced provider was set");
+    let (who, why) = request.map(|request| (request.who(), request.reason())).unzip();
+    tracing::info!(
+        target: "backstop::fallback",
+        chain = %chain.name(), provider, share, who, reason = why, "the forced provider was set"
+    );
+    record(chain, || {
+        let mut fields = request.map(operation_fields).unwrap_or_default();
+        let (provider, share) = forcing.map(|it| (&it.provider, it.share)).unzip();
+        fields.extend([("forced", provider.into()), ("forced_share", share.into())]);
+        fields
+    });
 }
 
 /// A forced provider has no answer. The first time is a warning.

@@ -1,6 +1,6 @@
 //! Who changes something by hand, and why: what every such change is logged with.
 
-use backstop_core::ConfigError;
+use backstop_core::{ConfigError, OperationRequest, Value};
 
 use crate::{is_printable, log_text};
 
@@ -17,6 +17,18 @@ pub const REASON_MAX: usize = 512;
 pub fn check_operator(who: &str, reason: &str) -> Result<(), ConfigError> {
     check("who", who, WHO_MAX, "1 to 128 bytes of printable text")?;
     check("reason", reason, REASON_MAX, "1 to 512 bytes of printable text")
+}
+
+/// The fields of the event about an operation that ran: `operation`, `who`, `reason`, and `until` if the request has a time.
+#[must_use]
+pub fn operation_fields(request: &OperationRequest) -> Vec<(&'static str, Value)> {
+    let mut fields = vec![
+        ("operation", request.name().to_owned().into()),
+        ("who", request.who().to_owned().into()),
+        ("reason", request.reason().to_owned().into()),
+    ];
+    fields.extend(request.time().map(|time| ("until", time.into())));
+    fields
 }
 
 fn check(field: &'static str, text: &str, most: usize, allowed: &'static str) -> Result<(), ConfigError> {

@@ -298,7 +298,8 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             check_name(config, &name)?;
         }
         let settings = ReloadableSettings::new(settings, config.as_ref(), &names)?;
-        let control = Arc::new(Control::new(name.clone(), names, settings, seed));
+        let last_may_fail = providers.last().is_none_or(Provider::may_fail);
+        let control = Arc::new(Control::new(name.clone(), names, settings, seed, last_may_fail));
         Ok(FallbackChain::new(Chain {
             name,
             providers,

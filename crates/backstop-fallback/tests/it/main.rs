@@ -11,6 +11,7 @@ mod execute;
 mod exhaustion;
 mod forced;
 mod handlers;
+mod inspect;
 mod layer;
 mod metrics;
 mod panics;
