@@ -11,6 +11,7 @@ use serde::Serialize;
 use tower::ServiceBuilder;
 
 use crate::dashboard::{Dashboard, dashboard};
+use crate::metrics;
 use crate::orders::{Orders, order};
 use crate::problem::{Problem, method_not_allowed, not_found};
 use crate::recommender::Recommender;
@@ -49,8 +50,9 @@ pub fn app(
         .route("/api/orders", post(order).with_state(orders.clone()))
         .layer(around_all)
         .merge(orders.job_routes())
-        // Outside the layers: `/health`, `/livez` and `/readyz` answer whatever happens to other requests.
+        // Outside the layers: `/health`, `/livez`, `/readyz` and `/metrics` answer whatever happens to other requests.
         .merge(health.routes())
+        .merge(metrics::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // While the app drains, each answer sends its client to another instance.

@@ -1,15 +1,19 @@
 //! The configuration, checked before anything starts.
 
 mod args;
+mod log_format;
+mod store_url;
 mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backstop::DeadlineHeader;
+use backstop::{DeadlineHeader, Name};
 
 pub use self::args::Args;
+pub use self::log_format::LogFormat;
+pub use self::store_url::StoreUrl;
 pub use self::values::{AdminToken, BaseUrl, ValueError};
 
 /// The configuration. [`Args::parse_config`] reads it from the command line and the environment.
@@ -29,10 +33,18 @@ pub struct Config {
     pub drain: Duration,
     /// The directory of the files of queued jobs; `None` keeps them in memory, so that they end with the process.
     pub jobs_dir: Option<PathBuf>,
+    /// The NATS server that keeps queued jobs for all instances; `None` keeps them in this process.
+    pub nats_url: Option<StoreUrl>,
+    /// The Redis server by which instances share flags and views of health; `None` keeps them in this process.
+    pub redis_url: Option<StoreUrl>,
+    /// The name of this instance in what it shares. `None` makes one up.
+    pub instance: Option<Name>,
     /// The header in which a proxy sends the caller's deadline. Only for a proxy that sets it on every request.
     pub trusted_deadline: Option<DeadlineHeader>,
     /// The token that admin requests must carry. Without one, the admin listener must be on loopback.
     pub admin_token: Option<AdminToken>,
+    /// How the program writes its log.
+    pub log_format: LogFormat,
 }
 
 impl Config {
@@ -67,8 +79,12 @@ impl Default for Config {
             // Backstop's default: more than three checks of most balancers.
             drain: Duration::from_secs(10),
             jobs_dir: None,
+            nats_url: None,
+            redis_url: None,
+            instance: None,
             trusted_deadline: None,
             admin_token: None,
+            log_format: LogFormat::Human,
         }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! A feature isn't a dependency. The app calls `ml_service`; users see `ml_recommendations`.
 
-use backstop::{ConfigError, Feature, Features, Health, feature};
+use backstop::{ConfigError, Feature, Features, Health, RedisStore, feature};
+
+use crate::stores;
 
 /// Recommendations of what this user likes. Without it, the answer comes from the chain's next source.
 pub(crate) static ML_RECOMMENDATIONS: Feature = feature!("ml_recommendations");
 
-/// The app's features, each declared once.
+/// The app's features, each declared once. With Redis, a flag reaches all instances, and outlives them.
 ///
 /// # Errors
 /// [`ConfigError`] if a declaration is invalid, which the current one isn't.
-pub(crate) fn features(health: &Health) -> Result<Features, ConfigError> {
+pub(crate) fn features(health: &Health, redis: Option<&RedisStore>) -> Result<Features, ConfigError> {
     let ml_recommendations = ML_RECOMMENDATIONS
         // The page is poor without it: it shows old answers, or the same to everybody. So it stays on while the app is degraded.
         // It goes off while the app is critical, because other sources answer.
@@ -21,8 +23,12 @@ pub(crate) fn features(health: &Health) -> Result<Features, ConfigError> {
         // where retries still succeed for most users. `.needs("ml_service")` would keep it off for 30 s after the circuit has
         // closed, since health is damped.
         .ignore_errors();
-    // Without a store, a flag is set on this instance alone, and lost when it ends. Several instances need `.flags(…)`.
-    Features::builder().declare(ml_recommendations).health(health).build()
+    let features = Features::builder().declare(ml_recommendations).health(health);
+    match redis {
+        Some(redis) => features.flags(redis.clone()).store_component(stores::REDIS).build(),
+        // A flag is set on this instance alone, and lost when it ends.
+        None => features.build(),
+    }
 }
 
 #[cfg(test)]
@@ -37,7 +43,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_makes_room_only_when_the_app_is_critical() {
         let health = Health::builder().build().unwrap();
-        let features = features(&health).unwrap();
+        let features = features(&health, None).unwrap();
         tokio::spawn(health.run());
         tokio::spawn(features.run());
         for (level, state) in [

@@ -16,11 +16,15 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long what is left may take after that, such as writing the log.
 const END: Duration = Duration::from_secs(3);
 
-/// The app's health. `drain` is how long it serves after it was asked to stop.
+/// The health of what these circuits protect, and of `others`. `drain` is how long the app serves after it was asked to stop.
 ///
 /// # Errors
 /// [`ConfigError`] if `drain` is longer than an hour.
-pub(crate) fn health(circuits: &Circuits, drain: Duration) -> Result<Health, ConfigError> {
+pub(crate) fn health(
+    circuits: &Circuits,
+    others: impl IntoIterator<Item = Component>,
+    drain: Duration,
+) -> Result<Health, ConfigError> {
     let components = circuits.iter().map(|circuit| {
         let name = circuit.name().clone();
         let component = if name == "ml_service" {
@@ -33,7 +37,7 @@ pub(crate) fn health(circuits: &Circuits, drain: Duration) -> Result<Health, Con
         component.circuit(circuit.clone())
     });
     Health::builder()
-        .components(components)
+        .components(components.chain(others))
         .serve_while_draining(drain)
         .finish_within(GRACE)
         .exit_within(drain.saturating_add(GRACE + END))

@@ -106,8 +106,8 @@ impl Servers {
         let recommender = Recommender::new(&ml, &catalog, Duration::from_secs(5)).unwrap();
         let orders = Orders::new(&payment, &mail, Queues::in_memory().unwrap(), Duration::from_secs(5)).unwrap();
         let circuits = Circuits::new([CircuitBreakerLayer::new(name!("ml_service")).handle()]);
-        let health = health(&circuits, Duration::ZERO).unwrap();
-        let features = features(&health).unwrap();
+        let health = health(&circuits, [], Duration::ZERO).unwrap();
+        let features = features(&health, None).unwrap();
         let listens = SocketAddr::from(([127, 0, 0, 1], 3000));
         let admin = |token: Option<&str>| {
             let guard = Guard::new(listens, ADMIN, token.map(|token| token.parse().unwrap()));

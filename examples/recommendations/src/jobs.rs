@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use backstop::deferred::{DeferError, JobStore, NotAccepted};
-use backstop::{ConfigError, Deferred, Job, JobKind, MemoryJobStore, Permanent, RedbJobStore};
+use backstop::nats_store::async_nats::Client;
+use backstop::{ConfigError, Deferred, Job, JobKind, MemoryJobStore, NatsJobStore, Permanent, RedbJobStore};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
@@ -71,6 +72,12 @@ impl Queues {
         let stores = tokio::try_join!(open("charges.redb"), open("checks.redb"), open("emails.redb"));
         let (charges, checks, emails) = stores.map_err(StartError::Jobs)?;
         Self::over(charges, checks, emails).map_err(StartError::Layer)
+    }
+
+    /// Queues of all instances. Those names are the queues' on the server.
+    pub(crate) fn shared(nats: &Client) -> Result<Self, ConfigError> {
+        let store = |name| NatsJobStore::builder(nats.clone(), name).build();
+        Self::over(store("charges")?, store("checks")?, store("emails")?)
     }
 
     /// Queues that end with the process.

@@ -16,6 +16,7 @@
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
 //! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
+//! | `stores.rs`, `metrics.rs` | what instances share, and needn't; what Prometheus scrapes |
 //! | `features.rs` | what users see, and can go off: why it has its tier, and needs no component |
 //!
 //! The rest is for demonstration: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
@@ -30,11 +31,13 @@ mod dependency;
 mod features;
 mod health;
 mod jobs;
+mod metrics;
 mod orders;
 mod problem;
 mod recommender;
 mod server;
 mod sources;
+mod stores;
 mod upstream;
 mod user_id;
 
@@ -44,7 +47,7 @@ mod hostile_input;
 pub use self::app::app;
 pub use self::chaos::{Chaos, Place};
 pub use self::circuits::Circuits;
-pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, ValueError};
+pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, LogFormat, StoreUrl, ValueError};
 pub use self::jobs::Queues;
 pub use self::orders::Orders;
 pub use self::problem::Problem;

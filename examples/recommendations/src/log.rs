@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::Duration;
 
+use recommendations::LogFormat;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -25,15 +26,19 @@ pub(crate) struct Log {
 
 impl Log {
     /// Starts to log to standard error, filtered by `RUST_LOG`.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(format: LogFormat) -> Self {
         // Fallback episodes and circuit transitions are `info` or `warn`. Single decisions are `debug`.
         let filter = EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("warn,backstop=info,recommendations=info"));
         let (writer, worker) =
             NonBlockingBuilder::default().buffered_lines_limit(MOST_LINES).lossy(true).finish(io::stderr());
         let dropped = writer.error_counter();
-        let colours = io::stderr().is_terminal();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours).init();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        match format {
+            LogFormat::Human => log.with_ansi(io::stderr().is_terminal()).init(),
+            // Flat, so that a search for `error` or `chain` needs no path.
+            LogFormat::Json => log.json().flatten_event(true).init(),
+        }
         Self { worker, dropped }
     }
 

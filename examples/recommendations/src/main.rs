@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    let log = Log::start();
+    let log = Log::start(config.log_format);
 
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -80,6 +80,8 @@ Try these commands in turn:
 Then repair it, wait until the circuit allows a probe, and repeat the first command:
   curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"none"}}'
   curl http://{admin}/circuits
+The log below says what changes: a circuit opens, a fallback begins to answer, and `error` is the cause.
+RUST_LOG=backstop=debug shows each decision, and --log json writes it for machines.
 Ctrl-C stops the app."#
         ),
     );

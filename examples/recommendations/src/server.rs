@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
-use backstop::Drain;
 use backstop::deferred::StoreError;
+use backstop::{Drain, Health, Name, RedisStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -23,6 +23,7 @@ use crate::orders::Orders;
 use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
+use crate::{metrics, stores};
 
 /// The running app. Dropping it stops it at once; [`serve`](Self::serve) runs it until it has drained.
 #[derive(Debug)]
@@ -56,6 +57,13 @@ pub enum StartError {
     },
     /// A simulated upstream didn't start.
     Upstream(io::Error),
+    /// A shared store's address can't be used.
+    Store {
+        /// The option that set the address.
+        option: &'static str,
+        /// The cause.
+        error: String,
+    },
     /// The file of a queue can't be opened.
     Jobs(StoreError),
 }
@@ -69,6 +77,7 @@ impl fmt::Display for StartError {
                 write!(f, "can't listen on {address}: {error}; use {option} to choose another address")
             }
             Self::Upstream(error) => write!(f, "can't start a simulated upstream: {error}"),
+            Self::Store { option, error } => write!(f, "can't use the server of {option}: {error}"),
             Self::Jobs(error) => {
                 write!(f, "can't open the queued jobs: {error}; use --jobs-dir to choose another directory")
             }
@@ -83,6 +92,7 @@ impl Error for StartError {
             Self::Layer(error) => Some(error),
             Self::Listen { error, .. } | Self::Upstream(error) => Some(error),
             Self::Jobs(error) => Some(&**error),
+            Self::Store { .. } => None,
         }
     }
 }
@@ -105,12 +115,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let places = [ml, catalog, payment, mail];
     let chaos = Chaos::new(Upstream::ALL.into_iter().zip(places));
     let sources = Sources::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
-    let queues = Queues::open(config.jobs_dir.as_deref()).await?;
+    let queues = match &config.nats_url {
+        Some(url) => Queues::shared(&stores::nats(url).await?).map_err(StartError::Layer)?,
+        None => Queues::open(config.jobs_dir.as_deref()).await?,
+    };
+    let redis = config.redis_url.as_ref().map(stores::redis).transpose()?;
     let orders = Orders::new(&payment_url, &mail_url, queues, config.circuit_wait).map_err(StartError::Layer)?;
     let circuits = Circuits::new(sources.circuits.iter().chain(orders.circuits()).cloned());
 
-    let health = health(&circuits, config.drain).map_err(StartError::Layer)?;
-    let features = features(&health).map_err(StartError::Layer)?;
+    let others = redis.iter().map(|_| stores::redis_component());
+    let health = health(&circuits, others, config.drain).map_err(StartError::Layer)?;
+    let features = features(&health, redis.as_ref()).map_err(StartError::Layer)?;
     let recommender = sources.for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
     let routes = app(recommender.clone(), &orders, config.trusted_deadline, &health).map_err(StartError::Layer)?;
@@ -125,7 +140,23 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Without it, features don't follow the level.
     background.spawn(features.run());
     background.spawn(recommender.prober().until(drain.begun()));
+    background.spawn(metrics::upkeep());
+    if let Some(redis) = redis {
+        background.spawn(redis.run());
+        servers.spawn(share(&health, redis, config.instance).map_err(StartError::Layer)?);
+    }
     Ok(Running { app: app_address, admin: admin_address, chaos, circuits, drain, servers, _background: background })
+}
+
+/// Shows other instances how this one is. It ends with the requests.
+fn share(
+    health: &Health,
+    redis: RedisStore,
+    instance: Option<Name>,
+) -> Result<impl Future<Output = ()> + use<>, backstop::ConfigError> {
+    let made_up = || format!("recommendations-{:08x}", fastrand::u32(..));
+    let instance = instance.map_or_else(made_up, |name| name.to_string());
+    health.share(stores::REDIS, redis, &instance)
 }
 
 async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backstop::DeadlineHeader;
+use backstop::{DeadlineHeader, Name};
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 
-use super::Config;
 use super::values::{self, BaseUrl, ValueError};
+use super::{Config, LogFormat, StoreUrl};
 
 /// A recommendation service that still answers when its dependencies fail, and says so in its headers.
 ///
@@ -49,6 +49,29 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_JOBS_DIR", value_name = "DIR")]
     jobs_dir: Option<PathBuf>,
 
+    /// A NATS server with JetStream that keeps queued jobs for all instances [default: each instance keeps its own]
+    #[arg(
+        long,
+        env = "RECOMMENDATIONS_NATS_URL",
+        value_name = "URL",
+        hide_env_values = true,
+        conflicts_with = "jobs_dir"
+    )]
+    // Parsed below, like `admin_token`: it may contain a password.
+    nats_url: Option<String>,
+
+    /// A Redis server by which instances share flags and views of health [default: each instance has its own]
+    #[arg(long, env = "RECOMMENDATIONS_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    redis_url: Option<String>,
+
+    /// The name of this instance in what it shares, such as its pod's name [default: made up]
+    #[arg(long, env = "RECOMMENDATIONS_INSTANCE", value_name = "NAME", value_parser = values::instance)]
+    instance: Option<Name>,
+
+    /// How the log on standard error is written. `RUST_LOG` chooses what is in it
+    #[arg(long, env = "RECOMMENDATIONS_LOG", value_name = "FORMAT", default_value = "human")]
+    log: LogFormat,
+
     /// Take the caller's deadline from `x-envoy-expected-rq-timeout-ms`. Only behind a proxy that sets this header, or removes
     /// it from requests
     #[arg(long, env = "RECOMMENDATIONS_TRUST_EXPECTED_TIMEOUT")]
@@ -74,10 +97,17 @@ impl Args {
     {
         let args = Self::try_parse_from(command_line)?;
         let wrong = |kind, error: &dyn Display| Self::command().error(kind, error);
-        let admin_token = args.admin_token.map(|token| token.parse()).transpose().map_err(|error: ValueError| {
-            let message = format!("invalid value for '--admin-token <TOKEN>': {error}");
-            wrong(ErrorKind::ValueValidation, &message)
-        })?;
+        let invalid = |option: &'static str| {
+            move |error: ValueError| {
+                wrong(ErrorKind::ValueValidation, &format!("invalid value for '{option}': {error}"))
+            }
+        };
+        let admin_token = args.admin_token.map(|token| token.parse()).transpose();
+        let admin_token = admin_token.map_err(invalid("--admin-token <TOKEN>"))?;
+        let redis_url = args.redis_url.as_deref().map(StoreUrl::redis).transpose();
+        let redis_url = redis_url.map_err(invalid("--redis-url <URL>"))?;
+        let nats_url = args.nats_url.as_deref().map(StoreUrl::nats).transpose();
+        let nats_url = nats_url.map_err(invalid("--nats-url <URL>"))?;
         let config = Config {
             listen: args.listen,
             admin: args.admin,
@@ -86,8 +116,12 @@ impl Args {
             circuit_wait: args.circuit_wait,
             drain: args.drain,
             jobs_dir: args.jobs_dir,
+            nats_url,
+            redis_url,
+            instance: args.instance,
             trusted_deadline: args.trust_expected_timeout.then_some(DeadlineHeader::EnvoyExpectedRqTimeoutMs),
             admin_token,
+            log_format: args.log,
         };
         config.check().map_err(|error| wrong(ErrorKind::MissingRequiredArgument, &error))?;
         Ok(config)

@@ -5,12 +5,13 @@ use std::hint::black_box;
 use std::str::FromStr;
 use std::time::Duration;
 
+use backstop::Name;
 use http::Uri;
 use url::Url;
 
 /// The reason why a value is invalid, for the person who typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValueError(String);
+pub struct ValueError(pub(super) String);
 
 impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,6 +123,12 @@ pub(super) fn wait(text: &str) -> Result<Duration, ValueError> {
             "a time is a whole number and ms, s or m, such as 500ms, 5s or 1m; at least 1ms and at most 60m".to_owned(),
         )
     })
+}
+
+/// Parses a name of an instance.
+pub(super) fn instance(text: &str) -> Result<Name, ValueError> {
+    let allowed = "a letter, then up to 63 of A-Z a-z 0-9 _ . -";
+    Name::new(text.to_owned()).map_err(|_| ValueError(format!("a name is {allowed}")))
 }
 
 #[cfg(test)]

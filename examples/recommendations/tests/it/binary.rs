@@ -1,37 +1,13 @@
 //! The program: its output, invalid options, and its end.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of a test may fail it, as the test itself may"
-)]
+#![allow(clippy::panic, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::process::{ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::process::Output;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// A test that waits for longer fails. The program is a process of its own, which paused time doesn't reach.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The program, with a clean environment.
-fn program(options: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_recommendations"));
-    for option in ["LISTEN", "ADMIN", "ML_URL", "CATALOG_URL", "CIRCUIT_WAIT", "ADMIN_TOKEN"] {
-        command.env_remove(format!("RECOMMENDATIONS_{option}"));
-    }
-    command.env("RECOMMENDATIONS_DRAIN", "1ms");
-    command.args(options).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-/// Runs it until it exits.
-async fn output(mut program: Command) -> Output {
-    timeout(PATIENCE, program.output()).await.expect("it goes on").unwrap()
-}
+use crate::program::{PATIENCE, Started, break_ml, get, output, program};
 
 /// Asserts exit code 2, with all these words in the message.
 #[track_caller]
@@ -45,71 +21,14 @@ fn assert_refused(output: &Output, words: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// The running program.
-struct Started {
-    child: Child,
-    app: String,
-    admin: String,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Started {
-    async fn start(options: &[&str]) -> Self {
-        Self::of(program(&[&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], options].concat())).await
-    }
-
-    async fn of(mut program: Command) -> Self {
-        let mut child = program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut address = async |name: &str| {
-            let line = timeout(PATIENCE, output.next_line()).await.expect("it prints nothing").unwrap().unwrap();
-            let (printed, url) = line.split_once(' ').unwrap();
-            assert_eq!(printed, name);
-            url.trim().strip_prefix("http://").unwrap().to_owned()
-        };
-        let (app, admin) = (address("app").await, address("admin").await);
-        Self { child, app, admin, output }
-    }
-
-    #[cfg(unix)]
-    async fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().await.unwrap().success());
-    }
-
-    async fn ended(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("it goes on").unwrap()
-    }
-}
-
-async fn get(address: &str, path: &str) -> String {
-    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
-}
-
-/// Makes the simulated ML service answer 503.
-async fn break_ml(admin: &str) {
-    let fault = r#"{"fault":"status"}"#;
-    let request = format!(
-        "PUT /chaos/ml HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fault}",
-        fault.len()
-    );
-    assert!(ask(admin, &request).await.starts_with("HTTP/1.1 200 "));
-}
-
-async fn ask(address: &str, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-    answer
-}
-
 #[tokio::test]
 async fn help_explains_every_option_and_its_variable() {
     let output = output(program(&["--help"])).await;
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in ["listen", "admin", "ml-url", "catalog-url", "circuit-wait", "drain", "admin-token"] {
+    let stores = ["jobs-dir", "redis-url", "nats-url", "instance", "log"];
+    let options = ["listen", "admin", "ml-url", "catalog-url", "circuit-wait", "drain", "admin-token"];
+    for option in options.into_iter().chain(stores) {
         let variable = format!("RECOMMENDATIONS_{}", option.replace('-', "_").to_uppercase());
         assert!(help.contains(&format!("--{option} ")) && help.contains(&variable), "{option}: {help}");
     }
@@ -121,13 +40,15 @@ async fn it_prints_what_it_listens_on_and_what_to_try() {
     assert!(get(&started.app, "/livez").await.starts_with("HTTP/1.1 200 OK"));
     assert!(get(&started.admin, "/chaos").await.starts_with("HTTP/1.1 200 OK"));
     let mut rest = String::new();
-    while !rest.contains("Ctrl-C") {
+    while !rest.contains("Ctrl-C stops") {
         rest += &timeout(PATIENCE, started.output.next_line()).await.unwrap().unwrap().unwrap();
         rest.push('\n');
     }
     for word in [
         format!("curl -i http://{}/api/recommendations/", started.app),
         format!("curl -X PUT http://{}/chaos/ml", started.admin),
+        "RUST_LOG=backstop=debug".to_owned(),
+        "`error` is the cause".to_owned(),
     ] {
         assert!(rest.contains(&word), "{word} is not in {rest}");
     }
@@ -173,6 +94,9 @@ async fn what_cannot_work_is_refused_with_the_option_and_the_reason() {
         (&["--listen", "x"], &["--listen"]),
         (&["--admin", "0.0.0.0:0"], &["0.0.0.0:0", "--admin-token"]),
         (&["--admin-token", ""], &["--admin-token"]),
+        (&["--log", "xml"], &["--log", "human", "json"]),
+        (&["--instance", "a b"], &["--instance", "a letter"]),
+        (&["--nats-url", "nats://127.0.0.1", "--jobs-dir", "/tmp"], &["--nats-url", "--jobs-dir"]),
     ] {
         assert_refused(&output(program(options)).await, words);
     }
@@ -188,6 +112,35 @@ async fn a_token_that_cannot_be_one_is_refused_but_not_repeated() {
         assert_refused(&output, &["--admin-token", "A-Z a-z 0-9"]);
         assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
     }
+}
+
+#[tokio::test]
+async fn the_url_of_a_store_that_cannot_be_one_is_refused_but_its_password_is_not_repeated() {
+    for (option, example) in [("--redis-url", "redis://127.0.0.1:6379"), ("--nats-url", "nats://127.0.0.1:4222")] {
+        for url in ["http://ada:s3cret@store", "ada:s3cret@store", "s3cret"] {
+            let output = output(program(&[option, url])).await;
+            assert_refused(&output, &[option, example]);
+            assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_log_for_machines_has_an_object_on_each_line() {
+    let mut started = Started::start(&["--log", "json"]).await;
+    break_ml(&started.admin).await;
+    assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
+    started.signal("TERM").await;
+    assert_eq!(started.ended().await.code(), Some(0));
+
+    let mut log = String::new();
+    started.child.stderr.take().unwrap().read_to_string(&mut log).await.unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let set = lines.iter().find(|line| line["message"] == "set an upstream's fault").expect(&log);
+    assert_eq!((&set["level"], &set["upstream"]), (&"INFO".into(), &"ml".into()), "{set}");
+    let began = lines.iter().find(|line| line["message"] == "a fallback answers").expect(&log);
+    assert_eq!((&began["reason"], &began["provider"]), (&"status-503".into(), &"popular_items".into()), "{began}");
 }
 
 #[tokio::test]

@@ -64,7 +64,8 @@ async fn ended(app: &App, job: &str) -> Value {
 fn assert_queued(answer: &Answer, source: &str) -> String {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
     assert_eq!((answer.header("x-fallback-source"), answer.header("cache-control")), (Some(source), Some("no-store")));
-    assert_eq!(answer.json()["status"], "queued");
+    // If the order is repeated, a worker may have the job already.
+    assert!(matches!(answer.json()["status"].as_str(), Some("queued" | "running")), "{answer:?}");
     answer.header("location").unwrap().to_owned()
 }
 
