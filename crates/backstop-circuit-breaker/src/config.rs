@@ -35,7 +35,7 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 ///
 /// let config: CircuitBreakerConfig = toml::from_str(r#"
 ///     name = "ml_service"
-///     ## consecutive_failures = 5      # 1 to 65,536; not beside failure_rate
+///     ## consecutive_failures = 5      # 1 to 65,536; not unless set beside failure_rate
 ///     ## failure_rate = 0.5            # 0.000001 to 1
 ///     ## slow_calls = { threshold = "2s", share = 0.5 }    # 1 ms to 24 h, 0.000001 to 1
 ///     ## window = 100                  # 1 to 65,536 calls, or a time: "1s" to "24h"
@@ -154,7 +154,10 @@ impl<P> CircuitBreakerBuilder<P> {
     /// For dependencies that are either up or down, and light traffic. If a share *p* of the calls fails at random, *n*
     /// failures in a row occur once in 1 / (*pⁿ* (1 − *p*)) calls. For 5 in a row at 1,000 calls a second, that is
     /// every 111 s if 10 % fail, and every 0.6 s if 30 % fail: see the [table](crate#failures-in-a-row-by-chance).
-    /// Can't be combined with [`failure_rate`](Self::failure_rate).
+    ///
+    /// Beside a [`failure_rate`](Self::failure_rate), either opens the circuit: many failures in a row show a complete
+    /// outage at once, before the rate has its [`min_calls`](Self::min_calls). If only the rate is set, failures in a row
+    /// don't open the circuit.
     pub const fn consecutive_failures(mut self, failures: u32) -> Self {
         self.config.consecutive_failures = Some(failures);
         self
@@ -162,7 +165,8 @@ impl<P> CircuitBreakerBuilder<P> {
 
     /// Opens the circuit when this share of the calls in the window failed: 0.000001 to 1.
     ///
-    /// For dependencies that fail partially, and for heavy traffic. Checked at each failure, over the
+    /// For dependencies that fail partially, and for heavy traffic. May stand beside
+    /// [`consecutive_failures`](Self::consecutive_failures). Checked at each failure, over the
     /// [`window`](Self::window), after at least [`min_calls`](Self::min_calls). Neutral calls aren't counted. Shares
     /// are exact: `2.0 / 3.0` opens at 2 of 3.
     pub const fn failure_rate(mut self, share: f64) -> Self {

@@ -30,6 +30,9 @@ pub struct Counts {
     pub calls: u32,
     /// The failures that count towards opening the circuit. 0 unless closed.
     pub failures: u32,
+    /// The failures since the last success, if [`consecutive_failures`](crate::CircuitBreakerBuilder::consecutive_failures)
+    /// open the circuit. 0 unless closed.
+    pub in_a_row: u32,
     /// The slow calls in the window. 0 unless closed.
     pub slow: u32,
     /// The running probes. 0 unless half-open.
@@ -85,8 +88,9 @@ impl CircuitBreakerHandle {
     /// What has been counted since the last transition.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let Counted { calls, failures, slow, probes, probe_successes } = self.breaker().circuit.counted(self.now());
-        Counts { calls, failures, slow, probes, probe_successes }
+        let Counted { calls, failures, in_a_row, slow, probes, probe_successes } =
+            self.breaker().circuit.counted(self.now());
+        Counts { calls, failures, in_a_row, slow, probes, probe_successes }
     }
 
     /// How much longer an open circuit refuses calls: zero if the next call is a probe, `None` if the circuit isn't open.

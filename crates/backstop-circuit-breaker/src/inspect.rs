@@ -7,10 +7,8 @@ use backstop_core::{
 };
 
 use crate::{
-    CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition,
-    circuit_group::CircuitGroup,
-    config::Settings,
-    state::{Trip, WindowSize},
+    CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition, circuit_group::CircuitGroup, config::Settings,
+    state::WindowSize,
 };
 
 const OPERATIONS: &[Operation] =
@@ -35,6 +33,7 @@ impl Inspect for CircuitBreakerHandle {
             ("state", self.status().as_str().into()),
             ("calls", counts.calls.into()),
             ("failures", counts.failures.into()),
+            ("failures_in_a_row", counts.in_a_row.into()),
             ("slow", counts.slow.into()),
             ("remaining_wait", self.remaining_wait().into()),
             ("generation", self.generation().into()),
@@ -92,12 +91,11 @@ const fn kind(group: &CircuitGroup) -> &'static str {
 
 fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
     let Settings { circuit, slow_after, .. } = group.checked();
-    let mut settings = match circuit.trip {
-        Trip::Consecutive { failures } => vec![("consecutive_failures", failures.into())],
-        Trip::FailureRate { share, min_calls } => {
-            vec![("failure_rate", share.get().into()), ("min_calls", min_calls.into())]
-        }
-    };
+    let mut settings = Vec::new();
+    settings.extend(circuit.trip.in_a_row().map(|failures| ("consecutive_failures", failures.into())));
+    if let Some((share, min_calls)) = circuit.trip.rate() {
+        settings.extend([("failure_rate", share.get().into()), ("min_calls", min_calls.into())]);
+    }
     settings.push(match circuit.window {
         WindowSize::Calls(calls) => ("window_calls", calls.into()),
         WindowSize::Time(nanos) => ("window_time", Duration::from_nanos(nanos).into()),

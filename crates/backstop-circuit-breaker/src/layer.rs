@@ -7,7 +7,7 @@ use backstop_kit::{ErrorText, Http};
 use tower_layer::Layer;
 
 use crate::{
-    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle,
+    CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerHandle, Preset,
     breaker::Breaker,
     circuit_group::CircuitGroup,
     config::Settings,
@@ -28,6 +28,14 @@ impl CircuitBreakerLayer {
     /// Opens after 5 failures in a row, for 60 s, and closes after 2 successful probes.
     pub fn new(name: Name) -> Self {
         Self::with(name, &Settings::default(), ErrorText::default(), Http::default())
+    }
+
+    /// The settings of a [`Preset`](crate::Preset), and defaults for the rest.
+    pub fn with_preset(name: Name, preset: Preset) -> Self {
+        let config = CircuitBreakerConfig::new(name.as_str().to_owned()).preset(preset);
+        // A preset is valid, so this never falls back to the defaults.
+        let settings = config.check().map_or_else(|_| Settings::default(), |(_, settings)| settings);
+        Self::with(name, &settings, ErrorText::default(), Http::default())
     }
 
     /// Builds a layer with other settings.

@@ -82,9 +82,9 @@
 //!
 //! | knob | default | allowed |
 //! |---|---|---|
-//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5 | 1 to 65,536 |
-//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate), instead of it | – | 0.000001 to 1 |
-//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside either | – | 1 ms to 24 h; 0.000001 to 1 |
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | 5; – where only a rate is set | 1 to 65,536 |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate), instead of it or beside it | – | 0.000001 to 1 |
+//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside any of them | – | 1 ms to 24 h; 0.000001 to 1 |
 //! | [`window`](CircuitBreakerBuilder::window), of both rates | the last 100 calls | 1 to 65,536 calls, or 1 s to 24 h |
 //! | [`min_calls`](CircuitBreakerBuilder::min_calls), of both rates | 20, or the window | 1 to the window, or to 65,536 |
 //! | [`wait`](CircuitBreakerBuilder::wait) | 60 s | 1 ms to 24 h, fixed or growing |
@@ -100,23 +100,35 @@
 //! Everything except the seed and [`observe`](CircuitBreakerBuilder::observe) can be reloaded while calls run:
 //! [`CircuitBreakerHandle::reload`].
 //!
+//! # What opens the circuit
+//!
+//! Each policy that is set counts by itself, and any of them opens the circuit:
+//!
+//! | policy | opens on | sees | doesn't see |
+//! |---|---|---|---|
+//! | [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) | *n* failures without a success between them | a complete outage, after *n* calls | half of the calls failing, every other one |
+//! | [`failure_rate`](CircuitBreakerBuilder::failure_rate) | a share of the calls in the [`window`](CircuitBreakerBuilder::window), once there are [`min_calls`](CircuitBreakerBuilder::min_calls) | a partial outage | an outage before there are `min_calls` |
+//! | both | either | both | – |
+//! | [`slow_calls`](CircuitBreakerBuilder::slow_calls), beside any of them | a share of the calls in the window that took long | a dependency that gets slow before it fails | – |
+//!
 //! # Defaults and presets
 //!
-//! The defaults fit a dependency that is either up or down, at any rate of traffic. [`Preset`]s fit other dependencies.
+//! The defaults fit a dependency that is either up or down, under light traffic. [`Preset`]s fit other dependencies.
 //! A preset sets the knobs below and leaves the rest. Knobs set [after](CircuitBreakerBuilder::preset) a preset
 //! override it:
 //!
-//! | knob | default | [`LatencyCritical`](Preset::LatencyCritical) | [`Batch`](Preset::Batch) | [`HighVolume`](Preset::HighVolume) |
-//! |---|---|---|---|---|
-//! | opens on | 5 failures in a row | 50 % failures | 10 failures in a row | 10 % failures |
-//! | … or on slow calls | – | 50 % of 500 ms or more | – | – |
-//! | among | – | the last 10 s, 20 calls or more | – | the last 30 s, 100 calls or more |
-//! | wait | 60 s | 5 s, growing to 60 s | 30 s, growing to 10 min | 5 s, growing to 60 s |
-//! | `Retry-After` respected | – | – | up to 10 min | – |
-//! | successes to close | 2 | 3 | 1 | 10 |
-//! | probes at once | 1 | 1 | 1 | 5 |
-//! | probe's lease | 30 s | 5 s | 5 min | 30 s |
-//! | a dropped call is a failure | after 5 s | after 1 s | after 60 s | after 5 s |
+//! | knob | default | [`General`](Preset::General) | [`LatencyCritical`](Preset::LatencyCritical) | [`Batch`](Preset::Batch) | [`HighVolume`](Preset::HighVolume) |
+//! |---|---|---|---|---|---|
+//! | opens on failures in a row | 5 | 10 | – | 10 | 20 |
+//! | … or on a share of failures | – | 50 % | 50 % | – | 10 % |
+//! | … or on slow calls | – | – | 50 % of 500 ms or more | – | – |
+//! | share among | – | the last 100 calls, 20 or more | the last 10 s, 20 calls or more | – | the last 30 s, 100 calls or more |
+//! | wait | 60 s | 60 s | 5 s, growing to 60 s | 30 s, growing to 10 min | 5 s, growing to 60 s |
+//! | `Retry-After` respected | – | – | – | up to 10 min | – |
+//! | successes to close | 2 | 2 | 3 | 1 | 10 |
+//! | probes at once | 1 | 1 | 1 | 1 | 5 |
+//! | probe's lease | 30 s | 30 s | 5 s | 5 min | 30 s |
+//! | a dropped call is a failure | after 5 s | after 5 s | after 1 s | after 60 s | after 5 s |
 //!
 //! Why:
 //! - **Default.** 5 failures in a row is Envoy's default for outlier detection. It is reached quickly when every call
@@ -124,6 +136,11 @@
 //!   [below](#failures-in-a-row-by-chance). Most breakers wait 60 s; an outage then costs one failed call per wait. Two
 //!   successes, because the first may be luck. One probe at once, because a dependency that restarts is weak. The lease
 //!   and the limit for dropped calls are longer than the limit of [`backstop-timeout`](#where-timeouts-belong), 1 s.
+//! - **[`General`](Preset::General).** For a service whose traffic isn't known beforehand, as around a client in
+//!   `backstop::standard`. 10 failures in a row are as sure a sign of an outage as 5, at any rate of traffic: with 10 %
+//!   failing they occur by chance once in 11 billion calls, at 1,000 calls a second every 129 days instead of every
+//!   111 s. The share finds what a row never shows: half of the calls failing. The window is a number of calls, so that a
+//!   healthy call reads no clock.
 //! - **[`LatencyCritical`](Preset::LatencyCritical).** Hystrix's numbers, made for services that people wait for: half
 //!   of 20 calls or more in 10 s, and 5 s of wait. An overloaded service gets slow before it fails, so slow calls
 //!   count, too: set their threshold to twice the longest time of a healthy call. The wait grows, so that a long outage
@@ -132,8 +149,9 @@
 //!   call that fails costs a lot. There are few calls, so a share of them has no meaning, one success is strong
 //!   evidence, and the dependency's own `Retry-After` is better than a guess. The lease and the limit for dropped calls
 //!   allow calls of several minutes.
-//! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait. 5
-//!   failures in a row never occur while every other call succeeds, although half the traffic is lost. 10 successes,
+//! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait.
+//!   Failures in a row never occur while every other call succeeds, although half the traffic is lost. Beside the share,
+//!   20 in a row open the circuit before there are 100 calls. 10 successes,
 //!   with 5 probes at once, as resilience4j uses 10 calls: with 10 % failures, two successes prove nothing.
 //!
 //! ## Failures in a row by chance
@@ -149,9 +167,11 @@
 //! | 50 % | 64 | 6.4 s | 64 ms | 43 ms |
 //!
 //! Each time, the circuit stays open for its whole wait. With 30 % failing at 1,500 calls a second, it is open for all
-//! but 0.4 s of each minute: it refuses nearly every call, although 7 of 10 would succeed. So count failures in a row
-//! if there are few calls, or if all of them fail together. Above about 10 calls a second, use
-//! [`failure_rate`](CircuitBreakerBuilder::failure_rate) over a window of time, or [`Preset::HighVolume`].
+//! but 0.4 s of each minute: it refuses nearly every call, although 7 of 10 would succeed. Each further failure that is
+//! asked for multiplies the number of calls by 1 / *p*: 10 in a row occur once in 11 billion calls with 10 % failing, in
+//! 242,000 with 30 %, in 2,048 with 50 %. So count few failures in a row if there are few calls, or if all of them fail
+//! together. Above about 10 calls a second, use more of them beside a
+//! [`failure_rate`](CircuitBreakerBuilder::failure_rate), as [`Preset::General`] and [`Preset::HighVolume`] do.
 //!
 //! # What counts
 //!

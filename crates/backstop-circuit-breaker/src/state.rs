@@ -41,6 +41,7 @@ mod call;
 mod calls;
 mod circuit;
 mod closed;
+mod count;
 mod history;
 mod packed_state;
 mod probes;

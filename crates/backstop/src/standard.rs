@@ -23,6 +23,7 @@ mod stack;
 mod strategies;
 
 pub use builder::{PartBuilders, StandardBuilder};
+use config::CIRCUIT_BREAKER;
 pub use config::StandardConfig;
 pub use handle::StandardHandle;
 pub use optional::{Optional, OptionalFuture, OptionalService};
@@ -33,7 +34,7 @@ pub use parts::Parts;
 /// | layer | by default |
 /// |---|---|
 /// | [`RetryLayer`] | 3 attempts within 60 s, if repeating is safe |
-/// | [`CircuitBreakerLayer`] | opens after 5 failures in a row, for 60 s |
+/// | [`CircuitBreakerLayer`] | opens for 60 s after 10 failures in a row, or when half of the last 100 calls failed: [`Preset::General`](crate::circuit_breaker::Preset::General) |
 /// | [`BulkheadLayer`] | 100 attempts run, 100 more wait for 1 s; a response body may take 60 s, see [below](#who-reads-the-bodies) |
 /// | [`TimeoutLayer`] | 1 s an attempt |
 /// | [`PropagateDeadlineLayer`] | tells the other service of a gRPC call how much time is left |
@@ -113,7 +114,7 @@ impl Standard {
         let config = StandardConfig::new(name.clone());
         let parts = Parts {
             retry: Optional(Some(RetryLayer::new(name.clone()))),
-            circuit_breaker: Optional(Some(CircuitBreakerLayer::new(name.clone()))),
+            circuit_breaker: Optional(Some(CircuitBreakerLayer::with_preset(name.clone(), CIRCUIT_BREAKER))),
             bulkhead: Optional(Some(BulkheadLayer::new(name.clone()))),
             timeout: Optional(Some(TimeoutLayer::new(name.clone()))),
             propagate_deadline: Optional(Some(PropagateDeadlineLayer::new(name.clone()))),
@@ -136,7 +137,9 @@ impl Standard {
         let StandardConfig { name: _, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config.clone();
         let parts = Parts {
             retry: part("retry", retry, RetryLayer::from_config)?,
-            circuit_breaker: part("circuit_breaker", circuit_breaker, CircuitBreakerLayer::from_config)?,
+            circuit_breaker: part("circuit_breaker", circuit_breaker, |config| {
+                CircuitBreakerLayer::from_config(config.or_preset(CIRCUIT_BREAKER))
+            })?,
             bulkhead: part("bulkhead", bulkhead, BulkheadLayer::from_config)?,
             timeout: part("timeout", timeout, TimeoutLayer::from_config)?,
             propagate_deadline: part("propagate_deadline", propagate_deadline, PropagateDeadlineLayer::from_config)?,

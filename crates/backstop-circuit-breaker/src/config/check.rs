@@ -138,14 +138,12 @@ impl CircuitBreakerConfig {
 
     fn trip(&self, min_calls: u32) -> Result<Trip, ConfigError> {
         match (self.failure_rate, self.consecutive_failures) {
-            (Some(_), Some(failures)) => {
-                Err(ConfigError::new("consecutive_failures", failures.to_string(), "not beside failure_rate"))
-            }
             (Some(rate), None) => Ok(Trip::FailureRate { share: share("failure_rate", rate)?, min_calls }),
-            (None, failures) => {
+            (rate, failures) => {
                 let failures = failures.unwrap_or(DEFAULT_CONSECUTIVE_FAILURES);
                 let failures = ConfigError::check_range("consecutive_failures", failures, 1..=MAX_CALLS, CALLS)?;
-                Ok(Trip::Consecutive { failures })
+                let Some(rate) = rate else { return Ok(Trip::Consecutive { failures }) };
+                Ok(Trip::Either { failures, share: share("failure_rate", rate)?, min_calls })
             }
         }
     }

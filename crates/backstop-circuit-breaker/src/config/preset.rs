@@ -13,11 +13,14 @@ use super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Preset {
+    /// Nothing is known about the traffic: opens on ten failures in a row, or when half of the last calls failed.
+    General,
     /// A user waits for the answer: opens soon, also on slow calls, and probes again soon.
     LatencyCritical,
     /// No user waits for the answer, and calls may take minutes: opens late, and waits long before a probe.
     Batch,
-    /// So many calls that a few of them always fail: opens on a share of failures, and closes on many probes.
+    /// So many calls that a few of them always fail: opens on a share of failures or on many in a row, and closes on many
+    /// probes.
     HighVolume,
 }
 
@@ -26,6 +29,10 @@ impl Preset {
     pub(crate) const fn apply(self, config: CircuitBreakerConfig) -> CircuitBreakerConfig {
         let mut config = config;
         match self {
+            Self::General => {
+                config.consecutive_failures = Some(10);
+                config.failure_rate = Some(0.5);
+            }
             Self::LatencyCritical => {
                 config.failure_rate = Some(0.5);
                 config.slow_calls = Some(SlowCalls::new(Duration::from_millis(500), 0.5));
@@ -45,6 +52,7 @@ impl Preset {
                 config.on_drop = OnDrop::FailureAfter(Duration::from_secs(60));
             }
             Self::HighVolume => {
+                config.consecutive_failures = Some(20);
                 config.failure_rate = Some(0.1);
                 config.window = Some(Window::Time(Duration::from_secs(30)));
                 config.min_calls = Some(100);
@@ -62,6 +70,12 @@ impl CircuitBreakerConfig {
     #[must_use]
     pub const fn preset(self, preset: Preset) -> Self {
         preset.apply(self)
+    }
+
+    /// As [`preset`](Self::preset), if nothing says which failures open the circuit.
+    #[must_use]
+    pub const fn or_preset(self, preset: Preset) -> Self {
+        if self.consecutive_failures.is_none() && self.failure_rate.is_none() { self.preset(preset) } else { self }
     }
 }
 
@@ -81,6 +95,12 @@ impl<P> CircuitBreakerBuilder<P> {
     /// ```
     pub fn preset(mut self, preset: Preset) -> Self {
         self.config = self.config.preset(preset);
+        self
+    }
+
+    /// As [`preset`](Self::preset), if nothing has said so far which failures open the circuit.
+    pub fn or_preset(mut self, preset: Preset) -> Self {
+        self.config = self.config.or_preset(preset);
         self
     }
 }

@@ -76,6 +76,7 @@ pub(crate) struct Refused {
 pub(crate) struct Counted {
     pub(crate) calls: u32,
     pub(crate) failures: u32,
+    pub(crate) in_a_row: u32,
     pub(crate) slow: u32,
     pub(crate) probes: u32,
     pub(crate) probe_successes: u32,

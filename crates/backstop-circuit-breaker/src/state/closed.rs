@@ -14,6 +14,9 @@ use super::{
 impl<O: Observer> Circuit<O> {
     #[inline]
     pub(super) fn count_success(&self, windows: &Windows, generation: Generation, slow: bool, now: impl Fn() -> Nanos) {
+        if let Some(in_a_row) = &windows.in_a_row {
+            in_a_row.clear(generation);
+        }
         if let Failures::LastTime(buckets) = &windows.failures {
             return buckets.add(generation, now(), false);
         }
@@ -43,6 +46,16 @@ impl<O: Observer> Circuit<O> {
         error: ErrorOf<'_>,
     ) {
         let &Finished { slow, asked, .. } = finished;
+        if let Some(in_a_row) = &windows.in_a_row {
+            let now = now();
+            windows.note(now);
+            let Some(run) = in_a_row.add(generation, 1) else { return };
+            if self.observer.settings().in_a_row.is_reached(run, run) {
+                let reason = TransitionReason::Failures { failures: run, calls: run };
+                let transition = self.trip_by_counted(generation, now, asked, reason);
+                return self.report(transition, error);
+            }
+        }
         let in_ring = match &windows.ring {
             None => None,
             Some(ring) => {
@@ -60,9 +73,9 @@ impl<O: Observer> Circuit<O> {
                 let now = now();
                 buckets.add(generation, now, true);
                 let (failures, calls) = buckets.sum(generation, now);
-                if self.observer.settings().failures.is_reached(failures, calls) {
+                if self.observer.settings().failure_rate.is_reached(failures, calls) {
                     let transition =
-                        self.trip_by_time(generation, now, asked, TransitionReason::Failures { failures, calls });
+                        self.trip_by_counted(generation, now, asked, TransitionReason::Failures { failures, calls });
                     self.report(transition, error);
                 }
                 return;
@@ -87,7 +100,10 @@ impl<O: Observer> Circuit<O> {
 
     /// Whether the failures counted in `word` open the circuit.
     fn trips(&self, windows: &Windows, word: PackedState) -> bool {
-        self.observer.settings().failures.is_reached(word.failures(), windows.calls(word))
+        let settings = self.observer.settings();
+        let limit =
+            if matches!(windows.failures, Failures::InARow) { &settings.in_a_row } else { &settings.failure_rate };
+        limit.is_reached(word.failures(), windows.calls(word))
     }
 
     /// Claims a position in the ring, puts a result there, and counts whether it was slow. Returns by how much the number of
@@ -169,7 +185,7 @@ impl<O: Observer> Circuit<O> {
     }
 
     /// Opens the circuit because of a failure that was already counted.
-    fn trip_by_time(
+    fn trip_by_counted(
         &self,
         generation: Generation,
         now: Nanos,

@@ -218,7 +218,7 @@ fn a_failure_from_before_a_reset_is_not_counted_after_it() {
             );
             assert_eq!(circuit.counted(0), Counted::default());
             circuit.call(Verdict::Failure, 0);
-            assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+            assert_eq!((circuit.counted(0).calls, circuit.counted(0).failures), (1, 1));
         });
     }
 }
@@ -479,6 +479,56 @@ fn no_failure_is_lost() {
     });
 }
 
+/// So many failures in a row, or all of 4 calls.
+const fn either(failures: u32, window: WindowSize) -> Settings {
+    Settings { trip: Trip::Either { failures, share: Share::new(1.0), min_calls: 4 }, window, ..CONSECUTIVE }
+}
+
+#[test]
+fn no_failure_in_a_row_is_lost_beside_a_share_and_they_trip_once() {
+    for window in [WindowSize::Calls(4), WindowSize::Time(20)] {
+        check(move || {
+            let circuit = circuit(either(2, window));
+            race(&circuit, vec![calls(Verdict::Failure), calls(Verdict::Failure)]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
+        });
+        // Both policies trip at once.
+        check(move || {
+            let trip = Trip::Either { failures: 1, share: Share::new(1.0), min_calls: 1 };
+            let circuit = circuit(Settings { trip, window, ..CONSECUTIVE });
+            let [first, second] = [0, 0].map(|now| circuit.admit(|| now, || None).unwrap());
+            race(&circuit, vec![records(first, Verdict::Failure, 0), records(second, Verdict::Failure, 0)]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open), circuit.generation()), (Open, 1, 1));
+        });
+    }
+}
+
+#[test]
+fn a_success_clears_the_failures_in_a_row_before_it_and_no_others() {
+    check(|| {
+        let circuit = circuit(either(2, WindowSize::Calls(4)));
+        circuit.call(Verdict::Failure, 0);
+        race(&circuit, vec![calls(Verdict::Success), calls(Verdict::Failure)]);
+        let counted = circuit.counted(0);
+        assert!(circuit.state() == Open || counted.in_a_row <= 1, "{counted:?}");
+    });
+}
+
+#[test]
+fn a_failure_from_before_a_reset_is_not_counted_in_a_row_after_it() {
+    check(|| {
+        let circuit = circuit(either(2, WindowSize::Calls(4)));
+        let late = circuit.admit(|| 0, || None).unwrap();
+        let resets: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.reset();
+            circuit.call(Verdict::Failure, 0);
+            None
+        });
+        race(&circuit, vec![records(late, Verdict::Failure, 0), resets]);
+        assert_eq!((circuit.state(), circuit.counted(0).in_a_row), (Closed, 1));
+    });
+}
+
 /// Ticks of 10.
 const fn timed(share: f64, min_calls: u32) -> Settings {
     Settings {
@@ -643,7 +693,8 @@ fn a_circuit_that_was_closed_refuses_nobody() {
 /// Another window than any of [`OTHERS`] has.
 const NEW: Settings = rate(1.0, 3, 3);
 
-const OTHERS: [Settings; 4] = [CONSECUTIVE, rate(1.0, 2, 2), timed(1.0, 2), slow_rate(1.0, 2, 2)];
+const OTHERS: [Settings; 5] =
+    [CONSECUTIVE, rate(1.0, 2, 2), timed(1.0, 2), slow_rate(1.0, 2, 2), either(2, WindowSize::Calls(2))];
 
 fn reloads(circuit: &Circuit<Log>, settings: &Settings) {
     circuit.observer.settings.set(settings);
@@ -662,7 +713,7 @@ fn a_result_from_before_a_reload_leaves_no_mark_in_the_new_window() {
                 None
             });
             race(&circuit, vec![records(late, Verdict::Failure, 0), reloads]);
-            assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+            assert_eq!((circuit.counted(0).calls, circuit.counted(0).failures), (1, 1));
         });
     }
 }
@@ -681,7 +732,7 @@ fn a_trip_and_a_reload_at_once_leave_a_circuit_that_counts_in_the_new_window() {
             assert!(circuit.generation() <= 2);
             circuit.reset();
             (0..2).for_each(|_| circuit.call(Verdict::Failure, 0));
-            assert_eq!(circuit.counted(0), Counted { calls: 2, failures: 2, ..Counted::default() });
+            assert_eq!((circuit.counted(0).calls, circuit.counted(0).failures), (2, 2));
             circuit.call(Verdict::Failure, 0);
             assert_eq!(circuit.state(), Open);
         });
@@ -701,6 +752,6 @@ fn a_failure_counts_in_the_latest_window_however_often_that_is_replaced_meanwhil
             None
         });
         race(&circuit, vec![records(late, Verdict::Failure, 0), reloads]);
-        assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+        assert_eq!((circuit.counted(0).calls, circuit.counted(0).failures), (1, 1));
     });
 }

@@ -50,7 +50,8 @@ impl<O: Observer> Circuit<O> {
                 let windows = self.windows();
                 let (failures, calls) = windows.counted(word, now);
                 let (slow, _) = windows.counted_slow(word, now);
-                Counted { calls, failures, slow, ..Counted::default() }
+                let in_a_row = windows.counted_in_a_row(word);
+                Counted { calls, failures, in_a_row, slow, ..Counted::default() }
             }
             (Phase::Probing | Phase::Saturated, Some(recovery)) => Counted {
                 probes: recovery.probes().in_flight(now),
@@ -76,7 +77,8 @@ impl<O: Observer> Circuit<O> {
                 let windows = self.windows();
                 let (failures, _) = windows.counted(word, now);
                 let (slow, _) = windows.counted_slow(word, now);
-                failures == 0 && slow == 0 || windows.are_older_than(long, word, now)
+                let in_a_row = windows.counted_in_a_row(word);
+                failures + in_a_row + slow == 0 || windows.are_older_than(long, word, now)
             }
             // A call after the wait would have made it half-open.
             (Phase::Open, _) => is_long_ago(self.deadline()),

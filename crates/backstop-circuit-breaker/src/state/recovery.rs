@@ -215,9 +215,7 @@ impl<O: Observer> Circuit<O> {
         recovery.start_generation();
         let (generation, windows) = (recovery.generation_bits(), self.windows());
         self.renew_ring(recovery);
-        if let Some(slow) = &windows.slow {
-            slow.renew(generation);
-        }
+        windows.renew(generation);
         // Release: a thread that acquires this word sees the ring's tags, and the zero deadline or a later one.
         let word =
             if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };

@@ -22,6 +22,26 @@ pub(crate) enum Trip {
     Consecutive { failures: u32 },
     /// This share of the calls in the window, if there are at least `min_calls`.
     FailureRate { share: Share, min_calls: u32 },
+    /// Either.
+    Either { failures: u32, share: Share, min_calls: u32 },
+}
+
+impl Trip {
+    /// How many failures in a row open the circuit.
+    pub(crate) const fn in_a_row(self) -> Option<u32> {
+        match self {
+            Self::Consecutive { failures } | Self::Either { failures, .. } => Some(failures),
+            Self::FailureRate { .. } => None,
+        }
+    }
+
+    /// Which share of failures opens the circuit, and among how many calls at least.
+    pub(crate) const fn rate(self) -> Option<(Share, u32)> {
+        match self {
+            Self::FailureRate { share, min_calls } | Self::Either { share, min_calls, .. } => Some((share, min_calls)),
+            Self::Consecutive { .. } => None,
+        }
+    }
 }
 
 /// The size of a window.

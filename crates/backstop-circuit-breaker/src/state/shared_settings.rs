@@ -8,17 +8,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{
-    Nanos, Share,
-    packed_state::MAX_CALLS,
-    settings::{Settings, Trip},
-};
+use super::{Nanos, Share, packed_state::MAX_CALLS, settings::Settings};
 
 /// Shared by all circuits of a layer. Windows aren't included, because each circuit has its own.
 #[derive(Debug)]
 pub(crate) struct SharedSettings {
-    /// When failures open a circuit.
-    pub(super) failures: Limit,
+    /// When failures in a row open a circuit: all of so many.
+    pub(super) in_a_row: Limit,
+    /// When a share of failures opens a circuit.
+    pub(super) failure_rate: Limit,
     /// When slow calls open a circuit.
     pub(super) slow: Limit,
     /// Locked only for a copy.
@@ -41,23 +39,16 @@ pub(super) struct RecoveryRule {
 
 impl SharedSettings {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let (failures, slow) = limits(settings);
-        Self {
-            failures: Limit(AtomicU64::new(failures)),
-            slow: Limit(AtomicU64::new(slow.unwrap_or_else(|| limit(Share::new(1.0), MAX_CALLS)))),
-            recovery: Mutex::new(settings.into()),
-            seed: settings.wait.seed,
-        }
+        let limits = limits(settings).map(|limit| Limit(AtomicU64::new(limit.unwrap_or(UNUSED))));
+        let [in_a_row, failure_rate, slow] = limits;
+        Self { in_a_row, failure_rate, slow, recovery: Mutex::new(settings.into()), seed: settings.wait.seed }
     }
 
     /// Changes everything except the seed.
     pub(crate) fn set(&self, settings: &Settings) {
-        let (failures, slow) = limits(settings);
-        self.failures.0.store(failures, Relaxed);
-        // If slow calls no longer count, a slow call that is being counted now still uses the old limit.
-        if let Some(slow) = slow {
-            self.slow.0.store(slow, Relaxed);
-        }
+        let limits = [&self.in_a_row, &self.failure_rate, &self.slow].into_iter().zip(limits(settings));
+        // Without a new limit, a call that is being counted now still uses the old one.
+        limits.filter_map(|(limit, new)| Some((limit, new?))).for_each(|(limit, new)| limit.0.store(new, Relaxed));
         *self.lock() = settings.into();
     }
 
@@ -109,16 +100,18 @@ impl Limit {
 const MIN_CALLS: u64 = (1 << MIN_CALLS_BITS) - 1;
 const MIN_CALLS_BITS: u32 = u64::BITS - Share::BITS;
 
-fn limit(share: Share, min_calls: u32) -> u64 {
-    share.bits() << MIN_CALLS_BITS | u64::from(min_calls - 1)
+/// Of what doesn't open circuits.
+const UNUSED: u64 = limit(Share::new(1.0), MAX_CALLS);
+
+const fn limit(share: Share, min_calls: u32) -> u64 {
+    share.bits() << MIN_CALLS_BITS | (min_calls - 1) as u64
 }
 
-/// The limits of failures, and of slow calls if they count.
-fn limits(settings: &Settings) -> (u64, Option<u64>) {
-    let failures = match settings.trip {
-        // All of this many calls.
-        Trip::Consecutive { failures } => limit(Share::new(1.0), failures),
-        Trip::FailureRate { share, min_calls, .. } => limit(share, min_calls),
-    };
-    (failures, settings.slow.map(|slow| limit(slow.share, slow.min_calls)))
+/// The limits of failures in a row, of the share of failures, and of slow calls, as far as they count.
+fn limits(settings: &Settings) -> [Option<u64>; 3] {
+    [
+        settings.trip.in_a_row().map(|failures| limit(Share::new(1.0), failures)),
+        settings.trip.rate().map(|(share, min_calls)| limit(share, min_calls)),
+        settings.slow.map(|slow| limit(slow.share, slow.min_calls)),
+    ]
 }

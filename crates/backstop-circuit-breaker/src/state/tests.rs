@@ -101,12 +101,77 @@ fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
     assert_eq!(*circuit.observer().transitions.lock().unwrap(), [transition]);
 }
 
+/// Three failures in a row, or half of ten calls.
+fn either() -> [Settings; 2] {
+    let trip = Trip::Either { failures: 3, share: Share::new(0.5), min_calls: 10 };
+    [WindowSize::Calls(10), WindowSize::Time(3600 * SECOND)].map(|window| Settings { trip, window, ..SETTINGS })
+}
+
+#[test]
+fn failures_in_a_row_open_a_circuit_before_its_share_has_enough_calls() {
+    for settings in either() {
+        let circuit = circuit(settings);
+        (0..2).for_each(|_| circuit.fail(0));
+        assert_eq!((circuit.state(), circuit.counted(0).in_a_row), (Closed, 2));
+        circuit.fail(0);
+        assert_eq!(circuit.state(), Open);
+        let reason = TransitionReason::Failures { failures: 3, calls: 3 };
+        assert_eq!(circuit.observer().transitions.lock().unwrap()[0].reason, reason);
+    }
+}
+
+#[test]
+fn a_share_of_failures_opens_a_circuit_though_no_three_are_in_a_row() {
+    for settings in either() {
+        let circuit = circuit(settings);
+        for _ in 0..4 {
+            circuit.succeed(0);
+            circuit.fail(0);
+        }
+        circuit.succeed(0);
+        assert_eq!((circuit.state(), circuit.counted(0).in_a_row), (Closed, 0));
+        circuit.fail(0);
+        assert_eq!(circuit.state(), Open);
+        let reason = TransitionReason::Failures { failures: 5, calls: 10 };
+        assert_eq!(circuit.observer().transitions.lock().unwrap()[0].reason, reason);
+    }
+}
+
+#[test]
+fn failures_in_a_row_outlast_the_window_of_the_share_and_no_generation() {
+    let trip = Trip::Either { failures: 3, share: Share::new(0.5), min_calls: 10 };
+    let circuit = circuit(Settings { trip, window: WindowSize::Time(SECOND), ..SETTINGS });
+    let late = circuit.admit(|| 0, || None).unwrap();
+    circuit.fail(0);
+    circuit.fail(60 * SECOND);
+    assert!(!circuit.is_evictable(120 * SECOND), "it would forget them");
+    circuit.reset();
+    circuit.record(late, Verdict::Failure, || 60 * SECOND);
+    (0..2).for_each(|_| circuit.fail(60 * SECOND));
+    assert_eq!((circuit.state(), circuit.counted(60 * SECOND).in_a_row), (Closed, 2));
+    circuit.fail(200 * SECOND);
+    assert_eq!(circuit.state(), Open);
+}
+
+#[test]
+fn a_circuit_that_stops_counting_in_a_row_starts_anew() {
+    let [both, _] = either();
+    let circuit = circuit(both);
+    (0..2).for_each(|_| circuit.fail(0));
+    let share_alone = rate(0.5, 10, 10);
+    circuit.observer().settings().set(&share_alone);
+    circuit.reload(&share_alone);
+    assert_eq!(circuit.counted(0), Counted::default());
+    (0..9).for_each(|_| circuit.fail(0));
+    assert_eq!(circuit.state(), Closed);
+}
+
 #[test]
 fn a_neutral_result_counts_as_nothing() {
     let circuit = circuit(SETTINGS);
     circuit.fail(0);
     circuit.call(Verdict::Neutral, 0);
-    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, in_a_row: 1, ..Counted::default() });
     circuit.fail(0);
     assert_eq!(circuit.state(), Open);
 }
@@ -421,7 +486,7 @@ fn slow_calls_are_counted_in_exactly_the_last_n_and_apart_from_failures() {
     (0..1000).for_each(|_| circuit.succeed(0));
     (0..4).for_each(|_| circuit.slow(0));
     circuit.fail(0);
-    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, slow: 4, ..Counted::default() });
+    assert_eq!(circuit.counted(0), Counted { calls: 1, failures: 1, in_a_row: 1, slow: 4, ..Counted::default() });
     circuit.slow(0);
     assert_eq!(circuit.state(), Open);
 }

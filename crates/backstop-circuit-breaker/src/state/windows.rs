@@ -6,10 +6,11 @@
 use super::{
     Nanos,
     buckets::Buckets,
+    count::Count,
     packed_state::{Generation, PackedState, Phase},
     ring::Ring,
-    settings::{Settings, Trip, WindowSize},
-    slow::{SlowCalls, SlowCount},
+    settings::{Settings, WindowSize},
+    slow::SlowCalls,
     sync::Ordering,
 };
 
@@ -19,6 +20,8 @@ pub(super) struct Windows {
     /// The results of the last calls, if failures or slow calls are counted in them.
     pub(super) ring: Option<Ring>,
     pub(super) failures: Failures,
+    /// The failures in a row, if they count beside a share of failures. Else the circuit's word counts them.
+    pub(super) in_a_row: Option<Count>,
     pub(super) slow: Option<SlowCalls>,
     /// When a failure in the ring, or a slow call, was last counted. Not part of the protocol, so it is a standard atomic under
     /// the model checker, too.
@@ -26,8 +29,13 @@ pub(super) struct Windows {
 }
 
 /// The windows of a circuit that only counts failures in a row. The packed state is enough for that.
-pub(super) static NONE: Windows =
-    Windows { ring: None, failures: Failures::InARow, slow: None, latest: std::sync::atomic::AtomicU64::new(0) };
+pub(super) static NONE: Windows = Windows {
+    ring: None,
+    failures: Failures::InARow,
+    in_a_row: None,
+    slow: None,
+    latest: std::sync::atomic::AtomicU64::new(0),
+};
 
 #[derive(Debug)]
 pub(super) enum Failures {
@@ -40,13 +48,14 @@ impl Windows {
     /// For results of `generation` and later ones.
     pub(super) fn new(settings: &Settings, generation: Generation) -> Self {
         let buckets = |time| Box::new(Buckets::new(time, settings.stripes, generation));
-        let failures = match (settings.trip, settings.window) {
-            (Trip::Consecutive { .. }, _) => Failures::InARow,
-            (Trip::FailureRate { .. }, WindowSize::Calls(_)) => Failures::LastCalls,
-            (Trip::FailureRate { .. }, WindowSize::Time(time)) => Failures::LastTime(buckets(time)),
+        let failures = match (settings.trip.rate(), settings.window) {
+            (None, _) => Failures::InARow,
+            (Some(_), WindowSize::Calls(_)) => Failures::LastCalls,
+            (Some(_), WindowSize::Time(time)) => Failures::LastTime(buckets(time)),
         };
+        let in_a_row = settings.trip.rate().and(settings.trip.in_a_row()).map(|_| Count::new(generation));
         let slow = settings.slow.map(|_| match settings.window {
-            WindowSize::Calls(_) => SlowCalls::LastCalls(SlowCount::new(generation)),
+            WindowSize::Calls(_) => SlowCalls::LastCalls(Count::new(generation)),
             WindowSize::Time(time) => SlowCalls::LastTime(buckets(time)),
         });
         let ring = match settings.window {
@@ -55,7 +64,7 @@ impl Windows {
             }
             WindowSize::Calls(_) | WindowSize::Time(_) => None,
         };
-        Self { ring, failures, slow, latest: std::sync::atomic::AtomicU64::new(0) }
+        Self { ring, failures, in_a_row, slow, latest: std::sync::atomic::AtomicU64::new(0) }
     }
 
     pub(super) const fn are_none(&self) -> bool {
@@ -66,13 +75,15 @@ impl Windows {
     pub(super) fn are_of(&self, settings: &Settings) -> bool {
         let has = |buckets: &Buckets| matches!(settings.window, WindowSize::Time(time) if buckets.are_of(time));
         let has_ring = || matches!(settings.window, WindowSize::Calls(calls) if self.ring.as_ref().is_some_and(|ring| calls == ring.len()));
-        let failures = match (settings.trip, &self.failures) {
-            (Trip::Consecutive { .. }, Failures::InARow) => true,
-            (Trip::FailureRate { .. }, Failures::LastCalls) => has_ring(),
-            (Trip::FailureRate { .. }, Failures::LastTime(buckets)) => has(buckets),
+        let failures = match (settings.trip.rate(), &self.failures) {
+            (None, Failures::InARow) => true,
+            (Some(_), Failures::LastCalls) => has_ring(),
+            (Some(_), Failures::LastTime(buckets)) => has(buckets),
             _ => false,
         };
+        let counts_in_a_row = self.in_a_row.is_some() || matches!(self.failures, Failures::InARow);
         failures
+            && counts_in_a_row == settings.trip.in_a_row().is_some()
             && match (settings.slow, &self.slow) {
                 (None, None) => true,
                 (Some(_), Some(SlowCalls::LastCalls(_))) => has_ring(),
@@ -115,6 +126,25 @@ impl Windows {
         match &self.failures {
             Failures::InARow | Failures::LastCalls => (word.failures(), self.calls(word)),
             Failures::LastTime(buckets) => buckets.sum(word.generation(), now),
+        }
+    }
+
+    /// The failures since the last success, as far as they count.
+    pub(super) fn counted_in_a_row(&self, word: PackedState) -> u32 {
+        match (&self.in_a_row, &self.failures) {
+            (Some(in_a_row), _) => in_a_row.of(word.generation()),
+            (None, Failures::InARow) => word.failures(),
+            (None, _) => 0,
+        }
+    }
+
+    /// Starts a generation. Called under the lock, before the circuit's word is published.
+    pub(super) fn renew(&self, generation: Generation) {
+        if let Some(in_a_row) = &self.in_a_row {
+            in_a_row.renew(generation);
+        }
+        if let Some(slow) = &self.slow {
+            slow.renew(generation);
         }
     }
 

@@ -22,7 +22,7 @@ fn every_bad_value_is_named_with_what_is_allowed() {
         (CircuitBreakerLayer::builder("up stream"), "name", "up stream"),
         (builder().consecutive_failures(0), "consecutive_failures", "0"),
         (builder().consecutive_failures(65_537), "consecutive_failures", "65537"),
-        (rate().consecutive_failures(5), "consecutive_failures", "5"),
+        (rate().consecutive_failures(0), "consecutive_failures", "0"),
         (builder().failure_rate(0.0), "failure_rate", "0"),
         (builder().failure_rate(-0.5), "failure_rate", "-0.5"),
         (builder().failure_rate(1.01), "failure_rate", "1.01"),

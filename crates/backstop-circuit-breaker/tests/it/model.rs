@@ -98,7 +98,8 @@ fn step() -> impl Strategy<Value = Step> {
 fn settings() -> impl Strategy<Value = Settings> {
     // Sixteenths, which are exact, so that the model needs no millionths.
     let share = || (1..=16u32).prop_map(|sixteenths| f64::from(sixteenths) / 16.0);
-    let trip = prop_oneof![(1..5u32).prop_map(Trip::Consecutive), share().prop_map(Trip::Rate)];
+    let either = (1..5u32, share()).prop_map(|(failures, share)| Trip::Either(failures, share));
+    let trip = prop_oneof![(1..5u32).prop_map(Trip::Consecutive), share().prop_map(Trip::Rate), either];
     let slow = proptest::option::of(((1..8u32).prop_map(|n| n * SECOND), share()));
     let calls = (1..70u32).prop_flat_map(|calls| (Just(Window::Calls(calls)), 1..=calls));
     let time = ((1..120u32).prop_map(|n| Window::Time(n * SECOND)), 1..20u32);
@@ -140,11 +141,12 @@ fn layer(settings: &Settings) -> CircuitBreakerLayer<Http<HttpClassify, HttpReje
     builder = match settings.trip {
         Trip::Consecutive(failures) => builder.consecutive_failures(failures),
         Trip::Rate(share) => builder.failure_rate(share),
+        Trip::Either(failures, share) => builder.consecutive_failures(failures).failure_rate(share),
     };
     if let Some((threshold, share)) = settings.slow {
         builder = builder.slow_calls(threshold, share);
     }
-    if matches!(settings.trip, Trip::Rate(_)) || settings.slow.is_some() {
+    if !matches!(settings.trip, Trip::Consecutive(_)) || settings.slow.is_some() {
         builder = builder.window(settings.window).min_calls(settings.min_calls);
     }
     if let Some(at_most) = settings.respects {

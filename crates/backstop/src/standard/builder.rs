@@ -7,6 +7,7 @@ use tower_layer::Identity;
 
 use super::{
     Parts, Standard, StandardConfig,
+    config::CIRCUIT_BREAKER,
     optional::Optional,
     strategies::{ChooseClassifier, ChooseProblemDetails},
 };
@@ -309,7 +310,7 @@ impl<R, C, Rej, U, T, D>
             retry: choices.retry.build("retry", parts.retry, RetryBuilder::build)?,
             circuit_breaker: choices.circuit_breaker.build(
                 "circuit_breaker",
-                parts.circuit_breaker,
+                parts.circuit_breaker.or_preset(CIRCUIT_BREAKER),
                 CircuitBreakerBuilder::build,
             )?,
             bulkhead: choices.bulkhead.build("bulkhead", parts.bulkhead, BulkheadBuilder::build)?,

@@ -4,7 +4,9 @@ use std::{borrow::Cow, time::Duration};
 
 use backstop_core::ConfigError;
 
-use crate::{BulkheadConfig, CircuitBreakerConfig, PropagateDeadlineConfig, RetryConfig, TimeoutConfig};
+use crate::{
+    BulkheadConfig, CircuitBreakerConfig, PropagateDeadlineConfig, RetryConfig, TimeoutConfig, circuit_breaker::Preset,
+};
 
 /// A standard stack as plain data, for [`Standard::from_config`](super::Standard::from_config). A part that is `None` is
 /// left out.
@@ -18,7 +20,8 @@ pub struct StandardConfig {
     pub name: Cow<'static, str>,
     /// Repeats failed requests where repeating is safe.
     pub retry: Option<RetryConfig>,
-    /// Stops calling a service that fails.
+    /// Stops calling a service that fails. If neither `consecutive_failures` nor `failure_rate` is set, it has those of
+    /// [`Preset::General`].
     pub circuit_breaker: Option<CircuitBreakerConfig>,
     /// Limits how many calls run, and how many wait.
     pub bulkhead: Option<BulkheadConfig>,
@@ -27,6 +30,10 @@ pub struct StandardConfig {
     /// Tells the other service how much time is left.
     pub propagate_deadline: Option<PropagateDeadlineConfig>,
 }
+
+/// What opens the circuit, unless it is set. The layer's own default, 5 failures in a row, occurs by chance in much traffic, and
+/// may never occur while half of the calls fail. The traffic of a stack isn't known.
+pub(super) const CIRCUIT_BREAKER: Preset = Preset::General;
 
 impl StandardConfig {
     /// All parts with their defaults, under this name.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use backstop_core::ConfigError;
 use backstop_kit::ReloadPart;
 
-use super::StandardConfig;
+use super::{StandardConfig, config::CIRCUIT_BREAKER};
 use crate::{
     BulkheadConfig, BulkheadHandle, CircuitBreakerConfig, CircuitBreakerHandle, PropagateDeadlineConfig,
     PropagateDeadlineHandle, RetryConfig, RetryHandle, TimeoutConfig, TimeoutHandle,
@@ -47,7 +47,7 @@ impl Stack {
         config.check_names()?;
         let StandardConfig { name: _, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config;
         check("retry", &self.retry, retry, RetryHandle::check)?;
-        check("circuit_breaker", &self.circuit_breaker, circuit_breaker, CircuitBreakerHandle::check)?;
+        check("circuit_breaker", &self.circuit_breaker, circuit_breaker, check_circuit)?;
         check("bulkhead", &self.bulkhead, bulkhead, BulkheadHandle::check)?;
         check("timeout", &self.timeout, timeout, TimeoutHandle::check)?;
         let propagate = &self.propagate_deadline;
@@ -62,7 +62,7 @@ impl Stack {
         current.clone_from(&config);
         let StandardConfig { name: _, retry, circuit_breaker, bulkhead, timeout, propagate_deadline } = config;
         reload(&self.retry, retry, RetryHandle::reload)?;
-        reload(&self.circuit_breaker, circuit_breaker, CircuitBreakerHandle::reload)?;
+        reload(&self.circuit_breaker, circuit_breaker, reload_circuit)?;
         reload(&self.bulkhead, bulkhead, BulkheadHandle::reload)?;
         reload(&self.timeout, timeout, TimeoutHandle::reload)?;
         reload(&self.propagate_deadline, propagate_deadline, PropagateDeadlineHandle::reload)
@@ -71,30 +71,38 @@ impl Stack {
 
 /// Makes the handle of a part reload through its stack.
 macro_rules! reload_part {
-    ($part:ident: $config:ty, $handle:ty) => {
+    ($part:ident: $config:ty, $check:expr, $reload:expr) => {
         impl ReloadPart<$config> for Stack {
             fn check(&self, config: &$config) -> Result<(), ConfigError> {
-                check(stringify!($part), &self.$part, &Some(config.clone()), <$handle>::check)?;
+                check(stringify!($part), &self.$part, &Some(config.clone()), $check)?;
                 StandardConfig { $part: Some(config.clone()), ..self.config() }.check()
             }
 
             fn reload(&self, config: $config) -> Result<(), ConfigError> {
                 let mut current = self.config.lock();
                 let changed = StandardConfig { $part: Some(config.clone()), ..current.clone() };
-                check(stringify!($part), &self.$part, &changed.$part, <$handle>::check)?;
+                check(stringify!($part), &self.$part, &changed.$part, $check)?;
                 changed.check()?;
                 *current = changed;
-                reload(&self.$part, Some(config), <$handle>::reload)
+                reload(&self.$part, Some(config), $reload)
             }
         }
     };
 }
 
-reload_part!(retry: RetryConfig, RetryHandle);
-reload_part!(circuit_breaker: CircuitBreakerConfig, CircuitBreakerHandle);
-reload_part!(bulkhead: BulkheadConfig, BulkheadHandle);
-reload_part!(timeout: TimeoutConfig, TimeoutHandle);
-reload_part!(propagate_deadline: PropagateDeadlineConfig, PropagateDeadlineHandle);
+reload_part!(retry: RetryConfig, RetryHandle::check, RetryHandle::reload);
+reload_part!(circuit_breaker: CircuitBreakerConfig, check_circuit, reload_circuit);
+reload_part!(bulkhead: BulkheadConfig, BulkheadHandle::check, BulkheadHandle::reload);
+reload_part!(timeout: TimeoutConfig, TimeoutHandle::check, TimeoutHandle::reload);
+reload_part!(propagate_deadline: PropagateDeadlineConfig, PropagateDeadlineHandle::check, PropagateDeadlineHandle::reload);
+
+fn check_circuit(handle: &CircuitBreakerHandle, config: &CircuitBreakerConfig) -> Result<(), ConfigError> {
+    handle.check(&config.clone().or_preset(CIRCUIT_BREAKER))
+}
+
+fn reload_circuit(handle: &CircuitBreakerHandle, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
+    handle.reload(config.or_preset(CIRCUIT_BREAKER))
+}
 
 fn check<H, C>(
     part: &'static str,

@@ -39,6 +39,42 @@ where
     (service, calls)
 }
 
+/// How many calls of a stack the service gets, which fails where `fails` says so, before its circuit opens; at most 200.
+async fn opens_after(layer: Standard, fails: fn(u32) -> bool) -> Option<u32> {
+    let (made, circuit) = (Arc::new(AtomicU32::new(0)), layer.handle().circuit_breaker()?.clone());
+    let counted = Arc::clone(&made);
+    let (service, _) = answering(move || {
+        let failed = fails(counted.fetch_add(1, Relaxed) + 1);
+        async move { if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK } }
+    });
+    let stack = ServiceBuilder::new().layer(layer).service(service);
+    for _ in 0..200 {
+        stack.clone().oneshot(Request::new(Body::empty())).await.unwrap();
+        if circuit.state() == CircuitState::Open {
+            return Some(made.load(Relaxed));
+        }
+    }
+    None
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standard_circuit_opens_on_ten_failures_in_a_row_or_when_half_of_its_calls_fail_however_it_is_made() {
+    let reloaded = Standard::builder("ml").circuit_breaker(|circuit| circuit.consecutive_failures(1)).build().unwrap();
+    reloaded.handle().reload(backstop::StandardConfig::new("ml")).unwrap();
+    let stacks = || [Standard::new(name!("ml")), Standard::builder("ml").build().unwrap()];
+    let from_config = Standard::from_config(backstop::StandardConfig::new("ml")).unwrap();
+    for layer in stacks().into_iter().chain([from_config, reloaded]) {
+        let handle = layer.handle();
+        assert_eq!(opens_after(layer.clone(), |_| true).await, Some(10));
+        handle.circuit_breaker().unwrap().reset();
+        assert_eq!(opens_after(layer, |call| call % 2 == 0).await, Some(20));
+    }
+    let own = Standard::builder("ml").circuit_breaker(|circuit| circuit.consecutive_failures(3)).build().unwrap();
+    assert_eq!(opens_after(own.clone(), |call| call % 2 == 0).await, None, "what is set replaces both");
+    own.handle().circuit_breaker().unwrap().reset();
+    assert_eq!(opens_after(own, |_| true).await, Some(3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_standard_stack_repeats_then_refuses_then_recovers() {
     let is_well = Arc::new(AtomicU32::new(0));
@@ -47,7 +83,8 @@ async fn the_standard_stack_repeats_then_refuses_then_recovers() {
         let is_well = asked.load(Relaxed) == 1;
         async move { if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE } }
     });
-    let layer = Standard::new(name!("ml_service"));
+    let layer =
+        Standard::builder("ml_service").circuit_breaker(|circuit| circuit.consecutive_failures(5)).build().unwrap();
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let ml_service = ServiceBuilder::new().layer(layer).service(service);
     let ask = || ml_service.clone().oneshot(Request::new(Body::empty()));

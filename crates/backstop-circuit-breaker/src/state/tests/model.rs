@@ -68,10 +68,14 @@ fn share() -> impl Strategy<Value = Share> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let looks_back = (window(), share(), share(), proptest::option::of(1..5u32), any::<bool>()).prop_map(
-        |((window, min_calls, min_slow), share, slow_share, consecutive, counts_slow)| {
-            let rate = Trip::FailureRate { share, min_calls };
-            let trip = consecutive.map_or(rate, |failures| Trip::Consecutive { failures });
+    let in_a_row = (proptest::option::of(1..5u32), any::<bool>());
+    let looks_back = (window(), share(), share(), in_a_row, any::<bool>()).prop_map(
+        |((window, min_calls, min_slow), share, slow_share, (consecutive, is_either), counts_slow)| {
+            let trip = match consecutive {
+                None => Trip::FailureRate { share, min_calls },
+                Some(failures) if is_either => Trip::Either { failures, share, min_calls },
+                Some(failures) => Trip::Consecutive { failures },
+            };
             let slow = counts_slow.then_some(SlowRate { share: slow_share, min_calls: min_slow });
             (trip, slow, window)
         },
@@ -138,6 +142,11 @@ fn left(results: &Results, window: WindowSize, now: Nanos) -> impl Iterator<Item
         }
     };
     results.iter().skip(skipped).map(|(_, hit)| *hit)
+}
+
+/// The failures since the last success.
+fn run(results: &Results) -> u32 {
+    results.iter().rev().take_while(|(_, failed)| *failed).count() as u32
 }
 
 /// Whether `true` results in the window reach `share`.
@@ -281,17 +290,11 @@ impl Model {
                     let tripped = is_tripped(slow_calls, share, window, min_calls, now);
                     slow && tripped
                 });
-                let by_failures = match self.settings.trip {
-                    Trip::Consecutive { failures } => {
-                        let run = results.iter().rev().take_while(|(_, failed)| *failed).count();
-                        verdict == Verdict::Failure && run >= failures as usize
-                    }
-                    Trip::FailureRate { share, min_calls } => {
-                        let tripped = is_tripped(results, share, window, min_calls, now);
-                        verdict == Verdict::Failure && tripped
-                    }
-                };
-                by_failures || by_slow_calls
+                let trip = self.settings.trip;
+                let in_a_row = trip.in_a_row().is_some_and(|failures| run(results) >= failures);
+                let by_share =
+                    trip.rate().is_some_and(|(share, min_calls)| is_tripped(results, share, window, min_calls, now));
+                verdict == Verdict::Failure && (in_a_row || by_share) || by_slow_calls
             }
             ModelState::HalfOpen(trial) => {
                 let lease = trial.leases.remove(&id);
@@ -343,7 +346,7 @@ impl Model {
     fn reload(&mut self, settings: Settings) {
         let windows = |settings: Settings| {
             let Settings { trip, slow, window, .. } = settings;
-            (matches!(trip, Trip::FailureRate { .. }).then_some(window), slow.map(|_| window))
+            (trip.in_a_row().is_some(), trip.rate().map(|_| window), slow.map(|_| window))
         };
         let are_others = windows(settings) != windows(self.settings);
         self.settings = settings;
@@ -364,15 +367,15 @@ impl Model {
     fn counted(&self, now: Nanos) -> Counted {
         match &self.state {
             ModelState::Closed(results, slow_calls) => {
-                let run = || results.iter().rev().take_while(|(_, failed)| *failed).count();
                 let window = self.settings.window;
                 let hits = |results| left(results, window, now).filter(|hit| *hit).count() as u32;
-                let (calls, failures) = match self.settings.trip {
-                    Trip::Consecutive { .. } => (run() as u32, run() as u32),
-                    Trip::FailureRate { .. } => (left(results, window, now).count() as u32, hits(results)),
+                let in_a_row = self.settings.trip.in_a_row().map_or(0, |_| run(results));
+                let (calls, failures) = match self.settings.trip.rate() {
+                    None => (in_a_row, in_a_row),
+                    Some(_) => (left(results, window, now).count() as u32, hits(results)),
                 };
                 let slow = self.settings.slow.map_or(0, |_| hits(slow_calls));
-                Counted { calls, failures, slow, ..Counted::default() }
+                Counted { calls, failures, in_a_row, slow, ..Counted::default() }
             }
             ModelState::HalfOpen(trial) => {
                 let probes = trial.leases.values().filter(|lease| lease.until > now).count() as u32;

@@ -30,6 +30,7 @@ pub(crate) struct Settings {
 pub(crate) enum Trip {
     Consecutive(u32),
     Rate(f64),
+    Either(u32, f64),
 }
 
 type Results = VecDeque<(Duration, bool)>;
@@ -247,11 +248,12 @@ impl Model {
             State::Closed(results, slow_calls) => {
                 results.push_back((self.now, verdict == Verdict::Failure));
                 slow_calls.push_back((self.now, slow));
+                let run = results.iter().rev().take_while(|(_, failed)| *failed).count();
+                let failed = verdict == Verdict::Failure;
                 let too_many_failures = match self.settings.trip {
-                    Trip::Consecutive(failures) => {
-                        results.iter().rev().take_while(|(_, failed)| *failed).count() == failures as usize
-                    }
-                    Trip::Rate(share) => verdict == Verdict::Failure && self.trips(0, share),
+                    Trip::Consecutive(failures) => run == failures as usize,
+                    Trip::Rate(share) => failed && self.trips(0, share),
+                    Trip::Either(failures, share) => run == failures as usize || failed && self.trips(0, share),
                 };
                 too_many_failures || (slow && self.settings.slow.is_some_and(|(_, share)| self.trips(1, share)))
             }
@@ -336,7 +338,7 @@ impl Model {
                         let run = results.iter().rev().take_while(|(_, failed)| *failed).count();
                         (run, run)
                     }
-                    Trip::Rate(_) => (self.window(0).len(), hits(0)),
+                    Trip::Rate(_) | Trip::Either(..) => (self.window(0).len(), hits(0)),
                 };
                 [calls, failures, if self.settings.slow.is_some() { hits(1) } else { 0 }, 0, 0]
             }
