@@ -1,5 +1,6 @@
 //! Helpers for the tests of several layers together.
 
+pub mod browser;
 pub mod faults;
 pub mod goaway;
 pub mod greeter;
