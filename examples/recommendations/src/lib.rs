@@ -19,7 +19,7 @@
 //! | `stores.rs`, `metrics.rs` | what instances share, and needn't; what Prometheus scrapes |
 //! | `features.rs` | what users see, and can go off: why it has its tier, and needs no component |
 //!
-//! The rest is for demonstration: simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
+//! The rest is for demonstration: a shop for browsers (`page`), simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
 
 mod admin;
 mod app;
@@ -33,6 +33,7 @@ mod health;
 mod jobs;
 mod metrics;
 mod orders;
+mod page;
 mod problem;
 mod recommender;
 mod server;

@@ -20,6 +20,7 @@ use crate::features::features;
 use crate::health::health;
 use crate::jobs::Queues;
 use crate::orders::Orders;
+use crate::page;
 use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
@@ -129,6 +130,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let recommender = sources.for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
     let routes = app(recommender.clone(), &orders, config.trusted_deadline, &health).map_err(StartError::Layer)?;
+    let routes = routes.merge(page::shop(admin_address));
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
     let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use crate::program::{PATIENCE, Started, break_ml, get, output, program};
+use crate::program::{PATIENCE, Started, get, output, program};
 
 /// Asserts exit code 2, with all these words in the message.
 #[track_caller]
@@ -129,7 +129,7 @@ async fn the_url_of_a_store_that_cannot_be_one_is_refused_but_its_password_is_no
 #[tokio::test]
 async fn a_log_for_machines_has_an_object_on_each_line() {
     let mut started = Started::start(&["--log", "json"]).await;
-    break_ml(&started.admin).await;
+    started.set_fault("ml", "status").await;
     assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
     started.signal("TERM").await;
     assert_eq!(started.ended().await.code(), Some(0));
@@ -199,7 +199,7 @@ async fn a_log_that_nobody_reads_stops_neither_answers_nor_the_end() {
     logging.env("RUST_LOG", "trace");
     let mut started = Started::of(logging).await;
     // The pipe stays open, and holds 64 KiB.
-    break_ml(&started.admin).await;
+    started.set_fault("ml", "status").await;
     for _ in 0..500 {
         assert!(get(&started.app, "/api/recommendations/ada").await.starts_with("HTTP/1.1 200 OK"));
     }
@@ -212,7 +212,7 @@ async fn a_log_that_nobody_reads_stops_neither_answers_nor_the_end() {
 #[tokio::test]
 async fn the_log_tells_of_a_fault_that_is_set_and_of_the_status_that_an_upstream_fails_with() {
     let mut started = Started::start(&[]).await;
-    break_ml(&started.admin).await;
+    started.set_fault("ml", "status").await;
     assert!(get(&started.app, "/api/recommendations/ada").await.contains("popular_items"));
     started.signal("TERM").await;
     assert_eq!(started.ended().await.code(), Some(0));

@@ -61,6 +61,17 @@ impl Started {
         Self { child, app, admin, output }
     }
 
+    /// Breaks a simulated upstream, or mends it by the fault `none`.
+    pub(crate) async fn set_fault(&self, upstream: &str, fault: &str) {
+        let (admin, fault) = (&self.admin, format!("{{\"fault\":\"{fault}\"}}"));
+        let request = format!(
+            "PUT /chaos/{upstream} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{fault}",
+            fault.len()
+        );
+        assert!(ask(admin, &request).await.starts_with("HTTP/1.1 200 "));
+    }
+
     #[cfg(unix)]
     pub(crate) async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
@@ -74,16 +85,6 @@ impl Started {
 
 pub(crate) async fn get(address: &str, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
-}
-
-/// Makes the simulated ML service answer 503.
-pub(crate) async fn break_ml(admin: &str) {
-    let fault = r#"{"fault":"status"}"#;
-    let request = format!(
-        "PUT /chaos/ml HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fault}",
-        fault.len()
-    );
-    assert!(ask(admin, &request).await.starts_with("HTTP/1.1 200 "));
 }
 
 pub(crate) async fn ask(address: &str, request: &str) -> String {

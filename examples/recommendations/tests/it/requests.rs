@@ -81,7 +81,8 @@ async fn a_query_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn unknown_paths_are_404() {
     let app = App::start().await;
-    for path in ["/", "/api", "/api/recommendations", "/api/recommendations/a/b", "/healthz", "/chaos", "/circuits"] {
+    for path in ["/page", "/api", "/api/recommendations", "/api/recommendations/a/b", "/healthz", "/chaos", "/circuits"]
+    {
         app.get(path).await.assert_problem(404);
     }
     for path in ["/", "/api/recommendations/ada"] {
