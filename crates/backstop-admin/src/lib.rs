@@ -32,7 +32,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod audit;
 mod inventory;
+mod protected;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -42,4 +44,5 @@ pub use backstop_core::{
     Event, EventLog, Inspect, Lasts, Name, Operation, OperationError, OperationRequest, Reach, Value, name,
 };
 
+pub use audit::{Audit, Check, CheckStatus, DependencyAudit, Gap};
 pub use inventory::Inventory;

@@ -3,8 +3,9 @@
 use std::{future, time::Duration};
 
 use backstop_core::{
-    EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
+    ConfigError, EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
 };
+use backstop_kit::{check_request, log_text, operation_fields, telemetry::millis};
 
 use crate::{
     CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition, circuit_group::CircuitGroup, config::Settings,
@@ -13,6 +14,12 @@ use crate::{
 
 const OPERATIONS: &[Operation] =
     &[Operation::until("isolate", "reset"), Operation::once("close"), Operation::once("reset")];
+const KEY: &str = "a key of exactly one circuit, as events show it";
+const KEYED_OPERATIONS: &[Operation] = &[
+    Operation::until("isolate", "reset").arguments(&[("key", KEY)]),
+    Operation::once("close").arguments(&[("key", KEY)]),
+    Operation::once("reset").arguments(&[("key", KEY)]),
+];
 
 impl Inspect for CircuitBreakerHandle {
     fn name(&self) -> &Name {
@@ -54,15 +61,33 @@ impl Inspect for CircuitBreakerHandle {
 }
 
 fn run(handle: &CircuitBreakerHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
-    match request.name() {
-        "isolate" => handle.isolate(),
-        "close" => handle.close(),
-        "reset" => handle.reset(),
-        _ => return Err(request.unknown(OPERATIONS)),
-    }
+    check_request(request, OPERATIONS)?;
+    operate(handle, request, None);
     Ok(Reach::Instance)
 }
 
+/// Runs a checked request. It is logged first: the transition is what it causes.
+fn operate(handle: &CircuitBreakerHandle, request: &OperationRequest, key: Option<&str>) {
+    let (operation, who, reason) = (request.name(), request.who(), request.reason());
+    tracing::info!(
+        target: "backstop::circuit_breaker",
+        name = %handle.name(), key, operation, who, reason, until_ms = request.time().map(millis),
+        "an operator sets the circuit"
+    );
+    if let Some(log) = handle.group().event_log() {
+        let mut fields = operation_fields(request);
+        fields.extend(key.map(|key| ("key", key.to_owned().into())));
+        log.push(handle.name().clone(), kind(handle.group()), fields);
+    }
+    match operation {
+        "isolate" => handle.isolate(),
+        "close" => handle.close(),
+        _ => handle.reset(),
+    }
+}
+
+/// Operations find a circuit by the key that its events show: see
+/// [`key_in_logs`](crate::KeyedCircuitBreakerLayer::key_in_logs). Without it there are none.
 impl<K> Inspect for KeyedCircuitBreakerHandle<K> {
     fn name(&self) -> &Name {
         self.name()
@@ -80,9 +105,25 @@ impl<K> Inspect for KeyedCircuitBreakerHandle<K> {
         vec![("circuits", self.len().into()), ("unguarded", self.unguarded().into())]
     }
 
+    fn operations(&self) -> &'static [Operation] {
+        if self.shows_keys() { KEYED_OPERATIONS } else { &[] }
+    }
+
+    fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
+        Box::pin(future::ready(run_keyed(self, request)))
+    }
+
     fn report_to(&self, log: &EventLog) {
         self.group().report_to(log);
     }
+}
+
+fn run_keyed<K>(handle: &KeyedCircuitBreakerHandle<K>, request: &OperationRequest) -> Result<Reach, OperationError> {
+    check_request(request, handle.operations())?;
+    let key = request.text("key", KEY)?;
+    let circuit = handle.find_shown(key).ok_or_else(|| ConfigError::new("key", log_text(key), KEY))?;
+    operate(&circuit, request, Some(key));
+    Ok(Reach::Instance)
 }
 
 const fn kind(group: &CircuitGroup) -> &'static str {
@@ -153,11 +194,66 @@ mod tests {
         }
         let error = of.operate(&OperationRequest::new("explode", "ada", "a drill")).await.unwrap_err();
         assert_eq!(error.to_string(), "operation is explode, allowed is: isolate, close, reset");
-        let to: Vec<_> = log.after(0).into_iter().map(|event| event.fields[1].clone()).collect();
-        assert_eq!(to, [("to", "isolated".into()), ("to", "closed".into())], "the first log stays");
+        let events: Vec<_> =
+            log.after(0).into_iter().map(|event| (event.fields[0].clone(), event.fields[1].clone())).collect();
+        let asked = |operation: &'static str| (("operation", operation.into()), ("who", "ada".into()));
+        let went = |from: &'static str, to: &'static str| (("from", from.into()), ("to", to.into()));
+        let all =
+            [asked("isolate"), went("closed", "isolated"), asked("close"), went("isolated", "closed"), asked("reset")];
+        assert_eq!(events, all, "the first log stays, and says who comes before what");
         let mut config = CircuitBreakerConfig::new("ml");
         config.consecutive_failures = Some(7);
         circuit.reload(config).unwrap();
         assert_eq!(shown(of, "consecutive_failures"), Some(Value::Integer(7)));
+    }
+
+    #[tokio::test]
+    async fn an_operator_s_act_is_in_the_log_with_who_why_and_until() {
+        let logs = backstop_test::Logs::new();
+        let _guard = logs.listen();
+        let circuit = CircuitBreakerLayer::new(name!("ml")).handle();
+        let request = OperationRequest::new("isolate", "ada", "it answers nonsense").lasting(Duration::from_secs(60));
+        assert_eq!(circuit.operate(&request).await, Ok(Reach::Instance));
+        assert_eq!(
+            logs.take().lines(),
+            [
+                "INFO backstop::circuit_breaker: an operator sets the circuit name=ml operation=\"isolate\" who=\"ada\" \
+                 reason=\"it answers nonsense\" until_ms=60000.0",
+                "INFO backstop::circuit_breaker: the circuit was set by hand name=ml from=\"closed\" to=\"isolated\" \
+                 reason=\"manual\" generation=1",
+            ]
+        );
+        for (who, reason, field) in [("", "a drill", "who"), ("ada", "", "reason")] {
+            let error = circuit.operate(&OperationRequest::new("reset", who, reason)).await.unwrap_err();
+            assert!(error.to_string().starts_with(field), "{error}");
+        }
+        assert_eq!(circuit.state(), crate::CircuitState::Isolated, "nothing has changed");
+    }
+
+    #[tokio::test]
+    async fn operators_find_the_circuit_of_a_key_by_what_events_show_of_it() {
+        let layer = CircuitBreakerLayer::builder("hosts").build_keyed(8, |host: &u32| *host).unwrap();
+        let handle = layer.handle();
+        assert!(handle.operations().is_empty(), "keys aren't shown");
+        let request = |name: &str, key: &str| OperationRequest::new(name, "ada", "a drill").with("key", key.to_owned());
+        assert!(handle.operate(&request("isolate", "host 7")).await.is_err());
+
+        let layer = CircuitBreakerLayer::builder("hosts").build_keyed(8, |host: &u32| *host).unwrap();
+        let layer = layer.key_in_logs(|host| format!("host {host}"));
+        let (handle, log) = (layer.handle(), EventLog::new(8));
+        handle.report_to(&log);
+        let circuits = [7, 8].map(|host| CircuitBreakerHandle::new(handle.circuit(host).unwrap()));
+        let of: &dyn Inspect = &handle;
+        assert_eq!(of.operate(&request("isolate", "host 7")).await, Ok(Reach::Instance));
+        assert_eq!(circuits.each_ref().map(|it| it.state().as_str()), ["isolated", "closed"]);
+        assert_eq!(of.operate(&request("reset", "host 7")).await, Ok(Reach::Instance));
+        assert_eq!(circuits[0].state().as_str(), "closed");
+        let keys = log.after(0).into_iter().map(|event| event.fields.last().cloned());
+        assert!(keys.eq((0..4).map(|_| Some(("key", Value::from("host 7"))))), "{log:?}");
+
+        let error = of.operate(&request("isolate", "host 9")).await.unwrap_err().to_string();
+        assert!(error.starts_with("key is \"host 9\""), "{error}");
+        let without = OperationRequest::new("isolate", "ada", "a drill");
+        assert!(of.operate(&without).await.unwrap_err().to_string().starts_with("key is missing"));
     }
 }

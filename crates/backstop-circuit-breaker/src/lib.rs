@@ -301,7 +301,8 @@
 //!
 //! Target `backstop::circuit_breaker`, with the field `name`. A transition has `from`, `to`, `reason` and `generation`.
 //! Opening is logged at `WARN`, with `error`, the [text](CircuitBreakerBuilder::error_text) of the error that opened
-//! the circuit. Other transitions are `INFO`. A refusal is `DEBUG`, with `state` and `retry_after_ms`. A layer on both
+//! the circuit. Other transitions are `INFO`, and so is an operation that an operator asks for through an inventory, with
+//! `operation`, `who`, `reason` and `until_ms`. A refusal is `DEBUG`, with `state` and `retry_after_ms`. A layer on both
 //! sides of a request logs one `WARN`.
 //!
 //! A circuit that opens again and again is a few lines. After the first opening, later ones are logged 1, 2, 4, … min

@@ -66,7 +66,7 @@ impl Listeners {
         _ = self.key.set(key.into());
     }
 
-    fn key(&self) -> Option<&str> {
+    pub(crate) fn key(&self) -> Option<&str> {
         self.key.get().map(|key| &**key)
     }
 

@@ -70,6 +70,8 @@ use crate::{
 
 mod unread;
 
+pub use unread::unread_chains;
+
 thread_local! {
     // Never dropped, so that an access is one instruction. Nothing leaks: outside of any scope there are no reports.
     static CURRENT: ManuallyDrop<Current> = const { ManuallyDrop::new(Current::none()) };

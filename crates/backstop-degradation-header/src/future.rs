@@ -52,7 +52,7 @@ where
                 scope::pass_on(reports.clone());
             }
             if let Ok(response) = result {
-                write::label(&this.state.settings.load(), &this.state.public_names, reports, response);
+                write::label(this.state, reports, response);
             }
         }
         polled

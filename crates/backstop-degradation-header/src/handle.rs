@@ -1,21 +1,27 @@
 //! The handle.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use backstop_core::ConfigError;
+use backstop_core::{ConfigError, Name};
 use backstop_kit::Reloadable;
 
-use crate::{DegradationHeaderConfig, settings::Settings};
+use crate::{DegradationHeaderConfig, layer_state::LabelledChains, settings::Settings};
 
 /// Reloads a layer's settings: see [`DegradationHeaderLayer::handle`](crate::DegradationHeaderLayer::handle).
 #[derive(Clone, Debug)]
 pub struct DegradationHeaderHandle {
     settings: Arc<Reloadable<Settings>>,
+    labelled: Arc<LabelledChains>,
 }
 
 impl DegradationHeaderHandle {
-    pub(crate) const fn new(settings: Arc<Reloadable<Settings>>) -> Self {
-        Self { settings }
+    pub(crate) const fn new(settings: Arc<Reloadable<Settings>>, labelled: Arc<LabelledChains>) -> Self {
+        Self { settings, labelled }
+    }
+
+    /// The chains whose answers were labelled, and whether some were stale.
+    pub(crate) fn labelled(&self) -> BTreeMap<Name, bool> {
+        self.labelled.all()
     }
 
     /// The settings, as a file has them.

@@ -34,6 +34,13 @@ impl Inspect for DegradationHeaderHandle {
             ("browsers", if config.browsers == BrowserAccess::Unchanged { "unchanged" } else { "expose" }.into()),
         ]
     }
+
+    /// `labelled`: the chains whose answers were labelled so far, and whether some were stale. At most 1,024.
+    fn state(&self) -> Vec<(&'static str, Value)> {
+        let chain =
+            |(chain, is_stale): (Name, bool)| Value::Map(vec![("chain", chain.into()), ("stale", is_stale.into())]);
+        vec![("labelled", self.labelled().into_iter().map(chain).collect())]
+    }
 }
 
 #[cfg(test)]

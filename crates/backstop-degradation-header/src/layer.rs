@@ -42,13 +42,14 @@ impl DegradationHeaderLayer {
     }
 
     pub(crate) fn with(settings: Settings, public_names: PublicNames) -> Self {
-        Self { state: Arc::new(LayerState { settings: Arc::new(Reloadable::new(settings)), public_names }) }
+        let settings = Arc::new(Reloadable::new(settings));
+        Self { state: Arc::new(LayerState { settings, public_names, labelled: Arc::default() }) }
     }
 
     /// Shows and reloads the layer's settings.
     #[must_use]
     pub fn handle(&self) -> DegradationHeaderHandle {
-        DegradationHeaderHandle::new(Arc::clone(&self.state.settings))
+        DegradationHeaderHandle::new(Arc::clone(&self.state.settings), Arc::clone(&self.state.labelled))
     }
 }
 

@@ -12,17 +12,14 @@ use http::{HeaderValue, Response, StatusCode};
 use crate::{
     expose,
     inner_labels::{InnerLabels, WrittenLabels},
+    layer_state::LayerState,
     settings::{BrowserAccess, CacheSafety, CacheStatus, Details, InnerHeaders, PublicNames, Report, Settings},
     status,
 };
 
 /// Labels `response`. `reports` were made during its call.
-pub(crate) fn label<B>(
-    settings: &Settings,
-    public_names: &PublicNames,
-    reports: Vec<Degradation>,
-    response: &mut Response<B>,
-) {
+pub(crate) fn label<B>(state: &LayerState, reports: Vec<Degradation>, response: &mut Response<B>) {
+    let settings = &*state.settings.load();
     let (headers, extensions) = (response.headers(), response.extensions());
     let untouched = reports.is_empty()
         && extensions.get::<Degradation>().is_none()
@@ -30,7 +27,7 @@ pub(crate) fn label<B>(
         && !headers.contains_key(&settings.source_header)
         && !headers.contains_key(&settings.freshness_header);
     if !untouched {
-        label_degraded(settings, public_names, reports, response);
+        label_degraded(state, settings, reports, response);
     } else if settings.report == Report::Always {
         label_fresh(settings, response);
     }
@@ -53,12 +50,8 @@ fn label_fresh<B>(settings: &Settings, response: &mut Response<B>) {
     }
 }
 
-fn label_degraded<B>(
-    settings: &Settings,
-    public_names: &PublicNames,
-    reports: Vec<Degradation>,
-    response: &mut Response<B>,
-) {
+fn label_degraded<B>(state: &LayerState, settings: &Settings, reports: Vec<Degradation>, response: &mut Response<B>) {
+    let public_names = &state.public_names;
     let written = response.extensions_mut().remove::<WrittenLabels>();
     let elsewhere = written.iter().flat_map(|written| &written.reports);
     // The extension may come from another task, whose reports don't reach this scope.
@@ -103,6 +96,7 @@ fn label_degraded<B>(
             headers.insert(&settings.source_header, source.clone());
         }
         headers.insert(&settings.freshness_header, freshness.clone());
+        state.labelled.add(&reports);
     }
     if settings.cache_safety == CacheSafety::Enforce || worst.age().is_some() {
         caching::set_headers(headers, worst);

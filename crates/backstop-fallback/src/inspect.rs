@@ -6,7 +6,7 @@ use backstop_core::{
     EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
 };
 
-use backstop_kit::check_operator;
+use backstop_kit::check_request;
 
 use crate::{FallbackHandle, telemetry};
 
@@ -73,7 +73,7 @@ impl Inspect for FallbackHandle {
 }
 
 fn run(handle: &FallbackHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
-    check_operator(request.who(), request.reason())?;
+    check_request(request, OPERATIONS)?;
     match request.name() {
         "force" => {
             let (provider, share) = (request.text("provider", PROVIDER)?, request.number("share", SHARE)?);

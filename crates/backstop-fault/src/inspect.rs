@@ -2,11 +2,9 @@
 
 use std::future;
 
-use backstop_core::{EventLog, Inspect, Name, Operation, OperationFuture, OperationRequest, Reach, Value};
+use backstop_core::{EventLog, Inspect, Name, Operation, OperationFuture, OperationRequest, Value};
 
-use crate::{FaultHandle, telemetry};
-
-const OPERATIONS: &[Operation] = &[Operation::once("stop")];
+use crate::{FaultHandle, operate, telemetry};
 
 impl Inspect for FaultHandle {
     fn name(&self) -> &Name {
@@ -56,15 +54,11 @@ impl Inspect for FaultHandle {
     }
 
     fn operations(&self) -> &'static [Operation] {
-        OPERATIONS
+        operate::OPERATIONS
     }
 
     fn operate<'a>(&'a self, request: &'a OperationRequest) -> OperationFuture<'a> {
-        let result = match request.name() {
-            "stop" => self.stop(request.who(), request.reason()).map(|_| Reach::Instance).map_err(Into::into),
-            _ => Err(request.unknown(OPERATIONS)),
-        };
-        Box::pin(future::ready(result))
+        Box::pin(future::ready(operate::run(self, request)))
     }
 
     fn report_to(&self, log: &EventLog) {

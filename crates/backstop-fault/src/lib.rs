@@ -175,6 +175,7 @@ mod inspect;
 mod layer;
 mod make_fault;
 mod metrics;
+mod operate;
 mod pending;
 mod run;
 mod service;

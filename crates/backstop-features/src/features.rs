@@ -198,8 +198,16 @@ impl FeatureGate {
         record(&self.registry, &self.slot, outcome);
     }
 
+    pub(crate) const fn new(registry: Arc<Registry>, slot: Arc<Slot>) -> Self {
+        Self { registry, slot }
+    }
+
     pub(crate) fn slot(&self) -> &Slot {
         &self.slot
+    }
+
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
     }
 }
 

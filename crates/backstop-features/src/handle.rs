@@ -2,12 +2,12 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, EventLog, Name};
+use backstop_core::{ConfigError, EventLog, Inspect, Name};
 use backstop_kit::{bounded, check_operator};
 
 use crate::{
-    Cause, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier, decision::Flags, features::unknown,
-    registry::Registry, slot::Slot, telemetry,
+    Cause, FeatureGate, FeatureState, FeaturesConfig, Flag, FlagChange, Reach, StoreError, Tier, decision::Flags,
+    features::unknown, registry::Registry, slot::Slot, telemetry,
 };
 
 /// How long the mark of a removed flag stays in the store. An instance that can't reach the store for longer holds the flag.
@@ -245,6 +245,13 @@ impl FeaturesHandle {
     /// Those of `reload`.
     pub fn check(&self, config: &FeaturesConfig) -> Result<(), ConfigError> {
         self.registry.check(config.clone()).map(drop)
+    }
+
+    /// All features for an inventory, in the order of their declaration: `inventory.register_all(features.handle().components())`.
+    #[must_use]
+    pub fn components(&self) -> Vec<Arc<dyn Inspect>> {
+        let gate = |slot: &Arc<Slot>| Arc::new(FeatureGate::new(Arc::clone(&self.registry), Arc::clone(slot))) as _;
+        self.registry.declared().iter().map(gate).collect()
     }
 
     /// What is wrong with the store, if anything is: shown as a degraded component, which moves no level.

@@ -105,7 +105,7 @@ pub use jitter::{Jitter, random_token};
 pub use judge::{HttpJudge, Judge, JudgeRequest, PlainJudge, WithClassifier};
 pub use keep::{DiscardReplaced, KeepAnswer, KeepReplaced, Keeping};
 pub use live::{AtomicDuration, Loaded, Reloadable, Snapshot};
-pub use operator::{REASON_MAX, WHO_MAX, check_operator, operation_fields};
+pub use operator::{REASON_MAX, WHO_MAX, check_operator, check_request, operation_fields};
 pub use protocol::{Http, Plain, Protocol, Strategies};
 pub use registration::Registration;
 pub use reject::{

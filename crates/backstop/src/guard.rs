@@ -4,7 +4,7 @@ use std::{error::Error, fmt, sync::Arc};
 
 use backstop_bulkhead::{BulkheadFunctions, BulkheadHandle, BulkheadLayer};
 use backstop_circuit_breaker::{CircuitBreakerFunctions, CircuitBreakerHandle, CircuitBreakerLayer};
-use backstop_core::{ErrorRef, Name, Outcome};
+use backstop_core::{ErrorRef, Inspect, Name, Outcome};
 use backstop_kit::function::{ErrorView, FunctionError, FunctionFuture, Innermost, JudgeError, Once, Repeatable};
 use backstop_retry::{RetryFunctions, RetryHandle, RetryLayer};
 use backstop_timeout::{TimeoutFunctions, TimeoutHandle, TimeoutLayer};
@@ -115,6 +115,19 @@ impl Guard {
         E: FunctionError<Kind>,
     {
         FunctionFuture::new(self.attempts(), Once::new(function), self.errors::<E, Kind>())
+    }
+
+    /// Every part, from outside to inside, for an inventory: `inventory.register_all(guard.components())`.
+    #[must_use]
+    pub fn components(&self) -> Vec<Arc<dyn Inspect>> {
+        let State { retry, circuit_breaker, bulkhead, timeout, .. } = (*self.state).clone();
+        let parts: [Option<Arc<dyn Inspect>>; 4] = [
+            retry.map(|part| Arc::new(part) as _),
+            circuit_breaker.map(|part| Arc::new(part) as _),
+            bulkhead.map(|part| Arc::new(part) as _),
+            timeout.map(|part| Arc::new(part) as _),
+        ];
+        parts.into_iter().flatten().collect()
     }
 
     /// Errors of type `E` for which `applies` is true are answers: the dependency is well, and the call isn't repeated.

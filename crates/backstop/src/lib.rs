@@ -215,7 +215,7 @@
 //! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
 //! | `nats` | | `deferred`, and `NatsJobStore`, of `backstop-nats`, which keeps that work in NATS JetStream, for a fleet |
 //! | `fault` | | `FaultLayer`, of `backstop-fault`: makes a share of calls fail, on purpose and safely |
-//! | `admin` | | `Inventory`, of `backstop-admin`: what protects each dependency |
+//! | `admin` | | `Inventory` and `assert_protected!`, of `backstop-admin`: what protects each dependency, and what is missing |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
@@ -256,7 +256,7 @@ pub use backstop_kit::{
 #[doc(no_inline)]
 pub use backstop_admin as admin;
 #[cfg(feature = "admin")]
-pub use backstop_admin::Inventory;
+pub use backstop_admin::{Audit, Check, CheckStatus, Inventory, assert_protected};
 #[cfg(feature = "bulkhead")]
 #[doc(no_inline)]
 pub use backstop_bulkhead as bulkhead;
@@ -386,6 +386,7 @@ pub mod guard;
 // Documentation only. The pages use every feature.
 #[cfg(all(
     doc,
+    feature = "admin",
     feature = "axum",
     feature = "bulkhead",
     feature = "circuit-breaker",

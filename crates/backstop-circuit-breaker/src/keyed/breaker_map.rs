@@ -96,6 +96,11 @@ pub(crate) trait Circuits<K>: Send + Sync {
     where
         K: Eq + Hash;
 
+    fn shows_keys(&self) -> bool;
+
+    /// The circuit whose events show this key, if there is exactly one.
+    fn find_shown(&self, key: &str) -> Option<Arc<dyn HasBreaker>>;
+
     fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone;
@@ -139,6 +144,21 @@ impl<K: Send, P: Send + Sync + 'static> Circuits<K> for BreakerMap<K, P> {
         K: Eq + Hash,
     {
         Some(self.circuit(key)?)
+    }
+
+    fn shows_keys(&self) -> bool {
+        self.key_text.get().is_some()
+    }
+
+    fn find_shown(&self, key: &str) -> Option<Arc<dyn HasBreaker>> {
+        let mut found: Vec<Arc<dyn HasBreaker>> = Vec::new();
+        self.circuits.for_each(|_, breaker| {
+            if breaker.breaker.circuit.listeners().key() == Some(key) {
+                found.push(Arc::clone(breaker) as _);
+            }
+        });
+        // Two keys may be shown by the same text.
+        if found.len() == 1 { found.pop() } else { None }
     }
 
     fn all(&self) -> Vec<(K, Arc<dyn HasBreaker>)>

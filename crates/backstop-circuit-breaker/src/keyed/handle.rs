@@ -24,11 +24,21 @@ impl<K> KeyedCircuitBreakerHandle<K> {
     }
 
     /// The circuit of `key`, made if there is none; `None` if there is no room for it.
-    pub(super) fn circuit(&self, key: K) -> Option<Arc<dyn HasBreaker>>
+    pub(crate) fn circuit(&self, key: K) -> Option<Arc<dyn HasBreaker>>
     where
         K: Eq + Hash,
     {
         self.circuits.find_or_make(key)
+    }
+
+    /// Whether events show keys.
+    pub(crate) fn shows_keys(&self) -> bool {
+        self.circuits.shows_keys()
+    }
+
+    /// The circuit whose events show this key, if there is exactly one. Looks at all circuits, a sixteenth at a time.
+    pub(crate) fn find_shown(&self, key: &str) -> Option<CircuitBreakerHandle> {
+        Some(CircuitBreakerHandle::new(self.circuits.find_shown(key)?))
     }
 
     /// The layer's name.

@@ -75,7 +75,7 @@ pub struct KeyedCircuitBreakerLayer<K, F, P = Http> {
 
 impl<K, F, P> KeyedCircuitBreakerLayer<K, F, P> {
     /// Shows the key of a circuit in its events, as `text` writes it, in the field `key`: cut to 256 bytes, with control
-    /// characters escaped. Unless set, events show no key.
+    /// characters escaped. Unless set, events show no key, and operators can't act on a circuit through an inventory.
     ///
     /// For keys without a caller's data, such as the hosts that you call. Each circuit then takes some 150 bytes more, and
     /// its text. Call it before the layer is used, and once: later calls change nothing.

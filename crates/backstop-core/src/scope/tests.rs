@@ -258,6 +258,8 @@ fn a_report_that_nobody_reads_is_a_warning_once_for_each_chain() {
     });
     let expected = ["no-scope", "a-scope-without-a-reader", "a-deadline-without-a-reader", "a-handle-without-a-reader"];
     assert_eq!(unread, expected);
+    let chains = unread_chains();
+    assert!(expected.iter().all(|chain| chains.iter().any(|unread| unread == chain)), "{chains:?}");
 }
 
 #[test]
@@ -280,6 +282,7 @@ fn a_reader_is_known_in_every_scope_inside_it_and_nowhere_else() {
         tokio_test::block_on(async { report_of(name!("after-the-answer")) }.in_scope(carried));
     });
     assert_eq!(unread, ["after-the-reader", "after-a-panic", "after-the-answer"]);
+    assert!(unread_chains().iter().all(|chain| *chain != "read-1" && *chain != "read-2"));
 }
 
 #[test]

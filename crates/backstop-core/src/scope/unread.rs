@@ -27,6 +27,16 @@ pub(super) fn warn(degradation: &Degradation) {
     }
 }
 
+/// The chains of this process some of whose reports [nobody read](self#who-reads-reports), in the order of their names.
+///
+/// Their answers left without a label. At most 1,024 chains are remembered.
+#[must_use]
+pub fn unread_chains() -> Vec<Name> {
+    let mut chains: Vec<_> = WARNED.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+    chains.sort();
+    chains
+}
+
 fn is_new(chain: &Name) -> bool {
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     !warned.contains(chain) && warned.len() < MOST_CHAINS && warned.insert(chain.clone())

@@ -33,6 +33,21 @@ async fn a_degraded_answer_tells_its_source_and_its_freshness() {
 }
 
 #[tokio::test]
+async fn operators_see_which_chains_were_labelled_and_whether_as_stale() {
+    use backstop_core::{Inspect, Value};
+
+    let layer = DegradationHeaderLayer::new();
+    let shown = || layer.handle().state().remove(0);
+    assert_eq!(shown(), ("labelled", Value::List(Vec::new())));
+    let of = |chain: &Name, freshness| Degradation::new(chain.clone(), name!("cached"), 1, Reason::TIMEOUT, freshness);
+    let (prices, items) = (name!("prices"), name!("items"));
+    answer(&layer, &[of(&prices, Freshness::Degraded), of(&items, Freshness::Degraded)], response(&[])).await;
+    answer(&layer, &[of(&prices, stale(3))], response(&[])).await;
+    let chain = |name: &Name, stale: bool| Value::Map(vec![("chain", name.into()), ("stale", stale.into())]);
+    assert_eq!(shown(), ("labelled", Value::List(vec![chain(&items, false), chain(&prices, true)])));
+}
+
+#[tokio::test]
 async fn an_age_is_in_whole_seconds_rounded_down() {
     for (millis, age) in [(0, "0"), (999, "0"), (1999, "1"), (u64::MAX, "2147483648")] {
         let freshness = Freshness::stale(Duration::from_millis(millis));

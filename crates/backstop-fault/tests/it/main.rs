@@ -5,6 +5,7 @@ mod held;
 mod kinds;
 mod metrics;
 mod model;
+mod operate;
 mod rails;
 mod seeds;
 mod stress;

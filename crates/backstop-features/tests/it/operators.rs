@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{EventLog, Inspect, Value};
+use backstop_core::{EventLog, Inspect, OperationError, OperationRequest, Value};
 use backstop_features::{Cause, FeatureState, Features, FlagChange, Level, MemoryStore, Reach, SetError};
 use backstop_test::Logs;
 use tokio::time::sleep;
@@ -252,4 +252,60 @@ async fn a_log_that_is_stuck_holds_up_no_operator_of_another_thread() {
         sleep(secs(2)).await;
         assert_eq!(operator_is_first.get(), Some(&true), "the driver logs: {is_followed}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_sets_and_removes_flags_here_and_for_the_fleet() {
+    let store = MemoryStore::new();
+    let alone = shop().build().unwrap();
+    let fleet = shop().flags(store.clone()).build().unwrap();
+    drive(&fleet).await;
+    for (features, reach) in [(alone, Reach::Instance), (fleet, Reach::Fleet)] {
+        let components = features.handle().components();
+        let search = components.iter().find(|component| *component.name() == "search").unwrap();
+        let (of, log) = (&**search, EventLog::new(16));
+        of.report_to(&log);
+        let request = |name: &str| OperationRequest::new(name, "ada", "too slow");
+        let set = |name: &str| request(name).with("state", "degraded").lasting(secs(60));
+
+        assert_eq!(of.operate(&set("set")).await, Ok(reach));
+        assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
+        assert_eq!(of.operate(&request("remove")).await, Ok(reach));
+        assert_eq!(features.state(&SEARCH), FeatureState::Enabled);
+        assert_eq!(of.operate(&set("set-here")).await, Ok(Reach::Instance));
+        assert_eq!(features.state(&SEARCH), FeatureState::Degraded);
+        assert_eq!(of.operate(&request("remove-here")).await, Ok(Reach::Instance));
+        assert_eq!(features.state(&SEARCH), FeatureState::Enabled);
+
+        let acts = log.after(0).into_iter().map(|event| event.fields).filter(|fields| fields[0].0 == "operation");
+        let acts: Vec<_> = acts.map(|fields| fields.into_iter().map(|(_, value)| value).collect::<Vec<_>>()).collect();
+        assert_eq!(acts.len(), 4);
+        assert!(acts.iter().all(|act| act.contains(&"ada".into()) && act.contains(&"too slow".into())), "{acts:?}");
+
+        for (request, text) in [
+            (request("set"), "state is missing"),
+            (request("set").with("state", "off"), "state is off"),
+            (request("set").with("state", "enabled"), "until is none"),
+            (request("set-here").with("state", "disabled"), "until is none"),
+            (set("set").with("feature", "reviews"), "arguments is feature"),
+            (OperationRequest::new("remove", "", "why"), "who"),
+            (request("explode"), "operation is explode"),
+        ] {
+            let error = of.operate(&request).await.unwrap_err().to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
+        assert_eq!(features.state(&SEARCH), FeatureState::Enabled, "nothing has changed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_says_that_the_store_did_not_confirm() {
+    let store = Breakable::default();
+    let features = shop().flags(store.clone()).build().unwrap();
+    drive(&features).await;
+    store.set(Failure::Refuses);
+    let gate = features.gate(&SEARCH).unwrap();
+    let set = OperationRequest::new("set", "ada", "too slow").with("state", "degraded").lasting(secs(60));
+    assert!(matches!(gate.operate(&set).await, Err(OperationError::Unavailable(_))));
+    assert_eq!(features.state(&SEARCH), FeatureState::Enabled);
 }

@@ -135,6 +135,21 @@ impl StandardHandle {
         ];
         parts.into_iter().flatten()
     }
+
+    /// The same parts as an inventory takes them: `inventory.register_all(handle.components())`.
+    #[must_use]
+    pub fn components(&self) -> Vec<Arc<dyn Inspect>> {
+        let Self { retry, circuit_breaker, bulkhead, timeout, propagate_deadline, last_known_good, .. } = self.clone();
+        let parts: [Option<Arc<dyn Inspect>>; 6] = [
+            last_known_good,
+            retry.map(|part| Arc::new(part) as _),
+            circuit_breaker.map(|part| Arc::new(part) as _),
+            bulkhead.map(|part| Arc::new(part) as _),
+            timeout.map(|part| Arc::new(part) as _),
+            propagate_deadline.map(|part| Arc::new(part) as _),
+        ];
+        parts.into_iter().flatten().collect()
+    }
 }
 
 impl fmt::Debug for StandardHandle {
