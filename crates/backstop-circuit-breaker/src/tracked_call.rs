@@ -188,10 +188,10 @@ impl TrackedCall {
         }
     }
 
-    /// Whether it succeeded at once, so that it can't be slow.
+    /// Whether it succeeded at once, so that it can't be slow. Nothing of a shadow call counts.
     #[inline]
     fn is_quick_success(&self, outcome: &Outcome) -> bool {
-        self.stage == Stage::Head && outcome.verdict == Verdict::Success
+        self.stage == Stage::Head && outcome.verdict == Verdict::Success && !scope::is_shadow()
     }
 
     /// Counts the call for the metrics.
@@ -220,6 +220,7 @@ impl TrackedCall {
         if mem::replace(&mut self.ended, true) {
             return;
         }
+        let (outcome, failure) = if scope::is_shadow() { (Outcome::neutral(), None) } else { (outcome, failure) };
         if self.stage != Stage::Counted {
             self.report_end(breaker, outcome.verdict);
         }

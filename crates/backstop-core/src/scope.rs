@@ -44,6 +44,12 @@
 //! call, and the scopes around it as they are left. Whatever remembers or shares results asks [`has_injected_fault`], and leaves
 //! such a call out: a fault injected here must not degrade other instances, replace stored answers, or use up a job's attempts.
 //!
+//! # Shadow calls
+//!
+//! A layer that makes a call whose answer nobody gets, such as a drill of a fallback, makes it in a [`shadow`]. All of it counts as
+//! hit by an injected fault, so nothing of it is remembered or shared. It is outside of any scope, so it reports nothing to a
+//! caller. Whatever judges a dependency asks [`is_shadow`], and counts such a call as neutral.
+//!
 //! # When time begins
 //!
 //! A layer that limits the time of a call opens a scope with a [`Limit`]. Its time begins when it is first needed: when
@@ -85,9 +91,20 @@ struct Current {
     begun: Cell<Moment>,
     /// Whether a reader further out sees the reports made here.
     is_read: Cell<bool>,
-    /// Whether all of this runs inside a call that was hit by an injected fault.
-    is_inside_fault: Cell<bool>,
+    /// What kind of call all of this runs inside.
+    mark: Cell<Mark>,
     reports: Cell<Option<Box<Reports>>>,
+}
+
+/// What kind of call something runs inside. Ordered: a shadow counts as hit by a fault, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    /// An ordinary one.
+    None,
+    /// One that was hit by an injected fault.
+    InjectedFault,
+    /// One whose answer nobody gets.
+    Shadow,
 }
 
 impl Current {
@@ -96,7 +113,7 @@ impl Current {
             time: Cell::new(Time::NO_SCOPE),
             begun: Cell::new(Moment::NONE),
             is_read: Cell::new(false),
-            is_inside_fault: Cell::new(false),
+            mark: Cell::new(Mark::None),
             reports: Cell::new(None),
         }
     }
@@ -291,7 +308,7 @@ impl Scope {
         CURRENT.with(|current| {
             current.reports.swap(Cell::from_mut(&mut self.reports));
             let outside = current.push(self.time);
-            if current.is_inside_fault.get() {
+            if current.mark.get() != Mark::None {
                 current.mark_injected_fault();
             }
             (outside, is_read.map(|is_read| current.is_read.replace(is_read)))
@@ -501,18 +518,67 @@ pub fn may_inject_faults() -> bool {
 ///
 /// Outside of any scope, the mark ends with `f`.
 pub fn inject_fault<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
+    CURRENT.with(|current| current.mark_injected_fault());
+    run_marked(Mark::InjectedFault, f)
+}
 
-    impl Drop for Restore {
+/// Runs `f`, which is part of a [call whose answer nobody gets](self#shadow-calls). The current scope isn't seen inside, and sees
+/// nothing of it.
+///
+/// ```
+/// use backstop_core::{Scope, scope};
+///
+/// let mut scope = Scope::new();
+/// scope.enter(|| scope::shadow(|| assert!(scope::is_shadow() && scope::has_injected_fault())));
+/// assert!(!scope.has_injected_fault() && !scope::is_shadow());
+/// ```
+pub fn shadow<R>(f: impl FnOnce() -> R) -> R {
+    struct Outside {
+        time: Time,
+        begun: Moment,
+        is_read: bool,
+        reports: Option<Box<Reports>>,
+    }
+
+    impl Drop for Outside {
         fn drop(&mut self) {
-            CURRENT.with(|current| current.is_inside_fault.set(self.0));
+            CURRENT.with(|current| {
+                current.time.set(self.time);
+                current.begun.set(self.begun);
+                current.is_read.set(self.is_read);
+                current.reports.set(self.reports.take());
+            });
         }
     }
 
-    let _restore = CURRENT.with(|current| {
-        current.mark_injected_fault();
-        Restore(current.is_inside_fault.replace(true))
+    allow_injected_faults();
+    let _outside = CURRENT.with(|current| Outside {
+        time: current.time.replace(Time::NO_SCOPE),
+        begun: current.begun.replace(Moment::NONE),
+        is_read: current.is_read.replace(false),
+        reports: current.reports.take(),
     });
+    run_marked(Mark::Shadow, f)
+}
+
+/// Whether this runs inside a [call whose answer nobody gets](self#shadow-calls).
+#[inline]
+#[must_use]
+pub fn is_shadow() -> bool {
+    // In most processes there are none.
+    may_inject_faults() && CURRENT.with(|current| current.mark.get() == Mark::Shadow)
+}
+
+fn run_marked<R>(mark: Mark, f: impl FnOnce() -> R) -> R {
+    struct Restore(Mark);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.with(|current| current.mark.set(self.0));
+        }
+    }
+
+    let _restore = CURRENT.with(|current| Restore(current.mark.replace(current.mark.get().max(mark))));
     f()
 }
 
@@ -523,7 +589,7 @@ pub fn has_injected_fault() -> bool {
         let reports = current.reports.take();
         let is_hit = reports.as_ref().is_some_and(|reports| reports.has_injected_fault());
         current.reports.set(reports);
-        is_hit || current.is_inside_fault.get()
+        is_hit || current.mark.get() != Mark::None
     })
 }
 
@@ -535,7 +601,7 @@ pub fn handle() -> ScopeHandle {
     ScopeHandle {
         deadline: deadline(),
         is_read,
-        is_inside_fault: CURRENT.with(|current| current.is_inside_fault.get()),
+        mark: CURRENT.with(|current| current.mark.get()),
         reports: reports.unwrap_or_default(),
     }
 }
@@ -548,7 +614,7 @@ pub fn handle() -> ScopeHandle {
 pub struct ScopeHandle {
     deadline: Option<Deadline>,
     is_read: bool,
-    is_inside_fault: bool,
+    mark: Mark,
     reports: Weak<Shared>,
 }
 
@@ -557,8 +623,8 @@ pub trait InScope: Future + Sized {
     /// Runs this future in the scope of `handle`.
     fn in_scope(self, handle: ScopeHandle) -> InScopeFuture<Self> {
         let scope = handle.deadline.map_or_else(Scope::new, Scope::narrowed);
-        let ScopeHandle { is_read, is_inside_fault, reports, .. } = handle;
-        InScopeFuture { inner: self, scope, is_read, is_inside_fault, reports }
+        let ScopeHandle { is_read, mark, reports, .. } = handle;
+        InScopeFuture { inner: self, scope, is_read, mark, reports }
     }
 }
 
@@ -573,7 +639,7 @@ pin_project_lite::pin_project! {
         inner: F,
         scope: Scope,
         is_read: bool,
-        is_inside_fault: bool,
+        mark: Mark,
         reports: Weak<Shared>,
     }
 }
@@ -585,8 +651,13 @@ impl<F: Future> Future for InScopeFuture<F> {
         let this = self.project();
         let is_read = *this.is_read && this.reports.strong_count() > 0;
         let poll = || this.inner.poll(cx);
-        let poll =
-            this.scope.enter_with(Some(is_read), || if *this.is_inside_fault { inject_fault(poll) } else { poll() });
+        let poll = this.scope.enter_with(Some(is_read), || match *this.mark {
+            Mark::None => poll(),
+            mark => {
+                CURRENT.with(|current| current.mark_injected_fault());
+                run_marked(mark, poll)
+            }
+        });
         let mut reported = this.scope.take_reports();
         let is_hit = this.scope.has_injected_fault();
         if (is_hit || !reported.is_empty())

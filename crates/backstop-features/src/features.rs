@@ -220,6 +220,7 @@ impl fmt::Debug for FeatureGate {
 #[inline]
 fn record(registry: &Registry, slot: &Slot, outcome: &Outcome) {
     match outcome.verdict {
+        _ if scope::is_shadow() => {}
         Verdict::Success => slot.count_success(),
         // A failure that was injected on this instance says nothing about the feature, here or elsewhere.
         Verdict::Failure if scope::has_injected_fault() => {}

@@ -13,6 +13,8 @@
 //!
 //! Everything is decided under a lock, which degraded answers take. A fresh answer takes it only when something is due:
 //! it reads one atomic while no episode runs, and the clock while one does.
+//!
+//! Calls in a [shadow](backstop_core::scope#shadow-calls) don't count.
 
 use std::{
     collections::VecDeque,
@@ -24,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use backstop_core::{Name, Reason};
+use backstop_core::{Name, Reason, scope};
 use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -179,6 +181,9 @@ impl Episodes {
 
     #[cold]
     fn fresh_in_episode(&self) -> Option<Line> {
+        if scope::is_shadow() {
+            return None;
+        }
         self.fresh.fetch_add(1, Relaxed);
         let now = self.origin.elapsed();
         self.last_fresh.store(nanos(now), Relaxed);
@@ -199,6 +204,9 @@ impl Episodes {
     }
 
     fn failed(&self, call: Call<'_>, reason: Reason) -> Option<Line> {
+        if scope::is_shadow() {
+            return None;
+        }
         let now = self.origin.elapsed();
         let line = self.decide(|state| state.failed(call, reason, now));
         if line == Some(Line::Began) {

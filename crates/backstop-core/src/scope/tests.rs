@@ -362,6 +362,31 @@ async fn a_fault_marks_across_tasks_that_have_a_handle() {
     assert!(!has_injected_fault());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shadow_sees_nothing_of_the_scope_around_it_and_leaves_nothing_there() {
+    let mut outer = Scope::narrowed(Deadline::at(tokio::time::Instant::now() + Duration::from_secs(1), SetBy::Us));
+    let mut inside = Scope::new();
+    outer.enter_as_reader(|| {
+        report(degradation());
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            shadow(|| {
+                assert!(is_shadow() && has_injected_fault());
+                assert_eq!((deadline(), degradations().len()), (None, 0));
+                inside.enter_as_reader(|| report(degradation()));
+                assert!(inject_fault(is_shadow), "a fault inside of it is one of the shadow");
+                panic!("on purpose");
+            });
+        }));
+        assert!(caught.is_err() && !is_shadow() && !has_injected_fault());
+        assert!(deadline().is_some());
+    });
+    assert!(!outer.has_injected_fault() && inside.has_injected_fault());
+    assert_eq!((outer.take_reports().len(), inside.take_reports().len()), (1, 1));
+    let handle = shadow(handle);
+    assert!(async { is_shadow() && has_injected_fault() }.in_scope(handle).await);
+    assert!(!is_shadow());
+}
+
 /// A chain of scopes, each around the next, as a simple model has it.
 struct Model {
     /// Milliseconds, and whose limit it is.
