@@ -108,6 +108,11 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
                 return Ok(found.result);
             }
         }
+        if chain.control.drills.is_due()
+            && let Some(drill) = chain.drill.get()
+        {
+            drill.offer(&chain.control, &kept, facts, Some(&mut kept.clone()));
+        }
         let mut walk = Walk::new(Arc::clone(chain), settings, started, facts);
         let mut frame = Frame::detached();
         let found = std::future::poll_fn(|cx| walk.poll(cx, &chain.judge, &mut frame, |_| Ok(kept.clone()))).await;

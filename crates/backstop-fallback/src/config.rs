@@ -1,6 +1,11 @@
 //! The layer's builder.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use backstop_core::{ClassifyFn, ConfigError, ErrorRef, HttpClassify, Name, Outcome, Rejection};
 use backstop_kit::{
@@ -78,7 +83,7 @@ impl<Req, Res, P> FallbackBuilder<Req, Res, P> {
     fn named(self, primary: Name, settings: Arc<LayerSettings>) -> FallbackLayer<Req, Res, P> {
         let Self { chain, protocol, .. } = self;
         let primary_latency = metrics::latency(chain.name(), &primary);
-        FallbackLayer::with(LayerState { primary, primary_latency, settings, chain, protocol })
+        FallbackLayer::with(LayerState { primary, primary_latency, settings, chain, protocol, drill: OnceLock::new() })
     }
 
     fn map<P2>(self, f: impl FnOnce(P) -> P2) -> FallbackBuilder<Req, Res, P2> {

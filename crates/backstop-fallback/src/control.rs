@@ -1,8 +1,11 @@
 //! What a chain and its handles share.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use backstop_core::{ConfigError, EventLog, Name};
@@ -11,8 +14,11 @@ use backstop_kit::{Jitter, Registration, episode::Episodes, telemetry::Series};
 use crate::{
     AllProvidersFailed, FallbackConfig,
     chain::settings::{ReloadableSettings, check_name},
+    drill::Drills,
     eligibility::Eligibility,
-    metrics, telemetry,
+    metrics,
+    proven::Proofs,
+    telemetry,
 };
 
 /// A provider that some requests go to first: see [`FallbackHandle::force`](crate::FallbackHandle::force).
@@ -42,6 +48,10 @@ pub(crate) struct Control {
     pub(crate) eligibility: Eligibility,
     pub(crate) last_may_fail: bool,
     pub(crate) log: OnceLock<EventLog>,
+    pub(crate) proofs: Proofs,
+    pub(crate) drills: Drills,
+    /// Whether the last drill of each provider failed.
+    pub(crate) drill_failed: Vec<AtomicBool>,
     _registration: Registration,
 }
 
@@ -83,6 +93,9 @@ impl Control {
         Self {
             _registration: Registration::new(telemetry::KIND, chain.clone()),
             latencies: providers.iter().map(|provider| metrics::latency(&chain, provider)).collect(),
+            proofs: Proofs::new(&chain, &providers),
+            drills: Drills::default(),
+            drill_failed: providers.iter().map(|_| AtomicBool::new(false)).collect(),
             chain,
             providers,
             settings,
@@ -116,6 +129,12 @@ impl Control {
     pub(crate) fn reload(&self, config: &FallbackConfig) -> Result<(), ConfigError> {
         check_name(config, &self.chain)?;
         self.settings.reload(config, &self.providers)
+    }
+
+    /// The time between two drills. `None` while nothing drills the chain.
+    pub(crate) fn drill_every(&self) -> Option<Duration> {
+        let built = self.drills.every()?;
+        Some(self.settings.load().drill_every.unwrap_or(built))
     }
 
     /// Draws whether to force the next request, and to which provider.

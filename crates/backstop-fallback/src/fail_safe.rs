@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use backstop_core::{ConfigError, Freshness, Name, name};
 
-use crate::{FallbackChain, FallbackChainBuilder, FallbackHandle, FallbackResult};
+use crate::{Drill, FallbackChain, FallbackChainBuilder, FallbackHandle, FallbackResult};
 
 /// The name that the default has in results, headers and logs.
 const DEFAULT: Name = name!("default");
@@ -57,6 +57,16 @@ impl<Req, T> FailSafeChain<Req, T> {
     /// The names of its providers, in order, without the default.
     pub fn providers(&self) -> impl Iterator<Item = &Name> {
         self.chain.providers()
+    }
+}
+
+impl<Req: Send + 'static, T: 'static> FailSafeChain<Req, T> {
+    /// As [`FallbackChain::with_drill`].
+    ///
+    /// # Errors
+    /// Those of `FallbackChain::with_drill`.
+    pub fn with_drill(self, drill: Drill<Req>) -> Result<Self, ConfigError> {
+        Ok(Self { chain: self.chain.with_drill(drill)?, ..self })
     }
 }
 

@@ -10,7 +10,7 @@ use backstop_kit::{CopyAs, Judge, NotCopied, RequestFacts, proof::Frame};
 use tokio::time::Instant;
 
 use crate::{
-    FallbackResult,
+    FallbackResult, ProvenBy,
     chain::{settings::Settings, shared::Chain},
     found::{Found, Substitution},
     provider_call::ProviderCall,
@@ -42,6 +42,7 @@ impl<Req, T> Forced<Req, T> {
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Option<Self> {
         let source = &chain.providers[provider];
+        chain.control.drills.interrupt();
         // Its share of the time is that of an additional first provider.
         let left = (chain.providers.len() + primaries + 1) as u32;
         let deadline = next_deadline(Instant::now(), settings.limit(started), left, settings.timeout_of(provider));
@@ -67,6 +68,9 @@ impl<Req, T> Forced<Req, T> {
                 return Poll::Ready(None);
             }
         };
+        if self.call.is_proven() {
+            self.chain.control.proofs.prove(self.provider, ProvenBy::Forced);
+        }
         let freshness = provider.assess(&answer);
         let result = FallbackResult {
             value: answer.into_value(),

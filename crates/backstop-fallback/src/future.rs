@@ -119,7 +119,7 @@ where
         let (copy, judge) = (protocol.copy(), protocol.judge());
         let facts = judge.facts(&request, copy.facts(&request));
         let mut facts = chain.shared().marked(facts, &request);
-        let kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
+        let mut kept = copy.keep(&mut request, &mut facts, chain.shared().needs);
         let context = protocol.reject().context(&request);
         if facts.is_upgrade() {
             telemetry::passed_by(chain.name());
@@ -154,6 +154,11 @@ where
             *primary = later.clone();
             let forced_first = Some(Box::new(ForcedFirst::new(provider, later, request, request_state)));
             return Self { state: State::ForcedFirst { forced_first } };
+        }
+        if chain.shared().control.drills.is_due()
+            && let Some(drill) = layer.drill.get()
+        {
+            drill.offer(&chain.shared().control, &request, facts, kept.as_mut());
         }
         let called = MetricsOnly::with(Instant::now);
         let limit_at_call = scope::limit();

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use backstop_core::{ConfigError, Name, OperationRequest, Reason};
 use backstop_kit::episode::Current;
 
-use crate::{FallbackConfig, Forcing, control::Control, telemetry};
+use crate::{FallbackConfig, Forcing, LastProven, control::Control, telemetry};
 
 /// Shows a chain's state, and forces requests to a provider. All handles of a chain, its clones and its layers share one state.
 ///
@@ -59,6 +59,9 @@ struct Ends {
 pub struct FallbackStatus {
     /// The running [episode](crate#in-logs) of degraded answers; `None` while the chain is healthy.
     pub episode: Option<DegradedEpisode>,
+    /// When each provider of the chain, in its order, last answered, and who asked it; `None` until it has. The first provider in a
+    /// handler is proven only by [`prove_each_provider`](crate::FallbackChain::prove_each_provider).
+    pub last_proven: Vec<(Name, Option<LastProven>)>,
 }
 
 /// An [episode](crate#in-logs) of degraded answers, so far.
@@ -180,6 +183,12 @@ impl FallbackHandle {
         Ok(())
     }
 
+    /// The least time between two [drills](crate::Drill); `None` without them.
+    #[must_use]
+    pub fn drill_every(&self) -> Option<Duration> {
+        self.0.drill_every()
+    }
+
     /// The time of all providers together, the primary included.
     #[must_use]
     pub fn total(&self) -> Duration {
@@ -265,7 +274,8 @@ impl FallbackHandle {
                     },
                 }
             });
-        FallbackStatus { episode }
+        let last_proven = self.providers().cloned().zip(self.0.proofs.last()).collect();
+        FallbackStatus { episode, last_proven }
     }
 
     /// What is forced, if anything.

@@ -8,7 +8,7 @@ use backstop_core::{
 
 use backstop_kit::check_request;
 
-use crate::{FallbackHandle, telemetry};
+use crate::{FallbackHandle, FallbackStatus, LastProven, telemetry};
 
 const PROVIDER: &str = "a provider of the chain";
 const SHARE: &str = "0 to 1";
@@ -36,15 +36,22 @@ impl Inspect for FallbackHandle {
             ("providers", self.all_providers().collect()),
             ("total", self.total().into()),
             ("last_may_fail", self.last_may_fail().into()),
+            ("drill_every", self.drill_every().into()),
         ]
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
-        let (episode, forcing) = (self.status().episode, self.forcing());
+        let (FallbackStatus { episode, last_proven, .. }, forcing) = (self.status(), self.forcing());
+        let proven = last_proven.into_iter().filter_map(|(provider, last)| {
+            let LastProven { at, by } = last?;
+            Some(Value::Map(vec![("provider", provider.into()), ("at", at.into()), ("by", by.as_str().into())]))
+        });
         let mut state = vec![
             ("degraded", episode.is_some().into()),
             ("forced", forcing.as_ref().map(|forcing| &forcing.provider).into()),
             ("forced_share", forcing.as_ref().map(|forcing| forcing.share).into()),
+            // Unix time in seconds, and who asked it.
+            ("last_proven", Value::List(proven.collect())),
         ];
         if let Some(episode) = episode {
             state.extend([

@@ -1,6 +1,9 @@
 //! What all services of a layer share.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use backstop_core::{Limit, Name, Scope, SetBy, scope::CurrentLimit};
 use backstop_kit::{Judge, Protocol, telemetry::Series};
@@ -10,6 +13,7 @@ use tower_service::Service;
 use crate::{
     FallbackChain,
     chain::settings::{LayerSettings, Settings},
+    drill::Offered,
     found::Found,
     share,
 };
@@ -21,6 +25,7 @@ pub(crate) struct LayerState<Req, Res, P> {
     pub(crate) settings: Arc<LayerSettings>,
     pub(crate) chain: FallbackChain<Req, Res>,
     pub(crate) protocol: P,
+    pub(crate) drill: OnceLock<Offered<Req>>,
 }
 
 /// The state of a layer around a service `S`.

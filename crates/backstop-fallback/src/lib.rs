@@ -240,6 +240,12 @@
 //! [`FallbackHandle::force`] sends a share of the traffic to a provider though the primary is well, so that a broken fallback is
 //! noticed before it is needed. Only requests that are [safe to repeat](#side-effects) are forced.
 //!
+//! A [`Drill`] asks the providers in the shadow of the primary, now and then, on an executor that you pass: no caller waits for
+//! them or sees their answers.
+//!
+//! [`FallbackHandle::status`] shows when each provider [last answered](FallbackStatus::last_proven), and who asked it. Each instance
+//! knows its own: alert on the greatest date of the fleet.
+//!
 //! In a test, or when the service starts, [`FallbackChain::prove_each_provider`] asks each provider of a handler's chain once, and
 //! [`FallbackLayer::prove_each_provider`] each one of a layer's.
 //!
@@ -279,8 +285,10 @@
 //! | [`FallbackBuilder::keep_replaced`], [`FallbackBuilder::keep_replaced_by`] | [`KeepReplaced`]: bodies up to 32 KiB, for up to 100 ms | 0 to 1 GiB; up to 60 s and to the chain's total |
 //! | [`FallbackBuilder::problem_details`] | a 503 without a body | |
 //! | [`FallbackHandle::force`] | no provider | a share of 0 to 1 |
+//! | [`FallbackLayer::with_drill`], [`FallbackChain::with_drill`] | no drills | |
+//! | [`Drill::every`] | 10 s | 1 s to 24 h |
 //!
-//! The total, the timeouts and `concurrency` can come from a file, as a [`FallbackConfig`], and be
+//! The total, the timeouts, `concurrency` and the time between drills can come from a file, as a [`FallbackConfig`], and be
 //! [reloaded](FallbackHandle::reload) while requests run.
 //!
 //! # What an operator sees
@@ -301,6 +309,9 @@
 //! | `INFO` | it ends | the same; `duration_ms` is the time until the last degraded answer, which was `since_ms` ago |
 //! | `WARN` | 10 requests failed, and no provider has ever been [eligible](#side-effects): once | `chain` |
 //! | `WARN` | a [forced](#exercising-it) provider had no answer: once per call of `force` | `chain`, `provider`, `reason`, `error` |
+//! | `WARN` | a provider didn't answer a [drill](Drill), but did before, or was never drilled | `chain`, `provider`, `reason`, `error` |
+//! | `INFO` | it answers drills again | `chain`, `provider` |
+//! | `DEBUG` | any other drill, and one that was skipped | `chain`, `provider`, `reason`, `error` |
 //! | `DEBUG` | any other degraded answer, exhaustion, or forced provider without an answer | as above |
 //!
 //! There is no timer: the next call after a line is due writes it. `error` is the text of the primary's error, or says
@@ -319,6 +330,8 @@
 //! | `fallback_latency_seconds` | `chain_name`, `provider_name` | the time of every answer, the primary's included: its count is the denominator of shares |
 //! | `fallback_exhausted_total` | `chain_name` | requests that no provider answered |
 //! | `fallback_degraded_since_seconds` | `chain_name` | when the running [episode](#in-logs) began, as Unix time; 0 while none runs |
+//! | `fallback_last_proven_seconds` | `chain_name`, `provider_name` | when the provider [last answered](FallbackStatus::last_proven), as Unix time; absent until it has |
+//! | `fallback_drills_total` | `chain_name`, `provider_name`, `result` | [drills](Drill): `answered`, `failed`, `skipped`, `interrupted` by a live request |
 //!
 //! # Features
 //!
@@ -336,6 +349,7 @@ mod commit;
 mod concurrency;
 mod config;
 mod control;
+mod drill;
 mod eligibility;
 mod exhausted;
 mod fail_safe;
@@ -351,6 +365,7 @@ mod metrics;
 mod miss;
 mod panics;
 mod prove;
+mod proven;
 mod provider;
 mod provider_call;
 mod request_state;
@@ -377,6 +392,7 @@ pub use chain::{FallbackChain, FallbackChainBuilder, FallbackConfig, ProviderCon
 pub use commit::Commit;
 pub use config::FallbackBuilder;
 pub use control::Forcing;
+pub use drill::{Drill, DrillRun};
 pub use exhausted::{AllProvidersFailed, ProviderFailure};
 pub use fail_safe::{FailSafeBuilder, FailSafeChain};
 pub use future::FallbackFuture;
@@ -385,6 +401,7 @@ pub use layer::FallbackLayer;
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use prove::UnprovenProviders;
+pub use proven::{LastProven, ProvenBy};
 pub use provider::Provider;
 pub use result::FallbackResult;
 pub use service::Fallback;

@@ -15,15 +15,29 @@ const DEGRADED_SINCE: Metric = Metric::gauge(
     "Unix time at which the running episode of degraded answers began; 0 while none runs",
 );
 
+const LAST_PROVEN: Metric =
+    Metric::gauge("fallback_last_proven_seconds", "Unix time at which the provider last answered, whoever asked it");
+const DRILLS: Metric = Metric::counter("fallback_drills_total", "Drills of providers, by how they ended");
+
 /// Gives the installed recorder the description and the unit of each metric of this crate.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
-    [ACTIVATIONS, LATENCY, EXHAUSTED, DEGRADED_SINCE].iter().for_each(Metric::describe);
+    [ACTIVATIONS, LATENCY, EXHAUSTED, DEGRADED_SINCE, LAST_PROVEN, DRILLS].iter().for_each(Metric::describe);
 }
 
 /// How long answers of `provider` take. Made once, so that a healthy request allocates nothing.
 pub(crate) fn latency(chain: &Name, provider: &Name) -> Series {
     Series::new(&LATENCY, [("chain_name", chain.into()), ("provider_name", provider.into())])
+}
+
+/// When `provider` last answered. Absent until it has.
+pub(crate) fn last_proven(chain: &Name, provider: &Name) -> Series {
+    Series::new(&LAST_PROVEN, [("chain_name", chain.into()), ("provider_name", provider.into())])
+}
+
+pub(crate) fn drilled(chain: &Name, provider: &Name, result: &'static str) {
+    let labels = [("chain_name", chain.into()), ("provider_name", provider.into()), ("result", result.into())];
+    Series::new(&DRILLS, labels).increment();
 }
 
 pub(crate) fn activated(chain: &Name, provider: &Name) {

@@ -2,13 +2,21 @@
 
 use std::{error::Error, fmt, future::poll_fn};
 
-use backstop_core::{Name, Outcome};
-use backstop_kit::{CloneCopy, CopyRequest, Judge, JudgeRequest, Protocol, RequestFacts, proof::Frame};
+use backstop_core::{Name, Reason};
+use backstop_kit::{
+    CloneCopy, CopyAs, CopyRequest, Judge, JudgeRequest, NotCopied, Protocol, RequestFacts, proof::Frame,
+};
 use tokio::time::Instant;
 
 use crate::{
-    FallbackChain, FallbackLayer, ProviderFailure, chain::shared::Chain, miss::ProviderMiss,
-    provider_call::ProviderCall, request_state::copied, share::next_deadline,
+    FallbackChain, FallbackLayer, ProviderFailure,
+    chain::shared::Chain,
+    concurrency::Permit,
+    miss::ProviderMiss,
+    proven::ProvenBy,
+    provider_call::{ProviderCall, is_proof},
+    request_state::copied,
+    share::next_deadline,
 };
 
 /// Some providers of a chain didn't answer when [each was asked](FallbackChain::prove_each_provider).
@@ -85,7 +93,8 @@ impl<Req: Clone, T> FallbackChain<Req, T> {
     /// apply; [`only_when`](crate::Provider::only_when) and the [rule of side effects](crate#side-effects) don't. **Every
     /// provider gets the request**: choose one that changes nothing.
     ///
-    /// The answers are dropped. Nothing is counted or logged.
+    /// The answers are dropped. Nothing is counted or logged; a provider that answers is
+    /// [proven](crate::FallbackStatus::last_proven).
     ///
     /// A provider of an HTTP answer is only judged as one by [`FallbackLayer::prove_each_provider`]: here, a 503 is an `Ok`,
     /// unless the chain's [classifier](crate::FallbackChainBuilder::classify_fn) says otherwise.
@@ -153,25 +162,36 @@ async fn prove<Req, T, J: Judge<T>, C: CopyRequest<Req>>(
     let mut kept = copy.keep(&mut request, &mut facts, chain.needs);
     drop(request);
     let mut failures = Vec::new();
-    let snapshot = chain.control.settings.snapshot();
-    let settings = chain.settings(&snapshot);
     for (i, provider) in chain.providers.iter().enumerate() {
-        let now = Instant::now();
-        let deadline = next_deadline(now, settings.limit(now), sharing as u32, settings.timeout_of(i));
-        let (concurrency, mut frame) = (settings.concurrency_of(i), Frame::detached());
         let copy = |copy| copied(&mut kept, copy);
-        let asked = match ProviderCall::start(chain, provider, concurrency, deadline, &mut frame, copy) {
-            Ok(mut call) => poll_fn(|cx| call.poll(cx, judge, facts, is_proof, chain)).await,
-            Err(failed) => Err(failed),
-        };
-        if let Err(ProviderMiss { miss, error }) = asked {
-            failures.push(ProviderFailure::new(provider.name().clone(), miss.reason).with_error(error));
+        match ask(chain, sharing, judge, i, facts, |limit| provider.admit(limit), copy).await {
+            Ok(()) => chain.control.proofs.prove(i, ProvenBy::Proof),
+            Err(ProviderMiss { miss, error }) => {
+                failures.push(ProviderFailure::new(provider.name().clone(), miss.reason).with_error(error));
+            }
         }
     }
     if failures.is_empty() { Ok(()) } else { Err(UnprovenProviders { chain: chain.name.clone(), failures }) }
 }
 
-/// A refusal that ends the chain is passed on to a caller, but proves nothing.
-fn is_proof(outcome: &Outcome) -> bool {
-    outcome.answers_for_another() && !outcome.ends_chain
+/// Whether a provider answered, or why it didn't.
+pub(crate) type Asked = Result<(), ProviderMiss>;
+
+/// Asks one provider, with the least time that it may have in a call, if it is admitted.
+pub(crate) async fn ask<Req, T, J: Judge<T>>(
+    chain: &Chain<Req, T>,
+    sharing: usize,
+    judge: &J,
+    provider: usize,
+    facts: RequestFacts,
+    admit: impl FnOnce(Option<usize>) -> Result<Permit, Reason>,
+    copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
+) -> Asked {
+    let (now, snapshot) = (Instant::now(), chain.control.settings.snapshot());
+    let settings = chain.settings(&snapshot);
+    let permit = admit(settings.concurrency_of(provider)).map_err(ProviderMiss::not_asked)?;
+    let deadline = next_deadline(now, settings.limit(now), sharing as u32, settings.timeout_of(provider));
+    let (source, mut frame) = (&chain.providers[provider], Frame::detached());
+    let mut call = ProviderCall::begin(chain, source, permit, deadline, &mut frame, copy)?;
+    poll_fn(|cx| call.poll(cx, judge, facts, is_proof, chain)).await.map(drop)
 }

@@ -290,6 +290,11 @@ impl<Req, T> Provider<Req, T> {
         self.only_reads || matches!(self.needs(), Keep::Nothing)
     }
 
+    /// Whether it is a [`value`](Self::value) whose function returns no error.
+    pub(crate) const fn is_proven_when_built(&self) -> bool {
+        !self.may_fail
+    }
+
     /// Whether it may have no answer. Not if it is a [`value`](Self::value) without conditions whose function returns no error.
     pub(crate) const fn may_fail(&self) -> bool {
         self.may_fail || self.condition.is_some() || self.is_on.is_some() || self.config.concurrency.is_some()
@@ -302,8 +307,18 @@ impl<Req, T> Provider<Req, T> {
 
     /// A permit for one more request, of at most `limit`, unless its condition doesn't hold.
     pub(crate) fn admit(&self, limit: Option<usize>) -> Result<Permit, Reason> {
-        self.is_on.as_ref().map_or(Ok(()), |condition| condition())?;
+        self.check_condition()?;
         self.concurrency.try_acquire(limit).ok_or(Reason::BULKHEAD_FULL)
+    }
+
+    /// The same for a drill, which takes no place away from live requests.
+    pub(crate) fn admit_drill(&self, limit: Option<usize>) -> Result<Permit, Reason> {
+        self.check_condition()?;
+        self.concurrency.uncounted(limit).ok_or(Reason::BULKHEAD_FULL)
+    }
+
+    fn check_condition(&self) -> Result<(), Reason> {
+        self.is_on.as_ref().map_or(Ok(()), |condition| condition())
     }
 
     /// Whether it is asked if the primary failed for this reason.

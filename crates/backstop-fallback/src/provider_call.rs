@@ -35,6 +35,8 @@ pub(crate) struct ProviderCall<T> {
     started: Instant,
     // Before the permit, to be dropped first.
     phase: Phase<T>,
+    /// Whether its answer shows that the provider works.
+    is_proven: bool,
     _permit: Permit,
 }
 
@@ -55,16 +57,34 @@ impl<T> ProviderCall<T> {
         copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
     ) -> Result<Self, ProviderMiss> {
         let permit = provider.admit(concurrency).map_err(ProviderMiss::not_asked)?;
+        Self::begin(chain, provider, permit, deadline, frame, copy)
+    }
+
+    /// As [`start`](Self::start), with a permit.
+    pub(crate) fn begin<Req>(
+        chain: &Chain<Req, T>,
+        provider: &Provider<Req, T>,
+        permit: Permit,
+        deadline: Deadline,
+        frame: &mut Frame,
+        copy: impl FnOnce(CopyAs) -> Result<Req, NotCopied>,
+    ) -> Result<Self, ProviderMiss> {
         let (started, mut scope) = (Instant::now(), Scope::narrowed(deadline));
         let run = chain.panics.run(|| scope.enter(|| provider.start(copy, frame)));
         let run = run.map_err(|panicked| ProviderMiss::panicked(panicked, &chain.error_text))?;
         let run = run.map_err(|_| ProviderMiss::not_asked(Reason::NOT_REPLAYABLE))?;
-        Ok(Self { started, phase: Phase::Running(Box::pin(Attempt::start(scope, || run))), _permit: permit })
+        let phase = Phase::Running(Box::pin(Attempt::start(scope, || run)));
+        Ok(Self { started, phase, is_proven: false, _permit: permit })
     }
 
     /// How long ago it started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Whether it has answered, and so shown that the provider works.
+    pub(crate) const fn is_proven(&self) -> bool {
+        self.is_proven
     }
 
     /// The answer, if `accepts` returns true for its outcome. Its reports have moved to the outer scope then. The error is why
@@ -96,7 +116,7 @@ impl<T> ProviderCall<T> {
                 let (reason, outcome) = (judge.reason(request, Err(error)), judge.outcome(request, Err(error)));
                 ProviderMiss { miss: Miss { reason, outcome }, error: chain.error_text.of(error).map(Cow::Owned) }
             })?;
-            accept(answer.value_mut(), judge, request, accepts)?;
+            self.is_proven = is_proof(&accept(answer.value_mut(), judge, request, accepts)?);
             let Some(wait_for_body) = &chain.wait_for_body else {
                 attempt.as_mut().pass_on_reports();
                 return Poll::Ready(Ok(answer));
@@ -109,7 +129,7 @@ impl<T> ProviderCall<T> {
         let answer = ready!(attempt.as_mut().poll(cx)).map_err(|_elapsed| Miss::TIMED_OUT)?;
         let AnswerWithBody { answer, to_judge } = answer.ok_or(Miss::BROKE_OFF)?;
         if let Some(mut answer) = to_judge {
-            accept(&mut answer, judge, request, accepts)?;
+            self.is_proven = is_proof(&accept(&mut answer, judge, request, accepts)?);
         }
         attempt.as_mut().pass_on_reports();
         Poll::Ready(Ok(match *freshness {
@@ -124,11 +144,16 @@ fn accept<T, J: Judge<T>>(
     judge: &J,
     request: RequestFacts,
     accepts: fn(&Outcome) -> bool,
-) -> Result<(), Miss> {
+) -> Result<Outcome, Miss> {
     let mut outcome = judge.outcome(request, Ok(answer));
     if judge.is_unasked(answer) {
         // A miss, whatever the classifier says.
         outcome = outcome.blaming(Blame::Request);
     }
-    if accepts(&outcome) { Ok(()) } else { Err(Miss { reason: judge.reason(request, Ok(answer)), outcome }) }
+    if accepts(&outcome) { Ok(outcome) } else { Err(Miss { reason: judge.reason(request, Ok(answer)), outcome }) }
+}
+
+/// A refusal that ends the chain is passed on to a caller, but proves nothing.
+pub(crate) fn is_proof(outcome: &Outcome) -> bool {
+    outcome.answers_for_another() && !outcome.ends_chain
 }

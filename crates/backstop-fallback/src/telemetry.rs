@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::{
     AllProvidersFailed, FallbackResult, Forcing,
     control::Control,
+    drill::DrillResult,
     metrics,
     miss::{Miss, ProviderMiss},
 };
@@ -217,4 +218,45 @@ pub(crate) fn forced_provider_failed(chain: &Control, provider: &Name, failed: &
         };
     }
     if is_first { event!(warn) } else { event!(debug) }
+}
+
+/// A drill has ended. Its first failure is a warning, and the first answer after that is told.
+pub(crate) fn drilled(chain: &Control, provider: usize, result: &DrillResult) {
+    let (Some(name), Some(failed)) = (chain.providers.get(provider), chain.drill_failed.get(provider)) else { return };
+    macro_rules! event {
+        ($level:ident, $text:literal $(, $field:ident = $value:expr)*) => {
+            tracing::$level!(
+                target: "backstop::fallback",
+                chain = %chain.name(), provider = %name, $($field = $value,)* $text
+            )
+        };
+    }
+    let result = match result {
+        DrillResult::Answered => {
+            if failed.swap(false, Relaxed) {
+                event!(info, "a provider answers drills again");
+            } else {
+                event!(debug, "a provider answered a drill");
+            }
+            "answered"
+        }
+        DrillResult::Failed(ProviderMiss { miss: Miss { reason, .. }, error }) => {
+            let (reason, error) = (tracing::field::display(reason), error.as_deref());
+            if failed.swap(true, Relaxed) {
+                event!(debug, "a provider did not answer a drill", reason = reason, error = error);
+            } else {
+                event!(warn, "a provider did not answer a drill", reason = reason, error = error);
+            }
+            "failed"
+        }
+        DrillResult::Skipped(reason) => {
+            event!(debug, "a drill was skipped", reason = tracing::field::display(reason));
+            "skipped"
+        }
+        DrillResult::Interrupted => {
+            event!(debug, "a live request took precedence over a drill");
+            "interrupted"
+        }
+    };
+    metrics::drilled(chain.name(), name, result);
 }

@@ -28,7 +28,7 @@ use backstop_kit::{Answer, CopyAs, Judge, NotCopied, RequestFacts, Snapshot, pro
 use tokio::time::Instant;
 
 use crate::{
-    AllProvidersFailed, FallbackResult, ProviderFailure,
+    AllProvidersFailed, FallbackResult, ProvenBy, ProviderFailure,
     chain::{settings::Settings, shared::Chain},
     found::{Found, Substitution},
     miss::{Miss, ProviderMiss},
@@ -154,6 +154,9 @@ impl<Req, T> Walk<Req, T> {
                     match result {
                         Ok(answer) => {
                             let latency = call.elapsed();
+                            if !is_first && call.is_proven() {
+                                self.chain.control.proofs.prove(self.next, ProvenBy::Activation);
+                            }
                             self.running = None;
                             return Poll::Ready(Some(self.found(answer, latency)));
                         }
@@ -202,6 +205,9 @@ impl<Req, T> Walk<Req, T> {
             return Err(ProviderMiss::not_asked(Reason::NOT_ELIGIBLE));
         }
         self.chain.control.eligibility.asked();
+        if !self.failures.is_empty() {
+            self.chain.control.drills.interrupt();
+        }
         let settings = self.chain.settings(&self.settings);
         let left = (self.chain.providers.len() - self.next) as u32;
         let deadline = next_deadline(Instant::now(), self.limit, left, settings.timeout_of(self.next));

@@ -1,11 +1,18 @@
 //! The chain's builder.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use backstop_core::{Classify, ClassifyFn, ConfigError, ErrorRef, Name, Outcome, ResultClassify};
 use backstop_kit::{ErrorText, Keep, PlainJudge, RepeatIf, RepeatRule, RequestFacts, WrapBody};
 
-use crate::{Commit, FallbackChain, FallbackConfig, Provider, commit::WaitForBody, control::Control, panics::Panics};
+use crate::{
+    Commit, FallbackChain, FallbackConfig, ProvenBy, Provider, commit::WaitForBody, control::Control, panics::Panics,
+};
 
 use super::{
     settings::{ReloadableSettings, Settings, check_name},
@@ -300,6 +307,11 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
         let settings = ReloadableSettings::new(settings, config.as_ref(), &names)?;
         let last_may_fail = providers.last().is_none_or(Provider::may_fail);
         let control = Arc::new(Control::new(name.clone(), names, settings, seed, last_may_fail));
+        for (index, provider) in providers.iter().enumerate() {
+            if provider.is_proven_when_built() {
+                control.proofs.prove(index, ProvenBy::Built);
+            }
+        }
         Ok(FallbackChain::new(Chain {
             name,
             providers,
@@ -311,6 +323,7 @@ impl<Req, T> FallbackChainBuilder<Req, T> {
             wait_for_body,
             error_text,
             panics,
+            drill: OnceLock::new(),
         }))
     }
 }

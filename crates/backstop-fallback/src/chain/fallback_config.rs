@@ -18,6 +18,7 @@ use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 ///     name = "recommendations"
 ///     total = "2s"                # more than 0 s, up to 24 h
 ///     primary_timeout = "800ms"   # more than 0 s, up to the total
+///     drill_every = "30s"         # 1 s to 24 h
 ///
 ///     [providers.replica]
 ///     timeout = "500ms"           # more than 0 s, up to the total
@@ -39,6 +40,9 @@ pub struct FallbackConfig {
     /// See [`FallbackBuilder::primary_timeout`](crate::FallbackBuilder::primary_timeout). For all layers of the chain.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub primary_timeout: Option<Duration>,
+    /// See [`Drill::every`](crate::Drill::every). No effect on a chain without a drill.
+    #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
+    pub drill_every: Option<Duration>,
     /// The settings of the chain's own providers, by their names.
     pub providers: BTreeMap<String, ProviderConfig>,
 }
@@ -47,7 +51,7 @@ impl FallbackConfig {
     /// Everything as the code of this chain has it.
     #[must_use]
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
-        Self { name: name.into(), total: None, primary_timeout: None, providers: BTreeMap::new() }
+        Self { name: name.into(), total: None, primary_timeout: None, drill_every: None, providers: BTreeMap::new() }
     }
 
     /// The defaults of a file, which must set the name.

@@ -11,7 +11,7 @@ use backstop_kit::{KeepReplaced, Loaded, Reloadable, Snapshot};
 use tokio::time::Instant;
 
 use super::fallback_config::{FallbackConfig, ProviderConfig};
-use crate::share;
+use crate::{drill::check_every, share};
 
 /// More than 0 s.
 const MOMENT: Duration = Duration::from_nanos(1);
@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) primary_share: Limit,
     /// `None`: what the primary's layer was built with.
     primary_timeout: Option<Duration>,
+    /// `None`: what the drill was built with.
+    pub(crate) drill_every: Option<Duration>,
     /// Those of each provider, in the chain's order.
     providers: Vec<ProviderConfig>,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn new(total: Duration, providers: Vec<ProviderConfig>) -> Self {
         let primary_share = share::first_limit(Limit::new(total, SetBy::Us), providers.len() as u32 + 1);
-        Self { total, primary_share, primary_timeout: None, providers }
+        Self { total, primary_share, primary_timeout: None, drill_every: None, providers }
     }
 
     /// The deadline of a request that began at `started`: the total, or the scope's deadline if that is earlier.
@@ -65,14 +67,15 @@ impl Settings {
             None => built.clone(),
         };
         let providers = names.iter().zip(&self.providers).map(provider).collect();
-        let primary_timeout = config.primary_timeout;
-        Ok(Self { primary_timeout, ..Self::new(config.total.unwrap_or(self.total), providers) })
+        let FallbackConfig { primary_timeout, drill_every, .. } = *config;
+        Ok(Self { primary_timeout, drill_every, ..Self::new(config.total.unwrap_or(self.total), providers) })
     }
 
     /// Refuses values that aren't allowed. `names` are those of the providers.
     fn check(&self, names: &[Name]) -> Result<(), ConfigError> {
         ConfigError::check_range("total", self.total, MOMENT..=LONGEST_TOTAL, "more than 0 s, up to 24 h")?;
         self.check_timeout("primary_timeout", self.primary_timeout)?;
+        self.drill_every.map_or(Ok(()), |every| check_every("drill_every", every))?;
         for (name, provider) in names.iter().zip(&self.providers) {
             self.check_timeout(format!("providers.{name}.timeout"), provider.timeout)?;
             if let Some(limit) = provider.concurrency {

@@ -1,6 +1,6 @@
 //! What a chain, its layers and its requests share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backstop_core::{Classify, Name, Outcome};
 use backstop_kit::{
@@ -8,7 +8,7 @@ use backstop_kit::{
 };
 
 use super::settings::Settings;
-use crate::{Provider, commit::WaitForBody, control::Control, panics::Panics};
+use crate::{Provider, commit::WaitForBody, control::Control, drill::Offered, panics::Panics};
 
 /// The providers in order of preference, and how they are asked.
 pub(crate) struct Chain<Req, T> {
@@ -24,6 +24,8 @@ pub(crate) struct Chain<Req, T> {
     pub(crate) wait_for_body: Option<WaitForBody<T>>,
     pub(crate) error_text: ErrorText,
     pub(crate) panics: Panics,
+    /// The drill of a handler's chain.
+    pub(crate) drill: OnceLock<Offered<Req>>,
 }
 
 /// What judges the answers in a handler.

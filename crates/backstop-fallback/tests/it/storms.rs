@@ -22,18 +22,18 @@ const SLOW: Duration = Duration::from_millis(50);
 
 /// How many are in a provider, and how many there were at most.
 #[derive(Clone, Default)]
-struct Gauge(Arc<[AtomicUsize; 2]>);
+pub(crate) struct Gauge(Arc<[AtomicUsize; 2]>);
 
-struct Inside(Gauge);
+pub(crate) struct Inside(Gauge);
 
 impl Gauge {
-    fn enter(&self) -> Inside {
+    pub(crate) fn enter(&self) -> Inside {
         let now = self.0[0].fetch_add(1, Ordering::SeqCst) + 1;
         self.0[1].fetch_max(now, Ordering::SeqCst);
         Inside(self.clone())
     }
 
-    fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.0[1].load(Ordering::SeqCst)
     }
 }

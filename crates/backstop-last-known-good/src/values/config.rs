@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::Hash,
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -180,8 +180,7 @@ where
             }
         };
         let (next, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (clock, log) = (Clock::start(), OnceLock::new());
-        Self { inner: Arc::new(Inner { name, max_stale, max_entries, values, clock, next, cleared, log }) }
+        Self { inner: Arc::new(Inner { name, max_stale, max_entries, values, clock: Clock::start(), next, cleared }) }
     }
 
     /// Changes `max_stale` for all clones. What is remembered stays.
