@@ -1,6 +1,7 @@
 //! What all circuits of a layer share: name, clock and settings.
 
 use std::{
+    mem,
     num::NonZero,
     sync::{
         Mutex, OnceLock, PoisonError,
@@ -14,11 +15,12 @@ use backstop_kit::{ErrorText, Jitter, Registration};
 use tokio::time::Instant;
 
 use crate::{
-    CircuitBreakerConfig, OnDrop,
+    CircuitBreakerConfig, CircuitMode, OnDrop,
     config::Settings,
     log_damper::LogBudget,
     metrics::{CallMetrics, LastRecorder},
     state::{Finished, Nanos, SharedSettings, nanos},
+    telemetry,
 };
 
 /// A time that never comes.
@@ -90,10 +92,26 @@ impl CircuitGroup {
     /// another.
     pub(crate) fn reload(&self, settings: &Settings, tell_circuits: impl FnOnce()) {
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mode = checked.circuit.mode;
         checked.clone_from(settings);
         self.settings.set(&settings.circuit);
         self.set_times(settings);
         tell_circuits();
+        self.mode_changed(mode, settings.circuit.mode);
+    }
+
+    /// As [`reload`](Self::reload), for the mode alone.
+    pub(crate) fn set_mode(&self, mode: CircuitMode, tell_circuits: impl FnOnce(&Settings)) {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut checked.circuit.mode, mode);
+        tell_circuits(&checked);
+        self.mode_changed(before, mode);
+    }
+
+    fn mode_changed(&self, before: CircuitMode, mode: CircuitMode) {
+        if mode != before {
+            telemetry::mode_changed(&self.name, mode);
+        }
     }
 
     fn set_times(&self, settings: &Settings) {

@@ -49,6 +49,7 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 ///     max_concurrent_probes = 1       # 1 to 1000
 ///     probe_lease = "30s"             # 1 ms to 24 h
 ///     on_drop = { failure_after = "5s" }    # 1 ms to 24 h, or "ignore" or "failure"
+///     observe_only = false
 /// "#)?;
 /// assert_eq!(config, CircuitBreakerConfig::new("ml_service"));
 /// # Ok::<(), toml::de::Error>(())
@@ -90,6 +91,8 @@ pub struct CircuitBreakerConfig {
     pub probe_lease: Duration,
     /// See [`CircuitBreakerBuilder::on_drop`].
     pub on_drop: OnDrop,
+    /// See [`CircuitBreakerBuilder::observe_only`].
+    pub observe_only: bool,
 }
 
 impl CircuitBreakerConfig {
@@ -112,6 +115,7 @@ impl CircuitBreakerConfig {
             max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
             probe_lease: DEFAULT_PROBE_LEASE,
             on_drop: DEFAULT_ON_DROP,
+            observe_only: false,
         }
     }
 
@@ -284,6 +288,19 @@ impl<P> CircuitBreakerBuilder<P> {
     /// How a call that its caller drops is counted: [`OnDrop::FailureAfter`] 5 s unless set.
     pub const fn on_drop(mut self, on_drop: OnDrop) -> Self {
         self.config.on_drop = on_drop;
+        self
+    }
+
+    /// Counts and reports, and refuses nothing: to try settings on real traffic. Off unless set.
+    ///
+    /// What the circuit would do shows in its [counts](crate::CircuitBreakerHandle::counts), its
+    /// [observed state](crate::CircuitBreakerHandle::observed_state), its transitions and the metric
+    /// `circuit_breaker_would_reject_total`. To everything else it is closed. Only calls that it would have admitted count,
+    /// so that it recovers as it would have done. [`enforce`](crate::CircuitBreakerHandle::enforce) and a
+    /// [reload](crate::CircuitBreakerHandle::reload) end it: the circuit then starts closed, with nothing counted. What an
+    /// operator [isolates](crate::CircuitBreakerHandle::isolate) is refused nevertheless.
+    pub const fn observe_only(mut self) -> Self {
+        self.config.observe_only = true;
         self
     }
 

@@ -213,7 +213,7 @@ fn is_unanswered(reason: Reason, is_error: bool) -> bool {
 }
 
 pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
-    let Refused { state, wait } = refused;
+    let Refused { state, wait, .. } = refused;
     let retry_after = match state {
         CircuitState::Open => Some(breaker.retry_after(wait)),
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),

@@ -6,7 +6,7 @@ use backstop_core::{ConfigError, Name};
 use backstop_kit::StackOf;
 
 use crate::{
-    CircuitBreakerConfig, CircuitState, CircuitStatus, Events, Prober, StateSubscription,
+    CircuitBreakerConfig, CircuitMode, CircuitState, CircuitStatus, Events, Prober, StateSubscription,
     breaker::{Breaker, HasBreaker},
     circuit_group::CircuitGroup,
     prober::probe_circuit,
@@ -63,7 +63,7 @@ impl CircuitBreakerHandle {
         self.breaker().name()
     }
 
-    /// The state.
+    /// The state. A circuit that only [observes](Self::observe_only) is closed.
     ///
     /// A circuit whose wait has passed stays open until the next call, which is the first probe.
     /// [`status`](Self::status) shows whether the wait has passed.
@@ -197,6 +197,44 @@ impl CircuitBreakerHandle {
     /// Makes the circuit as new: closed, with nothing counted, even if it was closed already.
     pub fn reset(&self) {
         self.breaker().circuit.reset();
+    }
+
+    /// Refuses calls from now on, after [`observe_only`](Self::observe_only). The circuit starts closed, with nothing counted.
+    ///
+    /// The next [`reload`](Self::reload) sets the mode anew. For the circuit of a key, it concerns that key alone.
+    pub fn enforce(&self) {
+        self.set_mode(CircuitMode::Enforcing);
+    }
+
+    /// Refuses no call from now on, and shows what it would have refused: see
+    /// [`CircuitBreakerBuilder::observe_only`](crate::CircuitBreakerBuilder::observe_only). The circuit starts closed, with
+    /// nothing counted, unless it is [isolated](Self::isolate).
+    ///
+    /// The next [`reload`](Self::reload) sets the mode anew. For the circuit of a key, it concerns that key alone.
+    pub fn observe_only(&self) {
+        self.set_mode(CircuitMode::Observing);
+    }
+
+    fn set_mode(&self, mode: CircuitMode) {
+        let circuit = &self.breaker().circuit;
+        if self.group().is_keyed() {
+            circuit.set_mode(mode);
+        } else {
+            self.group().set_mode(mode, |_| circuit.set_mode(mode));
+        }
+    }
+
+    /// Whether the circuit refuses calls.
+    #[must_use]
+    pub fn mode(&self) -> CircuitMode {
+        self.breaker().circuit.mode()
+    }
+
+    /// The state that the circuit would have if it refused calls. Differs from [`state`](Self::state) only while it
+    /// [observes](Self::observe_only).
+    #[must_use]
+    pub fn observed_state(&self) -> CircuitState {
+        self.breaker().circuit.observed_state()
     }
 
     /// Changes the settings while calls run. Calls don't wait for it.

@@ -12,13 +12,20 @@ use crate::{
     state::WindowSize,
 };
 
-const OPERATIONS: &[Operation] =
-    &[Operation::until("isolate", "reset"), Operation::once("close"), Operation::once("reset")];
+const OPERATIONS: &[Operation] = &[
+    Operation::until("isolate", "reset"),
+    Operation::once("close"),
+    Operation::once("reset"),
+    Operation::once("observe-only"),
+    Operation::once("enforce"),
+];
 const KEY: &str = "a key of exactly one circuit, as events show it";
 const KEYED_OPERATIONS: &[Operation] = &[
     Operation::until("isolate", "reset").arguments(&[("key", KEY)]),
     Operation::once("close").arguments(&[("key", KEY)]),
     Operation::once("reset").arguments(&[("key", KEY)]),
+    Operation::once("observe-only").arguments(&[("key", KEY)]),
+    Operation::once("enforce").arguments(&[("key", KEY)]),
 ];
 
 impl Inspect for CircuitBreakerHandle {
@@ -38,6 +45,8 @@ impl Inspect for CircuitBreakerHandle {
         let counts = self.counts();
         vec![
             ("state", self.status().as_str().into()),
+            ("mode", self.mode().as_str().into()),
+            ("observed_state", self.observed_state().as_str().into()),
             ("calls", counts.calls.into()),
             ("failures", counts.failures.into()),
             ("failures_in_a_row", counts.in_a_row.into()),
@@ -82,6 +91,8 @@ fn operate(handle: &CircuitBreakerHandle, request: &OperationRequest, key: Optio
     match operation {
         "isolate" => handle.isolate(),
         "close" => handle.close(),
+        "observe-only" => handle.observe_only(),
+        "enforce" => handle.enforce(),
         _ => handle.reset(),
     }
 }
@@ -159,6 +170,7 @@ pub(crate) fn report(log: &EventLog, group: &CircuitGroup, key: Option<&str>, tr
     let mut fields = vec![
         ("from", transition.from.as_str().into()),
         ("to", transition.to.as_str().into()),
+        ("mode", transition.mode.as_str().into()),
         ("reason", transition.reason.as_str().into()),
         ("generation", transition.generation.into()),
     ];
@@ -193,13 +205,21 @@ mod tests {
             assert_eq!(of.operate(&request).await, Ok(Reach::Instance));
         }
         let error = of.operate(&OperationRequest::new("explode", "ada", "a drill")).await.unwrap_err();
-        assert_eq!(error.to_string(), "operation is explode, allowed is: isolate, close, reset");
+        assert_eq!(error.to_string(), "operation is explode, allowed is: isolate, close, reset, observe-only, enforce");
         let events: Vec<_> =
             log.after(0).into_iter().map(|event| (event.fields[0].clone(), event.fields[1].clone())).collect();
         let asked = |operation: &'static str| (("operation", operation.into()), ("who", "ada".into()));
         let went = |from: &'static str, to: &'static str| (("from", from.into()), ("to", to.into()));
-        let all =
-            [asked("isolate"), went("closed", "isolated"), asked("close"), went("isolated", "closed"), asked("reset")];
+        let (isolated, closed) = (went("closed", "isolated"), went("isolated", "closed"));
+        let all = [
+            asked("isolate"),
+            isolated,
+            asked("close"),
+            closed,
+            asked("reset"),
+            asked("observe-only"),
+            asked("enforce"),
+        ];
         assert_eq!(events, all, "the first log stays, and says who comes before what");
         let mut config = CircuitBreakerConfig::new("ml");
         config.consecutive_failures = Some(7);

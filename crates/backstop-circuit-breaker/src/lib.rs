@@ -71,6 +71,7 @@
 //! | any but closed | [`close`](CircuitBreakerHandle::close) | closed, counts cleared |
 //! | any | [`reset`](CircuitBreakerHandle::reset) | closed, counts cleared |
 //! | closed | [`reload`](CircuitBreakerHandle::reload), with a window of another kind or size | closed, counts cleared |
+//! | any but isolated | [`observe_only`](CircuitBreakerHandle::observe_only), or [`enforce`](CircuitBreakerHandle::enforce) after it | closed, counts cleared |
 //! | any | [`reload`](CircuitBreakerHandle::reload) of anything else | the same, counts kept |
 //!
 //! Every transition starts a *generation*. A result counts only in the generation that admitted its call. A call
@@ -96,6 +97,7 @@
 //! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
 //! | [`observe`](CircuitBreakerBuilder::observe) | [`UntilHeaders`] | or [`UntilBodyEnd`] |
 //! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
+//! | [`observe_only`](CircuitBreakerBuilder::observe_only) | off | |
 //!
 //! Everything except the seed and [`observe`](CircuitBreakerBuilder::observe) can be reloaded while calls run:
 //! [`CircuitBreakerHandle::reload`].
@@ -212,6 +214,25 @@
 //! | is dropped otherwise | success: the head was good, and the rest will never be known |
 //! | is still incomplete after the length of a probe's [lease](CircuitBreakerBuilder::probe_lease) | success at that point; if it fails later, also a failure |
 //!
+//! # Only observing
+//!
+//! With [`observe_only`](CircuitBreakerBuilder::observe_only) a circuit refuses nothing, so that settings can be tried on real
+//! traffic:
+//!
+//! | what | while it observes |
+//! |---|---|
+//! | a call that it would refuse | is made, and doesn't count; `circuit_breaker_would_reject_total` counts it |
+//! | a call that it would admit, as a probe for example | is made and counts, as ever |
+//! | [`state`](CircuitBreakerHandle::state), [`subscribe`](CircuitBreakerHandle::subscribe), the gauge of the state, health | closed |
+//! | [`observed_state`](CircuitBreakerHandle::observed_state), [`counts`](CircuitBreakerHandle::counts) | what it would be |
+//! | transitions, in the log, [`events`](CircuitBreakerHandle::events) and metrics | reported with the mode `observing`, opening as `INFO` |
+//! | [`isolate`](CircuitBreakerHandle::isolate) | refuses, because an operator says so |
+//! | a [prober](CircuitBreakerHandle::prober) | makes no calls, because no real call is held back |
+//!
+//! The mode can be switched while calls run, by [`observe_only`](CircuitBreakerHandle::observe_only) and
+//! [`enforce`](CircuitBreakerHandle::enforce) or by a [reload](CircuitBreakerHandle::reload); the last one holds. Each switch
+//! starts closed, with nothing counted.
+//!
 //! # Refusals
 //!
 //! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After`: the remaining wait,
@@ -323,6 +344,7 @@
 //! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls counted against the service; `slow` are slow successes, `probe` are calls of a [prober](CircuitBreakerHandle::prober) |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
 //! | `circuit_breaker_rejections_total` | `name` | refusals |
+//! | `circuit_breaker_would_reject_total` | `name` | calls that a circuit would have refused, had it not only [observed](#only-observing) |
 //! | `circuit_breaker_unguarded_total` | `name` | calls without a circuit, see [`KeyedCircuitBreakerLayer`] |
 //!
 //! [`CircuitBreakerHandle`] shows the state, the counts and the remaining wait; its
@@ -349,6 +371,7 @@ mod body;
 mod breaker;
 mod call_guard;
 mod circuit_group;
+mod circuit_mode;
 mod circuit_state;
 mod config;
 mod events;
@@ -375,6 +398,7 @@ mod transition;
 
 pub use backstop_core::{ConfigError, HttpClassify, Name, Rejection, ResultClassify, name};
 pub use backstop_kit::{CallError, HttpReject, ProblemDetails, UntilBodyEnd, UntilHeaders};
+pub use circuit_mode::CircuitMode;
 pub use circuit_state::CircuitState;
 pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
 pub use events::Events;

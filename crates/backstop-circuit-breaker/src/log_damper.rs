@@ -111,6 +111,7 @@ impl LogBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CircuitMode;
 
     /// What a circuit does, and when, in seconds; whether that is logged, and with how many left out.
     #[derive(Default)]
@@ -125,7 +126,8 @@ mod tests {
     impl Circuit {
         fn admit(&mut self, second: u64, to: CircuitState, reason: TransitionReason) -> Option<u64> {
             self.seq += 1;
-            let transition = Transition { seq: self.seq, from: to, to, reason, generation: self.seq };
+            let transition =
+                Transition { seq: self.seq, from: to, to, mode: CircuitMode::Enforcing, reason, generation: self.seq };
             self.damper.admit(&transition, second * 1_000_000_000, &self.budget)
         }
 
@@ -222,7 +224,7 @@ mod tests {
             // Another circuit each time.
             let reason = FAILURES;
             let (from, to) = (CircuitState::Closed, CircuitState::Open);
-            let transition = Transition { seq: 1, from, to, reason, generation: 1 };
+            let transition = Transition { seq: 1, from, to, mode: CircuitMode::Enforcing, reason, generation: 1 };
             LogDamper::default().admit(&transition, second * 1_000_000_000, &budget)
         };
         let at_once: Vec<_> = (0..1_000).map(|_| open(0)).collect();

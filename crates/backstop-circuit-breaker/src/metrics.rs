@@ -25,6 +25,10 @@ const FAILURES: Metric =
 const TRANSITIONS: Metric =
     Metric::counter("circuit_breaker_transitions_total", "Transitions of circuits, by the state entered");
 const REJECTIONS: Metric = Metric::counter("circuit_breaker_rejections_total", "Calls that a circuit refused");
+const WOULD_REJECT: Metric = Metric::counter(
+    "circuit_breaker_would_reject_total",
+    "Calls that a circuit would have refused, had it not only observed",
+);
 const UNGUARDED: Metric = Metric::counter(
     "circuit_breaker_unguarded_total",
     "Calls without a circuit, because there were as many keys as allowed",
@@ -38,7 +42,9 @@ const PROBE_DUE: Metric = Metric::gauge(
 /// Gives the installed recorder the description and the unit of each metric of this crate.
 #[cfg(feature = "metrics")]
 pub fn describe_metrics() {
-    [CALLS, DURATION, FAILURES, TRANSITIONS, REJECTIONS, UNGUARDED, STATE, PROBE_DUE].iter().for_each(Metric::describe);
+    [CALLS, DURATION, FAILURES, TRANSITIONS, REJECTIONS, WOULD_REJECT, UNGUARDED, STATE, PROBE_DUE]
+        .iter()
+        .for_each(Metric::describe);
 }
 
 /// What calls use.
@@ -48,6 +54,7 @@ pub(crate) struct CallMetrics {
     failure: Ended,
     neutral: Ended,
     rejections: Series,
+    would_reject: Series,
     unguarded: Series,
 }
 
@@ -70,6 +77,7 @@ impl CallMetrics {
             failure: ended("failure"),
             neutral: ended("neutral"),
             rejections: of_layer(&REJECTIONS),
+            would_reject: of_layer(&WOULD_REJECT),
             unguarded: of_layer(&UNGUARDED),
         }
     }
@@ -87,6 +95,10 @@ impl CallMetrics {
 
     pub(crate) fn refused(&self) {
         self.rejections.increment();
+    }
+
+    pub(crate) fn would_refuse(&self) {
+        self.would_reject.increment();
     }
 
     pub(crate) fn unguarded(&self) {

@@ -14,7 +14,11 @@
 //! | any | `reset` | closed, nothing counted |
 //! | closed | `reload`, with a window of another kind or size | closed, nothing counted |
 //! | any other | `reload`, the same | unchanged; when it closes, it counts in the new window |
+//! | isolated | another mode | isolated |
+//! | any other | another mode | closed, nothing counted |
 //! | any | `reload` of anything else | unchanged |
+//!
+//! An observing circuit goes through the same transitions. It admits what it would refuse, and such a call has no result.
 //!
 //! Every transition starts a generation. An admission carries its generation, and its result counts only in that
 //! generation.

@@ -10,13 +10,13 @@ use backstop_kit::telemetry::millis;
 use tokio::sync::watch;
 
 use crate::{
-    CircuitState, Transition, TransitionReason,
+    CircuitMode, CircuitState, Transition, TransitionReason,
     breaker::Breaker,
     circuit_group::CircuitGroup,
     inspect,
     log_damper::LogDamper,
     metrics,
-    state::{Circuit, ErrorOf, Nanos, Observer, SharedSettings},
+    state::{Circuit, ErrorOf, Nanos, Observer, Refused, SharedSettings},
 };
 
 /// Reports the transitions of one circuit.
@@ -124,18 +124,28 @@ impl Observer for Telemetry {
         self.show_state(circuit);
         listeners.wake(transition, circuit);
     }
+
+    fn would_have_refused(&self, refused: Refused, circuit: &Circuit<Self>) {
+        self.group.metrics().would_refuse();
+        tracing::debug!(
+            target: "backstop::circuit_breaker",
+            name = %self.group.name(), key = circuit.listeners().key(), state = refused.state.as_str(),
+            "a call would have been refused"
+        );
+    }
 }
 
 /// Without `left_out`, the transition is left out above `DEBUG`.
 fn log(name: &Name, key: Option<&str>, transition: &Transition, left_out: Option<u64>, error: ErrorOf<'_>) {
-    let Transition { from, to, generation, reason, .. } = *transition;
+    let Transition { from, to, mode, generation, reason, .. } = *transition;
     let (from, to) = (from.as_str(), to.as_str());
+    let observing = (mode == CircuitMode::Observing).then_some(mode.as_str());
     // The fields are computed only if the event is enabled.
     macro_rules! tell {
         ($level:ident, $text:literal $(, $field:ident $(= $value:expr)?)*) => {
             tracing::$level!(
                 target: "backstop::circuit_breaker",
-                %name, key, from, to, reason = reason.as_str(), $($field $(= $value)?,)* generation,
+                %name, key, from, to, mode = observing, reason = reason.as_str(), $($field $(= $value)?,)* generation,
                 left_out = left_out.filter(|transitions| *transitions > 0), $text
             )
         };
@@ -146,7 +156,14 @@ fn log(name: &Name, key: Option<&str>, transition: &Transition, left_out: Option
         };
     }
     macro_rules! opened {
-        ($text:literal $(, $field:ident)*) => { tell_above_debug!(warn, $text $(, $field)*, error = error().as_deref()) };
+        ($text:literal $(, $field:ident)*) => {
+            match mode {
+                CircuitMode::Enforcing => tell_above_debug!(warn, $text $(, $field)*, error = error().as_deref()),
+                CircuitMode::Observing => {
+                    tell_above_debug!(info, "the circuit would have opened" $(, $field)*, error = error().as_deref());
+                }
+            }
+        };
     }
     match reason {
         TransitionReason::Failures { failures, calls } => opened!("the circuit opened", failures, calls),
@@ -164,6 +181,10 @@ pub(crate) fn refused(breaker: &Breaker, state: CircuitState, retry_after: Optio
         target: "backstop::circuit_breaker",
         name = %breaker.name(), key = breaker.circuit.listeners().key(), state = state.as_str(), retry_after_ms = retry_after.map(millis), "a call was refused"
     );
+}
+
+pub(crate) fn mode_changed(name: &Name, mode: CircuitMode) {
+    tracing::info!(target: "backstop::circuit_breaker", %name, mode = mode.as_str(), "the mode was changed");
 }
 
 /// Logged once per layer, because the stack was built wrongly.

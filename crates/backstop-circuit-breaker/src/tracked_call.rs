@@ -72,7 +72,7 @@ impl TrackedCall {
 
     /// No call, which counts as ended.
     pub(crate) fn ended() -> Self {
-        Self { ended: true, ..Self::new(Admission::NONE) }
+        Self { ended: true, ..Self::new(Admission::UNCOUNTED) }
     }
 
     /// The request has a body.
@@ -234,6 +234,9 @@ impl TrackedCall {
     }
 
     fn count(&self, breaker: &Breaker, outcome: Outcome, failure: Option<Failure<'_>>, slow: bool) {
+        if !self.admission.is_counted() {
+            return;
+        }
         let finished = breaker.group().finished(outcome, slow);
         let failure = match outcome.verdict {
             Verdict::Success if slow => Some(Failure::Slow),

@@ -1,6 +1,6 @@
 //! A change of state.
 
-use crate::CircuitState;
+use crate::{CircuitMode, CircuitState};
 
 /// A change of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Transition {
     pub from: CircuitState,
     /// The state after.
     pub to: CircuitState,
+    /// Whether the circuit refuses calls by its new state, or only observes.
+    pub mode: CircuitMode,
     /// Why it changed.
     pub reason: TransitionReason,
     /// The generation that it starts.

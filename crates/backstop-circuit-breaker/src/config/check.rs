@@ -9,7 +9,10 @@ use super::{
     DEFAULT_RETRY_AFTER_JITTER, DEFAULT_SUCCESS_THRESHOLD, DEFAULT_WAIT,
     choices::{OnDrop, SlowCalls, Wait, Window},
 };
-use crate::state::{self, MAX_CALLS, Share, SlowRate, Trip, WaitRule, WindowSize, nanos};
+use crate::{
+    CircuitMode,
+    state::{self, MAX_CALLS, Share, SlowRate, Trip, WaitRule, WindowSize, nanos},
+};
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
 const DEFAULT_WINDOW_CALLS: u32 = 100;
@@ -45,6 +48,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             circuit: state::Settings {
+                mode: CircuitMode::Enforcing,
                 trip: Trip::Consecutive { failures: DEFAULT_CONSECUTIVE_FAILURES },
                 slow: None,
                 window: WindowSize::Calls(DEFAULT_WINDOW_CALLS),
@@ -66,6 +70,7 @@ impl CircuitBreakerConfig {
     pub(crate) fn check(self) -> Result<(Name, Settings), ConfigError> {
         let (window, min_calls) = self.looks_back()?;
         let circuit = state::Settings {
+            mode: if self.observe_only { CircuitMode::Observing } else { CircuitMode::Enforcing },
             trip: self.trip(min_calls)?,
             slow: self.slow_rate(min_calls)?,
             window,

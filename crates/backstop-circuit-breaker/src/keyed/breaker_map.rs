@@ -14,7 +14,7 @@ use backstop_kit::{ErrorText, log_text};
 
 use super::shards::{Evictable, Pointer, Shards};
 use crate::{
-    CircuitState,
+    CircuitMode, CircuitState,
     breaker::{Breaker, HasBreaker},
     circuit_group::CircuitGroup,
     config::Settings,
@@ -87,6 +87,9 @@ pub(crate) trait Circuits<K>: Send + Sync {
     /// Reloads the settings of all existing and future circuits.
     fn reload(&self, settings: Settings);
 
+    /// Changes the mode of all existing and future circuits.
+    fn set_mode(&self, mode: CircuitMode);
+
     fn find(&self, key: &K) -> Option<Arc<dyn HasBreaker>>
     where
         K: Eq + Hash;
@@ -129,6 +132,13 @@ impl<K: Send, P: Send + Sync + 'static> Circuits<K> for BreakerMap<K, P> {
         self.group.reload(&settings, || {
             *self.settings() = Arc::clone(&settings);
             self.circuits.for_each(|_, breaker| breaker.breaker.circuit.reload(&settings.circuit));
+        });
+    }
+
+    fn set_mode(&self, mode: CircuitMode) {
+        self.group.set_mode(mode, |settings| {
+            *self.settings() = Arc::new(settings.clone());
+            self.circuits.for_each(|_, breaker| breaker.breaker.circuit.set_mode(mode));
         });
     }
 

@@ -5,7 +5,9 @@ use std::{fmt, hash::Hash, sync::Arc};
 use backstop_core::{ConfigError, Name};
 
 use super::{breaker_map::Circuits, prober::probe_keys};
-use crate::{CircuitBreakerConfig, CircuitBreakerHandle, Prober, breaker::HasBreaker, circuit_group::CircuitGroup};
+use crate::{
+    CircuitBreakerConfig, CircuitBreakerHandle, CircuitMode, Prober, breaker::HasBreaker, circuit_group::CircuitGroup,
+};
 
 /// Shows and controls circuits by their keys: see [`KeyedCircuitBreakerLayer::handle`](crate::KeyedCircuitBreakerLayer::handle).
 ///
@@ -75,6 +77,16 @@ impl<K> KeyedCircuitBreakerHandle<K> {
     pub fn reload(&self, config: CircuitBreakerConfig) -> Result<(), ConfigError> {
         self.circuits.reload(self.group().check(config)?.keyed());
         Ok(())
+    }
+
+    /// Refuses calls for all keys from now on: [`CircuitBreakerHandle::enforce`] for each circuit.
+    pub fn enforce(&self) {
+        self.circuits.set_mode(CircuitMode::Enforcing);
+    }
+
+    /// Refuses no call from now on: [`CircuitBreakerHandle::observe_only`] for the circuits of all keys.
+    pub fn observe_only(&self) {
+        self.circuits.set_mode(CircuitMode::Observing);
     }
 
     /// Whether [`reload`](Self::reload) would accept `config`. Changes nothing.

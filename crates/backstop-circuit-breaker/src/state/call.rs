@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use backstop_core::Verdict;
 
-use crate::CircuitState;
+use crate::{CircuitMode, CircuitState};
 
 use super::{Nanos, packed_state::Generation};
 
@@ -23,11 +23,17 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// For no call.
-    pub(crate) const NONE: Self = Self::new(Generation::FIRST, None);
+    /// Of a call that doesn't count: an observing circuit would have refused it.
+    pub(crate) const UNCOUNTED: Self = Self::new(Generation::NONE, None);
 
     pub(super) const fn new(generation: Generation, lease: Option<LeaseId>) -> Self {
         Self { generation, lease, counts_while_leased: false }
+    }
+
+    /// Whether the call's result counts.
+    #[inline]
+    pub(crate) fn is_counted(&self) -> bool {
+        self.generation != Generation::NONE
     }
 
     /// Whether the call is a probe.
@@ -67,6 +73,8 @@ impl From<Verdict> for Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) state: CircuitState,
+    /// Whether it really refuses.
+    pub(crate) mode: CircuitMode,
     /// How long the circuit stays open. Zero if unknown.
     pub(crate) wait: Nanos,
 }

@@ -1,5 +1,7 @@
 //! Admitting calls and recording their results.
 
+use crate::CircuitMode;
+
 use super::{
     Nanos, Verdict,
     call::{Admission, Finished, Refused, Turn},
@@ -15,7 +17,7 @@ impl<O: Observer> Circuit<O> {
         if word.is_closed() {
             return None;
         }
-        self.refusal(word, now)
+        self.refusal(word, now).filter(|refused| refused.mode == CircuitMode::Enforcing)
     }
 
     #[cold]
@@ -24,9 +26,9 @@ impl<O: Observer> Circuit<O> {
             Phase::Closed | Phase::Probing => None,
             Phase::Open | Phase::Saturated => {
                 let (deadline, now) = (self.deadline(), now());
-                (now < deadline).then(|| refused(word.phase(), deadline, now))
+                (now < deadline).then(|| refused(word, deadline, now))
             }
-            Phase::Forced => Some(refused(Phase::Forced, 0, 0)),
+            Phase::Forced => Some(refused(word, 0, 0)),
         }
     }
 
@@ -51,22 +53,33 @@ impl<O: Observer> Circuit<O> {
         now: Nanos,
         time_left: impl FnOnce() -> Option<Nanos>,
     ) -> Result<Admission, Refused> {
-        if let Some(refused) = self.refusal(word, || now) {
-            return Err(refused);
+        let result = match self.refusal(word, || now) {
+            Some(refused) => Err(refused),
+            None => {
+                let (result, transition) = self.admit_locked(now, time_left());
+                self.report(transition, &|| None);
+                result
+            }
+        };
+        match result {
+            Err(refused) if refused.mode == CircuitMode::Observing => {
+                self.observer.would_have_refused(refused, self);
+                Ok(Admission::UNCOUNTED)
+            }
+            result => result,
         }
-        let (result, transition) = self.admit_locked(now, time_left());
-        self.report(transition, &|| None);
-        result
     }
 
-    /// Whether there was no transition since this call was admitted.
+    /// Whether there was no transition since this call was admitted. A call that doesn't count isn't asked about again.
     pub(crate) fn is_current(&self, admission: &Admission) -> bool {
-        self.load().generation() == admission.generation
+        self.load().generation() == admission.generation || !admission.is_counted()
     }
 
     /// What a prober may do next.
     pub(crate) fn turn(&self, now: Nanos) -> Turn {
-        if matches!(self.load().phase(), Phase::Closed | Phase::Forced) {
+        let word = self.load();
+        // An observing circuit refuses no call, so there are calls that can be its probes.
+        if matches!(word.phase(), Phase::Closed | Phase::Forced) || word.mode() == CircuitMode::Observing {
             return Turn::Idle;
         }
         let (turn, transition) = self.turn_locked(now);
@@ -100,6 +113,9 @@ impl<O: Observer> Circuit<O> {
         let Admission { generation, lease: None, .. } = admission else {
             return self.record(admission, Verdict::Success, now);
         };
+        if !admission.is_counted() {
+            return;
+        }
         let windows = self.windows();
         self.count_success(&windows, generation, false, &now);
         if let Some(slow) = &windows.slow {
@@ -122,6 +138,9 @@ impl<O: Observer> Circuit<O> {
     ) {
         let Admission { generation, lease, .. } = admission;
         let finished = finished.into();
+        if !admission.is_counted() {
+            return;
+        }
         if let Some(lease) = lease {
             let transition = self.end_probe(&admission, lease, finished, now());
             return self.report(transition, error);

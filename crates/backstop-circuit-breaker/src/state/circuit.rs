@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
+use crate::CircuitMode;
+
 use super::{
     CircuitState, Nanos, Settings, Transition,
     call::Refused,
@@ -22,6 +24,9 @@ pub(crate) trait Observer: Sized {
 
     /// Called once for each transition, outside of any lock. `error` returns the text of the error that opened the circuit.
     fn transition(&self, transition: &Transition, error: ErrorOf<'_>, circuit: &Circuit<Self>);
+
+    /// Called for each call that an observing circuit would have refused, outside of any lock.
+    fn would_have_refused(&self, refused: Refused, circuit: &Circuit<Self>);
 }
 
 /// Returns the text of a call's error. Called only if the call opens the circuit.
@@ -41,7 +46,7 @@ pub(crate) struct Circuit<O: Observer> {
 impl<O: Observer> Circuit<O> {
     pub(crate) fn new(settings: &Settings, observer: O) -> Self {
         let windows = Windows::new(settings, Generation::FIRST);
-        let word = windows.first_word(Generation::FIRST);
+        let word = windows.first_word(Generation::FIRST).with_mode(settings.mode);
         let circuit = Self {
             word: AtomicU64::new(word.bits()),
             transition_state: OnceLock::new(),
@@ -130,9 +135,21 @@ impl<O: Observer> Circuit<O> {
     }
 }
 
-pub(super) fn refused(phase: Phase, deadline: Nanos, now: Nanos) -> Refused {
-    let wait = if phase == Phase::Open { deadline.saturating_sub(now) } else { 0 };
-    Refused { state: state(phase), wait }
+/// A refusal by a circuit whose state isn't closed. What an operator forces isn't only observed.
+pub(super) fn refused(word: PackedState, deadline: Nanos, now: Nanos) -> Refused {
+    let wait = if word.phase() == Phase::Open { deadline.saturating_sub(now) } else { 0 };
+    let mode = if word.phase() == Phase::Forced { CircuitMode::Enforcing } else { word.mode() };
+    Refused { state: state(word.phase()), mode, wait }
+}
+
+/// The state as everything else sees it: that of an observing circuit is closed, unless an operator forces it.
+pub(super) fn shown_state(word: PackedState) -> CircuitState {
+    match (word.mode(), word.phase()) {
+        (CircuitMode::Observing, Phase::Closed | Phase::Open | Phase::Probing | Phase::Saturated) => {
+            CircuitState::Closed
+        }
+        (_, phase) => state(phase),
+    }
 }
 
 pub(super) const fn state(phase: Phase) -> CircuitState {

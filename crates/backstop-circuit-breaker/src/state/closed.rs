@@ -1,7 +1,7 @@
 //! Counting in a closed circuit without a lock, and opening it.
 
 use super::{
-    CircuitState, Nanos, Transition, TransitionReason,
+    Nanos, Transition, TransitionReason,
     call::Finished,
     circuit::{Circuit, ErrorOf, Observer},
     packed_state::{Generation, Mark, PackedState, Phase},
@@ -150,17 +150,13 @@ impl<O: Observer> Circuit<O> {
             }
             let counted = mark.map_or(word, |mark| word.failed_at(mark)).plus(delta);
             let trips = self.trips(windows, counted);
-            let next = if trips { PackedState::new(Phase::Open, generation.next()) } else { counted };
+            let next = if trips { word.next(Phase::Open) } else { counted };
             match self.replace(word, next) {
                 Ok(()) if !trips => return None,
                 Ok(()) => {
                     let (failures, calls) = (counted.failures(), windows.calls(counted));
-                    return Some(self.tripped(
-                        &mut recovery,
-                        now,
-                        asked,
-                        TransitionReason::Failures { failures, calls },
-                    ));
+                    let reason = TransitionReason::Failures { failures, calls };
+                    return Some(self.tripped(&mut recovery, word, now, asked, reason));
                 }
                 Err(seen) => word = seen,
             }
@@ -205,14 +201,15 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         reason: TransitionReason,
     ) -> Option<Transition> {
-        self.update(generation, |_| PackedState::new(Phase::Open, generation.next()))?;
-        Some(self.tripped(recovery, now, asked, reason))
+        let before = self.update(generation, |word| word.next(Phase::Open))?;
+        Some(self.tripped(recovery, before, now, asked, reason))
     }
 
-    /// Finishes a transition to open, after the word was published.
+    /// Finishes a transition to open, after the word was published. `before` is the word that it replaced.
     fn tripped(
         &self,
         recovery: &mut Recovery,
+        before: PackedState,
         now: Nanos,
         asked: Option<Nanos>,
         reason: TransitionReason,
@@ -220,6 +217,6 @@ impl<O: Observer> Circuit<O> {
         self.set_deadline(recovery.opened_until(now, &self.observer.settings().recovery(), asked));
         recovery.start_generation();
         self.renew_ring(recovery);
-        recovery.transition(CircuitState::Closed, CircuitState::Open, reason)
+        recovery.transition(before, Phase::Open, reason)
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex as StdMutex};
 use loom::{model::Builder, thread};
 
 use super::*;
+use crate::CircuitMode;
 
 use CircuitState::{Closed, HalfOpen, Isolated, Open};
 
@@ -34,12 +35,15 @@ impl Observer for Log {
     fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
         self.transitions.lock().unwrap().push(*transition);
     }
+
+    fn would_have_refused(&self, _: Refused, _: &Circuit<Self>) {}
 }
 
 const WAIT: Nanos = 60;
 const LEASE: Nanos = 30;
 
 const CONSECUTIVE: Settings = Settings {
+    mode: CircuitMode::Enforcing,
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
     window: WindowSize::Calls(1),
@@ -102,7 +106,7 @@ impl Circuit<Log> {
             assert_ne!(transition.to, state);
             state = transition.to;
         }
-        assert_eq!(state, self.state());
+        assert_eq!(state, self.observed_state());
         assert!(log.windows(2).all(|pair| pair[0].generation < pair[1].generation));
         assert!(log.iter().zip(1..).all(|(transition, seq)| transition.seq == seq));
     }
@@ -754,4 +758,53 @@ fn a_failure_counts_in_the_latest_window_however_often_that_is_replaced_meanwhil
         race(&circuit, vec![records(late, Verdict::Failure, 0), reloads]);
         assert_eq!((circuit.counted(0).calls, circuit.counted(0).failures), (1, 1));
     });
+}
+
+fn switches(mode: CircuitMode) -> Step<Option<Admission>> {
+    Box::new(move |circuit| {
+        circuit.set_mode(mode);
+        None
+    })
+}
+
+const OBSERVED: Settings = Settings { mode: CircuitMode::Observing, ..CONSECUTIVE };
+
+#[test]
+fn a_circuit_that_begins_to_enforce_refuses_nobody_by_what_it_only_observed() {
+    check(|| {
+        let circuit = opened_by_observing();
+        let looks: Step<Option<Admission>> = Box::new(|circuit| Some(circuit.admit(|| 1, || None).unwrap()));
+        race(&circuit, vec![switches(CircuitMode::Enforcing), looks, admits(1)]);
+        assert_eq!((circuit.state(), circuit.observed_state()), (Closed, Closed));
+    });
+}
+
+#[test]
+fn a_trip_and_a_switch_at_once_leave_no_circuit_open_by_what_was_counted_before() {
+    check(|| {
+        let circuit = circuit(OBSERVED);
+        circuit.call(Verdict::Failure, 0);
+        let late = circuit.admit(|| 0, || None).unwrap();
+        race(&circuit, vec![switches(CircuitMode::Enforcing), records(late, Verdict::Failure, 0)]);
+        assert_eq!((circuit.state(), circuit.counted(0).failures), (Closed, 0));
+        assert!(circuit.admit(|| 0, || None).is_ok());
+    });
+}
+
+#[test]
+fn a_probe_and_a_switch_at_once_leave_no_lease_behind() {
+    check(|| {
+        let circuit = opened_by_observing();
+        race(&circuit, vec![switches(CircuitMode::Enforcing), admits(WAIT), supplies(Verdict::Success, WAIT)]);
+        assert_eq!(circuit.state(), Closed);
+        (0..2).for_each(|_| circuit.call(Verdict::Failure, WAIT));
+        assert_eq!(circuit.state(), Open);
+    });
+}
+
+fn opened_by_observing() -> Shared {
+    let circuit = circuit(OBSERVED);
+    (0..2).for_each(|_| circuit.call(Verdict::Failure, 0));
+    assert_eq!(circuit.observed_state(), Open);
+    circuit
 }

@@ -1,8 +1,8 @@
 //! Everything that a healthy call reads, in one 64-bit word.
 //!
 //! ```text
-//! bits   63 … 46         45 … 20      19 … 4     3      2 … 0
-//!        failure count   generation   position   full   phase
+//! bits   63 … 46         45 … 21      20          19 … 4     3      2 … 0
+//!        failure count   generation   observing   position   full   phase
 //!        (signed)
 //! ```
 //!
@@ -13,10 +13,15 @@
 //! in a row without a ring is full from the start, because there is nothing to fill. So the lowest four bits and the count
 //! say whether a success [changes anything](PackedState::is_unchanged_by_success).
 //!
+//! The [mode](CircuitMode) is in the word, so that a call finds state and mode of the same moment: a circuit that begins to
+//! enforce can't refuse by what it only observed.
+//!
 //! Without a ring, the position holds the approximate time of the latest failure.
 //!
 //! The count is signed, because with a ring it may be below zero for a moment: a call that replaces a failure can subtract it
 //! before that failure's thread has added it.
+
+use crate::CircuitMode;
 
 const PHASE: u64 = 0b111;
 /// Zero if it is closed.
@@ -25,8 +30,9 @@ const COUNTS_SLOW: u64 = 0b100;
 const FULL: u64 = 1 << 3;
 const POSITION_SHIFT: u32 = 4;
 const POSITION: u64 = 0xFFFF << POSITION_SHIFT;
-const GENERATION_SHIFT: u32 = 20;
-const GENERATION_BITS: u32 = 26;
+const OBSERVING: u64 = 1 << 20;
+const GENERATION_SHIFT: u32 = 21;
+const GENERATION_BITS: u32 = 25;
 const COUNT_SHIFT: u32 = GENERATION_SHIFT + GENERATION_BITS;
 const COUNT: u64 = !0 << COUNT_SHIFT;
 
@@ -50,7 +56,7 @@ pub(crate) enum Phase {
 
 /// The number of transitions before a call was admitted, in as many bits as fit the word.
 ///
-/// It wraps: a result would have to be delayed for exactly 2²⁶ transitions to be counted in the wrong generation.
+/// It wraps: a result would have to be delayed for exactly 2²⁵ transitions to be counted in the wrong generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation(u32);
 
@@ -58,6 +64,9 @@ impl Generation {
     const MASK: u32 = (1 << GENERATION_BITS) - 1;
 
     pub(crate) const FIRST: Self = Self(0);
+
+    /// That of no word.
+    pub(crate) const NONE: Self = Self(u32::MAX);
 
     pub(crate) const fn from_bits(bits: u32) -> Self {
         Self(bits & Self::MASK)
@@ -105,6 +114,18 @@ impl PackedState {
         Self(phase as u64 | (generation.0 as u64) << GENERATION_SHIFT)
     }
 
+    pub(crate) const fn with_mode(self, mode: CircuitMode) -> Self {
+        match mode {
+            CircuitMode::Enforcing => Self(self.0 & !OBSERVING),
+            CircuitMode::Observing => Self(self.0 | OBSERVING),
+        }
+    }
+
+    /// The word at the start of the next generation, in the same mode.
+    pub(crate) const fn next(self, phase: Phase) -> Self {
+        Self::new(phase, self.generation().next()).with_mode(self.mode())
+    }
+
     pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
@@ -121,6 +142,10 @@ impl PackedState {
             3 => Phase::Saturated,
             _ => Phase::Forced,
         }
+    }
+
+    pub(crate) const fn mode(self) -> CircuitMode {
+        if self.0 & OBSERVING == 0 { CircuitMode::Enforcing } else { CircuitMode::Observing }
     }
 
     pub(crate) const fn is_closed(self) -> bool {
@@ -211,7 +236,11 @@ mod tests {
         assert_eq!(word.count(), -1);
         assert_eq!(word.position(), 1);
         assert_eq!(word.generation(), last);
-        assert_eq!(word.phase(), Phase::Forced);
+        assert_eq!((word.phase(), word.mode()), (Phase::Forced, CircuitMode::Enforcing));
+        let word = word.with_mode(CircuitMode::Observing);
+        assert_eq!((word.generation(), word.position(), word.count()), (last, 1, -1));
+        assert_eq!(word.next(Phase::Open).mode(), CircuitMode::Observing);
+        assert_eq!(word.with_mode(CircuitMode::Enforcing).mode(), CircuitMode::Enforcing);
         let word = word.plus(1 + MAX_CALLS as i32);
         assert_eq!(word.count(), MAX_CALLS as i32);
         assert_eq!(word.without_count().count(), 0);

@@ -1,9 +1,11 @@
 //! Reading a circuit's state.
 
+use crate::CircuitMode;
+
 use super::{
     CircuitState, Nanos, Transition,
     call::Counted,
-    circuit::{Circuit, Observer, state},
+    circuit::{Circuit, Observer, shown_state, state},
     packed_state::Phase,
 };
 
@@ -22,7 +24,17 @@ impl<O: Observer> Circuit<O> {
         self.lock_if_made()?.transition_after(seq)
     }
 
+    pub(crate) fn mode(&self) -> CircuitMode {
+        self.load().mode()
+    }
+
+    /// The state as everything else sees it.
     pub(crate) fn state(&self) -> CircuitState {
+        shown_state(self.load())
+    }
+
+    /// The state that an observing circuit keeps to itself.
+    pub(crate) fn observed_state(&self) -> CircuitState {
         state(self.load().phase())
     }
 
@@ -39,7 +51,7 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn open_until(&self) -> Option<Nanos> {
         // Under the lock, so that word and deadline belong together.
         let _recovery = self.lock_if_made()?;
-        (self.load().phase() == Phase::Open).then(|| self.deadline())
+        (shown_state(self.load()) == CircuitState::Open).then(|| self.deadline())
     }
 
     pub(crate) fn counted(&self, now: Nanos) -> Counted {

@@ -1,9 +1,11 @@
 //! What only the holder of the lock may do: admitting probes, closing the circuit, and operators' changes.
 
+use crate::CircuitMode;
+
 use super::{
     CircuitState, Nanos, Settings, Transition, TransitionReason, Verdict,
     call::{Admission, Finished, LeaseId, Refused, Turn},
-    circuit::{Circuit, Observer, refused, state},
+    circuit::{Circuit, Observer, refused},
     packed_state::{PackedState, Phase},
     probes::Caller,
     recovery_state::Recovery,
@@ -31,11 +33,11 @@ impl<O: Observer> Circuit<O> {
         let mut transition = None;
         let tried_since = match word.phase() {
             Phase::Closed => return (Ok(Admission::new(word.generation(), None)), None),
-            Phase::Forced => return (Err(refused(Phase::Forced, 0, now)), None),
+            Phase::Forced => return (Err(refused(word, 0, now)), None),
             Phase::Open => {
                 let deadline = self.deadline();
                 if now < deadline {
-                    return (Err(refused(Phase::Open, deadline, now)), None);
+                    return (Err(refused(word, deadline, now)), None);
                 }
                 deadline
             }
@@ -53,14 +55,14 @@ impl<O: Observer> Circuit<O> {
             if word.phase() != Phase::Open {
                 self.publish_probes(&recovery, &rule);
             }
-            return (Err(refused(word.phase(), until, now)), None);
+            return (Err(refused(word, until, now)), None);
         }
         if word.phase() == Phase::Open {
             recovery.probes.restart(tried_since);
             transition = Some(self.publish(&mut recovery, Phase::Probing, TransitionReason::WaitPassed));
         }
         let lease = self.lease(&mut recovery, &rule, Caller::Call { time_left }, now);
-        (lease.ok_or_else(|| refused(Phase::Saturated, 0, now)), transition)
+        (lease.ok_or_else(|| refused(self.load(), 0, now)), transition)
     }
 
     /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes except the last one. It supplies that
@@ -139,7 +141,6 @@ impl<O: Observer> Circuit<O> {
             _ => None,
         };
         if let Some(reason) = failed {
-            self.set_deadline(0);
             let transition = self.publish(&mut recovery, Phase::Open, reason);
             recovery.waits.grow();
             self.set_deadline(recovery.opened_until(now, &rule, finished.asked));
@@ -161,10 +162,8 @@ impl<O: Observer> Circuit<O> {
     pub(crate) fn isolate(&self) {
         let transition = {
             let mut recovery = self.lock();
-            (self.load().phase() != Phase::Forced).then(|| {
-                self.set_deadline(0);
-                self.publish(&mut recovery, Phase::Forced, TransitionReason::Manual)
-            })
+            (self.load().phase() != Phase::Forced)
+                .then(|| self.publish(&mut recovery, Phase::Forced, TransitionReason::Manual))
         };
         self.report(transition, &|| None);
     }
@@ -184,8 +183,31 @@ impl<O: Observer> Circuit<O> {
         self.report(Some(transition).filter(|transition| transition.from != CircuitState::Closed), &|| None);
     }
 
-    /// Replaces windows if their kind or size has changed. All other settings are [live](Observer::settings).
+    /// Replaces windows if their kind or size has changed, and changes the mode. All other settings are
+    /// [live](Observer::settings).
     pub(crate) fn reload(&self, settings: &Settings) {
+        self.reload_windows(settings);
+        self.set_mode(settings.mode);
+    }
+
+    /// Closes the circuit, with nothing counted, if it is in another mode. An operator's isolation stays.
+    pub(crate) fn set_mode(&self, mode: CircuitMode) {
+        if self.load().mode() == mode {
+            return;
+        }
+        let transition = {
+            let mut recovery = self.lock();
+            let word = self.load();
+            let phase = if word.phase() == Phase::Forced { Phase::Forced } else { Phase::Closed };
+            (word.mode() != mode).then(|| {
+                recovery.forget();
+                self.publish_in(mode, &mut recovery, phase, TransitionReason::Manual)
+            })
+        };
+        self.report(transition.filter(|transition| transition.from != transition.to), &|| None);
+    }
+
+    fn reload_windows(&self, settings: &Settings) {
         if self.windows().are_of(settings) && self.load().is_closed() {
             return;
         }
@@ -204,14 +226,23 @@ impl<O: Observer> Circuit<O> {
     }
 
     fn close_locked(&self, recovery: &mut Recovery, reason: TransitionReason) -> Transition {
-        self.set_deadline(0);
-        recovery.waits.start_over();
-        recovery.probes.forget();
+        recovery.forget();
         self.publish(recovery, Phase::Closed, reason)
     }
 
-    /// Starts a generation. Unlike a trip, this can't fail, so the ring is renewed first.
     fn publish(&self, recovery: &mut Recovery, phase: Phase, reason: TransitionReason) -> Transition {
+        self.publish_in(self.load().mode(), recovery, phase, reason)
+    }
+
+    /// Starts a generation. Unlike a trip, this can't fail, so the ring is renewed first.
+    fn publish_in(
+        &self,
+        mode: CircuitMode,
+        recovery: &mut Recovery,
+        phase: Phase,
+        reason: TransitionReason,
+    ) -> Transition {
+        self.set_deadline(0);
         recovery.start_generation();
         let (generation, windows) = (recovery.generation_bits(), self.windows());
         self.renew_ring(recovery);
@@ -219,8 +250,8 @@ impl<O: Observer> Circuit<O> {
         // Release: a thread that acquires this word sees the ring's tags, and the zero deadline or a later one.
         let word =
             if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };
-        let before = PackedState::from_bits(self.word.swap(word.bits(), Ordering::AcqRel));
-        recovery.transition(state(before.phase()), state(phase), reason)
+        let before = PackedState::from_bits(self.word.swap(word.with_mode(mode).bits(), Ordering::AcqRel));
+        recovery.transition(before.with_mode(mode), phase, reason)
     }
 
     /// Writes to the word whether a permit is left, within the same generation.
@@ -229,7 +260,8 @@ impl<O: Observer> Circuit<O> {
         let phase = if free_at.is_some() { Phase::Saturated } else { Phase::Probing };
         self.set_deadline(0);
         // A plain store: only the holder of the lock writes the word of a half-open circuit.
-        self.word.store(PackedState::new(phase, recovery.generation_bits()).bits(), Ordering::Release);
+        let word = PackedState::new(phase, recovery.generation_bits()).with_mode(self.load().mode());
+        self.word.store(word.bits(), Ordering::Release);
         self.set_deadline(free_at.unwrap_or(0));
     }
 

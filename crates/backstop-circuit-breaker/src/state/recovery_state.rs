@@ -1,8 +1,14 @@
 //! The state that only transitions and half-open circuits need.
 
 use super::{
-    CircuitState, Nanos, Transition, TransitionReason, call::LeaseId, history::History, packed_state::Generation,
-    probes::Probes, shared_settings::RecoveryRule, wait::Waits,
+    Nanos, Transition, TransitionReason,
+    call::LeaseId,
+    circuit::state,
+    history::History,
+    packed_state::{Generation, PackedState, Phase},
+    probes::Probes,
+    shared_settings::RecoveryRule,
+    wait::Waits,
 };
 
 /// The state that only transitions and half-open circuits need. Never locked while foreign code runs.
@@ -36,10 +42,11 @@ impl Recovery {
     }
 
     /// Numbers a change of state. Under the lock, so that the numbers are in the order of the changes.
-    pub(super) fn transition(&mut self, from: CircuitState, to: CircuitState, reason: TransitionReason) -> Transition {
+    pub(super) fn transition(&mut self, before: PackedState, to: Phase, reason: TransitionReason) -> Transition {
+        let (from, to, mode) = (state(before.phase()), state(to), before.mode());
         let change = u64::from(from != to);
         self.transitions += change;
-        let transition = Transition { seq: self.transitions, from, to, reason, generation: self.generation };
+        let transition = Transition { seq: self.transitions, from, to, mode, reason, generation: self.generation };
         if let Some(history) = self.history.as_mut().filter(|_| change > 0) {
             history.push(transition);
         }
@@ -57,6 +64,12 @@ impl Recovery {
 
     pub(super) fn head_of_probe_is_good(&mut self, generation: Generation, lease: LeaseId) -> bool {
         self.generation_bits() == generation && self.probes.head_is_good(lease)
+    }
+
+    /// The circuit closes: the next wait is the first one again.
+    pub(super) const fn forget(&mut self) {
+        self.waits.start_over();
+        self.probes.forget();
     }
 
     pub(super) const fn start_generation(&mut self) {

@@ -1,9 +1,12 @@
 //! The settings of a circuit, which are valid.
 
 use super::{Nanos, Share};
+use crate::CircuitMode;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// The mode that it begins with. A reload may change it.
+    pub(crate) mode: CircuitMode,
     pub(crate) trip: Trip,
     pub(crate) slow: Option<SlowRate>,
     /// The window of the failure rate and of slow calls.

@@ -5,6 +5,7 @@
 use std::sync::Mutex as StdMutex;
 
 use super::{windows::Windows, *};
+use crate::CircuitMode;
 
 mod model;
 
@@ -14,6 +15,7 @@ pub(super) const SECOND: Nanos = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Log {
     transitions: StdMutex<Vec<Transition>>,
+    would_have_refused: StdMutex<Vec<Refused>>,
     settings: SharedSettings,
 }
 
@@ -27,6 +29,10 @@ impl Observer for Log {
     fn transition(&self, transition: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {
         self.transitions.lock().unwrap().push(*transition);
     }
+
+    fn would_have_refused(&self, refused: Refused, _: &Circuit<Self>) {
+        self.would_have_refused.lock().unwrap().push(refused);
+    }
 }
 
 impl Log {
@@ -36,6 +42,7 @@ impl Log {
 }
 
 const SETTINGS: Settings = Settings {
+    mode: Enforcing,
     trip: Trip::Consecutive { failures: 2 },
     slow: None,
     window: WindowSize::Calls(1),
@@ -47,7 +54,9 @@ const SETTINGS: Settings = Settings {
 };
 
 fn circuit(settings: Settings) -> Circuit<Log> {
-    Circuit::new(&settings, Log { transitions: StdMutex::default(), settings: SharedSettings::new(&settings) })
+    let settings_of = SharedSettings::new(&settings);
+    let log = Log { transitions: StdMutex::default(), would_have_refused: StdMutex::default(), settings: settings_of };
+    Circuit::new(&settings, log)
 }
 
 fn rate(share: f64, window: u32, min_calls: u32) -> Settings {
@@ -82,7 +91,12 @@ impl Circuit<Log> {
     }
 }
 
+use CircuitMode::{Enforcing, Observing};
 use CircuitState::{Closed, HalfOpen, Isolated, Open};
+
+fn refusal(state: CircuitState, wait: Nanos) -> Refused {
+    Refused { state, mode: Enforcing, wait }
+}
 
 #[test]
 fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
@@ -94,10 +108,10 @@ fn failures_in_a_row_open_the_circuit_and_a_success_between_them_starts_over() {
     circuit.fail(SECOND);
     assert_eq!(circuit.state(), Open);
     assert_eq!(circuit.remaining_wait(2 * SECOND), Some(59 * SECOND));
-    let refused = Refused { state: Open, wait: 59 * SECOND };
+    let refused = refusal(Open, 59 * SECOND);
     assert_eq!(circuit.admit(|| 2 * SECOND, || None).unwrap_err(), refused);
     let tripped = TransitionReason::Failures { failures: 2, calls: 2 };
-    let transition = Transition { seq: 1, from: Closed, to: Open, reason: tripped, generation: 1 };
+    let transition = Transition { seq: 1, from: Closed, to: Open, mode: Enforcing, reason: tripped, generation: 1 };
     assert_eq!(*circuit.observer().transitions.lock().unwrap(), [transition]);
 }
 
@@ -262,7 +276,7 @@ fn while_its_probes_run_a_half_open_circuit_refuses() {
     assert!(circuit.would_refuse(|| 60 * SECOND).is_none());
     let _second = circuit.admit(|| 60 * SECOND, || None).unwrap();
     assert!(circuit.would_refuse(|| 60 * SECOND).is_some());
-    assert_eq!(circuit.admit(|| 60 * SECOND, || None).unwrap_err(), Refused { state: HalfOpen, wait: 0 });
+    assert_eq!(circuit.admit(|| 60 * SECOND, || None).unwrap_err(), refusal(HalfOpen, 0));
     circuit.record(first, Verdict::Neutral, || 60 * SECOND);
     assert!(circuit.admit(|| 60 * SECOND, || None).is_ok());
 }
@@ -348,7 +362,7 @@ fn an_isolated_circuit_refuses_until_somebody_says_otherwise() {
     let circuit = circuit(SETTINGS);
     circuit.isolate();
     circuit.isolate();
-    let refused = Refused { state: Isolated, wait: 0 };
+    let refused = refusal(Isolated, 0);
     assert!(circuit.would_refuse(|| Nanos::MAX).is_some());
     assert_eq!(circuit.admit(|| Nanos::MAX, || None).unwrap_err(), refused);
     assert_eq!(circuit.remaining_wait(0), None);
@@ -558,6 +572,8 @@ impl Observer for () {
     }
 
     fn transition(&self, _: &Transition, _: ErrorOf<'_>, _: &Circuit<Self>) {}
+
+    fn would_have_refused(&self, _: Refused, _: &Circuit<Self>) {}
 }
 
 #[test]
@@ -594,4 +610,89 @@ fn a_circuit_whose_window_changed_200_000_times_is_dropped_on_a_small_stack() {
         drop(circuit);
     };
     std::thread::Builder::new().stack_size(128 * 1024).spawn(drops).unwrap().join().unwrap();
+}
+
+const OBSERVED: Settings = Settings { mode: Observing, ..SETTINGS };
+
+#[test]
+fn an_observing_circuit_refuses_nothing_and_says_what_it_would_have_refused() {
+    let circuit = circuit(OBSERVED);
+    (0..2).for_each(|_| circuit.fail(0));
+    assert_eq!((circuit.state(), circuit.observed_state()), (Closed, Open));
+    assert_eq!((circuit.remaining_wait(0), circuit.would_refuse(|| 0)), (None, None));
+    let beside = circuit.admit(|| SECOND, || None).unwrap();
+    let refused = Refused { state: Open, mode: Observing, wait: 59 * SECOND };
+    assert_eq!(*circuit.observer().would_have_refused.lock().unwrap(), [refused]);
+    assert!(circuit.is_current(&beside), "it isn't asked about again");
+    let transition = circuit.observer().transitions.lock().unwrap()[0];
+    assert_eq!((transition.to, transition.mode), (Open, Observing));
+}
+
+#[test]
+fn only_calls_that_an_observing_circuit_would_have_admitted_count() {
+    let circuit = circuit(OBSERVED);
+    (0..2).for_each(|_| circuit.fail(0));
+    let beside = circuit.admit(|| 0, || None).unwrap();
+    let probe = circuit.admit(|| 60 * SECOND, || None).unwrap();
+    let second = circuit.admit(|| 60 * SECOND, || None).unwrap();
+    assert!(probe.is_probe() && !second.is_probe());
+    circuit.record(beside, Verdict::Failure, || 61 * SECOND);
+    circuit.record(second, Verdict::Failure, || 61 * SECOND);
+    assert_eq!(circuit.observed_state(), HalfOpen);
+    circuit.record(probe, Verdict::Success, || 61 * SECOND);
+    circuit.succeed(61 * SECOND);
+    assert_eq!(circuit.observer().states(), [Open, HalfOpen, Closed]);
+    circuit.record(beside, Verdict::Failure, || 62 * SECOND);
+    assert_eq!(circuit.counted(62 * SECOND), Counted::default());
+}
+
+#[test]
+fn a_call_that_does_not_count_leaves_no_mark_in_a_window_of_time() {
+    let circuit = circuit(Settings { mode: Observing, ..timed(1.0, 10 * SECOND, 2) });
+    (0..2).for_each(|_| circuit.fail(0));
+    let beside = circuit.admit(|| 0, || None).unwrap();
+    circuit.record(beside, Verdict::Failure, || 0);
+    let beside = circuit.admit(|| 0, || None).unwrap();
+    circuit.record_quick_success(beside, || 0);
+    circuit.reset();
+    assert_eq!(circuit.counted(0), Counted::default());
+}
+
+#[test]
+fn switching_starts_closed_in_either_direction() {
+    let circuit = circuit(OBSERVED);
+    (0..2).for_each(|_| circuit.fail(0));
+    circuit.set_mode(Enforcing);
+    circuit.set_mode(Enforcing);
+    assert_eq!((circuit.state(), circuit.observed_state()), (Closed, Closed));
+    (0..2).for_each(|_| circuit.fail(0));
+    assert_eq!((circuit.state(), circuit.would_refuse(|| 0)), (Open, Some(refusal(Open, 60 * SECOND))));
+    circuit.reload(&OBSERVED);
+    assert_eq!((circuit.mode(), circuit.state(), circuit.observed_state()), (Observing, Closed, Closed));
+    assert_eq!(circuit.observer().states(), [Open, Closed, Open, Closed]);
+    circuit.fail(0);
+    let late = circuit.admit(|| 0, || None).unwrap();
+    circuit.set_mode(Enforcing);
+    circuit.record(late, Verdict::Failure, || 0);
+    assert_eq!(circuit.counted(0), Counted::default());
+    assert_eq!(circuit.observer().states().len(), 4, "closed before and after is no change of state");
+}
+
+#[test]
+fn what_an_operator_isolates_is_refused_in_either_mode_and_by_a_switch() {
+    let circuit = circuit(OBSERVED);
+    circuit.isolate();
+    assert_eq!((circuit.state(), circuit.would_refuse(|| 0)), (Isolated, Some(refusal(Isolated, 0))));
+    circuit.set_mode(Enforcing);
+    assert_eq!((circuit.state(), circuit.admit(|| 0, || None).unwrap_err()), (Isolated, refusal(Isolated, 0)));
+    circuit.close();
+    assert_eq!((circuit.mode(), circuit.state()), (Enforcing, Closed));
+}
+
+#[test]
+fn a_prober_leaves_an_observing_circuit_to_its_calls() {
+    let circuit = circuit(OBSERVED);
+    (0..2).for_each(|_| circuit.fail(0));
+    assert!(matches!(circuit.turn(3600 * SECOND), Turn::Idle));
+    assert_eq!(circuit.observed_state(), Open);
 }

@@ -139,6 +139,7 @@ fn it_is_read_from_a_file() {
         "max_concurrent_probes",
         "probe_lease",
         "on_drop",
+        "observe_only",
         "wait.first",
         "wait.max",
         "slow_calls.share",

@@ -13,6 +13,7 @@ mod keyed;
 mod listeners;
 mod metrics;
 mod model;
+mod observing;
 mod presets;
 mod prober;
 mod readiness;

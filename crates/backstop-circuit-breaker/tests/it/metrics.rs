@@ -149,3 +149,22 @@ async fn the_time_at_which_a_probe_is_due_is_shown_while_the_circuit_is_open() {
     assert_eq!(due(), 0.0);
     assert_one_state_at_a_time(&metrics);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_an_observing_circuit_would_have_refused_is_counted_and_its_state_is_closed() {
+    let metrics = Metrics::new();
+    let _guard = metrics.listen();
+    let layer = CircuitBreakerLayer::builder("upstream").consecutive_failures(2).observe_only().build().unwrap();
+    for _ in 0..5 {
+        call(&layer, StatusCode::BAD_GATEWAY).await;
+    }
+    assert_eq!(
+        shown(&metrics),
+        [
+            "circuit_breaker_failures_total{name=upstream,reason=response} 2",
+            "circuit_breaker_state{name=upstream,state=closed} 1",
+            "circuit_breaker_transitions_total{name=upstream,to=open} 1",
+            "circuit_breaker_would_reject_total{name=upstream} 3",
+        ]
+    );
+}

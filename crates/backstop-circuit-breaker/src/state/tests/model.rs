@@ -22,6 +22,7 @@ enum Step {
     Close,
     Reset,
     Reload(Settings),
+    Switch(CircuitMode),
 }
 
 fn finished() -> impl Strategy<Value = Finished> {
@@ -53,7 +54,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Close),
         1 => Just(Step::Reset),
         1 => settings().prop_map(Step::Reload),
+        1 => mode().prop_map(Step::Switch),
     ]
+}
+
+fn mode() -> impl Strategy<Value = CircuitMode> {
+    prop_oneof![3 => Just(Enforcing), 1 => Just(Observing)]
 }
 
 /// A window, and two numbers of calls that fit it.
@@ -82,8 +88,9 @@ fn settings() -> impl Strategy<Value = Settings> {
     );
     let wait = (1..20u64, 0..4u64)
         .prop_map(|(first, more)| WaitRule { max: (first + more * first) * SECOND, ..WaitRule::fixed(first * SECOND) });
-    (looks_back, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
-        |((trip, slow, window), wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
+    (mode(), looks_back, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
+        |(mode, (trip, slow, window), wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
+            mode,
             trip,
             slow,
             window,
@@ -166,6 +173,7 @@ struct Model {
     /// The latest.
     wait: Nanos,
     too_short: Nanos,
+    would_have_refused: usize,
 }
 
 impl Model {
@@ -197,27 +205,38 @@ impl Model {
         self.enter(ModelState::HalfOpen(trial));
     }
 
+    /// An observing circuit admits a call that it would refuse, which doesn't count: in no generation.
     fn admit(&mut self, time_left: Option<Nanos>, now: Nanos) -> Result<Call, Refused> {
+        match self.admit_enforcing(time_left, now) {
+            Err(refused) if self.settings.mode == Observing && refused.state != Isolated => {
+                self.would_have_refused += 1;
+                Ok(Call { generation: u64::MAX, id: 0, lease_knows: false })
+            }
+            result => result,
+        }
+    }
+
+    fn admit_enforcing(&mut self, time_left: Option<Nanos>, now: Nanos) -> Result<Call, Refused> {
         // A call that is refused because no permit is left checks nothing else.
         if let ModelState::HalfOpen(trial) = &self.state {
             let out = trial.leases.values().filter(|lease| lease.until > now).count();
             if out >= (self.settings.max_concurrent_probes + trial.extra) as usize {
-                return Err(Refused { state: HalfOpen, wait: 0 });
+                return Err(refusal(HalfOpen, 0));
             }
         }
         self.expire(now);
         let hold = self.wait + self.wait / 4;
         let is_hurried = time_left.is_some_and(|time_left| time_left < self.too_short);
         match self.state {
-            ModelState::Open { until } if now < until => return Err(Refused { state: Open, wait: until - now }),
+            ModelState::Open { until } if now < until => return Err(refusal(Open, until - now)),
             ModelState::Open { until } if is_hurried && now < until + hold => {
-                return Err(Refused { state: Open, wait: until + hold - now });
+                return Err(refusal(Open, until + hold - now));
             }
             ModelState::Open { until } => self.starts_trial(until),
             ModelState::HalfOpen(ref trial) if is_hurried && now < trial.last_admitted + hold => {
-                return Err(Refused { state: HalfOpen, wait: 0 });
+                return Err(refusal(HalfOpen, 0));
             }
-            ModelState::Isolated => return Err(Refused { state: Isolated, wait: 0 }),
+            ModelState::Isolated => return Err(refusal(Isolated, 0)),
             ModelState::HalfOpen(_) | ModelState::Closed(..) => {}
         }
         if let ModelState::HalfOpen(trial) = &mut self.state {
@@ -232,6 +251,9 @@ impl Model {
 
     /// The prober's call, if it may make one.
     fn supply(&mut self, now: Nanos) -> Option<Call> {
+        if self.settings.mode == Observing {
+            return None;
+        }
         self.expire(now);
         let (supplied, quiet_from) = match &self.state {
             ModelState::Open { until } if *until <= now => (0, Some(until + self.wait)),
@@ -349,13 +371,35 @@ impl Model {
             (trip.in_a_row().is_some(), trip.rate().map(|_| window), slow.map(|_| window))
         };
         let are_others = windows(settings) != windows(self.settings);
-        self.settings = settings;
-        if are_others && self.state() == Closed {
+        let mode = self.settings.mode;
+        self.settings = Settings { mode, ..settings };
+        if are_others && self.observed_state() == Closed {
+            self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
+        }
+        self.switch(settings.mode);
+    }
+
+    fn switch(&mut self, mode: CircuitMode) {
+        if std::mem::replace(&mut self.settings.mode, mode) == mode {
+            return;
+        }
+        if self.observed_state() == Isolated {
+            self.failed = 0;
+            self.too_short = 0;
+            self.enter(ModelState::Isolated);
+        } else {
             self.close();
         }
     }
 
     fn state(&self) -> CircuitState {
+        match (self.settings.mode, self.observed_state()) {
+            (Observing, Open | HalfOpen) => Closed,
+            (_, state) => state,
+        }
+    }
+
+    fn observed_state(&self) -> CircuitState {
         match self.state {
             ModelState::Closed(..) => Closed,
             ModelState::Open { .. } => Open,
@@ -396,6 +440,7 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
         failed: 0,
         wait: 0,
         too_short: 0,
+        would_have_refused: 0,
     };
     let mut running = Vec::new();
     let mut now = 0;
@@ -408,6 +453,7 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 if would_refuse.is_some() || time_left.is_none() {
                     prop_assert_eq!(would_refuse.as_ref(), real.as_ref().err());
                 }
+                prop_assert_eq!(circuit.observer().would_have_refused.lock().unwrap().len(), model.would_have_refused);
                 prop_assert_eq!(real.as_ref().err(), modelled.as_ref().err());
                 match (real, modelled, step) {
                     (Ok(real), Ok(modelled), Step::Call(finished, _)) => {
@@ -440,13 +486,13 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Pass(time) => now += time,
             Step::Isolate => {
                 circuit.isolate();
-                if model.state() != Isolated {
+                if model.observed_state() != Isolated {
                     model.enter(ModelState::Isolated);
                 }
             }
             Step::Close => {
                 circuit.close();
-                if model.state() != Closed {
+                if model.observed_state() != Closed {
                     model.close();
                 }
             }
@@ -459,12 +505,18 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 circuit.reload(&settings);
                 model.reload(settings);
             }
+            Step::Switch(mode) => {
+                circuit.set_mode(mode);
+                model.switch(mode);
+            }
         }
         prop_assert_eq!(circuit.state(), model.state());
+        prop_assert_eq!(circuit.observed_state(), model.observed_state());
         prop_assert_eq!(circuit.counted(now), model.counted(now));
         prop_assert_eq!(circuit.generation(), model.generation);
         if let ModelState::Open { until } = model.state {
-            prop_assert_eq!(circuit.remaining_wait(now), Some(until.saturating_sub(now)));
+            let shown = (model.state() == Open).then(|| until.saturating_sub(now));
+            prop_assert_eq!(circuit.remaining_wait(now), shown);
         }
     }
     Ok(())
