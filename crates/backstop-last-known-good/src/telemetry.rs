@@ -2,8 +2,8 @@
 
 use std::{fmt::Display, time::Duration};
 
-use backstop_core::Name;
-use backstop_kit::telemetry::millis;
+use backstop_core::{EventLog, Name, OperationRequest};
+use backstop_kit::{operation_fields, telemetry::millis};
 
 use crate::{NotStored, metrics};
 
@@ -30,6 +30,15 @@ pub(crate) fn not_stored(name: &Name, reason: &'static str) {
 pub(crate) fn removed(name: &Name, reason: &'static str) {
     tracing::debug!(target: TARGET, %name, reason, "what was stored is removed");
     metrics::result(name, reason);
+}
+
+/// An operator removes everything.
+pub(crate) fn cleared(name: &Name, kind: &'static str, request: &OperationRequest, log: Option<&EventLog>) {
+    let (who, reason) = (request.who(), request.reason());
+    tracing::info!(target: TARGET, %name, who, reason, "an operator removes everything that is stored");
+    if let Some(log) = log {
+        log.push(name.clone(), kind, operation_fields(request));
+    }
 }
 
 /// A stored answer is served instead of the primary's.

@@ -1,6 +1,7 @@
 //! The last good values of a function, by key.
 
 mod config;
+mod inspect;
 mod remember;
 
 use std::{
@@ -8,13 +9,13 @@ use std::{
     fmt, future,
     hash::Hash,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use backstop_core::Name;
+use backstop_core::{EventLog, Name};
 use backstop_kit::{Answer, AtomicDuration};
 use moka::sync::Cache;
 
@@ -104,6 +105,7 @@ struct Inner<K, V> {
     next: AtomicU64,
     /// Older revisions aren't returned.
     cleared: AtomicU64,
+    log: OnceLock<EventLog>,
 }
 
 /// When a call or a change began. The later of two has the higher number, even within one tick of the clock.

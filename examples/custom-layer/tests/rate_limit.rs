@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use backstop_admin::Inventory;
 use backstop_core::{ErrorRef, Inspect, Outcome, Pushback, Rejection, Value, name};
 use backstop_kit::proof::Frame;
 use backstop_test::Scripted;
@@ -183,6 +184,18 @@ async fn an_operator_sees_the_bucket() {
     assert_eq!(handle.state(), [("available", Value::Integer(3)), ("refused", Value::Integer(0))]);
     assert_eq!(answered(&layer.layer(upstream())).await, 3);
     assert_eq!(handle.state(), [("available", Value::Integer(0)), ("refused", Value::Integer(1))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_lists_the_limit_beside_all_other_layers_and_counts_it_for_what_it_protects() {
+    let layer = limit(5, 3);
+    let inventory = Inventory::new().register_for([name!("search-index")], layer.handle());
+    let found = inventory.find("rate-limit", "search").unwrap();
+    assert_eq!(found.state()[0], ("available", Value::Integer(3)));
+    answered(&layer.layer(upstream())).await;
+    assert_eq!(found.state()[0], ("available", Value::Integer(0)), "it is live");
+    assert_eq!(inventory.by_dependency()[&name!("search-index")][0].kind(), "rate-limit");
+    assert_eq!(inventory.audit().dependencies[0].name, "search-index", "which lacks all else");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::Hash,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -180,7 +180,8 @@ where
             }
         };
         let (next, cleared) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { name, max_stale, max_entries, values, clock: Clock::start(), next, cleared }) }
+        let (clock, log) = (Clock::start(), OnceLock::new());
+        Self { inner: Arc::new(Inner { name, max_stale, max_entries, values, clock, next, cleared, log }) }
     }
 
     /// Changes `max_stale` for all clones. What is remembered stays.

@@ -313,3 +313,30 @@ fn a_wrong_reload_of_values_is_refused_and_changes_nothing() {
         assert_eq!(prices.max_stale(), DAY);
     }
 }
+
+#[tokio::test]
+async fn an_operator_sees_the_values_and_clears_them_with_who_and_why() {
+    use backstop_core::{EventLog, Inspect, OperationRequest, Reach, Value};
+
+    let known: LastKnownValues<u32, u32> =
+        LastKnownValues::builder("prices").max_stale(Duration::from_secs(60)).max_entries(8).build().unwrap();
+    known.remember(7, 999);
+    let (of, log, logs): (&dyn Inspect, _, _) =
+        (&known, EventLog::new(8), backstop_test::Logs::up_to(tracing::Level::INFO));
+    of.report_to(&log);
+    let _guard = logs.listen();
+    assert_eq!((of.name().as_str(), of.kind()), ("prices", "last-known-values"));
+    let settings = [("max_stale", Value::Duration(Duration::from_secs(60))), ("max_entries", Value::Integer(8))];
+    assert_eq!((of.settings().as_slice(), of.state()), (settings.as_slice(), vec![("entries", Value::Integer(1))]));
+
+    for request in [OperationRequest::new("clear", "", "why"), OperationRequest::new("explode", "ada", "why")] {
+        assert!(of.operate(&request).await.is_err());
+    }
+    assert!(known.get(&7).is_some() && log.after(0).is_empty(), "nothing has changed");
+    assert_eq!(of.operate(&OperationRequest::new("clear", "ada", "wrong prices")).await, Ok(Reach::Instance));
+    assert!(known.get(&7).is_none());
+    let fields = [("operation", "clear".into()), ("who", "ada".into()), ("reason", "wrong prices".into())];
+    assert_eq!(log.after(0)[0].fields, fields);
+    let line = logs.take().only();
+    assert_eq!((line.field("who"), line.field("reason")), (Some("ada"), Some("wrong prices")));
+}
