@@ -68,12 +68,13 @@ impl<St: Store> BodyCopy<St> {
     }
 
     /// The body has ended. Stores the answer if it is complete.
-    pub(crate) fn complete(mut self) -> Option<StoreTask> {
+    pub(crate) fn complete(self) -> Option<StoreTask> {
         if self.length.0.is_some() && !self.has_all() {
             telemetry::not_stored(&self.shared.entries.name, "incomplete");
             return None;
         }
-        Some(Box::pin(async move { self.shared.entries.put(&mut self.answer).await }))
+        let Self { answer, shared, .. } = self;
+        Some(Box::pin(shared.put(answer)))
     }
 
     /// The body failed.

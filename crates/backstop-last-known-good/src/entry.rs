@@ -4,6 +4,7 @@
 //! |---|---|
 //! | kind and version | 2 |
 //! | status | 2 |
+//! | generation of its node | 8 |
 //! | creation time | 8 |
 //! | ages of its [lifetime](crate::rules::Lifetime), in seconds | 4 × 3 |
 //! | lengths of head, body and variant | 4 × 3 |
@@ -14,7 +15,7 @@
 //!
 //! Numbers are little-endian. Decoding never panics. Anything else, and another version, is malformed.
 
-use std::mem;
+use std::{mem, ops::Range};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -23,15 +24,17 @@ use crate::{
     age::{Arrival, Timestamp},
     fields,
     headers::IndexedHeaders,
+    key::FORMAT,
     negotiation::{self, negotiation_fields},
     rules::Lifetime,
     vary::SelectingFields,
 };
 
-const ANSWER: [u8; 2] = [b'a', 2];
-const NODE: [u8; 2] = [b'n', 1];
+const ANSWER: [u8; 2] = [b'a', FORMAT];
+const NODE: [u8; 2] = [b'n', FORMAT];
 /// The size of the parts before the head.
-const FIXED: usize = 2 + 2 + 8 + 4 * 3 + 4 * 3;
+const FIXED: usize = 2 + 2 + 8 + 8 + 4 * 3 + 4 * 3;
+const GENERATION: Range<usize> = 4..12;
 /// The offsets of the body's and the variant's length.
 const BODY_LEN: usize = FIXED - 8;
 const SELECTED_LEN: usize = FIXED - 4;
@@ -46,6 +49,7 @@ const MAX_CONNECTION: usize = 256;
 const EXTRA_CAPACITY: usize = 256;
 
 /// Encodes an answer while its body streams.
+#[derive(Clone)]
 pub(crate) struct EntryWriter {
     bytes: Vec<u8>,
     body_from: usize,
@@ -87,11 +91,11 @@ impl EntryWriter {
         let fixed: &mut [u8; FIXED] = bytes.first_chunk_mut()?;
         fixed[..2].copy_from_slice(&ANSWER);
         fixed[2..4].copy_from_slice(&status.as_u16().to_le_bytes());
-        fixed[4..12].copy_from_slice(&lifetime.created.0.to_le_bytes());
-        fixed[12..16].copy_from_slice(&lifetime.fresh_until.to_le_bytes());
-        fixed[16..20].copy_from_slice(&lifetime.serve_until.to_le_bytes());
-        fixed[20..24].copy_from_slice(&lifetime.revalidate_until.to_le_bytes());
-        fixed[24..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
+        fixed[12..20].copy_from_slice(&lifetime.created.0.to_le_bytes());
+        fixed[20..24].copy_from_slice(&lifetime.fresh_until.to_le_bytes());
+        fixed[24..28].copy_from_slice(&lifetime.serve_until.to_le_bytes());
+        fixed[28..32].copy_from_slice(&lifetime.revalidate_until.to_le_bytes());
+        fixed[32..BODY_LEN].copy_from_slice(&head_len.to_le_bytes());
         Some(Self { bytes, body_from, negotiation_fields: negotiation_fields(headers), lifetime, arrived: arrival.at })
     }
 
@@ -104,10 +108,11 @@ impl EntryWriter {
         self.bytes.len() - self.body_from
     }
 
-    /// Completes the entry with its variant and its request's negotiation fields. `request` is [flattened](crate::fields).
-    /// `None` if the body is longer than 4 GiB. Empties the writer.
-    pub(crate) fn finish(&mut self, variant: &[u8], request: &[u8]) -> Option<Bytes> {
+    /// Completes the entry with its node's generation, its variant and its request's negotiation fields. `request` is
+    /// [flattened](crate::fields). `None` if the body is longer than 4 GiB. Empties the writer.
+    pub(crate) fn finish(&mut self, generation: u64, variant: &[u8], request: &[u8]) -> Option<Bytes> {
         let (body_len, selected_len) = (u32::try_from(self.body_len()).ok()?, u32::try_from(variant.len()).ok()?);
+        self.bytes[GENERATION].copy_from_slice(&generation.to_le_bytes());
         self.bytes[BODY_LEN..SELECTED_LEN].copy_from_slice(&body_len.to_le_bytes());
         self.bytes[SELECTED_LEN..FIXED].copy_from_slice(&selected_len.to_le_bytes());
         self.bytes.extend_from_slice(variant);
@@ -148,9 +153,12 @@ fn connection_options<'a>(headers: &IndexedHeaders<'a>) -> Option<Vec<&'a [u8]>>
     Some(values().flat_map(|value| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)).collect())
 }
 
-/// A stored answer.
+/// A stored answer. Clones share memory.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) status: StatusCode,
+    /// Of the node that it was stored under.
+    pub(crate) generation: u64,
     pub(crate) lifetime: Lifetime,
     bytes: Bytes,
     /// The ends of the head, the body and the variant.
@@ -163,6 +171,7 @@ impl Entry {
     pub(crate) fn decode(bytes: Bytes) -> Option<Self> {
         let mut fixed: &[u8] = bytes.get(..FIXED)?.strip_prefix(&ANSWER)?;
         let status = StatusCode::from_u16(fixed.get_u16_le()).ok()?;
+        let generation = fixed.get_u64_le();
         let lifetime = Lifetime {
             created: Timestamp(fixed.get_u64_le()),
             fresh_until: fixed.get_u32_le(),
@@ -173,7 +182,27 @@ impl Entry {
         let head_end = end_after(FIXED)?;
         let body_end = end_after(head_end)?;
         let selected_end = end_after(body_end)?;
-        (selected_end <= bytes.len()).then_some(Self { status, lifetime, bytes, head_end, body_end, selected_end })
+        (selected_end <= bytes.len()).then_some(Self {
+            status,
+            generation,
+            lifetime,
+            bytes,
+            head_end,
+            body_end,
+            selected_end,
+        })
+    }
+
+    /// The same answer for another node and another variant.
+    pub(crate) fn encode_for(&self, generation: u64, variant: &[u8]) -> Option<Bytes> {
+        let negotiation = &self.bytes[self.selected_end..];
+        let mut bytes = Vec::with_capacity(self.body_end + variant.len() + negotiation.len());
+        bytes.extend_from_slice(&self.bytes[..self.body_end]);
+        bytes[GENERATION].copy_from_slice(&generation.to_le_bytes());
+        bytes[SELECTED_LEN..FIXED].copy_from_slice(&u32::try_from(variant.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(variant);
+        bytes.extend_from_slice(negotiation);
+        Some(bytes.into())
     }
 
     pub(crate) fn body(&self) -> Bytes {
@@ -199,8 +228,10 @@ impl Entry {
 /// A node that leads to answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Part of the keys of everything below the node.
+    /// What is directly below the node has the same.
     pub(crate) generation: u64,
+    /// The generation of the node above; 0 if there is none.
+    pub(crate) parent: u64,
     pub(crate) written: Timestamp,
     pub(crate) selecting: SelectingFields,
 }
@@ -210,6 +241,7 @@ impl Node {
         let mut bytes = Vec::with_capacity(64);
         bytes.extend_from_slice(&NODE);
         bytes.extend_from_slice(&self.generation.to_le_bytes());
+        bytes.extend_from_slice(&self.parent.to_le_bytes());
         bytes.extend_from_slice(&self.written.0.to_le_bytes());
         self.selecting.encode(&mut bytes);
         bytes.into()
@@ -217,9 +249,11 @@ impl Node {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (generation, bytes) = bytes.strip_prefix(&NODE)?.split_first_chunk()?;
+        let (parent, bytes) = bytes.split_first_chunk()?;
         let (written, selecting) = bytes.split_first_chunk()?;
         Some(Self {
             generation: u64::from_le_bytes(*generation),
+            parent: u64::from_le_bytes(*parent),
             written: Timestamp(u64::from_le_bytes(*written)),
             selecting: SelectingFields::decode(selecting)?,
         })

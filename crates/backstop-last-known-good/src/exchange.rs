@@ -25,16 +25,18 @@ use crate::{
     body_copy::{BodyCopy, Length, StoreTask},
     credentials,
     entry::EntryWriter,
-    entry_store::{Partition, PendingEntry},
+    entry_store::PendingEntry,
     fields,
     headers::IndexedHeaders,
     key::Owner,
     layer_state::LayerState,
+    path::Partition,
     quality::Quality,
     removals::Epoch,
     rules::{Decision, Extent, Lifetime, RequestPolicy, decide},
     target::{Target, TargetKey},
     telemetry,
+    tier::Found,
     validation::{self, Validation},
     vary::SelectingFields,
 };
@@ -79,7 +81,7 @@ impl Exchange {
         shared: &LayerState<St>,
     ) -> Option<Self> {
         let entries = &shared.entries;
-        let policy = RequestPolicy::of(request, owner.sharing(), || entries.clock.now_estimate());
+        let policy = RequestPolicy::of(request, owner.sharing(), || entries.context.clock.now_estimate());
         let Some(fields) = flatten(request.headers()) else {
             telemetry::not_stored(&entries.name, "head");
             return None;
@@ -94,7 +96,7 @@ impl Exchange {
             policy,
             is_head,
             fields,
-            began: entries.removals.epoch(),
+            began: entries.context.removals.epoch(),
         }))
     }
 
@@ -133,7 +135,7 @@ fn on_write<St: Store, B>(target: &Target, response: &Response<B>, shared: Arc<L
     let others = [resolve_reference(LOCATION), resolve_reference(CONTENT_LOCATION)];
     let targets = iter::once(target).chain(others.iter().flatten());
     let target_keys: Vec<_> = targets.flat_map(|target| target.keys_to_remove(&shared.entries.name)).collect();
-    Some(Box::pin(async move { shared.entries.remove_targets(&target_keys, "write").await }))
+    Some(Box::pin(async move { shared.remove_targets(target_keys, "write").await }))
 }
 
 impl ReadExchange {
@@ -149,12 +151,20 @@ impl ReadExchange {
         B: WrapBody,
     {
         let entries = &shared.entries;
-        let answered = || entries.clock.arrival();
+        let answered = || entries.context.clock.arrival();
         let headers = &IndexedHeaders::new(response.headers());
         let quality = quality.and_of_response(response.extensions(), headers);
         let has_credentials = || credentials::any(&self.fields, &shared.credentials);
         let decide = |policy: &RequestPolicy, status| {
-            decide(policy, status, headers, quality, has_credentials, answered, entries.max_stale_seconds())
+            decide(
+                policy,
+                status,
+                headers,
+                quality,
+                has_credentials,
+                answered,
+                entries.context.staleness.longest_seconds(),
+            )
         };
         let not_modified = response.status() == StatusCode::NOT_MODIFIED;
         let decision = if self.policy.validates() && (not_modified || self.is_head) {
@@ -169,7 +179,14 @@ impl ReadExchange {
                         lifetime,
                         answered,
                     };
-                    return Some(Box::pin(async move { validating.apply(&shared).await }));
+                    let task: StoreTask = Box::pin(validating.apply(Arc::clone(&shared)));
+                    return match &shared.background {
+                        None => Some(task),
+                        Some(background) => {
+                            background.execute(task);
+                            None
+                        }
+                    };
                 }
                 other => other,
             }
@@ -184,7 +201,7 @@ impl ReadExchange {
             }
             Decision::Remove(reason, extent) => {
                 let Self { partition, fields, .. } = self;
-                return Some(Box::pin(async move { shared.entries.remove(&partition, &fields, reason, extent).await }));
+                return Some(Box::pin(async move { shared.remove(&partition, &fields, reason, extent).await }));
             }
         };
 
@@ -234,13 +251,13 @@ struct PendingValidation {
 
 impl PendingValidation {
     /// Updates or removes the stored answer.
-    async fn apply<St: Store>(self, shared: &LayerState<St>) {
-        if let Err(reason) = self.update(shared).await {
+    async fn apply<St: Store>(self, shared: Arc<LayerState<St>>) {
+        if let Err(reason) = self.update(&shared).await {
             telemetry::not_stored(&shared.entries.name, reason);
         }
     }
 
-    async fn update<St: Store>(self, shared: &LayerState<St>) -> Result<(), &'static str> {
+    async fn update<St: Store>(self, shared: &Arc<LayerState<St>>) -> Result<(), &'static str> {
         let entries = &shared.entries;
         let Self {
             read: ReadExchange { partition, policy, fields, began, .. },
@@ -251,12 +268,12 @@ impl PendingValidation {
         } = self;
         let unrelated = if not_modified { "status" } else { "method" };
         let request = fields::to_map(&fields.clone().into(), 0).ok_or("head")?;
-        let Ok((_, entry)) = entries.find(partition.clone(), &[&request]).await else {
+        let Ok(Found { entry, .. }) = entries.find(&partition, &[&request], |_| true).await else {
             return Err(unrelated);
         };
         let stored = entry.headers().ok_or("head")?;
         // A cache in between may return an older answer.
-        if entries.is_newer(&entry.lifetime, &lifetime) {
+        if entries.context.is_newer(&entry.lifetime, &lifetime) {
             return Err("older");
         }
         let validation = if not_modified {
@@ -267,7 +284,7 @@ impl PendingValidation {
         match validation {
             Validation::Unknown => return Err(unrelated),
             Validation::Changed => {
-                entries.remove(&partition, &fields, "changed", Extent::Variant).await;
+                shared.remove(&partition, &fields, "changed", Extent::Variant).await;
                 return Ok(());
             }
             Validation::Current => {}
@@ -283,13 +300,13 @@ impl PendingValidation {
             Quality::Good,
             has_credentials,
             || answered,
-            entries.max_stale_seconds(),
+            entries.context.staleness.longest_seconds(),
         );
         let lifetime = match decision {
             Decision::Store(lifetime, _) => lifetime,
             Decision::Ignore(reason) => return Err(reason),
             Decision::Remove(reason, extent) => {
-                entries.remove(&partition, &fields, reason, extent).await;
+                shared.remove(&partition, &fields, reason, extent).await;
                 return Ok(());
             }
         };
@@ -297,9 +314,8 @@ impl PendingValidation {
         let body = entry.body();
         let mut writer = EntryWriter::begin(entry.status, headers, lifetime, answered, body.len()).ok_or("head")?;
         writer.push(&body);
-        entries
-            .put(&mut PendingEntry { partition, fields, began, selecting, writer, stored: telemetry::updated })
-            .await;
+        let answer = PendingEntry { partition, fields, began, selecting, writer, stored: telemetry::updated };
+        Arc::clone(shared).put(answer).await;
         Ok(())
     }
 }

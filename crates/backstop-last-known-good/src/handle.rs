@@ -16,11 +16,12 @@ use crate::{
     LastKnownGoodConfig, MokaStore, NotStored, Store,
     cache_control::CacheControl,
     entry::Entry,
-    entry_store::Partition,
     layer_state::LayerState,
+    path::Partition,
     rules::announces_content,
     target::{Target, TargetKey},
     telemetry,
+    tier::Found,
 };
 
 /// Finds and removes stored answers: made by [`LastKnownGoodLayer::handle`](crate::LastKnownGoodLayer::handle).
@@ -72,13 +73,17 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// The stored answer that may be served although the service works.
     pub(crate) async fn servable<B: WrapBody>(&self, head: &request::Parts) -> Option<ServableAnswer<B>> {
         let shared = &self.shared;
-        let (key, entry) = shared.find(head).await.ok()?;
-        let age = shared.entries.clock.now().since(entry.lifetime.created);
-        let within = |seconds: u32| age < Duration::from_secs(seconds.into());
-        if !within(entry.lifetime.revalidate_until) || age >= shared.entries.max_stale.get() {
+        let is_within = |entry: &Entry, seconds: u32| shared.age(entry) < Duration::from_secs(seconds.into());
+        let is_servable = |entry: &Entry| {
+            is_within(entry, entry.lifetime.revalidate_until)
+                && shared.age(entry) < shared.entries.context.staleness.now()
+        };
+        let Found { key, entry, .. } = shared.find(head, is_servable).await.ok()?;
+        if !is_servable(&entry) {
             return None;
         }
-        let window = if within(entry.lifetime.fresh_until) { Window::Fresh } else { Window::Stale };
+        let age = shared.age(&entry);
+        let window = if is_within(&entry, entry.lifetime.fresh_until) { Window::Fresh } else { Window::Stale };
         Some(ServableAnswer { key, response: shared.response(&entry, age, &Method::GET).ok()?, age, window })
     }
 
@@ -87,7 +92,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     /// Include the authority that requests have in their URI or in `Host`, if any: `http://shop.example/list`.
     pub async fn invalidate(&self, uri: &Uri) {
         let target_keys = Target::of(uri, &HeaderMap::new()).keys_to_remove(self.name());
-        self.shared.entries.remove_targets(&target_keys, "asked").await;
+        self.shared.remove_targets(target_keys, "asked").await;
     }
 
     /// The store.
@@ -100,7 +105,7 @@ impl<St: Store> LastKnownGoodHandle<St> {
     ///
     /// | setting | takes effect |
     /// |---|---|
-    /// | `max_stale` | at once where it is lowered; a longer one for answers that are stored afterwards |
+    /// | `max_stale`, `max_stale_while_open` | at once where it is lowered; a longer one for answers that are stored afterwards |
     /// | `max_body`, `store_timeout` | at once |
     /// | `credentials`, `max_bytes`, `max_entries` | can't change |
     ///
@@ -137,29 +142,41 @@ impl<St: Store> LastKnownGoodHandle<St> {
     }
 }
 
-impl LastKnownGoodHandle {
-    /// The greatest age that an answer is served at.
+impl<St: Store> LastKnownGoodHandle<St> {
+    /// The greatest age that an answer is served at, while the circuit isn't open.
     #[must_use]
     pub fn max_stale(&self) -> Duration {
-        self.shared.entries.max_stale.get()
+        self.shared.entries.context.staleness.max_stale()
     }
 
-    /// Removes everything. Answers that are still streaming aren't stored.
+    /// The greatest age that an answer is served at while the circuit is open, if it was set.
+    #[must_use]
+    pub fn max_stale_while_open(&self) -> Option<Duration> {
+        self.shared.entries.context.staleness.while_open()
+    }
+
+    /// Removes everything from the memory of this process. Answers that are still streaming aren't stored.
+    ///
+    /// A store outside the process keeps what it has. This process serves nothing of it that was made before.
     pub fn clear(&self) {
-        self.shared.entries.removals.record_all();
-        self.store().clear();
+        let entries = &self.shared.entries;
+        let is_all_in_memory = entries.memory().is_some() && entries.local().is_none();
+        entries.context.removals.record_all((!is_all_in_memory).then(|| entries.context.clock.now()));
+        if let Some(memory) = entries.memory() {
+            memory.clear();
+        }
     }
 
-    /// The number of stored entries: answers, and the nodes that lead to them.
+    /// The number of entries in the memory of this process: answers, and the nodes that lead to them. 0 without an embedded store.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.store().len()
+        self.shared.entries.memory().map_or(0, MokaStore::len)
     }
 
-    /// Whether the store is empty.
+    /// Whether the memory of this process holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store().is_empty()
+        self.len() == 0
     }
 }
 
@@ -179,7 +196,11 @@ pub(crate) enum Window {
 }
 
 impl<St: Store> LayerState<St> {
-    async fn find(&self, head: &request::Parts) -> Result<(Vec<u8>, Entry), NotStored> {
+    fn age(&self, entry: &Entry) -> Duration {
+        self.entries.context.clock.now().since(entry.lifetime.created)
+    }
+
+    async fn find(&self, head: &request::Parts, is_servable: impl Fn(&Entry) -> bool) -> Result<Found, NotStored> {
         // Fields that a chain left out of the head were part of the request.
         let left_out: Option<&LeftOut> = head.extensions.get();
         let none = HeaderMap::new();
@@ -189,18 +210,19 @@ impl<St: Store> LayerState<St> {
         }
         let target = TargetKey::of(&self.entries.name, &head.uri, &head.headers).ok_or(NotStored::Missing)?;
         let partition = Partition { target, owner: self.owner(head) };
-        self.entries.find(partition, &fields).await
+        self.entries.find(&partition, &fields, is_servable).await
     }
 
     async fn answer<B: WrapBody>(&self, head: &request::Parts) -> Result<(Response<B>, Duration), NotStored> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return Err(NotStored::Method);
         }
-        let (_, entry) = self.find(head).await?;
-        let age = self.entries.clock.now().since(entry.lifetime.created);
-        if age >= self.max_age(&entry, &head.headers) {
+        let is_servable = |entry: &Entry| self.age(entry) < self.max_age(entry, &head.headers);
+        let Found { entry, .. } = self.find(head, is_servable).await?;
+        if !is_servable(&entry) {
             return Err(NotStored::TooStale);
         }
+        let age = self.age(&entry);
         Ok((self.response(&entry, age, &head.method)?, age))
     }
 
@@ -213,7 +235,7 @@ impl<St: Store> LayerState<St> {
     fn max_age(&self, entry: &Entry, headers: &HeaderMap) -> Duration {
         let asked = CacheControl::of_request(headers).stale_if_error;
         let asked = asked.map_or(u32::MAX, |longer| entry.lifetime.fresh_until.saturating_add(longer));
-        Duration::from_secs(entry.lifetime.serve_until.min(asked).into()).min(self.entries.max_stale.get())
+        Duration::from_secs(entry.lifetime.serve_until.min(asked).into()).min(self.entries.context.staleness.now())
     }
 }
 

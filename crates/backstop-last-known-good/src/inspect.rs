@@ -4,11 +4,11 @@ use std::future;
 
 use backstop_core::{Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value};
 
-use crate::LastKnownGoodHandle;
+use crate::{LastKnownGoodHandle, Store};
 
 const OPERATIONS: &[Operation] = &[Operation::once("clear")];
 
-impl Inspect for LastKnownGoodHandle {
+impl<St: Store> Inspect for LastKnownGoodHandle<St> {
     fn name(&self) -> &Name {
         self.name()
     }
@@ -18,7 +18,9 @@ impl Inspect for LastKnownGoodHandle {
     }
 
     fn settings(&self) -> Vec<(&'static str, Value)> {
-        vec![("max_stale", self.max_stale().into())]
+        let mut settings = vec![("max_stale", self.max_stale().into())];
+        settings.extend(self.max_stale_while_open().map(|age| ("max_stale_while_open", age.into())));
+        settings
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
@@ -34,7 +36,7 @@ impl Inspect for LastKnownGoodHandle {
     }
 }
 
-fn run(handle: &LastKnownGoodHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+fn run<St: Store>(handle: &LastKnownGoodHandle<St>, request: &OperationRequest) -> Result<Reach, OperationError> {
     match request.name() {
         "clear" => handle.clear(),
         _ => return Err(request.unknown(OPERATIONS)),

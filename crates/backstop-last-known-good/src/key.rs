@@ -1,17 +1,23 @@
-//! The keys of the store.
+//! The keys of a store.
 //!
-//! A lookup goes through one or two nodes to the answer. Each part of a key carries its length, so no two paths give the same
-//! key:
+//! A lookup reads one or two nodes and the answer. Each part of a key carries its length, so no two paths give the same key:
 //!
 //! ```text
-//! name, authority, path and query            → node: generation, selecting fields
-//!   generation, principal (if configured)     → node: generation, selecting fields
-//!     generation, slot of the variant         → answer
+//! format, name, authority, path and query               → node: generation, selecting fields
+//!   the same, principal (if configured)                 → node: generation, its parent's generation, selecting fields
+//!     the same, slot of the variant                     → answer, with the generation of its node
 //! ```
 //!
-//! Removing a node makes everything below it unreachable, since its generation is never used again. A node is never changed.
+//! All keys follow from the request and the selecting fields, so that one round trip reads all of them. What has another
+//! generation than the node above it doesn't exist: removing a node makes everything below it unreachable, since its generation
+//! is never used again.
+//!
+//! The format is part of the key. So processes of two versions can share a store: each misses what the other stored.
 
 use std::fmt;
+
+/// The version of [stored values](crate::entry), and what their keys begin with.
+pub(crate) const FORMAT: u8 = 3;
 
 /// Appends `text` with its length, so that its end is unambiguous.
 pub(crate) fn push(to: &mut Vec<u8>, tag: u8, text: &[u8]) {

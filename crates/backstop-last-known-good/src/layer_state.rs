@@ -12,10 +12,20 @@ use backstop_core::ConfigError;
 use backstop_kit::Registration;
 use http::{HeaderName, Request, request};
 
-use crate::{LastKnownGoodConfig, entry_store::EntryStore, key::Owner};
+use crate::{
+    LastKnownGoodConfig, Store,
+    background::Background,
+    entry_store::{EntryStore, PendingEntry},
+    key::Owner,
+    path::Path,
+    running::NotStarted,
+    store_failure::StoreFailure,
+};
 
 pub(crate) struct LayerState<St> {
     pub(crate) entries: EntryStore<St>,
+    /// If the store is the second of two tiers.
+    pub(crate) background: Option<Background>,
     pub(crate) max_body: AtomicUsize,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) capacity: Capacity,
@@ -46,6 +56,7 @@ impl<St> LayerState<St> {
         let stored = "what the layer was built with: stored answers are shared by it";
         let capacity = "what the store was built with: it can't be resized";
         let name = config.check()?;
+        config.check_while_open(self.entries.context.staleness.knows_circuit())?;
         as_built("name", name.to_string(), name == self.entries.name, "the layer's own")?;
         let same = config.credentials == self.credentials;
         as_built("credentials", format!("{:?}", config.credentials), same, stored)?;
@@ -57,7 +68,7 @@ impl<St> LayerState<St> {
 
     /// Changes the settings. What is stored stays.
     pub(crate) fn reload(&self, config: &LastKnownGoodConfig) {
-        self.entries.max_stale.set(config.max_stale);
+        self.entries.context.staleness.set(config.max_stale, config.max_stale_while_open);
         self.entries.store_timeout.set(config.store_timeout);
         self.max_body.store(config.max_body, Relaxed);
     }
@@ -80,8 +91,35 @@ impl<St> LayerState<St> {
 
     pub(crate) fn debug(&self, mut f: fmt::DebugStruct<'_, '_>) -> fmt::Result {
         f.field("name", &self.entries.name)
-            .field("max_stale", &self.entries.max_stale)
+            .field("staleness", &self.entries.context.staleness)
             .field("max_body", &self.max_body())
             .finish_non_exhaustive()
+    }
+}
+
+impl<St: Store> LayerState<St> {
+    /// Stores an answer. With two tiers, the caller waits only for memory, which is always ready.
+    pub(crate) async fn put(self: Arc<Self>, mut answer: PendingEntry) {
+        let (Some(background), Some(local)) = (&self.background, self.entries.local()) else {
+            return self.entries.put(self.entries.last(), &mut answer).await;
+        };
+        // Identical answers that end at the same time are stored once.
+        let mut key = Path::of(&answer.partition).variant(&answer.selecting.variant_in(&answer.fields));
+        key.push(b'p');
+        let permit = match background.start(key) {
+            Ok(permit) => permit,
+            Err(reason) => {
+                if reason == NotStarted::Full {
+                    self.entries.record_failure("put", &StoreFailure::Busy);
+                }
+                return self.entries.put(local, &mut answer).await;
+            }
+        };
+        self.entries.put(local, &mut answer.clone()).await;
+        let this = Arc::clone(&self);
+        background.execute(Box::pin(async move {
+            this.entries.put_in_background(&answer).await;
+            drop(permit);
+        }));
     }
 }

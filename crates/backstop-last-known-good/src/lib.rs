@@ -134,23 +134,50 @@
 //! | knob | default | allowed |
 //! |---|---|---|
 //! | [`max_stale`](LastKnownGoodBuilder::max_stale) | 24 h | 1 s to 365 days |
+//! | [`max_stale_while_open`](LastKnownGoodBuilder::max_stale_while_open) | not set | `max_stale` to 365 days |
 //! | [`max_body`](LastKnownGoodBuilder::max_body) | 256 KiB | 0 to 1 GiB, less than `max_bytes` |
 //! | [`principal`](LastKnownGoodBuilder::principal) | none: every answer is shared | a closure |
 //! | [`credentials`](LastKnownGoodBuilder::credentials) | fields that look like credentials | further fields |
 //! | [`max_bytes`](LastKnownGoodBuilder::max_bytes) | 64 MiB | 1 to 1 TiB |
 //! | [`max_entries`](LastKnownGoodBuilder::max_entries) | 65,536 | 1 to `max_bytes` |
 //! | [`store`](LastKnownGoodBuilder::store) | [`MokaStore`], in memory | any [`Store`] |
+//! | [`shared_store`](LastKnownGoodBuilder::shared_store) | none | any [`Store`], and an executor |
 //! | [`store_timeout`](LastKnownGoodBuilder::store_timeout) | 50 ms | 1 ms to 10 s |
 //!
 //! # Stores
 //!
-//! A [`Store`] keeps bytes under keys. The format of the bytes is versioned; bytes that don't parse are a miss. A store that
-//! fails, or takes longer than `store_timeout`, is a miss too. The first failure is a warning, see [Telemetry](#telemetry).
+//! A [`Store`] keeps bytes under keys. The version of their format is part of each key. So while a rolling deployment changes the
+//! format, processes of both versions share a store, and each misses what the other has stored. Bytes that don't parse are a
+//! miss. A store that fails, or takes longer than `store_timeout`, is a miss too. The first failure is a warning, see
+//! [Telemetry](#telemetry).
 //!
-//! The layer spawns nothing. A body streams on piece by piece, without delay. If the store isn't ready at once, the last piece
+//! Finding an answer takes one round trip: [`Store::get_all`]. A second one is needed if the answer varies by other fields than the
+//! last one that varied.
+//!
+//! The layer spawns nothing but by an executor that you give it. A body streams on piece by piece, without delay. If the store isn't ready at once, the last piece
 //! waits until the answer is stored: at most `store_timeout`, and not beyond the request's deadline. An answer that removes
 //! something waits as long. A 304, or an answer to HEAD, waits at most twice as long, because it looks up the stored answer
 //! first.
+//!
+//! # Two tiers
+//!
+//! With [`shared_store`](LastKnownGoodBuilder::shared_store), answers are in the memory of the process, and in a store that
+//! outlives it, such as `backstop-redis`. An instance that has just started serves what the others have stored.
+//!
+//! | what happens | memory | shared store |
+//! |---|---|---|
+//! | a good answer | stored at once | stored by the executor: nobody waits |
+//! | … while 256 answers are on their way, or an identical one is | stored at once | not stored |
+//! | a 304, or an answer to `HEAD` | updated by the executor | updated by the executor |
+//! | an answer is looked for | asked first | asked if memory has none that may be served: one round trip, at most `store_timeout` |
+//! | … and the shared store has it | kept, within `max_bytes` and `max_entries`, for the rest of its time | |
+//! | a removal | at once | the response waits for it, at most `store_timeout` |
+//! | … that the shared store doesn't confirm | at once; this process serves nothing older from either | repeated by the executor after 1 s, then up to 60 s, until it is confirmed; up to 4,096 removals |
+//! | [`clear`](LastKnownGoodHandle::clear) | at once | keeps all; this process serves nothing older of it |
+//!
+//! So what this process has removed doesn't come back to it. Two limits remain. Other instances keep what they have in memory, up
+//! to `max_stale`. And a process that ends before a failed removal was repeated leaves the old answer in the shared store, where
+//! other instances find it.
 //!
 //! # Cost
 //!
@@ -225,12 +252,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod age;
+mod background;
 mod body;
 mod body_copy;
+mod builder;
 mod cache_control;
 mod config;
 mod credentials;
 mod entry;
+mod entry_context;
 mod entry_store;
 mod exchange;
 mod fields;
@@ -246,15 +276,20 @@ mod moka_store;
 mod negotiation;
 mod not_stored;
 mod outage;
+mod path;
 mod quality;
 mod removals;
+mod removing;
 mod revalidate;
 mod rules;
+mod running;
 mod service;
+mod staleness;
 mod store;
 mod store_failure;
 mod target;
 mod telemetry;
+mod tier;
 mod validation;
 mod values;
 mod vary;
@@ -266,7 +301,8 @@ struct Readme;
 pub use backstop_core::{ConfigError, Freshness, Name, name};
 pub use backstop_kit::{Answer, StoreError, WrapBody};
 
-pub use config::{LastKnownGoodBuilder, LastKnownGoodConfig};
+pub use builder::LastKnownGoodBuilder;
+pub use config::LastKnownGoodConfig;
 pub use future::LastKnownGoodFuture;
 pub use handle::LastKnownGoodHandle;
 pub use layer::LastKnownGoodLayer;
@@ -278,6 +314,7 @@ pub use revalidate::{
     Refresh, StaleWhileRevalidate, StaleWhileRevalidateBuilder, StaleWhileRevalidateConfig, StaleWhileRevalidateFuture,
     StaleWhileRevalidateHandle, StaleWhileRevalidateLayer,
 };
+pub use running::BackgroundTask;
 pub use service::LastKnownGood;
 pub use store::Store;
 pub use values::{LastKnownValues, LastKnownValuesBuilder, LastKnownValuesConfig, RememberResult};

@@ -71,10 +71,14 @@ impl Removals {
         hashes.iter().for_each(|hash| recent.removal(*hash).number = number);
     }
 
-    /// Call this before everything is removed.
-    pub(crate) fn record_all(&self) {
+    /// Call this before everything is removed. `at` is given if a store outside the process may keep what was made before.
+    pub(crate) fn record_all(&self, at: Option<Timestamp>) {
         let mut recent = self.recent();
         recent.for_all.number = self.next(&recent);
+        if let Some(at) = at {
+            recent.for_all.failed = recent.for_all.failed.max(at.0);
+            self.failed.fetch_max(at.0, Ordering::SeqCst);
+        }
     }
 
     /// Called under the lock, so that a reader that sees the new number also finds its keys.
@@ -183,9 +187,13 @@ mod tests {
     fn all_is_of_every_target() {
         let removals = Removals::default();
         let begun = removals.epoch();
-        removals.record_all();
+        removals.record_all(None);
         assert!(removals.removed_since(begun, || [removals.hash(b"/a")]));
         assert!(!removals.removed_since(removals.epoch(), || [removals.hash(b"/a")]));
+        assert!(!removals.failed_to_remove(Timestamp(7), || [removals.hash(b"/a")]));
+        removals.record_all(Some(Timestamp(7)));
+        assert!(removals.failed_to_remove(Timestamp(7), || [removals.hash(b"/a")]));
+        assert!(!removals.failed_to_remove(Timestamp(8), || [removals.hash(b"/a")]));
     }
 
     #[test]

@@ -5,7 +5,6 @@ mod future;
 mod handle;
 mod layer;
 mod layer_state;
-mod refreshes;
 mod service;
 
 pub use config::{StaleWhileRevalidateBuilder, StaleWhileRevalidateConfig};

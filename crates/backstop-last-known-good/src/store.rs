@@ -49,6 +49,22 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] if the store can't tell.
     fn get(&self, key: &[u8]) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
+    /// Returns the values under several keys, in their order.
+    ///
+    /// Override it if the store can do this in one round trip, as stores over a network can: then serving an answer takes one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store can't tell.
+    fn get_all(&self, keys: &[Vec<u8>]) -> impl Future<Output = Result<Vec<Option<Bytes>>, StoreError>> + Send {
+        async move {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                values.push(self.get(key).await?);
+            }
+            Ok(values)
+        }
+    }
+
     /// Puts `value` under `key`, replacing the value there. The store may drop it after `ttl`.
     ///
     /// # Errors

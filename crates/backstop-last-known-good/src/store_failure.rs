@@ -12,6 +12,8 @@ use crate::StoreError;
 pub(crate) enum StoreFailure {
     Failed(StoreError),
     TimedOut,
+    /// Too many answers are being stored.
+    Busy,
     /// The request's deadline passed.
     DeadlinePassed,
     /// The bytes aren't an entry of this version.
@@ -29,6 +31,7 @@ impl fmt::Display for StoreFailure {
         match self {
             Self::Failed(error) => error.fmt(f),
             Self::TimedOut => f.write_str("it took too long"),
+            Self::Busy => f.write_str("too many answers are being stored"),
             Self::DeadlinePassed => f.write_str("the request's deadline has passed"),
             Self::Malformed => f.write_str("it gave back what isn't ours, or of another version"),
         }

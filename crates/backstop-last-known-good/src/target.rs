@@ -5,7 +5,7 @@ use std::{fmt, net::Ipv6Addr};
 use backstop_core::Name;
 use http::{HeaderMap, HeaderValue, Uri, header::HOST, uri::Scheme};
 
-use crate::key::push;
+use crate::key::{FORMAT, push};
 
 /// The authority, path and query of a request. Clones share memory.
 #[derive(Clone)]
@@ -241,6 +241,7 @@ impl TargetKey {
     fn new(name: &Name, authorities: &[Option<Authority<'_>>; 2], uri: &Uri) -> Self {
         // Enough for most answers, including the parts below the first node.
         let mut key = Vec::with_capacity(256);
+        key.push(FORMAT);
         push(&mut key, b'n', name.as_str().as_bytes());
         authorities.iter().flatten().for_each(|authority| authority.add_to(&mut key));
         let path = uri.path_and_query().map_or(&b"/"[..], |path| path.as_str().as_bytes());

@@ -62,6 +62,10 @@ impl SelectingFields {
         self.0.iter().all(|name| *name == ACCEPT_ENCODING)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether these include all names of `other`.
     pub(crate) fn cover(&self, other: &Self) -> bool {
         other.0.iter().all(|name| self.0.contains(name))

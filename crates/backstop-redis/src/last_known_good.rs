@@ -16,16 +16,36 @@ impl RedisStore {
         hashed.extend_from_slice(&Sha256::digest(key));
         hashed
     }
+
+    /// Reads one byte more than an answer may have, so that what is longer is seen to be longer.
+    fn read(&self, key: &[u8]) -> redis::Cmd {
+        let mut read = redis::cmd("GETRANGE");
+        read.arg(self.answer_key(key)).arg(0).arg(self.max_answer());
+        read
+    }
+
+    /// No answer is empty: each begins with its head.
+    fn answer(&self, found: Vec<u8>) -> Option<Bytes> {
+        (1..=self.max_answer()).contains(&found.len()).then(|| found.into())
+    }
 }
 
 impl Store for RedisStore {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        // One byte more, so that what is longer is seen to be longer.
-        let mut get = redis::cmd("GETRANGE");
-        get.arg(self.answer_key(key)).arg(0).arg(self.max_answer());
-        let found: Vec<u8> = self.call(async |mut connection, _| get.query_async(&mut connection).await).await?;
-        // No answer is empty: each begins with its head.
-        Ok((1..=self.max_answer()).contains(&found.len()).then(|| found.into()))
+        let found: Vec<u8> =
+            self.call(async |mut connection, _| self.read(key).query_async(&mut connection).await).await?;
+        Ok(self.answer(found))
+    }
+
+    /// Reads all in one round trip.
+    async fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline.add_command(self.read(key));
+        }
+        let found: Vec<Vec<u8>> =
+            self.call(async |mut connection, _| pipeline.query_async(&mut connection).await).await?;
+        Ok(found.into_iter().map(|found| self.answer(found)).collect())
     }
 
     async fn put(&self, key: &[u8], value: Bytes, ttl: Duration) -> Result<(), StoreError> {

@@ -37,6 +37,29 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! As the shared store of `backstop-last-known-good`, Redis keeps answers beyond the end of a process. Nobody waits when one is
+//! stored, and serving one takes one round trip:
+//!
+#![cfg_attr(feature = "last-known-good", doc = "```no_run")]
+#![cfg_attr(not(feature = "last-known-good"), doc = "```ignore")]
+//! use backstop_last_known_good::LastKnownGoodLayer;
+//! use backstop_redis::RedisStore;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = RedisStore::new(redis::Client::open("redis://127.0.0.1/")?);
+//! tokio::spawn(store.run());
+//! let known = LastKnownGoodLayer::builder("catalogue").shared_store(store, |task| drop(tokio::spawn(task))).build()?;
+//! # let _ = known;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Ages are by the wall clocks of the instances, so let them agree. While a deployment changes the format of what is stored,
+//! instances of both versions miss what the other one has stored.
+//!
 //! # The connection
 //!
 //! Building a store connects nothing. [`RedisStore::run`], which you spawn, connects in the background, and drives the connection
@@ -62,7 +85,7 @@
 //! | `features:version` | string | something else after each change of a flag | never | the same |
 //! | `feature:{name}:errors` | hash | the window of a feature's errors, and since when and until when the fleet is degraded | with the window; after a degradation two hours later | another type is left alone, and is an error of the store; a field that is no number counts as 0, and is overwritten; a degradation that began in the future is over |
 //! | `health:instances` | hash | a view of health for each instance, each with its own end | 20 s after the last view | another type is left alone, and is an error of the store; a field that is no view is removed |
-//! | `answer:{hash}` | string | a last known good answer; `{hash}` is the SHA-256 of its key, as 32 raw bytes | with the answer | a miss; storing the answer overwrites it |
+//! | `answer:{hash}` | string | a last known good answer, up to [`max_answer`](RedisStoreBuilder::max_answer); or what leads to answers, some 100 bytes. `{hash}` is the SHA-256 of its key, as 32 raw bytes: it shows neither a URI nor a principal | with the answer, at the latest after `max_stale`; what leads to answers after 32 times that | a miss; storing the answer overwrites it |
 //!
 //! To set a flag by hand: `SET feature:reviews disabled EX 3600`, then `SET features:version $RANDOM`, or wait 30 s. Don't delete a
 //! flag: set it to `removed`. Instances hold a flag that just disappears.
@@ -74,9 +97,14 @@
 //!
 //! - **For flags and counts: `maxmemory-policy noeviction`, or a database of their own.** A flag that is evicted is held by
 //!   the instances that know it, and unknown to those that start later. A cache of answers wants eviction, so give it another server.
+//! - **For answers: `maxmemory` and `maxmemory-policy allkeys-lru`** (or `volatile-lru`: each answer has an end), on a server of
+//!   their own. What is evicted is a miss. Persistence isn't needed: after a restart without data, instances serve what they have
+//!   in memory, and store it again with the next answer of the service.
 //! - **Persistence**, where flags must outlive a restart: `appendonly yes`. After a restart without data, see the same.
 //! - **Failover loses what wasn't replicated**: Redis replicates asynchronously. A flag that was set in the last moment may be gone;
-//!   the instance that set it holds it, and shows that the store has lost it. Set it again.
+//!   the instance that set it holds it, and shows that the store has lost it. Set it again. An answer may be gone, or an older one
+//!   may be there. So may one that was removed in the last moment: the instance that removed it doesn't know, and its memory is
+//!   asked first, but another instance may serve it up to `max_stale`.
 //! - For a user of its own, the keys of the table above and these commands: `ACL SETUSER shop on >… ~shop:* +@connection +role
 //!   +evalsha +script|load +time +type +set +getrange +pttl +pexpire +del +hset +hget +hmget +hrandfield +hdel`.
 //! - Redis 6.2 or later, or a server that does the same. The tests run against 7.0.

@@ -16,7 +16,7 @@ fn written(headers: &HeaderMap, body: &[u8], variant: &[u8]) -> Bytes {
         EntryWriter::begin(StatusCode::NO_CONTENT, &IndexedHeaders::new(headers), LIFETIME, ARRIVAL, 0).unwrap();
     body.chunks(3).for_each(|piece| writer.push(piece));
     assert_eq!(writer.body_len(), body.len());
-    writer.finish(variant, b"").unwrap()
+    writer.finish(9, variant, b"").unwrap()
 }
 
 #[test]
@@ -25,9 +25,22 @@ fn an_answer_comes_out_as_it_went_in() {
         headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("via", "a"), ("etag", "\"x\""), ("via", "b")]);
     headers.append("x-bytes", HeaderValue::from_bytes(b"\xff").unwrap());
     let entry = Entry::decode(written(&headers, b"a body", b"chosen")).unwrap();
-    assert_eq!((entry.status, entry.lifetime), (StatusCode::NO_CONTENT, LIFETIME));
+    assert_eq!((entry.status, entry.generation, entry.lifetime), (StatusCode::NO_CONTENT, 9, LIFETIME));
     assert_eq!((&entry.body()[..], entry.variant()), (&b"a body"[..], &b"chosen"[..]));
     assert_eq!(entry.headers().unwrap(), headers);
+}
+
+#[test]
+fn an_answer_for_another_node_is_the_same_but_for_its_generation_and_its_variant() {
+    let headers = headers(&[("date", "x"), ("content-language", "en")]);
+    let entry = Entry::decode(written(&headers, b"a body", b"chosen")).unwrap();
+    for variant in [&b"another one"[..], b""] {
+        let other = Entry::decode(entry.encode_for(10, variant).unwrap()).unwrap();
+        assert_eq!((other.status, other.generation, other.lifetime), (entry.status, 10, entry.lifetime));
+        assert_eq!((other.body(), other.variant()), (entry.body(), variant));
+        assert_eq!(other.headers(), entry.headers());
+        assert_eq!(other.bytes[other.selected_end..], entry.bytes[entry.selected_end..]);
+    }
 }
 
 #[test]
@@ -88,12 +101,12 @@ fn what_breaks_off_or_is_of_another_version_is_garbage() {
 fn a_node_comes_out_as_it_went_in_and_is_no_answer() {
     let selecting =
         SelectingFields::of(&IndexedHeaders::new(&headers(&[("vary", "Accept, cookie"), ("vary", "accept")]))).unwrap();
-    let node = Node { generation: u64::MAX, written: NOON, selecting };
+    let node = Node { generation: u64::MAX, parent: 7, written: NOON, selecting };
     let bytes = node.encode();
     assert_eq!(Node::decode(&bytes), Some(node));
     assert!(Entry::decode(bytes.clone()).is_none());
     for end in 0..bytes.len() {
-        let before_a_name = end == 18 || end == 18 + 5 + "accept".len();
+        let before_a_name = end == 26 || end == 26 + 5 + "accept".len();
         assert_eq!(Node::decode(&bytes[..end]).is_some(), before_a_name, "{end}");
     }
 }

@@ -7,10 +7,12 @@ use backstop_kit::Reloadable;
 
 use super::{
     layer::StaleWhileRevalidateLayer,
-    layer_state::{Execute, LayerState, Refresh},
-    refreshes::RunningRefreshes,
+    layer_state::{LayerState, Refresh},
 };
-use crate::{LastKnownGoodHandle, MokaStore};
+use crate::{
+    LastKnownGoodHandle, MokaStore,
+    running::{Execute, RunningTasks},
+};
 
 const DEFAULT_REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORTEST_REFRESH_TIMEOUT: Duration = Duration::from_millis(1);
@@ -120,7 +122,7 @@ impl<St> StaleWhileRevalidateBuilder<St> {
 
     fn layer(self) -> StaleWhileRevalidateLayer<St> {
         let Self { known, execute, config } = self;
-        let (settings, refreshes) = (Arc::new(Reloadable::new(config)), RunningRefreshes::default());
+        let (settings, refreshes) = (Arc::new(Reloadable::new(config)), RunningTasks::default());
         StaleWhileRevalidateLayer::with(LayerState { known, execute, settings, refreshes })
     }
 }

@@ -22,10 +22,11 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{config::StaleWhileRevalidateConfig, layer_state::LayerState, refreshes::RefreshPermit};
+use super::{config::StaleWhileRevalidateConfig, layer_state::LayerState};
 use crate::{
     Store,
     handle::{ServableAnswer, Window},
+    running::TaskPermit,
     telemetry,
 };
 
@@ -99,7 +100,7 @@ where
         scope::report(record.clone());
         response.extensions_mut().insert(record);
         let StaleWhileRevalidateConfig { refresh_timeout, max_refreshes } = *shared.settings.load();
-        if let Some(permit) = shared.refreshes.try_start(key, max_refreshes) {
+        if let Ok(permit) = shared.refreshes.try_start(key, max_refreshes) {
             (shared.execute)(Box::pin(refresh(ServiceCall::when_ready(inner, request), refresh_timeout, permit)));
         }
     }
@@ -107,7 +108,7 @@ where
 }
 
 /// Calls the service and reads the response, so that the layer inside stores it.
-async fn refresh<S, ReqBody, ResBody>(call: ServiceCall<S, Request<ReqBody>>, limit: Duration, permit: RefreshPermit)
+async fn refresh<S, ReqBody, ResBody>(call: ServiceCall<S, Request<ReqBody>>, limit: Duration, permit: TaskPermit)
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
     ResBody: WrapBody,

@@ -30,7 +30,7 @@ fn layer(store: &TestStore) -> LastKnownGoodLayer<TestStore> {
 }
 
 /// Polls a future that many times, letting a step of time pass between, and drops it. Whether it ended.
-async fn give_up_after<F: Future>(polls: usize, future: F) -> bool {
+pub(crate) async fn give_up_after<F: Future>(polls: usize, future: F) -> bool {
     let mut future = Box::pin(future);
     for _ in 0..polls {
         if poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await {

@@ -55,9 +55,10 @@ type Change = fn(&mut LastKnownGoodConfig);
 fn a_wrong_reload_changes_nothing() {
     let handle = LastKnownGoodLayer::new(backstop_last_known_good::name!("shop")).handle();
     let before = format!("{handle:?}");
-    let wrong: [(&str, Change); 7] = [
+    let wrong: [(&str, Change); 8] = [
         ("name", |c| c.name = "other".into()),
         ("max_stale", |c| c.max_stale = Duration::ZERO),
+        ("max_stale_while_open", |c| c.max_stale_while_open = Some(Duration::from_secs(8))),
         ("store_timeout", |c| c.store_timeout = Duration::ZERO),
         ("max_body", |c| c.max_body = 64 * 1024 * 1024),
         ("credentials", |c| c.credentials = vec![http::HeaderName::from_static("x-tenant")]),
@@ -84,11 +85,13 @@ fn it_is_read_from_a_file() {
 
     let time = || any::<u64>().prop_map(Duration::from_nanos);
     let names = vec("[a-z]{1,9}".prop_map(|name| name.parse().unwrap()), 0..3);
-    let samples = (time(), 0..usize::MAX / 2, time(), names, 0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|values| {
+    let open = proptest::option::of(time());
+    let samples = (time(), 0..usize::MAX / 2, time(), names, 0..u64::MAX / 2, 0..u64::MAX / 2, open);
+    let samples = samples.prop_map(|values| {
         let mut config = LastKnownGoodConfig::new("shop");
-        (config.max_stale, config.max_body, config.store_timeout, _, config.max_bytes, config.max_entries) =
+        (config.max_stale, config.max_body, config.store_timeout, _, config.max_bytes, config.max_entries, _) =
             values.clone();
-        config.credentials = values.3;
+        (config.credentials, config.max_stale_while_open) = (values.3, values.6);
         config
     });
     let fields = &["max_stale", "max_body", "store_timeout", "credentials", "max_bytes", "max_entries"];

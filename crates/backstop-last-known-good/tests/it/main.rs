@@ -12,6 +12,7 @@ mod stores;
 mod storing;
 mod support;
 mod telemetry;
+mod tiers;
 mod validation;
 mod values;
 mod vary;

@@ -2,16 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test may fail it, as the test itself may")]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
+use backstop_core::Inspect;
 use backstop_last_known_good::{LastKnownGoodConfig, LastKnownGoodLayer, NotStored, name};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::support::{Pieces, get, request, response, send, stored};
+use crate::support::{Pieces, body_of, get, request, response, send, stored};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -250,4 +258,62 @@ async fn a_reload_keeps_what_is_stored_and_bounds_its_age_at_once() {
     handle.reload(config(|c| c.max_body = 5)).unwrap();
     send(&layer, get("/long", &[]), response(200, &[], "12345")).await;
     assert_eq!(&*stored(&layer, get("/long", &[])).await.unwrap().body, "12345");
+}
+
+/// A layer whose answers last an hour, or a day while the circuit is open, and the switch of the circuit.
+fn with_circuit() -> (LastKnownGoodLayer, Arc<AtomicBool>) {
+    let is_open = Arc::new(AtomicBool::new(false));
+    let circuit = Arc::clone(&is_open);
+    let builder = LastKnownGoodLayer::builder("shop").max_stale(HOUR).max_stale_while_open(HOUR * 24);
+    (builder.circuit_is_open(move || circuit.load(Ordering::SeqCst)).build().unwrap(), is_open)
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_circuit_is_open_answers_are_served_for_longer_and_then_no_more() {
+    let (layer, is_open) = with_circuit();
+    send(&layer, get("/", &[]), response(200, &[], "good")).await;
+    send(&layer, get("/short", &[]), response(200, &[("cache-control", "stale-if-error=60")], "good")).await;
+    for (hours, open, expected) in [
+        (2, false, Err(NotStored::TooStale)),
+        (0, true, Ok("good".to_owned())),
+        (21, true, Ok("good".to_owned())),
+        (0, false, Err(NotStored::TooStale)),
+        (2, true, Err(NotStored::TooStale)),
+    ] {
+        advance(HOUR * hours).await;
+        is_open.store(open, Ordering::SeqCst);
+        assert_eq!(body_of(&layer, get("/", &[])).await, expected, "after {hours} more hours, {open}");
+        assert!(body_of(&layer, get("/short", &[])).await.is_err(), "an answer's own bound holds");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longer_time_can_be_reloaded_and_is_shown() {
+    let (layer, is_open) = with_circuit();
+    let handle = layer.handle();
+    assert_eq!(handle.max_stale_while_open(), Some(HOUR * 24));
+    send(&layer, get("/", &[]), response(200, &[], "good")).await;
+    is_open.store(true, Ordering::SeqCst);
+    advance(HOUR * 3).await;
+    let mut config = LastKnownGoodConfig::new("shop");
+    config.max_stale = HOUR;
+    for (longer, is_served) in [(Some(HOUR * 2), false), (Some(HOUR * 4), true), (None, false)] {
+        config.max_stale_while_open = longer;
+        handle.reload(config.clone()).unwrap();
+        assert_eq!(handle.max_stale_while_open(), longer);
+        assert_eq!(body_of(&layer, get("/", &[])).await.is_ok(), is_served, "{longer:?}");
+        assert_eq!(
+            Inspect::settings(&handle).iter().any(|(name, _)| *name == "max_stale_while_open"),
+            longer.is_some()
+        );
+    }
+}
+
+#[test]
+fn a_longer_time_needs_to_know_the_circuit_and_to_be_longer() {
+    let longer = |age| LastKnownGoodLayer::builder("shop").max_stale_while_open(age);
+    assert_eq!(longer(HOUR * 48).build().unwrap_err().field, "max_stale_while_open");
+    assert!(longer(HOUR * 48).circuit_is_open(|| true).build().is_ok());
+    assert_eq!(longer(HOUR).circuit_is_open(|| true).build().unwrap_err().field, "max_stale_while_open");
+    assert_eq!(longer(HOUR * 24 * 366).circuit_is_open(|| true).build().unwrap_err().field, "max_stale_while_open");
 }

@@ -3,6 +3,8 @@
 #![cfg(all(feature = "features", feature = "health", feature = "last-known-good"))]
 
 mod answers;
+mod answers_outages;
+mod answers_restart;
 mod common;
 mod config;
 mod connection;
