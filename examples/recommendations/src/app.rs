@@ -4,13 +4,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use backstop::{AllProvidersFailed, ConfigError, DeadlineHeader, DeadlineLayer, DegradationHeaderLayer, Health};
+use backstop::{AllProvidersFailed, ConfigError, Health};
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tower::ServiceBuilder;
 
 use crate::dashboard::{Dashboard, dashboard};
+use crate::edge::Edge;
 use crate::metrics;
 use crate::orders::{Orders, order};
 use crate::problem::{Problem, method_not_allowed, not_found};
@@ -20,27 +21,15 @@ use crate::user_id::{UserId, no_user_id};
 
 /// The app's routes and layers.
 ///
-/// `trusted_deadline` is the only header from which the app takes a caller's deadline. Set it only behind a proxy that sets this
-/// header: other callers could send a deadline of a millisecond with each request, so that circuits' probes prove nothing.
-///
 /// # Errors
 /// [`ConfigError`] if a layer's configuration is invalid, which the current one isn't.
-pub fn app(
-    recommender: Recommender,
-    orders: &Orders,
-    trusted_deadline: Option<DeadlineHeader>,
-    health: &Health,
-) -> Result<Router, ConfigError> {
-    let mut deadline = DeadlineLayer::builder("app");
-    if let Some(header) = trusted_deadline {
-        deadline = deadline.trust(header);
-    }
+pub fn app(recommender: Recommender, orders: &Orders, edge: &Edge, health: &Health) -> Result<Router, ConfigError> {
     let around_all = ServiceBuilder::new()
         // Outermost, so that it sees every degradation reported during the request, and so that nothing changes its
         // `Cache-Control`: a degraded answer must not be cached as a good one.
-        .layer(DegradationHeaderLayer::new())
+        .layer(edge.headers.clone())
         // At the edge, so that all work for a request knows when its caller stops waiting.
-        .layer(deadline.build()?);
+        .layer(edge.deadline.clone());
     Ok(Router::new()
         .route("/api/recommendations/{user_id}", get(recommend))
         .route("/api/recommendations/", get(async || no_user_id()))

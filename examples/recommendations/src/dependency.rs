@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use backstop::{
     BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, Classify, ConfigError, DeadlineHeader, ErrorRef,
-    FeatureGate, FeatureLayer, Name, Outcome, PropagateDeadlineLayer, Reason, Rejection, ResultClassify, RetryLayer,
-    TimeoutLayer,
+    FeatureGate, FeatureLayer, Inspect, Inventory, Name, Outcome, PropagateDeadlineLayer, Reason, Rejection,
+    ResultClassify, RetryLayer, TimeoutLayer,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -33,13 +34,15 @@ const QUEUE: Duration = Duration::from_millis(20);
 const LARGEST_ANSWER: usize = 256 * 1024;
 
 /// Another service that answers in JSON.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Dependency {
     // Boxed to have a nameable type. Without a box, a stack saves two allocations a call.
     service: Service,
     /// The same without retry and circuit breaker, for probes.
     past_circuit: Service,
     circuit: CircuitBreakerHandle,
+    /// The handles of all layers, from outside to inside.
+    layers: Vec<Arc<dyn Inspect>>,
 }
 
 type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxError>;
@@ -54,36 +57,41 @@ impl Dependency {
             .wait(circuit_wait)
             .success_threshold(2)
             .build()?;
+
+        let bulkhead = BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?;
+        let timeout = TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?;
+        let propagate = PropagateDeadlineLayer::builder(name.clone()).send(DeadlineHeader::EnvoyExpectedRqTimeoutMs);
+        let propagate = propagate.build()?;
+        let retry = RetryLayer::builder(name).max_attempts(2).backoff_base(Duration::from_millis(10)).build()?;
+        let layers: [Arc<dyn Inspect>; 5] = [
+            Arc::new(retry.handle()),
+            Arc::new(circuit.handle()),
+            Arc::new(bulkhead.handle()),
+            Arc::new(timeout.handle()),
+            Arc::new(propagate.handle()),
+        ];
         let handle = circuit.handle();
 
         let past_circuit = ServiceBuilder::new()
             // Inside retry and circuit, so that a retry's wait or a refused call doesn't hold a permit.
-            .layer(BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?)
+            .layer(bulkhead)
             // Inside the layers that wait or repeat: it limits one attempt, not all of them. The limit includes the wait for a
             // connection and the whole body, since `call` reads that.
-            .layer(TimeoutLayer::builder(name.clone()).limit(ATTEMPT).build()?)
+            .layer(timeout)
             // Innermost, where the least time is left: tells the other service when we stop waiting.
-            .layer(
-                PropagateDeadlineLayer::builder(name.clone())
-                    .send(DeadlineHeader::EnvoyExpectedRqTimeoutMs)
-                    .build()?,
-            )
+            .layer(propagate)
             .service(backstop::client(service_fn(move |request| call(client.clone(), request))));
         let past_circuit = BoxCloneSyncService::new(past_circuit);
 
         let service = ServiceBuilder::new()
             // Outermost, so that the circuit counts every attempt and opens early. The circuit's refusal isn't repeated.
-            .layer(
-                RetryLayer::builder(name)
-                    .max_attempts(2)
-                    .backoff_base(Duration::from_millis(10))
-                    .build()?,
-            )
+            .layer(retry)
             // Around the timeout, so that a call that hangs counts as a failure. While it is open, it calls nothing.
             .layer(circuit)
             .service(past_circuit.clone());
 
-        Ok(Self { service: BoxCloneSyncService::new(service), past_circuit, circuit: handle })
+        let service = BoxCloneSyncService::new(service);
+        Ok(Self { service, past_circuit, circuit: handle, layers: layers.into() })
     }
 
     /// The same, called only while this feature is on.
@@ -94,6 +102,11 @@ impl Dependency {
             .layer(FeatureLayer::new(feature))
             .service(self.service);
         Self { service: BoxCloneSyncService::new(service), ..self }
+    }
+
+    /// Lists the layers.
+    pub(crate) fn register(&self, inventory: Inventory) -> Inventory {
+        inventory.register_all(self.layers.iter().cloned())
     }
 
     pub(crate) fn circuit(&self) -> CircuitBreakerHandle {
@@ -108,6 +121,12 @@ impl Dependency {
     /// The same without the circuit, for the circuit's own prober, which already has a permit.
     pub(crate) async fn probe<T: DeserializeOwned>(&self, uri: Uri) -> Result<T, BoxError> {
         get(self.past_circuit.clone(), uri).await
+    }
+}
+
+impl fmt::Debug for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dependency").field("circuit", &self.circuit).finish_non_exhaustive()
     }
 }
 

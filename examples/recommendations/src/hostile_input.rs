@@ -26,6 +26,7 @@ use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::dependency::Dependency;
+use crate::edge::Edge;
 use crate::features::features;
 use crate::health::health;
 use crate::jobs::Queues;
@@ -114,7 +115,13 @@ impl Servers {
             admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard)
         };
         Self {
-            app: app(recommender, &orders, Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs), &health).unwrap(),
+            app: app(
+                recommender,
+                &orders,
+                &Edge::new(Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs)).unwrap(),
+                &health,
+            )
+            .unwrap(),
             admin: admin(None),
             guarded_admin: admin(Some("s3cret")),
             _upstreams: chaos,

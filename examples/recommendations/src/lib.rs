@@ -15,6 +15,7 @@
 //! | `jobs.rs` | the queues: what is stored, and what their workers do |
 //! | `dependency.rs` | the layers around each call to another service, and the reasons for their order |
 //! | `app.rs` | the layers around all handlers, and the handlers |
+//! | `inventory.rs` | what protects each dependency, which a test audits |
 //! | `health.rs` | what is essential, and why an open circuit makes the app degraded, but never not ready |
 //! | `stores.rs`, `metrics.rs` | what instances share, and needn't; what Prometheus scrapes |
 //! | `features.rs` | what users see, and can go off: why it has its tier, and needs no component |
@@ -28,8 +29,10 @@ mod circuits;
 mod config;
 mod dashboard;
 mod dependency;
+mod edge;
 mod features;
 mod health;
+mod inventory;
 mod jobs;
 mod metrics;
 mod orders;
@@ -49,6 +52,7 @@ pub use self::app::app;
 pub use self::chaos::{Chaos, Place};
 pub use self::circuits::Circuits;
 pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, LogFormat, StoreUrl, ValueError};
+pub use self::edge::Edge;
 pub use self::jobs::Queues;
 pub use self::orders::Orders;
 pub use self::problem::Problem;

@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use backstop::deferred::idempotency_key;
 use backstop::{
-    CircuitBreakerHandle, ClientBody, ConfigError, Drain, FallbackChain, FallbackLayer, Provider, Rejection, name,
-    standard,
+    CircuitBreakerHandle, ClientBody, ConfigError, Drain, FallbackChain, FallbackHandle, FallbackLayer, Inventory,
+    Provider, Rejection, StandardHandle, name, standard,
 };
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{Request, StatusCode, Uri};
@@ -71,6 +71,8 @@ pub struct Orders {
     queues: Queues,
     jobs: Router,
     circuits: Vec<CircuitBreakerHandle>,
+    stacks: [StandardHandle; 2],
+    charge_chain: FallbackHandle,
 }
 
 impl Orders {
@@ -80,8 +82,8 @@ impl Orders {
     /// [`ConfigError`] if `circuit_wait` is out of a circuit breaker's range.
     pub fn new(payment: &BaseUrl, mail: &BaseUrl, queues: Queues, circuit_wait: Duration) -> Result<Self, ConfigError> {
         let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-        let (payment_service, payment_circuit) = protect("payment_service", client.clone(), circuit_wait)?;
-        let (mail_service, mail_circuit) = protect("mail_service", client, circuit_wait)?;
+        let (payment_service, payment_stack) = protect("payment_service", client.clone(), circuit_wait)?;
+        let (mail_service, mail_stack) = protect("mail_service", client, circuit_wait)?;
         let services = Services {
             payment: payment_service,
             mail: mail_service,
@@ -102,8 +104,10 @@ impl Orders {
             .provider(checks.provider(name!("find_out"), |request| async { read(request).await.map(FindOut) }))
             .build()?;
         // Around the client, and not around the handler: only so is it known that a refused connection charged nothing.
+        let fallback = FallbackLayer::new(name!("payment_service"), chain);
+        let charge_chain = fallback.handle();
         let charge_else_queue = ServiceBuilder::new()
-            .layer(FallbackLayer::new(name!("payment_service"), chain))
+            .layer(fallback)
             .map_response(|mut response: Response| {
                 response.extensions_mut().insert(FromPayment);
                 response
@@ -129,8 +133,26 @@ impl Orders {
             confirm,
             jobs: charges.routes().merge(checks.routes()),
             queues,
-            circuits: [payment_circuit, mail_circuit].into_iter().flatten().collect(),
+            circuits: [&payment_stack, &mail_stack]
+                .into_iter()
+                .filter_map(|it| it.circuit_breaker().cloned())
+                .collect(),
+            stacks: [payment_stack, mail_stack],
+            charge_chain,
         })
+    }
+
+    /// Lists the layers around the services, what is done instead, and the queues.
+    pub(crate) fn register(&self, inventory: Inventory) -> Inventory {
+        let Self { stacks: [payment, mail], charge_chain, confirm, queues, .. } = self;
+        inventory
+            .register_all(payment.components())
+            .register_all(mail.components())
+            .register(charge_chain.clone())
+            .register(confirm.handle())
+            .register(queues.charges.handle())
+            .register(queues.checks.handle())
+            .register(queues.emails.handle())
     }
 
     pub(crate) fn circuits(&self) -> &[CircuitBreakerHandle] {
@@ -162,15 +184,15 @@ fn protect(
     name: &'static str,
     client: Client<HttpConnector, Body>,
     circuit_wait: Duration,
-) -> Result<(Service, Option<CircuitBreakerHandle>), ConfigError> {
+) -> Result<(Service, StandardHandle), ConfigError> {
     let stack = standard(name).timeout(ATTEMPT).circuit_breaker(|circuit| circuit.wait(circuit_wait)).build()?;
-    let circuit = stack.handle().circuit_breaker().cloned();
+    let handle = stack.handle();
     let service = ServiceBuilder::new()
         .map_err(BoxError::from)
         .map_response(|response: http::Response<ClientBody>| response.map(Body::new))
         .layer(stack)
         .service(client);
-    Ok((BoxCloneSyncService::new(service), circuit))
+    Ok((BoxCloneSyncService::new(service), handle))
 }
 
 async fn read(request: Request<Body>) -> Result<Order, BoxError> {

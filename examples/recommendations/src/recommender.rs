@@ -4,7 +4,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use backstop::{
-    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, Prober, Provider, UnprovenProviders, name,
+    AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, Inventory, Prober, Provider, UnprovenProviders,
+    name,
 };
 
 use crate::circuits::Circuits;
@@ -85,6 +86,11 @@ impl Recommender {
     /// The catalog, for pages that show more than recommendations.
     pub(crate) const fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Lists the chain.
+    pub(crate) fn register(&self, inventory: Inventory) -> Inventory {
+        inventory.register(self.chain.handle())
     }
 
     /// The circuits of the services.

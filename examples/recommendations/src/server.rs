@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use backstop::deferred::StoreError;
-use backstop::{Drain, Health, Name, RedisStore};
+use backstop::{Drain, Health, Inventory, Name, RedisStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -16,8 +16,10 @@ use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
 use crate::config::{BaseUrl, Config, ConfigError};
+use crate::edge::Edge;
 use crate::features::features;
 use crate::health::health;
+use crate::inventory::inventory;
 use crate::jobs::Queues;
 use crate::orders::Orders;
 use crate::page;
@@ -33,6 +35,7 @@ pub struct Running {
     admin: SocketAddr,
     chaos: Chaos,
     circuits: Circuits,
+    inventory: Inventory,
     drain: Drain,
     servers: JoinSet<()>,
     /// Work without an end of its own.
@@ -127,9 +130,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let others = redis.iter().map(|_| stores::redis_component());
     let health = health(&circuits, others, config.drain).map_err(StartError::Layer)?;
     let features = features(&health, redis.as_ref()).map_err(StartError::Layer)?;
-    let recommender = sources.for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
+    let recommender =
+        sources.clone().for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
-    let routes = app(recommender.clone(), &orders, config.trusted_deadline, &health).map_err(StartError::Layer)?;
+    let edge = Edge::new(config.trusted_deadline).map_err(StartError::Layer)?;
+    let routes = app(recommender.clone(), &orders, &edge, &health).map_err(StartError::Layer)?;
+    let inventory = inventory(&edge, &sources, &recommender, &orders, &features, &health);
     let routes = routes.merge(page::shop(admin_address));
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
@@ -147,7 +153,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         background.spawn(redis.run());
         servers.spawn(share(&health, redis, config.instance).map_err(StartError::Layer)?);
     }
-    Ok(Running { app: app_address, admin: admin_address, chaos, circuits, drain, servers, _background: background })
+    Ok(Running {
+        app: app_address,
+        admin: admin_address,
+        chaos,
+        circuits,
+        inventory,
+        drain,
+        servers,
+        _background: background,
+    })
 }
 
 /// Shows other instances how this one is. It ends with the requests.
@@ -210,6 +225,11 @@ impl Running {
     #[must_use]
     pub const fn circuits(&self) -> &Circuits {
         &self.circuits
+    }
+
+    /// What protects each dependency.
+    pub const fn inventory(&self) -> &Inventory {
+        &self.inventory
     }
 
     /// Serves until the app has drained. Once the [drain](Self::drain) begins, the app isn't ready any more, serves for the

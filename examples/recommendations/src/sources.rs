@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backstop::{ConfigError, Features, LastKnownValues, Prober, name};
+use backstop::{ConfigError, Features, Inventory, LastKnownValues, Prober, name};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
@@ -54,6 +54,12 @@ impl Sources {
             LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;
         let ml = Ml::new(ml, ml_url, remembered.clone());
         Ok(Self { ml, remembered, catalog: Catalog::new(catalog, catalog_url), circuits })
+    }
+
+    /// Lists the layers around the services, and what is remembered of one of them.
+    pub(crate) fn register(&self, inventory: Inventory) -> Inventory {
+        let inventory = self.catalog.service.register(self.ml.service.register(inventory));
+        inventory.register_for([name!("ml_service")], self.remembered.clone())
     }
 
     /// The same, each called only while its feature is on. The catalog has none: it is what answers when others are off.

@@ -13,7 +13,7 @@ impl Dependency {
     /// Calls `service` without any layer.
     pub(crate) fn answered_by(service: Service) -> Self {
         let circuit = CircuitBreakerLayer::new(name!("unused")).handle();
-        Self { past_circuit: service.clone(), service, circuit }
+        Self { past_circuit: service.clone(), service, circuit, layers: Vec::new() }
     }
 }
 
