@@ -54,7 +54,7 @@
 //! | check | is present if | kinds |
 //! |---|---|---|
 //! | `timeout` | a call that takes too long ends | `timeout` |
-//! | `circuit-breaker` | while the dependency is down, it isn't called. One that only observes is missing | `circuit-breaker`, `keyed-circuit-breaker` |
+//! | `circuit-breaker` | while the dependency is down, it isn't called. One whose state `mode` is `observing` is missing | `circuit-breaker`, `keyed-circuit-breaker` |
 //! | `bulkhead` | while it is slow, it doesn't take everything | `bulkhead` |
 //! | `fallback` | something answers in its place | `fallback`, `aggregate`, `deferred` |
 //! | `fallback-end` | the last provider of each chain can't fail: the setting `last_may_fail` is false | `fallback` |

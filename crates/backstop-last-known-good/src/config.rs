@@ -1,6 +1,10 @@
 //! The configuration.
 
-use std::{borrow::Cow, sync::atomic::AtomicUsize, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{OnceLock, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use backstop_core::{ConfigError, Name};
 use backstop_kit::Registration;
@@ -149,6 +153,7 @@ impl LastKnownGoodConfig {
         };
         let context = EntryContext::new(staleness);
         LastKnownGoodLayer::with(LayerState {
+            log: OnceLock::new(),
             _registration: Registration::new("last-known-good", name.clone()),
             entries: EntryStore::new(name, local, store, context, self.store_timeout),
             background,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use backstop_core::{ConfigError, Name};
+use backstop_core::{ConfigError, EventLog, Name};
 use backstop_kit::{Answer, LeftOut, WrapBody};
 use bytes::Bytes;
 use http::{
@@ -32,6 +32,14 @@ pub struct LastKnownGoodHandle<St = MokaStore> {
 impl<St: Store> LastKnownGoodHandle<St> {
     pub(crate) const fn new(shared: Arc<LayerState<St>>) -> Self {
         Self { shared }
+    }
+
+    pub(crate) fn report_to(&self, log: &EventLog) {
+        _ = self.shared.log.set(log.clone());
+    }
+
+    pub(crate) fn event_log(&self) -> Option<&EventLog> {
+        self.shared.log.get()
     }
 
     /// The layer's name.

@@ -3,12 +3,12 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
-use backstop_core::ConfigError;
+use backstop_core::{ConfigError, EventLog};
 use backstop_kit::Registration;
 use http::{HeaderName, Request, request};
 
@@ -31,6 +31,7 @@ pub(crate) struct LayerState<St> {
     pub(crate) capacity: Capacity,
     pub(crate) has_embedded_store: bool,
     pub(crate) principal: Option<Principal>,
+    pub(crate) log: OnceLock<EventLog>,
     pub(crate) _registration: Registration,
 }
 

@@ -13,10 +13,14 @@
 //! | [Metrics, logs, Prometheus](telemetry) | what to ask of the metrics, and alerts on shares |
 //! | [Partial answers](partial) | dashboards, product pages and resolvers, which are answered even if a part fails |
 //! | [Side effects](side_effects) | `POST`, payments, gRPC: what is sent twice, and what never is |
+//! | [The checklist as a test](checklist) | what protects each dependency, and a test that says what is missing |
 //! | [Testing degradation](testing) | does each provider work, and what does the caller get? |
 //! | [Work for later](deferred) | work that is accepted now and done later: e-mails, payments, and what is certain about them |
 //! | [From tower's retry](from_tower_retry) | users of tower's `Retry`, `Timeout`, `ConcurrencyLimit` |
 //! | [From tower-resilience](from_tower_resilience) | users of that crate: settings, and what can be deleted |
+
+#[doc = include_str!("guides/checklist.md")]
+pub mod checklist {}
 
 #[doc = include_str!("guides/clients.md")]
 pub mod clients {}

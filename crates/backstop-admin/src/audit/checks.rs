@@ -61,15 +61,13 @@ fn layer(of: &Name, facts: &Facts<'_>, kinds: &[&str], layer: &str) -> CheckStat
 fn circuit_breaker(of: &Name, facts: &Facts<'_>) -> CheckStatus {
     let kinds = ["circuit-breaker", "keyed-circuit-breaker"];
     let found = facts.of_kinds(of, &kinds);
-    let (observing, refusing): (Vec<_>, _) = found.into_iter().partition(|circuit| {
-        let said = circuit.settings().into_iter().chain(circuit.state());
-        field(said.collect(), "observe_only") == Some(Value::Bool(true))
-    });
+    let is_observing = |circuit: &&dyn Inspect| field(circuit.state(), "mode") == Some("observing".into());
+    let (observing, refusing): (Vec<_>, _) = found.into_iter().partition(is_observing);
     match (refusing.is_empty(), observing.first()) {
         (false, _) => present(refusing),
         (true, Some(circuit)) => missing(
             format!("{} observes, and refuses no call", shown(*circuit)),
-            "remove `.observe_only()`, or switch it off through the handle",
+            "remove `.observe_only()` from its builder, or call `enforce()` on its handle",
         ),
         (true, None) => layer(of, facts, &kinds, "CircuitBreakerLayer"),
     }

@@ -144,7 +144,7 @@ fn a_stack_that_lacks_one_thing_has_exactly_that_gap() {
         chain.settings[1].1 = true.into();
         chain
     };
-    let observing = part("circuit-breaker", name!("ml")).with("observe_only", true);
+    let observing = part("circuit-breaker", name!("ml")).showing("mode", "observing".into());
     let unbound = part("last-known-values", name!("cached"));
     for (stack, gap) in [
         (with("timeout", None), gap("timeout", "no timeout is registered")),
