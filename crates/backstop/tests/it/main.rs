@@ -12,6 +12,8 @@
 mod floods;
 mod guard;
 mod guard_nesting;
+#[cfg(feature = "admin")]
+mod inventory;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod metrics;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
