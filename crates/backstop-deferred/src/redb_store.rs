@@ -5,6 +5,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod unwind_safe;
 
 use std::{fmt, ops::RangeInclusive, path::Path, time::Duration};
 

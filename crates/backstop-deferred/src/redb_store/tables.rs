@@ -6,6 +6,7 @@ use backstop_kit::StoreError;
 use bytes::Bytes;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
+use super::unwind_safe::UnwindSafe;
 use crate::{Created, JobId, List, Place, Stored, Totals};
 
 /// Version, list, when it is due, key (empty without one), bytes.
@@ -20,10 +21,10 @@ const NUMBERS: TableDefinition<'_, (), [u64; 9]> = TableDefinition::new("numbers
 
 /// The tables, within a transaction. What changes with each record is written once, in the end.
 pub(super) struct Tables<'a> {
-    records: Table<'a, u128, Columns<'static>>,
-    keys: Table<'a, &'static [u8], u128>,
-    places: Table<'a, (u8, u64, u128), ()>,
-    numbers: Table<'a, (), [u64; 9]>,
+    records: UnwindSafe<Table<'a, u128, Columns<'static>>>,
+    keys: UnwindSafe<Table<'a, &'static [u8], u128>>,
+    places: UnwindSafe<Table<'a, (u8, u64, u128), ()>>,
+    numbers: UnwindSafe<Table<'a, (), [u64; 9]>>,
     latest: u64,
     totals: [Totals; 4],
     /// How often a record was written or removed.
@@ -38,13 +39,13 @@ struct Row {
 
 impl<'a> Tables<'a> {
     pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let numbers = transaction.open_table(NUMBERS)?;
+        let numbers = UnwindSafe::new(transaction.open_table(NUMBERS)?);
         let [latest, totals @ ..] = numbers.get(())?.map_or([0; 9], |numbers| numbers.value());
         let totals = std::array::from_fn(|list| Totals { records: totals[2 * list], bytes: totals[2 * list + 1] });
         Ok(Self {
-            records: transaction.open_table(RECORDS)?,
-            keys: transaction.open_table(KEYS)?,
-            places: transaction.open_table(PLACES)?,
+            records: UnwindSafe::new(transaction.open_table(RECORDS)?),
+            keys: UnwindSafe::new(transaction.open_table(KEYS)?),
+            places: UnwindSafe::new(transaction.open_table(PLACES)?),
             numbers,
             latest,
             totals,

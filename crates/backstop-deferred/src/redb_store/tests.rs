@@ -141,6 +141,9 @@ impl StorageBackend for SimulatedDisk {
         };
         let data = &data[..written];
         let (contents, offset) = (&mut *self.0.lock().unwrap(), usize::try_from(offset).unwrap());
+        // Behind its end, a file grows.
+        let len = contents.bytes.len().max(offset + data.len());
+        contents.bytes.resize(len, 0);
         contents.bytes[offset..offset + data.len()].copy_from_slice(data);
         contents.unsynced.push((offset, data.to_vec()));
         checked

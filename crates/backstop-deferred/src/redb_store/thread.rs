@@ -19,7 +19,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{disk::Disk, tables::Tables};
+use super::{disk::Disk, tables::Tables, unwind_safe::UnwindSafe};
 
 /// The most operations in one transaction, and the most that wait for the next one.
 pub(super) const MOST_AT_ONCE: usize = 1_024;
@@ -73,11 +73,11 @@ where
 pub(super) fn open(disk: &Disk) -> Result<Database, StoreError> {
     caught(|| {
         let database = disk.database()?;
-        let transaction = database.begin_write()?;
+        let transaction = UnwindSafe::new(database.begin_write()?);
         let mut tables = Tables::open(&transaction)?;
         tables.return_running()?;
         tables.close()?;
-        transaction.commit()?;
+        transaction.into_inner().commit()?;
         Ok(database)
     })
 }
@@ -112,16 +112,16 @@ pub(super) fn serve(
 }
 
 fn transact(database: &Database, tasks: &mut [Box<dyn Task>]) -> Result<(), StoreError> {
-    let transaction = database.begin_write()?;
+    let transaction = UnwindSafe::new(database.begin_write()?);
     let mut tables = Tables::open(&transaction)?;
     for task in tasks {
         task.run(&mut tables)?;
     }
     // What was only read needs no disk.
     if tables.close()? {
-        transaction.commit()?;
+        transaction.into_inner().commit()?;
     } else {
-        transaction.abort()?;
+        transaction.into_inner().abort()?;
     }
     Ok(())
 }
