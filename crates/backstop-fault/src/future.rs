@@ -92,8 +92,14 @@ where
         Self { call: None, hit: Some(Box::new(hit)), faults: PhantomData }
     }
 
+    /// Out of line, and marked inside: handing the result through costs the path that isn't hit.
     #[cold]
-    fn poll_hit(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+    #[inline(never)]
+    fn poll_hit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
+        scope::inject_fault(|| self.poll_marked(cx))
+    }
+
+    fn poll_marked(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<S::Response, S::Error>> {
         let mut this = self.as_mut().project();
         let Some(HitCall { fault, protocol, hold, unmade }) = this.hit.as_deref_mut() else {
             polled_again("FaultFuture")
@@ -135,7 +141,7 @@ where
         {
             return call.poll(cx);
         }
-        scope::inject_fault(|| self.poll_hit(cx))
+        self.poll_hit(cx)
     }
 }
 

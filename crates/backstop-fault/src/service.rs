@@ -60,7 +60,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    #[inline]
+    // Not `#[inline]`: inlined before it is optimised, it would move the request once more.
     fn call(&mut self, request: Req) -> Self::Future {
         if self.injector.is_running() {
             return self.call_while_running(request);
