@@ -224,7 +224,7 @@ impl<St: Store> LastKnownGoodBuilder<St> {
     /// Builds the layer.
     ///
     /// # Errors
-    /// [`ConfigError`] if `name` isn't a valid [`Name`], or a value is out of range.
+    /// [`ConfigError`] if `name` isn't a valid [`Name`](crate::Name), or a value is out of range.
     pub fn build(self) -> Result<LastKnownGoodLayer<St>, ConfigError> {
         let Self { config, store, parts } = self;
         let name = config.check()?;

@@ -58,23 +58,23 @@ const LONGEST_STORE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct LastKnownGoodConfig {
     /// The layer's [name](Name).
     pub name: Cow<'static, str>,
-    /// See [`max_stale`](LastKnownGoodBuilder::max_stale).
+    /// See [`max_stale`](crate::LastKnownGoodBuilder::max_stale).
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_stale: Duration,
-    /// See [`max_stale_while_open`](LastKnownGoodBuilder::max_stale_while_open).
+    /// See [`max_stale_while_open`](crate::LastKnownGoodBuilder::max_stale_while_open).
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub max_stale_while_open: Option<Duration>,
-    /// See [`max_body`](LastKnownGoodBuilder::max_body).
+    /// See [`max_body`](crate::LastKnownGoodBuilder::max_body).
     pub max_body: usize,
-    /// See [`store_timeout`](LastKnownGoodBuilder::store_timeout).
+    /// See [`store_timeout`](crate::LastKnownGoodBuilder::store_timeout).
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub store_timeout: Duration,
-    /// See [`credentials`](LastKnownGoodBuilder::credentials).
+    /// See [`credentials`](crate::LastKnownGoodBuilder::credentials).
     #[cfg_attr(feature = "serde", serde(with = "backstop_kit::as_text::vec"))]
     pub credentials: Vec<HeaderName>,
-    /// See [`max_bytes`](LastKnownGoodBuilder::max_bytes).
+    /// See [`max_bytes`](crate::LastKnownGoodBuilder::max_bytes).
     pub max_bytes: u64,
-    /// See [`max_entries`](LastKnownGoodBuilder::max_entries).
+    /// See [`max_entries`](crate::LastKnownGoodBuilder::max_entries).
     pub max_entries: u64,
 }
 
